@@ -1,0 +1,32 @@
+# The verbs that people and CI share. `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types contracts chaos bench docs lock clean
+
+help: ## List these verbs
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# What `corral` needs with its local engines. A stamp per lock file, so that a second call costs nothing.
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
+
+setup: $(VENV)/.dev ## Create the virtual environment with everything for development
+
+lock: | $(UV) ## Resolve the dependencies anew into requirements/*.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --group dev --group benchmarks requirements/build.in pyproject.toml -o requirements/dev.lock $(LOCKFLAGS)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local -c requirements/dev.lock requirements/build.in pyproject.toml -o requirements/run.lock

@@ -1,0 +1,238 @@
+"""What the policy is asked and what it answers.
+
+All instants are timezone-aware UTC; the policy never reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+from corral.units import Bytes
+from corral.work import SlotId
+
+Owner = str
+
+
+class TaskClass(StrEnum):
+    """Who waits for the result: a person, or a night."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Priority(IntEnum):
+    """Higher goes first inside a class."""
+
+    CRITICAL = 4
+    HIGH = 3
+    NORMAL = 2
+    LOW = 1
+    IDLE = 0
+
+
+class Order(StrEnum):
+    """How a queue orders its tasks inside a class."""
+
+    PRIORITY = "priority"
+    """By priority, then fair share between owners, then age."""
+    FIFO = "fifo"
+    """By age alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedTask:
+    """A task that may start now as far as its dependencies, start time and backoff are concerned."""
+
+    id: int
+    owner: Owner
+    queue: str
+    engine: str
+    model: str | None = None
+    task_class: TaskClass = TaskClass.BATCH
+    priority: Priority = Priority.NORMAL
+    queued_at: datetime
+    """When it became ready; its wait is measured from here."""
+    gpus: int = 1
+    """How many slots of one node it takes."""
+    memory: Bytes | None = None
+    """Memory it needs on each slot: the larger of measured and declared; None when unknown (fits anywhere)."""
+    prefer_slot: SlotId | None = None
+    """Where a lost attempt ran; its job may be found again there."""
+    avoid_slots: frozenset[SlotId] = frozenset()
+    """Slots whose engine failed this task before; used only when no other slot could ever run it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidentModel:
+    """A model in a slot's memory; it can be given up while the slot is free."""
+
+    engine: str
+    model: str
+    memory: Bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """What occupies a slot."""
+
+    task: int
+    owner: Owner
+    queue: str
+    engine: str
+    model: str | None
+    memory: Bytes | None
+    started_at: datetime
+    expected_end: datetime | None
+    """From the measured durations; None when nothing was measured yet."""
+
+
+class Gate(StrEnum):
+    """Whether a slot takes new tasks."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A place where one task can run at a time."""
+
+    id: SlotId
+    node: str
+    device: str
+    """What provides the memory, unique in the cluster (`<node>/GPU-<uuid>`); slots on one device share it."""
+    device_model: str
+    """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
+    capacity: Bytes | None = None
+    """Memory of the device that tasks may use: total less what others hold; None when unknown."""
+    engines: frozenset[str]
+    """The engines that can run here now."""
+    engine_problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Engines that are configured here and cannot run now, with the reason."""
+    resident: tuple[ResidentModel, ...] = ()
+    running: RunningTask | None = None
+    gate: Gate = Gate.OPEN
+    gate_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue's rules, from the cluster file, and its present state."""
+
+    name: str
+    slots: frozenset[SlotId] | None = None
+    """The pool; None means every slot."""
+    order: Order = Order.PRIORITY
+    paused: bool = False
+    max_running_per_owner: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Bounds of the policy. The defaults are starting points, to be tuned with the policy benchmark."""
+
+    promote_after: timedelta = timedelta(hours=1)
+    """A batch task that waited longer goes with the interactive ones (gpu-broker's max_wait is 3600 s)."""
+    affinity_window: int = 32
+    """How many tasks ahead the policy looks for one whose model is resident (InvokeAI looks at 32)."""
+    affinity_delay: timedelta = timedelta(seconds=120)
+    """How long a task may be passed over, in all, for tasks whose model is resident."""
+    unknown_duration_s: float = 60.0
+    """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FairShare:
+    """Start-time fair queuing between owners: virtual seconds that each has been charged; no banked credit."""
+
+    virtual_time: float = 0.0
+    charged: Mapping[Owner, float] = field(default_factory=dict[Owner, float])
+
+
+@dataclass(frozen=True, slots=True)
+class DurationKey:
+    """What durations are measured by."""
+
+    engine: str
+    model: str | None
+    device_model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that one decision depends on."""
+
+    now: datetime
+    tasks: tuple[QueuedTask, ...]
+    """Candidates, in any order; a bounded selection of what is queued (`corral.scheduling.backlog`)."""
+    slots: tuple[Slot, ...]
+    queues: Mapping[str, Queue]
+    """A queue that a task names and that is missing here is a queue with default rules."""
+    durations: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])
+    """Expected seconds of a task, measured; keys that were never measured are absent."""
+    fair: FairShare = FairShare()
+    passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+    """Since when a task has been passed over for a resident model, by task id."""
+    settings: Settings = Settings()
+
+
+class Rule(StrEnum):
+    """Why a task was left waiting; a stable word for programs."""
+
+    NO_ENGINE = "no_engine"
+    NO_FIT = "no_fit"
+    QUEUE_PAUSED = "queue_paused"
+    OWNER_LIMIT = "owner_limit"
+    SLOTS_CLOSED = "slots_closed"
+    SLOTS_BUSY = "slots_busy"
+    BEHIND_OTHERS = "behind_others"
+    RESERVED = "reserved"
+    """The slots it would take are kept for a task that needs several GPUs."""
+    GATHERING = "gathering"
+    """It needs several GPUs; they are reserved for it as they become free."""
+    AFFINITY = "affinity"
+    """A task whose model is already resident went first; bounded by `Settings.affinity_delay`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Start this task on these slots (one, unless it needs several GPUs)."""
+
+    task: int
+    slots: tuple[SlotId, ...]
+    evict: tuple[tuple[SlotId, ResidentModel], ...] = ()
+    """Residents to give up first, because the task does not fit beside them."""
+    expected_s: float
+    """What the owner was charged, per slot."""
+    because: str
+    """Why this slot, in a few words: `model resident`, `fastest measured`, `least memory left over`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to start now, what waits and why, and the state that the next decision needs."""
+
+    assignments: tuple[Assignment, ...]
+    waiting: Mapping[int, Rule]
+    fair: FairShare
+    passed_since: Mapping[int, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why one task waits, for people and programs."""
+
+    task: int
+    rule: Rule
+    summary: str
+    """One sentence, lower case, with the values seen."""
+    slots: Mapping[SlotId, str]
+    """For every slot, why it is not given to the task now."""
+    since: datetime
+    may_start_at: datetime | None
+    """From the measured durations; None when nothing can be said."""

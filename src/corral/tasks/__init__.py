@@ -1,0 +1,6 @@
+"""The queue: a task's life, kept in PostgreSQL, and the loop that gives tasks to slots.
+
+Belongs here: lifecycle (pure), store, dispatcher, artifacts, retention.
+Does not belong here: how an engine works, HTTP, the command line.
+May import: `corral.scheduling`, `corral.cluster`, `corral.work`, `corral.units`, `corral.errors`.
+"""

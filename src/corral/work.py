@@ -1,0 +1,163 @@
+"""The seam between the queue and the engines: what an engine is asked to do, and what it gives back.
+
+`corral.tasks` and `corral.engines` are siblings and do not import each other; both speak in these values and protocols,
+and `corral.server` connects them.
+
+Belongs here: values and protocols that the queue and the engines share.
+Does not belong here: how a task waits, how an engine works.
+May import: `corral.errors`, `corral.units`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, NewType, Protocol
+from uuid import UUID
+
+from corral.errors import CorralError, Kind
+from corral.units import Bytes
+
+SlotId = NewType("SlotId", str)
+"""Names a slot in one cluster: `<node>/gpu0`, `<node>/cpu1`."""
+
+Json = Any  # a JSON value: it comes from the user and is checked by the engine that knows its shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One attempt at a task, as an engine sees it."""
+
+    attempt: UUID
+    """Random, lower-case in text; an engine that names jobs elsewhere (ComfyUI's prompt_id) uses this one."""
+    earlier: tuple[UUID, ...] = ()
+    """Attempts at the same task that were lost (not failed), oldest first; their jobs may still run elsewhere."""
+    task: int
+    engine: str
+    model: str | None = None
+    inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What the user asked for, in the words of the engine (checked by `Engine.check`)."""
+    files: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Input files by name: uploads, and outputs of the tasks that this one `needs`; read only."""
+    scratch: Path
+    """An empty folder of this attempt alone, where the engine writes; removed after the outcome is recorded."""
+    timeout_s: float
+    slots: tuple[SlotId, ...] = ()
+    """The slots this attempt holds; more than one only for a task that asked for several GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A file that an engine made, still in the attempt's scratch folder."""
+
+    name: str
+    """Unique in its task; a plain file name, never a path: `speech.wav`."""
+    path: Path
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produced:
+    """What a successful attempt gives back."""
+
+    files: tuple[OutputFile, ...] = ()
+    values: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Small results kept with the task itself: text, token counts, seconds of audio. At most 1 MiB as JSON."""
+
+
+class Reporter(Protocol):
+    """Where an engine tells how an attempt goes; calls never block and never fail."""
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        """Say how far the attempt is, 0 to 1, or None where the engine cannot know; `note` is a few words."""
+        ...
+
+    def preview(self, media_type: str, data: bytes) -> None:
+        """Show an intermediate result: an image while it is sampled, a piece of text while it is written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A model that an engine holds in a slot's memory now."""
+
+    model: str
+    memory: Bytes | None = None
+    """Bytes of the slot's memory that it takes; None where the engine does not say."""
+
+
+class FailureScope(StrEnum):
+    """What a failed attempt says about where to try next."""
+
+    TASK = "task"
+    """The task itself is wrong: no other attempt can succeed, so none is made."""
+    ATTEMPT = "attempt"
+    """This try went wrong: try again, on any slot."""
+    SLOT = "slot"
+    """The engine on this slot is not able to work now: try again elsewhere, and check the slot."""
+
+
+class EngineError(CorralError):
+    """An attempt failed in its engine; `scope` says what that means for the next one."""
+
+    code: ClassVar[str] = "engine.failed"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+    scope: ClassVar[FailureScope] = FailureScope.ATTEMPT
+
+
+class TaskInvalidError(EngineError):
+    """The engine cannot do what the task asks, now or later; there is no further attempt."""
+
+    code = "engine.task_invalid"
+    kind = Kind.INVALID
+    scope = FailureScope.TASK
+
+
+class EngineUnavailableError(EngineError):
+    """The engine is not installed, does not answer, or died; the hint is the command that mends it."""
+
+    code = "engine.unavailable"
+    kind = Kind.UNAVAILABLE
+    scope = FailureScope.SLOT
+
+
+class Engine(Protocol):
+    """One engine on one slot; runs one attempt at a time.
+
+    An adapter keeps what it needs warm between attempts and gives it up in `release` or `close`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The engine's word in tasks and in the cluster file: `llama`, `comfyui`."""
+        ...
+
+    async def run(self, work: Work, report: Reporter) -> Produced:
+        """Do the work and return what it made.
+
+        Cancelling the call stops the work: on return nothing of it runs any longer, as far as the engine can tell.
+        Raises: EngineError (or a subclass that says where to try next).
+        """
+        ...
+
+    async def resident(self) -> tuple[Resident, ...]:
+        """Say which models are in the slot's memory now; empty when none or when the engine is not running."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the engine could run a task now (without loading a model). Raises: EngineUnavailableError."""
+        ...
+
+    async def release(self) -> None:
+        """Give up the memory that resident models take, as far as the engine can; the next run loads again."""
+        ...
+
+    async def kill(self) -> None:
+        """End the engine at once, whatever it does; the next run starts it anew. For an engine that hangs."""
+        ...
+
+    async def close(self) -> None:
+        """Stop for good and leave nothing running."""
+        ...
