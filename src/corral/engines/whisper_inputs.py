@@ -1,0 +1,34 @@
+"""What a `whisper` task says, and what the cluster file may set for the engine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from corral.engines.schema import EngineInputs, EngineOptions
+
+
+class WhisperInputs(EngineInputs):
+    """Inputs of `whisper`; the audio is the task's one file."""
+
+    language: str | None = Field(
+        None, pattern="^[a-z]{2,3}$", description="Language spoken, such as `en`; detected when absent."
+    )
+    task: Literal["transcribe", "translate"] = Field(
+        "transcribe", description="`translate` writes English whatever is spoken."
+    )
+    beam_size: int = Field(5, ge=1, le=20, description="Alternatives kept while decoding; 1 is fastest.")
+    word_timestamps: bool = Field(False, description="Add the time of each word to `segments.json`.")
+    vad: bool = Field(False, description="Skip what is not speech.")
+    initial_prompt: str | None = Field(
+        None, max_length=2_000, description="Text that goes before, to guide names and spelling."
+    )
+
+
+class WhisperOptions(EngineOptions):
+    """Settings of `whisper` in the cluster file."""
+
+    compute_type: Literal["default", "auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
+        "default", description="Precision; `default` is `int8` on a processor and `float16` on a GPU."
+    )
