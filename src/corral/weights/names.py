@@ -1,0 +1,117 @@
+"""Names people give to models: the catalogue's, an alias, Hugging Face files, URLs, local paths.
+
+A name is resolved without asking anyone: the same name always means the same entry and the same folder in the store.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from corral.weights.errors import ModelNameError
+from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PathSource, UrlSource
+
+_SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_HUGGING_FACE = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?/([^\s?#]+)")
+_FORMS = "a name of `corral models list`, hf:owner/repo/file, an https:// URL or a local path"
+
+
+def resolve(name: str, catalogue: Sequence[Entry]) -> Entry:
+    """Find what a name means.
+
+    Raises: ModelNameError when it is not in the catalogue and has none of the other forms.
+    """
+    for entry in catalogue:
+        if name == entry.name or name in entry.aliases:
+            return entry
+    if name.startswith("hf:"):
+        return _hugging_face(name.removeprefix("hf:"))
+    if name.startswith(("https://", "http://")):
+        return _url(name)
+    if name.startswith(("/", "./", "../", "~")):
+        return _local(name)
+    if name.count("/") >= 2:
+        return _hugging_face(name)
+    raise ModelNameError(f"no model is called {name!r}", hint=suggest(name, _known(catalogue)) or f"give {_FORMS}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str | None:
+    """Say which known name was probably meant; None when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else None
+
+
+def _known(catalogue: Sequence[Entry]) -> list[str]:
+    return [known for entry in catalogue for known in (entry.name, *entry.aliases)]
+
+
+def _hugging_face(reference: str) -> Entry:
+    match = _HUGGING_FACE.fullmatch(reference)
+    if match is None or ".." in PurePosixPath(reference).parts:
+        raise ModelNameError(
+            f"not a file of a Hugging Face repository: {reference!r}",
+            hint="write hf:owner/repo/file or hf:owner/repo@revision/folder/file",
+        )
+    repo, revision, path = match.groups()
+    name = f"hf:{reference}"
+    file = PurePosixPath(path).name
+    source = HuggingFaceSource(repo=repo, revision=revision or "main", paths={file: path})
+    return Entry(name=name, key=_key(name, file), files=(ModelFile(name=file),), opens=file, sources=(source,))
+
+
+def _url(url: str) -> Entry:
+    parts = urlsplit(url)
+    fragment = _SHA256_FRAGMENT.fullmatch(parts.fragment)
+    file = unquote(PurePosixPath(parts.path).name)
+    if not parts.hostname or not file or "/" in file or "\\" in file:
+        raise ModelNameError(
+            f"the URL names no file: {url!r}", hint="give the URL of one file, such as https://host/a.gguf"
+        )
+    if parts.username or parts.password:
+        raise ModelNameError(
+            f"the URL for {parts.hostname} carries a login, which would be stored with the model",
+            hint="put the login for that host into ~/.netrc and leave it out of the URL",
+        )
+    if parts.scheme == "http" and fragment is None and not _is_loopback(parts.hostname):
+        raise ModelNameError(
+            f"anyone on the way can change what a plain http URL gives: {url!r}",
+            hint="use https, or append #sha256=<64 hexadecimal digits>",
+        )
+    known = ModelFile(name=file, sha256=fragment[1].lower() if fragment else None)
+    source = UrlSource(urls={file: parts._replace(fragment="").geturl()})
+    return Entry(name=url, key=_key(url, file), files=(known,), opens=file, sources=(source,))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _local(text: str) -> Entry:
+    """Name what lies at a path: a file, or a folder with all the files directly in it."""
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        paths = {file.name: file for file in sorted(path.iterdir()) if file.is_file()}
+    elif path.is_file():
+        paths = {path.name: path}
+    else:
+        paths = {}
+    if not paths:
+        raise ModelNameError(f"no model file at {text!r}", hint="give the path of a file, or of a folder with files")
+    files = tuple(ModelFile(name=file) for file in paths)
+    opens = None if path.is_dir() else path.name
+    name = str(path)
+    return Entry(name=name, key=_key(name, path.name), files=files, opens=opens, sources=(PathSource(paths=paths),))
+
+
+def _key(name: str, file: str) -> str:
+    """Make a folder name that people recognise and that no other model has."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip(".-")[:80]
+    return f"{readable or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

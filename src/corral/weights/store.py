@@ -1,0 +1,253 @@
+"""The folder in which models lie, and the four things that are done with it: list, pull, find, remove.
+
+Layout, all on one file system so that publishing is one rename:
+
+    <root>/<key>/                 a whole model: its files and a manifest
+    <root>/.incoming/<key>/       a pull under way or cut short; the next pull continues it
+    <root>/.locks/<key>.lock      held by whoever changes <key>
+
+A reader needs no lock: a model's folder appears at once, whole and verified, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from corral.errors import Problem
+from corral.units import Bytes
+from corral.weights.catalogue import CATALOGUE
+from corral.weights.errors import (
+    DiskFullError,
+    ModelDamagedError,
+    ModelMissingError,
+    ModelNameError,
+    PullError,
+    SourceError,
+)
+from corral.weights.fetching import Connections, Fetch, Report
+from corral.weights.files import delete_folder, difference, disk_full_is_clear, full_disk, measure, sync_folder
+from corral.weights.locks import exclusive
+from corral.weights.manifests import read_manifest, write_manifest
+from corral.weights.names import resolve, suggest
+from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Source, Stage
+
+_INCOMING = ".incoming"
+_LOCKS = ".locks"
+
+
+class Store:
+    """The models of one data directory; any number of processes may use one folder at a time."""
+
+    def __init__(
+        self, root: Path, *, catalogue: Sequence[Entry] = CATALOGUE, connections: Connections | None = None
+    ) -> None:
+        """Use `root`, which is created by the first pull."""
+        self._root = root
+        self._catalogue = tuple(catalogue)
+        self._connections = connections or Connections()
+
+    @property
+    def catalogue(self) -> tuple[Entry, ...]:
+        """The models known by name."""
+        return self._catalogue
+
+    def list(self) -> tuple[Model, ...]:
+        """Say which models are here, by name. Raises: ModelDamagedError."""
+        if not self._root.is_dir():
+            return ()
+        folders = (folder for folder in self._root.iterdir() if not folder.name.startswith("."))
+        models = (read_manifest(folder) for folder in folders)
+        return tuple(sorted((model for model in models if model is not None), key=lambda model: model.name))
+
+    def find(self, name: str) -> Model | None:
+        """Find a model by any of its names; None when it is not here. Raises: ModelDamagedError."""
+        key = self._key(name)
+        return None if key is None else read_manifest(self._root / key)
+
+    def path(self, name: str) -> Path:
+        """Say what an engine opens: a file or a folder.
+
+        Raises: ModelMissingError; ModelDamagedError when a file is gone or has another size.
+        """
+        model = self.find(name)
+        if model is None:
+            raise self._missing(name)
+        if (wrong := _visibly_wrong(model)) is not None:
+            raise _damaged(model, wrong)
+        return model.path
+
+    async def pull(self, name: str, progress: Callable[[Progress], None] = lambda _: None) -> Model:
+        """Bring a model here, from the first source that works; return at once when it is here already.
+
+        `progress` is called on the event loop and must not block.
+        Raises: ModelNameError; PullError with one problem per source; DiskFullError.
+        """
+        entry = resolve(name, self._catalogue)
+
+        def wait() -> None:
+            progress(Progress(model=entry.name, stage=Stage.WAITING))
+
+        async with self._changing(entry.key, wait):
+            present = read_manifest(self._root / entry.key)
+            if present is None or _visibly_wrong(present) is not None:
+                present = await self._bring(entry, progress)
+            progress(Progress(model=entry.name, stage=Stage.STORED, done=present.size, total=present.size))
+            return present
+
+    async def remove(self, name: str) -> None:
+        """Delete a model and what an unfinished pull of it left; of a linked one, the link only.
+
+        Raises: ModelMissingError.
+        """
+        key = self._key(name)
+        if key is None or not ((self._root / key).exists() or (self._root / _INCOMING / key).exists()):
+            raise self._missing(name)
+        async with self._changing(key, lambda: None):
+            await asyncio.to_thread(self._delete, key)
+
+    async def verify(self, name: str) -> Model:
+        """Read every byte of a model and compare it with what was stored.
+
+        Raises: ModelMissingError; ModelDamagedError that names the first file that differs.
+        """
+        model = self.find(name)
+        if model is None:
+            raise self._missing(name)
+        for file in model.files:
+            try:
+                wrong = difference(file, await asyncio.to_thread(measure, model.folder / file.name, file.name))
+            except OSError as error:
+                wrong = f"{file.name} cannot be read: {error.strerror}"
+            if wrong is not None:
+                raise _damaged(model, wrong)
+        return model
+
+    async def _bring(self, entry: Entry, report: Report) -> Model:
+        incoming = self._root / _INCOMING / entry.key
+        with disk_full_is_clear(self._root):
+            incoming.mkdir(parents=True, exist_ok=True)
+        try:
+            self._refuse_too_large(entry)
+            files, source = await self._first_that_works(entry, incoming, report)
+            with disk_full_is_clear(self._root):
+                _keep_only(incoming, files)
+                write_manifest(incoming, entry, files, source=str(source), pulled_at=datetime.now(UTC))
+        except DiskFullError:
+            await asyncio.to_thread(delete_folder, incoming)
+            raise
+        return await asyncio.to_thread(self._publish, entry.key)
+
+    async def _first_that_works(
+        self, entry: Entry, incoming: Path, report: Report
+    ) -> tuple[tuple[ModelFile, ...], Source]:
+        problems: list[Problem] = []
+        for source in entry.sources:
+            _delete_wheels(incoming)
+            fetch = Fetch(entry=entry, source=source, folder=incoming, connections=self._connections, report=report)
+            try:
+                return await fetch.run(), source
+            except SourceError as error:
+                problems.append(
+                    Problem(code=error.code, what=error.what, where=error.where or str(source), hint=error.hint)
+                )
+            finally:
+                _delete_wheels(incoming)
+        raise PullError(problems)
+
+    def _refuse_too_large(self, entry: Entry) -> None:
+        is_linked = all(isinstance(source, PathSource) for source in entry.sources)
+        if not is_linked and entry.size is not None and entry.size > shutil.disk_usage(self._root).free:
+            raise full_disk(self._root, entry.size)
+
+    def _publish(self, key: str) -> Model:
+        final = self._root / key
+        delete_folder(final)
+        sync_folder(self._root / _INCOMING / key)
+        (self._root / _INCOMING / key).rename(final)
+        sync_folder(self._root)
+        model = read_manifest(final)
+        if model is None:
+            raise ModelDamagedError("a model vanished while it was stored", where=str(final), hint="pull it again")
+        return model
+
+    def _delete(self, key: str) -> None:
+        """Move the model out of sight first, so that no reader finds half of it."""
+        incoming = self._root / _INCOMING / key
+        delete_folder(incoming)
+        incoming.parent.mkdir(parents=True, exist_ok=True)
+        if (self._root / key).exists():
+            (self._root / key).rename(incoming)
+        delete_folder(incoming)
+
+    def _changing(self, key: str, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        return exclusive(self._root / _LOCKS / f"{key}.lock", on_wait=on_wait)
+
+    def _key(self, name: str) -> str | None:
+        """Find the folder for a name: what it resolves to, else a folder or stored name that is exactly that."""
+        try:
+            return resolve(name, self._catalogue).key
+        except ModelNameError:
+            stored = self._stored_names()
+            return stored.get(name) or stored.get(str(Path(name).expanduser().absolute()))
+
+    def _stored_names(self) -> dict[str, str]:
+        """Names and folders of what is here, each with its folder; a damaged one goes by its folder alone."""
+        names: dict[str, str] = {}
+        for folder in self._root.iterdir() if self._root.is_dir() else ():
+            if folder.name.startswith("."):
+                continue
+            names[folder.name] = folder.name
+            try:
+                model = read_manifest(folder)
+            except ModelDamagedError:
+                continue
+            if model is not None:
+                names[model.name] = folder.name
+        return names
+
+    def _missing(self, name: str) -> ModelMissingError:
+        """Say that a model is not here; the hint is the pull, or what the name was probably meant to be."""
+        try:
+            resolve(name, self._catalogue)
+        except ModelNameError as error:
+            known = [known for entry in self._catalogue for known in (entry.name, *entry.aliases)]
+            meant = suggest(name, [*known, *self._stored_names()])
+            return ModelMissingError(f"no model is called {name!r}", where=str(self._root), hint=meant or error.hint)
+        hint = f"corral models pull {name}"
+        return ModelMissingError(f"the model {name!r} is not in the store", where=str(self._root), hint=hint)
+
+
+def _visibly_wrong(model: Model) -> str | None:
+    """Say what is wrong with a stored model as far as its folder tells, without reading the files."""
+    for file in model.files:
+        try:
+            size = Bytes((model.folder / file.name).stat().st_size)
+        except OSError:
+            return f"{file.name} is gone"
+        if size != file.size:
+            return f"{file.name} has {size} bytes instead of {file.size}"
+    return None
+
+
+def _damaged(model: Model, wrong: str) -> ModelDamagedError:
+    hint = f"corral models rm {model.name} && corral models pull {model.name}"
+    return ModelDamagedError(f"the model {model.name!r} is damaged: {wrong}", where=str(model.folder), hint=hint)
+
+
+def _delete_wheels(incoming: Path) -> None:
+    """Delete what pip left here, now or in a pull that was killed: it cannot be continued."""
+    for folder in incoming.glob("pip-*/"):
+        delete_folder(folder)
+
+
+def _keep_only(incoming: Path, files: tuple[ModelFile, ...]) -> None:
+    """Delete partial downloads of sources that failed before one worked."""
+    kept = {file.name for file in files}
+    for path in incoming.iterdir():
+        if path.name not in kept:
+            path.unlink()

