@@ -1,0 +1,87 @@
+"""Brings a database to this program's schema: forward only, under a lock, in a process of its own.
+
+A process of its own keeps SQLAlchemy and Alembic out of the server's memory; on every start but the first after an
+upgrade, one query says that there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind
+from corral.tasks.store.pool import connect
+
+HEAD = "0001"
+"""The newest revision in `versions/`; a test compares it with what Alembic finds."""
+KNOWN = frozenset({"0001"})
+MIN_SERVER_VERSION = 150000
+"""PostgreSQL 15, as `server_version_num`."""
+URL_VARIABLE = "CORRAL_MIGRATE_URL"
+"""Hands the URL to the migrating process: a command line would show a password to everybody on the machine."""
+
+
+class DatabaseNewerError(CorralError):
+    """The database was migrated by a newer Corral; this one must not touch it."""
+
+    code: ClassVar[str] = "database.newer"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class DatabaseTooOldError(CorralError):
+    """The PostgreSQL server is older than Corral supports."""
+
+    code: ClassVar[str] = "database.server_too_old"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class MigrationError(CorralError):
+    """A migration failed; the database is as it was before."""
+
+    code: ClassVar[str] = "database.migration_failed"
+    kind: ClassVar[Kind] = Kind.BUG
+
+
+async def migrate(url: str) -> None:
+    """Bring the database at `url` to `HEAD`.
+
+    Raises: DatabaseNewerError, DatabaseTooOldError, DatabaseUnavailableError, MigrationError.
+    """
+    if await _present_revision(url) == HEAD:
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "corral.tasks.migrations.run",
+        env={**os.environ, URL_VARIABLE: url},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await process.communicate()
+    if process.returncode != 0:
+        last = stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise MigrationError(f"the migration to {HEAD} ended with exit code {process.returncode}: {''.join(last)}")
+
+
+async def _present_revision(url: str) -> str | None:
+    connection = await connect(url)
+    try:
+        version = int(await connection.fetchval("select current_setting('server_version_num')"))
+        if version < MIN_SERVER_VERSION:
+            raise DatabaseTooOldError(
+                f"the PostgreSQL server has version {version // 10000}; 15 is the oldest that Corral supports",
+                hint="use a newer server, or leave out `database` for the embedded one",
+            )
+        if await connection.fetchval("select to_regclass('alembic_version')") is None:
+            return None
+        revision: str | None = await connection.fetchval("select version_num from alembic_version")
+    finally:
+        await connection.close()
+    if revision is not None and revision not in KNOWN:
+        raise DatabaseNewerError(
+            f"the database has schema {revision}; this program knows schemas up to {HEAD}",
+            hint="upgrade Corral, or use another data directory",
+        )
+    return revision

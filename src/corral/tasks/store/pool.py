@@ -1,0 +1,107 @@
+"""Connections to PostgreSQL, with the codecs that the queries rely on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Protocol, cast
+
+import asyncpg
+
+from corral.errors import CorralError, Kind
+
+Row = Mapping[str, Any]  # what a column holds is known by the query, not by the driver
+
+COMMAND_TIMEOUT_S = 30.0
+"""No statement of ours comes near it; it bounds the wait for a server that stopped answering."""
+CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+"""What asyncpg raises when the server went away, is starting or does not answer."""
+
+
+class Queries(Protocol):
+    """The part of asyncpg that reads and writes; a pool and a connection both have it."""
+
+    async def fetch(self, query: str, *args: object) -> list[Row]: ...
+    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
+    async def fetchval(self, query: str, *args: object) -> Any: ...  # see Row
+    async def execute(self, query: str, *args: object) -> str: ...
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None: ...
+
+
+class Connection(Queries, Protocol):
+    """One connection: transactions, COPY, LISTEN."""
+
+    def transaction(self) -> AbstractAsyncContextManager[None]: ...
+    async def copy_records_to_table(
+        self, table_name: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
+    ) -> str: ...
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None: ...
+    def add_termination_listener(self, callback: Callable[..., None]) -> None: ...
+    def is_closed(self) -> bool: ...
+    async def close(self, *, timeout: float | None = None) -> None: ...
+    def terminate(self) -> None: ...
+
+
+class Pool(Queries, Protocol):
+    """A bounded set of connections."""
+
+    def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
+    async def close(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
+class DatabaseUnavailableError(CorralError):
+    """PostgreSQL does not answer."""
+
+    code: ClassVar[str] = "database.unavailable"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+def _encode(value: object) -> bytes:
+    return b"\x01" + json.dumps(value, separators=(",", ":")).encode()  # binary jsonb: a version byte, then text
+
+
+def _decode(data: bytes) -> object:
+    return json.loads(data[1:])
+
+
+async def _prepare(connection: Any) -> None:  # asyncpg's connection, before it is narrowed to `Connection`
+    await connection.set_type_codec("jsonb", encoder=_encode, decoder=_decode, schema="pg_catalog", format="binary")
+
+
+async def open_pool(url: str, *, size: int = 8) -> Pool:
+    """Open a pool of at most `size` connections.
+
+    Raises: DatabaseUnavailableError.
+    """
+    try:
+        pool = await asyncpg.create_pool(
+            url, min_size=1, max_size=size, init=_prepare, command_timeout=COMMAND_TIMEOUT_S, timeout=10
+        )
+    except CONNECTION_LOST as error:
+        raise _unavailable(error) from error
+    return cast("Pool", pool)  # asyncpg's own types are partly unknown to a strict checker
+
+
+async def connect(url: str) -> Connection:
+    """Open one connection outside the pool, for a lock or for LISTEN. Raises: DatabaseUnavailableError."""
+    try:
+        connection = cast("Connection", await asyncpg.connect(url, timeout=10, command_timeout=COMMAND_TIMEOUT_S))
+        await _prepare(connection)  # cast: see open_pool
+    except CONNECTION_LOST as error:
+        raise _unavailable(error) from error
+    return connection
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailableError:
+    reason = str(error) or type(error).__name__
+    return DatabaseUnavailableError(f"PostgreSQL does not answer: {reason}", hint="run `corral doctor`")

