@@ -1,6 +1,6 @@
-"""What this machine is and how it feels: GPUs through NVML, memory, processors, disks.
+"""What this machine is and how it feels: GPUs through NVML, memory, processors, disks, and the slots that makes.
 
-Belongs here: reading hardware.
-Does not belong here: deciding anything about it.
-May import: `corral.hardware`, `corral.cluster`, `corral.units`, `corral.errors`.
+Belongs here: reading hardware, comparing it with the cluster file, findings about it.
+Does not belong here: deciding which task goes where; engines and the database.
+May import: `corral.hardware`, `corral.cluster`, `corral.work`, `corral.units`, `corral.errors`.
 """

@@ -1,0 +1,175 @@
+"""Looks this machine over: what works, what does not, and the one thing to do about it.
+
+`examine` is pure; `look` reads the machine and calls it. Findings about engines and the database are added by those who
+know them, in the same shape.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from corral.telemetry.findings import Finding, State
+from corral.telemetry.machine import Machine, describe
+from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus, find_gpus
+from corral.units import Bytes, format_bytes
+
+OLDEST_PYTHON = (3, 11)
+MEMORY_TIGHT = 2 * 2**30
+"""Below this, a small language model, the database and the server do not fit side by side."""
+DISK_TIGHT = 10 * 2**30
+"""A few models and a night's outputs."""
+DISK_SPENT = 2**30
+"""PostgreSQL stops for good when it cannot write; leave it room."""
+OPEN_FILES_NEEDED = 4096
+"""Connections, engines' pipes and open artifacts of a busy server, with room to spare; many systems start at 1024."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """All that an examination needs."""
+
+    python: tuple[int, int, int]
+    machine: Machine
+    data_dir: Path
+    open_files: int | None
+    """The soft limit of this process; None when there is none."""
+    nvml: NvmlReading
+
+
+def look(data_dir: Path) -> tuple[Finding, ...]:
+    """Examine this machine. Blocks while the driver answers, up to a second."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return examine(
+        Looked(
+            python=sys.version_info[:3],
+            machine=describe(data_dir),
+            data_dir=data_dir,
+            open_files=None if soft == resource.RLIM_INFINITY else soft,
+            nvml=find_gpus(),
+        )
+    )
+
+
+def examine(looked: Looked) -> tuple[Finding, ...]:
+    """Judge what was seen; the same input gives the same findings, in the same order."""
+    return (
+        _python(looked.python),
+        _driver(looked.nvml, looked.machine),
+        *(_gpu(gpu) for gpu in looked.nvml.gpus),
+        _processor(looked.machine),
+        _memory(looked.machine),
+        _disk(looked.machine, looked.data_dir),
+        _open_files(looked.open_files),
+    )
+
+
+def _python(version: tuple[int, int, int]) -> Finding:
+    text = ".".join(str(part) for part in version)
+    if version[:2] < OLDEST_PYTHON:
+        needed = ".".join(str(part) for part in OLDEST_PYTHON)
+        return Finding(name="Python", state=State.ERROR, what=text, fix=f"install Python {needed} or newer")
+    return Finding(name="Python", state=State.OK, what=text)
+
+
+def _driver(nvml: NvmlReading, machine: Machine) -> Finding:
+    match nvml.status:
+        case NvmlStatus.OK:
+            return _working_driver(nvml, machine)
+        case NvmlStatus.NO_LIBRARY:
+            return _no_library(machine)
+        case NvmlStatus.NO_DRIVER:
+            fix = "run `sudo modprobe nvidia`; if that fails, reinstall the driver for the running kernel"
+        case NvmlStatus.VERSION_MISMATCH:
+            fix = "restart the machine, so that the kernel loads the driver that is installed"
+        case NvmlStatus.NO_PERMISSION:
+            fix = "give this user access to /dev/nvidia* (`ls -l /dev/nvidia*` shows the group)"
+        case NvmlStatus.FAILED:
+            fix = "run `nvidia-smi` and `sudo dmesg | grep -i nvrm` to see what the driver reports"
+        case _:
+            assert_never(nvml.status)
+    return Finding(name="driver", state=State.ERROR, what=f"NVML does not answer: {nvml.reason}", fix=fix)
+
+
+def _working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
+    version = f"NVIDIA driver {nvml.driver_version or 'of unknown version'}"
+    cuda = f", CUDA up to {nvml.cuda_version[0]}.{nvml.cuda_version[1]}" if nvml.cuda_version else ""
+    count = len(nvml.gpus)
+    what = f"{version}{cuda}, {count} GPU{'' if count == 1 else 's'}"
+    if machine.nvidia_cards is not None and machine.nvidia_cards > count:
+        fix = "run `sudo dmesg | grep -i nvrm`: the driver refused a card"
+        return Finding(name="driver", state=State.WARNING, what=f"{what} of {machine.nvidia_cards} on the bus", fix=fix)
+    return Finding(name="driver", state=State.OK, what=what)
+
+
+def _no_library(machine: Machine) -> Finding:
+    match machine.nvidia_cards:
+        case None:
+            what = "no NVIDIA driver library (libnvidia-ml.so.1); whether there is a card cannot be seen from here"
+            fix = "in a container, pass the GPUs in (`--gpus all`); else install the NVIDIA driver"
+            return Finding(name="driver", state=State.UNKNOWN, what=what, fix=fix)
+        case 0:
+            return Finding(name="driver", state=State.OK, what="no NVIDIA GPU; tasks run on the processor")
+        case cards:
+            what = (
+                f"{cards} NVIDIA card{'' if cards == 1 else 's'} on the bus and no driver library (libnvidia-ml.so.1)"
+            )
+            fix = "install the NVIDIA driver; in a container, pass the GPUs in (`--gpus all`)"
+            return Finding(name="driver", state=State.ERROR, what=what, fix=fix)
+
+
+def _gpu(gpu: FoundGpu) -> Finding:
+    name = f"GPU {gpu.index}"
+    if gpu.state is not GpuState.OK:
+        what = f"{gpu.name or 'unknown model'} is {gpu.state.value}: {gpu.problem}"
+        fix = "restart the machine; if it happens again, check power and seat, and `sudo dmesg | grep Xid`"
+        return Finding(name=name, state=State.ERROR, what=what, fix=fix)
+    return Finding(name=name, state=State.OK, what=", ".join(_gpu_facts(gpu)))
+
+
+def _gpu_facts(gpu: FoundGpu) -> list[str]:
+    facts = [gpu.name or "unknown model", f"{_size(gpu.memory_used)} of {_size(gpu.memory_total)} used"]
+    if gpu.temperature_c is not None:
+        facts.append(f"{gpu.temperature_c} °C")
+    if gpu.power_limit_w is not None:
+        facts.append(f"limit {gpu.power_limit_w:.0f} W")
+    return facts
+
+
+def _size(size: Bytes | None) -> str:
+    return "unknown" if size is None else format_bytes(size)
+
+
+def _processor(machine: Machine) -> Finding:
+    what = f"{machine.cpu_model or 'unknown model'}, {machine.cpu_cores} threads"
+    return Finding(name="processor", state=State.OK, what=what)
+
+
+def _memory(machine: Machine) -> Finding:
+    what = f"{format_bytes(machine.memory_available)} of {format_bytes(machine.memory_total)} available"
+    if machine.memory_available < MEMORY_TIGHT:
+        fix = "stop other programs, or give tasks smaller models"
+        return Finding(name="memory", state=State.WARNING, what=what, fix=fix)
+    return Finding(name="memory", state=State.OK, what=what)
+
+
+def _disk(machine: Machine, data_dir: Path) -> Finding:
+    what = f"{format_bytes(machine.disk_free)} free for {data_dir}"
+    fix = "free space with `corral gc` and `corral models rm NAME`, or move the data directory"
+    if machine.disk_free < DISK_SPENT:
+        return Finding(name="disk", state=State.ERROR, what=what, fix=fix)
+    if machine.disk_free < DISK_TIGHT:
+        return Finding(name="disk", state=State.WARNING, what=what, fix=fix)
+    return Finding(name="disk", state=State.OK, what=what)
+
+
+def _open_files(limit: int | None) -> Finding:
+    if limit is None:
+        return Finding(name="open files", state=State.OK, what="no limit")
+    if limit < OPEN_FILES_NEEDED:
+        fix = "run `ulimit -n 65536` first, or set `LimitNOFILE=65536` in the systemd unit"
+        return Finding(name="open files", state=State.WARNING, what=f"at most {limit} per process", fix=fix)
+    return Finding(name="open files", state=State.OK, what=f"at most {limit} per process")

@@ -1,0 +1,147 @@
+"""The machine apart from its GPUs, as far as this process may use it.
+
+A container may be given less than the machine has; what counts is the smaller of the two. Limits are read from cgroup
+v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html), in the process's own group and all those above it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from corral.units import Bytes
+
+_NVIDIA = "0x10de"
+_DISPLAY_CLASS = "0x03"
+"""PCI base class of display controllers, which includes data centre cards (0x0302)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What this process may use; what cannot be found out is None."""
+
+    hostname: str
+    cpu_model: str | None
+    cpu_cores: int
+    """Logical processors, at least 1."""
+    memory_total: Bytes
+    memory_available: Bytes
+    """What new programs can take without swapping."""
+    disk_free: Bytes
+    """Of the file system that holds the path asked about."""
+    nvidia_cards: int | None
+    """NVIDIA display controllers on the PCI bus, whether or not a driver runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLimits:
+    """What the process's control groups allow; None is no limit."""
+
+    cpus: float | None = None
+    memory: Bytes | None = None
+    memory_available: Bytes | None = None
+    """Of `memory`, what is not in use, file cache not counted as use."""
+
+
+def describe(path: Path, *, root: Path = Path("/")) -> Machine:
+    """Look at this machine; `path` is where disk space is needed (its nearest existing parent is asked).
+
+    `root` is where /proc and /sys are found.
+    """
+    limits = read_limits(root)
+    memory = psutil.virtual_memory()
+    cores = float(len(os.sched_getaffinity(0)))
+    return Machine(
+        hostname=socket.gethostname(),
+        cpu_model=_cpu_model(root),
+        cpu_cores=max(1, int(_smaller(cores, limits.cpus))),
+        memory_total=Bytes(int(_smaller(memory.total, limits.memory))),
+        memory_available=Bytes(int(_smaller(memory.available, limits.memory_available))),
+        disk_free=Bytes(psutil.disk_usage(str(_existing(path))).free),
+        nvidia_cards=_nvidia_cards(root),
+    )
+
+
+def read_limits(root: Path = Path("/")) -> CgroupLimits:
+    """Read the tightest limits of cgroup v2 that hold for this process; none where there is no cgroup v2."""
+    cpus: float | None = None
+    memory: CgroupLimits = CgroupLimits()
+    for group in _groups(root):
+        quota = _quota(_text(group / "cpu.max"))
+        cpus = quota if cpus is None else _smaller(cpus, quota)
+        found = _memory(group)
+        if found.memory is not None and (memory.memory is None or found.memory < memory.memory):
+            memory = found
+    return CgroupLimits(cpus=cpus, memory=memory.memory, memory_available=memory.memory_available)
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the process's own group and those above it; the kernel enforces all of them."""
+    match = re.search(r"^0::/(.*)$", _text(root / "proc/self/cgroup") or "", re.MULTILINE)
+    if match is None or ".." in Path(match[1]).parts:
+        return
+    top = root / "sys/fs/cgroup"
+    group = top / match[1]
+    yield group
+    while group != top:
+        group = group.parent
+        yield group
+
+
+def _quota(text: str | None) -> float | None:
+    """Read `cpu.max`: microseconds of processor time per period, or `max`."""
+    match = re.fullmatch(r"(\d+) (\d+)", (text or "").strip())
+    return None if match is None else int(match[1]) / int(match[2])
+
+
+def _memory(group: Path) -> CgroupLimits:
+    limit = _number(_text(group / "memory.max"))
+    if limit is None:
+        return CgroupLimits()
+    used = _number(_text(group / "memory.current"))
+    cache = re.search(r"^inactive_file (\d+)$", _text(group / "memory.stat") or "", re.MULTILINE)
+    reclaimable = int(cache[1]) if cache else 0
+    available = None if used is None else Bytes(min(limit, max(0, limit - used + reclaimable)))
+    return CgroupLimits(memory=Bytes(limit), memory_available=available)
+
+
+def _cpu_model(root: Path) -> str | None:
+    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def _nvidia_cards(root: Path) -> int | None:
+    devices = root / "sys/bus/pci/devices"
+    if not devices.is_dir():
+        return None
+    return sum(_is_nvidia_card(device) for device in devices.iterdir())
+
+
+def _is_nvidia_card(device: Path) -> bool:
+    is_display = (_text(device / "class") or "").startswith(_DISPLAY_CLASS)
+    return is_display and (_text(device / "vendor") or "").strip() == _NVIDIA
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
+def _smaller(have: float, limit: float | None) -> float:
+    return have if limit is None else min(have, limit)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isdigit() else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

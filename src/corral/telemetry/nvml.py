@@ -1,0 +1,175 @@
+"""GPUs as NVIDIA's driver sees them, through NVML.
+
+Reading is all or what can be had: a card that fell off the bus is reported as lost beside those that work, and a value
+that the driver does not give is None. The library is found by the loader under its own name (`libnvidia-ml.so.1`), so
+whatever stands there answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from corral.units import Bytes
+
+_T = TypeVar("_T")
+
+
+class NvmlStatus(StrEnum):
+    """Whether the driver could be asked."""
+
+    OK = "ok"
+    NO_LIBRARY = "no_library"
+    """There is no `libnvidia-ml.so.1`: no NVIDIA driver is installed, or it is not passed into this container."""
+    NO_DRIVER = "no_driver"
+    """The library is here, the kernel module is not loaded."""
+    VERSION_MISMATCH = "version_mismatch"
+    """The driver was upgraded and the old kernel module still runs."""
+    NO_PERMISSION = "no_permission"
+    FAILED = "failed"
+
+
+class GpuState(StrEnum):
+    """Whether a card answers."""
+
+    OK = "ok"
+    LOST = "lost"
+    """It fell off the bus or waits for a reset; nothing runs on it before one."""
+    FAILED = "failed"
+    """The driver gives no handle to it, for another reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundGpu:
+    """One card; what the driver does not say is None."""
+
+    index: int
+    """Its place as the driver numbers it, by PCI bus; CUDA may number otherwise, so use `uuid` to name it."""
+    state: GpuState = GpuState.OK
+    uuid: str | None = None
+    """`GPU-` and a UUID."""
+    name: str | None = None
+    """The driver's name for it: `NVIDIA GeForce RTX 5070 Ti`."""
+    memory_total: Bytes | None = None
+    memory_used: Bytes | None = None
+    """By everyone, the driver's own share included."""
+    cuda_capability: tuple[int, int] | None = None
+    power_limit_w: float | None = None
+    temperature_c: int | None = None
+    problem: str | None = None
+    """What the driver said, when `state` is not ok."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvmlReading:
+    """Everything that one look at the driver gave."""
+
+    status: NvmlStatus
+    reason: str = ""
+    """Why nothing could be read; empty when it could."""
+    driver_version: str | None = None
+    cuda_version: tuple[int, int] | None = None
+    """The newest CUDA that the driver runs."""
+    gpus: tuple[FoundGpu, ...] = ()
+    """In the order of `index`; empty when the driver could not be asked."""
+
+
+def find_gpus() -> NvmlReading:
+    """Ask the driver for every card. Never raises for what is missing or broken; blocks for up to a second."""
+    import pynvml
+
+    try:
+        with _session(pynvml):
+            count = pynvml.nvmlDeviceGetCount()
+            return NvmlReading(
+                status=NvmlStatus.OK,
+                driver_version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
+                cuda_version=_cuda_version(_ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)),
+                gpus=tuple(_find_gpu(pynvml, index) for index in range(count)),
+            )
+    except pynvml.NVMLError as error:
+        return NvmlReading(status=_status(pynvml, error), reason=str(error))
+
+
+@contextmanager
+def _session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here and below
+    nvml.nvmlInit()
+    try:
+        yield
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _find_gpu(nvml: Any, index: int) -> FoundGpu:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory = _memory(nvml, handle)
+    except nvml.NVMLError as error:
+        return _broken_gpu(nvml, index, error)
+    power = _ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
+    return FoundGpu(
+        index=index,
+        uuid=_ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        name=_ask(nvml, nvml.nvmlDeviceGetName, handle),
+        memory_total=memory[0],
+        memory_used=memory[1],
+        cuda_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
+        power_limit_w=None if power is None else power / 1000,
+        temperature_c=_ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+    )
+
+
+def _memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
+    """Read total and used memory; unknown where card and processor share it. Raises: NVMLError of a lost card."""
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError as error:
+        if _is_lost(nvml, error):
+            raise
+        return None, None
+    return Bytes(int(memory.total)), Bytes(int(memory.used))
+
+
+def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
+    """Say what is still known of a card that does not answer: often its name and UUID, from the driver's memory."""
+    handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+    return FoundGpu(
+        index=index,
+        state=GpuState.LOST if _is_lost(nvml, error) else GpuState.FAILED,
+        uuid=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        name=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetName, handle),
+        problem=str(error),
+    )
+
+
+def _ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
+    """Ask for one value; None when the driver or the card does not give it."""
+    try:
+        return question(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _cuda_version(number: int | None) -> tuple[int, int] | None:
+    """Read CUDA's spelling of a version: 12080 is 12.8."""
+    return None if number is None else (number // 1000, number % 1000 // 10)
+
+
+def _status(nvml: Any, error: Exception) -> NvmlStatus:
+    return {
+        nvml.NVML_ERROR_LIBRARY_NOT_FOUND: NvmlStatus.NO_LIBRARY,
+        nvml.NVML_ERROR_DRIVER_NOT_LOADED: NvmlStatus.NO_DRIVER,
+        nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: NvmlStatus.VERSION_MISMATCH,
+        nvml.NVML_ERROR_NO_PERMISSION: NvmlStatus.NO_PERMISSION,
+    }.get(_number(error), NvmlStatus.FAILED)
+
+
+def _is_lost(nvml: Any, error: Exception) -> bool:
+    return _number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
+
+
+def _number(error: Exception) -> int:
+    return int(getattr(error, "value", -1))
