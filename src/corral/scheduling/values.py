@@ -152,6 +152,8 @@ class FairShare:
 
     virtual_time: float = 0.0
     charged: Mapping[Owner, float] = field(default_factory=dict[Owner, float])
+    promoted_lead: float = 0.0
+    """Slot-seconds that promoted tasks got above interactive ones while both waited; the two share evenly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ class Rule(StrEnum):
     """It needs several GPUs; they are reserved for it as they become free."""
     AFFINITY = "affinity"
     """A task whose model is already resident went first; bounded by `Settings.affinity_delay`."""
+    STARTING = "starting"
+    """It does not wait: the next decision starts it. Only explanations say this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,84 @@
+"""How long tasks take, from what was measured.
+
+The estimate is the median of the last `KEPT` measurements: one run that loaded a model first, or one that hung, does
+not move it. Each measurement also counts for the model on any device and for the engine as a whole, so a task that
+was never run on one device is expected to take what it took elsewhere. Memory is bounded in samples and in keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from corral.scheduling.values import DurationKey, QueuedTask, Settings
+
+ANY = "*"
+"""Stands for any model or any device model in a key; no model or device has this name."""
+
+KEPT = 15
+"""Measurements kept per key: enough for a steady median, few enough to follow a change of settings within a batch."""
+
+MOST_KEYS = 4096
+"""Keys kept; those measured longest ago are forgotten first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What was measured, oldest key first, and what is expected from it (`Snapshot.durations`)."""
+
+    samples: Mapping[DurationKey, tuple[float, ...]] = field(default_factory=dict[DurationKey, tuple[float, ...]])
+    expected: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])
+
+
+def observe(history: History, key: DurationKey, seconds: float) -> History:
+    """Add one measurement in seconds; negative ones (a clock that jumped) count as 0."""
+    samples, expected = dict(history.samples), dict(history.expected)
+    for level in _levels(key):
+        kept = (*samples.pop(level, ()), max(0.0, seconds))[-KEPT:]
+        samples[level] = kept
+        expected[level] = median(kept)
+    for oldest in list(samples)[: max(0, len(samples) - MOST_KEYS)]:
+        del samples[oldest], expected[oldest]
+    return History(samples=samples, expected=expected)
+
+
+def expected_seconds(durations: Mapping[DurationKey, float], key: DurationKey, settings: Settings) -> float:
+    """Say how long a task takes: as measured for its model there, its model anywhere, its engine, else the default."""
+    for level in _levels(key):
+        seconds = durations.get(level)
+        if seconds is not None:
+            return seconds
+    return settings.unknown_duration_s
+
+
+def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:
+    """From the exact key to the whole engine."""
+    return key, DurationKey(key.engine, key.model, ANY), DurationKey(key.engine, ANY, ANY)
+
+
+class Expectations:
+    """The expected seconds of tasks in one decision; each key is looked up once."""
+
+    __slots__ = ("_durations", "_measured", "_seconds", "_settings")
+
+    def __init__(self, durations: Mapping[DurationKey, float], settings: Settings) -> None:
+        self._durations = durations
+        self._settings = settings
+        self._seconds: dict[tuple[str, str | None, str], float] = {}
+        self._measured: dict[tuple[str, str | None, str], float | None] = {}
+
+    def of(self, task: QueuedTask, device_model: str) -> float:
+        """Seconds that the task is expected to take on a device model; charged to its owner per slot."""
+        key = (task.engine, task.model, device_model)
+        seconds = self._seconds.get(key)
+        if seconds is None:
+            seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._settings)
+        return seconds
+
+    def measured(self, task: QueuedTask, device_model: str) -> float | None:
+        """Seconds measured for exactly this engine, model and device model; None when there is no measurement."""
+        key = (task.engine, task.model, device_model)
+        if key not in self._measured:
+            self._measured[key] = self._durations.get(DurationKey(*key))
+        return self._measured[key]

@@ -1,0 +1,79 @@
+"""Fair share between owners: start-time fair queuing, charged in expected slot-seconds.
+
+Each owner has a tag: the virtual seconds charged so far. The owner with the lowest tag goes first. Virtual time
+follows the lowest tag among those who compete, and nobody starts below it: an owner who was away, or whose queue was
+paused, brings no credit. An owner whose tag is not above virtual time is forgotten, so the state holds at most the
+owners who had more than their share lately. (Goyal, Vin, Cheng, "Start-time Fair Queuing", 1996; virtual time as the
+lowest tag follows the Linux scheduler's min_vruntime.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from corral.scheduling.values import FairShare, Owner
+
+
+def tag(fair: FairShare, owner: Owner) -> float:
+    """Say where an owner's next task starts, in virtual seconds; the lowest goes first."""
+    return max(fair.virtual_time, fair.charged.get(owner, 0.0))
+
+
+def settle(fair: FairShare, owner: Owner, expected_s: float, measured_s: float) -> FairShare:
+    """Correct a charge when the attempt has ended; both in slot-seconds (seconds times slots held).
+
+    An owner already forgotten owes only what was measured above the charge: credit is never banked.
+    """
+    corrected = tag(fair, owner) + measured_s - expected_s
+    return _without_forgotten(replace(fair, charged={**fair.charged, owner: corrected}))
+
+
+class Account:
+    """The fair share while one decision charges it; `closed` gives the state for the next one."""
+
+    __slots__ = ("_before", "_promoted_lead", "_tags", "_virtual_time")
+
+    def __init__(self, fair: FairShare) -> None:
+        self._before = fair
+        self._virtual_time = fair.virtual_time
+        self._promoted_lead = fair.promoted_lead
+        self._tags: dict[Owner, float] = {}
+
+    def tag(self, owner: Owner) -> float:
+        """The owner's tag with what this decision has charged."""
+        charged = self._tags.get(owner)
+        if charged is None:
+            charged = self._tags[owner] = tag(self._before, owner)
+        return charged
+
+    def charge(self, owner: Owner, slot_seconds: float) -> None:
+        """Charge an owner for a task that starts."""
+        self._tags[owner] = self.tag(owner) + slot_seconds
+
+    def advance(self, competing: Iterable[Owner]) -> None:
+        """Move virtual time to the lowest tag among owners who compete; call before the first charge."""
+        self._virtual_time = max(self._virtual_time, min(map(self.tag, competing), default=0.0))
+
+    @property
+    def promoted_may_go(self) -> bool:
+        """Whether a promoted task goes before an interactive one: they share the slots evenly, interactive first.
+
+        The lead changes only while both wait for the same slots, so it never exceeds one task either way.
+        """
+        return self._promoted_lead < 0
+
+    def note_turn(self, lead: float) -> None:
+        """Record slot-seconds given to a promoted task, or (negative) to an interactive one, while both waited."""
+        self._promoted_lead += lead
+
+    def closed(self) -> FairShare:
+        """The state after this decision."""
+        charged = {**self._before.charged, **self._tags}
+        fair = FairShare(virtual_time=self._virtual_time, charged=charged, promoted_lead=self._promoted_lead)
+        return _without_forgotten(fair)
+
+
+def _without_forgotten(fair: FairShare) -> FairShare:
+    kept = {owner: charged for owner, charged in fair.charged.items() if charged > fair.virtual_time}
+    return replace(fair, charged=kept)

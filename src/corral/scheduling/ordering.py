@@ -1,0 +1,194 @@
+"""Who goes first: classes, then each queue's order, then age.
+
+Tasks of equal class and priority form a *rank*; inside a rank each owner (each queue, where the order is fifo) has a
+line by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
+its tasks say. Promoted tasks are one line, oldest first, which shares the slots evenly with the interactive ones: a
+night's batch that is past its bound neither waits for ever nor keeps a person waiting for all of it.
+
+Lines and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
+is O(tasks), each look O(log tasks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from heapq import heapify, heappop, heapreplace, nsmallest
+
+from corral.scheduling.fairness import Account
+from corral.scheduling.values import Order, Priority, Queue, QueuedTask, Settings, TaskClass
+
+Entry = tuple[datetime, int, QueuedTask]
+Head = tuple[float, datetime, int, list[Entry]]
+
+
+def age(task: QueuedTask) -> tuple[datetime, int]:
+    """Sort key: the task that became ready first; its number decides between equals."""
+    return task.queued_at, task.id
+
+
+class Rank:
+    """Tasks of equal class and priority, owners by their tags, each owner's tasks by age."""
+
+    def __init__(self, account: Account, gone: Collection[int]) -> None:
+        self.lines: dict[tuple[bool, str], list[Entry]] = {}
+        self._account = account
+        self._gone = gone
+        self._heads: list[Head] | None = None
+
+    def head(self) -> QueuedTask | None:
+        """The task that goes first."""
+        if self._heads is None:
+            self._heads = self._all_heads()
+        heads = self._heads
+        while heads:
+            head = heads[0]
+            line = head[3]
+            while line and line[0][1] in self._gone:
+                heappop(line)
+            if not line:
+                heappop(heads)
+                continue
+            current = self._head_of(line)
+            if current[:3] == head[:3]:
+                return line[0][2]
+            heapreplace(heads, current)
+        return None
+
+    def wants(self, models: Collection[tuple[str, str | None]]) -> bool:
+        """Whether a task of the rank needs one of these models, given as engine and model."""
+        return any(
+            (task.engine, task.model) in models and number not in self._gone
+            for line in self.lines.values()
+            for _, number, task in line
+        )
+
+    def upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
+        """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
+        lines = [
+            nsmallest(count + 1, (each for each in line if each[1] not in self._gone)) for line in self.lines.values()
+        ]
+        heads = [self._head_of(line) for line in lines if line]
+        heapify(heads)
+        for _ in range(count):
+            if not heads:
+                return
+            start, _, _, line = heads[0]
+            task = line.pop(0)[2]
+            yield task
+            if line:
+                heapreplace(heads, (start + expected_s(task) * task.gpus, line[0][0], line[0][1], line))
+            else:
+                heappop(heads)
+
+    def _all_heads(self) -> list[Head]:
+        for line in self.lines.values():
+            heapify(line)
+        heads = [self._head_of(line) for line in self.lines.values()]
+        heapify(heads)
+        return heads
+
+    def _head_of(self, line: list[Entry]) -> Head:
+        at, number, task = line[0]
+        return self._account.tag(task.owner), at, number, line
+
+
+class Line:
+    """All tasks of one decision, in order."""
+
+    def __init__(
+        self,
+        tasks: Iterable[QueuedTask],
+        *,
+        account: Account,
+        queues: Mapping[str, Queue],
+        settings: Settings,
+        now: datetime,
+    ) -> None:
+        self._account = account
+        self._gone: set[int] = set()
+        self._interactive: dict[Priority, Rank] = {}
+        self._batch: dict[Priority, Rank] = {}
+        self._promoted: list[Entry] = []
+        self._sort_in(
+            tasks, {name for name, queue in queues.items() if queue.order is Order.FIFO}, now - settings.promote_after
+        )
+        heapify(self._promoted)
+        self._classes = tuple(
+            [ranks[priority] for priority in sorted(ranks, reverse=True)] for ranks in (self._interactive, self._batch)
+        )
+        self._contested = False
+        self._head: QueuedTask | None = None
+        self._rank: Rank | None = None
+
+    def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
+        for task in tasks:
+            entry = (task.queued_at, task.id, task)
+            if task.task_class is TaskClass.INTERACTIVE:
+                ranks = self._interactive
+            elif task.queued_at < promoted_before:
+                self._promoted.append(entry)
+                continue
+            else:
+                ranks = self._batch
+            by_age = task.queue in fifo
+            priority = Priority.NORMAL if by_age else task.priority
+            rank = ranks.get(priority)
+            if rank is None:
+                rank = ranks[priority] = Rank(self._account, self._gone)
+            name = (by_age, task.queue if by_age else task.owner)
+            line = rank.lines.get(name)
+            if line is None:
+                rank.lines[name] = [entry]
+            else:
+                line.append(entry)
+
+    def head(self) -> QueuedTask | None:
+        """The task that goes first of those not yet removed."""
+        promoted, interactive = self._oldest_promoted(), self._first_of(self._classes[0])
+        self._contested = promoted is not None and interactive is not None
+        if promoted is not None and (interactive is None or self._account.promoted_may_go):
+            self._head, self._rank = promoted, None
+        elif interactive is not None:
+            self._head, self._rank = interactive
+        else:
+            self._head, self._rank = self._first_of(self._classes[1]) or (None, None)
+        return self._head
+
+    def remove(self, task: QueuedTask) -> None:
+        """Take a task out: it starts, or nothing free can run it."""
+        self._gone.add(task.id)
+
+    def start(self, task: QueuedTask, slot_seconds: float) -> None:
+        """Take a task out because it starts in the head's turn, and charge it."""
+        self._gone.add(task.id)
+        self._account.charge(task.owner, slot_seconds)
+        if self._contested:
+            self._account.note_turn(slot_seconds if self._rank is None else -slot_seconds)
+
+    @property
+    def may_pass_head(self) -> bool:
+        """Whether others may go before the head for their model's sake; never before a promoted task."""
+        return self._rank is not None
+
+    def is_wanted(self, models: Collection[tuple[str, str | None]]) -> bool:
+        """Whether a task of the head's rank needs one of these models, given as engine and model."""
+        return self._rank is not None and self._rank.wants(models)
+
+    def behind_head(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
+        """The head, then the tasks of its rank behind it, as many as `count`, in the order in which they would go."""
+        return iter(()) if self._rank is None else self._rank.upcoming(count + 1, expected_s)
+
+    def _oldest_promoted(self) -> QueuedTask | None:
+        while self._promoted and self._promoted[0][1] in self._gone:
+            heappop(self._promoted)
+        return self._promoted[0][2] if self._promoted else None
+
+    @staticmethod
+    def _first_of(ranks: list[Rank]) -> tuple[QueuedTask, Rank] | None:
+        while ranks:
+            head = ranks[0].head()
+            if head is not None:
+                return head, ranks[0]
+            ranks.pop(0)
+        return None

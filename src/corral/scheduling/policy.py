@@ -1,0 +1,211 @@
+"""The policy: which tasks start now, on which slots, and which rule keeps each of the others waiting.
+
+A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`floor`,
+`choosing`), unless another's model is resident there (`affinity`); a task that needs several GPUs gathers or reserves
+(`reservation`). It stops when no slot is free. A task that nothing free can run is never looked at twice, nor are
+those that ask for the same (`_shape`): the room only shrinks while a decision goes on.
+
+With one slot free and 512 candidates a decision takes less than half a millisecond; with none free it costs the look
+at the slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+
+from corral.scheduling.affinity import Affinity
+from corral.scheduling.choosing import best_slot
+from corral.scheduling.durations import Expectations
+from corral.scheduling.fairness import Account
+from corral.scheduling.floor import Floor, is_free
+from corral.scheduling.ordering import Line
+from corral.scheduling.reasons import Waiting, rule_of
+from corral.scheduling.reservation import Reservations, gather
+from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot
+
+_Shape = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A decision, and how it left the slots: what explanations are made of."""
+
+    assignments: tuple[Assignment, ...] = ()
+    floor: Floor
+    reservations: Reservations
+    passed: frozenset[int] = frozenset()
+    """Tasks passed over in this decision."""
+    fair: FairShare
+    passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+
+    def rule_of(self, task: QueuedTask) -> Rule:
+        """The rule that keeps a task waiting."""
+        return rule_of(task, self.floor, self.passed)
+
+
+def decide(snapshot: Snapshot) -> Decision:
+    """Say what to start now, what waits and why, and the state that the next decision needs."""
+    if not any(map(is_free, snapshot.slots)):
+        return _nothing_free(snapshot)
+    outcome = resolve(snapshot)
+    started = frozenset(assignment.task for assignment in outcome.assignments)
+    return Decision(
+        assignments=outcome.assignments,
+        waiting=Waiting(snapshot.tasks, started, outcome.rule_of),
+        fair=outcome.fair,
+        passed_since=outcome.passed_since,
+    )
+
+
+def resolve(snapshot: Snapshot) -> Outcome:
+    """Decide, and keep how the slots were left."""
+    return _Round(snapshot).outcome()
+
+
+def _nothing_free(snapshot: Snapshot) -> Decision:
+    """Answer without a look at the tasks; rules are worked out if somebody asks."""
+    left = cache(lambda: resolve(snapshot))
+    return Decision(
+        assignments=(),
+        waiting=Waiting(snapshot.tasks, (), lambda task: left().rule_of(task)),
+        fair=snapshot.fair,
+        passed_since=snapshot.passed_since,
+    )
+
+
+class _Round:
+    """One decision while it is made."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._floor = Floor(snapshot)
+        self._expectations = Expectations(snapshot.durations, snapshot.settings)
+        self._reservations = Reservations(self._floor)
+        self._account = Account(snapshot.fair)
+        self._affinity = Affinity(
+            floor=self._floor,
+            expectations=self._expectations,
+            reservations=self._reservations,
+            settings=snapshot.settings,
+            passed_since=snapshot.passed_since,
+        )
+        self._eligible = self._those_with_a_slot()
+        self._line = Line(
+            self._eligible,
+            account=self._account,
+            queues=snapshot.queues,
+            settings=snapshot.settings,
+            now=snapshot.now,
+        )
+        self._blocked: set[_Shape] = set()
+        self._passed: set[int] = set()
+        self._assignments: list[Assignment] = []
+
+    def outcome(self) -> Outcome:
+        while self._floor.free:
+            task = self._line.head()
+            if task is None:
+                break
+            self._consider(task)
+        return Outcome(
+            assignments=tuple(self._assignments),
+            floor=self._floor,
+            reservations=self._reservations,
+            passed=frozenset(self._passed),
+            fair=self._account.closed() if self._assignments else self._snapshot.fair,
+            passed_since=self._passed_since(),
+        )
+
+    def _those_with_a_slot(self) -> list[QueuedTask]:
+        """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they may reserve."""
+        answers: dict[tuple[str, str, int | None, bool], bool] = {}
+        eligible: list[QueuedTask] = []
+        for task in self._snapshot.tasks:
+            key = (task.queue, task.engine, task.memory, task.gpus > 1)
+            answer = answers.get(key)
+            if answer is None:
+                answer = answers[key] = self._has_a_slot(task)
+            if answer:
+                eligible.append(task)
+        return eligible
+
+    def _has_a_slot(self, task: QueuedTask) -> bool:
+        floor = self._floor
+        if floor.queue(task.queue).paused:
+            return False
+        able = floor.able(task.queue, task.engine)
+        return bool(able) if task.gpus > 1 else any(slot.id in floor.free and floor.fits(slot, task) for slot in able)
+
+    def _consider(self, task: QueuedTask) -> None:
+        """Start the head, let another pass it, or take it out because nothing free can run it."""
+        shape = _shape(task)
+        if shape in self._blocked or self._floor.is_limited(task):
+            self._line.remove(task)
+        elif task.gpus > 1:
+            self._gather(task, shape)
+        else:
+            self._place(task, shape)
+
+    def _place(self, task: QueuedTask, shape: _Shape) -> None:
+        options = self._allowed(task)
+        if not options:
+            self._blocked.add(shape)
+            self._line.remove(task)
+            return
+        slot, because = best_slot(options, task, self._floor, self._expectations)
+        found = self._affinity.look_ahead(self._line, task, slot)
+        if found is None:
+            self._start(task, [slot], because)
+        else:
+            self._passed.update(found.passed)
+            self._start(found.task, [slot], "model resident")
+
+    def _gather(self, task: QueuedTask, shape: _Shape) -> None:
+        slots = gather(self._allowed(task), task, self._floor, self._expectations)
+        if slots:
+            self._start(task, slots, f"{task.gpus} slots of {slots[0].node}")
+            return
+        self._line.remove(task)
+        if self._reservations.reserve(task) is None:
+            self._blocked.add(shape)
+
+    def _allowed(self, task: QueuedTask) -> list[Slot]:
+        return [
+            slot
+            for slot in self._floor.options(task)
+            if self._reservations.allows(slot, self._expectations.of(task, slot.device_model))
+        ]
+
+    def _start(self, task: QueuedTask, slots: list[Slot], because: str) -> None:
+        if not self._assignments:
+            self._account.advance({each.owner for each in self._eligible})
+        expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
+        evicted = [eviction for slot in slots for eviction in self._floor.take(slot, task, expected_s)]
+        self._line.start(task, expected_s * len(slots))
+        self._assignments.append(
+            Assignment(
+                task=task.id,
+                slots=tuple(slot.id for slot in slots),
+                evict=tuple(evicted),
+                expected_s=expected_s,
+                because=because,
+            )
+        )
+
+    def _passed_since(self) -> dict[int, datetime]:
+        """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""
+        before = self._snapshot.passed_since
+        if not before and not self._passed:
+            return {}
+        gone = {assignment.task for assignment in self._assignments}
+        kept = {task.id for task in self._snapshot.tasks} - gone
+        now = self._snapshot.now
+        return {task: before.get(task, now) for task in sorted({*before, *self._passed} & kept)}
+
+
+def _shape(task: QueuedTask) -> _Shape:
+    """What decides whether a free slot can run the task; tasks of one shape stand or fall together."""
+    return task.queue, task.engine, task.model, task.memory, task.gpus, task.avoid_slots
