@@ -15,7 +15,7 @@ from typing import assert_never
 from corral.telemetry.findings import Finding, State
 from corral.telemetry.machine import Machine, describe
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus, find_gpus
-from corral.units import Bytes, format_bytes
+from corral.units import format_bytes
 
 OLDEST_PYTHON = (3, 11)
 MEMORY_TIGHT = 2 * 2**30
@@ -131,7 +131,7 @@ def _gpu(gpu: FoundGpu) -> Finding:
 
 
 def _gpu_facts(gpu: FoundGpu) -> list[str]:
-    facts = [gpu.name or "unknown model", f"{_size(gpu.memory_used)} of {_size(gpu.memory_total)} used"]
+    facts = [gpu.name or "unknown model", _memory_of(gpu)]
     if gpu.temperature_c is not None:
         facts.append(f"{gpu.temperature_c} °C")
     if gpu.power_limit_w is not None:
@@ -139,8 +139,11 @@ def _gpu_facts(gpu: FoundGpu) -> list[str]:
     return facts
 
 
-def _size(size: Bytes | None) -> str:
-    return "unknown" if size is None else format_bytes(size)
+def _memory_of(gpu: FoundGpu) -> str:
+    if gpu.memory_total is None:
+        return "memory unknown"
+    used = "an unknown part" if gpu.memory_used is None else format_bytes(gpu.memory_used)
+    return f"{used} of {format_bytes(gpu.memory_total)} used"
 
 
 def _processor(machine: Machine) -> Finding:

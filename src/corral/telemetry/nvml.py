@@ -91,7 +91,7 @@ def find_gpus() -> NvmlReading:
                 gpus=tuple(_find_gpu(pynvml, index) for index in range(count)),
             )
     except pynvml.NVMLError as error:
-        return NvmlReading(status=_status(pynvml, error), reason=str(error))
+        return NvmlReading(status=_status(pynvml, error), reason=_words(error))
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
         state=GpuState.LOST if _is_lost(nvml, error) else GpuState.FAILED,
         uuid=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetUUID, handle),
         name=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetName, handle),
-        problem=str(error),
+        problem=_words(error),
     )
 
 
@@ -169,6 +169,10 @@ def _status(nvml: Any, error: Exception) -> NvmlStatus:
 
 def _is_lost(nvml: Any, error: Exception) -> bool:
     return _number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
+
+
+def _words(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def _number(error: Exception) -> int:
