@@ -28,6 +28,13 @@ class Gpu:
     power_limit_w: int | None = None
 
 
+class K3sRole(StrEnum):
+    """What a node is to K3s."""
+
+    SERVER = "server"
+    AGENT = "agent"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine."""
@@ -43,6 +50,10 @@ class Node:
     cpu_cores: int | None = None
     cpu_model: str | None = None
     psu_w: int | None = None
+    other_power_w: int | None = None
+    """What the machine draws at full load besides its GPUs, in watts."""
+    os: str | None = None
+    k3s_role: K3sRole | None = None
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -84,7 +95,7 @@ class QueueSettings:
 
     name: str
     pool: tuple[str, ...] | None = None
-    """Slot selectors: a node (`hydra-compute`), a slot (`hydra-compute/gpu0`) or a node's CPU (`node/cpu`); None is all."""
+    """Selectors: a node (`hydra-compute`), a slot (`hydra-compute/gpu0`), a node's CPU (`node/cpu`); None is all."""
     order: QueueOrder = QueueOrder.PRIORITY
     max_running_per_owner: int | None = None
     max_queued_per_owner: int | None = None
@@ -96,6 +107,113 @@ class Retention:
 
     tasks: timedelta | None = timedelta(days=30)
     artifacts: timedelta | None = timedelta(days=30)
+
+
+class StorageKind(StrEnum):
+    """Where a volume lies, and who can reach it."""
+
+    LOCAL = "local"
+    """On one node's disk; only services on that node can use it."""
+    NFS = "nfs"
+    """Exported over the network; every node can use it."""
+    EPHEMERAL = "ephemeral"
+    """Made empty with each start of a service, and gone with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """A volume that services use."""
+
+    name: str
+    kind: StorageKind
+    node: str | None = None
+    """The node whose disk it is (local), or the node that exports it (nfs)."""
+    server: str | None = None
+    """For nfs: the host that exports it when that is not a node of this file."""
+    path: str | None = None
+    size: Bytes | None = None
+    medium: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """How people outside the cluster reach a service."""
+
+    kind: str
+    port: int
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a service runs, and what differs there; None leaves it as the service says, or open."""
+
+    node: str | None = None
+    gpus: tuple[int, ...] | None = None
+    """Indexes of GPUs on that node."""
+    replicas: int | None = None
+    name: str | None = None
+    """The name of the deployed thing, and of its address in the cluster."""
+    pod: str | None = None
+    """Services that name the same pod run together in it."""
+    config_map: str | None = None
+    storage: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A long-running thing to deploy."""
+
+    name: str
+    engines: tuple[str, ...] = ()
+    node: str | None = None
+    replicas: int = 1
+    gpus: int | None = None
+    """How many GPUs each replica gets."""
+    gpu_memory: Bytes | None = None
+    """What a replica needs in VRAM."""
+    models: tuple[str, ...] = ()
+    image: str | None = None
+    port: int | None = None
+    exposed: Exposure | None = None
+    namespace: str | None = None
+    storage: tuple[str, ...] = ()
+    memory_request: Bytes | None = None
+    memory_limit: Bytes | None = None
+    calls: tuple[str, ...] = ()
+    """Services that it calls over the network."""
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class LayoutKind(StrEnum):
+    """The three ways to place services on nodes."""
+
+    EDGE = "edge"
+    """All on one GPU."""
+    WORKSTATION = "workstation"
+    """One service per node."""
+    POOL = "pool"
+    """Replicas on identical GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A named way to place services on nodes."""
+
+    name: str
+    kind: LayoutKind
+    services: Mapping[str, Placement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """The Kubernetes that runs the services of a cluster."""
+
+    distribution: str | None = None
+    server: str | None = None
+    namespace: str | None = None
+    max_pods: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +230,7 @@ class Cluster:
     database_url_env: str | None = None
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""
     promote_after: timedelta = timedelta(hours=1)
+    storage: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
+    services: Mapping[str, Service] = field(default_factory=dict[str, Service])
+    layouts: Mapping[str, Layout] = field(default_factory=dict[str, Layout])
+    kubernetes: Kubernetes | None = None

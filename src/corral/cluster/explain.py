@@ -1,0 +1,92 @@
+"""Says in Corral's words what pydantic found: a fact with the value seen, a place, and one thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from corral.cluster.document import Document, Path
+from corral.cluster.errors import did_you_mean
+from corral.cluster.fields import kind_of, shown
+from corral.cluster.shape import Shape, shape_at
+
+_KINDS = {
+    "string_type": ("text", "write text; numbers and true/false need quotes to be text"),
+    "int_type": ("a whole number", "write a whole number, without quotes"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "tuple_type": ("a list", "write a list: one `- ` line for each entry, or `[...]`"),
+    "dict_type": ("a mapping", "write `key: value` lines"),
+    "model_type": ("a mapping", "write `key: value` lines"),
+    "model_attributes_type": ("a mapping", "write `key: value` lines"),
+}
+_BOUNDS = {
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} long",
+    "too_long": "at most {max_length} long",
+    "string_too_short": "not empty",
+    "string_too_long": "at most {max_length} characters",
+}
+
+
+def report(error: ErrorDetails, document: Document) -> None:
+    """Add one of pydantic's errors to the document's problems."""
+    location = error["loc"]
+    is_key = bool(location) and location[-1] == "[key]"
+    path: Path = location[:-1] if is_key else location
+    context: Mapping[str, Any] = error.get("ctx", {})  # pydantic's own: its values are of any type
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        _unknown_key(path, document)
+    elif kind == "missing":
+        what = f"`{path[-1]}` is missing"
+        document.report("cluster.missing_key", what, at=path[:-1], hint=_missing_hint(path))
+    elif kind == "corral":
+        place = document.report_key if is_key else document.report
+        place("cluster.bad_value", str(context["what"]), at=path, hint=str(context["hint"]))
+    else:
+        what, hint = _bad_value(kind, error["input"], context)
+        place = document.report_key if is_key else document.report
+        place("cluster.bad_value", what, at=path, hint=hint)
+
+
+def _unknown_key(path: Path, document: Document) -> None:
+    shape = shape_at(path[:-1])
+    key = str(path[-1])
+    hint = did_you_mean(key, keys_of(shape))
+    if path == ("database", "url"):
+        hint = "name the environment variable that holds the URL with `urlFrom`: the URL may hold a password"
+    document.report_key("cluster.unknown_key", f"unknown key `{key[:60]}`", at=path, hint=hint)
+
+
+def keys_of(shape: type[Shape]) -> list[str]:
+    """List the keys that a mapping may have, as they are written."""
+    return [info.alias or name for name, info in shape.model_fields.items()]
+
+
+def _missing_hint(path: Path) -> str:
+    info = next(
+        (info for name, info in shape_at(path[:-1]).model_fields.items() if path[-1] in (info.alias, name)), None
+    )
+    if path == ("apiVersion",):
+        return "start the file with `apiVersion: corral/v1`"
+    described = info.description if info is not None else None
+    return f"add `{path[-1]}`: {described[0].lower()}{described[1:].rstrip('.')}" if described else f"add `{path[-1]}`"
+
+
+def _bad_value(kind: str, value: object, context: Mapping[str, Any]) -> tuple[str, str]:  # pydantic's context
+    if kind in _KINDS:
+        expected, hint = _KINDS[kind]
+        seen = kind_of(value) if kind_of(value) == shown(value) else f"{kind_of(value)} ({shown(value)})"
+        return f"expected {expected}, found {seen}", hint
+    if kind in _BOUNDS:
+        bound = _BOUNDS[kind].format(**context)
+        seen = f"{context['actual_length']} entries" if "actual_length" in context else shown(value)
+        return f"must be {bound}, found {seen}", f"write a value that is {bound}"
+    if kind in ("enum", "literal_error"):
+        words = [word.strip("'") for word in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
+        hint = did_you_mean(value, words) if isinstance(value, str) else "use one of " + ", ".join(words)
+        return f"{shown(value)} is not one of {', '.join(words)}", hint
+    return f"cannot be used: {shown(value)}", "look at the reference of the cluster file, `corral schema`"

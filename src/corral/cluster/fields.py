@@ -1,0 +1,228 @@
+"""The kinds of value that a cluster file holds: how each is written, checked and described to an editor.
+
+A check raises `PydanticCustomError` with a fact and a hint; `corral.cluster.explain` gives it a place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from corral.units import Bytes, UnitError, parse_bytes, parse_duration
+
+_ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
+LARGEST_SIZE = 2**60  # 1 EiB: beyond what any node has, and still exact in JSON and in a database's bigint
+
+
+def wrong(what: str, hint: str) -> PydanticCustomError:
+    """Make the error of a check; braces in the texts are kept as they are."""
+    return PydanticCustomError("corral", "{what}", {"what": what, "hint": hint})
+
+
+def _size(value: object) -> Bytes:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise wrong(f"a size is text such as 16Gi, not {shown(value)}", "write a number and Ki, Mi, Gi or Ti")
+    try:
+        size = parse_bytes(value)
+    except (UnitError, ValueError, OverflowError) as error:
+        hint = getattr(error, "hint", None) or "write a number with Ki, Mi, Gi or Ti, such as 16Gi"
+        raise wrong(f"not a size: {shown(value)}", hint) from None
+    if not 0 < size <= LARGEST_SIZE:
+        raise wrong(f"a size must be more than 0 and at most 1024 PiB, not {shown(value)}", "write the real size")
+    return size
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise wrong(f"a duration is text such as 30d, not {shown(value)}", "write a number and s, m, h, d or w")
+    try:
+        return parse_duration(value)
+    except (UnitError, ValueError, OverflowError) as error:
+        hint = getattr(error, "hint", None) or "write a number with s, m, h, d or w, such as 1h30m"
+        raise wrong(f"not a duration: {shown(value)}", hint) from None
+
+
+FOREVER = timedelta.max
+"""What `forever` is read as; no duration that can be written is as long."""
+
+
+def _retention(value: object) -> timedelta:
+    return FOREVER if value == "forever" else _duration(value)
+
+
+def _watts(value: object) -> int:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,6})\s*W", value)):
+        value = int(match[1])
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong(f"power is a whole number of watts, not {shown(value)}", "write watts, such as 250")
+    if not 0 < value <= 100_000:
+        raise wrong(f"power must be 1 to 100000 W, not {value}", "write watts, such as 250")
+    return value
+
+
+def _label_value(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong(
+            f"a label's value must be text, not {shown(value)}",
+            f'put it into quotes: "{spelled(value)}"' if isinstance(value, int | float) else "write text in quotes",
+        )
+    if not re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value):
+        raise wrong(
+            f"Kubernetes refuses the label value {shown(value)}", "use at most 63 letters, digits, `-`, `_`, `.`"
+        )
+    return value
+
+
+def _env_value(value: object) -> str:
+    if not isinstance(value, str):
+        # The value itself stays out of the message: an environment may hold secrets.
+        raise wrong(f"an environment variable's value must be text, not {kind_of(value)}", "put it into quotes")
+    if "\0" in value:
+        raise wrong("an environment variable cannot hold a NUL character", "remove it")
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise wrong(f"not a URL: {shown(value)}", "write http://host:port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", value) or port == 0:
+        raise wrong(f"not an http or https URL: {shown(value)}", "write http://host:port")
+    if parts.username is not None or parts.password is not None:
+        raise wrong("a URL in this file cannot hold a user name or password", "remove what stands before the `@`")
+    return value
+
+
+def _environment_name(value: str) -> str:
+    if "://" in value or "@" in value:
+        raise wrong(
+            "the database's URL itself does not belong in this file: it may hold a password",
+            "put the URL into an environment variable and write that variable's name, such as CORRAL_DATABASE_URL",
+        )
+    return _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable", "such as DATABASE_URL")(
+        value
+    )
+
+
+def _matching(pattern: str, kind: str, hint: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise wrong(f"not {kind}: {shown(value)}", f"write {hint}")
+        return value
+
+    return check
+
+
+def kind_of(value: object) -> str:
+    """Say what a value is, in the words of YAML."""
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def spelled(value: object) -> str:
+    """Write a scalar as YAML does."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(value: object) -> str:
+    """Show a wrong value in a message: bounded, on one line, without passwords in URLs."""
+    if isinstance(value, bool | int | float):
+        return spelled(value)
+    if not isinstance(value, str):
+        return kind_of(value)
+    hidden = re.sub(r"//[^/\s]*@", "//***@", value)
+    return repr(hidden if len(hidden) <= 60 else hidden[:57] + "...")
+
+
+def _text_schema(pattern: str | None = None, **more: Any) -> WithJsonSchema:  # JSON Schema keywords are of any type
+    return WithJsonSchema({"type": "string", **({"pattern": pattern} if pattern else {}), **more})
+
+
+NAME_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*(Ki|Mi|Gi|Ti|k|K|M|G|T)?(i?B)?\s*$"
+_DURATION_PATTERN = r"^(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w))+\s*$"
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, strict=True)]
+Name = Annotated[
+    Text,
+    AfterValidator(_matching(NAME_PATTERN, "a name", "at most 63 letters, digits, `-`, `_`, `.`")),
+    _text_schema(f"^{NAME_PATTERN}$"),
+]
+Host = Annotated[
+    Text,
+    AfterValidator(_matching(r"[A-Za-z0-9:]([A-Za-z0-9:._-]{0,252})", "a host name or address", "a host name or IP")),
+    _text_schema(r"^[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}$"),
+]
+Url = Annotated[Text, AfterValidator(_url), _text_schema("^https?://[^@]+$", format="uri")]
+EnvironmentName = Annotated[Text, AfterValidator(_environment_name), _text_schema(f"^{_ENVIRONMENT_NAME}$")]
+GpuUuid = Annotated[
+    Text,
+    AfterValidator(_matching(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}", "a GPU's UUID", "what `nvidia-smi -L` prints")),
+    _text_schema("^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$"),
+]
+AbsolutePath = Annotated[
+    Text,
+    AfterValidator(_matching(r"/[^\x00]*", "an absolute path", "a path that starts with `/`")),
+    _text_schema("^/"),
+]
+FilePath = Annotated[Text, AfterValidator(_matching(r"[^\x00]+", "a path", "a path without NUL")), _text_schema()]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Index = Annotated[int, Field(ge=0, le=255, strict=True)]
+Size = Annotated[
+    Bytes,
+    BeforeValidator(_size),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DURATION_PATTERN}, {"type": "number", "minimum": 0}]}),
+]
+KeptFor = Annotated[
+    timedelta,
+    BeforeValidator(_retention),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "forever"},
+                {"type": "string", "pattern": _DURATION_PATTERN},
+                {"type": "number", "minimum": 0},
+            ]
+        }
+    ),
+]
+Watts = Annotated[
+    int,
+    BeforeValidator(_watts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 100_000},
+                {"type": "string", "pattern": r"^\d{1,6}\s*W$"},
+            ]
+        }
+    ),
+]
+LabelKey = Annotated[
+    Text,
+    AfterValidator(_matching(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),
+]
+LabelValue = Annotated[str, BeforeValidator(_label_value), _text_schema(maxLength=63)]
+EnvValue = Annotated[str, BeforeValidator(_env_value), _text_schema()]

