@@ -157,6 +157,26 @@ _KINDS = (
         local=True,
         on_by_default=False,
     ),
+    EngineKind(
+        name="comfyui",
+        summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
+        inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
+        options="corral.engines.comfyui.inputs:ComfyUiOptions",
+        files=FilesTaken(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
+        outputs=(
+            OutputRule(name="<name on the instance>", media_type="as the instance says", summary="what it saved"),
+            OutputRule(
+                name="text_<node>_<number>.txt",
+                media_type="text/plain; charset=utf-8",
+                summary="a text that a node gave out",
+            ),
+        ),
+        values=(
+            ValueRule(name="prompt_id", summary="the prompt on the instance: the id of this or an earlier attempt"),
+            ValueRule(name="outputs", summary="how many files each node gave, by node id"),
+            ValueRule(name="execution_s", summary="how long it ran by the instance's clock; null when unknown"),
+        ),
+    ),
 )
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})

@@ -52,4 +52,3 @@ class LlamaOptions(EngineOptions):
     gpu_layers: int = Field(
         -1, ge=-1, le=10_000, description="Layers that are put on the GPU; -1 is all. Without a GPU none are."
     )
-    flash_attention: bool = Field(True, description="Use flash attention where the device has it.")

@@ -1,0 +1,242 @@
+"""A local engine: `corral.work.Engine` in front of one worker process.
+
+The worker starts with the first task and stays warm. Whatever happens to it is one failed attempt; the next one gets a
+new worker. To release memory is to end the worker: a CUDA context alone takes hundreds of MiB that no library gives
+back while its process lives, and the next run has to load its model anyway.
+
+Belongs here: the life of the worker across attempts, and translating its messages.
+Does not belong here: pipes and signals (`worker_process`), what an engine does (`corral.engines.worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corral.engines.inputs import EngineKind, check_inputs, read_inputs
+from corral.engines.local.bounded_log import BoundedLog
+from corral.engines.local.installation import installed
+from corral.engines.local.results import raise_failure, read_produced, read_residents
+from corral.engines.local.worker_process import WorkerGoneError, WorkerProcess
+from corral.engines.wire import Message
+from corral.errors import CorralError, ProblemsError
+from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, TaskInvalidError, Work
+
+START_TIMEOUT_S = 120.0
+"""Importing an engine's libraries from a cold disk; loading a model is part of a run, not of the start."""
+CANCEL_GRACE_S = 2.0
+"""How long a worker may take to obey a cancel before it is killed; a token or a segment takes far less."""
+CLOSE_GRACE_S = 2.0
+_STARTS_BEFORE_GIVING_UP = 2
+_UNUSABLE = (WorkerGoneError, LookupError, TypeError, ValueError)
+"""The worker is gone, or sent a message that is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to start a worker."""
+
+    command: tuple[str, ...]
+    environment: Callable[[], Mapping[str, str]]
+    """Called for each start: every worker has a mark of its own."""
+    settings: Mapping[str, Any]  # Any: JSON, read by the worker
+    log: BoundedLog
+
+
+class LocalEngine:
+    """One engine on one slot of this machine."""
+
+    def __init__(self, kind: EngineKind, launch: Launch, locate: Callable[[str], Path]) -> None:
+        self._kind = kind
+        self._launch = launch
+        self._locate = locate
+        self._turn = asyncio.Lock()
+        self._worker: WorkerProcess | None = None
+        self._residents: tuple[Resident, ...] = ()
+        self._failed_starts = 0
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return self._kind.name
+
+    async def run(self, work: Work, report: Reporter) -> Produced:
+        order = await self._order(work)
+        async with self._turn:
+            worker = await self._warm_worker()
+            try:
+                await worker.send(order)
+                return await self._follow(worker, work, report)
+            except asyncio.CancelledError:
+                await self._stop(worker, str(work.attempt))
+                raise
+            except _UNUSABLE as error:
+                await self._bury(worker)
+                raise self._died(worker, error) from error
+
+    async def resident(self) -> tuple[Resident, ...]:
+        return self._residents if self._worker is not None and self._worker.alive else ()
+
+    async def check(self) -> None:
+        """Return when the engine is installed; after failed starts, only when its worker starts again."""
+        installed(self.name)
+        if self._failed_starts == 0 or self._turn.locked():
+            return
+        async with self._turn:
+            try:
+                await self._warm_worker()
+            except EngineUnavailableError:
+                raise
+            except EngineError as error:
+                raise EngineUnavailableError(error.what, where=error.where, hint=error.hint) from error
+
+    async def release(self) -> None:
+        async with self._turn:
+            await self._end(CLOSE_GRACE_S)
+
+    async def kill(self) -> None:
+        await self._end(0.0)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._end(CLOSE_GRACE_S)
+
+    async def _end(self, grace_s: float) -> None:
+        if self._worker is not None:
+            await self._worker.end(grace_s=grace_s)
+            self._residents = ()
+
+    async def _order(self, work: Work) -> Message:
+        """Everything that the worker must know, checked. Raises: TaskInvalidError."""
+        problems = check_inputs(self.name, work.inputs)
+        if problems:
+            error = ProblemsError(problems)
+            raise TaskInvalidError("; ".join(problem.what for problem in problems), where=error.where, hint=error.hint)
+        inputs = read_inputs(self._kind.input_model(), self.name, work.inputs)
+        _check_files(self._kind, work)
+        path = await self._model_path(work.model)
+        return {
+            "type": "run",
+            "attempt": str(work.attempt),
+            "model": work.model,
+            "model_path": str(path) if path is not None else None,
+            "inputs": inputs.model_dump(mode="json"),
+            "files": {name: str(path) for name, path in work.files.items()},
+            "scratch": str(work.scratch),
+            "timeout_s": work.timeout_s,
+        }
+
+    async def _model_path(self, model: str | None) -> Path | None:
+        if not self._kind.needs_model:
+            return None
+        if model is None:
+            raise TaskInvalidError(
+                f"a {self.name} task needs a model", hint="name one; `corral models list` shows them"
+            )
+        try:
+            return await asyncio.to_thread(self._locate, model)
+        except CorralError as error:
+            raise TaskInvalidError(error.what, where=error.where, hint=error.hint) from error
+
+    async def _warm_worker(self) -> WorkerProcess:
+        if self._closed:
+            raise EngineUnavailableError(f"the {self.name} engine is closed", hint="start the server again")
+        if self._worker is not None and self._worker.alive:
+            return self._worker
+        if self._worker is not None:
+            await self._bury(self._worker)
+        installed(self.name)
+        try:
+            self._worker = await self._start()
+        except EngineError:
+            self._failed_starts += 1
+            raise
+        self._failed_starts = 0
+        return self._worker
+
+    async def _start(self) -> WorkerProcess:
+        launch = self._launch
+        try:
+            worker = await WorkerProcess.start(launch.command, launch.environment(), launch.log)
+        except OSError as error:
+            raise EngineUnavailableError(f"the {self.name} worker cannot be started: {error}") from error
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await worker.send({"type": "start", **launch.settings})
+                message = await worker.receive()
+            if message.get("type") != "ready":
+                raise_failure(message)
+        except (WorkerGoneError, TimeoutError) as error:
+            await worker.end()
+            raise self._start_failure(worker) from error
+        except BaseException:
+            worker.kill()
+            await worker.end()
+            raise
+        return worker
+
+    def _start_failure(self, worker: WorkerProcess) -> EngineError:
+        what = f"the {self.name} worker did not start: {worker.epitaph()}"
+        if self._failed_starts + 1 < _STARTS_BEFORE_GIVING_UP:
+            return EngineError(what)
+        return EngineUnavailableError(what, hint="run `corral doctor`, then look into the worker's log")
+
+    async def _follow(self, worker: WorkerProcess, work: Work, report: Reporter) -> Produced:
+        while True:
+            message = await worker.receive()
+            if message.get("type") == "resident":
+                self._residents = read_residents(message)
+            elif message.get("attempt") == str(work.attempt):
+                match message.get("type"):
+                    case "progress":
+                        report.progress(message["fraction"], message["note"])
+                    case "preview":
+                        report.preview(message["media_type"], b64decode(message["data"]))
+                    case "result":
+                        return await asyncio.to_thread(read_produced, message, work.scratch)
+                    case "error":
+                        raise_failure(message)
+                    case kind:
+                        raise WorkerGoneError(f"it sent an unexpected message: {kind!r}")
+
+    async def _stop(self, worker: WorkerProcess, attempt: str) -> None:
+        """Ask the worker to stop; kill it when it does not within the grace, or when we are cancelled again."""
+        obeyed = False
+        try:
+            async with asyncio.timeout(CANCEL_GRACE_S):
+                await worker.send({"type": "cancel", "attempt": attempt})
+                await self._until_stopped(worker, attempt)
+                obeyed = True
+        except (TimeoutError, WorkerGoneError):
+            pass
+        finally:
+            if not obeyed:
+                worker.kill()
+                await self._bury(worker)
+
+    async def _until_stopped(self, worker: WorkerProcess, attempt: str) -> None:
+        while True:
+            message = await worker.receive()
+            if message.get("type") == "resident":
+                self._residents = read_residents(message)
+            elif message.get("attempt") == attempt and message.get("type") in ("cancelled", "result", "error"):
+                return
+
+    async def _bury(self, worker: WorkerProcess) -> None:
+        await worker.end()
+        if self._worker is worker:
+            self._worker = None
+            self._residents = ()
+
+    def _died(self, worker: WorkerProcess, cause: Exception) -> EngineError:
+        return EngineError(f"the {self.name} worker failed ({cause}): {worker.epitaph()}")
+
+
+def _check_files(kind: EngineKind, work: Work) -> None:
+    count, rule = len(work.files), kind.files
+    if count < rule.minimum or (rule.maximum is not None and count > rule.maximum):
+        raise TaskInvalidError(f"a {kind.name} task takes {rule.summary}, and this one has {count}")

@@ -1,0 +1,79 @@
+"""Builds local engines for slots.
+
+Belongs here: turning a slot's device, threads and settings into a worker's command, environment and settings.
+Does not belong here: which slots there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corral.engines.inputs import ENGINES, read_options
+from corral.engines.local.bounded_log import BoundedLog
+from corral.engines.local.engine import Launch, LocalEngine
+from corral.engines.local.installation import mending_command
+from corral.engines.local.leftovers import MARK, new_mark
+from corral.engines.sleeping import SleepingEngine
+from corral.work import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a slot computes on."""
+
+    name: str
+    """Unique on its node; names the log file: `gpu0`, `cpu1`."""
+    gpu: str | None = None
+    """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it; None for a share of the processor."""
+
+
+def build(
+    name: str,
+    *,
+    device: Device,
+    threads: int,
+    options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
+    locate: Callable[[str], Path],
+    log_dir: Path,
+) -> Engine:
+    """Return the engine for one slot; nothing is started before its first task.
+
+    `threads` is the slot's share of the processor (cores // slots); `locate` finds a model by its name.
+    Raises: ProblemsError when `options` are wrong.
+    """
+    kind = ENGINES[name]
+    settings = read_options(kind.option_model(), name, options)
+    if name == "sleep":
+        return SleepingEngine()
+    launch = Launch(
+        command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
+        environment=lambda: worker_environment(os.environ, device=device, threads=threads, mark=new_mark(log_dir)),
+        settings={
+            "gpu": device.gpu is not None,
+            "threads": threads,
+            "options": settings.model_dump(mode="json"),
+            "parent": os.getpid(),
+            "hint": mending_command(name),
+        },
+        log=BoundedLog(log_dir / f"{name}-{device.name}.log"),
+    )
+    return LocalEngine(kind, launch, locate)
+
+
+def worker_environment(base: Mapping[str, str], *, device: Device, threads: int, mark: str) -> dict[str, str]:
+    """Return the environment of a worker: it sees its own GPU or none, and only its share of the processor."""
+    return {
+        **base,
+        MARK: mark,
+        "CUDA_VISIBLE_DEVICES": device.gpu or "",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",  # models come from the store; an engine never downloads
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
+    }

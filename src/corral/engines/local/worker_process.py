@@ -1,0 +1,135 @@
+"""One worker process seen from the server: started, spoken to, killed, and nothing of it left behind.
+
+It runs in a session of its own, so that Ctrl-C at a terminal does not reach it, and it ends when its standard input
+does, however this process dies.
+
+Belongs here: pipes, signals, exit codes.
+Does not belong here: tasks, models, results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from corral.engines.local.bounded_log import BoundedLog
+from corral.engines.local.leftovers import MARK, end_marked
+from corral.engines.wire import MAX_LINE_BYTES, Message, WireError, decode, encode
+
+_REAP_S = 5.0
+"""How long a killed process may take to disappear; only a driver that hangs in the kernel takes longer."""
+
+
+class WorkerGoneError(Exception):
+    """The worker died or talks nonsense; it cannot be used any more."""
+
+
+class WorkerProcess:
+    """A started worker. `end` must be awaited once for each; it may be awaited more often."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: BoundedLog, mark: str) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._input = process.stdin
+        self._output = process.stdout
+        self._log = log
+        self._mark = mark
+        self._pump = asyncio.create_task(self._keep_stderr())
+        self._ending: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str], log: BoundedLog) -> WorkerProcess:
+        """Start the program. Raises: OSError when it cannot be started."""
+        log.forget()
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+            limit=MAX_LINE_BYTES,
+        )
+        return cls(process, log, environment[MARK])
+
+    @property
+    def alive(self) -> bool:
+        """Whether it could take another message."""
+        return self._process.returncode is None and self._ending is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is the id of its process group too."""
+        return self._process.pid
+
+    async def send(self, message: Mapping[str, Any]) -> None:  # Any: a JSON object
+        """Send one message. Raises: WorkerGoneError."""
+        try:
+            self._input.write(encode(message))
+            await self._input.drain()
+        except (OSError, WireError) as error:
+            raise WorkerGoneError(str(error)) from error
+
+    async def receive(self) -> Message:
+        """Return the next message; cancelling the call loses none. Raises: WorkerGoneError."""
+        try:
+            line = await self._output.readline()
+            if not line:
+                raise WorkerGoneError("it closed its output")
+            return decode(line)
+        except (OSError, ValueError, WireError) as error:  # ValueError: a line longer than the limit
+            raise WorkerGoneError(str(error)) from error
+
+    def kill(self) -> None:
+        """Kill it and its process group at once, without waiting."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def end(self, *, grace_s: float = 0.0) -> None:
+        """Let it end by itself for `grace_s`, then kill it; on return nothing that it started runs any longer."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(grace_s))
+        await asyncio.shield(self._ending)
+
+    def epitaph(self) -> str:
+        """Say how it ended, and the last lines that it printed."""
+        lines = "; ".join(self._log.tail[-4:])
+        return f"{_ending_words(self._process.returncode)}{f'; last lines: {lines}' if lines else ''}"
+
+    async def _end(self, grace_s: float) -> None:
+        self._input.close()
+        if grace_s > 0:
+            await self._wait(grace_s)
+        self.kill()
+        await self._wait(_REAP_S)
+        await asyncio.to_thread(end_marked, self._mark)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pump, _REAP_S)
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), seconds)
+
+    async def _keep_stderr(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(65536):
+            self._log.write(data)
+
+
+def _ending_words(code: int | None) -> str:
+    if code is None:
+        return "it stopped answering"
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    cause = " (the system kills so when memory runs out)" if -code == signal.SIGKILL else ""
+    return f"it was killed by {name}{cause}"

@@ -1,0 +1,151 @@
+"""What a worker engine is given and gives back.
+
+Belongs here: values, and the talk between a running job and the server.
+Does not belong here: engines, pipes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from corral.engines.wire import Message
+from corral.units import Bytes
+
+_PREVIEW_INTERVAL_S = 0.1
+_PROGRESS_INTERVAL_S = 0.05
+"""More often is more than anyone can see, and would cost the server more than it costs the worker."""
+
+
+class Cancelled(BaseException):
+    """The server asked to stop this job; like asyncio's, it is no error and passes `except Exception`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker knows before its first job."""
+
+    gpu: bool
+    threads: int
+    options: Mapping[str, Any]  # Any: JSON, checked by the server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One attempt; inputs are checked and have their defaults filled in."""
+
+    attempt: str
+    model: str
+    """Empty where the engine takes none."""
+    model_path: Path
+    inputs: Mapping[str, Any]  # Any: JSON, checked by the server
+    files: Mapping[str, Path]
+    scratch: Path
+    timeout_s: float
+
+    @classmethod
+    def read(cls, message: Message) -> Job:
+        """Read a `run` message."""
+        return cls(
+            attempt=message["attempt"],
+            model=message["model"] or "",
+            model_path=Path(message["model_path"] or ""),
+            inputs=message["inputs"],
+            files={name: Path(path) for name, path in message["files"].items()},
+            scratch=Path(message["scratch"]),
+            timeout_s=message["timeout_s"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFile:
+    """A file that the job made in its scratch folder."""
+
+    name: str
+    path: Path
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a job made."""
+
+    files: tuple[MadeFile, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON
+
+
+class Talk:
+    """What a running job says to the server, and hears from it."""
+
+    def __init__(self, attempt: str, send: Callable[[Message], None]) -> None:
+        self._attempt = attempt
+        self._send = send
+        self._cancelled = threading.Event()
+        self._on_cancel: Callable[[], None] | None = None
+        self._next_progress_at = 0.0
+        self._next_preview_at = 0.0
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        """Say how far the job is; too frequent calls are dropped."""
+        now = time.monotonic()
+        if now >= self._next_progress_at:
+            self._next_progress_at = now + _PROGRESS_INTERVAL_S
+            bounded = None if fraction is None else min(max(fraction, 0.0), 1.0)
+            self._send({"type": "progress", "attempt": self._attempt, "fraction": bounded, "note": note[:200]})
+
+    def preview(self, media_type: str, data: Callable[[], bytes]) -> None:
+        """Show an intermediate result; `data` is called only when it is time for another preview."""
+        now = time.monotonic()
+        if now >= self._next_preview_at:
+            self._next_preview_at = now + _PREVIEW_INTERVAL_S
+            encoded = b64encode(data()).decode("ascii")
+            self._send({"type": "preview", "attempt": self._attempt, "media_type": media_type, "data": encoded})
+
+    def residents(self, models: Mapping[str, Bytes | None]) -> None:
+        """Say which models are in memory now, and how many bytes each takes."""
+        entries = [{"model": model, "memory": memory} for model, memory in models.items()]
+        self._send({"type": "resident", "models": entries})
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the server asked to stop."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the server asked to stop."""
+        if self.cancelled:
+            raise Cancelled
+
+    def when_cancelled(self, act: Callable[[], None]) -> None:
+        """Call `act` from another thread as soon as the job is cancelled; at once when it is already."""
+        self._on_cancel = act
+        if self.cancelled:
+            act()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; for the thread that listens to the server."""
+        self._cancelled.set()
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+
+class WorkerEngine(Protocol):
+    """One engine inside its worker; `run` is called on the main thread, one job at a time."""
+
+    @property
+    def has_children(self) -> bool:
+        """Whether it starts programs, which `stop` must end before the worker may die."""
+        ...
+
+    def run(self, job: Job, talk: Talk) -> Answer:
+        """Do the job. Raises: EngineError, Cancelled; anything else is reported as a failed attempt."""
+        ...
+
+    def stop(self) -> None:
+        """End the children that the engine started; called from any thread when the worker is about to end."""
+        ...

@@ -1,0 +1,139 @@
+"""Writes text with llama.cpp through `xllamacpp`: `llama`.
+
+The library runs llama.cpp's own server inside this process, which applies the chat template of the model (checked in
+the tests: the rendered prompt holds the template's marks). That server insists on an HTTP listener; it gets a socket in
+a private folder that is removed as soon as it listens, and a random key, so that nobody can reach it.
+
+Belongs here: one model at a time, chat in, text out.
+Does not belong here: prompts, other llama.cpp programs.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import xllamacpp
+
+from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.reply import Reply
+from corral.units import Bytes
+from corral.work import EngineError, TaskInvalidError
+
+_MAGIC = b"GGUF"
+_library: Any = xllamacpp  # a compiled module without type stubs
+
+
+class ChatServer(Protocol):
+    """What is used of the library's server."""
+
+    def handle_chat_completions(
+        self,
+        request: Mapping[str, Any],  # Any: JSON
+        take: Callable[[dict[str, Any]], bool],
+    ) -> object:
+        """Stream the answer to `take` until it returns True."""
+        ...
+
+
+class Llama:
+    """The engine inside its worker."""
+
+    has_children = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._model: Path | None = None
+        self._server: ChatServer | None = None
+
+    def run(self, job: Job, talk: Talk) -> Answer:
+        """Answer one prompt or conversation. Raises: EngineError, Cancelled."""
+        server = self._loaded(job, talk)
+        reply = Reply(talk, max_tokens=job.inputs["max_tokens"])
+        try:
+            server.handle_chat_completions(chat_request(job.inputs), reply.take)
+        except ValueError as error:  # the request cannot be rendered: its messages, its schema
+            raise TaskInvalidError(f"llama.cpp refused the request: {error}") from error
+        talk.check()
+        reply.raise_error()
+        path = job.scratch / "text.txt"
+        path.write_text(reply.text, encoding="utf-8")
+        return Answer(files=(MadeFile("text.txt", path, "text/plain; charset=utf-8"),), values=reply.values())
+
+    def stop(self) -> None:
+        """Nothing: it starts no programs."""
+
+    def _loaded(self, job: Job, talk: Talk) -> ChatServer:
+        if self._server is not None and self._model == job.model_path:
+            return self._server
+        self._server = self._model = None  # frees the memory before the next model takes it
+        talk.residents({})
+        talk.progress(None, f"loading {job.model}")
+        self._server = _load(job.model_path, self._settings)
+        self._model = job.model_path
+        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})
+        talk.check()
+        return self._server
+
+
+def chat_request(inputs: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON on both sides
+    """Turn checked inputs into a request of llama.cpp's server."""
+    messages = inputs["messages"] or [{"role": "user", "content": inputs["prompt"]}]
+    system = [{"role": "system", "content": inputs["system"]}] if inputs["system"] is not None else []
+    request = {
+        "messages": [*system, *messages],
+        "max_tokens": inputs["max_tokens"],
+        "temperature": inputs["temperature"],
+        "top_p": inputs["top_p"],
+        "stop": inputs["stop"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if inputs["seed"] is not None:
+        # A cached prefix is computed in other batches, which changes the last bits, and so in the end the text.
+        request |= {"seed": inputs["seed"], "cache_prompt": False}
+    if inputs["json_schema"] is not None:
+        request["response_format"] = {"type": "json_schema", "json_schema": {"schema": inputs["json_schema"]}}
+    return request
+
+
+def _load(path: Path, settings: Settings) -> ChatServer:
+    _check_file(path)
+    with tempfile.TemporaryDirectory(prefix="corral-") as folder:
+        try:
+            return _library.Server(_parameters(path, settings, Path(folder) / "s.sock"))
+        except RuntimeError as error:
+            raise EngineError(
+                f"llama.cpp could not load {path.name!r}: {error}",
+                hint="look into the worker's log; a smaller model or `contextSize` needs less memory",
+            ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise TaskInvalidError(f"the model file {path.name!r} cannot be read: {error.strerror}") from error
+    if magic != _MAGIC:
+        raise TaskInvalidError(
+            f"{path.name!r} is not a GGUF file", hint="pull the model again with `corral models pull`"
+        )
+
+
+def _parameters(path: Path, settings: Settings, socket: Path) -> object:
+    parameters = _library.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = settings.options["context_size"]
+    parameters.n_parallel = 1
+    parameters.n_gpu_layers = settings.options["gpu_layers"] if settings.gpu else 0
+    parameters.cpuparams.n_threads = settings.threads
+    parameters.cpuparams_batch.n_threads = settings.threads
+    parameters.hostnames = [str(socket)]
+    parameters.api_keys = [secrets.token_hex(32)]
+    parameters.cache_ram_mib = 0  # prompts of one queue rarely repeat; 8 GiB of the host's memory is its default
+    parameters.ui = False
+    return parameters

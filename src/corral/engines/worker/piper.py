@@ -1,0 +1,152 @@
+"""Speaks with Piper: `piper`.
+
+Piper is GPL-3, so it is only ever run as a program of its own, never imported. Its command line reads one line of text
+at a time and writes one file for each, so the program stays warm between tasks (loading a voice takes 0.7 s on two
+cores); speaker and scales are arguments, so another set of them starts another program.
+
+Belongs here: the program, and one text in, one WAV out.
+Does not belong here: ending processes (`children`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import wave
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from corral.engines.worker.children import end_descendants, start_program
+from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.units import Bytes
+from corral.work import EngineError, TaskInvalidError
+
+_ARGUMENTS = {
+    "speaker": "--speaker",
+    "length_scale": "--length-scale",
+    "noise_scale": "--noise-scale",
+    "noise_w_scale": "--noise-w-scale",
+    "sentence_silence_s": "--sentence-silence",
+    "volume": "--volume",
+}
+_WROTE = re.compile(r"\bWrote (.+\.wav)$")
+"""What Piper logs after it has closed a file (1.3 to 1.8)."""
+
+
+class Piper:
+    """The engine inside its worker."""
+
+    has_children = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._program: _Program | None = None
+
+    def run(self, job: Job, talk: Talk) -> Answer:
+        """Speak one text. Raises: EngineError, Cancelled."""
+        program = self._warm(job, talk)
+        talk.when_cancelled(program.kill)
+        talk.progress(None, "speaking")
+        try:
+            made = program.speak(job.inputs["text"])
+        except EngineError:
+            talk.check()
+            raise
+        talk.check()
+        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})
+        path = job.scratch / "speech.wav"
+        shutil.move(made, path)
+        return Answer(files=(MadeFile("speech.wav", path, "audio/wav"),), values=_facts(path))
+
+    def stop(self) -> None:
+        """End the program."""
+        end_descendants()
+        if self._program is not None:
+            self._program.remove_folder()
+
+    def _warm(self, job: Job, talk: Talk) -> _Program:
+        argv = piper_arguments(job.model_path, job.inputs, cuda=self._settings.gpu and self._settings.options["cuda"])
+        if self._program is not None and self._program.argv == argv and self._program.alive:
+            return self._program
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+            talk.residents({})
+        if not Path(f"{job.model_path}.json").is_file():
+            raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file beside it")
+        self._program = _Program(argv)
+        return self._program
+
+
+def piper_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tuple[str, ...]:  # Any: JSON
+    """Return the arguments that a task's inputs mean; the voice's own values where they are absent."""
+    given = ((option, inputs[name]) for name, option in _ARGUMENTS.items() if inputs[name] is not None)
+    scales = (part for option, value in given for part in (option, str(value)))
+    return ("--model", str(model), *scales, *(("--cuda",) if cuda else ()))
+
+
+class _Program:
+    """A running Piper, started for one voice and one set of scales."""
+
+    def __init__(self, argv: tuple[str, ...]) -> None:
+        self.argv = argv
+        self._folder = Path(tempfile.mkdtemp(prefix="corral-piper-"))
+        self._last_lines: deque[str] = deque(maxlen=4)
+        self._process = start_program(
+            (sys.executable, "-P", "-m", "piper", *argv, "--output-dir", str(self._folder)),
+            environment={**os.environ, "PYTHONUTF8": "1"},
+            cwd=self._folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def speak(self, text: str) -> Path:
+        """Return the file that Piper wrote for the text. Raises: EngineError when it died instead."""
+        line = " ".join(text.split()).encode("utf-8", errors="replace") + b"\n"
+        with suppress(BrokenPipeError):  # it died; its last lines, read below, say why
+            _pipe(self._process.stdin).write(line)
+        while printed := _pipe(self._process.stderr).readline():
+            sys.stderr.buffer.write(printed)
+            sys.stderr.flush()
+            words = printed.decode(errors="replace").strip()
+            self._last_lines.append(words)
+            if match := _WROTE.search(words):
+                return self._folder / Path(match[1]).name
+        code = self._process.wait()
+        raise EngineError(f"piper ended with exit code {code}; last lines: {'; '.join(self._last_lines)}")
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        self.kill()
+        self._process.wait()
+        _pipe(self._process.stdin).close()
+        _pipe(self._process.stderr).close()
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def _facts(path: Path) -> dict[str, Any]:  # Any: JSON
+    with wave.open(str(path), "rb") as audio:
+        rate = audio.getframerate()
+        return {"duration_s": round(audio.getnframes() / rate, 3), "sample_rate": rate}

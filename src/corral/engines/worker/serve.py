@@ -1,0 +1,125 @@
+"""The life of a worker: take the pipes, load the engine, do one job after the other, end with the server.
+
+The main thread works and may block in native code; a second thread listens to the server, so that a cancel and the
+server's death are noticed meanwhile.
+
+Belongs here: the loop, the two threads, and what becomes of exceptions.
+Does not belong here: any engine.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from corral.engines.wire import Message, WireError
+from corral.engines.worker import kernel
+from corral.engines.worker.channel import Channel
+from corral.engines.worker.job import Answer, Cancelled, Job, Settings, Talk, WorkerEngine
+from corral.work import EngineError, EngineUnavailableError, FailureScope
+
+
+def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
+    """Run a worker until the server has gone; does not return before."""
+    channel = Channel.take_standard_streams()
+    start = channel.receive()
+    if start is None:
+        return
+    kernel.be_killed_before_the_server()
+    engine = _open(open_engine, start, channel)
+    if engine is None:
+        return
+    _Worker(channel, engine).work()
+
+
+def _open(open_engine: Callable[[Settings], WorkerEngine], start: Message, channel: Channel) -> WorkerEngine | None:
+    settings = Settings(gpu=start["gpu"], threads=start["threads"], options=start["options"])
+    try:
+        engine = open_engine(settings)
+    except ImportError as error:
+        unavailable = EngineUnavailableError(
+            f"a library of the engine cannot be imported: {error}", hint=start.get("hint")
+        )
+        channel.send(_failure("", unavailable))
+        return None
+    _tie_to_parent(engine, start["parent"])
+    channel.send({"type": "ready"})
+    return engine
+
+
+def _tie_to_parent(engine: WorkerEngine, parent: int) -> None:
+    """A worker with children must outlive the server for the moment that ending them takes; others die with it."""
+    if not engine.has_children:
+        kernel.die_with_parent(parent)
+        return
+    kernel.adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: _leave(engine))
+
+
+def _leave(engine: WorkerEngine) -> NoReturn:
+    engine.stop()
+    os._exit(0)
+
+
+class _Worker:
+    def __init__(self, channel: Channel, engine: WorkerEngine) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._jobs: queue.SimpleQueue[tuple[Job, Talk]] = queue.SimpleQueue()
+        self._talks: dict[str, Talk] = {}
+
+    def work(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            job, talk = self._jobs.get()
+            outcome = self._outcome(job, talk)
+            self._talks.pop(job.attempt, None)
+            self._channel.send(outcome)
+
+    def _listen(self) -> None:
+        try:
+            while message := self._channel.receive():
+                self._hear(message)
+        except WireError:
+            traceback.print_exc()
+        finally:
+            _leave(self._engine)
+
+    def _hear(self, message: Message) -> None:
+        match message["type"]:
+            case "run":
+                job = Job.read(message)
+                self._talks[job.attempt] = talk = Talk(job.attempt, self._channel.send)
+                self._jobs.put((job, talk))
+            case "cancel":
+                if (talk := self._talks.get(message["attempt"])) is not None:
+                    talk.cancel()
+            case kind:
+                raise WireError(f"an unexpected message: {kind!r}")
+
+    def _outcome(self, job: Job, talk: Talk) -> Message:
+        try:
+            talk.check()
+            return _result(job.attempt, self._engine.run(job, talk))
+        except Cancelled:
+            return {"type": "cancelled", "attempt": job.attempt}
+        except EngineError as error:
+            return _failure(job.attempt, error)
+        except Exception as error:  # noqa: BLE001 - the boundary of an attempt: whatever a library raises ends it, not us
+            traceback.print_exc()
+            return _failure(job.attempt, EngineError(f"{type(error).__name__}: {error}"))
+
+
+def _result(attempt: str, answer: Answer) -> Message:
+    files = [{"name": file.name, "path": str(file.path), "media_type": file.media_type} for file in answer.files]
+    return {"type": "result", "attempt": attempt, "files": files, "values": dict(answer.values)}
+
+
+def _failure(attempt: str, error: EngineError) -> Message:
+    scope: FailureScope = error.scope
+    return {"type": "error", "attempt": attempt, "scope": scope.value, "what": error.what[:4000], "hint": error.hint}

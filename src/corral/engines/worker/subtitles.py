@@ -1,0 +1,60 @@
+"""Segments of speech, written as SubRip and WebVTT; pure.
+
+Sources: the SubRip form as players read it (`00:00:01,500`), and the W3C's WebVTT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word; times in seconds from the start of the audio, probability 0 to 1."""
+
+    start: float
+    end: float
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One stretch of speech; times in seconds from the start of the audio."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+def srt(segments: Sequence[Segment]) -> str:
+    """Return the segments as SubRip."""
+    cues = (
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_one_block(cue.text)}\n"
+        for number, cue in enumerate(segments, 1)
+    )
+    return "\n".join(cues)
+
+
+def vtt(segments: Sequence[Segment]) -> str:
+    """Return the segments as WebVTT; markup and arrows in the text are escaped."""
+    cues = (
+        f"\n{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{escape(_one_block(cue.text), quote=False)}\n"
+        for cue in segments
+    )
+    return "WEBVTT\n" + "".join(cues)
+
+
+def _one_block(text: str) -> str:
+    """An empty line would end the cue."""
+    return "\n".join(line for line in text.splitlines() if line.strip())
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"

@@ -1,0 +1,166 @@
+"""Transcribes speech with faster-whisper: `whisper`.
+
+The model is a folder of the store, loaded from disk alone; the library's own downloads are switched off.
+
+Belongs here: one model at a time, one audio file in, text and subtitles out.
+Does not belong here: how subtitles are spelled (`subtitles`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from av.error import FFmpegError
+from faster_whisper import WhisperModel
+
+from corral.engines.worker import subtitles
+from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.units import Bytes, format_duration
+from corral.work import EngineError, TaskInvalidError
+
+
+class Whisper:
+    """The engine inside its worker."""
+
+    has_children = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._path: Path | None = None
+        self._model: WhisperModel | None = None
+
+    def run(self, job: Job, talk: Talk) -> Answer:
+        """Transcribe one file. Raises: EngineError, Cancelled."""
+        model = self._loaded(job, talk)
+        found, facts = _begin(model, job)
+        segments = _follow(found, facts.duration, talk)
+        text = _joined(segments)
+        values = {"text": text, "language": facts.language, "duration_s": round(facts.duration, 3)}
+        return Answer(files=_write(job.scratch, segments, text), values=values)
+
+    def stop(self) -> None:
+        """Nothing: it starts no programs."""
+
+    def _loaded(self, job: Job, talk: Talk) -> WhisperModel:
+        if self._model is not None and self._path == job.model_path:
+            return self._model
+        self._model = self._path = None  # frees the memory before the next model takes it
+        talk.residents({})
+        talk.progress(None, f"loading {job.model}")
+        self._model = _load(job.model_path, self._settings)
+        self._path = job.model_path
+        talk.residents({job.model: _folder_size(job.model_path)})
+        talk.check()
+        return self._model
+
+
+class _Facts(Protocol):
+    @property
+    def duration(self) -> float: ...
+    @property
+    def language(self) -> str: ...
+
+
+class _Word(Protocol):
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class _Found(Protocol):
+    start: float
+    end: float
+    text: str
+    words: list[_Word] | None
+
+
+def _load(path: Path, settings: Settings) -> WhisperModel:
+    if not (path / "model.bin").is_file():
+        raise TaskInvalidError(
+            f"the model folder {path.name!r} holds no 'model.bin'", hint="use a Whisper model converted for CTranslate2"
+        )
+    wanted = settings.options["compute_type"]
+    default = "float16" if settings.gpu else "int8"
+    try:
+        return WhisperModel(
+            str(path),
+            device="cuda" if settings.gpu else "cpu",
+            compute_type=default if wanted == "default" else wanted,
+            cpu_threads=settings.threads,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(f"faster-whisper could not load {path.name!r}: {error}") from error
+
+
+def _begin(model: WhisperModel, job: Job) -> tuple[Iterable[_Found], _Facts]:
+    """Decode the audio and detect the language; the segments come later, one by one."""
+    (audio,) = job.files.values()
+    inputs = job.inputs
+    try:
+        found, facts = model.transcribe(
+            str(audio),
+            language=inputs["language"],
+            task=inputs["task"],
+            beam_size=inputs["beam_size"],
+            word_timestamps=inputs["word_timestamps"],
+            vad_filter=inputs["vad"],
+            initial_prompt=inputs["initial_prompt"],
+        )
+    except (FFmpegError, IndexError) as error:  # IndexError: a file without an audio stream
+        (name,) = job.files
+        reason = getattr(error, "strerror", None) or "it has no audio stream"
+        raise TaskInvalidError(f"{name!r} holds no audio that can be decoded: {reason}") from error
+    except ValueError as error:  # a language or task that the model does not know
+        raise TaskInvalidError(f"faster-whisper refused the request: {error}") from error
+    return cast("Iterable[_Found]", found), facts  # the library's own types name more than is used here
+
+
+def _follow(found: Iterable[_Found], duration: float, talk: Talk) -> list[subtitles.Segment]:
+    """Collect segments as they are decoded; a cancel is obeyed between two of them."""
+    segments: list[subtitles.Segment] = []
+    talk.check()
+    for item in found:
+        words = tuple(
+            subtitles.Word(start=word.start, end=word.end, text=word.word, probability=round(word.probability, 4))
+            for word in item.words or ()
+        )
+        segments.append(subtitles.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words))
+        note = f"{format_duration(item.end)} of {format_duration(duration)}"
+        talk.progress(item.end / duration if duration else None, note)
+        talk.preview("text/plain; charset=utf-8", lambda: _joined(segments).encode())
+        talk.check()
+    return segments
+
+
+def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple[MadeFile, ...]:
+    listed = json.dumps([_as_json(segment) for segment in segments], ensure_ascii=False, indent=1)
+    contents = {
+        "text.txt": ("text/plain; charset=utf-8", text + "\n"),
+        "segments.json": ("application/json", listed + "\n"),
+        "subtitles.srt": ("application/x-subrip", subtitles.srt(segments)),
+        "subtitles.vtt": ("text/vtt", subtitles.vtt(segments)),
+    }
+    for name, (_, content) in contents.items():
+        (scratch / name).write_text(content, encoding="utf-8")
+    return tuple(MadeFile(name, scratch / name, media_type) for name, (media_type, _) in contents.items())
+
+
+def _as_json(segment: subtitles.Segment) -> Mapping[str, Any]:  # Any: JSON
+    entry = asdict(segment)
+    if not segment.words:
+        del entry["words"]
+    return entry
+
+
+def _joined(segments: list[subtitles.Segment]) -> str:
+    return " ".join(segment.text for segment in segments if segment.text)
+
+
+def _folder_size(path: Path) -> Bytes:
+    return Bytes(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
