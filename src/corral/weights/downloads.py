@@ -132,7 +132,6 @@ async def _receive(
     with disk_full_is_clear(part.parent), part.open("r+b" if start else "wb") as handle:
         origin_file(part).write_text(json.dumps(asdict(origin)), encoding="utf-8")
         handle.seek(start)
-        handle.truncate()
         async for chunk in response.content.iter_chunked(_CHUNK):
             await asyncio.to_thread(handle.write, chunk)
             done += len(chunk)
