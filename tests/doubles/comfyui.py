@@ -1,0 +1,616 @@
+"""A ComfyUI for tests: one queue, one worker, history in memory, HTTP and WebSocket on loopback, and ways to fail.
+
+Stands for: a ComfyUI instance as `corral.engines.comfyui` uses it. It runs no models: nodes take no time but the pace
+that a test sets, and an image is a small real PNG that follows from seed, prompt and size
+(`doubles.comfyui_nodes.picture`).
+
+Taken from the protocol description and from reading version 0.3.64's `server.py` and `execution.py`: routes with and
+without `/api`, bodies and status codes; ids verbatim in old versions, canonical lower-case UUIDs in new ones (with the
+jobs routes); no deduplication; `/history/{id}` empty for unknown and unfinished alike; the end is announced before the
+history has it; a handler goes on when its client is gone; equal uploads keep their name, different ones are renamed; a
+second socket of a client replaces the first; events go to the submitting client, interruptions to all; an Origin is
+answered with 403; `/free` takes effect between two prompts; a restart loses queue and history and keeps files.
+
+Not checked against the real program: wording of messages, timing, `progress_state` of expanded nodes, how cached nodes
+are reported (the double caches nothing), the answers of the jobs routes beyond the fields that the adapter reads.
+
+As a program: `python tests/doubles/comfyui.py --port 8188 --seconds-per-image 0.5`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import struct
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+if __name__ == "__main__":  # as a program, the folder that tests import doubles from is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from doubles.comfyui_nodes import NODES, error, node_errors, object_info, picture_of, refused_as_a_whole, upstream
+
+Json = Any
+LOADED = 6 * 2**30
+"""Bytes that a loaded model is said to take."""
+TOTAL = 16 * 2**30
+
+
+class _InterruptedError(Exception):
+    """The running prompt was interrupted."""
+
+
+class _NodeError(Exception):
+    """A node failed; the test said how."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class Faults:
+    """What goes wrong from now on; a test sets these while the double runs."""
+
+    lose_answer: str | None = None
+    """The next accepted prompt's answer is lost: `kept` (the connection breaks) or `died` (the queue is lost too)."""
+    hold_answers: asyncio.Event | None = None
+    """Every submission waits for this event before it is looked at."""
+    refuse_submission: Json = None
+    """A body to answer every submission with, as 400."""
+    submission_status: int = 400
+    node_error: tuple[str, str, str] | None = None
+    """(class, exception type, message): nodes of this class fail."""
+    deaf: bool = False
+    """Interrupts do nothing: the instance hangs in a kernel."""
+    refuse_sockets: bool = False
+    break_downloads: int = 0
+    """So many downloads break off half-way."""
+    lose_files: bool = False
+    """`/view` knows none of the outputs."""
+    silent: bool = False
+    """Every request but a WebSocket waits for ever."""
+
+
+@dataclass(order=True)
+class _Item:
+    number: float
+    order: int
+    prompt_id: str = field(compare=False)
+    prompt: Json = field(compare=False)
+    extra: Json = field(compare=False)
+    outputs: list[str] = field(compare=False)
+
+    def listed(self) -> list[Json]:
+        return [self.number, self.prompt_id, self.prompt, self.extra, self.outputs]
+
+
+class ComfyDouble:
+    """An instance on loopback; `async with ComfyDouble() as comfy:` starts it, `comfy.url` says where."""
+
+    def __init__(
+        self, *, jobs: bool = False, port: int = 0, device: str = "cuda", seconds_per_image: float = 0
+    ) -> None:
+        self.jobs = jobs
+        self.port = port
+        self.device = device
+        self.faults = Faults()
+        self.files: dict[tuple[str, str, str], bytes] = {}
+        """Content by (type, subfolder, filename); survives a restart."""
+        self.submissions: list[str] = []
+        """Ids of all submissions that were accepted, in order; repeated when one was run twice."""
+        self.executed: list[str] = []
+        """Ids of all prompts whose execution began."""
+        self.opened_sockets: Counter[str] = Counter()
+        """How many sockets each client id has opened."""
+        self.requests: list[tuple[str, str]] = []
+        self._seconds_per_image = seconds_per_image
+        self._changed = asyncio.Condition()
+        self._held = False
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._counter = 0
+        self._clear()
+
+    # ---- what a test does with it
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> ComfyDouble:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.die()
+
+    async def start(self) -> None:
+        """Listen, on the same port as before."""
+        app = web.Application(client_max_size=100 * 2**20, middlewares=[self._guard])
+        for prefix in ("", "/api"):
+            app.add_routes(self._routes(prefix))
+        self._runner = web.AppRunner(app, shutdown_timeout=0.01)
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+        self._worker = asyncio.create_task(self._work())
+
+    async def die(self) -> None:
+        """Stop at once: connections break, queue, history and loaded models are gone."""
+        runner, self._runner = self._runner, None
+        worker, self._worker = self._worker, None
+        if runner is None or worker is None:
+            return
+        assert self._site is not None
+        await self._site.stop()
+        _cut_connections(runner)
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
+        self._clear()
+        await self._notify()
+        await runner.cleanup()
+
+    async def restart(self) -> None:
+        """Die and come back empty, on the same port."""
+        await self.die()
+        await self.start()
+
+    def hold(self) -> None:
+        """Stop executing before the next step."""
+        self._held = True
+
+    async def proceed(self) -> None:
+        """Execute on."""
+        self._held = False
+        await self._notify()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to become true of the double; a test that waits in vain fails by its own time limit."""
+        async with self._changed, asyncio.timeout(20):
+            await self._changed.wait_for(condition)
+
+    async def drop_sockets(self) -> None:
+        """Break every WebSocket, and nothing else."""
+        for socket in list(self.sockets.values()):
+            if socket.transport_ is not None:
+                socket.transport_.abort()
+        await self.until(lambda: not self.sockets)
+
+    @property
+    def pending(self) -> list[str]:
+        """Ids that wait."""
+        return [item.prompt_id for item in self._queue]
+
+    @property
+    def running(self) -> str | None:
+        """The id that runs."""
+        return self._current.prompt_id if self._current else None
+
+    # ---- state
+
+    def _clear(self) -> None:
+        self._queue: list[_Item] = []
+        self._current: _Item | None = None
+        self.history: dict[str, Json] = {}
+        self.sockets: dict[str, _Socket] = {}
+        self.loaded = False
+        self._flags: set[str] = set()
+        self._interrupt = False
+        self._number = 0
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    # ---- routes
+
+    def _routes(self, prefix: str) -> list[web.RouteDef]:
+        routes = [
+            web.get(f"{prefix}/prompt", self._get_prompt),
+            web.post(f"{prefix}/prompt", self._post_prompt),
+            web.get(f"{prefix}/queue", self._get_queue),
+            web.post(f"{prefix}/queue", self._post_queue),
+            web.post(f"{prefix}/interrupt", self._post_interrupt),
+            web.get(f"{prefix}/history/{{id}}", self._get_history),
+            web.get(f"{prefix}/view", self._get_view),
+            web.post(f"{prefix}/upload/image", self._post_upload),
+            web.post(f"{prefix}/free", self._post_free),
+            web.get(f"{prefix}/system_stats", self._get_stats),
+            web.get(f"{prefix}/object_info/{{name}}", self._get_object_info),
+            web.get(f"{prefix}/ws", self._get_socket),
+        ]
+        if self.jobs and prefix:
+            routes += [
+                web.get("/api/jobs", self._get_jobs),
+                web.get("/api/jobs/{id}", self._get_job),
+                web.post("/api/jobs/{id}/cancel", self._cancel_job),
+            ]
+        return routes
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.requests.append((request.method, request.path))
+        await self._notify()
+        if "Origin" in request.headers:
+            return web.Response(status=403)
+        if self.faults.silent and not request.path.endswith("/ws"):
+            await asyncio.Event().wait()
+        return await handler(request)
+
+    async def _get_prompt(self, _: web.Request) -> web.Response:
+        return web.json_response(self._queue_info())
+
+    def _queue_info(self) -> Json:
+        return {"exec_info": {"queue_remaining": len(self._queue) + (self._current is not None)}}
+
+    async def _post_prompt(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if self.faults.hold_answers is not None:
+            await self.faults.hold_answers.wait()
+        if self.faults.refuse_submission is not None:
+            return web.json_response(self.faults.refuse_submission, status=self.faults.submission_status)
+        answer, status = self._accept(body)
+        if status == 200 and self.faults.lose_answer:
+            how, self.faults.lose_answer = self.faults.lose_answer, None
+            if how == "died":
+                self._clear()
+            assert request.transport is not None
+            request.transport.abort()
+        await self._notify()
+        return web.json_response(answer, status=status)
+
+    def _accept(self, body: Json) -> tuple[Json, int]:
+        if "prompt" not in body:
+            return {"error": error("no_prompt", "No prompt provided", "No prompt provided", {}), "node_errors": {}}, 400
+        prompt, prompt_id = body["prompt"], str(body.get("prompt_id", uuid.uuid4()))
+        if self.jobs and not _is_canonical(prompt_id):
+            return {"error": error("invalid_prompt_id", "Invalid prompt id", prompt_id, {}), "node_errors": {}}, 400
+        whole = refused_as_a_whole(prompt, modern=self.jobs)
+        if whole is not None:
+            return {"error": whole, "node_errors": {}}, 400
+        good, errors = node_errors(prompt, self._uploads())
+        if not good:
+            failed = error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "", {})
+            return {"error": failed, "node_errors": errors}, 400
+        self._number += 1
+        number = float(body.get("number", -self._number if body.get("front") else self._number))
+        extra = {**body.get("extra_data", {}), "client_id": body.get("client_id")}
+        heapq.heappush(self._queue, _Item(number, self._number, prompt_id, prompt, extra, good))
+        self.submissions.append(prompt_id)
+        return {"prompt_id": prompt_id, "number": number, "node_errors": errors}, 200
+
+    async def _get_queue(self, _: web.Request) -> web.Response:
+        running = [self._current.listed()] if self._current else []
+        return web.json_response({"queue_running": running, "queue_pending": [i.listed() for i in sorted(self._queue)]})
+
+    async def _post_queue(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body.get("clear"):
+            self._queue.clear()
+        self._delete(body.get("delete", []))
+        await self._notify()
+        return web.Response()
+
+    def _delete(self, prompt_ids: list[str]) -> None:
+        self._queue = [item for item in self._queue if item.prompt_id not in prompt_ids]
+        heapq.heapify(self._queue)
+
+    async def _post_interrupt(self, request: web.Request) -> web.Response:
+        wanted = (await request.json() if request.can_read_body else {}).get("prompt_id")
+        if not wanted or wanted == self.running:
+            self._interrupt = self._current is not None
+        await self._notify()
+        return web.Response()
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        prompt_id = request.match_info["id"]
+        entry = self.history.get(prompt_id)
+        return web.json_response({prompt_id: entry} if entry else {})
+
+    async def _get_view(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        content = self.files.get((query.get("type", "output"), query.get("subfolder", ""), query["filename"]))
+        if content is None or self.faults.lose_files:
+            return web.Response(status=404)
+        if self.faults.break_downloads:
+            self.faults.break_downloads -= 1
+            return await self._half(request, content)
+        return web.Response(body=content, content_type="image/png")
+
+    async def _half(self, request: web.Request, content: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        await response.write(content[: len(content) // 2])
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    def _uploads(self) -> dict[str, bytes]:
+        return {
+            f"{folder}/{name}" if folder else name: content
+            for (kind, folder, name), content in self.files.items()
+            if kind == "input"
+        }
+
+    async def _post_upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        image = form["image"]
+        assert isinstance(image, web.FileField)
+        kind, folder = str(form.get("type", "input")), str(form.get("subfolder", ""))
+        content, name, number = image.file.read(), image.filename, 1
+        stem, dot, ending = name.rpartition(".")
+        while form.get("overwrite") not in ("true", "1") and self.files.get((kind, folder, name), content) != content:
+            name = f"{stem} ({number}){dot}{ending}"
+            number += 1
+        self.files[kind, folder, name] = content
+        return web.json_response({"name": name, "subfolder": folder, "type": kind})
+
+    async def _post_free(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self._flags.update(name for name in ("unload_models", "free_memory") if body.get(name))
+        await self._notify()
+        return web.Response()
+
+    async def _get_stats(self, _: web.Request) -> web.Response:
+        used = LOADED if self.loaded else 0
+        device = {"name": "double", "type": self.device, "index": 0, "vram_total": TOTAL, "vram_free": TOTAL - used}
+        device |= {"torch_vram_total": used + 2**20, "torch_vram_free": 2**20}
+        system = {"os": "posix", "comfyui_version": "0.3.64", "argv": ["main.py"]}
+        return web.json_response({"system": system, "devices": [device]})
+
+    async def _get_object_info(self, request: web.Request) -> web.Response:
+        return web.json_response(object_info(request.match_info["name"]))
+
+    # ---- jobs routes of newer versions
+
+    async def _get_jobs(self, _: web.Request) -> web.Response:
+        jobs = [self._job(prompt_id) for prompt_id in [*self.history, *self.pending]]
+        pages = {"offset": 0, "limit": len(jobs), "total": len(jobs), "has_more": False}
+        return web.json_response({"jobs": jobs, "pagination": pages})
+
+    async def _get_job(self, request: web.Request) -> web.Response:
+        job = self._job(request.match_info["id"])
+        return web.json_response(job) if job else web.json_response({"error": "Job not found"}, status=404)
+
+    def _job(self, prompt_id: str) -> Json:
+        if prompt_id == self.running:
+            return {"id": prompt_id, "status": "in_progress", "outputs_count": 0}
+        if prompt_id in self.pending:
+            return {"id": prompt_id, "status": "pending", "outputs_count": 0}
+        entry = self.history.get(prompt_id)
+        if entry is None:
+            return None
+        events = [event for event, _ in entry["status"]["messages"]]
+        failed = "cancelled" if "execution_interrupted" in events else "failed"
+        status = "completed" if entry["status"]["status_str"] == "success" else failed
+        return {"id": prompt_id, "status": status, "outputs": entry["outputs"], "execution_status": entry["status"]}
+
+    async def _cancel_job(self, request: web.Request) -> web.Response:
+        prompt_id = request.match_info["id"]
+        if self._job(prompt_id) is None:
+            return web.json_response({"error": "Job not found"}, status=404)
+        if prompt_id == self.running:
+            self._interrupt = True
+        self._delete([prompt_id])
+        await self._notify()
+        return web.json_response({"cancelled": True})
+
+    # ---- the socket
+
+    async def _get_socket(self, request: web.Request) -> web.StreamResponse:
+        if self.faults.refuse_sockets:
+            return web.Response(status=503)
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        sid = request.query.get("clientId") or uuid.uuid4().hex
+        socket = _Socket(response, request.transport)
+        self.sockets[sid] = socket
+        self.opened_sockets[sid] += 1
+        await self._notify()
+        await self._tell(sid, "status", {"status": self._queue_info(), "sid": sid})
+        try:
+            async for message in response:
+                if message.type is WSMsgType.TEXT:
+                    await self._take_flags(sid, socket, json.loads(message.data))
+        finally:
+            if self.sockets.get(sid) is socket:
+                del self.sockets[sid]
+            await self._notify()
+        return response
+
+    async def _take_flags(self, sid: str, socket: _Socket, message: Json) -> None:
+        if message.get("type") == "feature_flags":
+            socket.with_metadata = bool(message["data"].get("supports_preview_metadata"))
+            await self._tell(sid, "feature_flags", {"supports_preview_metadata": True, "max_upload_size": 100 * 2**20})
+            await self._notify()
+
+    async def _tell(self, sid: str | None, event: str, data: Json) -> None:
+        for socket in self._addressed(sid):
+            with suppress(ConnectionError):
+                await socket.response.send_json({"type": event, "data": data})
+
+    def _addressed(self, sid: str | None) -> list[_Socket]:
+        if sid is None:
+            return list(self.sockets.values())
+        return [self.sockets[sid]] if sid in self.sockets else []
+
+    async def _show(self, item: _Item, node_id: str, image: bytes) -> None:
+        for socket in self._addressed(item.extra["client_id"]):
+            metadata = json.dumps({"node_id": node_id, "prompt_id": item.prompt_id, "image_type": "image/png"}).encode()
+            frame = (
+                struct.pack(">II", 4, len(metadata)) + metadata if socket.with_metadata else struct.pack(">II", 1, 2)
+            )
+            with suppress(ConnectionError):
+                await socket.response.send_bytes(frame + image)
+                # An event of the future: clients ignore it.
+                await socket.response.send_bytes(struct.pack(">I", 99) + b"???")
+
+    # ---- the worker
+
+    async def _work(self) -> None:
+        while True:
+            await self._when(lambda: bool(self._flags) or bool(self._queue))
+            if self._flags:
+                self.loaded = self.loaded and "unload_models" not in self._flags
+                self._flags.clear()
+            if self._queue:
+                self._current = heapq.heappop(self._queue)
+                self._interrupt = False
+                await self._execute(self._current)
+                self._current = None
+            await self._notify()
+
+    async def _when(self, condition: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    async def _execute(self, item: _Item) -> None:
+        self.executed.append(item.prompt_id)
+        await self._notify()
+        messages: list[Json] = []
+        outputs: dict[str, Json] = {}
+
+        async def tell(event: str, data: Json, *, everyone: bool = False) -> None:
+            data = {"prompt_id": item.prompt_id, **data}
+            if event.startswith("execution_"):
+                data["timestamp"] = int(time.time() * 1000)
+                messages.append([event, data])
+            await self._tell(None if everyone else item.extra["client_id"], event, data)
+
+        await tell("execution_start", {})
+        await tell("execution_cached", {"nodes": []})
+        node_id = ""
+        try:
+            for node_id in _order(item):
+                await self._run_node(item, node_id, outputs, tell)
+            await tell("execution_success", {})
+            await tell("executing", {"node": None})
+            status = "success"
+        except _InterruptedError:
+            status = "error"
+            await tell("execution_interrupted", _node_data(item, node_id), everyone=True)
+        except _NodeError as failure:
+            status = "error"
+            details = {
+                "exception_type": failure.kind,
+                "exception_message": str(failure),
+                "traceback": [],
+                "executed": [],
+            }
+            await tell("execution_error", {**_node_data(item, node_id), **details})
+        # As in ComfyUI, the end is announced before the history has it.
+        done = {"status_str": status, "completed": status == "success", "messages": messages}
+        self.history[item.prompt_id] = {"prompt": item.listed(), "outputs": outputs, "status": done, "meta": {}}
+
+    async def _run_node(self, item: _Item, node_id: str, outputs: Json, tell: Callable[..., Awaitable[None]]) -> None:
+        node = item.prompt[node_id]
+        await tell("executing", {"node": node_id, "display_node": node_id})
+        if self.faults.node_error and self.faults.node_error[0] == node["class_type"]:
+            raise _NodeError(*self.faults.node_error[1:])
+        self.loaded = self.loaded or node["class_type"] == "CheckpointLoaderSimple"
+        if node["class_type"] == "KSampler":
+            await self._sample(item, node_id, tell)
+        else:
+            await self._pause()
+        output = self._save(item, node_id)
+        if output:
+            outputs[node_id] = output
+            await tell("executed", {"node": node_id, "display_node": node_id, "output": output})
+
+    async def _sample(self, item: _Item, node_id: str, tell: Callable[..., Awaitable[None]]) -> None:
+        steps = item.prompt[node_id]["inputs"]["steps"]
+        for step in range(1, steps + 1):
+            await self._pause()
+            if self._seconds_per_image:
+                await asyncio.sleep(self._seconds_per_image / steps)
+            state = {"value": step, "max": steps, "state": "running", "node_id": node_id, "prompt_id": item.prompt_id}
+            await tell("progress", {"value": step, "max": steps, "node": node_id})
+            await tell("progress_state", {"nodes": {node_id: state}})
+            await self._show(item, node_id, picture_of(item.prompt, node_id, self._uploads()))
+
+    async def _pause(self) -> None:
+        await self._when(lambda: not self._held or (self._interrupt and not self.faults.deaf))
+        if self._interrupt and not self.faults.deaf:
+            raise _InterruptedError
+
+    def _save(self, item: _Item, node_id: str) -> Json:
+        node = item.prompt[node_id]
+        kind = NODES[node["class_type"]].get("saves")
+        if kind == "text":
+            return {"text": [node["inputs"]["text"]]}
+        if kind is None:
+            return None
+        self._counter += 1
+        folder, _, prefix = node["inputs"].get("filename_prefix", "preview").rpartition("/")
+        name = f"{prefix}_{self._counter:05}_.png"
+        self.files[kind, folder, name] = picture_of(item.prompt, node_id, self._uploads())
+        return {"images": [{"filename": name, "subfolder": folder, "type": kind}]}
+
+
+class _Socket:
+    def __init__(self, response: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
+        self.response = response
+        self.transport_ = transport if isinstance(transport, asyncio.Transport) else None
+        self.with_metadata = False
+
+
+def _cut_connections(runner: web.AppRunner) -> None:
+    for connection in list(runner.server.connections) if runner.server is not None else ():
+        if connection.transport is not None:
+            connection.transport.abort()
+
+
+def _order(item: _Item) -> list[str]:
+    return list(dict.fromkeys(node_id for output in item.outputs for node_id in upstream(item.prompt, output)))
+
+
+def _node_data(item: _Item, node_id: str) -> Json:
+    return {"node_id": node_id, "node_type": item.prompt[node_id]["class_type"]}
+
+
+def _is_canonical(prompt_id: str) -> bool:
+    try:
+        return str(uuid.UUID(prompt_id)) == prompt_id
+    except ValueError:
+        return False
+
+
+async def _serve(port: int, seconds_per_image: float, *, jobs: bool) -> None:
+    double = ComfyDouble(jobs=jobs, port=port, seconds_per_image=seconds_per_image)
+    async with double:
+        sys.stdout.write(f"listening on {double.url}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Run the double as a program until it is killed."""
+    parser = argparse.ArgumentParser(description="A ComfyUI double for tests.")
+    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--seconds-per-image", type=float, default=0.5)
+    parser.add_argument("--jobs", action="store_true", help="serve the jobs routes of newer versions")
+    options = parser.parse_args()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(options.port, options.seconds_per_image, jobs=options.jobs))
+
+
+if __name__ == "__main__":
+    main()

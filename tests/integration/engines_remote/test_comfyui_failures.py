@@ -1,0 +1,485 @@
+"""What the ComfyUI engine makes of an instance that fails; one promise per failure, over real HTTP on loopback."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from corral.engines.comfyui.engine import ComfyUi
+from corral.engines.comfyui.errors import (
+    AttemptOverdueError,
+    ExecutionFailedError,
+    InstanceAnswerError,
+    InstanceOutOfMemoryError,
+    InstanceUnreachableError,
+    OutputMissingError,
+    PromptInterruptedError,
+    PromptLostError,
+    WorkflowInvalidError,
+)
+from corral.work import FailureScope, Produced, Work
+from doubles.comfyui import ComfyDouble
+from doubles.comfyui_nodes import error, picture
+from doubles.comfyui_workflows import ComfyStranger, comfy_work, text_to_image
+from doubles.remote_reports import KeptReports
+
+FOX = picture(seed=5, prompt="a fox", width=32, height=32)
+
+
+def image_of(produced: Produced) -> bytes:
+    return produced.files[0].path.read_bytes()
+
+
+async def held(comfy: ComfyDouble, engine: ComfyUi, work: Work, reports: KeptReports) -> asyncio.Task[Produced]:
+    """Start an attempt and return while its prompt runs."""
+    comfy.hold()
+    running = asyncio.create_task(engine.run(work, reports))
+    await comfy.until(lambda: comfy.running == str(work.attempt))
+    return running
+
+
+# ---- submitting
+
+
+async def test_a_prompt_whose_answer_got_lost_is_found_and_not_sent_again(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.lose_answer = "kept"
+
+    produced = await engine.run(comfy_work(tmp_path), reports)
+
+    assert image_of(produced) == FOX
+    assert len(comfy.submissions) == 1
+
+
+async def test_a_prompt_that_died_with_the_instance_before_it_answered_is_sent_again(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.lose_answer = "died"
+    work = comfy_work(tmp_path)
+
+    produced = await engine.run(work, reports)
+
+    assert image_of(produced) == FOX
+    assert comfy.submissions == [str(work.attempt)] * 2
+    assert comfy.executed == [str(work.attempt)]
+
+
+async def test_a_submission_that_is_answered_too_late_is_adopted_when_it_arrives(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.hold_answers = asyncio.Event()
+    running = asyncio.create_task(engine.run(comfy_work(tmp_path), reports))
+    await comfy.until(lambda: ("POST", "/prompt") in comfy.requests)
+    asked = len(comfy.requests)
+    # The engine gave up on the answer once it asks the instance for the prompt again.
+    await comfy.until(lambda: len(comfy.requests) > asked)
+    comfy.faults.hold_answers.set()
+
+    assert image_of(await running) == FOX
+    assert len(comfy.submissions) == 1
+
+
+async def test_an_instance_that_is_not_there_is_unavailable_at_once(reports: KeptReports, tmp_path: Path) -> None:
+    async with ComfyDouble() as gone:
+        url = gone.url
+    engine = ComfyUi(url)
+
+    with pytest.raises(InstanceUnreachableError) as failure:
+        await engine.run(comfy_work(tmp_path), reports)
+    with pytest.raises(InstanceUnreachableError):
+        await engine.check()
+    await engine.close()
+
+    assert failure.value.scope is FailureScope.SLOT
+    assert failure.value.where == url
+    assert "start ComfyUI" in (failure.value.hint or "")
+
+
+async def test_something_else_at_the_address_is_told_apart_from_comfyui(
+    comfy: ComfyDouble, reports: KeptReports, tmp_path: Path
+) -> None:
+    engine = ComfyUi(f"{comfy.url}/nowhere")
+
+    with pytest.raises(InstanceAnswerError) as failure:
+        await engine.check()
+    await engine.close()
+
+    assert "404" in failure.value.what
+
+
+async def test_an_instance_that_refuses_the_client_is_not_asked_again(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.refuse_submission = {"error": "too large"}
+    comfy.faults.submission_status = 413
+
+    with pytest.raises(InstanceAnswerError, match="413"):
+        await engine.run(comfy_work(tmp_path), reports)
+
+    assert comfy.requests.count(("POST", "/prompt")) == 1
+
+
+# ---- while it runs
+
+
+async def test_losing_the_socket_loses_neither_the_job_nor_later_progress(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path)
+    running = await held(comfy, engine, work, reports)
+    await comfy.drop_sockets()
+    await comfy.until(lambda: str(work.attempt) in comfy.sockets)
+    await comfy.proceed()
+
+    assert image_of(await running) == FOX
+    assert reports.previews
+    assert len(comfy.submissions) == 1
+
+
+async def test_without_any_socket_the_job_is_still_finished(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.refuse_sockets = True
+
+    assert image_of(await engine.run(comfy_work(tmp_path), reports)) == FOX
+
+
+async def test_a_restart_with_an_empty_history_is_told_as_a_lost_prompt(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    running = await held(comfy, engine, comfy_work(tmp_path), reports)
+    await comfy.restart()
+
+    with pytest.raises(PromptLostError, match="restarted") as failure:
+        await running
+
+    assert failure.value.scope is FailureScope.ATTEMPT
+    assert failure.value.where == comfy.url
+
+
+async def test_an_instance_that_stays_away_makes_its_slot_unavailable(
+    comfy: ComfyDouble, reports: KeptReports, tmp_path: Path, quick_to_give_up: ComfyUi
+) -> None:
+    running = await held(comfy, quick_to_give_up, comfy_work(tmp_path), reports)
+    await comfy.die()
+
+    with pytest.raises(InstanceUnreachableError) as failure:
+        await running
+
+    assert failure.value.scope is FailureScope.SLOT
+
+
+async def test_a_hung_instance_is_given_up_at_the_end_of_the_attempts_time(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.hold()
+
+    with pytest.raises(AttemptOverdueError, match=r"within 0\.3s"):
+        await engine.run(comfy_work(tmp_path, timeout_s=0.3), reports)
+
+    assert comfy.running is None
+
+
+async def test_an_instance_that_stops_answering_is_unavailable(
+    comfy: ComfyDouble, reports: KeptReports, quick_to_give_up: ComfyUi
+) -> None:
+    comfy.faults.silent = True
+
+    with pytest.raises(InstanceUnreachableError, match="no answer in time"):
+        await quick_to_give_up.check()
+
+
+async def test_an_error_of_a_node_names_the_node(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.node_error = ("VAEDecode", "RuntimeError", "Given groups=1, weight of size\n[512]")
+
+    with pytest.raises(ExecutionFailedError) as failure:
+        await engine.run(comfy_work(tmp_path), reports)
+
+    assert failure.value.scope is FailureScope.ATTEMPT
+    assert failure.value.what == "RuntimeError: Given groups=1, weight of size [512]"
+    assert failure.value.where == f"{comfy.url} node 8 (VAEDecode)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("torch.OutOfMemoryError", "Allocation on device"),
+        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ("RuntimeError", "CUDA error: out of memory"),
+    ],
+)
+async def test_running_out_of_memory_is_told_apart(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, kind: str, message: str
+) -> None:
+    comfy.faults.node_error = ("KSampler", kind, message)
+
+    with pytest.raises(InstanceOutOfMemoryError, match="ran out of memory") as failure:
+        await engine.run(comfy_work(tmp_path), reports)
+
+    assert failure.value.scope is FailureScope.ATTEMPT
+
+
+async def test_an_interrupt_by_someone_else_is_told_as_such(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, stranger: ComfyStranger
+) -> None:
+    running = await held(comfy, engine, comfy_work(tmp_path), reports)
+    await stranger.interrupt()
+
+    with pytest.raises(PromptInterruptedError):
+        await running
+
+
+# ---- the results
+
+
+async def test_a_download_that_breaks_off_is_read_again(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.break_downloads = 2
+
+    assert image_of(await engine.run(comfy_work(tmp_path), reports)) == FOX
+
+
+async def test_an_output_that_the_instance_lost_fails_the_attempt(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.faults.lose_files = True
+
+    with pytest.raises(OutputMissingError, match="fox_00001_"):
+        await engine.run(comfy_work(tmp_path), reports)
+
+
+# ---- adopting
+
+
+async def test_a_success_of_a_lost_attempt_is_taken_without_running_again(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    first = comfy_work(tmp_path)
+    await engine.run(first, reports)
+
+    produced = await engine.run(comfy_work(tmp_path, earlier=(uuid4(), first.attempt)), reports)
+
+    assert image_of(produced) == FOX
+    assert produced.values["prompt_id"] == str(first.attempt)
+    assert len(comfy.submissions) == 1
+
+
+async def test_a_running_prompt_of_a_lost_attempt_is_waited_for_and_its_progress_heard(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    first = comfy_work(tmp_path)
+    lost = await held(comfy, engine, first, KeptReports())
+    successor = ComfyUi(comfy.url)
+    second = asyncio.create_task(successor.run(comfy_work(tmp_path, earlier=(first.attempt,)), reports))
+    await comfy.until(lambda: comfy.opened_sockets[str(first.attempt)] == 2)
+    await comfy.proceed()
+
+    assert image_of(await second) == FOX
+    assert "KSampler 4/4" in reports.notes
+    assert len(comfy.submissions) == 1
+    await lost
+    await successor.close()
+
+
+async def test_a_failed_earlier_attempt_is_not_taken_for_a_result(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    first = comfy_work(tmp_path)
+    comfy.faults.node_error = ("KSampler", "RuntimeError", "cosmic ray")
+    with pytest.raises(ExecutionFailedError):
+        await engine.run(first, reports)
+    comfy.faults.node_error = None
+
+    produced = await engine.run(comfy_work(tmp_path, earlier=(first.attempt,)), reports)
+
+    assert image_of(produced) == FOX
+
+
+# ---- cancelling
+
+
+async def test_cancelling_interrupts_the_running_prompt_and_returns_when_it_is_gone(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path)
+    running = await held(comfy, engine, work, reports)
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert comfy.running is None
+    assert comfy.history[str(work.attempt)]["status"]["status_str"] == "error"
+
+
+async def test_cancelling_a_pending_prompt_leaves_someone_elses_running_one_alone(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, stranger: ComfyStranger
+) -> None:
+    comfy.hold()
+    other = await stranger.submit(text_to_image())
+    await comfy.until(lambda: comfy.running == other)
+    work = comfy_work(tmp_path)
+    running = asyncio.create_task(engine.run(work, reports))
+    await comfy.until(lambda: comfy.pending == [str(work.attempt)])
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert comfy.pending == []
+    assert comfy.running == other
+    await comfy.proceed()
+    await comfy.until(lambda: other in comfy.history)
+    assert comfy.history[other]["status"]["status_str"] == "success"
+
+
+async def test_cancelling_during_submission_still_ends_a_prompt_that_arrives_late(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.hold()
+    comfy.faults.hold_answers = asyncio.Event()
+    running = asyncio.create_task(engine.run(comfy_work(tmp_path), reports))
+    await comfy.until(lambda: ("POST", "/prompt") in comfy.requests)
+    asked = len(comfy.requests)
+    running.cancel()
+    await comfy.until(lambda: len(comfy.requests) > asked)
+    comfy.faults.hold_answers.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert (comfy.running, comfy.pending) == (None, [])
+
+
+async def test_kill_ends_the_prompt_of_this_adapter(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    running = await held(comfy, engine, comfy_work(tmp_path), reports)
+
+    await engine.kill()
+
+    with pytest.raises(PromptInterruptedError):
+        await running
+    assert comfy.running is None
+
+
+# ---- refusals
+
+
+async def test_a_missing_model_file_is_refused_with_names_like_it(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path, inputs={"set": {"4.ckpt_name": "sdxl/sd_xl_base.safetensors"}})
+
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(work, reports)
+
+    (problem,) = failure.value.problems
+    assert problem.code == "comfyui.value_not_in_list"
+    assert problem.where == f"{comfy.url} node 4 (CheckpointLoaderSimple) input 'ckpt_name'"
+    assert "did you mean 'sd_xl_base_1.0.safetensors'" in (problem.hint or "")
+    assert failure.value.scope is FailureScope.TASK
+    assert comfy.submissions == []
+
+
+async def test_names_like_it_are_asked_for_when_the_refusal_leaves_the_list_out(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    workflow = text_to_image()
+    workflow["20"] = {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["4", 0], "lora_name": "style_00.pt"}}
+    workflow["3"]["inputs"]["model"] = ["20", 0]
+
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
+
+    assert "did you mean 'style_0" in (failure.value.problems[0].hint or "")
+
+
+async def test_a_class_that_is_not_installed_is_named_with_what_brings_it(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    workflow = text_to_image()
+    workflow["30"] = {"class_type": "IPAdapterFancy", "inputs": {}}
+
+    with pytest.raises(WorkflowInvalidError, match="IPAdapterFancy") as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
+
+    assert "custom node" in (failure.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "place"),
+    [
+        ({"3.cfg": 1000}, "comfyui.value_bigger_than_max", "node 3 (KSampler) input 'cfg'"),
+        ({"5.width": 1}, "comfyui.value_smaller_than_min", "node 5 (EmptyLatentImage) input 'width'"),
+        ({"3.steps": "many"}, "comfyui.invalid_input_type", "node 3 (KSampler) input 'steps'"),
+        ({"3.model": "sdxl"}, "comfyui.bad_linked_input", "node 3 (KSampler) input 'model'"),
+        ({"3.positive": ["4", 0]}, "comfyui.return_type_mismatch", "node 3 (KSampler) input 'positive'"),
+    ],
+)
+async def test_a_refused_input_is_named_with_its_node(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, change: object, code: str, place: str
+) -> None:
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"set": change}), reports)
+
+    assert [(problem.code, problem.where) for problem in failure.value.problems] == [(code, f"{comfy.url} {place}")]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "required_input_missing",
+        "custom_validation_failed",
+        "exception_during_validation",
+        "exception_during_inner_validation",
+        "dependency_cycle",
+        "a_type_of_tomorrow",
+    ],
+)
+async def test_every_kind_of_refusal_is_final_and_quotes_the_instance(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, kind: str
+) -> None:
+    problem = error(kind, "It does not fit", "because of x", {"input_name": "x"})
+    report = {"9": {"errors": [problem], "dependent_outputs": ["9"], "class_type": "SaveImage"}}
+    comfy.faults.refuse_submission = {
+        "error": error("prompt_outputs_failed_validation", "", "", {}),
+        "node_errors": report,
+    }
+
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path), reports)
+
+    assert failure.value.problems[0].code == f"comfyui.{kind}"
+    assert failure.value.what == "It does not fit: because of x"
+
+
+async def test_a_partly_refused_workflow_is_refused_as_a_whole_and_taken_back(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.hold()
+    workflow = text_to_image()
+    workflow["11"] = {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}
+
+    with pytest.raises(WorkflowInvalidError, match="filename_prefix") as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
+
+    assert failure.value.problems[0].code == "comfyui.required_input_missing"
+    assert (comfy.running, comfy.pending) == (None, [])
+
+
+async def test_a_partly_refused_workflow_runs_where_the_task_allows_it(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    workflow = text_to_image()
+    workflow["11"] = {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}
+
+    produced = await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow, "allow_partial": True}), reports)
+
+    assert image_of(produced) == FOX
+    assert len(produced.files) == 1
