@@ -10,9 +10,8 @@ from typing import Any
 
 from corral.units import Bytes
 from corral.weights.errors import ModelDamagedError
-from corral.weights.values import Entry, Model, ModelFile
+from corral.weights.values import MANIFEST, Entry, Model, ModelFile
 
-MANIFEST = "corral-model.json"
 _VERSION = 1
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from corral.weights.errors import ModelNameError
-from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PathSource, UrlSource
+from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PathSource, UrlSource, is_plain_name
 
 _SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _HUGGING_FACE = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?/([^\s?#]+)")
@@ -52,23 +52,26 @@ def _known(catalogue: Sequence[Entry]) -> list[str]:
 
 def _hugging_face(reference: str) -> Entry:
     match = _HUGGING_FACE.fullmatch(reference)
-    if match is None or ".." in PurePosixPath(reference).parts:
+    file = PurePosixPath(reference).name
+    if match is None or ".." in PurePosixPath(reference).parts or not is_plain_name(file):
         raise ModelNameError(
             f"not a file of a Hugging Face repository: {reference!r}",
             hint="write hf:owner/repo/file or hf:owner/repo@revision/folder/file",
         )
     repo, revision, path = match.groups()
     name = f"hf:{reference}"
-    file = PurePosixPath(path).name
     source = HuggingFaceSource(repo=repo, revision=revision or "main", paths={file: path})
     return Entry(name=name, key=_key(name, file), files=(ModelFile(name=file),), opens=file, sources=(source,))
 
 
 def _url(url: str) -> Entry:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ModelNameError(f"not a URL: {url!r} ({error})", hint=f"give {_FORMS}") from error
     fragment = _SHA256_FRAGMENT.fullmatch(parts.fragment)
     file = unquote(PurePosixPath(parts.path).name)
-    if not parts.hostname or not file or "/" in file or "\\" in file:
+    if not parts.hostname or not is_plain_name(file):
         raise ModelNameError(
             f"the URL names no file: {url!r}", hint="give the URL of one file, such as https://host/a.gguf"
         )
@@ -96,13 +99,12 @@ def _is_loopback(host: str) -> bool:
 
 def _local(text: str) -> Entry:
     """Name what lies at a path: a file, or a folder with all the files directly in it."""
-    path = Path(text).expanduser().absolute()
-    if path.is_dir():
-        paths = {file.name: file for file in sorted(path.iterdir()) if file.is_file()}
-    elif path.is_file():
-        paths = {path.name: path}
-    else:
-        paths = {}
+    try:
+        path = Path(text).expanduser().absolute()
+        places = sorted(path.iterdir()) if path.is_dir() else [path]
+        paths = {place.name: place for place in places if is_plain_name(place.name) and place.is_file()}
+    except (OSError, RuntimeError) as error:
+        raise ModelNameError(f"cannot look at {text!r}: {error}", hint="check the path and who may read it") from error
     if not paths:
         raise ModelNameError(f"no model file at {text!r}", hint="give the path of a file, or of a folder with files")
     files = tuple(ModelFile(name=file) for file in paths)
@@ -114,4 +116,4 @@ def _local(text: str) -> Entry:
 def _key(name: str, file: str) -> str:
     """Make a folder name that people recognise and that no other model has."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip(".-")[:80]
-    return f"{readable or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{readable or 'model'}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"

@@ -10,6 +10,17 @@ from pathlib import Path
 
 from corral.units import Bytes
 
+MANIFEST = "corral-model.json"
+"""The file beside a stored model that describes it; no file of a model may have its name."""
+_LONGEST_NAME = 200
+"""Bytes; file systems allow 255, and a download adds `.part.json`."""
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name can be that of a model's file: no path, nothing unprintable, not too long."""
+    is_file_name = name.isprintable() and name not in {"", ".", "..", MANIFEST} and not set(name) & {"/", "\\"}
+    return is_file_name and len(name.encode()) <= _LONGEST_NAME
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
@@ -22,7 +33,7 @@ class ModelFile:
     """Lower-case hexadecimal; None where nobody promised one."""
 
     def __post_init__(self) -> None:
-        if self.name in {"", ".", ".."} or set(self.name) & {"/", "\\", "\0"}:
+        if not is_plain_name(self.name):
             raise ValueError(f"a model's file needs a plain file name, not {self.name!r}")
 
 
