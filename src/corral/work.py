@@ -46,6 +46,8 @@ class Work:
     timeout_s: float
     slots: tuple[SlotId, ...] = ()
     """The slots this attempt holds; more than one only for a task that asked for several GPUs."""
+    devices: tuple[str, ...] = ()
+    """What `CUDA_VISIBLE_DEVICES` lists for those slots, in the same order; empty on processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

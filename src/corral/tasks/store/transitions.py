@@ -36,6 +36,7 @@ from corral.tasks.store.pool import Connection, Pool, Row
 from corral.tasks.values import StoredFile
 from corral.work import Json, SlotId
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One event, with what the story and the task keep of it."""

@@ -1,0 +1,159 @@
+"""Files by content: written once under their SHA-256, whole or not at all.
+
+A file is hashed, synced and renamed into place before the transaction that records it; a crash in between leaves a file
+that nothing refers to, which `sweep` removes after a grace time. Equal content is stored once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+from corral.errors import CorralError, Kind
+from corral.tasks.values import Sha256
+from corral.units import Bytes
+
+_CHUNK = 1024 * 1024
+_NAME = re.compile(r"[0-9a-f]{64}")
+SWEEP_GRACE_S = 3600.0
+"""How long an unrecorded file is kept: far longer than any transaction, and longer than the longest database outage
+during which an attempt keeps its lease."""
+
+
+class ArtifactMissingError(CorralError):
+    """There is no file with this checksum."""
+
+    code: ClassVar[str] = "artifact.missing"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class ArtifactTooLargeError(CorralError):
+    """An upload is larger than allowed."""
+
+    code: ClassVar[str] = "artifact.too_large"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class DiskFullError(CorralError):
+    """The disk that holds the artifacts has no room left."""
+
+    code: ClassVar[str] = "artifact.disk_full"
+    kind: ClassVar[Kind] = Kind.NO_CAPACITY
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What names a file's content."""
+
+    sha256: Sha256
+    size: Bytes
+
+
+class ArtifactStore:
+    """A folder of files by content. Its methods block; call them outside the event loop where files are large."""
+
+    def __init__(self, root: Path, *, fsync: Callable[[int], None] = os.fsync) -> None:
+        self._root = root
+        self._incoming = root / "incoming"
+        self._fsync = fsync
+
+    def prepare(self) -> None:
+        """Create the folders and remove what an interrupted write left."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        for leftover in self._incoming.iterdir():
+            leftover.unlink(missing_ok=True)
+
+    def path(self, sha256: Sha256) -> Path:
+        """Return where the file lies. Raises: ArtifactMissingError."""
+        path = self._place(sha256)
+        if not path.is_file():
+            raise ArtifactMissingError(
+                f"there is no artifact {sha256}", hint="it may have been collected: retry the task"
+            )
+        return path
+
+    def adopt(self, source: Path) -> Content:
+        """Take a finished file into the store by renaming it; `source` is on the same file system and is gone after.
+
+        Raises: DiskFullError.
+        """
+        try:
+            with source.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.seek(0, os.SEEK_END)
+                self._fsync(file.fileno())
+            self._move(source, Sha256(digest))
+        except OSError as error:
+            raise _disk_error(error, source) from error
+        return Content(Sha256(digest), Bytes(size))
+
+    async def receive(self, chunks: AsyncIterator[bytes], *, limit: Bytes) -> Content:
+        """Write a stream of at most `limit` bytes into the store. Raises: ArtifactTooLargeError, DiskFullError."""
+        temporary = self._incoming / uuid4().hex
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            with temporary.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise ArtifactTooLargeError(f"the upload is larger than {limit} bytes")
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                self._fsync(file.fileno())
+            self._move(temporary, Sha256(digest.hexdigest()))
+        except OSError as error:
+            raise _disk_error(error, temporary) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Content(Sha256(digest.hexdigest()), Bytes(size))
+
+    def verify(self, sha256: Sha256) -> bool:
+        """Return whether the file's content still has its name."""
+        with self.path(sha256).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def sweep(self, keep: Collection[Sha256], *, older_than_s: float = SWEEP_GRACE_S) -> tuple[int, Bytes]:
+        """Remove files that are not in `keep` and older than the grace time; return how many and their bytes."""
+        count, freed = 0, 0
+        limit = time.time() - older_than_s
+        for path in self._root.glob("??/*"):
+            status = path.stat()
+            if path.name not in keep and status.st_mtime < limit:
+                path.unlink(missing_ok=True)
+                count, freed = count + 1, freed + status.st_size
+        return count, Bytes(freed)
+
+    def _place(self, sha256: Sha256) -> Path:
+        if not _NAME.fullmatch(sha256):
+            raise ArtifactMissingError(f"not a SHA-256: {sha256[:80]!r}")
+        return self._root / sha256[:2] / sha256
+
+    def _move(self, source: Path, sha256: Sha256) -> None:
+        target = self._place(sha256)
+        target.parent.mkdir(exist_ok=True)
+        os.utime(source)  # content that is taken again counts as new for `sweep`
+        source.chmod(0o444)
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _disk_error(error: OSError, path: Path) -> CorralError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"no space is left for {path.name}", where=str(path.parent), hint="free some space, or run `corral gc`"
+        )
+    return CorralError(f"cannot store {path.name}: {error.strerror}", where=str(path.parent))

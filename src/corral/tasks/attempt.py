@@ -1,0 +1,181 @@
+"""Runs one attempt: its folder, its input files, its engine under a deadline, its outputs into the store.
+
+Whatever the engine does (fail, hang, ignore a cancel, write outside its folder), the attempt ends with one `Ended`
+value. This is the attempt's boundary: no exception of an engine goes further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+
+from corral.errors import CorralError, Problem
+from corral.tasks.artifacts import ArtifactStore, DiskFullError
+from corral.tasks.values import StoredFile
+from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
+
+STOP_GRACE_S = 10.0
+"""How long a cancelled engine may take to stop before it is killed."""
+MAX_VALUES_BYTES = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class StopReason(StrEnum):
+    """Why a running attempt is stopped from outside."""
+
+    CANCELLED = "cancelled"
+    """Somebody cancelled the task."""
+    RELEASED = "released"
+    """The server stops; the task goes back to the queue."""
+    LOST = "lost"
+    """The lease could not be kept: another attempt may own the task, so nothing is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt failed, and what that means for the next."""
+
+    problem: Problem
+    scope: FailureScope
+    avoid_slot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How an attempt ended: exactly one of `produced`, `failure` and `stopped` is set."""
+
+    files: tuple[StoredFile, ...] = ()
+    values: dict[str, Json] | None = None
+    failure: Failure | None = None
+    stopped: StopReason | None = None
+
+
+@dataclass(slots=True)
+class StopSignal:
+    """Asks a running attempt to stop; the first reason stands."""
+
+    reason: StopReason | None = None
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def set(self, reason: StopReason) -> None:
+        """Ask for the stop."""
+        if self.reason is None:
+            self.reason = reason
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once somebody asked."""
+        await self._event.wait()
+
+
+async def run_attempt(
+    engine: Engine, work: Work, report: Reporter, stop: StopSignal, artifacts: ArtifactStore
+) -> Ended:
+    """Run the work to its end, its deadline or a stop, and return how it ended; never raises an engine's error."""
+    try:
+        work.scratch.mkdir(parents=True)
+        produced = await _run_engine(engine, work, report, stop)
+        if isinstance(produced, Ended):
+            return produced
+        return await asyncio.to_thread(_keep, produced, work, artifacts) if produced.files else _kept((), produced)
+    except OSError as error:
+        return _failed(f"the attempt could not be prepared: {error}", code="attempt.io_error")
+    except CorralError as error:
+        return Ended(failure=failure_of(error))
+    except Exception as error:  # the attempt's boundary: an engine's bug is this attempt's failure, not the server's
+        log.exception("engine_raised", task=work.task, engine=work.engine)
+        return _failed(f"engine {work.engine} raised {type(error).__name__}: {error}", code="engine.bug")
+    finally:
+        await _remove(work.scratch)
+
+
+async def _run_engine(engine: Engine, work: Work, report: Reporter, stop: StopSignal) -> Produced | Ended:
+    running = asyncio.create_task(engine.run(work, report), name=f"task-{work.task}")
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, timeout=work.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        await _stop(running, engine)
+        if stop.reason is not None:
+            return Ended(stopped=stop.reason)
+        return Ended(failure=_timed_out(work))
+    finally:
+        stopping.cancel()
+        if not running.done():  # this coroutine itself was cancelled
+            running.cancel()
+
+
+async def _stop(running: asyncio.Task[Produced], engine: Engine) -> None:
+    running.cancel()
+    _, pending = await asyncio.wait({running}, timeout=STOP_GRACE_S)
+    if pending:
+        await engine.kill()
+        await asyncio.wait({running}, timeout=STOP_GRACE_S)
+    if running.done() and not running.cancelled():
+        running.exception()  # it was told to stop: how it ended then does not matter
+
+
+async def _remove(scratch: Path) -> None:
+    try:
+        scratch.rmdir()  # most attempts leave nothing: their outputs were moved away
+    except OSError:
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+
+def _timed_out(work: Work) -> Failure:
+    problem = Problem(
+        code="attempt.timeout",
+        what=f"engine {work.engine} did not finish within {work.timeout_s:g} s",
+        where=f"slot {work.slots[0]}" if work.slots else None,
+        hint="raise the task's `timeout` if the work is that long",
+    )
+    return Failure(problem=problem, scope=FailureScope.ATTEMPT, avoid_slot=True)
+
+
+def failure_of(error: CorralError) -> Failure:
+    """Return what an error means for the next attempt."""
+    scope = error.scope if isinstance(error, EngineError) else FailureScope.ATTEMPT
+    return Failure(problem=error.problems[0], scope=scope, avoid_slot=scope is FailureScope.SLOT)
+
+
+def _failed(what: str, *, code: str) -> Ended:
+    return Ended(failure=Failure(problem=Problem(code=code, what=what), scope=FailureScope.ATTEMPT))
+
+
+def _keep(produced: Produced, work: Work, artifacts: ArtifactStore) -> Ended:
+    root = work.scratch.resolve()
+    names: set[str] = set()
+    kept: list[StoredFile] = []
+    for file in produced.files:
+        _check_output(file, root, names)
+        try:
+            content = artifacts.adopt(file.path)
+        except DiskFullError as error:
+            return Ended(failure=Failure(problem=error.problems[0], scope=FailureScope.ATTEMPT))
+        names.add(file.name)
+        kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=file.media_type))
+    return _kept(tuple(kept), produced)
+
+
+def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
+    if file.name in names or Path(file.name).name != file.name or file.name in (".", ".."):
+        raise EngineError(f"the engine named an output {file.name!r}, which is no unique plain file name")
+    if file.path.is_symlink() or not file.path.is_file() or not file.path.resolve().is_relative_to(root):
+        raise EngineError(f"the output {file.name!r} is not a file in the attempt's folder")
+
+
+def _kept(files: tuple[StoredFile, ...], produced: Produced) -> Ended:
+    size = len(json.dumps(dict(produced.values)))
+    if size > MAX_VALUES_BYTES:
+        raise TaskInvalidError(
+            f"the result has {size} bytes, more than {MAX_VALUES_BYTES}", hint="ask for less, or for a file"
+        )
+    return Ended(files=files, values=dict(produced.values))

@@ -1,0 +1,129 @@
+"""What happens right now: progress and previews of running attempts, and what each slot holds.
+
+Nothing here is stored: after a restart it fills again as work goes on. The dispatcher writes, everybody may read. Feeds
+are bounded; a reader that is too slow loses the oldest updates, never the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from corral.scheduling.values import Slot
+from corral.work import SlotId
+
+FEED_SIZE = 256
+"""Updates a reader may be behind; at ten per second and slot, that is seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt is."""
+
+    task: int
+    batch: int | None
+    attempt: UUID
+    slot: SlotId
+    fraction: float | None
+    """0 to 1; None where the engine cannot know."""
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """An intermediate result of an attempt."""
+
+    task: int
+    batch: int | None
+    attempt: UUID
+    media_type: str
+    data: bytes
+    at: datetime
+
+
+Update = Progress | Preview
+
+
+class Feed:
+    """One reader's bounded queue of updates."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Update] = asyncio.Queue(FEED_SIZE)
+
+    def offer(self, update: Update) -> None:
+        """Add an update; the oldest gives way when the reader is too slow."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(update)
+
+    async def next(self) -> Update:
+        """Wait for the next update."""
+        return await self._queue.get()
+
+    async def __aiter__(self) -> AsyncIterator[Update]:
+        while True:
+            yield await self.next()
+
+
+class Board:
+    """The live view of one dispatcher."""
+
+    def __init__(self) -> None:
+        self._progress: dict[int, Progress] = {}
+        self._feeds: set[Feed] = set()
+        self._slots: tuple[Slot, ...] = ()
+        self._leading = False
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Every slot as the policy saw it last."""
+        return self._slots
+
+    @property
+    def leading(self) -> bool:
+        """Whether this server's dispatcher acts, rather than standing by."""
+        return self._leading
+
+    @property
+    def progress(self) -> Mapping[int, Progress]:
+        """The newest progress of each running task, by task id."""
+        return self._progress
+
+    @contextmanager
+    def feed(self) -> Generator[Feed, None, None]:
+        """Open a feed of updates for as long as the context lasts."""
+        feed = Feed()
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
+
+    def show_slots(self, slots: tuple[Slot, ...]) -> None:
+        """Replace the view of the slots (the dispatcher only)."""
+        self._slots = slots
+
+    def lead(self, *, leading: bool) -> None:
+        """Say whether this dispatcher acts (the dispatcher only)."""
+        self._leading = leading
+
+    def publish(self, update: Update) -> None:
+        """Show an update to every reader (the dispatcher only)."""
+        if isinstance(update, Progress):
+            self._progress[update.task] = update
+        for feed in self._feeds:
+            feed.offer(update)
+
+    def forget(self, task: int) -> None:
+        """Drop the progress of a task that runs no longer (the dispatcher only)."""
+        self._progress.pop(task, None)
+
+
+def now() -> datetime:
+    """Return the instant that updates are stamped with."""
+    return datetime.now(UTC)

@@ -1,0 +1,495 @@
+"""The loop that gives tasks to slots.
+
+One task owns all state: attempts, timers and notifications only put facts into its inbox and wake it. Each round
+collects what happened since the last one, asks the policy, and commits outcomes and new leases in one transaction; only
+then do the new attempts start. While a commit is under way the next facts gather, so under load many share one commit.
+
+When the database goes away, running attempts go on and their outcomes wait here; when it comes back, they are written
+under their leases. A lease that could not be renewed in time stops its attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from corral.errors import Problem
+from corral.scheduling import durations, fairness
+from corral.scheduling.explain import explain
+from corral.scheduling.policy import decide
+from corral.scheduling.values import (
+    Assignment,
+    DurationKey,
+    Explanation,
+    FairShare,
+    Gate,
+    Queue,
+    RunningTask,
+    Settings,
+    Snapshot,
+)
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.attempt import Ended, StopReason
+from corral.tasks.board import Board
+from corral.tasks.leadership import leadership
+from corral.tasks.lifecycle import AttemptLost, Started, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.ready import ReadyTasks
+from corral.tasks.running import Attempt, Runner
+from corral.tasks.stations import Station, StationSetup
+from corral.tasks.store import dispatching, story
+from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
+from corral.tasks.store.transitions import Change, Lease
+from corral.tasks.values import StoryEvent
+from corral.work import FailureScope
+
+log = structlog.get_logger()
+
+LEASE_TTL = timedelta(seconds=60)
+"""Longer than a database restart or a stalled disk. A server that dies frees its tasks sooner (see `Dispatcher`)."""
+HEARTBEAT_S = 15.0
+SAFETY_POLL_S = 5.0
+"""How often the picture in memory is compared with the database, in case a notification was lost or a clock jumped."""
+CANDIDATES = 512
+"""How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
+RETRY_S = 0.5
+"""Wait between tries while the database does not answer."""
+_WATCHED = ("submitted", "cancel_requested", "gate_changed")
+"""Changes that others make; the dispatcher's own are known to it when they commit."""
+_PAGE = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the cluster file says about dispatching."""
+
+    queues: Mapping[str, Queue]
+    settings: Settings = field(default_factory=Settings)
+
+
+class Dispatcher:
+    """Binds queued tasks to free slots, and writes what became of them."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        pool: Pool,
+        holder: UUID,
+        stations: Sequence[StationSetup],
+        rules: Rules,
+        artifacts: ArtifactStore,
+        scratch: Path,
+        board: Board,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`holder` names this data directory: only one server runs on it at a time, so its old leases are dead."""
+        self._url = url
+        self._pool = pool
+        self._lease = Lease(holder=holder, ttl=LEASE_TTL)
+        self._stations = {setup.slot: Station(setup) for setup in stations}
+        self._queues = dict(rules.queues)
+        self._settings = rules.settings
+        self._runner = Runner(artifacts, scratch, board)
+        self._board = board
+        self._monotonic = monotonic
+
+        self._attempts: dict[UUID, Attempt] = {}
+        self._by_task: dict[int, Attempt] = {}
+        self._inbox: list[tuple[Attempt, Ended]] = []
+        self._unwritten: list[Change] = []
+        self._tasks = asyncio.TaskGroup()
+
+        self._ready = ReadyTasks()
+        self._history = durations.History()
+        self._measured_memory: set[DurationKey] = set()
+        self._fair = FairShare()
+        self._passed_since: Mapping[int, datetime] = {}
+
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._deaf = False
+        self._log_due = True
+        self._cursor = 0
+        self._poll_due = 0.0
+        self._renewed_at = monotonic()
+
+    # --- from outside ------------------------------------------------------------------------------------------------
+
+    def explain(self, task: int) -> Explanation | None:
+        """Say why a task of the backlog waits; None when it is not in the backlog."""
+        found = self._ready.backlog.get(task)
+        if found is None:
+            return None
+        snapshot = self._snapshot()
+        if all(candidate.id != task for candidate in snapshot.tasks):
+            snapshot = replace(snapshot, tasks=(*snapshot.tasks, found))
+        return explain(snapshot, task)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run here now."""
+        return len(self._attempts)
+
+    def stop(self) -> None:
+        """Take no more tasks; `run` returns once the running attempts have ended or were released."""
+        self._stopping.set()
+        self._wake.set()
+
+    def release(self) -> None:
+        """Stop the running attempts; their tasks go back to the queue."""
+        for attempt in self._attempts.values():
+            attempt.stop.set(StopReason.RELEASED)
+
+    async def run(self) -> None:
+        """Lead whenever this server may, until `stop`; then let the running attempts end and write their outcomes."""
+        try:
+            async with asyncio.TaskGroup() as beside:
+                helpers = [beside.create_task(self._heartbeat()), beside.create_task(self._check_engines())]
+                async with self._tasks:
+                    await self._lead_until_stopped()
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            for station in self._stations.values():
+                await station.close()
+
+    # --- leading -----------------------------------------------------------------------------------------------------
+
+    async def _lead_until_stopped(self) -> None:
+        while not self._finished():
+            leading = asyncio.create_task(self._lead())
+            stopping = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if self._finished() and not self._board.leading:
+                    return
+                await leading
+            except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
+                log.warning("database_lost", error=str(error))
+                await asyncio.sleep(RETRY_S)
+            except asyncpg.UniqueViolationError as error:
+                log.warning("slot_taken_elsewhere", error=str(error))
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # the loop's supervisor: a bug in one round must not end the server and lose the queue
+                log.exception("round_failed")
+                await asyncio.sleep(RETRY_S)
+            finally:
+                leading.cancel()
+                stopping.cancel()
+                self._board.lead(leading=False)
+
+    def _finished(self) -> bool:
+        """Whether a stop was asked for and nothing is left to run or to write."""
+        return self._stopping.is_set() and not (self._attempts or self._inbox or self._unwritten)
+
+    async def _lead(self) -> None:
+        async with leadership(self._url, self._heard, self._lost_connection):
+            self._deaf = False
+            await self._load()
+            self._board.lead(leading=True)
+            log.info("dispatcher_leads", slots=len(self._stations), queued=len(self._ready.backlog))
+            while not self._finished():
+                await self._round()
+                if self._deaf:
+                    raise DatabaseUnavailableError("the connection that listens was lost")
+                await self._sleep()
+
+    def _heard(self) -> None:
+        self._log_due = True
+        self._wake.set()
+
+    def _lost_connection(self) -> None:
+        self._deaf = True
+        self._wake.set()
+
+    async def _load(self) -> None:
+        """Read everything anew, and free what dead attempts of this data directory held."""
+        self._cursor = await story.last_id(self._pool)
+        self._ready = ReadyTasks()
+        self._history = durations.History()
+        for key, seconds in await dispatching.recent_durations(self._pool):
+            self._history = durations.observe(self._history, key, seconds)
+        await self._read_gates()
+        await self._rescue()
+        self._sort_in(await dispatching.all_ready_tasks(self._pool))
+        self._poll_due = self._monotonic() + SAFETY_POLL_S
+        self._show()
+
+    async def _sleep(self) -> None:
+        """Wait for a wake-up, the next timer or the safety poll."""
+        if self._finished():
+            return
+        due = min(self._poll_due, self._ready.next_due() or self._poll_due)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, due - self._monotonic())):
+                await self._wake.wait()
+
+    # --- one round ---------------------------------------------------------------------------------------------------
+
+    async def _round(self) -> None:
+        """Collect what happened, decide, commit, start."""
+        self._wake.clear()
+        await self._read_log()
+        await self._poll()
+        due = self._ready.due(now=self._monotonic())
+        if due:
+            self._sort_in(await dispatching.ready_tasks(self._pool, due))
+        self._collect()
+        assigned = [] if self._stopping.is_set() else self._decide()
+        written = len(self._unwritten)
+        changes = [*self._unwritten, *(attempt.leased() for attempt in assigned)]
+        if not changes:
+            return
+        try:
+            done = await dispatching.commit_round(
+                self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
+            )
+        except BaseException:
+            _vacate(assigned)  # whether the leases stand is unknown; the state is loaded anew, and finds them
+            raise
+        del self._unwritten[:written]
+        await self._committed(done, assigned)
+
+    def _collect(self) -> None:
+        """Turn ended attempts into changes, and free their slots."""
+        for attempt, ended in self._inbox:
+            del self._attempts[attempt.id]
+            del self._by_task[attempt.task.id]
+            self._free(attempt, ended)
+            change = attempt.ended(ended)
+            if change is not None:
+                self._unwritten.append(change)
+        self._inbox.clear()
+
+    def _free(self, attempt: Attempt, ended: Ended) -> None:
+        self._board.forget(attempt.task.id)
+        _vacate([attempt])
+        now = self._monotonic()
+        if ended.failure is not None and ended.failure.scope is FailureScope.SLOT:
+            attempt.station.failed(attempt.task.engine, ended.failure.problem.what, now=now)
+        elif ended.values is not None:
+            attempt.station.holds(attempt.task.engine, attempt.task.model)
+            self._learn(attempt, now - attempt.started_at)
+
+    def _learn(self, attempt: Attempt, seconds: float) -> None:
+        self._history = durations.observe(self._history, attempt.key, seconds)
+        slots = len(attempt.stations)
+        expected = attempt.assignment.expected_s * slots
+        self._fair = fairness.settle(self._fair, attempt.task.owner, expected, seconds * slots)
+
+    def _decide(self) -> list[Attempt]:
+        if not self._ready.backlog or not any(station.is_free for station in self._stations.values()):
+            return []
+        decision = decide(self._snapshot())
+        self._fair = decision.fair
+        self._passed_since = decision.passed_since
+        return [self._occupy(assignment) for assignment in decision.assignments]
+
+    def _snapshot(self) -> Snapshot:
+        now = datetime.now(UTC)
+        free = sum(station.is_free for station in self._stations.values())
+        return Snapshot(
+            now=now,
+            tasks=self._ready.backlog.candidates(
+                now, self._settings, CANDIDATES, free=free, keep=self._passed_since.keys()
+            ),
+            slots=tuple(station.slot() for station in self._stations.values()),
+            queues=self._queues,
+            durations=self._history.expected,
+            fair=self._fair,
+            passed_since=self._passed_since,
+            settings=self._settings,
+        )
+
+    def _occupy(self, assignment: Assignment) -> Attempt:
+        """Hold the slots of an assignment while its lease is committed."""
+        task = self._ready.backlog.remove(assignment.task)
+        assert task is not None, "the policy assigns only tasks that it was given"
+        stations = tuple(self._stations[slot] for slot in assignment.slots)
+        now = datetime.now(UTC)
+        for station in stations:
+            station.running = RunningTask(
+                task=task.id,
+                owner=task.owner,
+                queue=task.queue,
+                engine=task.engine,
+                model=task.model,
+                memory=task.memory,
+                started_at=now,
+                expected_end=now + timedelta(seconds=assignment.expected_s),
+            )
+        return Attempt(task, uuid4(), stations, assignment, leased_at=self._monotonic())
+
+    async def _committed(self, done: dispatching.Round, assigned: Sequence[Attempt]) -> None:
+        for change, refusal in done.applied.refused:
+            log.info("change_refused", task=change.task, reason=refusal.what)
+        for attempt in assigned:
+            details = done.details.get(attempt.task.id)
+            if details is None:  # it was cancelled or deleted before the lease was written
+                _vacate([attempt])
+                self._wake.set()
+            else:
+                self._start(attempt, details)
+        for task, effect in done.applied.effects:
+            if isinstance(effect, StopAttempt) and (attempt := self._by_task.get(task)):
+                attempt.stop.set(StopReason.CANCELLED)
+        queued = [id for id, life in done.applied.lives.items() if life.state is TaskState.QUEUED]
+        if queued:
+            self._sort_in(await dispatching.ready_tasks(self._pool, queued))
+            self._wake.set()
+        self._show()
+
+    def _show(self) -> None:
+        self._board.show_slots(tuple(station.slot() for station in self._stations.values()))
+
+    # --- attempts ----------------------------------------------------------------------------------------------------
+
+    def _start(self, attempt: Attempt, details: dispatching.Details) -> None:
+        attempt.batch = details.batch
+        attempt.started_at = self._monotonic()
+        self._attempts[attempt.id] = attempt
+        self._by_task[attempt.task.id] = attempt
+        self._unwritten.append(Change(task=attempt.task.id, event=Started(attempt.id)))
+        self._wake.set()
+        self._tasks.create_task(self._attempt(attempt, details), name=f"attempt-{attempt.task.id}")
+
+    async def _attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
+        ended = await self._runner.run(attempt, details)
+        if ended.values is not None and attempt.key not in self._measured_memory:
+            await self._measure_memory(attempt)
+        self._inbox.append((attempt, ended))
+        self._wake.set()
+
+    async def _measure_memory(self, attempt: Attempt) -> None:
+        """After the first task with a model, ask how much memory it takes, before another one changes that."""
+        self._measured_memory.add(attempt.key)
+        await attempt.station.refresh([attempt.task.engine])
+        for held in attempt.station.resident.get(attempt.task.engine, ()):
+            if held.model == attempt.task.model and held.memory is not None:
+                with suppress(*CONNECTION_LOST):  # it is measured again after the next start
+                    await dispatching.note_memory(self._pool, attempt.key, held.memory)
+
+    # --- what others changed -----------------------------------------------------------------------------------------
+
+    async def _read_log(self) -> None:
+        while self._log_due:
+            self._log_due = False
+            events = await story.read(self._pool, after=self._cursor, kinds=_WATCHED, limit=_PAGE)
+            if events:
+                self._cursor = events[-1].id
+                self._log_due = len(events) == _PAGE
+                await self._take_events(events)
+
+    async def _take_events(self, events: Sequence[StoryEvent]) -> None:
+        for event in events:
+            if event.kind == "cancel_requested" and event.task is not None:
+                self._ready.drop(event.task)
+                if attempt := self._by_task.get(event.task):
+                    attempt.stop.set(StopReason.CANCELLED)
+        if any(event.kind == "gate_changed" for event in events):
+            await self._read_gates()
+        submitted = [event.task for event in events if event.kind == "submitted" and event.task is not None]
+        if submitted:
+            self._sort_in(await dispatching.ready_tasks(self._pool, submitted))
+
+    def _sort_in(self, found: Sequence[dispatching.Ready]) -> None:
+        known = [ready for ready in found if ready.task.id not in self._by_task]
+        for task in self._ready.take(known, now=self._monotonic()):
+            self._unwritten.append(Change(task=task, event=StartTimeReached()))
+            self._wake.set()
+
+    async def _read_gates(self) -> None:
+        gates = await dispatching.gates(self._pool)
+        for station in self._stations.values():
+            station.gate = gates.get(("slot", station.id), Gate.OPEN)
+        for name, queue in self._queues.items():
+            paused = gates.get(("queue", name)) is Gate.PAUSED
+            self._queues[name] = replace(queue, paused=paused)
+        self._show()
+
+    async def _poll(self) -> None:
+        """Compare the picture in memory with the database now and then."""
+        if self._monotonic() < self._poll_due:
+            return
+        self._poll_due = self._monotonic() + SAFETY_POLL_S * random.uniform(0.8, 1.2)
+        self._log_due = True
+        await self._rescue()
+        due = await dispatching.due_ids(self._pool)
+        for task in self._ready.ids - due:
+            self._ready.drop(task)
+        missing = [task for task in due if task not in self._ready and task not in self._by_task]
+        if missing:
+            self._sort_in(await dispatching.ready_tasks(self._pool, missing))
+
+    async def _rescue(self) -> None:
+        """Requeue tasks whose attempt nobody runs: this data directory's old ones at once, others' when they expire."""
+        told = {change.task for change in self._unwritten}
+        elsewhere: dict[str, str] = {}
+        for held in await dispatching.held_by_anyone(self._pool):
+            if held.lease in self._attempts or held.task in told:
+                continue
+            mine = held.holder == self._lease.holder
+            if not mine and not held.expired:
+                elsewhere.update(dict.fromkeys(held.slots, f"task {held.task} holds it for another server"))
+                continue
+            why = "the server that ran it has stopped" if mine else "its lease ran out"
+            problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
+            self._unwritten.append(Change(task=held.task, event=AttemptLost(held.lease), error=problem))
+            log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
+        for station in self._stations.values():
+            station.held_elsewhere = elsewhere.get(station.id)
+
+    # --- beside the loop ---------------------------------------------------------------------------------------------
+
+    async def _heartbeat(self) -> None:
+        """Renew the leases; stop attempts whose lease is gone or could not be renewed in time."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            mine = list(self._attempts)
+            asked_at = self._monotonic()
+            try:
+                kept = await dispatching.renew(self._pool, mine, LEASE_TTL) if mine else frozenset[UUID]()
+                self._renewed_at = asked_at
+            except CONNECTION_LOST as error:
+                log.warning("leases_not_renewed", error=str(error))
+                kept = self._not_yet_expired(mine)
+            for id in mine:
+                if id not in kept and (attempt := self._attempts.get(id)):
+                    attempt.stop.set(StopReason.LOST)
+
+    def _not_yet_expired(self, attempts: Sequence[UUID]) -> frozenset[UUID]:
+        """Return the attempts whose lease still stands at the next heartbeat, as far as this server can know."""
+        oldest = self._monotonic() + HEARTBEAT_S - LEASE_TTL.total_seconds()
+        held = (self._attempts[id] for id in attempts if id in self._attempts)
+        return frozenset(attempt.id for attempt in held if max(attempt.leased_at, self._renewed_at) > oldest)
+
+    async def _check_engines(self) -> None:
+        """Ask engines whether they can work: at start, those that failed after a while, the others now and then."""
+        while True:
+            now = self._monotonic()
+            async with asyncio.TaskGroup() as group:
+                for station in self._stations.values():
+                    for engine in station.due_checks(now=now):
+                        group.create_task(self._check(station, engine))
+            await asyncio.sleep(0.5)
+
+    async def _check(self, station: Station, engine: str) -> None:
+        if await station.check(engine, now=self._monotonic()):
+            self._show()
+            self._wake.set()
+
+
+def _vacate(attempts: Sequence[Attempt]) -> None:
+    for attempt in attempts:
+        for station in attempt.stations:
+            station.running = None

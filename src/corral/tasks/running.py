@@ -1,0 +1,159 @@
+"""The attempts that run here: what is known of each, what its engine is handed, and what its end means."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from corral.errors import CorralError, Problem
+from corral.scheduling.values import Assignment, DurationKey, QueuedTask
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.attempt import Ended, Failure, StopReason, StopSignal, failure_of, run_attempt
+from corral.tasks.board import Board, Preview, Progress
+from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Stopped, Succeeded
+from corral.tasks.stations import Station
+from corral.tasks.store.dispatching import Details
+from corral.tasks.store.transitions import Change
+from corral.work import FailureScope, Work
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt, from its assignment to its end; all instants are seconds of a monotonic clock."""
+
+    task: QueuedTask
+    id: UUID
+    stations: tuple[Station, ...]
+    assignment: Assignment
+    leased_at: float
+    started_at: float = 0.0
+    batch: int | None = None
+    stop: StopSignal = field(default_factory=StopSignal)
+
+    @property
+    def station(self) -> Station:
+        """The station whose engine does the work; the others of the assignment lend their devices."""
+        return self.stations[0]
+
+    @property
+    def key(self) -> DurationKey:
+        """What its duration and memory are measured by."""
+        return DurationKey(self.task.engine, self.task.model, self.station.setup.device_model)
+
+    def leased(self) -> Change:
+        """Return the change that makes this attempt the owner of its task."""
+        return Change(
+            task=self.task.id,
+            event=Leased(self.id, self.assignment.slots),
+            device_model=self.station.setup.device_model,
+            note={"because": self.assignment.because},
+        )
+
+    def ended(self, ended: Ended) -> Change | None:
+        """Say what its end means for the task; None when it does not own the task any more."""
+        match ended.stopped:
+            case StopReason.LOST:
+                return None
+            case StopReason.RELEASED:
+                return Change(task=self.task.id, event=Released(self.id))
+            case StopReason.CANCELLED:
+                return Change(task=self.task.id, event=Stopped(self.id))
+            case None:
+                return self._done(ended)
+
+    def _done(self, ended: Ended) -> Change:
+        event: Event
+        if ended.failure is None:
+            event = Succeeded(self.id)
+            return Change(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
+        event = AttemptFailed(self.id, ended.failure.scope, random.random())
+        avoid = self.station.id if ended.failure.avoid_slot else None
+        return Change(task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs attempts with the folders and the board of this server."""
+
+    artifacts: ArtifactStore
+    scratch: Path
+    board: Board
+
+    async def run(self, attempt: Attempt, details: Details) -> Ended:
+        """Run an attempt to its end; its failures are values."""
+        for slot, resident in attempt.assignment.evict:
+            for station in attempt.stations:
+                if station.id == slot:
+                    await station.evict([resident.engine])
+        if details.missing_files:
+            return _missing_inputs(details)
+        try:
+            work = self._work(attempt, details)
+        except CorralError as error:
+            return Ended(failure=failure_of(error))
+        engine = attempt.station.setup.engines[attempt.task.engine]
+        return await run_attempt(engine, work, _BoardReporter(attempt, self.board), attempt.stop, self.artifacts)
+
+    def _work(self, attempt: Attempt, details: Details) -> Work:
+        devices = (station.setup.visible_device for station in attempt.stations)
+        return Work(
+            attempt=attempt.id,
+            earlier=details.lost,
+            task=attempt.task.id,
+            engine=attempt.task.engine,
+            model=attempt.task.model,
+            inputs=details.inputs,
+            files={name: self.artifacts.path(sha256) for name, sha256 in details.files.items()},
+            scratch=self.scratch / str(attempt.id),
+            timeout_s=details.timeout_s,
+            slots=attempt.assignment.slots,
+            devices=tuple(device for device in devices if device is not None),
+        )
+
+
+def _missing_inputs(details: Details) -> Ended:
+    problem = Problem(
+        code="attempt.input_missing",
+        what=f"input files do not exist: {', '.join(details.missing_files)}",
+        where=f"task {details.task}.files",
+        hint="name an output that the other task makes (`corral tasks show ID` lists them)",
+    )
+    return Ended(failure=Failure(problem=problem, scope=FailureScope.TASK))
+
+
+@dataclass(frozen=True, slots=True)
+class _BoardReporter:
+    """Shows an attempt's progress on the board."""
+
+    attempt: Attempt
+    board: Board
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        attempt = self.attempt
+        self.board.publish(
+            Progress(
+                task=attempt.task.id,
+                batch=attempt.batch,
+                attempt=attempt.id,
+                slot=attempt.station.id,
+                fraction=None if fraction is None else min(1.0, max(0.0, fraction)),
+                note=note,
+                at=datetime.now(UTC),
+            )
+        )
+
+    def preview(self, media_type: str, data: bytes) -> None:
+        attempt = self.attempt
+        self.board.publish(
+            Preview(
+                task=attempt.task.id,
+                batch=attempt.batch,
+                attempt=attempt.id,
+                media_type=media_type,
+                data=data,
+                at=datetime.now(UTC),
+            )
+        )

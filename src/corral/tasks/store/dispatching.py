@@ -1,0 +1,232 @@
+"""What the dispatcher reads and writes: what is ready, who owns what, and the commit of one round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, TaskClass
+from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.pool import Connection, Pool, Queries, Row
+from corral.tasks.store.transitions import Applied, Change, Lease, apply_in
+from corral.tasks.values import Sha256
+from corral.units import Bytes
+from corral.work import Json, SlotId
+
+HISTORY_DAYS = 30
+HISTORY_ROWS = 2000
+"""Durations are learnt anew at each start from the newest successes; so many rows are read in some 10 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A task that is queued, or waits for nothing but a point in time."""
+
+    task: QueuedTask
+    state: TaskState
+    delay_s: float
+    """Seconds until it may start, by the database's clock; 0 when it may start now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What an attempt needs beyond what the policy looks at."""
+
+    task: int
+    batch: int | None
+    name: str
+    inputs: Mapping[str, Json]
+    files: Mapping[str, Sha256]
+    missing_files: tuple[str, ...]
+    """Names of inputs whose task ended without making that output."""
+    timeout_s: float
+    lost: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one commit changed, and the details of the tasks that it leased."""
+
+    applied: Applied
+    details: Mapping[int, Details]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task that some attempt owns according to the database."""
+
+    task: int
+    lease: UUID
+    holder: UUID
+    slots: tuple[SlotId, ...]
+    expired: bool
+
+
+_READY = """
+select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
+  coalesce(t.queued_at, now()) as queued_at,
+  greatest(t.memory, m.bytes) as memory,
+  greatest(0, extract(epoch from greatest(t.ready_at, case when t.state = 'waiting' then t.not_before end) - now()))
+    ::double precision as delay_s,
+  case when t.lost <> '{}' then
+    (select e.data -> 'slots' ->> 0 from events e
+     where e.task_id = t.id and e.kind = 'leased' order by e.id desc limit 1)
+  end as prefer_slot
+from tasks t
+left join lateral (
+  select max(bytes) as bytes from measured_memory m where m.engine = t.engine and m.model = t.model
+) m on true
+where (t.state = 'queued' or (t.state = 'waiting' and t.open_needs = 0))
+"""
+
+
+async def ready_tasks(pool: Queries, ids: Iterable[int]) -> tuple[Ready, ...]:
+    """Return those of the tasks that may start now or at a known time."""
+    rows = await pool.fetch(f"{_READY} and t.id = any($1::bigint[])", list(ids))
+    return tuple(_ready(row) for row in rows)
+
+
+async def all_ready_tasks(pool: Queries) -> tuple[Ready, ...]:
+    """Return every task that may start now or at a known time, oldest first."""
+    return tuple(_ready(row) for row in await pool.fetch(f"{_READY} order by t.id"))
+
+
+async def due_ids(pool: Queries) -> frozenset[int]:
+    """Return the ids of all tasks that may start now, by the database's clock."""
+    rows = await pool.fetch(
+        """
+        select id from tasks
+        where (state = 'queued' and (ready_at is null or ready_at <= now()))
+           or (state = 'waiting' and open_needs = 0 and not_before <= now())
+        """
+    )
+    return frozenset(row["id"] for row in rows)
+
+
+def _ready(row: Row) -> Ready:
+    task = QueuedTask(
+        id=row["id"],
+        owner=row["owner"],
+        queue=row["queue"],
+        engine=row["engine"],
+        model=row["model"],
+        task_class=TaskClass(row["class"]),
+        priority=Priority(row["priority"]),
+        queued_at=row["queued_at"],
+        gpus=row["gpus"],
+        memory=row["memory"],
+        prefer_slot=row["prefer_slot"],
+        avoid_slots=frozenset(row["avoid_slots"]),
+    )
+    return Ready(task=task, state=TaskState(row["state"]), delay_s=row["delay_s"])
+
+
+async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[int], lease: Lease) -> Round:
+    """Write outcomes and new leases in one transaction, and read what the new attempts need.
+
+    Nothing else is locked while this runs, and the transaction is short: it is never retried here.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        applied = await apply_in(connection, changes, lease=lease)
+        owned = [id for id in leased if id in applied.lives and applied.lives[id].state is TaskState.LEASED]
+        return Round(applied, await _details(connection, owned) if owned else {})
+
+
+async def _details(connection: Connection, ids: Sequence[int]) -> dict[int, Details]:
+    rows = await connection.fetch(
+        "select id, batch_id, name, inputs, files, timeout_s, lost from tasks where id = any($1::bigint[])", ids
+    )
+    made = await _outputs_of(connection, rows)
+    return {row["id"]: _detail(row, made) for row in rows}
+
+
+async def _outputs_of(connection: Connection, rows: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
+    wanted = {ref["task"] for row in rows for ref in row["files"].values() if "task" in ref}
+    if not wanted:
+        return {}
+    found = await connection.fetch(
+        "select task_id, name, sha256 from outputs where task_id = any($1::bigint[])", list(wanted)
+    )
+    return {(row["task_id"], row["name"]): Sha256(row["sha256"].hex()) for row in found}
+
+
+def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
+    files: dict[str, Sha256] = {}
+    missing: list[str] = []
+    for name, ref in row["files"].items():
+        content = Sha256(ref["upload"]) if "upload" in ref else made.get((ref["task"], ref["output"]))
+        if content is None:
+            missing.append(f"{name} (output {ref['output']!r} of task {ref['task']})")
+        else:
+            files[name] = content
+    return Details(
+        task=row["id"],
+        batch=row["batch_id"],
+        name=row["name"],
+        inputs=row["inputs"],
+        files=files,
+        missing_files=tuple(missing),
+        timeout_s=row["timeout_s"],
+        lost=tuple(row["lost"]),
+    )
+
+
+async def renew(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozenset[UUID]:
+    """Move the deadlines of these leases; return those that still stand."""
+    rows = await pool.fetch(
+        "update tasks set lease_until = now() + $2 where lease = any($1::uuid[]) returning lease", list(leases), ttl
+    )
+    return frozenset(row["lease"] for row in rows)
+
+
+async def held_by_anyone(pool: Queries) -> tuple[Held, ...]:
+    """Return every task that an attempt owns, and whether its lease has run out by the database's clock."""
+    rows = await pool.fetch(
+        "select id, lease, lease_holder, slots, lease_until < now() as expired"
+        " from tasks where state in ('leased', 'running')"
+    )
+    return tuple(
+        Held(row["id"], row["lease"], row["lease_holder"], tuple(map(SlotId, row["slots"])), row["expired"])
+        for row in rows
+    )
+
+
+async def gates(pool: Queries) -> dict[tuple[str, str], Gate]:
+    """Return every slot and queue that is not simply open, as (`slot` or `queue`, name)."""
+    rows = await pool.fetch("select kind, name, gate from gates where gate <> 'open'")
+    return {(row["kind"], row["name"]): Gate(row["gate"]) for row in rows}
+
+
+async def recent_durations(pool: Queries) -> tuple[tuple[DurationKey, float], ...]:
+    """Return the newest successes' keys and seconds, oldest first."""
+    rows = await pool.fetch(
+        """
+        select engine, model, device_model, extract(epoch from finished_at - started_at)::double precision as seconds
+        from tasks
+        where state = 'succeeded' and started_at is not null and device_model is not null
+          and finished_at > now() - make_interval(days => $1)
+        order by finished_at desc limit $2
+        """,
+        HISTORY_DAYS,
+        HISTORY_ROWS,
+    )
+    keyed = ((DurationKey(row["engine"], row["model"], row["device_model"]), row["seconds"]) for row in rows)
+    return tuple(keyed)[::-1]
+
+
+async def note_memory(pool: Queries, key: DurationKey, used: Bytes) -> None:
+    """Remember the most memory that a model was seen to take."""
+    await pool.execute(
+        """
+        insert into measured_memory (engine, model, device_model, bytes) values ($1, $2, $3, $4)
+        on conflict (engine, model, device_model) do update
+          set bytes = greatest(measured_memory.bytes, excluded.bytes)
+          where measured_memory.bytes < excluded.bytes
+        """,
+        key.engine,
+        key.model,
+        key.device_model,
+        used,
+    )

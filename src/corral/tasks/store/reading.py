@@ -1,0 +1,186 @@
+"""Reads tasks and batches; every list is bounded and continues from a cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind, Problem
+from corral.scheduling.values import Priority, TaskClass
+from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.pool import Queries, Row
+from corral.tasks.values import Batch, Sha256, StoredFile, Task
+from corral.units import Bytes
+from corral.work import SlotId
+
+MAX_PAGE = 500
+
+
+class TaskMissingError(CorralError):
+    """There is no such task."""
+
+    code: ClassVar[str] = "task.missing"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class BatchMissingError(CorralError):
+    """There is no such batch."""
+
+    code: ClassVar[str] = "batch.missing"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which tasks a list shows; None does not filter."""
+
+    states: Sequence[TaskState] | None = None
+    batch: int | None = None
+    queue: str | None = None
+    owner: str | None = None
+    engine: str | None = None
+    slot: SlotId | None = None
+
+
+_TASK = """
+select t.*,
+  (select coalesce(array_agg(n.need_id order by n.need_id), '{}') from needs n where n.task_id = t.id) as needs,
+  (select coalesce(jsonb_agg(jsonb_build_object('name', o.name, 'sha256', encode(o.sha256, 'hex'), 'size', o.size,
+                                                'media_type', o.media_type) order by o.name), '[]')
+   from outputs o where o.task_id = t.id) as outputs
+from tasks t
+"""
+
+
+async def get_task(pool: Queries, id: int) -> Task:
+    """Return one task. Raises: TaskMissingError."""
+    found = await get_tasks(pool, [id])
+    if not found:
+        raise TaskMissingError(f"there is no task {id}", hint="`corral tasks list` shows those that there are")
+    return found[0]
+
+
+async def get_tasks(pool: Queries, ids: Sequence[int]) -> tuple[Task, ...]:
+    """Return those of the tasks that exist, by id."""
+    usable = [id for id in ids if 0 < id < 2**63]
+    rows = await pool.fetch(f"{_TASK} where t.id = any($1::bigint[]) order by t.id", usable)
+    return tuple(task_of(row) for row in rows)
+
+
+async def list_tasks(
+    pool: Queries, chosen: Filter, *, before: int | None = None, limit: int = 50, oldest_first: bool = False
+) -> tuple[Task, ...]:
+    """Return at most `limit` (500) tasks; newest first with ids below `before`, or oldest first with ids above it."""
+    compare, order = (">", "asc") if oldest_first else ("<", "desc")
+    rows = await pool.fetch(
+        f"""
+        {_TASK}
+        where ($1::text[] is null or t.state = any($1::task_state[])) and ($2::bigint is null or t.batch_id = $2)
+          and ($3::text is null or t.queue = $3) and ($4::text is null or t.owner = $4)
+          and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots))
+          and ($7::bigint is null or t.id {compare} $7)
+        order by t.id {order} limit $8
+        """,
+        None if chosen.states is None else [state.value for state in chosen.states],
+        chosen.batch,
+        chosen.queue,
+        chosen.owner,
+        chosen.engine,
+        chosen.slot,
+        before,
+        min(limit, MAX_PAGE),
+    )
+    return tuple(task_of(row) for row in rows)
+
+
+_BATCH = """
+select b.*, (select coalesce(jsonb_object_agg(state, count), '{}') from
+             (select state, count(*) from tasks t where t.batch_id = b.id group by state) s) as states
+from batches b
+"""
+
+
+async def get_batch(pool: Queries, id: int) -> Batch:
+    """Return one batch. Raises: BatchMissingError."""
+    row = await pool.fetchrow(f"{_BATCH} where b.id = $1", id) if 0 < id < 2**63 else None
+    if row is None:
+        raise BatchMissingError(f"there is no batch {id}", hint="`corral batches list` shows those that there are")
+    return batch_of(row)
+
+
+async def list_batches(pool: Queries, *, before: int | None = None, limit: int = 50) -> tuple[Batch, ...]:
+    """Return at most `limit` (500) batches, newest first, with ids below `before`."""
+    rows = await pool.fetch(
+        f"{_BATCH} where ($1::bigint is null or b.id < $1) order by b.id desc limit $2", before, min(limit, MAX_PAGE)
+    )
+    return tuple(batch_of(row) for row in rows)
+
+
+async def count_states(pool: Queries) -> dict[str, dict[TaskState, int]]:
+    """Return how many tasks each queue has in each state that has not ended."""
+    rows = await pool.fetch(
+        "select queue, state, count(*) as count from tasks"
+        " where state in ('waiting', 'queued', 'leased', 'running') group by queue, state"
+    )
+    counts: dict[str, dict[TaskState, int]] = {}
+    for row in rows:
+        counts.setdefault(row["queue"], {})[TaskState(row["state"])] = row["count"]
+    return counts
+
+
+def task_of(row: Row) -> Task:
+    """Read one row of the query above."""
+    return Task(
+        id=row["id"],
+        batch=row["batch_id"],
+        name=row["name"],
+        owner=row["owner"],
+        queue=row["queue"],
+        engine=row["engine"],
+        model=row["model"],
+        task_class=TaskClass(row["class"]),
+        priority=Priority(row["priority"]),
+        gpus=row["gpus"],
+        memory=row["memory"],
+        inputs=row["inputs"],
+        files=row["files"],
+        needs=tuple(row["needs"]),
+        timeout_s=row["timeout_s"],
+        retry_of=row["retry_of"],
+        state=TaskState(row["state"]),
+        created_at=row["created_at"],
+        not_before=row["not_before"],
+        queued_at=row["queued_at"],
+        ready_at=row["ready_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        attempts=row["attempts"],
+        max_attempts=row["max_attempts"],
+        losses=row["losses"],
+        slots=tuple(SlotId(slot) for slot in row["slots"]),
+        cancel_requested=row["cancel_requested"],
+        error=None if row["error"] is None else Problem(**row["error"]),
+        result=row["result"],
+        outputs=tuple(
+            StoredFile(
+                name=output["name"],
+                sha256=Sha256(output["sha256"]),
+                size=Bytes(output["size"]),
+                media_type=output["media_type"],
+            )
+            for output in row["outputs"]
+        ),
+    )
+
+
+def batch_of(row: Row) -> Batch:
+    """Read one row of the batch query."""
+    return Batch(
+        id=row["id"],
+        name=row["name"],
+        owner=row["owner"],
+        created_at=row["created_at"],
+        task_count=row["task_count"],
+        states={TaskState(state): count for state, count in row["states"].items()},
+    )

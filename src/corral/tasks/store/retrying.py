@@ -1,0 +1,157 @@
+"""Makes a new submission of what has ended: one task, or the failed and cancelled tasks of a batch.
+
+A new task links to the old one (`retry_of`) and takes its place: a need that failed and was retried since is replaced
+by its newest retry. The owner stays. What is returned is submitted like any other submission, in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.tasks.lifecycle import TERMINAL, TaskState
+from corral.tasks.store.pool import Queries
+from corral.tasks.store.reading import get_batch, get_task, get_tasks
+from corral.tasks.values import FileRef, OutputRef, Sha256, Submission, Task, TaskSpec, UploadRef
+from corral.work import Json
+
+_LOST = frozenset({TaskState.FAILED, TaskState.CANCELLED})
+
+
+class NotEndedError(CorralError):
+    """Only what has ended can be done again."""
+
+    code: ClassVar[str] = "task.not_ended"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class NothingToRetryError(CorralError):
+    """No task of the batch has failed or was cancelled."""
+
+    code: ClassVar[str] = "batch.nothing_to_retry"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class NeedsUnmetError(ProblemsError):
+    """A task needs others that have failed, and nobody has retried them."""
+
+    code: ClassVar[str] = "task.needs_unmet"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacements:
+    """What stands now for the tasks that were needed before."""
+
+    names: Mapping[int, str]
+    """Tasks that are retried in the same submission, by id."""
+    ids: Mapping[int, int]
+    """Tasks outside it that are usable, each with itself or its newest usable retry."""
+
+    def of(self, need: int) -> str | int:
+        return self.names.get(need) or self.ids[need]
+
+
+async def task_again(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
+    """Return the submission that does an ended task again.
+
+    Raises: TaskMissingError, NotEndedError, NeedsUnmetError.
+    """
+    task = await get_task(pool, id)
+    if task.state not in TERMINAL:
+        raise NotEndedError(
+            f"task {id} is {task.state}", hint=f"wait until it has ended, or run `corral tasks cancel {id}`"
+        )
+    specs = await _specs(pool, [task])
+    return Submission(owner=task.owner, tasks=specs, idempotency_key=idempotency_key)
+
+
+async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
+    """Return the submission that does the failed and cancelled tasks of a batch again, as a batch of the same name.
+
+    Raises: BatchMissingError, NothingToRetryError, NeedsUnmetError.
+    """
+    batch = await get_batch(pool, id)
+    rows = await pool.fetch(
+        "select id from tasks where batch_id = $1 and state in ('failed', 'cancelled') order by id", id
+    )
+    tasks = await get_tasks(pool, [row["id"] for row in rows])
+    if not tasks:
+        raise NothingToRetryError(f"no task of batch {id} has failed or was cancelled")
+    specs = await _specs(pool, tasks)
+    return Submission(owner=batch.owner, batch=batch.name, tasks=specs, idempotency_key=idempotency_key)
+
+
+async def _specs(pool: Queries, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
+    names = {task.id: task.name for task in tasks}
+    outside = {need for task in tasks for need in _needed(task)} - names.keys()
+    usable, states = await _newest_usable(pool, outside)
+    _refuse_unmet(tasks, states, names.keys() | usable.keys())
+    replacements = _Replacements(names, usable)
+    return tuple(_spec(task, replacements) for task in tasks)
+
+
+def _needed(task: Task) -> set[int]:
+    """Return the ids of all tasks that one needs; a need that was collected stands in its files only."""
+    return {*task.needs, *(file["task"] for file in task.files.values() if "task" in file)}
+
+
+async def _newest_usable(pool: Queries, needs: Collection[int]) -> tuple[dict[int, int], dict[int, TaskState]]:
+    """Return, for each need, the newest of it and its retries that may still succeed, and the states of the needs."""
+    rows = await pool.fetch(
+        """
+        with recursive chain (root, id) as (
+          select id, id from tasks where id = any($1::bigint[])
+          union
+          select chain.root, tasks.id from chain join tasks on tasks.retry_of = chain.id
+        )
+        select chain.root, chain.id, tasks.state from chain join tasks using (id) order by chain.id
+        """,
+        list(needs),
+    )
+    states = {row["id"]: TaskState(row["state"]) for row in rows if row["id"] == row["root"]}
+    usable = {row["root"]: row["id"] for row in rows if TaskState(row["state"]) not in _LOST}
+    kept = {need: need for need, state in states.items() if state not in _LOST}
+    return {**usable, **kept}, states
+
+
+def _refuse_unmet(tasks: Iterable[Task], states: Mapping[int, TaskState], met: Collection[int]) -> None:
+    problems = [
+        _unmet(task, need, states.get(need)) for task in tasks for need in sorted(_needed(task)) if need not in met
+    ]
+    if problems:
+        raise NeedsUnmetError(problems)
+
+
+def _unmet(task: Task, need: int, state: TaskState | None) -> Problem:
+    what = f"task {need}, which it needs, " + ("is there no more" if state is None else f"has {state}")
+    hint = "submit it anew" if state is None else f"run `corral tasks retry {need}` first"
+    return Problem(code="task.need_unmet", what=what, where=f"task {task.id} ({task.name})", hint=hint)
+
+
+def _spec(task: Task, replacements: _Replacements) -> TaskSpec:
+    return TaskSpec(
+        name=task.name,
+        engine=task.engine,
+        model=task.model,
+        inputs=task.inputs,
+        files={name: _file(file, replacements) for name, file in task.files.items()},
+        needs=tuple(replacements.of(need) for need in task.needs),
+        queue=task.queue,
+        task_class=task.task_class,
+        priority=task.priority,
+        gpus=task.gpus,
+        memory=task.memory,
+        timeout_s=task.timeout_s,
+        max_attempts=task.max_attempts,
+        not_before=None,
+        retry_of=task.id,
+    )
+
+
+def _file(file: Json, replacements: _Replacements) -> FileRef:
+    if "upload" in file:
+        return UploadRef(Sha256(file["upload"]))
+    return OutputRef(replacements.of(file["task"]), file["output"])
