@@ -40,6 +40,14 @@ def resolve(name: str, catalogue: Sequence[Entry]) -> Entry:
     raise ModelNameError(f"no model is called {name!r}", hint=suggest(name, _known(catalogue)) or f"give {_FORMS}")
 
 
+def as_path(name: str) -> str:
+    """Spell a name as the local path it would be, whether or not anything is there; unchanged when it cannot be one."""
+    try:
+        return str(Path(name).expanduser().absolute())
+    except (ValueError, RuntimeError):
+        return name
+
+
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """Say which known name was probably meant; None when none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -65,29 +73,32 @@ def _hugging_face(reference: str) -> Entry:
 
 
 def _url(url: str) -> Entry:
+    """Name a file on the web; its query may be a signature, so that is fetched with and never shown or stored."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ModelNameError(f"not a URL: {url!r} ({error})", hint=f"give {_FORMS}") from error
-    fragment = _SHA256_FRAGMENT.fullmatch(parts.fragment)
-    file = unquote(PurePosixPath(parts.path).name)
-    if not parts.hostname or not is_plain_name(file):
-        raise ModelNameError(
-            f"the URL names no file: {url!r}", hint="give the URL of one file, such as https://host/a.gguf"
-        )
+        raise ModelNameError(f"not a URL: {error}", hint=f"give {_FORMS}") from error
     if parts.username or parts.password:
         raise ModelNameError(
             f"the URL for {parts.hostname} carries a login, which would be stored with the model",
             hint="put the login for that host into ~/.netrc and leave it out of the URL",
         )
+    shown = parts._replace(query="", fragment="").geturl()
+    file = unquote(PurePosixPath(parts.path).name)
+    if not parts.hostname or not is_plain_name(file):
+        raise ModelNameError(
+            f"the URL names no file: {shown!r}", hint="give the URL of one file, such as https://host/a.gguf"
+        )
+    fragment = _SHA256_FRAGMENT.fullmatch(parts.fragment)
     if parts.scheme == "http" and fragment is None and not _is_loopback(parts.hostname):
         raise ModelNameError(
-            f"anyone on the way can change what a plain http URL gives: {url!r}",
+            f"anyone on the way can change what a plain http URL gives: {shown!r}",
             hint="use https, or append #sha256=<64 hexadecimal digits>",
         )
     known = ModelFile(name=file, sha256=fragment[1].lower() if fragment else None)
-    source = UrlSource(urls={file: parts._replace(fragment="").geturl()})
-    return Entry(name=url, key=_key(url, file), files=(known,), opens=file, sources=(source,))
+    whole = parts._replace(fragment="").geturl()
+    source = UrlSource(urls={file: whole})
+    return Entry(name=shown, key=_key(whole, file), files=(known,), opens=file, sources=(source,))
 
 
 def _is_loopback(host: str) -> bool:
@@ -103,7 +114,7 @@ def _local(text: str) -> Entry:
         path = Path(text).expanduser().absolute()
         places = sorted(path.iterdir()) if path.is_dir() else [path]
         paths = {place.name: place for place in places if is_plain_name(place.name) and place.is_file()}
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelNameError(f"cannot look at {text!r}: {error}", hint="check the path and who may read it") from error
     if not paths:
         raise ModelNameError(f"no model file at {text!r}", hint="give the path of a file, or of a folder with files")

@@ -33,7 +33,7 @@ from corral.weights.fetching import Connections, Fetch, Report
 from corral.weights.files import delete_folder, difference, disk_full_is_clear, full_disk, measure, sync_folder
 from corral.weights.locks import exclusive
 from corral.weights.manifests import read_manifest, write_manifest
-from corral.weights.names import resolve, suggest
+from corral.weights.names import as_path, resolve, suggest
 from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Source, Stage
 
 _INCOMING = ".incoming"
@@ -94,7 +94,7 @@ class Store:
 
         async with self._changing(entry.key, wait):
             present = read_manifest(self._root / entry.key)
-            if present is None or _visibly_wrong(present) is not None:
+            if present is None or _visibly_wrong(present) is not None or _is_another(present, entry):
                 present = await self._bring(entry, progress)
             progress(Progress(model=entry.name, stage=Stage.STORED, done=present.size, total=present.size))
             return present
@@ -105,7 +105,7 @@ class Store:
         Raises: ModelMissingError.
         """
         key = self._key(name)
-        if key is None or not ((self._root / key).exists() or (self._root / _INCOMING / key).exists()):
+        if key is None:
             raise self._missing(name)
         async with self._changing(key, lambda: None):
             await asyncio.to_thread(self._delete, key)
@@ -188,12 +188,15 @@ class Store:
         return exclusive(self._root / _LOCKS / f"{key}.lock", on_wait=on_wait)
 
     def _key(self, name: str) -> str | None:
-        """Find the folder for a name: what it resolves to, else a folder or stored name that is exactly that."""
+        """Find the folder of what is here under a name: what it resolves to, else the folder or name itself."""
         try:
-            return resolve(name, self._catalogue).key
+            key = resolve(name, self._catalogue).key
         except ModelNameError:
-            stored = self._stored_names()
-            return stored.get(name) or stored.get(str(Path(name).expanduser().absolute()))
+            key = None
+        if key is not None and ((self._root / key).exists() or (self._root / _INCOMING / key).exists()):
+            return key
+        stored = self._stored_names()
+        return stored.get(name) or stored.get(as_path(name))
 
     def _stored_names(self) -> dict[str, str]:
         """Names and folders of what is here, each with its folder; a damaged one goes by its folder alone."""
@@ -232,6 +235,12 @@ def _visibly_wrong(model: Model) -> str | None:
         if size != file.size:
             return f"{file.name} has {size} bytes instead of {file.size}"
     return None
+
+
+def _is_another(model: Model, entry: Entry) -> bool:
+    """Tell whether what is asked for has other bytes than what is here, such as a newer catalogue's."""
+    here = {file.name: file.sha256 for file in model.files}
+    return any(file.sha256 is not None and here.get(file.name) != file.sha256 for file in entry.files)
 
 
 def _damaged(model: Model, wrong: str) -> ModelDamagedError:

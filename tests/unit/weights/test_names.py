@@ -87,10 +87,13 @@ def test_a_url_may_carry_its_checksum() -> None:
     assert entry.sources == (UrlSource(urls={"model one.gguf": "https://example.org/a/model%20one.gguf?download=1"}),)
 
 
-def test_the_signature_of_a_url_is_not_shown() -> None:
-    (source,) = resolve("https://example.org/model.gguf?token=secret", CATALOGUE).sources
+def test_the_signature_of_a_url_is_used_and_not_shown() -> None:
+    entry = resolve("https://example.org/model.gguf?token=secret", CATALOGUE)
 
-    assert str(source) == "https://example.org/model.gguf"
+    (source,) = entry.sources
+    assert isinstance(source, UrlSource)
+    assert source.urls == {"model.gguf": "https://example.org/model.gguf?token=secret"}
+    assert entry.name == str(source) == "https://example.org/model.gguf"
 
 
 def test_plain_http_needs_a_checksum_except_on_this_machine() -> None:
@@ -101,9 +104,10 @@ def test_plain_http_needs_a_checksum_except_on_this_machine() -> None:
     assert resolve("http://127.0.0.1:8080/model.gguf", CATALOGUE)
 
 
-def test_a_login_in_a_url_is_refused_without_being_repeated() -> None:
+@pytest.mark.parametrize("url", ["https://u:secret@h/model.gguf", "https://u:secret@h", "https://u:secret@[h/a.gguf"])
+def test_a_login_in_a_url_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ModelNameError) as raised:
-        resolve("https://user:secret@example.org/model.gguf", CATALOGUE)
+        resolve(url, CATALOGUE)
 
     assert "secret" not in str(raised.value)
 
