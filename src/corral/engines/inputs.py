@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from corral.errors import Problem, ProblemsError
+from corral.work import TaskInvalidError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from corral.engines.schema import EngineInputs, EngineOptions
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
+InputsT = TypeVar("InputsT", bound="EngineInputs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,31 @@ _KINDS = (
             ValueRule(name="execution_s", summary="how long it ran by the instance's clock; null when unknown"),
         ),
     ),
+    EngineKind(
+        name="ollama",
+        summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
+        inputs="corral.engines.ollama.inputs:OllamaInputs",
+        options="corral.engines.ollama.inputs:OllamaOptions",
+        needs_model=True,
+        files=FilesTaken(maximum=None, summary="any number; `images` names those to look at"),
+        outputs=(
+            _TEXT,
+            OutputRule(name="thinking.txt", media_type="text/plain; charset=utf-8", summary="its thoughts, if any"),
+            OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
+        ),
+        values=(
+            ValueRule(name="text", summary="what the model wrote; null where it is too long to keep twice"),
+            ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `num_predict`"),
+            ValueRule(name="prompt_tokens", summary="tokens of the prompt that were not cached"),
+            ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
+            ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
+            ValueRule(name="load_s", summary="how long the model took to load"),
+            ValueRule(name="tool_calls", summary="functions that the model called, if any"),
+            ValueRule(name="embeddings", summary="how many vectors"),
+            ValueRule(name="dimensions", summary="the length of each"),
+            ValueRule(name="spilled_bytes", summary="how much of the model lies outside the GPU's memory"),
+        ),
+    ),
 )
 
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
@@ -188,8 +215,7 @@ def check_inputs(engine: str, inputs: Mapping[str, Any]) -> list[Problem]:  # An
     kind = ENGINES.get(engine)
     if kind is None:
         return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
-    model = kind.input_model()
-    return [*_field_problems(model, inputs, root="inputs"), *_conflicts(model, inputs)]
+    return _input_problems(kind.input_model(), inputs)
 
 
 def check_options(engine: str, options: Mapping[str, Any]) -> list[Problem]:  # Any: JSON from the cluster file
@@ -214,6 +240,19 @@ def read_options(model: type[ModelT], engine: str, options: Mapping[str, Any]) -
     if problems:
         raise ProblemsError(problems)
     return model.model_validate(dict(options))
+
+
+def task_inputs(model: type[InputsT], inputs: Mapping[str, Any]) -> InputsT:  # Any: JSON from the user
+    """Return checked inputs with defaults filled in, for an engine at work. Raises: TaskInvalidError that names all."""
+    problems = _input_problems(model, inputs)
+    if problems:
+        what = "; ".join(f"{problem.where}: {problem.what}" for problem in problems)
+        raise TaskInvalidError(what, hint=problems[0].hint)
+    return model.model_validate(dict(inputs))
+
+
+def _input_problems(model: type[EngineInputs], inputs: Mapping[str, Any]) -> list[Problem]:
+    return [*_field_problems(model, inputs, root="inputs"), *_conflicts(model, inputs)]
 
 
 def _load(reference: str) -> object:

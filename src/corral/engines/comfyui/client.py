@@ -1,0 +1,193 @@
+"""HTTP and WebSocket towards one instance: every wait has a deadline, every answer a bound, every failure a meaning.
+
+An instance refuses requests whose Origin is not its own Host, so no Origin is ever sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from corral.engines.answers import as_object, as_text
+from corral.engines.comfyui.errors import InstanceAnswerError, InstanceUnreachableError, OutputMissingError, shortened
+from corral.engines.comfyui.timings import Timings
+from corral.work import Json
+
+MIB = 2**20
+LARGEST_ANSWER = 64 * MIB
+"""Of JSON. `/queue` repeats every queued workflow, and a history entry holds all outputs of its nodes."""
+LARGEST_FRAME = 64 * MIB
+"""Of the WebSocket: previews are small, but an error may carry the tensors' description."""
+LARGEST_OUTPUT = 16 * 1024 * MIB
+"""Of one downloaded file; a video of minutes fits, a runaway stream does not fill the disk."""
+
+SessionFactory = Callable[[], aiohttp.ClientSession]
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Open a session without a deadline of its own; each request brings one."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+
+
+class ComfyClient:
+    """One instance by URL; opens its session on the first request, inside the running loop."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timings: Timings,
+        headers: Mapping[str, str] | None = None,
+        session: SessionFactory = open_session,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._timings = timings
+        self._headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
+        self._open = session
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, path: str, *, params: Mapping[str, str] | None = None, within_s: float | None = None) -> Json:
+        """Get JSON. Raises: InstanceUnreachableError, InstanceAnswerError."""
+        async with self._request("GET", path, within_s=within_s, params=dict(params or {})) as response:
+            return await self._json(response)
+
+    async def post(self, path: str, body: Json, *, within_s: float | None = None) -> Json:
+        """Post JSON; the answer may be empty. Raises: InstanceUnreachableError, InstanceAnswerError."""
+        async with self._request("POST", path, within_s=within_s, json=body) as response:
+            return await self._json(response)
+
+    async def submit(self, body: Json) -> tuple[int, Json]:
+        """Post a prompt and return status and body, for 200 and 400 alike.
+
+        Raises: InstanceUnreachableError, whose `received` says whether the prompt may have been queued all the same.
+        """
+        async with self._request(
+            "POST", "/prompt", within_s=self._timings.submit_s, also=frozenset({400}), json=body
+        ) as response:
+            return response.status, await self._json(response)
+
+    async def upload(self, path: Path, name: str) -> str:
+        """Upload an input file; return the name that the instance gave it, as a node's input takes it."""
+        with path.open("rb") as content:  # read in pieces by aiohttp, in threads
+            form = aiohttp.FormData()
+            form.add_field("image", content, filename=name, content_type="application/octet-stream")
+            form.add_field("type", "input")
+            async with self._request("POST", "/upload/image", transfer=True, data=form) as response:
+                answer = as_object(await self._json(response))
+        given, folder = as_text(answer.get("name")), as_text(answer.get("subfolder"))
+        if not given:
+            raise InstanceAnswerError("the instance did not name the uploaded file", where=self.url, status=200)
+        return f"{folder}/{given}" if folder else given
+
+    async def download(self, params: Mapping[str, str], target: Path) -> str:
+        """Stream an output into `target`; return its media type. Raises: OutputMissingError if there is none."""
+        missing = OutputMissingError(f"the instance no longer has its output {params['filename']!r}", where=self.url)
+        async with self._request("GET", "/view", transfer=True, also=frozenset({404}), params=dict(params)) as response:
+            if response.status == 404:
+                raise missing
+            await self._save(response, target)
+            return response.content_type
+
+    @asynccontextmanager
+    async def socket(self, client_id: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+        """Open the WebSocket of one client id. Raises: InstanceUnreachableError."""
+        session = self._live_session()
+        try:
+            async with asyncio.timeout(self._timings.request_s):
+                socket = await session.ws_connect(
+                    f"{self.url}/ws",
+                    params={"clientId": client_id},
+                    headers=self._headers,
+                    heartbeat=self._timings.request_s,
+                    max_msg_size=LARGEST_FRAME,
+                )
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise self._unreachable("/ws", error) from error
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        within_s: float | None = None,
+        transfer: bool = False,
+        also: frozenset[int] = frozenset(),
+        **options: Json,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        idle = self._timings.transfer_idle_s
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timings.request_s, sock_read=idle)
+        deadline = None if transfer else within_s or self._timings.request_s
+        try:
+            async with (
+                asyncio.timeout(deadline),
+                self._live_session().request(
+                    method, f"{self.url}{path}", headers=self._headers, timeout=timeout, **options
+                ) as response,
+            ):
+                if response.status >= 300 and response.status not in also:
+                    raise await self._bad_status(response, path)
+                yield response
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise self._unreachable(path, error) from error
+
+    def _live_session(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = self._open()
+        return self._session
+
+    async def _json(self, response: aiohttp.ClientResponse) -> Json:
+        body = await self._body(response)
+        if not body.strip():
+            return None
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            what = f"{response.url.path} answered {response.status} with something that is not JSON"
+            hint = "check that the engine's url is that of a ComfyUI instance"
+            raise InstanceAnswerError(what, where=self.url, status=response.status, hint=hint) from error
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        pieces = bytearray()
+        async for piece in response.content.iter_chunked(MIB):
+            pieces += piece
+            if len(pieces) > LARGEST_ANSWER:
+                what = f"{response.url.path} answered with more than {LARGEST_ANSWER // MIB} MiB"
+                raise InstanceAnswerError(what, where=self.url, status=response.status)
+        return bytes(pieces)
+
+    async def _save(self, response: aiohttp.ClientResponse, target: Path) -> None:
+        size = 0
+        with await asyncio.to_thread(target.open, "wb") as file:
+            async for piece in response.content.iter_chunked(MIB):
+                size += len(piece)
+                if size > LARGEST_OUTPUT:
+                    raise OutputMissingError(f"the output is larger than {LARGEST_OUTPUT} bytes", where=self.url)
+                await asyncio.to_thread(file.write, piece)
+
+    async def _bad_status(self, response: aiohttp.ClientResponse, path: str) -> InstanceAnswerError:
+        start = await response.content.read(4096)
+        what = f"{path} answered {response.status}: {shortened(start.decode(errors='replace')) or 'no text'}"
+        return InstanceAnswerError(what, where=self.url, status=response.status)
+
+    def _unreachable(self, path: str, error: Exception) -> InstanceUnreachableError:
+        # A refused connection carried nothing; anything later may have carried the whole request.
+        never_sent = isinstance(error, aiohttp.ClientConnectorError)
+        reason = (
+            "no answer in time" if isinstance(error, TimeoutError) else shortened(str(error)) or type(error).__name__
+        )
+        return InstanceUnreachableError(f"{path} failed: {reason}", where=self.url, received=not never_sent)

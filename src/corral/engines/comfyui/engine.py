@@ -1,0 +1,191 @@
+"""The `comfyui` engine: one attempt is one prompt on one instance, and whatever happens it is run once.
+
+What decides the outcome is the instance's queue and history, never the WebSocket. A server elsewhere cannot be killed;
+`kill` ends the prompt that this adapter has there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+
+from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.comfyui.client import ComfyClient, SessionFactory, open_session
+from corral.engines.comfyui.errors import (
+    AttemptOverdueError,
+    InstanceAnswerError,
+    PromptInterruptedError,
+    PromptLostError,
+    WorkflowInvalidError,
+    execution_failure,
+)
+from corral.engines.comfyui.events import Course
+from corral.engines.comfyui.filling import Filled, fill
+from corral.engines.comfyui.inputs import ComfyUiInputs
+from corral.engines.comfyui.listener import Listener
+from corral.engines.comfyui.memory import Memory
+from corral.engines.comfyui.outputs import bring, choose, safe_name
+from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
+from corral.engines.comfyui.timings import Timings
+from corral.engines.inputs import read_inputs
+from corral.errors import ProblemsError
+from corral.work import EngineError, Json, Produced, Reporter, Resident, Work
+
+_log = structlog.get_logger(__name__)
+
+
+class ComfyUi:
+    """One ComfyUI instance; `headers` go with every request (a token for a proxy before it)."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timings: Timings | None = None,
+        headers: Mapping[str, str] | None = None,
+        session: SessionFactory = open_session,
+    ) -> None:
+        self._timings = timings or Timings()
+        self._client = ComfyClient(url, timings=self._timings, headers=headers, session=session)
+        self._prompts = Prompts(self._client, self._timings)
+        self._memory = Memory(self._client, self._prompts, self._timings)
+        self._current: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The engine's word in tasks and in the cluster file."""
+        return "comfyui"
+
+    async def run(self, work: Work, report: Reporter) -> Produced:
+        """Run the workflow, or take over the prompt of an earlier attempt. Raises: EngineError."""
+        try:
+            inputs = read_inputs(ComfyUiInputs, self.name, work.inputs)
+        except ProblemsError as error:
+            raise WorkflowInvalidError(error.problems) from error
+        filled = fill(inputs, task=work.task, files=work.files)
+        try:
+            async with asyncio.timeout(work.timeout_s):
+                prompt = await self._run_prompt(work, inputs, filled, report)
+                self._memory.ran(work.model or next(iter(filled.models), None), prompt.id)
+                return await self._collect(prompt, inputs, work, report)
+        except TimeoutError as error:
+            raise AttemptOverdueError(
+                f"the prompt did not finish within {work.timeout_s:g}s",
+                where=self._client.url,
+                hint="give the task a longer timeout, or look what the instance is doing",
+            ) from error
+
+    async def resident(self) -> tuple[Resident, ...]:
+        """Say what this adapter last loaded there, if the instance still seems to hold it."""
+        return await self._memory.resident()
+
+    async def check(self) -> None:
+        """Return when the instance answers as ComfyUI does."""
+        stats = await self._client.get("/system_stats", within_s=self._timings.check_s)
+        if not isinstance(as_object(stats).get("system"), dict):
+            raise InstanceAnswerError(
+                "/system_stats answered, but not as ComfyUI does",
+                where=self._client.url,
+                status=200,
+                hint="correct the engine's url in the cluster file",
+            )
+
+    async def release(self) -> None:
+        """Unload the instance's models."""
+        await self._memory.release()
+
+    async def kill(self) -> None:
+        """End this adapter's own prompt there; the server itself is out of reach."""
+        if self._current is not None:
+            await self._prompts.cancel(self._current)
+
+    async def close(self) -> None:
+        """End what runs and close every connection."""
+        await self.kill()
+        await self._client.close()
+
+    async def _run_prompt(self, work: Work, inputs: ComfyUiInputs, filled: Filled, report: Reporter) -> Prompt:
+        adopted = await self._prompts.adopt(str(attempt) for attempt in (work.attempt, *work.earlier))
+        prompt_id = adopted.id if adopted else str(work.attempt)
+        course = Course(prompt=prompt_id, classes={node: filled.prompt[node]["class_type"] for node in filled.prompt})
+        listener = Listener(self._client, course, report, self._timings)
+        listening = asyncio.create_task(listener.run(), name=f"comfyui-listener-{prompt_id}")
+        self._current = prompt_id
+        owed = adopted is not None
+        try:
+            if adopted is None:
+                prompt = filled.with_uploads(await self._upload(work, filled.uploads.values()))
+                await listener.ready()
+                owed = True
+                await self._prompts.submit(prompt_id, prompt, allow_partial=inputs.allow_partial)
+            result = await self._follow(prompt_id, listener)
+            owed = False
+            return result
+        except EngineError:
+            owed = False  # it has ended, was refused, or is out of reach
+            raise
+        finally:
+            listening.cancel()
+            if owed:
+                await self._leave(prompt_id)
+            self._current = None
+
+    async def _leave(self, prompt_id: str) -> None:
+        """Leave nothing of ours running there; a submission that was cut off may still be on its way."""
+        if not await self._prompts.cancel(prompt_id, may_arrive=True):
+            _log.warning("prompt_not_cancelled", url=self._client.url, prompt_id=prompt_id)
+
+    async def _upload(self, work: Work, names: Iterable[str]) -> dict[str, str]:
+        wanted = dict.fromkeys(names)
+        return {name: await self._client.upload(work.files[name], safe_name(name)) for name in wanted}
+
+    async def _follow(self, prompt_id: str, listener: Listener) -> Prompt:
+        """Wait until the prompt has ended; the socket's news only make the next look come sooner."""
+        while True:
+            listener.news.clear()
+            prompt = await self._prompts.find_patiently(prompt_id)
+            if prompt.stage not in LIVE:
+                return prompt if prompt.stage is Stage.SUCCEEDED else self._fail(prompt)
+            # ComfyUI announces the end a moment before its history shows it: look again soon, not at once.
+            pause = self._timings.retry_s if listener.ended else self._timings.poll_s
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await listener.news.wait()
+
+    def _fail(self, prompt: Prompt) -> NoReturn:
+        if prompt.stage is Stage.UNKNOWN:
+            raise PromptLostError(
+                f"the instance no longer knows the prompt {prompt.id}: it restarted, or someone deleted it",
+                where=self._client.url,
+                hint="look at the log of the ComfyUI instance for why it restarted",
+            )
+        failure = execution_failure(prompt.messages, where=self._client.url)
+        if isinstance(failure, PromptInterruptedError):
+            _log.info("prompt_interrupted_elsewhere", url=self._client.url, prompt_id=prompt.id)
+        raise failure
+
+    async def _collect(self, prompt: Prompt, inputs: ComfyUiInputs, work: Work, report: Reporter) -> Produced:
+        report.progress(1.0, "downloading")
+        items = choose(prompt.outputs, inputs.outputs)
+        files = await bring(self._client, items, work.scratch, self._timings)
+        counts: dict[str, int] = {}
+        for item in items:
+            counts[item.node] = counts.get(item.node, 0) + 1
+        values: dict[str, Json] = {"prompt_id": prompt.id, "outputs": counts, "execution_s": _seconds(prompt.messages)}
+        return Produced(files=files, values=values)
+
+
+def _seconds(messages: Iterable[Json]) -> float | None:
+    """Return how long the prompt ran, by the instance's own clock; None where it does not say."""
+    at: dict[str, float] = {}
+    for message in messages:
+        event, data = (*as_list(message), None, None)[:2]
+        stamp = as_number(as_object(data).get("timestamp"))
+        if stamp is not None:
+            at[as_text(event)] = stamp
+    start, end = at.get("execution_start"), at.get("execution_success")
+    return None if start is None or end is None else round((end - start) / 1000, 3)

@@ -1,0 +1,237 @@
+"""What can go wrong with an instance, and what its refusals and failures mean to the queue.
+
+Translation happens here once: ComfyUI's error types and messages in, errors with a scope, a place and a hint out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from corral.engines.answers import as_list, as_object, as_text
+from corral.errors import Kind, Problem
+from corral.work import EngineError, EngineUnavailableError, Json, TaskInvalidError
+
+LONGEST_QUOTE = 500
+"""Characters of a foreign message that are quoted; ComfyUI puts whole tensors and option lists into some."""
+
+
+class InstanceUnreachableError(EngineUnavailableError):
+    """The instance did not answer; `received` says whether the request may have reached it."""
+
+    code = "comfyui.unreachable"
+
+    def __init__(self, what: str, *, where: str, received: bool) -> None:
+        super().__init__(what, where=where, hint="start ComfyUI there, or correct the engine's url in the cluster file")
+        self.received = received
+
+
+class InstanceAnswerError(EngineUnavailableError):
+    """Something answered, but not the way ComfyUI does; `status` is the HTTP status."""
+
+    code = "comfyui.bad_answer"
+
+    def __init__(self, what: str, *, where: str, status: int, hint: str | None = None) -> None:
+        super().__init__(what, where=where, hint=hint or "look at the log of the ComfyUI instance")
+        self.status = status
+
+
+class WorkflowInvalidError(TaskInvalidError):
+    """The workflow, or what the task puts into it, cannot run; carries every problem that was found."""
+
+    code = "comfyui.workflow_invalid"
+    kind = Kind.INVALID
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first = problems[0]
+        super().__init__(first.what, where=first.where, hint=first.hint)
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems
+
+
+class ExecutionFailedError(EngineError):
+    """A node of the workflow failed while it ran."""
+
+    code = "comfyui.execution_failed"
+
+
+class InstanceOutOfMemoryError(ExecutionFailedError):
+    """A node ran out of the GPU's memory."""
+
+    code = "comfyui.out_of_memory"
+    kind: ClassVar[Kind] = Kind.NO_CAPACITY
+
+
+class PromptInterruptedError(EngineError):
+    """Someone else interrupted or deleted the prompt."""
+
+    code = "comfyui.interrupted"
+
+
+class PromptLostError(EngineError):
+    """The instance no longer knows the prompt that it had accepted."""
+
+    code = "comfyui.prompt_lost"
+
+
+class OutputMissingError(EngineError):
+    """The instance names an output that it cannot give."""
+
+    code = "comfyui.output_missing"
+
+
+class OutputUnwritableError(EngineError):
+    """An output could not be written on this machine: its disk is full, or the scratch folder is gone."""
+
+    code = "comfyui.output_unwritable"
+
+
+class AttemptOverdueError(EngineError):
+    """The prompt did not finish within the attempt's time."""
+
+    code = "comfyui.overdue"
+
+
+Choices = Mapping[tuple[str, str], Sequence[str]]
+"""What a node's input may be, by class and input name; asked of the instance where its refusal does not list them."""
+
+
+def refused_choices(answer: Json) -> tuple[tuple[str, str], ...]:
+    """List the (class, input) pairs whose value was not in a list that the refusal itself leaves out."""
+    return tuple(
+        (class_type, as_text(as_object(error.get("extra_info")).get("input_name")))
+        for _, class_type, error in _node_errors(answer)
+        if error.get("type") == "value_not_in_list" and not _listed_choices(error)
+    )
+
+
+def refusal(answer: Json, *, where: str, choices: Choices | None = None) -> WorkflowInvalidError:
+    """Translate the body of a refused (or only partly accepted) prompt; `where` is the instance."""
+    problems = [_node_problem(node, kind, error, where, choices or {}) for node, kind, error in _node_errors(answer)]
+    return WorkflowInvalidError(problems or [_whole_problem(as_object(as_object(answer).get("error")), where)])
+
+
+def _node_errors(answer: Json) -> Iterable[tuple[str, str, dict[str, Json]]]:
+    for node, report in as_object(as_object(answer).get("node_errors")).items():
+        for error in as_list(as_object(report).get("errors")):
+            yield node, as_text(as_object(report).get("class_type")), as_object(error)
+
+
+def _node_problem(node: str, class_type: str, error: dict[str, Json], where: str, choices: Choices) -> Problem:
+    extra = as_object(error.get("extra_info"))
+    name = as_text(extra.get("input_name"))
+    place = f"{where} node {node} ({class_type})" + (f" input {name!r}" if name else "")
+    options = _listed_choices(error) or choices.get((class_type, name), ())
+    return Problem(
+        code=f"comfyui.{as_text(error.get('type')) or 'refused'}",
+        what=_sentence(error),
+        where=place,
+        hint=_hint(as_text(error.get("type")), node, name, extra.get("received_value"), options),
+    )
+
+
+def _whole_problem(error: dict[str, Json], where: str) -> Problem:
+    kind = as_text(error.get("type")) or "refused"
+    extra = as_object(error.get("extra_info"))
+    node = as_text(extra.get("node_id"))
+    what = _sentence(error)
+    missing = kind == "missing_node_type" or "does not exist" in what
+    hint = "install the custom node that brings it on this instance, or change the workflow" if missing else None
+    if kind == "prompt_no_outputs":
+        hint = "add a node that saves something, such as SaveImage"
+    place = f"{where} node {node} ({as_text(extra.get('class_type'))})" if node else where
+    return Problem(code=f"comfyui.{kind}", what=what, where=place, hint=hint)
+
+
+def _hint(kind: str, node: str, name: str, value: Json, options: Sequence[str]) -> str | None:
+    match kind:
+        case "value_not_in_list":
+            return _choice_hint(str(value), options)
+        case "required_input_missing":
+            return f'give it a value: set: {{"{node}.{name}": ...}}'
+        case "value_smaller_than_min" | "value_bigger_than_max" | "invalid_input_type":
+            return f'change it: set: {{"{node}.{name}": ...}}'
+        case "bad_linked_input" | "return_type_mismatch" | "dependency_cycle":
+            return "open the workflow in ComfyUI, mend its links and export it again"
+        case _:
+            return None
+
+
+def _choice_hint(value: str, options: Sequence[str]) -> str:
+    near = close_matches(value, options)
+    if near:
+        return f"did you mean {' or '.join(repr(name) for name in near)}?"
+    if options:
+        return f"use one of: {', '.join(options[:10])}"
+    return f"put the file {value!r} into the instance's models folder, or name one that is there"
+
+
+def close_matches(value: str, options: Iterable[str]) -> list[str]:
+    """Find up to three names that look like `value`; folders and endings count less than the name itself."""
+    by_stem = {_stem(option): option for option in options}
+    return [by_stem[stem] for stem in difflib.get_close_matches(_stem(value), by_stem, n=3, cutoff=0.6)]
+
+
+def _stem(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
+
+
+def _listed_choices(error: dict[str, Json]) -> tuple[str, ...]:
+    config = as_list(as_object(error.get("extra_info")).get("input_config"))
+    return choices_of(config)
+
+
+def choices_of(config: Sequence[Json]) -> tuple[str, ...]:
+    """Read the options of an input description: `[[...], {}]`, or `["COMBO", {"options": [...]}]` in newer nodes."""
+    if not config:
+        return ()
+    listed = as_list(config[0]) or as_list(as_object(config[1] if len(config) > 1 else None).get("options"))
+    return tuple(option for option in listed if isinstance(option, str))
+
+
+def _sentence(error: dict[str, Json]) -> str:
+    message = as_text(error.get("message")).rstrip(".") or "refused without a message"
+    details = as_text(error.get("details")).strip()
+    return shortened(f"{message}: {details}" if details and details != message else message)
+
+
+def shortened(text: str) -> str:
+    """Bound a foreign message to what a person reads, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
+
+
+def execution_failure(messages: Sequence[Json], *, where: str) -> EngineError:
+    """Translate the status messages of a prompt that ended in an error; `where` is the instance."""
+    for message in reversed(messages):
+        event, data = (*as_list(message), None, None)[:2]
+        details = as_object(data)
+        if event == "execution_error":
+            return _execution_error(details, where)
+        if event == "execution_interrupted":
+            return PromptInterruptedError(
+                "the prompt was interrupted by someone else", where=_node_place(details, where)
+            )
+    return ExecutionFailedError("the prompt ended in an error that the instance does not describe", where=where)
+
+
+def _execution_error(details: dict[str, Json], where: str) -> EngineError:
+    kind = as_text(details.get("exception_type")) or "an exception"
+    message = shortened(as_text(details.get("exception_message"))) or "no message"
+    place = _node_place(details, where)
+    if "OutOfMemory" in kind or "out of memory" in message.lower() or "Allocation on device" in message:
+        return InstanceOutOfMemoryError(
+            f"the GPU ran out of memory: {message}",
+            where=place,
+            hint="lower the size or the batch, or name the memory this task needs so that it goes to a larger GPU",
+        )
+    return ExecutionFailedError(f"{kind}: {message}", where=place)
+
+
+def _node_place(details: dict[str, Json], where: str) -> str:
+    node = as_text(details.get("node_id"))
+    return f"{where} node {node} ({as_text(details.get('node_type'))})" if node else where

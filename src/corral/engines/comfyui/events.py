@@ -1,0 +1,142 @@
+"""What an instance says over its WebSocket, and how far a prompt is according to it; pure.
+
+Text messages are `{type, data}`. Binary ones begin with a big-endian event number: 1 preview image, 3 text of a node,
+4 preview image with metadata (only if negotiated). Unknown ones are ignored: newer versions may say more.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.work import Json
+
+SUBSCRIBE = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+"""The client's first message: it asks for previews that say which prompt and node they belong to."""
+
+_IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
+_WORD = struct.Struct(">I")
+_ENDINGS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """An intermediate result; `prompt` is None where the instance does not say whose it is."""
+
+    media_type: str
+    data: bytes
+    prompt: str | None = None
+
+
+def read_binary(frame: bytes) -> Preview | None:
+    """Read a binary frame; None for an event that is unknown, and for a frame that is cut short."""
+    event, rest = _word(frame)
+    value, body = _word(rest)
+    if value is None:
+        return None
+    match event:
+        case 1:
+            return Preview(media_type=_IMAGE_TYPES.get(value, "application/octet-stream"), data=body)
+        case 3:
+            return Preview(media_type="text/plain", data=body[value:]) if len(body) >= value else None
+        case 4:
+            return _with_metadata(body[:value], body[value:])
+        case _:
+            return None
+
+
+def _with_metadata(raw: bytes, image: bytes) -> Preview | None:
+    try:
+        metadata = as_object(json.loads(raw))
+    except ValueError:
+        return None
+    media_type = as_text(metadata.get("image_type")) or "application/octet-stream"
+    return Preview(media_type=media_type, data=image, prompt=as_text(metadata.get("prompt_id")) or None)
+
+
+def _word(data: bytes) -> tuple[int | None, bytes]:
+    if len(data) < _WORD.size:
+        return None, b""
+    return _WORD.unpack_from(data)[0], data[_WORD.size :]
+
+
+@dataclass(slots=True)
+class Course:
+    """How far one prompt is: the share of its nodes that are done, the running ones counted by their own progress.
+
+    Nodes count alike, because nobody knows beforehand what each takes. The fraction never falls.
+    """
+
+    prompt: str
+    classes: Mapping[str, str]
+    """The workflow's nodes: id to class."""
+    done: set[str] = field(default_factory=set[str])
+    running: dict[str, float] = field(default_factory=dict[str, float])
+    fraction: float = 0.0
+    note: str = "queued"
+    ended: bool = False
+
+    def hear(self, raw: str) -> bool:
+        """Take a text message; return whether it told something new about this prompt."""
+        try:
+            message = as_object(json.loads(raw))
+        except ValueError:
+            return False
+        data = as_object(message.get("data"))
+        if data.get("prompt_id") != self.prompt:
+            return False
+        self._take(as_text(message.get("type")), data)
+        self._reckon()
+        return True
+
+    def _take(self, event: str, data: dict[str, Json]) -> None:
+        match event:
+            case "execution_start":
+                self.note = "started"
+            case "execution_cached":
+                self.done.update(as_text(node) for node in as_list(data.get("nodes")))
+            case "executing":
+                self._start(as_text(data.get("node")))
+            case "progress":
+                self._advance(as_text(data.get("node")), data)
+            case "progress_state":
+                for node, state in as_object(data.get("nodes")).items():
+                    self._take_state(node, as_object(state))
+            case "executed":
+                self._finish(as_text(data.get("node")))
+            case _:
+                self.ended = self.ended or event in _ENDINGS
+
+    def _take_state(self, node: str, state: dict[str, Json]) -> None:
+        if state.get("state") == "finished":
+            self._finish(node)
+        elif state.get("state") == "running":
+            self._advance(node, state)
+
+    def _start(self, node: str) -> None:
+        # One node runs at a time; whatever ran before is done. No node at all means that the last one is.
+        self.done.update(self.running)
+        self.running.clear()
+        if node:
+            self.running[node] = 0.0
+            self.note = self.classes.get(node, node)
+
+    def _advance(self, node: str, data: dict[str, Json]) -> None:
+        value, maximum = as_number(data.get("value")), as_number(data.get("max"))
+        if value is None or not maximum or maximum <= 0 or node in self.done:
+            return
+        self.running[node] = min(max(value / maximum, 0.0), 1.0)
+        self.note = f"{self.classes.get(node, node)} {value:.0f}/{maximum:.0f}"
+
+    def _finish(self, node: str) -> None:
+        self.running.pop(node, None)
+        self.done.add(node)
+
+    def _reckon(self) -> None:
+        # Nodes that a node expands into at run time are not in the workflow and do not count.
+        done = len(self.done & self.classes.keys())
+        running = sum(share for node, share in self.running.items() if node in self.classes)
+        self.fraction = max(self.fraction, min((done + running) / max(len(self.classes), 1), 1.0))

@@ -1,0 +1,168 @@
+"""Fills a workflow with what one task asks; a pure function of the inputs, the task's number and its files.
+
+A random seed is derived, never drawn: it depends on the task and its workflow alone, so that another attempt at the
+same task makes the same image, and the forty tasks of a batch make forty different ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from corral.engines.answers import as_object
+from corral.engines.comfyui.errors import WorkflowInvalidError
+from corral.engines.comfyui.inputs import LARGEST_SEED, ComfyUiInputs
+from corral.engines.comfyui.placing import Field, place
+from corral.engines.comfyui.workflow import Node, Place, prompt_of, read_workflow
+from corral.errors import Problem
+from corral.work import Json
+
+_SEED_INPUTS = ("seed", "noise_seed")
+_SEED_BITS = 32
+"""Some custom nodes take no larger seed; 32 bits are enough to tell the tasks of a batch apart."""
+
+_MODEL_INPUTS = ("ckpt_name", "unet_name", "diffusion_model", "model_name")
+"""Inputs of loader nodes that name the weights, the heaviest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """A workflow ready to submit, but for the names that uploaded files get."""
+
+    prompt: dict[str, Json]
+    uploads: Mapping[Place, str]
+    """Where the name of an uploaded file belongs: place to the file's name in the task."""
+    models: tuple[str, ...]
+    """The model files that loader nodes name."""
+
+    def with_uploads(self, names: Mapping[str, str]) -> dict[str, Json]:
+        """Return the prompt with every file reference replaced by the name that the instance gave to the file."""
+        prompt = {node: {**content, "inputs": dict(content["inputs"])} for node, content in self.prompt.items()}
+        for target, file in self.uploads.items():
+            prompt[target.node]["inputs"][target.input] = names[file]
+        return prompt
+
+
+def fill(inputs: ComfyUiInputs, *, task: int, files: Collection[str]) -> Filled:
+    """Put what the task asks into its workflow. Raises: WorkflowInvalidError with every problem."""
+    workflow, problems = _filled(inputs, task)
+    uploads = _file_references(workflow)
+    problems += _unknown_files(uploads, files)
+    if problems:
+        raise WorkflowInvalidError(problems)
+    prompt = prompt_of(workflow, inputs.workflow)
+    return Filled(prompt=prompt, uploads=uploads, models=_models(workflow.values()))
+
+
+def problems_of(inputs: ComfyUiInputs) -> list[Problem]:
+    """List what is wrong before the task's number and files are known."""
+    return _filled(inputs, task=0)[1]
+
+
+def _filled(inputs: ComfyUiInputs, task: int) -> tuple[dict[str, Node], list[Problem]]:
+    workflow, problems = read_workflow(inputs.workflow)
+    if problems:
+        return workflow, problems
+    seed = _derived_seed(inputs.workflow, task)
+    problems = _set_fields(workflow, inputs, seed) + _set_named(workflow, inputs.settings)
+    _replace_negative_seeds(workflow, seed)
+    return workflow, problems
+
+
+def _derived_seed(raw: Mapping[str, Json], task: int) -> int:
+    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(f"{task}\n{canonical}".encode()).digest()
+    return int.from_bytes(digest[:8]) % 2**_SEED_BITS
+
+
+def _set_fields(workflow: dict[str, Node], inputs: ComfyUiInputs, derived: int) -> list[Problem]:
+    problems: list[Problem] = []
+    for field in get_args(Field):
+        value: Json = getattr(inputs, field)
+        if value is None:
+            continue
+        if field == "seed":
+            value = derived if value == "random" else value
+            if not 0 <= value <= LARGEST_SEED:
+                problems.append(_bad_seed(value))
+                continue
+        places, problem = place(workflow, field)
+        problems += [problem] if problem else []
+        for target in places:
+            workflow[target.node].inputs[target.input] = value
+    return problems
+
+
+def _set_named(workflow: dict[str, Node], settings: Mapping[str, Json]) -> list[Problem]:
+    problems: list[Problem] = []
+    for key, value in settings.items():
+        # Node ids of subgraphs hold colons, and input names may hold dots: the first dot separates.
+        node_id, dot, name = key.partition(".")
+        node = workflow.get(node_id)
+        if not dot or not name:
+            problems.append(_bad_key(key, 'write it as "<node id>.<input>"'))
+        elif node is None:
+            problems.append(_bad_key(key, _meant(node_id, workflow, "the workflow's nodes are")))
+        elif name not in node.inputs:
+            problems.append(_bad_key(key, _meant(name, node.inputs, f"{node.class_type} has")))
+        else:
+            node.inputs[name] = value
+    return problems
+
+
+def _replace_negative_seeds(workflow: dict[str, Node], seed: int) -> None:
+    """Give nodes whose seed is negative the derived one: ComfyUI refuses -1, which front ends write for 'random'."""
+    for node in workflow.values():
+        for name in _SEED_INPUTS:
+            value = node.inputs.get(name)
+            if isinstance(value, int) and value < 0:
+                node.inputs[name] = seed
+
+
+def _file_references(workflow: Mapping[str, Node]) -> dict[Place, str]:
+    return {
+        Place(node=node.id, input=name): reference["file"]
+        for node in workflow.values()
+        for name, value in node.inputs.items()
+        if (reference := as_object(value)).keys() == {"file"} and isinstance(reference["file"], str)
+    }
+
+
+def _unknown_files(uploads: Mapping[Place, str], files: Collection[str]) -> list[Problem]:
+    return [
+        Problem(
+            code="comfyui.unknown_file",
+            what=f"the task has no file {name!r}",
+            where=f"inputs.workflow.{target}",
+            hint=_meant(name, files, "its files are"),
+        )
+        for target, name in uploads.items()
+        if name not in files
+    ]
+
+
+def _models(nodes: Collection[Node]) -> tuple[str, ...]:
+    found = [node.inputs[name] for name in _MODEL_INPUTS for node in nodes if name in node.inputs]
+    return tuple(dict.fromkeys(name for name in found if isinstance(name, str)))
+
+
+def _bad_seed(value: Json) -> Problem:
+    what = f"a seed lies between 0 and {LARGEST_SEED}: {value}"
+    return Problem(code="comfyui.seed", what=what, where="inputs.seed", hint='write "random" for a seed of its own')
+
+
+def _bad_key(key: str, hint: str) -> Problem:
+    return Problem(
+        code="comfyui.unknown_input", what=f"the workflow has no input {key!r}", where=f"inputs.set.{key}", hint=hint
+    )
+
+
+def _meant(name: str, known: Collection[str], lead: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"{lead}: {', '.join(sorted(known)[:20]) or 'none'}"

@@ -1,0 +1,159 @@
+"""Which of a prompt's outputs are kept, what they are called, and bringing them here.
+
+A node's output is a mapping of lists (`images`, `gifs`, `audio`, `video`, `text`, and what custom nodes invent). Items
+that name a file are files; texts are kept as text files; anything else is not an output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from corral.engines.answers import as_list, as_object, as_text
+from corral.engines.comfyui.client import ComfyClient
+from corral.engines.comfyui.errors import InstanceUnreachableError, OutputUnwritableError
+from corral.engines.comfyui.timings import Timings
+from corral.work import Json, OutputFile
+
+_DOWNLOADS = 3
+"""Tries per file: a download that breaks off is read again from the start."""
+
+_UNSAFE = re.compile(r"[^\w.,+@() -]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file on the instance and the name it gets here."""
+
+    node: str
+    name: str
+    params: Mapping[str, str]
+    """The query of `/view`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text that a node gave out, and the file name it gets here."""
+
+    node: str
+    name: str
+    content: str
+
+
+def choose(outputs: Mapping[str, Json], which: Literal["saved", "previews", "all"]) -> list[RemoteFile | Text]:
+    """List what to keep, by node and in the node's order, under safe and unique names."""
+    found = [item for node in sorted(outputs, key=_node_order) for item in _items(node, as_object(outputs[node]))]
+    saved = [item for item in found if not _is_preview(item)]
+    previews = [item for item in found if _is_preview(item)]
+    match which:
+        case "saved":
+            # A text beside previews does not make a workflow one that saves: a preview of an image is what it is for.
+            has_files = any(isinstance(item, RemoteFile) for item in saved)
+            chosen = saved if has_files else saved + previews
+        case "previews":
+            chosen = previews
+        case "all":
+            chosen = found
+    return _uniquely_named(chosen)
+
+
+def _node_order(node: str) -> tuple[int, str]:
+    return (int(node), "") if node.isdecimal() else (2**31, node)
+
+
+def _items(node: str, lists: dict[str, Json]) -> Iterator[RemoteFile | Text]:
+    for kind, items in lists.items():
+        for number, item in enumerate(as_list(items)):
+            filename = as_text(as_object(item).get("filename"))
+            if filename:
+                yield RemoteFile(node=node, name=safe_name(filename), params=_view(filename, as_object(item)))
+            elif kind == "text" and isinstance(item, str):
+                yield Text(node=node, name=safe_name(f"text_{node}_{number + 1}.txt"), content=item)
+
+
+def _view(filename: str, item: dict[str, Json]) -> dict[str, str]:
+    return {
+        "filename": filename,
+        "subfolder": as_text(item.get("subfolder")),
+        "type": as_text(item.get("type")) or "output",
+    }
+
+
+def safe_name(name: str) -> str:
+    """Turn any name into a plain file name: no folders, no control characters, not hidden, at most 120 characters."""
+    plain = _UNSAFE.sub("_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip(". ")
+    stem, dot, ending = plain.rpartition(".")
+    return f"{stem[:100]}{dot}{ending[:16]}" if stem else plain[:120] or "output"
+
+
+def _is_preview(item: RemoteFile | Text) -> bool:
+    return isinstance(item, RemoteFile) and item.params["type"] == "temp"
+
+
+def _uniquely_named(items: Sequence[RemoteFile | Text]) -> list[RemoteFile | Text]:
+    taken: set[str] = set()
+    result: list[RemoteFile | Text] = []
+    for item in items:
+        name = next(name for name in _names(item) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        result.append(_renamed(item, name))
+    return result
+
+
+def _names(item: RemoteFile | Text) -> Iterator[str]:
+    yield item.name
+    node = safe_name(item.node)
+    yield f"{node}-{item.name}"
+    number = 2
+    while True:
+        yield f"{node}-{number}-{item.name}"
+        number += 1
+
+
+def _renamed(item: RemoteFile | Text, name: str) -> RemoteFile | Text:
+    if isinstance(item, Text):
+        return Text(node=item.node, name=name, content=item.content)
+    return RemoteFile(node=item.node, name=name, params=item.params)
+
+
+async def bring(
+    client: ComfyClient, items: Sequence[RemoteFile | Text], scratch: Path, timings: Timings
+) -> tuple[OutputFile, ...]:
+    """Bring everything into `scratch`, one after the other. Raises: OutputMissingError, EngineUnavailableError."""
+    files: list[OutputFile] = []
+    for item in items:
+        target = scratch / item.name
+        try:
+            media_type = await _bring_one(client, item, target, timings)
+        except OSError as error:  # the instance's own failures are translated by the client
+            raise OutputUnwritableError(f"cannot write {item.name!r}: {error.strerror}", where=str(scratch)) from error
+        files.append(OutputFile(name=item.name, path=target, media_type=media_type))
+    return tuple(files)
+
+
+async def _bring_one(client: ComfyClient, item: RemoteFile | Text, target: Path, timings: Timings) -> str:
+    if isinstance(item, Text):
+        await asyncio.to_thread(target.write_text, item.content, "utf-8")
+        return "text/plain; charset=utf-8"
+    return await _download(client, item, target, timings)
+
+
+async def _download(client: ComfyClient, file: RemoteFile, target: Path, timings: Timings) -> str:
+    pause = timings.retry_s
+    for remaining in reversed(range(_DOWNLOADS)):
+        try:
+            told = await client.download(file.params, target)
+        except InstanceUnreachableError:
+            if not remaining:
+                raise
+        else:
+            # ComfyUI sends types it does not know as octet streams; the name often knows better.
+            return told if told != "application/octet-stream" else mimetypes.guess_type(file.name)[0] or told
+        await asyncio.sleep(pause)
+        pause *= 2
+    raise AssertionError("the last try returns or raises")

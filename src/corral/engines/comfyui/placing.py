@@ -1,0 +1,171 @@
+"""Where in a workflow a prompt, a seed, a size or a number of steps goes.
+
+The rules, in the order they are applied:
+
+1. A *sampler* is a node whose class begins with `KSampler` or `SamplerCustom`, or that has the inputs `positive`,
+   `negative` and `latent_image`. Everything is found by following the links of samplers upstream.
+2. `prompt` and `negative`: from the sampler's `positive` or `negative` (or its `guider`, there also `conditioning` for
+   the prompt) through nodes that only pass conditioning on, to the first node with a text input. All its text inputs
+   (`text`, `text_g`, `text_l`, `clip_l`, `t5xxl`, `prompt`) are set. A node that the prompt reaches too is never the
+   negative's (Flux workflows zero the prompt to get their negative).
+3. `seed`: `seed` or `noise_seed` of the sampler, or of the node that its `noise` comes from.
+4. `steps`: `steps` of the sampler, or of the node that its `sigmas` come from.
+5. `width` and `height`: those of the first node upstream of `latent_image` that has both.
+6. An input that is itself linked leads to the linked node's value (`value`, `string`, `text`, `int`, `float`, `seed`).
+7. Several places that hold the same value now (base and refiner with one seed) are set together. Several places that
+   differ are ambiguous, and none is an error as well: the task then names the place with `set`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from corral.engines.comfyui.workflow import Node, Place, Workflow
+from corral.errors import Problem
+from corral.work import Json
+
+Field = Literal["prompt", "negative", "seed", "steps", "width", "height"]
+
+_TEXT_INPUTS = ("text", "text_g", "text_l", "clip_l", "t5xxl", "prompt")
+_VALUE_INPUTS = ("value", "string", "text", "int", "float", "seed")
+_LATENT_INPUTS = ("latent_image", "samples", "latent")
+
+
+def place(workflow: Workflow, field: Field) -> tuple[tuple[Place, ...], Problem | None]:
+    """Find every place that `field` is set at, or the problem why there is no such place or no single one."""
+    groups = list(dict.fromkeys(_groups(workflow, field)))
+    if not groups:
+        return (), _nowhere(field)
+    states = {_state(workflow, group) for group in groups}
+    if len(states) > 1:
+        return (), _ambiguous(workflow, field, [place for group in groups for place in group])
+    return tuple(dict.fromkeys(place for group in groups for place in group)), None
+
+
+def _groups(workflow: Workflow, field: Field) -> Iterator[tuple[Place, ...]]:
+    """Yield, per sampler, the places that belong together (the two texts of one SDXL node)."""
+    for sampler in _samplers(workflow):
+        for node in _owners(workflow, sampler, field):
+            found = [_literal(workflow, node, name) for name in _names(field) if name in node.inputs]
+            group = tuple(place for place in found if place is not None)
+            if group:
+                yield group
+
+
+def _samplers(workflow: Workflow) -> list[Node]:
+    named = ("KSampler", "SamplerCustom")
+    # KSamplerSelect only names an algorithm; it samples nothing.
+    return [
+        node
+        for node in workflow.values()
+        if (node.class_type.startswith(named) and node.class_type != "KSamplerSelect")
+        or {"positive", "negative", "latent_image"} <= node.inputs.keys()
+    ]
+
+
+def _names(field: Field) -> tuple[str, ...]:
+    match field:
+        case "prompt" | "negative":
+            return _TEXT_INPUTS
+        case "seed":
+            return ("seed", "noise_seed")
+        case "steps" | "width" | "height":
+            return (field,)
+
+
+def _owners(workflow: Workflow, sampler: Node, field: Field) -> list[Node]:
+    """Find the nodes upstream of `sampler` that own the inputs of `field`; a switch of ways may lead to several."""
+    match field:
+        case "prompt":
+            return _text_nodes(workflow, sampler, "positive")
+        case "negative":
+            shared = {node.id for other in _samplers(workflow) for node in _text_nodes(workflow, other, "positive")}
+            return [node for node in _text_nodes(workflow, sampler, "negative") if node.id not in shared]
+        case "seed":
+            return _first(workflow, sampler, ("noise",), lambda node: _has_any(node, ("seed", "noise_seed")))
+        case "steps":
+            return _first(workflow, sampler, ("sigmas",), lambda node: "steps" in node.inputs)
+        case "width" | "height":
+            return _first(workflow, sampler, _LATENT_INPUTS, lambda node: {"width", "height"} <= node.inputs.keys())
+
+
+def _text_nodes(workflow: Workflow, sampler: Node, role: Literal["positive", "negative"]) -> list[Node]:
+    def upstream(node: Node) -> Sequence[str]:
+        if role in node.inputs:
+            return (role,)
+        passing = ("guider",) if node is sampler else tuple(n for n in node.inputs if n.startswith("conditioning"))
+        # A guider without a negative (BasicGuider) has one conditioning, and it is the prompt's.
+        return () if role == "negative" and node.class_type == "BasicGuider" else passing
+
+    return _walk(workflow, sampler, upstream, lambda node: node is not sampler and _has_any(node, _TEXT_INPUTS))
+
+
+def _first(workflow: Workflow, start: Node, names: Sequence[str], wanted: Callable[[Node], bool]) -> list[Node]:
+    return _walk(workflow, start, lambda _: names, wanted)
+
+
+def _walk(
+    workflow: Workflow, start: Node, upstream: Callable[[Node], Sequence[str]], wanted: Callable[[Node], bool]
+) -> list[Node]:
+    found: dict[str, Node] = {}
+    seen: set[str] = set()
+    ways = [start]
+    while ways:
+        node = ways.pop()
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        if wanted(node):
+            found[node.id] = node
+            continue
+        ways += [workflow[target] for name in upstream(node) if (target := node.link(name)) is not None]
+    return list(found.values())
+
+
+def _literal(workflow: Workflow, node: Node, name: str) -> Place | None:
+    """Follow a linked input to the value it comes from; None where no node upstream holds one."""
+    seen: set[str] = set()
+    while (target := node.link(name)) is not None:
+        if target in seen:
+            return None
+        seen.add(target)
+        node = workflow[target]
+        name = next((value for value in _VALUE_INPUTS if value in node.inputs), "")
+        if not name:
+            return None
+    return Place(node=node.id, input=name)
+
+
+def _has_any(node: Node, names: Sequence[str]) -> bool:
+    return any(name in node.inputs for name in names)
+
+
+def _state(workflow: Workflow, group: Sequence[Place]) -> tuple[str, ...]:
+    return tuple(repr(_value(workflow, place)) for place in group)
+
+
+def _value(workflow: Workflow, place: Place) -> Json:
+    return workflow[place.node].inputs[place.input]
+
+
+def _nowhere(field: Field) -> Problem:
+    return Problem(
+        code="comfyui.no_place",
+        what=f"the workflow has no place for {field!r} that follows from its samplers",
+        where=f"inputs.{field}",
+        hint='name the node input instead: set: {"<node id>.<input>": ...}',
+    )
+
+
+def _ambiguous(workflow: Workflow, field: Field, places: Sequence[Place]) -> Problem:
+    listed = ", ".join(
+        f"{place} ({workflow[place.node].class_type}, now {str(_value(workflow, place))[:40]!r})"
+        for place in dict.fromkeys(places)
+    )
+    return Problem(
+        code="comfyui.ambiguous_place",
+        what=f"{field!r} could go to several places of the workflow: {listed}",
+        where=f"inputs.{field}",
+        hint=f'name the one you mean: set: {{"{places[0]}": ...}}',
+    )

@@ -1,0 +1,96 @@
+"""A workflow in API format: node id to class and inputs, where an input is a value or a link `[node id, output]`.
+
+Belongs here: reading and checking that shape. What fills it is in `filling`, where things go in it is in `placing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from corral.engines.answers import as_list, as_object, as_text
+from corral.errors import Problem
+from corral.work import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One input of one node; written `6.text`."""
+
+    node: str
+    input: str
+
+    def __str__(self) -> str:
+        return f"{self.node}.{self.input}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node; `inputs` belongs to the workflow and may be changed by its owner."""
+
+    id: str
+    class_type: str
+    inputs: dict[str, Json]
+
+    def link(self, name: str) -> str | None:
+        """Return the id of the node that an input is linked to, or None when it holds a value or is absent."""
+        return linked_node(self.inputs.get(name))
+
+
+Workflow = Mapping[str, Node]
+
+
+def linked_node(value: Json) -> str | None:
+    """Return the node id of a link, or None when `value` is not a link."""
+    parts = as_list(value)
+    if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], int):
+        return None
+    return parts[0]
+
+
+def read_workflow(raw: Mapping[str, Json]) -> tuple[dict[str, Node], list[Problem]]:
+    """Read a workflow into nodes of its own (the given one is not changed), with every problem of its shape."""
+    if isinstance(raw.get("nodes"), list):
+        return {}, [_editor_format()]
+    if not raw:
+        return {}, [_problem("the workflow has no nodes", "inputs.workflow")]
+    nodes: dict[str, Node] = {}
+    problems: list[Problem] = []
+    for node_id, content in raw.items():
+        node = as_object(content)
+        class_type = as_text(node.get("class_type"))
+        if not class_type or not isinstance(node.get("inputs", {}), dict):
+            problems.append(_problem(f"node {node_id} has no class_type or no inputs", f"inputs.workflow.{node_id}"))
+            continue
+        nodes[node_id] = Node(id=node_id, class_type=class_type, inputs=dict(as_object(node.get("inputs"))))
+    return nodes, problems or list(_dangling_links(nodes))
+
+
+def prompt_of(workflow: Workflow, raw: Mapping[str, Json]) -> dict[str, Json]:
+    """Write the workflow as the body of a prompt; what else `raw` says about a node (its title) is kept."""
+    return {node.id: {**as_object(raw[node.id]), "inputs": node.inputs} for node in workflow.values()}
+
+
+def _dangling_links(nodes: Workflow) -> Iterator[Problem]:
+    for node in nodes.values():
+        for name in node.inputs:
+            target = node.link(name)
+            if target is not None and target not in nodes:
+                yield _problem(
+                    f"node {node.id} ({node.class_type}) links to node {target}, which is not in the workflow",
+                    f"inputs.workflow.{node.id}.inputs.{name}",
+                )
+
+
+def _editor_format() -> Problem:
+    return Problem(
+        code="comfyui.workflow_format",
+        what="the workflow is in the editor's format, which only ComfyUI's own pages can run",
+        where="inputs.workflow",
+        hint="open it in ComfyUI and save it with Workflow > Export (API)",
+    )
+
+
+def _problem(what: str, where: str) -> Problem:
+    hint = "save it in ComfyUI with Workflow > Export (API)"
+    return Problem(code="comfyui.workflow_shape", what=what, where=where, hint=hint)

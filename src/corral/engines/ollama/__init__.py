@@ -1,0 +1,10 @@
+"""Ollama servers by URL: chat, generate and embed, streamed.
+
+A request lives and dies with its connection: Ollama stops writing when the client is gone. So a lost attempt leaves
+nothing behind that another one would have to find.
+
+Belongs here: what Ollama accepts and answers, and what its answers mean to the queue.
+Does not belong here: which server a task goes to, retries of a task.
+May import: `corral.engines.answers`, `corral.engines.inputs`, `corral.engines.schema`, `corral.work`, `corral.units`,
+`corral.errors`.
+"""

@@ -1,0 +1,97 @@
+"""What an `ollama` task says, and what the cluster file may set for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from corral.engines.schema import EngineInputs, EngineOptions
+
+MAX_TEXT = 2_000_000
+"""Characters of one text, as for the local language models."""
+
+Call = Literal["chat", "generate", "embed"]
+_FIELD_OF_CALL: dict[Call, str] = {"chat": "messages", "generate": "prompt", "embed": "input"}
+
+
+class ToolCall(EngineInputs):
+    """A function that the model called earlier in the conversation."""
+
+    function: dict[str, Any] = Field(description="`name`, and `arguments` as an object.")  # Any: the tool's own schema
+
+
+class OllamaMessage(EngineInputs):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks.")
+    content: str = Field("", max_length=MAX_TEXT, description="What is said.")
+    thinking: str | None = Field(None, max_length=MAX_TEXT, description="What the model thought before it spoke.")
+    images: list[str] = Field(default_factory=list[str], max_length=64, description="Files of the task to look at.")
+    tool_calls: list[ToolCall] | None = Field(None, max_length=64, description="Functions that the model called.")
+    tool_name: str | None = Field(None, max_length=200, description="Which tool answers, where `role` is `tool`.")
+
+
+class OllamaInputs(EngineInputs):
+    """Inputs of `ollama`: `messages` to chat, `prompt` to generate, or `input` to embed."""
+
+    kind: Call | None = Field(None, description="What to do; follows from the field that is given when absent.")
+    messages: list[OllamaMessage] | None = Field(None, min_length=1, max_length=1000, description="A conversation.")
+    prompt: str | None = Field(None, min_length=1, max_length=MAX_TEXT, description="A text to continue or answer.")
+    input: str | list[str] | None = Field(None, min_length=1, max_length=100_000, description="What to embed.")
+    images: list[str] = Field(
+        default_factory=list[str], max_length=64, description="Files of the task to look at, with `prompt`."
+    )
+    system: str | None = Field(None, max_length=MAX_TEXT, description="Instructions, with `prompt`.")
+    suffix: str | None = Field(None, max_length=MAX_TEXT, description="What comes after the gap, with `prompt`.")
+    raw: bool = Field(False, description="Leave the model's template out, with `prompt`.")
+    tools: list[dict[str, Any]] | None = Field(
+        None, max_length=128, description="Functions that the model may call, with `messages`."
+    )  # Any: JSON Schemas of the tools
+    think: bool | Literal["low", "medium", "high", "max"] | None = Field(
+        None, description="Whether, or how hard, to think before answering."
+    )
+    format: Literal["json"] | dict[str, Any] | None = Field(
+        None, description="`json`, or a JSON Schema that the answer satisfies."
+    )  # Any: a schema is open by nature
+    options: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        max_length=100,
+        description="Ollama's own: `temperature`, `seed`, `num_predict`, `stop` and others.",
+    )  # Any: Ollama checks them
+    keep_alive: float | str | None = Field(
+        None, description="How long the model stays: seconds, or a duration such as `10m`; negative for ever."
+    )
+    dimensions: int | None = Field(None, ge=1, le=65536, description="Length of the vectors, with `input`.")
+    truncate: bool | None = Field(None, description="Cut what is too long instead of refusing it, with `input`.")
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+        """Say whether not exactly one thing to do is given, and whether `kind` agrees with it."""
+        named = [name for name in _FIELD_OF_CALL.values() if given.get(name) is not None]
+        if len(named) > 1:
+            yield f"{' and '.join(map(repr, named))} are given, and only one can be used"
+        if not named:
+            yield "none of 'messages', 'prompt' and 'input' is given"
+        wanted = _FIELD_OF_CALL.get(given.get("kind"))  # pyright: ignore[reportArgumentType]: any other is refused
+        if wanted and named and wanted not in named:
+            yield f"'kind' is {given['kind']!r}, which takes {wanted!r} instead of {named[0]!r}"
+
+    def call(self) -> Call:
+        """Return what to do."""
+        if self.kind:
+            return self.kind
+        return next(call for call, field in _FIELD_OF_CALL.items() if getattr(self, field) is not None)
+
+
+class OllamaOptions(EngineOptions):
+    """Settings of `ollama` in the cluster file."""
+
+    context_size: int | None = Field(
+        None,
+        ge=128,
+        le=1_048_576,
+        description="The `num_ctx` of every request: a server loads a model anew whenever it changes.",
+    )
+    keep_alive: str | None = Field(None, description="How long models stay where a task does not say: `30m`, `-1`.")
