@@ -1,0 +1,97 @@
+"""One server per data directory, and how local commands find it.
+
+`server.lock` is held for as long as the server lives; the kernel frees it whatever kills the server. `server.json` says
+where it listens, and carries a token that only the owner of the directory can read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+from corral.errors import CorralError, Kind
+
+LOCK_FILE = "server.lock"
+PRESENCE_FILE = "server.json"
+HOLDER_FILE = "holder"
+
+
+class AlreadyRunningError(CorralError):
+    """Another server runs on this data directory."""
+
+    code: ClassVar[str] = "server.already_running"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A server that runs, as local commands see it."""
+
+    pid: int
+    url: str
+    token: str
+    started_at: str
+
+
+@contextmanager
+def only_server(data_dir: Path) -> Generator[None, None, None]:
+    """Hold the data directory while the context lasts. Raises: AlreadyRunningError."""
+    with (data_dir / LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunningError(
+                "a server runs on this data directory already",
+                where=str(data_dir),
+                hint="use it, stop it, or choose another directory with --data-dir",
+            ) from error
+        try:
+            yield
+        finally:
+            (data_dir / PRESENCE_FILE).unlink(missing_ok=True)
+
+
+def announce(data_dir: Path, presence: Presence) -> None:
+    """Write where the server listens, for its owner's eyes only."""
+    temporary = data_dir / f".{PRESENCE_FILE}.new"
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(presence), file)
+    temporary.replace(data_dir / PRESENCE_FILE)
+
+
+def find_server(data_dir: Path) -> Presence | None:
+    """Return the server that runs on this data directory; None when none does, whatever an old file says."""
+    try:
+        with (data_dir / LOCK_FILE).open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return Presence(**json.loads((data_dir / PRESENCE_FILE).read_text()))
+            return None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def holder_of(data_dir: Path) -> UUID:
+    """Return the name under which servers of this data directory hold leases; it outlives each of them.
+
+    A lease under this name that the present server does not know belongs to one that is dead: only one runs at a time.
+    """
+    path = data_dir / HOLDER_FILE
+    try:
+        return UUID(path.read_text().strip())
+    except (OSError, ValueError):
+        made = uuid4()
+        temporary = path.with_suffix(".new")
+        temporary.write_text(f"{made}\n")
+        temporary.replace(path)
+        return made

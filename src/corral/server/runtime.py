@@ -1,0 +1,237 @@
+"""Starts a server, runs it, stops it: database, dispatcher, HTTP, in this order, and back.
+
+The first signal stops in order: no new tasks, a grace time for running ones, then they go back to the queue. A second
+signal ends the grace time. Killing the server at any moment loses nothing either; this is only kinder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from corral.cluster import Cluster
+from corral.engines.local.leftovers import sweep
+from corral.errors import CorralError, Kind
+from corral.server import presence
+from corral.server.api import create_app
+from corral.server.database import EmbeddedDatabase
+from corral.server.floor import build_floor, policy_settings, queues_of
+from corral.server.presence import Presence
+from corral.server.services import Services
+from corral.server.settings import Settings, SettingsError, prepare_data_dir, read_cluster
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.board import Board
+from corral.tasks.dispatcher import Dispatcher, Rules
+from corral.tasks.migrations import migrate
+from corral.tasks.store.pool import open_pool
+from corral.weights.store import Store
+
+log = structlog.get_logger()
+
+GRACE_S = 10.0
+"""How long running tasks may go on after a first signal."""
+WRITE_OUT_S = 15.0
+"""How long a stopping server waits for a database that does not answer; what is not written then is run again."""
+
+
+class ListenError(CorralError):
+    """The server cannot listen where it was told to."""
+
+    code: ClassVar[str] = "server.cannot_listen"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class _HttpServer(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the runtime decides what a signal means."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambda _: None) -> None:
+    """Run a server until a signal stops it; `ready` is called once it accepts requests.
+
+    Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
+    SettingsError.
+    """
+    prepare_data_dir(settings.data_dir)
+    with presence.only_server(settings.data_dir):
+        cluster = read_cluster(settings)
+        sockets = [_listen(settings)]
+        async with _database(settings, cluster) as url:
+            await _serve(settings, cluster, url, sockets, ready)
+
+
+async def _serve(
+    settings: Settings, cluster: Cluster, url: str, sockets: list[socket.socket], ready: Callable[[Presence], None]
+) -> None:
+    data_dir = settings.data_dir
+    _clear_leftovers(data_dir)
+    await migrate(url)
+    pool = await open_pool(url)
+    artifacts = ArtifactStore(data_dir / "artifacts")
+    artifacts.prepare()
+    weights = Store(data_dir / "models")
+    board = Board()
+    floor = build_floor(cluster, data_dir=data_dir, locate=weights.path)
+    for problem in floor.problems:
+        log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
+    dispatcher = Dispatcher(
+        url=url,
+        pool=pool,
+        holder=presence.holder_of(data_dir),
+        stations=floor.stations,
+        rules=Rules(queues=queues_of(cluster, floor.stations), settings=policy_settings(cluster)),
+        artifacts=artifacts,
+        scratch=data_dir / "scratch",
+        board=board,
+    )
+    here = Presence(
+        pid=os.getpid(),
+        url=_url(settings, sockets[0]),
+        token=secrets.token_urlsafe(32),
+        started_at=datetime.now(UTC).isoformat(),
+    )
+    services = Services(
+        cluster=cluster,
+        pool=pool,
+        board=board,
+        artifacts=artifacts,
+        weights=weights,
+        explain=dispatcher.explain,
+        data_dir=data_dir,
+        local_token=here.token,
+        loopback=settings.loopback,
+        started_at=datetime.now(UTC),
+    )
+    try:
+        await _run(dispatcher, create_app(services), sockets, lambda: _announce(data_dir, here, ready))
+    finally:
+        pool.terminate()
+
+
+def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:
+    presence.announce(data_dir, here)
+    ready(here)
+
+
+async def _run(
+    dispatcher: Dispatcher, app: FastAPI, sockets: list[socket.socket], listening: Callable[[], None]
+) -> None:
+    http = _HttpServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    _on_signals(lambda: (hurry if stop.is_set() else stop).set())
+    dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
+    serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        started = asyncio.create_task(http.listening.wait())
+        await asyncio.wait({started, serving}, return_when=asyncio.FIRST_COMPLETED)
+        listening()
+        await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _wind_down(dispatcher, dispatching, hurry)
+    finally:
+        stopping.cancel()
+        http.should_exit = True
+        await asyncio.gather(serving, dispatching)
+
+
+async def _wind_down(dispatcher: Dispatcher, dispatching: asyncio.Task[None], hurry: asyncio.Event) -> None:
+    dispatcher.stop()
+    hurrying = asyncio.create_task(hurry.wait())
+    if dispatcher.running:
+        log.info("waiting_for_running_tasks", running=dispatcher.running, grace_s=GRACE_S)
+    await asyncio.wait({dispatching, hurrying}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    dispatcher.release()
+    await asyncio.wait({dispatching}, timeout=WRITE_OUT_S)
+    if not dispatching.done():
+        log.warning("stopped_without_database")
+        dispatching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await dispatching
+
+
+def _on_signals(act: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, act)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=256)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
+            hint="choose another port with --port, or stop what uses this one",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    any_address = settings.host in ("0.0.0.0", "::", "")
+    host = "127.0.0.1" if any_address else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _clear_leftovers(data_dir: Path) -> None:
+    """Remove what a server that was killed left: engine processes, and folders of attempts."""
+    logs = data_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    ended = sweep(logs)
+    if ended:
+        log.info("leftover_processes_ended", count=ended)
+    shutil.rmtree(data_dir / "scratch", ignore_errors=True)
+    (data_dir / "scratch").mkdir()
+
+
+@asynccontextmanager
+async def _database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
+    """Give the URL of the database, and keep the embedded one running while the context lasts."""
+    url = settings.database_url
+    if url is None and cluster.database_url_env is not None:
+        url = os.environ.get(cluster.database_url_env)
+        if url is None:
+            raise SettingsError(
+                f"the environment variable {cluster.database_url_env} is not set",
+                hint="set it to a PostgreSQL URL, or remove `database` from the cluster file for the embedded server",
+            )
+    if url is not None:
+        yield url
+        return
+    database = EmbeddedDatabase(settings.data_dir / "postgres")
+    url = await database.start()
+    watching = asyncio.create_task(database.watch(), name="embedded-database")
+    try:
+        yield url
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await database.stop()

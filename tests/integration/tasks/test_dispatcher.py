@@ -1,0 +1,187 @@
+"""The dispatcher binds tasks to free slots and writes each outcome once, whatever engines and servers do."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from builders import a_submission, a_task
+from doubles.engines import ScriptedEngine
+
+from corral.tasks.lifecycle import CancelRequested, TaskState
+from corral.tasks.store import story
+from corral.tasks.store.submitting import submit
+from corral.tasks.store.transitions import Change, apply
+from corral.tasks.values import OutputRef
+from corral.work import EngineError, EngineUnavailableError, OutputFile, Produced, Reporter, TaskInvalidError, Work
+
+if TYPE_CHECKING:
+    from conftest import Yard
+
+
+async def test_submitted_tasks_run_to_their_end(yard: Yard) -> None:
+    engine = ScriptedEngine()
+    yard.start(engine, ScriptedEngine())
+    ids = (await submit(yard.pool, a_submission(*map(a_task, "abcdef")), queued_limits={})).tasks
+    tasks = await yard.ended(*ids)
+    assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
+    assert {task.attempts for task in tasks} == {0}
+    assert await yard.pool.fetchval("select count(*) from slot_leases") == 0
+
+
+async def test_outputs_are_stored_and_handed_to_the_task_that_needs_them(yard: Yard) -> None:
+    async def speak(work: Work, report: Reporter) -> Produced:
+        if work.files:
+            return Produced(values={"heard": work.files["in"].read_text()})
+        path = work.scratch / "said.txt"
+        path.write_text("hello")
+        return Produced(files=(OutputFile(name="said.txt", path=path, media_type="text/plain"),))
+
+    yard.start(ScriptedEngine(speak))
+    say, hear = a_task("say"), a_task("hear", files={"in": OutputRef("say", "said.txt")})
+    first, second = await yard.ended(*(await submit(yard.pool, a_submission(say, hear), queued_limits={})).tasks)
+    assert first.outputs[0].size == 5
+    assert yard.artifacts.verify(first.outputs[0].sha256)
+    assert second.result == {"heard": "hello"}
+
+
+async def test_failed_attempt_is_tried_again_until_attempts_are_spent(yard: Yard) -> None:
+    async def fail(work: Work, report: Reporter) -> Produced:
+        raise EngineError("broke")
+
+    engine = ScriptedEngine(fail)
+    yard.start(engine)
+    (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=2)), queued_limits={})).tasks
+    (task,) = await yard.ended(id)
+    assert (task.state, task.attempts, len(engine.runs)) == (TaskState.FAILED, 2, 2)
+    assert task.error is not None
+    assert task.error.what == "broke"
+
+
+async def test_task_that_cannot_succeed_is_tried_once(yard: Yard) -> None:
+    async def refuse(work: Work, report: Reporter) -> Produced:
+        raise TaskInvalidError("no such voice")
+
+    engine = ScriptedEngine(refuse)
+    yard.start(engine)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    (task,) = await yard.ended(id)
+    assert (task.state, len(engine.runs)) == (TaskState.FAILED, 1)
+
+
+async def test_engine_that_is_down_costs_no_attempt_and_the_task_goes_elsewhere(yard: Yard) -> None:
+    down, up = ScriptedEngine(), ScriptedEngine()
+
+    async def vanish(work: Work, report: Reporter) -> Produced:
+        down.problem = "connection refused"
+        raise EngineUnavailableError("connection refused")
+
+    down.script = vanish
+    yard.start(down, up)
+    ids = (await submit(yard.pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
+    tasks = await yard.ended(*ids)
+    assert [task.state for task in tasks] == [TaskState.SUCCEEDED] * 2
+    assert sum(task.attempts for task in tasks) == 0
+    assert sum(task.losses for task in tasks) == 1
+    assert len(up.runs) == 2
+
+
+async def test_hung_engine_is_killed_at_the_deadline_and_the_task_runs_elsewhere(yard: Yard) -> None:
+    hung, sound = ScriptedEngine(), ScriptedEngine()
+    hung.script = hung.hang_until_killed
+    yard.start(hung)
+    (id,) = (await submit(yard.pool, a_submission(a_task(timeout_s=0.1)), queued_limits={})).tasks
+    await asyncio.wait_for(hung.started.wait(), 10)
+    await yard.until(lambda task: task.attempts == 1, id)
+    assert hung.kills == 1
+    hung.script = sound.script
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED
+
+
+async def test_cancel_of_a_running_task_stops_its_engine(yard: Yard) -> None:
+    stopped = asyncio.Event()
+
+    async def wait_for_ever(work: Work, report: Reporter) -> Produced:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        raise AssertionError("unreachable")
+
+    engine = ScriptedEngine(wait_for_ever)
+    yard.start(engine)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await asyncio.wait_for(engine.started.wait(), 10)
+    await apply(yard.pool, [Change(task=id, event=CancelRequested())])
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.CANCELLED
+    assert stopped.is_set()
+
+
+async def test_task_waits_for_its_start_time(yard: Yard) -> None:
+    yard.start(ScriptedEngine())
+    at = datetime.now(UTC) + timedelta(seconds=0.5)
+    (id,) = (await submit(yard.pool, a_submission(a_task(not_before=at)), queued_limits={})).tasks
+    (task,) = await yard.ended(id)
+    assert task.started_at is not None
+    assert task.started_at >= at
+
+
+async def test_crashed_servers_tasks_are_run_again_at_once_by_its_successor(yard: Yard) -> None:
+    async def wait_for_ever(work: Work, report: Reporter) -> Produced:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    first = ScriptedEngine(wait_for_ever)
+    yard.start(first)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await asyncio.wait_for(first.started.wait(), 10)
+    await yard.crash()
+    second = ScriptedEngine()
+    yard.start(second)
+    (task,) = await yard.ended(id)
+    assert (task.state, task.losses, task.attempts) == (TaskState.SUCCEEDED, 1, 0)
+    assert second.runs[0].earlier == (first.runs[0].attempt,)
+
+
+async def test_second_dispatcher_stands_by_until_the_first_is_gone(yard: Yard) -> None:
+    first, second = ScriptedEngine(), ScriptedEngine()
+    yard.start(first)
+    (id,) = (await submit(yard.pool, a_submission(a_task("a")), queued_limits={})).tasks
+    await yard.ended(id)
+    dispatchers = list(yard._running)
+    yard._running.clear()
+    yard.start(second)
+    (id,) = (await submit(yard.pool, a_submission(a_task("b")), queued_limits={})).tasks
+    await yard.ended(id)
+    assert (len(first.runs), len(second.runs)) == (2, 0)
+    for dispatcher, running in dispatchers:
+        dispatcher.stop()
+        await running
+    (id,) = (await submit(yard.pool, a_submission(a_task("c")), queued_limits={})).tasks
+    await yard.ended(id)
+    assert (len(first.runs), len(second.runs)) == (2, 1)
+
+
+async def test_story_tells_every_change_in_order(yard: Yard) -> None:
+    yard.start(ScriptedEngine())
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await yard.ended(id)
+    events = await story.read(yard.pool, task=id)
+    assert [event.kind for event in events] == ["submitted", "leased", "started", "succeeded"]
+    assert events[1].data["slots"] == ["node/cpu0"]
+
+
+async def test_output_outside_the_attempts_folder_is_refused(yard: Yard) -> None:
+    async def escape(work: Work, report: Reporter) -> Produced:
+        outside = work.scratch.parent / "outside.txt"
+        outside.write_text("x")
+        return Produced(files=(OutputFile(name="outside.txt", path=outside),))
+
+    yard.start(ScriptedEngine(escape))
+    (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=1)), queued_limits={})).tasks
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.FAILED
+    assert task.outputs == ()
