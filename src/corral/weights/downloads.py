@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from corral.weights.errors import SourceDeniedError, SourceError
-from corral.weights.files import disk_full_is_clear
+from corral.weights.files import disk_errors_are_clear
 
 _CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -129,7 +129,7 @@ async def _receive(
     length = response.content_length
     total = None if length is None else start + length
     done = start
-    with disk_full_is_clear(part.parent), part.open("r+b" if start else "wb") as handle:
+    with disk_errors_are_clear(part.parent), part.open("r+b" if start else "wb") as handle:
         origin_file(part).write_text(json.dumps(asdict(origin)), encoding="utf-8")
         handle.seek(start)
         async for chunk in response.content.iter_chunked(_CHUNK):

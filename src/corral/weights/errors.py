@@ -68,6 +68,13 @@ class DiskFullError(CorralError):
     kind = Kind.NO_CAPACITY
 
 
+class StoreUnwritableError(CorralError):
+    """The folder of the model store cannot be written to."""
+
+    code = "models.store_unwritable"
+    kind = Kind.DENIED
+
+
 class PullError(ProblemsError):
     """No source gave the model; there is one problem for each source that was tried, in order."""
 

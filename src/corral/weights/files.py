@@ -16,10 +16,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 from corral.units import Bytes, format_bytes
-from corral.weights.errors import ChecksumError, DiskFullError
+from corral.weights.errors import ChecksumError, DiskFullError, StoreUnwritableError
 from corral.weights.values import ModelFile
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
 def part_of(final: Path) -> Path:
@@ -81,14 +82,18 @@ def delete_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_is_clear(folder: Path) -> Generator[None]:
-    """Turn the system's `no space left` into an error that says where and what to do."""
+def disk_errors_are_clear(folder: Path) -> Generator[None]:
+    """Turn the system's `no space left` and `permission denied` into errors that say where and what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise full_disk(folder) from error
+        if error.errno in _NO_SPACE:
+            raise full_disk(folder) from error
+        if error.errno in _NO_ACCESS:
+            fact = f"the model store cannot be written to: {error.strerror}"
+            hint = "give this user the folder, or name another data directory"
+            raise StoreUnwritableError(fact, where=str(error.filename or folder), hint=hint) from error
+        raise
 
 
 def full_disk(folder: Path, needed: int | None = None) -> DiskFullError:

@@ -13,15 +13,21 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+from corral.weights.files import disk_errors_are_clear
+
 _LOOK_AGAIN_S = 0.1
 """flock cannot wake an event loop, and a thread blocked in it could not be cancelled."""
 
 
 @contextlib.asynccontextmanager
 async def exclusive(path: Path, *, on_wait: Callable[[], None]) -> AsyncGenerator[None]:
-    """Hold the lock at `path`; `on_wait` is called once when another holds it already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Hold the lock at `path`; `on_wait` is called once when another holds it already.
+
+    Raises: DiskFullError, StoreUnwritableError.
+    """
+    with disk_errors_are_clear(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if not _try_lock(descriptor):
             on_wait()

@@ -42,11 +42,11 @@ def read_manifest(folder: Path) -> Model | None:
     Raises: ModelDamagedError when the manifest cannot be read.
     """
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return _model(folder, json.loads(text))
+        return _model(folder, json.loads(content))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelDamagedError(
             f"the manifest of a stored model cannot be read: {error}",

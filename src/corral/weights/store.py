@@ -30,7 +30,7 @@ from corral.weights.errors import (
     SourceError,
 )
 from corral.weights.fetching import Connections, Fetch, Report
-from corral.weights.files import delete_folder, difference, disk_full_is_clear, full_disk, measure, sync_folder
+from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure, sync_folder
 from corral.weights.locks import exclusive
 from corral.weights.manifests import read_manifest, write_manifest
 from corral.weights.names import as_path, resolve, suggest
@@ -85,7 +85,7 @@ class Store:
         """Bring a model here, from the first source that works; return at once when it is here already.
 
         `progress` is called on the event loop and must not block.
-        Raises: ModelNameError; PullError with one problem per source; DiskFullError.
+        Raises: ModelNameError; PullError with one problem per source; DiskFullError; StoreUnwritableError.
         """
         entry = resolve(name, self._catalogue)
 
@@ -129,12 +129,12 @@ class Store:
 
     async def _bring(self, entry: Entry, report: Report) -> Model:
         incoming = self._root / _INCOMING / entry.key
-        with disk_full_is_clear(self._root):
+        with disk_errors_are_clear(self._root):
             incoming.mkdir(parents=True, exist_ok=True)
         try:
             self._refuse_too_large(entry)
             files, source = await self._first_that_works(entry, incoming, report)
-            with disk_full_is_clear(self._root):
+            with disk_errors_are_clear(self._root):
                 _keep_only(incoming, files)
                 write_manifest(incoming, entry, files, source=str(source), pulled_at=datetime.now(UTC))
         except DiskFullError:

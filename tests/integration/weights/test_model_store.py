@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.weights.errors import DiskFullError, ModelDamagedError, ModelMissingError, PullError
+from corral.weights.errors import DiskFullError, ModelDamagedError, ModelMissingError, PullError, StoreUnwritableError
 from corral.weights.store import Store
 from corral.weights.values import Progress, Stage
 from doubles.file_server import FileServer
@@ -130,6 +130,15 @@ async def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, s
     assert store.list() == ()
 
 
+async def test_a_store_that_cannot_be_written_to_is_named(tmp_path: Path, server: FileServer) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreUnwritableError) as raised:
+        await a_store(tmp_path / "file" / "models", an_entry(url(server, "/a"))).pull("tiny")
+
+    assert str(tmp_path / "file") in (raised.value.where or "")
+
+
 async def test_a_model_larger_than_the_disk_is_refused_before_the_first_byte(
     tmp_path: Path, server: FileServer
 ) -> None:
@@ -203,10 +212,13 @@ async def test_a_truncated_model_is_not_handed_out_and_pulled_anew(tmp_path: Pat
     assert store.path("tiny").read_bytes() == CONTENT
 
 
-async def test_an_unreadable_manifest_names_the_command_that_mends_it(tmp_path: Path, server: FileServer) -> None:
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"version": 99}', b"\xff\xfe\xfd"])
+async def test_an_unreadable_manifest_names_the_command_that_mends_it(
+    tmp_path: Path, server: FileServer, garbage: bytes
+) -> None:
     store = a_store(tmp_path, an_entry(url(server, "/a")))
     model = await store.pull("tiny")
-    (model.folder / "corral-model.json").write_text("{")
+    (model.folder / "corral-model.json").write_bytes(garbage)
 
     with pytest.raises(ModelDamagedError, match="corral models rm tiny"):
         store.path("tiny")
