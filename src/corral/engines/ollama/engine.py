@@ -68,7 +68,9 @@ class Ollama:
         try:
             inputs = read_inputs(OllamaInputs, self.name, work.inputs)
         except ProblemsError as error:
-            raise RequestRefusedError(error.what, where=error.where, hint=error.hint) from error
+            raise RequestRefusedError(
+                error.what, where=error.where, hint=error.hint, problems=error.problems
+            ) from error
         if not work.model:
             raise RequestRefusedError("the task names no model", where="model", hint="write model: llama3.2")
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from corral.errors import Kind
+from corral.errors import Kind, Problem
 from corral.work import EngineError, EngineUnavailableError, FailureScope, TaskInvalidError
 
 LONGEST_QUOTE = 500
@@ -38,9 +39,19 @@ class ModelMissingError(EngineError):
 
 
 class RequestRefusedError(TaskInvalidError):
-    """The server refused what the task asks."""
+    """What the task asks cannot be done; carries every problem where there are several."""
 
     code = "ollama.refused"
+
+    def __init__(
+        self, what: str, *, where: str | None = None, hint: str | None = None, problems: Sequence[Problem] = ()
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems or super().problems
 
 
 class ServerBusyError(EngineError):
