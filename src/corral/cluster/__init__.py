@@ -13,7 +13,7 @@ from corral.cluster.errors import ClusterFileError
 from corral.cluster.values import Cluster
 
 if TYPE_CHECKING:
-    from corral.cluster.checks import FindGpu
+    from corral.cluster.gpu_facts import FindGpu
 
 __all__ = ["Cluster", "ClusterFileError", "load"]
 

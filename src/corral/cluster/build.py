@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from corral.cluster.checks import GpuFacts
 from corral.cluster.document import Path
 from corral.cluster.fields import FOREVER
+from corral.cluster.gpu_facts import GpuFacts
 from corral.cluster.shape import (
     ENGINES,
     ClusterShape,
@@ -146,7 +146,7 @@ def _placement(shape: PlacementShape) -> Placement:
 
 
 def _engine(name: str, shape: EngineShape | None) -> EngineSettings:
-    enabled_unless_said = name != "command"  # it runs any program: the file has to ask for it
+    enabled_unless_said = name not in ("command", "sleep")  # one runs any program, the other only rehearses
     if shape is None:
         return EngineSettings(name=name, enabled=enabled_unless_said)
     return EngineSettings(

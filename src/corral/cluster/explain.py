@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from corral.cluster.document import Document, Path
-from corral.cluster.errors import did_you_mean
+from corral.cluster.document import Document, Path, printable
+from corral.cluster.errors import closest, did_you_mean
 from corral.cluster.fields import kind_of, shown
 from corral.cluster.shape import Shape, shape_at
 
@@ -41,8 +41,7 @@ def report(error: ErrorDetails, document: Document) -> None:
     if kind == "extra_forbidden":
         _unknown_key(path, document)
     elif kind == "missing":
-        what = f"`{path[-1]}` is missing"
-        document.report("cluster.missing_key", what, at=path[:-1], hint=_missing_hint(path))
+        _missing_key(path, document)
     elif kind == "corral":
         place = document.report_key if is_key else document.report
         place("cluster.bad_value", str(context["what"]), at=path, hint=str(context["hint"]))
@@ -58,12 +57,20 @@ def _unknown_key(path: Path, document: Document) -> None:
     hint = did_you_mean(key, keys_of(shape))
     if path == ("database", "url"):
         hint = "name the environment variable that holds the URL with `urlFrom`: the URL may hold a password"
-    document.report_key("cluster.unknown_key", f"unknown key `{key[:60]}`", at=path, hint=hint)
+    document.report_key("cluster.unknown_key", f"unknown key `{printable(key)}`", at=path, hint=hint)
 
 
 def keys_of(shape: type[Shape]) -> list[str]:
     """List the keys that a mapping may have, as they are written."""
     return [info.alias or name for name, info in shape.model_fields.items()]
+
+
+def _missing_key(path: Path, document: Document) -> None:
+    known = keys_of(shape_at(path[:-1]))
+    written = [str(at[-1]) for at in document.keys if at[:-1] == path[:-1]]
+    if any(closest(key, known) == path[-1] for key in written if key not in known):
+        return  # it is there, misspelt, and reported as an unknown key
+    document.report("cluster.missing_key", f"`{path[-1]}` is missing", at=path[:-1], hint=_missing_hint(path))
 
 
 def _missing_hint(path: Path) -> str:

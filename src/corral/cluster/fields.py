@@ -25,14 +25,20 @@ def wrong(what: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError("corral", "{what}", {"what": what, "hint": hint})
 
 
+def _unreadable(error: Exception, value: object, what: str, hint: str) -> PydanticCustomError:
+    """Make the error for a value that the units refuse: in their words, unless it is too long to show."""
+    if isinstance(error, UnitError) and len(str(value)) <= 60:
+        return wrong(error.what, error.hint or hint)
+    return wrong(f"{what}: {shown(value)}", hint)
+
+
 def _size(value: object) -> Bytes:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise wrong(f"a size is text such as 16Gi, not {shown(value)}", "write a number and Ki, Mi, Gi or Ti")
     try:
         size = parse_bytes(value)
     except (UnitError, ValueError, OverflowError) as error:
-        hint = getattr(error, "hint", None) or "write a number with Ki, Mi, Gi or Ti, such as 16Gi"
-        raise wrong(f"not a size: {shown(value)}", hint) from None
+        raise _unreadable(error, value, "not a size", "write a number with Ki, Mi, Gi or Ti, such as 16Gi") from None
     if not 0 < size <= LARGEST_SIZE:
         raise wrong(f"a size must be more than 0 and at most 1024 PiB, not {shown(value)}", "write the real size")
     return size
@@ -44,8 +50,9 @@ def _duration(value: object) -> timedelta:
     try:
         return parse_duration(value)
     except (UnitError, ValueError, OverflowError) as error:
-        hint = getattr(error, "hint", None) or "write a number with s, m, h, d or w, such as 1h30m"
-        raise wrong(f"not a duration: {shown(value)}", hint) from None
+        raise _unreadable(
+            error, value, "not a duration", "write a number with s, m, h, d or w, such as 1h30m"
+        ) from None
 
 
 FOREVER = timedelta.max

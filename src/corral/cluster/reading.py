@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from corral.cluster.build import build
-from corral.cluster.checks import Checks, FindGpu
-from corral.cluster.document import Document, read
+from corral.cluster.document import Document
 from corral.cluster.errors import ClusterFileError
+from corral.cluster.gpu_facts import FindGpu
+from corral.cluster.node_checks import check_nodes
+from corral.cluster.parsing import read
+from corral.cluster.queue_checks import check_queues
+from corral.cluster.references import References
 from corral.cluster.salvage import validate
+from corral.cluster.service_checks import check_services
 from corral.cluster.values import Cluster
 
 
@@ -16,12 +21,15 @@ def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
     if not isinstance(document.value, dict):
         raise _unusable(document)
     shape = validate(document)
-    checks = None if shape is None else Checks(shape, document, find_gpu)
-    if checks is not None:
-        checks.run()
-    if document.problems or shape is None or checks is None:
+    if shape is None:
         raise _unusable(document)
-    return build(shape, checks.gpu_models)
+    references = References(shape, document)
+    gpu_models = check_nodes(references, find_gpu)
+    check_services(references)
+    check_queues(references)
+    if document.problems:
+        raise _unusable(document)
+    return build(shape, gpu_models)
 
 
 def _unusable(document: Document) -> ClusterFileError:

@@ -1,8 +1,8 @@
 """The shape of a cluster file: which keys it has, what each holds, and the words that explain them to an editor.
 
-These models see one value at a time; what needs two of them to compare (names, references) is in
-`corral.cluster.checks`. The same models make the JSON Schema. They are imported when a file is read: pydantic is too
-heavy for those who just need the values.
+These models see one value at a time; what needs two of them to compare (names, references) is in the modules
+`node_checks`, `service_checks` and `queue_checks`. The same models make the JSON Schema. They are imported when a file
+is read: pydantic is too heavy for those who just need the values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from corral.cluster.fields import (
 from corral.cluster.values import K3sRole, LayoutKind, QueueOrder, StorageKind
 
 API_VERSION = "corral/v1"
-ENGINES = ("llama", "ollama", "comfyui", "whisper", "piper", "command")
+ENGINES = ("llama", "ollama", "comfyui", "whisper", "piper", "command", "sleep")
 """Engines that the queue can use."""
 SERVICE_ENGINES = (*ENGINES, "chatterbox", "trainer")
 """Engines that a deployed service may hold."""
@@ -49,6 +49,12 @@ REMOTE_ENGINES = ("ollama", "comfyui")
 def _api_version(value: object) -> object:
     if value != API_VERSION:
         raise wrong(f"apiVersion {shown(value)} is not known here", f"write `apiVersion: {API_VERSION}`")
+    return value
+
+
+def _some_nodes(value: object) -> object:
+    if value == []:  # not `min_length`: that counts only the entries without problems
+        raise wrong("a cluster has at least one node, found none", "describe a node: `- name: ...`")
     return value
 
 
@@ -302,7 +308,9 @@ class ClusterShape(Shape):
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
     scheduling: SchedulingShape | None = Field(None, description="How the policy is tuned.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
-    nodes: Annotated[tuple[NodeShape, ...], Field(min_length=1, max_length=1000)] = Field(description="The machines.")
+    nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_some_nodes)] = Field(
+        description="The machines.", json_schema_extra={"minItems": 1}
+    )
     storage: tuple[StorageShape, ...] = Field((), description="Volumes that services use.")
     services: tuple[ServiceShape, ...] = Field((), description="Long-running things to deploy.")
     layouts: dict[Name, LayoutShape] = Field(default_factory=dict, description="Named ways to place the services.")

@@ -87,14 +87,14 @@ class _Catalogue:
     def matches(self, text: str) -> tuple[GpuModel, ...]:
         """List the models that `text` may name; empty when there is none."""
         spellings = _spellings(text)
+        if not _compact(spellings[0]):
+            return ()
         for index in (self._by_name, self._by_name_without_size):
             for spelling in spellings:
                 found = index.get(_compact(spelling))
                 if found:
                     return _unique(found)
         wanted = tuple(spellings[0].split())
-        if not wanted:
-            return ()
         return _unique(model for words, model in self._words if words[: len(wanted)] == wanted)
 
     def suggestions(self, text: str) -> list[str]:

@@ -1,0 +1,237 @@
+"""Reads YAML into plain values, and remembers where each of them stands.
+
+ruamel.yaml parses (YAML 1.2: `yes` and `on` are text); the values are built here from its node graph, because that is
+where every key, also a duplicate one, still has its line and column. Depth, size and the growth of aliases are bounded
+before anything recurses, so hostile text costs no more than a large honest file.
+"""
+
+# ruamel.yaml ships no types; what its nodes and marks hold is narrowed here, where it enters.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from corral.cluster.document import Document, Path, Position, printable
+
+LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
+DEEPEST = 24  # levels; the schema needs 6
+MOST_VALUES = 20_000  # after aliases are followed: a thousand nodes have about this many
+_DIGITS = 18  # longer whole numbers do not fit 64 bits; no quantity in the file comes near
+_TAG = "tag:yaml.org,2002:"
+_TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
+_DEEPER = {"MappingStartEvent": 1, "SequenceStartEvent": 1, "MappingEndEvent": -1, "SequenceEndEvent": -1}
+_HINTS = (
+    ("\\t", "indent with spaces: YAML does not take tabs"),
+    ("another document", "keep one document: remove the line `---` and what does not belong"),
+    ("mapping values", 'put the value into quotes if it contains ": "'),
+    ("alias", "define the anchor (`&name`) before it is used (`*name`)"),
+    ("", "mend the line; brackets, quotes and indentation must match"),
+)
+
+
+def read(text: str, *, filename: str) -> Document:
+    """Read a file's text. What is wrong with it as YAML is in the document's `problems`; nothing is raised."""
+    document = Document(filename)
+    if len(text) > LARGEST_TEXT:
+        what = f"the file has {len(text)} characters, the most is {LARGEST_TEXT}"
+        document.report("cluster.too_large", what, at=(), hint="describe one cluster per file")
+        return document
+    try:
+        node = _compose(text, document)
+    except ReaderError as error:
+        position = _position_of(text, error.position if isinstance(error.position, int) else 0)
+        what = "the file has a character that text cannot have"
+        document.report_at("cluster.yaml", what, position=position, hint="remove it")
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        position = Position(1, 1) if mark is None else _clamp(text, mark.line + 1, mark.column + 1)
+        document.report_at("cluster.yaml", f"not YAML: {_said(error)}", position=position, hint=_hint_for(error))
+    except (YAMLError, ValueError, IndexError, TypeError, AttributeError) as error:
+        # The parser lets such errors of its own out for a few malformed directives and escapes.
+        what = f"not YAML: {type(error).__name__} while reading"
+        document.report("cluster.yaml", what, at=(), hint="mend the syntax")
+    else:
+        if node is not None:
+            _Builder(document).build(node)
+    return document
+
+
+def _compose(text: str, document: Document) -> Node | None:
+    """Parse to a node graph; None when a bound is exceeded or the file is empty."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        name = type(event).__name__
+        depth += _DEEPER.get(name, 0)
+        if depth > DEEPEST:
+            what = f"nested more than {DEEPEST} levels deep"
+            document.report_at("cluster.too_large", what, position=_position(event), hint="flatten it")
+            return None
+        if name == "DocumentStartEvent" and event.version not in (None, (1, 2)):
+            document.report("cluster.yaml", "the file asks for an old version of YAML", at=(), hint="remove `%YAML`")
+            return None
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows them; the warning would go to stderr
+    node: Node | None = yaml.compose(text)
+    return node
+
+
+def _said(error: MarkedYAMLError) -> str:
+    said = " ".join(str(part) for part in (error.problem, error.context) if part)
+    return re.sub(r"\s+", " ", said)[:200]
+
+
+def _hint_for(error: MarkedYAMLError) -> str:
+    said = str(error.problem or "")
+    return next(hint for mark, hint in _HINTS if mark in said)
+
+
+def _position_of(text: str, offset: int) -> Position:
+    before = text[:offset]
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def _clamp(text: str, line: int, column: int) -> Position:
+    """Keep a position inside the text: the end of the stream stands one line after the last."""
+    lines = text.count("\n") + 1
+    return Position(line, column) if line <= lines else Position(lines, 1)
+
+
+class _Builder:
+    """Turns nodes into plain values; one instance per file."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._count = 0
+
+    def build(self, node: Node) -> None:
+        self._document.value = self._value(node, ())
+
+    def _value(self, node: Node, at: Path) -> Any:  # plain YAML
+        position = _position(node)
+        self._document.values.setdefault(at, position)
+        self._count += 1
+        if self._count > MOST_VALUES or len(at) > DEEPEST:
+            if self._count <= MOST_VALUES or self._count == MOST_VALUES + 1:
+                self._report("cluster.too_large", "its aliases expand without end or beyond what a file may hold", at)
+            return None
+        if isinstance(node, MappingNode):
+            return self._mapping(node, at)
+        if isinstance(node, SequenceNode):
+            return [self._value(item, (*at, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        return self._scalar(node, at)
+
+    def _mapping(self, node: MappingNode, at: Path) -> dict[str, Any]:  # plain YAML
+        result: dict[str, Any] = {}
+        merged: list[Node] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                merged.append(value_node)
+                continue
+            key = self._key(key_node, at)
+            if key is None:
+                continue
+            if key in result:
+                first = self._document.keys[(*at, key)]
+                self._document.report_at(
+                    "cluster.duplicate_key",
+                    f"`{printable(key)}` stands here twice, first on line {first.line}",
+                    position=_position(key_node),
+                    at=(*at, key),
+                    hint="keep one of them",
+                )
+                continue
+            self._document.keys[(*at, key)] = _position(key_node)
+            result[key] = self._value(value_node, (*at, key))
+        for other in merged:
+            self._merge(other, result, at)
+        return result
+
+    def _merge(self, node: Node, result: dict[str, Any], at: Path, depth: int = 0) -> None:
+        """Apply `<<: *other`: its entries, where the mapping does not have them itself."""
+        for source in _merge_sources(node):
+            self._count += 1
+            if self._count > MOST_VALUES or depth > DEEPEST or not isinstance(source, MappingNode):
+                self._report("cluster.yaml", "`<<` takes a mapping, or a list of mappings, that ends", at)
+                return
+            for key_node, value_node in source.value:
+                if key_node.tag == _TAG + "merge":
+                    self._merge(value_node, result, at, depth + 1)
+                    continue
+                key = self._key(key_node, at)
+                if key is not None and key not in result:
+                    self._document.keys[(*at, key)] = _position(key_node)
+                    result[key] = self._value(value_node, (*at, key))
+
+    def _key(self, node: Node, at: Path) -> str | None:
+        if isinstance(node, ScalarNode) and node.tag in _TEXT_TAGS:
+            return str(node.value)
+        shown = f"`{printable(str(node.value))}`" if isinstance(node, ScalarNode) else "a list or a mapping"
+        self._document.report_at(
+            "cluster.bad_value",
+            f"a key must be text, not {shown}",
+            position=_position(node),
+            at=at,
+            hint="put the key into quotes",
+        )
+        return None
+
+    def _scalar(self, node: ScalarNode, at: Path) -> str | int | float | bool | None:
+        text, tag = str(node.value), str(node.tag)
+        if tag in _TEXT_TAGS:
+            return text
+        if tag == _TAG + "null":
+            return None
+        if tag == _TAG + "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if tag in (_TAG + "int", _TAG + "float"):
+            return self._number(text, at, whole=tag == _TAG + "int")
+        self._report(
+            "cluster.yaml", f"the tag `{printable(tag.removeprefix(_TAG))}` has no meaning here", at, "remove it"
+        )
+        return text
+
+    def _number(self, text: str, at: Path, *, whole: bool) -> int | float | str:
+        plain = text.replace("_", "")
+        try:
+            number = _whole(plain) if whole else float(plain.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+        self._report(
+            "cluster.bad_value", f"not a number that can be used: {printable(text[:40])}", at, "write a smaller number"
+        )
+        return 0
+
+    def _report(self, code: str, what: str, at: Path, hint: str = "write it out without `*` and `<<`") -> None:
+        self._document.report(code, what, at=at, hint=hint)
+
+
+def _whole(text: str) -> int:
+    if len(text.lstrip("+-")) > _DIGITS:
+        raise ValueError("too long")
+    digits = text.lstrip("+-")
+    if digits.lower().startswith(("0x", "0o", "0b")):
+        return int(text, 0)
+    return int(text)
+
+
+def _merge_sources(node: Node) -> Iterator[Node]:
+    if isinstance(node, SequenceNode):
+        yield from node.value
+    else:
+        yield node
+
+
+def _position(node: Any) -> Position:  # a node or an event of ruamel.yaml
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
