@@ -9,9 +9,10 @@ from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.inputs import ENGINES
+from corral.engines.inputs import ENGINES, read_options
 from corral.engines.local.factory import Device, build
 from corral.engines.ollama.engine import Ollama
+from corral.engines.ollama.inputs import OllamaOptions
 from corral.errors import Problem
 from corral.scheduling.values import Order, Queue, Settings
 from corral.tasks.stations import StationSetup
@@ -132,7 +133,7 @@ def _place_of(places: Mapping[SlotId, _Place], cluster: Cluster, instance: Insta
 def _remote(engine: str, instance: Instance, settings: EngineSettings) -> Engine:
     if engine == "comfyui":
         return ComfyUi(instance.url)
-    return Ollama(instance.url, **settings.options)
+    return Ollama(instance.url, options=read_options(OllamaOptions, engine, settings.options))
 
 
 def queues_of(cluster: Cluster, stations: Sequence[StationSetup]) -> dict[str, Queue]:

@@ -20,8 +20,6 @@ from corral.tasks.artifacts import ArtifactStore, DiskFullError
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
-STOP_GRACE_S = 10.0
-"""How long a cancelled engine may take to stop before it is killed."""
 MAX_VALUES_BYTES = 1024 * 1024
 
 log = structlog.get_logger()
@@ -75,13 +73,23 @@ class StopSignal:
         await self._event.wait()
 
 
-async def run_attempt(
-    engine: Engine, work: Work, report: Reporter, stop: StopSignal, artifacts: ArtifactStore
-) -> Ended:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done, where to tell how it goes, and how it may be stopped."""
+
+    work: Work
+    report: Reporter
+    stop: StopSignal
+    stop_grace_s: float
+    """How long a cancelled engine may take to stop before it is killed."""
+
+
+async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) -> Ended:
     """Run the work to its end, its deadline or a stop, and return how it ended; never raises an engine's error."""
+    work = order.work
     try:
         work.scratch.mkdir(parents=True)
-        produced = await _run_engine(engine, work, report, stop)
+        produced = await _run_engine(engine, order)
         if isinstance(produced, Ended):
             return produced
         return await asyncio.to_thread(_keep, produced, work, artifacts) if produced.files else _kept((), produced)
@@ -96,14 +104,15 @@ async def run_attempt(
         await _remove(work.scratch)
 
 
-async def _run_engine(engine: Engine, work: Work, report: Reporter, stop: StopSignal) -> Produced | Ended:
-    running = asyncio.create_task(engine.run(work, report), name=f"task-{work.task}")
+async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
+    work, stop = order.work, order.stop
+    running = asyncio.create_task(engine.run(work, order.report), name=f"task-{work.task}")
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, timeout=work.timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             return running.result()
-        await _stop(running, engine)
+        await _stop(running, engine, order.stop_grace_s)
         if stop.reason is not None:
             return Ended(stopped=stop.reason)
         return Ended(failure=_timed_out(work))
@@ -113,12 +122,12 @@ async def _run_engine(engine: Engine, work: Work, report: Reporter, stop: StopSi
             running.cancel()
 
 
-async def _stop(running: asyncio.Task[Produced], engine: Engine) -> None:
+async def _stop(running: asyncio.Task[Produced], engine: Engine, grace_s: float) -> None:
     running.cancel()
-    _, pending = await asyncio.wait({running}, timeout=STOP_GRACE_S)
+    _, pending = await asyncio.wait({running}, timeout=grace_s)
     if pending:
         await engine.kill()
-        await asyncio.wait({running}, timeout=STOP_GRACE_S)
+        await asyncio.wait({running}, timeout=grace_s)
     if running.done() and not running.cancelled():
         running.exception()  # it was told to stop: how it ended then does not matter
 

@@ -54,15 +54,8 @@ from corral.work import FailureScope
 
 log = structlog.get_logger()
 
-LEASE_TTL = timedelta(seconds=60)
-"""Longer than a database restart or a stalled disk. A server that dies frees its tasks sooner (see `Dispatcher`)."""
-HEARTBEAT_S = 15.0
-SAFETY_POLL_S = 5.0
-"""How often the picture in memory is compared with the database, in case a notification was lost or a clock jumped."""
 CANDIDATES = 512
 """How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
-RETRY_S = 0.5
-"""Wait between tries while the database does not answer."""
 _WATCHED = ("submitted", "cancel_requested", "gate_changed")
 """Changes that others make; the dispatcher's own are known to it when they commit."""
 _PAGE = 5000
@@ -74,6 +67,21 @@ class Rules:
 
     queues: Mapping[str, Queue]
     settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """The dispatcher's waits; tests shorten them."""
+
+    lease_ttl: timedelta = timedelta(seconds=60)
+    """Longer than a database restart or a stalled disk. A server that dies frees its tasks sooner (`Dispatcher`)."""
+    heartbeat_s: float = 15.0
+    safety_poll_s: float = 5.0
+    """How often the picture in memory is compared with the database: a notification was lost, a clock jumped."""
+    retry_s: float = 0.5
+    """Wait between tries while the database does not answer."""
+    stop_grace_s: float = 10.0
+    """How long a cancelled engine may take to stop before it is killed."""
 
 
 class Dispatcher:
@@ -90,16 +98,18 @@ class Dispatcher:
         artifacts: ArtifactStore,
         scratch: Path,
         board: Board,
+        timings: Timings | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`holder` names this data directory: only one server runs on it at a time, so its old leases are dead."""
         self._url = url
         self._pool = pool
-        self._lease = Lease(holder=holder, ttl=LEASE_TTL)
+        self._timings = timings or Timings()
+        self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._stations = {setup.slot: Station(setup) for setup in stations}
         self._queues = dict(rules.queues)
         self._settings = rules.settings
-        self._runner = Runner(artifacts, scratch, board)
+        self._runner = Runner(artifacts, scratch, board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
 
@@ -176,13 +186,13 @@ class Dispatcher:
                 await leading
             except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
                 log.warning("database_lost", error=str(error))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._timings.retry_s)
             except asyncpg.UniqueViolationError as error:
                 log.warning("slot_taken_elsewhere", error=str(error))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._timings.retry_s)
             except Exception:  # the loop's supervisor: a bug in one round must not end the server and lose the queue
                 log.exception("round_failed")
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._timings.retry_s)
             finally:
                 leading.cancel()
                 stopping.cancel()
@@ -222,7 +232,7 @@ class Dispatcher:
         await self._read_gates()
         await self._rescue()
         self._sort_in(await dispatching.all_ready_tasks(self._pool))
-        self._poll_due = self._monotonic() + SAFETY_POLL_S
+        self._poll_due = self._monotonic() + self._timings.safety_poll_s
         self._show()
 
     async def _sleep(self) -> None:
@@ -421,7 +431,7 @@ class Dispatcher:
         """Compare the picture in memory with the database now and then."""
         if self._monotonic() < self._poll_due:
             return
-        self._poll_due = self._monotonic() + SAFETY_POLL_S * random.uniform(0.8, 1.2)
+        self._poll_due = self._monotonic() + self._timings.safety_poll_s * random.uniform(0.8, 1.2)
         self._log_due = True
         await self._rescue()
         due = await dispatching.due_ids(self._pool)
@@ -454,11 +464,11 @@ class Dispatcher:
     async def _heartbeat(self) -> None:
         """Renew the leases; stop attempts whose lease is gone or could not be renewed in time."""
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(self._timings.heartbeat_s)
             mine = list(self._attempts)
             asked_at = self._monotonic()
             try:
-                kept = await dispatching.renew(self._pool, mine, LEASE_TTL) if mine else frozenset[UUID]()
+                kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
                 self._renewed_at = asked_at
             except CONNECTION_LOST as error:
                 log.warning("leases_not_renewed", error=str(error))
@@ -469,7 +479,7 @@ class Dispatcher:
 
     def _not_yet_expired(self, attempts: Sequence[UUID]) -> frozenset[UUID]:
         """Return the attempts whose lease still stands at the next heartbeat, as far as this server can know."""
-        oldest = self._monotonic() + HEARTBEAT_S - LEASE_TTL.total_seconds()
+        oldest = self._monotonic() + self._timings.heartbeat_s - self._lease.ttl.total_seconds()
         held = (self._attempts[id] for id in attempts if id in self._attempts)
         return frozenset(attempt.id for attempt in held if max(attempt.leased_at, self._renewed_at) > oldest)
 

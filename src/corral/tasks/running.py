@@ -11,7 +11,7 @@ from uuid import UUID
 from corral.errors import CorralError, Problem
 from corral.scheduling.values import Assignment, DurationKey, QueuedTask
 from corral.tasks.artifacts import ArtifactStore
-from corral.tasks.attempt import Ended, Failure, StopReason, StopSignal, failure_of, run_attempt
+from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, failure_of, run_attempt
 from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Stopped, Succeeded
 from corral.tasks.stations import Station
@@ -81,6 +81,8 @@ class Runner:
     artifacts: ArtifactStore
     scratch: Path
     board: Board
+    stop_grace_s: float
+    """How long a cancelled engine may take to stop before it is killed."""
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
@@ -95,7 +97,8 @@ class Runner:
         except CorralError as error:
             return Ended(failure=failure_of(error))
         engine = attempt.station.setup.engines[attempt.task.engine]
-        return await run_attempt(engine, work, _BoardReporter(attempt, self.board), attempt.stop, self.artifacts)
+        order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
+        return await run_attempt(engine, order, self.artifacts)
 
     def _work(self, attempt: Attempt, details: Details) -> Work:
         devices = (station.setup.visible_device for station in attempt.stations)

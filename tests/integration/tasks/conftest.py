@@ -8,12 +8,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from doubles.engines import ScriptedEngine
 
 from corral.scheduling.values import Queue
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, Rules
+from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.stations import StationSetup
 from corral.tasks.store.pool import Pool, connect
@@ -21,6 +20,7 @@ from corral.tasks.store.reading import get_tasks
 from corral.tasks.store.story import CHANNEL
 from corral.tasks.values import Task
 from corral.work import SlotId
+from doubles.engines import ScriptedEngine
 
 
 class Yard:
@@ -49,6 +49,7 @@ class Yard:
             artifacts=self.artifacts,
             scratch=self._scratch,
             board=self.board,
+            timings=Timings(stop_grace_s=0.2),
         )
         self._running.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher

@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from builders import a_submission, a_task
-from doubles.engines import ScriptedEngine
-
 from corral.tasks.lifecycle import CancelRequested, TaskState
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import OutputRef
 from corral.work import EngineError, EngineUnavailableError, OutputFile, Produced, Reporter, TaskInvalidError, Work
+from doubles.engines import ScriptedEngine
 
 if TYPE_CHECKING:
     from conftest import Yard

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from builders import a_submission, a_task
 
+from builders import a_submission, a_task
 from corral.errors import Problem
 from corral.tasks.lifecycle import AttemptFailed, CancelRequested, Leased, Started, Succeeded, TaskState
 from corral.tasks.store import story
