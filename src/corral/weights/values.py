@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -159,3 +159,7 @@ class Progress:
     """Bytes that arrived, of all files of the model; for a wheel, of the wheel."""
     total: Bytes | None = None
     """What `done` grows to; None when the source does not say."""
+
+
+Report = Callable[[Progress], None]
+"""Where a pull tells how far it is; called on the event loop, so it must not block."""
