@@ -6,18 +6,24 @@ import asyncio
 
 
 class KeptReports:
-    """Keeps everything in order; `previewed` is set by the first preview."""
+    """Keeps everything in order, and wakes those who wait for a note."""
 
     def __init__(self) -> None:
         self.fractions: list[float | None] = []
         self.notes: list[str] = []
         self.previews: list[tuple[str, bytes]] = []
-        self.previewed = asyncio.Event()
+        self._noted = asyncio.Event()
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         self.fractions.append(fraction)
         self.notes.append(note)
+        self._noted.set()
 
     def preview(self, media_type: str, data: bytes) -> None:
         self.previews.append((media_type, data))
-        self.previewed.set()
+
+    async def noted(self, beginning: str) -> None:
+        """Wait until a note begins like this."""
+        while not any(note.startswith(beginning) for note in self.notes):
+            self._noted.clear()
+            await self._noted.wait()

@@ -14,7 +14,13 @@ from pathlib import Path
 import aiohttp
 
 from corral.engines.answers import as_object, as_text
-from corral.engines.comfyui.errors import InstanceAnswerError, InstanceUnreachableError, OutputMissingError, shortened
+from corral.engines.comfyui.errors import (
+    AdapterClosedError,
+    InstanceAnswerError,
+    InstanceUnreachableError,
+    OutputMissingError,
+    shortened,
+)
 from corral.engines.comfyui.timings import Timings
 from corral.work import Json
 
@@ -50,6 +56,7 @@ class ComfyClient:
         self._headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
         self._open = session
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, within_s: float | None = None) -> Json:
         """Get JSON. Raises: InstanceUnreachableError, InstanceAnswerError."""
@@ -114,7 +121,8 @@ class ComfyClient:
             await socket.close()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection for good."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
 
@@ -146,7 +154,9 @@ class ComfyClient:
             raise self._unreachable(path, error) from error
 
     def _live_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
+        if self._closed:
+            raise AdapterClosedError("the engine was closed", where=self.url)
+        if self._session is None:
             self._session = self._open()
         return self._session
 

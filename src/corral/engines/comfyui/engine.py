@@ -129,10 +129,11 @@ class ComfyUi:
             owed = False  # it has ended, was refused, or is out of reach
             raise
         finally:
+            self._current = None
             listening.cancel()
+            await asyncio.wait([listening])
             if owed:
                 await self._leave(prompt_id)
-            self._current = None
 
     async def _leave(self, prompt_id: str) -> None:
         """Leave nothing of ours running there; a submission that was cut off may still be on its way."""

@@ -37,6 +37,12 @@ class InstanceAnswerError(EngineUnavailableError):
         self.status = status
 
 
+class AdapterClosedError(EngineUnavailableError):
+    """The engine was closed; Corral is stopping, or the cluster file no longer has it."""
+
+    code = "comfyui.closed"
+
+
 class WorkflowInvalidError(TaskInvalidError):
     """The workflow, or what the task puts into it, cannot run; carries every problem that was found."""
 

@@ -11,10 +11,9 @@ import asyncio
 import aiohttp
 
 from corral.engines.comfyui.client import ComfyClient
-from corral.engines.comfyui.errors import InstanceUnreachableError
 from corral.engines.comfyui.events import SUBSCRIBE, Course, read_binary
 from corral.engines.comfyui.timings import Timings
-from corral.work import Reporter
+from corral.work import EngineUnavailableError, Reporter
 
 
 class Listener:
@@ -44,7 +43,7 @@ class Listener:
             try:
                 if await self._listen():
                     pause = self._timings.retry_s
-            except InstanceUnreachableError:
+            except EngineUnavailableError:
                 pass  # the engine's own look at the prompt decides how long that is borne
             finally:
                 self._tried.set()

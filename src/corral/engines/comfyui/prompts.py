@@ -18,6 +18,7 @@ from enum import StrEnum
 from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient
 from corral.engines.comfyui.errors import (
+    AdapterClosedError,
     InstanceAnswerError,
     InstanceUnreachableError,
     WorkflowInvalidError,
@@ -227,8 +228,9 @@ class Prompts:
 
 
 def _final(error: EngineUnavailableError) -> bool:
-    """Say whether asking again is of no use: the instance is there and refuses."""
-    return isinstance(error, InstanceAnswerError) and 400 <= error.status < 500
+    """Say whether asking again is of no use: the instance refuses, or this adapter no longer asks."""
+    refused = isinstance(error, InstanceAnswerError) and 400 <= error.status < 500
+    return refused or isinstance(error, AdapterClosedError)
 
 
 _JOB_STAGES = {

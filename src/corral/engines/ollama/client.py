@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import aiohttp
 
 from corral.engines.answers import as_object, as_text
-from corral.engines.ollama.errors import ServerAnswerError, ServerUnreachableError, refusal, shortened
+from corral.engines.ollama.errors import (
+    AdapterClosedError,
+    ServerAnswerError,
+    ServerUnreachableError,
+    refusal,
+    shortened,
+)
 from corral.work import Json
 
 LARGEST_ANSWER = 512 * 2**20
@@ -49,6 +55,7 @@ class OllamaClient:
         self._timings = timings
         self._open = session
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def look(self, path: str) -> dict[str, Json]:
         """Get what the server says of itself, within `check_s`. Raises: EngineError."""
@@ -70,15 +77,23 @@ class OllamaClient:
             yield self._lines(response)
 
     async def close(self) -> None:
-        """Close every connection, which ends what the server does for us; the next request opens anew."""
-        if self._session is not None:
-            await self._session.close()
+        """Drop every connection for good."""
+        self._closed = True
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Drop every connection, which ends what the server does for us; the next request opens anew."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     @asynccontextmanager
     async def _request(
         self, method: str, path: str, body: Json, model: str | None
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        if self._session is None or self._session.closed:
+        if self._closed:
+            raise AdapterClosedError("the engine was closed", where=self.url)
+        if self._session is None:
             self._session = self._open()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timings.check_s, sock_read=self._timings.silence_s

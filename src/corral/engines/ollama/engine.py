@@ -124,10 +124,10 @@ class Ollama:
 
     async def kill(self) -> None:
         """Drop the connection, which ends the request; the server itself is out of reach."""
-        await self._client.close()
+        await self._client.drop()
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Drop every connection for good."""
         await self._client.close()
 
     async def _write(self, path: str, body: dict[str, Json], work: Work, report: Reporter) -> Produced:

@@ -30,6 +30,12 @@ class ServerTooOldError(EngineUnavailableError):
     code = "ollama.too_old"
 
 
+class AdapterClosedError(EngineUnavailableError):
+    """The engine was closed; Corral is stopping, or the cluster file no longer has it."""
+
+    code = "ollama.closed"
+
+
 class ModelMissingError(EngineError):
     """The server does not have the model; another one may."""
 
