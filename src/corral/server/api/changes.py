@@ -1,0 +1,123 @@
+"""Follows the story once for the whole server, and wakes everybody who waits for it.
+
+One connection listens; a slow poll is the safety net for a lost notification. The newest lines are kept in a window, so
+that a follower who keeps up costs no query; one who fell behind reads from the database. The story's ids follow the
+order of commits, so a follower who remembers its last id misses nothing and sees nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import dropwhile
+
+import structlog
+
+from corral.tasks.lifecycle import TERMINAL
+from corral.tasks.store import story
+from corral.tasks.store.pool import CONNECTION_LOST, Connection, Pool
+from corral.tasks.values import StoryEvent
+
+WINDOW = 4096
+"""Lines kept for followers; a few MB at most."""
+_PAGE = 1000
+_POLL_S = 5.0
+_RECONNECT_S = (0.2, 5.0)
+"""First and longest pause before the next try to listen."""
+
+_log = structlog.get_logger()
+
+
+class Changes:
+    """The story as it grows; `run` belongs to one task, the rest may be used by any."""
+
+    def __init__(self, pool: Pool, *, window: int = WINDOW, poll_s: float = _POLL_S) -> None:
+        self._pool = pool
+        self._poll_s = poll_s
+        self._window: deque[StoryEvent] = deque(maxlen=window)
+        self._floor: int | None = None
+        """Every line above this id, up to the newest one read, stands in the window."""
+        self._grown = asyncio.Event()
+        self._notified = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether those who wait should end."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Wake everybody for good: streams end and waits answer with what is."""
+        self._stopping = True
+        self._wake()
+
+    async def run(self) -> None:
+        """Follow the story until cancelled, whatever happens to the database."""
+        pause = _RECONNECT_S[0]
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    pause = _RECONNECT_S[0]
+                    await self._listen(connection)
+            except CONNECTION_LOST as error:
+                _log.warning("story_lost", error=str(error) or type(error).__name__, again_in_s=pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, _RECONNECT_S[1])
+
+    async def _listen(self, connection: Connection) -> None:
+        connection.add_termination_listener(lambda *_: self._notified.set())
+        await connection.add_listener(story.CHANNEL, lambda *_: self._notified.set())
+        try:
+            while not connection.is_closed():
+                self._notified.clear()
+                await self._read(connection)
+                try:
+                    await asyncio.wait_for(self._notified.wait(), self._poll_s)
+                except TimeoutError:
+                    continue
+        finally:
+            connection.terminate()  # a connection that listens does not go back to the pool
+
+    async def _read(self, connection: Connection) -> None:
+        if self._floor is None:
+            self._floor = await story.last_id(connection)
+            self._wake()
+        while lines := await story.read(connection, after=self._newest(), limit=_PAGE):
+            kept = self._window.maxlen or 0
+            overflow = len(self._window) + len(lines) - kept
+            if overflow > 0:
+                self._floor = [*self._window, *lines][overflow - 1].id
+            self._window.extend(lines)
+            self._wake()
+
+    def _newest(self) -> int:
+        return self._window[-1].id if self._window else self._floor or 0
+
+    def _wake(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    async def after(self, last: int) -> Sequence[StoryEvent]:
+        """Wait until there are lines above `last` and return the next of them, oldest first; none when stopping.
+
+        Raises: what asyncpg raises when the database is away and the lines are not in the window.
+        """
+        while not self._stopping:
+            grown = self._grown
+            if self._floor is not None and last >= self._floor:
+                lines = tuple(dropwhile(lambda line: line.id <= last, self._window))
+            else:
+                lines = await story.read(self._pool, after=last, limit=_PAGE)
+            if lines:
+                return lines
+            await grown.wait()
+        return ()
+
+    async def ends(self, last: int, count: int, concerns: Callable[[StoryEvent], bool]) -> None:
+        """Wait until `count` tasks have ended in lines above `last` that concern the caller, or until stopping."""
+        while count > 0 and not self._stopping:
+            lines = await self.after(last)
+            count -= sum(concerns(line) and line.data.get("state") in TERMINAL for line in lines)
+            last = lines[-1].id if lines else last

@@ -1,0 +1,101 @@
+"""Batches: submit, list, look, cancel, retry, wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Response
+
+from corral.server.api import answers
+from corral.server.api.body import StrictRoute
+from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
+from corral.server.api.fields import Id
+from corral.server.api.refusals import refusals
+from corral.server.api.requests import BatchAsked
+from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
+from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
+from corral.server.api.submitting import accept, whole_batch
+from corral.server.api.waiting import Timeout, until_ended
+from corral.server.auth import Caller, require_own
+from corral.tasks.lifecycle import TERMINAL, CancelRequested
+from corral.tasks.store import reading
+from corral.tasks.store.open_tasks import open_tasks_of
+from corral.tasks.store.retrying import batch_again
+from corral.tasks.store.transitions import Change, apply
+from corral.tasks.values import Batch, Submission
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
+
+
+@router.post("", status_code=201, summary="Submit a batch", responses=refusals(400, 409, 413, 429))
+async def submit_batch(
+    asked: BatchAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> BatchAccepted:
+    """Take all tasks of a batch or none; every problem is listed. A replayed idempotency key answers 200."""
+    return await _accept(api, caller, whole_batch(asked, caller.owner, idempotency_key), response)
+
+
+@router.get("", summary="List batches", responses=refusals())
+async def list_batches(api: Here, caller: Viewer, cursor: Cursor = None, limit: Limit = 50) -> BatchPage:
+    """List batches, newest first."""
+    found = await reading.list_batches(api.services.pool, before=id_of(cursor), limit=limit)
+    return BatchPage(items=[answers.batch(batch) for batch in found], next=next_cursor(found, limit))
+
+
+@router.get("/{id}", summary="Show a batch", responses=refusals(404))
+async def get_batch(id: Id, api: Here, caller: Viewer) -> BatchOut:
+    """Show a batch and how many of its tasks are in which state."""
+    return answers.batch(await reading.get_batch(api.services.pool, id))
+
+
+@router.post("/{id}/cancel", summary="Cancel a batch", responses=refusals(404))
+async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
+    """Cancel every task of a batch that has not ended; running ones end soon after."""
+    pool = api.services.pool
+    batch = await reading.get_batch(pool, id)
+    require_own(caller, batch.owner)
+    note = {"by": caller.owner}
+    changes = [Change(task=task, event=CancelRequested(), note=note) for task in await open_tasks_of(pool, id)]
+    await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
+    return answers.batch(await reading.get_batch(pool, id))
+
+
+@router.post("/{id}/retry", status_code=201, summary="Retry a batch", responses=refusals(404, 409, 429))
+async def retry_batch(
+    id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> BatchAccepted:
+    """Make a new batch of the failed and cancelled tasks of this one; what succeeded is used as it is."""
+    submission = await batch_again(api.services.pool, id, idempotency_key=idempotency_key)
+    require_own(caller, submission.owner)
+    return await _accept(api, caller, submission, response)
+
+
+@router.get("/{id}/wait", summary="Wait for a batch", responses=refusals(404))
+async def wait_for_batch(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30.0) -> BatchOut:
+    """Answer when every task of the batch has ended, or with the batch as it is when the time has run out."""
+
+    async def read() -> Batch:
+        return await reading.get_batch(api.services.pool, id)
+
+    batch = await until_ended(
+        api, read, still_open=_open_count, concerns=lambda line: line.batch == id, timeout_s=timeout
+    )
+    return answers.batch(batch)
+
+
+def _open_count(batch: Batch) -> int:
+    return batch.task_count - sum(batch.states.get(state, 0) for state in TERMINAL)
+
+
+async def _accept(api: Api, caller: Caller, submission: Submission, response: Response) -> BatchAccepted:
+    accepted = await accept(api, caller, submission)
+    if accepted.replayed:
+        response.status_code = 200
+    batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
+    return BatchAccepted(
+        batch=answers.batch(batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
+    )
+
+
+def _named(submission: Submission, ids: Sequence[int]) -> list[NamedTask]:
+    return [NamedTask(name=task.name, id=id) for task, id in zip(submission.tasks, ids, strict=True)]

@@ -1,0 +1,45 @@
+"""The stream of events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+
+from corral.server.api.fields import EventId, Id
+from corral.server.api.refusals import refusals
+from corral.server.api.state import Here, Viewer
+from corral.server.api.streams import EventStream, Following, Sources
+from corral.tasks.store import reading, story
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+@router.get(
+    "",
+    summary="Follow events",
+    response_class=EventStream,
+    responses={
+        **refusals(404, 429),
+        200: {"description": "server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    },
+)
+async def follow_events(
+    api: Here,
+    caller: Viewer,
+    task: Annotated[Id | None, Query(description="only of this task")] = None,
+    batch: Annotated[Id | None, Query(description="only of this batch")] = None,
+    after: Annotated[EventId | None, Query(description="story after this line; from now on when left out")] = None,
+    last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID", description="as `after`, first")] = None,
+) -> Response:
+    """Stream the story (`id`, resumable) and, without ids, `progress` and `preview` of running tasks."""
+    pool = api.services.pool
+    if task is not None:
+        await reading.get_task(pool, task)
+    if batch is not None:
+        await reading.get_batch(pool, batch)
+    resumed = last_event_id if last_event_id is not None else after
+    start = resumed if resumed is not None else await story.last_id(pool)
+    sources = Sources(changes=api.changes, board=api.services.board, streams=api.streams)
+    return EventStream(Following(after=start, task=task, batch=batch), sources)

@@ -1,0 +1,78 @@
+"""The server itself: health, metrics, status, collecting what is past its time."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from corral import __version__
+from corral.server.api.body import StrictRoute
+from corral.server.api.refusals import refusals
+from corral.server.api.requests import CollectAsked
+from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
+from corral.server.api.state import Admin, Here, Viewer
+from corral.tasks.retention import collect
+from corral.tasks.store.reading import count_states
+
+router = APIRouter(tags=["server"], route_class=StrictRoute)
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/health/live", summary="Is the process alive", responses={500: {"model": ErrorOut}})
+async def live() -> Live:
+    """Answer as long as the process does; needs no token."""
+    return Live()
+
+
+@router.get("/health/ready", summary="Can the server take work", responses={503: {"model": ErrorOut}})
+async def ready(api: Here) -> Ready:
+    """Answer 200 when the database does, and say whether this server's dispatcher acts; needs no token."""
+    await api.services.pool.fetchval("select 1")
+    return Ready(dispatcher="leading" if api.services.board.leading else "standby")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        **refusals(),
+        200: {"description": "Prometheus text format", "content": {_METRICS_TYPE: {"schema": {"type": "string"}}}},
+    },
+)
+async def metrics(api: Here, caller: Viewer) -> Response:
+    """Give tasks by queue and state, ends by engine, durations, busy slots, and requests."""
+    return Response(await api.metrics.scrape(api.services), headers={"Content-Type": _METRICS_TYPE})
+
+
+@router.get("/v1/status", summary="Who answers", responses=refusals())
+async def status(api: Here, caller: Viewer) -> Status:
+    """Say which server answers, for whom, and how much is open."""
+    services = api.services
+    return Status(
+        name=services.cluster.name,
+        version=__version__,
+        started_at=services.started_at,
+        owner=caller.owner,
+        role=caller.role,
+        leading=services.board.leading,
+        data_dir=str(services.data_dir),
+        counts=await count_states(services.pool),
+    )
+
+
+@router.post("/v1/gc", summary="Collect what is past its time", responses=refusals(400, 413), name="collect")
+async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> CollectedOut:
+    """Delete ended tasks, uploads and files that are older than the cluster file keeps them."""
+    services = api.services
+    collected = await collect(services.pool, services.artifacts, services.cluster.retention, dry_run=asked.dry_run)
+    return CollectedOut(
+        dry_run=asked.dry_run,
+        tasks=collected.tasks,
+        batches=collected.batches,
+        outputs=collected.outputs,
+        uploads=collected.uploads,
+        files=collected.files,
+        bytes=collected.bytes,
+    )

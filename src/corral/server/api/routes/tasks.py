@@ -1,0 +1,140 @@
+"""Tasks: submit, list, look, cancel, retry, wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from corral.server.api import answers
+from corral.server.api.body import StrictRoute
+from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
+from corral.server.api.explaining import explain
+from corral.server.api.fields import EventId, Id, Word
+from corral.server.api.refusals import refusals
+from corral.server.api.requests import TaskAsked
+from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
+from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
+from corral.server.api.submitting import accept, one_task
+from corral.server.api.waiting import Timeout, until_ended
+from corral.server.auth import require_own
+from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
+from corral.tasks.store import reading, story
+from corral.tasks.store.retrying import task_again
+from corral.tasks.store.transitions import Change, apply
+from corral.tasks.values import Task
+from corral.work import SlotId
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
+
+
+@router.post("", status_code=201, summary="Submit a task", responses=refusals(400, 409, 413, 429))
+async def submit_task(
+    asked: TaskAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> TaskOut:
+    """Put one task into its queue. A replayed idempotency key answers 200 with the task of the first time."""
+    accepted = await accept(api, caller, one_task(asked, caller.owner, idempotency_key))
+    if accepted.replayed:
+        response.status_code = 200
+    return await _show(api, accepted.tasks[0])
+
+
+@router.get("", summary="List tasks", responses=refusals())
+async def list_tasks(
+    api: Here,
+    caller: Viewer,
+    state: Annotated[list[TaskState] | None, Query(max_length=20, description="any of these")] = None,
+    batch: Id | None = None,
+    queue: Word | None = None,
+    owner: Word | None = None,
+    engine: Word | None = None,
+    slot: Word | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    order: Literal["newest", "oldest"] = "newest",
+) -> TaskPage:
+    """List tasks by id, newest first unless asked otherwise."""
+    chosen = reading.Filter(
+        states=state,
+        batch=batch,
+        queue=queue,
+        owner=owner,
+        engine=engine,
+        slot=None if slot is None else SlotId(slot),
+    )
+    found = await reading.list_tasks(
+        api.services.pool, chosen, before=id_of(cursor), limit=limit, oldest_first=order == "oldest"
+    )
+    progress = api.services.board.progress
+    return TaskPage(items=[answers.task(task, progress) for task in found], next=next_cursor(found, limit))
+
+
+@router.get("/{id}", summary="Show a task", responses=refusals(404))
+async def get_task(id: Id, api: Here, caller: Viewer) -> TaskOut:
+    """Show a task as it is now."""
+    return await _show(api, id)
+
+
+@router.get("/{id}/story", summary="Tell a task's story", responses=refusals(404))
+async def get_story(id: Id, api: Here, caller: Viewer, after: EventId = 0) -> Story:
+    """Tell what happened to a task: at most 1000 lines after the given one, oldest first."""
+    await reading.get_task(api.services.pool, id)
+    lines = await story.read(api.services.pool, after=after, task=id)
+    return Story(items=[answers.story_event(line) for line in lines])
+
+
+@router.get("/{id}/explain", summary="Explain a task", responses=refusals(404))
+async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
+    """Say why a task is where it is: which rule, which slots, since when, and when it may start."""
+    task = await reading.get_task(api.services.pool, id)
+    needs = await reading.get_tasks(api.services.pool, task.needs) if task.state is TaskState.WAITING else ()
+    policy = api.services.explain(id) if task.state is TaskState.QUEUED else None
+    return explain(task, needs, policy, now=datetime.now(UTC))
+
+
+@router.post("/{id}/cancel", summary="Cancel a task", responses=refusals(404, 409))
+async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
+    """Cancel a task: at once while it waits, through its engine while it runs. Cancelling it again changes nothing."""
+    task = await reading.get_task(api.services.pool, id)
+    require_own(caller, task.owner)
+    if not (task.state is TaskState.CANCELLED or task.cancel_requested):
+        note = {"by": caller.owner}
+        applied = await apply(api.services.pool, [Change(task=id, event=CancelRequested(), note=note)])
+        for _, refusal in applied.refused:
+            raise refusal
+    return await _show(api, id)
+
+
+@router.post("/{id}/retry", status_code=201, summary="Retry a task", responses=refusals(404, 409, 429))
+async def retry_task(
+    id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
+) -> TaskOut:
+    """Make a new task of one that has ended, linked to it; a need that failed must have been retried before."""
+    submission = await task_again(api.services.pool, id, idempotency_key=idempotency_key)
+    require_own(caller, submission.owner)
+    accepted = await accept(api, caller, submission)
+    if accepted.replayed:
+        response.status_code = 200
+    return await _show(api, accepted.tasks[0])
+
+
+@router.get("/{id}/wait", summary="Wait for a task", responses=refusals(404))
+async def wait_for_task(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30.0) -> TaskOut:
+    """Answer when the task has ended, or with the task as it is when the time has run out."""
+
+    async def read() -> Task:
+        return await reading.get_task(api.services.pool, id)
+
+    task = await until_ended(
+        api,
+        read,
+        still_open=lambda task: int(task.state not in TERMINAL),
+        concerns=lambda line: line.task == id,
+        timeout_s=timeout,
+    )
+    return answers.task(task, api.services.board.progress)
+
+
+async def _show(api: Api, id: int) -> TaskOut:
+    return answers.task(await reading.get_task(api.services.pool, id), api.services.board.progress)

@@ -1,0 +1,57 @@
+"""Tokens: make, list, revoke."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fastapi import APIRouter
+
+from corral.errors import CorralError, Kind
+from corral.server.api.body import StrictRoute
+from corral.server.api.fields import Word
+from corral.server.api.refusals import refusals
+from corral.server.api.requests import TokenAsked
+from corral.server.api.schemas import TokenCreated, TokenOut, Tokens
+from corral.server.api.state import Admin, Here
+from corral.server.auth import LOCAL_OWNER, Role
+from corral.tasks.store.tokens import Token, create_token, list_tokens, revoke_token
+
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"], route_class=StrictRoute)
+
+
+class ReservedNameError(CorralError):
+    """A token would own what is submitted without one."""
+
+    code: ClassVar[str] = "token.reserved_name"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+@router.post("", status_code=201, summary="Create a token", responses=refusals(400, 409, 413), name="create_token")
+async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
+    """Make a token. Its secret is in this answer and nowhere else."""
+    if asked.name == LOCAL_OWNER:
+        raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
+    token, secret = await create_token(api.services.pool, name=asked.name, role=asked.role.value)
+    return TokenCreated(name=token.name, role=asked.role, token=secret)
+
+
+@router.get("", summary="List tokens", responses=refusals(), name="list_tokens")
+async def list_all(api: Here, caller: Admin) -> Tokens:
+    """List every token, without secrets."""
+    return Tokens(items=[_shown(token) for token in await list_tokens(api.services.pool)])
+
+
+@router.delete("/{name}", summary="Revoke a token", responses=refusals(404), name="revoke_token")
+async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
+    """Refuse a token from now on."""
+    return _shown(await revoke_token(api.services.pool, name))
+
+
+def _shown(token: Token) -> TokenOut:
+    return TokenOut(
+        name=token.name,
+        role=Role(token.role),
+        created_at=token.created_at,
+        last_used_at=token.last_used_at,
+        revoked_at=token.revoked_at,
+    )

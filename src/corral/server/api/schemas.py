@@ -1,0 +1,345 @@
+"""What the API answers, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from corral.errors import Kind
+from corral.scheduling.values import Gate, TaskClass
+from corral.server.api.requests import PriorityWord
+from corral.server.auth import Role
+from corral.tasks.lifecycle import TaskState
+
+
+class Answer(BaseModel):
+    """Base of every answer; names are part of the contract."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class ProblemOut(Answer):
+    """One thing that is wrong."""
+
+    code: str
+    what: str
+    where: str | None
+    hint: str | None
+
+
+class ErrorBody(Answer):
+    """Why a request was refused; the first problem stands in front, `problems` has all."""
+
+    code: str = Field(description="stable, dotted")
+    kind: Kind = Field(description="what the caller can do")
+    what: str
+    where: str | None
+    hint: str | None
+    request_id: str
+    problems: list[ProblemOut]
+
+
+class ErrorOut(Answer):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+class OutputOut(Answer):
+    """A file that a task made."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+    url: str
+
+
+class ProgressOut(Answer):
+    """How far a running task is."""
+
+    fraction: float | None
+    note: str
+    slot: str
+    at: datetime
+
+
+class TaskOut(Answer):
+    """A task as the queue knows it."""
+
+    id: int
+    batch: int | None
+    name: str
+    owner: str
+    queue: str
+    engine: str
+    model: str | None
+    task_class: TaskClass = Field(alias="class")
+    priority: PriorityWord
+    gpus: int
+    memory: int | None
+    inputs: dict[str, JsonValue]
+    files: dict[str, JsonValue]
+    needs: list[int]
+    timeout_s: float
+    retry_of: int | None
+    state: TaskState
+    created_at: datetime
+    not_before: datetime | None
+    queued_at: datetime | None
+    ready_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    max_attempts: int
+    losses: int
+    slots: list[str]
+    cancel_requested: bool
+    error: ProblemOut | None
+    result: dict[str, JsonValue] | None
+    outputs: list[OutputOut]
+    progress: ProgressOut | None
+
+
+class TaskPage(Answer):
+    """Tasks, and where the list goes on."""
+
+    items: list[TaskOut]
+    next: str | None = Field(description="the cursor of the next page; null at the end")
+
+
+class BatchOut(Answer):
+    """A batch and how many of its tasks are in which state."""
+
+    id: int
+    name: str
+    owner: str
+    created_at: datetime
+    task_count: int
+    states: dict[TaskState, int]
+    done: bool
+
+
+class BatchPage(Answer):
+    """Batches, newest first, and where the list goes on."""
+
+    items: list[BatchOut]
+    next: str | None = Field(description="the cursor of the next page; null at the end")
+
+
+class NamedTask(Answer):
+    """A task of a batch that was accepted."""
+
+    name: str
+    id: int
+
+
+class BatchAccepted(Answer):
+    """What a submitted batch became."""
+
+    batch: BatchOut
+    tasks: list[NamedTask] = Field(description="in the order of the submission")
+    replayed: bool = Field(description="true when this idempotency key had been accepted before")
+
+
+class StoryEventOut(Answer):
+    """One line of the story."""
+
+    id: int
+    at: datetime
+    task: int | None
+    batch: int | None
+    kind: str
+    data: dict[str, JsonValue]
+
+
+class Story(Answer):
+    """What happened to a task, oldest first."""
+
+    items: list[StoryEventOut]
+
+
+class ExplanationOut(Answer):
+    """Why a task is where it is."""
+
+    task: int
+    state: TaskState
+    rule: str = Field(description="a stable word")
+    summary: str
+    slots: dict[str, str] = Field(description="for every slot, why it does not take the task now")
+    since: datetime
+    may_start_at: datetime | None
+
+
+class UploadOut(Answer):
+    """A file that was taken."""
+
+    sha256: str
+    size: int
+    name: str
+    media_type: str
+
+
+class ResidentOut(Answer):
+    """A model in a slot's memory."""
+
+    engine: str
+    model: str
+    memory: int | None
+
+
+class RunningOut(Answer):
+    """What occupies a slot."""
+
+    task: int
+    owner: str
+    engine: str
+    model: str | None
+    started_at: datetime
+    expected_end: datetime | None
+
+
+class SlotOut(Answer):
+    """A place where one task can run."""
+
+    id: str
+    node: str
+    device: str
+    device_model: str
+    capacity: int | None
+    engines: list[str]
+    engine_problems: dict[str, str]
+    resident: list[ResidentOut]
+    gate: Gate
+    gate_reason: str
+    running: RunningOut | None
+    progress: ProgressOut | None
+
+
+class Slots(Answer):
+    """Every slot as the dispatcher saw it last."""
+
+    items: list[SlotOut]
+
+
+class EngineOut(Answer):
+    """An engine, where it runs, and what it takes."""
+
+    name: str
+    summary: str
+    enabled: bool
+    slots: list[str]
+    problems: dict[str, str] = Field(description="slots where it should run and cannot, with the reason")
+    inputs: dict[str, JsonValue] = Field(description="JSON Schema of a task's inputs")
+
+
+class Engines(Answer):
+    """Every engine that Corral knows."""
+
+    items: list[EngineOut]
+
+
+class ModelOut(Answer):
+    """A model in the store."""
+
+    name: str
+    size: int
+    licence: str | None
+    engines: list[str]
+    source: str
+    pulled_at: datetime
+
+
+class Models(Answer):
+    """Every model in the store."""
+
+    items: list[ModelOut]
+
+
+class QueueLimits(Answer):
+    """What one owner may have in a queue; null is no limit."""
+
+    running_per_owner: int | None
+    queued_per_owner: int | None
+
+
+class QueueOut(Answer):
+    """A queue, its rules and what waits in it."""
+
+    name: str
+    order: str
+    pool: list[str] | None = Field(description="slot selectors; null is every slot")
+    gate: Gate
+    limits: QueueLimits
+    states: dict[TaskState, int] = Field(description="tasks that have not ended")
+
+
+class Queues(Answer):
+    """Every queue of the cluster file."""
+
+    items: list[QueueOut]
+
+
+class TokenOut(Answer):
+    """A token, without its secret."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class Tokens(Answer):
+    """Every token that was made."""
+
+    items: list[TokenOut]
+
+
+class TokenCreated(Answer):
+    """A new token; the secret is shown this once."""
+
+    name: str
+    role: Role
+    token: str
+
+
+class CollectedOut(Answer):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    tasks: int
+    batches: int
+    outputs: int
+    uploads: int
+    files: int
+    bytes: int
+
+
+class Live(Answer):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(Answer):
+    """The server can take work."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    dispatcher: Literal["leading", "standby"]
+
+
+class Status(Answer):
+    """Who answers, and how much is open."""
+
+    name: str = Field(description="the cluster's name")
+    version: str
+    started_at: datetime
+    owner: str = Field(description="whom this request speaks for")
+    role: Role
+    leading: bool
+    data_dir: str
+    counts: Annotated[dict[str, dict[TaskState, int]], Field(description="open tasks by queue and state")]

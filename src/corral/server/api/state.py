@@ -1,0 +1,74 @@
+"""What the routes work with, handed to them by FastAPI's dependencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request
+
+from corral.server.api.changes import Changes
+from corral.server.api.streams import OpenStreams
+from corral.server.auth import Caller, Role, authenticate, require
+from corral.server.metrics import Metrics
+from corral.server.services import Services
+from corral.units import Bytes
+
+MAX_UPLOAD = Bytes(10 * 1024**3)
+"""Default bound of one uploaded file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One API and what it holds for all of its requests."""
+
+    services: Services
+    changes: Changes
+    metrics: Metrics
+    streams: OpenStreams = field(default_factory=OpenStreams)
+    max_upload: Bytes = MAX_UPLOAD
+
+
+def api_of(request: Request) -> Api:
+    """Return the API that serves the request."""
+    return cast("Api", request.app.state.api)  # set by `create_app`; Starlette's state is untyped
+
+
+async def _caller(request: Request, api: Annotated[Api, Depends(api_of)]) -> Caller:
+    services = api.services
+    return await authenticate(
+        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
+    )
+
+
+async def _viewer(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    return caller
+
+
+async def _submitter(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    require(caller, Role.SUBMITTER)
+    return caller
+
+
+async def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    require(caller, Role.ADMIN)
+    return caller
+
+
+Here = Annotated[Api, Depends(api_of)]
+Viewer = Annotated[Caller, Depends(_viewer)]
+"""The caller, who may at least look."""
+Submitter = Annotated[Caller, Depends(_submitter)]
+"""The caller, who may at least submit."""
+Admin = Annotated[Caller, Depends(_admin)]
+"""The caller, who may do everything."""
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="of your choice; sending the same request with the same key again changes nothing",
+    ),
+]

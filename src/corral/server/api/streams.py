@@ -1,0 +1,171 @@
+"""Server-sent events: the story, which can be resumed, and what happens right now, which cannot.
+
+The response runs its parts side by side and ends all of them when the client goes away, the server stops, or the
+database is lost; a client then comes back with the last id that it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, assert_never
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from corral.errors import CorralError, Kind
+from corral.server.api.answers import story_event
+from corral.server.api.changes import Changes
+from corral.tasks.board import Board, Preview, Progress, Update
+from corral.tasks.store.pool import CONNECTION_LOST
+from corral.tasks.values import StoryEvent
+from corral.work import Json
+
+MAX_STREAMS = 64
+HEARTBEAT_S = 15.0
+_RETRY_MS = 2000
+"""How long a browser waits before it comes back."""
+_log = structlog.get_logger()
+
+Write = Callable[[str], Awaitable[None]]
+
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class TooManyStreamsError(CorralError):
+    """The server has as many open streams as it allows."""
+
+    code: ClassVar[str] = "events.too_many_streams"
+    kind: ClassVar[Kind] = Kind.NO_CAPACITY
+
+
+@dataclass(slots=True)
+class OpenStreams:
+    """Counts the streams of one server."""
+
+    limit: int = MAX_STREAMS
+    count: int = 0
+
+    def enter(self) -> None:
+        """Take a place. Raises: TooManyStreamsError."""
+        if self.count >= self.limit:
+            raise TooManyStreamsError(f"{self.limit} streams of events are open", hint="close some, or come back later")
+        self.count += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.count -= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """What one stream shows."""
+
+    after: int
+    task: int | None = None
+    batch: int | None = None
+
+    def concerns(self, item: StoryEvent | Update) -> bool:
+        """Whether the stream shows this."""
+        return self.task in (None, item.task) and self.batch in (None, item.batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a stream reads from."""
+
+    changes: Changes
+    board: Board
+    streams: OpenStreams = field(default_factory=OpenStreams)
+    heartbeat_s: float = HEARTBEAT_S
+
+
+class EventStream(Response):
+    """An open answer of server-sent events; takes a place among the server's streams until it ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, following: Following, sources: Sources) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._following = following
+        self._sources = sources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream."""
+        sending = asyncio.Lock()
+
+        async def write(text: str) -> None:
+            async with sending:
+                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+        self._sources.streams.enter()
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await write(f"retry: {_RETRY_MS}\n\n")
+            async with asyncio.TaskGroup() as group:
+                told = (self._tell_story(write), self._tell_updates(write), self._beat(write), _gone(receive))
+                parts = [group.create_task(part) for part in told]
+                await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+                for part in parts:
+                    part.cancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._sources.streams.leave()
+
+    async def _tell_story(self, write: Write) -> None:
+        """Tell every line once, in order, until the server stops or the database is lost."""
+        last = self._following.after
+        try:
+            while lines := await self._sources.changes.after(last):
+                last = lines[-1].id
+                text = "".join(_line(line) for line in lines if self._following.concerns(line))
+                if text:
+                    await write(text)
+        except CONNECTION_LOST as error:
+            _log.info("stream_ended", reason=type(error).__name__)
+
+    async def _tell_updates(self, write: Write) -> None:
+        with self._sources.board.feed() as feed:
+            async for update in feed:
+                if self._following.concerns(update):
+                    await write(_live(update))
+
+    async def _beat(self, write: Write) -> None:
+        while True:
+            await asyncio.sleep(self._sources.heartbeat_s)
+            await write(": heartbeat\n\n")
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _line(event: StoryEvent) -> str:
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {story_event(event).model_dump_json()}\n\n"
+
+
+def _live(update: Update) -> str:
+    match update:
+        case Progress():
+            return _event("progress", {"task": update.task, "batch": update.batch, **_progress(update)})
+        case Preview():
+            encoded = base64.b64encode(update.data).decode()
+            told = {"task": update.task, "media_type": update.media_type, "data_base64": encoded}
+            return _event("preview", told)
+        case _:
+            assert_never(update)
+
+
+def _progress(update: Progress) -> dict[str, Json]:
+    at = update.at.isoformat()
+    return {"slot": update.slot, "fraction": update.fraction, "note": update.note, "at": at}
+
+
+def _event(kind: str, data: Mapping[str, Json]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

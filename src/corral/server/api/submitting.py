@@ -1,0 +1,127 @@
+"""From what a client asks to tasks in the queue: convert, check against the cluster, store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+from corral.cluster.values import Cluster
+from corral.engines.inputs import ENGINES, EngineKind, check_inputs
+from corral.errors import Problem
+from corral.scheduling.values import Priority
+from corral.server.api.requests import BatchAsked, BatchTaskAsked, OutputAsked, TaskAsked, UploadAsked
+from corral.server.api.state import Api
+from corral.server.auth import Caller, Role, RoleError
+from corral.tasks.store.submitting import submit
+from corral.tasks.submission import Rules, SubmissionError, check
+from corral.tasks.values import Accepted, FileRef, OutputRef, Sha256, Submission, TaskSpec, UploadRef
+
+_ADMIN_ENGINE = "command"
+"""Runs any program as the server's user, so it takes an administrator."""
+
+
+def one_task(asked: TaskAsked, owner: str, idempotency_key: str | None) -> Submission:
+    """Return the submission of a task that belongs to no batch."""
+    return Submission(owner=owner, tasks=(_spec(asked, asked.engine),), idempotency_key=idempotency_key)
+
+
+def whole_batch(asked: BatchAsked, owner: str, idempotency_key: str | None) -> Submission:
+    """Return the submission of a batch, with what its tasks have in common written into each."""
+    merged = (_merged(asked.defaults, task) for task in asked.tasks)
+    specs = tuple(_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
+    return Submission(owner=owner, batch=asked.name, tasks=specs, idempotency_key=idempotency_key)
+
+
+async def accept(api: Api, caller: Caller, submission: Submission) -> Accepted:
+    """Check a submission and store it.
+
+    Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
+    """
+    if caller.role is not Role.ADMIN and any(task.engine == _ADMIN_ENGINE for task in submission.tasks):
+        raise RoleError(f"{caller.owner!r} may not submit `{_ADMIN_ENGINE}` tasks", hint="ask an administrator")
+    cluster = api.services.cluster
+    rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
+    try:
+        await asyncio.to_thread(check, submission, rules)  # a batch of 10,000 takes some 300 ms
+        limits = {name: queue.max_queued_per_owner for name, queue in cluster.queues.items()}
+        return await submit(api.services.pool, submission, queued_limits=limits)
+    except SubmissionError as error:
+        if submission.batch is None:
+            raise _of_single(error, submission.tasks[0].name) from error
+        raise
+
+
+def enabled(kind: EngineKind, cluster: Cluster) -> bool:
+    """Whether tasks of this engine are taken in this cluster."""
+    settings = cluster.engines.get(kind.name)
+    return kind.on_by_default if settings is None else settings.enabled
+
+
+def engine_problems(task: TaskSpec, cluster: Cluster) -> Iterator[Problem]:
+    """Yield what is wrong with a task's engine, model, files and inputs."""
+    if not task.engine:
+        yield Problem(code="input.missing", what="'engine' is missing", where="engine", hint="name one")
+        return
+    kind = ENGINES.get(task.engine)
+    if kind is not None:
+        yield from _kind_problems(task, kind, cluster)
+    yield from check_inputs(task.engine, task.inputs)
+
+
+def _kind_problems(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterator[Problem]:
+    if not enabled(kind, cluster):
+        hint = f"set `engines.{kind.name}.enabled: true` in the cluster file"
+        yield Problem(code="input.engine_off", what=f"{kind.name!r} is off in this cluster", where="engine", hint=hint)
+    if kind.needs_model and task.model is None:
+        hint = "`corral models list` shows those that are here"
+        yield Problem(code="input.missing", what=f"{kind.name!r} needs a model", where="model", hint=hint)
+    count = len(task.files)
+    if count < kind.files.minimum or (kind.files.maximum is not None and count > kind.files.maximum):
+        what = f"{kind.name!r} takes {kind.files.summary}, not {count}"
+        yield Problem(code="input.files", what=what, where="files")
+
+
+def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
+    common = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    own = {name: getattr(task, name) for name in task.model_fields_set}
+    together = {name: {**common.get(name, {}), **own.get(name, {})} for name in ("inputs", "files")}
+    return BatchTaskAsked.model_construct(**{**common, **own, **together})
+
+
+def _spec(asked: TaskAsked, name: str) -> TaskSpec:
+    return TaskSpec(
+        name=asked.name or name,
+        engine=asked.engine,
+        model=asked.model,
+        inputs=asked.inputs,
+        files={name: _file(file) for name, file in asked.files.items()},
+        needs=tuple(asked.needs),
+        queue=asked.queue,
+        task_class=asked.task_class,
+        priority=Priority[asked.priority.upper()],
+        gpus=asked.gpus,
+        memory=asked.memory,
+        timeout_s=asked.timeout,
+        max_attempts=asked.max_attempts,
+        not_before=asked.not_before,
+    )
+
+
+def _file(asked: UploadAsked | OutputAsked) -> FileRef:
+    if isinstance(asked, UploadAsked):
+        return UploadRef(Sha256(asked.upload))
+    return OutputRef(asked.task, asked.output)
+
+
+def _of_single(error: SubmissionError, name: str) -> SubmissionError:
+    """Return the same problems with paths as the client sees them, who sent no list of tasks."""
+    prefixes = (f"tasks[0] ({name})", "tasks[0]", f"{name}")
+    return SubmissionError([replace(problem, where=_without(problem.where, prefixes)) for problem in error.problems])
+
+
+def _without(where: str | None, prefixes: tuple[str, ...]) -> str | None:
+    for prefix in prefixes:
+        if where is not None and where.startswith(prefix):
+            return where.removeprefix(prefix).removeprefix(".") or None
+    return where

@@ -1,0 +1,43 @@
+"""Answers once something has ended, or with what it is when the time runs out; costs no query while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Query
+
+from corral.server.api.state import Api
+from corral.tasks.store import story
+from corral.tasks.values import StoryEvent
+
+Timeout = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="seconds")]
+
+T = TypeVar("T")
+
+
+async def until_ended(
+    api: Api,
+    read: Callable[[], Awaitable[T]],
+    *,
+    still_open: Callable[[T], int],
+    concerns: Callable[[StoryEvent], bool],
+    timeout_s: float,
+) -> T:
+    """Read something, and read it again when as many of its tasks have ended as were open; return what was read last.
+
+    Raises: what `read` raises.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not api.changes.stopping:
+                last = await story.last_id(api.services.pool)  # before the read: an end in between is seen after it
+                seen = await read()
+                count = still_open(seen)
+                if count == 0:
+                    return seen
+                await api.changes.ends(last, count, concerns)
+    except TimeoutError:
+        pass
+    return await read()

@@ -1,0 +1,143 @@
+"""Who asks: a token's role, or the local administrator on loopback.
+
+A browser on this machine can be made to send requests to a loopback port by any page it shows. So a request without a
+token is trusted only when its Host is a loopback name (a page that rebinds its own name to 127.0.0.1 keeps that name)
+and its Origin, where the browser names one, is this very server.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+from urllib.parse import SplitResult, urlsplit
+
+from corral.errors import CorralError, Kind
+from corral.tasks.store.pool import Pool
+from corral.tasks.store.tokens import find_token
+
+LOCAL_OWNER = "local"
+"""Who owns what is submitted without a token; no token may have this name."""
+
+
+class Role(StrEnum):
+    """What a caller may do; each role may do what those before it may."""
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whom a request speaks for."""
+
+    owner: str
+    role: Role
+
+
+class NotAuthenticatedError(CorralError):
+    """No usable token came with the request."""
+
+    code: ClassVar[str] = "auth.not_authenticated"
+    kind: ClassVar[Kind] = Kind.DENIED
+
+
+class RoleError(CorralError):
+    """The caller's role does not allow this."""
+
+    code: ClassVar[str] = "auth.role"
+    kind: ClassVar[Kind] = Kind.DENIED
+
+
+async def authenticate(headers: Mapping[str, str], *, pool: Pool, local_token: str, loopback: bool) -> Caller:
+    """Return whom the request speaks for. `headers` has lower-case names. Raises: NotAuthenticatedError."""
+    given = headers.get("authorization")
+    if given is not None:
+        return await _by_token(given, pool, local_token)
+    refusal = "the server listens beyond loopback" if not loopback else why_not_local(headers)
+    if refusal is not None:
+        raise NotAuthenticatedError(
+            f"a token is needed: {refusal}",
+            hint="send `Authorization: Bearer <token>`; an administrator makes one with `corral tokens create`",
+        )
+    return Caller(owner=LOCAL_OWNER, role=Role.ADMIN)
+
+
+def require(caller: Caller, role: Role) -> None:
+    """Return when the caller has the role. Raises: RoleError."""
+    if not caller.role.includes(role):
+        raise RoleError(
+            f"{caller.owner!r} is a {caller.role}, and this needs a {role}", hint=f"use the token of a {role}"
+        )
+
+
+def require_own(caller: Caller, owner: str) -> None:
+    """Return when the caller may change what `owner` submitted. Raises: RoleError."""
+    if caller.role is not Role.ADMIN and caller.owner != owner:
+        raise RoleError(f"this belongs to {owner!r}, not to {caller.owner!r}", hint="ask its owner or an administrator")
+
+
+async def _by_token(given: str, pool: Pool, local_token: str) -> Caller:
+    scheme, _, secret = given.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise NotAuthenticatedError(
+            f"the Authorization header has the scheme {scheme[:20]!r}, not Bearer", hint="send `Bearer <token>`"
+        )
+    if hmac.compare_digest(secret.encode(errors="replace"), local_token.encode()):
+        return Caller(owner=LOCAL_OWNER, role=Role.ADMIN)
+    token = await find_token(pool, secret)
+    if token is None:
+        raise NotAuthenticatedError(
+            "the token is unknown or revoked", hint="an administrator makes one with `corral tokens create`"
+        )
+    return Caller(owner=token.name, role=Role(token.role))
+
+
+def why_not_local(headers: Mapping[str, str]) -> str | None:
+    """Say why a request without a token is not trusted on loopback; None when it is."""
+    host = _split(f"//{headers.get('host', '')}")
+    if host is None or not _is_loopback(host.hostname):
+        return f"the Host header {headers.get('host', '')[:80]!r} is not a loopback name"
+    if headers.get("sec-fetch-site") == "cross-site":
+        return "a browser sent it for a page of another site"
+    given = headers.get("origin")
+    if given is None:
+        return None
+    origin = _split(given)
+    if origin is None or not _is_loopback(origin.hostname) or _port(origin) != _port(host):
+        return f"the Origin header {given[:80]!r} is not this server"
+    return None
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # reading it is what checks it
+    except ValueError:
+        return None
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host is None:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

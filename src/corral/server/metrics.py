@@ -1,0 +1,79 @@
+"""What Prometheus may scrape. Values are read at the scrape, with two bounded queries; nothing runs in between.
+
+Ended tasks are counted from the change log, by the leading server alone, so that a sum over servers counts each once.
+Labels are bounded: queues and engines come from the cluster file, slots from the machines, routes from the code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from corral.server.services import Services
+from corral.tasks.store import story
+from corral.tasks.store.endings import endings_after
+from corral.tasks.store.pool import CONNECTION_LOST
+from corral.tasks.store.reading import count_states
+
+_BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
+"""From a spoken line (0.1 s) to a training run (hours)."""
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+class Metrics:
+    """The metrics of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self._tasks = Gauge("corral_tasks_open", "Tasks that have not ended.", ["queue", "state"], registry=registry)
+        self._ended = Counter("corral_tasks_ended", "Tasks that ended.", ["engine", "outcome"], registry=registry)
+        self._durations = Histogram(
+            "corral_task_duration_seconds",
+            "From the start of the last attempt to the end, of tasks that succeeded.",
+            ["engine"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._busy = Gauge("corral_slot_busy", "1 while a task occupies the slot.", ["slot"], registry=registry)
+        self._leading = Gauge("corral_dispatcher_leading", "1 while this server's dispatcher acts.", registry=registry)
+        self._database = Gauge("corral_database_up", "1 when PostgreSQL answered this scrape.", registry=registry)
+        self._requests = Counter(
+            "corral_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self._counted_to: int | None = None
+        self._scraping = asyncio.Lock()
+
+    def count_request(self, method: str, route: str, status: int) -> None:
+        """Count one answered request by its route's template."""
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+
+    async def scrape(self, services: Services) -> bytes:
+        """Return everything in Prometheus's text format; what the database would say is left out while it is away."""
+        async with self._scraping:
+            try:
+                await self._read_database(services)
+                self._database.set(1)
+            except CONNECTION_LOST:
+                self._database.set(0)
+            self._leading.set(services.board.leading)
+            self._busy.clear()
+            for slot in services.board.slots:
+                self._busy.labels(slot.id).set(slot.running is not None)
+            return generate_latest(self._registry)
+
+    async def _read_database(self, services: Services) -> None:
+        counts = await count_states(services.pool)
+        self._tasks.clear()
+        for queue, states in counts.items():
+            for state, count in states.items():
+                self._tasks.labels(queue, state.value).set(count)
+        if self._counted_to is None or not services.board.leading:
+            self._counted_to = await story.last_id(services.pool)
+            return
+        for ending in await endings_after(services.pool, self._counted_to):
+            self._counted_to = ending.event
+            self._ended.labels(ending.engine, ending.outcome).inc()
+            if ending.duration_s is not None:
+                self._durations.labels(ending.engine).observe(ending.duration_s)

@@ -1,0 +1,73 @@
+"""A served API and a client of it, as tests use them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from corral.server.api.app import create_app, end_streams
+from corral.server.services import Services
+from corral.units import Bytes
+
+
+MIB = Bytes(1024 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    """By lower-case name."""
+    body: bytes
+    json: Any  # whatever the API answered
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A real API on a loopback port, and a session to it."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, **request: Any) -> Answered:  # the arguments of aiohttp's request
+        """Send one request and read the answer."""
+        async with self.session.request(method, self.url + path, **request) as response:
+            body = await response.read()
+            is_json = response.content_type == "application/json"
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answered(response.status, headers, body, await response.json() if is_json else None)
+
+    async def get(self, path: str, **request: Any) -> Answered:
+        """GET."""
+        return await self.call("GET", path, **request)
+
+    async def post(self, path: str, json: Any = None, **request: Any) -> Answered:
+        """POST JSON."""
+        return await self.call("POST", path, json=json, **request)
+
+
+@asynccontextmanager
+async def serving(services: Services, *, max_upload: Bytes = MIB) -> AsyncIterator[Serving]:
+    """Serve the API for as long as the context lasts."""
+    app = create_app(services, max_upload=max_upload)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)  # connections queue up from here on, so that nobody has to wait for the start
+        running = asyncio.create_task(server.serve([listener]))
+        try:
+            async with aiohttp.ClientSession() as session:
+                yield Serving(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
+        finally:
+            end_streams(app)
+            server.should_exit = True
+            await running

@@ -1,0 +1,51 @@
+"""A real API on a loopback port: real uvicorn, PostgreSQL, artifact store and board; no engine and no dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from corral.cluster.values import Cluster, EngineSettings, Node, QueueSettings
+from corral.server.services import Services
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.board import Board
+from corral.tasks.store.pool import Pool
+from corral.weights.store import Store
+from doubles.serving import Serving, serving
+
+
+@pytest.fixture
+def services(pool: Pool, tmp_path: Path) -> Services:
+    """The parts of a server on loopback, with the `sleep` and `command` engines turned on."""
+    artifacts = ArtifactStore(tmp_path / "artifacts")
+    artifacts.prepare()
+    return Services(
+        cluster=Cluster(
+            name="test",
+            nodes=(Node(name="node"),),
+            engines={name: EngineSettings(name=name) for name in ("sleep", "command")},
+            queues={
+                "default": QueueSettings(name="default"),
+                "small": QueueSettings(name="small", max_queued_per_owner=2),
+            },
+        ),
+        pool=pool,
+        board=Board(),
+        artifacts=artifacts,
+        weights=Store(tmp_path / "models"),
+        explain=lambda _: None,
+        data_dir=tmp_path,
+        local_token="corral_local",
+        loopback=True,
+        started_at=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+async def api(services: Services) -> AsyncIterator[Serving]:
+    """The API, served."""
+    async with serving(services) as api:
+        yield api
