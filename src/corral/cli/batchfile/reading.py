@@ -1,0 +1,142 @@
+"""Reads a batch file in three steps: YAML, shape, checks between the tasks and of each engine's inputs.
+
+YAML with positions, field types and wording come from the cluster file, so both speak alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from corral.cli.batchfile.checks import check
+from corral.cli.batchfile.resolving import resolve
+from corral.cli.batchfile.shape import BatchShape, PathShape, TaskFields, TaskShape
+from corral.cli.batchfile.values import BatchFile
+from corral.cluster import explain
+from corral.cluster.document import Document
+from corral.cluster.document import Path as Place
+from corral.cluster.errors import did_you_mean
+from corral.cluster.parsing import read
+from corral.cluster.shape import Shape
+from corral.errors import CorralError, Kind, Problem, ProblemsError
+
+_INDEXED = re.compile(r"tasks\[(\d+)\](?: \(.*?\))?(.*)", re.DOTALL)
+
+
+class BatchFileError(ProblemsError):
+    """A batch file that cannot be used; `problems` has every reason, in the order of the file."""
+
+    code: ClassVar[str] = "batchfile.invalid"
+
+
+class BatchFileMissingError(CorralError):
+    """There is no such file, or it cannot be read."""
+
+    code: ClassVar[str] = "batchfile.missing"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Read:
+    """A batch file and where its parts stand, for what the server will say about them."""
+
+    batch: BatchFile
+    document: Document
+
+    def placed(self, problems: tuple[Problem, ...]) -> BatchFileError:
+        """Make the error for problems that the server found, with their places in the file where they have one."""
+        for problem in problems:
+            self.document.report(problem.code, problem.what, at=_place_of(problem.where), hint=problem.hint)
+        return BatchFileError(self.document.sorted_problems())
+
+
+def open_batch_file(path: Path) -> Read:
+    """Read the batch file at a path. Raises: BatchFileMissingError, BatchFileError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BatchFileMissingError(
+            f"not UTF-8 text: {error.reason}", where=str(path), hint="save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise BatchFileMissingError(
+            f"the batch file cannot be read: {error.strerror}", where=str(path), hint="check the path"
+        ) from error
+    return read_batch(text, filename=str(path), folder=path.parent)
+
+
+def read_batch(text: str, *, filename: str, folder: Path) -> Read:
+    """Read the text of a batch file; relative paths in it start at `folder`. Raises: BatchFileError."""
+    document = read(text, filename=filename)
+    if isinstance(document.value, dict):
+        shape = _shape(document)
+        if shape is not None:
+            check(shape, document)
+            batch = resolve(shape, folder=folder, document=document)
+            if not document.problems:
+                return Read(batch, document)
+    elif not document.problems:
+        what = "the file is empty" if document.value is None else "the file must be a mapping"
+        document.report(
+            "cluster.bad_value", what, at=(), hint="start it with `apiVersion: corral/v1` and `kind: Batch`"
+        )
+    raise BatchFileError([_ours(problem) for problem in document.sorted_problems()])
+
+
+def _shape(document: Document) -> BatchShape | None:
+    """Validate the shape; None with problems reported when it does not fit."""
+    try:
+        return BatchShape.model_validate(document.value)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            _explain(one, document)
+        return None
+
+
+def _explain(error: ErrorDetails, document: Document) -> None:
+    """Report one of pydantic's errors; keys are ours, values are explained as the cluster file's are."""
+    at = tuple(part for part in error["loc"] if part not in _FORMS)
+    known = explain.keys_of(_shape_at(at[:-1]))
+    match error["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(str(at[-1]), known)
+            document.report_key("cluster.unknown_key", f"unknown key `{str(at[-1])[:60]}`", at=at, hint=hint)
+        case "missing":
+            document.report("cluster.missing_key", f"`{at[-1]}` is missing", at=at[:-1], hint=f"add `{at[-1]}`")
+        case _:
+            explain.report({**error, "loc": at}, document)
+
+
+_FORMS = frozenset({"OutputShape", "PathShape", "UploadShape", "int", "constrained-str", "str"})
+"""Steps that pydantic adds to a path for the members of a union; they are not in the file."""
+
+
+def _shape_at(at: Place) -> type[Shape]:
+    match at:
+        case ("tasks", _):
+            return TaskShape
+        case ("defaults",):
+            return TaskFields
+        case (*_, "files", _):
+            return PathShape
+        case _:
+            return BatchShape
+
+
+def _ours(problem: Problem) -> Problem:
+    """Give a problem of the shared YAML reader the code of this file."""
+    return dataclasses.replace(problem, code=problem.code.replace("cluster.", "batchfile.", 1))
+
+
+def _place_of(where: str | None) -> Place:
+    """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`."""
+    match = _INDEXED.fullmatch(where or "")
+    if match is None:
+        return ()
+    rest: list[Any] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", match[2])]
+    return ("tasks", int(match[1]), *rest)

@@ -1,0 +1,186 @@
+"""Speaks to a server over its HTTP API; one instance for one command.
+
+Answers are JSON values as the API documents them. Every error is a CorralError: what the server says keeps its kind and
+problems, and a server that does not answer is `server.unreachable`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+import aiohttp
+
+from corral.cli.remote_errors import remote_error, unreachable
+from corral.errors import CorralError, Kind
+from corral.work import Json
+
+PAGE = 500
+"""The most that the server lists in one answer."""
+_CONNECT_S = 5.0
+_ANSWER_S = 90.0  # the longest the server may hold an answer back is 60 s (`wait`)
+_HEARTBEATS_S = 45.0  # three heartbeats of the event stream; after that the connection is dead
+_CHUNK = 256 * 1024
+
+Query = Mapping[str, str | int] | list[tuple[str, str | int]]
+
+
+class DamagedDownloadError(CorralError):
+    """A file arrived with another checksum than the server promised."""
+
+    code: ClassVar[str] = "client.damaged_download"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One message of the event stream; `id` is None for what is live only (progress, previews)."""
+
+    id: int | None
+    kind: str
+    data: Json
+
+
+class Api:
+    """The HTTP API of one server."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_ANSWER_S)
+        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def get(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
+        """Read one thing. Raises: RemoteError."""
+        return await self._json("GET", path, params=query)
+
+    async def post(self, path: str, body: Json = None, *, idempotency_key: str | None = None) -> Json:
+        """Ask for a change. Raises: RemoteError."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return await self._json("POST", path, json={} if body is None else body, headers=headers)
+
+    async def delete(self, path: str) -> Json:
+        """Remove one thing. Raises: RemoteError."""
+        return await self._json("DELETE", path)
+
+    async def items(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
+        """Read a list over its pages, up to `limit` entries. Raises: RemoteError."""
+        found: list[Json] = []
+        cursor: str | int | None = None
+        while limit is None or len(found) < limit:
+            size = PAGE if limit is None else min(PAGE, limit - len(found))
+            page = await self.get(path, [*query, ("limit", size), *([("cursor", cursor)] if cursor else [])])
+            found.extend(page["items"])
+            cursor = page.get("next")
+            if not cursor:
+                break
+        return found
+
+    async def upload(self, path: Path) -> Json:
+        """Send an input file. Raises: RemoteError."""
+        with path.open("rb") as file:
+            return await self._json("POST", "/v1/uploads", params={"name": path.name}, data=file)
+
+    async def download(self, path: str, target: Path, *, sha256: str) -> None:
+        """Write a file to `target`, which must not exist yet; on return its content has that checksum.
+
+        Raises: RemoteError, DamagedDownloadError, OSError when the disk refuses.
+        """
+        digest = hashlib.sha256()
+        async with self._answer("GET", path) as answer:
+            with target.open("xb") as file:
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise DamagedDownloadError(
+                f"the file has SHA-256 {digest.hexdigest()} instead of {sha256}", where=path, hint="run it again"
+            )
+
+    async def read(self, path: str) -> AsyncIterator[bytes]:
+        """Read a file piece by piece. Raises: RemoteError."""
+        async with self._answer("GET", path) as answer:
+            async for chunk in answer.content.iter_chunked(_CHUNK):
+                yield chunk
+
+    @asynccontextmanager
+    async def events(self, query: Mapping[str, str | int]) -> AsyncGenerator[AsyncIterator[Event]]:
+        """Open the event stream; once open, nothing that happens is missed until it breaks. Raises: RemoteError."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_HEARTBEATS_S)
+        async with self._answer(
+            "GET", "/v1/events", params=query, headers={"Accept": "text/event-stream"}, timeout=timeout
+        ) as answer:
+            yield _messages(answer.content)
+
+    async def _json(self, method: str, path: str, **options: Json) -> Json:  # the options of aiohttp's request
+        async with self._answer(method, path, **options) as answer:
+            return await _body(answer)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, **options: Json
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:  # as above
+        """Send a request and give its answer if it is a success; errors while it is read are translated too."""
+        try:
+            async with self._session.request(method, self.url + path, **options) as answer:
+                if answer.status >= 400:
+                    raise remote_error(answer.status, await _body(answer), url=self.url + path)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise unreachable(self.url, reason) from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> Json:
+    """Read an answer's JSON; None when it has none."""
+    text = await answer.text()
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
+
+
+async def _messages(lines: aiohttp.StreamReader) -> AsyncIterator[Event]:
+    """Read messages of an event stream (WHATWG HTML, section 9.2); comments are heartbeats."""
+    fields: dict[str, str] = {}
+    async for raw in _lines(lines):
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        if not line:
+            if "data" in fields:
+                id = fields.get("id")
+                yield Event(id=int(id) if id else None, kind=fields.get("event", "message"), data=_data(fields["data"]))
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            fields[name] = f"{fields[name]}\n{value}" if name == "data" and name in fields else value
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Split by lines without aiohttp's bound on their length: a preview is one long line."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+
+
+def _data(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}

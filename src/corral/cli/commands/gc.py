@@ -1,0 +1,29 @@
+"""`corral gc`."""
+
+from __future__ import annotations
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.connection import ask
+from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("gc", epilog=example("corral gc --dry-run"))(gc)
+
+
+def gc(
+    yes: Yes = False, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Remove finished tasks and files that are older than the cluster file keeps them."""
+    if not dry_run:
+        terminal.confirm("remove what is older than the retention of the cluster file?", agreed=yes)
+    answer = ask(url, data_dir, lambda api: api.post("/v1/gc", {"dry_run": dry_run}))
+    if as_json:
+        terminal.put_json(answer)
+    else:
+        terminal.put_fields(answer.items())
+    if dry_run:
+        terminal.say("nothing was removed")

@@ -1,0 +1,118 @@
+"""`corral models`: model files on this machine. These commands need no server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corral.cli import places, terminal
+from corral.cli.options import AsJson, DataDir, DryRun, ModelName, Yes, example, noun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from corral.weights.store import Store
+    from corral.weights.values import Entry, Model
+    from corral.work import Json
+
+NAME = "models"
+app = noun("Fetch, find and remove model files on this machine.", example_command="corral models list")
+
+
+@app.command("list", epilog=example("corral models list"))
+def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the models that are here, and those of the catalogue that can be fetched."""
+    from corral.units import format_bytes
+
+    store = _store(data_dir)
+    here = {model.name: model for model in store.list()}
+    items = [_here(model) for model in here.values()]
+    items += [_fetchable(entry) for entry in store.catalogue if entry.name not in here]
+    if as_json:
+        terminal.put_json({"items": items})
+        return
+    rows = [
+        (
+            one["name"],
+            "here" if one["path"] else "can be fetched",
+            format_bytes(one["size"]) if one["size"] else "",
+            ", ".join(one["engines"]),
+            one["licence"],
+        )
+        for one in items
+    ]
+    terminal.put_table(("model", "state", "size", "engines", "licence"), rows, empty="no models")
+
+
+@app.command("pull", epilog=example("corral models pull smollm2-135m-instruct"))
+def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
+    """Fetch a model, verify it, and keep it."""
+    import asyncio
+
+    from corral.cli.pulling import pull as bring
+    from corral.weights.names import resolve
+
+    store = _store(data_dir)
+    if dry_run:
+        entry = resolve(model, store.catalogue)
+        sources = ", then ".join(str(source) for source in entry.sources)
+        terminal.say(f"would fetch {entry.name} from {sources}")
+        return
+    pulled = asyncio.run(bring(store, model))
+    if as_json:
+        terminal.put_json(_here(pulled))
+    else:
+        terminal.put(f"{pulled.name}: {pulled.path}")
+
+
+@app.command("rm", epilog=example("corral models rm smollm2-135m-instruct --yes"))
+def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
+    """Remove a model from this machine; one that was linked stays where it lies."""
+    import asyncio
+
+    store = _store(data_dir)
+    if dry_run:
+        terminal.say(f"would remove {model} from {places.models_dir(places.data_dir(data_dir))}")
+        return
+    terminal.confirm(f"remove the model {model}?", agreed=yes)
+    asyncio.run(store.remove(model))
+    terminal.put(f"{model}: removed")
+
+
+@app.command("path", epilog=example("corral models path smollm2-135m-instruct"))
+def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Print where a model lies: the file or folder that an engine opens."""
+    found = _store(data_dir).path(model)
+    if as_json:
+        terminal.put_json({"model": model, "path": str(found)})
+    else:
+        terminal.put(str(found))
+
+
+def _store(data_dir: Path | None) -> Store:
+    from corral.weights.store import Store
+
+    return Store(places.models_dir(places.data_dir(data_dir)))
+
+
+def _here(model: Model) -> Json:
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "size": model.size,
+        "engines": list(model.engines),
+        "licence": model.licence,
+        "source": model.source,
+        "pulled_at": model.pulled_at.isoformat(),
+    }
+
+
+def _fetchable(entry: Entry) -> Json:
+    return {
+        "name": entry.name,
+        "path": None,
+        "size": entry.size,
+        "engines": list(entry.engines),
+        "licence": entry.licence,
+        "source": str(entry.sources[0]),
+        "pulled_at": None,
+    }

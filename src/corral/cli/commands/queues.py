@@ -1,0 +1,63 @@
+"""`corral queues`: where tasks wait."""
+
+from __future__ import annotations
+
+from corral.cli import terminal
+from corral.cli.connection import ask
+from corral.cli.gates import change_gate
+from corral.cli.listing import states_text
+from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, example, noun
+
+NAME = "queues"
+app = noun("Look at queues, and open or close them.", example_command="corral queues list")
+
+
+@app.command("list", epilog=example("corral queues list"))
+def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List queues: their slots, their order, and what waits in them."""
+    answer = ask(url, data_dir, lambda api: api.get("/v1/queues"))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    rows = [
+        (
+            one["name"],
+            one["order"],
+            ", ".join(one.get("pool") or ()) or "every slot",
+            one["gate"],
+            states_text(one["states"]),
+        )
+        for one in answer["items"]
+    ]
+    terminal.put_table(("queue", "order", "pool", "gate", "tasks"), rows, empty="no queues")
+
+
+@app.command("pause", epilog=example("corral queues pause default"))
+def pause(
+    queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Start nothing from a queue; what runs goes on, and new tasks are accepted."""
+    change_gate("queues", queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+@app.command("resume", epilog=example("corral queues resume default"))
+def resume(
+    queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Start tasks from a queue again."""
+    change_gate("queues", queue, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+@app.command("drain", epilog=example("corral queues drain default --yes"))
+def drain(
+    queue: QueueName,
+    yes: Yes = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Empty a queue: no new tasks are accepted, and what is in it is worked off."""
+    if not dry_run:
+        terminal.confirm(f"drain the queue {queue}?", agreed=yes)
+    change_gate("queues", queue, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)

@@ -1,0 +1,53 @@
+"""`corral run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Url, example
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Outputs go to FOLDER/<batch name>/.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run", epilog=example("corral run examples/first-batch.yaml"))(run)
+
+
+def run(
+    file: BatchFile,
+    out: Out = Path("out"),
+    cluster: ClusterFile = None,
+    data_dir: DataDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a batch and watch it: fetch models, start a server if none runs, write the outputs, sum up.
+
+    A batch of the same content that has not finished is continued; one that has finished is run anew. Ctrl-C asks what
+    to do with running work. The exit code is 0 only if every task succeeded, and 1 if one did not.
+    """
+    import asyncio
+
+    from corral.cli import places
+    from corral.cli.batchfile.printing import put_plan
+    from corral.cli.batchfile.reading import open_batch_file
+    from corral.cli.connection import locate
+    from corral.cli.running.session import Run
+
+    if dry_run:
+        put_plan(open_batch_file(file).batch, as_json=as_json)
+        return
+    job = Run(
+        file=file,
+        out=out,
+        data_dir=places.data_dir(data_dir, cluster),
+        cluster_file=cluster,
+        elsewhere=locate(url, None) if url is not None else None,
+        as_json=as_json,
+    )
+    raise typer.Exit(asyncio.run(job.execute()))

@@ -1,0 +1,26 @@
+"""`corral schema`: what editors complete and check cluster files and batch files with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import example
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("schema", epilog=example("corral schema --batch > batch.schema.json"))(schema)
+
+
+def schema(
+    batch: Annotated[bool, typer.Option("--batch", help="The schema of batch files instead.")] = False,
+) -> None:
+    """Print the JSON Schema of the cluster file, for editors."""
+    if batch:
+        from corral.cli.batchfile.shape import json_schema
+    else:
+        from corral.cluster.schema import json_schema
+    terminal.put_json(json_schema())

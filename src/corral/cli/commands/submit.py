@@ -1,0 +1,60 @@
+"""`corral submit`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import exits, terminal
+from corral.cli.options import AsJson, BatchFile, DataDir, DryRun, Url, example
+
+if TYPE_CHECKING:
+    from corral.cli.client import Api
+
+Wait = Annotated[bool, typer.Option("--wait", help="Return when every task has ended; the exit code says how.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", metavar="KEY", help="An idempotency key: with the same key, a batch is accepted once."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("submit", epilog=example("corral submit examples/first-batch.yaml --wait"))(submit)
+
+
+def submit(
+    file: BatchFile,
+    wait: Wait = False,
+    key: Key = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Submit a batch to a running server; all of it is accepted, or none."""
+    from corral.cli.batchfile.printing import put_plan
+    from corral.cli.batchfile.reading import open_batch_file
+    from corral.cli.connection import ask
+    from corral.cli.running.submitting import submit as send
+    from corral.cli.running.submitting import upload_files
+    from corral.cli.waiting import batch_ended
+
+    read = open_batch_file(file)
+    if dry_run:
+        put_plan(read.batch, as_json=as_json)
+        return
+
+    async def use(api: Api) -> int:
+        answer = await send(api, read, read.batch.request(await upload_files(api, read.batch)), key=key)
+        batch = answer["batch"]
+        if not as_json:
+            terminal.put(f"batch {batch['id']}, {batch['name']}: {batch['task_count']} tasks")
+        ended = await batch_ended(api, batch["id"]) if wait else batch
+        if as_json:
+            terminal.put_json({**answer, "batch": ended})
+        succeeded = ended["states"].get("succeeded", 0) == ended["task_count"]
+        return exits.TASKS_FAILED if wait and not succeeded else 0
+
+    raise typer.Exit(ask(url, data_dir, use))

@@ -1,0 +1,133 @@
+"""`corral tasks`: one unit of work each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli.connection import ask
+from corral.cli.options import AsJson, DataDir, DryRun, Limit, TaskId, TaskIds, Url, example, noun
+
+if TYPE_CHECKING:
+    from corral.cli.client import Api
+    from corral.work import Json
+
+NAME = "tasks"
+app = noun("Look at tasks, and steer them.", example_command="corral tasks list --state running")
+
+States = Annotated[
+    list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only these; can be repeated.")
+]
+OfBatch = Annotated[int | None, typer.Option("--batch", "-b", metavar="BATCH", help="Only tasks of this batch.")]
+OfQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Only tasks of this queue.")]
+OfOwner = Annotated[str | None, typer.Option("--owner", metavar="OWNER", help="Only tasks of this owner.")]
+OfEngine = Annotated[str | None, typer.Option("--engine", "-e", metavar="ENGINE", help="Only tasks of this engine.")]
+OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="Only tasks on this slot.")]
+OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first; else the newest.")]
+
+
+@app.command("list", epilog=example("corral tasks list --state running --limit 20"))
+def list_(
+    state: States = None,
+    batch: OfBatch = None,
+    queue: OfQueue = None,
+    owner: OfOwner = None,
+    engine: OfEngine = None,
+    slot: OnSlot = None,
+    limit: Limit = 50,
+    oldest_first: OldestFirst = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List tasks, the newest first."""
+    from corral.cli.listing import put_tasks
+
+    chosen = [("batch", batch), ("queue", queue), ("owner", owner), ("engine", engine), ("slot", slot)]
+    query: list[tuple[str, str | int]] = [("state", one) for one in state or ()]
+    query += [(name, value) for name, value in chosen if value is not None]
+    query.append(("order", "oldest" if oldest_first else "newest"))
+    put_tasks(ask(url, data_dir, lambda api: api.items("/v1/tasks", query, limit=limit)), as_json=as_json)
+
+
+@app.command("show", epilog=example("corral tasks show 17"))
+def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show one task and its story: everything that happened to it."""
+    from corral.cli.listing import put_task
+
+    async def use(api: Api) -> tuple[Json, Json]:
+        return await api.get(f"/v1/tasks/{task}"), (await api.get(f"/v1/tasks/{task}/story"))["items"]
+
+    found, story = ask(url, data_dir, use)
+    put_task(found, story, as_json=as_json)
+
+
+@app.command("watch", epilog=example("corral tasks watch 17"))
+def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
+    """Follow one task until it ends; the exit code is 0 if it succeeded."""
+    from corral.cli.telling import tell_task
+    from corral.cli.waiting import exit_code
+
+    raise typer.Exit(exit_code([ask(url, data_dir, lambda api: tell_task(api, task))]))
+
+
+@app.command("explain", epilog=example("corral tasks explain 17"))
+def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say why a task waits: which rule, which slots, since when, and when it may start."""
+    from corral.cli.listing import put_explanation
+
+    put_explanation(ask(url, data_dir, lambda api: api.get(f"/v1/tasks/{task}/explain")), as_json=as_json)
+
+
+@app.command("cancel", epilog=example("corral tasks cancel 17 18"))
+def cancel(
+    tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Cancel tasks: waiting ones at once, running ones through their engine."""
+    from corral.cli.listing import put_change
+
+    async def use(api: Api) -> list[Json]:
+        if dry_run:
+            return [await api.get(f"/v1/tasks/{task}") for task in tasks]
+        return [await api.post(f"/v1/tasks/{task}/cancel") for task in tasks]
+
+    verb = "would be cancelled" if dry_run else "cancel requested"
+    put_change(ask(url, data_dir, use), verb=verb, as_json=as_json)
+
+
+@app.command("retry", epilog=example("corral tasks retry 17"))
+def retry(
+    tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
+    """Submit tasks that have ended again, as new tasks that are linked to the old ones."""
+    from corral.cli.listing import put_change
+
+    async def use(api: Api) -> list[Json]:
+        if dry_run:
+            return [await api.get(f"/v1/tasks/{task}") for task in tasks]
+        return [await api.post(f"/v1/tasks/{task}/retry") for task in tasks]
+
+    put_change(ask(url, data_dir, use), verb="would be retried" if dry_run else "submitted again", as_json=as_json)
+
+
+@app.command("logs", epilog=example("corral tasks logs 17"))
+def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
+    """Print what a task's program printed."""
+    from corral.cli.telling import put_log
+
+    ask(url, data_dir, lambda api: put_log(api, task))
+
+
+@app.command("wait", epilog=example("corral tasks wait 17 18"))
+def wait(tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Return when all these tasks have ended; the exit code is 0 if all succeeded."""
+    from corral.cli.listing import put_tasks
+    from corral.cli.waiting import exit_code, task_ended
+
+    async def use(api: Api) -> list[Json]:
+        return [await task_ended(api, task) for task in tasks]
+
+    ended = ask(url, data_dir, use)
+    put_tasks(ended, as_json=as_json)
+    raise typer.Exit(exit_code(ended))

@@ -1,0 +1,85 @@
+"""`corral tokens`: who may use a server from other machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.connection import ask
+from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example, noun
+from corral.cli.times import ago
+
+if TYPE_CHECKING:
+    from corral.cli.client import Api
+    from corral.work import Json
+
+NAME = "tokens"
+app = noun("Let people and programs on other machines in.", example_command="corral tokens list")
+
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; its tasks are owned by this name.")]
+RoleOption = Annotated[
+    Literal["viewer", "submitter", "admin"],
+    typer.Option("--role", help="viewer reads, submitter submits too, admin may do everything."),
+]
+
+
+@app.command("create", epilog=example("corral tokens create ada --role submitter"))
+def create(
+    name: TokenName,
+    role: RoleOption = "submitter",
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a token; it is shown once, and only its hash is kept."""
+    if dry_run:
+        terminal.say(f"would make a token for {name} with the role {role}")
+        return
+    answer = ask(url, data_dir, lambda api: api.post("/v1/tokens", {"name": name, "role": role}))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    terminal.put(answer["token"])
+    terminal.say(f"this is the token of {name} ({role}); it is not shown again. Its holder sets CORRAL_TOKEN to it")
+
+
+@app.command("list", epilog=example("corral tokens list"))
+def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List tokens: names and roles, never the tokens."""
+    answer = ask(url, data_dir, lambda api: api.get("/v1/tokens"))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    rows = [
+        (one["name"], one["role"], ago(one.get("created_at")), ago(one.get("revoked_at"))) for one in answer["items"]
+    ]
+    terminal.put_table(("name", "role", "created", "revoked"), rows, empty="no tokens")
+
+
+@app.command("revoke", epilog=example("corral tokens revoke ada --yes"))
+def revoke(
+    name: TokenName,
+    yes: Yes = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a token useless from now on."""
+    if dry_run:
+        terminal.say(f"would revoke the token of {name}")
+        return
+    terminal.confirm(f"revoke the token of {name}?", agreed=yes)
+
+    async def use(api: Api) -> Json:
+        return await api.delete(f"/v1/tokens/{quote(name, safe='')}")
+
+    answer = ask(url, data_dir, use)
+    if as_json:
+        terminal.put_json(answer)
+    else:
+        terminal.put(f"{name}: revoked")

@@ -1,0 +1,50 @@
+"""`corral up`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import ClusterFile, DataDir, example
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up", epilog=example("corral up --cluster examples/edge.yaml"))(up)
+
+
+def up(
+    cluster: ClusterFile = None,
+    data_dir: DataDir = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; any other address than loopback needs tokens.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one. Default: 7433.")
+    ] = None,
+) -> None:
+    """Run the server in the foreground, until Ctrl-C.
+
+    The PostgreSQL server of the data directory is started with it; CORRAL_DATABASE_URL names another one.
+    """
+    import asyncio
+    import os
+
+    from corral.cli import places
+    from corral.server.presence import Presence
+    from corral.server.runtime import serve
+    from corral.server.settings import DEFAULT_PORT, Settings
+
+    def ready(presence: Presence) -> None:
+        terminal.say(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
+
+    settings = Settings(
+        data_dir=places.data_dir(data_dir, cluster),
+        cluster_file=cluster,
+        host=host,
+        port=DEFAULT_PORT if port is None else port,
+        database_url=os.environ.get("CORRAL_DATABASE_URL") or None,
+    )
+    asyncio.run(serve(settings, ready=ready))

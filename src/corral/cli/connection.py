@@ -1,0 +1,82 @@
+"""Finds the server that a command speaks to: by URL, else the one of the data directory.
+
+A running server writes `server.json` into its data directory; whoever may read that file may use the server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from corral.cli import places
+from corral.errors import CorralError, Kind
+
+if TYPE_CHECKING:
+    from corral.cli.client import Api
+
+Answer = TypeVar("Answer")
+
+
+class NoServerError(CorralError):
+    """No server runs for the data directory."""
+
+    code: ClassVar[str] = "server.none"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """How to enter a server."""
+
+    url: str
+    token: str | None
+    pid: int | None = None
+    """Its process on this machine; None for one that was named by URL."""
+
+
+def ask(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[Answer]]) -> Answer:
+    """Connect to the server, let `use` speak to it, and return what it returns.
+
+    Raises: NoServerError, RemoteError.
+    """
+    import asyncio
+
+    from corral.cli.client import Api
+
+    server = locate(url, data_dir)
+
+    async def talk() -> Answer:
+        async with Api(server.url, server.token) as api:
+            return await use(api)
+
+    return asyncio.run(talk())
+
+
+def locate(url: str | None, data_dir: Path | None) -> Server:
+    """Return the server that was named, or the one of the data directory. Raises: NoServerError."""
+    if url is not None:
+        return Server(url=url, token=os.environ.get("CORRAL_TOKEN") or None)
+    folder = places.data_dir(data_dir)
+    found = recorded(folder)
+    if found is None:
+        raise NoServerError(
+            "no server runs for this data directory",
+            where=str(folder),
+            hint="start one with `corral up`, or name one elsewhere with `--url`",
+        )
+    return found
+
+
+def recorded(data_dir: Path) -> Server | None:
+    """Return the server that runs on the data directory; None when none does, whatever a file left behind says."""
+    from corral.server.presence import PRESENCE_FILE, find_server
+
+    # Looking takes the server's lock for an instant, so it is done only where a server has been: one that is just
+    # starting removes nothing and writes this file last.
+    if not (data_dir / PRESENCE_FILE).exists():
+        return None
+    found = find_server(data_dir)
+    return None if found is None else Server(url=found.url, token=found.token, pid=found.pid)

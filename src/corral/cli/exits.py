@@ -1,0 +1,25 @@
+"""What the command's exit code says; a script can decide on it without reading a message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from corral.errors import Kind
+
+TASKS_FAILED = 1
+"""Everything worked but a task: it failed or was cancelled."""
+INTERRUPTED = 130
+"""Ctrl-C, as shells count it: 128 and the signal's number."""
+CODES: Mapping[Kind, int] = MappingProxyType(
+    {
+        Kind.INVALID: 2,
+        Kind.MISSING: 3,
+        Kind.CONFLICT: 4,
+        Kind.NO_CAPACITY: 5,
+        Kind.UNAVAILABLE: 6,
+        Kind.DENIED: 7,
+        Kind.BUG: 70,
+    }
+)
+"""The exit code of an error, by its kind; 70 is `EX_SOFTWARE` of sysexits.h."""

@@ -1,0 +1,159 @@
+"""Starts a server in the background for a command that needs one, and stops it again.
+
+It runs in a session of its own, so that Ctrl-C in the terminal reaches the command and not the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cli import places
+from corral.cli.client import Api
+from corral.cli.connection import Server, recorded
+from corral.cli.remote_errors import RemoteError
+from corral.errors import CorralError, Kind
+from corral.server.settings import prepare_data_dir
+
+START_S = 60.0
+"""A cold first start creates the database, on slow disks in some ten seconds."""
+RECORDED_S = 10.0
+"""How long a server that `server.json` speaks of may take to answer: its database may be away for a moment."""
+STOP_S = 60.0
+"""The server gives running work a grace period before it ends."""
+_LOOK_S = 0.1
+_LAST_LINES = 15
+
+
+class ServerStartError(CorralError):
+    """The server that was to be started in the background did not become ready."""
+
+    code: ClassVar[str] = "server.not_started"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class ServerStopError(CorralError):
+    """The server did not stop when it was asked to."""
+
+    code: ClassVar[str] = "server.not_stopped"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that answers."""
+
+    server: Server
+    process: subprocess.Popen[bytes] | None = None
+    """Its process, when this command started it."""
+
+
+async def running(data_dir: Path) -> Running | None:
+    """Return the server of the data directory once it is ready; None when there is none."""
+    found = recorded(data_dir)
+    if found is None:
+        return None
+    ready = await _until_ready(data_dir, None, RECORDED_S)
+    return Running(server=ready) if ready is not None else None
+
+
+async def start(data_dir: Path, cluster_file: Path | None) -> Running:
+    """Start a server in the background and return once it is ready.
+
+    Raises: ServerStartError with the last lines of its log.
+    """
+    prepare_data_dir(data_dir)
+    process = _spawn(data_dir, cluster_file)
+    ready: Server | None = None
+    try:
+        ready = await _until_ready(data_dir, process, START_S)
+    finally:
+        if ready is None and process.poll() is None:
+            process.terminate()
+    if ready is None:
+        raise _not_started(data_dir, process)
+    return Running(server=ready, process=process if ready.pid == process.pid else None)
+
+
+async def stop(running: Running) -> None:
+    """Ask the server to stop, and return when it has. Raises: ServerStopError."""
+    process = running.process
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.to_thread(process.wait, STOP_S)
+    except subprocess.TimeoutExpired as error:
+        raise ServerStopError(
+            f"the server still runs {STOP_S:.0f} s after it was asked to stop",
+            where=f"process {process.pid}",
+            hint=f"look at its log, then `kill -9 {process.pid}`; the queue survives that",
+        ) from error
+
+
+def _spawn(data_dir: Path, cluster_file: Path | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "corral", "up", "--data-dir", str(data_dir), "--port", "0"]
+    if cluster_file is not None:
+        command += ["--cluster", str(cluster_file.absolute())]
+    with (data_dir / places.SERVER_LOG).open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+
+
+async def _until_ready(data_dir: Path, process: subprocess.Popen[bytes] | None, seconds: float) -> Server | None:
+    """Wait for a server that answers; None when it died, or in time did not answer.
+
+    Another server of the same data directory, started at the same moment, is as good as our own.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        found = recorded(data_dir)
+        if found is not None and await _answers(found):
+            return found
+        if found is None and (process is None or process.poll() is not None):
+            return None
+        await asyncio.sleep(_LOOK_S)
+    return None
+
+
+async def _answers(server: Server) -> bool:
+    async with Api(server.url, server.token) as api:
+        try:
+            await api.get("/health/ready")
+        except RemoteError:
+            return False
+    return True
+
+
+def _not_started(data_dir: Path, process: subprocess.Popen[bytes]) -> ServerStartError:
+    code = process.poll()
+    ended = f"ended with exit code {code}" if code is not None else f"was not ready within {START_S:.0f} s"
+    log = data_dir / places.SERVER_LOG
+    lines = "".join(f"\n    {line}" for line in last_lines(log))
+    return ServerStartError(
+        f"the server {ended}; its log ends with:{lines or ' nothing'}",
+        where=str(log),
+        hint=f"run `corral up --data-dir {data_dir}` to see it start, or `corral doctor`",
+    )
+
+
+def last_lines(log: Path) -> list[str]:
+    """Return the last lines of a log, for a message."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip() for line in deque(file, _LAST_LINES)]
+    except FileNotFoundError:
+        return []

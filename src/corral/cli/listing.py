@@ -1,0 +1,132 @@
+"""Prints what the HTTP API answers: tables for people, the answer itself for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from corral.cli import terminal
+from corral.cli.times import ago, between
+from corral.units import format_bytes
+from corral.work import Json
+
+
+def put_tasks(tasks: Sequence[Json], *, as_json: bool) -> None:
+    """Print a list of tasks."""
+    if as_json:
+        terminal.put_json({"items": list(tasks)})
+        return
+    columns = ("task", "name", "state", "engine", "model", "slot", "batch", "created", "took")
+    rows = [
+        (
+            task["id"],
+            task["name"],
+            task["state"],
+            task["engine"],
+            task["model"],
+            ", ".join(task["slots"]),
+            task["batch"],
+            ago(task["created_at"]),
+            between(task["started_at"], task["finished_at"]),
+        )
+        for task in tasks
+    ]
+    terminal.put_table(columns, rows, empty="no tasks")
+
+
+def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
+    """Print one task with its story."""
+    if as_json:
+        terminal.put_json({**task, "story": list(story)})
+        return
+    plain = ("id", "name", "state", "batch", "owner", "queue", "class", "priority", "engine", "model", "gpus")
+    fields = [(name, task.get(name)) for name in plain]
+    fields += [
+        ("attempts", f"{task['attempts']} of {task['max_attempts']}"),
+        ("slots", ", ".join(task["slots"])),
+        ("created", ago(task["created_at"])),
+        ("ran", between(task["started_at"], task["finished_at"])),
+        ("retry of", task.get("retry_of")),
+        ("needs", ", ".join(str(need) for need in task["needs"])),
+    ]
+    fields += [(f"input {name}", _short(value)) for name, value in task["inputs"].items()]
+    values: dict[str, Json] = task["result"] or {}
+    fields += [(f"value {name}", _short(value)) for name, value in values.items()]
+    fields += [(f"output {one['name']}", f"{format_bytes(one['size'])}  {one['sha256']}") for one in task["outputs"]]
+    terminal.put_fields(fields)
+    if task["error"]:
+        terminal.put(problem_text(task["error"]))
+    terminal.put("")
+    for event in story:
+        terminal.put(story_line(event))
+
+
+def story_line(event: Json) -> str:
+    """Write one line of a task's story: the time, what happened, and what belongs to it."""
+    at = datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    data = {name: value for name, value in event["data"].items() if name not in ("attempt", "state", "error")}
+    details = "  ".join(f"{name}={_short(value)}" for name, value in data.items())
+    error = event["data"].get("error")
+    words = [at, event["kind"], f"-> {event['data']['state']}" if "state" in event["data"] else "", details]
+    words.append(f"{error['code']}: {error['what']}" if error else "")
+    return "  ".join(word for word in words if word)
+
+
+def put_explanation(answer: Json, *, as_json: bool) -> None:
+    """Print why a task waits, or where it is."""
+    if as_json:
+        terminal.put_json(answer)
+        return
+    terminal.put_fields(
+        [
+            ("task", answer["task"]),
+            ("state", answer["state"]),
+            ("rule", answer.get("rule")),
+            ("summary", answer.get("summary")),
+            ("since", ago(answer.get("since"))),
+            ("may start", ago(answer.get("may_start_at"))),
+        ]
+    )
+    reasons: dict[str, str] = answer.get("slots") or {}
+    for slot, reason in reasons.items():
+        terminal.put(f"  {slot}: {reason}")
+
+
+def put_change(tasks: Sequence[Json], *, verb: str, as_json: bool) -> None:
+    """Print what a change did to tasks."""
+    if as_json:
+        terminal.put_json({"items": list(tasks)})
+        return
+    for task in tasks:
+        origin = f" (of task {task['retry_of']})" if task.get("retry_of") else ""
+        terminal.put(f"task {task['id']}, {task['name']}: {verb}{origin}; {task['state']}")
+
+
+def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
+    """Print a list of batches."""
+    if as_json:
+        terminal.put_json({"items": list(batches)})
+        return
+    rows = [
+        (one["id"], one["name"], one["owner"], one["task_count"], states_text(one["states"]), ago(one["created_at"]))
+        for one in batches
+    ]
+    terminal.put_table(("batch", "name", "owner", "tasks", "states", "created"), rows, empty="no batches")
+
+
+def states_text(states: Json) -> str:
+    """Write counts by state in one line."""
+    return ", ".join(f"{count} {state}" for state, count in states.items() if count)
+
+
+def problem_text(error: Json) -> str:
+    """Write an error of the HTTP API in the house form."""
+    lines = [f"error[{error['code']}]: {error['what']}"]
+    lines += [f"  at: {error['where']}"] if error.get("where") else []
+    lines += [f"hint: {error['hint']}"] if error.get("hint") else []
+    return "\n".join(lines)
+
+
+def _short(value: Json) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"

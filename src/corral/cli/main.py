@@ -1,0 +1,120 @@
+"""The command `corral`: its commands put together, and the one place where an error becomes an exit code.
+
+Commands import what they need when they run, so that `corral --help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import ClassVar
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from corral.cli import exits, terminal
+from corral.cli.commands import (
+    batches,
+    doctor,
+    gc,
+    models,
+    queues,
+    run,
+    schema,
+    slots,
+    submit,
+    tasks,
+    tokens,
+    up,
+    version,
+)
+from corral.cli.options import ROOT, example
+from corral.errors import CorralError, Kind
+
+app = typer.Typer(
+    name=ROOT,
+    help="Runs AI work on the GPUs you own: one file, one durable queue, every GPU busy.",
+    epilog=example("corral run examples/first-batch.yaml"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for single in (up, run, submit, schema, doctor, gc, version):
+    single.register(app)
+for group in (tasks, batches, slots, queues, models, tokens):
+    app.add_typer(group.app, name=group.NAME)
+
+
+class UsageError(CorralError):
+    """The command line itself cannot be understood."""
+
+    code: ClassVar[str] = "cli.usage"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class UnexpectedError(CorralError):
+    """A mistake in Corral."""
+
+    code: ClassVar[str] = "cli.unexpected"
+    kind: ClassVar[Kind] = Kind.BUG
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error is printed here, and nowhere else."""
+    as_json = "--json" in arguments
+    try:
+        code = get_command(app).main(args=list(arguments), prog_name=ROOT, standalone_mode=False)
+    except CorralError as error:
+        terminal.report(error, as_json=as_json)
+        return exits.CODES[error.kind]
+    except TyperException as error:
+        if not error.message:  # `no_args_is_help` has printed the help
+            return exits.CODES[Kind.INVALID]
+        usage = UsageError(_fact(error.format_message()), hint=_help_of(arguments))
+        terminal.report(usage, as_json=as_json)
+        return exits.CODES[usage.kind]
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`head`) has left; a second error while Python flushes would only be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a mistake of ours
+        return _report_bug(error, as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _report_bug(error: Exception, *, as_json: bool) -> int:
+    if os.environ.get("CORRAL_TRACEBACK"):
+        traceback.print_exception(error)
+    bug = UnexpectedError(
+        f"{type(error).__name__}: {error}",
+        hint="report it with what `CORRAL_TRACEBACK=1` in the environment makes this command print",
+    )
+    terminal.report(bug, as_json=as_json)
+    return exits.CODES[bug.kind]
+
+
+def _fact(message: str) -> str:
+    """Write a message of the parser as ours are: lower case, no final period."""
+    text = message.strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _help_of(arguments: Sequence[str]) -> str:
+    words: list[str] = []
+    for argument in arguments:
+        if argument.startswith("-") or len(words) == 2:
+            break
+        words.append(argument)
+    command = get_command(app)
+    known = [word for word in words[:1] if word in getattr(command, "commands", {})]
+    return f"run `{' '.join([ROOT, *known, '--help'])}`"

@@ -1,0 +1,65 @@
+"""Options that several commands have, with one spelling and one help text each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = "corral"
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="CORRAL_URL",
+        metavar="URL",
+        help="A server elsewhere; its token comes from CORRAL_TOKEN. Default: the server of the data directory.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="CORRAL_DATA_DIR",
+        metavar="FOLDER",
+        help="Where Corral keeps its database, artifacts and models. Default: the user's data directory.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs; its shape is that of the HTTP API.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file. Default: the machine as it is found."),
+]
+BatchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A batch file; `corral schema --batch` describes it.")]
+TaskId = Annotated[int, typer.Argument(metavar="TASK", help="The task's number.", min=1)]
+TaskIds = Annotated[list[int], typer.Argument(metavar="TASK...", help="Numbers of tasks.", min=1)]
+BatchId = Annotated[int, typer.Argument(metavar="BATCH", help="The batch's number.", min=1)]
+SlotName = Annotated[str, typer.Argument(metavar="SLOT", help="The slot, such as `node/gpu0`.")]
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A name of the catalogue, hf:owner/repo/file, a URL or a local path."),
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most so many.")]
+
+
+def example(command: str) -> str:
+    """Make the last line of a command's help; a test runs those that need nothing else."""
+    return f"Example: {command}"
+
+
+def noun(help: str, *, example_command: str) -> typer.Typer:
+    """Make the group of commands about one kind of thing."""
+    return typer.Typer(
+        help=help, epilog=example(example_command), no_args_is_help=True, rich_markup_mode=None, add_completion=False
+    )
+
+
+def environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Drop the variables that colour output; a log file is read by people and programs alike."""
+    return {**values, "NO_COLOR": "1"}

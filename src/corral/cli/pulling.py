@@ -1,0 +1,63 @@
+"""Brings models into the store while somebody watches: a bar on a terminal, a line at each step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from corral.cli import terminal
+from corral.units import format_bytes
+from corral.weights.values import Model, Progress, Stage
+
+if TYPE_CHECKING:
+    from corral.weights.store import Store
+
+
+async def pull(store: Store, name: str) -> Model:
+    """Pull a model and show how it goes. Raises: what `Store.pull` raises."""
+    with _shown() as show:
+        return await store.pull(name, show)
+
+
+@contextmanager
+def _shown() -> Generator[Callable[[Progress], None]]:
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        row = bars.add_task("starting", total=None)
+
+        def show(progress: Progress) -> None:
+            words = f"{progress.stage.value} {progress.model}"
+            bars.update(row, description=words, completed=progress.done, total=progress.total)
+
+        yield show
+
+
+class _Lines:
+    """Says each step once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Stage, str] | None = None
+
+    def show(self, progress: Progress) -> None:
+        step = (progress.stage, progress.source)
+        if step == self._last:
+            return
+        self._last = step
+        size = f" ({format_bytes(progress.total)})" if progress.total else ""
+        place = f" from {progress.source}" if progress.source and progress.stage is Stage.DOWNLOADING else ""
+        terminal.say(f"{progress.stage.value} {progress.model}{place}{size}")

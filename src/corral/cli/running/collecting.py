@@ -1,0 +1,176 @@
+"""Writes a batch's outputs into a folder as its tasks end, and the manifest that says what is what.
+
+Every file is written under a temporary name, compared with its checksum, and renamed, so a file with a readable name
+is always whole. A file that is there already with the right content is kept; so a run that continues fetches the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from corral.cli.client import Api
+from corral.cli.running.manifest import Heading, manifest, names_in
+from corral.cli.running.naming import MANIFEST, Names
+from corral.cli.running.standing import Standing
+from corral.cli.running.values import Output, TaskView
+from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.work import Json
+
+_MANIFEST_EVERY_S = 2.0
+"""A manifest of thousands of tasks takes long enough to write that not each task should cost one."""
+
+
+class OutputUnwritableError(CorralError):
+    """The folder for outputs cannot be written to."""
+
+    code: ClassVar[str] = "run.output_unwritable"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class OutputsIncompleteError(ProblemsError):
+    """Tasks succeeded, but some of their outputs could not be fetched; running again fetches them."""
+
+    code: ClassVar[str] = "run.outputs_incomplete"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+@dataclass(slots=True)
+class Collector:
+    """The folder of one batch; tasks are handed in with `add`, and `run` writes what they made."""
+
+    api: Api
+    folder: Path
+    heading: Heading
+    standing: Standing
+    _waiting: asyncio.Queue[TaskView] = field(default_factory=asyncio.Queue[TaskView])
+    _names: Names = field(default_factory=Names)
+    _written: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
+    _problems: list[Problem] = field(default_factory=list[Problem])
+    _manifest_at: float = 0.0
+
+    def open(self) -> None:
+        """Make the folder, and keep the names that an earlier part of this very run gave.
+
+        Raises: OutputUnwritableError.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        self._names = Names(names_in(self.folder / MANIFEST, self.heading.batch))
+
+    def add(self, task: TaskView) -> None:
+        """Hand in a task that ended; never blocks."""
+        self._waiting.put_nowait(task)
+
+    async def run(self) -> None:
+        """Write outputs as tasks are handed in; ends by being cancelled, after `drain`."""
+        while True:
+            task = await self._waiting.get()
+            try:
+                await self._collect(task)
+            finally:
+                self._waiting.task_done()
+
+    async def drain(self) -> None:
+        """Return once everything that was handed in is written, with the manifest.
+
+        Raises: OutputsIncompleteError, OutputUnwritableError.
+        """
+        await self._waiting.join()
+        self._write_manifest()
+        if self._problems:
+            raise OutputsIncompleteError(self._problems)
+
+    async def _collect(self, task: TaskView) -> None:
+        names = self._names.of_task(task.id, task.name, (output.name for output in task.outputs))
+        written = self._written.setdefault(task.id, {})
+        for output in task.outputs:
+            try:
+                await self._fetch(task, output, self.folder / names[output.name])
+                written[output.name] = names[output.name]
+            except CorralError as error:
+                self._problems.append(_about(error, task, output))
+            except OSError as error:
+                self._problems.append(_about(_unwritable(self.folder, error), task, output))
+        if task.state == "succeeded" and not task.outputs and task.result:
+            self._write_values(task)
+        if asyncio.get_running_loop().time() - self._manifest_at > _MANIFEST_EVERY_S:
+            self._write_manifest()
+
+    async def _fetch(self, task: TaskView, output: Output, target: Path) -> None:
+        if await asyncio.to_thread(_holds, target, output):
+            return
+        part = self.folder / f".{uuid4().hex}.part"
+        try:
+            path = f"/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
+            await self.api.download(path, part, sha256=output.sha256)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _write_values(self, task: TaskView) -> None:
+        """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
+        text = task.result.get("text") if isinstance(task.result, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  JSON of the engine
+        output, content = ("text.txt", f"{text}\n") if isinstance(text, str) else ("values.json", _dump(task.result))
+        name = self._names.of_task(task.id, task.name, [output])[output]
+        try:
+            _write_whole(self.folder / name, content)
+        except OSError as error:
+            self._problems.append(_about(_unwritable(self.folder, error), task, None))
+
+    def _write_manifest(self) -> None:
+        self._manifest_at = asyncio.get_running_loop().time()
+        content = _dump(manifest(self.heading, self.standing.all, self._written))
+        try:
+            _write_whole(self.folder / MANIFEST, content)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+
+def _holds(path: Path, output: Output) -> bool:
+    """Whether a file is there with the output's content."""
+    try:
+        if path.stat().st_size != output.size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+    except OSError:
+        return False
+
+
+def _write_whole(path: Path, content: str) -> None:
+    part = path.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("x", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _dump(value: Json) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputUnwritableError:
+    return OutputUnwritableError(
+        f"an output cannot be written: {error.strerror or error}",
+        where=str(folder),
+        hint="make room or choose another folder with `--out`, and run the same command again",
+    )
+
+
+def _about(error: CorralError, task: TaskView, output: Output | None) -> Problem:
+    place = f"{task.name}, {output.name}" if output else task.name
+    return Problem(code=error.code, what=f"{place}: {error.what}", where=error.where, hint=error.hint)

@@ -1,0 +1,148 @@
+"""Follows a batch from outside: the event stream says that something changed, and a read says how it is now.
+
+Whenever the stream opens, the whole batch is read once, so nothing that happened before is missed. While there is no
+stream (it broke, or the server has too many), the batch is read every second instead. A server that does not answer is
+waited for, since its database may be away or it may be starting again; after a while the run gives up and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import ClassVar
+
+from corral.cli.client import Api, Event
+from corral.cli.remote_errors import RemoteError
+from corral.cli.running.standing import Standing
+from corral.cli.running.values import TaskView, progress_view, slot_view, task_view
+from corral.errors import CorralError, Kind
+from corral.work import Json
+
+POLL_S = 1.0
+"""Between two reads while there is no event stream, and between two looks at the slots."""
+PATIENCE_S = 120.0
+"""How long the server may be away; its own patience with its database is shorter."""
+_FEW = 8
+"""Up to so many changed tasks are read one by one; more are read with their batch."""
+
+
+class ServerLostError(CorralError):
+    """The server was away for too long."""
+
+    code: ClassVar[str] = "run.server_lost"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class Follower:
+    """Keeps a `Standing` up to date until every task of the batch has ended."""
+
+    def __init__(self, api: Api, batch: int, standing: Standing, on_ended: Callable[[TaskView], None]) -> None:
+        """Follow `batch`; `on_ended` is called once for each task that ends, and must not block."""
+        self._api = api
+        self._batch = batch
+        self._standing = standing
+        self._on_ended = on_ended
+        self._changed: set[int] = set()
+        self._wake = asyncio.Event()
+        self._done = asyncio.Event()
+        self._answered_at = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Return when every task has ended. Raises: ServerLostError, RemoteError that does not pass."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                works = (self._listen(), self._read_changed(), self._look_at_slots())
+                helpers = [group.create_task(work) for work in works]
+                await self._done.wait()
+                for helper in helpers:
+                    helper.cancel()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+
+    async def _listen(self) -> None:
+        """Hold the event stream open; while it cannot be, read the batch now and then."""
+        while True:
+            try:
+                async with self._api.events({"batch": self._batch}) as events:
+                    await self._read_batch()
+                    self._standing.note = ""
+                    async for event in events:
+                        self._take_event(event)
+                self._standing.note = "the event stream ended; connecting again"
+            except RemoteError as error:
+                self._endure(error)
+                await self._try(self._read_batch)
+            await asyncio.sleep(POLL_S)
+
+    async def _read_changed(self) -> None:
+        """Read the tasks that events spoke of; what changes meanwhile is read in the next round."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = self._changed, set()
+            if len(changed) > _FEW:
+                await self._try(self._read_batch)
+                continue
+            for id in sorted(changed):
+                await self._try(partial(self._read_task, id))
+
+    async def _look_at_slots(self) -> None:
+        while True:
+            await self._try(self._read_slots)
+            await asyncio.sleep(POLL_S)
+
+    def _take_event(self, event: Event) -> None:
+        self._answered()
+        if event.kind == "progress":
+            self._standing.show_progress(progress_view(event.data))
+        elif event.id is not None and isinstance(task := event.data.get("task"), int):
+            self._changed.add(task)
+            self._wake.set()
+
+    async def _read_batch(self) -> None:
+        items = await self._api.items("/v1/tasks", [("batch", self._batch), ("order", "oldest")])
+        self._take(items)
+
+    async def _read_task(self, id: int) -> None:
+        self._take([await self._api.get(f"/v1/tasks/{id}")])
+
+    async def _read_slots(self) -> None:
+        answer = await self._api.get("/v1/slots")
+        self._answered()
+        self._standing.show_slots(slot_view(item) for item in answer["items"])
+        for item in answer["items"]:
+            if item.get("progress") and item.get("running"):
+                self._standing.show_progress(progress_view({"task": item["running"]["task"], **item["progress"]}))
+
+    def _take(self, items: list[Json]) -> None:
+        self._answered()
+        for item in items:
+            if item.get("progress"):
+                self._standing.show_progress(progress_view({"task": item["id"], **item["progress"]}))
+        for task in self._standing.take(task_view(item) for item in items):
+            self._on_ended(task)
+        if self._standing.done:
+            self._done.set()
+
+    async def _try(self, read: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await read()
+        except RemoteError as error:
+            self._endure(error)
+
+    def _answered(self) -> None:
+        self._answered_at = asyncio.get_running_loop().time()
+
+    def _endure(self, error: RemoteError) -> None:
+        """Return when the error may pass. Raises: the error, or ServerLostError once it lasted too long."""
+        if error.kind not in (Kind.UNAVAILABLE, Kind.NO_CAPACITY, Kind.BUG):
+            raise error
+        away = asyncio.get_running_loop().time() - self._answered_at
+        if away > PATIENCE_S:
+            raise ServerLostError(
+                f"the server did not answer for {away:.0f} s: {error.what}",
+                where=self._api.url,
+                hint="run the same command again: it continues where the batch stands",
+            ) from error
+        self._standing.note = f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""

@@ -1,0 +1,151 @@
+"""The whole of `corral run`, step by step: models, server, submission, watching, summary, and the server's end.
+
+A server that this command started is stopped at the end when nothing else is in its queue; whatever goes wrong before,
+it is stopped too, since the queue loses nothing by that. A server that ran already is never stopped from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from corral.cli import exits, launching, places, terminal
+from corral.cli.batchfile.reading import Read, open_batch_file
+from corral.cli.client import Api
+from corral.cli.connection import Server
+from corral.cli.running.collecting import Collector
+from corral.cli.running.ensuring import ensure_models
+from corral.cli.running.following import Follower
+from corral.cli.running.interrupting import Choice, Interrupts, ask
+from corral.cli.running.manifest import Heading
+from corral.cli.running.naming import safe
+from corral.cli.running.standing import Standing
+from corral.cli.running.submitting import Generations, Submitted, submit_or_continue, upload_files
+from corral.cli.running.summary import failure_lines, summarise, summary_json, summary_lines
+from corral.cli.running.values import ENDED, TaskView
+from corral.cli.running.view import choose_view
+from corral.cli.running.watching import Watch
+from corral.weights.store import Store
+
+_ELSEWHERE = (Choice.CONTINUE, Choice.LEAVE, Choice.CANCEL)
+_OURS = (Choice.CONTINUE, Choice.LEAVE, Choice.STOP, Choice.CANCEL)
+
+
+@dataclass(slots=True)
+class _Held:
+    """The server of a run."""
+
+    server: Server
+    started: launching.Running | None = None
+    """Set when this command started it."""
+    leave: bool = False
+    """Whether it is to go on when this command ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What `corral run` was asked to do."""
+
+    file: Path
+    out: Path
+    """The folder in which the batch gets a folder of its own."""
+    data_dir: Path
+    cluster_file: Path | None = None
+    elsewhere: Server | None = None
+    """A server named by URL; it has its own models, and is neither started nor stopped."""
+    as_json: bool = False
+
+    async def execute(self) -> int:
+        """Run the batch and return the exit code. Raises: CorralError."""
+        read = open_batch_file(self.file)
+        if self.elsewhere is None:
+            await ensure_models(read, Store(places.models_dir(self.data_dir)))
+        async with self._server() as held, Api(held.server.url, held.server.token) as api:
+            memory = Generations(self.data_dir if self.elsewhere is None else None)
+            submitted = await submit_or_continue(api, read, await upload_files(api, read.batch), memory)
+            standing = Standing()
+            choice = await self._watch(api, read, submitted, standing, held)
+            held.leave = choice is Choice.LEAVE or (choice is not Choice.STOP and await _others_wait(api))
+        return self._conclude(standing, choice, read)
+
+    @asynccontextmanager
+    async def _server(self) -> AsyncGenerator[_Held, None]:
+        """Hold a server while the batch runs; stop it afterwards if it is ours and not to be left."""
+        held = await self._hold()
+        try:
+            yield held
+        finally:
+            if held.started is not None and not held.leave:
+                terminal.say("stopping the server")
+                await launching.stop(held.started)
+            elif held.started is not None:
+                terminal.say(f"the server goes on in the background at {held.server.url}, process {held.server.pid}")
+
+    async def _hold(self) -> _Held:
+        if self.elsewhere is not None:
+            return _Held(self.elsewhere)
+        running = await launching.running(self.data_dir)
+        if running is not None:
+            terminal.say(f"using the server at {running.server.url}")
+            return _Held(running.server)
+        terminal.say(f"starting a server on {self.data_dir}")
+        started = await launching.start(self.data_dir, self.cluster_file)
+        return _Held(started.server, started if started.process is not None else None)
+
+    async def _watch(
+        self, api: Api, read: Read, submitted: Submitted, standing: Standing, held: _Held
+    ) -> Choice | None:
+        batch = submitted.batch
+        verb = "continuing" if submitted.continued else "submitted"
+        terminal.say(f"{verb} batch {batch}, {read.batch.name}: {len(read.batch.tasks)} tasks")
+        heading = Heading(name=read.batch.name, batch=batch, digest=submitted.digest)
+        collector = Collector(api=api, folder=self._folder(read), heading=heading, standing=standing)
+        collector.open()
+        interrupts, view = Interrupts(), choose_view()
+        choices = _ELSEWHERE if held.started is None else _OURS
+
+        async def cancel() -> None:
+            await api.post(f"/v1/batches/{batch}/cancel")
+
+        def ended(task: TaskView) -> None:
+            view.ended(task)
+            collector.add(task)
+
+        watch = Watch(
+            follower=Follower(api, batch, standing, ended),
+            collector=collector,
+            standing=standing,
+            view=view,
+            interrupts=interrupts,
+            ask=lambda: ask(interrupts, choices),
+            cancel_batch=cancel,
+        )
+        with interrupts.caught():
+            return await watch.run()
+
+    def _folder(self, read: Read) -> Path:
+        return self.out / safe(read.batch.name)
+
+    def _conclude(self, standing: Standing, choice: Choice | None, read: Read) -> int:
+        if choice in (Choice.LEAVE, Choice.STOP):
+            terminal.say("running the same command again continues this batch")
+            return exits.INTERRUPTED
+        summary = summarise(standing.all)
+        if self.as_json:
+            terminal.put_json({**summary_json(summary), "folder": str(self._folder(read))})
+        else:
+            terminal.put("\n".join(summary_lines(summary)))
+            terminal.put(f"outputs: {self._folder(read)}/")
+        for line in failure_lines(summary):
+            terminal.say(line)
+        if choice is Choice.CANCEL:
+            return exits.INTERRUPTED
+        return exits.TASKS_FAILED if summary.failures else 0
+
+
+async def _others_wait(api: Api) -> bool:
+    """Whether the queue holds work that has not ended."""
+    queues = (await api.get("/v1/status"))["counts"]
+    return any(count for states in queues.values() for state, count in states.items() if state not in ENDED)

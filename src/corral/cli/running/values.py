@@ -1,0 +1,135 @@
+"""What a run knows of its tasks and slots, read from the HTTP API's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from corral.work import Json
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+ACTIVE = frozenset({"leased", "running"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file that a task made."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """One task of the batch as it was seen last."""
+
+    id: int
+    name: str
+    engine: str
+    model: str | None = None
+    state: str = "queued"
+    inputs: Mapping[str, Json]
+    slots: tuple[str, ...] = ()
+    ready_at: datetime | None = None
+    """When it could have started at the earliest."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    error: Json = None
+    result: Json = None
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is in a state without exits."""
+        return self.state in ENDED
+
+    @property
+    def ran_s(self) -> float | None:
+        """Seconds from its last start to its end; None when it never ran or still runs."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+    @property
+    def waited_s(self) -> float | None:
+        """Seconds that it waited for a slot after nothing else held it; None when it never ran."""
+        if self.started_at is None or self.ready_at is None:
+            return None
+        return max(0.0, (self.started_at - self.ready_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotView:
+    """One slot as it was seen last."""
+
+    id: str
+    device: str = ""
+    gate: str = "open"
+    task: int | None = None
+    """The task that runs on it, of this batch or another."""
+    engine: str | None = None
+    owner: str | None = None
+    expected_end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """How far a running task is."""
+
+    task: int
+    fraction: float | None
+    note: str = ""
+
+
+def task_view(answer: Json) -> TaskView:
+    """Read a task of the HTTP API."""
+    return TaskView(
+        id=answer["id"],
+        name=answer["name"],
+        engine=answer["engine"],
+        model=answer.get("model"),
+        state=answer["state"],
+        inputs=answer.get("inputs") or {},
+        slots=tuple(answer.get("slots") or ()),
+        ready_at=instant(answer.get("ready_at") or answer.get("queued_at") or answer.get("created_at")),
+        started_at=instant(answer.get("started_at")),
+        finished_at=instant(answer.get("finished_at")),
+        attempts=answer.get("attempts") or 0,
+        error=answer.get("error"),
+        result=answer.get("result"),
+        outputs=tuple(_output(one) for one in answer.get("outputs") or ()),
+    )
+
+
+def slot_view(answer: Json) -> SlotView:
+    """Read a slot of the HTTP API."""
+    running: Json = answer.get("running") or {}
+    return SlotView(
+        id=answer["id"],
+        device=answer.get("device_model") or answer.get("device") or "",
+        gate=answer.get("gate") or "open",
+        task=running.get("task"),
+        engine=running.get("engine"),
+        owner=running.get("owner"),
+        expected_end=instant(running.get("expected_end")),
+    )
+
+
+def progress_view(answer: Json) -> ProgressView:
+    """Read the progress of a task."""
+    return ProgressView(task=answer["task"], fraction=answer.get("fraction"), note=answer.get("note") or "")
+
+
+def instant(text: Json) -> datetime | None:
+    """Read an instant of the HTTP API; None where there is none."""
+    return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+
+def _output(answer: Json) -> Output:
+    return Output(
+        name=answer["name"], sha256=answer["sha256"], size=answer["size"], media_type=answer.get("media_type") or ""
+    )

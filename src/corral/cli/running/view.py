@@ -1,0 +1,132 @@
+"""Shows a run while it goes: bars on a terminal, and a plain line now and then everywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from corral.cli import terminal
+from corral.cli.running.standing import Standing
+from corral.cli.running.tally import remaining_s, say_counts
+from corral.cli.running.values import SlotView, TaskView
+from corral.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+_REDRAW_S = 0.1
+_SAY_EVERY_S = 15.0
+
+
+class View(Protocol):
+    """Shows a standing until it is cancelled."""
+
+    async def show(self, standing: Standing) -> None:
+        """Show how things stand, again and again; ends by being cancelled and then leaves the terminal clean."""
+        ...
+
+    def ended(self, task: TaskView) -> None:
+        """Mark that a task ended."""
+        ...
+
+
+def choose_view() -> View:
+    """Return bars for a terminal, plain lines for anything else."""
+    return BarsView() if sys.stderr.isatty() else PlainView()
+
+
+class PlainView:
+    """Lines in a log: one for each task that ends, and now and then one that says how far the whole is."""
+
+    def __init__(self, say: Callable[[str], None] = terminal.say) -> None:
+        self._say = say
+
+    async def show(self, standing: Standing) -> None:
+        """Say the overall state now and then."""
+        while True:
+            await asyncio.sleep(_SAY_EVERY_S)
+            self._say(overall(standing))
+
+    def ended(self, task: TaskView) -> None:
+        """Say that a task ended, and how."""
+        self._say(ended_line(task))
+
+
+class BarsView:
+    """One bar for each slot and one for the whole, redrawn ten times a second."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._console = console or Console(stderr=True)
+
+    async def show(self, standing: Standing) -> None:
+        """Draw until cancelled; the bars then vanish, and what was said above them stays."""
+        from rich.live import Live
+
+        slots = self._bars("{task.fields[slot]}", "{task.fields[engine]}")
+        whole = self._bars("all")
+        rows: dict[str, TaskID] = {}
+        all_row = whole.add_task("", total=1)
+        from rich.console import Group
+
+        with Live(Group(slots, whole), console=self._console, refresh_per_second=10, transient=True):
+            while True:
+                _draw_slots(slots, rows, standing)
+                done = sum(task.ended for task in standing.tasks.values())
+                whole.update(all_row, completed=done, total=max(1, len(standing.tasks)), description=overall(standing))
+                await asyncio.sleep(_REDRAW_S)
+
+    def ended(self, task: TaskView) -> None:
+        """Print failures above the bars; what went well is in the bars' count."""
+        if task.state != "succeeded":
+            self._console.print(ended_line(task), markup=False, highlight=False)
+
+    def _bars(self, *heading: str) -> Progress:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = [TextColumn(text, markup=False) for text in heading]
+        return Progress(*columns, BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), expand=False)
+
+
+def overall(standing: Standing) -> str:
+    """Say in one line how far the whole is."""
+    left = remaining_s(standing.all, standing.progress, slots=standing.slots_taking_part(), now=datetime.now(UTC))
+    done = sum(task.ended for task in standing.tasks.values())
+    parts = [f"{done}/{len(standing.tasks)}", say_counts(standing.all)]
+    if left is not None and not standing.done:
+        parts.append(f"about {format_duration(max(1.0, left))} left")
+    if standing.note:
+        parts.append(standing.note)
+    return "  ".join(part for part in parts if part)
+
+
+def ended_line(task: TaskView) -> str:
+    """Say in one line how a task ended."""
+    took = f" in {format_duration(task.ran_s)}" if task.ran_s is not None else ""
+    why = f": {task.error['what']}" if task.error else ""
+    return f"{task.name} ({task.engine}) {task.state}{took}{why}"
+
+
+def slot_line(slot: SlotView, standing: Standing) -> tuple[str, float | None, str]:
+    """Return what stands beside a slot's bar: the engine, the share done (None when unknown), and a few words."""
+    if slot.task is None:
+        return "", 0.0, "idle" if slot.gate == "open" else slot.gate
+    task = standing.tasks.get(slot.task)
+    progress = standing.progress.get(slot.task)
+    name = task.name if task is not None else f"task {slot.task} of {slot.owner or 'another batch'}"
+    note = f"  {progress.note}" if progress is not None and progress.note else ""
+    return slot.engine or "", progress.fraction if progress is not None else None, f"{name}{note}"
+
+
+def _draw_slots(bars: Progress, rows: dict[str, TaskID], standing: Standing) -> None:
+    for id, slot in sorted(standing.slots.items()):
+        engine, fraction, words = slot_line(slot, standing)
+        if id not in rows:
+            rows[id] = bars.add_task("", total=1, slot=id, engine="")
+        total = None if fraction is None else 1
+        bars.update(rows[id], completed=fraction or 0.0, total=total, description=words, engine=f"{engine:8}")

@@ -1,0 +1,71 @@
+"""Tells what a single task does while it does it, and prints the log that it kept."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import ClassVar
+from urllib.parse import quote
+
+from corral.cli import terminal
+from corral.cli.client import Api, Event
+from corral.cli.listing import story_line
+from corral.cli.remote_errors import RemoteUnavailableError
+from corral.errors import CorralError, Kind
+from corral.work import Json
+
+LOG = "log.txt"
+_AGAIN_S = 1.0
+
+
+class NoLogError(CorralError):
+    """The task kept no log."""
+
+    code: ClassVar[str] = "task.no_log"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+async def tell_task(api: Api, task: int) -> Json:
+    """Print a task's story from its beginning, as it grows; return the task once it has ended. Raises: RemoteError."""
+    last = 0
+    while True:
+        try:
+            async with api.events({"task": task, "after": last}) as events:
+                seen = await api.get(f"/v1/tasks/{task}")
+                if seen["finished_at"] is not None:
+                    return await _tell_rest(api, task, last, seen)
+                async for event in events:
+                    last = _tell(event, last)
+                    if event.data.get("state") in ("succeeded", "failed", "cancelled"):
+                        return await api.get(f"/v1/tasks/{task}")
+        except RemoteUnavailableError as error:
+            terminal.say(f"{error.what}; connecting again")
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _tell_rest(api: Api, task: int, last: int, seen: Json) -> Json:
+    for event in (await api.get(f"/v1/tasks/{task}/story", {"after": last}))["items"]:
+        terminal.put(story_line(event))
+    return seen
+
+
+def _tell(event: Event, last: int) -> int:
+    if event.id is not None:
+        terminal.put(story_line(event.data))
+        return event.id
+    if event.kind == "progress":
+        fraction = event.data.get("fraction")
+        share = "" if fraction is None else f"{fraction:.0%} "
+        terminal.put(f"  {share}{event.data.get('note') or ''}".rstrip())
+    return last
+
+
+async def put_log(api: Api, task: int) -> None:
+    """Print a task's log. Raises: NoLogError, RemoteError."""
+    seen = await api.get(f"/v1/tasks/{task}")
+    if all(output["name"] != LOG for output in seen["outputs"]):
+        what = f"task {task} ({seen['engine']}, {seen['state']}) has kept no log"
+        raise NoLogError(what, hint=f"`corral tasks show {task}` prints what is known of it")
+    async for chunk in api.read(f"/v1/tasks/{task}/outputs/{quote(LOG)}"):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.flush()

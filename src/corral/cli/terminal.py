@@ -1,0 +1,118 @@
+"""Where words go: data to stdout, everything else to stderr.
+
+Tables are plain aligned text: quick to start, and good for `grep`, `awk` and screen readers. What moves (bars) is in
+`corral.cli.running.view` and `corral.cli.pulling`, and appears on a terminal only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind, Problem
+from corral.work import Json
+
+_COLUMN_GAP = "  "
+_LONGEST_CELL = 60
+
+
+class UnconfirmedError(CorralError):
+    """A step that cannot be undone was not agreed to."""
+
+    code: ClassVar[str] = "cli.unconfirmed"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+def put(text: str) -> None:
+    """Print data."""
+    sys.stdout.write(f"{text}\n")
+
+
+def put_json(value: Json) -> None:
+    """Print data as JSON, for programs."""
+    put(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something that is not data."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print rows under their columns; say `empty` when there are none."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not cells:
+        say(empty)
+        return
+    for line in aligned([list(columns), *cells]):
+        put(line)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Pad cells so that columns stand under each other."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return [
+        _COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def put_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print the fields of one thing, one on each line; those without a value are left out."""
+    shown = [(name, value) for name, value in fields if value not in (None, "", [], {})]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        put(f"{name.ljust(width)}  {value}")
+
+
+def confirm(question: str, *, agreed: bool) -> None:
+    """Ask once before a step that cannot be undone; `agreed` is `--yes`.
+
+    Raises: UnconfirmedError when the answer is no, or when nobody is there to ask.
+    """
+    if agreed:
+        return
+    if not is_attended():
+        raise UnconfirmedError(f"{question} nobody is there to answer", hint="add `--yes` if that is meant")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UnconfirmedError("the answer was no; nothing was changed")
+
+
+def is_attended() -> bool:
+    """Whether a person can read what is said and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def report(error: CorralError, *, as_json: bool) -> None:
+    """Print every problem of an error to stderr."""
+    if as_json:
+        say(json.dumps({"error": error_json(error)}, indent=2, ensure_ascii=False))
+    else:
+        say(str(error))
+
+
+def error_json(error: CorralError) -> Json:
+    """Return an error in the shape that the HTTP API has, without its request id."""
+    return {
+        "code": error.code,
+        "kind": error.kind.value,
+        "what": error.what,
+        "where": error.where,
+        "hint": error.hint,
+        "problems": [problem_json(problem) for problem in error.problems],
+    }
+
+
+def problem_json(problem: Problem) -> Json:
+    """Return one problem in the shape that the HTTP API has."""
+    return {"code": problem.code, "what": problem.what, "where": problem.where, "hint": problem.hint}
+
+
+def _cell(value: object) -> str:
+    text = "-" if value in (None, "", [], ()) else str(value)
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= _LONGEST_CELL else f"{one_line[: _LONGEST_CELL - 1]}…"
