@@ -8,7 +8,7 @@ can only shrink: a task that fits nowhere once need not be looked at again.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
@@ -119,24 +119,29 @@ class Floor:
         """All slots on the slot's device, itself included, by id."""
         return self._devices[slot.device]
 
-    def take(self, slot: Slot, task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
-        """Give a free slot to a task that fits it, and say what must be given up first."""
-        evicted, load = self.evictions(slot, task)
-        for loser, resident in evicted:
-            self._residents[loser].remove(resident)
-        del self.free[slot.id], self._residents[slot.id]
-        self._held[slot.device] += load
-        self._ends[slot.id] = self.now + timedelta(seconds=expected_s)
+    def take(self, slots: Sequence[Slot], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
+        """Give free slots that hold the task together to it, and say what must be given up first."""
+        found: list[Eviction] = []
+        for place, slot in enumerate(slots, start=1):
+            same_device = sum(later.device == slot.device for later in slots[place:])
+            evicted, load = self.evictions(slot, task, still_needed=same_device * (task.memory or 0))
+            for loser, resident in evicted:
+                self._residents[loser].remove(resident)
+            del self.free[slot.id], self._residents[slot.id]
+            self._held[slot.device] += load
+            self._ends[slot.id] = self.now + timedelta(seconds=expected_s)
+            found += evicted
         self._running[task.queue, task.owner].add(task.id)
-        return evicted
+        return tuple(found)
 
-    def evictions(self, slot: Slot, task: QueuedTask) -> tuple[tuple[Eviction, ...], int]:
+    def evictions(self, slot: Slot, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
         """What to give up so that the task fits on the slot, and the bytes the slot then holds.
 
         Nothing is given up where memory is unknown. The slot's own residents go first, then the largest, so that few
-        are lost; the task's own model goes last of all.
+        are lost; the task's own model goes last of all. `still_needed` bytes of the device are
+        left for other slots.
         """
-        room = self.room(slot)
+        room = self.room(slot) - still_needed
         if room == inf or task.memory is None:
             return (), load_of(task, self._residents[slot.id])
         mine = list(self._residents[slot.id])

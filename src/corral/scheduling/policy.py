@@ -183,13 +183,13 @@ class _Round:
         if not self._assignments:
             self._account.advance({each.owner for each in self._eligible})
         expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
-        evicted = [eviction for slot in slots for eviction in self._floor.take(slot, task, expected_s)]
+        evicted = self._floor.take(slots, task, expected_s)
         self._line.start(task, expected_s * len(slots))
         self._assignments.append(
             Assignment(
                 task=task.id,
                 slots=tuple(slot.id for slot in slots),
-                evict=tuple(evicted),
+                evict=evicted,
                 expected_s=expected_s,
                 because=because,
             )

@@ -77,7 +77,7 @@ class Reservations:
             for slot in self._floor.able(task.queue, task.engine)
             if slot.gate is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
         ]
-        for node, slots in _by_node(able).items():
+        for node, slots in by_node(able).items():
             ready = {slot.id: self._ready(slot, task) for slot in slots}
             in_time = sorted(slots, key=lambda slot: (ready[slot.id], slot.id))
             chosen = side_by_side(in_time, task, self._floor.capacity)
@@ -96,7 +96,7 @@ def gather(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations
     """Choose N free slots of one node, the best by the order of `choosing`; empty when no node has them."""
     choices = {slot.id: choice_of(slot, task, floor, expectations) for slot in options}
     in_order = sorted(options, key=lambda slot: choices[slot.id])
-    sets = [side_by_side(slots, task, floor.room) for slots in _by_node(in_order).values()]
+    sets = [side_by_side(slots, task, floor.room) for slots in by_node(in_order).values()]
     complete = [each for each in sets if each]
     return min(complete, key=lambda each: [choices[slot.id] for slot in each]) if complete else []
 
@@ -115,7 +115,7 @@ def side_by_side(slots: Iterable[Slot], task: QueuedTask, room: Callable[[Slot],
     return []
 
 
-def _by_node(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
+def by_node(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
     """Slots of each node, in the order given."""
     nodes: defaultdict[str, list[Slot]] = defaultdict(list)
     for slot in slots:

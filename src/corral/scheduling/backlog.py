@@ -1,0 +1,167 @@
+"""All queued tasks, kept so that a fair, bounded part of them can be shown to the policy at once.
+
+Tasks that differ in nothing but age (`_Lane`) stand in one lane, oldest first. For the policy the tasks of a lane are
+interchangeable: if the oldest cannot start, none can. So the oldest few of each lane stand for all of them, and
+nothing hides behind a task that waits for another engine or for more memory: with `limit` of at least lanes x (free
+slots + affinity window) a decision on the candidates is the decision on everything.
+
+Where there are more lanes than `limit`, a third of the places goes to lanes whose oldest task is past its bound, a
+third to those that are first by class and priority, a third to each owner's first lanes in turn, and what is left to
+the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle may be seen later.
+
+Adding and removing cost O(log n); showing costs O(limit + owners), whatever the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from itertools import islice, takewhile
+from typing import TypeVar
+
+from corral.scheduling.ages import Sorted
+from corral.scheduling.values import Owner, QueuedTask, Settings, TaskClass
+
+_Age = tuple[datetime, int]
+_Lane = tuple[object, ...]
+_Standing = tuple[bool, int, datetime, int]
+_Item = TypeVar("_Item")
+
+
+class Backlog:
+    """Queued tasks by id, in lanes. It reads no clock; one owner changes it."""
+
+    def __init__(self, tasks: Iterable[QueuedTask] = ()) -> None:
+        self._tasks: dict[int, QueuedTask] = {}
+        self._lanes: dict[_Lane, Sorted[_Age]] = {}
+        self._by_age: Sorted[_Age] = Sorted()
+        self._by_rank: Sorted[_Standing] = Sorted()
+        self._by_owner: defaultdict[Owner, Sorted[_Standing]] = defaultdict(Sorted)
+        for task in tasks:
+            self.add(task)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._tasks
+
+    def __iter__(self) -> Iterator[QueuedTask]:
+        return iter(self._tasks.values())
+
+    def get(self, task: int) -> QueuedTask | None:
+        """The task as it was added; None when it is not queued."""
+        return self._tasks.get(task)
+
+    def add(self, task: QueuedTask) -> None:
+        """Put a task in, in place of one with the same id."""
+        self.remove(task.id)
+        self._tasks[task.id] = task
+        lane = self._lanes.setdefault(_lane_of(task), Sorted())
+        before = lane.first()
+        lane.add((task.queued_at, task.id))
+        self._head_changed(before, lane.first())
+
+    def remove(self, task: int) -> QueuedTask | None:
+        """Take a task out and return it; None when it is not queued."""
+        found = self._tasks.get(task)
+        if found is None:
+            return None
+        name = _lane_of(found)
+        lane = self._lanes[name]
+        before = lane.first()
+        lane.remove((found.queued_at, task))
+        self._head_changed(before, lane.first())
+        del self._tasks[task]
+        if not lane:
+            del self._lanes[name]
+        return found
+
+    def candidates(
+        self,
+        now: datetime,
+        settings: Settings,
+        limit: int,
+        *,
+        free: int | None = None,
+        keep: Collection[int] = (),
+    ) -> tuple[QueuedTask, ...]:
+        """Choose at most `limit` tasks for a decision, the lanes' oldest in turn.
+
+        `free` is how many slots the decision may fill: no lane then shows more than that and the affinity window, which
+        is all that can matter. `keep` names tasks to show in any case, such as those in `Decision.passed_since`, whose
+        time would otherwise start anew; ids that are not queued are ignored.
+        """
+        shown = dict.fromkeys([task for task in keep if task in self._tasks][:limit])
+        if len(self._lanes) <= limit:
+            depth = limit if free is None else free + settings.affinity_window + 1
+            chosen = (head[-1] for head in _in_turn(self._lanes.values(), depth))
+        else:
+            chosen = self._heads_of_some(limit, now - settings.promote_after)
+        for task in chosen:
+            if len(shown) >= limit:
+                break
+            shown[task] = None
+        return tuple([self._tasks[task] for task in shown])
+
+    def _heads_of_some(self, limit: int, promoted_before: datetime) -> Iterator[int]:
+        """Heads of lanes where not all can be shown: promoted ones, by rank, by owner; the oldest fill the rest."""
+        share = limit // 3
+        oldest: Iterator[_Age] = islice(self._by_age, share)
+        yield from (task for _, task in takewhile(lambda head: head[0] < promoted_before, oldest))
+        yield from (head[-1] for head in islice(self._by_rank, share))
+        yield from (head[-1] for head in islice(_in_turn(islice(self._by_owner.values(), share), share), share))
+        yield from (head[-1] for head in self._by_age)
+
+    def _head_changed(self, before: _Age | None, after: _Age | None) -> None:
+        """Keep the orders of the lanes' heads; both tasks are still known."""
+        if before == after:
+            return
+        if before is not None:
+            task, standing = self._standing(before)
+            self._by_age.remove(before)
+            self._by_rank.remove(standing)
+            self._by_owner[task.owner].remove(standing)
+            if not self._by_owner[task.owner]:
+                del self._by_owner[task.owner]
+        if after is not None:
+            task, standing = self._standing(after)
+            self._by_age.add(after)
+            self._by_rank.add(standing)
+            self._by_owner[task.owner].add(standing)
+
+    def _standing(self, head: _Age) -> tuple[QueuedTask, _Standing]:
+        task = self._tasks[head[1]]
+        return task, (task.task_class is TaskClass.BATCH, -task.priority, *head)
+
+
+def _lane_of(task: QueuedTask) -> _Lane:
+    """Everything that the policy looks at, except age."""
+    return (
+        task.owner,
+        task.queue,
+        task.task_class,
+        task.priority,
+        task.engine,
+        task.model,
+        task.memory,
+        task.gpus,
+        task.prefer_slot,
+        task.avoid_slots,
+    )
+
+
+def _in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:
+    """The first of each line, then the second of each, down to a depth."""
+    going = [iter(line) for line in lines]
+    for _ in range(depth):
+        still: list[Iterator[_Item]] = []
+        for line in going:
+            item = next(line, None)
+            if item is not None:
+                yield item
+                still.append(line)
+        if not still:
+            return
+        going = still

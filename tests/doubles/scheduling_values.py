@@ -1,0 +1,167 @@
+"""Valid values for the policy, so that a test names only what matters to it; and a queue that is played forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from corral.scheduling.policy import decide
+from corral.scheduling.values import (
+    Decision,
+    DurationKey,
+    FairShare,
+    Queue,
+    QueuedTask,
+    ResidentModel,
+    RunningTask,
+    Settings,
+    Slot,
+    Snapshot,
+)
+from corral.units import Bytes
+from corral.work import SlotId
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+GIB = 2**30
+
+
+def gib(size: float) -> Bytes:
+    """A size in GiB as bytes."""
+    return Bytes(round(size * GIB))
+
+
+def ago(seconds: float) -> datetime:
+    """An instant before now."""
+    return NOW - timedelta(seconds=seconds)
+
+
+def a_queued(number: int = 1, **changes: Any) -> QueuedTask:  # changes are the fields of QueuedTask
+    """A batch task of ada for `llama` that became ready ten seconds ago."""
+    return QueuedTask(
+        **{"id": number, "owner": "ada", "queue": "default", "engine": "llama", "queued_at": ago(10), **changes}
+    )
+
+
+def a_slot(name: str = "node/gpu0", **changes: Any) -> Slot:  # changes are the fields of Slot
+    """A free slot with a device of its own and 24 GiB, where `llama` runs."""
+    defaults = {
+        "id": SlotId(name),
+        "node": name.split("/")[0],
+        "device": name,
+        "device_model": "RTX 4090",
+        "capacity": gib(24),
+        "engines": frozenset({"llama"}),
+    }
+    return Slot(**{**defaults, **changes})
+
+
+def a_running(number: int = 900, **changes: Any) -> RunningTask:  # changes are the fields of RunningTask
+    """A task of bob that started a minute ago."""
+    defaults = {
+        "task": number,
+        "owner": "bob",
+        "queue": "default",
+        "engine": "llama",
+        "model": None,
+        "memory": None,
+        "started_at": ago(60),
+        "expected_end": NOW + timedelta(seconds=60),
+    }
+    return RunningTask(**{**defaults, **changes})
+
+
+def a_resident(model: str, size: float | None = None, engine: str = "llama") -> ResidentModel:
+    """A model in memory, its size in GiB."""
+    return ResidentModel(engine=engine, model=model, memory=None if size is None else gib(size))
+
+
+def a_snapshot(
+    tasks: Iterable[QueuedTask] = (), slots: Iterable[Slot] = (), queues: Iterable[Queue] = (), **changes: Any
+) -> Snapshot:  # changes are the other fields of Snapshot
+    """A question to the policy, asked now."""
+    known = {queue.name: queue for queue in queues}
+    return Snapshot(**{"now": NOW, "tasks": tuple(tasks), "slots": tuple(slots), "queues": known, **changes})
+
+
+def placed(decision: Decision) -> dict[int, tuple[str, ...]]:
+    """Which task starts on which slots."""
+    return {each.task: tuple(each.slots) for each in decision.assignments}
+
+
+@dataclass
+class PlayedQueue:
+    """Stands for a dispatcher with engines that take exactly as long as was measured, on a clock of its own.
+
+    Tasks arrive at their `queued_at`. A slot keeps the last model that ran on it resident, as the real engines do.
+    """
+
+    slots: dict[SlotId, Slot]
+    durations: Mapping[DurationKey, float]
+    arrivals: list[QueuedTask]
+    settings: Settings = field(default_factory=Settings)
+    now: datetime = NOW
+    fair: FairShare = field(default_factory=FairShare)
+    passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+    waiting: dict[int, QueuedTask] = field(default_factory=dict[int, QueuedTask])
+    started: dict[int, datetime] = field(default_factory=dict[int, datetime])
+    ran_on: dict[int, tuple[SlotId, ...]] = field(default_factory=dict[int, tuple[SlotId, ...]])
+
+    def play(self, until: datetime) -> None:
+        """Go from event to event, and decide at each."""
+        self.arrivals.sort(key=lambda task: (task.queued_at, task.id))
+        while self.now <= until:
+            self._let_in()
+            self._step()
+            upcoming = [task.queued_at for task in self.arrivals[:1]]
+            upcoming += [slot.running.expected_end for slot in self.slots.values() if slot.running is not None]
+            if not upcoming:
+                return
+            self.now = min(upcoming)
+            self._end_tasks()
+
+    def _let_in(self) -> None:
+        while self.arrivals and self.arrivals[0].queued_at <= self.now:
+            task = self.arrivals.pop(0)
+            self.waiting[task.id] = task
+
+    def _end_tasks(self) -> None:
+        for slot in list(self.slots.values()):
+            running = slot.running
+            if running is not None and running.expected_end <= self.now:
+                resident = (a_resident(running.model, None, running.engine),) if running.model else slot.resident
+                self.slots[slot.id] = replace(slot, running=None, resident=resident)
+
+    def _step(self) -> None:
+        decision = decide(
+            Snapshot(
+                now=self.now,
+                tasks=tuple(self.waiting.values()),
+                slots=tuple(self.slots.values()),
+                queues={},
+                durations=self.durations,
+                fair=self.fair,
+                passed_since=self.passed_since,
+                settings=self.settings,
+            )
+        )
+        self.fair, self.passed_since = decision.fair, decision.passed_since
+        for assignment in decision.assignments:
+            task = self.waiting.pop(assignment.task)
+            self.started[task.id] = self.now
+            self.ran_on[task.id] = assignment.slots
+            for name in assignment.slots:
+                self.slots[name] = replace(self.slots[name], running=self._run(task, assignment.expected_s))
+
+    def _run(self, task: QueuedTask, seconds: float) -> RunningTask:
+        return a_running(
+            task.id,
+            owner=task.owner,
+            queue=task.queue,
+            engine=task.engine,
+            model=task.model,
+            memory=task.memory,
+            started_at=self.now,
+            expected_end=self.now + timedelta(seconds=seconds),
+        )

@@ -1,0 +1,202 @@
+"""What holds for every decision, whatever is queued and however the slots are.
+
+The checks here count memory and limits on their own, from the snapshot and the assignments in their order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from corral.scheduling.policy import decide
+from corral.scheduling.values import Assignment, Gate, Queue, QueuedTask, Slot, Snapshot, TaskClass
+from doubles.scheduling_strategies import snapshots
+
+ONE_GPU = st.just(1)
+# Shrinking a snapshot takes minutes; the universe is small enough to read as it is found.
+MANY = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+
+
+def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:
+    return snapshot.queues.get(task.queue, Queue(name=task.queue))
+
+
+def tasks_of(snapshot: Snapshot) -> dict[int, QueuedTask]:
+    return {task.id: task for task in snapshot.tasks}
+
+
+def slots_of(snapshot: Snapshot) -> dict[str, Slot]:
+    return {slot.id: slot for slot in snapshot.slots}
+
+
+def held_on(slot: Slot, running: list[tuple[str, str | None, int | None]], evicted: set[tuple[str, str, str]]) -> int:
+    """Bytes on one slot: what stays resident, and what runs beyond the model that it runs on."""
+    models = {(engine, model): memory or 0 for engine, model, memory in running}
+    for resident in slot.resident:
+        if (slot.id, resident.engine, resident.model) not in evicted:
+            key = (resident.engine, resident.model)
+            models[key] = max(models.get(key, 0), resident.memory or 0)
+    return sum(models.values())
+
+
+def held_on_device(snapshot: Snapshot, device: str, assignments: tuple[Assignment, ...]) -> int:
+    """Bytes on a device when the assignments run."""
+    tasks = tasks_of(snapshot)
+    evicted = {(slot, each.engine, each.model) for one in assignments for slot, each in one.evict}
+    total = 0
+    for slot in snapshot.slots:
+        if slot.device == device:
+            mine = [tasks[one.task] for one in assignments if slot.id in one.slots]
+            running = [(task.engine, task.model, task.memory) for task in mine]
+            if slot.running is not None:
+                running.append((slot.running.engine, slot.running.model, slot.running.memory))
+            total += held_on(slot, running, evicted)
+    return total
+
+
+def count_running(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignment, ...]) -> int:
+    """Tasks of the same queue that the owner runs."""
+    tasks = tasks_of(snapshot)
+    running = {slot.running.task: (slot.running.queue, slot.running.owner) for slot in snapshot.slots if slot.running}
+    running |= {one.task: (tasks[one.task].queue, tasks[one.task].owner) for one in assignments}
+    return Counter(running.values())[task.queue, task.owner]
+
+
+def is_limited(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignment, ...]) -> bool:
+    limit = queue_of(snapshot, task).max_running_per_owner
+    return limit is not None and count_running(snapshot, task, assignments) >= limit
+
+
+def may_use(snapshot: Snapshot, slot: Slot, task: QueuedTask) -> bool:
+    """Whether the slot is open, idle, in the pool, and runs the engine."""
+    pool = queue_of(snapshot, task).slots
+    in_pool = pool is None or slot.id in pool
+    return slot.gate is Gate.OPEN and slot.running is None and in_pool and task.engine in slot.engines
+
+
+@MANY
+@given(snapshots())
+def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
+    assignments = decide(snapshot).assignments
+    given_away = [slot for one in assignments for slot in one.slots]
+    assert len(given_away) == len(set(given_away))
+    assert len({one.task for one in assignments}) == len(assignments)
+
+
+@MANY
+@given(snapshots())
+def test_memory_is_never_overcommitted_on_a_device(snapshot):
+    assignments = decide(snapshot).assignments
+    slots, tasks = slots_of(snapshot), tasks_of(snapshot)
+    for one in assignments:
+        if tasks[one.task].memory is None:
+            continue
+        for slot in map(slots.__getitem__, one.slots):
+            upto = assignments[: assignments.index(one) + 1]
+            if slot.capacity is not None:
+                assert held_on_device(snapshot, slot.device, upto) <= slot.capacity
+
+
+@MANY
+@given(snapshots())
+def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
+    slots, tasks = slots_of(snapshot), tasks_of(snapshot)
+    for one in decide(snapshot).assignments:
+        task = tasks[one.task]
+        assert not queue_of(snapshot, task).paused
+        assert len(one.slots) == task.gpus
+        assert len({slots[slot].node for slot in one.slots}) == 1
+        assert all(may_use(snapshot, slots[slot], task) for slot in one.slots)
+
+
+@MANY
+@given(snapshots())
+def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
+    slots = slots_of(snapshot)
+    decision = decide(snapshot)
+    evicted = [(slot, each.engine, each.model) for one in decision.assignments for slot, each in one.evict]
+    assert len(evicted) == len(set(evicted))
+    for one in decision.assignments:
+        for slot, resident in one.evict:
+            assert resident in slots[slot].resident
+            assert slots[slot].running is None
+            assert slots[slot].device in {slots[mine].device for mine in one.slots}
+
+
+@MANY
+@given(snapshots())
+def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
+    assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
+    for place, one in enumerate(assignments):
+        assert not is_limited(snapshot, tasks[one.task], assignments[:place])
+
+
+@MANY
+@given(snapshots())
+def test_every_candidate_starts_or_has_a_rule(snapshot):
+    decision = decide(snapshot)
+    started = {one.task for one in decision.assignments}
+    assert started | set(decision.waiting) == {task.id for task in snapshot.tasks}
+    assert not started & set(decision.waiting)
+    assert all(decision.waiting.values())
+
+
+@MANY
+@given(snapshots(), st.randoms(use_true_random=False))
+def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
+    tasks, slots = list(snapshot.tasks), list(snapshot.slots)
+    chance.shuffle(tasks)
+    chance.shuffle(slots)
+    assert decide(replace(snapshot, tasks=tuple(tasks), slots=tuple(slots))) == decide(snapshot)
+
+
+@MANY
+@given(snapshots(gpus=ONE_GPU))
+def test_no_task_past_its_bound_waits_while_a_slot_it_fits_is_given_to_a_lower_one(snapshot):
+    assert_nobody_is_overtaken(snapshot, [task for task in snapshot.tasks if is_promoted(snapshot, task)])
+
+
+@MANY
+@given(snapshots(gpus=ONE_GPU))
+def test_no_interactive_task_waits_while_a_slot_it_fits_is_given_to_a_batch_task(snapshot):
+    assert_nobody_is_overtaken(snapshot, [task for task in snapshot.tasks if task.task_class is TaskClass.INTERACTIVE])
+
+
+def is_promoted(snapshot: Snapshot, task: QueuedTask) -> bool:
+    bound = snapshot.now - snapshot.settings.promote_after
+    return task.task_class is TaskClass.BATCH and task.queued_at < bound
+
+
+def is_lower(snapshot: Snapshot, other: QueuedTask, task: QueuedTask) -> bool:
+    """Whether the other must not go first: batch within its bound, or promoted after the task."""
+    if other.task_class is TaskClass.INTERACTIVE:
+        return False
+    if not is_promoted(snapshot, other):
+        return True
+    return is_promoted(snapshot, task) and (other.queued_at, other.id) > (task.queued_at, task.id)
+
+
+def assert_nobody_is_overtaken(snapshot: Snapshot, entitled: list[QueuedTask]) -> None:
+    decision, tasks, slots = decide(snapshot), tasks_of(snapshot), slots_of(snapshot)
+    for place, one in enumerate(decision.assignments):
+        slot, before = slots[one.slots[0]], decision.assignments[:place]
+        for task in entitled:
+            if task.id in decision.waiting and is_lower(snapshot, tasks[one.task], task):
+                assert not could_have(snapshot, task, slot, before)
+
+
+def could_have(snapshot: Snapshot, task: QueuedTask, slot: Slot, before: tuple[Assignment, ...]) -> bool:
+    """Whether the slot could have been given to the task after these assignments, avoided slots left aside."""
+    if queue_of(snapshot, task).paused or not may_use(snapshot, slot, task) or slot.id in task.avoid_slots:
+        return False
+    if is_limited(snapshot, task, before):
+        return False
+    if task.memory is None or slot.capacity is None:
+        return True
+    taken = {name for one in before for name in one.slots}
+    yields = [s for s in snapshot.slots if s.running is None and s.gate is not Gate.UNHEALTHY and s.id not in taken]
+    bare = replace(snapshot, slots=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.slots))
+    return held_on_device(bare, slot.device, before) + task.memory <= slot.capacity
