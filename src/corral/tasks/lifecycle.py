@@ -228,6 +228,8 @@ def advance(life: Life, event: Event, *, now: datetime) -> tuple[Life, tuple[Eff
     _refuse_foreign(life, event)
     match event:
         case NeedMet():
+            if life.open_needs == 0:
+                raise _refused(life, event, "none of its needs is open")
             return _need_met(life, now), ()
         case NeedFailed():
             return _end(life, TaskState.FAILED)

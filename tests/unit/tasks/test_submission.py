@@ -1,0 +1,83 @@
+"""A submission is checked as a whole, and every problem is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from builders import a_submission, a_task
+from corral.errors import Problem
+from corral.tasks.submission import MAX_INPUTS_BYTES, Rules, SubmissionError, check, digest, in_order
+from corral.tasks.values import OutputRef, Submission, TaskSpec
+
+
+def nothing_wrong(task: TaskSpec) -> Iterable[Problem]:
+    return ()
+
+
+RULES = Rules(queues={"default", "night"}, check_engine=nothing_wrong)
+
+
+def codes(submission: Submission, rules: Rules = RULES) -> list[str]:
+    with pytest.raises(SubmissionError) as caught:
+        check(submission, rules)
+    return [problem.code for problem in caught.value.problems]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = codes(
+        a_submission(
+            a_task("a", queue="nigth"), a_task("a"), a_task("", needs=("x",)), a_task("c", inputs={"t": "x" * 2**21})
+        )
+    )
+    assert found == [
+        "submission.duplicate_name",
+        "submission.bad_name",
+        "submission.unknown_queue",
+        "submission.unknown_needs",
+        "submission.inputs_too_large",
+    ]
+
+
+def test_misspelt_queue_gets_a_suggestion() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        check(a_submission(a_task("a", queue="nigth")), RULES)
+    assert caught.value.problems[0].hint == "did you mean 'night'?"
+
+
+def test_circle_of_needs_is_named() -> None:
+    circle = a_submission(a_task("a", needs=("b",)), a_task("b", needs=("c",)), a_task("c", needs=("a",)))
+    with pytest.raises(SubmissionError, match=r"in a circle: .* -> "):
+        check(circle, RULES)
+
+
+def test_task_that_needs_itself_is_refused() -> None:
+    assert codes(a_submission(a_task("a", needs=("a",)))) == ["submission.needs_itself"]
+
+
+def test_file_of_another_task_makes_it_a_need() -> None:
+    taker = a_task("b", files={"in": OutputRef("a", "x.wav")})
+    assert [task.name for task in in_order((taker, a_task("a")))] == ["a", "b"]
+
+
+def test_engines_complaints_carry_the_task_and_field() -> None:
+    def complain(task: TaskSpec) -> Iterable[Problem]:
+        return (Problem(code="engine.inputs", what="is negative", where="inputs.seed"),)
+
+    with pytest.raises(SubmissionError) as caught:
+        check(a_submission(a_task("a")), Rules(queues={"default"}, check_engine=complain))
+    assert caught.value.problems[0].where == "tasks[0] (a).inputs.seed"
+
+
+def test_empty_submission_is_refused() -> None:
+    assert codes(Submission(owner="ada", tasks=())) == ["submission.empty"]
+
+
+def test_inputs_up_to_the_bound_are_accepted() -> None:
+    check(a_submission(a_task("a", inputs={"t": "x" * (MAX_INPUTS_BYTES - 10)})), RULES)
+
+
+def test_digest_is_equal_exactly_for_equal_submissions() -> None:
+    assert digest(a_submission(a_task("a"))) == digest(a_submission(a_task("a"), owner="bob"))
+    assert digest(a_submission(a_task("a"))) != digest(a_submission(a_task("a", timeout_s=5.0)))
