@@ -115,9 +115,12 @@ class ComfyDouble:
         self.opened_sockets: Counter[str] = Counter()
         """How many sockets each client id has opened."""
         self.requests: list[tuple[str, str]] = []
+        self.before_answer: Callable[[web.Request], Awaitable[None]] | None = None
+        """Awaited before a request is looked at, so that a test can move the world between two of them."""
         self._seconds_per_image = seconds_per_image
         self._changed = asyncio.Condition()
         self._held = False
+        self._hold_after: str | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -174,6 +177,10 @@ class ComfyDouble:
     def hold(self) -> None:
         """Stop executing before the next step."""
         self._held = True
+
+    def hold_after(self, prompt_id: str) -> None:
+        """Stop executing again once this prompt has ended."""
+        self._hold_after = prompt_id
 
     async def proceed(self) -> None:
         """Execute on."""
@@ -249,6 +256,8 @@ class ComfyDouble:
     ) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
         await self._notify()
+        if self.before_answer is not None:
+            await self.before_answer(request)
         if "Origin" in request.headers:
             return web.Response(status=403)
         if self.faults.silent and not request.path.endswith("/ws"):
@@ -475,6 +484,7 @@ class ComfyDouble:
                 self._current = heapq.heappop(self._queue)
                 self._interrupt = False
                 await self._execute(self._current)
+                self._held = self._held or self._current.prompt_id == self._hold_after
                 self._current = None
             await self._notify()
 

@@ -4,7 +4,9 @@ import asyncio
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import (
@@ -18,6 +20,7 @@ from corral.engines.comfyui.errors import (
     PromptLostError,
     WorkflowInvalidError,
 )
+from corral.engines.comfyui.timings import Timings
 from corral.work import FailureScope, Produced, Work
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import error, picture
@@ -157,6 +160,43 @@ async def test_a_restart_with_an_empty_history_is_told_as_a_lost_prompt(
 
     assert failure.value.scope is FailureScope.ATTEMPT
     assert failure.value.where == comfy.url
+
+
+async def test_a_prompt_that_ends_between_two_questions_is_not_taken_for_lost(
+    reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path)
+
+    async def end_it(request: web.Request) -> None:
+        if request.path == "/queue" and comfy.running is not None:
+            await comfy.proceed()
+            await comfy.until(lambda: str(work.attempt) in comfy.history)
+
+    async with ComfyDouble() as comfy:
+        engine = ComfyUi(comfy.url, timings=Timings(poll_s=0.05, retry_s=0.01))
+        running = await held(comfy, engine, work, reports)
+        comfy.before_answer = end_it
+        await comfy.drop_sockets()
+
+        assert image_of(await running) == FOX
+        await engine.close()
+
+
+@pytest.mark.parametrize("modern_first", [True, False])
+async def test_an_instance_that_comes_back_as_another_version_is_asked_in_its_own_way(
+    reports: KeptReports, tmp_path: Path, modern_first: bool
+) -> None:
+    async with ComfyDouble(jobs=modern_first) as comfy:
+        engine = ComfyUi(comfy.url)
+        await engine.run(comfy_work(tmp_path), reports)
+        comfy.jobs = not modern_first
+        await comfy.restart()
+        comfy.requests.clear()
+
+        assert (await engine.run(comfy_work(tmp_path), reports)).files
+        await engine.close()
+
+        assert ("GET", "/queue") in comfy.requests or not modern_first
 
 
 async def test_an_instance_that_stays_away_makes_its_slot_unavailable(
@@ -336,6 +376,35 @@ async def test_cancelling_a_pending_prompt_leaves_someone_elses_running_one_alon
     await comfy.proceed()
     await comfy.until(lambda: other in comfy.history)
     assert comfy.history[other]["status"]["status_str"] == "success"
+
+
+async def test_an_interrupt_that_comes_too_late_does_not_hit_the_next_prompt(
+    reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path)
+
+    async def let_the_next_begin(request: web.Request) -> None:
+        if request.path == "/interrupt":
+            comfy.before_answer = None
+            await comfy.proceed()
+            await comfy.until(lambda: str(work.attempt) in comfy.history)
+            await comfy.until(lambda: comfy.running == other)
+
+    async with ComfyDouble() as comfy, aiohttp.ClientSession(comfy.url) as session:
+        engine = ComfyUi(comfy.url)
+        running = await held(comfy, engine, work, reports)
+        comfy.hold_after(str(work.attempt))
+        other = await ComfyStranger(session).submit(text_to_image())
+        comfy.before_answer = let_the_next_begin
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+        assert comfy.running == other
+        await comfy.proceed()
+        await comfy.until(lambda: other in comfy.history)
+        assert comfy.history[other]["status"]["status_str"] == "success"
+        await engine.close()
 
 
 async def test_cancelling_during_submission_still_ends_a_prompt_that_arrives_late(

@@ -102,10 +102,13 @@ class ComfyClient:
 
     @asynccontextmanager
     async def socket(self, client_id: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
-        """Open the WebSocket of one client id. Raises: InstanceUnreachableError."""
+        """Open the WebSocket of one client id, or give up soon: no outcome depends on it.
+
+        Raises: InstanceUnreachableError.
+        """
         session = self._live_session()
         try:
-            async with asyncio.timeout(self._timings.request_s):
+            async with asyncio.timeout(self._timings.check_s):
                 socket = await session.ws_connect(
                     f"{self.url}/ws",
                     params={"clientId": client_id},

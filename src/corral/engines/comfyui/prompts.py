@@ -99,6 +99,7 @@ class Prompts:
         The others that live are cancelled: a task needs one result.
         Raises: EngineUnavailableError, at once: an instance that is away before anything began is not waited for.
         """
+        self.forget_version()
         found = [await self.find(prompt_id) for prompt_id in prompt_ids]
         order = (Stage.SUCCEEDED, Stage.RUNNING, Stage.PENDING)
         best = min((p for p in found if p.stage in order), key=lambda p: order.index(p.stage), default=None)
