@@ -289,8 +289,8 @@ def _problem(details: ErrorDetails, known: list[str], root: str) -> Problem:
                 code="input.missing", what=f"{location[-1]!r} is missing", where=where, hint="give it a value"
             )
         case _:
-            what = f"{_lower_first(details['msg'])}; seen: {_seen(details['input'])}"
-            return Problem(code="input.invalid", what=what, where=where)
+            seen = "not shown" if "env" in location else _seen(details["input"])
+            return Problem(code="input.invalid", what=f"{_lower_first(details['msg'])}; seen: {seen}", where=where)
 
 
 def _unknown(what: str, name: str, known: list[str] | Mapping[str, object], *, where: str, code: str) -> Problem:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
-from corral.engines.inputs import check_inputs, read_inputs
+from corral.engines.inputs import task_inputs
 from corral.engines.sleep_inputs import SleepInputs
-from corral.work import EngineError, Produced, Reporter, Resident, TaskInvalidError, Work
+from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, Work
 
 _STEP_S = 1.0
 """Time between two reports of progress; shorter sleeps make one report only."""
@@ -21,16 +21,16 @@ class SleepingEngine:
 
     def __init__(self) -> None:
         self._sleep: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def name(self) -> str:
         return "sleep"
 
     async def run(self, work: Work, report: Reporter) -> Produced:
-        problems = check_inputs(self.name, work.inputs)
-        if problems:
-            raise TaskInvalidError("; ".join(problem.what for problem in problems), where=problems[0].where)
-        seconds = read_inputs(SleepInputs, self.name, work.inputs).seconds
+        if self._closed:
+            raise EngineUnavailableError("the sleep engine is closed", hint="start the server again")
+        seconds = task_inputs(SleepInputs, work.inputs).seconds
         await self._sleep_until_killed(seconds, report)
         return Produced(values={"slept_s": seconds})
 
@@ -48,6 +48,7 @@ class SleepingEngine:
             self._sleep.cancel()
 
     async def close(self) -> None:
+        self._closed = True
         await self.kill()
 
     async def _sleep_until_killed(self, seconds: float, report: Reporter) -> None:

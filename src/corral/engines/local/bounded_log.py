@@ -8,7 +8,7 @@ from pathlib import Path
 LIMIT_BYTES = 2 * 2**20
 """Two files of half of this are kept: enough for the start of any engine and thousands of lines after it."""
 
-_TAIL_LINES = 12
+_TAIL_LINES = 60
 _TAIL_LINE_LENGTH = 400
 
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corral.engines.inputs import EngineKind, check_inputs, read_inputs
+from corral.engines.inputs import EngineKind, task_inputs
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.installation import installed
 from corral.engines.local.results import raise_failure, read_produced, read_residents
 from corral.engines.local.worker_process import WorkerGoneError, WorkerProcess
 from corral.engines.wire import Message
-from corral.errors import CorralError, ProblemsError
+from corral.errors import CorralError
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, TaskInvalidError, Work
 
 START_TIMEOUT_S = 120.0
@@ -41,8 +41,8 @@ class Launch:
     """How to start a worker."""
 
     command: tuple[str, ...]
-    environment: Callable[[], Mapping[str, str]]
-    """Called for each start: every worker has a mark of its own."""
+    environment: Callable[[tuple[str, ...]], Mapping[str, str]]
+    """Called for each start with the GPUs of the attempt: every worker has a mark of its own."""
     settings: Mapping[str, Any]  # Any: JSON, read by the worker
     log: BoundedLog
 
@@ -56,6 +56,7 @@ class LocalEngine:
         self._locate = locate
         self._turn = asyncio.Lock()
         self._worker: WorkerProcess | None = None
+        self._devices: tuple[str, ...] = ()
         self._residents: tuple[Resident, ...] = ()
         self._failed_starts = 0
         self._closed = False
@@ -67,7 +68,7 @@ class LocalEngine:
     async def run(self, work: Work, report: Reporter) -> Produced:
         order = await self._order(work)
         async with self._turn:
-            worker = await self._warm_worker()
+            worker = await self._warm_worker(work.devices)
             try:
                 await worker.send(order)
                 return await self._follow(worker, work, report)
@@ -88,7 +89,7 @@ class LocalEngine:
             return
         async with self._turn:
             try:
-                await self._warm_worker()
+                await self._warm_worker(())
             except EngineUnavailableError:
                 raise
             except EngineError as error:
@@ -99,6 +100,8 @@ class LocalEngine:
             await self._end(CLOSE_GRACE_S)
 
     async def kill(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
         await self._end(0.0)
 
     async def close(self) -> None:
@@ -112,11 +115,7 @@ class LocalEngine:
 
     async def _order(self, work: Work) -> Message:
         """Everything that the worker must know, checked. Raises: TaskInvalidError."""
-        problems = check_inputs(self.name, work.inputs)
-        if problems:
-            error = ProblemsError(problems)
-            raise TaskInvalidError("; ".join(problem.what for problem in problems), where=error.where, hint=error.hint)
-        inputs = read_inputs(self._kind.input_model(), self.name, work.inputs)
+        inputs = task_inputs(self._kind.input_model(), work.inputs)
         _check_files(self._kind, work)
         path = await self._model_path(work.model)
         return {
@@ -142,29 +141,34 @@ class LocalEngine:
         except CorralError as error:
             raise TaskInvalidError(error.what, where=error.where, hint=error.hint) from error
 
-    async def _warm_worker(self) -> WorkerProcess:
+    async def _warm_worker(self, devices: tuple[str, ...]) -> WorkerProcess:
+        """Return a running worker that sees these GPUs (its slot's own when none are named)."""
         if self._closed:
             raise EngineUnavailableError(f"the {self.name} engine is closed", hint="start the server again")
-        if self._worker is not None and self._worker.alive:
+        if self._worker is not None and self._worker.alive and self._devices == devices:
             return self._worker
         if self._worker is not None:
             await self._bury(self._worker)
         installed(self.name)
         try:
-            self._worker = await self._start()
+            worker = await self._start(devices)
         except EngineError:
             self._failed_starts += 1
             raise
         self._failed_starts = 0
-        return self._worker
+        return worker
 
-    async def _start(self) -> WorkerProcess:
+    async def _start(self, devices: tuple[str, ...]) -> WorkerProcess:
+        """Start a worker and wait until it is ready; `kill` and `close` reach it meanwhile."""
         launch = self._launch
         try:
-            worker = await WorkerProcess.start(launch.command, launch.environment(), launch.log)
+            worker = await WorkerProcess.start(launch.command, launch.environment(devices), launch.log)
         except OSError as error:
             raise EngineUnavailableError(f"the {self.name} worker cannot be started: {error}") from error
+        self._worker, self._devices = worker, devices
         try:
+            if self._closed:  # while the process was being made
+                raise EngineUnavailableError(f"the {self.name} engine is closed", hint="start the server again")
             async with asyncio.timeout(START_TIMEOUT_S):
                 await worker.send({"type": "start", **launch.settings})
                 message = await worker.receive()

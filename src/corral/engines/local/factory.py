@@ -52,7 +52,9 @@ def build(
         return SleepingEngine()
     launch = Launch(
         command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
-        environment=lambda: worker_environment(os.environ, device=device, threads=threads, mark=new_mark(log_dir)),
+        environment=lambda devices: worker_environment(
+            os.environ, gpus=",".join(devices) or device.gpu, threads=threads, mark=new_mark(log_dir)
+        ),
         settings={
             "gpu": device.gpu is not None,
             "threads": threads,
@@ -65,12 +67,12 @@ def build(
     return LocalEngine(kind, launch, locate)
 
 
-def worker_environment(base: Mapping[str, str], *, device: Device, threads: int, mark: str) -> dict[str, str]:
-    """Return the environment of a worker: it sees its own GPU or none, and only its share of the processor."""
+def worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
+    """Return the environment of a worker: it sees its own GPUs or none, and only its share of the processor."""
     return {
         **base,
         MARK: mark,
-        "CUDA_VISIBLE_DEVICES": device.gpu or "",
+        "CUDA_VISIBLE_DEVICES": gpus or "",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",  # models come from the store; an engine never downloads

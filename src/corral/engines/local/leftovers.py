@@ -30,9 +30,12 @@ def new_mark(log_dir: Path) -> str:
     return f"{log_dir.resolve()}#{uuid4().hex}"
 
 
-def end_marked(mark: str) -> int:
-    """Kill every process that carries this mark; return how many there were."""
-    return _end(lambda found: found == mark)
+def end_marked(mark: str, *, spare: int) -> int:
+    """Kill every process that carries this mark; return how many there were.
+
+    `spare` is the worker itself, whose exit code belongs to the one that started it.
+    """
+    return _end(lambda process, found: found == mark and process != spare)
 
 
 def sweep(log_dir: Path) -> int:
@@ -41,10 +44,10 @@ def sweep(log_dir: Path) -> int:
     For the start of a server, before it has workers of its own.
     """
     root = str(log_dir.resolve())
-    return _end(lambda found: found.startswith((f"{root}#", f"{root}/")))
+    return _end(lambda _process, found: found.startswith((f"{root}#", f"{root}/")))
 
 
-def _end(belongs: Callable[[str], bool]) -> int:
+def _end(belongs: Callable[[int, str], bool]) -> int:
     ended: set[int] = set()
     for _ in range(_ROUNDS):
         found = list(_marked(belongs))
@@ -58,8 +61,8 @@ def _end(belongs: Callable[[str], bool]) -> int:
     return len(ended)
 
 
-def _marked(belongs: Callable[[str], bool]) -> Iterator[psutil.Process]:
+def _marked(belongs: Callable[[int, str], bool]) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if belongs(process.environ().get(MARK, "")) and process.status() != psutil.STATUS_ZOMBIE:
+            if belongs(process.pid, process.environ().get(MARK, "")) and process.status() != psutil.STATUS_ZOMBIE:
                 yield process

@@ -23,6 +23,10 @@ from corral.engines.wire import MAX_LINE_BYTES, Message, WireError, decode, enco
 _REAP_S = 5.0
 """How long a killed process may take to disappear; only a driver that hangs in the kernel takes longer."""
 
+_LAST_LINES = 4
+_STACK = ("File ", "Current thread", "Thread 0x", "Extension modules")
+"""How the lines of Python's own crash report begin; what native code said before them says more."""
+
 
 class WorkerGoneError(Exception):
     """The worker died or talks nonsense; it cannot be used any more."""
@@ -99,7 +103,7 @@ class WorkerProcess:
 
     def epitaph(self) -> str:
         """Say how it ended, and the last lines that it printed."""
-        lines = "; ".join(self._log.tail[-4:])
+        lines = "; ".join([line for line in self._log.tail if not line.startswith(_STACK)][-_LAST_LINES:])
         return f"{_ending_words(self._process.returncode)}{f'; last lines: {lines}' if lines else ''}"
 
     async def _end(self, grace_s: float) -> None:
@@ -107,8 +111,9 @@ class WorkerProcess:
         if grace_s > 0:
             await self._wait(grace_s)
         self.kill()
+        # Before waiting: what it left behind may hold its pipes, and asyncio waits for those as well.
+        await asyncio.to_thread(end_marked, self._mark, spare=self._process.pid)
         await self._wait(_REAP_S)
-        await asyncio.to_thread(end_marked, self._mark)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pump, _REAP_S)
 

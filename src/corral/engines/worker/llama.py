@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import xllamacpp
 
+from corral.engines.worker.chat import Reply, chat_request
 from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
-from corral.engines.worker.reply import Reply
 from corral.units import Bytes
 from corral.work import EngineError, TaskInvalidError
 
@@ -67,40 +67,19 @@ class Llama:
         """Nothing: it starts no programs."""
 
     def _loaded(self, job: Job, talk: Talk) -> ChatServer:
-        if self._server is not None and self._model == job.model_path:
-            return self._server
-        self._server = self._model = None  # frees the memory before the next model takes it
-        talk.residents({})
-        talk.progress(None, f"loading {job.model}")
-        self._server = _load(job.model_path, self._settings)
-        self._model = job.model_path
-        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})
+        if self._server is None or self._model != job.model_path:
+            self._server = self._model = None  # frees the memory before the next model takes it
+            talk.residents({})
+            talk.progress(None, f"loading {job.model}")
+            self._server = load_server(job.model_path, self._settings)
+            self._model = job.model_path
+        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})  # it may have another name in each task
         talk.check()
         return self._server
 
 
-def chat_request(inputs: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON on both sides
-    """Turn checked inputs into a request of llama.cpp's server."""
-    messages = inputs["messages"] or [{"role": "user", "content": inputs["prompt"]}]
-    system = [{"role": "system", "content": inputs["system"]}] if inputs["system"] is not None else []
-    request = {
-        "messages": [*system, *messages],
-        "max_tokens": inputs["max_tokens"],
-        "temperature": inputs["temperature"],
-        "top_p": inputs["top_p"],
-        "stop": inputs["stop"],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if inputs["seed"] is not None:
-        # A cached prefix is computed in other batches, which changes the last bits, and so in the end the text.
-        request |= {"seed": inputs["seed"], "cache_prompt": False}
-    if inputs["json_schema"] is not None:
-        request["response_format"] = {"type": "json_schema", "json_schema": {"schema": inputs["json_schema"]}}
-    return request
-
-
-def _load(path: Path, settings: Settings) -> ChatServer:
+def load_server(path: Path, settings: Settings) -> ChatServer:
+    """Load a model. Raises: TaskInvalidError when the file is none, EngineError when llama.cpp cannot."""
     _check_file(path)
     with tempfile.TemporaryDirectory(prefix="corral-") as folder:
         try:
@@ -136,4 +115,5 @@ def _parameters(path: Path, settings: Settings, socket: Path) -> object:
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.cache_ram_mib = 0  # prompts of one queue rarely repeat; 8 GiB of the host's memory is its default
     parameters.ui = False
+    parameters.warmup = False  # the first answer warms up as well, and a cancel is heard while it is written
     return parameters

@@ -36,6 +36,7 @@ class Whisper:
     def run(self, job: Job, talk: Talk) -> Answer:
         """Transcribe one file. Raises: EngineError, Cancelled."""
         model = self._loaded(job, talk)
+        talk.progress(None, "listening")
         found, facts = _begin(model, job)
         segments = _follow(found, facts.duration, talk)
         text = _joined(segments)
@@ -46,14 +47,13 @@ class Whisper:
         """Nothing: it starts no programs."""
 
     def _loaded(self, job: Job, talk: Talk) -> WhisperModel:
-        if self._model is not None and self._path == job.model_path:
-            return self._model
-        self._model = self._path = None  # frees the memory before the next model takes it
-        talk.residents({})
-        talk.progress(None, f"loading {job.model}")
-        self._model = _load(job.model_path, self._settings)
-        self._path = job.model_path
-        talk.residents({job.model: _folder_size(job.model_path)})
+        if self._model is None or self._path != job.model_path:
+            self._model = self._path = None  # frees the memory before the next model takes it
+            talk.residents({})
+            talk.progress(None, f"loading {job.model}")
+            self._model = _load(job.model_path, self._settings)
+            self._path = job.model_path
+        talk.residents({job.model: _folder_size(job.model_path)})  # it may have another name in each task
         talk.check()
         return self._model
 

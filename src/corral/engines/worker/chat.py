@@ -1,14 +1,37 @@
-"""Collects what llama.cpp's server streams: text, counts, errors."""
+"""What is said to llama.cpp's server and what it streams back: requests, text, counts, errors."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from corral.engines.worker.job import Talk
 from corral.work import EngineError, TaskInvalidError
 
 Chunk = dict[str, Any]  # Any: JSON of llama.cpp's server, in the shape of OpenAI's streams
+
+
+def chat_request(inputs: Mapping[str, Any]) -> Chunk:  # Any: JSON
+    """Turn checked inputs into a request of llama.cpp's server."""
+    messages = inputs["messages"] or [{"role": "user", "content": inputs["prompt"]}]
+    system = [{"role": "system", "content": inputs["system"]}] if inputs["system"] is not None else []
+    request = {
+        "messages": [*system, *messages],
+        "max_tokens": inputs["max_tokens"],
+        "temperature": inputs["temperature"],
+        "top_p": inputs["top_p"],
+        "stop": inputs["stop"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,  # so that a cancel is heard while a long prompt is read
+    }
+    if inputs["seed"] is not None:
+        # A cached prefix is computed in other batches, which changes the last bits, and so in the end the text.
+        request |= {"seed": inputs["seed"], "cache_prompt": False}
+    if inputs["json_schema"] is not None:
+        request["response_format"] = {"type": "json_schema", "json_schema": {"schema": inputs["json_schema"]}}
+    return request
 
 
 class Reply:
@@ -63,6 +86,8 @@ class Reply:
         self._error = chunk.get("error") or self._error
         self._usage = chunk.get("usage") or self._usage
         self._timings = chunk.get("timings") or self._timings
+        if reading := chunk.get("prompt_progress"):
+            self._talk.progress(0.0, f"read {reading['processed']} of {reading['total']} tokens")
         for choice in chunk.get("choices", ()):
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
             if piece := choice.get("delta", {}).get("content"):
@@ -70,6 +95,6 @@ class Reply:
 
     def _add(self, piece: str) -> None:
         self._pieces.append(piece)  # one token each, as llama.cpp streams
-        written = len(self._pieces)
+        written = min(len(self._pieces), self._max_tokens)
         self._talk.progress(written / self._max_tokens, f"{written} of at most {self._max_tokens} tokens")
         self._talk.preview("text/plain; charset=utf-8", lambda: self.text.encode())

@@ -1,0 +1,93 @@
+"""What tests of local engines share: work to do, a reporter that remembers, real models, what still runs."""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from corral.engines.local.leftovers import MARK
+from corral.weights.store import Store
+from corral.work import Work
+
+REPOSITORY = Path(__file__).parents[2]
+LLAMA, WHISPER, PIPER = "smollm2-135m-instruct", "whisper-tiny.en", "piper-en-us-joe"
+
+
+class Remembering:
+    """Stands for the dispatcher's reporter: keeps all it is told, and lets a test wait for the work to be under way."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float | None, str]] = []
+        self.shown: list[tuple[str, bytes]] = []
+        self.under_way = asyncio.Event()
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        self.told.append((fraction, note))
+        if not note.startswith("loading"):
+            self.under_way.set()
+
+    def preview(self, media_type: str, data: bytes) -> None:
+        self.shown.append((media_type, data))
+
+
+def a_work(
+    engine: str,
+    scratch: Path,
+    *,
+    model: str | None = None,
+    files: dict[str, Path] | None = None,
+    timeout_s: float = 120.0,
+    **inputs: Any,  # the inputs of the engine
+) -> Work:
+    """An attempt with a folder of its own."""
+    attempt = uuid4()
+    folder = scratch / f"scratch-{attempt.hex[:8]}"
+    folder.mkdir()
+    return Work(
+        attempt=attempt,
+        task=1,
+        engine=engine,
+        model=model,
+        inputs=inputs,
+        files=files or {},
+        scratch=folder,
+        timeout_s=timeout_s,
+    )
+
+
+def running_below(log_dir: Path) -> list[psutil.Process]:
+    """Every process that a worker with its log in this folder is or started, whatever became of its parents."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            marked = process.environ().get(MARK, "").startswith(str(log_dir.resolve()))
+            if marked and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@cache
+def real_models() -> Store:
+    """The store with the three small models, kept between runs of the tests in the repository's cache folder."""
+    store = Store(REPOSITORY / ".cache" / "models")
+    for name in (LLAMA, WHISPER, PIPER):
+        asyncio.run(store.pull(name))
+    return store
+
+
+def write_silence(path: Path, *, seconds: int) -> Path:
+    """A WAV in which nobody speaks."""
+    with wave.open(str(path), "wb") as audio:
+        audio.setnchannels(1)
+        audio.setsampwidth(2)
+        audio.setframerate(16_000)
+        audio.writeframes(bytes(2 * 16_000 * seconds))
+    return path

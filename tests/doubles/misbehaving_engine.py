@@ -1,0 +1,44 @@
+"""A local engine whose library misbehaves as its task asks; see `misbehaving_worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from corral.engines.inputs import EngineKind
+from corral.engines.local.bounded_log import BoundedLog
+from corral.engines.local.engine import Launch, LocalEngine
+from corral.engines.local.factory import worker_environment
+from corral.engines.local.leftovers import new_mark
+from corral.engines.schema import EngineInputs
+
+WORKER = Path(__file__).with_name("misbehaving_worker.py")
+
+
+class MisbehavingInputs(EngineInputs):
+    """What the double does: the name of one of its methods."""
+
+    how: str
+
+
+KIND = EngineKind(name="misbehaving", summary="A double.", inputs="doubles.misbehaving_engine:MisbehavingInputs")
+
+
+def misbehaving_engine(
+    log_dir: Path,
+    *,
+    command: tuple[str, ...] = (sys.executable, str(WORKER)),
+    **options: Any,  # read by the double
+) -> LocalEngine:
+    """A `LocalEngine` as the factory builds it, in front of the double or of any program."""
+    launch = Launch(
+        command=command,
+        environment=lambda devices: worker_environment(
+            os.environ, gpus=",".join(devices), threads=1, mark=new_mark(log_dir)
+        ),
+        settings={"gpu": False, "threads": 1, "options": options, "parent": os.getpid(), "hint": "pip install it"},
+        log=BoundedLog(log_dir / "misbehaving.log"),
+    )
+    return LocalEngine(KIND, launch, locate=Path)

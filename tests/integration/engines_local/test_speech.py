@@ -1,0 +1,146 @@
+"""Piper and Whisper on real models: what one says, the other understands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from corral.work import Engine, EngineError, TaskInvalidError
+from doubles.local_engines import PIPER, WHISPER, Remembering, a_work, running_below, write_silence
+
+LINE = "The ships in the harbor are waiting for the tide.\nTomorrow morning they will sail to the open sea."
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def word_error_rate(said: str, heard: str) -> float:
+    """Edits from what was said to what was heard, per word that was said (Levenshtein over words)."""
+    expected, seen = words_of(said), words_of(heard)
+    row = list(range(len(seen) + 1))
+    for count, word in enumerate(expected, 1):
+        previous, row[0] = row[0], count
+        for index, other in enumerate(seen, 1):
+            previous, row[index] = row[index], min(row[index] + 1, row[index - 1] + 1, previous + (word != other))
+    return row[-1] / len(expected)
+
+
+def test_error_rate_counts_edits_per_word() -> None:
+    assert word_error_rate("one two three four", "one too three") == 0.5
+
+
+async def speak(piper: Engine, tmp_path: Path, text: str = LINE) -> Path:
+    produced = await piper.run(a_work("piper", tmp_path, model=PIPER, text=text), Remembering())
+    return produced.files[0].path
+
+
+async def test_spoken_line_is_understood(engine: Callable[..., Engine], tmp_path: Path, report: Remembering) -> None:
+    speech = await speak(engine("piper"), tmp_path)
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"line-1.wav": speech}, word_timestamps=True)
+
+    produced = await engine("whisper").run(work, report)
+
+    files = {file.name: file.path.read_text() for file in produced.files}
+    assert word_error_rate(LINE, produced.values["text"]) < 0.2
+    assert set(files) == {"text.txt", "segments.json", "subtitles.srt", "subtitles.vtt"}
+    assert files["text.txt"].strip() == produced.values["text"]
+    assert files["subtitles.srt"].startswith("1\n00:00:00,")
+    segments = json.loads(files["segments.json"])
+    assert segments[-1]["end"] <= produced.values["duration_s"] + 1
+    assert segments[0]["words"][0]["end"] > 0
+    assert produced.values["language"] == "en"
+    assert 0 < max(fraction or 0 for fraction, _ in report.told) <= 1
+
+
+async def test_speech_is_a_wav_of_the_length_it_says(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    produced = await engine("piper").run(a_work("piper", tmp_path, model=PIPER, text="Hello."), Remembering())
+
+    with wave.open(str(produced.files[0].path)) as audio:
+        assert audio.getframerate() == produced.values["sample_rate"] == 22_050
+        assert audio.getnframes() / 22_050 == pytest.approx(produced.values["duration_s"], abs=0.001)
+
+
+async def test_voice_stays_loaded_until_its_scales_change(
+    engine: Callable[..., Engine], tmp_path: Path, logs: Path
+) -> None:
+    piper = engine("piper")
+
+    async def program_after(**scales: float) -> int:
+        await piper.run(a_work("piper", tmp_path, model=PIPER, text="Hello.", **scales), Remembering())
+        (program,) = [process.pid for process in running_below(logs) if "--output-dir" in process.cmdline()]
+        return program
+
+    first, again, slower = await program_after(), await program_after(), await program_after(length_scale=2.0)
+
+    assert first == again
+    assert slower != first
+
+
+async def test_piper_that_dies_fails_one_attempt(engine: Callable[..., Engine], tmp_path: Path, logs: Path) -> None:
+    piper = engine("piper")
+    await speak(piper, tmp_path, "Hello.")
+    report = Remembering()
+    running = asyncio.create_task(piper.run(a_work("piper", tmp_path, model=PIPER, text="Word. " * 10_000), report))
+    await report.under_way.wait()
+
+    (program,) = [process for process in running_below(logs) if "--output-dir" in process.cmdline()]
+    program.kill()
+    psutil.wait_procs([program], timeout=10)
+
+    with pytest.raises(EngineError, match="piper ended"):
+        await running
+    assert (await speak(piper, tmp_path, "Hello.")).exists()
+
+
+async def test_speaker_that_the_voice_does_not_have_is_no_crash_of_the_engine(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    piper = engine("piper")
+
+    await piper.run(a_work("piper", tmp_path, model=PIPER, text="Hello.", speaker=9), Remembering())
+
+    assert (await speak(piper, tmp_path, "Hello.")).exists()
+
+
+async def test_file_without_audio_is_the_tasks_fault(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<html></html>")
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"page.html": page})
+
+    with pytest.raises(TaskInvalidError, match=r"'page\.html' holds no audio") as raised:
+        await engine("whisper").run(work, Remembering())
+
+    assert str(tmp_path) not in str(raised.value)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_whisper_takes_one_file(engine: Callable[..., Engine], tmp_path: Path, count: int) -> None:
+    files = {f"{number}.wav": tmp_path / "x" for number in range(count)}
+
+    with pytest.raises(TaskInvalidError, match="exactly one"):
+        await engine("whisper").run(a_work("whisper", tmp_path, model=WHISPER, files=files), Remembering())
+
+
+async def test_silence_has_no_words(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    silence = write_silence(tmp_path / "silence.wav", seconds=2)
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"silence.wav": silence}, vad=True)
+
+    produced = await engine("whisper").run(work, Remembering())
+
+    assert (produced.values["text"], produced.values["duration_s"]) == ("", 2.0)
+
+
+async def test_other_models_of_the_store_are_refused(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    silence = write_silence(tmp_path / "silence.wav", seconds=1)
+    work = a_work("whisper", tmp_path, model=PIPER, files={"silence.wav": silence})
+
+    with pytest.raises(TaskInvalidError, match=r"holds no 'model\.bin'"):
+        await engine("whisper").run(work, Remembering())

@@ -1,0 +1,25 @@
+"""What a worker sees of its machine."""
+
+from __future__ import annotations
+
+from corral.engines.local.factory import worker_environment
+
+
+def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
+    seen = worker_environment({"CUDA_VISIBLE_DEVICES": "0,1"}, gpus="GPU-1234", threads=3, mark="m")
+
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["CUDA_DEVICE_ORDER"], seen["OMP_NUM_THREADS"]) == (
+        "GPU-1234",
+        "PCI_BUS_ID",
+        "3",
+    )
+
+
+def test_worker_of_a_processor_slot_sees_no_gpu() -> None:
+    assert (
+        worker_environment({"CUDA_VISIBLE_DEVICES": "0"}, gpus=None, threads=1, mark="m")["CUDA_VISIBLE_DEVICES"] == ""
+    )
+
+
+def test_worker_cannot_download() -> None:
+    assert worker_environment({}, gpus=None, threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"
