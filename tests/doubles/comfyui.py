@@ -484,8 +484,11 @@ class ComfyDouble:
                 self._current = heapq.heappop(self._queue)
                 self._interrupt = False
                 await self._execute(self._current)
-                self._held = self._held or self._current.prompt_id == self._hold_after
-                self._current = None
+                done, self._current = self._current, None
+                self._held = self._held or done.prompt_id == self._hold_after
+                # As in ComfyUI, no node at all is the last word, and comes when the history has the prompt.
+                last = {"node": None, "prompt_id": done.prompt_id}
+                await self._tell(done.extra["client_id"], "executing", last)
             await self._notify()
 
     async def _when(self, condition: Callable[[], bool]) -> None:
@@ -512,7 +515,6 @@ class ComfyDouble:
             for node_id in _order(item):
                 await self._run_node(item, node_id, outputs, tell)
             await tell("execution_success", {})
-            await tell("executing", {"node": None})
             status = "success"
         except _InterruptedError:
             status = "error"

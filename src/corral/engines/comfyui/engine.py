@@ -151,7 +151,8 @@ class ComfyUi:
             prompt = await self._prompts.find_patiently(prompt_id)
             if prompt.stage not in LIVE:
                 return prompt if prompt.stage is Stage.SUCCEEDED else self._fail(prompt)
-            # ComfyUI announces the end a moment before its history shows it: look again soon, not at once.
+            # The end is announced a moment before the history shows it, and once more when it does; that last word may
+            # get lost with the socket, so look again soon, not at once.
             pause = self._timings.retry_s if listener.ended else self._timings.poll_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
