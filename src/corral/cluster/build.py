@@ -9,6 +9,7 @@ from corral.cluster.fields import FOREVER
 from corral.cluster.gpu_facts import GpuFacts
 from corral.cluster.shape import (
     ENGINES,
+    ENGINES_OFF_BY_DEFAULT,
     ClusterShape,
     EngineShape,
     GpuShape,
@@ -146,7 +147,7 @@ def _placement(shape: PlacementShape) -> Placement:
 
 
 def _engine(name: str, shape: EngineShape | None) -> EngineSettings:
-    enabled_unless_said = name not in ("command", "sleep")  # one runs any program, the other only rehearses
+    enabled_unless_said = name not in ENGINES_OFF_BY_DEFAULT
     if shape is None:
         return EngineSettings(name=name, enabled=enabled_unless_said)
     return EngineSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -24,8 +24,6 @@ _KINDS = {
 _BOUNDS = {
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
-    "too_short": "at least {min_length} long",
-    "too_long": "at most {max_length} long",
     "string_too_short": "not empty",
     "string_too_long": "at most {max_length} characters",
 }
@@ -42,11 +40,9 @@ def report(error: ErrorDetails, document: Document) -> None:
         _unknown_key(path, document)
     elif kind == "missing":
         _missing_key(path, document)
-    elif kind == "corral":
-        place = document.report_key if is_key else document.report
-        place("cluster.bad_value", str(context["what"]), at=path, hint=str(context["hint"]))
     else:
-        what, hint = _bad_value(kind, error["input"], context)
+        show = kind_of if path[:1] == ("database",) else shown  # what stands there may hold a password
+        what, hint = _bad_value(kind, error["input"], context, show)
         place = document.report_key if is_key else document.report
         place("cluster.bad_value", what, at=path, hint=hint)
 
@@ -83,17 +79,25 @@ def _missing_hint(path: Path) -> str:
     return f"add `{path[-1]}`: {described[0].lower()}{described[1:].rstrip('.')}" if described else f"add `{path[-1]}`"
 
 
-def _bad_value(kind: str, value: object, context: Mapping[str, Any]) -> tuple[str, str]:  # pydantic's context
+def _bad_value(
+    kind: str,
+    value: object,
+    context: Mapping[str, Any],  # pydantic's
+    show: Callable[[object], str],
+) -> tuple[str, str]:
+    """Return the fact and the hint."""
+    seen = show(value)
+    if kind == "corral":
+        return str(context["what"]), str(context["hint"])
     if kind in _KINDS:
         expected, hint = _KINDS[kind]
-        seen = kind_of(value) if kind_of(value) == shown(value) else f"{kind_of(value)} ({shown(value)})"
-        return f"expected {expected}, found {seen}", hint
+        found = seen if seen == kind_of(value) else f"{kind_of(value)} ({seen})"
+        return f"expected {expected}, found {found}", hint
     if kind in _BOUNDS:
         bound = _BOUNDS[kind].format(**context)
-        seen = f"{context['actual_length']} entries" if "actual_length" in context else shown(value)
         return f"must be {bound}, found {seen}", f"write a value that is {bound}"
     if kind in ("enum", "literal_error"):
         words = [word.strip("'") for word in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
         hint = did_you_mean(value, words) if isinstance(value, str) else "use one of " + ", ".join(words)
-        return f"{shown(value)} is not one of {', '.join(words)}", hint
-    return f"cannot be used: {shown(value)}", "look at the reference of the cluster file, `corral schema`"
+        return f"{seen} is not one of {', '.join(words)}", hint
+    return f"cannot be used: {seen}", "look at the reference of the cluster file, `corral schema`"

@@ -26,8 +26,8 @@ def wrong(what: str, hint: str) -> PydanticCustomError:
 
 
 def _unreadable(error: Exception, value: object, what: str, hint: str) -> PydanticCustomError:
-    """Make the error for a value that the units refuse: in their words, unless it is too long to show."""
-    if isinstance(error, UnitError) and len(str(value)) <= 60:
+    """Make the error for a value that the units refuse: in their words, unless they show more than `shown` does."""
+    if isinstance(error, UnitError) and shown(value) in (repr(value), str(value)):
         return wrong(error.what, error.hint or hint)
     return wrong(f"{what}: {shown(value)}", hint)
 
@@ -109,7 +109,7 @@ def _url(value: str) -> str:
 
 
 def _environment_name(value: str) -> str:
-    if "://" in value or "@" in value:
+    if re.search(r"[:/@=\s]", value):  # a URL or a connection string: never shown
         raise wrong(
             "the database's URL itself does not belong in this file: it may hold a password",
             "put the URL into an environment variable and write that variable's name, such as CORRAL_DATABASE_URL",

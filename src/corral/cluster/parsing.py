@@ -25,6 +25,8 @@ from corral.cluster.document import Document, Path, Position, printable
 LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
 DEEPEST = 24  # levels; the schema needs 6
 MOST_VALUES = 20_000  # after aliases are followed: a thousand nodes have about this many
+_MOST_EVENTS = 2 * MOST_VALUES  # a mapping or list has an event at each end, a key is one of its own
+_SPLIT = "describe one cluster per file"
 _DIGITS = 18  # longer whole numbers do not fit 64 bits; no quantity in the file comes near
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
@@ -43,7 +45,7 @@ def read(text: str, *, filename: str) -> Document:
     document = Document(filename)
     if len(text) > LARGEST_TEXT:
         what = f"the file has {len(text)} characters, the most is {LARGEST_TEXT}"
-        document.report("cluster.too_large", what, at=(), hint="describe one cluster per file")
+        document.report("cluster.too_large", what, at=(), hint=_SPLIT)
         return document
     try:
         node = _compose(text, document)
@@ -68,12 +70,16 @@ def read(text: str, *, filename: str) -> Document:
 def _compose(text: str, document: Document) -> Node | None:
     """Parse to a node graph; None when a bound is exceeded or the file is empty."""
     depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
         name = type(event).__name__
         depth += _DEEPER.get(name, 0)
         if depth > DEEPEST:
             what = f"nested more than {DEEPEST} levels deep"
             document.report_at("cluster.too_large", what, position=_position(event), hint="flatten it")
+            return None
+        if number > _MOST_EVENTS:
+            what = f"the file holds more than {MOST_VALUES} values"
+            document.report_at("cluster.too_large", what, position=_position(event), hint=_SPLIT)
             return None
         if name == "DocumentStartEvent" and event.version not in (None, (1, 2)):
             document.report("cluster.yaml", "the file asks for an old version of YAML", at=(), hint="remove `%YAML`")
@@ -111,6 +117,7 @@ class _Builder:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._count = 0
+        self._is_too_large = False
 
     def build(self, node: Node) -> None:
         self._document.value = self._value(node, ())
@@ -119,9 +126,8 @@ class _Builder:
         position = _position(node)
         self._document.values.setdefault(at, position)
         self._count += 1
-        if self._count > MOST_VALUES or len(at) > DEEPEST:
-            if self._count <= MOST_VALUES or self._count == MOST_VALUES + 1:
-                self._report("cluster.too_large", "its aliases expand without end or beyond what a file may hold", at)
+        if self._is_too_large or self._count > MOST_VALUES or len(at) > DEEPEST:
+            self._stop(at)
             return None
         if isinstance(node, MappingNode):
             return self._mapping(node, at)
@@ -160,8 +166,11 @@ class _Builder:
         """Apply `<<: *other`: its entries, where the mapping does not have them itself."""
         for source in _merge_sources(node):
             self._count += 1
-            if self._count > MOST_VALUES or depth > DEEPEST or not isinstance(source, MappingNode):
-                self._report("cluster.yaml", "`<<` takes a mapping, or a list of mappings, that ends", at)
+            if self._count > MOST_VALUES or depth > DEEPEST:
+                self._stop(at)
+                return
+            if not isinstance(source, MappingNode):
+                self._report("cluster.yaml", "`<<` takes a mapping or a list of mappings", at)
                 return
             for key_node, value_node in source.value:
                 if key_node.tag == _TAG + "merge":
@@ -171,6 +180,12 @@ class _Builder:
                 if key is not None and key not in result:
                     self._document.keys[(*at, key)] = _position(key_node)
                     result[key] = self._value(value_node, (*at, key))
+
+    def _stop(self, at: Path) -> None:
+        """Give up on a file whose aliases make more of it than may be; told once."""
+        if not self._is_too_large:
+            self._report("cluster.too_large", "its aliases expand without end or beyond what a file may hold", at)
+        self._is_too_large = True
 
     def _key(self, node: Node, at: Path) -> str | None:
         if isinstance(node, ScalarNode) and node.tag in _TEXT_TAGS:

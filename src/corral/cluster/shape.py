@@ -40,6 +40,8 @@ from corral.cluster.values import K3sRole, LayoutKind, QueueOrder, StorageKind
 API_VERSION = "corral/v1"
 ENGINES = ("llama", "ollama", "comfyui", "whisper", "piper", "command", "sleep")
 """Engines that the queue can use."""
+ENGINES_OFF_BY_DEFAULT = ("command", "sleep")
+"""Engines that the file has to ask for: one runs any program, the other only rehearses."""
 SERVICE_ENGINES = (*ENGINES, "chatterbox", "trainer")
 """Engines that a deployed service may hold."""
 REMOTE_ENGINES = ("ollama", "comfyui")
@@ -227,7 +229,7 @@ class EngineShape(Shape):
     """How the queue uses one engine."""
 
     enabled: bool | None = Field(
-        None, strict=True, description="Whether tasks may use it. Default: true; false for `command`."
+        None, strict=True, description="Whether tasks may use it. Default: true; false for `command` and `sleep`."
     )
     instances: tuple[InstanceShape, ...] = Field((), description="Running servers, for `comfyui` and `ollama`.")
     options: dict[Text, Option] = Field(default_factory=dict, description="The engine's own settings.")

@@ -76,7 +76,7 @@ class EngineSettings:
 
     name: str
     enabled: bool = True
-    """`command` is off unless the file turns it on."""
+    """`command` and `sleep` are off unless the file turns them on."""
     instances: tuple[Instance, ...] = ()
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
     """The engine's own settings, such as `contextSize` or `computeType`; checked by the engine's schema."""

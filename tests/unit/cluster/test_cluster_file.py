@@ -51,11 +51,10 @@ def test_a_node_with_an_empty_list_of_gpus_has_none() -> None:
     assert read(NODES).nodes[1].gpus == ()
 
 
-def test_command_is_off_unless_the_file_turns_it_on() -> None:
-    assert not read(NODES).engines["command"].enabled
+def test_command_and_sleep_are_off_unless_the_file_turns_them_on() -> None:
+    assert [name for name, engine in read(NODES).engines.items() if not engine.enabled] == ["command", "sleep"]
     assert not read(NODES + "engines: {command: {options: {a: 1}}}\n").engines["command"].enabled
     assert read(NODES + "engines: {command: {enabled: true}}\n").engines["command"].enabled
-    assert read(NODES).engines["llama"].enabled
 
 
 def test_a_gpu_gets_its_memory_and_name_from_the_catalogue_unless_the_file_says_otherwise() -> None:
@@ -157,7 +156,9 @@ def test_text_that_is_no_cluster_file_is_refused_at_its_place(
         ("dataDir: !x y", "yaml", "6:10 dataDir", "the tag `!x`", "remove it"),
         ("database: {url: 'postgres://u:secret@h/d'}", "unknown_key", "6:12 database.url", "`url`", "`urlFrom`"),
         ("database: {urlFrom: 'postgres://u:secret@h/d'}", "bad_value", "6:21", "password", "environment variable"),
-        ("database: postgres://u:secret@h/d", "bad_value", "6:11", "postgres://***@h/d", "`key: value`"),
+        ("database: postgres://u:secret@h/d", "bad_value", "6:11", "expected a mapping", "`key: value`"),
+        ("database: {urlFrom: host=h password=secret}", "bad_value", "6:21", "may hold a password", "variable"),
+        ("database: host=h password=secret", "bad_value", "6:11", "expected a mapping, found text", "`key: value`"),
         ("retention: {tasks: 30 days}", "bad_value", "6:20 retention.tasks", "'30 days'", "1h30m"),
         ("retention: {tasks: 99999d}", "bad_value", "6:20", "'99999d'", "1h30m"),
         ("scheduling: {promoteAfter: true}", "bad_value", "6:28", "not true", "number"),
@@ -268,6 +269,33 @@ def test_a_service_that_a_layout_moves_away_from_its_local_volume_is_refused() -
     assert problem.code == "cluster.conflict"
     assert problem.where == "cluster.yaml:8:46 layouts.workstation.services.s.node"
     assert "on the disk of 'one'" in problem.what
+
+
+def test_a_service_may_use_an_nfs_volume_of_any_node() -> None:
+    text = NODES + dedent("""\
+        storage: [{name: v, kind: nfs, node: one}]
+        services: [{name: s, node: two, storage: [v]}]
+        """)
+    assert read(text).services["s"].storage == ("v",)
+
+
+def test_a_password_in_a_url_anywhere_is_not_shown() -> None:
+    problem = only_problem(NODES + "retention: {tasks: 'http://u:secret@h'}\n")
+    assert "http" in problem.what
+    assert "secret" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &a [*a, *a]\n",
+        "x: &a {<<: [*a, *a]}\n",
+        "x: &a {y: *a, z: *a}\n",
+        "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(f"a{n}: &a [*a, *a, *a, *a, *a, *a, *a, *a]\n" for n in range(9)),
+    ],
+)
+def test_aliases_without_end_are_told_once(text: str) -> None:
+    assert [problem.code for problem in problems(text)].count("cluster.too_large") == 1
 
 
 def test_a_misshapen_value_hides_neither_other_mistakes_nor_causes_new_ones() -> None:
