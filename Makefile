@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types contracts chaos bench docs lock clean
+.PHONY: help setup run test lint types contracts check chaos bench docs lock clean
 
 help: ## List these verbs
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,37 @@ $(VENV)/.run: requirements/run.lock pyproject.toml | $(UV)
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
+
+run: $(VENV)/.run ## Set up and run the first batch: text, speech and transcriptions on this machine
+	$(BIN)/corral run examples/first-batch.yaml
+
+test: setup ## Set up and run every test
+	@sh tests/packages.sh
+	$(BIN)/pytest
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	$(BIN)/basedpyright
+
+contracts: setup ## Check that dependencies point inwards
+	$(BIN)/lint-imports
+
+check: lint types contracts ## Everything but the tests
+
+chaos: setup ## Kill servers, workers, engines and databases for some minutes, and see that nothing is lost
+	$(BIN)/python tests/chaos/run.py
+
+bench: setup ## Measure queue, slots and start; prints tables
+	$(BIN)/python benchmarks/all.py
+
+docs: setup ## Generate the reference pages anew
+	$(BIN)/python docs/generate/all.py
+
+clean: ## Remove what the verbs above made here
+	rm -rf $(VENV) out .cache .pytest_cache .ruff_cache .hypothesis
 
 setup: $(VENV)/.dev ## Create the virtual environment with everything for development
 

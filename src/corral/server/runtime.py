@@ -27,7 +27,7 @@ from corral.cluster import Cluster
 from corral.engines.local.leftovers import sweep
 from corral.errors import CorralError, Kind
 from corral.server import presence
-from corral.server.api import create_app
+from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
 from corral.server.floor import build_floor, policy_settings, queues_of
 from corral.server.presence import Presence
@@ -77,6 +77,7 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
     SettingsError.
     """
+    os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
     with presence.only_server(settings.data_dir):
         cluster = read_cluster(settings)
@@ -155,6 +156,7 @@ async def _run(
         await _wind_down(dispatcher, dispatching, hurry)
     finally:
         stopping.cancel()
+        end_streams(app)
         http.should_exit = True
         await asyncio.gather(serving, dispatching)
 

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Sees that the Debian packages which tests need are here: a C compiler, for a small library that answers as NVIDIA's
+# driver does. Root installs what is missing; anybody else is told the one command that does. Nothing is skipped.
+set -eu
+
+missing=""
+command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+[ -z "$missing" ] && exit 0
+
+install="apt-get update && apt-get install --yes --no-install-recommends$missing"
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    sh -c "$install"
+else
+    echo "The tests need:$missing. As root: $install" >&2
+    exit 1
+fi
