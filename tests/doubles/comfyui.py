@@ -25,12 +25,10 @@ import heapq
 import json
 import struct
 import sys
-import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +37,8 @@ from aiohttp import WSMsgType, web
 if __name__ == "__main__":  # as a program, the folder that tests import doubles from is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from doubles.comfyui_nodes import NODES, error, node_errors, object_info, picture_of, refused_as_a_whole, upstream
+from doubles.comfyui_nodes import error, node_errors, object_info, refused_as_a_whole
+from doubles.comfyui_worker import ComfyWorker, Item
 
 Json = Any
 LOADED = 6 * 2**30
@@ -47,85 +46,26 @@ LOADED = 6 * 2**30
 TOTAL = 16 * 2**30
 
 
-class _InterruptedError(Exception):
-    """The running prompt was interrupted."""
-
-
-class _NodeError(Exception):
-    """A node failed; the test said how."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass
-class Faults:
-    """What goes wrong from now on; a test sets these while the double runs."""
-
-    lose_answer: str | None = None
-    """The next accepted prompt's answer is lost: `kept` (the connection breaks) or `died` (the queue is lost too)."""
-    hold_answers: asyncio.Event | None = None
-    """Every submission waits for this event before it is looked at."""
-    refuse_submission: Json = None
-    """A body to answer every submission with, as 400."""
-    submission_status: int = 400
-    node_error: tuple[str, str, str] | None = None
-    """(class, exception type, message): nodes of this class fail."""
-    deaf: bool = False
-    """Interrupts do nothing: the instance hangs in a kernel."""
-    refuse_sockets: bool = False
-    break_downloads: int = 0
-    """So many downloads break off half-way."""
-    lose_files: bool = False
-    """`/view` knows none of the outputs."""
-    silent: bool = False
-    """Every request but a WebSocket waits for ever."""
-
-
-@dataclass(order=True)
-class _Item:
-    number: float
-    order: int
-    prompt_id: str = field(compare=False)
-    prompt: Json = field(compare=False)
-    extra: Json = field(compare=False)
-    outputs: list[str] = field(compare=False)
-
-    def listed(self) -> list[Json]:
-        return [self.number, self.prompt_id, self.prompt, self.extra, self.outputs]
-
-
-class ComfyDouble:
+class ComfyDouble(ComfyWorker):
     """An instance on loopback; `async with ComfyDouble() as comfy:` starts it, `comfy.url` says where."""
 
     def __init__(
         self, *, jobs: bool = False, port: int = 0, device: str = "cuda", seconds_per_image: float = 0
     ) -> None:
+        super().__init__(seconds_per_image=seconds_per_image)
         self.jobs = jobs
         self.port = port
         self.device = device
-        self.faults = Faults()
-        self.files: dict[tuple[str, str, str], bytes] = {}
-        """Content by (type, subfolder, filename); survives a restart."""
         self.submissions: list[str] = []
         """Ids of all submissions that were accepted, in order; repeated when one was run twice."""
-        self.executed: list[str] = []
-        """Ids of all prompts whose execution began."""
         self.opened_sockets: Counter[str] = Counter()
         """How many sockets each client id has opened."""
         self.requests: list[tuple[str, str]] = []
         self.before_answer: Callable[[web.Request], Awaitable[None]] | None = None
         """Awaited before a request is looked at, so that a test can move the world between two of them."""
-        self._seconds_per_image = seconds_per_image
-        self._changed = asyncio.Condition()
-        self._held = False
-        self._hold_after: str | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._counter = 0
-        self._clear()
 
     # ---- what a test does with it
 
@@ -174,24 +114,6 @@ class ComfyDouble:
         await self.die()
         await self.start()
 
-    def hold(self) -> None:
-        """Stop executing before the next step."""
-        self._held = True
-
-    def hold_after(self, prompt_id: str) -> None:
-        """Stop executing again once this prompt has ended."""
-        self._hold_after = prompt_id
-
-    async def proceed(self) -> None:
-        """Execute on."""
-        self._held = False
-        await self._notify()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something to become true of the double; a test that waits in vain fails by its own time limit."""
-        async with self._changed, asyncio.timeout(20):
-            await self._changed.wait_for(condition)
-
     async def drop_sockets(self) -> None:
         """Break every WebSocket, and nothing else."""
         for socket in list(self.sockets.values()):
@@ -199,31 +121,12 @@ class ComfyDouble:
                 socket.transport_.abort()
         await self.until(lambda: not self.sockets)
 
-    @property
-    def pending(self) -> list[str]:
-        """Ids that wait."""
-        return [item.prompt_id for item in self._queue]
-
-    @property
-    def running(self) -> str | None:
-        """The id that runs."""
-        return self._current.prompt_id if self._current else None
-
     # ---- state
 
     def _clear(self) -> None:
-        self._queue: list[_Item] = []
-        self._current: _Item | None = None
-        self.history: dict[str, Json] = {}
+        super()._clear()
         self.sockets: dict[str, _Socket] = {}
-        self.loaded = False
-        self._flags: set[str] = set()
-        self._interrupt = False
         self._number = 0
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
     # ---- routes
 
@@ -302,7 +205,7 @@ class ComfyDouble:
         self._number += 1
         number = float(body.get("number", -self._number if body.get("front") else self._number))
         extra = {**body.get("extra_data", {}), "client_id": body.get("client_id")}
-        heapq.heappush(self._queue, _Item(number, self._number, prompt_id, prompt, extra, good))
+        heapq.heappush(self._queue, Item(number, self._number, prompt_id, prompt, extra, good))
         self.submissions.append(prompt_id)
         return {"prompt_id": prompt_id, "number": number, "node_errors": errors}, 200
 
@@ -317,10 +220,6 @@ class ComfyDouble:
         self._delete(body.get("delete", []))
         await self._notify()
         return web.Response()
-
-    def _delete(self, prompt_ids: list[str]) -> None:
-        self._queue = [item for item in self._queue if item.prompt_id not in prompt_ids]
-        heapq.heapify(self._queue)
 
     async def _post_interrupt(self, request: web.Request) -> web.Response:
         wanted = (await request.json() if request.can_read_body else {}).get("prompt_id")
@@ -351,13 +250,6 @@ class ComfyDouble:
         assert request.transport is not None
         request.transport.close()
         return response
-
-    def _uploads(self) -> dict[str, bytes]:
-        return {
-            f"{folder}/{name}" if folder else name: content
-            for (kind, folder, name), content in self.files.items()
-            if kind == "input"
-        }
 
     async def _post_upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -461,7 +353,7 @@ class ComfyDouble:
             return list(self.sockets.values())
         return [self.sockets[sid]] if sid in self.sockets else []
 
-    async def _show(self, item: _Item, node_id: str, image: bytes) -> None:
+    async def _show(self, item: Item, node_id: str, image: bytes) -> None:
         for socket in self._addressed(item.extra["client_id"]):
             metadata = json.dumps({"node_id": node_id, "prompt_id": item.prompt_id, "image_type": "image/png"}).encode()
             frame = (
@@ -471,110 +363,6 @@ class ComfyDouble:
                 await socket.response.send_bytes(frame + image)
                 # An event of the future: clients ignore it.
                 await socket.response.send_bytes(struct.pack(">I", 99) + b"???")
-
-    # ---- the worker
-
-    async def _work(self) -> None:
-        while True:
-            await self._when(lambda: bool(self._flags) or bool(self._queue))
-            if self._flags:
-                self.loaded = self.loaded and "unload_models" not in self._flags
-                self._flags.clear()
-            if self._queue:
-                self._current = heapq.heappop(self._queue)
-                self._interrupt = False
-                await self._execute(self._current)
-                done, self._current = self._current, None
-                self._held = self._held or done.prompt_id == self._hold_after
-                # As in ComfyUI, no node at all is the last word, and comes when the history has the prompt.
-                last = {"node": None, "prompt_id": done.prompt_id}
-                await self._tell(done.extra["client_id"], "executing", last)
-            await self._notify()
-
-    async def _when(self, condition: Callable[[], bool]) -> None:
-        async with self._changed:
-            await self._changed.wait_for(condition)
-
-    async def _execute(self, item: _Item) -> None:
-        self.executed.append(item.prompt_id)
-        await self._notify()
-        messages: list[Json] = []
-        outputs: dict[str, Json] = {}
-
-        async def tell(event: str, data: Json, *, everyone: bool = False) -> None:
-            data = {"prompt_id": item.prompt_id, **data}
-            if event.startswith("execution_"):
-                data["timestamp"] = int(time.time() * 1000)
-                messages.append([event, data])
-            await self._tell(None if everyone else item.extra["client_id"], event, data)
-
-        await tell("execution_start", {})
-        await tell("execution_cached", {"nodes": []})
-        node_id = ""
-        try:
-            for node_id in _order(item):
-                await self._run_node(item, node_id, outputs, tell)
-            await tell("execution_success", {})
-            status = "success"
-        except _InterruptedError:
-            status = "error"
-            await tell("execution_interrupted", _node_data(item, node_id), everyone=True)
-        except _NodeError as failure:
-            status = "error"
-            details = {
-                "exception_type": failure.kind,
-                "exception_message": str(failure),
-                "traceback": [],
-                "executed": [],
-            }
-            await tell("execution_error", {**_node_data(item, node_id), **details})
-        # As in ComfyUI, the end is announced before the history has it.
-        done = {"status_str": status, "completed": status == "success", "messages": messages}
-        self.history[item.prompt_id] = {"prompt": item.listed(), "outputs": outputs, "status": done, "meta": {}}
-
-    async def _run_node(self, item: _Item, node_id: str, outputs: Json, tell: Callable[..., Awaitable[None]]) -> None:
-        node = item.prompt[node_id]
-        await tell("executing", {"node": node_id, "display_node": node_id})
-        if self.faults.node_error and self.faults.node_error[0] == node["class_type"]:
-            raise _NodeError(*self.faults.node_error[1:])
-        self.loaded = self.loaded or node["class_type"] == "CheckpointLoaderSimple"
-        if node["class_type"] == "KSampler":
-            await self._sample(item, node_id, tell)
-        else:
-            await self._pause()
-        output = self._save(item, node_id)
-        if output:
-            outputs[node_id] = output
-            await tell("executed", {"node": node_id, "display_node": node_id, "output": output})
-
-    async def _sample(self, item: _Item, node_id: str, tell: Callable[..., Awaitable[None]]) -> None:
-        steps = item.prompt[node_id]["inputs"]["steps"]
-        for step in range(1, steps + 1):
-            await self._pause()
-            if self._seconds_per_image:
-                await asyncio.sleep(self._seconds_per_image / steps)
-            state = {"value": step, "max": steps, "state": "running", "node_id": node_id, "prompt_id": item.prompt_id}
-            await tell("progress", {"value": step, "max": steps, "node": node_id})
-            await tell("progress_state", {"nodes": {node_id: state}})
-            await self._show(item, node_id, picture_of(item.prompt, node_id, self._uploads()))
-
-    async def _pause(self) -> None:
-        await self._when(lambda: not self._held or (self._interrupt and not self.faults.deaf))
-        if self._interrupt and not self.faults.deaf:
-            raise _InterruptedError
-
-    def _save(self, item: _Item, node_id: str) -> Json:
-        node = item.prompt[node_id]
-        kind = NODES[node["class_type"]].get("saves")
-        if kind == "text":
-            return {"text": [node["inputs"]["text"]]}
-        if kind is None:
-            return None
-        self._counter += 1
-        folder, _, prefix = node["inputs"].get("filename_prefix", "preview").rpartition("/")
-        name = f"{prefix}_{self._counter:05}_.png"
-        self.files[kind, folder, name] = picture_of(item.prompt, node_id, self._uploads())
-        return {"images": [{"filename": name, "subfolder": folder, "type": kind}]}
 
 
 class _Socket:
@@ -588,14 +376,6 @@ def _cut_connections(runner: web.AppRunner) -> None:
     for connection in list(runner.server.connections) if runner.server is not None else ():
         if connection.transport is not None:
             connection.transport.abort()
-
-
-def _order(item: _Item) -> list[str]:
-    return list(dict.fromkeys(node_id for output in item.outputs for node_id in upstream(item.prompt, output)))
-
-
-def _node_data(item: _Item, node_id: str) -> Json:
-    return {"node_id": node_id, "node_type": item.prompt[node_id]["class_type"]}
 
 
 def _is_canonical(prompt_id: str) -> bool:

@@ -1,5 +1,6 @@
 """The ComfyUI engine against an instance that works; over real HTTP and WebSocket on loopback."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -136,4 +137,32 @@ async def test_no_origin_is_ever_sent(comfy: ComfyDouble, reports: KeptReports, 
         await engine.check()
         await engine.run(comfy_work(tmp_path), reports)
     finally:
+        await engine.close()
+
+
+async def test_previews_that_name_their_prompt_are_asked_for(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    work = comfy_work(tmp_path)
+    comfy.hold()
+    running = asyncio.create_task(engine.run(work, reports))
+
+    await comfy.until(lambda: comfy.running is not None and comfy.sockets[str(work.attempt)].with_metadata)
+
+    await comfy.proceed()
+    await running
+
+
+async def test_a_restart_is_noticed_where_the_instance_has_no_gpu_to_tell_by(
+    reports: KeptReports, tmp_path: Path
+) -> None:
+    async with ComfyDouble(device="cpu") as comfy:
+        engine = ComfyUi(comfy.url)
+        await engine.run(comfy_work(tmp_path), reports)
+        (resident,) = await engine.resident()
+        assert resident.memory is None
+
+        await comfy.restart()
+
+        assert await engine.resident() == ()
         await engine.close()
