@@ -61,10 +61,10 @@ class Affinity:
         for task in line.behind_head(self._settings.affinity_window, lambda each: self._seconds(each, slot)):
             if not self._may_have(task, slot):
                 continue
-            if (task.engine, task.model) in models and self._takes(task, slot) <= latest:
-                return Pass(task=task, passed=tuple(passed))
             if task.gpus > 1:
                 return None
+            if (task.engine, task.model) in models and self._takes(task, slot) <= latest:
+                return Pass(task=task, passed=tuple(passed))
             passed.append(task.id)
             latest = min(latest, self._left(task))
         return None
@@ -80,9 +80,9 @@ class Affinity:
         return self._expectations.of(task, slot.device_model)
 
     def _may_have(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether the slot could be given to the task now."""
+        """Whether the slot could be given to the task now; with others, if it needs several."""
         if task.gpus > 1:
-            return True
+            return slot in self._floor.able(task.queue, task.engine)
         return (
             not self._floor.is_limited(task)
             and any(option.id == slot.id for option in self._floor.options(task))

@@ -14,6 +14,9 @@ from dataclasses import replace
 
 from corral.scheduling.values import FairShare, Owner
 
+MOST_OWNERS = 1024
+"""Owners remembered at once; a stream of newcomers, each with one task, would otherwise never be forgotten."""
+
 
 def tag(fair: FairShare, owner: Owner) -> float:
     """Say where an owner's next task starts, in virtual seconds; the lowest goes first."""
@@ -75,5 +78,9 @@ class Account:
 
 
 def _without_forgotten(fair: FairShare) -> FairShare:
-    kept = {owner: charged for owner, charged in fair.charged.items() if charged > fair.virtual_time}
-    return replace(fair, charged=kept)
+    """Forget who owes nothing; past `MOST_OWNERS`, virtual time moves up to those who owe least."""
+    owing = sorted(charged for charged in fair.charged.values() if charged > fair.virtual_time)
+    surplus = len(owing) - MOST_OWNERS
+    virtual_time = owing[surplus - 1] if surplus > 0 else fair.virtual_time
+    kept = {owner: charged for owner, charged in fair.charged.items() if charged > virtual_time}
+    return replace(fair, virtual_time=virtual_time, charged=kept)

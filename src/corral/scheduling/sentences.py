@@ -47,9 +47,10 @@ def _no_fit(task: QueuedTask, outcome: Outcome) -> str:
     floor = outcome.floor
     able = floor.able(task.queue, task.engine)
     largest = max(floor.capacity(slot) for slot in able)
+    slots = f"largest of its {len(able)} slots" if len(able) > 1 else "only slot for it"
     if task.memory is not None and task.memory > largest:
         need, most = format_bytes(task.memory), format_bytes(int(largest))
-        return f"it needs {need} and the largest of its {len(able)} slots has {most}"
+        return f"it needs {need} and the {slots} has {most}"
     memory = f" with {format_bytes(task.memory)} on each" if task.memory is not None else ""
     return f"it needs {task.gpus} slots of one node{memory} and no node has as many"
 
@@ -57,12 +58,13 @@ def _no_fit(task: QueuedTask, outcome: Outcome) -> str:
 def _owner_limit(task: QueuedTask, outcome: Outcome) -> str:
     limit = outcome.floor.queue(task.queue).max_running_per_owner
     running = outcome.floor.running(task)
-    return f"{task.owner} runs {running} tasks of queue {task.queue}, which allows {limit} per owner"
+    return f"{task.owner} runs {running} of the {limit} tasks that queue {task.queue} allows per owner"
 
 
 def _closed(slots: list[Slot]) -> str:
     shut = [slot for slot in slots if slot.gate is not Gate.OPEN]
-    return f"{_count(len(shut), 'slot')} that could run it take no new tasks ({_some(_state(slot) for slot in shut)})"
+    verb = "takes" if len(shut) == 1 else "take"
+    return f"{_slots(len(shut))} that could run it {verb} no new tasks ({_some(_state(slot) for slot in shut)})"
 
 
 def _state(slot: Slot) -> str:
@@ -75,7 +77,9 @@ def _busy(task: QueuedTask, outcome: Outcome) -> str:
     left = format_duration(min((floor.ends_at(slot) - floor.now).total_seconds() for slot in slots))
     if any(slot.running is None for slot in slots):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
-    return f"{_count(len(slots), 'slot')} that could run it are busy; the first is expected to be free in {left}"
+    if len(slots) == 1:
+        return f"the one slot that could run it is busy and expected to be free in {left}"
+    return f"the {len(slots)} slots that could run it are busy; the first is expected to be free in {left}"
 
 
 def _reserved(task: QueuedTask, outcome: Outcome) -> str:
@@ -97,8 +101,8 @@ def _affinity(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -> str:
     return f"a task whose model is resident went first; this can last {left} more"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"the {number} {noun}s" if number != 1 else f"the one {noun}"
+def _slots(number: int) -> str:
+    return f"the {number} slots" if number != 1 else "the one slot"
 
 
 def _some(names: Iterable[str]) -> str:

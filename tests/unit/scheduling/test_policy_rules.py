@@ -157,6 +157,12 @@ def test_a_resident_model_does_not_pass_a_higher_class_or_priority_or_a_promoted
     assert placed(decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))]))) == {1: ("node/gpu0",)}
 
 
+def test_a_task_that_needs_several_gpus_neither_passes_nor_is_passed():
+    slots = a_slot("node/gpu0", resident=(a_resident("a"),)), a_slot("node/gpu1", running=a_running())
+    first, gang = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a", gpus=2, queued_at=ago(50))
+    assert placed(decide(a_snapshot([first, gang, a_queued(3, model="a")], slots))) == {1: ("node/gpu0",)}
+
+
 def test_a_passed_task_takes_another_free_slot_at_once():
     tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
     slots = a_slot("node/gpu0", resident=(a_resident("a"),)), a_slot("node/gpu1", resident=(a_resident("c"),))
