@@ -24,6 +24,8 @@ _KINDS = {
 _BOUNDS = {
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} long",
+    "too_long": "at most {max_length} long",
     "string_too_short": "not empty",
     "string_too_long": "at most {max_length} characters",
 }
@@ -95,6 +97,7 @@ def _bad_value(
         return f"expected {expected}, found {found}", hint
     if kind in _BOUNDS:
         bound = _BOUNDS[kind].format(**context)
+        seen = f"{context['actual_length']} entries" if "actual_length" in context else seen
         return f"must be {bound}, found {seen}", f"write a value that is {bound}"
     if kind in ("enum", "literal_error"):
         words = [word.strip("'") for word in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]

@@ -24,9 +24,8 @@ from corral.cluster.document import Document, Path, Position, printable
 
 LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
 DEEPEST = 24  # levels; the schema needs 6
-MOST_VALUES = 20_000  # after aliases are followed: a thousand nodes have about this many
-_MOST_EVENTS = 2 * MOST_VALUES  # a mapping or list has an event at each end, a key is one of its own
-_SPLIT = "describe one cluster per file"
+MOST_VALUES = 100_000  # after aliases are followed: five thousand nodes have about this many
+_SPLIT = "split the file"
 _DIGITS = 18  # longer whole numbers do not fit 64 bits; no quantity in the file comes near
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
@@ -40,15 +39,18 @@ _HINTS = (
 )
 
 
-def read(text: str, *, filename: str) -> Document:
-    """Read a file's text. What is wrong with it as YAML is in the document's `problems`; nothing is raised."""
+def read(text: str, *, filename: str, most_values: int = MOST_VALUES) -> Document:
+    """Read a file's text. What is wrong with it as YAML is in the document's `problems`; nothing is raised.
+
+    `most_values` bounds the keys and values of the file, those that aliases repeat included.
+    """
     document = Document(filename)
     if len(text) > LARGEST_TEXT:
         what = f"the file has {len(text)} characters, the most is {LARGEST_TEXT}"
         document.report("cluster.too_large", what, at=(), hint=_SPLIT)
         return document
     try:
-        node = _compose(text, document)
+        node = _compose(text, document, most_values)
     except ReaderError as error:
         position = _position_of(text, error.position if isinstance(error.position, int) else 0)
         what = "the file has a character that text cannot have"
@@ -63,11 +65,11 @@ def read(text: str, *, filename: str) -> Document:
         document.report("cluster.yaml", what, at=(), hint="mend the syntax")
     else:
         if node is not None:
-            _Builder(document).build(node)
+            _Builder(document, most_values).build(node)
     return document
 
 
-def _compose(text: str, document: Document) -> Node | None:
+def _compose(text: str, document: Document, most_values: int) -> Node | None:
     """Parse to a node graph; None when a bound is exceeded or the file is empty."""
     depth = 0
     for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
@@ -77,8 +79,8 @@ def _compose(text: str, document: Document) -> Node | None:
             what = f"nested more than {DEEPEST} levels deep"
             document.report_at("cluster.too_large", what, position=_position(event), hint="flatten it")
             return None
-        if number > _MOST_EVENTS:
-            what = f"the file holds more than {MOST_VALUES} values"
+        if number > 2 * most_values:  # a mapping or list has an event at each end
+            what = f"the file holds more than {most_values} keys and values"
             document.report_at("cluster.too_large", what, position=_position(event), hint=_SPLIT)
             return None
         if name == "DocumentStartEvent" and event.version not in (None, (1, 2)):
@@ -114,8 +116,9 @@ def _clamp(text: str, line: int, column: int) -> Position:
 class _Builder:
     """Turns nodes into plain values; one instance per file."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, most_values: int) -> None:
         self._document = document
+        self._most_values = most_values
         self._count = 0
         self._is_too_large = False
 
@@ -126,7 +129,7 @@ class _Builder:
         position = _position(node)
         self._document.values.setdefault(at, position)
         self._count += 1
-        if self._is_too_large or self._count > MOST_VALUES or len(at) > DEEPEST:
+        if self._is_too_large or self._count > self._most_values or len(at) > DEEPEST:
             self._stop(at)
             return None
         if isinstance(node, MappingNode):
@@ -166,7 +169,7 @@ class _Builder:
         """Apply `<<: *other`: its entries, where the mapping does not have them itself."""
         for source in _merge_sources(node):
             self._count += 1
-            if self._count > MOST_VALUES or depth > DEEPEST:
+            if self._count > self._most_values or depth > DEEPEST:
                 self._stop(at)
                 return
             if not isinstance(source, MappingNode):
