@@ -38,7 +38,7 @@ def misbehaving_engine(
         environment=lambda devices: worker_environment(
             os.environ, gpus=",".join(devices), threads=1, mark=new_mark(log_dir)
         ),
-        settings={"gpu": False, "threads": 1, "options": options, "parent": os.getpid(), "hint": "pip install it"},
+        settings={"gpu": False, "threads": 1, "options": options, "hint": "pip install it"},
         log=BoundedLog(log_dir / "misbehaving.log"),
     )
     return LocalEngine(KIND, launch, locate=Path)

@@ -11,6 +11,7 @@ Does not belong here: pipes and signals (`worker_process`), what an engine does 
 from __future__ import annotations
 
 import asyncio
+import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class LocalEngine:
             if self._closed:  # while the process was being made
                 raise EngineUnavailableError(f"the {self.name} engine is closed", hint="start the server again")
             async with asyncio.timeout(START_TIMEOUT_S):
-                await worker.send({"type": "start", **launch.settings})
+                await worker.send({"type": "start", "parent": os.getpid(), **launch.settings})
                 message = await worker.receive()
             if message.get("type") != "ready":
                 raise_failure(message)

@@ -59,7 +59,6 @@ def build(
             "gpu": device.gpu is not None,
             "threads": threads,
             "options": settings.model_dump(mode="json"),
-            "parent": os.getpid(),
             "hint": mending_command(name),
         },
         log=BoundedLog(log_dir / f"{name}-{device.name}.log"),

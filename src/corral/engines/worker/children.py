@@ -23,39 +23,57 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _ROUNDS = 50
 """A process may fork while its parent is killed; each round kills what the last one left."""
 
-
-def start_program(
-    argv: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    cwd: Path,
-    stdin: int | IO[bytes],
-    stdout: int,
-    stderr: int,
-) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own that dies with this worker. Call it from the main thread.
-
-    The kernel ends the program when the *thread* that started it ends.
-    """
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), *argv],
-        env=environment,
-        cwd=cwd,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        bufsize=0,
-        start_new_session=True,
-    )
+_ROUND_S = 0.2
 
 
-def end_descendants() -> None:
-    """Kill everything below this process, and wait until it is gone."""
-    for _ in range(_ROUNDS):
-        children = psutil.Process().children(recursive=True)
-        if not children:
-            return
-        for child in children:
-            with suppress(psutil.Error):
-                child.kill()
-        psutil.wait_procs(children, timeout=0.2)
+class Programs:
+    """What one worker has started."""
+
+    def __init__(self) -> None:
+        self._started: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        cwd: Path,
+        stdin: int | IO[bytes],
+        stdout: int,
+        stderr: int,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program in a session of its own that dies with this worker. Call it from the main thread.
+
+        The kernel ends the program when the *thread* that started it ends.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), *argv],
+            env=environment,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            bufsize=0,
+            start_new_session=True,
+        )
+        self._started = {pid: each for pid, each in self._started.items() if each.returncode is None}
+        self._started[process.pid] = process
+        return process
+
+    def end_all(self) -> None:
+        """Kill everything below this process, and wait until it is gone; from any thread."""
+        for _ in range(_ROUNDS):
+            children = psutil.Process().children(recursive=True)
+            if not children:
+                return
+            for child in children:
+                with suppress(psutil.Error):
+                    child.kill()
+            self._reap(children)
+
+    def _reap(self, children: Sequence[psutil.Process]) -> None:
+        """Each exit code goes to the one that waits for it: psutil would take those of `Popen`, which then says 0."""
+        psutil.wait_procs([child for child in children if child.pid not in self._started], timeout=_ROUND_S)
+        for process in list(self._started.values()):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_ROUND_S)

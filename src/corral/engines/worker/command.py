@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from corral.engines.worker.children import end_descendants, start_program
+from corral.engines.worker.children import Programs
 from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
 from corral.engines.worker.printed import Printed
 from corral.units import format_duration
@@ -45,15 +45,16 @@ class Command:
 
     def __init__(self, settings: Settings) -> None:
         del settings  # the device and the threads are in the environment
+        self._programs = Programs()
 
     def run(self, job: Job, talk: Talk) -> Answer:
         """Run the program once. Raises: EngineError when it fails, Cancelled."""
         cwd = _prepare(job)
         printed = Printed(talk.progress)
         try:
-            code = _run_program(job, talk, cwd, printed)
+            code = _run_program(self._programs, job, talk, cwd, printed)
         finally:
-            end_descendants()
+            self._programs.end_all()
         talk.check()
         if code != 0:
             raise EngineError(f"{job.inputs['argv'][0]!r} ended with {_code_words(code)}{printed.last_words()}")
@@ -64,7 +65,7 @@ class Command:
 
     def stop(self) -> None:
         """End the program and all that it started."""
-        end_descendants()
+        self._programs.end_all()
 
 
 def _prepare(job: Job) -> Path:
@@ -88,10 +89,10 @@ def _environment(job: Job) -> dict[str, str]:
     return {**present(_PASSED_ON), **temporary, **job.inputs["env"], **present(_OF_THE_SLOT)}
 
 
-def _run_program(job: Job, talk: Talk, cwd: Path, printed: Printed) -> int:
+def _run_program(programs: Programs, job: Job, talk: Talk, cwd: Path, printed: Printed) -> int:
     deadline = time.monotonic() + job.timeout_s
     with _standard_input(job) as stdin:
-        process = start_program(
+        process = programs.start(
             job.inputs["argv"],
             environment=_environment(job),
             cwd=cwd,

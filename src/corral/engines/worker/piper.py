@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from corral.engines.worker.children import end_descendants, start_program
+from corral.engines.worker.children import Programs
 from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
 from corral.units import Bytes
 from corral.work import EngineError, TaskInvalidError
@@ -47,6 +47,7 @@ class Piper:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._programs = Programs()
         self._program: _Program | None = None
 
     def run(self, job: Job, talk: Talk) -> Answer:
@@ -67,7 +68,7 @@ class Piper:
 
     def stop(self) -> None:
         """End the program."""
-        end_descendants()
+        self._programs.end_all()
         if self._program is not None:
             self._program.remove_folder()
 
@@ -81,7 +82,7 @@ class Piper:
             talk.residents({})
         if not Path(f"{job.model_path}.json").is_file():
             raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file beside it")
-        self._program = _Program(argv)
+        self._program = _Program(argv, self._programs)
         return self._program
 
 
@@ -95,11 +96,11 @@ def piper_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tu
 class _Program:
     """A running Piper, started for one voice and one set of scales."""
 
-    def __init__(self, argv: tuple[str, ...]) -> None:
+    def __init__(self, argv: tuple[str, ...], programs: Programs) -> None:
         self.argv = argv
         self._folder = Path(tempfile.mkdtemp(prefix="corral-piper-"))
         self._last_lines: deque[str] = deque(maxlen=4)
-        self._process = start_program(
+        self._process = programs.start(
             (sys.executable, "-P", "-m", "piper", *argv, "--output-dir", str(self._folder)),
             environment={**os.environ, "PYTHONUTF8": "1"},
             cwd=self._folder,
