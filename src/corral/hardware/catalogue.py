@@ -5,7 +5,7 @@ and 12 MB on two busy cores, so it happens at the first look-up only; what stays
 
 Names are matched in three steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
 `5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); the name without its memory size (`RTX 3060` is the 12 GB and the
-8 GB card); the beginning of the name, word by word (`A100`).
+8 GB card); the first word and any of the others (`A100`, `A100 80GB PCIe`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_NAME = 100  # the longest name in the catalogue has 43 characters
 _MEMORY_TOLERANCE = 0.1  # drivers and people report up to 10 % less or more than the nominal size
 _SPELLINGS = (
     (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
-    (re.compile(r"\bgraphics\b|\(r\)|\(tm\)"), " "),
+    (re.compile(r"\bgraphics\b|\bworkstation edition\b|\bhbm\d\w?\b|\(r\)|\(tm\)"), " "),
     (re.compile(r"(\d+)\s*(?:gib|gb|gi|g)\b"), r"\g<1>gb"),
 )
 _MAKER_AND_GEFORCE = re.compile(r"^(nvidia\s+|amd\s+|intel\s+)?(geforce\s+)?")
@@ -94,8 +94,8 @@ class _Catalogue:
                 found = index.get(_compact(spelling))
                 if found:
                     return _unique(found)
-        wanted = tuple(spellings[0].split())
-        return _unique(model for words, model in self._words if words[: len(wanted)] == wanted)
+        first, *others = spellings[0].split()
+        return _unique(model for words, model in self._words if words[0] == first and set(others) <= set(words))
 
     def suggestions(self, text: str) -> list[str]:
         """List up to three names that look like `text`."""

@@ -31,6 +31,8 @@ def one(text: str, *, memory: int | None = None) -> GpuModel:
         ("RTX 3060 (12 GiB)", "RTX 3060 12 GB"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "RTX 4090 Mobile"),
         ("NVIDIA A100-SXM4-80GB", "A100 SXM4 80 GB"),
+        ("NVIDIA A100 80GB PCIe", "A100 PCIe 80 GB"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell"),
         ("Tesla T4", "Tesla T4"),
         ("RX 7900 XTX", "Radeon RX 7900 XTX"),
     ],
@@ -56,6 +58,12 @@ def test_a_name_of_several_models_gives_all_of_them() -> None:
     found = find_gpu("RTX 3060")
     assert isinstance(found, tuple)
     assert {model.memory // GIB for model in found} == {8, 12}
+
+
+def test_a_family_gives_its_members() -> None:
+    found = find_gpu("NVIDIA H100 80GB HBM3")
+    assert isinstance(found, tuple)
+    assert {model.name for model in found} == {"H100 PCIe 80 GB", "H100 SXM5 80 GB"}
 
 
 def test_memory_chooses_between_models_of_one_name() -> None:
