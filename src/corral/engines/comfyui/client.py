@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from corral.engines.addresses import without_credentials
 from corral.engines.answers import as_object, as_text
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
@@ -51,7 +52,9 @@ class ComfyClient:
         headers: Mapping[str, str] | None = None,
         session: SessionFactory = open_session,
     ) -> None:
-        self.url = url.rstrip("/")
+        self._base = url.rstrip("/")
+        self.url = without_credentials(self._base)
+        """Where the instance is, for messages."""
         self._timings = timings
         self._headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
         self._open = session
@@ -110,7 +113,7 @@ class ComfyClient:
         try:
             async with asyncio.timeout(self._timings.check_s):
                 socket = await session.ws_connect(
-                    f"{self.url}/ws",
+                    f"{self._base}/ws",
                     params={"clientId": client_id},
                     headers=self._headers,
                     heartbeat=self._timings.request_s,
@@ -147,7 +150,7 @@ class ComfyClient:
             async with (
                 asyncio.timeout(deadline),
                 self._live_session().request(
-                    method, f"{self.url}{path}", headers=self._headers, timeout=timeout, **options
+                    method, f"{self._base}{path}", headers=self._headers, timeout=timeout, **options
                 ) as response,
             ):
                 if response.status >= 300 and response.status not in also:
@@ -168,7 +171,8 @@ class ComfyClient:
         if not body.strip():
             return None
         try:
-            return json.loads(body)
+            # A large answer takes long to read: not on the loop that every slot shares.
+            return json.loads(body) if len(body) < MIB else await asyncio.to_thread(json.loads, body)
         except ValueError as error:
             what = f"{response.url.path} answered {response.status} with something that is not JSON"
             hint = "check that the engine's url is that of a ComfyUI instance"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from corral.engines.addresses import without_credentials
 from corral.engines.answers import as_object, as_text
 from corral.engines.ollama.errors import (
     AdapterClosedError,
@@ -22,6 +23,8 @@ from corral.work import Json
 
 LARGEST_ANSWER = 512 * 2**20
 """Bytes of one answer; a hundred thousand embeddings of four thousand numbers each stay below."""
+SMALL_ANSWER = 2**20
+"""Bytes that are parsed at once; more of them take longer than the event loop should wait."""
 LARGEST_LINE = 16 * 2**20
 """Bytes of one streamed line; the last one carries the context's tokens."""
 
@@ -51,7 +54,9 @@ class OllamaClient:
     """One server by URL; opens its session on the first request, inside the running loop."""
 
     def __init__(self, url: str, *, timings: Timings, session: SessionFactory = open_session) -> None:
-        self.url = url.rstrip("/")
+        self._base = url.rstrip("/")
+        self.url = without_credentials(self._base)
+        """Where the server is, for messages."""
         self._timings = timings
         self._open = session
         self._session: aiohttp.ClientSession | None = None
@@ -99,7 +104,7 @@ class OllamaClient:
             total=None, sock_connect=self._timings.check_s, sock_read=self._timings.silence_s
         )
         try:
-            async with self._session.request(method, f"{self.url}{path}", json=body, timeout=timeout) as response:
+            async with self._session.request(method, f"{self._base}{path}", json=body, timeout=timeout) as response:
                 if response.status != 200:
                     raise refusal(response.status, await _message(response), model=model, where=self.url)
                 yield response
@@ -112,7 +117,9 @@ class OllamaClient:
             pieces += piece
             if len(pieces) > LARGEST_ANSWER:
                 raise ServerAnswerError(f"the answer is larger than {LARGEST_ANSWER} bytes", where=self.url)
-        return self._parsed(bytes(pieces))
+        # A large answer takes long to read: not on the loop that every slot shares.
+        whole = bytes(pieces)
+        return self._parsed(whole) if len(whole) < SMALL_ANSWER else await asyncio.to_thread(self._parsed, whole)
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Json]]:
         rest = bytearray()

@@ -1,0 +1,37 @@
+"""Addresses and the registry of the engines that are reached by URL."""
+
+import pytest
+
+from corral.engines.addresses import without_credentials
+from corral.engines.inputs import ENGINES
+from corral.engines.ollama.names import full_name
+from corral.engines.remote import build_remote
+from corral.errors import ProblemsError
+
+
+def test_credentials_of_a_url_are_never_shown() -> None:
+    assert without_credentials("https://me:secret@gpu:8188/comfy") == "https://gpu:8188/comfy"
+    assert without_credentials("http://[::1]:8188") == "http://[::1]:8188"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ENGINES.items() if not kind.local])
+def test_every_engine_that_is_not_local_is_built_from_its_url(name: str) -> None:
+    assert build_remote(name, url="http://127.0.0.1:1", options={}).name == name
+
+
+def test_wrong_options_are_refused_by_their_names_in_the_file() -> None:
+    with pytest.raises(ProblemsError, match="did you mean 'contextSize'"):
+        build_remote("ollama", url="http://127.0.0.1:1", options={"contextsize": 4096})
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("llama3.2", "llama3.2:latest"),
+        ("llama3.2:3b", "llama3.2:3b"),
+        ("me/mine", "me/mine:latest"),
+        ("registry:5000/me/mine", "registry:5000/me/mine:latest"),
+    ],
+)
+def test_names_are_completed_as_ollama_does(name: str, full: str) -> None:
+    assert full_name(name) == full
