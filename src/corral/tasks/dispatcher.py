@@ -24,28 +24,25 @@ import asyncpg
 import structlog
 
 from corral.errors import Problem
-from corral.scheduling import durations, fairness
-from corral.scheduling.explain import explain
-from corral.scheduling.policy import decide
 from corral.scheduling.values import (
     Assignment,
     DurationKey,
     Explanation,
-    FairShare,
     Gate,
     Queue,
     RunningTask,
     Settings,
-    Snapshot,
 )
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
+from corral.tasks.judgement import Judgement
 from corral.tasks.leadership import leadership
+from corral.tasks.leases import LeaseKeeper
 from corral.tasks.lifecycle import AttemptLost, Started, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.ready import ReadyTasks
 from corral.tasks.running import Attempt, Runner
-from corral.tasks.stations import Station, StationSetup
+from corral.tasks.stations import Stations, StationSetup
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
 from corral.tasks.store.transitions import Change, Lease
@@ -54,8 +51,6 @@ from corral.work import FailureScope
 
 log = structlog.get_logger()
 
-CANDIDATES = 512
-"""How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
 _WATCHED = ("submitted", "cancel_requested", "gate_changed")
 """Changes that others make; the dispatcher's own are known to it when they commit."""
 _PAGE = 5000
@@ -106,9 +101,8 @@ class Dispatcher:
         self._pool = pool
         self._timings = timings or Timings()
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
-        self._stations = {setup.slot: Station(setup) for setup in stations}
+        self._stations = Stations(stations)
         self._queues = dict(rules.queues)
-        self._settings = rules.settings
         self._runner = Runner(artifacts, scratch, board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
@@ -120,10 +114,8 @@ class Dispatcher:
         self._tasks = asyncio.TaskGroup()
 
         self._ready = ReadyTasks()
-        self._history = durations.History()
+        self._judgement = Judgement(rules.settings)
         self._measured_memory: set[DurationKey] = set()
-        self._fair = FairShare()
-        self._passed_since: Mapping[int, datetime] = {}
 
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -131,19 +123,17 @@ class Dispatcher:
         self._log_due = True
         self._cursor = 0
         self._poll_due = 0.0
-        self._renewed_at = monotonic()
+        self._keeper = LeaseKeeper(
+            pool, self._lease, self._attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
+        )
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
     def explain(self, task: int) -> Explanation | None:
         """Say why a task of the backlog waits; None when it is not in the backlog."""
-        found = self._ready.backlog.get(task)
-        if found is None:
-            return None
-        snapshot = self._snapshot()
-        if all(candidate.id != task for candidate in snapshot.tasks):
-            snapshot = replace(snapshot, tasks=(*snapshot.tasks, found))
-        return explain(snapshot, task)
+        return self._judgement.explain(
+            task, self._ready.backlog, self._stations.slots(), self._queues, datetime.now(UTC)
+        )
 
     @property
     def running(self) -> int:
@@ -164,14 +154,16 @@ class Dispatcher:
         """Lead whenever this server may, until `stop`; then let the running attempts end and write their outcomes."""
         try:
             async with asyncio.TaskGroup() as beside:
-                helpers = [beside.create_task(self._heartbeat()), beside.create_task(self._check_engines())]
+                helpers = [
+                    beside.create_task(self._keeper.run()),
+                    beside.create_task(self._stations.check(self._changed, self._monotonic)),
+                ]
                 async with self._tasks:
                     await self._lead_until_stopped()
                 for helper in helpers:
                     helper.cancel()
         finally:
-            for station in self._stations.values():
-                await station.close()
+            await self._stations.close()
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
@@ -218,6 +210,10 @@ class Dispatcher:
         self._log_due = True
         self._wake.set()
 
+    def _changed(self) -> None:
+        self._show()
+        self._wake.set()
+
     def _lost_connection(self) -> None:
         self._deaf = True
         self._wake.set()
@@ -226,9 +222,7 @@ class Dispatcher:
         """Read everything anew, and free what dead attempts of this data directory held."""
         self._cursor = await story.last_id(self._pool)
         self._ready = ReadyTasks()
-        self._history = durations.History()
-        for key, seconds in await dispatching.recent_durations(self._pool):
-            self._history = durations.observe(self._history, key, seconds)
+        self._judgement.recall(await dispatching.recent_durations(self._pool))
         await self._read_gates()
         await self._rescue()
         self._sort_in(await dispatching.all_ready_tasks(self._pool))
@@ -289,37 +283,15 @@ class Dispatcher:
             attempt.station.failed(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
             attempt.station.holds(attempt.task.engine, attempt.task.model)
-            self._learn(attempt, now - attempt.started_at)
-
-    def _learn(self, attempt: Attempt, seconds: float) -> None:
-        self._history = durations.observe(self._history, attempt.key, seconds)
-        slots = len(attempt.stations)
-        expected = attempt.assignment.expected_s * slots
-        self._fair = fairness.settle(self._fair, attempt.task.owner, expected, seconds * slots)
+            self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, now - attempt.started_at)
 
     def _decide(self) -> list[Attempt]:
-        if not self._ready.backlog or not any(station.is_free for station in self._stations.values()):
+        free = self._stations.free()
+        if not self._ready.backlog or not free:
             return []
-        decision = decide(self._snapshot())
-        self._fair = decision.fair
-        self._passed_since = decision.passed_since
-        return [self._occupy(assignment) for assignment in decision.assignments]
-
-    def _snapshot(self) -> Snapshot:
-        now = datetime.now(UTC)
-        free = sum(station.is_free for station in self._stations.values())
-        return Snapshot(
-            now=now,
-            tasks=self._ready.backlog.candidates(
-                now, self._settings, CANDIDATES, free=free, keep=self._passed_since.keys()
-            ),
-            slots=tuple(station.slot() for station in self._stations.values()),
-            queues=self._queues,
-            durations=self._history.expected,
-            fair=self._fair,
-            passed_since=self._passed_since,
-            settings=self._settings,
-        )
+        slots = self._stations.slots()
+        assignments = self._judgement.assign(self._ready.backlog, slots, self._queues, free, datetime.now(UTC))
+        return [self._occupy(assignment) for assignment in assignments]
 
     def _occupy(self, assignment: Assignment) -> Attempt:
         """Hold the slots of an assignment while its lease is committed."""
@@ -360,7 +332,7 @@ class Dispatcher:
         self._show()
 
     def _show(self) -> None:
-        self._board.show_slots(tuple(station.slot() for station in self._stations.values()))
+        self._board.show_slots(self._stations.slots())
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -420,7 +392,7 @@ class Dispatcher:
 
     async def _read_gates(self) -> None:
         gates = await dispatching.gates(self._pool)
-        for station in self._stations.values():
+        for station in self._stations:
             station.gate = gates.get(("slot", station.id), Gate.OPEN)
         for name, queue in self._queues.items():
             paused = gates.get(("queue", name)) is Gate.PAUSED
@@ -456,47 +428,8 @@ class Dispatcher:
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
             self._unwritten.append(Change(task=held.task, event=AttemptLost(held.lease), error=problem))
             log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
-        for station in self._stations.values():
+        for station in self._stations:
             station.held_elsewhere = elsewhere.get(station.id)
-
-    # --- beside the loop ---------------------------------------------------------------------------------------------
-
-    async def _heartbeat(self) -> None:
-        """Renew the leases; stop attempts whose lease is gone or could not be renewed in time."""
-        while True:
-            await asyncio.sleep(self._timings.heartbeat_s)
-            mine = list(self._attempts)
-            asked_at = self._monotonic()
-            try:
-                kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
-                self._renewed_at = asked_at
-            except CONNECTION_LOST as error:
-                log.warning("leases_not_renewed", error=str(error))
-                kept = self._not_yet_expired(mine)
-            for id in mine:
-                if id not in kept and (attempt := self._attempts.get(id)):
-                    attempt.stop.set(StopReason.LOST)
-
-    def _not_yet_expired(self, attempts: Sequence[UUID]) -> frozenset[UUID]:
-        """Return the attempts whose lease still stands at the next heartbeat, as far as this server can know."""
-        oldest = self._monotonic() + self._timings.heartbeat_s - self._lease.ttl.total_seconds()
-        held = (self._attempts[id] for id in attempts if id in self._attempts)
-        return frozenset(attempt.id for attempt in held if max(attempt.leased_at, self._renewed_at) > oldest)
-
-    async def _check_engines(self) -> None:
-        """Ask engines whether they can work: at start, those that failed after a while, the others now and then."""
-        while True:
-            now = self._monotonic()
-            async with asyncio.TaskGroup() as group:
-                for station in self._stations.values():
-                    for engine in station.due_checks(now=now):
-                        group.create_task(self._check(station, engine))
-            await asyncio.sleep(0.5)
-
-    async def _check(self, station: Station, engine: str) -> None:
-        if await station.check(engine, now=self._monotonic()):
-            self._show()
-            self._wake.set()
 
 
 def _vacate(attempts: Sequence[Attempt]) -> None:

@@ -7,7 +7,7 @@ loop only bring facts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +20,8 @@ from corral.work import Engine, SlotId
 log = structlog.get_logger()
 
 CHECK_DEADLINE_S = 10.0
+CHECK_TICK_S = 0.5
+"""How often it is looked whether a check is due."""
 CHECK_EVERY_S = 30.0
 """How often an engine that can work is asked whether it still can."""
 RECHECK_AFTER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -158,3 +160,51 @@ class Station:
         async with asyncio.TaskGroup() as group:
             for engine in self.setup.engines.values():
                 group.create_task(engine.close())
+
+
+class Stations:
+    """All stations of a server, by slot."""
+
+    def __init__(self, setups: Iterable[StationSetup]) -> None:
+        self._stations = {setup.slot: Station(setup) for setup in setups}
+
+    def __getitem__(self, slot: SlotId) -> Station:
+        return self._stations[slot]
+
+    def __iter__(self) -> Iterator[Station]:
+        return iter(self._stations.values())
+
+    def __len__(self) -> int:
+        return len(self._stations)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Return the policy's view of every station."""
+        return tuple(station.slot() for station in self)
+
+    def free(self) -> int:
+        """Return how many stations may take a task now."""
+        return sum(station.is_free for station in self)
+
+    async def check(self, changed: Callable[[], None], monotonic: Callable[[], float]) -> None:
+        """Ask engines, for ever, whether they can work, and call `changed` when that changes the policy's view.
+
+        All are asked at start; those that fail, after growing waits; the others now and then.
+        """
+        while True:
+            now = monotonic()
+            async with asyncio.TaskGroup() as group:
+                for station in self:
+                    for engine in station.due_checks(now=now):
+                        group.create_task(_check(station, engine, changed, now))
+            await asyncio.sleep(CHECK_TICK_S)
+
+    async def close(self) -> None:
+        """Stop every engine of every station."""
+        async with asyncio.TaskGroup() as group:
+            for station in self:
+                group.create_task(station.close())
+
+
+async def _check(station: Station, engine: str, changed: Callable[[], None], now: float) -> None:
+    if await station.check(engine, now=now):
+        changed()

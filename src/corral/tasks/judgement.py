@@ -1,0 +1,87 @@
+"""The policy with its memory: what tasks took, what owners were charged, who was passed over.
+
+The policy itself (`corral.scheduling.policy`) is pure; what it needs from one decision to the next is kept here. It is
+learnt anew at each start from the newest successes; what owners were charged starts even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from corral.scheduling import durations, fairness
+from corral.scheduling.backlog import Backlog
+from corral.scheduling.explain import explain
+from corral.scheduling.policy import decide
+from corral.scheduling.values import (
+    Assignment,
+    DurationKey,
+    Explanation,
+    FairShare,
+    Queue,
+    Settings,
+    Slot,
+    Snapshot,
+)
+
+CANDIDATES = 512
+"""How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
+
+
+class Judgement:
+    """Decides which tasks start where, and says why others wait."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._history = durations.History()
+        self._fair = FairShare()
+        self._passed_since: Mapping[int, datetime] = {}
+
+    def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
+        """Forget all durations and learn these instead, in seconds, oldest first."""
+        self._history = durations.History()
+        for key, seconds in measured:
+            self._history = durations.observe(self._history, key, seconds)
+
+    def learn(self, key: DurationKey, assignment: Assignment, owner: str, seconds: float) -> None:
+        """Take in how long an attempt really took, and correct what its owner was charged."""
+        self._history = durations.observe(self._history, key, seconds)
+        slots = len(assignment.slots)
+        self._fair = fairness.settle(self._fair, owner, assignment.expected_s * slots, seconds * slots)
+
+    def assign(
+        self, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], free: int, now: datetime
+    ) -> tuple[Assignment, ...]:
+        """Say what to start now; `free` is how many of the slots may take a task."""
+        decision = decide(self._snapshot(backlog, slots, queues, free, now))
+        self._fair = decision.fair
+        self._passed_since = decision.passed_since
+        return decision.assignments
+
+    def explain(
+        self, task: int, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], now: datetime
+    ) -> Explanation | None:
+        """Say why a task of the backlog waits; None when it is not in the backlog."""
+        found = backlog.get(task)
+        if found is None:
+            return None
+        snapshot = self._snapshot(backlog, slots, queues, len(slots), now)
+        if all(candidate.id != task for candidate in snapshot.tasks):
+            snapshot = replace(snapshot, tasks=(*snapshot.tasks, found))
+        return explain(snapshot, task)
+
+    def _snapshot(
+        self, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], free: int, now: datetime
+    ) -> Snapshot:
+        keep = self._passed_since.keys()
+        return Snapshot(
+            now=now,
+            tasks=backlog.candidates(now, self._settings, CANDIDATES, free=free, keep=keep),
+            slots=slots,
+            queues=queues,
+            durations=self._history.expected,
+            fair=self._fair,
+            passed_since=self._passed_since,
+            settings=self._settings,
+        )

@@ -1,0 +1,67 @@
+"""Keeps the leases of running attempts.
+
+A lease is renewed well before its deadline. An attempt whose lease is gone, or could not be renewed in time, is
+stopped: another may own its task by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+import structlog
+
+from corral.tasks.attempt import StopReason
+from corral.tasks.running import Attempt
+from corral.tasks.store import dispatching
+from corral.tasks.store.pool import CONNECTION_LOST, Pool
+from corral.tasks.store.transitions import Lease
+
+log = structlog.get_logger()
+
+
+class LeaseKeeper:
+    """Renews the leases of the attempts that run here; `attempts` is the dispatcher's, and only read."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        lease: Lease,
+        attempts: Mapping[UUID, Attempt],
+        *,
+        heartbeat_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._lease = lease
+        self._attempts = attempts
+        self._heartbeat_s = heartbeat_s
+        self._monotonic = monotonic
+        self._renewed_at = monotonic()
+
+    async def run(self) -> None:
+        """Renew for ever."""
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            mine = list(self._attempts)
+            kept = await self._renew(mine)
+            for id in mine:
+                if id not in kept and (attempt := self._attempts.get(id)):
+                    attempt.stop.set(StopReason.LOST)
+
+    async def _renew(self, mine: Sequence[UUID]) -> frozenset[UUID]:
+        asked_at = self._monotonic()
+        try:
+            kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
+        except CONNECTION_LOST as error:
+            log.warning("leases_not_renewed", error=str(error))
+            return self._not_yet_expired(mine)
+        self._renewed_at = asked_at
+        return kept
+
+    def _not_yet_expired(self, attempts: Sequence[UUID]) -> frozenset[UUID]:
+        """Return the attempts whose lease still stands at the next heartbeat, as far as this server can know."""
+        oldest = self._monotonic() + self._heartbeat_s - self._lease.ttl.total_seconds()
+        held = (self._attempts[id] for id in attempts if id in self._attempts)
+        return frozenset(attempt.id for attempt in held if max(attempt.leased_at, self._renewed_at) > oldest)
