@@ -48,6 +48,28 @@ def test_a_flood_hides_neither_another_owner_nor_another_engine_nor_a_smaller_ta
     assert len(shown) == 50
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"owner": "bob"},
+        {"queue": "night"},
+        {"engine": "piper"},
+        {"model": "m"},
+        {"memory": gib(1)},
+        {"gpus": 2},
+        {"task_class": TaskClass.INTERACTIVE},
+        {"priority": Priority.LOW},
+        {"prefer_slot": "node/gpu0"},
+        {"avoid_slots": frozenset({"node/gpu0"})},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_task_that_differs_in_anything_but_age_is_not_hidden_behind_older_ones(change):
+    newest = a_queued(9000, **{"queued_at": ago(1), **change})
+    backlog = Backlog([*(a_queued(n, queued_at=ago(500)) for n in range(1, 200)), newest])
+    assert newest in backlog.candidates(NOW, Settings(), 20)
+
+
 def distinct_lanes(count: int):
     """Tasks of which no two are interchangeable."""
     return [a_queued(n, owner="flood", memory=gib(n), queued_at=ago(1000)) for n in range(1, count + 1)]
