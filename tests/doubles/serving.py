@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,6 @@ import uvicorn
 from corral.server.api.app import create_app, end_streams
 from corral.server.services import Services
 from corral.units import Bytes
-
 
 MIB = Bytes(1024 * 1024)
 
@@ -37,6 +36,8 @@ class Serving:
 
     url: str
     session: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
+    """Stops the server as the runtime does; calling it again changes nothing."""
 
     async def call(self, method: str, path: str, **request: Any) -> Answered:  # the arguments of aiohttp's request
         """Send one request and read the answer."""
@@ -64,10 +65,14 @@ async def serving(services: Services, *, max_upload: Bytes = MIB) -> AsyncIterat
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # connections queue up from here on, so that nobody has to wait for the start
         running = asyncio.create_task(server.serve([listener]))
-        try:
-            async with aiohttp.ClientSession() as session:
-                yield Serving(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
-        finally:
+
+        async def stop() -> None:
             end_streams(app)
             server.should_exit = True
             await running
+
+        async with aiohttp.ClientSession() as session:
+            try:
+                yield Serving(f"http://127.0.0.1:{listener.getsockname()[1]}", session, stop)
+            finally:
+                await stop()

@@ -42,11 +42,19 @@ class Metrics:
         self._requests = Counter(
             "corral_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )
+        self._in_progress = Gauge(
+            "corral_http_requests_in_progress", "Requests being answered, open streams too.", registry=registry
+        )
         self._counted_to: int | None = None
         self._scraping = asyncio.Lock()
 
-    def count_request(self, method: str, route: str, status: int) -> None:
-        """Count one answered request by its route's template."""
+    def begin_request(self) -> None:
+        """Count a request that arrived."""
+        self._in_progress.inc()
+
+    def end_request(self, method: str, route: str, status: int) -> None:
+        """Count an answered request by its route's template."""
+        self._in_progress.dec()
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
 
     async def scrape(self, services: Services) -> bytes:

@@ -22,8 +22,8 @@ from corral.units import Bytes
 
 _DESCRIPTION = """Runs AI work on the GPUs you own: one durable queue, every GPU busy.
 
-Every error has one shape (`ErrorOut`) with a stable `code`, what the caller can do (`kind`), every problem with its path,
-and the request id that `X-Request-Id` repeats. Loopback needs no token; any other address sends `Authorization: Bearer`.
+Every error has one shape (`ErrorOut`): a stable `code`, what the caller can do (`kind`), every problem with its path,
+and the request id that `X-Request-Id` repeats. Loopback needs no token; other addresses need `Authorization: Bearer`.
 """
 
 

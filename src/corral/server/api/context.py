@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral.server.api.errors import bug
@@ -31,6 +32,7 @@ class RequestContext:
         request_id = _id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status: list[int] = []
+        self._metrics.begin_request()
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -43,12 +45,14 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_named)
-        except Exception:  # noqa: BLE001: a request that meets a bug is answered, and the others go on
+        except ClientDisconnect:
+            _log.info("client_went_away", request_id=request_id, path=scope["path"])
+        except Exception:  # noqa: BLE001 - a request that meets a bug is answered, and the others go on
             _log.exception("request_failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if not status:
                 await bug(request_id)(scope, receive, send_named)
         finally:
-            self._metrics.count_request(scope["method"], _route_of(scope), status[0] if status else 499)
+            self._metrics.end_request(scope["method"], _route_of(scope), status[0] if status else 499)
 
 
 def _id_of(scope: Scope) -> str:

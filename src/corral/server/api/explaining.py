@@ -49,7 +49,7 @@ def _queued(task: Task, policy: Explanation | None, now: datetime) -> Explanatio
         state=task.state,
         rule=policy.rule.value,
         summary=policy.summary,
-        slots=dict[str, str](policy.slots),
+        slots={**policy.slots},
         since=policy.since,
         may_start_at=policy.may_start_at,
     )

@@ -41,26 +41,32 @@ class OutputAsked(Asked):
 class TaskAsked(Asked):
     """One task to do."""
 
-    name: Word | None = Field(None, description="unique in its batch; made from the engine's name when left out")
+    name: Word | None = Field(
+        default=None, description="unique in its batch; made from the engine's name when left out"
+    )
     engine: Word = Field(description="which engine does it: `llama`, `whisper`, `piper`, `comfyui`, ...")
-    model: LongWord | None = Field(None, description="the model's name, where the engine needs one")
+    model: LongWord | None = Field(default=None, description="the model's name, where the engine needs one")
     inputs: dict[str, JsonValue] = Field(default_factory=dict, description="in the engine's words; see /v1/engines")
     files: dict[Word, UploadAsked | OutputAsked] = Field(default_factory=dict, max_length=MAX_FILES)
     needs: list[Need] = Field(default_factory=list, max_length=MAX_NEEDS, description="tasks that must succeed first")
     queue: Word = "default"
-    task_class: TaskClass = Field(TaskClass.BATCH, alias="class")
+    task_class: TaskClass = Field(default=TaskClass.BATCH, alias="class")
     priority: PriorityWord = "normal"
-    gpus: int = Field(1, ge=1, le=64, description="slots of one node that it takes at once")
-    memory: Size | None = Field(None, description="memory it needs on each slot")
-    timeout: Seconds = Field(DEFAULT_TIMEOUT_S, description="how long one attempt may run")
-    max_attempts: int = Field(DEFAULT_MAX_ATTEMPTS, ge=1, le=100)
-    not_before: Instant | None = Field(None, description="it waits until then")
+    gpus: int = Field(default=1, ge=1, le=64, description="slots of one node that it takes at once")
+    memory: Size | None = Field(default=None, description="memory it needs on each slot")
+    timeout: Seconds = Field(default=DEFAULT_TIMEOUT_S, description="how long one attempt may run")
+    max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=100)
+    not_before: Instant | None = Field(default=None, description="it waits until then")
 
 
 class BatchTaskAsked(TaskAsked):
     """A task of a batch, or what all of them have in common; a task's own words go before the common ones."""
 
-    engine: Word = Field("", description="as in a single task; may stand in `defaults` alone")
+    engine: Word = Field(default="", description="as in a single task; may stand in `defaults` alone")
+
+
+def _nothing() -> BatchTaskAsked:
+    return BatchTaskAsked()
 
 
 class BatchAsked(Asked):
@@ -69,7 +75,7 @@ class BatchAsked(Asked):
     name: Word
     tasks: list[BatchTaskAsked] = Field(min_length=1, max_length=MAX_TASKS)
     defaults: BatchTaskAsked = Field(
-        default_factory=BatchTaskAsked, description="what the tasks have in common; `inputs` and `files` are merged"
+        default_factory=_nothing, description="what the tasks have in common; `inputs` and `files` are merged"
     )
 
 
@@ -83,7 +89,7 @@ class TokenAsked(Asked):
 class CollectAsked(Asked):
     """What to do with what retention lets go."""
 
-    dry_run: bool = Field(False, description="only say what would be removed")
+    dry_run: bool = Field(default=False, description="only say what would be removed")
 
 
 KNOWN_NAMES = tuple(

@@ -76,7 +76,7 @@ class TaskOut(Answer):
     queue: str
     engine: str
     model: str | None
-    task_class: TaskClass = Field(alias="class")
+    task_class: TaskClass = Field(serialization_alias="class")
     priority: PriorityWord
     gpus: int
     memory: int | None

@@ -52,9 +52,13 @@ class OpenStreams:
 
     def enter(self) -> None:
         """Take a place. Raises: TooManyStreamsError."""
+        self.refuse_when_full()
+        self.count += 1
+
+    def refuse_when_full(self) -> None:
+        """Return when there is a place. Raises: TooManyStreamsError."""
         if self.count >= self.limit:
             raise TooManyStreamsError(f"{self.limit} streams of events are open", hint="close some, or come back later")
-        self.count += 1
 
     def leave(self) -> None:
         """Give the place back."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, cast
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.work import Json
@@ -88,7 +88,13 @@ def _problems(value: Json) -> Iterator[Problem]:
         if len(levels) > MAX_DEPTH:
             yield _problem(f"the nesting is deeper than {MAX_DEPTH} levels", [name for name, _ in levels])
             return
-        levels.append((key, iter(item.items() if isinstance(item, dict) else enumerate(item))))
+        levels.append((key, _members(item)))
+
+
+def _members(value: Json) -> Iterator[tuple[str | int, Json]]:
+    if isinstance(value, dict):
+        return iter(cast("dict[str, Json]", value).items())  # what JSON's readers return
+    return iter(enumerate(cast("list[Json]", value)))  # as above
 
 
 def _wrong(value: Json) -> str | None:

@@ -83,10 +83,10 @@ def _kind_problems(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterat
 
 
 def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
-    common = {name: getattr(defaults, name) for name in defaults.model_fields_set}
-    own = {name: getattr(task, name) for name in task.model_fields_set}
-    together = {name: {**common.get(name, {}), **own.get(name, {})} for name in ("inputs", "files")}
-    return BatchTaskAsked.model_construct(**{**common, **own, **together})
+    missing = defaults.model_fields_set - task.model_fields_set
+    common = {name: getattr(defaults, name) for name in missing}
+    together = {"inputs": {**defaults.inputs, **task.inputs}, "files": {**defaults.files, **task.files}}
+    return task.model_copy(update={**common, **together})
 
 
 def _spec(asked: TaskAsked, name: str) -> TaskSpec:

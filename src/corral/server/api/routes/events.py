@@ -34,6 +34,7 @@ async def follow_events(
     last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID", description="as `after`, first")] = None,
 ) -> Response:
     """Stream the story (`id`, resumable) and, without ids, `progress` and `preview` of running tasks."""
+    api.streams.refuse_when_full()  # before any query
     pool = api.services.pool
     if task is not None:
         await reading.get_task(pool, task)
