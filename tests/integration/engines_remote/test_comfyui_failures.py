@@ -219,6 +219,21 @@ async def test_a_hung_instance_is_given_up_at_the_end_of_the_attempts_time(
     assert comfy.running is None
 
 
+async def test_a_prompt_that_cannot_be_interrupted_is_not_waited_for_for_ever(
+    comfy: ComfyDouble, reports: KeptReports, tmp_path: Path
+) -> None:
+    comfy.hold()
+    comfy.faults.deaf = True
+    engine = ComfyUi(comfy.url, timings=Timings(cancel_s=0.2, poll_s=0.05, retry_s=0.01))
+    work = comfy_work(tmp_path, timeout_s=0.2)
+
+    with pytest.raises(AttemptOverdueError):
+        await engine.run(work, reports)
+    await engine.close()
+
+    assert comfy.running == str(work.attempt)
+
+
 async def test_an_instance_that_stops_answering_is_unavailable(
     comfy: ComfyDouble, reports: KeptReports, quick_to_give_up: ComfyUi
 ) -> None:
