@@ -67,6 +67,16 @@ async def test_declared_outputs_are_kept_and_others_are_not(
     assert {file.media_type for file in produced.files if file.name != "log.txt"} == {"text/csv"}
 
 
+async def test_temporary_files_and_the_log_are_no_declared_outputs(
+    command: Engine, tmp_path: Path, report: Remembering
+) -> None:
+    script = 'echo t > "$TMPDIR/t.csv"; echo 1 > one.csv'
+
+    produced = await command.run(shell(script, tmp_path, outputs=["**/*"]), report)
+
+    assert texts(produced) == {"log.txt": "", "one.csv": "1\n"}
+
+
 async def test_missing_output_fails_the_attempt(command: Engine, tmp_path: Path, report: Remembering) -> None:
     with pytest.raises(EngineError, match=r"no file matches the declared output '\*\.png'"):
         await command.run(shell("true", tmp_path, outputs=["*.png"]), report)
@@ -201,6 +211,25 @@ async def test_next_server_ends_what_a_killed_server_and_worker_left(tmp_path: P
     _, alive = psutil.wait_procs(remains, timeout=20)
     assert alive == []
 
+
+def test_program_that_is_ended_keeps_its_exit_code() -> None:
+    """In a process of its own: `end_all` ends every child of the process that calls it."""
+    ended = subprocess.run((sys.executable, "-c", ENDING), capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "-9"
+
+
+ENDING = """
+import subprocess, sys
+from pathlib import Path
+from corral.engines.worker.children import Programs
+
+programs = Programs()
+null = subprocess.DEVNULL
+process = programs.start(["sleep", "3600"], environment={}, cwd=Path("/"), stdin=null, stdout=null, stderr=null)
+programs.end_all()
+sys.stdout.write(str(process.wait()))
+"""
 
 SERVER = """
 import asyncio, sys

@@ -1,0 +1,69 @@
+"""How local engines are built for slots, and where their logs go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corral.engines.inputs import ENGINES
+from corral.engines.local import Device, build, installed
+from corral.engines.local.bounded_log import BoundedLog
+from corral.engines.local.installation import mending_command
+from corral.errors import ProblemsError
+
+LOCAL = [kind.name for kind in ENGINES.values() if kind.local]
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_every_local_engine_can_be_built_and_is_installed(name: str, logs: Path) -> None:
+    engine = build(name, device=Device(name="gpu0", gpu="0"), threads=1, options={}, locate=Path, log_dir=logs)
+
+    installed(name)
+
+    assert engine.name == name
+
+
+def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
+    options = {"contextSize": 1, "gpuLayer": 3}
+
+    with pytest.raises(ProblemsError) as raised:
+        build("llama", device=Device(name="cpu0"), threads=1, options=options, locate=Path, log_dir=logs)
+
+    assert {problem.where for problem in raised.value.problems} == {"options.contextSize", "options.gpuLayer"}
+
+
+def test_mending_command_installs_the_extra_of_the_engine() -> None:
+    assert mending_command("whisper") == "pip install 'corral[whisper]'"
+
+
+def test_log_keeps_what_came_last_and_never_grows_past_its_limit(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "logs" / "worker.log", limit_bytes=1000)
+
+    for number in range(200):
+        log.write(f"line {number}\n".encode())
+
+    kept = "".join((tmp_path / "logs" / name).read_text() for name in ("worker.log.1", "worker.log"))
+    assert len(kept) <= 1000
+    assert kept.endswith("line 198\nline 199\n")
+    assert log.tail[-2:] == ("line 198", "line 199")
+
+
+def test_tail_is_readable_whatever_was_printed(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "worker.log")
+
+    log.write(b"\xff\x00bad\n\n" + b"y" * 100_000 + b"\ncut in ")
+    log.write(b"two")
+
+    assert log.tail[0] == "\ufffd bad"
+    assert len(log.tail[1]) == 400
+    assert log.tail[2] == "cut in two"
+
+
+def test_log_that_cannot_be_written_does_not_fail_the_engine(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "worker.log")
+    (tmp_path / "worker.log").mkdir()
+
+    log.write(b"lost\n")
+
+    assert log.tail == ("lost",)
