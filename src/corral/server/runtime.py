@@ -30,6 +30,7 @@ from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
 from corral.server.floor import build_floor, policy_settings, queues_of
+from corral.server.housekeeping import keep_house
 from corral.server.presence import Presence
 from corral.server.services import Services
 from corral.server.settings import Settings, SettingsError, prepare_data_dir, read_cluster
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 
 GRACE_S = 10.0
 """How long running tasks may go on after a first signal."""
+DISPATCHER_CONNECTIONS = 3
+"""Of its own, so that a burst of requests never makes a freed slot wait: rounds, heartbeat, measured memory."""
 WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
@@ -93,6 +96,7 @@ async def _serve(
     _clear_leftovers(data_dir)
     await migrate(url)
     pool = await open_pool(url)
+    dispatching_pool = await open_pool(url, size=DISPATCHER_CONNECTIONS)
     artifacts = ArtifactStore(data_dir / "artifacts")
     artifacts.prepare()
     weights = Store(data_dir / "models")
@@ -102,7 +106,7 @@ async def _serve(
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
         url=url,
-        pool=pool,
+        pool=dispatching_pool,
         holder=presence.holder_of(data_dir),
         stations=floor.stations,
         rules=Rules(queues=queues_of(cluster, floor.stations), settings=policy_settings(cluster)),
@@ -128,10 +132,13 @@ async def _serve(
         loopback=settings.loopback,
         started_at=datetime.now(UTC),
     )
+    housekeeping = asyncio.create_task(keep_house(pool, artifacts, cluster.retention), name="housekeeping")
     try:
         await _run(dispatcher, create_app(services), sockets, lambda: _announce(data_dir, here, ready))
     finally:
+        housekeeping.cancel()
         pool.terminate()
+        dispatching_pool.terminate()
 
 
 def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:

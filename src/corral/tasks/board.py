@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from corral.scheduling.values import Slot
@@ -78,6 +78,7 @@ class Board:
         self._feeds: set[Feed] = set()
         self._slots: tuple[Slot, ...] = ()
         self._leading = False
+        self._changed = asyncio.Event()
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -104,13 +105,19 @@ class Board:
         finally:
             self._feeds.discard(feed)
 
+    async def changed(self) -> None:
+        """Wait until the view of the slots, or whether the dispatcher leads, is written the next time."""
+        await self._changed.wait()
+
     def show_slots(self, slots: tuple[Slot, ...]) -> None:
         """Replace the view of the slots (the dispatcher only)."""
         self._slots = slots
+        self._tell()
 
     def lead(self, *, leading: bool) -> None:
         """Say whether this dispatcher acts (the dispatcher only)."""
         self._leading = leading
+        self._tell()
 
     def publish(self, update: Update) -> None:
         """Show an update to every reader (the dispatcher only)."""
@@ -123,7 +130,6 @@ class Board:
         """Drop the progress of a task that runs no longer (the dispatcher only)."""
         self._progress.pop(task, None)
 
-
-def now() -> datetime:
-    """Return the instant that updates are stamped with."""
-    return datetime.now(UTC)
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

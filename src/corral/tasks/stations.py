@@ -76,6 +76,11 @@ class Station:
         """Whether a task may start here as far as the gate and the present work are concerned."""
         return self.running is None and self.gate is Gate.OPEN and self.held_elsewhere is None
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether it is to be emptied, its last task has ended, and models still take its memory."""
+        return self.gate is Gate.DRAINING and self.running is None and any(self.resident.values())
+
     def slot(self) -> Slot:
         """Return the policy's view."""
         return Slot(
@@ -196,6 +201,8 @@ class Stations:
                 for station in self:
                     for engine in station.due_checks(now=now):
                         group.create_task(_check(station, engine, changed, now))
+                    if station.is_drained:
+                        group.create_task(_empty(station, changed))
             await asyncio.sleep(CHECK_TICK_S)
 
     async def close(self) -> None:
@@ -203,6 +210,11 @@ class Stations:
         async with asyncio.TaskGroup() as group:
             for station in self:
                 group.create_task(station.close())
+
+
+async def _empty(station: Station, changed: Callable[[], None]) -> None:
+    await station.evict(list(station.resident))
+    changed()
 
 
 async def _check(station: Station, engine: str, changed: Callable[[], None], now: float) -> None:

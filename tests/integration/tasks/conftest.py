@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from corral.scheduling.values import Queue
+from corral.scheduling.values import Queue, Slot
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules, Timings
@@ -17,7 +17,7 @@ from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.stations import StationSetup
 from corral.tasks.store.pool import Pool, connect
 from corral.tasks.store.reading import get_tasks
-from corral.tasks.store.story import CHANNEL
+from corral.tasks.store.story import CHANNEL, Entry, append
 from corral.tasks.values import Task
 from corral.work import SlotId
 from doubles.engines import ScriptedEngine
@@ -73,6 +73,17 @@ class Yard:
     async def ended(self, *ids: int) -> tuple[Task, ...]:
         """Wait until every task has ended."""
         return await self.until(lambda task: task.state in TERMINAL, *ids)
+
+    async def tell_gates_changed(self) -> None:
+        """Say in the story that a gate was changed, as the API does."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await append(connection, [Entry(kind="gate_changed")])
+
+    async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
+        """Wait until the board shows the slots as described; fail after half a minute."""
+        async with asyncio.timeout(30):
+            while not (self.board.slots and holds(self.board.slots)):
+                await self.board.changed()
 
     async def crash(self) -> None:
         """Drop every dispatcher without a word, as SIGKILL does."""

@@ -7,12 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from builders import a_submission, a_task
+from corral.scheduling.values import Gate, Rule
 from corral.tasks.lifecycle import CancelRequested, TaskState
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import OutputRef
-from corral.work import EngineError, EngineUnavailableError, OutputFile, Produced, Reporter, TaskInvalidError, Work
+from corral.work import (
+    EngineError,
+    EngineUnavailableError,
+    OutputFile,
+    Produced,
+    Reporter,
+    Resident,
+    TaskInvalidError,
+    Work,
+)
 from doubles.engines import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -184,3 +194,30 @@ async def test_output_outside_the_attempts_folder_is_refused(yard: Yard) -> None
     (task,) = await yard.ended(id)
     assert task.state is TaskState.FAILED
     assert task.outputs == ()
+
+
+async def test_drained_slot_gives_up_its_models_and_takes_no_task(yard: Yard) -> None:
+    engine = ScriptedEngine()
+    engine.held = (Resident(model="m"),)
+    yard.start(engine)
+    await yard.pool.execute("insert into gates (kind, name, gate) values ('slot', 'node/cpu0', 'draining')")
+    await yard.tell_gates_changed()
+    await yard.shown(lambda slots: slots[0].gate is Gate.DRAINING and not slots[0].resident)
+    assert engine.held == ()
+    assert engine.runs == []
+
+
+async def test_paused_queue_starts_nothing_until_it_is_resumed(yard: Yard) -> None:
+    engine = ScriptedEngine()
+    await yard.pool.execute("insert into gates (kind, name, gate) values ('queue', 'default', 'paused')")
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    dispatcher = yard.start(engine)
+    await yard.shown(lambda slots: yard.board.leading and "sleep" in slots[0].engines)
+    explanation = dispatcher.explain(id)
+    assert explanation is not None
+    assert explanation.rule is Rule.QUEUE_PAUSED
+    assert engine.runs == []
+    await yard.pool.execute("delete from gates")
+    await yard.tell_gates_changed()
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED

@@ -50,9 +50,7 @@ async def test_need_that_does_not_exist_is_refused(pool: Pool) -> None:
 
 
 async def test_task_runs_through_its_life_and_its_dependent_follows(pool: Pool) -> None:
-    second, first = (
-        await submit(pool, a_submission(a_task("b", needs=("a",)), a_task("a")), queued_limits={})
-    ).tasks
+    second, first = (await submit(pool, a_submission(a_task("b", needs=("a",)), a_task("a")), queued_limits={})).tasks
     attempt = uuid4()
     applied = await apply(
         pool,
