@@ -78,7 +78,7 @@ from tasks t
 left join lateral (
   select max(bytes) as bytes from measured_memory m where m.engine = t.engine and m.model = t.model
 ) m on true
-where (t.state = 'queued' or (t.state = 'waiting' and t.open_needs = 0))
+where t.finished_at is null and (t.state = 'queued' or (t.state = 'waiting' and t.open_needs = 0))
 """
 
 
@@ -98,8 +98,9 @@ async def due_ids(pool: Queries) -> frozenset[int]:
     rows = await pool.fetch(
         """
         select id from tasks
-        where (state = 'queued' and (ready_at is null or ready_at <= now()))
-           or (state = 'waiting' and open_needs = 0 and not_before <= now())
+        where finished_at is null
+          and ((state = 'queued' and (ready_at is null or ready_at <= now()))
+            or (state = 'waiting' and open_needs = 0 and not_before <= now()))
         """
     )
     return frozenset(row["id"] for row in rows)
@@ -130,16 +131,8 @@ async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[i
     """
     async with pool.acquire() as connection, connection.transaction():
         applied = await apply_in(connection, changes, lease=lease)
-        owned = [id for id in leased if id in applied.lives and applied.lives[id].state is TaskState.LEASED]
-        return Round(applied, await _details(connection, owned) if owned else {})
-
-
-async def _details(connection: Connection, ids: Sequence[int]) -> dict[int, Details]:
-    rows = await connection.fetch(
-        "select id, batch_id, name, inputs, files, timeout_s, lost from tasks where id = any($1::bigint[])", ids
-    )
-    made = await _outputs_of(connection, rows)
-    return {row["id"]: _detail(row, made) for row in rows}
+        made = await _outputs_of(connection, applied.leased)
+        return Round(applied, {row["id"]: _detail(row, made) for row in applied.leased})
 
 
 async def _outputs_of(connection: Connection, rows: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
@@ -185,7 +178,7 @@ async def held_by_anyone(pool: Queries) -> tuple[Held, ...]:
     """Return every task that an attempt owns, and whether its lease has run out by the database's clock."""
     rows = await pool.fetch(
         "select id, lease, lease_holder, slots, lease_until < now() as expired"
-        " from tasks where state in ('leased', 'running')"
+        " from tasks where finished_at is null and state in ('leased', 'running')"
     )
     return tuple(
         Held(row["id"], row["lease"], row["lease_holder"], tuple(map(SlotId, row["slots"])), row["expired"])

@@ -78,6 +78,13 @@ async def _prepare(connection: Any) -> None:  # asyncpg's connection, before it 
     await connection.set_type_codec("jsonb", encoder=_encode, decoder=_decode, schema="pg_catalog", format="binary")
 
 
+async def _leave(connection: object) -> None:
+    """Give a connection back as it is: nothing here sets session state, so asyncpg's round trip would undo nothing.
+
+    An open transaction is rolled back by asyncpg all the same.
+    """
+
+
 async def open_pool(url: str, *, size: int = 8) -> Pool:
     """Open a pool of at most `size` connections.
 
@@ -85,7 +92,7 @@ async def open_pool(url: str, *, size: int = 8) -> Pool:
     """
     try:
         pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=size, init=_prepare, command_timeout=COMMAND_TIMEOUT_S, timeout=10
+            url, min_size=1, max_size=size, init=_prepare, reset=_leave, command_timeout=COMMAND_TIMEOUT_S, timeout=10
         )
     except CONNECTION_LOST as error:
         raise _unavailable(error) from error

@@ -120,8 +120,7 @@ async def list_batches(pool: Queries, *, before: int | None = None, limit: int =
 async def count_states(pool: Queries) -> dict[str, dict[TaskState, int]]:
     """Return how many tasks each queue has in each state that has not ended."""
     rows = await pool.fetch(
-        "select queue, state, count(*) as count from tasks"
-        " where state in ('waiting', 'queued', 'leased', 'running') group by queue, state"
+        "select queue, state, count(*) as count from tasks where finished_at is null group by queue, state"
     )
     counts: dict[str, dict[TaskState, int]] = {}
     for row in rows:

@@ -11,6 +11,7 @@ from corral.tasks.values import StoryEvent
 from corral.work import Json
 
 CHANNEL = "corral_events"
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would build an encoder for every line
 _TURN = 0x73746F72  # "stor": held to the end of the transaction, so that ids follow the order of commits
 
 
@@ -28,21 +29,21 @@ async def append(connection: Connection, entries: Sequence[Entry]) -> None:
     """Append lines inside the caller's transaction, as its last statement, and wake everybody who listens."""
     if not entries:
         return
-    await connection.execute("select pg_advisory_xact_lock($1)", _TURN)
     await connection.execute(
         """
-        with lines as (
+        with turn as materialized (select pg_advisory_xact_lock($6)), lines as (
           insert into events (task_id, batch_id, kind, data)
           select task, batch, kind, data::jsonb
-          from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) as line(task, batch, kind, data)
+          from turn, unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) as line(task, batch, kind, data)
         )
         select pg_notify($5, '')
         """,
         [entry.task for entry in entries],
         [entry.batch for entry in entries],
         [entry.kind for entry in entries],
-        [json.dumps(entry.data, separators=(",", ":")) for entry in entries],
+        [_to_json(entry.data) for entry in entries],
         CHANNEL,
+        _TURN,
     )
 
 

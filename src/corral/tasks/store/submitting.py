@@ -127,8 +127,7 @@ async def _check_queues(
         if limit is None:
             continue
         open_now: int = await connection.fetchval(
-            "select count(*) from tasks where state in ('waiting', 'queued', 'leased', 'running')"
-            " and queue = $1 and owner = $2",
+            "select count(*) from tasks where finished_at is null and queue = $1 and owner = $2",
             queue,
             submission.owner,
         )

@@ -7,18 +7,15 @@ task has ended) changes nothing and is returned as refused; the others of the ca
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import datetime
+from functools import cache
 
 import asyncpg
 
 from corral.errors import Problem
 from corral.tasks.lifecycle import (
-    ACTIVE,
-    TERMINAL,
     Effect,
     Event,
     Leased,
@@ -33,6 +30,7 @@ from corral.tasks.lifecycle import (
 )
 from corral.tasks.store import story
 from corral.tasks.store.pool import Connection, Pool, Row
+from corral.tasks.store.writing import Lease, TaskRow, problem_json, write
 from corral.tasks.values import StoredFile
 from corral.work import Json, SlotId
 
@@ -53,40 +51,18 @@ class Change:
     """More for the story."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """Who holds the leases that a call writes, and for how long."""
-
-    holder: UUID
-    ttl: timedelta
-
-
 @dataclass(slots=True)
 class Applied:
     """What a call changed."""
 
     lives: dict[int, Life] = field(default_factory=dict[int, Life])
     """Every task that changed, as it is now; includes dependents."""
+    leased: Sequence[Row] = ()
+    """What new attempts need of the tasks that the call leased, as rows of `tasks`."""
     effects: list[tuple[int, Effect]] = field(default_factory=list[tuple[int, Effect]])
     refused: list[tuple[Change, TransitionRefusedError]] = field(
         default_factory=list[tuple[Change, TransitionRefusedError]]
     )
-
-
-@dataclass(slots=True)
-class _Row:
-    """A locked task, while its changes are applied."""
-
-    before: Life
-    life: Life
-    batch: int | None
-    has_dependents: bool
-    started: bool = False
-    error: Problem | None = None
-    result: Mapping[str, Json] | None = None
-    device_model: str | None = None
-    avoid_slot: SlotId | None = None
-    outputs: tuple[StoredFile, ...] = ()
 
 
 async def apply(pool: Pool, changes: Sequence[Change], *, lease: Lease | None = None) -> Applied:
@@ -108,7 +84,7 @@ async def apply_in(connection: Connection, changes: Sequence[Change], *, lease: 
     """Do what `apply` does inside the caller's transaction; the story is appended last."""
     applied = Applied()
     entries: list[story.Entry] = []
-    rows: dict[int, _Row] = {}
+    rows: dict[int, TaskRow] = {}
     pending = list(changes)
     while pending:
         now = await _lock(connection, rows, {change.task for change in pending})
@@ -117,14 +93,14 @@ async def apply_in(connection: Connection, changes: Sequence[Change], *, lease: 
             _advance(rows.get(change.task), change, now, applied, entries, settled)
         pending = await _dependents_of(connection, settled)
     changed = [row for row in rows.values() if row.life != row.before]
-    await _write(connection, changed, lease)
+    applied.leased = await write(connection, changed, lease)
     await story.append(connection, entries)
     applied.lives = {row.life.id: row.life for row in changed}
     return applied
 
 
 def _advance(
-    row: _Row | None,
+    row: TaskRow | None,
     change: Change,
     now: datetime,
     applied: Applied,
@@ -155,7 +131,7 @@ def _advance(
             applied.effects.append((life.id, effect))
 
 
-def _entry(row: _Row, change: Change) -> story.Entry:
+def _entry(row: TaskRow, change: Change) -> story.Entry:
     data: dict[str, Json] = {"state": row.life.state.value, **change.note}
     attempt = getattr(change.event, "attempt", None)
     if attempt is not None:
@@ -173,15 +149,10 @@ def _entry(row: _Row, change: Change) -> story.Entry:
     return story.Entry(kind=kind_of(type(change.event)), task=row.life.id, batch=row.batch, data=data)
 
 
+@cache
 def kind_of(event: type[Event]) -> str:
     """Return the story's word for an event: `AttemptFailed` is `attempt_failed`."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in event.__name__)[1:]
-
-
-def problem_json(problem: Problem) -> dict[str, str]:
-    """Return an error as the story and the task keep it."""
-    kept = {"code": problem.code, "what": problem.what, "where": problem.where, "hint": problem.hint}
-    return {key: value for key, value in kept.items() if value is not None}
 
 
 LIFE_COLUMNS = """id, state, open_needs, not_before, ready_at, attempts, max_attempts, losses, lost, lease, slots,
@@ -206,7 +177,7 @@ def life_of(row: Row) -> Life:
     )
 
 
-async def _lock(connection: Connection, rows: dict[int, _Row], wanted: set[int]) -> datetime:
+async def _lock(connection: Connection, rows: dict[int, TaskRow], wanted: set[int]) -> datetime:
     missing = sorted(wanted - rows.keys())
     found = await connection.fetch(
         f"""
@@ -217,7 +188,7 @@ async def _lock(connection: Connection, rows: dict[int, _Row], wanted: set[int])
     )
     for row in found:
         life = life_of(row)
-        rows[life.id] = _Row(before=life, life=life, batch=row["batch_id"], has_dependents=row["has_dependents"])
+        rows[life.id] = TaskRow(before=life, life=life, batch=row["batch_id"], has_dependents=row["has_dependents"])
     now: datetime = found[0]["now"] if found else await connection.fetchval("select now()")
     return now
 
@@ -245,93 +216,3 @@ def _told(task: int, need: int, succeeded: bool) -> Change:  # a value of the ta
         hint=f"run `corral tasks explain {need}`, then retry both",
     )
     return Change(task=task, event=NeedFailed(need), error=error)
-
-
-async def _write(connection: Connection, rows: Sequence[_Row], lease: Lease | None) -> None:
-    if not rows:
-        return
-    await connection.execute(
-        """
-        update tasks t set
-          state = u.state::task_state,
-          open_needs = u.open_needs,
-          ready_at = u.ready_at,
-          attempts = u.attempts,
-          losses = u.losses,
-          lease = u.lease,
-          lease_holder = case when u.lease is null then null else coalesce($14::uuid, t.lease_holder) end,
-          lease_until = case when u.lease is null then null
-                             when t.lease is distinct from u.lease then now() + $15::interval else t.lease_until end,
-          slots = string_to_array(u.slots, ','),
-          cancel_requested = u.cancel_requested,
-          queued_at = case when u.state = 'queued' then coalesce(t.queued_at, now()) else t.queued_at end,
-          started_at = case when u.started then now() else t.started_at end,
-          finished_at = case when u.state in ('succeeded', 'failed', 'cancelled') then now() end,
-          error = case when u.state = 'succeeded' then null else coalesce(u.error::jsonb, t.error) end,
-          result = coalesce(u.result::jsonb, t.result),
-          device_model = coalesce(u.device_model, t.device_model),
-          avoid_slots = case when u.avoid_slot is null then t.avoid_slots
-                             else array_append(array_remove(t.avoid_slots, u.avoid_slot), u.avoid_slot) end
-        from unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[], $5::smallint[], $6::smallint[],
-                    $7::uuid[], $8::text[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::text[],
-                    $16::text[])
-          as u(id, state, open_needs, ready_at, attempts, losses, lease, slots, cancel_requested, started, error,
-               result, device_model, avoid_slot)
-        where t.id = u.id
-        """,
-        [row.life.id for row in rows],
-        [row.life.state.value for row in rows],
-        [row.life.open_needs for row in rows],
-        [row.life.ready_at for row in rows],
-        [row.life.attempts for row in rows],
-        [row.life.losses for row in rows],
-        [row.life.lease for row in rows],
-        [",".join(row.life.slots) for row in rows],
-        [row.life.cancel_requested for row in rows],
-        [row.started for row in rows],
-        [None if row.error is None else json.dumps(problem_json(row.error)) for row in rows],
-        [None if row.result is None else json.dumps(row.result) for row in rows],
-        [row.device_model for row in rows],
-        None if lease is None else lease.holder,
-        None if lease is None else lease.ttl,
-        [row.avoid_slot for row in rows],
-    )
-    await _write_lost(connection, rows)
-    await _write_slot_leases(connection, rows)
-    await _write_outputs(connection, rows)
-
-
-async def _write_lost(connection: Connection, rows: Iterable[_Row]) -> None:
-    changed = [row for row in rows if row.life.lost != row.before.lost]
-    if changed:
-        await connection.executemany(
-            "update tasks set lost = $2 where id = $1", [(row.life.id, list(row.life.lost)) for row in changed]
-        )
-
-
-async def _write_slot_leases(connection: Connection, rows: Iterable[_Row]) -> None:
-    left = [row.before for row in rows if row.before.state in ACTIVE and row.life.lease != row.before.lease]
-    taken = [row.life for row in rows if row.life.state in ACTIVE and row.life.lease != row.before.lease]
-    if left:
-        await connection.execute(
-            "delete from slot_leases where task_id = any($1::bigint[])", [life.id for life in left]
-        )
-    if taken:
-        await connection.execute(
-            "insert into slot_leases (slot, task_id) select * from unnest($1::text[], $2::bigint[])",
-            [slot for life in taken for slot in life.slots],
-            [life.id for life in taken for _ in life.slots],
-        )
-
-
-async def _write_outputs(connection: Connection, rows: Iterable[_Row]) -> None:
-    ended = [row for row in rows if row.life.state in TERMINAL and row.outputs]
-    records = [
-        (row.life.id, file.name, bytes.fromhex(file.sha256), file.size, file.media_type)
-        for row in ended
-        for file in row.outputs
-    ]
-    if records:
-        await connection.executemany(
-            "insert into outputs (task_id, name, sha256, size, media_type) values ($1, $2, $3, $4, $5)", records
-        )

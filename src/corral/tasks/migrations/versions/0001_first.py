@@ -76,16 +76,18 @@ create table tasks (
   constraint failed_task_has_an_error check (state <> 'failed' or error is not null),
   constraint queued_task_has_no_open_needs check (state in ('waiting', 'failed', 'cancelled') or open_needs = 0),
   constraint name_is_unique_in_its_batch unique (batch_id, name)
-);
-create index tasks_open on tasks (id) where state in ('waiting', 'queued', 'leased', 'running');
+) with (fillfactor = 50);
+create index tasks_open on tasks (id) where finished_at is null;
 create index tasks_finished on tasks (finished_at) where finished_at is not null;
-create index tasks_durations on tasks (engine, model, device_model, id desc) where state = 'succeeded';
+comment on table tasks is
+  'No index mentions state or lease, and pages keep room: lease and start are updates that touch no index (HOT).';
 
 create table slot_leases (
   slot text primary key,
-  task_id bigint not null references tasks on delete cascade
+  task_id bigint not null
 );
-comment on table slot_leases is 'One row per slot in use: the primary key is the promise that no slot gets two tasks.';
+comment on table slot_leases is 'One row per slot in use: the primary key is the promise that no slot gets two tasks.
+A task is deleted only after it ended, which frees its slots: a foreign key would guard nothing, at a query per lease.';
 
 create table needs (
   task_id bigint not null references tasks on delete cascade,
