@@ -24,7 +24,8 @@ async def engine(logs: Path) -> AsyncIterator[LocalEngine]:
 
 
 async def ask(engine: LocalEngine, tmp_path: Path, how: str, report: Remembering | None = None) -> Produced:
-    return await engine.run(a_work("misbehaving", tmp_path, how=how), report or Remembering())
+    async with asyncio.timeout(60):  # a broken protocol shows as silence
+        return await engine.run(a_work("misbehaving", tmp_path, how=how), report or Remembering())
 
 
 @pytest.mark.parametrize(
