@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 @router.get(
     "",
     summary="Follow events",
-    response_class=EventStream,
+    response_class=Response,
     responses={
         **refusals(404, 429),
         200: {"description": "server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
