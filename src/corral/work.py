@@ -108,6 +108,13 @@ class EngineError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
     scope: ClassVar[FailureScope] = FailureScope.ATTEMPT
 
+    def __init__(
+        self, what: str, *, where: str | None = None, hint: str | None = None, files: tuple[OutputFile, ...] = ()
+    ) -> None:
+        """`files` are in the attempt's scratch folder, like outputs: a log that shows why it failed."""
+        super().__init__(what, where=where, hint=hint)
+        self.files = files
+
 
 class TaskInvalidError(EngineError):
     """The engine cannot do what the task asks, now or later; there is no further attempt."""

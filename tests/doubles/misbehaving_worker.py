@@ -13,10 +13,10 @@ import subprocess
 import sys
 import time
 
-from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.engines.worker.serve import serve
 from corral.units import Bytes
-from corral.work import TaskInvalidError
+from corral.work import OutputFile, TaskInvalidError
 
 
 class Misbehaving:
@@ -41,7 +41,9 @@ class Misbehaving:
         path.write_text("42")
         for _ in range(1000):
             talk.preview("text/plain", lambda: b"4")
-        return Answer(files=(MadeFile("answer.txt", path, "text/plain"),), values={"pid": os.getpid()})
+        return Answer(
+            files=(OutputFile(name="answer.txt", path=path, media_type="text/plain"),), values={"pid": os.getpid()}
+        )
 
     def wait(self, job: Job, talk: Talk) -> Answer:
         while True:
@@ -86,7 +88,7 @@ class Misbehaving:
     def reach_outside(self, job: Job, talk: Talk) -> Answer:
         link = job.scratch / "link.txt"
         link.symlink_to("/etc/hostname")
-        return Answer(files=(MadeFile("link.txt", link, "text/plain"),))
+        return Answer(files=(OutputFile(name="link.txt", path=link, media_type="text/plain"),))
 
     def answer_with_nonsense(self, job: Job, talk: Talk) -> Answer:
         return Answer(values={"speed": float("nan")})

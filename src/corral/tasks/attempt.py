@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from corral.errors import CorralError, Problem
-from corral.tasks.artifacts import ArtifactStore, DiskFullError
+from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
@@ -47,9 +47,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How an attempt ended: exactly one of `produced`, `failure` and `stopped` is set."""
+    """How an attempt ended: exactly one of `values`, `failure` and `stopped` is set."""
 
     files: tuple[StoredFile, ...] = ()
+    """What it made; of a failed attempt, the log that shows why."""
     values: dict[str, Json] | None = None
     failure: Failure | None = None
     stopped: StopReason | None = None
@@ -92,7 +93,11 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
         produced = await _run_engine(engine, order)
         if isinstance(produced, Ended):
             return produced
-        return await asyncio.to_thread(_keep, produced, work, artifacts) if produced.files else _kept((), produced)
+        _check_size(produced)
+        files = await _keep(produced.files, work, artifacts)
+        return Ended(files=files, values=dict(produced.values))
+    except EngineError as error:
+        return await _failed_in_engine(error, work, artifacts)
     except OSError as error:
         return _failed(f"the attempt could not be prepared: {error}", code="attempt.io_error")
     except CorralError as error:
@@ -159,19 +164,28 @@ def _failed(what: str, *, code: str) -> Ended:
     return Ended(failure=Failure(problem=Problem(code=code, what=what), scope=FailureScope.ATTEMPT))
 
 
-def _keep(produced: Produced, work: Work, artifacts: ArtifactStore) -> Ended:
-    root = work.scratch.resolve()
+async def _failed_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
+    failure = failure_of(error)
+    try:
+        return Ended(files=await _keep(error.files, work, artifacts), failure=failure)
+    except (CorralError, OSError) as second:
+        log.warning("log_not_kept", task=work.task, error=str(second))
+        return Ended(failure=failure)
+
+
+async def _keep(files: tuple[OutputFile, ...], work: Work, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
+    return await asyncio.to_thread(_store, files, work.scratch.resolve(), artifacts) if files else ()
+
+
+def _store(files: tuple[OutputFile, ...], root: Path, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
     names: set[str] = set()
     kept: list[StoredFile] = []
-    for file in produced.files:
+    for file in files:
         _check_output(file, root, names)
-        try:
-            content = artifacts.adopt(file.path)
-        except DiskFullError as error:
-            return Ended(failure=Failure(problem=error.problems[0], scope=FailureScope.ATTEMPT))
+        content = artifacts.adopt(file.path)
         names.add(file.name)
         kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=file.media_type))
-    return _kept(tuple(kept), produced)
+    return tuple(kept)
 
 
 def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
@@ -181,10 +195,9 @@ def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
         raise EngineError(f"the output {file.name!r} is not a file in the attempt's folder")
 
 
-def _kept(files: tuple[StoredFile, ...], produced: Produced) -> Ended:
+def _check_size(produced: Produced) -> None:
     size = len(json.dumps(dict(produced.values)))
     if size > MAX_VALUES_BYTES:
         raise TaskInvalidError(
             f"the result has {size} bytes, more than {MAX_VALUES_BYTES}", hint="ask for less, or for a file"
         )
-    return Ended(files=files, values=dict(produced.values))

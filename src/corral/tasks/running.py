@@ -71,7 +71,9 @@ class Attempt:
             return Change(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
         event = AttemptFailed(self.id, ended.failure.scope, random.random())
         avoid = self.station.id if ended.failure.avoid_slot else None
-        return Change(task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid)
+        return Change(
+            task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid, outputs=ended.files
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,14 @@ async def test_failure_says_the_code_and_the_last_words(command: Engine, tmp_pat
         await command.run(shell("echo out of paper >&2; exit 3", tmp_path), report)
 
 
+async def test_failure_brings_the_whole_log(command: Engine, tmp_path: Path, report: Remembering) -> None:
+    with pytest.raises(EngineError) as caught:
+        await command.run(shell("echo first; echo last >&2; exit 3", tmp_path), report)
+
+    (log,) = caught.value.files
+    assert log.path.read_text() == "first\nlast\n"
+
+
 async def test_program_that_is_not_there_is_named(command: Engine, tmp_path: Path, report: Remembering) -> None:
     with pytest.raises(EngineError, match="cannot start 'no-such-program': No such file"):
         await command.run(a_work("command", tmp_path, argv=["no-such-program"]), report)

@@ -221,3 +221,16 @@ async def test_paused_queue_starts_nothing_until_it_is_resumed(yard: Yard) -> No
     await yard.tell_gates_changed()
     (task,) = await yard.ended(id)
     assert task.state is TaskState.SUCCEEDED
+
+
+async def test_failed_attempts_log_is_kept_with_the_task(yard: Yard) -> None:
+    async def fail(work: Work, report: Reporter) -> Produced:
+        path = work.scratch / "log.txt"
+        path.write_text("it broke here")
+        raise EngineError("broke", files=(OutputFile(name="log.txt", path=path, media_type="text/plain"),))
+
+    yard.start(ScriptedEngine(fail))
+    (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=2)), queued_limits={})).tasks
+    (task,) = await yard.ended(id)
+    assert [output.name for output in task.outputs] == ["log.txt"]
+    assert yard.artifacts.path(task.outputs[0].sha256).read_text() == "it broke here"

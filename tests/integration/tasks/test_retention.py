@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from builders import a_submission, a_task
-from doubles import queue_life
 
+from builders import a_submission, a_task
 from corral.cluster.values import Retention
 from corral.tasks.artifacts import SWEEP_GRACE_S, ArtifactStore
 from corral.tasks.retention import Collected, collect
@@ -20,6 +19,7 @@ from corral.tasks.store.submitting import submit
 from corral.tasks.store.uploads import record_upload
 from corral.tasks.values import StoredFile, UploadRef
 from corral.units import Bytes
+from doubles import queue_life
 
 DAY = Retention(tasks=timedelta(days=1), artifacts=timedelta(days=1))
 LATER = timedelta(days=2)

@@ -204,7 +204,7 @@ class LocalEngine:
                     case "result":
                         return await asyncio.to_thread(read_produced, message, work.scratch)
                     case "error":
-                        raise_failure(message)
+                        raise_failure(message, work.scratch)
                     case kind:
                         raise WorkerGoneError(f"it sent an unexpected message: {kind!r}")
 

@@ -23,8 +23,8 @@ from corral.work import (
 )
 
 
-def raise_failure(message: Message) -> NoReturn:
-    """Raise the error that the worker reported. Raises: WorkerGoneError when it reported none."""
+def raise_failure(message: Message, scratch: Path | None = None) -> NoReturn:
+    """Raise the error that the worker reported, with its files in `scratch`; WorkerGoneError when it reported none."""
     if message.get("type") != "error":
         raise WorkerGoneError(f"it sent an unexpected message: {message.get('type')!r}")
     what, hint = str(message.get("what")), message.get("hint")
@@ -34,7 +34,7 @@ def raise_failure(message: Message) -> NoReturn:
         case FailureScope.SLOT:
             raise EngineUnavailableError(what, hint=hint)
         case FailureScope.ATTEMPT:
-            raise EngineError(what, hint=hint)
+            raise EngineError(what, hint=hint, files=_read_files(message, scratch))
 
 
 def read_residents(message: Message) -> tuple[Resident, ...]:
@@ -47,8 +47,13 @@ def read_residents(message: Message) -> tuple[Resident, ...]:
 
 def read_produced(message: Message, scratch: Path) -> Produced:
     """Read a `result` message. Raises: EngineError when a file is not a file in the attempt's folder."""
-    files = tuple(_read_file(entry, scratch.resolve()) for entry in message["files"])
-    return Produced(files=files, values=message["values"])
+    return Produced(files=_read_files(message, scratch), values=message["values"])
+
+
+def _read_files(message: Message, scratch: Path | None) -> tuple[OutputFile, ...]:
+    if scratch is None:
+        return ()
+    return tuple(_read_file(entry, scratch.resolve()) for entry in message.get("files", ()))
 
 
 def _read_file(entry: Message, scratch: Path) -> OutputFile:

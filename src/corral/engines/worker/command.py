@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import IO
 
 from corral.engines.worker.children import Programs
-from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.engines.worker.printed import Printed
 from corral.units import format_duration
-from corral.work import EngineError, TaskInvalidError
+from corral.work import EngineError, OutputFile, TaskInvalidError
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 _OF_THE_SLOT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS", "CORRAL_WORKER")
@@ -56,12 +56,11 @@ class Command:
         finally:
             self._programs.end_all()
         talk.check()
+        log = _write_log(job, printed)
         if code != 0:
-            raise EngineError(f"{job.inputs['argv'][0]!r} ended with {_code_words(code)}{printed.last_words()}")
-        log = job.scratch / _OURS / _LOG_NAME
-        printed.write(log)
-        files = (MadeFile(_LOG_NAME, log, "text/plain; charset=utf-8"), *_collect(job, cwd))
-        return Answer(files=files, values={"exit_code": 0})
+            what = f"{job.inputs['argv'][0]!r} ended with {_code_words(code)}{printed.last_words()}"
+            raise EngineError(what, files=(log,))
+        return Answer(files=(log, *_collect(job, cwd)), values={"exit_code": 0})
 
     def stop(self) -> None:
         """End the program and all that it started."""
@@ -79,6 +78,12 @@ def _prepare(job: Job) -> Path:
             raise TaskInvalidError(f"{name!r} is not a plain file name")
         shutil.copyfile(path, inputs / name)
     return cwd
+
+
+def _write_log(job: Job, printed: Printed) -> OutputFile:
+    path = job.scratch / _OURS / _LOG_NAME
+    printed.write(path)
+    return OutputFile(name=_LOG_NAME, path=path, media_type="text/plain; charset=utf-8")
 
 
 def _environment(job: Job) -> dict[str, str]:
@@ -106,7 +111,8 @@ def _run_program(programs: Programs, job: Job, talk: Talk, cwd: Path, printed: P
         _listen(output, alarm, printed, deadline)
         if process.poll() is None:
             talk.check()
-            raise EngineError(f"it ran longer than {format_duration(job.timeout_s)}{printed.last_words()}")
+            what = f"it ran longer than {format_duration(job.timeout_s)}{printed.last_words()}"
+            raise EngineError(what, files=(_write_log(job, printed),))
         return process.returncode
 
 
@@ -187,7 +193,7 @@ def _drain(output: IO[bytes], printed: Printed) -> bool:
     return True
 
 
-def _collect(job: Job, cwd: Path) -> list[MadeFile]:
+def _collect(job: Job, cwd: Path) -> list[OutputFile]:
     """Find the declared outputs. Raises: EngineError when one is missing, TaskInvalidError when two share a name."""
     root = job.scratch.resolve()
     found: dict[str, Path] = {}
@@ -198,7 +204,7 @@ def _collect(job: Job, cwd: Path) -> list[MadeFile]:
         for path in matches:
             if path.name == _LOG_NAME or found.setdefault(path.name, path) != path:
                 raise TaskInvalidError(f"two outputs are called {path.name!r}", hint="give each output its own name")
-    return [MadeFile(name, path, _media_type(name)) for name, path in found.items()]
+    return [OutputFile(name=name, path=path, media_type=_media_type(name)) for name, path in found.items()]
 
 
 def _is_output(path: Path, root: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from corral.engines.wire import Message
 from corral.units import Bytes
+from corral.work import OutputFile
 
 _PREVIEW_INTERVAL_S = 0.1
 _PROGRESS_INTERVAL_S = 0.05
@@ -62,20 +63,11 @@ class Job:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class MadeFile:
-    """A file that the job made in its scratch folder."""
-
-    name: str
-    path: Path
-    media_type: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a job made."""
 
-    files: tuple[MadeFile, ...] = ()
+    files: tuple[OutputFile, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON
 
 

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import xllamacpp
 
 from corral.engines.worker.chat import Reply, chat_request
-from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes
-from corral.work import EngineError, TaskInvalidError
+from corral.work import EngineError, OutputFile, TaskInvalidError
 
 _MAGIC = b"GGUF"
 _library: Any = xllamacpp  # a compiled module without type stubs
@@ -61,7 +61,10 @@ class Llama:
         reply.raise_error()
         path = job.scratch / "text.txt"
         path.write_text(reply.text, encoding="utf-8")
-        return Answer(files=(MadeFile("text.txt", path, "text/plain; charset=utf-8"),), values=reply.values())
+        return Answer(
+            files=(OutputFile(name="text.txt", path=path, media_type="text/plain; charset=utf-8"),),
+            values=reply.values(),
+        )
 
     def stop(self) -> None:
         """Nothing: it starts no programs."""

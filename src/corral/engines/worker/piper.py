@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from corral.engines.worker.children import Programs
-from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes
-from corral.work import EngineError, TaskInvalidError
+from corral.work import EngineError, OutputFile, TaskInvalidError
 
 _ARGUMENTS = {
     "speaker": "--speaker",
@@ -64,7 +64,7 @@ class Piper:
         talk.residents({job.model: Bytes(job.model_path.stat().st_size)})
         path = job.scratch / "speech.wav"
         shutil.move(made, path)
-        return Answer(files=(MadeFile("speech.wav", path, "audio/wav"),), values=_facts(path))
+        return Answer(files=(OutputFile(name="speech.wav", path=path, media_type="audio/wav"),), values=_facts(path))
 
     def stop(self) -> None:
         """End the program."""

@@ -14,14 +14,14 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from corral.engines.wire import Message, WireError
 from corral.engines.worker import kernel
 from corral.engines.worker.channel import Channel
 from corral.engines.worker.job import Answer, Cancelled, Job, Settings, Talk, WorkerEngine
-from corral.work import EngineError, EngineUnavailableError, FailureScope
+from corral.work import EngineError, EngineUnavailableError, FailureScope, OutputFile
 
 
 def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
@@ -116,10 +116,14 @@ class _Worker:
 
 
 def _result(attempt: str, answer: Answer) -> Message:
-    files = [{"name": file.name, "path": str(file.path), "media_type": file.media_type} for file in answer.files]
-    return {"type": "result", "attempt": attempt, "files": files, "values": dict(answer.values)}
+    return {"type": "result", "attempt": attempt, "files": _files(answer.files), "values": dict(answer.values)}
 
 
 def _failure(attempt: str, error: EngineError) -> Message:
     scope: FailureScope = error.scope
-    return {"type": "error", "attempt": attempt, "scope": scope.value, "what": error.what[:4000], "hint": error.hint}
+    said = {"what": error.what[:4000], "hint": error.hint, "files": _files(error.files)}
+    return {"type": "error", "attempt": attempt, "scope": scope.value, **said}
+
+
+def _files(files: Iterable[OutputFile]) -> list[Message]:
+    return [{"name": file.name, "path": str(file.path), "media_type": file.media_type} for file in files]

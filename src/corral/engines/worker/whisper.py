@@ -18,9 +18,9 @@ from av.error import FFmpegError
 from faster_whisper import WhisperModel
 
 from corral.engines.worker import subtitles
-from corral.engines.worker.job import Answer, Job, MadeFile, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes, format_duration
-from corral.work import EngineError, TaskInvalidError
+from corral.work import EngineError, OutputFile, TaskInvalidError
 
 
 class Whisper:
@@ -138,7 +138,7 @@ def _follow(found: Iterable[_Found], duration: float, talk: Talk) -> list[subtit
     return segments
 
 
-def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple[MadeFile, ...]:
+def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple[OutputFile, ...]:
     listed = json.dumps([_as_json(segment) for segment in segments], ensure_ascii=False, indent=1)
     contents = {
         "text.txt": ("text/plain; charset=utf-8", text + "\n"),
@@ -148,7 +148,9 @@ def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple
     }
     for name, (_, content) in contents.items():
         (scratch / name).write_text(content, encoding="utf-8")
-    return tuple(MadeFile(name, scratch / name, media_type) for name, (media_type, _) in contents.items())
+    return tuple(
+        OutputFile(name=name, path=scratch / name, media_type=media_type) for name, (media_type, _) in contents.items()
+    )
 
 
 def _as_json(segment: subtitles.Segment) -> Mapping[str, Any]:  # Any: JSON
