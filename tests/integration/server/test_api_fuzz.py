@@ -20,7 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from corral.scheduling.values import Slot
 from corral.server.services import Services
+from corral.work import SlotId
 from doubles import queue_life
 from doubles.serving import Serving
 
@@ -28,6 +30,7 @@ EXAMPLES = 12
 """Per operation and mode; with some 35 operations that is about half a minute on two cores."""
 LATE = ("/v1/events", "/v1/tasks/{id}/wait", "/v1/batches/{id}/wait")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
 
@@ -42,11 +45,27 @@ async def _seed(api: Serving, services: Services) -> None:
 
 
 def _near(case: Case) -> Case:
-    """Move most ids to things that exist; random ones of 63 bits never do."""
-    id = case.path_parameters.get("id") if case.path_parameters else None
+    """Move most names to things that exist; random ones never do, and every answer would be the same refusal."""
+    names = case.path_parameters or {}
+    id = names.get("id")
     if isinstance(id, int) and not isinstance(id, bool) and id > 0 and id % 4:
-        case.path_parameters["id"] = id % 7 + 1
+        names["id"] = id % 7 + 1
+    if "/queues/" in case.path and "name" in names:
+        names["name"] = "small"
+    if "slot" in names:
+        names["slot"] = "node/cpu0"
+    if case.path == "/v1/tasks":
+        _usable(case.body)
+    if case.path == "/v1/batches" and isinstance(case.body, dict):
+        for task in case.body.get("tasks") or ():
+            _usable(task)
     return case
+
+
+def _usable(task: object) -> None:
+    """Let what is specific to engines be right; the rest stays what the fuzzer chose."""
+    if isinstance(task, dict) and len(task) % 3:
+        task.update(SLEEP, queue="default", files={}, needs=[])
 
 
 def _fuzz(operation: Any, session: requests.Session) -> None:  # schemathesis's own type is not public
@@ -67,6 +86,7 @@ def _fuzz(operation: Any, session: requests.Session) -> None:  # schemathesis's 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
 async def test_api_answers_anything_as_it_says(api: Serving, services: Services, mode: Any) -> None:
     await _seed(api, services)
+    services.board.show_slots((SLOT,))
     described = (await api.get("/openapi.json")).json
     schema = schemathesis.openapi.from_dict(described)
     schema.config.update(base_url=api.url)

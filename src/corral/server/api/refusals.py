@@ -1,10 +1,10 @@
-"""The errors that routes declare, so that OpenAPI describes them."""
+"""The answers besides the usual one that routes declare, so that OpenAPI describes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from corral.server.api.schemas import ErrorOut
+from corral.server.api.schemas import Answer, ErrorOut
 
 _DESCRIPTIONS = {
     400: "the body is not JSON",
@@ -22,6 +22,11 @@ _DESCRIPTIONS = {
 }
 
 Declared = dict[int | str, dict[str, Any]]  # FastAPI's own type
+
+
+def replays(model: type[Answer]) -> Declared:
+    """Declare the answer to an idempotency key that was used before."""
+    return {200: {"model": model, "description": "this idempotency key was accepted before; here is what it made"}}
 
 
 def refusals(*statuses: int) -> Declared:

@@ -10,7 +10,7 @@ from corral.server.api import answers
 from corral.server.api.body import StrictRoute
 from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
 from corral.server.api.fields import Id
-from corral.server.api.refusals import refusals
+from corral.server.api.refusals import refusals, replays
 from corral.server.api.requests import BatchAsked
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
@@ -27,7 +27,12 @@ from corral.tasks.values import Batch, Submission
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, summary="Submit a batch", responses=refusals(400, 409, 413, 429))
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a batch",
+    responses={**refusals(400, 409, 413, 429), **replays(BatchAccepted)},
+)
 async def submit_batch(
     asked: BatchAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> BatchAccepted:
@@ -60,7 +65,12 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     return answers.batch(await reading.get_batch(pool, id))
 
 
-@router.post("/{id}/retry", status_code=201, summary="Retry a batch", responses=refusals(404, 409, 429))
+@router.post(
+    "/{id}/retry",
+    status_code=201,
+    summary="Retry a batch",
+    responses={**refusals(404, 409, 429), **replays(BatchAccepted)},
+)
 async def retry_batch(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> BatchAccepted:

@@ -12,7 +12,7 @@ from corral.server.api.body import StrictRoute
 from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
 from corral.server.api.explaining import explain
 from corral.server.api.fields import EventId, Id, Word
-from corral.server.api.refusals import refusals
+from corral.server.api.refusals import refusals, replays
 from corral.server.api.requests import TaskAsked
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
@@ -29,7 +29,12 @@ from corral.work import SlotId
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, summary="Submit a task", responses=refusals(400, 409, 413, 429))
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a task",
+    responses={**refusals(400, 409, 413, 429), **replays(TaskOut)},
+)
 async def submit_task(
     asked: TaskAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> TaskOut:
@@ -106,7 +111,12 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
     return await _show(api, id)
 
 
-@router.post("/{id}/retry", status_code=201, summary="Retry a task", responses=refusals(404, 409, 429))
+@router.post(
+    "/{id}/retry",
+    status_code=201,
+    summary="Retry a task",
+    responses={**refusals(404, 409, 429), **replays(TaskOut)},
+)
 async def retry_task(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> TaskOut:
