@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
-from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.inputs import ENGINES, read_options
+from corral.engines.inputs import ENGINES
 from corral.engines.local.factory import Device, build
-from corral.engines.ollama.engine import Ollama
-from corral.engines.ollama.inputs import OllamaOptions
+from corral.engines.remote import build_remote
 from corral.errors import Problem
 from corral.scheduling.values import Order, Queue, Settings
 from corral.tasks.stations import StationSetup
@@ -113,7 +111,7 @@ def _add_instance(places: dict[SlotId, _Place], cluster: Cluster, engine: str, i
             SlotId(f"{place.slot}/{instance.name}"), place.node, place.device, place.device_model, place.capacity
         )
     places[place.slot] = place
-    place.engines[engine] = _remote(engine, instance, cluster.engines[engine])
+    place.engines[engine] = build_remote(engine, url=instance.url, options=cluster.engines[engine].options)
 
 
 def _place_of(places: Mapping[SlotId, _Place], cluster: Cluster, instance: Instance) -> _Place:
@@ -128,12 +126,6 @@ def _place_of(places: Mapping[SlotId, _Place], cluster: Cluster, instance: Insta
     model = gpu.model if gpu and gpu.model else "unknown"
     capacity = instance.memory or (gpu.memory if gpu else None)
     return _Place(slot, instance.node, slot, model, capacity)
-
-
-def _remote(engine: str, instance: Instance, settings: EngineSettings) -> Engine:
-    if engine == "comfyui":
-        return ComfyUi(instance.url)
-    return Ollama(instance.url, options=read_options(OllamaOptions, engine, settings.options))
 
 
 def queues_of(cluster: Cluster, stations: Sequence[StationSetup]) -> dict[str, Queue]:
