@@ -108,6 +108,8 @@ def _explain(error: ErrorDetails, document: Document) -> None:
             document.report_key("cluster.unknown_key", f"unknown key `{str(at[-1])[:60]}`", at=at, hint=hint)
         case "missing":
             document.report("cluster.missing_key", f"`{at[-1]}` is missing", at=at[:-1], hint=f"add `{at[-1]}`")
+        case "too_short" if len(error["input"]) > 0:
+            return  # pydantic counts the entries that are right; what is wrong with the others is reported already
         case _:
             explain.report({**error, "loc": at}, document)
 

@@ -1,0 +1,109 @@
+"""Every example that help shows, typed as it stands, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from corral.cli.main import app
+from doubles.installed import CORRAL, a_home, run, start, the_models
+
+CLUSTER = """
+apiVersion: corral/v1
+name: test
+nodes: [{name: node, gpus: [], cpu: {slots: 2}}]
+engines: {llama: {}, whisper: {}, piper: {}, command: {enabled: true}}
+"""
+BATCH = {
+    "apiVersion": "corral/v1",
+    "kind": "Batch",
+    "name": "small",
+    "tasks": [{"name": f"t{n}", "engine": "command", "inputs": {"argv": ["echo", f"word {n}"]}} for n in range(6)],
+}
+"""Three of these make the numbers that examples use: tasks 17 and 18, batch 3."""
+NO_SUCH_THING = 3
+ALREADY_RUNNING = 4
+EXPECTED = {
+    "corral up --cluster examples/edge.yaml": ALREADY_RUNNING,
+    "corral slots pause node/gpu0": NO_SUCH_THING,
+    "corral slots resume node/gpu0": NO_SUCH_THING,
+    "corral slots drain node/gpu0 --yes": NO_SUCH_THING,
+}
+"""Examples that cannot work here: the server runs already, and the machine has no GPU."""
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with a_home(models=asyncio.run(the_models())) as folder:
+        (folder / "cluster.yaml").write_text(CLUSTER)
+        (folder / "small.yaml").write_text(json.dumps(BATCH))
+        server = start(folder, "up", "--cluster", "cluster.yaml", "--port", "0")
+        assert server.stderr is not None
+        while "listens on" not in (line := server.stderr.readline()):
+            assert line, "the server ended before it listened"
+        drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+        for _ in range(3):
+            submitted = run(folder, "submit", "small.yaml", "--wait")
+            assert submitted.returncode == 0, submitted.stderr
+        yield folder
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+        drain.wait(10)
+
+
+def examples(command: Any) -> Iterator[str]:  # typer's own types
+    """Walk over the examples of every command, in the order of help."""
+    if not getattr(command, "commands", {}):
+        yield command.epilog.removeprefix("Example: ")
+    for inner in getattr(command, "commands", {}).values():
+        yield from examples(inner)
+
+
+ALL = list(examples(get_command(app)))
+
+
+@pytest.mark.parametrize("example", ALL)
+def test_the_example_runs_as_it_stands(example: str, home: Path) -> None:
+    done = subprocess.run(
+        example.replace("corral", str(CORRAL), 1),
+        shell=True,
+        cwd=home,
+        env={"CORRAL_DATA_DIR": str(home / "data"), "PATH": "/usr/bin:/bin", "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert done.returncode == EXPECTED.get(example, 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tasks", "list", "--json"),
+        ("tasks", "show", "17", "--json"),
+        ("tasks", "explain", "17", "--json"),
+        ("batches", "list", "--json"),
+        ("batches", "show", "3", "--json"),
+        ("slots", "list", "--json"),
+        ("queues", "list", "--json"),
+        ("models", "list", "--json"),
+        ("tokens", "list", "--json"),
+        ("doctor", "--json"),
+        ("version", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_every_read_has_json_on_stdout(arguments: tuple[str, ...], home: Path) -> None:
+    done = run(home, *arguments)
+
+    assert json.loads(done.stdout), done.stderr

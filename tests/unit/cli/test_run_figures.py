@@ -1,0 +1,126 @@
+"""The figures of a run: counts, the estimate, the summary."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.cli.running.standing import Standing
+from corral.cli.running.summary import failure_lines, percentile, summarise, summary_lines
+from corral.cli.running.tally import counts, remaining_s, say_counts
+from corral.cli.running.values import ProgressView, SlotView, TaskView
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def a_view(id: int = 1, **changes: Any) -> TaskView:
+    return TaskView(**{"id": id, "name": f"t{id}", "engine": "llama", "inputs": {}, **changes})
+
+
+def done(id: int, start: float, end: float, slot: str = "n/cpu0", **changes: Any) -> TaskView:
+    times = {"started_at": at(start), "finished_at": at(end)}
+    return a_view(id, **{"state": "succeeded", "slots": (slot,), **times, **changes})
+
+
+def test_states_are_counted_in_reading_order_and_leased_counts_as_running() -> None:
+    tasks = [a_view(1, state="leased"), a_view(2, state="running"), a_view(3, state="failed"), done(4, 0, 1)]
+
+    assert counts(tasks) == {"succeeded": 1, "failed": 1, "running": 2}
+    assert say_counts(tasks) == "1 succeeded, 1 failed, 2 running"
+
+
+def test_nothing_is_estimated_before_the_first_task_has_ended() -> None:
+    assert remaining_s([a_view()], {}, slots=1, now=T0) is None
+
+
+def test_the_work_that_is_left_is_spread_over_the_slots() -> None:
+    tasks = [done(1, 0, 10), *(a_view(id) for id in range(2, 6))]
+
+    assert remaining_s(tasks, {}, slots=1, now=at(10)) == 40
+    assert remaining_s(tasks, {}, slots=2, now=at(10)) == 20
+    assert remaining_s(tasks, {}, slots=100, now=at(10)) == 10
+
+
+def test_an_engine_without_ended_tasks_is_taken_as_slow_as_the_others() -> None:
+    assert remaining_s([done(1, 0, 10), a_view(2, engine="piper")], {}, slots=1, now=at(10)) == 10
+
+
+def test_a_running_task_is_judged_by_its_own_progress() -> None:
+    tasks = [done(1, 0, 10), a_view(2, state="running", started_at=at(10))]
+    progress = {2: ProgressView(task=2, fraction=0.5)}
+
+    assert remaining_s(tasks, progress, slots=1, now=at(40)) == 30
+    assert remaining_s(tasks, {}, slots=1, now=at(14)) == 6
+    assert remaining_s(tasks, {}, slots=1, now=at(40)) == 0
+
+
+def test_nothing_is_left_when_all_have_ended() -> None:
+    assert remaining_s([done(1, 0, 1)], {}, slots=1, now=at(1)) == 0
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert percentile([], 0.5) is None
+    assert percentile([3], 0.95) == 3
+    assert percentile(range(1, 101), 0.5) == 50
+    assert percentile(range(1, 101), 0.95) == 95
+
+
+@given(values=st.lists(st.floats(0, 1e6), min_size=1), share=st.floats(0, 1))
+def test_a_percentile_is_one_of_the_values(values: list[float], share: float) -> None:
+    assert percentile(values, share) in values
+
+
+def test_the_summary_measures_engines_slots_and_rate() -> None:
+    tasks = [done(1, 0, 10), done(2, 10, 20, "n/cpu1"), done(3, 10, 18, engine="piper")]
+
+    summary = summarise(tasks)
+
+    assert summary.wall_s == 20
+    assert summary.tasks_per_hour == 540
+    assert [(one.engine, one.succeeded, one.p50_s) for one in summary.engines] == [("llama", 2, 10), ("piper", 1, 8)]
+    assert [(one.slot, one.tasks, one.occupancy) for one in summary.slots] == [("n/cpu0", 2, 0.9), ("n/cpu1", 1, 0.5)]
+
+
+def test_a_batch_that_never_started_has_no_rate() -> None:
+    summary = summarise([a_view(1, state="cancelled")])
+
+    assert summary.tasks_per_hour is None
+    assert "0 of 1" in "\n".join(summary_lines(summary))
+
+
+def test_a_failure_is_listed_with_its_reason_its_hint_and_the_next_command() -> None:
+    error = {"code": "engine.failed", "what": "it broke", "hint": "mend it"}
+
+    lines = failure_lines(summarise([a_view(5, state="failed", error=error)]))
+
+    assert lines == ["t5 failed: error[engine.failed]: it broke", "  hint: mend it", "  more: corral tasks show 5"]
+
+
+def test_a_task_that_ended_is_told_once_and_never_goes_back() -> None:
+    standing = Standing()
+
+    assert standing.take([a_view(1, state="running")]) == []
+    assert [task.id for task in standing.take([done(1, 0, 1)])] == [1]
+    assert standing.take([done(1, 0, 1), a_view(1, state="running")]) == []
+    assert standing.done
+
+
+def test_an_empty_batch_view_is_not_done() -> None:
+    assert not Standing().done
+
+
+def test_slots_that_are_closed_or_busy_with_others_do_not_take_part() -> None:
+    standing = Standing()
+    standing.take([a_view(1, state="running"), a_view(2)])
+    standing.show_slots(
+        [SlotView(id="a", task=1), SlotView(id="b"), SlotView(id="c", gate="paused"), SlotView(id="d", task=99)]
+    )
+
+    assert standing.slots_taking_part() == 2
