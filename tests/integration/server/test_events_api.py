@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import aiohttp
 
 from corral.server.api.streams import MAX_STREAMS
 from corral.server.services import Services
-from corral.tasks.board import Preview, Progress, now
+from corral.tasks.board import Preview, Progress
 from corral.work import SlotId
 from doubles import queue_life
 from doubles.serving import Serving
@@ -123,10 +124,10 @@ async def test_progress_and_previews_come_without_ids(api: Serving, services: Se
         await submitted(api)
         await stream.take(1)  # the stream is up
         services.board.publish(
-            Progress(task=7, batch=None, attempt=attempt, slot=slot, fraction=0.5, note="half", at=now())
+            Progress(task=7, batch=None, attempt=attempt, slot=slot, fraction=0.5, note="half", at=datetime.now(UTC))
         )
         services.board.publish(
-            Preview(task=7, batch=None, attempt=attempt, media_type="text/plain", data=b"once", at=now())
+            Preview(task=7, batch=None, attempt=attempt, media_type="text/plain", data=b"once", at=datetime.now(UTC))
         )
         events = await stream.take(2)
     assert [(event.id, event.kind) for event in events] == [(None, "progress"), (None, "preview")]
