@@ -1,0 +1,79 @@
+"""Generates the reference pages and the generated parts of the other pages, or checks that they are up to date.
+
+    python docs/generate/all.py            writes what has changed
+    python docs/generate/all.py --check    writes nothing; names what is stale and exits with 1
+
+Nothing of this machine goes into a page, so that everybody generates the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import api_page
+import cli_page
+import errors_page
+import file_pages
+import metrics_page
+import regions
+
+DOCS = Path(__file__).parents[1]
+
+PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {
+        "reference/cli.md": cli_page.render,
+        "reference/api.md": api_page.render,
+        "reference/cluster-file.md": file_pages.cluster_page,
+        "reference/batch-file.md": file_pages.batch_page,
+        "reference/errors.md": errors_page.render,
+        "reference/metrics.md": metrics_page.render,
+    }
+)
+"""Pages that are generated as a whole, by their path below `docs/`."""
+
+
+def wanted() -> Iterator[tuple[Path, str]]:
+    """Yield every page that is generated, in whole or in part, with the text that it should have."""
+    for name, render in PAGES.items():
+        yield DOCS / name, render()
+    for path in sorted(DOCS.rglob("*.md")):
+        if path.relative_to(DOCS).as_posix() not in PAGES:
+            yield path, regions.fill(path.read_text(encoding="utf-8"))
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check, and return the exit code."""
+    if arguments not in ([], ["--check"]):
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    stale = [(path, before, after) for path, after in wanted() if (before := _present(path)) != after]
+    if not arguments:
+        for path, _, after in stale:
+            path.write_text(after, encoding="utf-8")
+            sys.stderr.write(f"wrote {path.relative_to(DOCS.parent)}\n")
+        return 0
+    for path, before, after in stale:
+        _show(path, before, after)
+    return 1 if stale else 0
+
+
+def _present(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+_DIFFERENCE_LINES = 20
+
+
+def _show(path: Path, before: str, after: str) -> None:
+    name = path.relative_to(DOCS.parent).as_posix()
+    sys.stdout.write(f"{name} is stale; run `make docs`\n")
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, "generated", n=0, lineterm="")
+    sys.stdout.writelines(f"  {line}\n" for line in list(lines)[:_DIFFERENCE_LINES])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

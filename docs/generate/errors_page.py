@@ -1,0 +1,161 @@
+"""The reference of errors: every class with a code, found by walking the package, and the codes of single problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import cast
+
+from markdown import code, first_paragraph, page, sentence, table
+from source import modules_with_errors, problem_codes
+
+from corral.cli import exits
+from corral.errors import CorralError, Kind
+from corral.server.api.errors import status_of
+
+_DO = {
+    Kind.INVALID: "Change what was asked.",
+    Kind.MISSING: "Name something that exists.",
+    Kind.CONFLICT: "Look at the present state and decide again.",
+    Kind.NO_CAPACITY: "Wait, or add hardware.",
+    Kind.UNAVAILABLE: "Try again later, or mend what is down.",
+    Kind.DENIED: "Use other credentials.",
+    Kind.BUG: "Report it.",
+}
+
+_PROBLEMS = {
+    "attempt.input_missing": "A file that the attempt needs is no longer there.",
+    "attempt.io_error": "The attempt's folder or files could not be made.",
+    "attempt.lost": "The server or slot of the attempt died, or its lease ran out.",
+    "attempt.timeout": "The engine did not finish within the task's time.",
+    "batchfile.<...>": "The batch file's YAML or shape is wrong; the rest is as in the cluster file (`cluster.*`).",
+    "batchfile.duplicate_name": "Two tasks of the batch have one name.",
+    "batchfile.files": "The engine takes more or fewer files.",
+    "batchfile.missing_key": "A task lacks its engine or its model.",
+    "batchfile.needs_itself": "A task needs itself.",
+    "batchfile.no_file": "A file of this machine is not where the batch file says.",
+    "batchfile.unknown_output": "The task that is named makes no such output.",
+    "batchfile.unknown_task": "No task of the batch has this name.",
+    "cluster.ambiguous_reference": "The name fits several GPU models.",
+    "cluster.bad_value": "A value is not of its kind, or outside its bounds.",
+    "cluster.conflict": "Two settings contradict each other.",
+    "cluster.duplicate_key": "A key stands twice in one mapping.",
+    "cluster.duplicate_name": "Two things have one name.",
+    "cluster.missing_key": "A key that must be there is not.",
+    "cluster.too_large": "The file, or what its aliases expand to, is larger than allowed.",
+    "cluster.unknown_key": "There is no such key; the hint names the nearest one.",
+    "cluster.unknown_reference": "The file names a node, GPU, volume, service, engine or model that there is not.",
+    "cluster.yaml": "The text is not YAML, or uses a part of YAML that is not read.",
+    "comfyui.<...>": "ComfyUI refused the workflow; the rest of the code is the type of its own error.",
+    "comfyui.ambiguous_place": "A prompt, seed or size could go to several places of the workflow.",
+    "comfyui.no_place": "The workflow has no place for a prompt, seed or size.",
+    "comfyui.seed": "The seed is outside ComfyUI's bounds.",
+    "comfyui.unknown_file": "The workflow names a file that the task does not have.",
+    "comfyui.unknown_input": "`set` names a node input that the workflow does not have.",
+    "comfyui.workflow_format": "The workflow is in the editor's format; export it in API format.",
+    "comfyui.workflow_shape": "The workflow is not a mapping of nodes with class and inputs.",
+    "engine.bug": "The engine's adapter met an error that it does not know; please report it.",
+    "input.conflict": "Two inputs contradict each other, or one of several is needed.",
+    "input.engine_off": "The cluster file does not turn this engine on.",
+    "input.files": "The engine takes more or fewer files.",
+    "input.invalid": "An input is not of its kind, or outside its bounds.",
+    "input.missing": "An input, an engine or a model is missing.",
+    "input.no_engine": "No engine has this name.",
+    "input.unknown": "The engine has no such input.",
+    "machine.gpu_<...>": "A GPU fell off the bus (`lost`) or does not answer as it should (`failed`).",
+    "machine.gpu_absent": "The cluster file lists a GPU that was not found.",
+    "machine.gpu_memory_differs": "A card has less memory than the cluster file says.",
+    "machine.gpu_model_differs": "A card is another model than the cluster file says.",
+    "request.invalid": "The request cannot be understood as a whole.",
+    "request.invalid_value": "A value is not of its kind, or outside its bounds.",
+    "request.missing": "A value that must be there is not.",
+    "request.unknown_name": "There is no such name; the hint gives the nearest one.",
+    "request.unusable_value": "A value cannot be stored: a NUL character, half a surrogate pair, too deep, too large.",
+    "server.bug": "The server met an error that it does not know; its log has the rest, under the request id.",
+    "server.strange_answer": "Something answered, but not as a Corral server does.",
+    "server.unreachable": "The server does not answer.",
+    "submission.bad_name": "A task's name is empty, too long or not printable.",
+    "submission.cycle": "Tasks need each other in a circle.",
+    "submission.duplicate_name": "Two tasks of the submission have one name.",
+    "submission.empty": "There is no task in it.",
+    "submission.inputs_too_large": "A task's inputs are too large; upload a file instead.",
+    "submission.needs_itself": "A task needs itself.",
+    "submission.too_large": "There are more tasks than one submission may have.",
+    "submission.unknown_<...>": "A task names a `queue` or `needs` a task that there is not.",
+    "submission.unknown_needs": "A task needs one that there is not.",
+    "submission.unknown_upload": "A task names an upload that its owner has not made.",
+    "task.need_failed": "A task that this one needs did not succeed.",
+    "task.need_unmet": "A task cannot be retried before what it needs has been.",
+}
+"""What the codes of single problems mean; `check` sees to it that none is missing and none is left over."""
+
+
+def error_classes() -> list[type[CorralError]]:
+    """Return every error class of the package, by its code."""
+    for module in modules_with_errors():
+        import_module(module)
+    found = {error for error in _subclasses(CorralError) if error.__module__.startswith("corral.")}
+    return sorted(found, key=lambda error: (error.code, error.__module__))
+
+
+def render() -> str:
+    """Make the page."""
+    return page("Errors", _OPENING, "## Kinds", _kinds(), "## Codes", _classes(), "## Codes of problems", _problems())
+
+
+_OPENING = """Every error has a stable code, a kind that says what you can do, a fact, a place and a hint. The command
+line prints it like this, and `--json` and the HTTP API give the same as JSON:
+
+```text
+error[batchfile.missing]: the batch file cannot be read: No such file or directory
+  at: nothing.yaml
+hint: check the path
+```
+
+An error that is about a whole file, batch or request lists every problem that was found. Each problem has a code of its
+own."""
+
+
+def _kinds() -> str:
+    rows = [(code(kind.value), _DO[kind], exits.CODES[kind], _status(kind)) for kind in Kind]
+    return table(("kind", "what to do", "exit code", "HTTP status"), rows)
+
+
+def _status(kind: Kind) -> str:
+    sample = CorralError("")
+    sample.kind = kind  # pyright: ignore[reportAttributeAccessIssue]  one sample for each kind, not a class for each
+    return f"{status_of(sample)}, or 401" if kind is Kind.DENIED else str(status_of(sample))
+
+
+def _classes() -> str:
+    rows: list[tuple[object, ...]] = []
+    for error in error_classes():
+        status = status_of(cast("CorralError", error))  # it reads the class's own code and kind, nothing else
+        rows.append((code(error.code), code(error.kind), status, sentence(first_paragraph(error.__doc__))))
+    return table(("code", "kind", "HTTP status", "meaning"), rows)
+
+
+def _problems() -> str:
+    codes = check(problem_codes())
+    rows = [(code(one.replace("<...>", "*")), _PROBLEMS[one]) for one in sorted(codes)]
+    return f"They stand in `problems`, in a failed task's `error`, and in the server's log.\n\n{_table(rows)}"
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return table(("code", "meaning"), rows)
+
+
+def check(found: set[str]) -> set[str]:
+    """Return the codes to list. Raises: LookupError when the code and this page know different ones."""
+    known = set(_PROBLEMS) - {"batchfile.<...>"}
+    if unknown := found - set(_PROBLEMS):
+        raise LookupError(f"docs/generate/errors_page.py does not say what these mean: {', '.join(sorted(unknown))}")
+    if left := known - found:
+        raise LookupError(f"docs/generate/errors_page.py explains codes that are gone: {', '.join(sorted(left))}")
+    return found | {"batchfile.<...>"}
+
+
+def _subclasses(error: type[CorralError]) -> Iterator[type[CorralError]]:
+    for each in error.__subclasses__():
+        yield each
+        yield from _subclasses(each)

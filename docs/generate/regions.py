@@ -1,0 +1,231 @@
+"""The generated parts of pages that people write: what stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields as dataclass_fields
+from datetime import timedelta
+from itertools import groupby
+from types import MappingProxyType
+
+from markdown import anchor, code, first_paragraph, sentence, table
+from shapes import Schema, fields, names_used
+
+from corral.cli import exits
+from corral.cluster.write import default_file
+from corral.engines.inputs import ENGINES, EngineKind
+from corral.errors import Kind
+from corral.scheduling.values import Rule, Settings
+from corral.server.api.body import MAX_JSON_BYTES
+from corral.server.api.state import MAX_UPLOAD
+from corral.server.api.streams import MAX_STREAMS
+from corral.server.runtime import GRACE_S
+from corral.server.settings import DEFAULT_PORT, LONGEST_DATA_DIR
+from corral.tasks.attempt import MAX_VALUES_BYTES
+from corral.tasks.dispatcher import Timings
+from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState
+from corral.tasks.store.transitions import kind_of
+from corral.tasks.submission import MAX_INPUTS_BYTES, MAX_TASKS
+from corral.tasks.values import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
+from corral.units import format_bytes, format_duration
+from corral.weights.catalogue import CATALOGUE
+
+_REGION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_RULES = {
+    Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must mend it.",
+    Rule.NO_FIT: "No slot has the memory, or no node has as many slots, even when idle.",
+    Rule.QUEUE_PAUSED: "Somebody paused the queue.",
+    Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",
+    Rule.SLOTS_CLOSED: "The slots that could run it are paused, draining or unhealthy.",
+    Rule.SLOTS_BUSY: "The slots that could run it are busy, or busy neighbours hold the memory that it needs.",
+    Rule.BEHIND_OTHERS: "Tasks that go first take the slots that are free now.",
+    Rule.RESERVED: "The free slots are kept for a task that needs several, and this one would take too long.",
+    Rule.GATHERING: "It needs several slots of one node; they are kept for it as they become free.",
+    Rule.AFFINITY: "A task whose model is already in memory went first. This is bounded.",
+    Rule.STARTING: "It does not wait: the next decision starts it.",
+}
+_BOUNDS = {
+    "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
+    "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
+    "affinity_delay": "How long a task may be passed over, in all, for tasks whose model is in memory.",
+    "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
+}
+
+
+def fill(text: str) -> str:
+    """Write every region of a page anew. Raises: LookupError for one that nobody generates."""
+    return _REGION.sub(lambda found: f"{found[1]}{_region(found[2])}\n{found[3]}", text)
+
+
+def _region(name: str) -> str:
+    if name not in REGIONS:
+        raise LookupError(f"no region is called {name!r}; there are: {', '.join(REGIONS)}")
+    return REGIONS[name]()
+
+
+def lifecycle_diagram() -> str:
+    """Draw the table of transitions."""
+    edges = sorted(
+        ((before, after, kind_of(event)) for event, ways in TRANSITIONS.items() for before, to in ways.items()
+         for after in to if before is not after),
+        key=lambda edge: (_place(edge[0]), _place(edge[1])),
+    )  # fmt: skip
+    lines = ["    [*] --> waiting: needs or a start time", "    [*] --> queued: otherwise"]
+    for (before, after), found in groupby(edges, key=lambda edge: edge[:2]):
+        events = "<br/>".join(sorted(event for _, _, event in found))
+        lines.append(f"    {before} --> {after}: {events}")
+    lines += [f"    {state} --> [*]" for state in TaskState if state in TERMINAL]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+def _place(state: TaskState) -> int:
+    return list(TaskState).index(state)
+
+
+def story_kinds() -> str:
+    """List what a story can tell."""
+    rows = [(code("submitted"), "The task was accepted.")]
+    rows += [(code(kind_of(event)), sentence(_for_people(event.__doc__))) for event in TRANSITIONS]
+    rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))
+    return table(("kind", "what happened"), rows)
+
+
+def _for_people(docstring: str | None) -> str:
+    """Return what a docstring says of the thing, without what it says of a field."""
+    return first_paragraph(docstring).split("; `")[0]
+
+
+def rules() -> str:
+    """List why queued tasks wait."""
+    return table(("rule", "meaning"), [(code(rule.value), _RULES[rule]) for rule in Rule])
+
+
+def scheduling_bounds() -> str:
+    """List the policy's numbers."""
+    default = Settings()
+    rows = [
+        (code(one.name), _shown(getattr(default, one.name)), _BOUNDS[one.name]) for one in dataclass_fields(Settings)
+    ]
+    return table(("bound", "value", "meaning"), rows)
+
+
+def _shown(value: object) -> str:
+    return format_duration(value.total_seconds()) if isinstance(value, timedelta) else f"{value:g}"
+
+
+def engines() -> str:
+    """List the engines."""
+    rows = [
+        (
+            f"[{code(kind.name)}](#{anchor(kind.name)})",
+            "this machine" if kind.local else "reached by URL",
+            "needed" if kind.needs_model else "",
+            "on" if kind.on_by_default else "off",
+            kind.summary,
+        )
+        for kind in ENGINES.values()
+    ]
+    return table(("engine", "runs", "model", "default", "what it does"), rows)
+
+
+def engine(kind: EngineKind) -> str:
+    """Describe what one engine takes and gives."""
+    schema = kind.input_model().model_json_schema()
+    parts = [f"Files: {kind.files.summary}.", "Inputs:", fields(schema, _nested)]
+    for name in dict.fromkeys(names_used(schema)):
+        definition = schema["$defs"][name]
+        parts += [f"{code(name)}: {sentence(definition.get('description'))}", fields(definition, _nested)]
+    parts += _options(kind.option_model().model_json_schema(by_alias=True))
+    if kind.outputs:
+        rows = [(code(one.name), code(one.media_type), sentence(one.summary)) for one in kind.outputs]
+        parts += ["Outputs:", table(("file", "type", "what it is"), rows)]
+    values = [(code(one.name), sentence(one.summary)) for one in kind.values]
+    parts += ["Values, kept with the task as `result`:", table(("name", "what it is"), values)]
+    return "\n\n".join(parts)
+
+
+def _options(schema: Schema) -> list[str]:
+    if not schema.get("properties"):
+        return []
+    return ["Options, in the cluster file under `options`:", fields(schema, _nested)]
+
+
+def _nested(name: str) -> str:
+    return code(name)
+
+
+def exit_codes() -> str:
+    """List exit codes."""
+    rows: list[tuple[object, str]] = [
+        (0, "It worked."),
+        (exits.TASKS_FAILED, "A task failed or was cancelled, or `corral doctor` found something that does not work."),
+    ]
+    rows += [(exits.CODES[kind], f"An error of the kind [{code(kind.value)}](errors.md#kinds).") for kind in Kind]
+    rows.append((exits.INTERRUPTED, "Interrupted with Ctrl-C."))
+    return table(("exit code", "meaning"), rows)
+
+
+def limits() -> str:
+    """List the bounds that are built in."""
+    waits = Timings()
+    rows = [
+        ("tasks in one batch", f"{MAX_TASKS:,}"),
+        ("inputs of one task, as JSON", format_bytes(MAX_INPUTS_BYTES)),
+        ("values of one task, as JSON", format_bytes(MAX_VALUES_BYTES)),
+        ("a request's JSON body", format_bytes(MAX_JSON_BYTES)),
+        ("one upload", format_bytes(MAX_UPLOAD)),
+        ("open event streams", str(MAX_STREAMS)),
+        ("time of one attempt, unless the task says otherwise", format_duration(DEFAULT_TIMEOUT_S)),
+        ("attempts, unless the task says otherwise", str(DEFAULT_MAX_ATTEMPTS)),
+        ("losses after which a task fails", str(MAX_LOSSES)),
+        ("wait after a first failed attempt, doubled with each further one", f"up to {_shown(BACKOFF_BASE)}"),
+        ("longest wait after a failed attempt", _shown(BACKOFF_CAP)),
+        ("a lease without a heartbeat", _shown(waits.lease_ttl)),
+        ("heartbeat of a lease", format_duration(waits.heartbeat_s)),
+        ("time for running tasks when the server stops", format_duration(GRACE_S)),
+        ("path of the data directory", f"{LONGEST_DATA_DIR} bytes"),
+        ("port, unless `--port` says otherwise", str(DEFAULT_PORT)),
+    ]
+    return table(("limit", "value"), rows)
+
+
+def models() -> str:
+    """List the catalogue of models."""
+    rows = [
+        (
+            code(entry.name),
+            ", ".join(map(code, entry.engines)),
+            format_bytes(entry.size) if entry.size is not None else "",
+            entry.licence or "",
+        )
+        for entry in CATALOGUE
+    ]
+    return table(("model", "engine", "size", "licence"), rows)
+
+
+def default_cluster_file() -> str:
+    """Show the file that the first start writes."""
+    return f"```yaml\n{default_file('pc', 'pc').rstrip()}\n```"
+
+
+def _engine_region(kind: EngineKind) -> Callable[[], str]:
+    return lambda: engine(kind)
+
+
+REGIONS: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {
+        "lifecycle-diagram": lifecycle_diagram,
+        "story-kinds": story_kinds,
+        "rules": rules,
+        "scheduling-bounds": scheduling_bounds,
+        "engines": engines,
+        "exit-codes": exit_codes,
+        "limits": limits,
+        "models": models,
+        "default-cluster-file": default_cluster_file,
+        **{f"engine-{kind.name}": _engine_region(kind) for kind in ENGINES.values()},
+    }
+)
+"""Every region by its name."""
