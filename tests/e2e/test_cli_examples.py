@@ -30,14 +30,16 @@ BATCH = {
 }
 """Three of these make the numbers that examples use: tasks 17 and 18, batch 3."""
 NO_SUCH_THING = 3
-ALREADY_RUNNING = 4
+CONFLICT = 4
 EXPECTED = {
-    "corral up --cluster examples/edge.yaml": ALREADY_RUNNING,
+    "corral up --cluster examples/edge.yaml": CONFLICT,
+    "corral tasks cancel 17 18": CONFLICT,
+    "corral batches retry 3": CONFLICT,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0 --yes": NO_SUCH_THING,
 }
-"""Examples that cannot work here: the server runs already, and the machine has no GPU."""
+"""Examples that cannot work here: a server runs already, all tasks have succeeded, and the machine has no GPU."""
 
 
 @pytest.fixture(scope="module")

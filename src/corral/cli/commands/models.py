@@ -64,6 +64,16 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
         terminal.put(f"{pulled.name}: {pulled.path}")
 
 
+@app.command("path", epilog=example("corral models path smollm2-135m-instruct"))
+def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Print where a model lies: the file or folder that an engine opens."""
+    found = _store(data_dir).path(model)
+    if as_json:
+        terminal.put_json({"model": model, "path": str(found)})
+    else:
+        terminal.put(str(found))
+
+
 @app.command("rm", epilog=example("corral models rm smollm2-135m-instruct --yes"))
 def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
     """Remove a model from this machine; one that was linked stays where it lies."""
@@ -76,16 +86,6 @@ def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: Dr
     terminal.confirm(f"remove the model {model}?", agreed=yes)
     asyncio.run(store.remove(model))
     terminal.put(f"{model}: removed")
-
-
-@app.command("path", epilog=example("corral models path smollm2-135m-instruct"))
-def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Print where a model lies: the file or folder that an engine opens."""
-    found = _store(data_dir).path(model)
-    if as_json:
-        terminal.put_json({"model": model, "path": str(found)})
-    else:
-        terminal.put(str(found))
 
 
 def _store(data_dir: Path | None) -> Store:
