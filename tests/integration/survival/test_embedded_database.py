@@ -1,0 +1,121 @@
+"""The embedded PostgreSQL starts again whatever was killed, and whatever that left in its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from corral.server.database import EmbeddedDatabase, EmbeddedDatabaseError
+from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, connect
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """One database for all: each test leaves it repaired. Its path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
+        yield Path(folder) / "postgres"
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    """A folder that does not exist yet."""
+    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
+        yield Path(folder) / "postgres"
+
+
+@pytest.fixture
+async def database(folder: Path) -> AsyncIterator[EmbeddedDatabase]:
+    database = EmbeddedDatabase(folder)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+def postmaster(folder: Path) -> psutil.Process:
+    """The process that the folder's pid file names."""
+    return psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+
+
+def kill_all(folder: Path) -> str:
+    """Kill the server with all its children, as a power cut does; return what its pid file said."""
+    text = (folder / "postmaster.pid").read_text()
+    main = postmaster(folder)
+    family = [main, *main.children()]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=10)
+    return text
+
+
+async def answers(url: str) -> bool:
+    """Whether the database answers now."""
+    try:
+        connection = await connect(url)
+        await connection.close()
+    except (*CONNECTION_LOST, DatabaseUnavailableError):
+        return False
+    return True
+
+
+async def test_a_pid_file_that_names_another_program_does_not_keep_it_from_starting(
+    database: EmbeddedDatabase, folder: Path
+) -> None:
+    lines = kill_all(folder).splitlines()
+    (folder / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    assert await answers(await database.start())
+
+
+async def test_a_pid_file_that_was_half_written_does_not_keep_it_from_starting(
+    database: EmbeddedDatabase, folder: Path
+) -> None:
+    lines = kill_all(folder).splitlines()
+    (folder / "postmaster.pid").write_text("\n".join(lines[:5]) + "\n")
+    assert await answers(await database.start())
+
+
+async def test_a_server_that_is_still_recovering_is_waited_for(database: EmbeddedDatabase, folder: Path) -> None:
+    """Its checkpointer is killed, so that it throws everybody out and recovers; then the next Corral starts."""
+    victim = next(child for child in postmaster(folder).children() if "checkpointer" in " ".join(child.cmdline()))
+    victim.kill()
+    assert await answers(await EmbeddedDatabase(folder).start())
+
+
+async def test_a_first_start_that_was_cut_off_is_done_again(empty: Path) -> None:
+    """What `initdb` left half done has its version file, which says nothing about the rest."""
+    left = empty.with_name("postgres.new-0123abcd")
+    left.mkdir()
+    (left / "PG_VERSION").write_text("18\n")
+    database = EmbeddedDatabase(empty)
+    assert await answers(await database.start())
+    assert not left.exists()
+    await database.stop()
+
+
+async def test_a_folder_that_is_no_database_is_a_clear_error(empty: Path) -> None:
+    empty.mkdir()
+    (empty / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(EmbeddedDatabaseError, match="does not start"):
+        await EmbeddedDatabase(empty).start()
+
+
+async def test_a_watched_server_comes_back_every_time_its_postmaster_is_killed(
+    database: EmbeddedDatabase, folder: Path
+) -> None:
+    url = await database.start()
+    watching = asyncio.create_task(database.watch())
+    for _ in range(2):
+        os.kill(postmaster(folder).pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while not (watching.done() or await answers(url)):  # noqa: ASYNC110 (the event is another process's)
+                await asyncio.sleep(0.05)
+        assert not watching.done()
+    watching.cancel()
