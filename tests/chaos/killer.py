@@ -1,0 +1,105 @@
+"""Chooses what to kill, finds it, and kills it with SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from chaos.kept import Kept
+
+WEIGHTS = {"server": 25, "worker": 25, "comfyui": 20, "postmaster": 15, "backend": 15}
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill that hit something."""
+
+    kind: str
+    at: datetime
+    slot: str | None
+    """The slot behind which the victim stood, where that is known."""
+
+
+class Killer:
+    """Kills at random; the seed decides the order of the kinds, the moment decides the victim."""
+
+    def __init__(self, *, seed: int, server: Kept, instances: dict[str, Kept], data_dir: Path) -> None:
+        """`instances` are the ComfyUI doubles by slot."""
+        self._draw = random.Random(f"kills {seed}")
+        self._server = server
+        self._instances = instances
+        self._data_dir = data_dir
+        self._ways: dict[str, Callable[[], str | bool | None]] = {
+            "server": self._kill_server,
+            "worker": self._kill_worker,
+            "comfyui": self._kill_instance,
+            "postmaster": self._kill_postmaster,
+            "backend": self._kill_backend,
+        }
+
+    def pause_s(self) -> float:
+        """Return how long to wait before the next kill: sometimes it comes before anything has recovered."""
+        return self._draw.choice((0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)) * self._draw.uniform(0.5, 1.0)
+
+    def kill(self) -> Kill | None:
+        """Kill one process; None when there was none of the kind that was drawn."""
+        kind = self._draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        at = datetime.now(UTC)
+        hit = self._ways[kind]()
+        if hit is False:
+            return None
+        return Kill(kind, at, hit if isinstance(hit, str) else None)
+
+    def _kill_server(self) -> bool:
+        return self._server.kill()
+
+    def _kill_instance(self) -> str | bool:
+        slot = self._draw.choice(sorted(self._instances))
+        return slot if self._instances[slot].kill() else False
+
+    def _kill_worker(self) -> bool:
+        return self._kill_one_of([each for each in _children(self._server.pid) if _is_worker(each)])
+
+    def _kill_postmaster(self) -> bool:
+        pid = postmaster(self._data_dir)
+        return pid is not None and self._kill_one_of([psutil.Process(pid)])
+
+    def _kill_backend(self) -> bool:
+        return self._kill_one_of(_children(postmaster(self._data_dir)))
+
+    def _kill_one_of(self, processes: list[psutil.Process]) -> bool:
+        if not processes:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(self._draw.choice(processes).pid, signal.SIGKILL)
+            return True
+        return False
+
+
+def postmaster(data_dir: Path) -> int | None:
+    """Return the PostgreSQL server of the data directory while it lives."""
+    with suppress(OSError, ValueError, IndexError, psutil.Error):
+        pid = int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        if psutil.Process(pid).name() == "postgres":
+            return pid
+    return None
+
+
+def _children(pid: int | None) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children() if pid is not None else []
+    return []
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "corral.engines.worker" in process.cmdline()
+    return False

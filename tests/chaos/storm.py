@@ -1,0 +1,193 @@
+"""A storm: a real server under load while its parts are killed at random; and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from chaos.client import PatientClient
+from chaos.kept import Kept, comfyui, corral_up, keeping
+from chaos.killer import Kill, Killer
+from chaos.load import OWNERS, Planned, plan
+from chaos.verdict import Findings, Line, judge_machine, judge_queue
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.store.pool import open_pool
+
+CPU_SLOTS = 3
+SECONDS_PER_IMAGE = 0.2
+POLL_S = 0.25
+
+CLUSTER = """\
+apiVersion: corral/v1
+name: storm
+nodes:
+  - name: here
+    gpus: []
+    cpu: {{slots: {slots}}}
+engines:
+  sleep: {{enabled: true}}
+  command: {{enabled: true}}
+  comfyui:
+    instances:
+{instances}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a storm is."""
+
+    tasks: int
+    kills: int
+    batches: int
+    drain_s: float
+    """How long the queue may take to drain after the last kill."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a storm showed."""
+
+    seed: int
+    kills: list[Kill] = field(default_factory=list[Kill])
+    findings: Findings = field(default_factory=Findings)
+    problems: list[str] = field(default_factory=list[str])
+    starts: dict[str, int] = field(default_factory=dict[str, int])
+    storm_s: float = 0.0
+    drain_s: float = 0.0
+    requests: int = 0
+
+    def recovery_s(self, kind: str) -> list[float]:
+        """Return how long it took after kills of a kind until work started again (on that slot, where it is known).
+
+        Where another kill came before that, it is the other's time.
+        """
+        starts = [line for line in self.findings.lines if line.kind == "leased"]
+        found: list[float] = []
+        for kill, following in zip(self.kills, [*self.kills[1:], None], strict=True):
+            start = next((line.at for line in starts if line.at > kill.at and _is_of(line, kill)), None)
+            if kill.kind == kind and start is not None and (following is None or start < following.at):
+                found.append((start - kill.at).total_seconds())
+        return found
+
+    @property
+    def standstill_s(self) -> float:
+        """How long the longest time was in which no attempt started or ended, whatever was killed meanwhile."""
+        at = [line.at for line in self.findings.lines]
+        return max((later - earlier).total_seconds() for earlier, later in pairwise(at))
+
+
+def _is_of(line: Line, kill: Kill) -> bool:
+    return kill.slot is None or kill.slot in line.data["slots"]
+
+
+async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], None] = lambda _: None) -> Report:
+    """Run a storm in an empty folder whose path is short, and judge what is left."""
+    report = Report(seed)
+    data_dir = folder / "data"
+    planned = plan(seed=seed, tasks=size.tasks, batches=size.batches)
+    instances = {f"comfy{index}": _instance(folder, index) for index in range(2)}
+    server = corral_up(data_dir, _cluster_file(folder, instances), folder / "server.log")
+    doubles = {name: kept for name, (kept, _) in instances.items()}
+    async with keeping(server, *doubles.values()), PatientClient(data_dir) as client:
+        killer = Killer(seed=seed, server=server, instances=doubles, data_dir=data_dir)
+        await _rage(client, killer, planned, size, report, say)
+        await _drain(client, planned, size, report)
+        report.findings = await _judge(data_dir, planned)
+        code = await server.stop()
+        report.starts = {kept.name: kept.starts for kept in (server, *doubles.values())}
+        report.requests = client.tries
+    report.problems += report.findings.problems
+    report.problems += [f"{kept.name} ended by itself with {kept.unexpected}" for kept in _ended(server, doubles)]
+    if code != 0:
+        report.problems.append(f"the server's exit code was {code} when it was asked to stop")
+    report.problems += judge_machine(data_dir)
+    return report
+
+
+def _ended(server: Kept, doubles: dict[str, Kept]) -> list[Kept]:
+    return [kept for kept in (server, *doubles.values()) if kept.unexpected]
+
+
+def _instance(folder: Path, index: int) -> tuple[Kept, int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    name = f"comfy{index}"
+    return comfyui(name, port, folder / f"{name}.log", seconds_per_image=SECONDS_PER_IMAGE), port
+
+
+def _cluster_file(folder: Path, instances: dict[str, tuple[Kept, int]]) -> Path:
+    lines = [f"      - {{name: {name}, url: 'http://127.0.0.1:{port}'}}" for name, (_, port) in instances.items()]
+    path = folder / "cluster.yaml"
+    path.write_text(CLUSTER.format(slots=CPU_SLOTS, instances="\n".join(lines)))
+    return path
+
+
+async def _rage(
+    client: PatientClient,
+    killer: Killer,
+    planned: Sequence[Planned],
+    size: Size,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    """Submit batch after batch while the kills go on."""
+    await client.leading()
+    tokens = {owner: await _token(client, owner) for owner in OWNERS}
+    started = time.monotonic()
+    submitting: list[asyncio.Task[Any]] = []
+    async with asyncio.TaskGroup() as group:
+        while len(report.kills) < size.kills:
+            due = len(report.kills) * size.batches // size.kills
+            while len(submitting) <= due:
+                batch = planned[len(submitting)]
+                submitting.append(group.create_task(_submit(client, batch, tokens[batch.owner])))
+            await asyncio.sleep(killer.pause_s())
+            kill = killer.kill()
+            if kill is not None:
+                report.kills.append(kill)
+                say(f"{time.monotonic() - started:6.1f} s  kill {len(report.kills):3} of {size.kills}: {kill.kind}")
+    report.storm_s = time.monotonic() - started
+
+
+async def _token(client: PatientClient, owner: str) -> str:
+    return (await client.post("/v1/tokens", {"name": owner, "role": "admin"}))["token"]
+
+
+async def _submit(client: PatientClient, batch: Planned, token: str) -> None:
+    await client.post("/v1/batches", batch.body, key=batch.name, token=token)
+
+
+async def _drain(client: PatientClient, planned: Sequence[Planned], size: Size, report: Report) -> None:
+    """Wait until every task has ended, or the time for that is over."""
+    started = time.monotonic()
+    while True:
+        batches = (await client.get("/v1/batches?limit=500"))["items"]
+        if len(batches) == len(planned) and all(batch["done"] for batch in batches):
+            break
+        if time.monotonic() - started > size.drain_s:
+            left = {batch["name"]: batch["states"] for batch in batches if not batch["done"]}
+            report.problems.append(f"the queue did not drain within {size.drain_s:g} s: {left}")
+            break
+        await asyncio.sleep(POLL_S)
+    report.drain_s = time.monotonic() - started
+
+
+async def _judge(data_dir: Path, planned: Sequence[Planned]) -> Findings:
+    pool = await open_pool(database_url(data_dir))
+    try:
+        return await judge_queue(pool, planned, ArtifactStore(data_dir / "artifacts"))
+    finally:
+        await pool.close()
+
+
+def database_url(data_dir: Path) -> str:
+    """Return the URL of the embedded database of a data directory."""
+    return f"postgresql://postgres:@/corral?host={data_dir / 'postgres'}"
