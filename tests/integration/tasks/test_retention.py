@@ -79,7 +79,9 @@ async def test_what_is_not_past_its_time_or_has_not_ended_stays(pool: Pool, arti
 async def test_task_that_an_open_task_needs_stays_with_its_outputs(pool: Pool, artifacts: ArtifactStore) -> None:
     (needed,) = await submitted(pool, "a")
     await queue_life.succeed(pool, needed, await stored(artifacts, b"output"))
-    await submitted(pool, "b", needs=(needed,))
+    alone = (await submit(pool, a_submission(a_task("c"), batch=None), queued_limits={})).tasks[0]
+    await queue_life.succeed(pool, alone)
+    await submitted(pool, "b", needs=(needed, alone))
     now = datetime.now(UTC) + LATER
     assert await collect(pool, artifacts, DAY, now=now) == Collected()
     only_files = Retention(tasks=None, artifacts=timedelta(0))
