@@ -62,6 +62,7 @@ async def serving(services: Services, *, max_upload: Bytes = MIB) -> AsyncIterat
     app = create_app(services, max_upload=max_upload)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5))
     with socket.socket() as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the runtime: 40 ms per answer otherwise
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # connections queue up from here on, so that nobody has to wait for the start
         running = asyncio.create_task(server.serve([listener]))
