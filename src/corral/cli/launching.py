@@ -29,7 +29,7 @@ RECORDED_S = 10.0
 STOP_S = 60.0
 """The server gives running work a grace period before it ends."""
 _LOOK_S = 0.1
-_LAST_LINES = 15
+LAST_LINES = 15
 
 
 class ServerStartError(CorralError):
@@ -154,6 +154,6 @@ def last_lines(log: Path) -> list[str]:
     """Return the last lines of a log, for a message."""
     try:
         with log.open(encoding="utf-8", errors="replace") as file:
-            return [line.rstrip() for line in deque(file, _LAST_LINES)]
+            return [line.rstrip() for line in deque(file, LAST_LINES)]
     except FileNotFoundError:
         return []

@@ -42,7 +42,7 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
     plain = ("id", "name", "state", "batch", "owner", "queue", "class", "priority", "engine", "model", "gpus")
     fields = [(name, task.get(name)) for name in plain]
     fields += [
-        ("attempts", f"{task['attempts']} of {task['max_attempts']}"),
+        ("failed attempts", f"{task['attempts']} of {task['max_attempts']}" if task["attempts"] else ""),
         ("slots", ", ".join(task["slots"])),
         ("created", ago(task["created_at"])),
         ("ran", between(task["started_at"], task["finished_at"])),

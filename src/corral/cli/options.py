@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +57,3 @@ def noun(help: str, *, example_command: str) -> typer.Typer:
     return typer.Typer(
         help=help, epilog=example(example_command), no_args_is_help=True, rich_markup_mode=None, add_completion=False
     )
-
-
-def environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Drop the variables that colour output; a log file is read by people and programs alike."""
-    return {**values, "NO_COLOR": "1"}

@@ -42,8 +42,8 @@ def say(text: str) -> None:
 
 
 def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print rows under their columns; say `empty` when there are none."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    """Print rows under their columns, long cells cut except in the last column; say `empty` when there are none."""
+    cells = [[*(_cut(_cell(value)) for value in row[:-1]), _cell(row[-1])] for row in rows]
     if not cells:
         say(empty)
         return
@@ -114,5 +114,8 @@ def problem_json(problem: Problem) -> Json:
 
 def _cell(value: object) -> str:
     text = "-" if value in (None, "", [], ()) else str(value)
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= _LONGEST_CELL else f"{one_line[: _LONGEST_CELL - 1]}…"
+    return " ".join(text.split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"

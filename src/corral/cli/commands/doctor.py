@@ -19,12 +19,12 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Look this machine over: GPUs, drivers, engines, memory, disk; each finding with its fix."""
+    """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     from corral.cli import places
-    from corral.telemetry.doctor import look
+    from corral.cli.examining import examine
     from corral.telemetry.findings import State
 
-    findings = look(places.data_dir(data_dir))
+    findings = examine(places.data_dir(data_dir))
     if as_json:
         terminal.put_json({"items": [asdict(finding) for finding in findings]})
     else:

@@ -67,5 +67,11 @@ def _row(slot: Json) -> tuple[object, ...]:
     device = slot.get("device_model") or slot.get("device")
     resident = ", ".join(one if isinstance(one, str) else one["model"] for one in slot.get("resident") or ())
     return (
-        slot["id"], device, gate, ", ".join(usable), resident, running.get("task"), ago(running.get("expected_end"))
+        slot["id"], device, gate, ", ".join(usable), resident, running.get("task"), _end(running)
     )  # fmt: skip
+
+
+def _end(running: Json) -> str:
+    """Say when a slot's task is expected to end; one that takes longer than those before it is overdue."""
+    said = ago(running.get("expected_end"))
+    return "overdue" if said.endswith(" ago") else said

@@ -68,7 +68,7 @@ def _task(task: TaskView, files: Mapping[str, str]) -> Json:
         "model": task.model,
         "inputs": dict(task.inputs),
         "slots": list(task.slots),
-        "attempts": task.attempts,
+        "failed_attempts": task.failed_attempts,
         "started_at": _instant(task.started_at),
         "finished_at": _instant(task.finished_at),
         "waited_s": task.waited_s,

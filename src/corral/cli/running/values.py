@@ -37,7 +37,7 @@ class TaskView:
     """When it could have started at the earliest."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    attempts: int = 0
+    failed_attempts: int = 0
     error: Json = None
     result: Json = None
     outputs: tuple[Output, ...] = ()
@@ -98,7 +98,7 @@ def task_view(answer: Json) -> TaskView:
         ready_at=instant(answer.get("ready_at") or answer.get("queued_at") or answer.get("created_at")),
         started_at=instant(answer.get("started_at")),
         finished_at=instant(answer.get("finished_at")),
-        attempts=answer.get("attempts") or 0,
+        failed_attempts=answer.get("attempts") or 0,
         error=answer.get("error"),
         result=answer.get("result"),
         outputs=tuple(_output(one) for one in answer.get("outputs") or ()),

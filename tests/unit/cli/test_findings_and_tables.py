@@ -1,0 +1,59 @@
+"""What doctor says of a server, and how tables are cut."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from corral.cli.examining import judge
+from corral.cli.terminal import put_fields, put_table
+from corral.cli.times import ago, between
+from corral.telemetry.findings import State
+
+
+def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> None:
+    slots = [
+        {"id": "n/gpu0", "gate": "open", "engines": ["llama"], "engine_problems": {"llama": "not installed"}},
+        {"id": "n/cpu0", "gate": "paused", "engines": ["piper"], "engine_problems": {}},
+    ]
+
+    server, first, second = judge("http://x", {"dispatcher": "leading"}, slots)
+
+    assert (server.state, server.what) == (
+        State.OK,
+        "answers at http://x; the database answers, the dispatcher is leading",
+    )
+    assert (first.name, first.state, first.what) == ("slot n/gpu0", State.WARNING, "llama: not installed")
+    assert (second.state, second.what) == (State.OK, "paused, with piper")
+
+
+def test_long_cells_are_cut_except_in_the_last_column(capsys: pytest.CaptureFixture[str]) -> None:
+    put_table(("a", "b"), [("x" * 100, "y" * 100), (None, "two\nlines")], empty="none")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "x" * 59 + "…  " + "y" * 100
+    assert lines[2].split() == ["-", "two", "lines"]
+
+
+def test_an_empty_table_says_so_on_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:
+    put_table(("a",), [], empty="no tasks")
+
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "no tasks\n")
+
+
+def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    put_fields([("name", "x"), ("model", None), ("gpus", 0)])
+
+    assert capsys.readouterr().out == "name  x\ngpus  0\n"
+
+
+def test_instants_are_told_from_now() -> None:
+    now = datetime(2026, 1, 1, 0, 1, 30, tzinfo=UTC)
+
+    assert ago("2026-01-01T00:00:00+00:00", now=now) == "1m 30s ago"
+    assert ago("2026-01-01T00:02:00+00:00", now=now) == "in 30.0s"
+    assert ago(None, now=now) == ""
+    assert between("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:02+00:00") == "2.0s"
+    assert between(None, None) == ""
