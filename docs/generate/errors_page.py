@@ -95,7 +95,7 @@ def error_classes() -> list[type[CorralError]]:
     for module in modules_with_errors():
         import_module(module)
     found = {error for error in _subclasses(CorralError) if error.__module__.startswith("corral.")}
-    return sorted(found, key=lambda error: (error.code, error.__module__))
+    return sorted({CorralError, *found}, key=lambda error: (error.code, error.__module__))
 
 
 def render() -> str:
@@ -131,7 +131,8 @@ def _classes() -> str:
     rows: list[tuple[object, ...]] = []
     for error in error_classes():
         status = status_of(cast("CorralError", error))  # it reads the class's own code and kind, nothing else
-        rows.append((code(error.code), code(error.kind), status, sentence(first_paragraph(error.__doc__))))
+        meaning = first_paragraph(error.__doc__) if error is not CorralError else "An error without a code of its own"
+        rows.append((code(error.code), code(error.kind), status, sentence(meaning)))
     return table(("code", "kind", "HTTP status", "meaning"), rows)
 
 

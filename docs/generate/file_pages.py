@@ -5,6 +5,7 @@ from __future__ import annotations
 from markdown import anchor, page, sentence
 from shapes import Schema, fields, names_used, plain_name
 
+from corral.cli.batchfile.shape import FILE_SHAPES
 from corral.cli.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import json_schema as cluster_schema
 
@@ -25,10 +26,20 @@ def batch_page() -> str:
     """Make the page of the batch file."""
     opening = (
         "`corral schema --batch` prints this as a JSON Schema, for editors. What `inputs` holds depends on the engine: "
-        "see [engines](../concepts/engines.md). A file of a task may be written short: `task-name/output.ext` is an "
-        "output of another task, and text that starts with `./`, `../`, `/` or `~` is a path."
+        "see [engines](../concepts/engines.md)."
     )
-    return _page("Batch file", batch_schema(), opening)
+    return f"{_page('Batch file', batch_schema(), opening)}\n{_forms_of_files()}\n"
+
+
+def _forms_of_files() -> str:
+    """Describe the forms of a file, which the schema holds in place and without names."""
+    opening = (
+        "A file of a task is written in one of these forms, or short: `task-name/output.ext` is an output of another "
+        "task, and text that starts with `./`, `../`, `/` or `~` is a path."
+    )
+    schemas = [shape.model_json_schema(by_alias=True) for shape in FILE_SHAPES]
+    tables = [f"{sentence(schema['description'])}\n\n{fields(schema, _link)}" for schema in schemas]
+    return "\n\n".join(["## Files of a task", opening, *tables])
 
 
 def _page(title: str, schema: Schema, opening: str) -> str:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "corral"
+import corral
+
+PACKAGE = Path(corral.__file__).parent
 
 _CODE = re.compile(r"[a-z]+\.[a-z_]+")
 _CODE_BEGINNING = re.compile(r"[a-z]+\.[a-z_]*")
