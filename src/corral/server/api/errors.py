@@ -165,7 +165,7 @@ def handle_errors(app: FastAPI) -> None:
         return told
 
     async def database_lost(request: Request, error: Exception) -> Response:
-        _log.warning("database_lost", request_id=request_id_of(request), exc_info=error)
+        _log.warning("database_lost", request_id=request_id_of(request), error=repr(error))
         lost = DatabaseUnavailableError(
             f"PostgreSQL does not answer ({type(error).__name__})", hint="try again soon, or run `corral doctor`"
         )
