@@ -54,7 +54,16 @@ Bodies are JSON. Unknown names are refused. Every answer has an `X-Request-Id`. 
 [ErrorOut](#errorout); [errors](errors.md) lists the codes and their statuses. From loopback no token is needed, from
 elsewhere `Authorization: Bearer TOKEN`; see [security](../concepts/security.md).
 
-Lists have a `limit`, and `next` is the `cursor` of the next page."""
+Lists have a `limit`, and `next` is the `cursor` of the next page.
+
+Submit a task, wait for it, fetch what it made, and follow everything that happens:
+
+```sh
+curl http://127.0.0.1:7433/v1/tasks --json '{"engine": "piper", "model": "joe", "inputs": {"text": "Hello."}}'
+curl 'http://127.0.0.1:7433/v1/tasks/1/wait?timeout=60'
+curl http://127.0.0.1:7433/v1/tasks/1/outputs/speech.wav --output hello.wav
+curl --no-buffer http://127.0.0.1:7433/v1/events
+```"""
 
 
 def _roles(app: FastAPI) -> dict[tuple[str, str], str]:

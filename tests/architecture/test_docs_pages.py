@@ -8,7 +8,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 from typer.exceptions import TyperException
@@ -17,7 +19,11 @@ from typer.main import get_command
 from corral.cli.batchfile.reading import read_batch
 from corral.cli.main import app
 from corral.cluster import load
+from corral.engines.inputs import check_inputs
 from corral.hardware.catalogue import find_gpu
+from corral.server.api import create_app
+from corral.server.api.requests import TaskAsked
+from corral.server.services import Services
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -132,6 +138,19 @@ def test_commands_that_pages_show_exist_with_their_options(page: Path) -> None:
         except TyperException as error:
             wrong[line] = error.format_message()
     assert wrong == {}
+
+
+def test_requests_that_pages_show_have_routes_and_bodies_that_are_accepted() -> None:
+    description = create_app(cast("Services", SimpleNamespace(pool=None))).openapi()
+    routes = [re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))) for path in description["paths"]]
+    shown = [shlex.split(line) for page in PAGES for line in shown_commands(page) if line.startswith("curl ")]
+    assert shown
+    for words in shown:
+        path = next(urlsplit(word).path for word in words if word.startswith("http"))
+        assert any(route.fullmatch(path) for route in routes), path
+        if "--json" in words:
+            task = TaskAsked.model_validate_json(words[words.index("--json") + 1])
+            assert check_inputs(task.engine, task.inputs) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
