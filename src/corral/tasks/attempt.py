@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ import structlog
 
 from corral.errors import CorralError, Problem
 from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.scratch import prepare
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
@@ -89,7 +89,7 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
     """Run the work to its end, its deadline or a stop, and return how it ended; never raises an engine's error."""
     work = order.work
     try:
-        work.scratch.mkdir(parents=True)
+        prepare(work.scratch)
         produced = await _run_engine(engine, order)
         if isinstance(produced, Ended):
             return produced
@@ -105,8 +105,6 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
     except Exception as error:  # the attempt's boundary: an engine's bug is this attempt's failure, not the server's
         log.exception("engine_raised", task=work.task, engine=work.engine)
         return _failed(f"engine {work.engine} raised {type(error).__name__}: {error}", code="engine.bug")
-    finally:
-        await _remove(work.scratch)
 
 
 async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
@@ -135,13 +133,6 @@ async def _stop(running: asyncio.Task[Produced], engine: Engine, grace_s: float)
         await asyncio.wait({running}, timeout=grace_s)
     if running.done() and not running.cancelled():
         running.exception()  # it was told to stop: how it ended then does not matter
-
-
-async def _remove(scratch: Path) -> None:
-    try:
-        scratch.rmdir()  # most attempts leave nothing: their outputs were moved away
-    except OSError:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
 
 def _timed_out(work: Work) -> Failure:

@@ -11,6 +11,7 @@ under their leases. A lease that could not be renewed in time stops its attempt.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,9 +40,10 @@ from corral.tasks.board import Board
 from corral.tasks.judgement import Judgement
 from corral.tasks.leadership import leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import AttemptLost, Started, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.lifecycle import AttemptLost, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.ready import ReadyTasks
 from corral.tasks.running import Attempt, Runner
+from corral.tasks.scratch import ScratchFolders
 from corral.tasks.stations import Stations, StationSetup
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
@@ -51,6 +53,8 @@ from corral.work import FailureScope
 
 log = structlog.get_logger()
 
+START_LAG_S = 0.05
+"""A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
 _WATCHED = ("submitted", "cancel_requested", "gate_changed")
 """Changes that others make; the dispatcher's own are known to it when they commit."""
 _PAGE = 5000
@@ -103,7 +107,7 @@ class Dispatcher:
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._stations = Stations(stations)
         self._queues = dict(rules.queues)
-        self._runner = Runner(artifacts, scratch, board, self._timings.stop_grace_s)
+        self._runner = Runner(artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
 
@@ -111,6 +115,8 @@ class Dispatcher:
         self._by_task: dict[int, Attempt] = {}
         self._inbox: list[tuple[Attempt, Ended]] = []
         self._unwritten: list[Change] = []
+        self._begun: list[Attempt] = []
+        """Attempts whose start is not written yet; see `START_LAG_S`."""
         self._tasks = asyncio.TaskGroup()
 
         self._ready = ReadyTasks()
@@ -206,9 +212,10 @@ class Dispatcher:
                     raise DatabaseUnavailableError("the connection that listens was lost")
                 await self._sleep()
 
-    def _heard(self) -> None:
-        self._log_due = True
-        self._wake.set()
+    def _heard(self, kinds: str) -> None:
+        if any(kind in _WATCHED for kind in kinds.split()):
+            self._log_due = True
+            self._wake.set()
 
     def _changed(self) -> None:
         self._show()
@@ -233,7 +240,7 @@ class Dispatcher:
         """Wait for a wake-up, the next timer or the safety poll."""
         if self._finished():
             return
-        due = min(self._poll_due, self._ready.next_due() or self._poll_due)
+        due = min(self._poll_due, self._ready.next_due() or self._poll_due, self._starts_due())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - self._monotonic())):
                 await self._wake.wait()
@@ -250,10 +257,11 @@ class Dispatcher:
             self._sort_in(await dispatching.ready_tasks(self._pool, due))
         self._collect()
         assigned = [] if self._stopping.is_set() else self._decide()
-        written = len(self._unwritten)
-        changes = [*self._unwritten, *(attempt.leased() for attempt in assigned)]
-        if not changes:
+        if not (assigned or self._unwritten or self._starts_due() <= self._monotonic()):
             return
+        begun, written = len(self._begun), len(self._unwritten)
+        starts = (attempt.begun(now=self._monotonic()) for attempt in self._begun)
+        changes = [*starts, *self._unwritten, *(attempt.leased() for attempt in assigned)]
         try:
             done = await dispatching.commit_round(
                 self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
@@ -261,8 +269,13 @@ class Dispatcher:
         except BaseException:
             _vacate(assigned)  # whether the leases stand is unknown; the state is loaded anew, and finds them
             raise
+        del self._begun[:begun]
         del self._unwritten[:written]
         await self._committed(done, assigned)
+
+    def _starts_due(self) -> float:
+        """Return when the starts that are not written yet are written, if nothing else is before."""
+        return self._begun[0].started_at + START_LAG_S if self._begun else math.inf
 
     def _collect(self) -> None:
         """Turn ended attempts into changes, and free their slots."""
@@ -341,8 +354,7 @@ class Dispatcher:
         attempt.started_at = self._monotonic()
         self._attempts[attempt.id] = attempt
         self._by_task[attempt.task.id] = attempt
-        self._unwritten.append(Change(task=attempt.task.id, event=Started(attempt.id)))
-        self._wake.set()
+        self._begun.append(attempt)
         self._tasks.create_task(self._attempt(attempt, details), name=f"attempt-{attempt.task.id}")
 
     async def _attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
@@ -366,10 +378,12 @@ class Dispatcher:
     async def _read_log(self) -> None:
         while self._log_due:
             self._log_due = False
+            end = await story.last_id(self._pool)
             events = await story.read(self._pool, after=self._cursor, kinds=_WATCHED, limit=_PAGE)
+            self._log_due = len(events) == _PAGE
+            # The cursor also passes the lines that are not watched, or each look would go through all of them again.
+            self._cursor = events[-1].id if self._log_due else max([end, *(event.id for event in events[-1:])])
             if events:
-                self._cursor = events[-1].id
-                self._log_due = len(events) == _PAGE
                 await self._take_events(events)
 
     async def _take_events(self, events: Sequence[StoryEvent]) -> None:

@@ -19,8 +19,10 @@ POLL_S = 1.0
 
 
 @asynccontextmanager
-async def leadership(url: str, wake: Callable[[], None], lost: Callable[[], None]) -> AsyncGenerator[Connection, None]:
-    """Wait for the lock, hold it while the context lasts, and call `wake` at every change of the queue.
+async def leadership(
+    url: str, wake: Callable[[str], None], lost: Callable[[], None]
+) -> AsyncGenerator[Connection, None]:
+    """Wait for the lock, hold it while the context lasts, and call `wake` with the kinds of lines that were appended.
 
     `lost` is called when the connection breaks. Raises: DatabaseUnavailableError.
     """
@@ -29,7 +31,7 @@ async def leadership(url: str, wake: Callable[[], None], lost: Callable[[], None
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 (it is remote)
             await asyncio.sleep(POLL_S)
         connection.add_termination_listener(lambda *_: lost())
-        await connection.add_listener(CHANNEL, lambda *_: wake())
+        await connection.add_listener(CHANNEL, lambda *told: wake(told[-1]))
         yield connection
     finally:
         connection.terminate()

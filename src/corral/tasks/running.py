@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from corral.errors import CorralError, Problem
@@ -13,7 +12,8 @@ from corral.scheduling.values import Assignment, DurationKey, QueuedTask
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, failure_of, run_attempt
 from corral.tasks.board import Board, Preview, Progress
-from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Stopped, Succeeded
+from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
+from corral.tasks.scratch import ScratchFolders
 from corral.tasks.stations import Station
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import Change
@@ -52,6 +52,10 @@ class Attempt:
             note={"because": self.assignment.because},
         )
 
+    def begun(self, *, now: float) -> Change:
+        """Return the change that says that the engine began; `now` is on the clock of `started_at`."""
+        return Change(task=self.task.id, event=Started(self.id), ago=timedelta(seconds=now - self.started_at))
+
     def ended(self, ended: Ended) -> Change | None:
         """Say what its end means for the task; None when it does not own the task any more."""
         match ended.stopped:
@@ -81,7 +85,7 @@ class Runner:
     """Runs attempts with the folders and the board of this server."""
 
     artifacts: ArtifactStore
-    scratch: Path
+    scratch: ScratchFolders
     board: Board
     stop_grace_s: float
     """How long a cancelled engine may take to stop before it is killed."""
@@ -100,7 +104,12 @@ class Runner:
             return Ended(failure=failure_of(error))
         engine = attempt.station.setup.engines[attempt.task.engine]
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
-        return await run_attempt(engine, order, self.artifacts)
+        ended: Ended | None = None
+        try:
+            ended = await run_attempt(engine, order, self.artifacts)
+            return ended
+        finally:
+            await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
 
     def _work(self, attempt: Attempt, details: Details) -> Work:
         devices = (station.setup.visible_device for station in attempt.stations)
@@ -112,7 +121,7 @@ class Runner:
             model=attempt.task.model,
             inputs=details.inputs,
             files={name: self.artifacts.path(sha256) for name, sha256 in details.files.items()},
-            scratch=self.scratch / str(attempt.id),
+            scratch=self.scratch.take(),
             timeout_s=details.timeout_s,
             slots=attempt.assignment.slots,
             devices=tuple(device for device in devices if device is not None),

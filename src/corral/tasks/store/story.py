@@ -26,7 +26,7 @@ class Entry:
 
 
 async def append(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Append lines inside the caller's transaction, as its last statement, and wake everybody who listens."""
+    """Append lines inside the caller's transaction, as its last statement; listeners are told of which kinds."""
     if not entries:
         return
     await connection.execute(
@@ -36,7 +36,7 @@ async def append(connection: Connection, entries: Sequence[Entry]) -> None:
           select task, batch, kind, data::jsonb
           from turn, unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) as line(task, batch, kind, data)
         )
-        select pg_notify($5, '')
+        select pg_notify($5, $7)
         """,
         [entry.task for entry in entries],
         [entry.batch for entry in entries],
@@ -44,6 +44,7 @@ async def append(connection: Connection, entries: Sequence[Entry]) -> None:
         [_to_json(entry.data) for entry in entries],
         CHANNEL,
         _TURN,
+        " ".join({entry.kind for entry in entries}),
     )
 
 

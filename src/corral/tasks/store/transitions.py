@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 import asyncpg
@@ -41,6 +41,8 @@ class Change:
 
     task: int
     event: Event
+    ago: timedelta = timedelta()
+    """For a start: how long it is past, since it need not be written at once."""
     error: Problem | None = None
     avoid_slot: SlotId | None = None
     """The slot whose engine failed; the next attempt goes elsewhere if it can."""
@@ -115,7 +117,8 @@ def _advance(
         applied.refused.append((change, refusal))
         return
     row.life = life
-    row.started = row.started or isinstance(change.event, Started)
+    if isinstance(change.event, Started):
+        row.started_ago = change.ago
     if change.error is not None:
         row.error = change.error
     row.result = change.result or row.result

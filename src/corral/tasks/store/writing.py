@@ -41,7 +41,8 @@ class TaskRow:
     life: Life
     batch: int | None
     has_dependents: bool
-    started: bool = False
+    started_ago: timedelta | None = None
+    """How long the start is past that one of the changes was; None when none was."""
     error: Problem | None = None
     result: Mapping[str, Json] | None = None
     device_model: str | None = None
@@ -65,6 +66,7 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
     "lease": ("uuid", "u.lease", lambda row: row.life.lease),
     "slots": ("text", "string_to_array(u.slots, ',')", lambda row: ",".join(row.life.slots)),
     "cancel_requested": ("bool", "u.cancel_requested", lambda row: row.life.cancel_requested),
+    "started_at": ("interval", "now() - u.started_at", lambda row: row.started_ago),
     "error": ("text", "u.error::jsonb", lambda row: row.error and to_json(problem_json(row.error))),
     "result": ("text", "u.result::jsonb", lambda row: to_json(row.result)),
     "device_model": ("text", "u.device_model", lambda row: row.device_model),
@@ -79,6 +81,7 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
 _LIFE = ("open_needs", "ready_at", "attempts", "losses", "lost", "lease", "slots", "cancel_requested")
 """Those that are compared with the row as it was."""
 _EXTRAS: Mapping[str, _Value] = {
+    "started_at": lambda row: row.started_ago,
     "error": lambda row: row.error,
     "result": lambda row: row.result,
     "device_model": lambda row: row.device_model,
@@ -94,7 +97,6 @@ class _Shape:
     state: TaskState
     moved: bool
     """Whether the state is new."""
-    started: bool
     holds: bool
     """Whether the row has a lease afterwards."""
     columns: tuple[str, ...]
@@ -121,7 +123,7 @@ def _shape(row: TaskRow) -> _Shape:
     changed = [name for name in _LIFE if getattr(before, name) != getattr(life, name)]
     brought = [name for name, value in _EXTRAS.items() if value(row) is not None]
     moved = before.state is not life.state
-    return _Shape(life.state, moved, row.started, life.lease is not None, (*changed, *brought))
+    return _Shape(life.state, moved, life.lease is not None, (*changed, *brought))
 
 
 async def _update(connection: Connection, shape: _Shape, rows: Sequence[TaskRow], lease: Lease | None) -> list[Row]:
@@ -154,8 +156,6 @@ def _statement(shape: _Shape) -> str:
     sets = [f"{name} = {_COLUMNS[name][1]}" for name in sent]
     if shape.moved:
         sets.append(f"state = '{shape.state.value}'")
-    if shape.started:
-        sets.append("started_at = now()")
     if shape.moved and shape.state is TaskState.QUEUED:
         sets.append("queued_at = coalesce(t.queued_at, now())")
     if shape.moved and shape.state in TERMINAL:
