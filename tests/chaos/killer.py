@@ -34,6 +34,7 @@ class Killer:
     def __init__(self, *, seed: int, server: Kept, instances: dict[str, Kept], data_dir: Path) -> None:
         """`instances` are the ComfyUI doubles by slot."""
         self._draw = random.Random(f"kills {seed}")
+        self._draw_victim = random.Random(f"victims {seed}")
         self._server = server
         self._instances = instances
         self._data_dir = data_dir
@@ -62,7 +63,7 @@ class Killer:
         return self._server.kill()
 
     def _kill_instance(self) -> str | bool:
-        slot = self._draw.choice(sorted(self._instances))
+        slot = self._draw_victim.choice(sorted(self._instances))
         return slot if self._instances[slot].kill() else False
 
     def _kill_worker(self) -> bool:
@@ -79,7 +80,7 @@ class Killer:
         if not processes:
             return False
         with suppress(ProcessLookupError):
-            os.kill(self._draw.choice(processes).pid, signal.SIGKILL)
+            os.kill(self._draw_victim.choice(processes).pid, signal.SIGKILL)
             return True
         return False
 

@@ -48,15 +48,15 @@ class Planned:
         return self.body["name"]
 
 
-def plan(*, seed: int, tasks: int, batches: int) -> list[Planned]:
-    """Return `batches` batches with so many tasks in all."""
+def plan(*, seed: int, tasks: int, batches: int, pace: float = 1.0) -> list[Planned]:
+    """Return `batches` batches with so many tasks in all; a task takes about `pace` / 3 seconds."""
     draw = random.Random(seed)
     sizes = [tasks // batches + (index < tasks % batches) for index in range(batches)]
-    return [_batch(draw, f"batch-{index}", size) for index, size in enumerate(sizes)]
+    return [_batch(draw, f"batch-{index}", size, pace) for index, size in enumerate(sizes)]
 
 
-def _batch(draw: random.Random, name: str, size: int) -> Planned:
-    made = _Batch(draw, name)
+def _batch(draw: random.Random, name: str, size: int, pace: float) -> Planned:
+    made = _Batch(draw, name, pace)
     for index in range(size):
         made.add(index)
     body = {"name": name, "tasks": made.tasks}
@@ -66,7 +66,8 @@ def _batch(draw: random.Random, name: str, size: int) -> Planned:
 class _Batch:
     """A batch while it is put together."""
 
-    def __init__(self, draw: random.Random, name: str) -> None:
+    def __init__(self, draw: random.Random, name: str, pace: float) -> None:
+        self._pace = pace
         self.tasks: list[dict[str, Any]] = []
         self.expected: dict[str, Expected] = {}
         self._draw = draw
@@ -90,7 +91,7 @@ class _Batch:
         self.expected[name] = expected
 
     def _sleep(self, name: str) -> tuple[dict[str, Any], Expected]:
-        seconds = round(self._draw.uniform(0.05, 0.6), 2)
+        seconds = round(self._draw.uniform(0.05, 0.6) * self._pace, 2)
         kind = "interactive" if self._draw.random() < 0.1 else "batch"
         task = {"engine": "sleep", "inputs": {"seconds": seconds}, "class": kind}
         return task, Expected("succeeded", Counter(), {"slept_s": seconds})
@@ -103,7 +104,7 @@ class _Batch:
         script = f"""{daemon}
             line=0; while [ $line -lt $LINES ]; do echo "$NAME $line"; line=$((line + 1)); done > out.txt
             sleep $PAUSE; echo end >> out.txt"""
-        pause = round(self._draw.uniform(0.0, 0.5), 2)
+        pause = round(self._draw.uniform(0.0, 0.5) * self._pace, 2)
         task = _program(script, ["out.txt"], {"LINES": str(lines), "NAME": name, "PAUSE": str(pause)})
         return task, Expected("succeeded", _sums(written), {"exit_code": 0})
 

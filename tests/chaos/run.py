@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does w
 from chaos.killer import WEIGHTS
 from chaos.storm import Report, Size, storm
 
+OUTAGE_S = 30.0
+
 
 def main() -> int:
     """Run a storm and print what it showed."""
@@ -31,7 +33,14 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     say(f"seed {seed}: {options.tasks} tasks, {options.kills} kills")
-    size = Size(tasks=options.tasks, kills=options.kills, batches=max(1, min(20, options.tasks // 20)), drain_s=180.0)
+    size = Size(
+        tasks=options.tasks,
+        kills=options.kills,
+        batches=max(1, min(20, options.tasks // 20)),
+        drain_s=180.0,
+        pace=4.0,
+        outage_s=OUTAGE_S,
+    )
     folder = Path(tempfile.mkdtemp(prefix="storm-", dir="/tmp"))
     say(f"data and logs: {folder}")
     report = asyncio.run(storm(folder, seed=seed, size=size, say=say))

@@ -15,6 +15,7 @@ from chaos.client import PatientClient
 from chaos.kept import Kept, comfyui, corral_up, keeping
 from chaos.killer import Kill, Killer
 from chaos.load import OWNERS, Planned, plan
+from chaos.outage import OWN_BATCH, outage
 from chaos.verdict import Findings, Line, judge_machine, judge_queue
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.store.pool import open_pool
@@ -48,6 +49,10 @@ class Size:
     batches: int
     drain_s: float
     """How long the queue may take to drain after the last kill."""
+    pace: float = 1.0
+    """Stretches every task, so that the queue is busy for as long as the kills go on."""
+    outage_s: float | None = None
+    """How long the database stands still after the last kill; None leaves that out."""
 
 
 @dataclass(slots=True)
@@ -91,13 +96,16 @@ async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], Non
     """Run a storm in an empty folder whose path is short, and judge what is left."""
     report = Report(seed)
     data_dir = folder / "data"
-    planned = plan(seed=seed, tasks=size.tasks, batches=size.batches)
-    instances = {f"comfy{index}": _instance(folder, index) for index in range(2)}
+    planned = plan(seed=seed, tasks=size.tasks, batches=size.batches, pace=size.pace)
+    instances = {f"comfy{index}": _instance(folder, index, size.pace) for index in range(2)}
     server = corral_up(data_dir, _cluster_file(folder, instances), folder / "server.log")
     doubles = {name: kept for name, (kept, _) in instances.items()}
     async with keeping(server, *doubles.values()), PatientClient(data_dir) as client:
         killer = Killer(seed=seed, server=server, instances=doubles, data_dir=data_dir)
         await _rage(client, killer, planned, size, report, say)
+        if size.outage_s is not None:
+            say(f"the database stands still for {size.outage_s:g} s")
+            report.problems += await outage(client, data_dir, seconds=size.outage_s, slots=CPU_SLOTS)
         await _drain(client, planned, size, report)
         report.findings = await _judge(data_dir, planned)
         code = await server.stop()
@@ -115,12 +123,12 @@ def _ended(server: Kept, doubles: dict[str, Kept]) -> list[Kept]:
     return [kept for kept in (server, *doubles.values()) if kept.unexpected]
 
 
-def _instance(folder: Path, index: int) -> tuple[Kept, int]:
+def _instance(folder: Path, index: int, pace: float) -> tuple[Kept, int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     name = f"comfy{index}"
-    return comfyui(name, port, folder / f"{name}.log", seconds_per_image=SECONDS_PER_IMAGE), port
+    return comfyui(name, port, folder / f"{name}.log", seconds_per_image=SECONDS_PER_IMAGE * pace), port
 
 
 def _cluster_file(folder: Path, instances: dict[str, tuple[Kept, int]]) -> Path:
@@ -170,6 +178,7 @@ async def _drain(client: PatientClient, planned: Sequence[Planned], size: Size, 
     started = time.monotonic()
     while True:
         batches = (await client.get("/v1/batches?limit=500"))["items"]
+        batches = [batch for batch in batches if batch["name"] != OWN_BATCH]
         if len(batches) == len(planned) and all(batch["done"] for batch in batches):
             break
         if time.monotonic() - started > size.drain_s:

@@ -53,7 +53,8 @@ async def judge_queue(database: Queries, planned: Sequence[Planned], artifacts: 
     ]
     tasks = await database.fetch(
         "select t.id, t.name, t.state, t.result, b.name as batch, b.id as batch_id from tasks t"
-        " left join batches b on b.id = t.batch_id"
+        " join batches b on b.id = t.batch_id where b.name = any($1::text[])",
+        [batch.name for batch in planned],
     )
     outputs: dict[int, list[Any]] = defaultdict(list)
     for row in await database.fetch("select task_id, name, encode(sha256, 'hex') as sha256, size from outputs"):

@@ -1,0 +1,126 @@
+"""A dispatcher on a real database, started, crashed and stopped by the test.
+
+Everything in it is the product's own; what tests put in is the engines, the waits and the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from corral.scheduling.values import Queue, Slot
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.board import Board
+from corral.tasks.dispatcher import Dispatcher, Rules, Timings
+from corral.tasks.lifecycle import TERMINAL
+from corral.tasks.stations import StationSetup
+from corral.tasks.store.pool import Pool, connect
+from corral.tasks.store.reading import get_tasks
+from corral.tasks.store.story import CHANNEL, Entry, append
+from corral.tasks.values import Task
+from corral.work import Engine, SlotId
+
+
+class Yard:
+    """A dispatcher with its stations, started and stopped by the test."""
+
+    def __init__(self, url: str, pool: Pool, folder: Path) -> None:
+        self.pool = pool
+        self.board = Board()
+        self.artifacts = ArtifactStore(folder / "artifacts")
+        self.artifacts.prepare()
+        self.holder: UUID = uuid4()
+        self._url = url
+        self._scratch = folder / "scratch"
+        self._running: list[tuple[Dispatcher, asyncio.Task[None]]] = []
+
+    def start(
+        self,
+        *engines: Engine,
+        queues: Sequence[Queue] = (),
+        timings: Timings = Timings(stop_grace_s=0.2),  # noqa: B008 (a frozen value)
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Dispatcher:
+        """Start a dispatcher with one CPU slot per engine."""
+        stations = [_station(index, {engine.name: engine}) for index, engine in enumerate(engines)]
+        known: Mapping[str, Queue] = {queue.name: queue for queue in (Queue(name="default"), *queues)}
+        dispatcher = Dispatcher(
+            url=self._url,
+            pool=self.pool,
+            holder=self.holder,
+            stations=stations,
+            rules=Rules(queues=known),
+            artifacts=self.artifacts,
+            scratch=self._scratch,
+            board=self.board,
+            timings=timings,
+            monotonic=monotonic,
+        )
+        self._running.append((dispatcher, asyncio.create_task(dispatcher.run())))
+        return dispatcher
+
+    async def until(self, holds: Callable[[Task], bool], *ids: int) -> tuple[Task, ...]:
+        """Wait, on the story's notifications, until every task is as described; fail after half a minute."""
+        return await self.until_some(holds, len(ids), *ids)
+
+    async def until_some(self, holds: Callable[[Task], bool], count: int, *ids: int) -> tuple[Task, ...]:
+        """Wait until so many of the tasks are as described, and return all."""
+        connection = await connect(self._url)
+        changed = asyncio.Event()
+        await connection.add_listener(CHANNEL, lambda *_: changed.set())
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    changed.clear()
+                    tasks = await get_tasks(self.pool, ids)
+                    if len(tasks) == len(ids) and sum(holds(task) for task in tasks) >= count:
+                        return tuple(sorted(tasks, key=lambda task: ids.index(task.id)))
+                    await changed.wait()
+        finally:
+            await connection.close()
+
+    async def ended(self, *ids: int) -> tuple[Task, ...]:
+        """Wait until every task has ended."""
+        return await self.until(lambda task: task.state in TERMINAL, *ids)
+
+    async def tell_gates_changed(self) -> None:
+        """Say in the story that a gate was changed, as the API does."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await append(connection, [Entry(kind="gate_changed")])
+
+    async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
+        """Wait until the board shows the slots as described; fail after half a minute."""
+        async with asyncio.timeout(30):
+            while not (self.board.slots and holds(self.board.slots)):
+                await self.board.changed()
+
+    async def crash(self) -> None:
+        """Drop every dispatcher without a word, as SIGKILL does."""
+        for _, running in self._running:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        self._running.clear()
+
+    async def stop(self) -> None:
+        """Stop in order."""
+        for dispatcher, running in self._running:
+            dispatcher.stop()
+            dispatcher.release()
+            await running
+        self._running.clear()
+
+
+def _station(index: int, engines: Mapping[str, Engine]) -> StationSetup:
+    slot = SlotId(f"node/cpu{index}")
+    return StationSetup(
+        slot=slot,
+        node="node",
+        device=slot,
+        device_model="cpu",
+        capacity=None,
+        visible_device=None,
+        engines=engines,
+    )
