@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -56,3 +58,49 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     process = start(home, *arguments)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+class Terminal:
+    """A command on a terminal of its own, as a person sees it and types into it."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self._pid = pid
+        self._descriptor = descriptor
+        self._seen = ""
+
+    def until(self, text: str) -> str:
+        """Return what the command shows up to and with `text`; fail with all of it when it ends before."""
+        while text not in self._seen:
+            try:
+                shown = os.read(self._descriptor, 65536)
+            except OSError:  # how Linux says that the other side of a terminal is closed
+                shown = b""
+            assert shown, f"it ended without {text!r}:\n{self._seen}"
+            self._seen += shown.decode(errors="replace")
+        before, _, self._seen = self._seen.partition(text)
+        return before + text
+
+    def type(self, text: str) -> None:
+        """Type on the keyboard."""
+        os.write(self._descriptor, text.encode())
+
+    def exit_code(self) -> int:
+        """Wait for the end and return the exit code."""
+        with contextlib.suppress(OSError):
+            while os.read(self._descriptor, 65536):
+                pass
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+
+@contextmanager
+def a_terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
+    """Run a command on a terminal of 120 columns."""
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.chdir(home)
+        size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
+        os.execve(CORRAL, [str(CORRAL), *arguments], {**os.environ, **size, "CORRAL_DATA_DIR": str(home / "data")})
+    try:
+        yield Terminal(pid, descriptor)
+    finally:
+        os.close(descriptor)  # a command that still runs loses its terminal, and ends

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from doubles.installed import EXAMPLE, a_home, run, start, the_models
+from doubles.installed import EXAMPLE, a_home, a_terminal, run, start, the_models
 
 WORST_WORD_ERROR_RATE = 0.1
 
@@ -79,3 +79,21 @@ def test_an_interrupted_run_stops_its_server_and_the_next_one_continues_the_batc
 
     assert second.returncode == 0, second.stderr
     assert f"continuing batch {batch[1]}, first-batch: 12 tasks" in second.stderr
+
+
+def test_ctrl_c_on_a_terminal_asks_and_cancelling_ends_the_batch_and_the_server(home: Path) -> None:
+    with a_terminal(home, "run", "examples/first-batch.yaml") as terminal:
+        terminal.until("succeeded, 2 running")
+        terminal.type("\x03")
+        terminal.until("c/l/s/x? ")
+        terminal.type("what?\n")
+        terminal.until("c/l/s/x? ")
+        terminal.type("x\n")
+        shown = terminal.until("stopping the server")
+
+        assert terminal.exit_code() == 130
+    assert "cancelled" in shown
+    manifest = json.loads((home / "out" / "first-batch" / "manifest.json").read_text())
+    assert set(manifest["states"]) <= {"succeeded", "cancelled"}
+    assert manifest["states"]["cancelled"] >= 4
+    assert not (home / "data" / "server.json").exists()

@@ -188,14 +188,16 @@ async def test_a_damaged_download_is_an_error_and_leaves_no_file(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} == {"two.txt", "manifest.json"}
 
 
-async def test_an_output_that_is_there_already_is_not_fetched_again(tmp_path: Path) -> None:
+async def test_an_output_that_is_there_is_not_fetched_again_and_another_is_replaced_at_once(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("text 1")
     (tmp_path / "two.txt").write_text("text ?")
+    (tmp_path / "held").hardlink_to(tmp_path / "two.txt")  # stands for a reader that opened the old file
     async with watched(tmp_path) as run:
         await run_while(run, lambda: finish_all(run.double))
 
         assert len(run.double.downloads) == 2
     assert (tmp_path / "two.txt").read_text() == "text 2"
+    assert (tmp_path / "held").read_text() == "text ?"
 
 
 async def test_failures_are_told_with_their_reason(tmp_path: Path) -> None:

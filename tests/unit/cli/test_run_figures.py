@@ -54,9 +54,9 @@ def test_an_engine_without_ended_tasks_is_taken_as_slow_as_the_others() -> None:
 
 def test_a_running_task_is_judged_by_its_own_progress() -> None:
     tasks = [done(1, 0, 10), a_view(2, state="running", started_at=at(10))]
-    progress = {2: ProgressView(task=2, fraction=0.5)}
+    progress = {2: ProgressView(task=2, fraction=0.75)}
 
-    assert remaining_s(tasks, progress, slots=1, now=at(40)) == 30
+    assert remaining_s(tasks, progress, slots=1, now=at(40)) == 10
     assert remaining_s(tasks, {}, slots=1, now=at(14)) == 6
     assert remaining_s(tasks, {}, slots=1, now=at(40)) == 0
 
