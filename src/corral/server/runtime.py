@@ -31,6 +31,7 @@ from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
 from corral.server.floor import build_floor, policy_settings, queues_of
 from corral.server.housekeeping import keep_house
+from corral.server.logs import configure_logs
 from corral.server.presence import Presence
 from corral.server.services import Services
 from corral.server.settings import Settings, SettingsError, prepare_data_dir, read_cluster
@@ -80,6 +81,7 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
     SettingsError.
     """
+    configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
     with presence.only_server(settings.data_dir):
@@ -200,6 +202,7 @@ def _listen(settings: Settings) -> socket.socket:
             hint="choose another port with --port, or stop what uses this one",
         ) from error
     listener.setblocking(False)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small answers wait some 40 ms for an ACK
     return listener
 
 
