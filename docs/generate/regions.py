@@ -56,7 +56,7 @@ _BOUNDS = {
 
 def fill(text: str) -> str:
     """Write every region of a page anew. Raises: LookupError for one that nobody generates."""
-    return _REGION.sub(lambda found: f"{found[1]}{_region(found[2])}\n{found[3]}", text)
+    return _REGION.sub(lambda found: f"{found[1]}\n{_region(found[2])}\n\n{found[3]}", text)
 
 
 def _region(name: str) -> str:
