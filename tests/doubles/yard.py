@@ -34,6 +34,7 @@ class Yard:
         self.artifacts.prepare()
         self.holder: UUID = uuid4()
         self._url = url
+        self.folder = folder
         self._scratch = folder / "scratch"
         self._running: list[tuple[Dispatcher, asyncio.Task[None]]] = []
 

@@ -92,7 +92,7 @@ class ArtifactStore:
                 self._fsync(file.fileno())
             self._move(source, Sha256(digest))
         except OSError as error:
-            raise _disk_error(error, source) from error
+            raise disk_error(error, source) from error
         return Content(Sha256(digest), Bytes(size))
 
     async def receive(self, chunks: AsyncIterator[bytes], *, limit: Bytes) -> Content:
@@ -112,7 +112,7 @@ class ArtifactStore:
                 self._fsync(file.fileno())
             self._move(temporary, Sha256(digest.hexdigest()))
         except OSError as error:
-            raise _disk_error(error, temporary) from error
+            raise disk_error(error, temporary) from error
         finally:
             temporary.unlink(missing_ok=True)
         return Content(Sha256(digest.hexdigest()), Bytes(size))
@@ -151,7 +151,8 @@ class ArtifactStore:
             os.close(folder)
 
 
-def _disk_error(error: OSError, path: Path) -> CorralError:
+def disk_error(error: OSError, path: Path) -> CorralError:
+    """Translate an error of writing `path`: a disk that is full is a DiskFullError."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
             f"no space is left for {path.name}", where=str(path.parent), hint="free some space, or run `corral gc`"

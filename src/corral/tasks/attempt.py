@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from corral.errors import CorralError, Problem
-from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.artifacts import ArtifactStore, DiskFullError, disk_error
 from corral.tasks.scratch import prepare
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
@@ -99,7 +99,7 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
     except EngineError as error:
         return await _failed_in_engine(error, work, artifacts)
     except OSError as error:
-        return _failed(f"the attempt could not be prepared: {error}", code="attempt.io_error")
+        return _failed_on_disk(error, work)
     except CorralError as error:
         return Ended(failure=failure_of(error))
     except Exception as error:  # the attempt's boundary: an engine's bug is this attempt's failure, not the server's
@@ -162,6 +162,13 @@ async def _failed_in_engine(error: EngineError, work: Work, artifacts: ArtifactS
     except (CorralError, OSError) as second:
         log.warning("log_not_kept", task=work.task, error=str(second))
         return Ended(failure=failure)
+
+
+def _failed_on_disk(error: OSError, work: Work) -> Ended:
+    told = disk_error(error, Path(error.filename) if error.filename else work.scratch)
+    if isinstance(told, DiskFullError):
+        return Ended(failure=failure_of(told))
+    return _failed(f"the attempt could not make its folder or files: {error}", code="attempt.io_error")
 
 
 async def _keep(files: tuple[OutputFile, ...], work: Work, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
