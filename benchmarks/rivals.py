@@ -4,7 +4,7 @@ PgQueuer: one INSERT for a batch of jobs, its recommended autovacuum settings, a
 manager, a `batch_size` far above the default of 10 (its tuning guide says so for short jobs), its own event loop
 (uvloop, which its command line uses), all tables durable (its default).
 
-Procrastinate: `batch_defer_async`, its psycopg connector, one worker with concurrency; its jobs are fetched and finished
+Procrastinate: `batch_defer_async`, its psycopg connector, one worker with concurrency; jobs are fetched and finished
 one by one, which is what it offers.
 """
 
