@@ -9,7 +9,7 @@ Does not belong here: running anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -69,6 +69,9 @@ class EngineKind:
     options: str = "corral.engines.schema:NoOptions"
     """`module:Class` of the `EngineOptions`."""
     needs_model: bool = False
+    model_name: str | None = None
+    """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
+    knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
     files: FilesTaken = FilesTaken()
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()
@@ -164,6 +167,7 @@ _KINDS = (
         summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
         inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
         options="corral.engines.comfyui.inputs:ComfyUiOptions",
+        model_name="corral.engines.comfyui.workflow:model_name",
         files=FilesTaken(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
         outputs=(
             OutputRule(name="<name on the instance>", media_type="as the instance says", summary="what it saved"),
@@ -184,6 +188,7 @@ _KINDS = (
         summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
         inputs="corral.engines.ollama.inputs:OllamaInputs",
         options="corral.engines.ollama.inputs:OllamaOptions",
+        model_name="corral.engines.ollama.names:model_name",
         needs_model=True,
         files=FilesTaken(maximum=None, summary="any number; `images` names those to look at"),
         outputs=(
@@ -216,6 +221,15 @@ def check_inputs(engine: str, inputs: Mapping[str, Any]) -> list[Problem]:  # An
     if kind is None:
         return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
     return _input_problems(kind.input_model(), inputs)
+
+
+def model_name(engine: str, model: str | None, inputs: Mapping[str, Any]) -> str | None:  # Any: JSON from the user
+    """Return the name under which the engine knows the model of a task, as it will name it when it is resident."""
+    kind = ENGINES.get(engine)
+    if kind is None or kind.model_name is None:
+        return model
+    named = cast("Callable[[str | None, Mapping[str, Any]], str | None]", _load(kind.model_name))  # as in EngineKind
+    return named(model, inputs)
 
 
 def check_options(engine: str, options: Mapping[str, Any]) -> list[Problem]:  # Any: JSON from the cluster file

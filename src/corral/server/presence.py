@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 from uuid import UUID, uuid4
 
 from corral.errors import CorralError, Kind
@@ -21,6 +22,8 @@ from corral.errors import CorralError, Kind
 LOCK_FILE = "server.lock"
 PRESENCE_FILE = "server.json"
 HOLDER_FILE = "holder"
+_TRIES = 5
+_BETWEEN_TRIES_S = 0.05
 
 
 class AlreadyRunningError(CorralError):
@@ -45,7 +48,7 @@ def only_server(data_dir: Path) -> Generator[None, None, None]:
     """Hold the data directory while the context lasts. Raises: AlreadyRunningError."""
     with (data_dir / LOCK_FILE).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except OSError as error:
             raise AlreadyRunningError(
                 "a server runs on this data directory already",
@@ -56,6 +59,15 @@ def only_server(data_dir: Path) -> Generator[None, None, None]:
             yield
         finally:
             (data_dir / PRESENCE_FILE).unlink(missing_ok=True)
+
+
+def _take(file: IO[str]) -> None:
+    """Take the lock; a command that looks whether a server runs holds it for an instant, so one try is not enough."""
+    for _ in range(_TRIES - 1):
+        with suppress(OSError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_BETWEEN_TRIES_S)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def announce(data_dir: Path, presence: Presence) -> None:

@@ -17,16 +17,13 @@ from corral.engines.answers import as_object
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.inputs import LARGEST_SEED, ComfyUiInputs
 from corral.engines.comfyui.placing import Field, place
-from corral.engines.comfyui.workflow import Node, Place, prompt_of, read_workflow
+from corral.engines.comfyui.workflow import Node, Place, models_of, prompt_of, read_workflow
 from corral.errors import Problem
 from corral.work import Json
 
 _SEED_INPUTS = ("seed", "noise_seed")
 _SEED_BITS = 32
 """Some custom nodes take no larger seed; 32 bits are enough to tell the tasks of a batch apart."""
-
-_MODEL_INPUTS = ("ckpt_name", "unet_name", "diffusion_model", "model_name")
-"""Inputs of loader nodes that name the weights, the heaviest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ def fill(inputs: ComfyUiInputs, *, task: int, files: Collection[str]) -> Filled:
     if problems:
         raise WorkflowInvalidError(problems)
     prompt = prompt_of(workflow, inputs.workflow)
-    return Filled(prompt=prompt, uploads=uploads, models=_models(workflow.values()))
+    return Filled(prompt=prompt, uploads=uploads, models=models_of(workflow.values()))
 
 
 def problems_of(inputs: ComfyUiInputs) -> list[Problem]:
@@ -143,11 +140,6 @@ def _unknown_files(uploads: Mapping[Place, str], files: Collection[str]) -> list
         for target, name in uploads.items()
         if name not in files
     ]
-
-
-def _models(nodes: Collection[Node]) -> tuple[str, ...]:
-    found = [node.inputs[name] for name in _MODEL_INPUTS for node in nodes if name in node.inputs]
-    return tuple(dict.fromkeys(name for name in found if isinstance(name, str)))
 
 
 def _bad_seed(value: Json) -> Problem:

@@ -5,12 +5,15 @@ Belongs here: reading and checking that shape. What fills it is in `filling`, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from corral.engines.answers import as_list, as_object, as_text
 from corral.errors import Problem
 from corral.work import Json
+
+_MODEL_INPUTS = ("ckpt_name", "unet_name", "diffusion_model", "model_name")
+"""Inputs of loader nodes that name the weights, the heaviest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,20 @@ def read_workflow(raw: Mapping[str, Json]) -> tuple[dict[str, Node], list[Proble
             continue
         nodes[node_id] = Node(id=node_id, class_type=class_type, inputs=dict(as_object(node.get("inputs"))))
     return nodes, problems or list(_dangling_links(nodes))
+
+
+def models_of(nodes: Collection[Node]) -> tuple[str, ...]:
+    """Return the model files that loader nodes name, the heaviest first."""
+    found = [node.inputs[name] for name in _MODEL_INPUTS for node in nodes if name in node.inputs]
+    return tuple(dict.fromkeys(name for name in found if isinstance(name, str)))
+
+
+def model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
+    """Return what the task names, else the heaviest model that its workflow loads."""
+    if model is not None:
+        return model
+    nodes, _ = read_workflow(as_object(inputs.get("workflow")))
+    return next(iter(models_of(nodes.values())), None)
 
 
 def prompt_of(workflow: Workflow, raw: Mapping[str, Json]) -> dict[str, Json]:

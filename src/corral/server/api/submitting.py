@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from corral.cluster.values import Cluster
-from corral.engines.inputs import ENGINES, EngineKind, check_inputs
+from corral.engines.inputs import ENGINES, EngineKind, check_inputs, model_name
 from corral.errors import Problem
 from corral.scheduling.values import Priority
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, OutputAsked, TaskAsked, UploadAsked
@@ -93,7 +93,7 @@ def _spec(asked: TaskAsked, name: str) -> TaskSpec:
     return TaskSpec(
         name=asked.name or name,
         engine=asked.engine,
-        model=asked.model,
+        model=model_name(asked.engine, asked.model, asked.inputs),
         inputs=asked.inputs,
         files={name: _file(file) for name, file in asked.files.items()},
         needs=tuple(asked.needs),
