@@ -370,7 +370,7 @@ class Dispatcher:
         await attempt.station.refresh([attempt.task.engine])
         for held in attempt.station.resident.get(attempt.task.engine, ()):
             if held.model == attempt.task.model and held.memory is not None:
-                with suppress(*CONNECTION_LOST):  # it is measured again after the next start
+                with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)
 
     # --- what others changed -----------------------------------------------------------------------------------------

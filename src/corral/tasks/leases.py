@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from corral.tasks.attempt import StopReason
@@ -54,7 +55,7 @@ class LeaseKeeper:
         asked_at = self._monotonic()
         try:
             kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
-        except CONNECTION_LOST as error:
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # whatever it is, the next heartbeat tries again
             log.warning("leases_not_renewed", error=str(error))
             return self._not_yet_expired(mine)
         self._renewed_at = asked_at

@@ -167,9 +167,16 @@ def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
 
 
 async def renew(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozenset[UUID]:
-    """Move the deadlines of these leases; return those that still stand."""
+    """Move the deadlines of these leases; return those that still stand. Locks in the order of ids, as all do."""
     rows = await pool.fetch(
-        "update tasks set lease_until = now() + $2 where lease = any($1::uuid[]) returning lease", list(leases), ttl
+        """
+        update tasks set lease_until = now() + $2
+        where id in (select id from tasks where lease = any($1::uuid[]) order by id for update)
+          and lease = any($1::uuid[])
+        returning lease
+        """,
+        list(leases),
+        ttl,
     )
     return frozenset(row["lease"] for row in rows)
 

@@ -21,6 +21,7 @@ CONNECTION_LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a query between the server's last words and the end of its connection
     OSError,
     TimeoutError,
 )
