@@ -1,7 +1,8 @@
-"""Writes tasks whose life has changed: only the columns that changed, one statement for all rows that changed alike.
+"""Writes tasks whose life has changed: only the columns that changed, one update for all rows that changed alike.
 
-In a busy queue nearly every row of a commit is either newly leased or just succeeded, so two statements write them all.
-Neither sends the columns that stay, which is most of the cost of a wide update, and a lease touches no index.
+In a busy queue nearly every row of a commit is either newly leased or just succeeded, so two updates write them all.
+Neither sends the columns that stay, which is most of the cost of a wide update, and a lease touches no index. They and
+the slots in use go in one statement: a slot that has become free waits for every round trip of the commit.
 
 The rows are locked by the caller. What the new attempts need comes back with the lease, which saves a query.
 """
@@ -110,10 +111,14 @@ async def write(connection: Connection, rows: Sequence[TaskRow], lease: Lease | 
     shaped: dict[_Shape, list[TaskRow]] = {}
     for row in rows:
         shaped.setdefault(_shape(row), []).append(row)
-    leased: list[Row] = []
+    if not shaped:
+        return []
+    values = _slot_values(rows)
+    values += [None, None] if lease is None else [lease.holder, lease.ttl]
     for shape, alike in shaped.items():
-        leased += await _update(connection, shape, alike, lease)
-    await _write_slot_leases(connection, rows)
+        values.append([row.life.id for row in alike])
+        values += [[_COLUMNS[name][2](row) for row in alike] for name in _sent(shape)]
+    leased = await connection.fetch(_statement(tuple(shaped)), *values)
     await _write_outputs(connection, rows)
     return leased
 
@@ -124,18 +129,6 @@ def _shape(row: TaskRow) -> _Shape:
     brought = [name for name, value in _EXTRAS.items() if value(row) is not None]
     moved = before.state is not life.state
     return _Shape(life.state, moved, life.lease is not None, (*changed, *brought))
-
-
-async def _update(connection: Connection, shape: _Shape, rows: Sequence[TaskRow], lease: Lease | None) -> list[Row]:
-    values: list[object] = [[row.life.id for row in rows]]
-    for name in _sent(shape):
-        read = _COLUMNS[name][2]
-        values.append([read(row) for row in rows])
-    if _takes_lease(shape):
-        values += [None, None] if lease is None else [lease.holder, lease.ttl]
-        return await connection.fetch(_statement(shape), *values)
-    await connection.execute(_statement(shape), *values)
-    return []
 
 
 def _takes_lease(shape: _Shape) -> bool:
@@ -150,10 +143,51 @@ def _sent(shape: _Shape) -> list[str]:
     return [name for name in shape.columns if name not in constant]
 
 
-@cache  # as many entries as there are shapes, some dozens
-def _statement(shape: _Shape) -> str:
+_SLOTS = """
+    freed as (delete from slot_leases where task_id = any($1::bigint[]) returning 1),
+    taken as (
+      insert into slot_leases (slot, task_id)
+      select slot, task_id from unnest($2::text[], $3::bigint[]) as taken(slot, task_id)
+      where (select count(*) from freed) >= 0
+    )"""
+"""Frees the slots of leases that ended, then takes those of new ones; the count makes the deletion come first."""
+_HOLDER, _TTL, _FIRST = 4, 5, 6
+"""Places of parameters: after those of `_SLOTS`, those of a lease, and the first one of the updates."""
+
+
+def _slot_values(rows: Iterable[TaskRow]) -> list[object]:
+    changed = [row for row in rows if row.life.lease != row.before.lease]
+    left = [row.life.id for row in changed if row.before.state in ACTIVE]
+    taken = [row.life for row in changed if row.life.state in ACTIVE]
+    return [left, [slot for life in taken for slot in life.slots], [life.id for life in taken for _ in life.slots]]
+
+
+@cache  # what happens together in one commit: some dozens of combinations
+def _statement(shapes: tuple[_Shape, ...]) -> str:
+    """Compose the one statement that writes rows of these shapes and the slots in use."""
+    parts: list[str] = []
+    place = _FIRST
+    for number, shape in enumerate(shapes):
+        parts.append(f"changed{number} as ({_update(shape, place)})")
+        place += 1 + len(_sent(shape))
+    leased = [f"select * from changed{number}" for number, shape in enumerate(shapes) if _takes_lease(shape)]
+    result = " union all ".join(leased) if leased else f"select ${_HOLDER}::uuid, ${_TTL}::interval where false"
+    return f"with {_SLOTS}, {', '.join(parts)} {result}"
+
+
+def _update(shape: _Shape, place: int) -> str:
+    """Compose the update for rows of one shape; its parameters begin at `place`."""
     sent = _sent(shape)
-    sets = [f"{name} = {_COLUMNS[name][1]}" for name in sent]
+    arrays = ", ".join(f"${at}::{_COLUMNS[name][0]}[]" for at, name in enumerate(sent, start=place + 1))
+    returned = "returning t.id, t.batch_id, t.name, t.inputs, t.files, t.timeout_s, t.lost"
+    return f"""
+        update tasks t set {", ".join(_assignments(shape))}
+        from unnest(${place}::bigint[]{", " if sent else ""}{arrays}) as u({", ".join(("id", *sent))})
+        where t.id = u.id {returned if _takes_lease(shape) else ""}"""
+
+
+def _assignments(shape: _Shape) -> list[str]:
+    sets = [f"{name} = {_COLUMNS[name][1]}" for name in _sent(shape)]
     if shape.moved:
         sets.append(f"state = '{shape.state.value}'")
     if shape.moved and shape.state is TaskState.QUEUED:
@@ -163,35 +197,10 @@ def _statement(shape: _Shape) -> str:
     if shape.moved and shape.state is TaskState.SUCCEEDED:
         sets.append("error = null")
     if _takes_lease(shape):
-        sets.append(f"lease_holder = ${len(sent) + 2}::uuid, lease_until = now() + ${len(sent) + 3}::interval")
+        sets.append(f"lease_holder = ${_HOLDER}::uuid, lease_until = now() + ${_TTL}::interval")
     elif "lease" in shape.columns:
         sets.append("lease = null, lease_holder = null, lease_until = null")
-    arrays = ", ".join(f"${place}::{_COLUMNS[name][0]}[]" for place, name in enumerate(sent, start=2))
-    return f"""
-        update tasks t set {", ".join(sets)}
-        from unnest($1::bigint[]{", " if sent else ""}{arrays}) as u({", ".join(("id", *sent))})
-        where t.id = u.id
-        {"returning t.id, t.batch_id, t.name, t.inputs, t.files, t.timeout_s, t.lost" if _takes_lease(shape) else ""}
-        """
-
-
-async def _write_slot_leases(connection: Connection, rows: Iterable[TaskRow]) -> None:
-    """Free the slots of leases that ended, then take those of new ones: in one statement, in this order."""
-    left = [row.life.id for row in rows if row.before.state in ACTIVE and row.life.lease != row.before.lease]
-    taken = [row.life for row in rows if row.life.state in ACTIVE and row.life.lease != row.before.lease]
-    if not (left or taken):
-        return
-    await connection.execute(
-        """
-        with freed as (delete from slot_leases where task_id = any($1::bigint[]) returning 1)
-        insert into slot_leases (slot, task_id)
-        select slot, task_id from unnest($2::text[], $3::bigint[]) as taken(slot, task_id)
-        where (select count(*) from freed) >= 0
-        """,  # the count makes the deletion come first
-        left,
-        [slot for life in taken for slot in life.slots],
-        [life.id for life in taken for _ in life.slots],
-    )
+    return sets
 
 
 async def _write_outputs(connection: Connection, rows: Iterable[TaskRow]) -> None:
