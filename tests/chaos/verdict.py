@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 import psutil
 
 from chaos.load import Planned
-from corral.engines.local.leftovers import MARK
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.store.pool import Queries
+from doubles.local_engines import running_below
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 ENDS_AN_ATTEMPT = ("succeeded", "attempt_failed", "attempt_lost", "released", "stopped")
@@ -105,14 +106,18 @@ def _stories(findings: Findings) -> Iterator[str]:
 
 def judge_machine(data_dir: Path) -> list[str]:
     """Say what a server that has stopped left behind."""
-    problems: list[str] = []
-    mark, database = f"{(data_dir / 'logs').resolve()}#", str(data_dir / "postgres")
+    alive = (*running_below(data_dir / "logs"), *_databases(data_dir / "postgres"))
+    left = [path for path in (data_dir / "scratch").rglob("*") if not path.is_dir()]
+    half = (data_dir / "artifacts" / "incoming").iterdir()
+    return [
+        *(f"process {process.pid} still runs: {' '.join(process.cmdline())[:100]}" for process in alive),
+        *(f"an attempt left {path} behind" for path in left),
+        *(f"a write was left half done: {path.name}" for path in half),
+    ]
+
+
+def _databases(folder: Path) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").startswith(mark) or database in process.cmdline():
-                problems.append(f"process {process.pid} still runs: {' '.join(process.cmdline())[:100]}")
-        except (psutil.Error, OSError):
-            continue  # it has ended, or is another user's
-    problems += [f"the scratch folder holds {path.name}" for path in (data_dir / "scratch").iterdir()]
-    problems += [f"a write was left half done: {path.name}" for path in (data_dir / "artifacts" / "incoming").iterdir()]
-    return problems
+        with suppress(psutil.Error, OSError):  # it has ended, or is another user's
+            if process.name() == "postgres" and process.cwd() == str(folder):
+                yield process

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from builders import a_submission, a_task
-from corral.engines.local.leftovers import MARK
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit
 from doubles.engines import ScriptedEngine
+from doubles.local_engines import running_below
 from doubles.misbehaving_engine import misbehaving_engine
 from doubles.yard import Yard
 
@@ -31,17 +29,4 @@ async def test_worker_that_ignores_everything_is_killed_and_its_task_runs_on_ano
     assert failed.data["error"]["code"] == "attempt.timeout"
     assert "did not finish within 1.5 s" in failed.data["error"]["what"]
     assert (leased.data["slots"], again.data["slots"]) == (["node/cpu0"], ["node/cpu1"])
-    assert not marked(tmp_path), "neither the worker nor the daemon that it left runs any longer"
-
-
-def marked(logs: Path) -> list[psutil.Process]:
-    """Processes that carry the mark of a worker whose log lies in this folder."""
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        try:
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            if alive and process.environ().get(MARK, "").startswith(f"{logs.resolve()}#"):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # it has ended, or is another user's
-    return found
+    assert not running_below(tmp_path), "neither the worker nor the daemon that it left runs any longer"

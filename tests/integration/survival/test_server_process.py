@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +14,7 @@ import pytest
 from chaos.client import PatientClient
 from chaos.kept import Kept, corral_up, keeping
 from chaos.verdict import judge_machine
-from corral.engines.local.leftovers import MARK
+from doubles.local_engines import running_below
 
 CLUSTER = """\
 apiVersion: corral/v1
@@ -55,23 +54,13 @@ async def client(short_folder: Path) -> AsyncIterator[PatientClient]:
         yield client
 
 
-def family(data_dir: Path) -> list[psutil.Process]:
-    """Every process that a worker of this data directory has started, and the workers."""
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK, "").startswith(f"{(data_dir / 'logs').resolve()}#"):
-                found.append(process)
-    return found
-
-
 async def complete_family(client: PatientClient, data_dir: Path, task: int) -> list[psutil.Process]:
     """Wait until the program has started all its children, and return them."""
     async with asyncio.timeout(60):
         while True:
             shown = await client.get(f"/v1/tasks/{task}")
             if shown["progress"] and shown["progress"]["note"] == "the family is complete":
-                return family(data_dir)
+                return running_below(data_dir / "logs")
             await asyncio.sleep(0.05)
 
 
