@@ -17,6 +17,7 @@ import structlog
 from corral.errors import CorralError, Problem
 from corral.tasks.artifacts import ArtifactStore, DiskFullError, disk_error
 from corral.tasks.scratch import prepare
+from corral.tasks.storable import storable_json, storable_problem, storable_text
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
@@ -95,7 +96,7 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
             return produced
         _check_size(produced)
         files = await _keep(produced.files, work, artifacts)
-        return Ended(files=files, values=dict(produced.values))
+        return Ended(files=files, values=storable_json(produced.values))
     except EngineError as error:
         return await _failed_in_engine(error, work, artifacts)
     except OSError as error:
@@ -113,6 +114,8 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, timeout=work.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if running.cancelled():  # by something inside the engine: nobody else has asked for it
+            raise EngineError(f"engine {work.engine} stopped by itself")
         if running.done():
             return running.result()
         await _stop(running, engine, order.stop_grace_s)
@@ -148,11 +151,12 @@ def _timed_out(work: Work) -> Failure:
 def failure_of(error: CorralError) -> Failure:
     """Return what an error means for the next attempt."""
     scope = error.scope if isinstance(error, EngineError) else FailureScope.ATTEMPT
-    return Failure(problem=error.problems[0], scope=scope, avoid_slot=scope is FailureScope.SLOT)
+    return Failure(problem=storable_problem(error.problems[0]), scope=scope, avoid_slot=scope is FailureScope.SLOT)
 
 
 def _failed(what: str, *, code: str) -> Ended:
-    return Ended(failure=Failure(problem=Problem(code=code, what=what), scope=FailureScope.ATTEMPT))
+    problem = storable_problem(Problem(code=code, what=what))
+    return Ended(failure=Failure(problem=problem, scope=FailureScope.ATTEMPT))
 
 
 async def _failed_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
@@ -182,13 +186,16 @@ def _store(files: tuple[OutputFile, ...], root: Path, artifacts: ArtifactStore) 
         _check_output(file, root, names)
         content = artifacts.adopt(file.path)
         names.add(file.name)
-        kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=file.media_type))
+        media_type = storable_text(file.media_type)
+        kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=media_type))
     return tuple(kept)
 
 
 def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
     if file.name in names or Path(file.name).name != file.name or file.name in (".", ".."):
         raise EngineError(f"the engine named an output {file.name!r}, which is no unique plain file name")
+    if storable_text(file.name) != file.name:
+        raise EngineError(f"the engine named an output {file.name!r}, which is no valid text")
     if file.path.is_symlink() or not file.path.is_file() or not file.path.resolve().is_relative_to(root):
         raise EngineError(f"the output {file.name!r} is not a file in the attempt's folder")
 

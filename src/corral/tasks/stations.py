@@ -127,10 +127,8 @@ class Station:
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
                 await self.setup.engines[engine].check()
-        except (CorralError, TimeoutError) as error:
-            what = error.what if isinstance(error, CorralError) else f"no answer within {CHECK_DEADLINE_S:g} s"
-            hint = f" ({error.hint})" if isinstance(error, CorralError) and error.hint else ""
-            self.failed(engine, what + hint, now=now)
+        except Exception as error:  # noqa: BLE001 (the bug of an engine takes that engine out of use, not the server)
+            self.failed(engine, _problem(error), now=now)
             return self.slot() != before
         if self.works(engine, now=now):
             log.info("engine_works", slot=self.id, engine=engine)
@@ -143,7 +141,7 @@ class Station:
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     held = await self.setup.engines[engine].resident()
-            except (CorralError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("residency_unknown", slot=self.id, engine=engine, error=str(error))
                 continue
             self.resident[engine] = tuple(
@@ -157,14 +155,15 @@ class Station:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     await self.setup.engines[engine].release()
                 self.resident.pop(engine, None)
-            except (CorralError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("eviction_failed", slot=self.id, engine=engine, error=str(error))
 
     async def close(self) -> None:
-        """Stop every engine."""
-        async with asyncio.TaskGroup() as group:
-            for engine in self.setup.engines.values():
-                group.create_task(engine.close())
+        """Stop every engine; one that fails to stop keeps no other from it."""
+        engines = self.setup.engines.values()
+        for ended in await asyncio.gather(*(engine.close() for engine in engines), return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("engine_not_closed", slot=self.id, exc_info=ended)
 
 
 class Stations:
@@ -210,6 +209,15 @@ class Stations:
         async with asyncio.TaskGroup() as group:
             for station in self:
                 group.create_task(station.close())
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, CorralError):
+        return f"{error.what} ({error.hint})" if error.hint else error.what
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CHECK_DEADLINE_S:g} s"
+    log.error("engine_check_raised", exc_info=error)
+    return f"its check raised {type(error).__name__}: {error}"
 
 
 async def _empty(station: Station, changed: Callable[[], None]) -> None:

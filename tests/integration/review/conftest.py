@@ -1,0 +1,101 @@
+"""Dispatchers on a real database, each with a data directory of its own, with engines that the test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from corral.scheduling.values import Queue
+from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.board import Board
+from corral.tasks.dispatcher import Dispatcher, Rules, Timings
+from corral.tasks.lifecycle import TERMINAL
+from corral.tasks.stations import StationSetup
+from corral.tasks.store.pool import Pool, connect
+from corral.tasks.store.reading import get_tasks
+from corral.tasks.store.story import CHANNEL
+from corral.tasks.values import Task
+from corral.work import SlotId
+from doubles.engines import ScriptedEngine
+
+
+class Servers:
+    """The dispatchers of a test, which stand for servers on one database."""
+
+    def __init__(self, url: str, pool: Pool, folder: Path) -> None:
+        self.pool = pool
+        self.url = url
+        self._folder = folder
+        self.running: list[tuple[Dispatcher, asyncio.Task[None]]] = []
+
+    def start(self, node: str, *engines: ScriptedEngine, timings: Timings | None = None) -> tuple[Dispatcher, Board]:
+        """Start a dispatcher with one CPU slot per engine, and a name of its own in the database."""
+        folder = self._folder / node
+        artifacts, board = ArtifactStore(folder / "artifacts"), Board()
+        artifacts.prepare()
+        dispatcher = Dispatcher(
+            url=self.url,
+            pool=self.pool,
+            holder=uuid4(),
+            stations=[_station(f"{node}/cpu{index}", engine) for index, engine in enumerate(engines)],
+            rules=Rules(queues={"default": Queue(name="default")}),
+            artifacts=artifacts,
+            scratch=folder / "scratch",
+            board=board,
+            timings=timings or Timings(stop_grace_s=0.2),
+        )
+        self.running.append((dispatcher, asyncio.create_task(dispatcher.run())))
+        return dispatcher, board
+
+    async def until(self, holds: Callable[[Task], bool], *ids: int, within_s: float = 5) -> tuple[Task, ...]:
+        """Wait, on the story's notifications, until every task is as described."""
+        connection = await connect(self.url)
+        changed = asyncio.Event()
+        await connection.add_listener(CHANNEL, lambda *_: changed.set())
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    changed.clear()
+                    tasks = await get_tasks(self.pool, ids)
+                    if len(tasks) == len(ids) and all(holds(task) for task in tasks):
+                        return tuple(sorted(tasks, key=lambda task: ids.index(task.id)))
+                    await changed.wait()
+        finally:
+            await connection.close()
+
+    async def ended(self, *ids: int) -> tuple[Task, ...]:
+        """Wait until every task has ended."""
+        return await self.until(lambda task: task.state in TERMINAL, *ids)
+
+    async def stop(self) -> None:
+        """Stop in order what still runs; what does not stop is dropped."""
+        for dispatcher, running in self.running:
+            dispatcher.stop()
+            dispatcher.release()
+            await asyncio.wait({running}, timeout=5)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def _station(slot: str, engine: ScriptedEngine) -> StationSetup:
+    return StationSetup(
+        slot=SlotId(slot),
+        node=slot.partition("/")[0],
+        device=slot,
+        device_model="cpu",
+        capacity=None,
+        visible_device=None,
+        engines={engine.name: engine},
+    )
+
+
+@pytest.fixture
+async def servers(database_url: str, pool: Pool, tmp_path: Path) -> AsyncIterator[Servers]:
+    """Servers that are stopped at the end."""
+    servers = Servers(database_url, pool, tmp_path)
+    yield servers
+    await servers.stop()
