@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from markdown import anchor, code, first_paragraph, page, sentence, table
+from pieces import anchor, code, first_paragraph, page, sentence, table
 from shapes import answer_fields, fields, type_words
 
 from corral.server.api import create_app
@@ -68,15 +68,15 @@ curl --no-buffer http://127.0.0.1:7433/v1/events
 
 def _roles(app: FastAPI) -> dict[tuple[str, str], str]:
     """Say which role each route asks for."""
-    asking = {
-        annotation.__metadata__[0].dependency: role
+    asking: dict[object, str] = {
+        get_args(annotation)[1].dependency: role
         for annotation, role in ((Viewer, "viewer"), (Submitter, "submitter"), (Admin, "admin"))
     }
     found: dict[tuple[str, str], str] = {}
     for route in _routes(app):
         for dependency in route.dependant.dependencies:
             if dependency.call in asking:
-                for method in route.methods:
+                for method in route.methods or ():
                     found[method, route.path_format] = asking[dependency.call]
     return found
 

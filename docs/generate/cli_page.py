@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from markdown import code, page, sentence, table
+from pieces import code, page, sentence, table
 from typer.main import get_command
 
 from corral.cli.main import app

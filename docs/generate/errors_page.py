@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import cast
 
-from markdown import code, first_paragraph, page, sentence, table
+from pieces import code, first_paragraph, page, sentence, table
 from source import modules_with_errors, problem_codes
 
 from corral.cli import exits

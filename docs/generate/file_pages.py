@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from markdown import anchor, page, sentence
+from pieces import anchor, page, sentence
 from shapes import Schema, fields, names_used, plain_name
 
 from corral.cli.batchfile.shape import FILE_SHAPES

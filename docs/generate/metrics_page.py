@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from markdown import code, page, sentence, table
+from pieces import code, page, sentence, table
 
 from corral.server.metrics import Metrics
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import groupby
 from types import MappingProxyType
 
-from markdown import anchor, code, first_paragraph, sentence, table
+from pieces import anchor, code, first_paragraph, sentence, table
 from shapes import Schema, fields, names_used
 
 from corral.cli import exits

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from markdown import code, sentence, table
+from pieces import code, sentence, table
 
 Schema = Mapping[str, Any]  # Any: JSON
 Link = Callable[[str], str]
@@ -81,7 +81,7 @@ def _nullable(schema: Schema) -> bool:
 def _plain(schema: Schema, link: Link) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
-        return " or ".join(_word(one) for one in kind)
+        return " or ".join(_word(one) for one in cast("list[object]", kind))  # JSON
     if kind == "array":
         return f"list of {type_words(schema.get('items', {}), link)}"
     held = _held(schema)
@@ -98,7 +98,7 @@ def _held(schema: Schema) -> Schema | None:
     """Return what the values of a mapping are; None when they may be anything."""
     for held in (schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()):
         if isinstance(held, dict) and held:
-            return held
+            return cast("Schema", held)  # JSON
     return None
 
 
