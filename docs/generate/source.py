@@ -31,21 +31,6 @@ def problem_codes() -> set[str]:
     return {code for path in _files() for code in _codes_in(ast.parse(path.read_text(encoding="utf-8")))}
 
 
-def environment_variables() -> set[str]:
-    """Find Corral's own environment variables."""
-    pattern = re.compile(r"\"(CORRAL_[A-Z_]+)[\"=]|\b(CORRAL_[A-Z_]+)=")
-    return {one or other for path in _files() for one, other in pattern.findall(path.read_text(encoding="utf-8"))}
-
-
-def data_files() -> set[str]:
-    """Find the names of files and folders in the data directory."""
-    named = re.compile(r"data_dir / \"([\w.]+)\"|\bdata / \"([\w.]+)\"")
-    constants = re.compile(r"^(?:LOCK_FILE|PRESENCE_FILE|HOLDER_FILE|CLUSTER_FILE|SERVER_LOG) = \"([\w.]+)\"", re.M)
-    texts = [path.read_text(encoding="utf-8") for path in _files()]
-    found = {one or other for text in texts for one, other in named.findall(text)}
-    return found | {name for text in texts for name in constants.findall(text)}
-
-
 def _files() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
