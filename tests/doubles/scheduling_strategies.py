@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from corral.cluster.values import QueueOrder
 from corral.scheduling.values import (
     DurationKey,
     FairShare,
     Gate,
-    Order,
     Priority,
     Queue,
     QueuedTask,
@@ -98,7 +98,7 @@ def queues(name: str) -> st.SearchStrategy[Queue]:
         Queue,
         name=st.just(name),
         slots=st.sampled_from([None, frozenset(SLOT_IDS[:4])]),
-        order=st.sampled_from(Order),
+        order=st.sampled_from(QueueOrder),
         paused=st.sampled_from([False, False, True]),
         max_running_per_owner=st.sampled_from([None, 1, 2]),
     )

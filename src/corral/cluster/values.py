@@ -86,7 +86,9 @@ class QueueOrder(StrEnum):
     """How a queue orders its tasks inside a class."""
 
     PRIORITY = "priority"
+    """By priority, then fair share between owners, then age."""
     FIFO = "fifo"
+    """By age alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heapreplace, nsmallest
 
+from corral.cluster.values import QueueOrder
 from corral.scheduling.fairness import Account
-from corral.scheduling.values import Order, Priority, Queue, QueuedTask, Settings, TaskClass
+from corral.scheduling.values import Priority, Queue, QueuedTask, Settings, TaskClass
 
 Entry = tuple[datetime, int, QueuedTask]
 Head = tuple[float, datetime, int, list[Entry]]
@@ -111,7 +112,9 @@ class Line:
         self._batch: dict[Priority, Rank] = {}
         self._promoted: list[Entry] = []
         self._sort_in(
-            tasks, {name for name, queue in queues.items() if queue.order is Order.FIFO}, now - settings.promote_after
+            tasks,
+            {name for name, queue in queues.items() if queue.order is QueueOrder.FIFO},
+            now - settings.promote_after,
         )
         heapify(self._promoted)
         self._classes = tuple(

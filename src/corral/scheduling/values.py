@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from corral.cluster.values import QueueOrder
 from corral.units import Bytes
 from corral.work import SlotId
 
@@ -31,15 +32,6 @@ class Priority(IntEnum):
     NORMAL = 2
     LOW = 1
     IDLE = 0
-
-
-class Order(StrEnum):
-    """How a queue orders its tasks inside a class."""
-
-    PRIORITY = "priority"
-    """By priority, then fair share between owners, then age."""
-    FIFO = "fifo"
-    """By age alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +119,7 @@ class Queue:
     name: str
     slots: frozenset[SlotId] | None = None
     """The pool; None means every slot."""
-    order: Order = Order.PRIORITY
+    order: QueueOrder = QueueOrder.PRIORITY
     paused: bool = False
     max_running_per_owner: int | None = None
 

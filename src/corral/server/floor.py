@@ -12,7 +12,7 @@ from corral.engines.inputs import ENGINES
 from corral.engines.local.factory import Device, build
 from corral.engines.remote import build_remote
 from corral.errors import Problem
-from corral.scheduling.values import Order, Queue, Settings
+from corral.scheduling.values import Queue, Settings
 from corral.tasks.stations import StationSetup
 from corral.telemetry.machine import describe
 from corral.telemetry.nvml import find_gpus
@@ -134,7 +134,7 @@ def queues_of(cluster: Cluster, stations: Sequence[StationSetup]) -> dict[str, Q
         name: Queue(
             name=name,
             slots=None if queue.pool is None else _pool(queue.pool, stations),
-            order=Order(queue.order.value),
+            order=queue.order,
             max_running_per_owner=queue.max_running_per_owner,
         )
         for name, queue in cluster.queues.items()

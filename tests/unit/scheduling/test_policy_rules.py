@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from corral.cluster.values import QueueOrder
 from corral.scheduling.policy import decide
 from corral.scheduling.values import (
     DurationKey,
     FairShare,
     Gate,
-    Order,
     Priority,
     Queue,
     Rule,
@@ -79,7 +79,7 @@ def test_higher_priority_goes_first_inside_a_class():
 
 def test_a_fifo_queue_goes_by_age_alone():
     tasks = a_queued(1, queued_at=ago(99), owner="zoe"), a_queued(2, priority=Priority.HIGH)
-    fifo = Queue(name="default", order=Order.FIFO)
+    fifo = Queue(name="default", order=QueueOrder.FIFO)
     assert first_of(*tasks, queues=[fifo], fair=FairShare(charged={"zoe": 500.0})) == 1
 
 
