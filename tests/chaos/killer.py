@@ -46,6 +46,10 @@ class Killer:
             "backend": self._kill_backend,
         }
 
+    def first_pause_s(self) -> float:
+        """Return when to kill a server that starts: mostly before it is ready."""
+        return self._draw_victim.uniform(0.5, 3.5)
+
     def pause_s(self) -> float:
         """Return how long to wait before the next kill: sometimes it comes before anything has recovered."""
         return self._draw.choice((0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)) * self._draw.uniform(0.5, 1.0)

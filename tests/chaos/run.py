@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does w
 from chaos.killer import WEIGHTS
 from chaos.storm import Report, Size, storm
 
+FIRST_KILLS = 6
 OUTAGE_S = 30.0
 
 
@@ -39,6 +40,7 @@ def main() -> int:
         batches=max(1, min(20, options.tasks // 20)),
         drain_s=180.0,
         pace=4.0,
+        first_kills=FIRST_KILLS,
         outage_s=OUTAGE_S,
     )
     folder = Path(tempfile.mkdtemp(prefix="storm-", dir="/tmp"))
@@ -64,6 +66,7 @@ def table(report: Report) -> list[str]:
     lines += [
         f"{'all':<12}{kills.total():>7}",
         "",
+        f"first start        killed {FIRST_KILLS} times before the storm",
         f"tasks ended        {sum(1 for line in report.findings.lines if line.data.get('state') in ENDED)}",
         f"attempts           {ends.total()}; {ends['attempt_lost']} were lost, {ends['attempt_failed']} failed",
         f"artifacts          {report.findings.artifacts}, each compared with its checksum and what it must contain",

@@ -51,6 +51,8 @@ class Size:
     """How long the queue may take to drain after the last kill."""
     pace: float = 1.0
     """Stretches every task, so that the queue is busy for as long as the kills go on."""
+    first_kills: int = 0
+    """How often the server is killed before it has ever been ready: `initdb` and migrations are cut off."""
     outage_s: float | None = None
     """How long the database stands still after the last kill; None leaves that out."""
 
@@ -102,6 +104,9 @@ async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], Non
     doubles = {name: kept for name, (kept, _) in instances.items()}
     async with keeping(server, *doubles.values()), PatientClient(data_dir) as client:
         killer = Killer(seed=seed, server=server, instances=doubles, data_dir=data_dir)
+        for _ in range(size.first_kills):
+            await asyncio.sleep(killer.first_pause_s())
+            server.kill()
         await _rage(client, killer, planned, size, report, say)
         if size.outage_s is not None:
             say(f"the database stands still for {size.outage_s:g} s")

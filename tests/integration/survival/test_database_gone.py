@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,13 +55,14 @@ class Outage:
             os.kill(process.pid, number)
 
 
-@pytest.fixture
-async def outage() -> AsyncIterator[Outage]:
+@pytest.fixture(scope="module")
+def outage() -> Iterator[Outage]:
+    """One database for all tests here; each leaves it running, with tasks that have ended."""
     with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
         outage = Outage(Path(folder) / "postgres")
-        await migrate(await outage.begin())
+        asyncio.run(migrate(asyncio.run(outage.begin())))
         yield outage
-        await outage.end()
+        asyncio.run(outage.end())
 
 
 @pytest.fixture
