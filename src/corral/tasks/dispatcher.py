@@ -40,12 +40,13 @@ from corral.tasks.board import Board
 from corral.tasks.judgement import Judgement
 from corral.tasks.leadership import leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import AttemptLost, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.ready import ReadyTasks
 from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.stations import Stations, StationSetup
 from corral.tasks.store import dispatching, story
+from corral.tasks.store.cancelling import to_be_cancelled
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
 from corral.tasks.store.transitions import Change, Lease
 from corral.tasks.values import StoryEvent
@@ -125,6 +126,7 @@ class Dispatcher:
 
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._released = False
         self._deaf = False
         self._log_due = True
         self._cursor = 0
@@ -152,7 +154,8 @@ class Dispatcher:
         self._wake.set()
 
     def release(self) -> None:
-        """Stop the running attempts; their tasks go back to the queue."""
+        """Stop the running attempts, and one that is just being leased; their tasks go back to the queue."""
+        self._released = True
         for attempt in self._attempts.values():
             attempt.stop.set(StopReason.RELEASED)
 
@@ -201,7 +204,9 @@ class Dispatcher:
         return self._stopping.is_set() and not (self._attempts or self._inbox or self._unwritten)
 
     async def _lead(self) -> None:
-        async with leadership(self._url, self._heard, self._lost_connection):
+        async with leadership(self._url, self._heard, self._lost_connection, self._stand_by):
+            if self._finished():
+                return
             self._deaf = False
             await self._load()
             self._board.lead(leading=True)
@@ -211,6 +216,14 @@ class Dispatcher:
                 if self._deaf:
                     raise DatabaseUnavailableError("the connection that listens was lost")
                 await self._sleep()
+
+    async def _stand_by(self) -> bool:
+        """While another leads, look after the attempts that still run here; return whether to go on waiting."""
+        await self._heed_cancels()
+        self._collect()
+        if self._begun or self._unwritten:
+            await self._commit([])
+        return not self._finished()
 
     def _heard(self, kinds: str) -> None:
         if any(kind in _WATCHED for kind in kinds.split()):
@@ -232,6 +245,7 @@ class Dispatcher:
         self._judgement.recall(await dispatching.recent_durations(self._pool))
         await self._read_gates()
         await self._rescue()
+        await self._heed_cancels()
         self._sort_in(await dispatching.all_ready_tasks(self._pool))
         self._poll_due = self._monotonic() + self._timings.safety_poll_s
         self._show()
@@ -259,6 +273,10 @@ class Dispatcher:
         assigned = [] if self._stopping.is_set() else self._decide()
         if not (assigned or self._unwritten or self._starts_due() <= self._monotonic()):
             return
+        await self._committed(await self._commit(assigned), assigned)
+
+    async def _commit(self, assigned: Sequence[Attempt]) -> dispatching.Round:
+        """Write what is unwritten, and the leases of these attempts, in one transaction."""
         begun, written = len(self._begun), len(self._unwritten)
         starts = (attempt.begun(now=self._monotonic()) for attempt in self._begun)
         changes = [*starts, *self._unwritten, *(attempt.leased() for attempt in assigned)]
@@ -271,7 +289,7 @@ class Dispatcher:
             raise
         del self._begun[:begun]
         del self._unwritten[:written]
-        await self._committed(done, assigned)
+        return done
 
     def _starts_due(self) -> float:
         """Return when the starts that are not written yet are written, if nothing else is before."""
@@ -338,9 +356,9 @@ class Dispatcher:
         for task, effect in done.applied.effects:
             if isinstance(effect, StopAttempt) and (attempt := self._by_task.get(task)):
                 attempt.stop.set(StopReason.CANCELLED)
-        queued = [id for id, life in done.applied.lives.items() if life.state is TaskState.QUEUED]
-        if queued:
-            self._sort_in(await dispatching.ready_tasks(self._pool, queued))
+        ready = [id for id, life in done.applied.lives.items() if _may_start(life)]
+        if ready:
+            self._sort_in(await dispatching.ready_tasks(self._pool, ready))
             self._wake.set()
         self._show()
 
@@ -355,6 +373,8 @@ class Dispatcher:
         self._attempts[attempt.id] = attempt
         self._by_task[attempt.task.id] = attempt
         self._begun.append(attempt)
+        if self._released:
+            attempt.stop.set(StopReason.RELEASED)
         self._tasks.create_task(self._attempt(attempt, details), name=f"attempt-{attempt.task.id}")
 
     async def _attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
@@ -420,12 +440,19 @@ class Dispatcher:
         self._poll_due = self._monotonic() + self._timings.safety_poll_s * random.uniform(0.8, 1.2)
         self._log_due = True
         await self._rescue()
+        await self._heed_cancels()
         due = await dispatching.due_ids(self._pool)
         for task in self._ready.ids - due:
             self._ready.drop(task)
         missing = [task for task in due if task not in self._ready and task not in self._by_task]
         if missing:
             self._sort_in(await dispatching.ready_tasks(self._pool, missing))
+
+    async def _heed_cancels(self) -> None:
+        """Stop attempts whose cancel request was not heard: nobody led, or another did."""
+        if self._by_task:
+            for task in await to_be_cancelled(self._pool, self._by_task):
+                self._by_task[task].stop.set(StopReason.CANCELLED)
 
     async def _rescue(self) -> None:
         """Requeue tasks whose attempt nobody runs: this data directory's old ones at once, others' when they expire."""
@@ -444,6 +471,11 @@ class Dispatcher:
             log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
         for station in self._stations:
             station.held_elsewhere = elsewhere.get(station.id)
+
+
+def _may_start(life: Life) -> bool:
+    """Whether only a point in time, if anything, keeps a task from being assigned."""
+    return life.state is TaskState.QUEUED or (life.state is TaskState.WAITING and life.open_needs == 0)
 
 
 def _vacate(attempts: Sequence[Attempt]) -> None:
