@@ -79,15 +79,9 @@ class EmbeddedDatabase:
         admin = await self._first_connection(self._server)
         try:
             if not await admin.fetchval("select true from pg_database where datname = $1", DATABASE):
-                for name, value in _SETTINGS.items():
-                    await admin.execute(f"alter system set {name} = '{value}'")
                 await admin.execute(f"create database {DATABASE}")
-                await admin.close()
-                await self.stop()
-                await asyncio.to_thread(self._server.ensure_postgres_running)
         finally:
-            if not admin.is_closed():
-                await admin.close()
+            await admin.close()
         return self._server.get_uri(DATABASE)
 
     async def watch(self) -> None:
@@ -154,6 +148,8 @@ def _open(folder: Path) -> PostgresServer:
         if not folder.exists():
             fresh = folder.with_name(f"{folder.name}.new-{secrets.token_hex(4)}")
             get_server(fresh, cleanup_mode=None, start=False).ensure_pgdata_inited()
+            with (fresh / "postgresql.conf").open("a") as configuration:  # before the first start, which needs it
+                configuration.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
             fresh.rename(folder)
         server = get_server(folder, cleanup_mode=None, start=False)
         # Its own lock lies in the machine's temporary folder, where a file of another user would stop ours.
