@@ -108,7 +108,7 @@ class Dispatcher:
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._stations = Stations(stations)
         self._queues = dict(rules.queues)
-        self._runner = Runner(artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
+        self._runner = Runner(self._stations, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
 

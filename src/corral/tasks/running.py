@@ -14,7 +14,7 @@ from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, 
 from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
-from corral.tasks.stations import Station
+from corral.tasks.stations import Station, Stations
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import Change
 from corral.work import FailureScope, Work
@@ -84,6 +84,8 @@ class Attempt:
 class Runner:
     """Runs attempts with the folders and the board of this server."""
 
+    stations: Stations
+    """All of this server: what is given up may lie on another slot of the same device."""
     artifacts: ArtifactStore
     scratch: ScratchFolders
     board: Board
@@ -93,9 +95,9 @@ class Runner:
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
         for slot, resident in attempt.assignment.evict:
-            for station in attempt.stations:
-                if station.id == slot:
-                    await station.evict([resident.engine])
+            station = self.stations[slot]
+            if station.running is None or station in attempt.stations:  # a neighbour may have got work since
+                await station.evict([resident.engine])
         if details.missing_files:
             return _missing_inputs(details)
         try:

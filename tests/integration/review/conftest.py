@@ -19,6 +19,7 @@ from corral.tasks.store.pool import Pool, connect
 from corral.tasks.store.reading import get_tasks
 from corral.tasks.store.story import CHANNEL
 from corral.tasks.values import Task
+from corral.units import Bytes
 from corral.work import SlotId
 from doubles.engines import ScriptedEngine
 
@@ -32,8 +33,15 @@ class Servers:
         self._folder = folder
         self.running: list[tuple[Dispatcher, asyncio.Task[None]]] = []
 
-    def start(self, node: str, *engines: ScriptedEngine, timings: Timings | None = None) -> tuple[Dispatcher, Board]:
-        """Start a dispatcher with one CPU slot per engine, and a name of its own in the database."""
+    def start(
+        self,
+        node: str,
+        *engines: ScriptedEngine,
+        timings: Timings | None = None,
+        device: str | None = None,
+        capacity: Bytes | None = None,
+    ) -> tuple[Dispatcher, Board]:
+        """Start a dispatcher with one slot per engine, on one device if it is named, and a holder of its own."""
         folder = self._folder / node
         artifacts, board = ArtifactStore(folder / "artifacts"), Board()
         artifacts.prepare()
@@ -41,7 +49,7 @@ class Servers:
             url=self.url,
             pool=self.pool,
             holder=uuid4(),
-            stations=[_station(f"{node}/cpu{index}", engine) for index, engine in enumerate(engines)],
+            stations=[_station(f"{node}/cpu{index}", engine, device, capacity) for index, engine in enumerate(engines)],
             rules=Rules(queues={"default": Queue(name="default")}),
             artifacts=artifacts,
             scratch=folder / "scratch",
@@ -81,13 +89,13 @@ class Servers:
             await asyncio.gather(running, return_exceptions=True)
 
 
-def _station(slot: str, engine: ScriptedEngine) -> StationSetup:
+def _station(slot: str, engine: ScriptedEngine, device: str | None, capacity: Bytes | None) -> StationSetup:
     return StationSetup(
         slot=SlotId(slot),
         node=slot.partition("/")[0],
-        device=slot,
+        device=device or slot,
         device_model="cpu",
-        capacity=None,
+        capacity=capacity,
         visible_device=None,
         engines={engine.name: engine},
     )
