@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import structlog
 
 from corral.cluster.values import Retention
@@ -26,7 +27,7 @@ async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Retention)
         wait = EVERY_S
         try:
             collected = await collect(pool, artifacts, retention)
-        except CONNECTION_LOST as error:
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # a deadlock, a full disk: the next time may pass
             log.warning("not_collected", error=str(error))
             continue
         log.info("collected", tasks=collected.tasks, files=collected.files, bytes=collected.bytes)

@@ -55,6 +55,9 @@ def only_server(data_dir: Path) -> Generator[None, None, None]:
                 where=str(data_dir),
                 hint="use it, stop it, or choose another directory with --data-dir",
             ) from error
+        (data_dir / PRESENCE_FILE).unlink(
+            missing_ok=True
+        )  # of one that was killed: its address may be another's by now
         try:
             yield
         finally:

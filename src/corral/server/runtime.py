@@ -157,14 +157,15 @@ async def _run(
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
     serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
     stopping = asyncio.create_task(stop.wait())
+    started = asyncio.create_task(http.listening.wait())
     try:
-        started = asyncio.create_task(http.listening.wait())
         await asyncio.wait({started, serving}, return_when=asyncio.FIRST_COMPLETED)
         listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await _wind_down(dispatcher, dispatching, hurry)
-    finally:
+    finally:  # in order, too, when whoever started the server is not there any more to hear that it is ready
+        started.cancel()
         stopping.cancel()
+        await _wind_down(dispatcher, dispatching, hurry)
         end_streams(app)
         http.should_exit = True
         await asyncio.gather(serving, dispatching)

@@ -1,0 +1,34 @@
+"""A server that cannot say that it is ready stops; a server that was killed is not found while its successor starts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from corral.server import presence
+from corral.server.presence import Presence
+from corral.server.runtime import serve
+from corral.server.settings import Settings
+
+
+async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_url: str, tmp_path: Path) -> None:
+    def gone(_: Presence) -> None:
+        raise BrokenPipeError
+
+    settings = Settings(data_dir=tmp_path / "data", port=0, database_url=database_url)
+    serving = asyncio.create_task(serve(settings, ready=gone))
+    ended, _ = await asyncio.wait({serving}, timeout=20)
+    serving.cancel()
+    assert ended
+    with pytest.raises(BrokenPipeError):
+        await serving
+
+
+def test_server_that_was_killed_is_not_found_while_its_successor_starts(tmp_path: Path) -> None:
+    killed = Presence(pid=1, url="http://127.0.0.1:1", token="secret", started_at="")
+    (tmp_path / presence.LOCK_FILE).touch()
+    presence.announce(tmp_path, killed)
+    with presence.only_server(tmp_path):
+        assert presence.find_server(tmp_path) is None
