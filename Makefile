@@ -50,7 +50,7 @@ chaos: setup ## Kill servers, workers, engines and databases for some minutes, a
 	$(BIN)/python tests/chaos/run.py
 
 bench: setup ## Measure queue, slots and start; prints tables
-	$(BIN)/python benchmarks/all.py
+	$(BIN)/python -m benchmarks
 
 docs: setup ## Generate the reference pages anew
 	$(BIN)/python docs/generate/all.py
