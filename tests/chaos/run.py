@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does with the folder of the tests
 
 from chaos.killer import WEIGHTS
-from chaos.storm import Report, Size, storm
+from chaos.report import Report
+from chaos.storm import Size, storm
 
 FIRST_KILLS = 6
 OUTAGE_S = 30.0

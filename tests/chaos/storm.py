@@ -7,16 +7,15 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from chaos.client import PatientClient
 from chaos.kept import Kept, comfyui, corral_up, keeping
-from chaos.killer import Kill, Killer
+from chaos.killer import Killer
 from chaos.load import OWNERS, Planned, plan
 from chaos.outage import OWN_BATCH, outage
-from chaos.verdict import Findings, Line, judge_machine, judge_queue
+from chaos.report import Report
+from chaos.verdict import Findings, judge_machine, judge_queue
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.store.pool import open_pool
 
@@ -57,43 +56,6 @@ class Size:
     """How long the database stands still after the last kill; None leaves that out."""
 
 
-@dataclass(slots=True)
-class Report:
-    """What a storm showed."""
-
-    seed: int
-    kills: list[Kill] = field(default_factory=list[Kill])
-    findings: Findings = field(default_factory=Findings)
-    problems: list[str] = field(default_factory=list[str])
-    starts: dict[str, int] = field(default_factory=dict[str, int])
-    storm_s: float = 0.0
-    drain_s: float = 0.0
-    requests: int = 0
-
-    def recovery_s(self, kind: str) -> list[float]:
-        """Return how long it took after kills of a kind until work started again (on that slot, where it is known).
-
-        Where another kill came before that, it is the other's time.
-        """
-        starts = [line for line in self.findings.lines if line.kind == "leased"]
-        found: list[float] = []
-        for kill, following in zip(self.kills, [*self.kills[1:], None], strict=True):
-            start = next((line.at for line in starts if line.at > kill.at and _is_of(line, kill)), None)
-            if kill.kind == kind and start is not None and (following is None or start < following.at):
-                found.append((start - kill.at).total_seconds())
-        return found
-
-    @property
-    def standstill_s(self) -> float:
-        """How long the longest time was in which no attempt started or ended, whatever was killed meanwhile."""
-        at = [line.at for line in self.findings.lines]
-        return max((later - earlier).total_seconds() for earlier, later in pairwise(at))
-
-
-def _is_of(line: Line, kill: Kill) -> bool:
-    return kill.slot is None or kill.slot in line.data["slots"]
-
-
 async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], None] = lambda _: None) -> Report:
     """Run a storm in an empty folder whose path is short, and judge what is left."""
     report = Report(seed)
@@ -107,7 +69,7 @@ async def storm(folder: Path, *, seed: int, size: Size, say: Callable[[str], Non
         for _ in range(size.first_kills):
             await asyncio.sleep(killer.first_pause_s())
             server.kill()
-        await _rage(client, killer, planned, size, report, say)
+        await _Rage(client, killer, planned, size, report, say).run()
         if size.outage_s is not None:
             say(f"the database stands still for {size.outage_s:g} s")
             report.problems += await outage(client, data_dir, seconds=size.outage_s, slots=CPU_SLOTS)
@@ -143,31 +105,41 @@ def _cluster_file(folder: Path, instances: dict[str, tuple[Kept, int]]) -> Path:
     return path
 
 
-async def _rage(
-    client: PatientClient,
-    killer: Killer,
-    planned: Sequence[Planned],
-    size: Size,
-    report: Report,
-    say: Callable[[str], None],
-) -> None:
-    """Submit batch after batch while the kills go on."""
-    await client.leading()
-    tokens = {owner: await _token(client, owner) for owner in OWNERS}
-    started = time.monotonic()
-    submitting: list[asyncio.Task[Any]] = []
-    async with asyncio.TaskGroup() as group:
-        while len(report.kills) < size.kills:
-            due = len(report.kills) * size.batches // size.kills
-            while len(submitting) <= due:
-                batch = planned[len(submitting)]
-                submitting.append(group.create_task(_submit(client, batch, tokens[batch.owner])))
-            await asyncio.sleep(killer.pause_s())
-            kill = killer.kill()
-            if kill is not None:
-                report.kills.append(kill)
-                say(f"{time.monotonic() - started:6.1f} s  kill {len(report.kills):3} of {size.kills}: {kill.kind}")
-    report.storm_s = time.monotonic() - started
+@dataclass(slots=True)
+class _Rage:
+    """The part of a storm in which batch after batch is submitted while the kills go on."""
+
+    client: PatientClient
+    killer: Killer
+    planned: Sequence[Planned]
+    size: Size
+    report: Report
+    say: Callable[[str], None]
+    submitting: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+
+    async def run(self) -> None:
+        await self.client.leading()
+        tokens = {owner: await _token(self.client, owner) for owner in OWNERS}
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            while len(self.report.kills) < self.size.kills:
+                for batch in self._due():
+                    self.submitting.append(group.create_task(_submit(self.client, batch, tokens[batch.owner])))
+                await asyncio.sleep(self.killer.pause_s())
+                self._kill(started)
+        self.report.storm_s = time.monotonic() - started
+
+    def _due(self) -> Sequence[Planned]:
+        """Batches are spread over the kills, so that there is work to the end."""
+        due = 1 + len(self.report.kills) * self.size.batches // self.size.kills
+        return self.planned[len(self.submitting) : due]
+
+    def _kill(self, started: float) -> None:
+        kill = self.killer.kill()
+        if kill is not None:
+            self.report.kills.append(kill)
+            count = f"kill {len(self.report.kills):3} of {self.size.kills}"
+            self.say(f"{time.monotonic() - started:6.1f} s  {count}: {kill.kind}")
 
 
 async def _token(client: PatientClient, owner: str) -> str:
