@@ -6,6 +6,7 @@ that nothing refers to, which `sweep` removes after a grace time. Equal content 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -86,7 +87,7 @@ class ArtifactStore:
         Raises: DiskFullError.
         """
         try:
-            with source.open("rb+") as file:
+            with source.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 size = file.seek(0, os.SEEK_END)
                 self._fsync(file.fileno())
@@ -109,8 +110,8 @@ class ArtifactStore:
                     digest.update(chunk)
                     file.write(chunk)
                 file.flush()
-                self._fsync(file.fileno())
-            self._move(temporary, Sha256(digest.hexdigest()))
+                await asyncio.to_thread(self._fsync, file.fileno())
+            await asyncio.to_thread(self._move, temporary, Sha256(digest.hexdigest()))
         except OSError as error:
             raise disk_error(error, temporary) from error
         finally:
