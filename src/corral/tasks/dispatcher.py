@@ -304,6 +304,9 @@ class Dispatcher:
             change = attempt.ended(ended)
             if change is not None:
                 self._unwritten.append(change)
+            else:  # the database may still say that it owns its task: look at once, not at the next poll
+                self._poll_due = self._monotonic()
+                self._wake.set()
         self._inbox.clear()
 
     def _free(self, attempt: Attempt, ended: Ended) -> None:
@@ -441,8 +444,11 @@ class Dispatcher:
         self._log_due = True
         await self._rescue()
         await self._heed_cancels()
+        known = self._ready.ids
+        if await dispatching.due_sum(self._pool) == (len(known), sum(known)):
+            return
         due = await dispatching.due_ids(self._pool)
-        for task in self._ready.ids - due:
+        for task in known - due:
             self._ready.drop(task)
         missing = [task for task in due if task not in self._ready and task not in self._by_task]
         if missing:
