@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from corral.work import Produced, Reporter, Work
 from doubles.engines import ScriptedEngine
 from doubles.yard import Yard
 
+AN_HOUR = 3600.0
 QUICK = Timings(stop_grace_s=0.2, heartbeat_s=0.1, retry_s=0.05)
 
 
@@ -133,7 +135,7 @@ async def test_attempt_whose_lease_could_not_be_renewed_has_stopped_before_the_n
 ) -> None:
     script = MidOutage()
     engine = ScriptedEngine(script)
-    timings = Timings(stop_grace_s=0.2, heartbeat_s=0.1, retry_s=0.05, lease_ttl=timedelta(seconds=0.5))
+    timings = replace(QUICK, lease_ttl=timedelta(seconds=0.5), safety_poll_s=AN_HOUR)  # it is not what finds the task
     far_yard.start(engine, timings=timings)
     (id,) = (await submit(far_yard.pool, a_submission(), queued_limits={})).tasks
     await far_yard.until(lambda task: task.state is TaskState.RUNNING, id)
