@@ -84,11 +84,33 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
-    with presence.only_server(settings.data_dir):
+    with _quiet_stop_while_starting(), presence.only_server(settings.data_dir):
         cluster = read_cluster(settings)
         sockets = [_listen(settings)]
         async with _database(settings, cluster) as url:
             await _serve(settings, cluster, url, sockets, ready)
+
+
+@contextmanager
+def _quiet_stop_while_starting() -> Generator[None, None, None]:
+    """Let a signal end the start in order, database included; `_run` takes the signals over."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        asked = True
+        task.cancel()
+
+    _on_signals(ask)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        task.uncancel()
+        log.info("stopped_while_starting")
 
 
 async def _serve(
@@ -240,11 +262,15 @@ async def _database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str,
         yield url
         return
     database = EmbeddedDatabase(settings.data_dir / "postgres")
-    url = await database.start()
-    watching = asyncio.create_task(database.watch(), name="embedded-database")
+    starting = asyncio.create_task(database.start(), name="embedded-database-start")
+    watching: asyncio.Task[None] | None = None
     try:
+        url = await asyncio.shield(starting)  # a start that is cut off would leave a server that nobody stops
+        watching = asyncio.create_task(database.watch(), name="embedded-database")
         yield url
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await asyncio.gather(starting, return_exceptions=True)
         await database.stop()

@@ -54,7 +54,8 @@ class LeaseKeeper:
     async def _renew(self, mine: Sequence[UUID]) -> frozenset[UUID]:
         asked_at = self._monotonic()
         try:
-            kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
+            async with asyncio.timeout(self._heartbeat_s):  # a database that hangs is a database that is gone
+                kept = await dispatching.renew(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
         except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # whatever it is, the next heartbeat tries again
             log.warning("leases_not_renewed", error=str(error))
             return self._not_yet_expired(mine)

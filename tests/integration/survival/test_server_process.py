@@ -124,3 +124,20 @@ async def test_database_with_a_newer_schema_is_refused_and_left_alone(
     assert "hint: upgrade Corral, or use another data directory" in said
     assert await connection.fetchval("select version_num from alembic_version") == "9999"
     await connection.close()
+
+
+async def test_server_that_is_stopped_while_it_starts_leaves_no_database_running(
+    short_folder: Path, cluster_file: Path
+) -> None:
+    data_dir = short_folder / "data"
+    command = [sys.executable, "-m", "corral", "up", "--data-dir", str(data_dir), "--cluster", str(cluster_file)]
+    process = await asyncio.create_subprocess_exec(*command, "--port", "0", stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(60):
+        while not any(data_dir.glob("postgres*/PG_VERSION")):  # noqa: ASYNC110 (another process makes it)
+            await asyncio.sleep(0.01)
+        process.terminate()
+        _, said = await process.communicate()
+
+    assert process.returncode == 0, said.decode()
+    databases = [found for found in psutil.process_iter(["cmdline"]) if str(data_dir) in str(found.info["cmdline"])]
+    assert databases == []
