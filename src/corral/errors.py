@@ -1,7 +1,7 @@
 """One base for every error that a person reads.
 
-An error has a stable dotted `code`, a `kind` that says what the caller can do, a fact (`what`), a place (`where`) and one
-imperative (`hint`). The edges map `kind` once: to exit codes (`corral.cli`), to HTTP statuses (`corral.server`), to
+An error has a stable dotted `code`, a `kind` that says what the caller can do, a fact (`what`), a place (`where`) and
+one imperative (`hint`). The edges map `kind` once: to exit codes (`corral.cli`), to HTTP statuses (`corral.server`), to
 retry or not (`corral.tasks`).
 
 Belongs here: the base, its kinds, and the error that carries several problems.

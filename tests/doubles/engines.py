@@ -1,7 +1,8 @@
 """Engines for tests of the dispatcher.
 
 `ScriptedEngine` stands for any engine: the test says when a run ends and how. It was checked against the protocol
-`corral.work.Engine` (the type checker), and honours it: a cancelled run raises `CancelledError` unless it is told to hang.
+`corral.work.Engine` (the type checker), and honours it: a cancelled run raises `CancelledError` unless it is told to
+hang.
 """
 
 from __future__ import annotations
