@@ -23,6 +23,13 @@ def data_dir(given: Path | None, cluster_file: Path | None = None) -> Path:
     return own if named is None else (cluster_file.absolute().parent / Path(named).expanduser()).absolute()
 
 
+def make_data_dir(data: Path) -> None:
+    """Make the data directory, for its owner alone, before anything is written into it. Raises: SettingsError."""
+    from corral.server.settings import prepare_data_dir
+
+    prepare_data_dir(data)
+
+
 def models_dir(data: Path) -> Path:
     """Return the folder of the model store."""
     return data / "models"

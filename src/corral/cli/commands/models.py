@@ -57,6 +57,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
         sources = ", then ".join(str(source) for source in entry.sources)
         terminal.say(f"would fetch {entry.name} from {sources}")
         return
+    places.make_data_dir(places.data_dir(data_dir))
     pulled = asyncio.run(bring(store, model))
     if as_json:
         terminal.put_json(_here(pulled))

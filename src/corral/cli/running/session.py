@@ -61,6 +61,7 @@ class Run:
         """Run the batch and return the exit code. Raises: CorralError."""
         read = open_batch_file(self.file)
         if self.elsewhere is None:
+            places.make_data_dir(self.data_dir)
             await ensure_models(read, Store(places.models_dir(self.data_dir)))
         async with self._server() as held, Api(held.server.url, held.server.token) as api:
             memory = Generations(self.data_dir if self.elsewhere is None else None)
