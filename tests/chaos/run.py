@@ -38,7 +38,7 @@ def main() -> int:
     size = Size(
         tasks=options.tasks,
         kills=options.kills,
-        batches=max(1, min(20, options.tasks // 20)),
+        batches=max(1, min(20, options.tasks // 20, options.kills)),
         drain_s=180.0,
         pace=4.0,
         first_kills=FIRST_KILLS,

@@ -74,8 +74,9 @@ async def judge_queue(database: Queries, planned: Sequence[Planned], artifacts: 
 def _as_planned(planned: Sequence[Planned], tasks: Sequence[Any], outputs: Mapping[int, list[Any]]) -> Iterator[str]:
     wanted = {name: expected for batch in planned for name, expected in batch.expected.items()}
     found = Counter(row["name"] for row in tasks)
-    if found != Counter(wanted.keys()):
-        yield f"tasks were accepted more or less than once: {found - Counter(wanted)} {Counter(wanted) - found}"
+    names = Counter(wanted.keys())
+    if found != names:
+        yield f"tasks were accepted more or less than once: {found - names} {names - found}"
     for row in tasks:
         expected = wanted[row["name"]]
         files = Counter(output["sha256"] for output in outputs.get(row["id"], ()) if output["name"] != LOG)
