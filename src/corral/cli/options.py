@@ -34,6 +34,10 @@ ClusterFile = Annotated[
     Path | None,
     typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file. Default: the machine as it is found."),
 ]
+ClusterArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[CLUSTER]", help="The cluster file. Default: `cluster.yaml` in this folder."),
+]
 BatchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A batch file; `corral schema --batch` describes it.")]
 TaskId = Annotated[int, typer.Argument(metavar="TASK", help="The task's number.", min=1)]
 TaskIds = Annotated[list[int], typer.Argument(metavar="TASK...", help="Numbers of tasks.", min=1)]

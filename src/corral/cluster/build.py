@@ -11,6 +11,7 @@ from corral.cluster.shape import (
     ENGINES,
     ENGINES_OFF_BY_DEFAULT,
     ClusterShape,
+    ElectricityShape,
     EngineShape,
     GpuShape,
     KubernetesShape,
@@ -21,9 +22,12 @@ from corral.cluster.shape import (
     RetentionShape,
     ServiceShape,
     StorageShape,
+    WorkloadShape,
 )
 from corral.cluster.values import (
     Cluster,
+    Disk,
+    Electricity,
     EngineSettings,
     Exposure,
     Gpu,
@@ -37,6 +41,7 @@ from corral.cluster.values import (
     Retention,
     Service,
     Storage,
+    Workload,
 )
 
 _DEFAULT_QUEUE = "default"
@@ -60,6 +65,12 @@ def build(shape: ClusterShape, gpu_models: Mapping[Path, GpuFacts]) -> Cluster:
         services={service.name: _service(service) for service in shape.services},
         layouts={name: _layout(name, layout) for name, layout in shape.layouts.items()},
         kubernetes=_kubernetes(shape.kubernetes),
+        workloads={
+            workload.name: _workload(workload, ("workloads", index), gpu_models)
+            for index, workload in enumerate(shape.workloads)
+        },
+        night=Cluster.__dataclass_fields__["night"].default if shape.night is None else shape.night,
+        electricity=_electricity(shape.electricity),
     )
 
 
@@ -77,6 +88,7 @@ def _node(shape: NodeShape, at: Path, gpu_models: Mapping[Path, GpuFacts]) -> No
         cpu_model=shape.cpu.model if shape.cpu else None,
         psu_w=shape.psu.watts if shape.psu else None,
         other_power_w=shape.psu.other_watts if shape.psu else None,
+        disks=tuple(Disk(name=disk.name, size=disk.size, medium=disk.medium) for disk in shape.disks),
         os=shape.os,
         k3s_role=shape.k3s_role,
         roles=shape.roles,
@@ -181,6 +193,33 @@ def _retention(shape: RetentionShape | None) -> Retention:
         "artifacts": default.artifacts if shape.artifacts is None else shape.artifacts,
     }
     return Retention(**{name: None if value == FOREVER else value for name, value in kept.items()})
+
+
+def _workload(shape: WorkloadShape, at: Path, gpu_models: Mapping[Path, GpuFacts]) -> Workload:
+    facts = {model: gpu_models.get((*at, "durations", model)) for model in shape.durations}
+    seconds = {
+        found.name if (found := facts[model]) else model: each.total_seconds()
+        for model, each in shape.durations.items()
+    }
+    if shape.duration is not None:
+        seconds["*"] = shape.duration.total_seconds()
+    return Workload(
+        name=shape.name,
+        engine=shape.engine,
+        model=shape.model,
+        service=shape.service,
+        min_vram=shape.min_vram,
+        prefer_node=shape.prefer_node,
+        parallel_capable=shape.parallel_capable,
+        seconds=seconds,
+        load_s=None if shape.load_time is None else shape.load_time.total_seconds(),
+        unit=shape.unit,
+        per_night=shape.per_night,
+    )
+
+
+def _electricity(shape: ElectricityShape | None) -> Electricity | None:
+    return None if shape is None else Electricity(price_per_kwh=shape.price_per_kwh, currency=shape.currency)
 
 
 def _kubernetes(shape: KubernetesShape | None) -> Kubernetes | None:

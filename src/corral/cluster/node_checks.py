@@ -5,7 +5,7 @@ from __future__ import annotations
 from corral.cluster.document import Path
 from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.references import References, index_of
-from corral.cluster.shape import GpuShape, NodeShape
+from corral.cluster.shape import NodeShape
 from corral.errors import CorralError
 from corral.units import format_bytes
 
@@ -23,8 +23,12 @@ def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[Path, 
         _check_indexes(node, ("nodes", place, "gpus"), references)
     if find_gpu is None:
         return {}
-    answers = ((at, _look_up(gpu, at, references, find_gpu)) for at, gpu in gpus)
-    return {at: facts for at, facts in answers if facts is not None}
+    answers = {
+        at: look_up(gpu.model, gpu.memory, (*at, "model"), references, find_gpu)
+        for at, gpu in gpus
+        if gpu.model is not None
+    }
+    return {at: facts for at, facts in answers.items() if facts is not None}
 
 
 def _check_indexes(node: NodeShape, at: Path, references: References) -> None:
@@ -41,21 +45,20 @@ def _check_indexes(node: NodeShape, at: Path, references: References) -> None:
         seen.setdefault(index, place)
 
 
-def _look_up(gpu: GpuShape, at: Path, references: References, find_gpu: FindGpu) -> GpuFacts | None:
-    if gpu.model is None:
-        return None
+def look_up(model: str, memory: int | None, at: Path, references: References, find_gpu: FindGpu) -> GpuFacts | None:
+    """Ask the catalogue for a model; what it does not know, or knows several of, is reported at `at`."""
     try:
-        found = find_gpu(gpu.model, memory=gpu.memory)
+        found = find_gpu(model, memory=memory)
     except CorralError as error:
-        references.document.report("cluster.unknown_reference", error.what, at=(*at, "model"), hint=error.hint)
+        references.document.report("cluster.unknown_reference", error.what, at=at, hint=error.hint)
         return None
     if not isinstance(found, tuple):
         return found
     candidates = ", ".join(f"`{one.name}` ({format_bytes(one.memory)})" for one in found[:6])
     references.document.report(
         "cluster.ambiguous_reference",
-        f"{gpu.model!r} is the name of {len(found)} GPU models",
-        at=(*at, "model"),
+        f"{model!r} is the name of {len(found)} GPU models",
+        at=at,
         hint=f"write one of {candidates}",
     )
     return None

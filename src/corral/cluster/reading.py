@@ -13,6 +13,7 @@ from corral.cluster.references import References
 from corral.cluster.salvage import validate
 from corral.cluster.service_checks import check_services
 from corral.cluster.values import Cluster
+from corral.cluster.workload_checks import check_workloads
 
 
 def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
@@ -27,6 +28,7 @@ def load_text(text: str, *, filename: str, find_gpu: FindGpu | None) -> Cluster:
     gpu_models = check_nodes(references, find_gpu)
     check_services(references)
     check_queues(references)
+    gpu_models |= check_workloads(references, find_gpu)
     if document.problems:
         raise _unusable(document)
     return build(shape, gpu_models)

@@ -23,6 +23,7 @@ _STAND_IN = "left-out-"
 _STAND_INS: dict[str, Any] = {  # plain YAML that satisfies the shape
     "apiVersion": API_VERSION,
     "port": 1,
+    "pricePerKwh": 1,
     "services": {},
     "urlFrom": "LEFT_OUT",
     "watts": 1,

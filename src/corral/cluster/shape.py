@@ -7,9 +7,10 @@ is read: pydantic is too heavy for those who just need the values.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from corral.cluster.fields import (
@@ -57,6 +58,12 @@ def _api_version(value: object) -> object:
 def _some_nodes(value: object) -> object:
     if value == []:  # not `min_length`: that counts only the entries without problems
         raise wrong("a cluster has at least one node, found none", "describe a node: `- name: ...`")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise wrong("a duration of nothing", "write a duration above 0, such as 30s")
     return value
 
 
@@ -110,6 +117,14 @@ class PsuShape(Shape):
     )
 
 
+class DiskShape(Shape):
+    """A drive of a node."""
+
+    name: Text = Field(description="The device, as the operating system names it: `nvme0n1`.")
+    size: Size | None = Field(None, description="Its size.")
+    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="What kind of drive it is.")
+
+
 class NodeShape(Shape):
     """A machine."""
 
@@ -128,6 +143,7 @@ class NodeShape(Shape):
     cpu: CpuShape | None = Field(None, description="Its processor.")
     memory: Size | None = Field(None, description="Main memory.")
     psu: PsuShape | None = Field(None, description="Its power supply.")
+    disks: tuple[DiskShape, ...] = Field((), description="Its drives.")
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict,
         description="Kubernetes node labels. Values are text: put numbers and true/false in quotes.",
@@ -287,6 +303,37 @@ class SchedulingShape(Shape):
     )
 
 
+Seconds = Annotated[Duration, AfterValidator(_positive)]
+
+
+class WorkloadShape(Shape):
+    """A kind of task that recurs; forecasts are made of it where nothing was measured yet."""
+
+    name: Name = Field(description="Unique; forecasts name it.")
+    engine: Text = Field(description="The engine that does it: " + ", ".join(SERVICE_ENGINES) + ".")
+    model: Text | None = Field(None, description="The model, by the engine's own name.")
+    service: Name | None = Field(None, description="The service that does it.")
+    min_vram: Size | None = Field(None, description="VRAM that one task needs.")
+    prefer_node: Name | None = Field(None, description="The node that it had best run on.")
+    parallel_capable: bool = Field(
+        False, strict=True, description="Whether one task can use several GPUs at once, such as training."
+    )
+    duration: Seconds | None = Field(None, description="How long one takes, on any GPU that `durations` does not name.")
+    durations: dict[Text, Seconds] = Field(
+        default_factory=dict, description="How long one takes by GPU model: `RTX 3060 12GB: 75s`."
+    )
+    load_time: Duration | None = Field(None, description="How long its model takes to load.")
+    unit: Name = Field("task", description="What one task makes, in the singular: `image`.")
+    per_night: Count | None = Field(None, description="How many are wanted in a night. Left out: as many as fit.")
+
+
+class ElectricityShape(Shape):
+    """What power costs."""
+
+    price_per_kwh: Annotated[float, Field(ge=0, le=100)] = Field(description="The price of a kilowatt hour.")
+    currency: Name = Field("EUR", description="Its currency.")
+
+
 class KubernetesShape(Shape):
     """The Kubernetes that runs the services."""
 
@@ -314,6 +361,11 @@ class ClusterShape(Shape):
         description="The machines.", json_schema_extra={"minItems": 1}
     )
     storage: tuple[StorageShape, ...] = Field((), description="Volumes that services use.")
+    workloads: tuple[WorkloadShape, ...] = Field((), description="Kinds of tasks that recur, for forecasts.")
+    night: Seconds | None = Field(
+        None, description="How long batches have the machines for themselves each night. Default: 8h."
+    )
+    electricity: ElectricityShape | None = Field(None, description="What power costs.")
     services: tuple[ServiceShape, ...] = Field((), description="Long-running things to deploy.")
     layouts: dict[Name, LayoutShape] = Field(default_factory=dict, description="Named ways to place the services.")
     engines: dict[Text, EngineShape | None] = Field(

@@ -36,6 +36,17 @@ class K3sRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A drive of a node."""
+
+    name: str
+    """The device, as the operating system names it: `nvme0n1`."""
+    size: Bytes | None = None
+    medium: str | None = None
+    """`nvme`, `ssd` or `hdd`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine."""
 
@@ -52,6 +63,7 @@ class Node:
     psu_w: int | None = None
     other_power_w: int | None = None
     """What the machine draws at full load besides its GPUs, in watts."""
+    disks: tuple[Disk, ...] = ()
     os: str | None = None
     k3s_role: K3sRole | None = None
     roles: tuple[str, ...] = ()
@@ -188,6 +200,38 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A kind of task that recurs: what a forecast is made of where nothing was measured yet."""
+
+    name: str
+    engine: str
+    model: str | None = None
+    service: str | None = None
+    """The service that does it."""
+    min_vram: Bytes | None = None
+    """What one task needs on its GPU."""
+    prefer_node: str | None = None
+    parallel_capable: bool = False
+    """Whether one task of it can use several GPUs (training); independent tasks always run side by side."""
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How long one takes, by GPU model; `*` is any other model. Empty: only the history can tell."""
+    load_s: float | None = None
+    """How long its model takes to load, in seconds."""
+    unit: str = "task"
+    """What one task makes: `image`."""
+    per_night: int | None = None
+    """How many are wanted in a night; None is as many as fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Electricity:
+    """What power costs."""
+
+    price_per_kwh: float
+    currency: str = "EUR"
+
+
 class LayoutKind(StrEnum):
     """The three ways to place services on nodes."""
 
@@ -236,3 +280,7 @@ class Cluster:
     services: Mapping[str, Service] = field(default_factory=dict[str, Service])
     layouts: Mapping[str, Layout] = field(default_factory=dict[str, Layout])
     kubernetes: Kubernetes | None = None
+    workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
+    night: timedelta = timedelta(hours=8)
+    """How long the hours are in which batches have the machines for themselves."""
+    electricity: Electricity | None = None

@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
@@ -61,6 +62,18 @@ class GpuModel:
     cuda_capability: tuple[int, int] | None
     architecture: str | None
     suggested_psu_w: int | None
+    source: str | None = None
+    """Where the facts are from: the address of the model's page at TechPowerUp."""
+    chip: str | None = None
+    released: date | None = None
+    bus: str | None = None
+    """`PCIe 5.0 x16`."""
+    slot_width: str | None = None
+    """`Dual-slot`."""
+    power_connectors: str | None = None
+    """`1x 16-pin`."""
+    length_mm: float | None = None
+    width_mm: float | None = None
 
 
 class _Catalogue:
@@ -181,4 +194,12 @@ def _model(specification: GPUSpecification) -> GpuModel:
         cuda_capability=None if major is None else (major, minor or 0),
         architecture=specification.architecture,
         suggested_psu_w=specification.suggested_psu_w,
+        source=specification.tpu_url,
+        chip=specification.gpu_name,
+        released=specification.release_date,
+        bus=specification.bus_interface,
+        slot_width=specification.board_slot_width,
+        power_connectors=specification.power_connectors,
+        length_mm=specification.board_length_mm,
+        width_mm=specification.board_width_mm,
     )

@@ -1,0 +1,6 @@
+"""Charts as SVG text, for reports that stand alone: no script, no address, the same bytes for the same values.
+
+Belongs here: bars, lines, Gantt charts of plain numbers and names.
+Does not belong here: what the numbers mean; reading or writing anything.
+May import: `corral.work`, `corral.units`, `corral.errors`.
+"""

@@ -1,0 +1,52 @@
+"""Opens the cluster file that a command is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cluster import Cluster, load
+from corral.errors import CorralError, Kind
+from corral.hardware.catalogue import find_gpu
+
+USUAL_NAME = "cluster.yaml"
+
+
+class UnreadableClusterFileError(CorralError):
+    """The cluster file cannot be opened."""
+
+    code: ClassVar[str] = "cluster.unreadable"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterText:
+    """A cluster file with its text, so that it can be edited with its comments kept."""
+
+    name: str
+    """The path as it was given, for problems and headings."""
+    text: str
+    cluster: Cluster
+
+
+def open_cluster(path: Path | None) -> ClusterText:
+    """Read a cluster file; without one, `cluster.yaml` in this folder.
+
+    Raises: UnreadableClusterFileError, ClusterFileError with every problem of the file.
+    """
+    chosen = path or Path(USUAL_NAME)
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableClusterFileError(
+            f"cannot read the cluster file: {error}",
+            where=str(chosen),
+            hint="name one, or write one for this machine with `corral inventory > cluster.yaml`",
+        ) from error
+    return read_cluster(text, name=str(chosen))
+
+
+def read_cluster(text: str, *, name: str) -> ClusterText:
+    """Check the text of a cluster file against the catalogue. Raises: ClusterFileError."""
+    return ClusterText(name=name, text=text, cluster=load(text, filename=name, find_gpu=find_gpu))

@@ -1,0 +1,7 @@
+"""What would run where, what a change of hardware would bring, and what to do for it. Nothing is ever changed here.
+
+Belongs here: placement, comparison of two cluster files, the checklist of a migration, their reports.
+Does not belong here: reading files or machines, running anything, time, randomness.
+May import: `corral.scheduling` (forecasts are made with the policy itself), `corral.hardware`, `corral.cluster`,
+`corral.charts`, `corral.figures`, `corral.units`, `corral.errors`.
+"""

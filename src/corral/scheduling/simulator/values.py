@@ -1,0 +1,102 @@
+"""What a simulation is given and what it returns. Time is in seconds from the start of the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from corral.scheduling.durations import History
+from corral.scheduling.values import (
+    Decision,
+    Owner,
+    Priority,
+    Queue,
+    Settings,
+    Slot,
+    Snapshot,
+    TaskClass,
+)
+from corral.units import Bytes
+from corral.work import SlotId
+
+Policy = Callable[[Snapshot], Decision]
+"""`corral.scheduling.policy.decide`, or a rival that answers the same question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A task, when it arrives, and how long it will really take."""
+
+    id: int
+    at_s: float
+    owner: Owner
+    engine: str
+    model: str | None = None
+    queue: str = "default"
+    task_class: TaskClass = TaskClass.BATCH
+    priority: Priority = Priority.NORMAL
+    gpus: int = 1
+    memory: Bytes | None = None
+    seconds: Mapping[str, float]
+    """True duration without loading, by device model; `*` stands for any other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A slot that is away for a while; what ran there is lost and queued again."""
+
+    slot: SlotId
+    from_s: float
+    until_s: float
+    """`inf` when it does not come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How long a model takes to load."""
+
+    engine: str
+    model: str | None
+    seconds: float
+    memory: Bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A whole workload."""
+
+    arrivals: tuple[Arrival, ...]
+    """In order of `at_s`."""
+    slots: tuple[Slot, ...]
+    """As they stand at the start: idle, with what is resident."""
+    queues: Mapping[str, Queue] = field(default_factory=dict[str, Queue])
+    loads: tuple[Load, ...] = ()
+    """A model that is not listed loads in no time."""
+    outages: tuple[Outage, ...] = ()
+    history: History = field(default_factory=History)
+    """What was measured before the trace starts; the simulator goes on measuring."""
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One attempt on its slots."""
+
+    task: int
+    slots: tuple[SlotId, ...]
+    from_s: float
+    until_s: float
+    load_s: float
+    """Of that, loading the model; 0 when it was resident."""
+    lost: bool = False
+    """It ended because its slot went away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came of a trace."""
+
+    spans: tuple[Span, ...]
+    """In order of `from_s`."""
+    unfinished: tuple[int, ...] = ()
+    """Tasks that nothing could run."""

@@ -1,0 +1,52 @@
+"""Cluster files as text: large and mixed, such as no example is."""
+
+from __future__ import annotations
+
+CARDS = (
+    "RTX 5090",
+    "RTX 4090",
+    "RTX 3090 Ti",
+    "RTX 5070 Ti",
+    "RTX 3060 12GB",
+    "RTX A4000",
+    "GTX 1080 Ti",
+    "RX 7900 XTX",
+)
+
+
+def forty_mixed_nodes() -> str:
+    """Write a file of 40 nodes with 0 to 4 cards of up to two models each, volumes, services and a layout."""
+    nodes = "\n".join(_node(place) for place in range(40))
+    services = "\n".join(
+        f"  - {{name: ollama-{place}, engines: [ollama], gpus: 1, gpuMemory: {8 + place % 3 * 4}Gi, "
+        f"models: ['llama3:8b']}}"
+        for place in range(20)
+    )
+    return f"""\
+apiVersion: corral/v1
+name: forty
+electricity: {{pricePerKwh: 0.3}}
+nodes:
+{nodes}
+storage:
+  - {{name: fast, kind: local, node: node-01, medium: nvme, size: 500Gi}}
+  - {{name: shared, kind: nfs, node: node-00, path: /export}}
+services:
+{services}
+  - {{name: comfyui, engines: [comfyui], replicas: 8, gpus: 1, gpuMemory: 12Gi, storage: [shared]}}
+  - {{name: cache, engines: [ollama], gpus: 1, storage: [fast]}}
+layouts:
+  pool:
+    services:
+      comfyui: {{}}
+workloads:
+  - {{name: images, engine: comfyui, service: comfyui, minVram: 10Gi, duration: 30s, unit: image}}
+queues:
+  - {{name: default}}
+"""
+
+
+def _node(place: int) -> str:
+    cards = [CARDS[(place + card * (place % 2)) % len(CARDS)] for card in range(place % 5)]
+    gpus = ", ".join(f"{{model: {card}}}" for card in cards)
+    return f"  - {{name: node-{place:02d}, address: 10.0.0.{place + 1}, memory: {32 + place % 4 * 32}Gi, psu: {{watts: {650 + place % 5 * 250}}}, gpus: [{gpus}]}}"
