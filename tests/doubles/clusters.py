@@ -49,4 +49,5 @@ queues:
 def _node(place: int) -> str:
     cards = [CARDS[(place + card * (place % 2)) % len(CARDS)] for card in range(place % 5)]
     gpus = ", ".join(f"{{model: {card}}}" for card in cards)
-    return f"  - {{name: node-{place:02d}, address: 10.0.0.{place + 1}, memory: {32 + place % 4 * 32}Gi, psu: {{watts: {650 + place % 5 * 250}}}, gpus: [{gpus}]}}"
+    machine = f"address: 10.0.0.{place + 1}, memory: {32 + place % 4 * 32}Gi, psu: {{watts: {650 + place % 5 * 250}}}"
+    return f"  - {{name: node-{place:02d}, {machine}, gpus: [{gpus}]}}"
