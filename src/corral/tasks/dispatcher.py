@@ -25,6 +25,7 @@ import asyncpg
 import structlog
 
 from corral.errors import Problem
+from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import (
     Assignment,
     DurationKey,
@@ -37,7 +38,6 @@ from corral.scheduling.values import (
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
-from corral.tasks.judgement import Judgement
 from corral.tasks.leadership import leadership
 from corral.tasks.leases import LeaseKeeper
 from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAttempt, TaskState

@@ -4,3 +4,7 @@ Belongs here: the clock, the slots, failures and loading of models; what came of
 Does not belong here: any choice of what runs where (that is `corral.scheduling.policy`), real time, files.
 May import: `corral.scheduling`, `corral.figures`, `corral.units`, `corral.errors`.
 """
+
+from corral.scheduling.simulator.simulation import simulate
+
+__all__ = ["simulate"]

@@ -11,6 +11,7 @@ from corral.scheduling.values import (
     Owner,
     Priority,
     Queue,
+    Rule,
     Settings,
     Slot,
     Snapshot,
@@ -39,6 +40,10 @@ class Arrival:
     memory: Bytes | None = None
     seconds: Mapping[str, float]
     """True duration without loading, by device model; `*` stands for any other."""
+
+    def on(self, device_model: str) -> float | None:
+        """How long it takes on a device model, in seconds; None when nothing is said about it."""
+        return self.seconds.get(device_model, self.seconds.get("*"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,8 @@ class Trace:
     history: History = field(default_factory=History)
     """What was measured before the trace starts; the simulator goes on measuring."""
     settings: Settings = field(default_factory=Settings)
+    slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
+    """How many times as long tasks take on a slot, such as 1.1 under a power limit; 1 where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +107,5 @@ class Run:
     """In order of `from_s`."""
     unfinished: tuple[int, ...] = ()
     """Tasks that nothing could run."""
+    because: Mapping[int, Rule] = field(default_factory=dict[int, Rule])
+    """For each unfinished task, the rule that kept it waiting at the end."""

@@ -1,12 +1,13 @@
 """The policy with its memory: what tasks took, what owners were charged, who was passed over.
 
-The policy itself (`corral.scheduling.policy`) is pure; what it needs from one decision to the next is kept here. It is
-learnt anew at each start from the newest successes; what owners were charged starts even.
+The policy itself (`corral.scheduling.policy`) is a function; what it needs from one decision to the next is kept here.
+It is learnt anew at each start from the newest successes; what owners were charged starts even. The dispatcher and the
+simulator both decide through this class, so that a forecast rests on what production does and not on a copy of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from corral.scheduling.explain import explain
 from corral.scheduling.policy import decide
 from corral.scheduling.values import (
     Assignment,
+    Decision,
     DurationKey,
     Explanation,
     FairShare,
@@ -32,9 +34,16 @@ CANDIDATES = 512
 class Judgement:
     """Decides which tasks start where, and says why others wait."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        history: durations.History | None = None,
+        policy: Callable[[Snapshot], Decision] = decide,
+    ) -> None:
         self._settings = settings
-        self._history = durations.History()
+        self._policy = policy
+        self._history = history or durations.History()
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
 
@@ -54,7 +63,7 @@ class Judgement:
         self, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> tuple[Assignment, ...]:
         """Say what to start now; `free` is how many of the slots may take a task."""
-        decision = decide(self._snapshot(backlog, slots, queues, free, now))
+        decision = self._policy(self._snapshot(backlog, slots, queues, free, now))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
         return decision.assignments

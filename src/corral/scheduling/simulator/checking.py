@@ -1,0 +1,90 @@
+"""Says everything that is wrong with a trace before it is run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from math import isfinite
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind
+from corral.scheduling.simulator.values import Arrival, Trace
+
+_MOST_SHOWN = 20
+
+
+class TraceError(CorralError):
+    """A trace that says nothing definite; every reason is in `what`."""
+
+    code: ClassVar[str] = "simulator.trace_invalid"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+def check(trace: Trace) -> None:
+    """Refuse a trace that cannot be run. Raises: TraceError with all reasons."""
+    problems = [*_arrivals(trace), *_times(trace), *_slots(trace)]
+    if problems:
+        more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+        raise TraceError("; ".join(problems[:_MOST_SHOWN]) + more, hint="correct the trace")
+
+
+def _arrivals(trace: Trace) -> Iterator[str]:
+    for before, after in pairwise(trace.arrivals):
+        if after.at_s < before.at_s:
+            yield f"task {after.id} arrives at {after.at_s:g} s, before task {before.id} ahead of it"
+    for number in _repeated(arrival.id for arrival in trace.arrivals):
+        yield f"task {number} arrives more than once"
+
+
+def _times(trace: Trace) -> Iterator[str]:
+    for arrival in trace.arrivals:
+        if not _is_span(arrival.at_s):
+            yield f"task {arrival.id} arrives at {arrival.at_s} s"
+    for arrival in _one_of_each(trace.arrivals):
+        yield from (
+            f"task {arrival.id} takes {seconds} s on {device_model}"
+            for device_model, seconds in arrival.seconds.items()
+            if not _is_span(seconds)
+        )
+        for device_model in sorted({slot.device_model for slot in trace.slots if arrival.engine in slot.engines}):
+            if arrival.on(device_model) is None:
+                yield f"it is not said how long task {arrival.id} takes on {device_model}"
+    for load in trace.loads:
+        if not _is_span(load.seconds):
+            yield f"{load.model or load.engine} loads in {load.seconds} s"
+
+
+def _slots(trace: Trace) -> Iterator[str]:
+    known = {slot.id for slot in trace.slots}
+    for slot in _repeated(slot.id for slot in trace.slots):
+        yield f"slot {slot} is there more than once"
+    for slot in trace.slots:
+        if slot.running is not None:
+            yield f"slot {slot.id} is busy at the start"
+    for outage in trace.outages:
+        if outage.slot not in known:
+            yield f"there is no slot {outage.slot} to go away"
+        if not 0 <= outage.from_s < outage.until_s:
+            yield f"slot {outage.slot} is away from {outage.from_s:g} s to {outage.until_s:g} s"
+    for slot, factor in trace.slowdown.items():
+        if slot not in known:
+            yield f"there is no slot {slot} to be slow"
+        if not (isfinite(factor) and factor > 0):
+            yield f"tasks on {slot} take {factor} times as long"
+
+
+def _is_span(seconds: float) -> bool:
+    return isfinite(seconds) and seconds >= 0
+
+
+def _one_of_each(arrivals: Iterable[Arrival]) -> Iterable[Arrival]:
+    """The first of those that share their engine and their table of seconds; tasks of a batch share one table."""
+    found: dict[tuple[str, int], Arrival] = {}
+    for arrival in arrivals:
+        found.setdefault((arrival.engine, id(arrival.seconds)), arrival)
+    return found.values()
+
+
+def _repeated(names: Iterable[object]) -> list[object]:
+    return [name for name, count in Counter(names).items() if count > 1]
