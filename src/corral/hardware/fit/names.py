@@ -1,0 +1,155 @@
+"""What a model needs by its name alone, where there is no file to read: clearly an estimate.
+
+Ollama's tags say the number of parameters (`deepseek-r1:70b`), and sometimes the quantization
+(`llama3:8b-instruct-q8_0`); its library's usual one is Q4_K_M. A name that says neither its size nor has a default tag
+that was looked up is not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from corral.figures import Figure, computed
+from corral.hardware.fit.buffers import buffer_bytes
+from corral.hardware.fit.cache import cache_bytes
+from corral.hardware.fit.likeness import shape_like
+from corral.hardware.fit.overheads import CUDA_CONTEXT
+from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
+from corral.hardware.fit.running import USUAL_CONTEXT, Running
+from corral.hardware.fit.shape import ModelShape
+from corral.hardware.needs import Need
+from corral.units import format_bytes
+
+TEXT_ENGINES = frozenset({"ollama", "llama"})
+"""Engines whose models llama.cpp runs."""
+_USUAL_QUANTIZATION = "Q4_K_M"
+"""Ollama's recommendation (docs/api.md, quantization types) and what its library serves under a plain tag."""
+_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
+_TIMES = {"m": 10**6, "b": 10**9, "t": 10**12}
+_ELSEWHERE = re.compile(r"(?:^|[-:])cloud$")
+_DEFAULTS_SOURCE = "the table of models in Ollama's README"
+DEFAULT_TAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "codellama": "7b",
+        "deepseek-r1": "7b",
+        "dolphin-phi": "2.7b",
+        "gemma3": "4b",
+        "granite3.3": "8b",
+        "llama2": "7b",
+        "llama2-uncensored": "7b",
+        "llama3": "8b",
+        "llama3.1": "8b",
+        "llama3.2": "3b",
+        "llama3.2-vision": "11b",
+        "llama3.3": "70b",
+        "llama4:maverick": "400b",
+        "llama4:scout": "109b",
+        "llava": "7b",
+        "mistral": "7b",
+        "neural-chat": "7b",
+        "orca-mini": "3b",
+        "phi": "2.7b",
+        "phi3": "3.8b",
+        "phi4": "14b",
+        "phi4-mini": "3.8b",
+        "qwq": "32b",
+        "solar": "10.7b",
+        "starling-lm": "7b",
+        "vicuna": "7b",
+    }
+)
+"""What a name without a size stands for, as Ollama's README listed it (commits 371bc73, 8488388 and 66e7380)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSize:
+    """What a name says about a model."""
+
+    parameters: int
+    quantization: str
+    source: str
+
+
+def read_name(model: str) -> NamedSize | None:
+    """Read parameters and quantization from a name; None when it says no size."""
+    name = model.strip().lower()
+    if _ELSEWHERE.search(name):
+        return None
+    quantization = _quantization(name)
+    told = "its name" if quantization else "Ollama's usual quantization"
+    for text, place in ((name, "the name"), (_default_tag(name), _DEFAULTS_SOURCE)):
+        found = _SIZE.search(text)
+        if found:
+            parameters = round(float(found[1]) * _TIMES[found[2]])
+            source = f"{found[0].upper()} parameters by {place}, {quantization or _USUAL_QUANTIZATION} by {told}"
+            return NamedSize(parameters=parameters, quantization=quantization or _USUAL_QUANTIZATION, source=source)
+    return None
+
+
+def shape_of_name(model: str) -> ModelShape | None:
+    """Estimate the shape of a model from its name; None when there is nothing to go by."""
+    named = read_name(model)
+    if named is None or named.parameters <= 0:
+        return None
+    bits = BITS[named.quantization]
+    return shape_like(
+        model,
+        parameters=named.parameters,
+        bits=bits,
+        quantization=named.quantization,
+        source=f"{named.source}, {bits} bits per weight ({BITS_SOURCE})",
+    )
+
+
+def need_of(
+    engine: str,
+    model: str,
+    *,
+    shape: ModelShape | None = None,
+    context: int | None = None,
+    parallel: int = 1,
+) -> Need | None:
+    """Say what a loaded model takes in VRAM; None where nothing is known about it.
+
+    With a shape it is computed from that; without, it is estimated from the name. `context` is in tokens for each of
+    the parallel sequences, 4096 unless given.
+    """
+    if engine not in TEXT_ENGINES:
+        return None
+    known = shape or shape_of_name(model)
+    if known is None:
+        return None
+    running = Running(context=context or USUAL_CONTEXT, parallel=parallel)
+    return Need(engine=engine, model=model, divisible=_divisible(known, running), floor=_floor(known, running))
+
+
+def _divisible(shape: ModelShape, running: Running) -> Figure:
+    weights = shape.weights_on_gpu
+    cache = cache_bytes(shape, running)
+    kept = "KV cache unknown, not counted" if cache is None else f"{format_bytes(cache)} KV cache"
+    tokens = f"{running.parallel} x {running.context} tokens"
+    formula = f"{format_bytes(weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
+    return computed(weights + (cache or 0), "B", formula)
+
+
+def _floor(shape: ModelShape, running: Running) -> Figure:
+    buffer = buffer_bytes(shape, running)
+    reserved = "compute buffer unknown, not counted" if buffer is None else f"{format_bytes(buffer)} compute buffer"
+    formula = f"{format_bytes(round(CUDA_CONTEXT.value))} CUDA context + {reserved}"
+    return computed(CUDA_CONTEXT.value + (buffer or 0), "B", formula)
+
+
+def _default_tag(name: str) -> str:
+    base = name.removesuffix(":latest")
+    return DEFAULT_TAGS.get(base, "")
+
+
+def _quantization(name: str) -> str | None:
+    """Find the longest quantization that stands in a name as a word of its own."""
+    for known in sorted(BITS, key=len, reverse=True):
+        if re.search(rf"(?<![a-z0-9]){known.lower()}(?![a-z0-9_])", name):
+            return known
+    return None

@@ -1,0 +1,69 @@
+"""What is estimated from a model's name alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.hardware.fit.names import need_of, read_name
+
+GB = 10**9
+GIB = 2**30
+
+
+def test_deepseek_r1_70b_takes_about_42_gb_and_does_not_fit_24_gib() -> None:
+    need = need_of("ollama", "deepseek-r1:70b")
+
+    assert need is not None
+    assert need.divisible.value / GB == pytest.approx(43, abs=1.5)
+    assert need.on(1) > 24 * GIB
+    assert need.on(2) < 24 * GIB
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "quantization"),
+    [
+        ("deepseek-r1:70b", 70e9, "Q4_K_M"),
+        ("llama3", 8e9, "Q4_K_M"),
+        ("llama3:latest", 8e9, "Q4_K_M"),
+        ("mistral", 7e9, "Q4_K_M"),
+        ("llama3.2:1b", 1e9, "Q4_K_M"),
+        ("llama3:8b-instruct-q8_0", 8e9, "Q8_0"),
+        ("qwen3:30b-a3b", 30e9, "Q4_K_M"),
+        ("hf.co/bartowski/Qwen2.5-7B-Instruct-GGUF:Q5_K_M", 7e9, "Q5_K_M"),
+        ("33b@q4_k_m", 33e9, "Q4_K_M"),
+        ("smollm2-135m-instruct", 135e6, "Q4_K_M"),
+    ],
+)
+def test_a_name_says_its_size_and_quantization(name: str, parameters: float, quantization: str) -> None:
+    read = read_name(name)
+
+    assert read is not None
+    assert (read.parameters, read.quantization) == (parameters, quantization)
+
+
+@pytest.mark.parametrize(
+    "name", ["nomic-embed-text", "mixtral:8x7b", "gpt-oss:120b-cloud", "gemma3n:e4b", "", ":", "0b", "my-model"]
+)
+def test_a_name_that_says_no_size_is_not_guessed(name: str) -> None:
+    assert need_of("ollama", name) is None
+
+
+def test_an_estimate_says_that_it_is_one_and_what_it_is_made_of() -> None:
+    need = need_of("ollama", "deepseek-r1:70b")
+
+    assert need is not None
+    assert "assumed" in need.divisible.source
+    assert "70B parameters" in need.divisible.source
+    assert "4.8944 bits" in need.divisible.source
+
+
+def test_a_longer_context_needs_more() -> None:
+    short, long = (need_of("ollama", "llama3", context=context) for context in (4096, 32_768))
+
+    assert short is not None
+    assert long is not None
+    assert long.divisible.value - short.divisible.value == (32_768 - 4096) * 32 * 2 * 8 * 128 * 2
+
+
+def test_models_of_an_engine_that_is_not_known_need_nothing_that_is_known() -> None:
+    assert need_of("sleep", "7b") is None
