@@ -1,0 +1,161 @@
+"""Edits one text: assign, rename, append and remove by path, all of them checked together at the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from corral.cluster.document import Path, Position, spell
+from corral.cluster.editing import splices
+from corral.cluster.editing.spelling import Plain
+from corral.cluster.editing.tree import NotFollowedError, Part, entry_at, find, parse
+from corral.cluster.errors import ClusterFileError
+from corral.cluster.parsing import read
+from corral.errors import CorralError, Kind
+
+
+class UneditableError(CorralError):
+    """The file is written in a way that an edit would change other things as well."""
+
+    code: ClassVar[str] = "cluster.uneditable"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class Editor:
+    """The text of a file, and its plain values, which every edit changes alike; one instance for a series of edits."""
+
+    def __init__(self, text: str, *, filename: str) -> None:
+        """Read the text. Raises: ClusterFileError when it is not YAML, or not a mapping."""
+        document = read(text, filename=filename)
+        if not document.problems and not isinstance(document.value, dict):
+            document.report("cluster.bad_value", "the file must be a mapping", at=(), hint="start with `apiVersion`")
+        if document.problems:
+            raise ClusterFileError(document.sorted_problems())
+        self._filename = filename
+        self._text = text
+        self.values: Any = copy.deepcopy(document.value)  # plain YAML
+        """What the file says by now: for reading; the methods below change it."""
+
+    def at(self, path: Path) -> Any:  # plain YAML
+        """Return the value at a path; None when there is none."""
+        value = self.values
+        for step in path:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def has(self, path: Path) -> bool:
+        """Whether something stands at a path, be it null."""
+        parent = self.at(path[:-1])
+        if isinstance(parent, list):
+            return path[-1] in range(len(parent))  # pyright: ignore[reportUnknownArgumentType]
+        return isinstance(parent, dict) and path[-1] in parent
+
+    def assign(self, path: Path, value: Plain, *, after: str | None = None) -> None:
+        """Make the value at `path` equal to `value` with few edits; a new key comes behind the key `after`, or last."""
+        old = self.at(path)
+        if self.has(path) and old == value and type(old) is type(value):
+            return
+        if isinstance(old, dict) and old and isinstance(value, Mapping) and value:
+            self._assign_keys(path, value)
+        elif isinstance(old, list) and old and isinstance(value, list | tuple) and value:
+            self._assign_items(path, list(value))
+        else:
+            self._set(path, value, after)
+
+    def append(self, path: Path, value: Plain) -> None:
+        """Add an item to the list at `path`; the list is made when there is none."""
+        items = self.at(path)
+        if not items:
+            self._set(path, [value], None)
+            return
+        self._edit(path, lambda parent: splices.append(self._text, parent, value))
+        items.append(copy.deepcopy(value))
+
+    def remove(self, path: Path) -> None:
+        """Take a key or an item out, with the comments on its lines; what gets empty is written `[]` or `{}`."""
+        parent = self._part(path[:-1])
+        if len(parent.entries) == 1 and not parent.is_flow and len(path) > 1:
+            self._edit(path[:-2], lambda holder: splices.empty(self._text, entry_at(holder, path[-2])))
+        else:
+            self._edit(path[:-1], lambda holder: splices.remove(self._text, holder, entry_at(holder, path[-1])))
+        del self.at(path[:-1])[path[-1]]
+
+    def rename(self, path: Path, key: str) -> None:
+        """Give another name to the key that `path` ends with; it keeps its line and its comment."""
+        parent = self.at(path[:-1])
+        self._edit(path[:-1], lambda holder: splices.rename(self._text, entry_at(holder, path[-1]), key))
+        items = [(key if old == path[-1] else old, value) for old, value in parent.items()]
+        parent.clear()
+        parent.update(items)
+
+    def place(self, path: Path) -> str:
+        """Say where a value stands by now: `file:line:column path`."""
+        try:
+            offset = find(parse(self._text), path)[-1].start
+        except NotFollowedError:
+            offset = 0
+        position = _position(self._text, offset)
+        return f"{self._filename}:{position.line}:{position.column} {spell(path)}".rstrip()
+
+    def finish(self) -> str:
+        """Return the new text. Raises: UneditableError when it does not say what the edits were to make it say."""
+        document = read(self._text, filename=self._filename)
+        if document.problems or document.value != self.values:
+            raise self._uneditable((), "the edit would change other parts of the file as well")
+        return self._text
+
+    def _assign_keys(self, path: Path, value: Mapping[str, Plain]) -> None:
+        for key in [key for key in self.at(path) if key not in value]:
+            self.remove((*path, key))
+        for key, inner in value.items():
+            self.assign((*path, key), inner)
+
+    def _assign_items(self, path: Path, values: list[Plain]) -> None:
+        for index in reversed(range(len(values), len(self.at(path)))):
+            self.remove((*path, index))
+        for index, value in enumerate(values):
+            if self.has((*path, index)):
+                self.assign((*path, index), value)
+            else:
+                self.append(path, value)
+
+    def _set(self, path: Path, value: Plain, after: str | None) -> None:
+        step = path[-1]
+        if self.has(path):
+            self._edit(path[:-1], lambda parent: splices.replace(self._text, parent, entry_at(parent, step), value))
+        elif self.at(path[:-1]) is None:
+            self._set(path[:-1], {str(step): value}, None)
+            return
+        else:
+            self._edit(path[:-1], lambda parent: splices.insert_key(self._text, parent, str(step), value, after=after))
+        self.at(path[:-1])[step] = copy.deepcopy(value)
+
+    def _edit(self, path: Path, splice: Callable[[Part], str]) -> None:
+        """Apply a splice to the part at a path."""
+        part = self._part(path)
+        try:
+            self._text = splice(part)
+        except NotFollowedError as error:
+            raise self._uneditable(path, str(error)) from error
+
+    def _part(self, path: Path) -> Part:
+        try:
+            return find(parse(self._text), path)[-1]
+        except NotFollowedError as error:
+            raise self._uneditable(path, str(error)) from error
+
+    def _uneditable(self, path: Path, what: str) -> UneditableError:
+        return UneditableError(
+            f"this file cannot be edited here: {what}",
+            where=f"{self._filename} {spell(path)}".rstrip(),
+            hint="write that part out, without `&`, `*`, `<<` and `?`, or edit it by hand",
+        )
+
+
+def _position(text: str, offset: int) -> Position:
+    before = text[:offset]
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -1,0 +1,121 @@
+"""Edits of a text at a place that is known: each takes the text and its parts, and returns the new text.
+
+A value inside brackets stays inside brackets, a block stays a block. Comments are kept, except those on lines that go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from corral.cluster.editing import lines, spelling
+from corral.cluster.editing.spelling import Plain
+from corral.cluster.editing.tree import Entry, Kind, NotFollowedError, Part, behind_gap
+
+
+def replace(text: str, parent: Part, entry: Entry, value: Plain) -> str:
+    """Write another value in the place of one that stands on a line or inside brackets. Raises: NotFollowedError."""
+    old = entry.value
+    if not old.is_flow:
+        raise NotFollowedError("a block of several lines would give way to a single value")
+    if not parent.is_flow and entry.key is not None and not old.entries and _is_collection(value):
+        written = spelling.pair(entry.key, value, lines.column_of(text, entry.start))
+        if len(written) > 1:
+            end = lines.line_end(text, entry.end)
+            kept = text[: entry.key_end] + text[old.end : end]
+            return kept + _joined(text, written[1:]) + text[end:]
+    needs_space = old.start == entry.key_end > entry.start
+    return text[: old.start] + " " * needs_space + spelling.flow(value) + text[old.end :]
+
+
+def insert_key(text: str, parent: Part, key: str, value: Plain, *, after: str | None) -> str:
+    """Add a key behind the key `after`, or as the last. Raises: NotFollowedError."""
+    if parent.kind is not Kind.MAPPING:
+        raise NotFollowedError("there is no mapping to add a key to")
+    named = [entry for entry in parent.entries if entry.key == after]
+    behind = (named or list(parent.entries))[-1:]
+    if parent.is_flow:
+        return _insert_inside(text, parent, behind, f"{spelling.scalar(key)}: {spelling.flow(value)}")
+    column = lines.column_of(text, parent.entries[0].start)
+    return _insert_below(text, behind[0], spelling.pair(key, value, column), column)
+
+
+def append(text: str, parent: Part, value: Plain) -> str:
+    """Add an item to a list that has some, written as the last of them is. Raises: NotFollowedError."""
+    if parent.kind is not Kind.SEQUENCE:
+        raise NotFollowedError("there is no list to add to")
+    last = parent.entries[-1]
+    if parent.is_flow:
+        return _insert_inside(text, parent, [last], spelling.flow(value))
+    column = lines.column_of(text, parent.entries[0].start)
+    is_block = last.value.kind is Kind.MAPPING and not last.value.is_flow
+    written = spelling.item(value, column, as_block=is_block)
+    is_apart = len(parent.entries) > 1 and lines.has_blank_line(text, parent.entries[-2].end, last.start)
+    return _insert_below(text, last, ["", *written] if is_apart else written, column)
+
+
+def remove(text: str, parent: Part, entry: Entry) -> str:
+    """Take an entry out of several, or out of brackets; its lines go with it."""
+    if parent.is_flow:
+        return _remove_inside(text, parent, entry)
+    if lines.starts_its_line(text, entry.start):
+        return _without_lines(text, entry)
+    # The first key stands beside its dash: the next one comes in its place, unless a comment stands between.
+    following = parent.entries[1]
+    end = entry.end if "#" in text[entry.end : following.start] else following.start
+    return text[: entry.start] + text[end:]
+
+
+def empty(text: str, holder: Entry) -> str:
+    """Remove the only entry of a block; `[]` or `{}` comes behind the key that holds it. Raises: NotFollowedError."""
+    block = holder.value
+    (entry,) = block.entries
+    if holder.key is None or not lines.starts_its_line(text, entry.start):
+        raise NotFollowedError("nothing would be left of it")
+    brackets = " []" if block.kind is Kind.SEQUENCE else " {}"
+    shorter = _without_lines(text, entry)
+    return shorter[: holder.key_end] + brackets + shorter[holder.key_end :]
+
+
+def rename(text: str, entry: Entry, key: str) -> str:
+    """Give a key another name."""
+    colon = text.rindex(":", entry.start, entry.key_end)
+    end = entry.start + len(text[entry.start : colon].rstrip())
+    return text[: entry.start] + spelling.scalar(key) + text[end:]
+
+
+def _insert_inside(text: str, parent: Part, behind: Sequence[Entry], written: str) -> str:
+    if not behind:
+        return text[: parent.start + 1] + written + text[parent.start + 1 :]
+    return text[: behind[0].end] + ", " + written + text[behind[0].end :]
+
+
+def _insert_below(text: str, entry: Entry, written: Sequence[str], column: int) -> str:
+    """Insert lines below an entry and the comments under it that are indented beyond it: they are its own."""
+    end = lines.behind_own_comments(text, entry.end, column)
+    return text[:end] + _joined(text, written) + text[end:]
+
+
+def _without_lines(text: str, entry: Entry) -> str:
+    return text[: lines.line_start(text, entry.start)] + text[lines.next_line(text, entry.end) :]
+
+
+def _remove_inside(text: str, parent: Part, entry: Entry) -> str:
+    """Remove an entry and one comma beside it; comments between brackets of several lines stay."""
+    place = parent.entries.index(entry)
+    if place == 0:
+        comma = behind_gap(text, entry.end)
+        has_comma = text.startswith(",", comma)
+        rest = text[comma + 1 :].lstrip(" ") if has_comma else text[entry.end :]
+        return text[: entry.start] + (text[entry.end : comma] if has_comma else "") + rest
+    kept = text[: entry.start].rstrip(" ")
+    comma = behind_gap(text, parent.entries[place - 1].end)
+    return kept[:comma] + kept[comma + 1 :] + text[entry.end :]
+
+
+def _joined(text: str, written: Sequence[str]) -> str:
+    newline = lines.newline_of(text)
+    return "".join(newline + line for line in written)
+
+
+def _is_collection(value: Plain) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str))

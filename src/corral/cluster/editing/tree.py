@@ -1,0 +1,160 @@
+"""Where the parts of a YAML text stand: for each value its first and last character, and how it is written.
+
+Made from the parser's events. Its node graph would not do: there an alias has the place of its anchor, and a block ends
+where the next token starts, behind comments that are not its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from corral.cluster.document import Path
+
+_BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
+"""Spaces, line ends and comments."""
+
+
+class NotFollowedError(Exception):
+    """The text is written in a way that this module does not follow, such as `? key`; the editor turns it into words."""
+
+
+class Kind(Enum):
+    """What a value is."""
+
+    SCALAR = auto()
+    MAPPING = auto()
+    SEQUENCE = auto()
+    ALIAS = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One value in the text."""
+
+    kind: Kind
+    start: int
+    """Offset of its first character; of its anchor, if it has one."""
+    end: int
+    """Offset behind its last character, trailing comments left out."""
+    is_flow: bool = True
+    """Written inside brackets, or a scalar."""
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def is_empty_scalar(self) -> bool:
+        """Whether nothing is written where the value would be: `key:`."""
+        return self.kind is Kind.SCALAR and self.start == self.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One `key: value` of a mapping, or one item of a sequence."""
+
+    start: int
+    """Offset of the key, of the dash, or of the item itself inside brackets."""
+    key_end: int
+    """Offset behind the key and its colon, or behind the dash."""
+    value: Part
+    key: str | None = None
+
+    @property
+    def end(self) -> int:
+        return max(self.key_end, self.value.end)
+
+
+def parse(text: str) -> Part:
+    """Find the parts of a text that `corral.cluster.parsing.read` takes. Raises: NotFollowedError."""
+    events = YAML(typ="safe", pure=True).parse(text)
+    for event in events:
+        if type(event).__name__ not in ("StreamStartEvent", "DocumentStartEvent"):
+            return _Reader(text, events).part(event)
+    raise NotFollowedError("there is nothing in it")
+
+
+def find(root: Part, path: Path) -> tuple[Part, ...]:
+    """Follow a path; return the parts on it, the top first. Raises: NotFollowedError when it leads through an alias."""
+    found = [root]
+    for step in path:
+        found.append(entry_at(found[-1], step).value)
+    return tuple(found)
+
+
+def entry_at(part: Part, step: str | int) -> Entry:
+    """Return the entry of a key or index. Raises: NotFollowedError when the text has it from elsewhere (`*x`, `<<`)."""
+    if part.kind is Kind.SEQUENCE and isinstance(step, int) and step < len(part.entries):
+        return part.entries[step]
+    for entry in part.entries if part.kind is Kind.MAPPING else ():
+        if entry.key == step:
+            return entry
+    raise NotFollowedError(f"`{step}` does not stand there itself")
+
+
+def behind_gap(text: str, offset: int) -> int:
+    """Return the offset behind spaces, line ends and comments."""
+    match = _BETWEEN.match(text, offset)
+    return match.end() if match else offset
+
+
+class _Reader:
+    """Turns events into parts, one call for each value."""
+
+    def __init__(self, text: str, events: Iterator[Any]) -> None:  # ruamel's events have no types of their own
+        self._text = text
+        self._events = events
+
+    def part(self, event: Any) -> Part:
+        """Read the value that starts with this event."""
+        start, end = event.start_mark.index, event.end_mark.index
+        name = type(event).__name__
+        if name == "AliasEvent":
+            return Part(kind=Kind.ALIAS, start=start, end=end)
+        if name == "ScalarEvent":
+            return Part(kind=Kind.SCALAR, start=start, end=start + len(self._text[start:end].rstrip()))
+        is_mapping = name == "MappingStartEvent"
+        kind = Kind.MAPPING if is_mapping else Kind.SEQUENCE
+        is_flow = bool(event.flow_style)
+        entries, closing = self._pairs() if is_mapping else self._items(start, end, is_flow=is_flow)
+        last = closing if is_flow else max((entry.end for entry in entries), default=end)
+        return Part(kind=kind, start=start, end=last, is_flow=is_flow, entries=tuple(entries))
+
+    def _pairs(self) -> tuple[list[Entry], int]:
+        entries: list[Entry] = []
+        for event in self._events:
+            if type(event).__name__ == "MappingEndEvent":
+                return entries, event.end_mark.index
+            key = self.part(event)
+            colon = behind_gap(self._text, key.end)
+            if key.kind is not Kind.SCALAR or self._text[colon : colon + 1] != ":":
+                raise NotFollowedError("a key is written with `?` or is no text")
+            value = _placed(self.part(next(self._events)), colon + 1)
+            entries.append(Entry(start=key.start, key_end=colon + 1, value=value, key=str(event.value)))
+        raise NotFollowedError("it has no end")
+
+    def _items(self, start: int, first: int, *, is_flow: bool) -> tuple[list[Entry], int]:
+        entries: list[Entry] = []
+        before = start if self._text[start : start + 1] == "-" else first
+        for event in self._events:
+            if type(event).__name__ == "SequenceEndEvent":
+                return entries, event.end_mark.index
+            if is_flow:
+                item = self.part(event)
+                entries.append(Entry(start=item.start, key_end=item.start, value=item))
+                continue
+            dash = behind_gap(self._text, before)
+            if self._text[dash : dash + 1] != "-":
+                raise NotFollowedError("a list is not written with dashes or brackets")
+            item = _placed(self.part(event), dash + 1)
+            entries.append(Entry(start=dash, key_end=dash + 1, value=item))
+            before = entries[-1].end
+        raise NotFollowedError("it has no end")
+
+
+def _placed(value: Part, offset: int) -> Part:
+    """Put a value of which nothing is written right behind its colon or dash; the parser puts it at the next token."""
+    return Part(kind=Kind.SCALAR, start=offset, end=offset) if value.is_empty_scalar else value
