@@ -1,0 +1,161 @@
+"""`corral lint`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, DryRun, Yes, example
+
+if TYPE_CHECKING:
+    from corral.cluster import Cluster
+    from corral.linting.values import Report, Source
+
+ERRORS_FOUND = 1
+"""The exit code when anything found is an error."""
+WARNINGS_FOUND = 8
+"""The exit code when the worst that was found is a warning."""
+
+Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files, and folders to look through.")]
+Hardware = Annotated[
+    Path | None,
+    typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file of the machines that the files are for."),
+]
+Explain = Annotated[str | None, typer.Option("--explain", metavar="RULE", help="Tell all about one rule, such as A02.")]
+Rules = Annotated[bool, typer.Option("--rules", help="List the rules.")]
+Fix = Annotated[bool, typer.Option("--fix", help="Show the safe changes as a diff, and make them once agreed.")]
+
+
+class Format(StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
+
+
+As = Annotated[Format, typer.Option("--format", help="For people, programs, code scanning or GitHub Actions.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("lint", epilog=example("corral lint examples"))(lint)
+
+
+def lint(
+    paths: Paths = None,
+    cluster: Hardware = None,
+    format: As = Format.TEXT,
+    as_json: AsJson = False,
+    fix: Fix = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    explain: Explain = None,
+    rules: Rules = False,
+) -> None:
+    """Judge manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
+
+    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. A comment accepts a finding on its
+    line or the next: `# corral: ignore A02 because the node has a spare card`.
+    """
+    chosen = Format.JSON if as_json else format
+    if explain is not None:
+        _explain(explain, chosen)
+        return
+    if rules:
+        _list_rules(chosen)
+        return
+    from corral.linting.engine import lint as judge
+    from corral.operations.linting import find_sources
+
+    sources = find_sources(paths or [Path()])
+    report = judge(sources, cluster=_read_cluster(cluster))
+    if fix:
+        report = _fix(sources, report, chosen, yes=yes, dry_run=dry_run, cluster=_read_cluster(cluster))
+    _put(report, chosen)
+    _exit(report)
+
+
+def _read_cluster(path: Path | None) -> Cluster | None:
+    if path is None:
+        return None
+    from corral.operations.cluster_file import open_cluster
+
+    return open_cluster(path).cluster
+
+
+def _put(report: Report, chosen: Format) -> None:
+    from corral import __version__
+    from corral.linting.formats import machine
+    from corral.linting.formats.plain import plain, summary
+
+    match chosen:
+        case Format.TEXT:
+            for line in plain(report):
+                terminal.put(line)
+        case Format.JSON:
+            terminal.put_json(machine.as_json(report))
+        case Format.SARIF:
+            terminal.put_json(machine.as_sarif(report, __version__))
+        case Format.GITHUB:
+            for line in machine.as_github(report):
+                terminal.put(line)
+            terminal.say(summary(report))
+
+
+def _exit(report: Report) -> None:
+    from corral.linting.values import Severity
+
+    if report.worst is Severity.ERROR:
+        raise typer.Exit(ERRORS_FOUND)
+    if report.worst is Severity.WARNING:
+        raise typer.Exit(WARNINGS_FOUND)
+
+
+def _fix(
+    sources: tuple[Source, ...], report: Report, chosen: Format, *, yes: bool, dry_run: bool, cluster: Cluster | None
+) -> Report:
+    """Show what would change, make it once agreed, and judge again."""
+    from corral.linting.engine import lint as judge
+    from corral.linting.mending import difference, mended
+    from corral.operations.linting import find_sources, write_mended
+
+    before = {source.name: source.text for source in sources}
+    after = mended(before, report.findings)
+    for line in difference(before, after):
+        terminal.say(line)
+    if not after or dry_run:
+        terminal.say("nothing can be mended safely" if not after else "nothing was written (--dry-run)")
+        return report
+    terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
+    write_mended(before, after)
+    return judge(find_sources([Path(source.name) for source in sources]), cluster=cluster)
+
+
+def _explain(text: str, chosen: Format) -> None:
+    from corral.linting.engine import rule_called
+    from corral.linting.formats.machine import rule_json
+    from corral.linting.formats.plain import explain
+
+    rule = rule_called(text)
+    if chosen is Format.JSON:
+        terminal.put_json(rule_json(rule))
+        return
+    for line in explain(rule):
+        terminal.put(line)
+
+
+def _list_rules(chosen: Format) -> None:
+    from corral.linting.formats.machine import rule_json
+    from corral.linting.rules import CHECKS
+
+    if chosen is Format.JSON:
+        terminal.put_json({"items": [rule_json(check.rule) for check in CHECKS]})
+        return
+    rows = [(one.rule.id, one.rule.name, one.rule.severity.value, one.rule.summary) for one in CHECKS]
+    terminal.put_table(("id", "name", "severity", "what"), rows, empty="no rules")

@@ -1,0 +1,56 @@
+"""Runs the rules over everything that was read, and puts what they found in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import ClassVar
+
+from corral.cluster.values import Cluster
+from corral.errors import CorralError, Kind
+from corral.linting.registry import Check
+from corral.linting.rules import CHECKS
+from corral.linting.scene import Scene
+from corral.linting.suppressing import accepted
+from corral.linting.values import Finding, Report, Rule, Source, Suppressed
+
+
+class UnknownRuleError(CorralError):
+    """No rule has this id or name."""
+
+    code: ClassVar[str] = "lint.unknown_rule"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+def lint(sources: Iterable[Source], *, cluster: Cluster | None = None, checks: Collection[Check] = CHECKS) -> Report:
+    """Judge the files; `cluster` is what is known of the hardware that they are for."""
+    scene = Scene(sources, cluster)
+    found = sorted({one for check in checks for one in check.findings(scene)}, key=_order)
+    reasons = accepted(scene.sources)
+    kept: list[Finding] = []
+    suppressed: list[Suppressed] = []
+    for one in found:
+        reason = reasons.of(one)
+        if reason is None:
+            kept.append(one)
+        else:
+            suppressed.append(Suppressed(finding=one, reason=reason))
+    return Report(
+        findings=tuple(kept),
+        suppressed=tuple(suppressed),
+        unread=tuple(sorted((*scene.unread, *reasons.unread), key=lambda one: one.place)),
+        files=len(scene.sources),
+        documents=len(scene.documents),
+    )
+
+
+def rule_called(text: str) -> Rule:
+    """Find a rule by id or name. Raises: UnknownRuleError."""
+    wanted = text.strip().lower()
+    for check in CHECKS:
+        if wanted in (check.rule.id.lower(), check.rule.name):
+            return check.rule
+    raise UnknownRuleError(f"no rule is called {text!r}", hint="`corral lint --rules` lists them")
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    return finding.place, finding.rule.id, finding.what

@@ -1,0 +1,71 @@
+"""Whether a new version of a GPU workload can ever start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.linting.objects import Object
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Rule, Severity
+
+
+@checks(
+    Rule(
+        id="A02",
+        name="gpu-rollout-deadlock",
+        severity=Severity.ERROR,
+        summary="a rolling update that needs a spare GPU",
+        practice="The new pod stays Pending (`Insufficient nvidia.com/gpu`) and the old one is never stopped, until "
+        "`ProgressDeadlineExceeded`: the first update of the image does not go through.",
+        source="reproduced on Kubernetes 1.36 with 2 replicas on 2 GPUs; LLMKube#192, airunway#400, rune#250",
+        fix="Set `strategy: {type: Recreate}` for one replica, or `rollingUpdate: {maxSurge: 0, maxUnavailable: 1}`.",
+    )
+)
+def rollout_deadlock(scene: Scene) -> Iterator[Found]:
+    """Look for Deployments whose pods hold GPUs and whose update starts a pod before it stops one."""
+    for one in scene.of_kind("Deployment"):
+        pod = one.pod
+        if pod is None or not pod.gpus or one.replicas == 0:
+            continue
+        surge = _surge(one)
+        if surge and not _has_room(scene, one, surge):
+            yield Found(
+                place=(one.tree["spec"]["strategy"] or one.tree["spec"]["replicas"] or one.tree["kind"]).place,
+                what=f"an update starts {surge} more pod with {pod.gpus} GPU before it stops one",
+                subject=one,
+            )
+
+
+def _surge(one: Object) -> int:
+    """Pods that an update starts above the replicas; 25 % rounded up is Kubernetes' default."""
+    strategy = one.tree["spec"]["strategy"]
+    if strategy["type"].raw == "Recreate":
+        return 0
+    return _pods(strategy["rollingUpdate"]["maxSurge"], one.replicas)
+
+
+def _pods(value: Tree, replicas: int) -> int:
+    raw = value.raw if value else "25%"
+    if raw is None:
+        return 0  # a template fills it
+    share = raw.removesuffix("%")
+    if not share.isdigit():
+        return 0
+    return -(-replicas * int(share) // 100) if raw.endswith("%") else int(share)
+
+
+def _has_room(scene: Scene, one: Object, surge: int) -> bool:
+    """Tell whether the cluster file shows GPUs to spare on the nodes that the pods may use; unknown is no."""
+    pod = one.pod
+    if scene.cluster is None or pod is None:
+        return False
+    node = pod.spec["nodeSelector"]["kubernetes.io/hostname"].raw
+    counts = [len(each.gpus or ()) for each in scene.cluster.nodes if node is None or each.name == node]
+    held = sum(
+        other.gpus * other.owner.replicas
+        for other in scene.pods
+        if node is None or other.spec["nodeSelector"]["kubernetes.io/hostname"].raw == node
+    )
+    return sum(counts) - held >= surge * pod.gpus

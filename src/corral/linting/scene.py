@@ -1,0 +1,182 @@
+"""Everything that was read, and the questions that rules ask of it: a rule may need several files to see a mistake."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from corral.cluster.values import Cluster
+from corral.linting.objects import Container, Object, Pod, read_objects
+from corral.linting.reading.documents import Document, read_documents
+from corral.linting.reading.markdown import blocks
+from corral.linting.tree import Tree
+from corral.linting.values import Place, Source, Unread
+
+LARGEST_FILE = 16_000_000
+"""Characters, some 10 seconds of work; larger files are named and not read. CRD bundles have up to 5 million."""
+_YAML_NAMES = (".yaml", ".yml")
+_YAML_FENCES = frozenset({"yaml", "yml"})
+_KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+_LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text that is not YAML: a whole file, or a fenced block of a Markdown file."""
+
+    file: str
+    language: str
+    """`nix`, `python`, `sh`, `json`, `markdown` for a page as a whole, or what its fence says; empty when unknown."""
+    text: str
+    line: int = 1
+    start: int = 0
+    """Offset in the file at which it starts."""
+
+    def place(self, offset: int) -> Place:
+        """Where a character of the text stands."""
+        before = self.text.rfind("\n", 0, offset) + 1
+        return Place(self.file, self.line + self.text.count("\n", 0, offset), offset - before + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A value somewhere in a document."""
+
+    document: Document
+    path: tuple[str | int, ...]
+    tree: Tree
+    subject: str
+    """The object that the document is; empty for a fragment."""
+
+
+class Scene:
+    """The input of all rules."""
+
+    def __init__(self, sources: Iterable[Source], cluster: Cluster | None = None) -> None:
+        self.cluster = cluster
+        """What the user says of the hardware; None when no cluster file was given."""
+        self.sources: dict[str, str] = {}
+        self.documents: list[Document] = []
+        self.texts: list[Text] = []
+        self.unread: list[Unread] = []
+        for source in sources:
+            self._read(source)
+
+    def _read(self, source: Source) -> None:
+        self.sources[source.name] = source.text
+        if len(source.text) > LARGEST_FILE:
+            self._cannot_read(source.name, f"{len(source.text):,} characters; up to {LARGEST_FILE:,} are read")
+            return
+        path = PurePosixPath(source.name.replace("\\", "/"))
+        suffix = path.suffix.lower()
+        if suffix in _YAML_NAMES or path.name in _KUSTOMIZATIONS:
+            self._keep(read_documents(source.name, source.text))
+        elif suffix in (".md", ".markdown"):
+            self._read_markdown(source)
+        else:
+            self.texts.append(Text(file=source.name, language=_LANGUAGES.get(suffix, ""), text=source.text))
+            if suffix == ".json":
+                self._keep(read_documents(source.name, source.text))
+
+    def _read_markdown(self, source: Source) -> None:
+        self.texts.append(Text(file=source.name, language="markdown", text=source.text))
+        for block in blocks(source.text):
+            if block.language in _YAML_FENCES:
+                self._keep(read_documents(source.name, block.text, line=block.line, start=block.start))
+            else:
+                self.texts.append(
+                    Text(file=source.name, language=block.language, text=block.text, line=block.line, start=block.start)
+                )
+
+    def _keep(self, read: Iterable[Document | Unread]) -> None:
+        for one in read:
+            if isinstance(one, Document):
+                self.documents.append(one)
+            else:
+                self.unread.append(one)
+
+    def _cannot_read(self, file: str, why: str) -> None:
+        self.unread.append(Unread(place=Place(file), why=why))
+
+    @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """Kubernetes objects; namespaces that a kustomization sets are theirs."""
+        return tuple(
+            one
+            for document in self.documents
+            for one in read_objects(document.tree, self._namespace_of(document.tree.file))
+        )
+
+    @cached_property
+    def fragments(self) -> tuple[Document, ...]:
+        """YAML that is no Kubernetes object: parts of manifests in a text, Compose, LiteLLM and other files."""
+        return tuple(one for one in self.documents if not (one.tree["kind"].text and one.tree["apiVersion"].text))
+
+    @cached_property
+    def pods(self) -> tuple[Pod, ...]:
+        return tuple(pod for one in self.objects if (pod := one.pod) is not None)
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        return tuple(one for pod in self.pods for one in pod.containers)
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Object]]:
+        kinds: dict[str, list[Object]] = defaultdict(list)
+        for one in self.objects:
+            kinds[one.kind].append(one)
+        return kinds
+
+    def of_kind(self, *kinds: str) -> Sequence[Object]:
+        """Objects of these kinds, in the order of the files."""
+        return [one for kind in kinds for one in self._by_kind.get(kind, ())]
+
+    def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
+        """The object of this kind and name; None when the files have none."""
+        return next((one for one in self.of_kind(kind) if one.name == name and one.namespace == namespace), None)
+
+    @cached_property
+    def kustomizations(self) -> tuple[Document, ...]:
+        """Files called `kustomization.yaml`, and objects of that kind."""
+        return tuple(
+            one
+            for one in self.documents
+            if PurePosixPath(one.tree.file).name in _KUSTOMIZATIONS or one.tree["kind"].text == "Kustomization"
+        )
+
+    @cached_property
+    def _namespaces(self) -> dict[str, str]:
+        """The namespace that a kustomization gives to the files beside and below it that it lists."""
+        given: dict[str, str] = {}
+        for one in self.kustomizations:
+            namespace = one.tree["namespace"].raw
+            folder = PurePosixPath(one.tree.file).parent
+            for entry in one.tree["resources"].entries if namespace else ():
+                if entry.raw:
+                    given[str(folder / entry.raw)] = namespace or ""
+        return given
+
+    def _namespace_of(self, file: str) -> str | None:
+        return self._namespaces.get(str(PurePosixPath(file)))
+
+    def under(self, *keys: str) -> Iterator[Spot]:
+        """Every value under one of these keys, in objects and fragments alike, in the order of the files."""
+        found = [one for key in keys for one in self._by_key.get(key, ())]
+        return iter(found if len(keys) == 1 else sorted(found, key=lambda one: one.tree.place))
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[Spot]]:
+        keys: dict[str, list[Spot]] = defaultdict(list)
+        for document in self.documents:
+            subject = str(self._owners.get(id(document.tree), ""))
+            for path, tree in document.tree.walk():
+                if path and isinstance(path[-1], str):
+                    keys[path[-1]].append(Spot(document=document, path=path, tree=tree, subject=subject))
+        return keys
+
+    @cached_property
+    def _owners(self) -> dict[int, Object]:
+        return {id(one.tree): one for one in self.objects}

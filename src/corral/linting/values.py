@@ -1,0 +1,127 @@
+"""What a linter is given and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is."""
+
+    ERROR = "error"
+    """It will not run, or data or traffic is lost."""
+    WARNING = "warning"
+    """It works by luck, or degrades."""
+    NOTE = "note"
+    """Good to know."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in a file; lines and columns count from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of one file that mends a finding and changes nothing else."""
+
+    file: str
+    start: int
+    """Offset of the first character that is replaced."""
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A mistake that can be seen in files."""
+
+    id: str
+    """Stable: `A02`."""
+    name: str
+    """Stable: `gpu-rollout-deadlock`."""
+    severity: Severity
+    summary: str
+    """One line: what is wrong."""
+    practice: str
+    """What happens when it is left so."""
+    source: str
+    """How that is known: reproduced, documentation, source code, an issue with its number."""
+    fix: str
+    """What to do instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One mistake at one place."""
+
+    rule: Rule
+    place: Place
+    what: str
+    """The fact with the values seen, lower case, no final period."""
+    subject: str = ""
+    """The object that it is about: `Deployment ai-workloads/comfyui`; empty when there is none."""
+    edits: tuple[Edit, ...] = ()
+    """Safe changes that mend it; empty when a person has to decide."""
+    severity: Severity | None = None
+    """Where it is not that of the rule."""
+
+    @property
+    def weight(self) -> Severity:
+        """How bad this one is."""
+        return self.severity or self.rule.severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A part of the input that could not be judged, and why."""
+
+    place: Place
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppressed:
+    """A finding that a comment in the file accepts, with its reason."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that one run has to say, in order of place."""
+
+    findings: tuple[Finding, ...]
+    suppressed: tuple[Suppressed, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    files: int = 0
+    documents: int = 0
+
+    @property
+    def counts(self) -> Mapping[Severity, int]:
+        """Findings by severity."""
+        return {severity: sum(one.weight is severity for one in self.findings) for severity in Severity}
+
+    @property
+    def worst(self) -> Severity | None:
+        """The severity of the worst finding; None when there is none."""
+        return next((severity for severity, number in self.counts.items() if number), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file, as text."""
+
+    name: str
+    """Its path, as it is shown."""
+    text: str

@@ -1,0 +1,124 @@
+"""What a linter reads: whatever cannot be read is named, and the rest is still read."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corral.linting.engine import lint
+from corral.linting.reading.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_documents
+from corral.linting.reading.markdown import blocks
+from corral.linting.scene import LARGEST_FILE
+from corral.linting.values import Place, Source, Unread
+
+BAD = "kind: Deployment\n  broken: [\n"
+GOOD = "topologyKey: nvidia.com/gpu\n"
+
+
+def judged(text: str, name: str = "a.yaml") -> tuple[list[str], list[str]]:
+    report = lint([Source(name=name, text=text)])
+    return [f"{one.rule.id}@{one.place.line}" for one in report.findings], [
+        str(one.place.line) for one in report.unread
+    ]
+
+
+def test_a_broken_document_does_not_hide_the_others() -> None:
+    found, unread = judged(f"{GOOD}---\n{BAD}---\n{GOOD}")
+    assert found == ["A01@1", "A01@6"]
+    assert unread == ["4"]
+
+
+def test_a_template_is_named_as_one() -> None:
+    (unread,) = lint([Source(name="a.yaml", text="{{- if .Values.gpu }}\nkind: Pod\n{{- end }}\n")]).unread
+    assert "render it first" in unread.why
+
+
+def test_a_value_that_a_template_fills_is_not_judged() -> None:
+    assert judged("topologyKey: '{{ .Values.key }}'\n") == ([], [])
+
+
+def test_blocks_of_markdown_have_the_lines_of_the_page() -> None:
+    assert judged(f"# Title\n\ntext\n\n```yaml\na: 1\n{GOOD}```\n", "page.md") == (["A01@7"], [])
+
+
+def test_a_fence_inside_a_longer_one_is_text() -> None:
+    (block,) = blocks("````md\n```yaml\na: 1\n```\n````\n")
+    assert block.text == "```yaml\na: 1\n```\n"
+
+
+def test_a_fence_that_is_never_closed_reaches_to_the_end() -> None:
+    assert [one.text for one in blocks("~~~yaml\na: 1\n")] == ["a: 1\n"]
+
+
+def test_a_key_that_stands_twice_is_kept_with_the_place_of_the_later_one() -> None:
+    (document,) = read_documents("a.yaml", "a: 1\nb: 2\na: 3\n")
+    assert isinstance(document, Document)
+    assert document.tree.duplicates == (("a", Place("a.yaml", 3, 1)),)
+    assert document.tree["a"].number == 3
+
+
+def test_merged_keys_are_seen_and_own_ones_win() -> None:
+    (document,) = read_documents("a.yaml", "base: &b {x: 1, y: 2}\nuse: {<<: *b, y: 3}\n")
+    assert isinstance(document, Document)
+    assert {key: value.number for key, value in document.tree["use"].items} == {"x": 1, "y": 3}
+
+
+def test_an_alias_to_itself_ends() -> None:
+    (document,) = read_documents("a.yaml", "a: &a\n  b: *a\n  <<: *a\n")
+    assert isinstance(document, Document)
+    assert len(list(document.tree.walk())) == 2
+
+
+def test_a_billion_laughs_cost_nothing() -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    assert judged("\n".join(lines)) == ([], [])
+
+
+def test_what_is_too_large_or_too_deep_is_named_and_the_rest_is_read() -> None:
+    flow = "a: " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)
+    block = "\n".join(" " * level + "k:" for level in range(DEEPEST + 1))
+    dashes = "- " * 100_000 + "x"
+    long = f"a: {'x' * LARGEST_DOCUMENT}"
+    for text in (flow, block, dashes, long):
+        found, unread = judged(f"{text}\n---\n{GOOD}")
+        assert len(found) == 1
+        assert len(unread) == 1
+
+
+def test_a_file_of_fifty_megabytes_is_named_and_the_others_are_judged() -> None:
+    assert LARGEST_FILE < 50_000_000
+    report = lint([Source(name="a.yaml", text="a: b\n" * 10_000_000), Source(name="b.yaml", text=GOOD)])
+    assert [one.place.file for one in report.unread] == ["a.yaml"]
+    assert [one.place.file for one in report.findings] == ["b.yaml"]
+
+
+def test_ten_thousand_documents_are_all_judged() -> None:
+    report = lint([Source(name="a.yaml", text="---\n".join([GOOD] * 10_000))])
+    assert (len(report.findings), report.findings[-1].place.line) == (10_000, 19_999)
+
+
+@given(st.text(max_size=400))
+@settings(max_examples=200, deadline=None)
+def test_no_text_stops_the_linter(text: str) -> None:
+    for name in ("a.yaml", "a.md", "a.nix", "Dockerfile"):
+        lint([Source(name=name, text=text)])
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(
+        ["kind", "apiVersion", "metadata", "spec", "template", "containers", "resources", "limits", "nvidia.com/gpu",
+         "env", "name", "value", "selector", "replicas", "strategy", "labels", "ports", "namespace", "volumes"]
+    ), inner, max_size=5),
+    max_leaves=30,
+)  # fmt: skip
+
+
+@given(st.sampled_from(["Deployment", "Service", "Pod", "List", "CronJob", "ClusterQueue"]), _VALUES)
+@settings(max_examples=300, deadline=None)
+def test_no_shape_stops_the_rules(kind: str, spec: object) -> None:
+    import json
+
+    text = json.dumps({"apiVersion": "apps/v1", "kind": kind, "metadata": spec, "spec": spec, "items": spec})
+    report = lint([Source(name="a.yaml", text=text)])
+    assert all(isinstance(one, Unread) for one in report.unread)
