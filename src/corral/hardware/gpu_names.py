@@ -1,0 +1,74 @@
+"""The many ways in which people, drivers and buses write the name of one GPU, brought to one.
+
+`NVIDIA GeForce RTX 5070 Ti` (NVML), `5070ti`, `rtx-5070-ti` and `NVIDIA Corporation GB203 [GeForce RTX 5070 Ti]`
+(`lspci`) all name the same card. A spelling here is lower case with single spaces; `compact` drops even those.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SPELLINGS = (
+    (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
+    (re.compile(r"\bwith max q design\b"), "max q"),
+    (re.compile(r"\bgraphics\b|\bworkstation edition\b|\bedition\b|\bgeneration\b|\bhbm\d\w?\b|\(r\)|\(tm\)"), " "),
+    (re.compile(r"\b(\d{1,3}(?:\.\d+)?)\s*(?:gib|gb|gi|g)\b"), r"\g<1>gb"),
+    (re.compile(r"\bti ?s\b"), "ti super"),  # `4070 TiS`
+    (re.compile(r"\b([2-5]0\d0)s\b"), r"\1 super"),  # `4080S`; only GeForce RTX has such numbers
+)
+_MAKER = re.compile(r"^(nvidia|amd|ati|intel)\s+")
+_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct)\s+(?=\S)")
+_PREFIX = re.compile(r"^(rtx|gtx|rx|arc)\s+(?=\S)")
+_MEMORY_SIZE = re.compile(r"\s*\b(\d+(?:\.\d+)?)gb\b")
+_ON_THE_BUS = re.compile(r"\[([^\[\]]+)\](?:\s*\(rev \w+\))?\s*$")
+_SEPARATORS = re.compile(r"[\s_\-()\[\]]+")
+_CLASS_PREFIX = re.compile(r"^((geforce|radeon|tesla|instinct)\s+)*((rtx|gtx)\s+)?(?=\S)")
+_GIB = 2**30
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """List the ways to write a name, from the whole to the shortest (`geforce rtx 4090`, `rtx 4090`, `4090`)."""
+    on_the_bus = _ON_THE_BUS.search(name) if "," in name or "Corporation" in name else None
+    found = [_one_spelling(on_the_bus.group(1) if on_the_bus else name)]
+    for prefix in (_FAMILY, _FAMILY, _PREFIX):  # `radeon instinct mi300x` has two families
+        shorter = prefix.sub("", found[-1])
+        if shorter != found[-1]:
+            found.append(shorter)
+    return tuple(found)
+
+
+def alternatives(name: str) -> tuple[str, ...]:
+    """List the names in one that stands for several cards on one chip: `Radeon RX 7900 XT/7900 XTX`."""
+    return tuple(part for part in spellings(name)[0].split("/") if part.strip())
+
+
+def compact(spelling: str) -> str:
+    """Drop everything but letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", spelling)
+
+
+def without_size(spelling: str) -> str:
+    """Drop the memory size: `rtx 3060 12gb` -> `rtx 3060`."""
+    return _MEMORY_SIZE.sub("", spelling)
+
+
+def stated_size(spelling: str) -> int | None:
+    """Read the memory size out of a spelling, in bytes; None when it has none."""
+    found = _MEMORY_SIZE.search(spelling)
+    return round(float(found.group(1)) * _GIB) if found else None
+
+
+def gpu_class(model_name: str) -> str:
+    """Name the class of a model: its name without maker, family, memory size and spaces (`RTX 5070 Ti` -> `5070ti`).
+
+    `3060`, `a4000` and `rx7900xtx` are classes too: `rx`, `arc` and `quadro` stay, because a GTX 480 is no RX 480. The
+    result is a valid value of a Kubernetes label; empty only when the name has no letter or digit.
+    """
+    return compact(_CLASS_PREFIX.sub("", without_size(spellings(model_name)[0])))
+
+
+def _one_spelling(name: str) -> str:
+    text = _SEPARATORS.sub(" ", name.lower()).strip()
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    return _MAKER.sub("", " ".join(text.split()))
