@@ -22,6 +22,7 @@ from corral.cli.commands import (
     gc,
     lint,
     models,
+    plan,
     queues,
     run,
     schema,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, schema, lint, doctor, gc, version):
+for single in (up, run, submit, plan, schema, lint, doctor, gc, version):
     single.register(app)
 for group in (tasks, batches, slots, queues, models, tokens):
     app.add_typer(group.app, name=group.NAME)

@@ -1,0 +1,155 @@
+"""A plan as people read it (tables), and as programs do (JSON)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from corral.cli import terminal
+from corral.units import format_bytes
+
+if TYPE_CHECKING:
+    from corral.figures import Figure
+    from corral.planning.placement.values import CardTotal, Placed, Plan, Unplaced
+    from corral.work import Json
+
+
+def put_plan(plan: Plan) -> None:
+    """Print the GPU allocation, what runs without a GPU, what has no place and why, and the cautions."""
+    terminal.put(f"layout {plan.layout}" if plan.layout else "services, without a layout")
+    rows = [_row(total, plan) for total in plan.totals]
+    terminal.put_table(("node", "GPU", "VRAM planned / usable", "workload"), rows, empty="no GPU is described")
+    for line in (*_without_gpu(plan), *_unplaced(plan), *_cautions(plan), *_verdict(plan)):
+        terminal.put(line)
+
+
+def _row(total: CardTotal, plan: Plan) -> tuple[str, str, str, str]:
+    card = total.card
+    size = "VRAM unknown" if card.memory is None else format_bytes(card.memory)
+    workload = ", ".join(_workload(tenant, plan) for tenant in total.tenants) or "free"
+    return card.node, f"gpu{card.index} {card.model or 'unknown model'} ({size})", _planned(total), workload
+
+
+def _planned(total: CardTotal) -> str:
+    usable = "unknown" if total.card.usable is None else format_bytes(total.card.usable)
+    if not total.tenants:
+        return f"0 / {usable}"
+    if total.planned is None:
+        return f"up to all / {usable}"
+    more = " and more" if total.open_ended else ""
+    return f"{format_bytes(total.planned)}{more} / {usable}"
+
+
+def _workload(tenant: str, plan: Plan) -> str:
+    services = next((one.services for one in plan.placed if one.ask == tenant.split(" #")[0]), ())
+    return f"{tenant} ({' + '.join(services)})" if len(services) > 1 else tenant
+
+
+def _without_gpu(plan: Plan) -> Iterator[str]:
+    resting = [one for one in plan.placed if not one.gpus]
+    if resting:
+        yield ""
+        yield "without a GPU"
+    for node, there in groupby(sorted(resting, key=lambda one: one.node or ""), key=lambda one: one.node):
+        names = ", ".join(dict.fromkeys(one.ask for one in there))
+        yield f"  {node or 'any node'}: {names}"
+
+
+def _unplaced(plan: Plan) -> Iterator[str]:
+    for title, chosen in (
+        (
+            "on demand: these take turns with what holds the GPUs, through the queue",
+            [one for one in plan.unplaced if one.takes_turns],
+        ),
+        ("no place", list(plan.missing)),
+    ):
+        if chosen:
+            yield ""
+            yield title
+        for one in chosen:
+            yield from _unplaced_one(one)
+
+
+def _unplaced_one(one: Unplaced) -> Iterator[str]:
+    from corral.operations.planning import grouped
+
+    yield f"  {one.ask}" + (f" #{one.replica + 1}" if one.replica else "")
+    if one.takes_turns:
+        yield f"    could run on {', '.join(one.turns)}, in turn with {', '.join(one.turns_with)}"
+    for reason, places in grouped(one.refusals):
+        yield f"    {places}: {reason}"
+
+
+def _cautions(plan: Plan) -> Iterator[str]:
+    if plan.cautions:
+        yield ""
+        yield "warnings"
+    for caution in plan.cautions:
+        yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}: {caution.what}"
+        yield f"       hint: {caution.hint}"
+
+
+def _verdict(plan: Plan) -> Iterator[str]:
+    yield ""
+    for proof in plan.proofs:
+        if proof.asked:
+            bound = "proven best" if proof.gap == 0 else f"at most {proof.at_most} could be: gap {proof.gap:.1%}"
+            yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed, {bound}"
+
+
+def plan_json(plan: Plan) -> Json:
+    """Return a plan in its stable shape; sizes are bytes."""
+    return {
+        "layout": plan.layout,
+        "gpus": [_total_json(total) for total in plan.totals],
+        "placed": [_placed_json(one) for one in plan.placed],
+        "unplaced": [_unplaced_json(one) for one in plan.unplaced],
+        "warnings": [asdict(caution) for caution in plan.cautions],
+        "proofs": [
+            {**asdict(proof), "tier": proof.tier.label, "gap": proof.gap} for proof in plan.proofs if proof.asked
+        ],
+        "preference": asdict(plan.preference),
+    }
+
+
+def _total_json(total: CardTotal) -> Json:
+    return {
+        **asdict(total.card),
+        "planned": total.planned,
+        "tenants": list(total.tenants),
+        "whole": total.whole,
+        "open_ended": total.open_ended,
+    }
+
+
+def _placed_json(one: Placed) -> Json:
+    return {
+        "name": one.ask,
+        "services": list(one.services),
+        "replica": one.replica,
+        "tier": one.tier.label,
+        "node": one.node,
+        "gpus": list(one.gpus),
+        "memory": _figure_json(one.memory),
+        "whole": one.whole,
+        "why": one.why,
+    }
+
+
+def _unplaced_json(one: Unplaced) -> Json:
+    return {
+        "name": one.ask,
+        "services": list(one.services),
+        "replica": one.replica,
+        "tier": one.tier.label,
+        "takes_turns": one.takes_turns,
+        "turns": list(one.turns),
+        "turns_with": list(one.turns_with),
+        "refusals": [{"place": each.place, "reason": each.reason} for each in one.refusals],
+    }
+
+
+def _figure_json(figure: Figure | None) -> Json:
+    return None if figure is None else asdict(figure)

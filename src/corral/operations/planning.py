@@ -1,0 +1,93 @@
+"""Plans the layouts of a cluster file: reads it, works out what its models need, and lets the planner decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cluster.errors import did_you_mean
+from corral.cluster.values import Cluster, Layout
+from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.operations.cluster_file import ClusterText, open_cluster
+from corral.planning.placement.planner import plan
+from corral.planning.placement.values import Plan, Refusal, Unplaced
+from corral.planning.placement.vram import Needs
+
+_REASONS_SHOWN = 12
+"""An error's line names so many different reasons; the plan has one for every GPU."""
+
+
+class UnknownLayoutError(CorralError):
+    """The cluster file has no layout of this name."""
+
+    code: ClassVar[str] = "plan.unknown_layout"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class NoPlacementError(ProblemsError):
+    """Something that was asked for has no place, and cannot take turns either; `problems` has each."""
+
+    code: ClassVar[str] = "plan.no_placement"
+    kind: ClassVar[Kind] = Kind.NO_CAPACITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A cluster file and the plans of its layouts."""
+
+    file: ClusterText
+    plans: tuple[Plan, ...]
+
+
+def plan_file(path: Path | None, *, layout: str | None = None) -> Planned:
+    """Plan one layout of a cluster file, or each of them; a file without layouts has one plan, of its services.
+
+    Raises: UnreadableClusterFileError, ClusterFileError, UnknownLayoutError.
+    """
+    file = open_cluster(path)
+    layouts = _chosen(file, layout)
+    return Planned(file=file, plans=tuple(plan(file.cluster, one, needs_of(file.cluster)) for one in layouts))
+
+
+def needs_of(cluster: Cluster) -> Needs:
+    """Return what the models of a cluster's services need in VRAM, as far as it is known."""
+    return {}
+
+
+def _chosen(file: ClusterText, name: str | None) -> Sequence[Layout | None]:
+    layouts = file.cluster.layouts
+    if name is None:
+        return list(layouts.values()) or [None]
+    if name not in layouts:
+        raise UnknownLayoutError(f"there is no layout {name!r}", where=file.name, hint=did_you_mean(name, layouts))
+    return [layouts[name]]
+
+
+def require_places(planned: Planned) -> None:
+    """Raises: NoPlacementError when something that was asked for has no place in one of the plans."""
+    problems = [_problem(planned.file.name, plan, one) for plan in planned.plans for one in plan.missing]
+    if problems:
+        raise NoPlacementError(problems)
+
+
+def _problem(file: str, plan: Plan, one: Unplaced) -> Problem:
+    reasons = grouped(one.refusals)
+    told = "; ".join(f"{places}: {reason}" for reason, places in reasons[:_REASONS_SHOWN])
+    more = f"; {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
+    layout = f" layouts.{plan.layout}" if plan.layout else ""
+    return Problem(
+        code=NoPlacementError.code,
+        what=f"nothing can run {one.ask!r} (replica {one.replica + 1}): {told or 'the cluster has no node'}{more}",
+        where=f"{file}:{layout} services.{one.services[0]}",
+        hint="lower what it needs, change its node or layout, or add a GPU",
+    )
+
+
+def grouped(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
+    """Put places with the same reason together: `(reason, "hydra-ai/gpu0, hydra-ai/gpu1")`."""
+    places: dict[str, list[str]] = {}
+    for refusal in refusals:
+        places.setdefault(refusal.reason, []).append(refusal.place)
+    return [(reason, ", ".join(there)) for reason, there in places.items()]

@@ -1,0 +1,110 @@
+"""Makes the plan of one layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from corral.cluster.values import Cluster, Layout
+from corral.planning.placement.asks import Ask, asks_of
+from corral.planning.placement.cards import machines_of
+from corral.planning.placement.cautions import cautions_of
+from corral.planning.placement.first_fit import fill
+from corral.planning.placement.reasons import Refusals, turns_of, why_here
+from corral.planning.placement.room import Room, tenant_name
+from corral.planning.placement.values import (
+    Card,
+    CardTotal,
+    Placed,
+    Plan,
+    Preference,
+    Proof,
+    Tier,
+    Unplaced,
+)
+from corral.planning.placement.vram import Needs
+
+
+def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
+    """Place what a layout asks for; without a layout, every service as it stands.
+
+    `needs` says what models need in VRAM, by engine and model; one that is missing is unknown.
+    """
+    machines = machines_of(cluster)
+    asks = asks_of(cluster, layout, needs, machines)
+    room = Room(machines)
+    fill(room, asks)
+    return Plan(
+        layout=layout.name if layout else None,
+        placed=tuple(_placed(room, asks)),
+        unplaced=tuple(_unplaced(room, asks)),
+        cautions=cautions_of(cluster, layout, asks, room),
+        totals=tuple(_total(room, card) for card in room.cards.values()),
+        proofs=tuple(_proofs(room, asks)),
+        preference=Preference(crowded=0, mixed=0, left_over=0, proven=False),
+    )
+
+
+def _placed(room: Room, asks: Sequence[Ask]) -> list[Placed]:
+    return [
+        _placed_one(room, ask, replica)
+        for ask in asks
+        for replica in range(ask.replicas)
+        if (ask.place, replica) in room.seats
+    ]
+
+
+def _placed_one(room: Room, ask: Ask, replica: int) -> Placed:
+    node, indexes = seat = room.seats[ask.place, replica]
+    return Placed(
+        ask=ask.name,
+        services=ask.services,
+        replica=replica,
+        tier=ask.tier(replica),
+        node=node,
+        gpus=indexes,
+        memory=ask.vram.figure if ask.vram else None,
+        whole=ask.whole,
+        why=why_here(room, ask, seat),
+    )
+
+
+def _unplaced(room: Room, asks: Sequence[Ask]) -> list[Unplaced]:
+    found: list[Unplaced] = []
+    for ask in asks:
+        refusals = Refusals(room, ask)
+        missing = [replica for replica in range(ask.replicas) if (ask.place, replica) not in room.seats]
+        cards, holders = turns_of(room, ask) if missing else ((), ())
+        found += [
+            Unplaced(
+                ask=ask.name,
+                services=ask.services,
+                replica=replica,
+                tier=ask.tier(replica),
+                refusals=refusals,
+                turns=cards,
+                turns_with=holders,
+            )
+            for replica in missing
+        ]
+    return found
+
+
+def _total(room: Room, card: Card) -> CardTotal:
+    tenants = room.tenants[card.node, card.index]
+    unknown = any(ask.vram is None or ask.vram.figure is None for ask, _ in tenants)
+    return CardTotal(
+        card=card,
+        planned=None if unknown else sum(ask.needed for ask, _ in tenants),
+        tenants=tuple(tenant_name(ask, replica) for ask, replica in tenants),
+        whole=any(ask.whole for ask, _ in tenants),
+        open_ended=any(ask.vram is not None and ask.vram.is_open for ask, _ in tenants),
+    )
+
+
+def _proofs(room: Room, asks: Sequence[Ask]) -> list[Proof]:
+    proofs: list[Proof] = []
+    for tier in Tier:
+        mine = [(ask.place, replica) for ask in asks for replica in range(ask.replicas) if ask.tier(replica) is tier]
+        placed = sum(key in room.seats for key in mine)
+        proofs.append(Proof(tier=tier, asked=len(mine), placed=placed, at_most=len(mine)))
+    return proofs

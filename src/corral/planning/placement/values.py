@@ -1,0 +1,183 @@
+"""A plan as a value: what runs where, what does not and why, and how far from the best it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from corral.figures import Figure
+from corral.units import Bytes
+
+
+class Tier(IntEnum):
+    """Who goes first. A tier gets what the tiers before it left."""
+
+    FIRST = 0
+    """The first replica of what the layout names: without it, the service does not exist."""
+    FURTHER = 1
+    """Its further replicas."""
+    ON_DEMAND = 2
+    """Services that want GPUs and that the layout does not name; they may take turns through the queue."""
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return {Tier.FIRST: "first replicas", Tier.FURTHER: "further replicas", Tier.ON_DEMAND: "on demand"}[self]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A GPU as placement sees it."""
+
+    node: str
+    index: int
+    model: str | None
+    memory: Bytes | None
+    """Its whole VRAM; None is unknown."""
+    usable: int | None
+    """Bytes that services may plan with: what the driver keeps is taken off."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that slots have: `hydra-compute/gpu0`."""
+        return f"{self.node}/gpu{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A replica with its place."""
+
+    ask: str
+    """The service, or the pod that several services share."""
+    services: tuple[str, ...]
+    replica: int
+    """From 0."""
+    tier: Tier
+    node: str | None
+    """None: any node; nothing binds it, and Kubernetes chooses."""
+    gpus: tuple[int, ...]
+    """Indexes on the node; empty for what needs no GPU."""
+    memory: Figure | None
+    """VRAM planned on each of its GPUs; None when nobody knows, and it has the whole card."""
+    whole: bool
+    """Whether its cards are its alone."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a replica is not on one GPU, or on one node where the reason is the node's."""
+
+    node: str
+    gpu: int | None
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Return the GPU's name, or the node's."""
+        return self.node if self.gpu is None else f"{self.node}/gpu{self.gpu}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """A replica without a place."""
+
+    ask: str
+    services: tuple[str, ...]
+    replica: int
+    tier: Tier
+    refusals: Sequence[Refusal]
+    """One for every GPU of the cluster; for a service without GPUs, one for every node."""
+    turns: tuple[str, ...] = ()
+    """GPUs on which it would run if it had them for itself; empty when none would do even then."""
+    turns_with: tuple[str, ...] = ()
+    """Who holds those."""
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it can share GPUs over time, through the queue, rather than never run."""
+        return self.tier is Tier.ON_DEMAND and bool(self.turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caution:
+    """Something that will go wrong or surprise, although the plan stands."""
+
+    pitfall: str
+    """The id in the catalogue of pitfalls: `A11`; empty for what is no pitfall but an open end."""
+    where: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardTotal:
+    """What is planned on a GPU beside what it has."""
+
+    card: Card
+    planned: int | None
+    """Bytes; None when somebody on it has an unknown need."""
+    tenants: tuple[str, ...]
+    """`comfyui #1` and so on: asks with their replica, counted from 1."""
+    whole: bool
+    """Whether one tenant has it alone."""
+    open_ended: bool
+    """Whether a tenant takes more than is planned when there is more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How many replicas of a tier are placed, and how many any plan could place at most.
+
+    The bound holds for every plan that places at least as many in each tier before this one.
+    """
+
+    tier: Tier
+    asked: int
+    placed: int
+    at_most: int
+
+    @property
+    def gap(self) -> float:
+        """Part of the bound that is missing, from 0 (proven best) to 1."""
+        return 0.0 if self.at_most <= self.placed else (self.at_most - self.placed) / self.at_most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """How well the wishes beyond "placed" are met: fewer points are better.
+
+    Points are compared in this order: replicas of a service that share a node, more than one model of GPU for a
+    service's replicas or inside a gang, bytes left over on used cards.
+    """
+
+    crowded: int
+    mixed: int
+    left_over: int
+    proven: bool
+    """Whether no plan that places the same numbers has fewer points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What runs where in one layout."""
+
+    layout: str | None
+    """None: the services as they stand, without a layout."""
+    placed: tuple[Placed, ...]
+    unplaced: tuple[Unplaced, ...]
+    cautions: tuple[Caution, ...]
+    totals: tuple[CardTotal, ...]
+    proofs: tuple[Proof, ...]
+    preference: Preference
+
+    @property
+    def gap(self) -> float:
+        """Return the widest gap of a tier."""
+        return max((proof.gap for proof in self.proofs), default=0.0)
+
+    @property
+    def missing(self) -> tuple[Unplaced, ...]:
+        """Return what was asked for and can neither be placed nor take turns."""
+        return tuple(one for one in self.unplaced if not one.takes_turns)

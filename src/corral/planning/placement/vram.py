@@ -1,0 +1,107 @@
+"""How much VRAM a replica has to find on each of its cards.
+
+Declared memory (`gpuMemory`) is what it needs on each card. Else its models tell: all of them together where a card can
+hold them; where none can, an engine that loads models as they are asked for needs room for one, the largest that fits.
+Where nobody knows, it gets the card alone, and nothing is said about how full that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corral.cluster.values import Service
+from corral.figures import Figure, Origin, computed
+from corral.hardware.needs import Need
+from corral.units import format_bytes
+
+Needs = Mapping[tuple[str, str], Need]
+"""What models need, by engine and model; one that is missing is unknown."""
+SWAPPING = frozenset({"ollama", "llama", "comfyui"})
+"""Engines that give one model up for another; the others hold all of theirs at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelNeed:
+    """A model of a service, and what it takes on each card; None is unknown."""
+
+    service: str
+    model: str
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vram:
+    """What a replica needs on each of its cards."""
+
+    needed: int
+    """Bytes that must be there; 0 when nothing is known."""
+    figure: Figure | None
+    """The same with its origin; None when nothing is known."""
+    is_open: bool
+    """Whether it takes more than `needed` when there is more, or nobody knows: then it has its card alone."""
+    models: tuple[ModelNeed, ...]
+    swaps: bool
+    """Whether its models are not planned to be in memory together."""
+
+
+def vram_of(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int | None) -> Vram:
+    """Work out the need of services that share a place; `largest` is the usable memory of the best card it may use."""
+    declared = {one.name: int(one.gpu_memory) for one in members if one.gpu_memory is not None}
+    models = tuple(each for one in members for each in _models(one, needs, gpus))
+    counted = [each for each in models if each.service not in declared and each.bytes is not None]
+    base = sum(declared.values())
+    silent = any(one.name not in declared and not _is_known(one, models) for one in members)
+    chosen = _resident(counted, base, largest, swaps=_all_swap(members, declared))
+    needed = base + sum(each.bytes or 0 for each in chosen)
+    return Vram(
+        needed=needed,
+        figure=_figure(members, chosen) if needed else None,
+        is_open=silent or len(chosen) < len(counted),
+        models=models,
+        swaps=len(chosen) < len(counted),
+    )
+
+
+def _models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
+    found = [
+        (model, next((needs[engine, model] for engine in service.engines if (engine, model) in needs), None))
+        for model in service.models
+    ]
+    return [
+        ModelNeed(
+            service=service.name,
+            model=model,
+            bytes=None if need is None else need.on(gpus if need.splits else 1),
+        )
+        for model, need in found
+    ]
+
+
+def _is_known(service: Service, models: Sequence[ModelNeed]) -> bool:
+    mine = [each for each in models if each.service == service.name]
+    return bool(mine) and all(each.bytes is not None for each in mine)
+
+
+def _all_swap(members: Sequence[Service], declared: Mapping[str, int]) -> bool:
+    silent = [one for one in members if one.name not in declared and one.models]
+    return all(SWAPPING.intersection(one.engines) for one in silent)
+
+
+def _resident(counted: list[ModelNeed], base: int, largest: int | None, *, swaps: bool) -> list[ModelNeed]:
+    """Choose the models that must have room at once: all, else the largest that fits, else none."""
+    room = None if largest is None else largest - base
+    if not swaps or room is None or sum(each.bytes or 0 for each in counted) <= room:
+        return counted
+    fitting = [each for each in counted if each.bytes is not None and each.bytes <= room]
+    return [max(fitting, key=lambda each: each.bytes or 0)] if fitting else []
+
+
+def _figure(members: Sequence[Service], chosen: Sequence[ModelNeed]) -> Figure:
+    terms = [(one.name, int(one.gpu_memory)) for one in members if one.gpu_memory is not None]
+    if len(terms) == 1 and not chosen:
+        name, size = terms[0]
+        return Figure(value=size, unit="B", origin=Origin.CLUSTER_FILE, source=f"`gpuMemory` of the service {name}")
+    terms += [(each.model, each.bytes or 0) for each in chosen]
+    formula = " + ".join(f"{format_bytes(size)} ({name})" for name, size in terms)
+    return computed(sum(size for _, size in terms), "B", formula)
