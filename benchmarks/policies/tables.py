@@ -1,0 +1,81 @@
+"""Runs every policy on every workload and prints a table for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.policies.bound import longest_wait_bound, makespan_bound
+from benchmarks.policies.measures import CRITERIA, Measures, measure
+from benchmarks.policies.rivals import InvokeAI, RandomChoice, fifo, llama_swap
+from benchmarks.policies.swarmui import WAKE_EVERY_S, SwarmUI
+from benchmarks.policies.traces import Workload
+from benchmarks.table import show
+from corral.scheduling.policy import decide
+from corral.scheduling.simulator import simulate
+from corral.scheduling.simulator.values import Policy, Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A policy by name; some keep state, so each run makes its own."""
+
+    name: str
+    make: Callable[[], Policy]
+    wake_every_s: float | None = None
+
+    def play(self, trace: Trace) -> Measures:
+        """Run a trace and measure what came of it."""
+        return measure(trace, simulate(trace, self.make(), wake_every_s=self.wake_every_s))
+
+
+CORRAL = Contender(name="Corral", make=lambda: decide)
+RIVALS = (
+    Contender(name="FIFO", make=lambda: fifo),
+    Contender(name="random", make=RandomChoice),
+    Contender(name="SwarmUI", make=SwarmUI, wake_every_s=WAKE_EVERY_S),
+    Contender(name="llama-swap", make=lambda: llama_swap),
+    Contender(name="InvokeAI", make=InvokeAI),
+    Contender(name="InvokeAI, users in turn", make=lambda: InvokeAI(users="in turn")),
+)
+CONTENDERS = (CORRAL, *RIVALS)
+
+
+def print_tables(workloads: Sequence[Workload], size: float) -> None:
+    """Play and print workload after workload."""
+    for workload in workloads:
+        trace = workload.build(size)
+        found = {contender.name: contender.play(trace) for contender in CONTENDERS}
+        print_table(workload, trace, found)
+
+
+def print_table(workload: Workload, trace: Trace, found: Mapping[str, Measures]) -> None:
+    """Print the figures of every policy on one workload."""
+    bound = makespan_bound(trace)
+    kinds = sorted({kind for measures in found.values() for kind in measures.waits})
+    owners = len({arrival.owner for arrival in trace.arrivals})
+    head = ["", "makespan", "x bound", "loads"]
+    head += [f"{kind} wait {part}" for kind in kinds for part in ("p50", "p99")]
+    head += ["longest wait", *(["lag"] if owners > 1 else [])]
+    rows = [_row(name, measures, bound.seconds, kinds, owners) for name, measures in found.items()]
+    notes = [
+        workload.about,
+        f"{len(trace.arrivals):,} tasks, {len(trace.slots)} slots. Bound: {bound.seconds:,.0f} s ({bound.because});"
+        f" longest wait at least {longest_wait_bound(trace):,.0f} s.",
+        f"Judged by {workload.judged_by}; the best: {best(workload, found)}.",
+    ]
+    show(f"{workload.name[0].upper()}{workload.name[1:]}", head, rows, notes)
+
+
+def best(workload: Workload, found: Mapping[str, Measures]) -> str:
+    """Who has the lowest figure that the workload is judged by; all that share it."""
+    figure = {name: CRITERIA[workload.judged_by](measures) for name, measures in found.items()}
+    lowest = min(figure.values())
+    return ", ".join(name for name, value in figure.items() if value <= lowest + 0.05)
+
+
+def _row(name: str, found: Measures, bound_s: float, kinds: Sequence[str], owners: int) -> tuple[str, ...]:
+    waits = [f"{found.wait(kind, part):,.0f}" for kind in kinds for part in (0.5, 0.99)]
+    lag = [f"{found.largest_lag_s:,.0f}"] if owners > 1 else []
+    makespan = f"{found.makespan_s:,.0f}", f"{found.makespan_s / bound_s:.3f}"
+    return (name, *makespan, f"{found.loads:,}", *waits, f"{found.longest_wait_s:,.0f}", *lag)
