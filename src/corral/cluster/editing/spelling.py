@@ -28,6 +28,12 @@ def scalar(value: bool | float | str | None) -> str:
     return value if is_plain and value.lower() not in _OTHER_MEANING else _quoted(value)
 
 
+def size(value: int) -> str | int:
+    """Write bytes as the file has them: `64Gi`, in the largest unit that says them exactly."""
+    units = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
+    return next((f"{value // factor}{unit}" for unit, factor in units if value and value % factor == 0), value)
+
+
 def flow(value: Plain) -> str:
     """Write a value on one line."""
     if isinstance(value, Mapping):

@@ -1,0 +1,13 @@
+"""What `corral upgrade` is asked: changes of hardware, read from options or a file, and the cluster file they make.
+
+Belongs here: reading changes, checking them all at once, and the new text with the user's comments.
+Does not belong here: judging a change (`corral.planning.upgrade`), reading or writing files.
+May import: what `corral.planning` may.
+"""
+
+from corral.planning.changes.applying import apply_changes
+from corral.planning.changes.file import parse_file
+from corral.planning.changes.options import parse_options
+from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, Note
+
+__all__ = ["Change", "Changed", "ChangesError", "GpuAddress", "Note", "apply_changes", "parse_file", "parse_options"]

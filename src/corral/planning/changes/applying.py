@@ -1,0 +1,54 @@
+"""Makes the cluster file after the changes from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from corral.cluster import Cluster, load
+from corral.cluster.editing.editor import Editor
+from corral.cluster.editing.node_labels import write_labels
+from corral.cluster.gpu_facts import FindGpu
+from corral.planning.changes import cards
+from corral.planning.changes.following import follow
+from corral.planning.changes.rewriting import rewrite
+from corral.planning.changes.values import Change, Changed, ChangesError, Note
+from corral.planning.changes.wanted import Checker
+from corral.planning.labels import LabelChange, label_changes
+
+
+def apply_changes(text: str, changes: Iterable[Change], *, filename: str, find_gpu: FindGpu) -> Changed:
+    """Apply changes to the text of a cluster file; all of them, or none.
+
+    Raises: ClusterFileError when the file itself is wrong, ChangesError with every problem of the changes,
+    UneditableError when the file is written in a way that cannot be edited.
+    """
+    before = load(text, filename=filename, find_gpu=find_gpu)
+    checker = Checker(before, changes, find_gpu)
+    wanted = checker.check()
+    if checker.problems:
+        raise ChangesError(checker.problems)
+    editor = Editor(text, filename=filename)
+    arrangement = cards.arrange(before, wanted)
+    gpus = cards.places(before, arrangement)
+    told = rewrite(editor, before, wanted, arrangement)
+    more, problems = follow(editor, gpus, wanted.where)
+    if problems:
+        raise ChangesError(problems)
+    middle = load(editor.finish(), filename=filename, find_gpu=find_gpu)
+    labels = _labels(before, middle)
+    write_labels(editor, {(one.node, one.key): one.after for one in labels})
+    new = editor.finish()
+    return Changed(
+        text=new,
+        cluster=load(new, filename=filename, find_gpu=find_gpu),
+        before=before,
+        notes=tuple(Note(what=what, where=editor.place(at)) for what, at in (*told, *more)),
+        labels=labels,
+        gpus=gpus,
+    )
+
+
+def _labels(before: Cluster, after: Cluster) -> Sequence[LabelChange]:
+    nodes = {node.name: node for node in before.nodes}
+    pairs = [(nodes[node.name], node) for node in after.nodes if node.name in nodes]
+    return tuple(change for old, new in pairs if old.gpus != new.gpus for change in label_changes(old, new))

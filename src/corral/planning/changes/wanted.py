@@ -1,0 +1,205 @@
+"""Checks changes against the cluster that they are about, and says what each card becomes.
+
+All problems are found at once: unknown nodes, cards and models, and changes that contradict each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from corral.cluster.errors import did_you_mean
+from corral.cluster.gpu_facts import FindGpu, GpuFacts
+from corral.cluster.values import Cluster, Node
+from corral.errors import CorralError, Problem
+from corral.planning.changes.values import (
+    AddGpu,
+    AddNode,
+    Change,
+    GpuAddress,
+    LimitPower,
+    MoveGpu,
+    RemoveGpu,
+    ReplaceGpu,
+    SetMemory,
+    SetPsu,
+)
+from corral.units import format_bytes
+
+PowerRanges = Mapping[str, tuple[int, int]]
+"""By the catalogue's name of a model: the least and the most watts that its power limit takes."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What is asked for, sorted by what it is about; names of models are the catalogue's."""
+
+    replaced: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
+    removed: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
+    """With where it was asked for."""
+    moved: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
+    """With the node that it goes to."""
+    where: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
+    added: dict[str, list[str]] = field(default_factory=lambda: defaultdict[str, list[str]](list))
+    """Models by node."""
+    nodes: dict[str, AddNode] = field(default_factory=dict[str, AddNode])
+    limits: dict[tuple[str, int | None], LimitPower] = field(default_factory=dict[tuple[str, "int | None"], LimitPower])
+    psus: dict[str, SetPsu] = field(default_factory=dict[str, SetPsu])
+    memories: dict[str, SetMemory] = field(default_factory=dict[str, SetMemory])
+
+
+class Checker:
+    """Sorts changes, one after the other, and keeps every problem; one instance for one set of changes."""
+
+    def __init__(self, cluster: Cluster, changes: Iterable[Change], find_gpu: FindGpu) -> None:
+        self.problems: list[Problem] = []
+        self.wanted = Wanted()
+        self._changes = tuple(changes)
+        self._find_gpu = find_gpu
+        self._nodes: dict[str, Node] = {node.name: node for node in cluster.nodes}
+        self._new = {change.name for change in self._changes if isinstance(change, AddNode)}
+        self._asked: dict[object, str] = {}
+
+    def check(self) -> Wanted:
+        """Check every change."""
+        for change in self._changes:
+            self._check(change)
+        for limit in self.wanted.limits.values():
+            self._check_limit(limit)
+        return self.wanted
+
+    def _check(self, change: Change) -> None:  # noqa: PLR0912
+        wanted = self.wanted
+        match change:
+            case ReplaceGpu():
+                model = self._model(change.model, change.where)
+                if self._is_free(change.gpu, change.where, "replaced") and model is not None:
+                    wanted.replaced[change.gpu] = model
+            case RemoveGpu():
+                if self._is_free(change.gpu, change.where, "removed"):
+                    wanted.removed[change.gpu] = change.where
+            case MoveGpu():
+                self._move(change)
+            case AddGpu():
+                model = self._model(change.model, change.where)
+                if self._has_known_gpus(change.node, change.where) and model is not None:
+                    wanted.added[change.node].append(model)
+            case AddNode():
+                self._add_node(change)
+            case LimitPower():
+                if self._is_once(("limit", change.node, change.index), change.where, "the power limit"):
+                    wanted.limits[change.node, change.index] = change
+            case SetPsu():
+                if self._node(change.node, change.where) and self._is_once(
+                    ("psu", change.node), change.where, "the power supply"
+                ):
+                    wanted.psus[change.node] = change
+            case SetMemory():
+                if self._node(change.node, change.where) and self._is_once(
+                    ("memory", change.node), change.where, "the memory"
+                ):
+                    wanted.memories[change.node] = change
+
+    def _move(self, change: MoveGpu) -> None:
+        is_known = self._has_known_gpus(change.to, change.where)
+        if change.to == change.gpu.node:
+            what = f"{change.gpu} is in {change.to!r} already"
+            self._report("changes.conflict", what, change.where, "name another node")
+        elif self._is_free(change.gpu, change.where, "moved") and is_known:
+            self.wanted.moved[change.gpu] = change.to
+
+    def _add_node(self, change: AddNode) -> None:
+        if change.name in self._nodes or change.name in self.wanted.nodes:
+            what = f"there is a node {change.name!r} already"
+            self._report("changes.duplicate_name", what, change.where, "give the new node another name")
+        models = [self._model(model, change.where) for model in change.models]
+        self.wanted.nodes.setdefault(change.name, change)
+        self.wanted.added[change.name] += [model for model in models if model is not None]
+        if change.psu_w is not None:
+            self._asked["psu", change.name] = change.where
+        if change.memory is not None:
+            self._asked["memory", change.name] = change.where
+
+    def _check_limit(self, limit: LimitPower) -> None:
+        if not self._has_known_gpus(limit.node, limit.where) or limit.index is None:
+            return
+        address = GpuAddress(node=limit.node, index=limit.index)
+        if address in self.wanted.removed:
+            what = f"{address} is removed, and gets a power limit"
+            self._report("changes.conflict", what, limit.where, "drop one of the two")
+        elif limit.index not in self._indexes(limit.node) | self._new_indexes(limit.node):
+            self._no_such_gpu(address, limit.where)
+
+    def _is_free(self, gpu: GpuAddress, where: str, fate: str) -> bool:
+        """Tell whether a card exists and nothing else was asked of it."""
+        if not self._has_known_gpus(gpu.node, where):
+            return False
+        if gpu.index not in self._indexes(gpu.node):
+            self._no_such_gpu(gpu, where)
+            return False
+        if gpu in self._asked:
+            what = f"{gpu} is to be {self._asked[gpu]}, and also {fate}"
+            self._report("changes.conflict", what, where, "ask for one change of each card")
+            return False
+        self._asked[gpu] = f"{fate} ({where})"
+        self.wanted.where[gpu] = where
+        return True
+
+    def _is_once(self, thing: tuple[object, ...], where: str, name: str) -> bool:
+        if thing in self._asked:
+            what = f"{name} is asked for twice, first by {self._asked[thing]}"
+            self._report("changes.conflict", what, where, "keep one of them")
+            return False
+        self._asked[thing] = where
+        return True
+
+    def _node(self, name: str, where: str) -> bool:
+        if name in self._nodes or name in self._new:
+            return True
+        hint = did_you_mean(name, [*self._nodes, *self._new])
+        self._report("changes.unknown_reference", f"there is no node {name!r}", where, hint)
+        return False
+
+    def _has_known_gpus(self, name: str, where: str) -> bool:
+        if not self._node(name, where):
+            return False
+        if name not in self._new and self._nodes[name].gpus is None:
+            what = f"the cluster file does not list the GPUs of {name!r}; which it has is not known"
+            hint = f"list them: run `corral inventory --merge <file> --node {name}` on that machine"
+            self._report("changes.unlisted_gpus", what, where, hint)
+            return False
+        return True
+
+    def _indexes(self, node: str) -> set[int]:
+        return {gpu.index for gpu in self._nodes[node].gpus or ()} if node in self._nodes else set()
+
+    def _new_indexes(self, node: str) -> set[int]:
+        """Return the indexes that cards get which come into a node (`cards.arrange` numbers them so)."""
+        incoming = len(self.wanted.added.get(node, ())) + sum(to == node for to in self.wanted.moved.values())
+        first = max(self._indexes(node), default=-1) + 1
+        return set(range(first, first + incoming))
+
+    def _no_such_gpu(self, gpu: GpuAddress, where: str) -> None:
+        listed = ", ".join(str(index) for index in sorted(self._indexes(gpu.node))) or "none"
+        hint = f"use one of its GPUs ({listed})"
+        self._report("changes.unknown_reference", f"node {gpu.node!r} has no GPU {gpu.index}", where, hint)
+
+    def _model(self, text: str, where: str) -> str | None:
+        try:
+            found = self._find_gpu(text)
+        except CorralError as error:
+            self._report("changes.unknown_reference", error.what, where, error.hint)
+            return None
+        if isinstance(found, tuple):
+            what = f"{text!r} is the name of {len(found)} GPU models"
+            self._report("changes.ambiguous_reference", what, where, f"write one of {_listed(found)}")
+            return None
+        return found.name
+
+    def _report(self, code: str, what: str, where: str, hint: str | None) -> None:
+        self.problems.append(Problem(code=code, what=what, where=where, hint=hint))
+
+
+def _listed(candidates: tuple[GpuFacts, ...]) -> str:
+    return ", ".join(f"`{one.name}` ({format_bytes(one.memory)})" for one in candidates[:6])

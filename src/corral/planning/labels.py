@@ -1,0 +1,91 @@
+"""Node labels that say which cards a node has, by the conventions of the installations that Corral was made for.
+
+The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all cards), `has-<class>` for each class of card,
+`gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are the same
+model. A label's value cannot hold a comma, so several classes are joined by a dash (or an underscore, where the file does).
+
+A label that leaves the file stays on the node: K3s sets the labels of its flags at each start and removes none
+(pitfall F02). So `homogeneous` becomes `false` rather than going, and what has to go comes with the command for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from corral.cluster.values import Node
+from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
+
+_GIB = 2**30
+_LONGEST_VALUE = 63  # what Kubernetes takes as a label's value
+_VRAM, _HAS, _CLASS, _CLASSES, _COUNT, _SAME = (
+    "vram-total",
+    "has-",
+    "gpu-class",
+    "gpu-classes",
+    "gpu-count",
+    "homogeneous",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelChange:
+    """One label of a node, before and after."""
+
+    node: str
+    key: str
+    before: str | None
+    """None: it is added."""
+    after: str | None
+    """None: it is removed."""
+
+    @property
+    def command(self) -> str | None:
+        """The command that a removed label needs, since K3s never removes one; None for the others."""
+        return f"kubectl label node {self.node} {self.key}-" if self.after is None else None
+
+
+def labels_for(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
+    """Write all conventional labels of a node; without what depends on a card's unknown memory or model."""
+    pool = pool_of(node)
+    if pool is None:
+        return {} if node.gpus is None else {f"{prefix}/{_VRAM}": "0", f"{prefix}/{_COUNT}": "0"}
+    labels = {} if pool.total_vram is None else {_VRAM: str(round(pool.total_vram / _GIB))}
+    if classes := _classes(pool, joiner):
+        labels[_CLASSES if len(pool.classes) > 1 else _CLASS] = classes
+    labels[_COUNT] = str(pool.count)
+    labels[_SAME] = "true" if pool.homogeneous else "false"
+    labels |= {_HAS + one: "true" for one in pool.classes if one != UNKNOWN_CLASS}
+    return {f"{prefix}/{name}": value for name, value in labels.items()}
+
+
+def label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
+    """Compare the labels that `before` has with those that the cards of `after` call for; only what it uses is touched."""
+    prefixes = dict.fromkeys(key.partition("/")[0] for key in before.labels if "/" in key)
+    return tuple(change for prefix in prefixes for change in _changes(before, after, prefix))
+
+
+def _changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
+    used = {key.partition("/")[2]: value for key, value in before.labels.items() if key.startswith(f"{prefix}/")}
+    old_pool, pool = pool_of(before), pool_of(after)
+    joiner = "_" if "_" in used.get(_CLASSES, "") else "-"
+    wanted = {key.partition("/")[2]: value for key, value in labels_for(after, prefix, joiner=joiner).items()}
+    has_classes = any(name in used for name in (_CLASS, _CLASSES))
+    is_new_pool = has_classes and pool is not None and pool.homogeneous and pool.count > 1
+    touched = [name for name in (_VRAM, _COUNT, _SAME) if name in used and (name in wanted or pool is None)]
+    touched += [name for name in (_COUNT, _SAME) if is_new_pool and name not in used]
+    touched += [_CLASS, _CLASSES] if has_classes and (pool is None or _CLASS in wanted or _CLASSES in wanted) else []
+    classes = [*(old_pool.classes if old_pool else ()), *(pool.classes if pool else ())]
+    if any(_HAS + one in used for one in classes):
+        touched += [_HAS + one for one in classes]
+    return [
+        LabelChange(node=after.name, key=f"{prefix}/{name}", before=used.get(name), after=wanted.get(name))
+        for name in dict.fromkeys(touched)
+        if used.get(name) != wanted.get(name)
+    ]
+
+
+def _classes(pool: GpuPool, joiner: str) -> str | None:
+    """Join the classes of a pool; None when one is unknown, or when they are too many for a label."""
+    joined = joiner.join(pool.classes)
+    return None if UNKNOWN_CLASS in pool.classes or len(joined) > _LONGEST_VALUE else joined
