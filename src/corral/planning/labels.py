@@ -1,8 +1,9 @@
 """Node labels that say which cards a node has, by the conventions of the installations that Corral was made for.
 
-The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all cards), `has-<class>` for each class of card,
-`gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are the same
-model. A label's value cannot hold a comma, so several classes are joined by a dash (or an underscore, where the file does).
+The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all cards), `has-<class>` for each class of
+card, `gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are
+the same model. A label's value cannot hold a comma, so several classes are joined by a dash (or an underscore, where
+the file has one).
 
 A label that leaves the file stays on the node: K3s sets the labels of its flags at each start and removes none
 (pitfall F02). So `homogeneous` becomes `false` rather than going, and what has to go comes with the command for it.
@@ -60,7 +61,7 @@ def labels_for(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, st
 
 
 def label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
-    """Compare the labels that `before` has with those that the cards of `after` call for; only what it uses is touched."""
+    """Compare the labels of `before` with those that the cards of `after` call for; only what it uses is touched."""
     prefixes = dict.fromkeys(key.partition("/")[0] for key in before.labels if "/" in key)
     return tuple(change for prefix in prefixes for change in _changes(before, after, prefix))
 

@@ -28,13 +28,14 @@ class Editor:
     def __init__(self, text: str, *, filename: str) -> None:
         """Read the text. Raises: ClusterFileError when it is not YAML, or not a mapping."""
         document = read(text, filename=filename)
-        if not document.problems and not isinstance(document.value, dict):
+        value: Any = document.value  # plain YAML, here and below
+        if not document.problems and not isinstance(value, dict):
             document.report("cluster.bad_value", "the file must be a mapping", at=(), hint="start with `apiVersion`")
         if document.problems:
             raise ClusterFileError(document.sorted_problems())
         self._filename = filename
         self._text = text
-        self.values: Any = copy.deepcopy(document.value)  # plain YAML
+        self.values: Any = value
         """What the file says by now: for reading; the methods below change it."""
 
     def at(self, path: Path) -> Any:  # plain YAML
@@ -53,6 +54,12 @@ class Editor:
         if isinstance(parent, list):
             return path[-1] in range(len(parent))  # pyright: ignore[reportUnknownArgumentType]
         return isinstance(parent, dict) and path[-1] in parent
+
+    def inside(self, path: Path) -> list[Path]:
+        """List the paths of what stands in the list or mapping at a path; none when there is none."""
+        value = self.at(path) or ()
+        keys: list[str] = list(value)
+        return [(*path, step) for step in (keys if isinstance(value, dict) else range(len(keys)))]
 
     def assign(self, path: Path, value: Plain, *, after: str | None = None) -> None:
         """Make the value at `path` equal to `value` with few edits; a new key comes behind the key `after`, or last."""
@@ -77,11 +84,13 @@ class Editor:
 
     def remove(self, path: Path) -> None:
         """Take a key or an item out, with the comments on its lines; what gets empty is written `[]` or `{}`."""
-        parent = self._part(path[:-1])
-        if len(parent.entries) == 1 and not parent.is_flow and len(path) > 1:
-            self._edit(path[:-2], lambda holder: splices.empty(self._text, entry_at(holder, path[-2])))
+        *above, step = path
+        parent = self._part(tuple(above))
+        if len(parent.entries) == 1 and not parent.is_flow and above:
+            *outer, name = above
+            self._edit(tuple(outer), lambda holder: splices.empty(self._text, entry_at(holder, name)))
         else:
-            self._edit(path[:-1], lambda holder: splices.remove(self._text, holder, entry_at(holder, path[-1])))
+            self._edit(tuple(above), lambda holder: splices.remove(self._text, holder, entry_at(holder, step)))
         del self.at(path[:-1])[path[-1]]
 
     def rename(self, path: Path, key: str) -> None:

@@ -45,7 +45,7 @@ def starts_its_line(text: str, offset: int) -> bool:
 
 
 def behind_own_comments(text: str, offset: int, column: int) -> int:
-    """Return the end of the line of `offset`, or of the last comment line right below that is indented beyond `column`."""
+    """Return the end of the line of `offset`, or of the last comment right below that is indented beyond `column`."""
     end = line_end(text, offset)
     while (start := next_line(text, end)) > end and (comment := _COMMENT_LINE.match(text, start)):
         if len(comment[1]) <= column:

@@ -12,7 +12,7 @@ _LIKE = (("gpu-class", "gpu-classes"), ("gpu-count", "gpu-class", "gpu-classes")
 
 
 def write_labels(editor: Editor, changes: Mapping[tuple[str, str], str | None]) -> None:
-    """Set or remove labels, by node and key; None removes. `gpu-classes` that gives way to `gpu-class` keeps its line."""
+    """Set labels by node and key; None removes. A `gpu-classes` that gives way to `gpu-class` keeps its line."""
     places = {node["name"]: place for place, node in enumerate(editor.at(("nodes",)))}
     by_node: dict[str, dict[str, str | None]] = {}
     for (node, key), value in changes.items():

@@ -55,7 +55,7 @@ def pair(key: str, value: Plain, column: int) -> list[str]:
 
 
 def item(value: Plain, column: int, *, as_block: bool) -> list[str]:
-    """Write a list's entry, its dash at a column; a mapping goes on one line, or as a block with a line for each key."""
+    """Write a list's entry, its dash at a column; a mapping goes on one line, or as a block: a line for each key."""
     if not as_block or not isinstance(value, Mapping) or not value:
         return [f"{' ' * column}- {flow(value)}"]
     lines = [line for key, one in value.items() for line in pair(key, one, column + _STEP)]

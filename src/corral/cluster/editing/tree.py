@@ -21,7 +21,7 @@ _BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
 
 
 class NotFollowedError(Exception):
-    """The text is written in a way that this module does not follow, such as `? key`; the editor turns it into words."""
+    """The text is written in a way that is not followed here, such as `? key`; the editor says so with the place."""
 
 
 class Kind(Enum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from corral.cluster import Cluster, load
 from corral.cluster.editing.editor import Editor
@@ -48,7 +48,7 @@ def apply_changes(text: str, changes: Iterable[Change], *, filename: str, find_g
     )
 
 
-def _labels(before: Cluster, after: Cluster) -> Sequence[LabelChange]:
+def _labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:
     nodes = {node.name: node for node in before.nodes}
     pairs = [(nodes[node.name], node) for node in after.nodes if node.name in nodes]
     return tuple(change for old, new in pairs if old.gpus != new.gpus for change in label_changes(old, new))

@@ -12,7 +12,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from corral.planning.changes import words
 from corral.planning.changes.values import Change, ChangesError
 
 _EXAMPLE = "write a list, such as `- replace: {node/gpu1: RTX 5070 Ti}`"
+_LINE_AND_COLUMN = re.compile(r":(\d+):(\d+)$")
 _MOST_VALUES = 10_000  # a thousand changes have about this many
 
 
@@ -50,23 +52,28 @@ def parse_file(text: str, *, filename: str) -> tuple[Change, ...]:
 
 def _made(document: Document) -> Iterator[tuple[Change, ...] | Problem]:
     for index, entry in enumerate(document.value):
-        if not isinstance(entry, dict) or not entry:
+        change = _mapping(entry)
+        if not change:
             what = "an entry is not a change"
             yield Problem(code="changes.bad_value", what=what, where=_where(document, (index,)), hint=_EXAMPLE)
-            continue
-        for word, asked in entry.items():  # pyright: ignore[reportUnknownVariableType]  plain YAML
-            yield from _asked(document, str(word), asked, (index, str(word)))  # pyright: ignore[reportUnknownArgumentType]
+        for word, asked in change.items():
+            yield from _asked(document, word, asked, (index, word))
 
 
 def _asked(document: Document, word: str, asked: Any, at: Path) -> Iterator[tuple[Change, ...] | Problem]:  # plain YAML
     where = _where(document, at)
-    if not isinstance(asked, dict) or not asked:
+    targets = _mapping(asked)
+    if not targets:
         yield words.make(word, "" if asked is None else str(asked), None, where)
     elif word == "add-node":
-        yield words.make_node(asked, where)  # pyright: ignore[reportUnknownArgumentType]
-    else:
-        for target, value in asked.items():  # pyright: ignore[reportUnknownVariableType]
-            yield words.make(word, str(target), value, _where(document, (*at, str(target))))  # pyright: ignore[reportUnknownArgumentType]
+        yield words.make_node(targets, where)
+    for target, value in targets.items() if word != "add-node" else ():
+        yield words.make(word, target, value, _where(document, (*at, target)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:  # plain YAML
+    mapping: Mapping[str, Any] = value
+    return mapping if isinstance(value, dict) else {}
 
 
 def _where(document: Document, at: Path) -> str:
@@ -79,5 +86,5 @@ def _of_changes(problem: Problem) -> Problem:
 
 
 def _line_and_column(problem: Problem) -> tuple[int, int]:
-    line, column = ((problem.where or "").split(" ")[0].rsplit(":", 2)[1:] + ["0", "0"])[:2]
-    return (int(line), int(column)) if line.isdigit() and column.isdigit() else (0, 0)
+    match = _LINE_AND_COLUMN.search((problem.where or "").partition(" ")[0])
+    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -23,14 +23,14 @@ Places = Mapping[GpuAddress, GpuAddress | None]
 def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> tuple[Told, list[Problem]]:
     """Rewrite every reference; `asked` says where a card's change was asked for, for the problems."""
     follower = _Follower(editor, {old: new for old, new in places.items() if old != new}, asked)
-    for place in range(len(editor.at(("queues",)) or ())):
-        follower.pool(("queues", place))
-    for layout in editor.at(("layouts",)) or {}:
-        for service in editor.at(("layouts", layout, "services")) or {}:
-            follower.placement(("layouts", layout, "services", service), service)
-    for engine in editor.at(("engines",)) or {}:
-        for place in range(len(editor.at(("engines", engine, "instances")) or ())):
-            follower.instance(("engines", engine, "instances", place))
+    for at in editor.inside(("queues",)):
+        follower.pool(at)
+    for layout in editor.inside(("layouts",)):
+        for at in editor.inside((*layout, "services")):
+            follower.placement(at, str(at[-1]))
+    for engine in editor.inside(("engines",)):
+        for at in editor.inside((*engine, "instances")):
+            follower.instance(at)
     return follower.told, follower.problems
 
 
@@ -48,7 +48,7 @@ class _Follower:
         """Rewrite the pool of a queue."""
         here = (*at, "pool")
         selectors: list[Any] = self._editor.at(here) or []
-        found = [(place, address) for place, text in enumerate(selectors) if (address := _selected(text)) in self._gone]
+        found = [(place, address) for place, address in _selected(selectors) if address in self._gone]
         left = len(selectors) - sum(self._gone[address] is None for _, address in found)
         if found and not left:
             lost = found[0][1]
@@ -114,9 +114,10 @@ class _Follower:
         return None
 
 
-def _selected(selector: str) -> GpuAddress | None:
-    match = _SELECTOR.fullmatch(selector)
-    return GpuAddress(node=match[1], index=int(match[2])) if match else None
+def _selected(selectors: list[str]) -> Iterator[tuple[int, GpuAddress]]:
+    for place, selector in enumerate(selectors):
+        if match := _SELECTOR.fullmatch(selector):
+            yield place, GpuAddress(node=match[1], index=int(match[2]))
 
 
 def _addresses(node: Any, indexes: list[Any]) -> Iterator[tuple[int, GpuAddress]]:  # plain YAML

@@ -75,7 +75,7 @@ class _Node:
         is_numbered = any("index" in one for one in self._editor.at(self._at) or ())
         for card in cards:
             if card.fate in (Fate.MOVED, Fate.ADDED):
-                moved = entries[card.origin][1] if card.origin is not None else {}
+                moved: Mapping[str, Any] = entries[card.origin][1] if card.origin is not None else {}
                 self._append(card, moved, is_numbered=is_numbered)
         staying = {entries[card.origin][0] for card in cards if card.origin and card.fate in (Fate.KEPT, Fate.REPLACED)}
         for place in reversed([place for place in range(had) if place not in staying]):

@@ -13,7 +13,7 @@ from corral.units import Bytes
 
 
 class ChangesError(ProblemsError):
-    """Changes that cannot be made; `problems` has every reason, each with its place on the command line or in a file."""
+    """Changes that cannot be made; `problems` has every reason, each with where it was asked for."""
 
     code: ClassVar[str] = "changes.invalid"
 

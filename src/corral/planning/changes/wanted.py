@@ -69,7 +69,7 @@ class Checker:
             self._check_limit(limit)
         return self.wanted
 
-    def _check(self, change: Change) -> None:  # noqa: PLR0912
+    def _check(self, change: Change) -> None:
         wanted = self.wanted
         match change:
             case ReplaceGpu():
