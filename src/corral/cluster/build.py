@@ -39,6 +39,8 @@ from corral.cluster.values import (
     Placement,
     QueueSettings,
     Retention,
+    Route,
+    SecretKey,
     Service,
     Storage,
     Workload,
@@ -93,6 +95,7 @@ def _node(shape: NodeShape, at: Path, gpu_models: Mapping[Path, GpuFacts]) -> No
         k3s_role=shape.k3s_role,
         roles=shape.roles,
         labels=dict(shape.labels),
+        removed_labels=shape.removed_labels,
     )
 
 
@@ -115,6 +118,7 @@ def _storage(shape: StorageShape) -> Storage:
         path=shape.path,
         size=shape.size,
         medium=shape.medium,
+        mount_options=shape.mount_options,
     )
 
 
@@ -122,6 +126,7 @@ def _service(shape: ServiceShape) -> Service:
     exposed = shape.exposed
     return Service(
         name=shape.name,
+        kind=shape.kind,
         engines=shape.engines,
         node=shape.node,
         replicas=shape.replicas,
@@ -137,6 +142,14 @@ def _service(shape: ServiceShape) -> Service:
         memory_limit=shape.memory.limit if shape.memory else None,
         calls=shape.calls,
         env=dict(shape.env),
+        command=shape.command,
+        health_path=shape.health_path,
+        mounts=dict(shape.mounts),
+        secrets={name: SecretKey(secret=one.secret, key=one.key) for name, one in shape.secrets.items()},
+        routes=tuple(
+            Route(name=one.name, model=one.model, key_from=one.key_from, instead_of=one.instead_of)
+            for one in shape.routes
+        ),
     )
 
 
@@ -230,4 +243,7 @@ def _kubernetes(shape: KubernetesShape | None) -> Kubernetes | None:
         server=shape.server,
         namespace=shape.namespace,
         max_pods=shape.max_pods,
+        gpu_mode=shape.gpu_mode,
+        label_prefix=shape.label_prefix,
+        token_file=shape.token_file or Kubernetes.__dataclass_fields__["token_file"].default,
     )

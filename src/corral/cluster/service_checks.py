@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from corral.cluster.document import Path
 from corral.cluster.references import References
 from corral.cluster.shape import SERVICE_ENGINES, PlacementShape, ServiceShape, StorageShape
-from corral.cluster.values import LayoutKind, StorageKind
+from corral.cluster.values import LayoutKind, ServiceKind, StorageKind
 from corral.units import format_bytes
 
 
@@ -44,6 +44,10 @@ def _check_service(service: ServiceShape, at: Path, references: References) -> N
         references.known(called, references.services, "service", (*at, "calls", place))
     references.known(service.node, references.nodes, "node", (*at, "node"))
     _check_volumes(service.storage, service.node, (*at, "storage"), references)
+    for volume in service.mounts:
+        references.known_key(volume, references.storage, "storage", (*at, "mounts", volume))
+    if service.routes and service.kind is not ServiceKind.LITELLM:
+        references.conflict("only a service of kind litellm has routes", (*at, "routes"), "add `kind: litellm`")
     memory = service.memory
     if memory and memory.request and memory.limit and memory.request > memory.limit:
         what = f"request {format_bytes(memory.request)} is more than limit {format_bytes(memory.limit)}"

@@ -36,7 +36,7 @@ from corral.cluster.fields import (
     shown,
     wrong,
 )
-from corral.cluster.values import K3sRole, LayoutKind, QueueOrder, StorageKind
+from corral.cluster.values import GpuMode, K3sRole, LayoutKind, QueueOrder, ServiceKind, StorageKind
 
 API_VERSION = "corral/v1"
 ENGINES = ("llama", "ollama", "comfyui", "whisper", "piper", "command", "sleep")
@@ -148,6 +148,9 @@ class NodeShape(Shape):
         default_factory=dict,
         description="Kubernetes node labels. Values are text: put numbers and true/false in quotes.",
     )
+    removed_labels: tuple[LabelKey, ...] = Field(
+        (), description="Labels that the node had once and is to lose: K3s never takes one away by itself."
+    )
 
 
 class StorageShape(Shape):
@@ -162,6 +165,7 @@ class StorageShape(Shape):
     path: AbsolutePath | None = Field(None, description="The directory on that node or server.")
     size: Size | None = Field(None, description="How much may be stored.")
     medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="What it is stored on.")
+    mount_options: tuple[Text, ...] = Field((), description="For nfs: `nfsvers=4.2`, `noatime`. Default: sound ones.")
 
 
 class ExposureShape(Shape):
@@ -179,10 +183,33 @@ class MemoryShape(Shape):
     limit: Size | None = Field(None, description="Main memory at which it is stopped.")
 
 
+class SecretShape(Shape):
+    """A key of a Kubernetes Secret."""
+
+    secret: Name = Field(description="The name of the Secret.")
+    key: Name = Field(description="The key in it.")
+
+
+class RouteShape(Shape):
+    """A language model that LiteLLM offers from a provider elsewhere."""
+
+    name: Text = Field(description="What clients ask for: `gpt-4`.")
+    model: Text = Field(description="As LiteLLM names it: `openai/gpt-4`.")
+    key_from: EnvironmentName | None = Field(
+        None, description="The environment variable that holds the provider's key; the key never stands in this file."
+    )
+    instead_of: tuple[Text, ...] = Field((), description="Models of the services that fall back to it.")
+
+
 class ServiceShape(Shape):
     """A long-running thing to deploy."""
 
     name: Name = Field(description="Unique; layouts and other services name it.")
+    kind: ServiceKind = Field(
+        ServiceKind.SERVER,
+        description="What it is besides a container that runs: `job` runs to its end when asked for; `litellm`, "
+        "`nginx`, `corral` and `postgresql` get a configuration of their own.",
+    )
     engines: tuple[Text, ...] = Field((), description="The engines that run in it: " + ", ".join(SERVICE_ENGINES) + ".")
     node: Name | None = Field(None, description="Where it runs, unless a layout says otherwise.")
     replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(1, description="How many of it run.")
@@ -201,6 +228,15 @@ class ServiceShape(Shape):
     env: dict[Text, EnvValue] = Field(
         default_factory=dict, description="Environment variables. Nothing secret: this file is not encrypted."
     )
+    command: tuple[Text, ...] = Field((), description="The command. Default: what the image starts.")
+    health_path: AbsolutePath | None = Field(None, description="The path that answers 200 when it is ready.")
+    mounts: dict[Name, AbsolutePath] = Field(
+        default_factory=dict, description="Where each volume is mounted. Default: its engine's usual place."
+    )
+    secrets: dict[EnvironmentName, SecretShape] = Field(
+        default_factory=dict, description="Environment variables whose values lie in Kubernetes Secrets."
+    )
+    routes: tuple[RouteShape, ...] = Field((), description="For `kind: litellm`: models of providers elsewhere.")
 
 
 class PlacementShape(Shape):
@@ -341,6 +377,17 @@ class KubernetesShape(Shape):
     server: Url | None = Field(None, description="The API server that agents join, such as https://192.168.1.250:6443.")
     namespace: Name | None = Field(None, description="The namespace of services that do not name one.")
     max_pods: Count | None = Field(None, description="The most pods on one node (`--kubelet-arg=max-pods`).")
+    gpu_mode: GpuMode | None = Field(
+        None,
+        description="`devicePlugin`: a pod gets any card of its node; `dra`: a claim chooses the card (Kubernetes "
+        "1.34). Default: `dra` where a node has several models of GPU.",
+    )
+    label_prefix: Host | None = Field(
+        None, description="The domain of the node labels that are written, such as hydra.io. Default: corral.dev."
+    )
+    token_file: AbsolutePath | None = Field(
+        None, description="Where each node keeps the K3s token. Default: /etc/rancher/k3s/token."
+    )
 
 
 class ClusterShape(Shape):

@@ -68,6 +68,8 @@ class Node:
     k3s_role: K3sRole | None = None
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    removed_labels: tuple[str, ...] = ()
+    """Keys of labels that the node had and is to have no more: K3s never takes one away by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,8 @@ class Storage:
     path: str | None = None
     size: Bytes | None = None
     medium: str | None = None
+    mount_options: tuple[str, ...] = ()
+    """For nfs: `nfsvers=4.2`, `noatime`; empty is what the renderer holds for sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +179,50 @@ class Placement:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+class ServiceKind(StrEnum):
+    """What a service is to the renderer, besides a container that runs."""
+
+    SERVER = "server"
+    """Answers at a port, or just runs."""
+    JOB = "job"
+    """Runs to its end when it is asked for: training, burn-in."""
+    LITELLM = "litellm"
+    """Routes language models to the Ollama services and to providers elsewhere."""
+    NGINX = "nginx"
+    """Sends `/api/` to the services that it calls, and serves the rest itself."""
+    CORRAL = "corral"
+    """Corral's own server."""
+    POSTGRESQL = "postgresql"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKey:
+    """A value that lies in a Kubernetes Secret (or in the environment), never in the cluster file."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A language model that LiteLLM offers from a provider elsewhere."""
+
+    name: str
+    """What clients ask for: `gpt-4`."""
+    model: str
+    """As LiteLLM names it: `openai/gpt-4`."""
+    key_from: str | None = None
+    """The environment variable that holds the provider's key."""
+    instead_of: tuple[str, ...] = ()
+    """Models of the layout that fall back to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A long-running thing to deploy."""
 
     name: str
+    kind: ServiceKind = ServiceKind.SERVER
     engines: tuple[str, ...] = ()
     node: str | None = None
     replicas: int = 1
@@ -198,6 +241,16 @@ class Service:
     calls: tuple[str, ...] = ()
     """Services that it calls over the network."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    command: tuple[str, ...] = ()
+    """Empty: what the image starts."""
+    health_path: str | None = None
+    """The path that answers 200 when the service is ready."""
+    mounts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Where each volume is mounted; a volume that is not named here has its engine's usual place."""
+    secrets: Mapping[str, SecretKey] = field(default_factory=dict[str, SecretKey])
+    """Environment variables whose values are secret."""
+    routes: tuple[Route, ...] = ()
+    """For LiteLLM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +305,25 @@ class Layout:
     services: Mapping[str, Placement]
 
 
+class GpuMode(StrEnum):
+    """How pods get their GPUs."""
+
+    DEVICE_PLUGIN = "devicePlugin"
+    """NVIDIA's device plugin: `nvidia.com/gpu: 1`, any card of the node."""
+    DRA = "dra"
+    """Dynamic Resource Allocation: a claim chooses a card by its facts; Kubernetes 1.34 or newer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubernetes:
     """The Kubernetes that runs the services of a cluster."""
+
+    gpu_mode: GpuMode | None = None
+    """None: DRA for clusters that have a node with several models of GPU, else the device plugin."""
+    label_prefix: str | None = None
+    """The domain of the node labels that Corral writes: `hydra.io`; None means `corral.dev`."""
+    token_file: str = "/etc/rancher/k3s/token"
+    """Where each node keeps the token with which agents join; the token itself never stands in a file of ours."""
 
     distribution: str | None = None
     server: str | None = None

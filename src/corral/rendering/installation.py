@@ -1,0 +1,186 @@
+"""What a layout deploys, with everything resolved that several renderers need: names, places, addresses, settings.
+
+Addresses are made in one place: what a service calls gets `<SERVICE>_URL` from the layout, so that a switch of layouts
+cannot leave an old address behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from corral.cluster.values import (
+    Cluster,
+    GpuMode,
+    Layout,
+    Node,
+    Placement,
+    Service,
+    ServiceKind,
+    Storage,
+)
+
+DEFAULT_NAMESPACE = "corral"
+DEFAULT_LABEL_PREFIX = "corral.dev"
+PORTS: Mapping[str, int] = {"ollama": 11434, "comfyui": 8188}
+"""Ports on which engines listen unless told otherwise, as their own documentation has them."""
+_PORTS_OF_KINDS: Mapping[ServiceKind, int] = {
+    ServiceKind.LITELLM: 4000,
+    ServiceKind.NGINX: 8080,
+    ServiceKind.CORRAL: 7433,
+    ServiceKind.POSTGRESQL: 5432,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A service as a layout deploys it."""
+
+    service: Service
+    name: str
+    """What it is called when deployed, and its address inside the cluster."""
+    namespace: str
+    replicas: int
+    node: str | None
+    """None when any node will do."""
+    gpus: tuple[int, ...] | None
+    """Indexes of GPUs of that node that it may use; None is any."""
+    gpu_count: int
+    """Whole GPUs of each replica; 0 for none."""
+    on_demand: bool
+    """It wants a GPU and the layout does not name it: deployed with no replicas, it takes its turn."""
+    pod: str | None
+    """Services of the same pod run together in it and share its GPUs."""
+    config_map: str | None
+    storage: tuple[Storage, ...]
+    port: int | None
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Settings, addresses of what it calls included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """Everything that one layout deploys."""
+
+    cluster: Cluster
+    layout: Layout | None
+    """None: the services as they stand in the file."""
+    source: str
+    """The cluster file's name, for headers."""
+    digest: str
+    """SHA-256 of the cluster file's text, for headers."""
+    deployed: tuple[Deployed, ...]
+    """In the order of the file."""
+    gpu_mode: GpuMode
+
+    @property
+    def name(self) -> str:
+        """The layout's name; `all` without one."""
+        return self.layout.name if self.layout else "all"
+
+    @property
+    def label_prefix(self) -> str:
+        """The domain of the node labels that Corral writes."""
+        kubernetes = self.cluster.kubernetes
+        return (kubernetes.label_prefix if kubernetes else None) or DEFAULT_LABEL_PREFIX
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of services that name none."""
+        return namespace_of(self.cluster)
+
+    def of(self, service: str) -> Deployed | None:
+        """The service as it is deployed; None when the layout does not deploy it."""
+        return next((one for one in self.deployed if one.service.name == service), None)
+
+
+def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, text: str) -> Installation:
+    """Resolve what a layout deploys. `source` and `text` are the cluster file's name and content."""
+    plain = [_deployed(cluster, layout, service) for service in cluster.services.values()]
+    deployed = tuple(_with_addresses(one, plain) for one in plain if one.replicas)
+    return Installation(
+        cluster=cluster,
+        layout=layout,
+        source=source,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        deployed=deployed,
+        gpu_mode=gpu_mode_of(cluster),
+    )
+
+
+def namespace_of(cluster: Cluster) -> str:
+    """The namespace of services that name none."""
+    return (cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE
+
+
+def gpu_mode_of(cluster: Cluster) -> GpuMode:
+    """How pods get GPUs: as the file says, else by claim where a node mixes models, since nothing else can choose."""
+    said = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
+    if said is not None:
+        return said
+    return GpuMode.DRA if any(is_mixed(node) for node in cluster.nodes) else GpuMode.DEVICE_PLUGIN
+
+
+def is_mixed(node: Node) -> bool:
+    """Tell whether a node has GPUs of several models."""
+    return len({gpu.model for gpu in node.gpus or ()}) > 1
+
+
+def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | None:
+    """The URL of a service inside the cluster, as `caller` reaches it; None when it listens on no port.
+
+    In the same pod that is localhost; in another namespace the name carries it.
+    """
+    if target.port is None:
+        return None
+    if caller is not None and caller.pod is not None and caller.pod == target.pod:
+        return f"http://localhost:{target.port}"
+    same = caller is None or caller.namespace == target.namespace
+    host = target.name if same else f"{target.name}.{target.namespace}"
+    return f"http://{host}:{target.port}"
+
+
+def address_variable(service: str) -> str:
+    """The environment variable that holds the address of a service: `OLLAMA_URL`."""
+    return re.sub(r"[^A-Z0-9]+", "_", service.upper()) + "_URL"
+
+
+def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Deployed:
+    placement = layout.services.get(service.name, Placement()) if layout else Placement()
+    names = service.storage if placement.storage is None else placement.storage
+    indexes = placement.gpus
+    count = service.gpus if service.gpus is not None else int(service.gpu_memory is not None or bool(indexes))
+    return Deployed(
+        service=service,
+        name=placement.name or service.name,
+        namespace=service.namespace or namespace_of(cluster),
+        replicas=service.replicas if placement.replicas is None else placement.replicas,
+        node=placement.node or service.node,
+        gpus=indexes,
+        gpu_count=count,
+        on_demand=layout is not None and count > 0 and service.name not in layout.services,
+        pod=placement.pod,
+        config_map=placement.config_map,
+        storage=tuple(cluster.storage[name] for name in names),
+        port=service.port or _usual_port(service),
+        env={**service.env, **placement.env},
+    )
+
+
+def _usual_port(service: Service) -> int | None:
+    if service.kind in _PORTS_OF_KINDS:
+        return _PORTS_OF_KINDS[service.kind]
+    return next((PORTS[engine] for engine in service.engines if engine in PORTS), None)
+
+
+def _with_addresses(one: Deployed, others: list[Deployed]) -> Deployed:
+    """Add the address of everything that it calls; what the file says itself stays."""
+    called = {other.service.name: other for other in others if other.replicas}
+    addresses = {
+        address_variable(name): address
+        for name in one.service.calls
+        if name in called and (address := address_of(called[name], caller=one)) is not None
+    }
+    return replace(one, env={**addresses, **one.env})
