@@ -1,0 +1,196 @@
+"""What the cluster file should say besides the new cards, so that the upgrade is put to use.
+
+A card that nothing is sent to changes nothing. Where a node's cards are one model after the upgrade, three things
+follow: one queue over all of them in place of one per card; as many replicas of the service that makes what is forecast
+as there are cards; and an address of its own for each replica. These are proposals: the report shows them, and
+`--adapt` writes them.
+
+Not proposed, because it has a price: several cards for one task of a workload that can use them. Such a task waits
+until all of them are free, and is lost with any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from corral.cluster.editing.editor import Editor
+from corral.cluster.editing.spelling import Plain
+from corral.cluster.values import Cluster, Service
+from corral.planning.upgrade.hardware import Hardware, NodeComparison
+
+Name = str | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One value of the file; items of a list are named by their `name`."""
+
+    path: tuple[str, ...]
+    value: Plain
+    """None takes it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptation:
+    """Something that should follow from the new cards."""
+
+    about: str
+    """`queue hydra-compute-pool`."""
+    before: str
+    after: str
+    why: str
+    price: str | None
+    """What it costs somebody else; None when nothing is known to."""
+    edits: tuple[Edit, ...]
+    """Empty when the file cannot say it before somebody decides something."""
+
+
+def propose(after: Cluster, hardware: Hardware) -> tuple[Adaptation, ...]:
+    """List what should follow on the nodes that the upgrade changes and leaves with equal cards."""
+    found: list[Adaptation] = []
+    for node in hardware.changed:
+        if node.after is None or node.after.homogeneous is not True or len(node.after.cards) < 2:
+            continue
+        found += _queues(after, node)
+        found += _replicas(after, node)
+    return tuple(found)
+
+
+def adapt(text: str, adaptations: Iterable[Adaptation], *, filename: str) -> str:
+    """Write proposals into the text of a cluster file; comments stay.
+
+    Raises: ClusterFileError, UneditableError as the editor does.
+    """
+    editor = Editor(text, filename=filename)
+    for edit in (edit for one in adaptations for edit in one.edits):
+        _apply(editor, edit)
+    return editor.finish()
+
+
+def _apply(editor: Editor, edit: Edit) -> None:
+    path = _steps(editor, edit.path)
+    if edit.value is not None and path and path[-1] == _LAST:
+        editor.append(path[:-1], edit.value)
+    elif edit.value is not None:
+        editor.assign(path, edit.value)
+    elif editor.has(path):
+        editor.remove(path)
+
+
+_LAST = -1
+
+
+def _steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
+    """Turn names into places of the file; an item that a list does not have yet is its last (-1)."""
+    path: tuple[Name, ...] = ()
+    for name in names:
+        items: Any = editor.at(path)  # plain YAML
+        if isinstance(items, list):
+            places = [place for place, item in enumerate(cast("list[Any]", items)) if item.get("name") == name]
+            path = (*path, places[0] if places else _LAST)
+        else:
+            path = (*path, name)
+    return path
+
+
+def _queues(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
+    """Propose one queue over all cards of a node where each queue has only some of them."""
+    cards = [card.name for card in node.after.cards] if node.after else []
+    partial = [queue for queue in after.queues.values() if queue.pool and set(queue.pool) < set(cards)]
+    covering = {name for queue in after.queues.values() for name in queue.pool or ()}
+    if not partial or (len(partial) == 1 and not set(cards) - covering and len(after.queues) > 1):
+        return
+    name = f"{node.name}-pool" if len(partial) > 1 else partial[0].name
+    removals = [Edit(path=("queues", queue.name), value=None) for queue in partial if queue.name != name]
+    queue = Edit(path=("queues", name), value={"name": name, "pool": cards, "order": partial[0].order.value})
+    yield Adaptation(
+        about=f"queue {name}",
+        before="; ".join(f"{queue.name} -> {', '.join(queue.pool or ())}" for queue in partial),
+        after=f"{name} -> {', '.join(cards)}",
+        why="the cards are equal: whoever is first takes whichever is free, and none idles while the other has a line",
+        price="tasks name their queue: those who submit to "
+        + " or ".join(queue.name for queue in partial)
+        + f" have to say {name}"
+        if removals
+        else None,
+        edits=(queue, *removals),
+    )
+
+
+def _replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
+    """Propose as many replicas as there are cards, for the first workload whose tasks a service of the node does."""
+    service = _leading_service(after, node.name)
+    count = len(node.after.cards) if node.after else 0
+    wanted = count // max(1, service.gpus or 1) if service else 0
+    if service is None or wanted <= _replicas_of(after, service):
+        return
+    displaced = _displaced(after, service, node.name)
+    yield Adaptation(
+        about=f"service {service.name}",
+        before=f"{_replicas_of(after, service)} replica",
+        after=f"{wanted} replicas, one for each GPU of {node.name}",
+        why="a replica computes on its own card only; a card without a replica makes nothing faster",
+        price=None if not displaced else f"{', '.join(displaced)} no longer has a card of its own and takes turns",
+        edits=tuple(_replica_edits(after, service, node, wanted, displaced)),
+    )
+    if service.engines:
+        yield _addresses(service, wanted)
+
+
+def _leading_service(after: Cluster, node: str) -> Service | None:
+    """Choose the service of the first workload with a known duration that runs on the node, one card for each task."""
+    for workload in after.workloads.values():
+        service = after.services.get(workload.service or "")
+        if service and service.node == node and workload.seconds and not workload.parallel_capable and service.gpus:
+            return service
+    return None
+
+
+def _replicas_of(after: Cluster, service: Service) -> int:
+    """Count replicas as the layouts that place the service see them; the fewest of them."""
+    placed = [layout.services[service.name] for layout in after.layouts.values() if service.name in layout.services]
+    counts = [service.replicas if one.replicas is None else one.replicas for one in placed]
+    return min([service.replicas, *counts])
+
+
+def _displaced(after: Cluster, service: Service, node: str) -> tuple[str, ...]:
+    """List the services that a layout with this one gives a card of the node."""
+    names = [
+        name
+        for layout in after.layouts.values()
+        if service.name in layout.services
+        for name, placement in layout.services.items()
+        if name != service.name and placement.node == node and placement.gpus
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def _replica_edits(
+    after: Cluster, service: Service, node: NodeComparison, wanted: int, displaced: tuple[str, ...]
+) -> Iterable[Edit]:
+    yield Edit(path=("services", service.name, "replicas"), value=wanted)
+    indexes = [card.index for card in node.after.cards] if node.after else []
+    for layout in after.layouts.values():
+        placement = layout.services.get(service.name)
+        if placement is None or (placement.node or service.node) != node.name:
+            continue
+        place = ("layouts", layout.name, "services")
+        if placement.gpus:
+            yield Edit(path=(*place, service.name, "gpus"), value=indexes)
+            yield Edit(path=(*place, service.name, "replicas"), value=wanted)
+        yield from (Edit(path=(*place, name), value=None) for name in displaced if name in layout.services)
+
+
+def _addresses(service: Service, wanted: int) -> Adaptation:
+    engine = service.engines[0]
+    return Adaptation(
+        about=f"engine {engine}",
+        before="one address, or none",
+        after=f"{wanted} instances, each with an address of its own: `engines.{engine}.instances`",
+        why="each replica has a queue and a history of its own; behind one address an answer may come from the one "
+        "that never had the task (pitfalls D02)",
+        price=None,
+        edits=(),
+    )

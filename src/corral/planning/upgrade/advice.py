@@ -1,0 +1,244 @@
+"""Says whether an upgrade is worth it: go, go with conditions, or don't; with its reasons and what would change that.
+
+The rules are few and stand in `_verdict`. Money is not among them: a file that knows no prices cannot weigh them, so
+the report says what is gained and what it draws, and leaves the price of a card to who pays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from corral.hardware.power import Verdict
+from corral.planning.upgrade.choices import Freedom, ServiceChoice
+from corral.planning.upgrade.differences import change_text, figure_text, number
+from corral.planning.upgrade.hardware import Hardware, NodeComparison
+from corral.planning.upgrade.power import PowerComparison
+from corral.planning.upgrade.redundancy import Survival
+from corral.planning.upgrade.throughput import Throughput
+from corral.planning.upgrade.uniformity import Uniformity
+
+_SAME_SPEED = 0.005
+"""Differences of speed below half a percent are no difference: less than two nights of one machine differ."""
+
+
+class Advice(StrEnum):
+    """What to do."""
+
+    GO = "go"
+    CONDITIONS = "go with conditions"
+    DONT = "don't"
+
+
+class Weight(StrEnum):
+    """What a reason counts for."""
+
+    GAIN = "gain"
+    COST = "cost"
+    """To know, and no reason against it."""
+    CONDITION = "condition"
+    """To settle before."""
+    LOSS = "loss"
+    """Something that worked is worse or gone."""
+    BLOCKER = "blocker"
+    """It must not be done like this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that speaks for or against."""
+
+    weight: Weight
+    what: str
+    remedy: str | None = None
+    """What would take it away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The verdict."""
+
+    advice: Advice
+    sentence: str
+    reasons: tuple[Reason, ...]
+
+    def of(self, *weights: Weight) -> tuple[Reason, ...]:
+        """List the reasons of some weights."""
+        return tuple(reason for reason in self.reasons if reason.weight in weights)
+
+    @property
+    def would_change(self) -> tuple[str, ...]:
+        """What would change the verdict."""
+        return tuple(dict.fromkeys(reason.remedy for reason in self.reasons if reason.remedy))
+
+
+def advise(
+    hardware: Hardware,
+    *,
+    power: tuple[PowerComparison, ...],
+    choices: tuple[ServiceChoice, ...],
+    survivals: tuple[Survival, ...],
+    uniformity: tuple[Uniformity, ...],
+    throughput: tuple[Throughput, ...],
+) -> Recommendation:
+    """Weigh what changes."""
+    reasons = (
+        *_memory(hardware),
+        *_pools(hardware),
+        *_speed(throughput),
+        *_services(choices),
+        *_redundancy(survivals),
+        *_drivers(uniformity),
+        *_supply(power),
+    )
+    advice = _verdict(reasons)
+    return Recommendation(advice=advice, sentence=_sentence(advice, reasons), reasons=reasons)
+
+
+def _verdict(reasons: tuple[Reason, ...]) -> Advice:
+    weights = [reason.weight for reason in reasons]
+    if Weight.BLOCKER in weights or Weight.GAIN not in weights:
+        return Advice.DONT
+    if weights.count(Weight.LOSS) > weights.count(Weight.GAIN):
+        return Advice.DONT
+    return Advice.CONDITIONS if Weight.LOSS in weights or Weight.CONDITION in weights else Advice.GO
+
+
+def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
+    def told(*weights: Weight) -> str:
+        return "; ".join(reason.what for reason in reasons if reason.weight in weights)
+
+    if advice is Advice.GO:
+        return f"Go: {told(Weight.GAIN)}."
+    if advice is Advice.CONDITIONS:
+        return f"Go, once this is settled: {told(Weight.CONDITION, Weight.LOSS)}."
+    against = told(Weight.BLOCKER) or told(Weight.LOSS)
+    return f"Don't: {against or 'nothing gets better by it'}."
+
+
+def _memory(hardware: Hardware) -> Iterator[Reason]:
+    change = hardware.memory.change
+    if change is None:
+        changes = [node.memory for node in hardware.changed if node.memory.change is not None]
+        change = sum(one.change or 0 for one in changes)
+    if not change:
+        return
+    per_node = [
+        f"{change_text(memory)} on {node.name} ({figure_text(memory.before)} -> {figure_text(memory.after)})"
+        for node in hardware.changed
+        if (memory := node.memory).change
+    ]
+    what = "VRAM " + ", ".join(per_node) if per_node else f"VRAM {change_text(hardware.memory)}"
+    if change > 0:
+        yield Reason(weight=Weight.GAIN, what=what)
+    else:
+        yield Reason(weight=Weight.LOSS, what=what, remedy="keep the cards, or choose ones with at least as much VRAM")
+
+
+def _pools(hardware: Hardware) -> Iterator[Reason]:
+    for node in hardware.changed:
+        if node.becomes_homogeneous:
+            yield Reason(
+                weight=Weight.GAIN, what=f"{node.name} becomes one pool of {_cards(node)}: any card does for any task"
+            )
+        if node.becomes_mixed:
+            yield Reason(
+                weight=Weight.LOSS,
+                what=f"the pool of {node.name} becomes mixed ({_cards(node)}): a pod that asks for one GPU may get "
+                "either (pitfalls A11)",
+                remedy=f"choose the model that {node.name} has already, or put the card into a node of its own",
+            )
+
+
+def _cards(node: NodeComparison) -> str:
+    titles = [card.title for card in node.after.cards] if node.after else []
+    return ", ".join(f"{titles.count(title)} x {title}" for title in dict.fromkeys(titles))
+
+
+def _speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
+    for one in throughput:
+        if one.factor is None or abs(one.factor - 1) < _SAME_SPEED:
+            continue
+        told = f"{figure_text(one.per_night.before)} -> {figure_text(one.per_night.after)} in a night"
+        if one.factor > 1:
+            yield Reason(weight=Weight.GAIN, what=f"{one.workload}: {number(one.factor)}x ({told})")
+        else:
+            yield Reason(
+                weight=Weight.LOSS,
+                what=f"{one.workload} gets slower: {told}",
+                remedy=f"leave {one.workload} the cards that it has",
+            )
+
+
+def _services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
+    wider = [one.service for one in choices if one.freedom is Freedom.WIDER]
+    if wider:
+        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {', '.join(wider)}")
+    gained = [one.service for one in choices if one.freedom is Freedom.GAINED and one.before is not None]
+    if gained:
+        yield Reason(weight=Weight.GAIN, what=f"{', '.join(gained)} could not run, and can now")
+    narrower = [one.service for one in choices if one.freedom is Freedom.NARROWER]
+    if narrower:
+        yield Reason(
+            weight=Weight.LOSS,
+            what=f"fewer cards that can run {', '.join(narrower)}",
+            remedy="choose a card with enough VRAM for them",
+        )
+    for one in choices:
+        if one.freedom is Freedom.LOST and one.after is not None:
+            reason = one.after.refused[0][1] if one.after.refused else "its node has no GPU any more"
+            yield Reason(
+                weight=Weight.BLOCKER,
+                what=f"no card is left that can run {one.service} ({reason})",
+                remedy=f"leave a card for {one.service}, lower what it needs, or take it out of the file",
+            )
+
+
+def _redundancy(survivals: tuple[Survival, ...]) -> Iterator[Reason]:
+    gained = [one.service for one in survivals if one.before is False and one.after is True]
+    if gained:
+        yield Reason(weight=Weight.GAIN, what=f"{', '.join(gained)} would survive the loss of a card")
+    lost = [one.service for one in survivals if one.before is True and one.after is False]
+    if lost:
+        yield Reason(
+            weight=Weight.LOSS,
+            what=f"{', '.join(lost)} would no longer survive the loss of a card",
+            remedy="keep two cards that can run them",
+        )
+
+
+def _drivers(uniformity: tuple[Uniformity, ...]) -> Iterator[Reason]:
+    for one in uniformity:
+        if one.conflict:
+            yield Reason(
+                weight=Weight.BLOCKER,
+                what=f"{one.node}: {one.conflict}",
+                remedy="put the cards into different machines",
+            )
+
+
+def _supply(power: tuple[PowerComparison, ...]) -> Iterator[Reason]:
+    for one in power:
+        if one.after is None:
+            continue
+        draw = next((row for row in one.rows if row.name.startswith("GPU TGP")), None)
+        if draw is not None and draw.change:
+            yield Reason(weight=Weight.COST, what=f"{change_text(draw)} of GPU power on {one.node}")
+        asked = figure_text(one.after.recommended_psu)
+        for judgement in one.after.judgements:
+            told = f"{one.node}, {judgement.about}: {judgement.what}"
+            if judgement.verdict is Verdict.NOT_ENOUGH:
+                yield Reason(
+                    weight=Weight.BLOCKER,
+                    what=told,
+                    remedy=f"a power supply of at least {asked} (`--psu {one.node}=WATTS` shows what it changes)",
+                )
+            elif judgement.verdict is Verdict.TIGHT:
+                yield Reason(weight=Weight.CONDITION, what=told, remedy=f"a power supply of {asked}")
+            elif judgement.verdict is Verdict.UNKNOWN and judgement.about == "power supply" and one.after.cards:
+                yield Reason(
+                    weight=Weight.CONDITION,
+                    what=f"{one.node}: {judgement.what}; {asked} are recommended",
+                    remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
+                )

@@ -1,0 +1,63 @@
+"""The cards of a cluster with what the catalogue knows of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.cluster.values import Cluster, Gpu, Node
+from corral.errors import CorralError
+from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.units import Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One GPU at its place; None where neither the file nor the catalogue says."""
+
+    node: str
+    index: int
+    model: str | None
+    memory: Bytes | None
+    power_limit_w: int | None = None
+    facts: GpuModel | None = None
+
+    @property
+    def name(self) -> str:
+        """Its place, as selectors spell it: `hydra-compute/gpu1`."""
+        return f"{self.node}/gpu{self.index}"
+
+    @property
+    def title(self) -> str:
+        """The model as people say it, or what stands in for it."""
+        return self.model or "a card of unknown model"
+
+
+def cards_of(node: Node) -> tuple[Card, ...]:
+    """List a node's cards in order of their index; empty when it has none, or when the file does not say."""
+    return tuple(_card(node, gpu) for gpu in sorted(node.gpus or (), key=lambda gpu: gpu.index))
+
+
+def all_cards(cluster: Cluster) -> tuple[Card, ...]:
+    """List the cards of all nodes, in the order of the file."""
+    return tuple(card for node in cluster.nodes for card in cards_of(node))
+
+
+def _card(node: Node, gpu: Gpu) -> Card:
+    return Card(
+        node=node.name,
+        index=gpu.index,
+        model=gpu.model,
+        memory=gpu.memory,
+        power_limit_w=gpu.power_limit_w,
+        facts=_facts(gpu),
+    )
+
+
+def _facts(gpu: Gpu) -> GpuModel | None:
+    if gpu.model is None:
+        return None
+    try:
+        found = find_gpu(gpu.model, memory=gpu.memory)
+    except CorralError:  # the file gives its memory instead: a model that is in no catalogue is allowed
+        return None
+    return found if isinstance(found, GpuModel) else None

@@ -1,0 +1,132 @@
+"""Which cards each service could run on, before and after: what "any GPU will do" means, service by service.
+
+This looks at one replica by itself, on cards that nobody else uses; who gets which card when all of them run is the
+plan's to say (`corral.planning.placement`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from corral.cluster.values import Cluster, Service, StorageKind
+from corral.planning.placement.cards import machines_of
+from corral.units import Bytes, format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The cards for one replica of a service."""
+
+    nodes: tuple[str, ...]
+    """Where it may run."""
+    fits: tuple[str, ...]
+    """Cards that hold it, on nodes that have as many of them as a replica needs."""
+    refused: tuple[tuple[str, str], ...]
+    """Card and reason."""
+    pins: tuple[str, ...]
+    """`pool: gpu0`: the layout, and the cards that it names."""
+
+
+class Freedom(StrEnum):
+    """How much of a choice the upgrade leaves a service."""
+
+    SAME = "as before"
+    WIDER = "more cards"
+    NARROWER = "fewer cards"
+    GAINED = "can run now"
+    LOST = "can no longer run"
+    NEVER = "cannot run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceChoice:
+    """A service that needs GPUs; None where the service is not in the file."""
+
+    service: str
+    needs: Bytes | None
+    """VRAM of one replica after the upgrade; None when the file leaves it open."""
+    gpus: int
+    before: Choice | None
+    after: Choice | None
+
+    @property
+    def freedom(self) -> Freedom:
+        """What the upgrade does to its choice of cards, by their number."""
+        old, new = len(self.before.fits) if self.before else 0, len(self.after.fits) if self.after else 0
+        if old == new:
+            return Freedom.SAME if new else Freedom.NEVER
+        if not old or not new:
+            return Freedom.GAINED if new else Freedom.LOST
+        return Freedom.WIDER if new > old else Freedom.NARROWER
+
+
+def compare_choices(before: Cluster, after: Cluster) -> tuple[ServiceChoice, ...]:
+    """List the services that need GPUs, in the order of the file after the upgrade; those that go stand last."""
+    names = [*after.services, *(name for name in before.services if name not in after.services)]
+    compared = (_compare(name, before, after) for name in names)
+    return tuple(one for one in compared if one is not None)
+
+
+def needs_gpu(service: Service) -> bool:
+    """Whether the file gives a service cards, or a part of one."""
+    return bool(service.gpus) or service.gpu_memory is not None
+
+
+def choice_of(service: Service, cluster: Cluster) -> Choice:
+    """Find the cards that hold one replica of a service."""
+    nodes = tuple(
+        machine for machine in machines_of(cluster) if machine.name in _nodes_of(service, cluster) and machine.cards
+    )
+    wanted = max(1, service.gpus or 1)
+    need = service.gpu_memory or 0
+    fits: list[str] = []
+    refused: list[tuple[str, str]] = []
+    for machine in nodes:
+        large = [card for card in machine.cards if card.usable is None or card.usable >= need]
+        refused += [
+            (card.name, f"{format_bytes(need)} do not fit: {format_bytes(card.usable or 0)} can be used")
+            for card in machine.cards
+            if card not in large
+        ]
+        if len(large) < wanted:
+            refused += [(card.name, f"the node has {len(large)} such GPUs, {wanted} are needed") for card in large]
+        else:
+            fits += [card.name for card in large]
+    return Choice(
+        nodes=tuple(machine.name for machine in nodes),
+        fits=tuple(fits),
+        refused=tuple(refused),
+        pins=_pins(service, cluster),
+    )
+
+
+def _compare(name: str, before: Cluster, after: Cluster) -> ServiceChoice | None:
+    old, new = before.services.get(name), after.services.get(name)
+    service = new or old
+    if service is None or not any(needs_gpu(one) for one in (old, new) if one):
+        return None
+    return ServiceChoice(
+        service=name,
+        needs=service.gpu_memory,
+        gpus=max(1, service.gpus or 1),
+        before=choice_of(old, before) if old else None,
+        after=choice_of(new, after) if new else None,
+    )
+
+
+def _nodes_of(service: Service, cluster: Cluster) -> frozenset[str]:
+    if service.node is not None:
+        return frozenset({service.node})
+    volumes = (cluster.storage.get(name) for name in service.storage)
+    local = frozenset(one.node for one in volumes if one and one.kind is StorageKind.LOCAL and one.node)
+    return local or frozenset(node.name for node in cluster.nodes)
+
+
+def _pins(service: Service, cluster: Cluster) -> tuple[str, ...]:
+    placements = ((layout.name, layout.services.get(service.name)) for layout in cluster.layouts.values())
+    return tuple(
+        f"{layout}: {', '.join(f'gpu{index}' for index in placement.gpus)}"
+        for layout, placement in placements
+        if placement is not None and placement.gpus
+    )

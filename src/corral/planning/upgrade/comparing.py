@@ -1,0 +1,104 @@
+"""Puts the parts of an upgrade together: from two clusters, and from what others have worked out about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corral.cluster.values import Cluster
+from corral.planning.changes.values import Note
+from corral.planning.placement.values import Plan
+from corral.planning.upgrade.adaptations import Adaptation, propose
+from corral.planning.upgrade.advice import Recommendation, advise
+from corral.planning.upgrade.choices import ServiceChoice, compare_choices
+from corral.planning.upgrade.complexity import Complexity, compare_complexity
+from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
+from corral.planning.upgrade.distribution import Distribution, compare_plans
+from corral.planning.upgrade.hardware import Hardware, compare_hardware
+from corral.planning.upgrade.labels import AgentFlags, NodeLabels, compare_agent_flags, compare_labels
+from corral.planning.upgrade.power import PowerComparison, compare_power
+from corral.planning.upgrade.queues import QueueChange, compare_queues
+from corral.planning.upgrade.redundancy import Survival, compare_redundancy, shared_dependencies
+from corral.planning.upgrade.schema import Records, records_of
+from corral.planning.upgrade.throughput import Throughput
+from corral.planning.upgrade.unchanged import Unchanged, find_unchanged
+from corral.planning.upgrade.uniformity import Uniformity, compare_uniformity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What others have worked out about the two clusters; empty where nobody did."""
+
+    plans_before: tuple[Plan, ...] = ()
+    plans_after: tuple[Plan, ...] = ()
+    throughput: tuple[Throughput, ...] = ()
+    cluster_diff: str = ""
+    """Of the cluster file, unified."""
+    file_diffs: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the files that are written from it: path to unified diff."""
+    notes: tuple[Note, ...] = ()
+    """What was changed in the cluster file besides the cards, and what to look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """Everything that the report says."""
+
+    cluster: str
+    hardware: Hardware
+    power: tuple[PowerComparison, ...]
+    complexity: tuple[Complexity, ...]
+    labels: tuple[NodeLabels, ...]
+    agent_flags: tuple[AgentFlags, ...]
+    choices: tuple[ServiceChoice, ...]
+    distribution: tuple[Distribution, ...]
+    uniformity: tuple[Uniformity, ...]
+    survivals: tuple[Survival, ...]
+    leans_on: tuple[str, ...]
+    """Network volumes that services share, with who exports them."""
+    queues: tuple[QueueChange, ...]
+    adaptations: tuple[Adaptation, ...]
+    records_before: Records
+    records_after: Records
+    unchanged: Unchanged
+    corrections: tuple[Correction, ...]
+    recommendation: Recommendation
+    findings: Findings
+
+
+def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Upgrade:
+    """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
+    hardware = compare_hardware(before, after)
+    power = compare_power(before, after, hardware)
+    labels = compare_labels(before, after)
+    choices = compare_choices(before, after)
+    uniformity = compare_uniformity(hardware)
+    survivals = compare_redundancy(choices)
+    return Upgrade(
+        cluster=after.name,
+        hardware=hardware,
+        power=power,
+        complexity=compare_complexity(before, adapted, hardware),
+        labels=labels,
+        agent_flags=compare_agent_flags(before, after),
+        choices=choices,
+        distribution=compare_plans(findings.plans_before, findings.plans_after),
+        uniformity=uniformity,
+        survivals=survivals,
+        leans_on=shared_dependencies(after),
+        queues=compare_queues(before, adapted),
+        adaptations=propose(after, hardware),
+        records_before=records_of(before),
+        records_after=records_of(adapted),
+        unchanged=find_unchanged(before, adapted),
+        corrections=find_corrections(Situation(before=before, after=adapted, hardware=hardware, labels=labels)),
+        recommendation=advise(
+            hardware,
+            power=power,
+            choices=choices,
+            survivals=survivals,
+            uniformity=uniformity,
+            throughput=findings.throughput,
+        ),
+        findings=findings,
+    )

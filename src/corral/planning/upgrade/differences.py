@@ -1,0 +1,69 @@
+"""A figure before and after, and how both are written for people.
+
+Sizes of cards are written in GiB: a card that is sold with 16 GB has 16 GiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.figures import Figure
+
+UNKNOWN = "unknown"
+_GIB = 2**30
+_SIZES = {"B": (_GIB, "GiB")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One quantity before and after an upgrade; None where it is unknown."""
+
+    name: str
+    before: Figure | None
+    after: Figure | None
+
+    @property
+    def change(self) -> float | None:
+        """After less before, in their unit; None when either is unknown."""
+        if self.before is None or self.after is None:
+            return None
+        return self.after.value - self.before.value
+
+
+def number(value: float) -> str:
+    """Write a number with at most two decimals and with thousands apart: `1,920`, `0.31`, `7.5`."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a quantity: bytes as GiB, a count alone."""
+    factor, shown = _SIZES.get(unit, (1, unit))
+    return f"{number(value / factor)} {shown}".rstrip()
+
+
+def figure_text(figure: Figure | None) -> str:
+    """Write a figure without its origin."""
+    return UNKNOWN if figure is None else amount(figure.value, figure.unit)
+
+
+def change_text(difference: Difference) -> str:
+    """Write a change with its sign: `+4 GiB`, `none`; unknown when either side is."""
+    change = difference.change
+    if change is None or difference.after is None:
+        return UNKNOWN
+    if change == 0:
+        return "none"
+    return f"{'+' if change > 0 else '-'}{amount(abs(change), difference.after.unit)}"
+
+
+def origin_text(figure: Figure | None) -> str:
+    """Say where a figure comes from: `computed: 300 W + 300 W`."""
+    return "not known" if figure is None else f"{figure.origin.value}: {figure.source}"
+
+
+def origins_text(difference: Difference) -> str:
+    """Say where both sides come from, once when they come from the same place."""
+    before, after = origin_text(difference.before), origin_text(difference.after)
+    return after if before == after else f"before: {before}; after: {after}"

@@ -1,0 +1,62 @@
+"""Who gets which card when a whole layout runs: the plan before beside the plan after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.planning.placement.values import Placed, Plan, Unplaced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """One service that needs GPUs, in one layout; each text says where its replicas are, or why they are nowhere."""
+
+    service: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """One layout; None is the services as they stand."""
+
+    layout: str | None
+    seats: tuple[Seat, ...]
+
+
+def compare_plans(before: tuple[Plan, ...], after: tuple[Plan, ...]) -> tuple[Distribution, ...]:
+    """Set the plans of each layout side by side, in the order of the layouts after the upgrade."""
+    old = {plan.layout: plan for plan in before}
+    return tuple(_compare(old.get(plan.layout), plan) for plan in after)
+
+
+def _compare(before: Plan | None, after: Plan) -> Distribution:
+    old, new = _texts(before), _texts(after)
+    names = [*new, *(name for name in old if name not in new)]
+    return Distribution(
+        layout=after.layout,
+        seats=tuple(Seat(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names),
+    )
+
+
+def _texts(plan: Plan | None) -> dict[str, str]:
+    if plan is None:
+        return {}
+    texts: dict[str, list[str]] = {}
+    for placed in plan.placed:
+        if placed.gpus:
+            texts.setdefault(placed.ask, []).append(_place(placed))
+    for unplaced in plan.unplaced:
+        if any(refusal.gpu is not None for refusal in unplaced.refusals):
+            texts.setdefault(unplaced.ask, []).append(_no_place(unplaced))
+    return {name: "; ".join(dict.fromkeys(parts)) for name, parts in texts.items()}
+
+
+def _place(placed: Placed) -> str:
+    return ", ".join(f"{placed.node}/gpu{index}" for index in placed.gpus)
+
+
+def _no_place(unplaced: Unplaced) -> str:
+    if unplaced.takes_turns:
+        return f"takes turns on {', '.join(unplaced.turns)} with {', '.join(unplaced.turns_with)}"
+    return "no place"

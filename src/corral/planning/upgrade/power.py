@@ -1,0 +1,179 @@
+"""Power and heat of the machines that change, and what to make sure of: done only when the cluster file proves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from corral.cluster.values import Cluster, Node
+from corral.figures import Figure
+from corral.hardware.power import NodePower, Verdict, models_of, power_of
+from corral.planning.upgrade.cards import cards_of
+from corral.planning.upgrade.differences import Difference, change_text, figure_text, number
+from corral.planning.upgrade.hardware import Hardware, NodeComparison
+
+_RAIL_V = 12
+
+
+class ItemState(StrEnum):
+    """Whether something that has to be done is known to be done."""
+
+    PROVEN = "proven"
+    OPEN = "open"
+    FAILED = "failed"
+    """The cluster file proves that it is not so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionItem:
+    """Something to make sure of."""
+
+    what: str
+    state: ItemState
+    evidence: str
+    """What proves it, or what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerComparison:
+    """One machine; None where it is not there."""
+
+    node: str
+    before: NodePower | None
+    after: NodePower | None
+    rows: tuple[Difference, ...]
+    sources: tuple[tuple[str, Figure], ...]
+    """Each model and its TGP, from the catalogue."""
+    actions: tuple[ActionItem, ...]
+
+
+def compare_power(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[PowerComparison, ...]:
+    """Compare the power of every machine whose cards change and that is still there, or was."""
+    old = {node.name: node for node in before.nodes}
+    new = {node.name: node for node in after.nodes}
+    return tuple(
+        _compare(node, _power(old.get(node.name), before), _power(new.get(node.name), after), new.get(node.name))
+        for node in hardware.changed
+    )
+
+
+def _power(node: Node | None, cluster: Cluster) -> NodePower | None:
+    if node is None:
+        return None
+    return power_of(node, models_of([node]), electricity=cluster.electricity, night=cluster.night)
+
+
+def _compare(
+    comparison: NodeComparison, before: NodePower | None, after: NodePower | None, node: Node | None
+) -> PowerComparison:
+    return PowerComparison(
+        node=comparison.name,
+        before=before,
+        after=after,
+        rows=tuple(_rows(before, after)),
+        sources=_sources(before, after),
+        actions=() if after is None or node is None else tuple(_actions(comparison, after, node)),
+    )
+
+
+def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]:
+    def row(name: str, old: Figure | None, new: Figure | None) -> Difference:
+        return Difference(name=name, before=old, after=new)
+
+    full, now = before.full if before else None, after.full if after else None
+    rows = [
+        row("GPU TGP (makers' limits)", full and full.gpus, now and now.gpus),
+        row("Whole machine, estimated", full and full.system, now and now.system),
+        row("Recommended power supply", before and before.recommended_psu, after and after.recommended_psu),
+        row("Power supply in the file", before and before.psu, after and after.psu),
+        row("Load of that supply", full and full.psu_load, now and now.psu_load),
+        row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
+        row("Peak for about 1 ms", full and full.peak, now and now.peak),
+        row("Heat into the room", full and full.heat, now and now.heat),
+        row("Energy of a night", full and full.energy, now and now.energy),
+        row("Cost of a night", full and full.cost, now and now.cost),
+    ]
+    if (before and before.limited) or (after and after.limited):
+        old, new = (one and (one.limited or one.full) for one in (before, after))
+        rows += [
+            row("GPUs with the limits of the file", old and old.gpus, new and new.gpus),
+            row("Whole machine with those limits", old and old.system, new and new.system),
+        ]
+    return [one for one in rows if one.before or one.after]
+
+
+def _sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[str, Figure], ...]:
+    cards = [card for power in (before, after) if power for card in power.cards]
+    return tuple({card.model: (card.model, card.tgp) for card in cards if card.model and card.tgp}.values())
+
+
+def _actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[ActionItem]:
+    actions = [_supply(power), _rail(power), *_connectors(power)]
+    if comparison.after and len(comparison.after.cards) > 1:
+        actions += [_airflow(comparison), _spacing(power)]
+    return [*actions, _limit(node)]
+
+
+def _supply(power: NodePower) -> ActionItem:
+    asked = figure_text(power.recommended_psu)
+    what = f"Power supply of at least {asked}" if power.recommended_psu else "A power supply for this load"
+    if power.psu is None:
+        return ActionItem(what=what, state=ItemState.OPEN, evidence="the file does not say what is built in")
+    if any(one.verdict is Verdict.NOT_ENOUGH for one in power.judgements):
+        told = "; ".join(one.what for one in power.judgements if one.verdict is Verdict.NOT_ENOUGH)
+        return ActionItem(what=what, state=ItemState.FAILED, evidence=told)
+    enough = power.recommended_psu is not None and power.psu.value >= power.recommended_psu.value
+    return ActionItem(
+        what=what,
+        state=ItemState.PROVEN if enough else ItemState.OPEN,
+        evidence=f"{'confirmed: ' if enough else ''}{figure_text(power.psu)} in the file",
+    )
+
+
+def _rail(power: NodePower) -> ActionItem:
+    what = f"12 V rail of {figure_text(power.full.gpu_current)} for the GPUs"
+    if power.psu is None:
+        return ActionItem(what=what, state=ItemState.OPEN, evidence="the file does not say what is built in")
+    rail = power.psu.value / _RAIL_V
+    enough = rail >= power.full.system_current.value
+    needed = figure_text(power.full.system_current)
+    told = f"{figure_text(power.psu)} / {_RAIL_V} V = {number(rail)} A on one rail, {needed} for the whole machine"
+    return ActionItem(what=what, state=ItemState.PROVEN if enough else ItemState.FAILED, evidence=told)
+
+
+def _connectors(power: NodePower) -> list[ActionItem]:
+    return [
+        ActionItem(what="Power connectors", state=ItemState.OPEN, evidence=f"{one.what} ({one.reason})")
+        for one in power.judgements
+        if one.about == "connectors" and one.verdict is not Verdict.OK
+    ]
+
+
+def _airflow(comparison: NodeComparison) -> ActionItem:
+    change = change_text(comparison.tgp)
+    return ActionItem(
+        what="Airflow of the case",
+        state=ItemState.OPEN,
+        evidence=f"{figure_text(comparison.tgp.after)} of GPUs ({change}); no file shows it, the load test does",
+    )
+
+
+def _spacing(power: NodePower) -> ActionItem:
+    width = f"{figure_text(power.slots)} in all ({power.slots.source})" if power.slots else "their width is not known"
+    return ActionItem(what="A free slot between the cards", state=ItemState.OPEN, evidence=width)
+
+
+def _limit(node: Node) -> ActionItem:
+    limits = [(card.index, card.power_limit_w) for card in cards_of(node) if card.power_limit_w is not None]
+    if not limits:
+        return ActionItem(
+            what="Power limit, if heat or noise asks for one",
+            state=ItemState.OPEN,
+            evidence="none in the file; `--limit node=WATTS` shows what it changes",
+        )
+    commands = ", ".join(f"`nvidia-smi -i {index} -pl {watts}`" for index, watts in limits)
+    return ActionItem(
+        what="Apply the power limits of the file, at each start of the machine",
+        state=ItemState.OPEN,
+        evidence=f"{commands}; a limit does not outlive a restart (pitfalls C01)",
+    )
