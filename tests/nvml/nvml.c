@@ -6,7 +6,8 @@
  * `mismatch` (driver upgraded, old kernel module), `unloaded` (no kernel module).
  *
  * Signatures, structures and error numbers are those of nvml.h as nvidia-ml-py 13 declares them. Sizes are what cards of
- * these models report: total memory is a little below the nominal size. A lost card still has a handle, name and UUID
+ * these models report: total memory is a little below the nominal size. Bounds of the power limit are of the right order
+ * for the model; makers of boards choose them. An idle card's link is slower than its best (generation 1). A lost card still has a handle, name and UUID
  * from the driver's memory, and answers every question about its state with NVML_ERROR_GPU_IS_LOST. Functions that are not
  * here are reported by the binding as NVML_ERROR_FUNCTION_NOT_FOUND, as with an old driver.
  */
@@ -31,6 +32,8 @@ typedef struct {
   int major, minor;
   unsigned int limit_mw, celsius;
   int lost, shared;
+  unsigned int least_mw, most_mw, usual_mw; /* bounds of the power limit, and what it is without one */
+  unsigned int pcie_generation, pcie_width; /* at best */
 } Card;
 
 typedef struct {
@@ -45,20 +48,22 @@ typedef struct {
 } Memory;
 
 #define RTX_5070_TI(uuid, used, lost) \
-  { "NVIDIA GeForce RTX 5070 Ti", uuid, 16303 * MIB, used * MIB, 12, 0, 300000, 41, lost, 0 }
+  { "NVIDIA GeForce RTX 5070 Ti", uuid, 16303 * MIB, used * MIB, 12, 0, 300000, 41, lost, 0, 250000, 350000, 300000, 5, 16 }
 
 static const Machine machines[] = {
     {"twins", SUCCESS, 2,
      {RTX_5070_TI("GPU-11111111-1111-4111-8111-111111111111", 512, 0),
       RTX_5070_TI("GPU-22222222-2222-4222-8222-222222222222", 3, 0)}},
     {"mixed", SUCCESS, 2,
-     {{"NVIDIA GeForce RTX 5090", "GPU-55555555-5555-4555-8555-555555555555", 32607 * MIB, 2 * MIB, 12, 0, 575000, 38, 0, 0},
-      {"NVIDIA GeForce RTX 4090", "GPU-44444444-4444-4444-8444-444444444444", 24564 * MIB, 1 * MIB, 8, 9, 450000, 35, 0, 0}}},
+     {{"NVIDIA GeForce RTX 5090", "GPU-55555555-5555-4555-8555-555555555555", 32607 * MIB, 2 * MIB, 12, 0, 575000, 38, 0, 0,
+       400000, 600000, 575000, 5, 16},
+      {"NVIDIA GeForce RTX 4090", "GPU-44444444-4444-4444-8444-444444444444", 24564 * MIB, 1 * MIB, 8, 9, 400000, 35, 0, 0,
+       150000, 600000, 450000, 4, 16}}},
     {"lost", SUCCESS, 2,
      {RTX_5070_TI("GPU-11111111-1111-4111-8111-111111111111", 512, 0),
       RTX_5070_TI("GPU-22222222-2222-4222-8222-222222222222", 3, 1)}},
     {"shared", SUCCESS, 1,
-     {{"NVIDIA GB10", "GPU-33333333-3333-4333-8333-333333333333", 0, 0, 12, 1, 0, 44, 0, 1}}},
+     {{"NVIDIA GB10", "GPU-33333333-3333-4333-8333-333333333333", 0, 0, 12, 1, 0, 44, 0, 1, 0, 0, 0, 0, 0}}},
     {"mismatch", LIB_RM_VERSION_MISMATCH, 0, {{0}}},
     {"unloaded", DRIVER_NOT_LOADED, 0, {{0}}},
 };
@@ -136,6 +141,44 @@ int nvmlDeviceGetPowerManagementLimit(const Card *card, unsigned int *milliwatts
   if (card->shared) return NOT_SUPPORTED;
   *milliwatts = card->limit_mw;
   return SUCCESS;
+}
+
+int nvmlDeviceGetPowerManagementDefaultLimit(const Card *card, unsigned int *milliwatts) {
+  if (card->lost) return GPU_IS_LOST;
+  if (card->shared) return NOT_SUPPORTED;
+  *milliwatts = card->usual_mw;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetPowerManagementLimitConstraints(const Card *card, unsigned int *least, unsigned int *most) {
+  if (card->lost) return GPU_IS_LOST;
+  if (card->shared) return NOT_SUPPORTED;
+  *least = card->least_mw;
+  *most = card->most_mw;
+  return SUCCESS;
+}
+
+static int link_value(const Card *card, unsigned int *to, unsigned int value) {
+  if (card->lost) return GPU_IS_LOST;
+  if (card->shared) return NOT_SUPPORTED;
+  *to = value;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetMaxPcieLinkGeneration(const Card *card, unsigned int *generation) {
+  return link_value(card, generation, card->pcie_generation);
+}
+
+int nvmlDeviceGetMaxPcieLinkWidth(const Card *card, unsigned int *width) {
+  return link_value(card, width, card->pcie_width);
+}
+
+int nvmlDeviceGetCurrPcieLinkGeneration(const Card *card, unsigned int *generation) {
+  return link_value(card, generation, 1);
+}
+
+int nvmlDeviceGetCurrPcieLinkWidth(const Card *card, unsigned int *width) {
+  return link_value(card, width, card->pcie_width / 2); /* two cards share the processor's 16 lanes */
 }
 
 int nvmlDeviceGetTemperature(const Card *card, int sensor, unsigned int *celsius) {

@@ -43,6 +43,15 @@ class GpuState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PcieLink:
+    """How a card is connected."""
+
+    generation: int
+    width: int
+    """Lanes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundGpu:
     """One card; what the driver does not say is None."""
 
@@ -58,6 +67,14 @@ class FoundGpu:
     """By everyone, the driver's own share included."""
     cuda_capability: tuple[int, int] | None = None
     power_limit_w: float | None = None
+    power_limit_default_w: float | None = None
+    """What the limit is when nobody sets one."""
+    power_limit_range_w: tuple[float, float] | None = None
+    """The least and the most that this card's limit can be set to; any other value is refused (C02)."""
+    pcie: PcieLink | None = None
+    """At this moment: an idle card lowers its generation to save power."""
+    pcie_best: PcieLink | None = None
+    """What card and slot can do together."""
     temperature_c: int | None = None
     problem: str | None = None
     """What the driver said, when `state` is not ok."""
@@ -110,6 +127,8 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
     except nvml.NVMLError as error:
         return _broken_gpu(nvml, index, error)
     power = _ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
+    usual = _ask(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+    bounds = _ask(nvml, nvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
     return FoundGpu(
         index=index,
         uuid=_ask(nvml, nvml.nvmlDeviceGetUUID, handle),
@@ -118,6 +137,10 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
         memory_used=memory[1],
         cuda_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
         power_limit_w=None if power is None else power / 1000,
+        power_limit_default_w=None if usual is None else usual / 1000,
+        power_limit_range_w=None if bounds is None else (bounds[0] / 1000, bounds[1] / 1000),
+        pcie=_link(nvml, handle, nvml.nvmlDeviceGetCurrPcieLinkGeneration, nvml.nvmlDeviceGetCurrPcieLinkWidth),
+        pcie_best=_link(nvml, handle, nvml.nvmlDeviceGetMaxPcieLinkGeneration, nvml.nvmlDeviceGetMaxPcieLinkWidth),
         temperature_c=_ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
     )
 
@@ -131,6 +154,11 @@ def _memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
             raise
         return None, None
     return Bytes(int(memory.total)), Bytes(int(memory.used))
+
+
+def _link(nvml: Any, handle: Any, generation: Callable[..., int], width: Callable[..., int]) -> PcieLink | None:
+    found = _ask(nvml, generation, handle), _ask(nvml, width, handle)
+    return None if found[0] is None or found[1] is None else PcieLink(generation=found[0], width=found[1])
 
 
 def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.telemetry.nvml import GpuState, NvmlReading, NvmlStatus
+from corral.telemetry.nvml import GpuState, NvmlReading, NvmlStatus, PcieLink
 
 MIB = 2**20
 SOURCE = Path(__file__).parents[2] / "nvml" / "nvml.c"
@@ -74,6 +74,9 @@ def test_everything_the_driver_says_of_a_card_is_read_in_our_units(read: Callabl
     assert (first.index, first.name) == (0, "NVIDIA GeForce RTX 5090")
     assert (first.memory_total, first.memory_used) == (32607 * MIB, 2 * MIB)
     assert (first.cuda_capability, first.power_limit_w, first.temperature_c) == ((12, 0), 575.0, 38)
+    assert (first.power_limit_default_w, first.power_limit_range_w) == (575.0, (400.0, 600.0))
+    assert (first.pcie, first.pcie_best) == (PcieLink(generation=1, width=8), PcieLink(generation=5, width=16))
+    assert (second.power_limit_w, second.power_limit_default_w) == (400.0, 450.0)
     assert (second.index, second.memory_total, second.cuda_capability) == (1, 24564 * MIB, (8, 9))
 
 
@@ -92,6 +95,7 @@ def test_a_card_whose_memory_is_not_told_works_and_has_unknown_memory(read: Call
 
     assert gpu.state is GpuState.OK
     assert (gpu.memory_total, gpu.memory_used, gpu.power_limit_w) == (None, None, None)
+    assert (gpu.power_limit_range_w, gpu.pcie, gpu.pcie_best) == (None, None, None)
     assert gpu.temperature_c == 44
 
 
