@@ -55,8 +55,8 @@ class GpuModel:
     """Memory bandwidth in 10^9 bytes per second."""
     cuda_capability: tuple[int, int] | None
     architecture: str | None
-    """TechPowerUp's word: its `Blackwell 2.0` (CUDA 12.x) is what NVIDIA sells as Blackwell in GeForce and RTX PRO cards,
-    its `Blackwell` (CUDA 10.x) the data centre's."""
+    """TechPowerUp's word: its `Blackwell 2.0` (CUDA 12.x) is what NVIDIA calls Blackwell in GeForce and RTX PRO cards,
+    its `Blackwell` (CUDA 10.x) that of the data centre."""
     suggested_psu_w: int | None
     source: str | None = None
     """Where the facts are from: the address of the model's page at TechPowerUp."""

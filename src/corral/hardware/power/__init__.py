@@ -7,7 +7,21 @@ May import: `corral.hardware.catalogue`, `corral.cluster`, `corral.figures`, `co
 
 from __future__ import annotations
 
+from corral.hardware.power.limits import LimitRange, advised_limit
 from corral.hardware.power.node import models_of, power_of
-from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict
+from corral.hardware.power.speeds import speed_losses
+from corral.hardware.power.values import CardPower, Connector, Draw, Judgement, NodePower, Verdict
 
-__all__ = ["CardPower", "Draw", "Judgement", "NodePower", "Verdict", "models_of", "power_of"]
+__all__ = [
+    "CardPower",
+    "Connector",
+    "Draw",
+    "Judgement",
+    "LimitRange",
+    "NodePower",
+    "Verdict",
+    "advised_limit",
+    "models_of",
+    "power_of",
+    "speed_losses",
+]

@@ -9,16 +9,22 @@ from corral.cluster.values import Electricity, Gpu, Node
 from corral.errors import CorralError
 from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, find_gpu
-from corral.hardware.power import draw, supply
-from corral.hardware.power.values import CardPower, NodePower
+from corral.hardware.power import board, draw, limits, supply
+from corral.hardware.power.advice import advise
+from corral.hardware.power.speeds import speed_losses
+from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict
 
 ASSUMED_PROCESSOR_W = 125
-"""A desktop processor at its base power, the class that Intel's guide uses for all but its smallest machine."""
+"""A desktop processor at its base power, the larger of the two that Intel's guide reckons with."""
 ASSUMED_REST_W = 96
 """Board, memory, disks, fans: 8 A at 12 V, the middle of three examples in Intel's guide."""
-ASSUMED_OTHER_SOURCE = (
-    f"nobody stated it: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power and 8 A x 12 V for the rest, "
-    "the middle example of Intel's ATX12V design guide addendum (621484)"
+ASSUMED_OTHER = Figure(
+    value=ASSUMED_PROCESSOR_W + ASSUMED_REST_W,
+    unit="W",
+    origin=Origin.ASSUMED,
+    source=f"nobody stated it: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power + 8 A x 12 V for the "
+    "rest, the middle example of Intel's ATX12V design guide addendum (621484); an overclocked or server processor "
+    "takes more",
 )
 
 
@@ -38,22 +44,26 @@ def models_of(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
 
 
 def power_of(
-    node: Node, models: Mapping[str, GpuModel], *, electricity: Electricity | None, night: timedelta
+    node: Node,
+    models: Mapping[str, GpuModel],
+    *,
+    electricity: Electricity | None,
+    night: timedelta,
+    ranges: Mapping[int, limits.LimitRange] | None = None,
 ) -> NodePower:
     """Work out what a node draws at full load, and what that means.
 
-    `models` by the names that the cluster file has (`models_of`).
+    `models` by the names that the cluster file has (`models_of`); `ranges` by the index of the GPU, where a driver was
+    asked which limits its card takes.
     """
-    gpus = node.gpus or ()
-    cards = tuple(_card(gpu, models.get(gpu.model or "")) for gpu in gpus)
-    other = _other(node)
-    psu = _psu(node)
-    full = draw.draw_of([(card, card.tgp) for card in cards], other, psu, electricity=electricity, night=night)
-    limited = None
-    if any(card.limit for card in cards):
-        limits = [(card, card.limit or card.tgp) for card in cards]
-        limited = draw.draw_of(limits, other, psu, electricity=electricity, night=night)
-    catalogue_psu = _catalogue_psu(gpus, models)
+    cards = tuple(_card(gpu, models.get(gpu.model or "")) for gpu in node.gpus or ())
+    other = _in_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or ASSUMED_OTHER
+    psu = _in_file(node.psu_w, f"psu.watts of node {node.name}")
+    full = draw.draw_of(_watts(cards), other, psu, electricity=electricity, night=night)
+    limited = _limited(cards, other, psu, electricity=electricity, night=night)
+    catalogue_psu = _catalogue_psu(node.gpus or (), models)
+    recommended = supply.recommended(full, catalogue_psu) if cards or node.other_power_w else None
+    judgements = _judgements(cards, supply.judge(full, limited, psu), ranges or {})
     return NodePower(
         node=node.name,
         cards=cards,
@@ -61,27 +71,82 @@ def power_of(
         psu=psu,
         full=full,
         limited=limited,
-        recommended_psu=supply.recommended(full, catalogue_psu),
+        recommended_psu=recommended,
         catalogue_psu=catalogue_psu,
-        judgements=supply.judge(full, limited, psu),
+        connectors=board.all_connectors(cards),
+        slots=board.all_slots(cards),
+        longest=board.longest(cards),
+        judgements=judgements,
         unknown=_unknown(node, cards),
+        advice=advise(
+            cards,
+            full=full,
+            limited=limited,
+            other=other,
+            psu=psu,
+            recommended=recommended,
+            judgements=supply.judge(full, limited, psu),
+        ),
     )
 
 
 def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
+    limit = _in_file(gpu.power_limit_w, f"powerLimit of GPU {gpu.index}")
     return CardPower(
         index=gpu.index,
         model=gpu.model,
         tgp=_catalogued(model, model.tdp_w if model else None, "W"),
-        limit=_in_file(gpu.power_limit_w, f"powerLimit of GPU {gpu.index}"),
-        connectors=model.power_connectors if model else None,
-        slots=None,
-        length_mm=_catalogued(model, model.length_mm if model else None, "mm"),
+        limit=limit,
+        speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit else (),
+        connectors=board.connectors_of(model),
+        slots=board.slots_of(model),
+        length=_catalogued(model, model.length_mm if model else None, "mm"),
+    )
+
+
+def _watts(cards: Iterable[CardPower]) -> list[float]:
+    """List what each card draws without a limit of the user; a card of unknown power at least what it is limited to."""
+    return [figure.value for card in cards if (figure := card.tgp or card.limit)]
+
+
+def _limited(
+    cards: tuple[CardPower, ...],
+    other: Figure,
+    psu: Figure | None,
+    *,
+    electricity: Electricity | None,
+    night: timedelta,
+) -> Draw | None:
+    if not any(card.limit for card in cards):
+        return None
+    watts = [figure.value for card in cards if (figure := card.limit or card.tgp)]
+    return draw.draw_of(watts, other, psu, electricity=electricity, night=night)
+
+
+def _judgements(
+    cards: tuple[CardPower, ...], on_supply: tuple[Judgement, ...], ranges: Mapping[int, limits.LimitRange]
+) -> tuple[Judgement, ...]:
+    checks = (limits.check(card, ranges.get(card.index)) for card in cards)
+    return (*on_supply, *_connectors(cards), *(check for check in checks if check))
+
+
+def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:
+    wanted = board.all_connectors(cards)
+    if not wanted:
+        return ()
+    listed = " and ".join(f"{one.count} x {one.kind}" for one in wanted)
+    return (
+        Judgement(
+            about="connectors",
+            verdict=Verdict.UNKNOWN,
+            what=f"the cards ask for {listed}; which cables the supply has is not known",
+            reason="the catalogue, for the makers' reference boards; other boards of a model may differ",
+        ),
     )
 
 
 def _catalogued(model: GpuModel | None, value: float | None, unit: str) -> Figure | None:
-    if model is None or value is None:
+    if model is None or not value:
         return None
     return Figure(value=value, unit=unit, origin=Origin.CATALOGUE, source=f"{model.name}: {model.source}")
 
@@ -90,31 +155,18 @@ def _in_file(value: float | None, source: str) -> Figure | None:
     return None if value is None else Figure(value=value, unit="W", origin=Origin.CLUSTER_FILE, source=source)
 
 
-def _psu(node: Node) -> Figure | None:
-    return _in_file(node.psu_w, f"psu.watts of node {node.name}")
-
-
-def _other(node: Node) -> Figure:
-    stated = _in_file(node.other_power_w, f"psu.otherWatts of node {node.name}")
-    if stated:
-        return stated
-    assumed = ASSUMED_PROCESSOR_W + ASSUMED_REST_W
-    return Figure(value=assumed, unit="W", origin=Origin.ASSUMED, source=ASSUMED_OTHER_SOURCE)
-
-
 def _catalogue_psu(gpus: Iterable[Gpu], models: Mapping[str, GpuModel]) -> Figure | None:
     suggesting = [model for gpu in gpus if (model := models.get(gpu.model or "")) and model.suggested_psu_w]
-    if not suggesting:
-        return None
-    most = max(suggesting, key=lambda model: model.suggested_psu_w or 0)
-    return _catalogued(most, most.suggested_psu_w, "W")
+    most = max(suggesting, key=lambda model: model.suggested_psu_w or 0, default=None)
+    return _catalogued(most, most.suggested_psu_w if most else None, "W")
 
 
 def _unknown(node: Node, cards: Iterable[CardPower]) -> tuple[str, ...]:
     if node.gpus is None:
         return ("the file leaves the GPUs to be found on the machine; none is counted",)
     return tuple(
-        f"GPU {card.index} ({card.model or 'no model stated'}): nobody states its power; it is not counted"
+        f"GPU {card.index} ({card.model or 'no model stated'}): nobody states its power; it is counted as "
+        + (f"its limit, {card.limit.value:g} W" if card.limit else "nothing")
         for card in cards
-        if card.tgp is None and card.limit is None
+        if card.tgp is None
     )

@@ -24,12 +24,21 @@ class Judgement:
     """What was found about one thing."""
 
     about: str
-    """The thing: `power supply`, `transients`, `connectors`."""
+    """The thing: `power supply`, `transients`, `connectors`, `power limit of GPU 0`."""
     verdict: Verdict
     what: str
     """A sentence without its period: `750 W of 1000 W are 75 %`."""
     reason: str
     """The rule that decided, and where it is from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connector:
+    """Cables that a card asks the power supply for."""
+
+    kind: str
+    """`16-pin` (12V-2x6, 12VHPWR), `12-pin`, `8-pin`, `6-pin`, `8-pin EPS`."""
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,26 +48,29 @@ class CardPower:
     index: int
     model: str | None
     tgp: Figure | None
-    """What it draws at most without a limit of the user, in W; None when nobody says."""
+    """What it draws at most as its maker delivers it, in W; None when nobody says."""
     limit: Figure | None
     """The limit that the cluster file sets, in W."""
-    connectors: str | None
-    """The maker's reference board: `1x 16-pin`, `none`; None when the catalogue does not say."""
-    slots: int | None
-    """Slots of the case that it takes; None when the catalogue does not say, or when it is no plug-in card."""
-    length_mm: Figure | None
+    speed_losses: tuple[Figure, ...] = ()
+    """What the limit costs at most, in %, one for each kind of work that was measured on this model."""
+    connectors: tuple[Connector, ...] | None = None
+    """Those of the maker's reference board; empty when it needs none, None when the catalogue does not say."""
+    slots: Figure | None = None
+    """Slots of the case; None when the catalogue does not say, or when it is no plug-in card."""
+    length: Figure | None = None
+    """In mm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """A node at full load, either as its makers allow or with the limits of the cluster file."""
+    """A node at full load, either as its makers deliver the cards or with the limits of the cluster file."""
 
     gpus: Figure
     """W. A lower bound when a card's power is unknown (`NodePower.unknown`)."""
     system: Figure
-    """W at the outputs of the power supply."""
+    """W at the outputs of the power supply; what the supply itself loses comes on top, and nobody states it."""
     psu_load: Figure | None
-    """Percent of the supply's rating; None when that is not known."""
+    """% of the supply's rating; None when that is not known."""
     gpu_current: Figure
     """A at 12 V."""
     system_current: Figure
@@ -88,11 +100,30 @@ class NodePower:
     limited: Draw | None
     """With the limits of the cluster file; None when it sets none."""
     recommended_psu: Figure | None
-    """The next standard size in W; None when it would take more than the largest."""
+    """The smallest standard size in W; None when it would take more than the largest, or when nothing is known."""
     catalogue_psu: Figure | None
     """What the catalogue suggests for a machine with the most demanding of the cards alone, in W."""
+    connectors: tuple[Connector, ...]
+    """All that its cards ask for, as far as known."""
+    slots: Figure | None
+    """Slots that its cards cover together; None when one of them is unknown."""
+    longest: Figure | None
+    """The longest card in mm, as far as known."""
     judgements: tuple[Judgement, ...]
     unknown: tuple[str, ...] = ()
-    """What could not be counted, as sentences; with any, sums are lower bounds."""
+    """Cards whose power could not be counted, as sentences; with any, sums are lower bounds."""
     advice: tuple[str, ...] = ()
     """What to do, each an imperative."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all judgements on whether the node has the power it needs."""
+        order = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.OK)
+        deciding = [one.verdict for one in self.judgements if one.about in DECIDING]
+        return min(deciding, key=order.index, default=Verdict.UNKNOWN)
+
+
+SUPPLY = "power supply"
+TRANSIENTS = "transients"
+DECIDING = frozenset({SUPPLY, TRANSIENTS})
+"""The judgements that the verdict on a node is made of; the others are for the eye."""

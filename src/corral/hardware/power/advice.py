@@ -1,0 +1,102 @@
+"""What to do about the power and the heat of a node, each piece an imperative with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from corral.figures import Figure, Origin
+from corral.hardware.power.limits import HOT_CARD_W, advised_limit
+from corral.hardware.power.speeds import speed_losses
+from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
+from corral.hardware.power.values import CardPower, Draw, Judgement, Verdict
+
+
+def advise(
+    cards: Sequence[CardPower],
+    *,
+    full: Draw,
+    limited: Draw | None,
+    other: Figure,
+    psu: Figure | None,
+    recommended: Figure | None,
+    judgements: Sequence[Judgement],
+) -> tuple[str, ...]:
+    """List what to do, the most pressing first; `judgements` are those on the supply."""
+    if not cards:
+        return ()
+    return (
+        *_supply(full, other, psu, recommended, judgements),
+        *_limits(cards, full if limited is None else limited, psu),
+        *_persistence(cards),
+        *_air(cards, full),
+        *_open_questions(psu, other),
+    )
+
+
+def _supply(
+    full: Draw, other: Figure, psu: Figure | None, recommended: Figure | None, judgements: Sequence[Judgement]
+) -> Iterator[str]:
+    verdicts = {one.verdict for one in judgements}
+    if psu is None or not verdicts & {Verdict.NOT_ENOUGH, Verdict.TIGHT}:
+        return
+    if recommended is None:
+        yield f"divide the cards over two supplies or machines: no supply up to {STANDARD_SIZES_W[-1]} W carries them"
+    elif recommended.value > psu.value:
+        yield f"fit a power supply of {recommended.value:g} W or more (it has {psu.value:g} W)"
+    left = HIGHEST_SUSTAINED * psu.value - other.value
+    if full.system.value <= psu.value:
+        return
+    if left > 0:
+        yield f"until then hold the cards to {left:.0f} W together with power limits, if they go so low, or take one out"
+    else:
+        yield "until then take the cards out: the rest of the machine fills the supply"
+
+
+def _limits(cards: Sequence[CardPower], draw: Draw, psu: Figure | None) -> Iterator[str]:
+    loaded = psu is not None and ADVISED_SUSTAINED * psu.value < draw.system.value <= psu.value
+    hot = _hot(cards)
+    if not loaded and len(hot) < 2:
+        return
+    why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot cards share the case"
+    for card in cards if loaded else hot:
+        if card.tgp is None or (card.limit is not None and card.limit.value <= advised_limit(card.tgp.value)):
+            continue
+        limit = advised_limit(card.tgp.value)
+        command = f"`nvidia-smi -i {card.index} -pl {limit}`"
+        yield f"limit GPU {card.index} to {limit} W ({command}), because {why}; {_price(card, limit)}"
+
+
+def _price(card: CardPower, limit_w: float) -> str:
+    losses = speed_losses(card.model or "", limit_w)
+    if not losses:
+        return "what that costs in speed was not measured on this model"
+    works = [f"{loss.value:g} % ({loss.source.partition(', measured')[0]})" for loss in losses]
+    return f"that costs at most {', '.join(works)}"
+
+
+def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
+    commands = [f"`nvidia-smi -i {card.index} -pl {card.limit.value:g}`" for card in cards if card.limit]
+    if commands:
+        listed = " and ".join(commands)
+        yield f"run {listed} at every start: a limit is lost when the machine or the driver restarts (C01)"
+
+
+def _air(cards: Sequence[CardPower], full: Draw) -> Iterator[str]:
+    hot = _hot(cards)
+    if len(hot) > 1:
+        names = " and ".join(f"GPU {card.index}" for card in hot)
+        yield (
+            f"leave a slot free between {names} and watch their temperatures under load at first: the case has to move "
+            f"{full.system.value:g} W of heat"
+        )
+
+
+def _open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
+    if psu is None:
+        yield "write the supply's rating into the cluster file (`psu: {watts: ...}`)"
+    if other.origin is Origin.ASSUMED:
+        yield "write what the machine draws besides its GPUs into the file (`psu: {otherWatts: ...}`)"
+
+
+def _hot(cards: Sequence[CardPower]) -> list[CardPower]:
+    return [card for card in cards if card.tgp and card.tgp.value >= HOT_CARD_W]
