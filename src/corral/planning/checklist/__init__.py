@@ -1,0 +1,25 @@
+"""What has to be done and checked when an upgrade is carried out, item by item, for exactly this upgrade.
+
+Belongs here: which items an upgrade needs, in which order, why, and what counts as their evidence.
+Does not belong here: looking at machines, running commands, asking people, keeping what was answered
+(`corral.operations.checklist`).
+May import: `corral.hardware`, `corral.cluster`, `corral.figures`, `corral.units`, `corral.errors`.
+"""
+
+from __future__ import annotations
+
+from corral.planning.checklist.making import checklist_of
+from corral.planning.checklist.values import Checklist, Command, FromFile, Item, ItemKind, Phase, Question
+from corral.planning.checklist.writing import checklist_markdown
+
+__all__ = [
+    "Checklist",
+    "Command",
+    "FromFile",
+    "Item",
+    "ItemKind",
+    "Phase",
+    "Question",
+    "checklist_markdown",
+    "checklist_of",
+]

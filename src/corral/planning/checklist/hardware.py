@@ -1,0 +1,175 @@
+"""The hardware phase: supply, space, the cards themselves, their limits, and a test under load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.cluster.values import Cluster, Gpu
+from corral.hardware.catalogue import GpuModel
+from corral.hardware.power import NodePower, Verdict, power_of
+from corral.hardware.power.supply import SUPPLY, TRANSIENTS
+from corral.planning.checklist import shells
+from corral.planning.checklist.nodes import NodeChange
+from corral.planning.checklist.probes import CardsDetected, LoadTested, PowerLimitsSet, WantedCard
+from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
+
+LOAD_TEST_S = 1800
+"""Thirty minutes: heat soaks a case, and the memory on a card's back, for longer than a card alone needs to settle."""
+
+_OF_THE_SUPPLY = (SUPPLY, TRANSIENTS)
+"""The judgements that the item about the supply needs; connectors have one of their own."""
+
+
+def hardware_items(change: NodeChange, after: Cluster) -> Iterator[Item]:
+    """List what a node's hardware needs, in order."""
+    if change.hardware_differs:
+        yield _supply(change, after)
+        yield from _space(change)
+        yield from _cordon(change, after)
+        yield from (_remove(change, gpu) for gpu in change.went if not _is_replaced(change, gpu))
+        yield from (_install(change, gpu) for gpu in change.came)
+        yield from _detected(change)
+    yield from _limits(change)
+    if change.nvidia and (change.hardware_differs or change.limits):
+        yield _load_test(change)
+
+
+def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
+    return Item(
+        id=f"hardware.{change.name}.{what}",
+        phase=Phase.HARDWARE,
+        node=change.name,
+        title=title,
+        why=why,
+        work=work,
+        material=material,
+    )
+
+
+def _supply(change: NodeChange, after: Cluster) -> Item:
+    power = power_of(change.after, change.models, electricity=None, night=after.night)
+    about = [one for one in power.judgements if one.about in _OF_THE_SUPPLY]
+    proven = bool(about) and not power.unknown and all(one.verdict is Verdict.OK for one in about)
+    facts = "; ".join([*(one.what for one in about), *power.unknown])
+    return _item(
+        change,
+        "supply",
+        title=f"{change.name}: the power supply carries the cards",
+        why="a supply that is too small cuts out on a load step and takes the whole machine down (C04)",
+        work=FromFile(evidence=facts) if proven else Question(text=_supply_question(power, facts)),
+    )
+
+
+def _supply_question(power: NodePower, facts: str) -> str:
+    advised = f"{power.recommended_psu.value:.0f} W" if power.recommended_psu else "a larger one than any standard size"
+    return f"does the supply carry it? {facts}; advised: {advised}"
+
+
+def _space(change: NodeChange) -> Iterator[Item]:
+    if not change.came:
+        return
+    facts = "; ".join(_board(gpu, change.models.get(gpu.model or "")) for gpu in change.came)
+    yield _item(
+        change,
+        "connectors",
+        title=f"{change.name}: power connectors and slot space are there",
+        why="each card wants its own cables from the supply, and two cards side by side need a gap to breathe",
+        work=Question(text=f"are the connectors, the slots and the length there? {facts}"),
+    )
+
+
+def _board(gpu: Gpu, model: GpuModel | None) -> str:
+    name = f"GPU {gpu.index} {gpu.model or 'of unknown model'}"
+    if model is None:
+        return f"{name}: the catalogue does not know its board"
+    facts = [
+        model.power_connectors or "connectors unknown",
+        model.slot_width or "slots unknown",
+        f"{model.length_mm:.0f} mm" if model.length_mm else "length unknown",
+        model.bus or "bus unknown",
+    ]
+    return f"{name}: {', '.join(facts)} (reference board; look at the maker's page of yours)"
+
+
+def _cordon(change: NodeChange, after: Cluster) -> Iterator[Item]:
+    if after.kubernetes is None or change.before is None:
+        return
+    yield _item(
+        change,
+        "cordon",
+        title=f"{change.name}: no new pods while the machine is open",
+        why="a pod that is placed on a node that goes down waits there until Kubernetes gives the node up",
+        work=Command(line=shells.kubectl(after, "cordon", change.name)),
+    )
+
+
+def _is_replaced(change: NodeChange, gpu: Gpu) -> bool:
+    return any(new.index == gpu.index for new in change.came)
+
+
+def _remove(change: NodeChange, gpu: Gpu) -> Item:
+    return _item(
+        change,
+        f"remove.gpu{gpu.index}",
+        title=f"{change.name}: take out GPU {gpu.index}, {gpu.model or 'of unknown model'}",
+        why="a card that stays in its slot keeps drawing power and keeps its index",
+        work=Question(text="is the machine off and unplugged, and the card out?"),
+    )
+
+
+def _install(change: NodeChange, gpu: Gpu) -> Item:
+    old = next((one for one in change.went if one.index == gpu.index), None)
+    place = f"in place of {old.model or 'the old card'}" if old else "in a free slot"
+    return _item(
+        change,
+        f"install.gpu{gpu.index}",
+        title=f"{change.name}: install {gpu.model or 'the new card'} as GPU {gpu.index}, {place}",
+        why="the driver numbers cards by their PCI bus: another slot gives another index",
+        work=Question(text="is the card in its slot, screwed down, and are all its power connectors fully seated?"),
+    )
+
+
+def _detected(change: NodeChange) -> Iterator[Item]:
+    title = f"{change.name}: all cards are detected"
+    why = "a card that is badly seated is missing, or runs on fewer PCIe lanes than it has"
+    if change.nvidia:
+        cards = tuple(WantedCard(index=gpu.index, model=gpu.model, memory=gpu.memory) for gpu in change.nvidia)
+        yield _item(change, "cards", title=title, why=why, work=CardsDetected(node=change.name, cards=cards))
+    if change.others:
+        names = ", ".join(f"GPU {gpu.index} {gpu.model}" for gpu in change.others)
+        question = f"does the driver of its maker answer with {names}? (`lspci -nn | grep -Ei 'vga|3d|display'`)"
+        yield _item(change, "other-cards", title=title, why=why, work=Question(text=question))
+
+
+def _limits(change: NodeChange) -> Iterator[Item]:
+    nvidia = {gpu.index for gpu in change.nvidia}
+    limits = tuple(limit for limit in change.limits if limit[0] in nvidia)
+    for index, watts in limits:
+        yield _item(
+            change,
+            f"limit.gpu{index}",
+            title=f"{change.name}: limit GPU {index} to {watts} W",
+            why="less heat and smaller load steps, for a few per cent of speed; a limit is no undervolt (C03)",
+            work=Command(line=shells.power_limit(change.after, index, watts)),
+        )
+    if limits:
+        yield _item(
+            change,
+            "limits",
+            title=f"{change.name}: the power limits are set",
+            why="a limit outside of a card's own range is refused (C02), and one that was set can be lost again (C01)",
+            work=PowerLimitsSet(node=change.name, limits_w=limits),
+        )
+
+
+def _load_test(change: NodeChange) -> Item:
+    gpus = tuple(gpu.index for gpu in change.nvidia)
+    remote = change.after.address is not None
+    test = LoadTested(node=change.name, gpus=gpus, seconds=LOAD_TEST_S)
+    return _item(
+        change,
+        "load-test",
+        title=f"{change.name}: all cards under load for {LOAD_TEST_S // 60} minutes",
+        why="heat, the supply's transients and a bad riser show after minutes at full load, not at the desktop",
+        work=Command(line=shells.load_test(change.after, LOAD_TEST_S)) if remote else test,
+    )

@@ -1,0 +1,266 @@
+"""What an automatic item wants to see: each probe says in words what evidence settles it, and carries the numbers.
+
+How the evidence is got (NVML, kubectl, systemd, Corral's own API) is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.figures import Figure
+from corral.units import Bytes, format_bytes, format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedCard:
+    """A card that the cluster file puts into a node."""
+
+    index: int
+    model: str | None
+    memory: Bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardsDetected:
+    """The driver sees these cards, each on a link as wide as card and slot can have."""
+
+    node: str
+    cards: tuple[WantedCard, ...]
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        names = ", ".join(f"GPU {card.index} {card.model or 'of any model'}" for card in self.cards)
+        return f"the driver of {self.node} answers with {names or 'no card'}, each on its full PCIe width"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSuits:
+    """The driver knows every card of the node."""
+
+    node: str
+    oldest: tuple[int, int]
+    """The first driver that runs the newest of the cards."""
+    below: int | None
+    """The first driver branch that has dropped the oldest of the cards; None when none is known to."""
+    open_modules: bool
+    """Whether a card needs the open kernel modules."""
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        words = [f"driver {self.oldest[0]}.{self.oldest[1]:02d} or newer on {self.node}"]
+        words += [f"older than {self.below}"] if self.below else []
+        words += ["with the open kernel modules"] if self.open_modules else []
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerLimitsSet:
+    """Cards have the power limits of the cluster file, which lie in the range that each card takes."""
+
+    node: str
+    limits_w: tuple[tuple[int, int], ...]
+    """GPU index and watts."""
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return "the driver reports " + ", ".join(f"{watts} W for GPU {index}" for index, watts in self.limits_w)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsPersist:
+    """A service that starts with the machine sets the power limits again."""
+
+    node: str
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"systemd of {self.node} has an enabled service that runs `nvidia-smi` with a power limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistenceOn:
+    """The driver stays loaded while nobody uses a card."""
+
+    node: str
+    gpus: tuple[int, ...]
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"persistence mode is on for {_gpus(self.gpus)} of {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadTested:
+    """The cards hold full load for a time, inside their limits."""
+
+    node: str
+    gpus: tuple[int, ...]
+    seconds: int
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return (
+            f"{_gpus(self.gpus)} of {self.node} under load for {format_duration(self.seconds)}: no card lost, "
+            "no thermal slowdown, no power brake, temperature under the driver's threshold"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReady:
+    """Kubernetes takes the node as ready and offers as many GPUs on it as it has."""
+
+    node: str
+    gpus: int
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"node {self.node} is Ready, open for pods, and has {self.gpus} allocatable nvidia.com/gpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsOnNode:
+    """The node carries these labels, and no longer those."""
+
+    node: str
+    labels: tuple[tuple[str, str], ...]
+    gone: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        there = ", ".join(f"{key}={value}" for key, value in self.labels)
+        gone = f"; without {', '.join(self.gone)}" if self.gone else ""
+        return f"node {self.node} has {there or 'no label of the file'}{gone}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPodsAlive:
+    """Every pod of the node that asked for a GPU still reaches it."""
+
+    node: str
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"`nvidia-smi -L` answers in every running pod on {self.node} that asked for a GPU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicasReady:
+    """A deployment has so many replicas that are ready."""
+
+    deployment: str
+    namespace: str | None
+    replicas: int
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"deployment {self.deployment} has {self.replicas} of {self.replicas} replicas ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotsKnown:
+    """Corral runs with the new file: it has a slot for every card."""
+
+    slots: tuple[str, ...]
+    gone: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        gone = f", and no longer {', '.join(self.gone)}" if self.gone else ""
+        return f"the Corral server has the slots {', '.join(self.slots) or '(none)'}{gone}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePools:
+    """Corral's queues have the pools of the new file."""
+
+    pools: tuple[tuple[str, tuple[str, ...] | None], ...]
+    """Queue and selectors; None is every slot."""
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        queues = "; ".join(
+            f"{name} on {', '.join(pool) if pool is not None else 'every slot'}" for name, pool in self.pools
+        )
+        return f"the Corral server has the queues {queues}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEmpty:
+    """A queue that goes has no task left that waits or runs."""
+
+    queue: str
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"queue {self.queue} has no task that waits or runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllBusyAtOnce:
+    """Tasks run on all these slots in the same moment."""
+
+    slots: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"a task runs on each of {', '.join(self.slots)} in the same moment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThroughputReached:
+    """The queue does as much of a workload as was forecast."""
+
+    workload: str
+    engine: str
+    slots: tuple[str, ...]
+    unit: str
+    per_hour: Figure
+    """What the cards do together in an hour."""
+
+    @property
+    def wanted(self) -> str:
+        """The evidence, in words."""
+        return f"{self.per_hour.value:,.0f} {self.unit}s an hour on {', '.join(self.slots)} ({self.per_hour.source})"
+
+
+Probe = (
+    CardsDetected
+    | DriverSuits
+    | PowerLimitsSet
+    | LimitsPersist
+    | PersistenceOn
+    | LoadTested
+    | NodeReady
+    | LabelsOnNode
+    | GpuPodsAlive
+    | ReplicasReady
+    | SlotsKnown
+    | QueuePools
+    | QueueEmpty
+    | AllBusyAtOnce
+    | ThroughputReached
+)
+
+
+def card_text(card: WantedCard) -> str:
+    """Write a card for people: `GPU 1 RTX 5070 Ti (16.0 GiB)`."""
+    memory = "" if card.memory is None else f" ({format_bytes(card.memory)})"
+    return f"GPU {card.index} {card.model or 'of any model'}{memory}"
+
+
+def _gpus(indexes: tuple[int, ...]) -> str:
+    return ("GPU " if len(indexes) == 1 else "GPUs ") + ", ".join(str(index) for index in indexes)

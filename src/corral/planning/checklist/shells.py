@@ -1,0 +1,44 @@
+"""Command lines as they can be pasted: on the node itself by ssh where it has an address, else on this machine."""
+
+from __future__ import annotations
+
+import shlex
+
+from corral.cluster.values import Cluster, K3sRole, Node
+
+
+def on_node(node: Node, command: str) -> str:
+    """Write a shell command that runs on a node; `-t`, since `sudo` may ask for a password."""
+    return command if node.address is None else f"ssh -t {shlex.quote(node.address)} {shlex.quote(command)}"
+
+
+def power_limit(node: Node, index: int, watts: int) -> str:
+    """Set one card's power limit; always with `-i`, since without it every card of the machine gets it (C03)."""
+    return on_node(node, f"sudo nvidia-smi -i {index} -pl {watts}")
+
+
+def persistence(node: Node) -> str:
+    """Keep the driver loaded, and with it what was set on the cards, while nobody uses them."""
+    return on_node(node, "sudo systemctl enable --now nvidia-persistenced")
+
+
+def rebuild(node: Node) -> str:
+    """Apply the NixOS configuration of a node."""
+    return on_node(node, "sudo nixos-rebuild switch")
+
+
+def restart_k3s(node: Node) -> str:
+    """Restart K3s, which then sets the labels of its flags; its unit is `k3s` on a server, `k3s-agent` on an agent."""
+    unit = "k3s" if node.k3s_role is K3sRole.SERVER else "k3s-agent"
+    return on_node(node, f"sudo systemctl restart {unit}")
+
+
+def load_test(node: Node, seconds: int) -> str:
+    """Run the load test on a node that has an address; `corral` has to be installed there."""
+    return on_node(node, f"corral loadtest --duration {seconds}s")
+
+
+def kubectl(cluster: Cluster, *words: str, namespaced: bool = False) -> str:
+    """Write a kubectl command, in the cluster's namespace when it is about something in one."""
+    namespace = cluster.kubernetes.namespace if cluster.kubernetes and namespaced else None
+    return shlex.join(["kubectl", *(["-n", namespace] if namespace else []), *words])

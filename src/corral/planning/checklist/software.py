@@ -1,0 +1,211 @@
+"""The software phase: the driver, what has to survive a restart, the node's configuration and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.cluster.values import Cluster
+from corral.planning.checklist import shells
+from corral.planning.checklist.drivers import driver_need
+from corral.planning.checklist.nodes import NodeChange
+from corral.planning.checklist.probes import (
+    DriverSuits,
+    GpuPodsAlive,
+    LabelsOnNode,
+    LimitsPersist,
+    NodeReady,
+    PersistenceOn,
+)
+from corral.planning.checklist.references import references_item
+from corral.planning.checklist.units import power_limit_unit
+from corral.planning.checklist.values import Command, Item, Phase, Question, Work
+
+NIXOS = "nixos"
+
+
+def software_items(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
+    """List what a node's software needs, in order."""
+    yield from _driver(change)
+    yield from _persistence(change)
+    yield from _configuration(change)
+    yield from _apply(change, after)
+    yield from _labels(change, after)
+    yield from _back(change, after)
+    yield from references_item(change, before, after)
+
+
+def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
+    return Item(
+        id=f"software.{change.name}.{what}",
+        phase=Phase.SOFTWARE,
+        node=change.name,
+        title=title,
+        why=why,
+        work=work,
+        material=material,
+    )
+
+
+def _driver(change: NodeChange) -> Iterator[Item]:
+    if not change.came:
+        return
+    need = driver_need(model for gpu in change.nvidia if (model := change.models.get(gpu.model or "")))
+    if need is None:
+        return
+    if need.contradiction:
+        yield _item(
+            change,
+            "driver-conflict",
+            title=f"{change.name}: its cards need different drivers",
+            why=need.contradiction,
+            work=Question(text="has one of the cards moved to another machine?"),
+        )
+        return
+    modules = " with the open kernel modules (A30)" if need.open_modules else ""
+    yield _item(
+        change,
+        "driver",
+        title=f"{change.name}: the driver knows {need.newest_card}",
+        why=f"{need.newest_card} runs from driver {need.oldest[0]} on{modules}; an older one does not see the card",
+        work=DriverSuits(node=change.name, oldest=need.oldest, below=need.below, open_modules=need.open_modules),
+        material="hardware.nvidia.open = true;" if need.open_modules and change.after.os == NIXOS else None,
+    )
+
+
+def _persistence(change: NodeChange) -> Iterator[Item]:
+    if not change.limits or not change.nvidia:
+        return
+    gpus = tuple(gpu.index for gpu in change.nvidia)
+    why = "without it the driver unloads when the last program leaves, and forgets the power limits (C01)"
+    if change.after.os != NIXOS:  # there, it is a line of the configuration below
+        yield _item(
+            change,
+            "persistenced",
+            title=f"{change.name}: keep the driver loaded",
+            why=why,
+            work=Command(line=shells.persistence(change.after)),
+        )
+    yield _item(
+        change,
+        "limits-unit",
+        title=f"{change.name}: a unit that sets the power limits at each start",
+        why="`nvidia-smi -pl` holds until the driver reloads: after a restart the card draws its maker's limit (C01)",
+        work=Question(text="is the unit below in the machine's configuration?"),
+        material=power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
+    )
+    if change.after.os != NIXOS:
+        yield from _persisting_probes(change, gpus)
+
+
+def _persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterator[Item]:
+    yield _item(
+        change,
+        "persistence",
+        title=f"{change.name}: persistence mode is on",
+        why="without it the driver unloads when the last program leaves, and forgets the power limits (C01)",
+        work=PersistenceOn(node=change.name, gpus=gpus),
+    )
+    yield _item(
+        change,
+        "limits-persist",
+        title=f"{change.name}: the power limits come back after a restart",
+        why="the supply and the heat were planned with the limits; without them the next power cut undoes both (C01)",
+        work=LimitsPersist(node=change.name),
+    )
+
+
+def _configuration(change: NodeChange) -> Iterator[Item]:
+    if not (change.new_labels or change.removed_labels):
+        return
+    lines = [f"--node-label={key}={value}" for key, value in sorted(change.after.labels.items())]
+    lines += [f"# gone: --node-label={key}=..." for key in sorted(change.removed_labels)]
+    place = "the NixOS configuration" if change.after.os == NIXOS else "the node's K3s or kubelet configuration"
+    yield _item(
+        change,
+        "labels-configured",
+        title=f"{change.name}: the new labels are in its configuration",
+        why="K3s sets the labels of its flags again at each start, so a label that is set by hand does not last (F03)",
+        work=Question(text=f"does {place} have these flags, each key once (of two, the last wins: F01)?"),
+        material="\n".join(lines),
+    )
+
+
+def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
+    relabelled = bool(change.new_labels or change.removed_labels)
+    if change.after.os == NIXOS and (relabelled or change.limits or change.came):
+        yield _item(
+            change,
+            "rebuild",
+            title=f"{change.name}: apply the NixOS configuration",
+            why="labels, driver and units of the new configuration are live only then",
+            work=Command(line=shells.rebuild(change.after)),
+        )
+        if change.limits and change.nvidia:
+            yield from _persisting_probes(change, tuple(gpu.index for gpu in change.nvidia))
+    elif relabelled and change.after.k3s_role is not None:
+        yield _item(
+            change,
+            "restart-k3s",
+            title=f"{change.name}: restart K3s",
+            why="K3s reads its flags at its start",
+            work=Command(line=shells.restart_k3s(change.after)),
+        )
+    elif relabelled and after.kubernetes is not None:
+        for key, value in change.new_labels:
+            yield _item(
+                change,
+                f"label.{key}",
+                title=f"{change.name}: set the label {key}={value}",
+                why="nothing on this node sets labels at its start, as far as the file says",
+                work=Command(line=shells.kubectl(after, "label", "node", change.name, f"{key}={value}", "--overwrite")),
+            )
+
+
+def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
+    if after.kubernetes is None or not (change.new_labels or change.removed_labels):
+        return
+    for key in change.removed_labels:
+        yield _item(
+            change,
+            f"unlabel.{key}",
+            title=f"{change.name}: take the label {key} off",
+            why="a label whose flag is gone stays on the node for ever: K3s only ever adds them (F02)",
+            work=Command(line=shells.kubectl(after, "label", "node", change.name, f"{key}-")),
+        )
+    yield _item(
+        change,
+        "labels",
+        title=f"{change.name}: the node carries the new labels",
+        why="selectors match what the node has, not what the configuration says",
+        work=LabelsOnNode(
+            node=change.name, labels=tuple(sorted(change.after.labels.items())), gone=change.removed_labels
+        ),
+    )
+
+
+def _back(change: NodeChange, after: Cluster) -> Iterator[Item]:
+    if after.kubernetes is None:
+        return
+    if change.hardware_differs and change.before is not None:
+        yield _item(
+            change,
+            "uncordon",
+            title=f"{change.name}: let pods in again",
+            why="a node stays closed until somebody opens it, over restarts too",
+            work=Command(line=shells.kubectl(after, "uncordon", change.name)),
+        )
+    yield _item(
+        change,
+        "ready",
+        title=f"{change.name}: back in Kubernetes with all its GPUs",
+        why="the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
+        work=NodeReady(node=change.name, gpus=len(change.cards)),
+    )
+    if change.nvidia:
+        yield _item(
+            change,
+            "gpu-pods",
+            title=f"{change.name}: pods still reach their GPUs",
+            why="a reload of systemd, as in `nixos-rebuild switch`, can take running pods' GPUs away (B13)",
+            work=GpuPodsAlive(node=change.name),
+        )

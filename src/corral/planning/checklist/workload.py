@@ -1,0 +1,221 @@
+"""The workload phase: services and replicas, Corral's slots and queues, and whether all cards work at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from corral.cluster.values import Cluster, Service, Workload
+from corral.figures import computed
+from corral.hardware.pools import pool_of
+from corral.planning.checklist.nodes import NodeChange
+from corral.planning.checklist.probes import (
+    AllBusyAtOnce,
+    QueueEmpty,
+    QueuePools,
+    ReplicasReady,
+    SlotsKnown,
+    ThroughputReached,
+)
+from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
+
+
+def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+    """List what services and queues need, in order."""
+    yield from _moved(changes, before, after)
+    yield from _replicas(before, after)
+    yield from _instances(before, after)
+    yield from _gone_queues(before, after)
+    yield from _slots(changes, before, after)
+    yield from _queues(before, after)
+    yield from _busy(changes)
+    yield from _throughput(changes, after)
+
+
+def _item(what: str, *, title: str, why: str, work: Work, node: str | None = None) -> Item:
+    return Item(id=f"workload.{what}", phase=Phase.WORKLOAD, node=node, title=title, why=why, work=work)
+
+
+def _moved(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+    """Ask where the services went that a layout had pinned to a card that is gone."""
+    for change in changes:
+        for gpu in change.went:
+            pinned = _pinned_to(before, change.name, gpu.index)
+            if not pinned:
+                continue
+            names = ", ".join(pinned)
+            yield _item(
+                f"moved.{change.name}.gpu{gpu.index}",
+                node=change.name,
+                title=f"{names}: moved off {gpu.model or 'the old card'}",
+                why=f"a layout of the old file pins them to {change.name}/gpu{gpu.index}, which is another card now",
+                work=Question(text=f"does each of {names} answer from its new place?"),
+            )
+
+
+def _pinned_to(cluster: Cluster, node: str, index: int) -> list[str]:
+    pinned = [
+        name
+        for layout in cluster.layouts.values()
+        for name, placement in layout.services.items()
+        if placement.gpus is not None and index in placement.gpus and _node_of(cluster, name, placement.node) == node
+    ]
+    return list(dict.fromkeys(pinned))
+
+
+def _node_of(cluster: Cluster, service: str, placed: str | None) -> str | None:
+    known = cluster.services.get(service)
+    return placed or (known.node if known else None)
+
+
+def _replicas(before: Cluster, after: Cluster) -> Iterator[Item]:
+    for service in after.services.values():
+        old = before.services.get(service.name)
+        if service.replicas == (old.replicas if old else 0):
+            continue
+        title = f"{service.name}: {service.replicas} replica{'' if service.replicas == 1 else 's'}"
+        if after.kubernetes is None:
+            question = Question(text=f"do {service.replicas} of {service.name} run and answer?")
+            yield _item(f"replicas.{service.name}", title=title, why="the file says so", work=question)
+            continue
+        yield from _scaled(service, title, old is not None, after)
+
+
+def _scaled(service: Service, title: str, is_known: bool, after: Cluster) -> Iterator[Item]:
+    namespace = service.namespace or (after.kubernetes.namespace if after.kubernetes else None)
+    words = ["kubectl", *(["-n", namespace] if namespace else [])]
+    if is_known:
+        words += ["scale", f"deployment/{service.name}", f"--replicas={service.replicas}"]
+        yield _item(
+            f"scale.{service.name}",
+            title=f"{title}: scale the deployment",
+            why="scale alone: an update that starts pods before it stops old ones waits for a spare GPU for ever (A02)",
+            work=Command(line=" ".join(words)),
+        )
+    else:
+        deploy = Question(text=f"is {service.name} deployed?")
+        yield _item(f"deploy.{service.name}", title=f"{service.name}: deploy it", why="it is new", work=deploy)
+    probe = ReplicasReady(deployment=service.name, namespace=namespace, replicas=service.replicas)
+    why = "a replica without a GPU of its own stays Pending, and nothing else tells"
+    yield _item(f"replicas.{service.name}", title=f"{title}: ready", why=why, work=probe)
+
+
+def _instances(before: Cluster, after: Cluster) -> Iterator[Item]:
+    """Ask for one address for each replica of an engine that keeps a queue and a history of its own."""
+    for service in after.services.values():
+        old = before.services.get(service.name)
+        engines = [name for name in service.engines if name in after.engines and name in ("comfyui", "ollama")]
+        if service.replicas < 2 or not engines or (old and old.replicas == service.replicas):
+            continue
+        instances = after.engines[engines[0]].instances
+        enough = len(instances) >= service.replicas
+        names = ", ".join(f"{one.name} at {one.url}" for one in instances)
+        yield _item(
+            f"instances.{service.name}",
+            title=f"{service.name}: each replica has an address of its own",
+            why="behind one address, a task goes to one replica and the question for its result to another (D02, D03)",
+            work=FromFile(evidence=f"the file names {names}")
+            if enough
+            else Question(
+                text=f"does `engines.{engines[0]}.instances` name all {service.replicas}, each with its GPU?"
+            ),
+        )
+
+
+def _slots(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+    slots = tuple(f"{change.name}/gpu{gpu.index}" for change in changes for gpu in change.cards)
+    old = {f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()}
+    new = {f"{node.name}/gpu{gpu.index}" for node in after.nodes for gpu in node.gpus or ()}
+    if not any(change.hardware_differs for change in changes) and old == new:
+        return
+    yield _item(
+        "restart",
+        title="Corral runs with the new cluster file",
+        why="the server reads the file at its start; until then its queues are those of the old machine",
+        work=Question(text="was the server stopped, and started again with the new file (`corral up --cluster FILE`)?"),
+    )
+    yield _item(
+        "slots",
+        title="Corral has a slot for every card",
+        why="a card without a slot does nothing, and nobody notices but the electricity meter",
+        work=SlotsKnown(slots=slots, gone=tuple(sorted(old - new))),
+    )
+
+
+def _gone_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
+    for name in (name for name in before.queues if name not in after.queues):
+        yield _item(
+            f"queue-gone.{name}",
+            title=f"queue {name} has run empty",
+            why="the new file does not have this queue: what still waits in it runs nowhere",
+            work=QueueEmpty(queue=name),
+        )
+
+
+def _queues(before: Cluster, after: Cluster) -> Iterator[Item]:
+    changed = {
+        name: queue.pool
+        for name, queue in after.queues.items()
+        if name not in before.queues or before.queues[name].pool != queue.pool
+    }
+    if not changed:
+        return
+    yield _item(
+        "queues",
+        title=f"queues have their new pools: {', '.join(changed)}",
+        why="a queue that still names one card leaves the other idle",
+        work=QueuePools(pools=tuple(changed.items())),
+    )
+    yield _item(
+        "scripts",
+        title="scripts and batch files submit to the new queues",
+        why="a batch for a queue that is gone is refused",
+        work=Question(text=f"do your scripts and batch files name {', '.join(changed)}?"),
+    )
+
+
+def _busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
+    for change in changes:
+        if len(change.cards) < 2 or not change.came:
+            continue
+        slots = tuple(f"{change.name}/gpu{gpu.index}" for gpu in change.cards)
+        yield _item(
+            f"busy.{change.name}",
+            node=change.name,
+            title=f"{change.name}: all {len(slots)} cards work at once",
+            why="this is what the upgrade is for; submit a batch of at least twice as many tasks, then look",
+            work=AllBusyAtOnce(slots=slots),
+        )
+
+
+def _throughput(changes: Sequence[NodeChange], after: Cluster) -> Iterator[Item]:
+    for change in changes:
+        if not change.came:
+            continue
+        for workload in after.workloads.values():
+            if (probe := _forecast(workload, change, after)) is not None:
+                yield _item(
+                    f"throughput.{workload.name}.{change.name}",
+                    node=change.name,
+                    title=f"{workload.name}: as fast as forecast",
+                    why="heat, a narrow PCIe link or a slow disk cost speed without any error",
+                    work=probe,
+                )
+
+
+def _forecast(workload: Workload, change: NodeChange, after: Cluster) -> ThroughputReached | None:
+    """Add up what the node's cards do in an hour when they do nothing else, from the durations of the file."""
+    service = after.services.get(workload.service or "")
+    if change.name not in (workload.prefer_node, service.node if service else None):
+        return None
+    seconds = [workload.seconds.get(gpu.model or "", workload.seconds.get("*")) for gpu in change.cards]
+    known = [one for one in seconds if one]
+    if len(known) != len(change.cards) or not known or pool_of(change.after) is None:
+        return None
+    formula = " + ".join(f"3600 s / {one:g} s" for one in known)
+    return ThroughputReached(
+        workload=workload.name,
+        engine=workload.engine,
+        slots=tuple(f"{change.name}/gpu{gpu.index}" for gpu in change.cards),
+        unit=workload.unit,
+        per_hour=computed(sum(3600 / one for one in known), f"{workload.unit}s/h", formula),
+    )
