@@ -7,6 +7,7 @@ layout every service is asked for as it stands.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
@@ -52,6 +53,11 @@ class Ask:
         """Return the bytes that each of its cards must have; 0 when nobody knows."""
         return self.vram.needed if self.vram else 0
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether it takes more of its card than it needs, or nobody knows what it needs."""
+        return self.vram is not None and self.vram.is_open
+
     def tier(self, replica: int) -> Tier:
         """Return how soon a replica is placed."""
         if self.on_demand:
@@ -61,6 +67,12 @@ class Ask:
     def may_run_on(self, node: str) -> bool:
         """Tell whether nothing binds it to another node."""
         return all(bond.node == node for bond in self.bonds)
+
+    def nodes(self, known: Collection[str]) -> tuple[str, ...]:
+        """List the nodes that it may run on, of those that there are."""
+        if self.bonds:
+            known = [name for name in [self.bonds[0].node] if name in known]
+        return tuple(name for name in known if self.may_run_on(name))
 
 
 def asks_of(cluster: Cluster, layout: Layout | None, needs: Needs, machines: tuple[Machine, ...]) -> tuple[Ask, ...]:
@@ -92,7 +104,7 @@ def _ask(
     wants_gpu = gpus > 0 or any(_shares(service, placement) for service, placement in pairs)
     bonds = tuple(bond for service, placement in pairs for bond in _bonds(cluster, layout, service, placement))
     named = [frozenset(placement.gpus) for placement in placements if placement.gpus]
-    indexes = frozenset.intersection(*named) if named else None
+    indexes = named[0].intersection(*named[1:]) if named else None
     vram = None
     if wants_gpu:
         cards = [

@@ -1,71 +1,56 @@
 """A plan in one pass: hard cases first, each on the place that is best for it alone.
 
-It is where the exact search starts from, and what stands where that is not needed. It never puts a replica where `Room`
+It is where the exact search starts from, and what completes a plan in the end. It never puts a replica where `Room`
 would refuse it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from corral.planning.placement.asks import Ask
-from corral.planning.placement.room import Room, Seat
-from corral.planning.placement.values import Card, Tier
+from corral.planning.placement.offers import Offers
+from corral.planning.placement.room import Room, Unit
+from corral.planning.placement.values import Tier
 
 
 def fill(room: Room, asks: Sequence[Ask]) -> None:
     """Place what still fits, tier by tier."""
+    hardest = sorted(asks, key=_hardness)
     for tier in Tier:
-        for ask, replica in _in_order(asks, tier):
-            if (ask.place, replica) not in room.seats and (seat := best_seat(room, ask)):
-                room.take(ask, replica, seat)
+        for alike in (list(group) for _, group in groupby(hardest, key=_hardness)):
+            units = [
+                (ask, replica)
+                for ask in alike
+                for replica in range(ask.replicas)
+                if ask.tier(replica) is tier and (ask.place, replica) not in room.seats
+            ]
+            if units:
+                seat_all(room, units)
 
 
-def _in_order(asks: Sequence[Ask], tier: Tier) -> Iterator[tuple[Ask, int]]:
-    """Bound ones first, then many cards, then large ones."""
-    hardest = sorted(asks, key=lambda ask: (not ask.bonds, ask.indexes is None, -ask.gpus, -ask.needed, ask.place))
-    return ((ask, replica) for ask in hardest for replica in range(ask.replicas) if ask.tier(replica) is tier)
+def _hardness(ask: Ask) -> tuple[object, ...]:
+    """Bound ones first, then many cards, then large ones; equal for replicas that are alike in every way."""
+    nodes = tuple(sorted({bond.node for bond in ask.bonds}))
+    indexes = () if ask.indexes is None else tuple(sorted(ask.indexes))
+    return (not nodes, not indexes, -ask.gpus, not ask.whole, -ask.needed, -ask.memory, ask.is_open, nodes, indexes)
 
 
-def best_seat(room: Room, ask: Ask) -> Seat | None:
-    """Choose the best free place of a replica: away from its like, one model of card, the least memory left over."""
-    if is_anywhere(room, ask):
-        return None, ()
-    seats = [
-        (room.on_node[ask.place, node], *choice)
-        for node in room.machines
-        if room.node_refusal(ask, node) is None
-        for choice in _choices(room, ask, node)
-    ]
-    if not seats:
-        return None
-    _, _, _, node, indexes = min(seats)
-    return node, indexes
+def seat_all(room: Room, units: Iterable[Unit]) -> None:
+    """Give replicas that are alike their best places, until there is none left."""
+    offers: Offers | None = None
+    for unit in units:
+        ask = unit[0]
+        if is_anywhere(room, ask):
+            room.take(unit, (None, ()))
+            continue
+        offers = offers or Offers(room, ask, ask.nodes(room.machines))
+        if not offers.take(unit):
+            return
 
 
 def is_anywhere(room: Room, ask: Ask) -> bool:
     """Tell whether nothing that is known speaks for or against any node."""
-    nothing_counted = not ask.memory or all(left is None for left in room.memory_left.values())
+    nothing_counted = not ask.memory or all(machine.memory is None for machine in room.machines.values())
     return not ask.gpus and not ask.bonds and nothing_counted
-
-
-def _choices(room: Room, ask: Ask, node: str) -> Iterator[tuple[int, int, str, tuple[int, ...]]]:
-    if not ask.gpus:
-        yield 0, -(room.memory_left[node] or 0), node, ()
-        return
-    free = sorted(room.free_cards(ask, node), key=lambda card: (_left_over(room, ask, card), card.index))
-    by_model: dict[str | None, list[Card]] = {}
-    for card in free:
-        by_model.setdefault(card.model, []).append(card)
-    for cards in [*by_model.values(), free]:
-        if len(cards) >= ask.gpus:
-            chosen = cards[: ask.gpus]
-            models = len({card.model for card in chosen})
-            left_over = sum(_left_over(room, ask, card) for card in chosen)
-            yield models, left_over, node, tuple(sorted(card.index for card in chosen))
-
-
-def _left_over(room: Room, ask: Ask, card: Card) -> int:
-    """Bytes that are wasted on a card; a card of unknown size is the last choice."""
-    left = room.left[card.node, card.index]
-    return 2**62 if left is None else left - ask.needed

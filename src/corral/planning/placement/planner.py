@@ -8,17 +8,15 @@ from corral.cluster.values import Cluster, Layout
 from corral.planning.placement.asks import Ask, asks_of
 from corral.planning.placement.cards import machines_of
 from corral.planning.placement.cautions import cautions_of
-from corral.planning.placement.first_fit import fill
 from corral.planning.placement.reasons import Refusals, turns_of, why_here
-from corral.planning.placement.room import Room, tenant_name
+from corral.planning.placement.room import Room, unit_name
+from corral.planning.placement.search import search
 from corral.planning.placement.values import (
     Card,
     CardTotal,
     Placed,
     Plan,
     Preference,
-    Proof,
-    Tier,
     Unplaced,
 )
 from corral.planning.placement.vram import Needs
@@ -31,15 +29,15 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     """
     machines = machines_of(cluster)
     asks = asks_of(cluster, layout, needs, machines)
-    room = Room(machines)
-    fill(room, asks)
+    found = search(machines, asks)
+    room = found.room
     return Plan(
         layout=layout.name if layout else None,
         placed=tuple(_placed(room, asks)),
         unplaced=tuple(_unplaced(room, asks)),
         cautions=cautions_of(cluster, layout, asks, room),
         totals=tuple(_total(room, card) for card in room.cards.values()),
-        proofs=tuple(_proofs(room, asks)),
+        proofs=found.proofs,
         preference=Preference(crowded=0, mixed=0, left_over=0, proven=False),
     )
 
@@ -90,21 +88,12 @@ def _unplaced(room: Room, asks: Sequence[Ask]) -> list[Unplaced]:
 
 
 def _total(room: Room, card: Card) -> CardTotal:
-    tenants = room.tenants[card.node, card.index]
+    tenants = room.tenants.get((card.node, card.index), [])
     unknown = any(ask.vram is None or ask.vram.figure is None for ask, _ in tenants)
     return CardTotal(
         card=card,
         planned=None if unknown else sum(ask.needed for ask, _ in tenants),
-        tenants=tuple(tenant_name(ask, replica) for ask, replica in tenants),
+        tenants=tuple(unit_name((ask, replica)) for ask, replica in tenants),
         whole=any(ask.whole for ask, _ in tenants),
         open_ended=any(ask.vram is not None and ask.vram.is_open for ask, _ in tenants),
     )
-
-
-def _proofs(room: Room, asks: Sequence[Ask]) -> list[Proof]:
-    proofs: list[Proof] = []
-    for tier in Tier:
-        mine = [(ask.place, replica) for ask in asks for replica in range(ask.replicas) if ask.tier(replica) is tier]
-        placed = sum(key in room.seats for key in mine)
-        proofs.append(Proof(tier=tier, asked=len(mine), placed=placed, at_most=len(mine)))
-    return proofs

@@ -7,7 +7,7 @@ from typing import overload
 
 from corral.planning.placement.asks import Ask
 from corral.planning.placement.cards import Machine
-from corral.planning.placement.room import Room, Seat, misfit, tenant_name
+from corral.planning.placement.room import Room, Seat, index_names, names_of, suits, unit_name
 from corral.planning.placement.values import Refusal
 
 
@@ -47,7 +47,7 @@ def _refusals(room: Room, ask: Ask) -> Iterator[Refusal]:
 
 
 def _of_cards(room: Room, ask: Ask, machine: Machine, why_node: str | None) -> Iterator[Refusal]:
-    free = len(room.free_cards(ask, machine.name))
+    free = sum(room.admits(ask, card) for card in machine.cards)
     for card in machine.cards:
         reason = why_node or room.refusal(ask, card) or f"wants {ask.gpus} GPUs of one node, {free} here would do"
         yield Refusal(node=machine.name, gpu=card.index, reason=reason)
@@ -65,12 +65,12 @@ def turns_of(room: Room, ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if not ask.may_run_on(machine.name) or (machine.memory is not None and ask.memory > machine.memory):
             continue
         allowed = [card for card in machine.cards if ask.indexes is None or card.index in ask.indexes]
-        fitting = [card for card in allowed if misfit(ask, card) is None]
+        fitting = [card for card in allowed if suits(ask, card)]
         if len(fitting) < ask.gpus:
             continue
         cards += [card.name for card in fitting]
-        tenants = [tenant for card in fitting for tenant in room.tenants[card.node, card.index]]
-        holders.update(dict.fromkeys(tenant_name(other, replica) for other, replica in tenants))
+        tenants = [tenant for card in fitting for tenant in room.tenants.get((card.node, card.index), [])]
+        holders.update(dict.fromkeys(unit_name((other, replica)) for other, replica in tenants))
     return tuple(cards), tuple(holders)
 
 
@@ -81,22 +81,15 @@ def why_here(room: Room, ask: Ask, seat: Seat) -> str:
         return "nothing binds it to a node"
     told = list(dict.fromkeys(bond.reason for bond in ask.bonds))
     if ask.indexes is not None:
-        told.append("the layout names " + ", ".join(f"gpu{index}" for index in sorted(ask.indexes)))
+        told.append("the layout names " + index_names(ask.indexes))
     if not indexes:
         return "; ".join(told) or "its main memory fits"
-    able = [card for card in room.cards.values() if ask.may_run_on(card.node) and misfit(ask, card) is None]
+    able = [card for card in room.cards.values() if ask.may_run_on(card.node) and suits(ask, card)]
     if len(able) == len(indexes):
         told.append("nothing else would hold it")
     elif not told:
         told.append(f"one of {len(able)} GPUs that would hold it")
-    if not ask.whole:
-        others = [
-            name
-            for index in indexes
-            for other, at in room.tenants[node, index]
-            if other is not ask
-            for name in [tenant_name(other, at)]
-        ]
-        if others:
-            told.append("shares its card with " + ", ".join(others))
+    others = [unit for index in indexes for unit in room.tenants[node, index] if unit[0] is not ask]
+    if others:
+        told.append(f"shares its card with {names_of(others)}")
     return "; ".join(told)

@@ -16,10 +16,12 @@ from corral.units import format_bytes
 
 Seat = tuple[str | None, tuple[int, ...]]
 """A node and the indexes of GPUs on it; no node at all for what may run anywhere."""
+Unit = tuple[Ask, int]
+"""A replica: what is placed. The number counts from 0."""
 
 
 class NotFreeError(ValueError):
-    """A place was given away twice: a mistake of the planner."""
+    """A place was given away twice, or to somebody whom it does not suit: a mistake of the planner."""
 
 
 class Room:
@@ -30,38 +32,58 @@ class Room:
         self.cards = {(card.node, card.index): card for machine in machines for card in machine.cards}
         self.left = {key: card.usable for key, card in self.cards.items()}
         self.memory_left = {machine.name: machine.memory for machine in machines}
-        self.tenants: dict[tuple[str, int], list[tuple[Ask, int]]] = {key: [] for key in self.cards}
+        self.tenants: dict[tuple[str, int], list[Unit]] = {}
         self.seats: dict[tuple[int, int], Seat] = {}
         """By the ask's place and the replica."""
         self.on_node: Counter[tuple[int, str]] = Counter()
         """Replicas of an ask on a node."""
+        self.models: dict[int, set[str | None]] = {}
+        """Models of card that an ask has, by its place."""
 
-    def take(self, ask: Ask, replica: int, seat: Seat) -> None:
+    def take(self, unit: Unit, seat: Seat) -> None:
         """Give a replica its place. Raises: NotFreeError."""
+        ask, replica = unit
         node, indexes = seat
-        if node is not None and (refusal := self.node_refusal(ask, node)):
-            raise NotFreeError(f"{ask.name} on {node}: {refusal}")
-        for index in indexes:
-            if node is None or (refusal := self.refusal(ask, self.cards[node, index])):
-                raise NotFreeError(f"{ask.name} on {node}/gpu{index}: {refusal if node else 'no node'}")
-        if len(set(indexes)) != ask.gpus:
-            raise NotFreeError(f"{ask.name} wants {ask.gpus} cards, not {indexes}")
-        self._take(ask, replica, node, indexes)
+        if (ask.place, replica) in self.seats or len(set(indexes)) != ask.gpus:
+            raise NotFreeError(f"{ask.name} #{replica + 1} cannot have {node} {indexes}")
+        if node is None:
+            self.seats[ask.place, replica] = seat
+            return
+        cards = [self.cards[node, index] for index in indexes]
+        if not self.node_admits(ask, node) or not all(self.admits(ask, card) for card in cards):
+            raise NotFreeError(f"{ask.name} #{replica + 1} cannot have {node} {indexes}")
+        self._take(unit, node, cards)
 
-    def _take(self, ask: Ask, replica: int, node: str | None, indexes: Iterable[int]) -> None:
-        for index in indexes:
-            assert node is not None
-            self.tenants[node, index].append((ask, replica))
-            left = self.left[node, index]
-            self.left[node, index] = None if left is None else left - ask.needed
-        if node is not None:
-            left = self.memory_left[node]
-            self.memory_left[node] = None if left is None else left - ask.memory
-            self.on_node[ask.place, node] += 1
-        self.seats[ask.place, replica] = (node, tuple(indexes))
+    def _take(self, unit: Unit, node: str, cards: Sequence[Card]) -> None:
+        ask, replica = unit
+        for card in cards:
+            key = (node, card.index)
+            self.tenants.setdefault(key, []).append(unit)
+            left = self.left[key]
+            self.left[key] = None if left is None else left - ask.needed
+            self.models.setdefault(ask.place, set()).add(card.model)
+        memory = self.memory_left[node]
+        self.memory_left[node] = None if memory is None else memory - ask.memory
+        self.on_node[ask.place, node] += 1
+        self.seats[ask.place, replica] = (node, tuple(card.index for card in cards))
+
+    def node_admits(self, ask: Ask, node: str) -> bool:
+        """Tell whether a replica may be on a node, and its main memory suffices."""
+        left = self.memory_left[node]
+        return (left is None or ask.memory <= left) and ask.may_run_on(node)
+
+    def admits(self, ask: Ask, card: Card) -> bool:
+        """Tell whether a card can be one of a replica's, whatever other cards it gets."""
+        if not suits(ask, card):
+            return False
+        tenants = self.tenants.get((card.node, card.index))
+        if not tenants:
+            return True
+        left = self.left[card.node, card.index]
+        return not ask.whole and not tenants[0][0].whole and left is not None and ask.needed <= left
 
     def node_refusal(self, ask: Ask, node: str) -> str | None:
-        """Say why no replica of an ask can be on a node, or None."""
+        """Say why no replica can be on a node, or None: `node_admits` in words."""
         for bond in ask.bonds:
             if bond.node != node:
                 return bond.reason
@@ -71,32 +93,32 @@ class Room:
         return f"requests {format_bytes(ask.memory)} of main memory, {format_bytes(max(0, left))} left"
 
     def refusal(self, ask: Ask, card: Card) -> str | None:
-        """Say why a card cannot be one of a replica's, whatever other cards it gets; None when it can."""
-        if ask.indexes is not None and card.index not in ask.indexes:
-            listed = ", ".join(f"gpu{index}" for index in sorted(ask.indexes))
-            return f"the layout keeps it to {listed}"
+        """Say why a card cannot be one of a replica's, or None: `admits` in words."""
         if why := misfit(ask, card):
             return why
-        tenants = self.tenants[card.node, card.index]
-        if not tenants:
-            return None
-        names = _names(tenants)
+        tenants = self.tenants.get((card.node, card.index), [])
+        names = names_of(tenants)
         if any(other.whole for other, _ in tenants):
             return f"held by {names}"
-        if ask.whole:
+        if tenants and ask.whole:
             return f"wants the whole card, shared by {names}"
-        left = self.left[card.node, card.index] or 0
-        if ask.needed > left:
+        left = self.left[card.node, card.index]
+        if tenants and left is not None and ask.needed > left:
             return f"needs {format_bytes(ask.needed)}, {format_bytes(left)} left beside {names}"
         return None
 
-    def free_cards(self, ask: Ask, node: str) -> list[Card]:
-        """List the cards of a node that a replica could use, in the order of their indexes."""
-        return [card for card in self.machines[node].cards if self.refusal(ask, card) is None]
+
+def suits(ask: Ask, card: Card) -> bool:
+    """Tell whether a card would do if it were empty."""
+    if ask.indexes is not None and card.index not in ask.indexes:
+        return False
+    return ask.whole if card.usable is None else ask.needed <= card.usable
 
 
 def misfit(ask: Ask, card: Card) -> str | None:
-    """Say why a card would not do even if it were empty, or None."""
+    """Say why a card would not do even if it were empty, or None: `suits` in words."""
+    if ask.indexes is not None and card.index not in ask.indexes:
+        return f"the layout keeps it to {index_names(ask.indexes)}"
     if card.usable is None:
         return None if ask.whole else "its VRAM is unknown, so it cannot be shared"
     if ask.needed > card.usable:
@@ -104,10 +126,17 @@ def misfit(ask: Ask, card: Card) -> str | None:
     return None
 
 
-def _names(tenants: Iterable[tuple[Ask, int]]) -> str:
-    return ", ".join(tenant_name(ask, replica) for ask, replica in tenants)
+def index_names(indexes: Iterable[int]) -> str:
+    """List GPUs of a node: `gpu0, gpu1`."""
+    return ", ".join(f"gpu{index}" for index in sorted(indexes))
 
 
-def tenant_name(ask: Ask, replica: int) -> str:
+def names_of(units: Iterable[Unit]) -> str:
+    """List replicas by their names."""
+    return ", ".join(unit_name(unit) for unit in units)
+
+
+def unit_name(unit: Unit) -> str:
     """Name a replica: `comfyui #2`; without a number when there is one only."""
+    ask, replica = unit
     return ask.name if ask.replicas == 1 else f"{ask.name} #{replica + 1}"

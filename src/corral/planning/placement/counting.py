@@ -1,0 +1,201 @@
+"""The integer program of placement: how many replicas of each sort go to each stock of cards.
+
+Columns: cards of a stock that a sort gets; for sorts that want several cards, replicas on a group (all cards of a
+replica are on one node); cards of a stock that are shared; first and further replicas that are placed.
+Rows: cards and memory are not given twice. For memory shared on one card, the plain sum of needs is a weak bound
+(three needs of 9 GiB fill 27 of 32 GiB on two cards of 16, and yet only two fit), so rows by dual feasible functions
+stand beside it: replace needs above 1 - d by 1 and those below d by 0, and no card holds more than 1 (Martello and
+Toth, "Lower bounds and reduction procedures for the bin packing problem", 1990).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import floor
+
+from corral.planning.placement.solver import Answer, Effort, Program
+from corral.planning.placement.stocks import Group, Sort, Stock, would_suit
+from corral.planning.placement.values import Tier
+
+_MIB = 2**20
+"""Programs count memory in MiB: numbers near one another are solved more reliably."""
+_MOST_THRESHOLDS = 12
+"""Rows for each stock by the size of the smallest need that counts; more of them make the program slow, not tight."""
+_PARTS = (1, 2, 3, 4)
+"""Parts that needs are rounded down to, in the rows that count needs above a half, a third, a quarter, a fifth."""
+_ROUNDING = 1e-6
+"""What a whole number may be off by in the solver."""
+
+Terms = dict[int, float]
+
+
+class Counting:
+    """The program, its columns by what they mean."""
+
+    def __init__(self, groups: Sequence[Group], sorts: Sequence[Sort], *, exact: bool) -> None:
+        self.groups = groups
+        self.sorts = sorts
+        self.program = Program()
+        self.cards: dict[tuple[int, int], int] = {}
+        """Columns by sort and stock: cards that the sort gets there."""
+        self.replicas: dict[tuple[int, int], int] = {}
+        """Columns by sort and group: replicas on a group, for sorts of several cards or none."""
+        self.shared: dict[int, int] = {}
+        """Columns by stock: cards that are shared."""
+        self.tiers: dict[Tier, Terms] = {tier: {} for tier in Tier}
+        """Columns that count the replicas that are placed."""
+        self._exact = exact
+        for number in range(len(sorts)):
+            self._add_sort(number)
+        for place, group in enumerate(groups):
+            for stock in group.stocks:
+                self._add_stock(stock)
+            self._add_memory(place, group)
+        if not exact:
+            self._add_named_nodes()
+
+    def _add_sort(self, number: int) -> None:
+        sort = self.sorts[number]
+        units = sum(sort.count(tier) for tier in Tier)
+        placed: Terms = {}
+        for place, group in enumerate(self.groups):
+            if sort.like.gpus == 0:
+                placed |= self._add_without_cards(number, place, group, units)
+            else:
+                placed |= self._add_on_group(number, place, group, units)
+        counted = {self.program.column(sort.count(tier)): tier for tier in Tier if sort.count(tier)}
+        for column, tier in counted.items():
+            self.tiers[tier][column] = 1.0
+        self.program.equal({**placed, **dict.fromkeys(counted, -1.0)}, 0)
+
+    def _add_without_cards(self, number: int, place: int, group: Group, units: int) -> Terms:
+        like = self.sorts[number].like
+        nodes = like.nodes(group.nodes)
+        each = units if not like.memory or group.memory is None else int(group.memory // like.memory)
+        if not nodes or not each:
+            return {}
+        column = self.program.column(min(units, each * len(nodes)))
+        self.replicas[number, place] = column
+        return {column: 1.0}
+
+    def _add_on_group(self, number: int, place: int, group: Group, units: int) -> Terms:
+        sort = self.sorts[number]
+        stocks = [stock for stock in group.stocks if would_suit(sort, group, stock)]
+        nodes = len(sort.like.nodes(group.nodes))
+        per_node = {stock.number: stock.count // len(group.nodes) for stock in stocks}
+        gpus = sort.like.gpus
+        if sum(per_node.values()) < gpus:
+            return {}
+        for stock in stocks:
+            most = units * gpus if not sort.like.whole else min(units * gpus, per_node[stock.number] * nodes)
+            self.cards[number, stock.number] = self.program.column(most)
+        columns = {self.cards[number, stock.number]: 1.0 for stock in stocks}
+        if gpus == 1:
+            return columns
+        replicas = self.program.column(min(units, sum(per_node.values()) // gpus * nodes))
+        self.replicas[number, place] = replicas
+        self.program.equal({**columns, replicas: -float(gpus)}, 0)
+        return {replicas: 1.0}
+
+    def _add_stock(self, stock: Stock) -> None:
+        mine = [number for number in range(len(self.sorts)) if (number, stock.number) in self.cards]
+        whole: Terms = {self.cards[one, stock.number]: 1.0 for one in mine if self.sorts[one].like.whole}
+        needs = {
+            self.cards[one, stock.number]: self.sorts[one].like.needed for one in mine if not self.sorts[one].like.whole
+        }
+        if needs and stock.card.usable:
+            shared = self.program.column(stock.count)
+            self.shared[stock.number] = shared
+            whole[shared] = 1.0
+            for weights, capacity in sharing_rows(needs, stock.card.usable):
+                self.program.at_most({**weights, shared: -capacity}, 0)
+        self.program.at_most(whole, stock.count)
+
+    def _add_memory(self, place: int, group: Group) -> None:
+        if group.memory is None:
+            return
+        terms = self.on_group(place, lambda sort: sort.like.memory / _MIB)
+        self.program.at_most(terms, len(group.nodes) * group.memory / _MIB)
+
+    def on_group(self, place: int, weight: Callable[[Sort], float], numbers: Iterable[int] | None = None) -> Terms:
+        """Weigh the replicas on a group: of all sorts, or of some."""
+        terms: Terms = {}
+        for number in range(len(self.sorts)) if numbers is None else numbers:
+            sort = self.sorts[number]
+            if not (each := weight(sort)):
+                continue
+            if (number, place) in self.replicas:
+                terms[self.replicas[number, place]] = each
+                continue
+            for stock in self.groups[place].stocks:
+                if (number, stock.number) in self.cards:
+                    terms[self.cards[number, stock.number]] = each
+        return terms
+
+    def _add_named_nodes(self) -> None:
+        """Bound what is tied to one node by what that node has; alike nodes are counted together otherwise."""
+        tied: dict[str, list[int]] = {}
+        for number, sort in enumerate(self.sorts):
+            if sort.like.bonds:
+                tied.setdefault(sort.like.bonds[0].node, []).append(number)
+        places = {node: place for place, group in enumerate(self.groups) for node in group.nodes}
+        for node, numbers in tied.items():
+            if node in places:
+                self._add_named_node(places[node], numbers)
+
+    def _add_named_node(self, place: int, numbers: Sequence[int]) -> None:
+        group = self.groups[place]
+        nodes = len(group.nodes)
+        for stock in group.stocks:
+            terms = {
+                self.cards[number, stock.number]: _part(self.sorts[number], stock)
+                for number in numbers
+                if (number, stock.number) in self.cards
+            }
+            self.program.at_most(terms, stock.count / nodes)
+        if group.memory is not None:
+            terms = self.on_group(place, lambda sort: sort.like.memory / _MIB, numbers)
+            self.program.at_most(terms, group.memory / _MIB)
+
+    def most(self, tier: Tier, reached: Mapping[Tier, int], effort: Effort) -> tuple[Answer, int]:
+        """Place as many of a tier as can be, with at least so many of the tiers before it.
+
+        Returns the answer, and the number that no plan exceeds.
+        """
+        for before in Tier:
+            if before < tier:
+                self.program.at_least(self.tiers[before], reached[before])
+        answer = self.program.maximise(self.tiers[tier], effort)
+        return answer, floor(answer.bound + _ROUNDING)
+
+
+def _part(sort: Sort, stock: Stock) -> float:
+    """Return how much of a card a replica takes at least."""
+    return 1.0 if sort.like.whole or not stock.card.usable else sort.like.needed / stock.card.usable
+
+
+def sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms, float]]:
+    """Bound what cards of one size can hold: weights by column, and the capacity of one card."""
+    yield {column: need / _MIB for column, need in needs.items()}, usable / _MIB
+    small = sorted({need for need in needs.values() if 2 * need <= usable})
+    step = max(1, -(-len(small) // _MOST_THRESHOLDS))
+    for threshold in small[::step]:
+        weights = {column: _above(need, threshold, usable) for column, need in needs.items()}
+        yield {column: weight for column, weight in weights.items() if weight}, 1.0
+    for parts in _PARTS:
+        weights = {column: _rounded_down(need, parts, usable) for column, need in needs.items()}
+        yield {column: weight for column, weight in weights.items() if weight}, 1.0
+
+
+def _above(need: int, threshold: int, usable: int) -> float:
+    """Count a need that leaves less than the threshold as a whole card, one below the threshold as nothing."""
+    if need < threshold:
+        return 0.0
+    return 1.0 if need > usable - threshold else need / usable
+
+
+def _rounded_down(need: int, parts: int, usable: int) -> float:
+    """Round a need down to parts of a card; three needs above a third do not fit on one card, so each counts a half."""
+    if need * (parts + 1) % usable == 0:
+        return need / usable
+    return need * (parts + 1) // usable / parts

@@ -1,0 +1,141 @@
+"""Integer programs for HiGHS: columns and rows in, values and a proven bound out.
+
+Deterministic: one thread, a fixed seed, and limits in nodes of the search tree, never in seconds. The same program has
+the same answer on a slow machine and on a fast one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from corral.errors import CorralError, Kind
+
+if TYPE_CHECKING:
+    from highspy import Highs
+
+_SEED = 20
+"""Any number would do; it is fixed so that ties are broken in the same way every time."""
+_INFINITE = float("inf")
+
+
+class SolverError(CorralError):
+    """HiGHS did not answer a program that always has an answer."""
+
+    code: ClassVar[str] = "plan.solver"
+    kind: ClassVar[Kind] = Kind.BUG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long to search."""
+
+    nodes: int
+    """Nodes of the search tree, at most."""
+    gap: float
+    """The part of the objective that may be left on the table."""
+    step: float
+    """Sums that differ by less than this count as equal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The best values that were found."""
+
+    values: tuple[int, ...]
+    objective: float
+    bound: float
+    """No solution has a larger objective (a smaller one, where it was minimised)."""
+
+
+class Program:
+    """Columns that are whole numbers from 0 up, and rows that bound sums of them."""
+
+    def __init__(self) -> None:
+        self._upper: list[float] = []
+        self._rows: list[tuple[float, float, Mapping[int, float]]] = []
+
+    def column(self, most: float) -> int:
+        """Add a column; returns its number."""
+        self._upper.append(most)
+        return len(self._upper) - 1
+
+    def at_most(self, terms: Mapping[int, float], limit: float) -> None:
+        """Bound a sum from above."""
+        if terms:
+            self._rows.append((-_INFINITE, limit, terms))
+
+    def at_least(self, terms: Mapping[int, float], limit: float) -> None:
+        """Bound a sum from below."""
+        if terms:
+            self._rows.append((limit, _INFINITE, terms))
+
+    def equal(self, terms: Mapping[int, float], value: float) -> None:
+        """Fix a sum."""
+        if terms:
+            self._rows.append((value, value, terms))
+
+    def maximise(self, costs: Mapping[int, float], effort: Effort) -> Answer:
+        """Find the largest sum. Raises: SolverError."""
+        return self._solve({column: -cost for column, cost in costs.items()}, effort, sign=-1)
+
+    def minimise(self, costs: Mapping[int, float], effort: Effort) -> Answer:
+        """Find the smallest sum. Raises: SolverError."""
+        return self._solve(costs, effort, sign=1)
+
+    def _solve(self, costs: Mapping[int, float], effort: Effort, *, sign: int) -> Answer:
+        highs = _highs(effort)
+        self._pass_to(highs, costs)
+        highs.run()
+        solution, info = highs.getSolution(), highs.getInfo()
+        if len(solution.col_value) != len(self._upper) or not solution.value_valid:
+            raise SolverError(f"HiGHS ended with {highs.modelStatusToString(highs.getModelStatus())}")
+        return Answer(
+            values=tuple(round(value) for value in solution.col_value),
+            objective=sign * info.objective_function_value,
+            bound=sign * info.mip_dual_bound,
+        )
+
+    def _pass_to(self, highs: Highs, costs: Mapping[int, float]) -> None:
+        import highspy
+        import numpy as np
+
+        starts, indexes, coefficients = self._matrix()
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = len(self._upper), len(self._rows)
+        model.col_cost_ = np.array([costs.get(column, 0.0) for column in range(len(self._upper))], dtype=np.double)
+        model.col_lower_ = np.zeros(len(self._upper))
+        model.col_upper_ = np.array(self._upper, dtype=np.double)
+        model.row_lower_ = np.array([low for low, _, _ in self._rows], dtype=np.double)
+        model.row_upper_ = np.array([high for _, high, _ in self._rows], dtype=np.double)
+        model.integrality_ = [highspy.HighsVarType.kInteger] * len(self._upper)
+        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        model.a_matrix_.start_ = np.array(starts, dtype=np.int32)
+        model.a_matrix_.index_ = np.array(indexes, dtype=np.int32)
+        model.a_matrix_.value_ = np.array(coefficients, dtype=np.double)
+        highs.passModel(model)
+
+    def _matrix(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:
+        starts, indexes, coefficients = [0], list[int](), list[float]()
+        for _, _, terms in self._rows:
+            indexes += terms.keys()
+            coefficients += terms.values()
+            starts.append(len(indexes))
+        return starts, indexes, coefficients
+
+
+def _highs(effort: Effort) -> Highs:
+    import highspy  # here: it takes a third of a second to load, and most plans of small clusters need no search
+
+    highs = highspy.Highs()
+    for option, value in {
+        "output_flag": False,
+        "threads": 1,
+        "random_seed": _SEED,
+        "mip_rel_gap": effort.gap,
+        "mip_abs_gap": effort.step,
+        "mip_max_nodes": effort.nodes,
+    }.items():
+        highs.setOptionValue(option, value)
+    return highs

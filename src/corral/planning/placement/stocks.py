@@ -1,0 +1,133 @@
+"""Cards that are alike and replicas that are alike, so that programs count them instead of naming each.
+
+*Exact*: every node is a group of its own and every card a stock, so a count of the program is a seat. *Counted*: nodes
+with the same cards and memory are one group. A plan then satisfies the program, but an answer of the program need not
+be a plan: it is a relaxation, its bound holds, and how much of it can be seated is seen by seating it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from corral.planning.placement.asks import Ask
+from corral.planning.placement.cards import Machine
+from corral.planning.placement.first_fit import is_anywhere
+from corral.planning.placement.room import Room, Unit, suits
+from corral.planning.placement.values import Card, Tier
+
+EXACT_LIMIT = 4_000
+"""Asks times cards up to which a plan is searched card by card: that many columns are solved well within a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Nodes that are alike."""
+
+    nodes: tuple[str, ...]
+    memory: int | None
+    """Of each node."""
+    stocks: tuple[Stock, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """Cards that are alike, on the nodes of a group."""
+
+    number: int
+    card: Card
+    """One of them, to ask what it would do for."""
+    count: int
+    """In the whole group."""
+    index: int | None
+    """Which card of the node it is, where it stands for one."""
+
+    def has(self, card: Card) -> bool:
+        """Tell whether a card of one of the group's nodes is in the stock."""
+        if self.index is not None:
+            return card.index == self.index
+        return (card.model, card.usable) == (self.card.model, self.card.usable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sort:
+    """Replicas that are alike."""
+
+    like: Ask
+    asks: tuple[Ask, ...]
+
+    @property
+    def units(self) -> list[Unit]:
+        """List the replicas: all first ones, then the further ones."""
+        units = [(ask, replica) for ask in self.asks for replica in range(ask.replicas)]
+        return sorted(units, key=lambda unit: unit[0].tier(unit[1]))
+
+    def count(self, tier: Tier) -> int:
+        """Count the replicas of a tier."""
+        return sum(ask.tier(replica) is tier for ask in self.asks for replica in range(ask.replicas))
+
+
+def groups_of(machines: Sequence[Machine], *, exact: bool) -> tuple[Group, ...]:
+    """Put nodes that are alike together, or each by itself."""
+    alike: dict[object, list[Machine]] = {}
+    for machine in machines:
+        contents = sorted((card.model or "", card.usable or 0, card.usable is None) for card in machine.cards)
+        alike.setdefault(machine.name if exact else (machine.memory, tuple(contents)), []).append(machine)
+    groups: list[Group] = []
+    for members in alike.values():
+        first = sum(len(group.stocks) for group in groups)
+        groups.append(_group(members, first, exact=exact))
+    return tuple(groups)
+
+
+def _group(members: Sequence[Machine], first: int, *, exact: bool) -> Group:
+    cards = members[0].cards
+    kinds = {card.index if exact else (card.model, card.usable): card for card in reversed(cards)}
+    stocks = [
+        Stock(
+            number=first + place,
+            card=card,
+            count=1 if exact else len(members) * sum((each.model, each.usable) == key for each in cards),
+            index=card.index if exact else None,
+        )
+        for place, (key, card) in enumerate(reversed(kinds.items()))
+    ]
+    return Group(nodes=tuple(one.name for one in members), memory=members[0].memory, stocks=tuple(stocks))
+
+
+def sorts_of(asks: Sequence[Ask], room: Room, *, exact: bool) -> tuple[Sort, ...]:
+    """Put asks that the program need not tell apart together; those that may run anywhere need no program."""
+    bound = [ask for ask in asks if not is_anywhere(room, ask)]
+    if exact:
+        return tuple(Sort(like=ask, asks=(ask,)) for ask in bound)
+    sizes = sorted({card.usable for card in room.cards.values() if card.usable is not None})
+    keys = {ask.place: _key(ask, sizes) for ask in bound}
+    ordered = sorted(bound, key=lambda ask: (keys[ask.place], ask.place))
+    grouped = [list(members) for _, members in groupby(ordered, key=lambda ask: keys[ask.place])]
+    return tuple(Sort(like=members[0], asks=tuple(members)) for members in grouped)
+
+
+def _key(ask: Ask, sizes: Sequence[int]) -> tuple[object, ...]:
+    """Tell asks apart by what the program sees: a whole card is as good as another that is also large enough."""
+    needed = ask.needed
+    if ask.whole and needed:
+        needed = next((size for size in sizes if size >= needed), needed)
+    nodes = tuple(sorted({bond.node for bond in ask.bonds}))
+    indexes = () if ask.indexes is None else tuple(sorted(ask.indexes))
+    return (ask.on_demand, ask.gpus, ask.whole, needed, ask.memory, nodes, indexes)
+
+
+def would_suit(sort: Sort, group: Group, stock: Stock) -> bool:
+    """Tell whether a replica could have a card of the stock."""
+    nodes = sort.like.nodes(group.nodes)
+    if not nodes or not suits_alike(sort.like, stock):
+        return False
+    return group.memory is None or sort.like.memory <= group.memory
+
+
+def suits_alike(ask: Ask, stock: Stock) -> bool:
+    """Tell whether a stock's cards are large enough, and of the indexes that are allowed where the stock has one."""
+    if stock.index is None and ask.indexes is not None:  # alike cards have several indexes: only their size counts here
+        return ask.whole if stock.card.usable is None else ask.needed <= stock.card.usable
+    return suits(ask, stock.card)
