@@ -20,9 +20,11 @@ from corral.cli.commands import (
     batches,
     doctor,
     gc,
+    gpus,
     lint,
     models,
     plan,
+    power,
     queues,
     run,
     schema,
@@ -44,9 +46,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, plan, schema, lint, doctor, gc, version):
+for single in (up, run, submit, plan, power, schema, lint, doctor, gc, version):
     single.register(app)
-for group in (tasks, batches, slots, queues, models, tokens):
+for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)
 
 

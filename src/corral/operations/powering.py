@@ -1,0 +1,72 @@
+"""Works out the power of every node of a cluster file, with the bounds that a driver gives where one is at hand."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cluster import Cluster
+from corral.errors import CorralError, Kind
+from corral.hardware.power import LimitRange, NodePower, models_of, power_of
+from corral.operations.cluster_file import open_cluster
+from corral.telemetry.nvml import NvmlReading, find_gpus
+
+
+class NoSuchNodeError(CorralError):
+    """The cluster file has no node of this name."""
+
+    code: ClassVar[str] = "power.no_such_node"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPower:
+    """The power of a cluster's nodes, in the order of its file."""
+
+    cluster: str
+    nodes: tuple[NodePower, ...]
+
+
+def power_of_file(
+    path: Path | None, *, here: str | None = None, look: Callable[[], NvmlReading] = find_gpus
+) -> ClusterPower:
+    """Work out the power of each node. `here` names the node that this machine is: its driver is asked for bounds.
+
+    Raises: UnreadableClusterFileError, ClusterFileError, NoSuchNodeError.
+    """
+    file = open_cluster(path)
+    cluster = file.cluster
+    _require_node(cluster, here, file.name)
+    models = models_of(cluster.nodes)
+    ranges = _ranges(look()) if here else None
+    nodes = tuple(
+        power_of(
+            node,
+            models,
+            electricity=cluster.electricity,
+            night=cluster.night,
+            ranges=ranges if node.name == here else None,
+        )
+        for node in cluster.nodes
+    )
+    return ClusterPower(cluster=cluster.name, nodes=nodes)
+
+
+def _ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:
+    return {
+        gpu.index: LimitRange(minimum_w=gpu.power_limit_range_w[0], maximum_w=gpu.power_limit_range_w[1])
+        for gpu in reading.gpus
+        if gpu.power_limit_range_w is not None
+    }
+
+
+def _require_node(cluster: Cluster, name: str | None, where: str) -> None:
+    names = [node.name for node in cluster.nodes]
+    if name is None or name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"its nodes are {', '.join(names)}"
+    raise NoSuchNodeError(f"the cluster file has no node {name!r}", where=where, hint=hint)
