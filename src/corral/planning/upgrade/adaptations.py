@@ -107,8 +107,8 @@ def _queues(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
     queue = Edit(path=("queues", name), value={"name": name, "pool": cards, "order": partial[0].order.value})
     yield Adaptation(
         about=f"queue {name}",
-        before="; ".join(f"{queue.name} -> {', '.join(queue.pool or ())}" for queue in partial),
-        after=f"{name} -> {', '.join(cards)}",
+        before="; ".join(f"{queue.name} → {', '.join(queue.pool or ())}" for queue in partial),
+        after=f"{name} → {', '.join(cards)}",
         why="the cards are equal: whoever is first takes whichever is free, and none idles while the other has a line",
         price="tasks name their queue: those who submit to "
         + " or ".join(queue.name for queue in partial)

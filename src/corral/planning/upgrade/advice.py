@@ -110,11 +110,12 @@ def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
         return "; ".join(reason.what for reason in reasons if reason.weight in weights)
 
     if advice is Advice.GO:
-        return f"Go: {told(Weight.GAIN)}."
-    if advice is Advice.CONDITIONS:
-        return f"Go, once this is settled: {told(Weight.CONDITION, Weight.LOSS)}."
-    against = told(Weight.BLOCKER) or told(Weight.LOSS)
-    return f"Don't: {against or 'nothing gets better by it'}."
+        text = told(Weight.GAIN)
+    elif advice is Advice.CONDITIONS:
+        text = f"once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
+    else:
+        text = told(Weight.BLOCKER) or told(Weight.LOSS) or "nothing gets better by it"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _memory(hardware: Hardware) -> Iterator[Reason]:
@@ -125,7 +126,7 @@ def _memory(hardware: Hardware) -> Iterator[Reason]:
     if not change:
         return
     per_node = [
-        f"{change_text(memory)} on {node.name} ({figure_text(memory.before)} -> {figure_text(memory.after)})"
+        f"{change_text(memory)} on {node.name} ({figure_text(memory.before)} → {figure_text(memory.after)})"
         for node in hardware.changed
         if (memory := node.memory).change
     ]
@@ -160,7 +161,7 @@ def _speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
     for one in throughput:
         if one.factor is None or abs(one.factor - 1) < _SAME_SPEED:
             continue
-        told = f"{figure_text(one.per_night.before)} -> {figure_text(one.per_night.after)} in a night"
+        told = f"{figure_text(one.per_night.before)} → {figure_text(one.per_night.after)} in a night"
         if one.factor > 1:
             yield Reason(weight=Weight.GAIN, what=f"{one.workload}: {number(one.factor)}x ({told})")
         else:

@@ -44,7 +44,10 @@ class Findings:
 class Upgrade:
     """Everything that the report says."""
 
-    cluster: str
+    before: Cluster
+    after: Cluster
+    adapted: Cluster
+    """`after` with the proposed adaptations: what plans, queues and throughput "after" are about."""
     hardware: Hardware
     power: tuple[PowerComparison, ...]
     complexity: tuple[Complexity, ...]
@@ -71,11 +74,13 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     hardware = compare_hardware(before, after)
     power = compare_power(before, after, hardware)
     labels = compare_labels(before, after)
-    choices = compare_choices(before, after)
+    choices = compare_choices(before, adapted)
     uniformity = compare_uniformity(hardware)
     survivals = compare_redundancy(choices)
     return Upgrade(
-        cluster=after.name,
+        before=before,
+        after=after,
+        adapted=adapted,
         hardware=hardware,
         power=power,
         complexity=compare_complexity(before, adapted, hardware),

@@ -19,7 +19,7 @@ class Complexity:
     node: str
     rows: tuple[Difference, ...]
     before: str
-    """In words: `2 models: each task has to get the right card`."""
+    """In words: `complex (2 models)`."""
     after: str
 
 
@@ -80,9 +80,9 @@ def _words(side: Side | None) -> str:
     if not side.cards:
         return "no GPU" if side.cards_known else "GPUs to be found on the machine"
     if side.homogeneous is None:
-        return "unknown: a card's model is not stated"
+        return "unknown (a card's model is not stated)"
     if len(side.cards) == 1:
-        return "one GPU: nothing to choose"
+        return "simple (one card)"
     if side.homogeneous:
-        return f"simple: {len(side.cards)} identical cards, any will do"
-    return f"complex: {len(_models(side))} models, each task has to get the right card"
+        return f"simple ({len(side.cards)} identical cards)"
+    return f"complex ({len(_models(side))} models)"

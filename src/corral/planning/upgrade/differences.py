@@ -55,7 +55,8 @@ def change_text(difference: Difference) -> str:
         return UNKNOWN
     if change == 0:
         return "none"
-    return f"{'+' if change > 0 else '-'}{amount(abs(change), difference.after.unit)}"
+    unit = "points" if difference.after.unit == "%" else difference.after.unit
+    return f"{'+' if change > 0 else '-'}{amount(abs(change), unit)}"
 
 
 def origin_text(figure: Figure | None) -> str:
@@ -64,6 +65,10 @@ def origin_text(figure: Figure | None) -> str:
 
 
 def origins_text(difference: Difference) -> str:
-    """Say where both sides come from, once when they come from the same place."""
-    before, after = origin_text(difference.before), origin_text(difference.after)
-    return after if before == after else f"before: {before}; after: {after}"
+    """Say where both sides come from, once what they share: `computed: 300 W + 170 W → 2 x 300 W`."""
+    before, after = difference.before, difference.after
+    if before is None or after is None or before.origin is not after.origin:
+        return f"before: {origin_text(before)}; after: {origin_text(after)}"
+    if before.source == after.source:
+        return origin_text(after)
+    return f"{after.origin.value}: {before.source} → {after.source}"

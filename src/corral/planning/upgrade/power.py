@@ -108,7 +108,7 @@ def _sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[s
 
 
 def _actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[ActionItem]:
-    actions = [_supply(power), _rail(power), *_connectors(power)]
+    actions = [_supply(power), _rail(power), *_transients(power), *_connectors(power)]
     if comparison.after and len(comparison.after.cards) > 1:
         actions += [_airflow(comparison), _spacing(power)]
     return [*actions, _limit(node)]
@@ -139,6 +139,13 @@ def _rail(power: NodePower) -> ActionItem:
     needed = figure_text(power.full.system_current)
     told = f"{figure_text(power.psu)} / {_RAIL_V} V = {number(rail)} A on one rail, {needed} for the whole machine"
     return ActionItem(what=what, state=ItemState.PROVEN if enough else ItemState.FAILED, evidence=told)
+
+
+def _transients(power: NodePower) -> list[ActionItem]:
+    if power.psu is None or power.full.peak.value <= power.psu.value:
+        return []
+    told = f"peaks may reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
+    return [ActionItem(what="A supply of ATX 3.0 or newer", state=ItemState.OPEN, evidence=told)]
 
 
 def _connectors(power: NodePower) -> list[ActionItem]:

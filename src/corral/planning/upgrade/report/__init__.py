@@ -1,0 +1,12 @@
+"""The report of an upgrade, as Markdown, as one HTML page and as JSON: the same values, worded once.
+
+Belongs here: wording and layout.
+Does not belong here: finding anything out; what a report says stands in `Upgrade`.
+May import: what `corral.planning` may; markdown-it for the page.
+"""
+
+from corral.planning.upgrade.report.markdown import to_markdown
+from corral.planning.upgrade.report.page import to_page
+from corral.planning.upgrade.report.record import to_record
+
+__all__ = ["to_markdown", "to_page", "to_record"]

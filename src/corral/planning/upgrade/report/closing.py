@@ -1,0 +1,69 @@
+"""Parts 7 and 8 of the report, the beliefs that are wrong here, and the conclusion."""
+
+from __future__ import annotations
+
+from corral.planning.upgrade.advice import Weight
+from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
+
+_MOST_NAMES = 12
+
+
+def unchanged(upgrade: Upgrade) -> list[str]:
+    """Write Part 7."""
+    same = upgrade.unchanged
+    parts = (
+        ("Nodes", same.nodes),
+        ("Services", same.services),
+        ("Storage", same.storage),
+        ("Layouts", same.layouts),
+        ("Queues", same.queues),
+        ("Workloads", same.workloads),
+    )
+    told = [f"{name}: {_names(names)}" for name, names in parts if names]
+    if same.kubernetes:
+        told.append(f"Kubernetes: {same.kubernetes}")
+    return ["## Part 7: What does not change", "", *(bullets(told) or paragraph("Nothing is as it was."))]
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+
+
+def beliefs(upgrade: Upgrade) -> list[str]:
+    """Write what many believe and what would do harm here; nothing when the situation calls for none of it."""
+    if not upgrade.corrections:
+        return []
+    lines = ["## Common beliefs that are wrong here", ""]
+    for one in upgrade.corrections:
+        lines += [f"**{escaped(one.belief)}** Not so. {escaped(one.truth)}", ""]
+        lines += [f"Here: {escaped(one.here)}. Source: {escaped(one.source)}{_pitfall(one.id)}.", ""]
+    return lines
+
+
+def _pitfall(identity: str) -> str:
+    return f" (pitfalls {identity})" if identity[0].isupper() else ""
+
+
+def conclusion(upgrade: Upgrade) -> list[str]:
+    """Write the recommendation with all its reasons."""
+    advice = upgrade.recommendation
+    lines = ["## Conclusion", "", *paragraph(f"**Recommendation: {advice.advice.value}.**")]
+    groups = (
+        ("Gained", (Weight.GAIN,)),
+        ("To know", (Weight.COST,)),
+        ("To settle first", (Weight.CONDITION,)),
+        ("Worse than before", (Weight.LOSS,)),
+        ("Against it", (Weight.BLOCKER,)),
+    )
+    for heading, weights in groups:
+        reasons = advice.of(*weights)
+        if reasons:
+            lines += [f"**{heading}**", "", *bullets(reason.what for reason in reasons)]
+    if advice.would_change:
+        lines += ["**What would change this**", "", *bullets(advice.would_change)]
+    return lines + paragraph(
+        "Not weighed: what the cards cost and what the old ones bring, which no file of the cluster says."
+    )

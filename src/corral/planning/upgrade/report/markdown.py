@@ -1,0 +1,24 @@
+"""The whole report as Markdown (GitHub's tables)."""
+
+from __future__ import annotations
+
+from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.report.architecture import architecture
+from corral.planning.upgrade.report.capabilities import capabilities
+from corral.planning.upgrade.report.closing import beliefs, conclusion, unchanged
+from corral.planning.upgrade.report.pieces import escaped
+from corral.planning.upgrade.report.pipeline import pipeline
+from corral.planning.upgrade.report.power import power
+from corral.planning.upgrade.report.scheduling import scheduling
+from corral.planning.upgrade.report.schema import schema
+from corral.planning.upgrade.report.summary import summary, title
+
+PARTS = (summary, power, scheduling, capabilities, architecture, schema, pipeline, unchanged, beliefs, conclusion)
+
+
+def to_markdown(upgrade: Upgrade) -> str:
+    """Write the report; it ends with a line end."""
+    lines = [f"# {escaped(title(upgrade))}", ""]
+    for part in PARTS:
+        lines += part(upgrade)
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,153 @@
+"""Part 2 of the report: what becomes simpler, or harder, for whoever sends work to the cards."""
+
+from __future__ import annotations
+
+from corral.planning.upgrade.choices import Choice, ServiceChoice
+from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.differences import UNKNOWN, amount
+from corral.planning.upgrade.distribution import Distribution
+from corral.planning.upgrade.hardware import NodeComparison
+from corral.planning.upgrade.labels import NodeLabels
+from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
+from corral.planning.upgrade.uniformity import Generation, Uniformity
+
+
+def scheduling(upgrade: Upgrade) -> list[str]:
+    """Write Part 2."""
+    changed = upgrade.hardware.changed
+    simpler = any(node.becomes_homogeneous for node in changed)
+    harder = any(node.becomes_mixed for node in changed)
+    heading = "What becomes simpler" if simpler and not harder else "What becomes harder" if harder else "Scheduling"
+    return [
+        f"## Part 2: {heading}",
+        "",
+        "### 2.1 Scheduling on the GPUs",
+        "",
+        *_complexity(upgrade),
+        "### 2.2 Node labels",
+        "",
+        *_labels(upgrade.labels),
+        "### 2.3 Who can run where",
+        "",
+        *_choices(upgrade),
+        "### 2.4 Architecture and driver",
+        "",
+        *_uniformity(upgrade.uniformity),
+    ]
+
+
+def _complexity(upgrade: Upgrade) -> list[str]:
+    lines: list[str] = []
+    for node, one in zip(upgrade.hardware.changed, upgrade.complexity, strict=True):
+        lines += paragraph(f"**{one.node}**: {one.before} before, {one.after} after.")
+        lines += differences(one.rows)
+        lines += _selector(node, kubernetes=upgrade.after.kubernetes is not None)
+    return lines or paragraph("No node's cards change.")
+
+
+def _selector(node: NodeComparison, *, kubernetes: bool) -> list[str]:
+    if not kubernetes or node.after is None or len(node.after.cards) < 2:
+        return []
+    if node.after.homogeneous is not True:
+        return paragraph(
+            "A node selector cannot choose between these cards: a pod that asks for `nvidia.com/gpu: 1` gets "
+            "whichever the device plugin hands out (pitfalls A11). Plan for the smallest card, or let Corral's queue "
+            "choose the slot."
+        )
+    text = (
+        "# all cards of the node are the same: the node is all that has to be chosen\n"
+        f"nodeSelector:\n  kubernetes.io/hostname: {node.name}\nresources:\n  limits:\n    nvidia.com/gpu: 1"
+    )
+    return code("yaml", text)
+
+
+def _labels(labels: tuple[NodeLabels, ...]) -> list[str]:
+    if not labels:
+        return paragraph("No label changes.")
+    rows = [
+        *((one.node, f"`{key}`", "-", value, "added") for one in labels for key, value in one.added),
+        *((one.node, f"`{key}`", old, new, "changed") for one in labels for key, old, new in one.changed),
+        *((one.node, f"`{key}`", value, "-", "removed") for one in labels for key, value in one.removed),
+        *((one.node, f"`{key}`", value, value, "kept") for one in labels for key, value in one.kept),
+    ]
+    return table(("Node", "Label", "Before", "After", ""), rows)
+
+
+def _choices(upgrade: Upgrade) -> list[str]:
+    if not upgrade.choices:
+        return paragraph("The file gives no service a GPU.")
+    lines = paragraph("Cards that hold one replica, by VRAM alone; what the driver keeps for itself is taken off.")
+    lines += table(
+        ("Service", "Needs", "Before", "After", ""),
+        (
+            (one.service, _need(one), _choice(one.before), _choice(one.after), one.freedom.value)
+            for one in upgrade.choices
+        ),
+    )
+    refused = [
+        f"{one.service}, {when}: {card}: {reason}"
+        for one in upgrade.choices
+        for when, choice in (("before", one.before), ("after", one.after))
+        for card, reason in (choice.refused if choice else ())
+        if choice and len(choice.refused) <= _MOST_REFUSALS
+    ]
+    lines += bullets(refused)
+    for distribution in upgrade.distribution:
+        lines += _distribution(distribution)
+    return lines
+
+
+_MOST_REFUSALS = 4
+"""In a large cluster every service is refused by most cards; `corral plan` has all of it."""
+_MOST_CARDS = 4
+
+
+def _need(one: ServiceChoice) -> str:
+    memory = UNKNOWN if one.needs is None else amount(one.needs, "B")
+    return memory if one.gpus == 1 else f"{one.gpus} GPUs, {memory} on each"
+
+
+def _choice(choice: Choice | None) -> str:
+    if choice is None:
+        return "-"
+    cards = ", ".join(choice.fits) if len(choice.fits) <= _MOST_CARDS else f"{len(choice.fits)} cards"
+    pins = f" (layout {'; '.join(choice.pins)})" if choice.pins else ""
+    return f"{cards or 'none'}{pins}"
+
+
+def _distribution(one: Distribution) -> list[str]:
+    if not one.seats:
+        return []
+    name = f"In the layout `{one.layout}`" if one.layout else "With every service running"
+    return [
+        *paragraph(f"{name}, each replica on cards of its own:"),
+        *table(("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in one.seats)),
+    ]
+
+
+def _uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
+    lines: list[str] = []
+    for one in uniformity:
+        lines += table(
+            (one.node, "Architecture", "CUDA capability", "Cards", "Bus", "Source"),
+            [_generation("before", each) for each in one.before] + [_generation("after", each) for each in one.after],
+        )
+        told = list(one.asks)
+        if one.conflict:
+            told.append(f"**{one.conflict}**")
+        if len(one.after) == 1 < len(one.before):
+            told.append("one architecture is left: one build of each library, and one set of kernels, serves the node")
+        told.append("video encoders and decoders: the catalogue does not list them; unknown")
+        lines += bullets(told)
+    return lines or paragraph("No card changes.")
+
+
+def _generation(when: str, one: Generation) -> tuple[str, ...]:
+    return (
+        when,
+        one.architecture,
+        one.capability or "none or unknown",
+        ", ".join(one.cards),
+        ", ".join(one.buses) or UNKNOWN,
+        one.source or "in no catalogue",
+    )
