@@ -5,11 +5,18 @@
  * `lost` (two RTX 5070 Ti, the second fell off the bus), `shared` (one GB10, whose memory the driver does not give),
  * `mismatch` (driver upgraded, old kernel module), `unloaded` (no kernel module).
  *
+ * CORRAL_TEST_NVML_LOAD chooses what the cards do while they are watched; a card's time goes on by one step with each
+ * question for its utilization: idle (the default), `steady` (full load, warms from its idle temperature to 71 degrees),
+ * `hot` (as steady, and the second card warms to 92 degrees, its threshold being 90, and slows down), `brake` (as steady,
+ * and the second card is braked for power at its fifth step), `falls` (as steady, and the second card falls off the bus
+ * at its fifth step).
+ *
  * Signatures, structures and error numbers are those of nvml.h as nvidia-ml-py 13 declares them. Sizes are what cards of
  * these models report: total memory is a little below the nominal size. Bounds of the power limit are of the right order
- * for the model; makers of boards choose them. An idle card's link is slower than its best (generation 1). A lost card still has a handle, name and UUID
- * from the driver's memory, and answers every question about its state with NVML_ERROR_GPU_IS_LOST. Functions that are not
- * here are reported by the binding as NVML_ERROR_FUNCTION_NOT_FOUND, as with an old driver.
+ * for the model; makers of boards choose them. An idle card's link is slower than its best (generation 1). A lost card
+ * still has a handle, name and UUID from the driver's memory, and answers every question about its state with
+ * NVML_ERROR_GPU_IS_LOST. Functions that are not here are reported by the binding as NVML_ERROR_FUNCTION_NOT_FOUND, as
+ * with an old driver.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +54,10 @@ typedef struct {
   unsigned long long total, free, used;
 } Memory;
 
+typedef struct {
+  unsigned int gpu, memory;
+} Utilization;
+
 #define RTX_5070_TI(uuid, used, lost) \
   { "NVIDIA GeForce RTX 5070 Ti", uuid, 16303 * MIB, used * MIB, 12, 0, 300000, 41, lost, 0, 250000, 350000, 300000, 5, 16 }
 
@@ -73,6 +84,25 @@ static const Machine *machine(void) {
   for (size_t i = 0; wanted && i < sizeof machines / sizeof machines[0]; i++)
     if (strcmp(machines[i].name, wanted) == 0) return &machines[i];
   abort(); /* a test that names no machine is wrong */
+}
+
+static int does(const char *load) {
+  const char *chosen = getenv("CORRAL_TEST_NVML_LOAD");
+  return chosen && strcmp(chosen, load) == 0;
+}
+
+static int is_loaded(void) { return does("steady") || does("hot") || does("brake") || does("falls"); }
+
+static unsigned int steps[2];
+
+static size_t place(const Card *card) { return (size_t)(card - machine()->cards); }
+
+static int is_lost(const Card *card) { return card->lost || (does("falls") && place(card) == 1 && steps[1] >= 5); }
+
+static unsigned int warmth(const Card *card) {
+  unsigned int most = does("hot") && place(card) == 1 ? 92 : 71;
+  unsigned int now = card->celsius + 8 * steps[place(card)];
+  return is_loaded() ? (now < most ? now : most) : card->celsius;
 }
 
 static int copy(char *to, unsigned int size, const char *text) {
@@ -121,7 +151,7 @@ int nvmlDeviceGetName(const Card *card, char *name, unsigned int size) { return 
 int nvmlDeviceGetUUID(const Card *card, char *uuid, unsigned int size) { return copy(uuid, size, card->uuid); }
 
 int nvmlDeviceGetMemoryInfo(const Card *card, Memory *memory) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
   memory->total = card->total;
   memory->used = card->used;
@@ -130,28 +160,28 @@ int nvmlDeviceGetMemoryInfo(const Card *card, Memory *memory) {
 }
 
 int nvmlDeviceGetCudaComputeCapability(const Card *card, int *major, int *minor) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   *major = card->major;
   *minor = card->minor;
   return SUCCESS;
 }
 
 int nvmlDeviceGetPowerManagementLimit(const Card *card, unsigned int *milliwatts) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
   *milliwatts = card->limit_mw;
   return SUCCESS;
 }
 
 int nvmlDeviceGetPowerManagementDefaultLimit(const Card *card, unsigned int *milliwatts) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
   *milliwatts = card->usual_mw;
   return SUCCESS;
 }
 
 int nvmlDeviceGetPowerManagementLimitConstraints(const Card *card, unsigned int *least, unsigned int *most) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
   *least = card->least_mw;
   *most = card->most_mw;
@@ -159,7 +189,7 @@ int nvmlDeviceGetPowerManagementLimitConstraints(const Card *card, unsigned int 
 }
 
 static int link_value(const Card *card, unsigned int *to, unsigned int value) {
-  if (card->lost) return GPU_IS_LOST;
+  if (is_lost(card)) return GPU_IS_LOST;
   if (card->shared) return NOT_SUPPORTED;
   *to = value;
   return SUCCESS;
@@ -174,7 +204,7 @@ int nvmlDeviceGetMaxPcieLinkWidth(const Card *card, unsigned int *width) {
 }
 
 int nvmlDeviceGetCurrPcieLinkGeneration(const Card *card, unsigned int *generation) {
-  return link_value(card, generation, 1);
+  return link_value(card, generation, is_loaded() ? card->pcie_generation : 1);
 }
 
 int nvmlDeviceGetCurrPcieLinkWidth(const Card *card, unsigned int *width) {
@@ -183,7 +213,75 @@ int nvmlDeviceGetCurrPcieLinkWidth(const Card *card, unsigned int *width) {
 
 int nvmlDeviceGetTemperature(const Card *card, int sensor, unsigned int *celsius) {
   (void)sensor;
-  if (card->lost) return GPU_IS_LOST;
-  *celsius = card->celsius;
+  if (is_lost(card)) return GPU_IS_LOST;
+  *celsius = warmth(card);
+  return SUCCESS;
+}
+
+int nvmlDeviceGetTemperatureThreshold(const Card *card, int threshold, unsigned int *celsius) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (card->shared || threshold > 1) return NOT_SUPPORTED; /* 0 is shutdown, 1 is slowdown */
+  *celsius = threshold == 0 ? 95 : 90;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetUtilizationRates(const Card *card, Utilization *rates) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  steps[place(card)]++;
+  rates->gpu = is_loaded() ? 99 : 0;
+  rates->memory = is_loaded() ? 40 : 0;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetClockInfo(const Card *card, int clock, unsigned int *mhz) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (clock != 1 && clock != 2) return NOT_SUPPORTED; /* 1 is SM, 2 is memory */
+  *mhz = clock == 2 ? (is_loaded() ? 14001 : 405) : is_loaded() ? (warmth(card) >= 90 ? 1200 : 2700) : 180;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetMaxClockInfo(const Card *card, int clock, unsigned int *mhz) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  *mhz = clock == 2 ? 14001 : 3090;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetPowerUsage(const Card *card, unsigned int *milliwatts) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (card->shared) return NOT_SUPPORTED;
+  *milliwatts = is_loaded() ? card->limit_mw - 2000 : 14000;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(const Card *card, unsigned int *milliwatts) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  if (card->shared) return NOT_SUPPORTED;
+  *milliwatts = card->limit_mw;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(const Card *card, unsigned long long *reasons) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  *reasons = is_loaded() ? 0x4 : 0x1; /* power cap, or idle */
+  if (warmth(card) >= 90) *reasons |= 0x8 | 0x40; /* slowed by the hardware, for heat */
+  if (does("brake") && place(card) == 1 && steps[1] == 5) *reasons |= 0x8 | 0x80; /* and for power */
+  return SUCCESS;
+}
+
+int nvmlDeviceGetFanSpeed(const Card *card, unsigned int *percent) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  *percent = is_loaded() ? 60 : 0;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetPersistenceMode(const Card *card, int *mode) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  *mode = 1;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetPcieReplayCounter(const Card *card, unsigned int *replays) {
+  if (is_lost(card)) return GPU_IS_LOST;
+  *replays = 0;
   return SUCCESS;
 }

@@ -99,20 +99,21 @@ def find_gpus() -> NvmlReading:
     import pynvml
 
     try:
-        with _session(pynvml):
+        with session(pynvml):
             count = pynvml.nvmlDeviceGetCount()
             return NvmlReading(
                 status=NvmlStatus.OK,
-                driver_version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
-                cuda_version=_cuda_version(_ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)),
+                driver_version=ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
+                cuda_version=_cuda_version(ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)),
                 gpus=tuple(_find_gpu(pynvml, index) for index in range(count)),
             )
     except pynvml.NVMLError as error:
-        return NvmlReading(status=_status(pynvml, error), reason=_words(error))
+        return NvmlReading(status=status_of(pynvml, error), reason=words_of(error))
 
 
 @contextmanager
-def _session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here and below
+def session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here and below
+    """Keep the driver open. Raises: NVMLError when it cannot be asked."""
     nvml.nvmlInit()
     try:
         yield
@@ -126,22 +127,22 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
         memory = _memory(nvml, handle)
     except nvml.NVMLError as error:
         return _broken_gpu(nvml, index, error)
-    power = _ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
-    usual = _ask(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
-    bounds = _ask(nvml, nvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
+    power = ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
+    usual = ask(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+    bounds = ask(nvml, nvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
     return FoundGpu(
         index=index,
-        uuid=_ask(nvml, nvml.nvmlDeviceGetUUID, handle),
-        name=_ask(nvml, nvml.nvmlDeviceGetName, handle),
+        uuid=ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        name=ask(nvml, nvml.nvmlDeviceGetName, handle),
         memory_total=memory[0],
         memory_used=memory[1],
-        cuda_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
+        cuda_capability=ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
         power_limit_w=None if power is None else power / 1000,
         power_limit_default_w=None if usual is None else usual / 1000,
         power_limit_range_w=None if bounds is None else (bounds[0] / 1000, bounds[1] / 1000),
         pcie=_link(nvml, handle, nvml.nvmlDeviceGetCurrPcieLinkGeneration, nvml.nvmlDeviceGetCurrPcieLinkWidth),
         pcie_best=_link(nvml, handle, nvml.nvmlDeviceGetMaxPcieLinkGeneration, nvml.nvmlDeviceGetMaxPcieLinkWidth),
-        temperature_c=_ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        temperature_c=ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
     )
 
 
@@ -150,30 +151,30 @@ def _memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     except nvml.NVMLError as error:
-        if _is_lost(nvml, error):
+        if is_lost(nvml, error):
             raise
         return None, None
     return Bytes(int(memory.total)), Bytes(int(memory.used))
 
 
 def _link(nvml: Any, handle: Any, generation: Callable[..., int], width: Callable[..., int]) -> PcieLink | None:
-    found = _ask(nvml, generation, handle), _ask(nvml, width, handle)
+    found = ask(nvml, generation, handle), ask(nvml, width, handle)
     return None if found[0] is None or found[1] is None else PcieLink(generation=found[0], width=found[1])
 
 
 def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
     """Say what is still known of a card that does not answer: often its name and UUID, from the driver's memory."""
-    handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+    handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
     return FoundGpu(
         index=index,
-        state=GpuState.LOST if _is_lost(nvml, error) else GpuState.FAILED,
-        uuid=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetUUID, handle),
-        name=None if handle is None else _ask(nvml, nvml.nvmlDeviceGetName, handle),
-        problem=_words(error),
+        state=GpuState.LOST if is_lost(nvml, error) else GpuState.FAILED,
+        uuid=None if handle is None else ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        name=None if handle is None else ask(nvml, nvml.nvmlDeviceGetName, handle),
+        problem=words_of(error),
     )
 
 
-def _ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
+def ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
     """Ask for one value; None when the driver or the card does not give it."""
     try:
         return question(*arguments)
@@ -186,7 +187,8 @@ def _cuda_version(number: int | None) -> tuple[int, int] | None:
     return None if number is None else (number // 1000, number % 1000 // 10)
 
 
-def _status(nvml: Any, error: Exception) -> NvmlStatus:
+def status_of(nvml: Any, error: Exception) -> NvmlStatus:
+    """Say what an NVMLError means for asking at all."""
     return {
         nvml.NVML_ERROR_LIBRARY_NOT_FOUND: NvmlStatus.NO_LIBRARY,
         nvml.NVML_ERROR_DRIVER_NOT_LOADED: NvmlStatus.NO_DRIVER,
@@ -195,11 +197,13 @@ def _status(nvml: Any, error: Exception) -> NvmlStatus:
     }.get(_number(error), NvmlStatus.FAILED)
 
 
-def _is_lost(nvml: Any, error: Exception) -> bool:
+def is_lost(nvml: Any, error: Exception) -> bool:
+    """Whether an NVMLError says that the card fell off the bus or waits for a reset."""
     return _number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Return what the driver says of an NVMLError."""
     return str(error).rstrip(".")
 
 
