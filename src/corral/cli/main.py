@@ -21,6 +21,7 @@ from corral.cli.commands import (
     doctor,
     gc,
     gpus,
+    inventory,
     lint,
     models,
     plan,
@@ -33,6 +34,7 @@ from corral.cli.commands import (
     tasks,
     tokens,
     up,
+    upgrade,
     version,
 )
 from corral.cli.options import ROOT, example
@@ -46,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, plan, power, schema, lint, doctor, gc, version):
+for single in (up, run, submit, plan, power, inventory, schema, lint, doctor, gc, version):
     single.register(app)
 for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)

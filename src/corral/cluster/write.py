@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 
-_DEFAULT_FILE = """\
+_FILE = """\
 # Describes the machines, GPUs, engines and queues of one Corral. `corral schema` prints what may stand here.
 apiVersion: corral/v1
 name: {name}
 
 nodes:
-  - name: {node_name} # this machine: its GPUs are found when Corral starts
+{nodes}
 
 engines:
   llama: {{}}
@@ -27,10 +27,16 @@ queues:
 
 def default_file(name: str, node_name: str) -> str:
     """Write the file that `corral up` uses without one; names are fitted to what the file accepts."""
-    return _DEFAULT_FILE.format(name=_quoted(_fitted(name)), node_name=_quoted(_fitted(node_name)))
+    node = f"  - name: {_quoted(fitted(node_name))} # this machine: its GPUs are found when Corral starts"
+    return _FILE.format(name=_quoted(fitted(name)), nodes=node)
 
 
-def _fitted(name: str) -> str:
+def file_of(name: str, section: str) -> str:
+    """Write a file with one node, whose section is written already (`corral.cluster.editing.section`)."""
+    return _FILE.format(name=_quoted(fitted(name)), nodes=section)
+
+
+def fitted(name: str) -> str:
     """Turn a host name into a node's name: Windows and old networks allow characters that the file does not."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:63].strip("-_.") or "local"
 

@@ -37,7 +37,7 @@ def open_cluster(path: Path | None) -> ClusterText:
     """
     chosen = path or Path(USUAL_NAME)
     try:
-        text = chosen.read_text(encoding="utf-8")
+        text = chosen.read_bytes().decode("utf-8")  # line ends stay as they are, for edits of the text
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableClusterFileError(
             f"cannot read the cluster file: {error}",

@@ -10,8 +10,8 @@ Plain = None | bool | int | float | str | Sequence["Plain"] | Mapping[str, "Plai
 
 _STEP = 2  # spaces of indentation, as in all examples
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z0-9._/+-]| (?=[A-Za-z0-9]))*", re.ASCII)
-_NUMBER_AND_WORD = re.compile(r"[0-9][A-Za-z0-9_-]*[g-np-wyzG-NP-WYZ][A-Za-z0-9_-]*", re.ASCII)
-"""Such as `5070ti` or `16Gi`. Words with only a-f, o or x beside digits may be numbers (`0x1F`, `0o7`, `1e5`)."""
+_NUMBER_AND_WORD = re.compile(r"[0-9][A-Za-z0-9._-]*[g-np-wyzG-NP-WYZ][A-Za-z0-9_-]*", re.ASCII)
+"""Such as `5070ti` or `23.5Gi`. Words with only a-f, o or x beside digits may be numbers (`0x1F`, `0o7`, `1e5`)."""
 _OTHER_MEANING = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 """Read as something else than text by some version of YAML."""
 
@@ -32,6 +32,11 @@ def size(value: int) -> str | int:
     """Write bytes as the file has them: `64Gi`, in the largest unit that says them exactly."""
     units = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
     return next((f"{value // factor}{unit}" for unit, factor in units if value and value % factor == 0), value)
+
+
+def near_size(value: int) -> str:
+    """Write measured bytes for people: whole Gi where they are, else with one decimal."""
+    return f"{value // 2**30}Gi" if value % 2**30 == 0 else f"{value / 2**30:.1f}Gi"
 
 
 def flow(value: Plain) -> str:
