@@ -48,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, plan, power, inventory, schema, lint, doctor, gc, version):
+for single in (up, run, submit, plan, power, upgrade, inventory, schema, lint, doctor, gc, version):
     single.register(app)
 for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)

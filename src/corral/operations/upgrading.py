@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from corral.cluster.values import Cluster
+from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
-from corral.planning.changes import Change, Note, apply_changes
+from corral.planning.changes import Change, ChangesError, Note, apply_changes, parse_file, parse_options
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
+from corral.planning.upgrade.report import to_markdown, to_page, to_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +31,122 @@ class Upgrading:
     upgrade: Upgrade
 
 
-def upgrade_file(path: Path | None, changes: Sequence[Change], *, adapting: bool) -> Upgrading:
-    """Compare a cluster file with itself after some changes; `adapting` writes the proposals into the new file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody wants to compare a cluster file with: itself after some changes, or another file."""
 
-    Raises: UnreadableClusterFileError, ClusterFileError, ChangesError, UneditableError.
+    options: Sequence[tuple[str, str]] = ()
+    """Words and what stands behind them, as `parse_options` reads them."""
+    file: Path | None = None
+    """A changes file."""
+    other: Path | None = None
+    """A cluster file that was written by hand."""
+    adapting: bool = False
+    """Whether the proposals are written into the new cluster file."""
+
+
+class UnclearUpgradeError(CorralError):
+    """It is not said, or said twice, what the cluster file is to be compared with."""
+
+    code: ClassVar[str] = "upgrade.unclear"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class UnreadableChangesError(CorralError):
+    """The changes file cannot be opened."""
+
+    code: ClassVar[str] = "changes.unreadable"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class OutputExistsError(ProblemsError):
+    """Files that would be written are there already."""
+
+    code: ClassVar[str] = "upgrade.exists"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class UnwritableOutputError(CorralError):
+    """A file cannot be written."""
+
+    code: ClassVar[str] = "upgrade.unwritable"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
+    """Compare a cluster file with what somebody wants it to become.
+
+    Raises: UnclearUpgradeError, UnreadableChangesError, UnreadableClusterFileError, ClusterFileError, ChangesError with
+    every problem of the changes, UneditableError.
     """
+    if wish.other is not None:
+        if wish.options or wish.file:
+            raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
+        return _compared(open_cluster(path), open_cluster(wish.other), (), adapting=wish.adapting)
+    changes = _changes(wish)
+    if not changes:
+        raise UnclearUpgradeError(
+            "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
+        )
     before = open_cluster(path)
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed.notes, adapting=adapting)
+    return _compared(before, after, changed.notes, adapting=wish.adapting)
 
 
-def upgrade_between(path: Path | None, other: Path) -> Upgrading:
-    """Compare two cluster files, the second of which was written by hand.
+def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
+    """Write the outputs of some kinds: `markdown`, `html`, `record` (JSON) and `cluster` (the new file)."""
+    writers: dict[str, Callable[[], str]] = {
+        "markdown": lambda: to_markdown(done.upgrade),
+        "html": lambda: to_page(done.upgrade),
+        "record": lambda: json.dumps(to_record(done.upgrade), indent=2, ensure_ascii=False) + "\n",
+        "cluster": lambda: done.after.text,
+    }
+    return {kind: writers[kind]() for kind in kinds}
 
-    Raises: UnreadableClusterFileError, ClusterFileError.
+
+def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
+    """Write all files, or none when one is there and may not be overwritten.
+
+    Raises: OutputExistsError with every file that is there, UnwritableOutputError.
     """
-    return _compared(open_cluster(path), open_cluster(other), (), adapting=False)
+    there = [path for path in texts if path.exists() and not overwriting]
+    if there:
+        hint = "choose another name, or add `--yes` to overwrite it"
+        raise OutputExistsError(
+            [Problem(code=OutputExistsError.code, what="the file exists", where=str(path), hint=hint) for path in there]
+        )
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UnwritableOutputError(f"cannot write: {error}", where=str(path)) from error
+
+
+def _changes(wish: Wish) -> tuple[Change, ...]:
+    """Read the changes of the command line and of the file; the problems of both are told at once."""
+    changes: list[Change] = []
+    problems: list[Problem] = []
+    readers: list[Callable[[], tuple[Change, ...]]] = [lambda: parse_options(wish.options)]
+    if wish.file is not None:
+        name, text = str(wish.file), _text_of(wish.file)
+        readers.append(lambda: parse_file(text, filename=name))
+    for read in readers:
+        try:
+            changes += read()
+        except ChangesError as error:
+            problems += error.problems
+    if problems:
+        raise ChangesError(problems)
+    return tuple(changes)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableChangesError(f"cannot read the changes file: {error}", where=str(path)) from error
 
 
 def _compared(before: ClusterText, after: ClusterText, notes: tuple[Note, ...], *, adapting: bool) -> Upgrading:

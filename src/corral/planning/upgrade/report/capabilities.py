@@ -64,8 +64,8 @@ def _training(upgrade: Upgrade) -> list[str]:
         if node.after and node.after.homogeneous:
             told.append(
                 f"{node.name}: one task of {', '.join(names)} can have {count} equal cards (data parallel, one process "
-                f"for each). At most {count}x as fast (computed: {count} cards / 1 card); the batch is {count}x as large "
-                "at the same batch size for each card."
+                f"for each). At most {count}x as fast (computed: {count} cards / 1 card); the batch is {count}x as "
+                "large at the same batch size for each card."
             )
         else:
             told.append(f"{node.name}: the cards differ; each step waits for the slowest of them.")

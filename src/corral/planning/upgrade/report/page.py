@@ -1,10 +1,117 @@
-"""The report as one HTML page that needs nothing else: no script, no address, charts inside, readable on paper."""
+"""The report as one HTML page that needs nothing else: no script, no address, charts inside, readable on paper.
+
+The text is the Markdown report, so the two never say different things. Raw HTML in it is not let through: names in a
+cluster file are text, whatever they look like.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.report.drawings import Drawing, drawings
+from corral.planning.upgrade.report.markdown import to_markdown
+from corral.planning.upgrade.report.summary import title
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --soft: #f2f4f7; --line: #d5dae1; --mark: #0b6bcb; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e7eb; --paper: #14171b; --soft: #1e2329; --line: #39414b; --mark: #6db3ff; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 2rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, sans-serif; }
+h1 { line-height: 1.2; } h2 { margin-top: 3rem; border-bottom: 2px solid var(--line); padding-bottom: .3rem; }
+h3 { margin-top: 2rem; }
+a { color: var(--mark); }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { border: 1px solid var(--line); padding: .35rem .7rem; text-align: left; vertical-align: top; }
+th { background: var(--soft); }
+code { background: var(--soft); padding: .1rem .3rem; border-radius: .2rem; font-size: .9em; }
+pre { background: var(--soft); padding: 1rem; overflow-x: auto; border-radius: .4rem; line-height: 1.4; }
+pre code { padding: 0; background: none; }
+nav { background: var(--soft); border-radius: .4rem; padding: 1rem 1.5rem; margin: 1.5rem 0; }
+nav ol { margin: .3rem 0 0; padding-left: 1.3rem; columns: 2; }
+figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
+figcaption { font-size: .9rem; opacity: .8; }
+li.done, li.open { list-style: none; margin-left: -1.2rem; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; }
+  h2 { break-before: page; } table, figure { break-inside: avoid; } pre { white-space: pre-wrap; }
+}
+"""
+_BOXES = (("[x] ", "done", "☑"), ("[ ] ", "open", "☐"))
 
 
 def to_page(upgrade: Upgrade) -> str:
-    """Write the page."""
-    return ""
+    """Write the page; the same upgrade gives the same bytes."""
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = reader.parse(to_markdown(upgrade))
+    headings = _name_headings(tokens)
+    _draw_boxes(tokens)
+    body = _with_drawings(reader, tokens, drawings(upgrade))
+    name = escape(title(upgrade))
+    contents = "\n".join(f'<li><a href="#{anchor}">{escape(text)}</a></li>' for anchor, text in headings)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"{_after_title(body, f'<nav><strong>Contents</strong><ol>{contents}</ol></nav>')}</body>\n</html>\n"
+    )
+
+
+def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str]]:
+    """Give every heading an anchor, and list those of parts with their text."""
+    parts: list[tuple[str, str]] = []
+    for place, token in enumerate(tokens):
+        if token.type == "heading_open":
+            anchor = f"s{place}"
+            token.attrSet("id", anchor)
+            if token.tag == "h2":
+                parts.append((anchor, tokens[place + 1].content))
+    return parts
+
+
+def _draw_boxes(tokens: Sequence[Token]) -> None:
+    """Draw the boxes of things to do, which plain Markdown leaves as text."""
+    for place, token in enumerate(tokens):
+        inline = tokens[place + 2] if token.type == "list_item_open" and place + 2 < len(tokens) else None
+        if inline is None or inline.type != "inline" or not inline.children:
+            continue
+        for text, name, sign in _BOXES:
+            if inline.children[0].content.startswith(text):
+                token.attrSet("class", name)
+                inline.children[0].content = f"{sign} {inline.children[0].content.removeprefix(text)}"
+
+
+def _with_drawings(reader: MarkdownIt, tokens: Sequence[Token], figures: Sequence[Drawing]) -> str:
+    """Render the tokens, each drawing under the heading that it belongs to."""
+    html: list[str] = []
+    start = 0
+    for place, token in enumerate(tokens):
+        if token.type != "heading_close":
+            continue
+        here = [one for one in figures if tokens[place - 1].content.startswith(one.heading)]
+        if here:
+            html.append(_render(reader, tokens[start : place + 1]))
+            html += [_figure(one) for one in here]
+            start = place + 1
+    html.append(_render(reader, tokens[start:]))
+    return "".join(html)
+
+
+def _render(reader: MarkdownIt, tokens: Sequence[Token]) -> str:
+    return str(reader.renderer.render(tokens, reader.options, {}))
+
+
+def _figure(one: Drawing) -> str:
+    return f"<figure>{one.svg}<figcaption>{escape(one.caption)}</figcaption></figure>\n"
+
+
+def _after_title(body: str, contents: str) -> str:
+    head, end, rest = body.partition("</h1>\n")
+    return f"{head}{end}{contents}\n{rest}"

@@ -1,0 +1,119 @@
+"""`corral upgrade`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, ClusterArgument, Yes, example
+
+if TYPE_CHECKING:
+    from corral.operations.upgrading import Upgrading
+
+_Texts = list[str] | None
+
+Replace = Annotated[
+    _Texts, typer.Option("--replace", metavar="NODE/GPU=MODEL", help="Another card comes into the place of this one.")
+]
+Add = Annotated[_Texts, typer.Option("--add", metavar="NODE=MODEL", help="A card comes into a node.")]
+Remove = Annotated[_Texts, typer.Option("--remove", metavar="NODE/GPU", help="A card leaves the cluster.")]
+Move = Annotated[_Texts, typer.Option("--move", metavar="NODE/GPU=NODE", help="A card goes to another node.")]
+AddNode = Annotated[
+    _Texts, typer.Option("--add-node", metavar="NAME=MODEL,MODEL", help="A machine comes, with its cards.")
+]
+PowerLimit = Annotated[
+    _Texts, typer.Option("--limit", metavar="NODE[/GPU]=WATTS", help="A power limit for a card, or for all of a node.")
+]
+Psu = Annotated[_Texts, typer.Option("--psu", metavar="NODE=WATTS", help="A power supply of so many watts.")]
+Memory = Annotated[_Texts, typer.Option("--memory", metavar="NODE=SIZE", help="So much main memory, such as 64Gi.")]
+Changes = Annotated[
+    Path | None, typer.Option("--changes", metavar="FILE", help="A YAML list of changes with the same words.")
+]
+Other = Annotated[
+    Path | None, typer.Option("--to", metavar="FILE", help="Compare with another cluster file, and change nothing.")
+]
+Adapt = Annotated[
+    bool, typer.Option("--adapt", help="Write the proposals (queues, replicas) into the new cluster file as well.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Write upgrade.md, upgrade.html, upgrade.json and cluster.yaml there."
+    ),
+]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the report as Markdown.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one HTML page.")]
+WriteCluster = Annotated[
+    Path | None, typer.Option("--write-cluster", metavar="FILE", help="Write the new cluster file.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("upgrade", epilog=example('corral upgrade cluster.yaml --add node="RTX 5070 Ti"'))(upgrade)
+
+
+def upgrade(
+    cluster: ClusterArgument = None,
+    replace: Replace = None,
+    add: Add = None,
+    remove: Remove = None,
+    move: Move = None,
+    add_node: AddNode = None,
+    limit: PowerLimit = None,
+    psu: Psu = None,
+    memory: Memory = None,
+    changes: Changes = None,
+    to: Other = None,
+    adapt: Adapt = False,
+    out: Out = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    write_cluster: WriteCluster = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Report what a change of hardware brings, costs and asks for, and whether to do it. Nothing is changed.
+
+    The report is Markdown on stdout, unless files are asked for. A file that exists is only overwritten with `--yes`.
+    """
+    from corral.operations import upgrading
+    from corral.planning.upgrade.report import to_markdown, to_record
+
+    words = {
+        "replace": replace,
+        "add": add,
+        "remove": remove,
+        "move": move,
+        "add-node": add_node,
+        "limit": limit,
+        "psu": psu,
+        "memory": memory,
+    }
+    options = [(word, text) for word, texts in words.items() for text in texts or ()]
+    done = upgrading.upgrade_file(cluster, upgrading.Wish(options=options, file=changes, other=to, adapting=adapt))
+    written = _outputs(done, out, {"markdown": markdown, "html": html, "cluster": write_cluster})
+    upgrading.write_outputs(written, overwriting=yes)
+    for path in written:
+        terminal.say(f"written: {path}")
+    if as_json:
+        terminal.put_json(to_record(done.upgrade))
+    elif written:
+        recommendation = done.upgrade.recommendation
+        terminal.put(f"{recommendation.advice.value}: {recommendation.sentence}")
+    else:
+        terminal.put(to_markdown(done.upgrade).rstrip())
+
+
+def _outputs(done: Upgrading, folder: Path | None, files: dict[str, Path | None]) -> dict[Path, str]:
+    """Write what is asked for as text, by the path that it goes to."""
+    from corral.operations.upgrading import texts_of
+
+    names = {"markdown": "upgrade.md", "html": "upgrade.html", "record": "upgrade.json", "cluster": "cluster.yaml"}
+    paths = [(kind, folder / name) for kind, name in names.items()] if folder else []
+    paths += [(kind, path) for kind, path in files.items() if path is not None]
+    texts = texts_of(done, {kind for kind, _ in paths})
+    return {path: texts[kind] for kind, path in paths}

@@ -1,0 +1,78 @@
+"""The charts of the page, each with the heading that it stands under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.charts import bars
+from corral.figures import Figure
+from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.power import PowerComparison
+
+_GIB = 2**30
+_MOST_BARS = 12
+_POWER = {
+    "GPU TGP (makers' limits)": "GPUs",
+    "Whole machine, estimated": "machine",
+    "Peak for about 1 ms": "peak",
+    "Recommended power supply": "supply, advised",
+    "Power supply in the file": "supply, in the file",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A chart."""
+
+    heading: str
+    """How the heading above it begins."""
+    svg: str
+    caption: str
+
+
+def drawings(upgrade: Upgrade) -> tuple[Drawing, ...]:
+    """Draw VRAM by node, power by machine, and what a night makes; nothing for what is unknown."""
+    return (*_memory(upgrade), *(_power(one) for one in upgrade.power if one.after), *_nights(upgrade))
+
+
+def _memory(upgrade: Upgrade) -> list[Drawing]:
+    nodes = [node for node in upgrade.hardware.nodes if node.memory.before or node.memory.after]
+    shown = nodes if len(nodes) <= _MOST_BARS else [node for node in nodes if node.cards_change][:_MOST_BARS]
+    if not shown:
+        return []
+    groups = {
+        node.name: {"before": _value(node.memory.before, _GIB), "after": _value(node.memory.after, _GIB)}
+        for node in shown
+    }
+    caption = "VRAM of each node before and after" if len(shown) == len(nodes) else "VRAM of the nodes that change"
+    return [Drawing(heading="Cluster totals", svg=bars("VRAM by node", "GiB", groups), caption=caption)]
+
+
+def _power(one: PowerComparison) -> Drawing:
+    groups = {
+        name: {"before": _value(row.before), "after": _value(row.after)}
+        for row in one.rows
+        if (name := _POWER.get(row.name))
+    }
+    return Drawing(
+        heading=f"Power of {one.node}",
+        svg=bars(f"Power of {one.node}", "W", groups),
+        caption="Draw without limits, beside what the supply should be and what it is",
+    )
+
+
+def _nights(upgrade: Upgrade) -> list[Drawing]:
+    known = [one for one in upgrade.findings.throughput if one.per_night.after is not None][:_MOST_BARS]
+    if not known:
+        return []
+    groups = {
+        f"{one.workload} ({one.unit})": {"before": _value(one.per_night.before), "after": _value(one.per_night.after)}
+        for one in known
+    }
+    return [
+        Drawing(heading="6.1", svg=bars("In a night", "tasks", groups), caption="Finished in a night, each by itself")
+    ]
+
+
+def _value(figure: Figure | None, unit: float = 1) -> float | None:
+    return None if figure is None else figure.value / unit
