@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -133,6 +133,21 @@ class Scene:
     def of_kind(self, *kinds: str) -> Sequence[Object]:
         """Objects of these kinds, in the order of the files."""
         return [one for kind in kinds for one in self._by_kind.get(kind, ())]
+
+    @cached_property
+    def _by_label(self) -> dict[tuple[str, str], list[Pod]]:
+        labels: dict[tuple[str, str], list[Pod]] = defaultdict(list)
+        for pod in self.pods:
+            for pair in pod.labels.items():
+                labels[pair].append(pod)
+        return labels
+
+    def labelled(self, wanted: Mapping[str, str]) -> list[Pod]:
+        """Pods that have all these labels, in any namespace; none for no labels."""
+        if not wanted:
+            return []
+        fewest = min((self._by_label.get(pair, []) for pair in wanted.items()), key=len)
+        return [pod for pod in fewest if all(pod.labels.get(key) == value for key, value in wanted.items())]
 
     def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
         """The object of this kind and name; None when the files have none."""

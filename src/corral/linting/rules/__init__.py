@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from corral.linting.registry import Check
-from corral.linting.rules import gpu_rollouts, gpu_selection
+from corral.linting.rules import (
+    capacity,
+    card_facts,
+    gpu_requests,
+    gpu_rollouts,
+    gpu_selection,
+    gpu_sharing,
+    gpu_variables,
+    priorities,
+    runtimes,
+    services,
+    values_and_fields,
+)
 
-_MODULES = (gpu_selection, gpu_rollouts)
+_MODULES = (
+    gpu_requests,
+    gpu_rollouts,
+    gpu_selection,
+    gpu_sharing,
+    gpu_variables,
+    runtimes,
+    capacity,
+    priorities,
+    values_and_fields,
+    card_facts,
+    services,
+)
 
 CHECKS: tuple[Check, ...] = tuple(
     sorted(

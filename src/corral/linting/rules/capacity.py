@@ -1,0 +1,89 @@
+"""What the objects ask for together, beside what the machines have."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from corral.linting.objects import Pod
+from corral.linting.registry import Found, checks
+from corral.linting.rules.gpu_selection import HOSTNAME
+from corral.linting.scene import Scene
+from corral.linting.values import Rule, Severity
+from corral.units import UnitError, format_bytes, parse_bytes
+
+
+def _pinned(scene: Scene) -> dict[str, list[Pod]]:
+    """Pods by the node that their selector names; several overlays of one object count once."""
+    nodes: dict[str, list[Pod]] = defaultdict(list)
+    seen: set[tuple[str, str, str | None]] = set()
+    for pod in scene.pods:
+        owner = pod.owner
+        node = pod.spec["nodeSelector"][HOSTNAME].raw
+        key = (owner.kind, owner.namespace, owner.name)
+        if node is not None and key not in seen and owner.kind in ("Deployment", "StatefulSet", "ReplicaSet", "Pod"):
+            seen.add(key)
+            nodes[node].append(pod)
+    return nodes
+
+
+@checks(
+    Rule(
+        id="A07",
+        name="layout-demand-exceeds-pinned-node",
+        severity=Severity.ERROR,
+        summary="more GPUs pinned to a node than it has",
+        practice="The objects are accepted; the pods beyond the last card stay Pending.",
+        source="reproduced on Kubernetes 1.36: two replicas pinned to a host with one GPU",
+        fix="Lower the replicas, remove the pin, or put some of them into another layout.",
+    )
+)
+def too_many_pinned(scene: Scene) -> Iterator[Found]:
+    """Look for nodes of the cluster file that have fewer GPUs than is pinned to them."""
+    cards = {
+        node.name: len(node.gpus) for node in (scene.cluster.nodes if scene.cluster else ()) if node.gpus is not None
+    }
+    for node, pods in _pinned(scene).items():
+        asked = sum(pod.gpus * pod.owner.replicas for pod in pods)
+        if node in cards and asked > cards[node]:
+            last = [pod for pod in pods if pod.gpus][-1]
+            place = last.spec["nodeSelector"][HOSTNAME].place
+            what = f"{asked} GPUs are pinned to {node}, which has {cards[node]}"
+            yield Found(place=place, what=what, subject=last.owner)
+
+
+@checks(
+    Rule(
+        id="A25",
+        name="memory-limit-over-node",
+        severity=Severity.WARNING,
+        summary="memory limits beyond what the node has",
+        practice="Limits are never checked when an object is admitted (9000Gi is accepted); the kernel ends a "
+        "process of "
+        "its own choice once the memory is used up.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Lower the limits, so that those of one node add up to less than its memory and what the system needs.",
+    )
+)
+def memory_beyond_node(scene: Scene) -> Iterator[Found]:
+    """Look for limits that are over the memory of the node they are pinned to, alone or together."""
+    memory = {node.name: node.memory for node in (scene.cluster.nodes if scene.cluster else ())}
+    for node, pods in _pinned(scene).items():
+        has = memory.get(node)
+        total = 0
+        for pod in pods:
+            for one in pod.containers:
+                limit = one.tree["resources"]["limits"]["memory"]
+                size = _size(limit.raw)
+                total += size * pod.owner.replicas if not one.is_init else 0
+                if has is not None and size and total > has:
+                    what = f"limits of {format_bytes(total)} on {node}, which has {format_bytes(has)}"
+                    yield Found(place=limit.place, what=what, subject=pod.owner)
+                    has = None  # once for each node
+
+
+def _size(raw: str | None) -> int:
+    try:
+        return parse_bytes(raw) if raw else 0
+    except UnitError:
+        return 0

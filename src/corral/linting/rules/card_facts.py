@@ -1,0 +1,108 @@
+"""What is written about the cards: capabilities, and images that are too old for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.errors import CorralError
+from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.values import Rule, Severity
+
+_SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
+_CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO [2-6]\d00 Blackwell", re.IGNORECASE)
+_DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[12]00\b")
+_DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
+_IN_IMAGE = (
+    ("CUDA", re.compile(r"(?:cuda-?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), (12, 8)),
+    ("PyTorch", re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"), (2, 7)),
+)
+"""How images name a version, and the first with kernels for capability 12.0 (pytorch#153928)."""
+_CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
+
+
+@checks(
+    Rule(
+        id="A28",
+        name="dataparallel",
+        severity=Severity.NOTE,
+        summary="torch.nn.DataParallel",
+        practice="One process drives all cards and copies the model to each at every step; it is slower than one "
+        "process "
+        "for each card.",
+        source="PyTorch's documentation of nn.DataParallel recommends DistributedDataParallel, also on one machine",
+        fix="Use DistributedDataParallel (`torchrun`, `accelerate launch --multi_gpu`).",
+    )
+)
+def data_parallel(scene: Scene) -> Iterator[Found]:
+    """Look for the class in code, also in pages."""
+    for text in scene.texts:
+        if text.language == "markdown":
+            continue  # its blocks are texts of their own
+        for match in _DATA_PARALLEL.finditer(text.text):
+            yield Found(place=text.place(match.start()), what="nn.DataParallel drives all cards from one process")
+
+
+@checks(
+    Rule(
+        id="A29",
+        name="arch-facts",
+        severity=Severity.WARNING,
+        summary="capability 10.0 for a consumer card",
+        practice="Code that is compiled for sm_100 does not run on an RTX 50 card: `no kernel image is available`.",
+        source="GeForce RTX 50 cards have CUDA capability 12.0 (sm_120), sm_100 is the data centre's Blackwell; "
+        "pytorch#153928",
+        fix="Write 12.0 (sm_120), and use CUDA 12.8 or newer with PyTorch 2.7 or newer.",
+    )
+)
+def wrong_capability(scene: Scene) -> Iterator[Found]:
+    """Look for SM 100 in a text that is about RTX 50 cards."""
+    for text in scene.texts:
+        is_inner = text.line > 1
+        if is_inner or not _CONSUMER_BLACKWELL.search(text.text):
+            continue  # a block of a page is judged with its page
+        for match in _SM_100.finditer(text.text):
+            line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
+            if not _DATA_CENTRE_BLACKWELL.search(line):
+                what = f"{match[0]!r}: RTX 50 cards have capability 12.0"
+                yield Found(place=text.place(match.start()), what=what)
+
+
+@checks(
+    Rule(
+        id="A33",
+        name="image-too-old-for-card",
+        severity=Severity.ERROR,
+        summary="an image whose CUDA or PyTorch is older than the card",
+        practice="The program starts and fails at its first kernel: `no kernel image is available for execution`.",
+        source="pytorch#153928, ComfyUI#7779, OneTrainer#755: capability 12.0 needs CUDA 12.8 and PyTorch 2.7",
+        fix="Use an image with CUDA 12.8 or newer and PyTorch 2.7 or newer.",
+    )
+)
+def old_image(scene: Scene) -> Iterator[Found]:
+    """Look for GPU images that name a version too old for a card of the cluster file."""
+    new = sorted(
+        {model.name for model in _models(scene) if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY}
+    )
+    for one in scene.containers if new else ():
+        if not one.gpus or one.image is None:
+            continue
+        for what, pattern, oldest in _IN_IMAGE:
+            match = pattern.search(one.image)
+            if match and (int(match["major"]), int(match["minor"])) < oldest:
+                needs = ".".join(map(str, oldest))
+                said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
+                yield Found(place=one.tree["image"].place, what=said, subject=one.pod.owner)
+
+
+def _models(scene: Scene) -> Iterator[GpuModel]:
+    for node in scene.cluster.nodes if scene.cluster else ():
+        for gpu in node.gpus or ():
+            try:
+                found = find_gpu(gpu.model, memory=gpu.memory) if gpu.model else ()
+            except CorralError:
+                continue
+            if isinstance(found, GpuModel):
+                yield found

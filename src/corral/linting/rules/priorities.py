@@ -1,0 +1,73 @@
+"""Who gives way to whom, and what keeps a node from being drained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.linting.objects import Object
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.values import Rule, Severity
+
+_SERVING = frozenset({"Deployment", "StatefulSet"})
+
+
+@checks(
+    Rule(
+        id="A23",
+        name="default-priority-preemption",
+        severity=Severity.WARNING,
+        summary="a serving pod without a priority beside classes above 0",
+        practice="Any GPU pod with a priority class above 0 evicts the serving pod that has none.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Give serving and batch pods priority classes of their own, serving the higher one.",
+    )
+)
+def no_priority(scene: Scene) -> Iterator[Found]:
+    """Look for serving GPU pods without a class where the files define classes above 0 that may preempt."""
+    above = [
+        one.name
+        for one in scene.of_kind("PriorityClass")
+        if (one.tree["value"].number or 0) > 0 and one.tree["preemptionPolicy"].raw != "Never"
+    ]
+    if not above or any(one.tree["globalDefault"].boolean for one in scene.of_kind("PriorityClass")):
+        return
+    for pod in scene.pods:
+        if pod.owner.kind in _SERVING and pod.gpus and not pod.spec["priorityClassName"]:
+            place = pod.spec["containers"].key or pod.spec.place
+            what = f"has no priority class; pods of {', '.join(str(name) for name in above)} evict it"
+            yield Found(place=place, what=what, subject=pod.owner)
+
+
+@checks(
+    Rule(
+        id="A24",
+        name="pdb-blocks-drain",
+        severity=Severity.WARNING,
+        summary="a disruption budget that no drain can meet",
+        practice="`kubectl drain` asks again and again and never ends; an upgrade of the node waits with it.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Use `maxUnavailable: 1`, or run more replicas than `minAvailable`.",
+    )
+)
+def budget_without_room(scene: Scene) -> Iterator[Found]:
+    """Look for budgets that allow no pod of their workload to go."""
+    for one in scene.of_kind("PodDisruptionBudget"):
+        spec = one.tree["spec"]
+        least, most = spec["minAvailable"], spec["maxUnavailable"]
+        if most.raw in ("0", "0%"):
+            yield Found(place=most.place, what=f"maxUnavailable is {most.raw}", subject=one)
+            continue
+        replicas = [target.replicas for target in _targets(scene, one)]
+        if not replicas or not least:
+            continue
+        if least.raw == "100%" or (least.number is not None and least.number >= max(replicas) > 0):
+            what = f"minAvailable is {least.raw}, with {max(replicas)} replicas"
+            yield Found(place=least.place, what=what, subject=one)
+
+
+def _targets(scene: Scene, budget: Object) -> Iterator[Object]:
+    wanted = {key: value.raw or "" for key, value in budget.tree.at("spec", "selector", "matchLabels").items}
+    for pod in scene.labelled(wanted):
+        if pod.owner.namespace == budget.namespace and pod.owner.kind in _SERVING:
+            yield pod.owner

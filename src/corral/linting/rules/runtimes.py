@@ -1,0 +1,98 @@
+"""Whether a GPU pod gets the container runtime that knows about GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.values import Rule, Severity
+
+_MADE_BY_K3S = frozenset(
+    {"nvidia", "nvidia-cdi", "nvidia-experimental", "crun", "lunatic", "slight", "spin", "wasmedge", "wasmer",
+     "wasmtime", "wws"}
+)  # fmt: skip
+"""RuntimeClass objects that K3s makes at its start (docs.k3s.io/advanced)."""
+_GPU_DAEMONS = ("k8s-device-plugin", "dcgm-exporter", "gpu-feature-discovery")
+
+
+def _is_k3s(scene: Scene) -> bool:
+    """Tell whether the files are for K3s: the cluster file says so, or they hold K3s' own settings."""
+    said = scene.cluster.kubernetes.distribution if scene.cluster and scene.cluster.kubernetes else None
+    return said == "k3s" or any("services.k3s" in text.text for text in scene.texts if text.language == "nix")
+
+
+@checks(
+    Rule(
+        id="A16",
+        name="runtimeclass-field-missing",
+        severity=Severity.ERROR,
+        summary="a GPU pod without `runtimeClassName: nvidia` on K3s",
+        practice="K3s leaves runc as its default runtime: the pod starts and finds no GPU; the device plugin itself "
+        "then "
+        "reports none.",
+        source="docs.k3s.io/advanced; k8s-device-plugin#406, k3s#4391",
+        fix="Set `runtimeClassName: nvidia` on every pod that uses a GPU, or start K3s with "
+        "`--default-runtime=nvidia`.",
+    )
+)
+def no_runtime_class(scene: Scene) -> Iterator[Found]:
+    """Look for GPU pods without a runtime class, where the files are for K3s."""
+    if not _is_k3s(scene) or any("default-runtime" in text for text in scene.sources.values()):
+        return
+    for pod in scene.pods:
+        is_daemon = any(name in (one.image or "") for one in pod.containers for name in _GPU_DAEMONS)
+        if (pod.gpus or is_daemon) and not pod.spec["runtimeClassName"]:
+            place = (pod.spec["containers"].key or pod.spec.place) if pod.spec["containers"] else pod.spec.place
+            yield Found(place=place, what="uses a GPU and names no runtime class", subject=pod.owner)
+
+
+@checks(
+    Rule(
+        id="A17",
+        name="runtimeclass-object-missing",
+        severity=Severity.ERROR,
+        summary="a runtime class that nothing makes",
+        practice="The Deployment says `created`, its ReplicaSet fails with `RuntimeClass not found`, and there are "
+        "no pods.",
+        source="reproduced on Kubernetes 1.36; a server-side dry run does not see it",
+        fix="Add the RuntimeClass object, or correct the name.",
+    )
+)
+def missing_runtime_class(scene: Scene) -> Iterator[Found]:
+    """Look for names that neither the files nor K3s define."""
+    defined = {one.name for one in scene.of_kind("RuntimeClass")}
+    for pod in scene.pods:
+        name = pod.spec["runtimeClassName"]
+        if name.raw and name.raw not in defined and name.raw not in _MADE_BY_K3S:
+            yield Found(place=name.place, what=f"no file defines the RuntimeClass {name.raw!r}", subject=pod.owner)
+
+
+@checks(
+    Rule(
+        id="A19",
+        name="toleration-missing",
+        severity=Severity.ERROR,
+        summary="a GPU pod that does not tolerate the taint of GPU nodes",
+        practice="The pod stays Pending: `node(s) had untolerated taint`.",
+        source="k8s-device-plugin#826",
+        fix="Add a toleration of the taint, to the workload and to the device plugin.",
+    )
+)
+def untolerated_taint(scene: Scene) -> Iterator[Found]:
+    """Look for GPU pods without a toleration of a GPU taint that a Node of the files carries."""
+    taints = {
+        taint["key"].raw
+        for node in scene.of_kind("Node")
+        for taint in node.tree["spec"]["taints"].entries
+        if taint["effect"].raw in ("NoSchedule", "NoExecute") and "gpu" in (taint["key"].raw or "")
+    }
+    for pod in scene.pods if taints else ():
+        tolerated = {each["key"].raw for each in pod.spec["tolerations"].entries}
+        tolerates_all = any(
+            each["operator"].raw == "Exists" and not each["key"] for each in pod.spec["tolerations"].entries
+        )
+        missing = sorted(str(taint) for taint in taints - tolerated)
+        if pod.gpus and missing and not tolerates_all:
+            place = pod.spec["tolerations"].key or pod.spec["containers"].key or pod.spec.place
+            yield Found(place=place, what=f"does not tolerate {', '.join(missing)}", subject=pod.owner)

@@ -1,0 +1,291 @@
+"""Services: whether anything is behind them, and whether it may be shared."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from corral.linting.objects import Object, Pod
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Rule, Severity
+
+_URL = re.compile(r"^(?:https?|postgresql|redis|ws)://(?:[^/@\s]*@)?(?P<host>[a-z0-9.-]+)(?::\d+)?(?:[/?]|$)")
+_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
+_OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
+_CLUSTER_DOMAIN = (".svc", ".svc.cluster.local")
+_UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
+_ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
+_OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
+
+
+def _selector(service: Object) -> dict[str, str]:
+    return {key: value.raw or "" for key, value in service.tree.at("spec", "selector").items}
+
+
+def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Pod]:
+    """Pods that a Service selects: in its namespace, or anywhere."""
+    pods = scene.labelled(_selector(service))
+    return [pod for pod in pods if anywhere or pod.owner.namespace == service.namespace]
+
+
+@checks(
+    Rule(
+        id="D01",
+        name="service-other-namespace",
+        severity=Severity.ERROR,
+        summary="a Service whose pods are in another namespace",
+        practice="The Service has no endpoints: every connection is refused.",
+        source="reproduced on Kubernetes 1.36: an EndpointSlice without addresses",
+        fix="Write the pods' namespace into the Service.",
+    )
+)
+def other_namespace(scene: Scene) -> Iterator[Found]:
+    """Look for Services that select nothing in their namespace and something in another."""
+    for one in scene.of_kind("Service"):
+        elsewhere = _behind(scene, one, anywhere=True)
+        if elsewhere and not _behind(scene, one):
+            place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
+            what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"
+            yield Found(place=place, what=what, subject=one)
+
+
+@checks(
+    Rule(
+        id="D02",
+        name="lb-over-comfyui",
+        severity=Severity.ERROR,
+        summary="one address in front of several ComfyUI instances",
+        practice="Each instance owns its queue, its /history and its /ws: a prompt goes to one and its result is "
+        "asked of "
+        "the other, so results are lost. Affinity by client IP puts everyone behind one router on one card.",
+        source="ComfyUI#8154, #2401",
+        fix="Give each replica an address of its own (StatefulSet with a headless Service), and put one queue in "
+        "front.",
+    )
+)
+def balancer_over_comfyui(scene: Scene) -> Iterator[Found]:
+    """Look for Services with an address of their own over more than one ComfyUI pod."""
+    for one in scene.of_kind("Service"):
+        if one.tree["spec"]["clusterIP"].raw == "None" or _one_replica(one):
+            continue
+        pods = [pod for pod in _behind(scene, one, anywhere=True) if _has_image(pod, _STATEFUL_IMAGES)]
+        replicas = sum(pod.owner.replicas for pod in pods)
+        if replicas > 1:
+            place = (
+                (one.tree["spec"]["selector"].key or one.tree["kind"].place)
+                if one.tree["spec"]["selector"]
+                else one.tree["kind"].place
+            )
+            yield Found(place=place, what=f"{replicas} ComfyUI instances behind one address", subject=one)
+
+
+@checks(
+    Rule(
+        id="D03",
+        name="lb-over-ollama",
+        severity=Severity.WARNING,
+        summary="one address in front of several Ollama instances",
+        practice="A request reaches an instance that does not have the model, or has it cold; kept-alive connections "
+        "stay on "
+        "one instance while the other idles.",
+        source="open-webui#1745, litellm#8444, LLMKube#1812",
+        fix="Give each instance an address of its own, and a router that knows where a model is loaded in front.",
+    )
+)
+def balancer_over_ollama(scene: Scene) -> Iterator[Found]:
+    """Look for Services with an address of their own over more than one Ollama pod."""
+    for one in scene.of_kind("Service"):
+        if one.tree["spec"]["clusterIP"].raw == "None" or _one_replica(one):
+            continue
+        replicas = sum(pod.owner.replicas for pod in _behind(scene, one) if _has_image(pod, _OLLAMA))
+        if replicas > 1:
+            yield Found(
+                place=one.tree["spec"].place, what=f"{replicas} Ollama instances behind one address", subject=one
+            )
+
+
+@checks(
+    Rule(
+        id="D04",
+        name="selector-overlap",
+        severity=Severity.ERROR,
+        summary="a Service that also selects another workload's pods",
+        practice="Connections go to either workload at random.",
+        source="reproduced: a selector by `component` alone matched the pods of two layouts",
+        fix="Select by a label that one workload alone has, such as app.kubernetes.io/instance.",
+    )
+)
+def overlapping(scene: Scene) -> Iterator[Found]:
+    """Look for Services over several workloads that run different images."""
+    for one in scene.of_kind("Service"):
+        pods = _behind(scene, one)
+        owners = {(pod.owner.kind, pod.owner.name) for pod in pods}
+        images = {tuple(container.image for container in pod.containers if not container.is_init) for pod in pods}
+        if len(owners) > 1 and len(images) > 1:
+            named = ", ".join(sorted(str(pod.owner) for pod in pods))
+            selector = one.tree["spec"]["selector"]
+            yield Found(place=selector.key or selector.place, what=f"selects the pods of {named}", subject=one)
+
+
+@checks(
+    Rule(
+        id="D05",
+        name="dangling-service-name",
+        severity=Severity.ERROR,
+        summary="an address of a Service that no file defines",
+        practice="The name does not resolve: every call fails.",
+        source="seen in public manifests after a Service was renamed",
+        fix="Correct the name, or add the Service.",
+    )
+)
+def dangling(scene: Scene) -> Iterator[Found]:
+    """Look for URLs of settings whose host looks like a Service of a namespace of the files, and is none."""
+    services: dict[str, set[str]] = defaultdict(set)
+    for one in scene.of_kind("Service"):
+        services[one.namespace].add(one.name or "")
+    for tree, namespace, subject in _addresses(scene):
+        match = _URL.match(tree.raw or "")
+        if match is None:
+            continue
+        name, space = _split(match["host"], namespace)
+        is_ours = name is not None and space in services
+        if is_ours and name not in services[space] and _has_relative(name or "", services[space]):
+            what = f"there is no Service {name!r} in {space!r} ({', '.join(sorted(services[space]))})"
+            yield Found(place=tree.place, what=what, subject=subject)
+
+
+@checks(
+    Rule(
+        id="D09",
+        name="deprecated-lb-fields",
+        severity=Severity.NOTE,
+        summary="a field or annotation of load balancers that is on its way out",
+        practice="`spec.loadBalancerIP` may be ignored by newer load balancers; MetalLB reads `metallb.io/` "
+        "annotations now.",
+        source="Kubernetes API reference: loadBalancerIP is deprecated since 1.24; MetalLB's release notes",
+        fix="Use the annotation of your load balancer (`metallb.io/loadBalancerIPs`, `kube-vip.io/loadbalancerIPs`).",
+    )
+)
+def deprecated_fields(scene: Scene) -> Iterator[Found]:
+    """Look for the field and the annotations."""
+    for one in scene.of_kind("Service"):
+        field = one.tree["spec"]["loadBalancerIP"]
+        if field:
+            yield Found(place=field.key or field.place, what="spec.loadBalancerIP is deprecated", subject=one)
+        for name, value in one.tree["metadata"]["annotations"].items:
+            if name.startswith("metallb.universe.tf/"):
+                yield Found(place=value.key or value.place, what=f"the annotation {name} is deprecated", subject=one)
+
+
+@checks(
+    Rule(
+        id="D07",
+        name="servicelb-port-clash",
+        severity=Severity.ERROR,
+        summary="two load balancers on one port of K3s",
+        practice="K3s' load balancer binds the port on every node: the second Service stays `<pending>`.",
+        source="k3s#1969",
+        fix="Give each Service a port of its own, or put one ingress in front.",
+    )
+)
+def port_clash(scene: Scene) -> Iterator[Found]:
+    """Look for LoadBalancer Services with the same port, unless another load balancer is used."""
+    taken: dict[tuple[str, str], Object] = {}
+    for one in scene.of_kind("Service"):
+        spec = one.tree["spec"]
+        if spec["type"].raw != "LoadBalancer" or spec["loadBalancerClass"]:
+            continue
+        for port in spec["ports"].entries:
+            key = (port["protocol"].raw or "TCP", port["port"].raw or "")
+            other = taken.setdefault(key, one)
+            same = (other.name, other.namespace) == (one.name, one.namespace)
+            if not same and key[1] and not _uses_metallb(scene):
+                yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
+
+
+@checks(
+    Rule(
+        id="D10",
+        name="netpol-namespace-label",
+        severity=Severity.ERROR,
+        summary="a network policy that selects a namespace by a label it may not have",
+        practice="The rule matches no namespace, so what it was to allow is refused.",
+        source="Kubernetes sets only kubernetes.io/metadata.name on namespaces by itself",
+        fix="Use `kubernetes.io/metadata.name: <namespace>`.",
+    )
+)
+def namespace_label(scene: Scene) -> Iterator[Found]:
+    """Look for namespace selectors on `name`, where no Namespace of the files has that label."""
+    labelled = {one.tree["metadata"]["labels"]["name"].raw for one in scene.of_kind("Namespace")}
+    for one in scene.of_kind("NetworkPolicy"):
+        for path, tree in one.tree["spec"].walk():
+            if path and path[-1] == "namespaceSelector":
+                name = tree["matchLabels"]["name"]
+                if name.raw is not None and name.raw not in labelled:
+                    what = f"no namespace has the label name={name.raw}"
+                    yield Found(place=name.key or name.place, what=what, subject=one)
+
+
+@checks(
+    Rule(
+        id="D11",
+        name="unauthenticated-lb",
+        severity=Severity.WARNING,
+        summary="ComfyUI or Ollama open to the network",
+        practice="Neither asks who is there: everyone who reaches the port can run work, read results and pull models.",
+        source="ComfyUI#987, #10653: no users and no keys; Ollama has none either",
+        fix="Keep the Service inside (ClusterIP) and put something that asks for a token in front.",
+    )
+)
+def open_to_all(scene: Scene) -> Iterator[Found]:
+    """Look for Services that reach outside over pods of either program."""
+    for one in scene.of_kind("Service"):
+        kind = one.tree["spec"]["type"]
+        pods = _behind(scene, one, anywhere=True) if kind.raw in _OPEN_TYPES else []
+        if any(_has_image(pod, _UNAUTHENTICATED) for pod in pods):
+            what = f"type {kind.raw} in front of a program that asks for no key"
+            yield Found(place=kind.place, what=what, subject=one)
+
+
+def _one_replica(service: Object) -> bool:
+    return "statefulset.kubernetes.io/pod-name" in _selector(service) or "apps.kubernetes.io/pod-index" in _selector(
+        service
+    )
+
+
+def _has_image(pod: Pod, pattern: re.Pattern[str]) -> bool:
+    return any(pattern.search(one.image or "") for one in pod.containers if not one.is_init)
+
+
+def _uses_metallb(scene: Scene) -> bool:
+    return any(one.group == "metallb.io" for one in scene.objects)
+
+
+def _addresses(scene: Scene) -> Iterator[tuple[Tree, str, object]]:
+    """Values of settings that may be addresses: of containers' variables and of ConfigMaps."""
+    for one in scene.containers:
+        for _, value in one.env:
+            yield value, one.pod.owner.namespace, one.pod.owner
+    for one in scene.of_kind("ConfigMap"):
+        for _, value in one.tree["data"].items:
+            yield value, one.namespace, one
+
+
+def _split(host: str, namespace: str) -> tuple[str | None, str]:
+    """The Service and the namespace that a host name means; None when it is a host elsewhere."""
+    for domain in reversed(_CLUSTER_DOMAIN):
+        host = host.removesuffix(domain)
+    name, _, space = host.partition(".")
+    if "." in space or not _SERVICE_NAME.fullmatch(name) or name == "localhost":
+        return None, namespace
+    return name, space or namespace
+
+
+def _has_relative(name: str, services: set[str]) -> bool:
+    """Tell whether a name has the first part of one that exists: names of strangers are not judged."""
+    first = name.split("-", 1)[0]
+    return any(other.split("-", 1)[0] == first for other in services)

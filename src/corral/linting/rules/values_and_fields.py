@@ -1,0 +1,81 @@
+"""Values of the wrong kind, and fields that do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.linting.fields import unknown_fields
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Edit, Rule, Severity
+
+_TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")
+_READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
+"""YAML 1.1, as Kubernetes reads it; PyYAML takes these four for text."""
+
+
+@checks(
+    Rule(
+        id="A21",
+        name="label-value-not-string",
+        severity=Severity.ERROR,
+        summary="a label, selector, annotation or variable whose value is no text",
+        practice="The API server refuses the object: `cannot unmarshal number into Go struct field ... of type "
+        "string`.",
+        source="reproduced on Kubernetes 1.36; YAML 1.1 reads y, n, on and off as booleans too",
+        fix="Put the value in quotes.",
+    )
+)
+def not_text(scene: Scene) -> Iterator[Found]:
+    """Look for numbers and booleans where Kubernetes takes text."""
+    kubernetes = {id(one.tree) for one in scene.objects}
+    for spot in scene.under(*_TEXT_MAPS):
+        is_part = id(spot.document.tree) not in kubernetes
+        if is_part and spot.path[-1] != "nodeSelector" and spot.path[0] not in ("metadata", "spec"):
+            continue  # other formats have labels of their own
+        for name, value in spot.tree.items:
+            if _is_wrong(value):
+                yield _found(value, f"{spot.path[-1]} {name!r} is {_kind(value)}, not text", spot.subject)
+    for spot in scene.under("env"):
+        for entry in spot.tree.entries:
+            value = entry["value"]
+            if entry["name"] and _is_wrong(value):
+                yield _found(value, f"the variable {entry['name'].raw!r} is {_kind(value)}, not text", spot.subject)
+
+
+def _is_wrong(value: Tree) -> bool:
+    if not value or value.is_mapping or value.is_list or value.raw is None:
+        return False
+    if value.kind in ("int", "float", "bool", "timestamp"):
+        return True
+    return value.kind == "str" and not value.is_quoted and value.raw in _READ_AS_BOOLEAN
+
+
+def _kind(value: Tree) -> str:
+    named = {"int": "a number", "float": "a number", "timestamp": "a date"}
+    return f"{named.get(value.kind, 'a boolean')} ({value.raw})"
+
+
+def _found(value: Tree, what: str, subject: str) -> Found:
+    start, end = value.span
+    return Found(place=value.place, what=what, subject=subject, edits=(Edit(value.file, start, end, f'"{value.raw}"'),))
+
+
+@checks(
+    Rule(
+        id="A22",
+        name="field-typo",
+        severity=Severity.ERROR,
+        summary="a field that the kind does not have",
+        practice="The API server refuses it (`unknown field`), or a client that does not validate drops it in silence.",
+        source="reproduced on Kubernetes 1.36 with `runTimeClassName`; fields are those of the API's own schema",
+        fix="Correct the name, or move the field to where it belongs.",
+    )
+)
+def unknown_field(scene: Scene) -> Iterator[Found]:
+    """Look for keys that the models of the built-in kinds do not have; other kinds are not known and not judged."""
+    for one in scene.objects:
+        for tree, name, where, suggestion in unknown_fields(one):
+            hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+            yield Found(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=one)
