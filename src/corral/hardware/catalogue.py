@@ -88,7 +88,8 @@ class _Catalogue:
         self._by_name_without_size: dict[str, list[GpuModel]] = defaultdict(list)
         self._words: list[tuple[tuple[str, ...], GpuModel]] = []
         self._display: dict[str, str] = {}
-        for model in models:
+        self.models = tuple(models)
+        for model in self.models:
             self._add(model)
 
     def _add(self, model: GpuModel) -> None:
@@ -149,6 +150,11 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
         of_that_size = tuple(model for model in found if _near(model.memory, memory))
         found = of_that_size or found
     return found[0] if len(found) == 1 else found
+
+
+def every_model() -> tuple[GpuModel, ...]:
+    """List the whole catalogue, in its order."""
+    return _catalogue().models
 
 
 def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:

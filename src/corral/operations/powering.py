@@ -12,7 +12,7 @@ from corral.cluster import Cluster
 from corral.errors import CorralError, Kind
 from corral.hardware.power import LimitRange, NodePower, models_of, power_of
 from corral.operations.cluster_file import open_cluster
-from corral.telemetry.nvml import NvmlReading, find_gpus
+from corral.telemetry.nvml import NvmlReading, NvmlStatus, find_gpus
 
 
 class NoSuchNodeError(CorralError):
@@ -20,6 +20,13 @@ class NoSuchNodeError(CorralError):
 
     code: ClassVar[str] = "power.no_such_node"
     kind: ClassVar[Kind] = Kind.MISSING
+
+
+class NoDriverError(CorralError):
+    """The driver of this machine was to be asked, and cannot be."""
+
+    code: ClassVar[str] = "power.no_driver"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +42,7 @@ def power_of_file(
 ) -> ClusterPower:
     """Work out the power of each node. `here` names the node that this machine is: its driver is asked for bounds.
 
-    Raises: UnreadableClusterFileError, ClusterFileError, NoSuchNodeError.
+    Raises: UnreadableClusterFileError, ClusterFileError, NoSuchNodeError, NoDriverError.
     """
     file = open_cluster(path)
     cluster = file.cluster
@@ -56,6 +63,11 @@ def power_of_file(
 
 
 def _ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:
+    if reading.status is not NvmlStatus.OK:
+        raise NoDriverError(
+            f"this machine's driver cannot be asked which limits its cards take: {reading.reason}",
+            hint="run `corral doctor`, or leave out `--here`",
+        )
     return {
         gpu.index: LimitRange(minimum_w=gpu.power_limit_range_w[0], maximum_w=gpu.power_limit_range_w[1])
         for gpu in reading.gpus

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.hardware.catalogue import GpuModel, UnknownGpuError, describe, find_gpu
+from corral.hardware.catalogue import (
+    AmbiguousGpuError,
+    GpuModel,
+    UnknownGpuError,
+    describe,
+    every_model,
+    find_gpu,
+    find_one_gpu,
+)
 
 GIB = 2**30
 
@@ -35,6 +43,38 @@ def one(text: str, *, memory: int | None = None) -> GpuModel:
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell"),
         ("Tesla T4", "Tesla T4"),
         ("RX 7900 XTX", "Radeon RX 7900 XTX"),
+        ("AMD Radeon RX 7900 XTX", "Radeon RX 7900 XTX"),
+        ("7900xtx", "Radeon RX 7900 XTX"),
+        ("AMD Instinct MI210", "Radeon Instinct MI210"),
+        ("MI300X", "Radeon Instinct MI300X"),
+        ("Arc B580", "Arc B580"),
+        ("Intel Arc A770 Graphics", "Arc A770"),
+        ("RTX4090", "RTX 4090"),
+        ("4080S", "RTX 4080 SUPER"),
+        ("4070 TiS", "RTX 4070 Ti SUPER"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", "RTX 4070 Ti SUPER"),
+        ("rtx-3080-10gb", "RTX 3080"),
+        ("RTX 3080 12 GB", "RTX 3080 12 GB"),
+        ("RTX 3080 Ti", "RTX 3080 Ti"),
+        ("5060ti 16gb", "RTX 5060 Ti 16 GB"),
+        ("RTX 4060 Ti 16G", "RTX 4060 Ti 16 GB"),
+        ("NVIDIA GeForce RTX 3080 Laptop GPU", "RTX 3080 Mobile"),
+        ("GeForce GTX 1660 Ti with Max-Q Design", "GTX 1660 Ti Max-Q"),
+        ("NVIDIA GeForce GTX 1080 Ti", "GTX 1080 Ti"),
+        ("NVIDIA TITAN RTX", "TITAN RTX"),
+        ("NVIDIA RTX A4000", "RTX A4000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada Generation"),
+        ("RTX 6000 Ada", "RTX 6000 Ada Generation"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000 Blackwell Server"),
+        ("Quadro RTX 8000", "Quadro RTX 8000"),
+        ("Tesla P40", "Tesla P40"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA A40", "A40 PCIe"),
+        ("NVIDIA GB10", "GB10"),
+        ("Radeon 8060S", "Radeon 8060S"),
+        ("NVIDIA Corporation GB203 [GeForce RTX 5070 Ti] (rev a1)", "RTX 5070 Ti"),
+        ("NVIDIA Corporation GA102 [GeForce RTX 3090] (rev a1)", "RTX 3090"),
     ],
 )
 def test_a_model_is_found_by_the_names_people_and_drivers_use(text: str, name: str) -> None:
@@ -98,3 +138,59 @@ def test_any_text_is_either_found_or_refused_clearly(text: str) -> None:
 
 def test_a_model_is_described_in_one_line() -> None:
     assert describe(one("RTX 5070 Ti")) == "RTX 5070 Ti (16.0 GiB, 300 W)"
+
+
+@pytest.mark.parametrize(("text", "page"), [("RTX 5070 Ti", "c4243"), ("3060 12GB", "c3682")])
+def test_the_facts_are_those_of_the_page_that_people_link(text: str, page: str) -> None:
+    source = one(text).source
+    assert source is not None
+    assert source.endswith(f".{page}")
+
+
+def is_found(model: GpuModel, text: str) -> bool:
+    found = find_gpu(text)
+    return found == model or (isinstance(found, tuple) and model in found)
+
+
+def test_every_name_of_the_catalogue_finds_its_model() -> None:
+    assert len(every_model()) == 2824
+    assert [model.name for model in every_model() if not is_found(model, model.name)] == []
+
+
+@pytest.mark.parametrize("prefix", ["NVIDIA ", "NVIDIA GeForce ", "nvidia geforce "])
+def test_every_rtx_card_is_found_by_the_name_its_driver_gives(prefix: str) -> None:
+    cards = [model for model in every_model() if model.name.startswith("RTX ")]
+    assert len(cards) > 100
+    assert [card.name for card in cards if not is_found(card, prefix + card.name)] == []
+
+
+def test_several_models_on_one_chip_as_the_bus_names_them_are_all_candidates() -> None:
+    name = "Advanced Micro Devices, Inc. [AMD/ATI] Navi 31 [Radeon RX 7900 XT/7900 XTX/7900M] (rev c8)"
+    found = find_gpu(name)
+    assert isinstance(found, tuple)
+    assert [model.name for model in found] == ["Radeon RX 7900 XT", "Radeon RX 7900 XTX", "Radeon RX 7900M"]
+
+
+def test_a_processor_with_graphics_has_no_memory_of_its_own() -> None:
+    model = one("Radeon 8060S")
+    assert model.memory == 0
+    assert "the machine's memory" in describe(model)
+
+
+def test_what_the_catalogue_lacks_stays_unknown() -> None:
+    assert one("RTX 4090 Mobile").suggested_psu_w is None
+    assert one("GTX 1660 Ti Max-Q").tdp_w is None
+    assert one("Radeon 8060S").bandwidth_gb_s is None
+
+
+def test_a_name_that_must_be_one_is_refused_with_its_candidates() -> None:
+    with pytest.raises(AmbiguousGpuError) as caught:
+        find_one_gpu("RTX 3060")
+    assert caught.value.hint == "write one of `RTX 3060 12 GB`, `RTX 3060 8 GB`"
+
+
+def test_a_family_lists_a_few_and_counts_the_rest() -> None:
+    with pytest.raises(AmbiguousGpuError) as caught:
+        find_one_gpu("Radeon")
+    assert caught.value.hint is not None
+    assert "more)" in caught.value.hint

@@ -1,0 +1,269 @@
+"""What a node draws, and whether its supply carries it; first the installations that the formulas have to match."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corral.cluster.values import Electricity, Gpu, Node
+from corral.figures import Figure, Origin
+from corral.hardware.power import Connector, Judgement, NodePower, Verdict, models_of, power_of
+from corral.hardware.power.supply import STANDARD_SIZES_W
+
+NIGHT = timedelta(hours=8)
+
+
+def power(
+    *models: str | None, psu: int | None = None, other: int | None = None, limit: int | None = None, price: float = 0
+) -> NodePower:
+    cards = tuple(Gpu(index=index, model=model, power_limit_w=limit) for index, model in enumerate(models))
+    return power_of_node(Node(name="n", gpus=cards, psu_w=psu, other_power_w=other), price=price)
+
+
+def power_of_node(node: Node, *, price: float = 0) -> NodePower:
+    electricity = Electricity(price_per_kwh=price, currency="EUR") if price else None
+    return power_of(node, models_of([node]), electricity=electricity, night=NIGHT)
+
+
+def value(figure: Figure | None) -> float:
+    assert figure is not None
+    return figure.value
+
+
+def judged(found: NodePower, about: str) -> Judgement:
+    return next(one for one in found.judgements if one.about == about)
+
+
+def test_hydra_before_its_upgrade() -> None:
+    found = power("RTX 5070 Ti", "RTX 3060 12 GB", psu=1000, other=150)
+    assert value(found.full.gpus) == 470
+    assert value(found.full.system) == 620
+    assert value(found.recommended_psu) == 750
+
+
+def test_hydra_after_its_upgrade() -> None:
+    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    assert value(found.full.gpus) == 600
+    assert value(found.full.system) == 750
+    assert value(found.recommended_psu) == 850
+    assert value(found.full.gpu_current) == 50
+    assert value(found.full.system_current) == 62.5
+    assert value(found.full.psu_load) == 75
+    assert value(found.full.heat) == 2559
+    assert found.verdict is Verdict.OK
+
+
+def test_hydra_with_its_limits_draws_less_and_its_supply_is_still_chosen_without_them() -> None:
+    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150, limit=250, price=0.3)
+    assert found.limited is not None
+    assert (value(found.limited.gpus), value(found.limited.system)) == (500, 650)
+    assert (value(found.full.cost), value(found.limited.cost)) == (1.8, 1.56)
+    assert value(found.recommended_psu) == 850
+
+
+def test_a_machine_that_did_cut_out_is_told_that_its_supply_is_not_enough() -> None:
+    """C04: 490 W with cards of 290 W and 170 W; its processor takes 135 W and the rest about 100 W."""
+    for other in (235, None):
+        found = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=other)
+        assert found.verdict is Verdict.NOT_ENOUGH
+        assert judged(found, "power supply").verdict is Verdict.NOT_ENOUGH
+        assert judged(found, "transients").verdict is Verdict.NOT_ENOUGH
+        assert "fit a power supply of 850 W or more (it has 490 W)" in found.advice
+
+
+def test_that_machine_with_a_nearly_idle_processor_is_still_told_to_be_at_risk() -> None:
+    found = power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=30)
+    assert {one.verdict for one in found.judgements if one.about in ("power supply", "transients")} == {Verdict.TIGHT}
+
+
+def test_limits_that_mend_a_supply_leave_it_tight_because_a_restart_removes_them() -> None:
+    """C04 again, with the 130 W and 110 W that its owner set."""
+    cards = (
+        Gpu(index=0, model="RTX 3070 Ti", power_limit_w=130),
+        Gpu(index=1, model="RTX 3060 12 GB", power_limit_w=110),
+    )
+    found = power_of_node(Node(name="p510", gpus=cards, psu_w=490, other_power_w=235))
+    supply = judged(found, "power supply")
+    assert found.limited is not None
+    assert value(found.limited.system) == 475
+    assert supply.verdict is Verdict.TIGHT
+    assert "as long as they are set" in supply.what
+
+
+@pytest.mark.parametrize(
+    ("models", "size"),
+    [
+        (("RTX 3060 12 GB",), 450),
+        (("RTX 5070 Ti",), 750),
+        (("RTX 4090",), 850),
+        (("RTX 5090",), 1000),
+        (("RTX 4090", "RTX 4090"), 1500),
+        (("RTX 5090", "RTX 4090"), 1500),
+    ],
+)
+def test_the_advised_supply_of_usual_machines(models: tuple[str, ...], size: int) -> None:
+    assert value(power(*models).recommended_psu) == size
+
+
+def test_two_4090_beside_150_w_ask_for_1200_w() -> None:
+    assert value(power("RTX 4090", "RTX 4090", other=150).recommended_psu) == 1200
+
+
+def test_four_3090_are_more_than_one_supply_carries() -> None:
+    found = power("RTX 3090", "RTX 3090", "RTX 3090", "RTX 3090", psu=1600)
+    assert found.recommended_psu is None
+    assert found.verdict is Verdict.NOT_ENOUGH
+    assert any(todo.startswith("divide the cards over two supplies") for todo in found.advice)
+
+
+def test_four_3090_at_300_w_on_1600_w_are_tight_as_they_were_seen_to_be() -> None:
+    """Puget Systems ran them so, with about 380 W besides, and would not recommend it."""
+    cards = tuple(Gpu(index=index, model="RTX 3090", power_limit_w=300) for index in range(4))
+    found = power_of_node(Node(name="quad", gpus=cards, psu_w=1600, other_power_w=380))
+    assert found.verdict is Verdict.TIGHT
+
+
+@settings(deadline=None)
+@given(
+    models=st.lists(
+        st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3060 12 GB", "RTX A4000"]), max_size=4
+    ),
+    other=st.integers(20, 600),
+)
+def test_the_advised_supply_is_always_judged_as_enough(models: list[str], other: int) -> None:
+    size = power(*models, other=other).recommended_psu
+    if size is None:
+        assert value(power(*models, other=other).full.system) > 0.9 * STANDARD_SIZES_W[-1]
+        return
+    assert power(*models, other=other, psu=round(size.value)).verdict is Verdict.OK
+
+
+@settings(deadline=None)
+@given(psu=st.integers(100, 3000), other=st.integers(0, 600))
+def test_a_larger_supply_is_never_judged_worse(psu: int, other: int) -> None:
+    order = [Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.OK]
+    smaller, larger = (power("RTX 5090", psu=watts, other=other).verdict for watts in (psu, psu + 50))
+    assert order.index(smaller) <= order.index(larger)
+
+
+def test_the_catalogue_is_asked_what_it_suggests_for_the_most_demanding_card() -> None:
+    found = power("RTX 5070 Ti", "RTX 3060 12 GB")
+    assert found.catalogue_psu is not None
+    assert (found.catalogue_psu.value, found.catalogue_psu.origin) == (700, Origin.CATALOGUE)
+    assert "c4243" in found.catalogue_psu.source
+
+
+def test_every_number_says_where_it_comes_from() -> None:
+    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    assert (found.full.gpus.origin, found.full.gpus.source) == (Origin.COMPUTED, "2 x 300 W")
+    assert found.full.system.source == "600 W of GPUs + 150 W besides"
+    assert found.full.gpu_current.source == "600 W / 12 V"
+    assert found.other.origin is Origin.CLUSTER_FILE
+    assert found.cards[0].tgp is not None
+    assert found.cards[0].tgp.source.endswith("geforce-rtx-5070-ti.c4243")
+    assert "750 W / 90 % = 833 W" in (found.recommended_psu.source if found.recommended_psu else "")
+
+
+def test_what_a_machine_draws_besides_its_cards_is_assumed_with_its_reason_when_nobody_states_it() -> None:
+    found = power("RTX 4090")
+    assert (found.other.value, found.other.origin) == (221, Origin.ASSUMED)
+    assert "621484" in found.other.source
+    assert "write what the machine draws besides its GPUs into the file (`psu: {otherWatts: ...}`)" in found.advice
+
+
+@pytest.mark.parametrize("model", [None, "GTX 1660 Ti Max-Q", "no such card"])
+def test_a_card_of_unknown_power_makes_the_sum_a_lower_bound(model: str | None) -> None:
+    found = power("RTX 4090", model)
+    assert value(found.full.gpus) == 450
+    assert len(found.unknown) == 1
+    assert found.unknown[0].startswith("GPU 1 (")
+    assert found.unknown[0].endswith("it is counted as nothing")
+
+
+def test_a_card_of_unknown_power_counts_as_its_limit() -> None:
+    found = power(None, limit=200)
+    assert value(found.full.gpus) == 200
+    assert found.unknown == ("GPU 0 (no model stated): nobody states its power; it is counted as its limit, 200 W",)
+
+
+def test_a_node_without_cards_has_no_advice_and_no_advised_supply() -> None:
+    found = power()
+    assert (value(found.full.gpus), found.recommended_psu, found.advice) == (0, None, ())
+    assert found.full.gpus.source == "no GPU whose power is known"
+    assert found.slots is None
+    assert found.longest is None
+
+
+def test_a_node_whose_cards_are_still_to_be_found_says_so() -> None:
+    found = power_of_node(Node(name="n", gpus=None))
+    assert found.unknown == ("the file leaves the GPUs to be found on the machine; none is counted",)
+
+
+def test_an_unknown_supply_leaves_the_verdict_unknown() -> None:
+    found = power("RTX 4090")
+    assert found.full.psu_load is None
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_without_a_tariff_a_night_has_energy_and_no_cost() -> None:
+    found = power("RTX 4090", other=150)
+    assert value(found.full.energy) == 4.8
+    assert found.full.cost is None
+
+
+def test_peaks_over_the_rating_name_what_the_standard_asks_of_a_supply() -> None:
+    found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
+    transients = judged(found, "transients")
+    assert value(found.full.peak) == 1110
+    assert transients.verdict is Verdict.OK
+    assert "145 % for 1 ms" in transients.reason
+
+
+def test_peaks_within_the_rating_need_no_standard() -> None:
+    assert judged(power("RTX 3060 12 GB", psu=750), "transients").reason == "within the rating of any supply"
+
+
+def test_peaks_that_only_a_supply_with_a_16_pin_connector_has_to_carry_are_tight() -> None:
+    """575 W x 1.6 + 50 W are 970 W: 149 % of 650 W."""
+    assert judged(power("RTX 5090", psu=650, other=50), "transients").verdict is Verdict.TIGHT
+
+
+def test_connectors_of_all_cards_are_counted() -> None:
+    found = power("RTX 5070 Ti", "RTX 5070 Ti", "GTX 1080 Ti", "L4")
+    assert found.connectors == (
+        Connector(kind="16-pin", count=2),
+        Connector(kind="6-pin", count=1),
+        Connector(kind="8-pin", count=1),
+    )
+    assert found.cards[3].connectors == ()
+    assert "2 x 16-pin and 1 x 6-pin and 1 x 8-pin" in judged(found, "connectors").what
+
+
+def test_a_connector_without_a_count_is_one() -> None:
+    assert power("RTX A6000").connectors == (Connector(kind="8-pin EPS", count=1),)
+
+
+def test_a_card_that_needs_no_cable_differs_from_one_of_which_nobody_knows() -> None:
+    assert power("GTX 1660 Ti Mobile").cards[0].connectors == ()
+    assert power("no such card").cards[0].connectors is None
+
+
+@pytest.mark.parametrize(("model", "slots"), [("RTX A4000", 1), ("RTX 5090", 2), ("RTX 4090", 3), ("RTX 5070 Ti", 3)])
+def test_slots_are_those_of_the_catalogue_or_of_the_width_when_that_is_more(model: str, slots: int) -> None:
+    assert value(power(model).slots) == slots
+
+
+def test_slots_are_unknown_as_soon_as_one_card_is() -> None:
+    assert power("RTX 5090", None).slots is None
+    assert power("RTX 4090 Mobile").slots is None
+
+
+def test_the_longest_card_is_told() -> None:
+    assert value(power("RTX 5070 Ti", "RTX 3090 Ti", None).longest) == 336
+
+
+def test_the_same_node_gives_the_same_answer() -> None:
+    assert power("RTX 5090", "RTX 4090", psu=1000) == power("RTX 5090", "RTX 4090", psu=1000)
