@@ -23,6 +23,7 @@ from corral.cli.commands import (
     gpus,
     inventory,
     lint,
+    loadtest,
     models,
     plan,
     power,
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, plan, power, upgrade, inventory, schema, lint, doctor, gc, version):
+for single in (up, run, submit, plan, power, upgrade, inventory, schema, lint, loadtest, doctor, gc, version):
     single.register(app)
 for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)

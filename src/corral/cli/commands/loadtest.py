@@ -1,0 +1,58 @@
+"""`corral loadtest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, DataDir, example
+
+NOT_PASSED = 1
+"""The exit code when a card failed, or when the test says nothing."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("loadtest", epilog=example("corral loadtest --duration 30m --load 'gpu-burn 1800'"))(loadtest)
+
+
+def loadtest(
+    duration: Annotated[str, typer.Option("--duration", metavar="TIME", help="How long: `30m`, `90s`.")] = "30m",
+    gpu: Annotated[
+        list[int] | None, typer.Option("--gpu", metavar="INDEX", min=0, help="A card, by its index; may be repeated.")
+    ] = None,
+    load: Annotated[
+        str | None,
+        typer.Option(
+            "--load",
+            metavar="COMMAND",
+            help="Run this for each card, with the card's UUID in CUDA_VISIBLE_DEVICES. Default: watch whatever runs.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write Markdown here, and its charts beside it.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch cards under load: temperature, power, clocks, what holds them back; and judge them against their limits."""
+    from corral.cli import places
+    from corral.cli.load_testing import put_load_test, run_shown, write_report
+    from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
+    from corral.telemetry.loadtest.verdict import Outcome
+    from corral.units import parse_duration
+
+    wish = LoadTestWish(seconds=parse_duration(duration).total_seconds(), gpus=tuple(gpu) if gpu else None, load=load)
+    data = places.data_dir(data_dir)
+    places.make_data_dir(data)
+    test = run_shown(wish, data)
+    if report is not None:
+        terminal.say(f"report: {', '.join(str(path) for path in write_report(test, report))}")
+    put_load_test(test, as_json=as_json)
+    if test.ended == INTERRUPTED:
+        raise KeyboardInterrupt
+    if test.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        raise typer.Exit(NOT_PASSED)

@@ -1,0 +1,97 @@
+"""Shows a load test while it runs: a bar on a terminal, a line now and then elsewhere; and prints what it gave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cli import terminal
+from corral.errors import CorralError, Kind
+from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_json, load_test_markdown, rows_of
+from corral.telemetry.loadtest.running import LoadTest, LoadTestWish, describe_progress, run_load_test
+from corral.telemetry.nvml import GpuState
+from corral.telemetry.sampling import Sample
+from corral.units import format_duration
+
+_SAY_EVERY_S = 60.0
+
+
+class ReportUnwritableError(CorralError):
+    """A report cannot be written where it was asked for."""
+
+    code: ClassVar[str] = "report.unwritable"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+def run_shown(wish: LoadTestWish, data_dir: Path) -> LoadTest:
+    """Run a test and show how it goes. Raises: NoGpusError, NoSuchGpuError."""
+    with _shown(wish.seconds) as tell:
+        return run_load_test(wish, data_dir, tell=tell)
+
+
+def put_load_test(test: LoadTest, *, as_json: bool) -> None:
+    """Print a test's verdict as data."""
+    if as_json:
+        terminal.put_json(load_test_json(test))
+        return
+    terminal.put_table(ROW_TITLES, rows_of(test), empty="no card was watched")
+    for remark in test.remarks:
+        terminal.put(f"{remark.outcome.value}: {remark.what}")
+    for card in test.cards:
+        for remark in card.remarks:
+            terminal.put(f"GPU {card.limits.gpu}: {remark.outcome.value}: {remark.what}")
+    terminal.put(f"load test: {test.outcome.value}; every sample is in {test.recording}")
+
+
+def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
+    """Write Markdown to `target` and its charts beside it; return all files. Raises: ReportUnwritableError."""
+    charts = charts_of(test)
+    names = {name: f"{target.stem}-{name}.svg" for name in charts}
+    try:
+        for name, file in names.items():
+            (target.parent / file).write_text(charts[name], encoding="utf-8")
+        target.write_text(load_test_markdown(test, names), encoding="utf-8")
+    except OSError as error:
+        raise ReportUnwritableError(
+            f"cannot write the report: {error}", where=str(target), hint="name a file in a folder that exists"
+        ) from error
+    return (target, *(target.parent / file for file in names.values()))
+
+
+@contextmanager
+def _shown(wanted_s: float) -> Generator[Callable[[Sample], None]]:
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        row = bars.add_task("starting", total=wanted_s)
+        latest: dict[int, str] = {}
+
+        def show(sample: Sample) -> None:
+            latest[sample.gpu] = describe_progress(sample)
+            words = "; ".join(latest[gpu] for gpu in sorted(latest))
+            bars.update(row, description=words, completed=sample.at_s)
+
+        yield show
+
+
+class _Lines:
+    """Says how each card is at the start and once a minute, and at once when one is lost."""
+
+    def __init__(self) -> None:
+        self._said_s: dict[int, float] = {}
+
+    def show(self, sample: Sample) -> None:
+        """Take a sample."""
+        last = self._said_s.get(sample.gpu)
+        is_due = last is None or sample.at_s - last >= _SAY_EVERY_S
+        if is_due or sample.state is not GpuState.OK:
+            self._said_s[sample.gpu] = sample.at_s
+            terminal.say(f"{format_duration(sample.at_s)}: {describe_progress(sample)}")

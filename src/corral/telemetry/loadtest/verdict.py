@@ -1,0 +1,235 @@
+"""Judges what was sampled of one card; pure.
+
+A test passes when the card was really loaded, to the end, and stayed inside of its limits. What a driver gives no limit
+for is judged by a declared one, and says so; what it does not report at all is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+
+from corral.figures import Figure, Origin
+from corral.telemetry.nvml import GpuState
+from corral.telemetry.sampling import CardLimits, Sample, Slowed
+from corral.units import format_duration
+
+LOADED_PERCENT = 80
+"""Mean utilization from which a test says something; a generator that waits for its disk stays under it."""
+ENOUGH = 0.95
+"""Share of the wanted time that has to be covered."""
+CLOSE_C = 5
+"""So near to the slowdown temperature, a warmer room or a dusty filter gets there."""
+DECLARED_SLOWDOWN_C = Figure(
+    value=88,
+    unit="°C",
+    origin=Origin.DECLARED,
+    source="the driver gives no threshold; the lowest maximum GPU temperature of NVIDIA's GeForce specifications since "
+    "the RTX 30 series (RTX 5070 Ti; https://www.nvidia.com/en-us/geforce/graphics-cards/compare/)",
+)
+FADED = 0.1
+"""Clocks that fall by more from the first tenth of the test to the last: the card does not hold its speed when warm."""
+NARROW_LANES = 8
+"""Two cards in a consumer board have 8 lanes each; fewer is a bad seat or the wrong slot."""
+
+
+class Outcome(StrEnum):
+    """What the test says, from best to worst."""
+
+    PASS = "pass"
+    WARN = "warn"
+    """It held, and something is near its limit."""
+    INCONCLUSIVE = "inconclusive"
+    """It says nothing: not loaded, or not long enough."""
+    FAIL = "fail"
+
+
+_ORDER = list(Outcome)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """One thing that was found."""
+
+    outcome: Outcome
+    what: str
+    """A fact with the value seen and the bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One quantity over the test; in the unit that its name has."""
+
+    least: float
+    mean: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardVerdict:
+    """The judgement of one card."""
+
+    limits: CardLimits
+    outcome: Outcome
+    remarks: tuple[Remark, ...]
+    """Worst first."""
+    seconds: float
+    """How long the card was watched while it answered."""
+    samples: int
+    temperature_c: Measured | None
+    memory_temperature_c: Measured | None
+    power_w: Measured | None
+    sm_mhz: Measured | None
+    utilization: Measured | None
+    slowed: tuple[tuple[Slowed, float], ...]
+    """Each reason for lower clocks with its share of the samples; the most frequent first."""
+
+
+def judge(limits: CardLimits, samples: Sequence[Sample], *, wanted_s: float) -> CardVerdict:
+    """Judge a card by its samples, which are in order of time."""
+    alive = [sample for sample in samples if sample.state is GpuState.OK]
+    remarks = [
+        *_lost(samples),
+        *_slowed(alive),
+        *_temperature(limits, alive),
+        *_errors(alive),
+        *_link(limits, alive),
+        *_loaded(alive),
+        *_covered(alive, wanted_s),
+        *_faded(alive),
+    ]
+    remarks.sort(key=lambda remark: -_ORDER.index(remark.outcome))
+    return CardVerdict(
+        limits=limits,
+        outcome=remarks[0].outcome if remarks else Outcome.PASS,
+        remarks=tuple(remarks),
+        seconds=_seconds(alive),
+        samples=len(alive),
+        temperature_c=_measured(alive, lambda sample: sample.temperature_c),
+        memory_temperature_c=_measured(alive, lambda sample: sample.memory_temperature_c),
+        power_w=_measured(alive, lambda sample: sample.power_w),
+        sm_mhz=_measured(alive, lambda sample: sample.sm_mhz),
+        utilization=_measured(alive, lambda sample: sample.utilization),
+        slowed=_shares(alive),
+    )
+
+
+def worst(verdicts: Sequence[CardVerdict]) -> Outcome:
+    """Sum up the cards: the worst of them; inconclusive when there is none."""
+    return max((verdict.outcome for verdict in verdicts), key=_ORDER.index, default=Outcome.INCONCLUSIVE)
+
+
+def _lost(samples: Sequence[Sample]) -> list[Remark]:
+    gone = next((sample for sample in samples if sample.state is not GpuState.OK), None)
+    if gone is None:
+        return []
+    when = format_duration(gone.at_s)
+    return [Remark(outcome=Outcome.FAIL, what=f"the card stopped answering after {when} ({gone.problem})")]
+
+
+def _slowed(alive: Sequence[Sample]) -> list[Remark]:
+    bad = {
+        Slowed.POWER_BRAKE: (Outcome.FAIL, "the power supply or the board told the card to slow down"),
+        Slowed.HARDWARE_THERMAL: (Outcome.FAIL, "the hardware protected itself from heat"),
+        Slowed.SOFTWARE_THERMAL: (Outcome.WARN, "the driver lowers clocks to hold its target temperature"),
+    }
+    seen = {reason for sample in alive for reason in sample.slowed or ()}
+    if Slowed.HARDWARE in seen and not seen & {Slowed.POWER_BRAKE, Slowed.HARDWARE_THERMAL}:
+        bad[Slowed.HARDWARE] = (Outcome.FAIL, "the hardware slowed down and does not say whether for heat or power")
+    return [_slowdown(alive, reason, *bad[reason]) for reason in bad if reason in seen]
+
+
+def _slowdown(alive: Sequence[Sample], reason: Slowed, outcome: Outcome, meaning: str) -> Remark:
+    hit = [sample for sample in alive if reason in (sample.slowed or ())]
+    share = len(hit) / len(alive)
+    what = f"{reason.value} in {share:.1%} of the samples, first after {format_duration(hit[0].at_s)}: {meaning}"
+    return Remark(outcome=outcome, what=what)
+
+
+def _temperature(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
+    seen = [sample.temperature_c for sample in alive if sample.temperature_c is not None]
+    if not seen:
+        return [Remark(outcome=Outcome.INCONCLUSIVE, what="the driver gave no temperature")]
+    bound = limits.slowdown_c if limits.slowdown_c is not None else round(DECLARED_SLOWDOWN_C.value)
+    whose = "the driver's slowdown threshold" if limits.slowdown_c is not None else DECLARED_SLOWDOWN_C.source
+    hottest = max(seen)
+    if hottest >= bound:
+        return [Remark(outcome=Outcome.FAIL, what=f"{hottest} °C reached, at or over {bound} °C ({whose})")]
+    if hottest > bound - CLOSE_C:
+        return [Remark(outcome=Outcome.WARN, what=f"{hottest} °C reached, within {CLOSE_C} °C of {bound} °C ({whose})")]
+    return []
+
+
+def _errors(alive: Sequence[Sample]) -> list[Remark]:
+    remarks: list[Remark] = []
+    ecc = _growth([sample.ecc_uncorrected for sample in alive])
+    replays = _growth([sample.pcie_replays for sample in alive])
+    if ecc:
+        remarks.append(Remark(outcome=Outcome.FAIL, what=f"{ecc} memory errors that could not be corrected"))
+    if replays:
+        what = f"{replays} repeated PCIe transfers: look at the riser, the slot and the card's seat"
+        remarks.append(Remark(outcome=Outcome.WARN, what=what))
+    return remarks
+
+
+def _growth(counts: Sequence[int | None]) -> int:
+    known = [count for count in counts if count is not None]
+    return known[-1] - known[0] if known else 0
+
+
+def _link(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
+    widths = [sample.pcie_width for sample in alive if sample.pcie_width is not None]
+    if not widths or limits.pcie_width is None or min(widths) >= min(limits.pcie_width, NARROW_LANES):
+        return []
+    what = f"PCIe link of {min(widths)} lanes, of {limits.pcie_width} that card and slot can have"
+    return [Remark(outcome=Outcome.WARN, what=what)]
+
+
+def _loaded(alive: Sequence[Sample]) -> list[Remark]:
+    seen = [sample.utilization for sample in alive if sample.utilization is not None]
+    if not seen:
+        return [
+            Remark(outcome=Outcome.INCONCLUSIVE, what="the driver gave no utilization; whether it was loaded is open")
+        ]
+    mean = fmean(seen)
+    if mean >= LOADED_PERCENT:
+        return []
+    what = f"was not loaded: mean utilization {mean:.0f} %, wanted {LOADED_PERCENT} %"
+    return [Remark(outcome=Outcome.INCONCLUSIVE, what=what)]
+
+
+def _covered(alive: Sequence[Sample], wanted_s: float) -> list[Remark]:
+    seconds = _seconds(alive)
+    if seconds >= wanted_s * ENOUGH:
+        return []
+    what = f"watched for {format_duration(seconds)} of {format_duration(wanted_s)}"
+    return [Remark(outcome=Outcome.INCONCLUSIVE, what=what)]
+
+
+def _faded(alive: Sequence[Sample]) -> list[Remark]:
+    clocks = [sample.sm_mhz for sample in alive if sample.sm_mhz is not None]
+    tenth = len(clocks) // 10
+    if tenth == 0:
+        return []
+    first, last = fmean(clocks[:tenth]), fmean(clocks[-tenth:])
+    if last >= first * (1 - FADED):
+        return []
+    what = f"clocks fell from {first:.0f} MHz in the first tenth of the test to {last:.0f} MHz in the last"
+    return [Remark(outcome=Outcome.WARN, what=what)]
+
+
+def _seconds(alive: Sequence[Sample]) -> float:
+    return alive[-1].at_s - alive[0].at_s if alive else 0.0
+
+
+def _measured(alive: Sequence[Sample], value: Callable[[Sample], float | None]) -> Measured | None:
+    seen = [one for sample in alive if (one := value(sample)) is not None]
+    return Measured(least=min(seen), mean=fmean(seen), most=max(seen)) if seen else None
+
+
+def _shares(alive: Sequence[Sample]) -> tuple[tuple[Slowed, float], ...]:
+    told = [sample.slowed for sample in alive if sample.slowed is not None]
+    shares = [(reason, sum(reason in one for one in told) / len(told)) for reason in Slowed] if told else []
+    return tuple(sorted((share for share in shares if share[1]), key=lambda share: -share[1]))
