@@ -78,6 +78,7 @@ def _draw_figures(draw: Draw, suffix: str) -> Iterator[tuple[str, Figure]]:
         ("12 V, GPUs", draw.gpu_current),
         ("12 V, system", draw.system_current),
         ("peak of about 1 ms", draw.peak),
+        ("margin over that peak", draw.margin),
         ("heat", draw.heat),
         ("energy of a night", draw.energy),
         ("cost of a night", draw.cost),

@@ -222,6 +222,17 @@ def test_peaks_over_the_rating_name_what_the_standard_asks_of_a_supply() -> None
     assert "145 % for 1 ms" in transients.reason
 
 
+def test_the_margin_is_what_the_supply_can_give_beyond_the_peak() -> None:
+    assert value(power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150).full.margin) == 340
+    assert value(power("RTX 3070 Ti", "RTX 3060 12 GB", psu=490, other=235).full.margin) == -260.5
+    assert power("RTX 5070 Ti").full.margin is None
+
+
+def test_a_limit_that_was_raised_counts_against_the_supply() -> None:
+    found = power("RTX 5070 Ti", limit=350)
+    assert value(found.full.gpus) == 350
+
+
 def test_peaks_within_the_rating_need_no_standard() -> None:
     assert judged(power("RTX 3060 12 GB", psu=750), "transients").reason == "within the rating of any supply"
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from corral.hardware.power.limits import LimitRange, advised_limit
 from corral.hardware.power.node import models_of, power_of
 from corral.hardware.power.speeds import speed_losses
-from corral.hardware.power.values import CardPower, Connector, Draw, Judgement, NodePower, Verdict
+from corral.hardware.power.values import SUPPLY, TRANSIENTS, CardPower, Connector, Draw, Judgement, NodePower, Verdict
 
 __all__ = [
+    "SUPPLY",
+    "TRANSIENTS",
     "CardPower",
     "Connector",
     "Draw",

@@ -20,6 +20,11 @@ Igor's Lab measured 901.1 W for under 1 ms on an RTX 5090 of 575 W, which is 1.5
 (https://www.slashgear.com/1902896/rtx-5090-how-much-power-can-pull-nvidia-geforce-gpu/). PCIe CEM 5.x allows a card 3
 times for 100 us; what is that short comes out of the supply's capacitors, and ATX 3.x asks for 200 % there.
 """
+EXCURSION_CARRIED = 1.45
+"""What ATX 3.x asks of every supply for 1 ms, also of one up to 450 W or without a 16-pin connector.
+
+Intel, ATX Version 3 design guide (336521), table 3-3.
+"""
 _DIGITS = 3
 """Decimals that are kept: enough for money and kWh, few enough to hide that 0.1 is no binary number."""
 
@@ -37,15 +42,15 @@ def draw_of(
     total = gpus.value + other.value
     system = computed(total, "W", f"{gpus.value:g} W of GPUs + {other.value:g} W besides")
     energy = _energy(system, night)
+    peak = _rounded(EXCURSION * gpus.value + other.value, "W", f"{EXCURSION:g} x {gpus.value:g} W + {other.value:g} W")
     return Draw(
         gpus=gpus,
         system=system,
         psu_load=None if psu is None else _load(system, psu),
         gpu_current=_current(gpus),
         system_current=_current(system),
-        peak=_rounded(
-            EXCURSION * gpus.value + other.value, "W", f"{EXCURSION:g} x {gpus.value:g} W + {other.value:g} W"
-        ),
+        peak=peak,
+        margin=None if psu is None else _margin(peak, psu),
         heat=_rounded(total * BTU_PER_WATT_HOUR, "BTU/h", f"{total:g} W x {BTU_PER_WATT_HOUR} BTU/h per W"),
         energy=energy,
         cost=None if electricity is None else _cost(energy, electricity),
@@ -66,6 +71,11 @@ def _rounded(value: float, unit: str, formula: str) -> Figure:
 
 def _load(system: Figure, psu: Figure) -> Figure:
     return _rounded(100 * system.value / psu.value, "%", f"{system.value:g} W / {psu.value:g} W")
+
+
+def _margin(peak: Figure, psu: Figure) -> Figure:
+    carried = EXCURSION_CARRIED * psu.value
+    return _rounded(carried - peak.value, "W", f"{100 * EXCURSION_CARRIED:g} % of {psu.value:g} W - {peak.value:g} W")
 
 
 def _current(watts: Figure) -> Figure:

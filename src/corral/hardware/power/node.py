@@ -63,7 +63,7 @@ def power_of(
     limited = _limited(cards, other, psu, electricity=electricity, night=night)
     catalogue_psu = _catalogue_psu(node.gpus or (), models)
     recommended = supply.recommended(full, catalogue_psu) if cards or node.other_power_w else None
-    judgements = _judgements(cards, supply.judge(full, limited, psu), ranges or {})
+    on_supply = supply.judge(full, limited, psu)
     return NodePower(
         node=node.name,
         cards=cards,
@@ -76,7 +76,7 @@ def power_of(
         connectors=board.all_connectors(cards),
         slots=board.all_slots(cards),
         longest=board.longest(cards),
-        judgements=judgements,
+        judgements=(*on_supply, *_connectors(cards), *_checks(cards, ranges or {})),
         unknown=_unknown(node, cards),
         advice=advise(
             cards,
@@ -85,7 +85,7 @@ def power_of(
             other=other,
             psu=psu,
             recommended=recommended,
-            judgements=supply.judge(full, limited, psu),
+            judgements=on_supply,
         ),
     )
 
@@ -105,8 +105,11 @@ def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
 
 
 def _watts(cards: Iterable[CardPower]) -> list[float]:
-    """List what each card draws without a limit of the user; a card of unknown power at least what it is limited to."""
-    return [figure.value for card in cards if (figure := card.tgp or card.limit)]
+    """List the most that each card draws: as it was delivered, or more where its limit was raised.
+
+    A card of unknown power draws what it is limited to; without a limit it cannot be counted.
+    """
+    return [max(one.value for one in (card.tgp, card.limit) if one) for card in cards if card.tgp or card.limit]
 
 
 def _limited(
@@ -123,11 +126,9 @@ def _limited(
     return draw.draw_of(watts, other, psu, electricity=electricity, night=night)
 
 
-def _judgements(
-    cards: tuple[CardPower, ...], on_supply: tuple[Judgement, ...], ranges: Mapping[int, limits.LimitRange]
-) -> tuple[Judgement, ...]:
+def _checks(cards: tuple[CardPower, ...], ranges: Mapping[int, limits.LimitRange]) -> tuple[Judgement, ...]:
     checks = (limits.check(card, ranges.get(card.index)) for card in cards)
-    return (*on_supply, *_connectors(cards), *(check for check in checks if check))
+    return tuple(check for check in checks if check)
 
 
 def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:

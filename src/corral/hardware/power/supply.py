@@ -8,6 +8,7 @@ smaller than what the catalogue asks for the most demanding card alone, so a rec
 from __future__ import annotations
 
 from corral.figures import Figure, computed
+from corral.hardware.power.draw import EXCURSION_CARRIED
 from corral.hardware.power.values import SUPPLY, TRANSIENTS, Draw, Judgement, Verdict
 
 STANDARD_SIZES_W = (450, 550, 650, 750, 850, 1000, 1200, 1500, 1600)
@@ -20,10 +21,8 @@ their nominal power (Igor's Lab measured 314 W on an RTX 5070 Ti of 300 W, http:
 """
 ADVISED_SUSTAINED = 0.8
 """Over this share of the rating a power limit is worth its speed: quieter, cooler, and more in reserve."""
-EXCURSION_CARRIED = 1.45
-"""What ATX 3.x asks of every supply for 1 ms, also of one up to 450 W or without a 16-pin connector."""
 EXCURSION_CARRIED_16_PIN = 1.8
-"""The same for a supply over 450 W with a 16-pin connector."""
+"""What ATX 3.x asks for 1 ms of a supply over 450 W with a 16-pin connector; of the others `EXCURSION_CARRIED`."""
 ATX_3 = "Intel, ATX Version 3 design guide (336521), table 3-3"
 
 

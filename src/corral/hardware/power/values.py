@@ -77,6 +77,8 @@ class Draw:
     """A at 12 V if everything draws from that rail, which is close to the truth and never too low."""
     peak: Figure
     """W for about a millisecond, with every card at its excursion at once."""
+    margin: Figure | None
+    """W that the supply can give for a millisecond beyond that peak; negative when it is short, None when unknown."""
     heat: Figure
     """BTU/h into the room."""
     energy: Figure
@@ -96,7 +98,7 @@ class NodePower:
     psu: Figure | None
     """The supply's rating in W, when the file states it."""
     full: Draw
-    """Without any limit: what the supply has to carry, since a limit is gone after a restart of the driver (C01)."""
+    """The most that it draws. Limits under the cards' power do not count: they go when the driver restarts (C01)."""
     limited: Draw | None
     """With the limits of the cluster file; None when it sets none."""
     recommended_psu: Figure | None
