@@ -85,6 +85,7 @@ class Editor:
     def remove(self, path: Path) -> None:
         """Take a key or an item out, with the comments on its lines; what gets empty is written `[]` or `{}`."""
         *above, step = path
+        self._part(path)  # it has to stand there itself, not in what an alias means
         parent = self._part(tuple(above))
         if len(parent.entries) == 1 and not parent.is_flow and above:
             *outer, name = above

@@ -105,8 +105,8 @@ class _Merger:
             self._assign(("cpu",), found, None, "cpu")
         elif found:
             self._words(("cpu", "model"))
-            cores = self._found_at(("cpu", "cores"))
-            if cores not in (None, stated.get("cores")):
+            cores = self._facts.cpu_cores
+            if cores is not None and cores != stated.get("cores"):
                 self._assign(("cpu", "cores"), cores, stated.get("cores"), "cpu cores")
 
     def _memory(self) -> None:
@@ -118,8 +118,8 @@ class _Merger:
 
     def _psu(self) -> None:
         found = self._facts.psu_w
-        psu = self._editor.at((*self._at, "psu"))
-        stated = None if psu is None else str(psu["watts"]).rstrip(" W")
+        watts = self._editor.at((*self._at, "psu", "watts"))
+        stated = None if watts is None else str(watts).rstrip(" W")
         if stated is None and found is not None:
             self._assign(("psu",), {"watts": found}, None, "psu")
         elif found is not None and stated != str(found):
@@ -127,7 +127,7 @@ class _Merger:
 
     def _disks(self) -> None:
         here = (*self._at, "disks")
-        places = {one["name"]: place for place, one in enumerate(self._editor.at(here) or ())}
+        places: dict[str, int] = {one["name"]: place for place, one in enumerate(self._editor.at(here) or ())}
         for disk in self._facts.disks:
             if disk.name not in places:
                 self._append_disk(disk_entry(disk))

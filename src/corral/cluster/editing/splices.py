@@ -66,14 +66,14 @@ def remove(text: str, parent: Part, entry: Entry) -> str:
 
 
 def empty(text: str, holder: Entry) -> str:
-    """Remove the only entry of a block; `[]` or `{}` comes behind the key that holds it. Raises: NotFollowedError."""
+    """Remove the only entry of a block; `[]` or `{}` comes behind the key that holds it, or in its place beside a dash."""
     block = holder.value
     (entry,) = block.entries
-    if holder.key is None or not lines.starts_its_line(text, entry.start):
-        raise NotFollowedError("nothing would be left of it")
-    brackets = " []" if block.kind is Kind.SEQUENCE else " {}"
+    brackets = "[]" if block.kind is Kind.SEQUENCE else "{}"
+    if holder.key is None or not lines.starts_its_line(text, entry.start):  # it stands beside its dash
+        return text[: entry.start] + brackets + text[entry.end :]
     shorter = _without_lines(text, entry)
-    return shorter[: holder.key_end] + brackets + shorter[holder.key_end :]
+    return f"{shorter[: holder.key_end]} {brackets}{shorter[holder.key_end :]}"
 
 
 def rename(text: str, entry: Entry, key: str) -> str:

@@ -130,7 +130,8 @@ class _Reader:
                 return entries, event.end_mark.index
             key = self.part(event)
             colon = behind_gap(self._text, key.end)
-            if key.kind is not Kind.SCALAR or self._text[colon : colon + 1] != ":":
+            is_plain = key.kind is Kind.SCALAR and self._text[colon : colon + 1] == ":"
+            if not is_plain or "\n" in self._text[key.end : colon]:
                 raise NotFollowedError("a key is written with `?` or is no text")
             value = _placed(self.part(next(self._events)), colon + 1)
             entries.append(Entry(start=key.start, key_end=colon + 1, value=value, key=str(event.value)))
