@@ -25,24 +25,30 @@ def amount(figure: Figure | None) -> str:
     return f"{number} {figure.unit}".rstrip()
 
 
+def _bare(figure: Figure) -> str:
+    return amount(figure).removesuffix(f" {figure.unit}")
+
+
 def power_columns(node: NodePower) -> dict[str, str]:
-    """Make the row of a node; `>=` marks a sum that lacks a card, `~` one that rests on an assumption."""
+    """Make the row of a node.
+
+    `>=` marks a sum that lacks a card, `~` one that rests on an assumption, `->` what the file's limits make of it.
+    """
     from corral.figures import Origin
 
     lacking = ">=" if node.unknown else ""
     guessed = lacking or ("~" if node.other.origin is Origin.ASSUMED else "")
     limited = node.limited
+    gpus = "" if limited is None else f" -> {amount(limited.gpus)}"
+    system = "" if limited is None else f" -> {amount(limited.system)}"
     return {
         "node": node.node,
-        "GPUs": lacking + amount(node.full.gpus),
-        "limited": "" if limited is None else lacking + amount(limited.gpus),
-        "system": guessed + amount(node.full.system),
-        "limited ": "" if limited is None else guessed + amount(limited.system),
+        "GPUs": lacking + amount(node.full.gpus) + gpus,
+        "system": guessed + amount(node.full.system) + system,
         "PSU": amount(node.psu) or "unknown",
         "load": "" if node.full.psu_load is None else guessed + amount(node.full.psu_load),
-        "advised PSU": amount(node.recommended_psu),
-        "12 V, GPUs": lacking + amount(node.full.gpu_current),
-        "12 V, all": guessed + amount(node.full.system_current),
+        "advised": amount(node.recommended_psu),
+        "12 V, GPUs/all": f"{lacking}{_bare(node.full.gpu_current)}/{guessed}{amount(node.full.system_current)}",
         "heat": guessed + amount(node.full.heat),
         "night": guessed + amount(node.full.energy),
         "cost": "" if node.full.cost is None else guessed + amount(node.full.cost),

@@ -33,7 +33,8 @@ def power(
     """Show what each node draws at full load, whether its power supply carries it, the heat, and what a night costs.
 
     All of it comes from the cluster file and the catalogue; `--explain` says which number from where. `>=` marks a sum
-    that lacks a card of unknown power, `~` one that rests on an assumption.
+    that lacks a card of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
+    make of it.
     """
     from corral.operations.powering import power_of_file
 

@@ -15,16 +15,17 @@ from corral.hardware.power.speeds import speed_losses
 from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict
 
 ASSUMED_PROCESSOR_W = 125
-"""A desktop processor at its base power, the larger of the two that Intel's guide reckons with."""
+"""A desktop processor at its base power, not at its turbo (for which Intel reckons with 26 A at 12 V): while GPUs work,
+processors mostly wait. The owner of the machine in C04 put his at 135 W, and the rest at about 100 W.
+"""
 ASSUMED_REST_W = 96
-"""Board, memory, disks, fans: 8 A at 12 V, the middle of three examples in Intel's guide."""
+"""Board, memory, disks, fans: 8 A at 12 V, what Intel calls the median of a desktop."""
 ASSUMED_OTHER = Figure(
     value=ASSUMED_PROCESSOR_W + ASSUMED_REST_W,
     unit="W",
     origin=Origin.ASSUMED,
     source=f"nobody stated it: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power + 8 A x 12 V for the "
-    "rest, the middle example of Intel's ATX12V design guide addendum (621484); an overclocked or server processor "
-    "takes more",
+    "rest, the median of Intel's ATX12V design guide addendum (621484); a server or a busy processor takes more",
 )
 
 
