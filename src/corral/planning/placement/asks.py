@@ -7,7 +7,7 @@ layout every service is asked for as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
@@ -58,6 +58,17 @@ class Ask:
         """Return whether it takes more of its card than it needs, or nobody knows what it needs."""
         return self.vram is not None and self.vram.is_open
 
+    @property
+    def likeness(self) -> tuple[object, ...]:
+        """Return what placement goes by: asks with the same have the same places. Sorted by it, hard cases are first.
+
+        Bound ones are hardest, then those that want many cards, then large ones.
+        """
+        nodes = tuple(sorted({bond.node for bond in self.bonds}))
+        indexes = () if self.indexes is None else tuple(sorted(self.indexes))
+        size = (-self.gpus, not self.whole, -self.needed, -self.memory, self.is_open)
+        return (not nodes, not indexes, *size, nodes, indexes)
+
     def tier(self, replica: int) -> Tier:
         """Return how soon a replica is placed."""
         if self.on_demand:
@@ -75,14 +86,36 @@ class Ask:
         return tuple(name for name in known if self.may_run_on(name))
 
 
-def asks_of(cluster: Cluster, layout: Layout | None, needs: Needs, machines: tuple[Machine, ...]) -> tuple[Ask, ...]:
+def asks_of(cluster: Cluster, layout: Layout | None, needs: Needs, machines: Sequence[Machine]) -> tuple[Ask, ...]:
     """List what the layout asks for, in the order of the file; a pod stands where its first service does."""
     groups: dict[str, list[Service]] = {}
     for service in cluster.services.values():
         pod = _placement(layout, service).pod
         groups.setdefault(f"pod {pod}" if pod else f"service {service.name}", []).append(service)
-    asks = (_ask(place, cluster, layout, members, needs, machines) for place, members in enumerate(groups.values()))
+    best = _BestCard(machines)
+    asks = (_ask(place, cluster, layout, members, needs, best) for place, members in enumerate(groups.values()))
     return tuple(ask for ask in asks if ask.replicas)
+
+
+class _BestCard:
+    """Finds the largest card that somebody may have."""
+
+    def __init__(self, machines: Sequence[Machine]) -> None:
+        self._machines = {machine.name: machine for machine in machines}
+        self._anywhere = self._largest(machines, None)
+
+    def usable(self, bonds: Sequence[Bond], indexes: frozenset[int] | None) -> int | None:
+        """Return its usable memory; None when no card's is known."""
+        if not bonds and indexes is None:
+            return self._anywhere
+        nodes = {bond.node for bond in bonds}
+        among = self._machines.values() if not nodes else [self._machines[node] for node in nodes if len(nodes) == 1]
+        return self._largest(among, indexes)
+
+    def _largest(self, machines: Iterable[Machine], indexes: frozenset[int] | None) -> int | None:
+        cards = (card for machine in machines for card in machine.cards)
+        allowed = (card.usable for card in cards if indexes is None or card.index in indexes)
+        return max((usable for usable in allowed if usable is not None), default=None)
 
 
 def _placement(layout: Layout | None, service: Service) -> Placement:
@@ -90,37 +123,21 @@ def _placement(layout: Layout | None, service: Service) -> Placement:
 
 
 def _ask(
-    place: int,
-    cluster: Cluster,
-    layout: Layout | None,
-    members: list[Service],
-    needs: Needs,
-    machines: tuple[Machine, ...],
+    place: int, cluster: Cluster, layout: Layout | None, members: Sequence[Service], needs: Needs, best: _BestCard
 ) -> Ask:
     placements = [_placement(layout, service) for service in members]
     pairs = list(zip(members, placements, strict=True))
-    replicas = max(_replicas(service, placement) for service, placement in pairs)
     gpus = max(_whole_cards(service, placement) for service, placement in pairs)
     wants_gpu = gpus > 0 or any(_shares(service, placement) for service, placement in pairs)
     bonds = tuple(bond for service, placement in pairs for bond in _bonds(cluster, layout, service, placement))
     named = [frozenset(placement.gpus) for placement in placements if placement.gpus]
     indexes = named[0].intersection(*named[1:]) if named else None
-    vram = None
-    if wants_gpu:
-        cards = [
-            card
-            for machine in machines
-            if all(bond.node == machine.name for bond in bonds)
-            for card in machine.cards
-            if indexes is None or card.index in indexes
-        ]
-        largest = max((card.usable for card in cards if card.usable is not None), default=None)
-        vram = vram_of(members, needs, gpus=max(1, gpus), largest=largest)
+    vram = vram_of(members, needs, gpus=max(1, gpus), largest=best.usable(bonds, indexes)) if wants_gpu else None
     return Ask(
         place=place,
         name=placements[0].pod or members[0].name,
         services=tuple(service.name for service in members),
-        replicas=replicas,
+        replicas=max(_replicas(service, placement) for service, placement in pairs),
         on_demand=layout is not None and wants_gpu and not any(one.name in layout.services for one in members),
         gpus=max(gpus, 1) if wants_gpu else 0,
         whole=gpus > 0 or (vram is not None and vram.is_open),

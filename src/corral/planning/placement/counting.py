@@ -11,20 +11,22 @@ Toth, "Lower bounds and reduction procedures for the bin packing problem", 1990)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import floor
+from math import gcd
 
 from corral.planning.placement.solver import Answer, Effort, Program
 from corral.planning.placement.stocks import Group, Sort, Stock, would_suit
 from corral.planning.placement.values import Tier
 
+EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
+"""Programs of small clusters are solved to the end; the limit is for the odd one that would take minutes."""
+COUNTED = Effort(nodes=200, gap=0.005, step=0.99)
+"""A quarter of the 2 % that a large plan may be away from its bound; seating takes the rest."""
 _MIB = 2**20
 """Programs count memory in MiB: numbers near one another are solved more reliably."""
 _MOST_THRESHOLDS = 12
 """Rows for each stock by the size of the smallest need that counts; more of them make the program slow, not tight."""
 _PARTS = (1, 2, 3, 4)
 """Parts that needs are rounded down to, in the rows that count needs above a half, a third, a quarter, a fifth."""
-_ROUNDING = 1e-6
-"""What a whole number may be off by in the solver."""
 
 Terms = dict[int, float]
 
@@ -157,16 +159,15 @@ class Counting:
             terms = self.on_group(place, lambda sort: sort.like.memory / _MIB, numbers)
             self.program.at_most(terms, group.memory / _MIB)
 
-    def most(self, tier: Tier, reached: Mapping[Tier, int], effort: Effort) -> tuple[Answer, int]:
-        """Place as many of a tier as can be, with at least so many of the tiers before it.
+    def most(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:
+        """Place as many of a tier as can be, with at least so many of the tiers before it."""
+        floors = [(self.tiers[before], reached[before]) for before in Tier if before < tier]
+        return self.program.maximise(self.tiers[tier], EXACT if self._exact else COUNTED, floors)
 
-        Returns the answer, and the number that no plan exceeds.
-        """
-        for before in Tier:
-            if before < tier:
-                self.program.at_least(self.tiers[before], reached[before])
-        answer = self.program.maximise(self.tiers[tier], effort)
-        return answer, floor(answer.bound + _ROUNDING)
+    def worthiest(self, worth: Mapping[Tier, int]) -> Answer:
+        """Place what is worth the most together."""
+        costs = {column: float(worth[tier]) for tier in Tier for column in self.tiers[tier]}
+        return self.program.maximise(costs, EXACT if self._exact else COUNTED)
 
 
 def _part(sort: Sort, stock: Stock) -> float:
@@ -176,6 +177,7 @@ def _part(sort: Sort, stock: Stock) -> float:
 
 def sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms, float]]:
     """Bound what cards of one size can hold: weights by column, and the capacity of one card."""
+    usable = fillable(needs.values(), usable)
     yield {column: need / _MIB for column, need in needs.items()}, usable / _MIB
     small = sorted({need for need in needs.values() if 2 * need <= usable})
     step = max(1, -(-len(small) // _MOST_THRESHOLDS))
@@ -185,6 +187,27 @@ def sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms,
     for parts in _PARTS:
         weights = {column: _rounded_down(need, parts, usable) for column, need in needs.items()}
         yield {column: weight for column, weight in weights.items() if weight}, 1.0
+
+
+def fillable(needs: Iterable[int], usable: int) -> int:
+    """Return the most of a card that needs of these sizes can fill, each used as often as one likes.
+
+    Needs of whole GiB fill 15 of 15.5 GiB. Sums are counted in steps of the largest size that all needs are multiples
+    of; where that is finer than a MiB, the whole card counts.
+    """
+    sizes = {need for need in needs if 0 < need <= usable}
+    step = gcd(*sizes)
+    if step < _MIB:
+        return usable
+    limit = usable // step
+    within = (1 << limit + 1) - 1
+    sums = 1
+    for size in sorted(sizes):
+        shift = size // step
+        while shift <= limit:
+            sums |= (sums << shift) & within
+            shift *= 2
+    return (sums.bit_length() - 1) * step
 
 
 def _above(need: int, threshold: int, usable: int) -> float:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from corral.planning.placement.asks import Ask
 from corral.planning.placement.offers import Offers
 from corral.planning.placement.room import Room, Unit
 from corral.planning.placement.values import Tier
 
+likeness = attrgetter("likeness")
+
 
 def fill(room: Room, asks: Sequence[Ask]) -> None:
     """Place what still fits, tier by tier."""
-    hardest = sorted(asks, key=_hardness)
+    hardest = sorted(asks, key=likeness)
     for tier in Tier:
-        for alike in (list(group) for _, group in groupby(hardest, key=_hardness)):
+        for alike in (list(group) for _, group in groupby(hardest, key=likeness)):
             units = [
                 (ask, replica)
                 for ask in alike
@@ -28,13 +31,6 @@ def fill(room: Room, asks: Sequence[Ask]) -> None:
             ]
             if units:
                 seat_all(room, units)
-
-
-def _hardness(ask: Ask) -> tuple[object, ...]:
-    """Bound ones first, then many cards, then large ones; equal for replicas that are alike in every way."""
-    nodes = tuple(sorted({bond.node for bond in ask.bonds}))
-    indexes = () if ask.indexes is None else tuple(sorted(ask.indexes))
-    return (not nodes, not indexes, -ask.gpus, not ask.whole, -ask.needed, -ask.memory, ask.is_open, nodes, indexes)
 
 
 def seat_all(room: Room, units: Iterable[Unit]) -> None:

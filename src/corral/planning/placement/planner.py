@@ -38,6 +38,8 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
         cautions=cautions_of(cluster, layout, asks, room),
         totals=tuple(_total(room, card) for card in room.cards.values()),
         proofs=found.proofs,
+        gap=found.gap,
+        exact=found.exact,
         preference=Preference(crowded=0, mixed=0, left_over=0, proven=False),
     )
 

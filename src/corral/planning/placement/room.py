@@ -67,6 +67,22 @@ class Room:
         self.on_node[ask.place, node] += 1
         self.seats[ask.place, replica] = (node, tuple(card.index for card in cards))
 
+    def release(self, unit: Unit) -> None:
+        """Take a replica's place back."""
+        ask, replica = unit
+        node, indexes = self.seats.pop((ask.place, replica))
+        if node is None:
+            return
+        for index in indexes:
+            self.tenants[node, index].remove(unit)
+            left = self.left[node, index]
+            self.left[node, index] = None if left is None else left + ask.needed
+        memory = self.memory_left[node]
+        self.memory_left[node] = None if memory is None else memory + ask.memory
+        self.on_node[ask.place, node] -= 1
+        mine = [self.seats.get((ask.place, other), (None, ())) for other in range(ask.replicas)]
+        self.models[ask.place] = {self.cards[where, index].model for where, each in mine if where for index in each}
+
     def node_admits(self, ask: Ask, node: str) -> bool:
         """Tell whether a replica may be on a node, and its main memory suffices."""
         left = self.memory_left[node]

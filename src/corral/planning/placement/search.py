@@ -1,28 +1,29 @@
 """Searches for the best plan: first fit, then tier by tier what an integer program finds better, with its bound.
 
-A tier that first fit places completely needs no search. Small clusters are searched card by card, so the plan is the
-best there is; for large ones, cards and replicas that are alike are counted, and the gap that remains is known.
+A cluster in which first fit places everything needs no search. Small clusters are searched card by card and tier by
+tier: no plan has more of a tier without having fewer of one before it. In large ones, cards and replicas that are alike
+are counted, and tiers are weighed: a plan may give up one first replica for more than ten further ones. How much better
+any plan could be is known in both cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 from corral.planning.placement.asks import Ask
 from corral.planning.placement.cards import Machine
 from corral.planning.placement.counting import Counting
+from corral.planning.placement.evicting import WORTH, make_way
 from corral.planning.placement.first_fit import fill
 from corral.planning.placement.room import Room
 from corral.planning.placement.seating import seat
-from corral.planning.placement.solver import Effort
 from corral.planning.placement.stocks import EXACT_LIMIT, groups_of, sorts_of
 from corral.planning.placement.values import Proof, Tier
 
-EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
-"""Programs of small clusters are solved to the end; the limit is for the odd one that would take minutes."""
-COUNTED = Effort(nodes=200, gap=0.005, step=0.99)
-"""A quarter of the 2 % that a large plan may be away from its bound; seating takes the rest."""
+_ROUNDING = 1e-6
+"""What a bound may be off by in the solver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,40 +32,19 @@ class Found:
 
     room: Room
     proofs: tuple[Proof, ...]
+    gap: float
+    """Part by which another plan could be better at most, from 0 (proven best) to 1."""
+    exact: bool
 
 
 def search(machines: Sequence[Machine], asks: Sequence[Ask]) -> Found:
     """Place as many replicas as can be, the first tiers first."""
     room = Room(machines)
     fill(room, asks)
-    proofs: list[Proof] = []
-    for tier in Tier:
-        asked = asked_of(asks, tier)
-        bound = asked
-        if placed_of(asks, room, tier) < asked:
-            room, bound = _improve(machines, asks, room, tier)
-        proofs.append(Proof(tier=tier, asked=asked, placed=placed_of(asks, room, tier), at_most=bound))
-    return Found(room=room, proofs=tuple(proofs))
-
-
-def _improve(machines: Sequence[Machine], asks: Sequence[Ask], room: Room, tier: Tier) -> tuple[Room, int]:
-    """Return a plan that has more of a tier and no fewer of those before it, if there is one, and the tier's bound."""
-    exact = is_exact(asks, room)
-    counting = Counting(groups_of(machines, exact=exact), sorts_of(asks, room, exact=exact), exact=exact)
-    anywhere = asked_of(asks, tier) - sum(sort.count(tier) for sort in counting.sorts)
-    reached = {before: placed_of(asks, room, before) for before in Tier}
-    answer, bound = counting.most(tier, _without(asks, counting, reached), EXACT if exact else COUNTED)
-    other = seat(counting, answer.values, machines)
-    fill(other, asks)
-    return max(room, other, key=lambda one: _rank(asks, one)), bound + anywhere
-
-
-def _without(asks: Sequence[Ask], counting: Counting, reached: Mapping[Tier, int]) -> Mapping[Tier, int]:
-    """Take off what may run anywhere: it is placed in every plan and in no program."""
-    return {
-        tier: count - asked_of(asks, tier) + sum(sort.count(tier) for sort in counting.sorts)
-        for tier, count in reached.items()
-    }
+    if all(placed_of(asks, room, tier) == asked_of(asks, tier) for tier in Tier):
+        proofs = tuple(_proof(asks, room, tier, asked_of(asks, tier)) for tier in Tier)
+        return Found(room=room, proofs=proofs, gap=0.0, exact=is_exact(asks, room))
+    return _exactly(machines, asks, room) if is_exact(asks, room) else _counted(machines, asks, room)
 
 
 def is_exact(asks: Sequence[Ask], room: Room) -> bool:
@@ -72,8 +52,49 @@ def is_exact(asks: Sequence[Ask], room: Room) -> bool:
     return len(asks) * max(len(room.cards), len(room.machines)) <= EXACT_LIMIT
 
 
-def _rank(asks: Sequence[Ask], room: Room) -> tuple[int, ...]:
-    return tuple(placed_of(asks, room, tier) for tier in Tier)
+def _exactly(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+    """Count tier by tier; those that first fit has placed completely need no program until one that it has not."""
+    counting = Counting(groups_of(machines, asks, exact=True), sorts_of(asks, room, exact=True), exact=True)
+    reached: dict[Tier, int] = {}
+    bounds: dict[Tier, int] = {}
+    values: Sequence[int] = ()
+    for tier in Tier:
+        counted = sum(sort.count(tier) for sort in counting.sorts)
+        outside = asked_of(asks, tier) - counted  # placed in every plan, in no program
+        reached[tier], bounds[tier] = counted, counted + outside
+        if values or placed_of(asks, room, tier) < bounds[tier]:
+            answer = counting.most(tier, reached)
+            values, reached[tier] = answer.values, round(answer.objective)
+            bounds[tier] = outside + floor(answer.bound + _ROUNDING)
+    other = seat(counting, values, machines)
+    fill(other, asks)
+    best = max(room, other, key=lambda one: [placed_of(asks, one, tier) for tier in Tier])
+    proofs = tuple(_proof(asks, best, tier, bounds[tier]) for tier in Tier)
+    return Found(room=best, proofs=proofs, gap=max(proof.gap for proof in proofs), exact=True)
+
+
+def _counted(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+    counting = Counting(groups_of(machines, asks, exact=False), sorts_of(asks, room, exact=False), exact=False)
+    answer = counting.worthiest(WORTH)
+    other = seat(counting, answer.values, machines)
+    fill(other, asks)
+    make_way(other, asks)
+    fill(other, asks)
+    best = max(room, other, key=lambda one: worth_of(asks, one))
+    counted = sum(WORTH[tier] * sort.count(tier) for sort in counting.sorts for tier in Tier)
+    outside = sum(WORTH[tier] * asked_of(asks, tier) for tier in Tier) - counted
+    bound = answer.bound + outside
+    proofs = tuple(_proof(asks, best, tier, None) for tier in Tier)
+    return Found(room=best, proofs=proofs, gap=max(0.0, (bound - worth_of(asks, best)) / bound), exact=False)
+
+
+def _proof(asks: Sequence[Ask], room: Room, tier: Tier, bound: int | None) -> Proof:
+    return Proof(tier=tier, asked=asked_of(asks, tier), placed=placed_of(asks, room, tier), at_most=bound)
+
+
+def worth_of(asks: Sequence[Ask], room: Room) -> int:
+    """Weigh what is placed."""
+    return sum(WORTH[tier] * placed_of(asks, room, tier) for tier in Tier)
 
 
 def asked_of(asks: Sequence[Ask], tier: Tier) -> int:

@@ -49,6 +49,10 @@ class Answer:
     """No solution has a larger objective (a smaller one, where it was minimised)."""
 
 
+Floor = tuple[Mapping[int, float], float]
+"""A sum and what it must reach."""
+
+
 class Program:
     """Columns that are whole numbers from 0 up, and rows that bound sums of them."""
 
@@ -76,17 +80,21 @@ class Program:
         if terms:
             self._rows.append((value, value, terms))
 
-    def maximise(self, costs: Mapping[int, float], effort: Effort) -> Answer:
-        """Find the largest sum. Raises: SolverError."""
-        return self._solve({column: -cost for column, cost in costs.items()}, effort, sign=-1)
+    def maximise(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor] = ()) -> Answer:
+        """Find the largest sum, with other sums at least so large. Raises: SolverError."""
+        return self._solve({column: -cost for column, cost in costs.items()}, effort, floors, sign=-1)
 
-    def minimise(self, costs: Mapping[int, float], effort: Effort) -> Answer:
-        """Find the smallest sum. Raises: SolverError."""
-        return self._solve(costs, effort, sign=1)
+    def minimise(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor] = ()) -> Answer:
+        """Find the smallest sum, with other sums at least so large. Raises: SolverError."""
+        return self._solve(costs, effort, floors, sign=1)
 
-    def _solve(self, costs: Mapping[int, float], effort: Effort, *, sign: int) -> Answer:
+    def _solve(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor], *, sign: int) -> Answer:
         highs = _highs(effort)
+        rows = len(self._rows)
+        for terms, limit in floors:
+            self.at_least(terms, limit)
         self._pass_to(highs, costs)
+        del self._rows[rows:]
         highs.run()
         solution, info = highs.getSolution(), highs.getInfo()
         if len(solution.col_value) != len(self._upper) or not solution.value_valid:

@@ -68,12 +68,19 @@ class Sort:
         return sum(ask.tier(replica) is tier for ask in self.asks for replica in range(ask.replicas))
 
 
-def groups_of(machines: Sequence[Machine], *, exact: bool) -> tuple[Group, ...]:
-    """Put nodes that are alike together, or each by itself."""
+def groups_of(machines: Sequence[Machine], asks: Sequence[Ask], *, exact: bool) -> tuple[Group, ...]:
+    """Put nodes that are alike together, or each by itself.
+
+    Nodes that something is bound to stand apart: part of their cards is spoken for, and so they hold fewer replicas
+    that want several cards.
+    """
+    named = {bond.node for ask in asks if ask.gpus for bond in ask.bonds}
     alike: dict[object, list[Machine]] = {}
     for machine in machines:
         contents = sorted((card.model or "", card.usable or 0, card.usable is None) for card in machine.cards)
-        alike.setdefault(machine.name if exact else (machine.memory, tuple(contents)), []).append(machine)
+        alike.setdefault(
+            machine.name if exact else (machine.name in named, machine.memory, tuple(contents)), []
+        ).append(machine)
     groups: list[Group] = []
     for members in alike.values():
         first = sum(len(group.stocks) for group in groups)
@@ -114,8 +121,7 @@ def _key(ask: Ask, sizes: Sequence[int]) -> tuple[object, ...]:
     if ask.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)
     nodes = tuple(sorted({bond.node for bond in ask.bonds}))
-    indexes = () if ask.indexes is None else tuple(sorted(ask.indexes))
-    return (ask.on_demand, ask.gpus, ask.whole, needed, ask.memory, nodes, indexes)
+    return (ask.on_demand, ask.gpus, ask.whole, needed, ask.memory, nodes, sorted(ask.indexes or ()))
 
 
 def would_suit(sort: Sort, group: Group, stock: Stock) -> bool:

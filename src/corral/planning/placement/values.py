@@ -136,12 +136,15 @@ class Proof:
     tier: Tier
     asked: int
     placed: int
-    at_most: int
+    at_most: int | None
+    """None in large clusters, where the tiers are weighed together: `Plan.gap` is about all of them."""
 
     @property
     def gap(self) -> float:
         """Part of the bound that is missing, from 0 (proven best) to 1."""
-        return 0.0 if self.at_most <= self.placed else (self.at_most - self.placed) / self.at_most
+        if self.at_most is None or self.at_most <= self.placed:
+            return 0.0
+        return (self.at_most - self.placed) / self.at_most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +173,11 @@ class Plan:
     cautions: tuple[Caution, ...]
     totals: tuple[CardTotal, ...]
     proofs: tuple[Proof, ...]
+    gap: float
+    """Part by which another plan could place more, at most: 0 is proven best, 0.02 is two percent."""
+    exact: bool
+    """Whether it was searched card by card. If not, the tiers are weighed 100 : 10 : 1, and `gap` is that sum's."""
     preference: Preference
-
-    @property
-    def gap(self) -> float:
-        """Return the widest gap of a tier."""
-        return max((proof.gap for proof in self.proofs), default=0.0)
 
     @property
     def missing(self) -> tuple[Unplaced, ...]:
