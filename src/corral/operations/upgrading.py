@@ -88,10 +88,17 @@ def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
         )
-    before = open_cluster(path)
+    return upgrade_text(open_cluster(path), changes, adapting=wish.adapting)
+
+
+def upgrade_text(before: ClusterText, changes: Sequence[Change], *, adapting: bool = False) -> Upgrading:
+    """Compare the text of a cluster file with itself after some changes; `adapting` writes the proposals as well.
+
+    Raises: ChangesError with every problem of the changes, UneditableError.
+    """
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed.notes, adapting=wish.adapting)
+    return _compared(before, after, changed.notes, adapting=adapting)
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from corral.hardware.power import Verdict
+from corral.hardware.power import NodePower, Verdict
 from corral.planning.upgrade.choices import Freedom, ServiceChoice
 from corral.planning.upgrade.differences import change_text, figure_text, number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
-from corral.planning.upgrade.power import PowerComparison
+from corral.planning.upgrade.power import LIMITED, TGP, PowerComparison
 from corral.planning.upgrade.redundancy import Survival
 from corral.planning.upgrade.throughput import Throughput
 from corral.planning.upgrade.uniformity import Uniformity
@@ -221,25 +221,37 @@ def _drivers(uniformity: tuple[Uniformity, ...]) -> Iterator[Reason]:
 
 def _supply(power: tuple[PowerComparison, ...]) -> Iterator[Reason]:
     for one in power:
-        if one.after is None:
-            continue
-        draw = next((row for row in one.rows if row.name.startswith("GPU TGP")), None)
-        if draw is not None and draw.change:
-            yield Reason(weight=Weight.COST, what=f"{change_text(draw)} of GPU power on {one.node}")
-        asked = figure_text(one.after.recommended_psu)
-        for judgement in one.after.judgements:
-            told = f"{one.node}, {judgement.about}: {judgement.what}"
-            if judgement.verdict is Verdict.NOT_ENOUGH:
-                yield Reason(
-                    weight=Weight.BLOCKER,
-                    what=told,
-                    remedy=f"a power supply of at least {asked} (`--psu {one.node}=WATTS` shows what it changes)",
-                )
-            elif judgement.verdict is Verdict.TIGHT:
-                yield Reason(weight=Weight.CONDITION, what=told, remedy=f"a power supply of {asked}")
-            elif judgement.verdict is Verdict.UNKNOWN and judgement.about == "power supply" and one.after.cards:
-                yield Reason(
-                    weight=Weight.CONDITION,
-                    what=f"{one.node}: {judgement.what}; {asked} are recommended",
-                    remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
-                )
+        if one.after is not None:
+            yield from _draw(one)
+            yield from _judged(one, one.after)
+
+
+def _draw(one: PowerComparison) -> Iterator[Reason]:
+    makers, limited = one.row(TGP), one.row(LIMITED)
+    if makers is not None and makers.change:
+        yield Reason(weight=Weight.COST, what=f"{change_text(makers)} of GPU power on {one.node}")
+    if limited is not None and limited.change is not None and limited.change < 0:
+        yield Reason(weight=Weight.GAIN, what=f"{change_text(limited)} at full load on {one.node}, by power limits")
+
+
+def _judged(one: PowerComparison, after: NodePower) -> Iterator[Reason]:
+    asked = figure_text(after.recommended_psu)
+    before = {judgement.about: judgement.verdict for judgement in one.before.judgements} if one.before else {}
+    for judgement in after.judgements:
+        told = f"{one.node}, {judgement.about}: {judgement.what}"
+        if judgement.verdict is Verdict.NOT_ENOUGH:
+            yield Reason(
+                weight=Weight.BLOCKER,
+                what=told,
+                remedy=f"a power supply of at least {asked} (`--psu {one.node}=WATTS` shows what it changes)",
+            )
+        elif judgement.verdict is Verdict.TIGHT:
+            yield Reason(weight=Weight.CONDITION, what=told, remedy=f"a power supply of {asked}")
+        elif judgement.verdict is Verdict.UNKNOWN and judgement.about == "power supply" and after.cards:
+            yield Reason(
+                weight=Weight.CONDITION,
+                what=f"{one.node}: {judgement.what}; {asked} are recommended",
+                remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
+            )
+        elif before.get(judgement.about) in (Verdict.NOT_ENOUGH, Verdict.TIGHT) and judgement.verdict is Verdict.OK:
+            yield Reason(weight=Weight.GAIN, what=f"{told}, which was {before[judgement.about].value}")

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster
 from corral.planning.changes.values import Note
+from corral.planning.checklist import Checklist, checklist_of
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade.adaptations import Adaptation, propose
 from corral.planning.upgrade.advice import Recommendation, advise
+from corral.planning.upgrade.capacity import Capacity, compare_capacity
 from corral.planning.upgrade.choices import ServiceChoice, compare_choices
 from corral.planning.upgrade.complexity import Complexity, compare_complexity
 from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
@@ -56,6 +58,7 @@ class Upgrade:
     choices: tuple[ServiceChoice, ...]
     distribution: tuple[Distribution, ...]
     uniformity: tuple[Uniformity, ...]
+    capacity: tuple[Capacity, ...]
     survivals: tuple[Survival, ...]
     leans_on: tuple[str, ...]
     """Network volumes that services share, with who exports them."""
@@ -64,6 +67,7 @@ class Upgrade:
     records_before: Records
     records_after: Records
     unchanged: Unchanged
+    checklist: Checklist
     corrections: tuple[Correction, ...]
     recommendation: Recommendation
     findings: Findings
@@ -77,6 +81,8 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     choices = compare_choices(before, adapted)
     uniformity = compare_uniformity(hardware)
     survivals = compare_redundancy(choices)
+    capacity = compare_capacity(before, after, hardware)
+    checklist = checklist_of(before, adapted)
     return Upgrade(
         before=before,
         after=after,
@@ -89,6 +95,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         choices=choices,
         distribution=compare_plans(findings.plans_before, findings.plans_after),
         uniformity=uniformity,
+        capacity=capacity,
         survivals=survivals,
         leans_on=shared_dependencies(after),
         queues=compare_queues(before, adapted),
@@ -96,7 +103,10 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         records_before=records_of(before),
         records_after=records_of(adapted),
         unchanged=find_unchanged(before, adapted),
-        corrections=find_corrections(Situation(before=before, after=adapted, hardware=hardware, labels=labels)),
+        checklist=checklist,
+        corrections=find_corrections(
+            Situation(before=before, after=adapted, hardware=hardware, labels=labels, capacity=capacity)
+        ),
         recommendation=advise(
             hardware,
             power=power,

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Node, Service
+from corral.planning.upgrade.capacity import Capacity, ModelFit, Seating
 from corral.planning.upgrade.cards import all_cards, cards_of
+from corral.planning.upgrade.differences import figure_text, origin_text
 from corral.planning.upgrade.hardware import Hardware
 from corral.planning.upgrade.labels import NodeLabels
 from corral.planning.upgrade.uniformity import capability_of
@@ -37,6 +39,7 @@ class Situation:
     """With the adaptations that the report proposes."""
     hardware: Hardware
     labels: tuple[NodeLabels, ...]
+    capacity: tuple[Capacity, ...]
 
     @property
     def is_k3s(self) -> bool:
@@ -235,6 +238,27 @@ def _data_parallel(now: Situation) -> Correction | None:
     )
 
 
+def _split_model(now: Situation) -> Correction | None:
+    found = [(one.node, fit) for one in now.capacity for fit in one.fits if fit.model.startswith("33b") and fit.on_each]
+    if not found:
+        return None
+    node, fit = found[0]
+    return Correction(
+        id="split-33b",
+        belief="A 33B model at 4 bits needs about 16 GB on each of two cards.",
+        truth=f"It needs {figure_text(fit.alone)} on one card, and {figure_text(fit.on_each)} on each card of an even "
+        f"split over those of {node}. {_before_and_after(fit)}",
+        here=", ".join(node for node, _ in found),
+        source=origin_text(fit.alone),
+    )
+
+
+def _before_and_after(fit: ModelFit) -> str:
+    if Seating.NO not in (fit.before, fit.after):
+        return "So it fits after the upgrade, and it did before."
+    return f"Before the upgrade: {fit.before.value}. After it: {fit.after.value}."
+
+
 def _single_point(now: Situation) -> Correction | None:
     equal = [
         node.name
@@ -278,6 +302,7 @@ _RULES: tuple[Callable[[Situation], Correction | None], ...] = (
     _load_balancer,
     _rollout,
     _data_parallel,
+    _split_model,
     _single_point,
     _power_limit,
 )

@@ -34,7 +34,8 @@ def number(value: float) -> str:
     """Write a number with at most two decimals and with thousands apart: `1,920`, `0.31`, `7.5`."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}".rstrip("0").rstrip(".")
+    places = 1 if abs(value) >= 10 else 2
+    return f"{value:,.{places}f}".rstrip("0").rstrip(".")
 
 
 def amount(value: float, unit: str) -> str:

@@ -13,6 +13,10 @@ from corral.planning.upgrade.differences import Difference, change_text, figure_
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 
 _RAIL_V = 12
+TGP = "GPU TGP (makers' limits)"
+MACHINE = "Whole machine, estimated"
+LIMITED = "Whole machine with the limits of the file"
+HEAT = "Heat into the room"
 
 
 class ItemState(StrEnum):
@@ -46,15 +50,24 @@ class PowerComparison:
     """Each model and its TGP, from the catalogue."""
     actions: tuple[ActionItem, ...]
 
+    def row(self, name: str) -> Difference | None:
+        """Find a quantity by its name; None when neither side knows it."""
+        return next((row for row in self.rows if row.name == name), None)
+
 
 def compare_power(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[PowerComparison, ...]:
-    """Compare the power of every machine whose cards change and that is still there, or was."""
+    """Compare the power of every machine whose cards or power supply change."""
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     return tuple(
         _compare(node, _power(old.get(node.name), before), _power(new.get(node.name), after), new.get(node.name))
-        for node in hardware.changed
+        for node in hardware.nodes
+        if node.cards_change or _supply_of(old.get(node.name)) != _supply_of(new.get(node.name))
     )
+
+
+def _supply_of(node: Node | None) -> tuple[int | None, int | None]:
+    return (None, None) if node is None else (node.psu_w, node.other_power_w)
 
 
 def _power(node: Node | None, cluster: Cluster) -> NodePower | None:
@@ -82,14 +95,14 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
 
     full, now = before.full if before else None, after.full if after else None
     rows = [
-        row("GPU TGP (makers' limits)", full and full.gpus, now and now.gpus),
-        row("Whole machine, estimated", full and full.system, now and now.system),
+        row(TGP, full and full.gpus, now and now.gpus),
+        row(MACHINE, full and full.system, now and now.system),
         row("Recommended power supply", before and before.recommended_psu, after and after.recommended_psu),
         row("Power supply in the file", before and before.psu, after and after.psu),
         row("Load of that supply", full and full.psu_load, now and now.psu_load),
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
         row("Peak for about 1 ms", full and full.peak, now and now.peak),
-        row("Heat into the room", full and full.heat, now and now.heat),
+        row(HEAT, full and full.heat, now and now.heat),
         row("Energy of a night", full and full.energy, now and now.energy),
         row("Cost of a night", full and full.cost, now and now.cost),
     ]
@@ -97,7 +110,7 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
         old, new = (one and (one.limited or one.full) for one in (before, after))
         rows += [
             row("GPUs with the limits of the file", old and old.gpus, new and new.gpus),
-            row("Whole machine with those limits", old and old.system, new and new.system),
+            row(LIMITED, old and old.system, new and new.system),
         ]
     return [one for one in rows if one.before or one.after]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import figure_text, number, origin_text
 from corral.planning.upgrade.redundancy import Survival
-from corral.planning.upgrade.report.pieces import bullets, paragraph, table
+from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
 
 
@@ -78,7 +79,39 @@ def _training(upgrade: Upgrade) -> list[str]:
 
 
 def _combined(upgrade: Upgrade) -> list[str]:
-    return paragraph("pending")
+    if not upgrade.capacity:
+        return paragraph("No node that changes has GPUs whose memory is known.")
+    lines: list[str] = []
+    for one in upgrade.capacity:
+        lines += differences([one.room])
+        lines += table(
+            (one.node, "On one GPU", "On each in a split", "Before", "After", "At most"),
+            (
+                (
+                    fit.model,
+                    figure_text(fit.alone),
+                    "-" if fit.on_each is None else figure_text(fit.on_each),
+                    fit.before.value,
+                    fit.after.value,
+                    "-" if fit.bound is None else figure_text(fit.bound),
+                )
+                for fit in one.fits
+            ),
+        )
+        lines += bullets(_newly(one))
+    return lines + paragraph(
+        "Sizes stand for models of about so many parameters, at about 4.9 bits for each weight and a context of 4,096 "
+        "tokens; `corral fit` says it for a particular file. A split by layers moves little over PCIe, and makes one "
+        "stream no faster: the cards take turns. A split of every layer moves data at each of them, through the "
+        "processor's memory, because GeForce cards do not reach each other directly (pitfalls A27)."
+    )
+
+
+def _newly(one: Capacity) -> list[str]:
+    told = [f"newly on {one.node}: {', '.join(fit.model for fit in one.newly) or 'none of these sizes'}"]
+    if one.no_longer:
+        told.append(f"no longer on {one.node}: {', '.join(fit.model for fit in one.no_longer)}")
+    return told
 
 
 def _redundancy(upgrade: Upgrade) -> list[str]:

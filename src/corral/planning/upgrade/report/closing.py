@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corral.planning.checklist import checklist_markdown
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
@@ -30,6 +31,11 @@ def _names(names: tuple[str, ...]) -> str:
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)
     return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+
+
+def checklist(upgrade: Upgrade) -> list[str]:
+    """Write Part 8."""
+    return ["## Part 8: Migration checklist", "", *checklist_markdown(upgrade.checklist, level=3).splitlines(), ""]
 
 
 def beliefs(upgrade: Upgrade) -> list[str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from corral.charts import bars
 from corral.figures import Figure
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.power import PowerComparison
+from corral.planning.upgrade.power import MACHINE, TGP, PowerComparison
 
 _GIB = 2**30
 _MOST_BARS = 12
 _POWER = {
-    "GPU TGP (makers' limits)": "GPUs",
-    "Whole machine, estimated": "machine",
+    TGP: "GPUs",
+    MACHINE: "machine",
     "Peak for about 1 ms": "peak",
     "Recommended power supply": "supply, advised",
     "Power supply in the file": "supply, in the file",

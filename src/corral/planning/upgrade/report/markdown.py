@@ -5,7 +5,7 @@ from __future__ import annotations
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.report.architecture import architecture
 from corral.planning.upgrade.report.capabilities import capabilities
-from corral.planning.upgrade.report.closing import beliefs, conclusion, unchanged
+from corral.planning.upgrade.report.closing import beliefs, checklist, conclusion, unchanged
 from corral.planning.upgrade.report.pieces import escaped
 from corral.planning.upgrade.report.pipeline import pipeline
 from corral.planning.upgrade.report.power import power
@@ -13,7 +13,19 @@ from corral.planning.upgrade.report.scheduling import scheduling
 from corral.planning.upgrade.report.schema import schema
 from corral.planning.upgrade.report.summary import summary, title
 
-PARTS = (summary, power, scheduling, capabilities, architecture, schema, pipeline, unchanged, beliefs, conclusion)
+PARTS = (
+    summary,
+    power,
+    scheduling,
+    capabilities,
+    architecture,
+    schema,
+    pipeline,
+    unchanged,
+    checklist,
+    beliefs,
+    conclusion,
+)
 
 
 def to_markdown(upgrade: Upgrade) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import change_text, figure_text
-from corral.planning.upgrade.power import ActionItem, ItemState, PowerComparison
+from corral.planning.upgrade.power import HEAT, MACHINE, ActionItem, ItemState, PowerComparison
 from corral.planning.upgrade.report.pieces import bullets, checkboxes, differences, paragraph, table
 
 
@@ -33,11 +33,11 @@ def _node(one: PowerComparison) -> list[str]:
 
 
 def _heat(one: PowerComparison) -> list[str]:
-    rows = {row.name: row for row in one.rows}
-    heat, draw = rows["Heat into the room"], rows["Whole machine, estimated"]
+    heat, draw = one.row(HEAT), one.row(MACHINE)
+    if heat is None or draw is None:
+        return []
     return [
-        f"At full load the room gets {figure_text(heat.after)} ({change_text(heat)}): "
-        f"{figure_text(draw.after)} in, {figure_text(draw.after)} out.",
+        f"At full load {figure_text(draw.after)} become {figure_text(heat.after)} in the room ({change_text(heat)})."
     ]
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from corral.figures import Figure
+from corral.planning.checklist import Item
+from corral.planning.upgrade.capacity import ModelFit
 from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.choices import Choice
 from corral.planning.upgrade.comparing import Upgrade
@@ -39,6 +41,10 @@ def to_record(upgrade: Upgrade) -> Json:
         "layouts": [asdict(one) for one in upgrade.distribution],
         "architectures": [asdict(one) for one in upgrade.uniformity],
         "throughput": _throughput(upgrade),
+        "capacity": [
+            {"node": one.node, "room": _difference(one.room), "models": [_fit(fit) for fit in one.fits]}
+            for one in upgrade.capacity
+        ],
         "queues": [asdict(one) for one in upgrade.queues],
         "adaptations": [
             {"about": one.about, "before": one.before, "after": one.after, "why": one.why, "price": one.price}
@@ -46,6 +52,7 @@ def to_record(upgrade: Upgrade) -> Json:
         ],
         "records": {"before": _records(upgrade.records_before), "after": _records(upgrade.records_after)},
         "unchanged": asdict(upgrade.unchanged),
+        "checklist": [_item(one) for one in upgrade.checklist.items],
         "corrections": [asdict(one) for one in upgrade.corrections],
         "cluster_file_diff": upgrade.findings.cluster_diff,
         "file_diffs": dict(upgrade.findings.file_diffs),
@@ -173,6 +180,30 @@ def _throughput(upgrade: Upgrade) -> list[Record]:
         }
         for one in upgrade.findings.throughput
     ]
+
+
+def _fit(fit: ModelFit) -> Record:
+    return {
+        "model": fit.model,
+        "on_one_gpu": figure_record(fit.alone),
+        "on_each_gpu": figure_record(fit.on_each),
+        "before": fit.before.value,
+        "after": fit.after.value,
+        "bound": figure_record(fit.bound),
+    }
+
+
+def _item(item: Item) -> Record:
+    return {
+        "id": item.id,
+        "phase": item.phase.value,
+        "kind": item.kind.value,
+        "node": item.node,
+        "title": item.title,
+        "task": item.task,
+        "why": item.why,
+        "material": item.material,
+    }
 
 
 def _records(records: Records) -> Record:

@@ -1,0 +1,40 @@
+"""Upgrades of cluster files, compared without touching a disk but for the examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.upgrading import Upgrading, upgrade_text
+from corral.planning.changes import parse_options
+from corral.planning.upgrade import Upgrade
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HYDRA = (("replace", "hydra-compute/gpu1=RTX 5070 Ti"), ("limit", "hydra-compute=250"))
+"""The upgrade that examples/hydra is about."""
+TWO_EQUAL = """\
+apiVersion: corral/v1
+name: pair
+kubernetes: {distribution: k3s}
+nodes:
+  - name: box
+    k3sRole: agent
+    gpus: [{model: RTX 5070 Ti, index: 0}, {model: RTX 5070 Ti, index: 1}]
+    psu: {watts: 1000, otherWatts: 150}
+services:
+  - {name: comfyui, engines: [comfyui], node: box, gpus: 1, gpuMemory: 14Gi, replicas: 2}
+workloads:
+  - {name: images, engine: comfyui, service: comfyui, minVram: 14Gi, duration: 30s, unit: image}
+"""
+"""A node whose two cards are the same, with a service that needs most of one."""
+
+
+def hydra(*changes: tuple[str, str], adapting: bool = False) -> Upgrading:
+    """Compare examples/hydra/before.yaml with itself after changes; after its own upgrade when none is named."""
+    file = open_cluster(EXAMPLES / "hydra" / "before.yaml")
+    return upgrade_text(file, parse_options(changes or HYDRA), adapting=adapting)
+
+
+def upgrade_of(text: str, *changes: tuple[str, str]) -> Upgrade:
+    """Compare the text of a cluster file with itself after changes: `("add", "box=RTX 4090")`."""
+    return upgrade_text(read_cluster(text, name="cluster.yaml"), parse_options(changes)).upgrade

@@ -1,0 +1,104 @@
+"""What an upgrade is advised: go, go with conditions, or don't, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.planning.upgrade import Advice, Recommendation
+from corral.planning.upgrade.advice import Weight
+from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
+
+NO_SUPPLY = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")
+PASCAL = TWO_EQUAL.replace("[{model: RTX 5070 Ti, index: 0}, {model: RTX 5070 Ti, index: 1}]", "[{model: GTX 1080 Ti}]")
+
+
+def told(recommendation: Recommendation, weight: Weight) -> str:
+    return "; ".join(reason.what for reason in recommendation.of(weight))
+
+
+def test_hydra_goes_ahead_with_its_reasons() -> None:
+    recommendation = hydra().upgrade.recommendation
+
+    assert recommendation.advice is Advice.GO
+    gains = told(recommendation, Weight.GAIN)
+    assert "VRAM +4 GiB on hydra-compute (28 GiB → 32 GiB)" in gains
+    assert "hydra-compute becomes one pool of 2 x RTX 5070 Ti" in gains
+    assert told(recommendation, Weight.COST) == "+130 W of GPU power on hydra-compute"
+
+
+def test_a_card_that_the_supply_cannot_carry_is_told() -> None:
+    recommendation = hydra(
+        ("replace", "hydra-compute/gpu1=RTX 5090"), ("psu", "hydra-compute=750")
+    ).upgrade.recommendation
+
+    assert recommendation.advice is Advice.DONT
+    assert "1025 W of 750 W" in recommendation.sentence
+    assert any("a power supply of at least 1,200 W" in one for one in recommendation.would_change)
+
+
+def test_a_pool_that_becomes_mixed_and_weaker_is_advised_against() -> None:
+    recommendation = upgrade_of(TWO_EQUAL, ("replace", "box/gpu1=RTX 3060 12GB")).recommendation
+
+    assert recommendation.advice is Advice.DONT
+    assert "the pool of box becomes mixed (1 x RTX 5070 Ti, 1 x RTX 3060 12 GB)" in recommendation.sentence
+    assert "VRAM -4 GiB" in recommendation.sentence
+
+
+def test_a_pool_that_becomes_mixed_but_larger_has_that_to_settle_first() -> None:
+    recommendation = upgrade_of(TWO_EQUAL, ("replace", "box/gpu1=RTX 4090")).recommendation
+
+    assert recommendation.advice is Advice.CONDITIONS
+    assert "the pool of box becomes mixed" in recommendation.sentence
+    assert any("choose the model that box has already" in one for one in recommendation.would_change)
+
+
+def test_a_service_that_loses_its_last_card_stops_the_upgrade() -> None:
+    recommendation = upgrade_of(
+        TWO_EQUAL, ("replace", "box/gpu0=RTX 3060 12GB"), ("replace", "box/gpu1=RTX 3060 12GB")
+    ).recommendation
+
+    assert recommendation.advice is Advice.DONT
+    assert "no card is left that can run comfyui (14.0 GiB do not fit: 11.5 GiB can be used)" in recommendation.sentence
+
+
+def test_cards_that_no_driver_serves_together_stop_the_upgrade() -> None:
+    recommendation = upgrade_of(PASCAL, ("add", "box=RTX 5070 Ti")).recommendation
+
+    assert recommendation.advice is Advice.DONT
+    assert "one machine cannot run both" in recommendation.sentence
+
+
+def test_a_supply_that_nobody_states_is_a_condition() -> None:
+    recommendation = upgrade_of(NO_SUPPLY, ("add", "box=RTX 5070 Ti")).recommendation
+
+    assert recommendation.advice is Advice.CONDITIONS
+    assert any("state `psu.watts` of box" in one for one in recommendation.would_change)
+
+
+def test_a_power_limit_alone_is_worth_the_watts_it_saves() -> None:
+    recommendation = upgrade_of(TWO_EQUAL, ("limit", "box=250")).recommendation
+
+    assert recommendation.advice is Advice.GO
+    assert "-100 W at full load on box" in recommendation.sentence
+
+
+def test_a_larger_supply_alone_is_worth_it_where_the_old_one_was_too_small() -> None:
+    small = TWO_EQUAL.replace("watts: 1000", "watts: 600")
+
+    recommendation = upgrade_of(small, ("psu", "box=1000")).recommendation
+
+    assert recommendation.advice is Advice.GO
+    assert "which was not enough" in recommendation.sentence
+
+
+def test_an_equal_card_in_the_place_of_another_brings_nothing() -> None:
+    recommendation = upgrade_of(TWO_EQUAL, ("psu", "box=1200")).recommendation
+
+    assert (recommendation.advice, recommendation.sentence) == (Advice.DONT, "Nothing gets better by it.")
+
+
+@pytest.mark.parametrize("model", ["RTX 5090", "RX 7900 XTX", "A100 PCIe 80 GB", "RTX 3060 12GB"])
+def test_the_same_question_has_the_same_answer(model: str) -> None:
+    first = upgrade_of(TWO_EQUAL, ("replace", f"box/gpu1={model}"))
+
+    assert first == upgrade_of(TWO_EQUAL, ("replace", f"box/gpu1={model}"))

@@ -1,0 +1,174 @@
+"""The figures of an upgrade, by those of Hydra, which were worked out by hand before Corral was."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.planning.upgrade import Upgrade
+from corral.planning.upgrade.capacity import Seating
+from corral.planning.upgrade.choices import Freedom
+from corral.planning.upgrade.power import ItemState
+from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
+
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def upgrade() -> Upgrade:
+    return hydra().upgrade
+
+
+def test_the_cluster_has_4_gib_more(upgrade: Upgrade) -> None:
+    memory = upgrade.hardware.memory
+
+    assert memory.before is not None
+    assert memory.after is not None
+    assert (memory.before.value, memory.after.value, memory.change) == (84 * GIB, 88 * GIB, 4 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("row", "before", "after"),
+    [
+        ("GPU TGP (makers' limits)", 470, 600),
+        ("Whole machine, estimated", 620, 750),
+        ("Recommended power supply", 750, 850),
+        ("Power supply in the file", 1000, 1000),
+        ("Load of that supply", 62, 75),
+    ],
+)
+def test_power_is_what_it_was_worked_out_to_be(row: str, before: float, after: float, upgrade: Upgrade) -> None:
+    found = next(one for one in upgrade.power[0].rows if one.name == row)
+
+    assert found.before is not None
+    assert found.after is not None
+    assert (found.before.value, found.after.value) == (before, after)
+
+
+def test_the_gpus_ask_the_12_v_rail_for_50_amperes(upgrade: Upgrade) -> None:
+    current = next(one for one in upgrade.power[0].rows if one.name.startswith("Current"))
+
+    assert current.after is not None
+    assert (current.after.value, current.after.unit) == (50, "A")
+
+
+def test_what_the_file_proves_is_done_and_what_it_cannot_prove_is_open(upgrade: Upgrade) -> None:
+    states = {item.what: item.state for item in upgrade.power[0].actions}
+
+    assert states["Power supply of at least 850 W"] is ItemState.PROVEN
+    assert states["12 V rail of 50 A for the GPUs"] is ItemState.PROVEN
+    assert states["Airflow of the case"] is ItemState.OPEN
+
+
+def test_a_supply_that_nobody_states_is_open() -> None:
+    text = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")
+
+    item = upgrade_of(text, ("add", "box=RTX 5070 Ti")).power[0].actions[0]
+
+    assert item.state is ItemState.OPEN
+
+
+def test_a_mixed_node_becomes_one_pool(upgrade: Upgrade) -> None:
+    (node,) = upgrade.hardware.changed
+    counts = {row.name: (row.before and row.before.value, row.after and row.after.value) for row in _rows(upgrade)}
+
+    assert node.becomes_homogeneous
+    assert counts["Models of GPU"] == (2, 1)
+    assert counts["Queues for a part of the node"] == (2, 0)
+    assert counts["Pins of a service to one card"] == (2, 0)
+
+
+def _rows(upgrade: Upgrade) -> tuple:
+    return upgrade.complexity[0].rows
+
+
+def test_labels_are_added_changed_and_removed(upgrade: Upgrade) -> None:
+    (labels,) = upgrade.labels
+
+    assert ("hydra.io/vram-total", "28", "32") in labels.changed
+    assert set(labels.added) == {
+        ("hydra.io/gpu-class", "5070ti"),
+        ("hydra.io/gpu-count", "2"),
+        ("hydra.io/homogeneous", "true"),
+    }
+    assert "kubectl label node hydra-compute hydra.io/has-3060-" in labels.commands
+
+
+def test_no_agent_flag_gives_a_key_twice(upgrade: Upgrade) -> None:
+    (flags,) = upgrade.agent_flags
+    keys = [flag.rpartition("=")[0] for flag in flags.after]
+
+    assert len(keys) == len(set(keys))
+    assert "--node-label=hydra.io/has-3060=true" not in flags.after
+
+
+def test_training_gets_a_second_card(upgrade: Upgrade) -> None:
+    training = next(one for one in upgrade.choices if one.service == "lora-training")
+
+    assert training.freedom is Freedom.WIDER
+    assert training.before is not None
+    assert training.before.fits == ("hydra-compute/gpu0",)
+    assert dict(training.before.refused)["hydra-compute/gpu1"] == "14.0 GiB do not fit: 11.5 GiB can be used"
+
+
+def test_a_service_survives_a_card_only_where_another_holds_it(upgrade: Upgrade) -> None:
+    survival = {one.service: (one.before, one.after) for one in upgrade.survivals}
+
+    assert survival["lora-training"] == (False, True)
+    assert survival["comfyui"] == (True, True)
+    assert all(one.one_node == "hydra-compute" for one in upgrade.survivals)
+
+
+def test_a_33b_model_at_4_bits_takes_a_third_less_on_each_card_than_is_said(upgrade: Upgrade) -> None:
+    fit = next(one for one in upgrade.capacity[0].fits if one.model.startswith("33b"))
+
+    assert fit.on_each is not None
+    assert 9.5 * GIB < fit.on_each.value < 11 * GIB
+    assert (fit.before, fit.after) == (Seating.SPLIT, Seating.SPLIT)
+
+
+def test_what_is_proposed_is_one_queue_two_replicas_and_two_addresses(upgrade: Upgrade) -> None:
+    assert [one.about for one in upgrade.adaptations] == [
+        "queue hydra-compute-pool",
+        "service comfyui",
+        "engine comfyui",
+    ]
+
+
+def test_proposals_are_written_only_when_they_are_asked_for() -> None:
+    plain, adapted = hydra().after, hydra(adapting=True).after
+
+    assert plain.cluster.services["comfyui"].replicas == 1
+    assert adapted.cluster.services["comfyui"].replicas == 2
+    assert adapted.cluster.layouts["pool"].services["comfyui"].gpus == (0, 1)
+    assert adapted.cluster.queues["hydra-compute-pool"].pool == ("hydra-compute/gpu0", "hydra-compute/gpu1")
+    assert "5070ti-queue" not in adapted.cluster.queues
+    assert "# voice; on the RTX 3060" in adapted.text
+
+
+def test_proposing_again_finds_nothing_left(upgrade: Upgrade) -> None:
+    again = [one for one in hydra(adapting=True).upgrade.adaptations if one.edits]
+
+    assert again == []
+
+
+def test_a_card_that_moves_changes_both_nodes() -> None:
+    text = TWO_EQUAL.replace("services:", "  - {name: other, gpus: [{model: RTX 5070 Ti, index: 0}]}\nservices:")
+
+    upgrade = upgrade_of(text, ("move", "box/gpu1=other"))
+
+    assert {node.name: node.memory.change for node in upgrade.hardware.changed} == {"box": -16 * GIB, "other": 16 * GIB}
+    assert upgrade.hardware.memory.change == 0
+
+
+def test_a_new_node_has_no_before() -> None:
+    upgrade = upgrade_of(TWO_EQUAL, ("add-node", "next=RTX 5090"))
+
+    (node,) = upgrade.hardware.changed
+    assert node.before is None
+    assert upgrade.hardware.memory.change == 32 * GIB
+
+
+def test_what_stays_is_listed(upgrade: Upgrade) -> None:
+    assert upgrade.unchanged.nodes == ("hydra-ai", "hydra-storage")
+    assert "postgresql" in upgrade.unchanged.services
+    assert upgrade.unchanged.kubernetes == "k3s at https://192.168.1.250:6443"
