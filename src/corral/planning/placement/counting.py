@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 
+from corral.planning.placement.asks import Ask
+from corral.planning.placement.cards import Machine
+from corral.planning.placement.room import Room
 from corral.planning.placement.solver import Answer, Effort, Program
-from corral.planning.placement.stocks import Group, Sort, Stock, would_suit
+from corral.planning.placement.stocks import Detail, Group, Sort, Stock, groups_of, sorts_of, would_suit
 from corral.planning.placement.values import Tier
 
 EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
@@ -34,9 +37,9 @@ Terms = dict[int, float]
 class Counting:
     """The program, its columns by what they mean."""
 
-    def __init__(self, groups: Sequence[Group], sorts: Sequence[Sort], *, exact: bool) -> None:
-        self.groups = groups
-        self.sorts = sorts
+    def __init__(self, machines: Sequence[Machine], asks: Sequence[Ask], room: Room, detail: Detail) -> None:
+        self.groups = groups = groups_of(machines, asks, detail)
+        self.sorts = sorts = sorts_of(asks, room)
         self.program = Program()
         self.cards: dict[tuple[int, int], int] = {}
         """Columns by sort and stock: cards that the sort gets there."""
@@ -46,14 +49,14 @@ class Counting:
         """Columns by stock: cards that are shared."""
         self.tiers: dict[Tier, Terms] = {tier: {} for tier in Tier}
         """Columns that count the replicas that are placed."""
-        self._exact = exact
+        self._effort = COUNTED if detail is Detail.KIND else EXACT
         for number in range(len(sorts)):
             self._add_sort(number)
         for place, group in enumerate(groups):
             for stock in group.stocks:
                 self._add_stock(stock)
             self._add_memory(place, group)
-        if not exact:
+        if detail is Detail.KIND:
             self._add_named_nodes()
 
     def _add_sort(self, number: int) -> None:
@@ -162,12 +165,12 @@ class Counting:
     def most(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:
         """Place as many of a tier as can be, with at least so many of the tiers before it."""
         floors = [(self.tiers[before], reached[before]) for before in Tier if before < tier]
-        return self.program.maximise(self.tiers[tier], EXACT if self._exact else COUNTED, floors)
+        return self.program.maximise(self.tiers[tier], self._effort, floors)
 
     def worthiest(self, worth: Mapping[Tier, int]) -> Answer:
         """Place what is worth the most together."""
         costs = {column: float(worth[tier]) for tier in Tier for column in self.tiers[tier]}
-        return self.program.maximise(costs, EXACT if self._exact else COUNTED)
+        return self.program.maximise(costs, self._effort)
 
 
 def _part(sort: Sort, stock: Stock) -> float:

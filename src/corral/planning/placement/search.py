@@ -19,7 +19,7 @@ from corral.planning.placement.evicting import WORTH, make_way
 from corral.planning.placement.first_fit import fill
 from corral.planning.placement.room import Room
 from corral.planning.placement.seating import seat
-from corral.planning.placement.stocks import EXACT_LIMIT, groups_of, sorts_of
+from corral.planning.placement.stocks import EXACT_LIMIT, Detail
 from corral.planning.placement.values import Proof, Tier
 
 _ROUNDING = 1e-6
@@ -53,8 +53,14 @@ def is_exact(asks: Sequence[Ask], room: Room) -> bool:
 
 
 def _exactly(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
-    """Count tier by tier; those that first fit has placed completely need no program until one that it has not."""
-    counting = Counting(groups_of(machines, asks, exact=True), sorts_of(asks, room, exact=True), exact=True)
+    """Count the alike cards of a node together, and only where that cannot be seated, search card by card."""
+    found = _tier_by_tier(machines, asks, room, Detail.NODE)
+    return found if found.gap == 0 else _tier_by_tier(machines, asks, found.room, Detail.CARD)
+
+
+def _tier_by_tier(machines: Sequence[Machine], asks: Sequence[Ask], room: Room, detail: Detail) -> Found:
+    """Those tiers that the room has completely need no program, until one that it has not."""
+    counting = Counting(machines, asks, room, detail)
     reached: dict[Tier, int] = {}
     bounds: dict[Tier, int] = {}
     values: Sequence[int] = ()
@@ -74,7 +80,7 @@ def _exactly(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Fo
 
 
 def _counted(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
-    counting = Counting(groups_of(machines, asks, exact=False), sorts_of(asks, room, exact=False), exact=False)
+    counting = Counting(machines, asks, room, Detail.KIND)
     answer = counting.worthiest(WORTH)
     other = seat(counting, answer.values, machines)
     fill(other, asks)

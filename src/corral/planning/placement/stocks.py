@@ -1,14 +1,14 @@
 """Cards that are alike and replicas that are alike, so that programs count them instead of naming each.
 
-*Exact*: every node is a group of its own and every card a stock, so a count of the program is a seat. *Counted*: nodes
-with the same cards and memory are one group. A plan then satisfies the program, but an answer of the program need not
-be a plan: it is a relaxation, its bound holds, and how much of it can be seated is seen by seating it.
+An answer of a program that counts need not be a plan: it is a relaxation. Its bound holds, and how much of it can be
+seated is seen by seating it. The less is counted together, the more can be; the more, the smaller the program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby
 
 from corral.planning.placement.asks import Ask
@@ -16,6 +16,18 @@ from corral.planning.placement.cards import Machine
 from corral.planning.placement.first_fit import is_anywhere
 from corral.planning.placement.room import Room, Unit, suits
 from corral.planning.placement.values import Card, Tier
+
+
+class Detail(StrEnum):
+    """What is counted together."""
+
+    CARD = "card"
+    """Nothing: each card is a stock. An answer is a plan."""
+    NODE = "node"
+    """Cards of a node that are alike. Only memory that several share on a card can go wrong."""
+    KIND = "kind"
+    """Nodes that are alike, with all their cards."""
+
 
 EXACT_LIMIT = 4_000
 """Asks times cards up to which a plan is searched card by card: that many columns are solved well within a second."""
@@ -40,13 +52,13 @@ class Stock:
     """One of them, to ask what it would do for."""
     count: int
     """In the whole group."""
-    index: int | None
-    """Which card of the node it is, where it stands for one."""
+    indexes: frozenset[int] | None
+    """Which cards of the node they are; None where it is for several nodes."""
 
     def has(self, card: Card) -> bool:
         """Tell whether a card of one of the group's nodes is in the stock."""
-        if self.index is not None:
-            return card.index == self.index
+        if self.indexes is not None:
+            return card.index in self.indexes
         return (card.model, card.usable) == (self.card.model, self.card.usable)
 
 
@@ -68,7 +80,7 @@ class Sort:
         return sum(ask.tier(replica) is tier for ask in self.asks for replica in range(ask.replicas))
 
 
-def groups_of(machines: Sequence[Machine], asks: Sequence[Ask], *, exact: bool) -> tuple[Group, ...]:
+def groups_of(machines: Sequence[Machine], asks: Sequence[Ask], detail: Detail) -> tuple[Group, ...]:
     """Put nodes that are alike together, or each by itself.
 
     Nodes that something is bound to stand apart: part of their cards is spoken for, and so they hold fewer replicas
@@ -78,36 +90,37 @@ def groups_of(machines: Sequence[Machine], asks: Sequence[Ask], *, exact: bool) 
     alike: dict[object, list[Machine]] = {}
     for machine in machines:
         contents = sorted((card.model or "", card.usable or 0, card.usable is None) for card in machine.cards)
-        alike.setdefault(
-            machine.name if exact else (machine.name in named, machine.memory, tuple(contents)), []
-        ).append(machine)
+        key = (machine.name in named, machine.memory, tuple(contents)) if detail is Detail.KIND else machine.name
+        alike.setdefault(key, []).append(machine)
     groups: list[Group] = []
     for members in alike.values():
         first = sum(len(group.stocks) for group in groups)
-        groups.append(_group(members, first, exact=exact))
+        pinned = [ask.indexes for ask in asks if ask.indexes and ask.may_run_on(members[0].name)]
+        groups.append(_group(members, first, pinned, detail))
     return tuple(groups)
 
 
-def _group(members: Sequence[Machine], first: int, *, exact: bool) -> Group:
-    cards = members[0].cards
-    kinds = {card.index if exact else (card.model, card.usable): card for card in reversed(cards)}
+def _group(members: Sequence[Machine], first: int, pinned: Sequence[frozenset[int]], detail: Detail) -> Group:
+    alike: dict[object, list[Card]] = {}
+    for card in members[0].cards:
+        pins = tuple(card.index in indexes for indexes in pinned)
+        own = {Detail.CARD: card.index, Detail.NODE: pins, Detail.KIND: None}[detail]
+        alike.setdefault((card.model, card.usable, own), []).append(card)
     stocks = [
         Stock(
             number=first + place,
-            card=card,
-            count=1 if exact else len(members) * sum((each.model, each.usable) == key for each in cards),
-            index=card.index if exact else None,
+            card=cards[0],
+            count=len(members) * len(cards),
+            indexes=None if detail is Detail.KIND else frozenset(card.index for card in cards),
         )
-        for place, (key, card) in enumerate(reversed(kinds.items()))
+        for place, cards in enumerate(alike.values())
     ]
     return Group(nodes=tuple(one.name for one in members), memory=members[0].memory, stocks=tuple(stocks))
 
 
-def sorts_of(asks: Sequence[Ask], room: Room, *, exact: bool) -> tuple[Sort, ...]:
+def sorts_of(asks: Sequence[Ask], room: Room) -> tuple[Sort, ...]:
     """Put asks that the program need not tell apart together; those that may run anywhere need no program."""
     bound = [ask for ask in asks if not is_anywhere(room, ask)]
-    if exact:
-        return tuple(Sort(like=ask, asks=(ask,)) for ask in bound)
     sizes = sorted({card.usable for card in room.cards.values() if card.usable is not None})
     keys = {ask.place: _key(ask, sizes) for ask in bound}
     ordered = sorted(bound, key=lambda ask: (keys[ask.place], ask.place))
@@ -134,6 +147,8 @@ def would_suit(sort: Sort, group: Group, stock: Stock) -> bool:
 
 def suits_alike(ask: Ask, stock: Stock) -> bool:
     """Tell whether a stock's cards are large enough, and of the indexes that are allowed where the stock has one."""
-    if stock.index is None and ask.indexes is not None:  # alike cards have several indexes: only their size counts here
+    if (
+        stock.indexes is None and ask.indexes is not None
+    ):  # alike cards have several indexes: only their size counts here
         return ask.whole if stock.card.usable is None else ask.needed <= stock.card.usable
     return suits(ask, stock.card)
