@@ -42,6 +42,7 @@ _PROBLEMS = {
     "changes.conflict": "Two changes contradict each other, or one contradicts the cluster file.",
     "changes.dangling": "Something refers to a card that will be gone, and the user has to decide what becomes of it.",
     "changes.duplicate_name": "The new node has a name that is taken.",
+    "changes.out_of_range": "A power limit is outside what the card takes.",
     "changes.unknown_reference": "A change names a node, GPU or model that there is not.",
     "changes.unknown_word": "There is no such change; the hint names the nearest one.",
     "changes.unlisted_gpus": "The cluster file does not list the node's GPUs, so a change of them cannot be made.",

@@ -66,7 +66,7 @@ def remove(text: str, parent: Part, entry: Entry) -> str:
 
 
 def empty(text: str, holder: Entry) -> str:
-    """Remove the only entry of a block; `[]` or `{}` comes behind the key that holds it, or in its place beside a dash."""
+    """Remove the only entry of a block; `[]` or `{}` comes behind the key that holds it, or in its place."""
     block = holder.value
     (entry,) = block.entries
     brackets = "[]" if block.kind is Kind.SEQUENCE else "{}"

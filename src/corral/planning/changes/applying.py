@@ -12,18 +12,22 @@ from corral.planning.changes import cards
 from corral.planning.changes.following import follow
 from corral.planning.changes.rewriting import rewrite
 from corral.planning.changes.values import Change, Changed, ChangesError, Note
-from corral.planning.changes.wanted import Checker
+from corral.planning.changes.wanted import Checker, LimitRanges
 from corral.planning.labels import LabelChange, label_changes
 
 
-def apply_changes(text: str, changes: Iterable[Change], *, filename: str, find_gpu: FindGpu) -> Changed:
+def apply_changes(
+    text: str, changes: Iterable[Change], *, filename: str, find_gpu: FindGpu, limit_ranges: LimitRanges | None = None
+) -> Changed:
     """Apply changes to the text of a cluster file; all of them, or none.
+
+    `limit_ranges` has the power limits that cards take, as far as their drivers were asked (`corral inventory`).
 
     Raises: ClusterFileError when the file itself is wrong, ChangesError with every problem of the changes,
     UneditableError when the file is written in a way that cannot be edited.
     """
     before = load(text, filename=filename, find_gpu=find_gpu)
-    checker = Checker(before, changes, find_gpu)
+    checker = Checker(before, changes, find_gpu, limit_ranges or {})
     wanted = checker.check()
     if checker.problems:
         raise ChangesError(checker.problems)

@@ -13,6 +13,7 @@ from corral.cluster.errors import did_you_mean
 from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.values import Cluster, Node
 from corral.errors import CorralError, Problem
+from corral.hardware.power.limits import LimitRange
 from corral.planning.changes.values import (
     AddGpu,
     AddNode,
@@ -27,8 +28,8 @@ from corral.planning.changes.values import (
 )
 from corral.units import format_bytes
 
-PowerRanges = Mapping[str, tuple[int, int]]
-"""By the catalogue's name of a model: the least and the most watts that its power limit takes."""
+LimitRanges = Mapping[GpuAddress, LimitRange]
+"""What limits each card takes, as its driver said; for cards that were asked."""
 
 
 @dataclass(slots=True)
@@ -52,11 +53,14 @@ class Wanted:
 class Checker:
     """Sorts changes, one after the other, and keeps every problem; one instance for one set of changes."""
 
-    def __init__(self, cluster: Cluster, changes: Iterable[Change], find_gpu: FindGpu) -> None:
+    def __init__(
+        self, cluster: Cluster, changes: Iterable[Change], find_gpu: FindGpu, limit_ranges: LimitRanges
+    ) -> None:
         self.problems: list[Problem] = []
         self.wanted = Wanted()
         self._changes = tuple(changes)
         self._find_gpu = find_gpu
+        self._limit_ranges = limit_ranges
         self._nodes: dict[str, Node] = {node.name: node for node in cluster.nodes}
         self._new = {change.name for change in self._changes if isinstance(change, AddNode)}
         self._asked: dict[object, str] = {}
@@ -122,7 +126,11 @@ class Checker:
             self._asked["memory", change.name] = change.where
 
     def _check_limit(self, limit: LimitPower) -> None:
-        if not self._has_known_gpus(limit.node, limit.where) or limit.index is None:
+        if not self._has_known_gpus(limit.node, limit.where):
+            return
+        for address, known in self._limit_ranges.items():
+            self._check_range(limit, address, known)
+        if limit.index is None:
             return
         address = GpuAddress(node=limit.node, index=limit.index)
         if address in self.wanted.removed:
@@ -130,6 +138,15 @@ class Checker:
             self._report("changes.conflict", what, limit.where, "drop one of the two")
         elif limit.index not in self._indexes(limit.node) | self._new_indexes(limit.node):
             self._no_such_gpu(address, limit.where)
+
+    def _check_range(self, limit: LimitPower, address: GpuAddress, known: LimitRange) -> None:
+        """Report a limit that a card refuses; a card that is replaced takes its own limits with it."""
+        is_meant = address.node == limit.node and limit.index in (None, address.index)
+        is_gone = address in self.wanted.replaced or address in self.wanted.removed
+        if not is_meant or is_gone or known.minimum_w <= limit.watts <= known.maximum_w:
+            return
+        what = f"{address} takes {known.minimum_w:g} W to {known.maximum_w:g} W, and {limit.watts} W is asked for"
+        self._report("changes.out_of_range", what, limit.where, "ask for a limit within its range")
 
     def _is_free(self, gpu: GpuAddress, where: str, fate: str) -> bool:
         """Tell whether a card exists and nothing else was asked of it."""

@@ -1,0 +1,286 @@
+"""Changes of hardware, written into a cluster file: what follows a card, what is told, and what is refused."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corral.cluster import load
+from corral.hardware.catalogue import find_gpu
+from corral.hardware.power.limits import LimitRange
+from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, parse_options
+from doubles.clusters import forty_mixed_nodes
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+BEFORE = (EXAMPLES / "hydra/before.yaml").read_text()
+FILES = {
+    name: (EXAMPLES / name).read_text() for name in ("hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml")
+}
+FILES["forty"] = forty_mixed_nodes()
+POOL = """\
+apiVersion: corral/v1
+name: pool
+nodes:
+  - name: a
+    gpus:
+      - {model: RTX 5090}
+      - {model: RTX 4090, uuid: GPU-1, powerLimit: 300} # bought used
+      - {model: RTX 3090}
+  - {name: b, gpus: [{model: RTX 4090, index: 3}]}
+  - name: found
+services:
+  - {name: comfyui, engines: [comfyui], node: a, gpus: 1}
+layouts:
+  pool:
+    services:
+      comfyui: {gpus: [0, 1, 2]}
+engines:
+  comfyui:
+    instances:
+      - {name: one, url: "http://a:8188", node: a, gpu: 2}
+queues:
+  - name: all
+    pool: [a/gpu0, a/gpu1, a/gpu2, b] # every card
+"""
+
+
+def change(text: str, *options: tuple[str, str]) -> Changed:
+    return apply_changes(text, parse_options(options), filename="cluster.yaml", find_gpu=find_gpu)
+
+
+def problems(text: str, *options: tuple[str, str]) -> list[tuple[str, str | None]]:
+    with pytest.raises(ChangesError) as caught:
+        change(text, *options)
+    assert all(problem.hint for problem in caught.value.problems)
+    return [(problem.code, problem.where) for problem in caught.value.problems]
+
+
+def changed_lines(before: str, after: str) -> list[str]:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return [line for line in list(lines)[2:] if not line.startswith("@@")]
+
+
+def node(changed: Changed, name: str) -> list[tuple[int, str | None, int | None]]:
+    (found,) = (node for node in changed.cluster.nodes if node.name == name)
+    return [(gpu.index, gpu.model, gpu.power_limit_w) for gpu in found.gpus or ()]
+
+
+def test_the_upgrade_of_hydra_changes_cards_limits_and_labels_and_no_other_line() -> None:
+    changed = change(BEFORE, ("replace", "hydra-compute/gpu1=RTX 5070 Ti"), ("limit", "hydra-compute=250"))
+
+    assert changed_lines(BEFORE, changed.text) == [
+        "-      - {model: RTX 5070 Ti, index: 0}",
+        "-      - {model: RTX 3060 12GB, index: 1}",
+        "+      - {model: RTX 5070 Ti, index: 0, powerLimit: 250}",
+        "+      - {model: RTX 5070 Ti, index: 1, powerLimit: 250}",
+        '-      hydra.io/vram-total: "28"',
+        '-      hydra.io/gpu-classes: 5070ti-3060 # written "5070ti,3060" there, which is no label value',
+        '+      hydra.io/vram-total: "32"',
+        '+      hydra.io/gpu-class: 5070ti # written "5070ti,3060" there, which is no label value',
+        '+      hydra.io/gpu-count: "2"',
+        '+      hydra.io/homogeneous: "true"',
+        '-      hydra.io/has-3060: "true"',
+    ]
+
+
+def test_the_upgraded_hydra_has_the_nodes_of_the_example_after_it() -> None:
+    changed = change(BEFORE, ("replace", "hydra-compute/gpu1=5070 ti"), ("limit", "hydra-compute=250W"))
+
+    after = load(FILES["hydra/cluster.yaml"], filename="after", find_gpu=find_gpu)
+    assert changed.cluster.nodes == after.nodes
+
+
+def test_a_label_that_goes_comes_with_the_command_that_removes_it_from_the_node() -> None:
+    changed = change(BEFORE, ("replace", "hydra-compute/gpu1=RTX 5070 Ti"))
+
+    assert {one.key: (one.before, one.after) for one in changed.labels} == {
+        "hydra.io/vram-total": ("28", "32"),
+        "hydra.io/gpu-class": (None, "5070ti"),
+        "hydra.io/gpu-classes": ("5070ti-3060", None),
+        "hydra.io/gpu-count": (None, "2"),
+        "hydra.io/homogeneous": (None, "true"),
+        "hydra.io/has-3060": ("true", None),
+    }
+    assert {one.command for one in changed.labels} == {
+        None,
+        "kubectl label node hydra-compute hydra.io/gpu-classes-",
+        "kubectl label node hydra-compute hydra.io/has-3060-",
+    }
+
+
+def test_an_upgrade_can_be_taken_back() -> None:
+    there = change(FILES["hydra/cluster.yaml"], ("replace", "hydra-compute/gpu1=RTX 3060 12GB"))
+
+    (labels,) = (node.labels for node in there.cluster.nodes if node.name == "hydra-compute")
+    assert labels == {
+        "hydra.io/vram-total": "28",
+        "hydra.io/gpu-classes": "5070ti-3060",
+        "hydra.io/gpu-count": "2",
+        "hydra.io/homogeneous": "false",
+        "hydra.io/has-5070ti": "true",
+        "hydra.io/has-3060": "true",
+        "hydra.io/workload": "training",
+    }
+
+
+def test_what_was_stated_of_the_old_card_goes_with_it() -> None:
+    changed = change(POOL, ("replace", "a/gpu1=RTX 5070 Ti"))
+
+    assert "- {model: RTX 5070 Ti} # bought used" in changed.text
+    assert [note.what for note in changed.notes] == ["the power limit of 300 W was the old card's and is gone"]
+    assert changed.notes[0].where == "cluster.yaml:7:9 nodes[0].gpus[1]"
+
+
+def test_cards_behind_one_that_leaves_move_up_and_everything_follows_them() -> None:
+    changed = change(POOL, ("remove", "a/gpu1"))
+
+    assert node(changed, "a") == [(0, "RTX 5090", None), (1, "RTX 3090", None)]
+    assert "pool: [a/gpu0, a/gpu1, b] # every card" in changed.text
+    assert "comfyui: {gpus: [0, 1]}" in changed.text
+    assert changed.cluster.engines["comfyui"].instances[0].gpu == 1
+    assert changed.gpus[GpuAddress(node="a", index=1)] is None
+    assert changed.gpus[GpuAddress(node="a", index=2)] == GpuAddress(node="a", index=1)
+
+
+def test_indexes_that_had_gaps_are_the_users_and_stay() -> None:
+    changed = change(POOL, ("add", "b=RTX 4090"))
+
+    assert node(changed, "b") == [(3, "RTX 4090", None), (4, "RTX 4090", None)]
+
+
+def test_a_card_that_moves_takes_its_uuid_and_limit_and_its_pool_along() -> None:
+    changed = change(POOL, ("move", "a/gpu1=b"))
+
+    assert node(changed, "b") == [(3, "RTX 4090", None), (4, "RTX 4090", 300)]
+    assert "{model: RTX 4090, index: 4, uuid: GPU-1, powerLimit: 300}" in changed.text
+    assert "pool: [a/gpu0, b/gpu4, a/gpu1, b] # every card" in changed.text
+
+
+def test_a_layout_whose_only_card_goes_is_left_open_and_says_so() -> None:
+    text = POOL.replace("gpus: [0, 1, 2]", "gpus: [1]")
+
+    changed = change(text, ("remove", "a/gpu1"))
+
+    assert "comfyui: {}" in changed.text
+    assert any("left open" in note.what and "layouts.pool" in note.where for note in changed.notes)
+
+
+def test_a_queue_without_a_slot_and_a_server_without_its_card_are_for_the_user_to_decide() -> None:
+    text = POOL.replace("[a/gpu0, a/gpu1, a/gpu2, b]", "[a/gpu2]")
+
+    assert problems(text, ("remove", "a/gpu2")) == [("changes.dangling", "--remove a/gpu2")] * 2
+
+
+def test_a_node_is_added_with_cards_power_supply_and_memory() -> None:
+    changed = change(
+        BEFORE,
+        ("add-node", "hydra-next=RTX 5090, 3060 12gb"),
+        ("add", "hydra-next=RTX 4090"),
+        ("psu", "hydra-next=1200"),
+        ("memory", "hydra-next=128Gi"),
+        ("limit", "hydra-next=400"),
+        ("limit", "hydra-next/gpu1=120"),
+    )
+
+    new = changed.cluster.nodes[-1]
+    assert (new.name, new.psu_w, new.memory) == ("hydra-next", 1200, 128 * 2**30)
+    assert node(changed, "hydra-next") == [(0, "RTX 5090", 400), (1, "RTX 3060 12 GB", 120), (2, "RTX 4090", 400)]
+    assert not [line for line in changed_lines(BEFORE, changed.text) if line.startswith("-")]
+
+
+def test_every_problem_is_told_at_once_with_the_place_where_it_was_asked_for() -> None:
+    found = problems(
+        POOL,
+        ("replace", "a/gpu7=RTX 5090"),
+        ("replace", "a/gpu0=RTX 5909"),
+        ("replace", "a/gpu1=RTX 3060"),
+        ("remove", "a/gpu1"),
+        ("replace", "a/gpu2=RTX 5090"),
+        ("replace", "a/gpu2=RTX 4090"),
+        ("move", "b/gpu3=b"),
+        ("add", "found=RTX 5090"),
+        ("add", "aa=RTX 5090"),
+        ("add-node", "b=RTX 5090"),
+        ("psu", "a=1000"),
+        ("psu", "a=1200"),
+        ("limit", "b/gpu9=100"),
+    )
+
+    assert found == [
+        ("changes.unknown_reference", "--replace a/gpu7"),
+        ("changes.unknown_reference", "--replace a/gpu0"),
+        ("changes.ambiguous_reference", "--replace a/gpu1"),
+        ("changes.conflict", "--remove a/gpu1"),
+        ("changes.conflict", "--replace a/gpu2"),
+        ("changes.conflict", "--move b/gpu3"),
+        ("changes.unlisted_gpus", "--add found"),
+        ("changes.unknown_reference", "--add aa"),
+        ("changes.duplicate_name", "--add-node b"),
+        ("changes.conflict", "--psu a"),
+        ("changes.unknown_reference", "--limit b/gpu9"),
+    ]
+
+
+def test_a_power_limit_on_a_card_that_is_removed_is_a_contradiction() -> None:
+    assert problems(POOL, ("remove", "a/gpu1"), ("limit", "a/gpu1=200")) == [("changes.conflict", "--limit a/gpu1")]
+
+
+def test_a_power_limit_that_the_card_refuses_is_told_where_its_range_is_known() -> None:
+    ranges = {GpuAddress(node="a", index=1): LimitRange(minimum_w=150, maximum_w=600)}
+    asked = parse_options([("limit", "a=100")])
+
+    with pytest.raises(ChangesError) as caught:
+        apply_changes(POOL, asked, filename="cluster.yaml", find_gpu=find_gpu, limit_ranges=ranges)
+
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where) == ("changes.out_of_range", "--limit a")
+    assert "150 W to 600 W" in problem.what
+
+
+def test_the_hint_for_a_model_lists_what_it_may_mean() -> None:
+    with pytest.raises(ChangesError) as caught:
+        change(POOL, ("replace", "a/gpu1=RTX 3060"))
+
+    assert "`RTX 3060 12 GB` (12.0 GiB)" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_without_a_change_the_text_is_the_same(name: str) -> None:
+    assert change(FILES[name]).text == FILES[name]
+
+
+MODELS = st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3090 Ti"])
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(data: st.DataObject) -> None:
+    text = FILES[data.draw(st.sampled_from(sorted(FILES)))]
+    before = load(text, filename="before", find_gpu=find_gpu)
+    cards = [f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()]
+    nodes = [node.name for node in before.nodes if node.gpus is not None]
+    chosen = data.draw(st.lists(st.sampled_from(cards), unique=True, max_size=4))
+    options: list[tuple[str, str]] = []
+    for card in chosen:
+        word = data.draw(st.sampled_from(["replace", "remove", "move"]))
+        value = {"replace": MODELS, "move": st.sampled_from(nodes)}.get(word)
+        options.append((word, card if value is None else f"{card}={data.draw(value)}"))
+    options += [("add", f"{data.draw(st.sampled_from(nodes))}={data.draw(MODELS)}")]
+
+    try:
+        changed = change(text, *options)
+    except ChangesError as error:
+        codes = {problem.code for problem in error.problems}
+        assert codes <= {"changes.dangling", "changes.conflict"}  # a queue without slots; a move to the same node
+        return
+
+    count = sum(len(node.gpus or ()) for node in before.nodes)
+    removed = sum(word == "remove" for word, _ in options)
+    assert sum(len(node.gpus or ()) for node in changed.cluster.nodes) == count - removed + 1
+    comments = [line.partition("#")[2] for line in text.splitlines() if line.lstrip().startswith("#")]
+    assert [one for one in comments if one not in changed.text] == []
+    assert change(text, *options) == changed
