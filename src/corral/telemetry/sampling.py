@@ -92,6 +92,8 @@ class CardLimits:
     """The highest clock."""
     pcie_width: int | None = None
     """The widest link of card and slot."""
+    is_persistent: bool | None = None
+    """Whether the driver stays loaded while nobody uses the card."""
 
 
 class NoSuchGpuError(CorralError):
@@ -131,6 +133,9 @@ class Sampler:
             power_limit_w=None if power is None else power / 1000,
             sm_mhz=self._ask(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
             pcie_width=self._ask(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+            is_persistent=None
+            if (mode := self._ask(nvml.nvmlDeviceGetPersistenceMode, handle)) is None
+            else bool(mode),
         )
 
     def look(self, gpu: int, at_s: float) -> Sample:

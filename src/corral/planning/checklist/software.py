@@ -199,7 +199,7 @@ def _back(change: NodeChange, after: Cluster) -> Iterator[Item]:
         "ready",
         title=f"{change.name}: back in Kubernetes with all its GPUs",
         why="the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
-        work=NodeReady(node=change.name, gpus=len(change.cards)),
+        work=NodeReady(node=change.name, gpus=len(change.nvidia)),
     )
     if change.nvidia:
         yield _item(

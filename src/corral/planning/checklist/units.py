@@ -29,7 +29,8 @@ WantedBy=multi-user.target"""
 
 
 def _nixos(limits_w: tuple[tuple[int, int], ...]) -> str:
-    lines = "\n".join(f"      ${{smi}} -i {index} -pl {watts}" for index, watts in limits_w)
+    smi = "${config.hardware.nvidia.package.bin}/bin/nvidia-smi"
+    starts = "\n".join(f'      "{smi} -i {index} -pl {watts}"' for index, watts in limits_w)
     return f"""\
 hardware.nvidia.nvidiaPersistenced = true;
 systemd.services.{_NAME} = {{
@@ -37,8 +38,11 @@ systemd.services.{_NAME} = {{
   wantedBy = [ "multi-user.target" ];
   wants = [ "nvidia-persistenced.service" ];
   after = [ "nvidia-persistenced.service" ];
-  serviceConfig = {{ Type = "oneshot"; RemainAfterExit = true; }};
-  script = let smi = "${{config.hardware.nvidia.package.bin}}/bin/nvidia-smi"; in ''
-{lines}
-  '';
+  serviceConfig = {{
+    Type = "oneshot";
+    RemainAfterExit = true;
+    ExecStart = [
+{starts}
+    ];
+  }};
 }};"""

@@ -1,0 +1,166 @@
+"""Evidence from the cards of a node and their driver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.errors import CorralError
+from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.operations.checklist.machines import Machines, NodeCards
+from corral.operations.checklist.values import Evidence, Status
+from corral.planning.checklist.probes import (
+    CardsDetected,
+    DriverSuits,
+    LimitsPersist,
+    PersistenceOn,
+    PowerLimitsSet,
+    WantedCard,
+)
+from corral.telemetry.nvml import FoundGpu, GpuState
+
+_CLOSE_W = 1.0
+"""Drivers report limits in milliwatts, rounded by the card."""
+_FEW_LANES = 8
+"""Two cards on a consumer board have 8 lanes each; fewer is the wrong slot or a bad seat."""
+_SERVICES = (
+    "systemctl",
+    "show",
+    "*.service",
+    "--no-pager",
+    "--property=Id,UnitFileState,ActiveState,ExecStart",
+)
+
+
+def cards_detected(probe: CardsDetected, machines: Machines) -> Evidence:
+    """See whether the driver has every card, on a link that is wide enough. Raises: UnlookedError."""
+    seen = machines.cards(probe.node)
+    problems = [problem for card in probe.cards for problem in _problems_of(card, seen)]
+    wanted = {card.index for card in probe.cards}
+    problems += [f"GPU {gpu.index} {gpu.name or ''} is not in the file" for gpu in seen.gpus if gpu.index not in wanted]
+    if problems:
+        return Evidence(status=Status.FAILED, what=_on(seen, "; ".join(problems)))
+    return Evidence(status=Status.DONE, what=_on(seen, "; ".join(_fact(gpu) for gpu in seen.gpus)))
+
+
+def driver_suits(probe: DriverSuits, machines: Machines) -> Evidence:
+    """See whether the driver knows the cards. Raises: UnlookedError."""
+    seen = machines.cards(probe.node)
+    version = re.match(r"(\d+)\.(\d+)", seen.driver or "")
+    if version is None:
+        return Evidence(status=Status.UNKNOWN, what=_on(seen, "the driver does not say its version"))
+    number = (int(version[1]), int(version[2]))
+    is_open = None if seen.module is None else "Open Kernel Module" in seen.module
+    facts = f"driver {seen.driver}, {_MODULES[is_open]}"
+    is_right = probe.oldest <= number and (probe.below is None or number[0] < probe.below)
+    if not is_right or (probe.open_modules and is_open is False):
+        return Evidence(status=Status.FAILED, what=_on(seen, f"{facts}; wanted: {probe.wanted}"))
+    if probe.open_modules and is_open is None:
+        return Evidence(status=Status.UNKNOWN, what=_on(seen, f"{facts}; the open ones are needed"))
+    return Evidence(status=Status.DONE, what=_on(seen, facts))
+
+
+_MODULES = {True: "open kernel modules", False: "closed kernel modules", None: "kernel modules of unknown kind"}
+
+
+def power_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
+    """See whether the cards have their limits. Raises: UnlookedError."""
+    seen = machines.cards(probe.node)
+    by_index = {gpu.index: gpu for gpu in seen.gpus}
+    facts: list[str] = []
+    status = Status.DONE
+    for index, watts in probe.limits_w:
+        state, fact = _limit(by_index.get(index), index, watts)
+        facts.append(fact)
+        status = max(status, state, key=[Status.DONE, Status.UNKNOWN, Status.FAILED].index)
+    return Evidence(status=status, what=_on(seen, "; ".join(facts)))
+
+
+def persistence_on(probe: PersistenceOn, machines: Machines) -> Evidence:
+    """See whether persistence mode is on. Raises: UnlookedError."""
+    seen = machines.cards(probe.node)
+    modes = {gpu: seen.persistent.get(gpu) for gpu in probe.gpus}
+    off = [gpu for gpu, mode in modes.items() if mode is False]
+    if off:
+        return Evidence(status=Status.FAILED, what=_on(seen, f"off for GPU {', '.join(map(str, off))}"))
+    if None in modes.values():
+        return Evidence(status=Status.UNKNOWN, what=_on(seen, "the driver does not say"))
+    return Evidence(status=Status.DONE, what=_on(seen, f"on for GPU {', '.join(map(str, modes))}"))
+
+
+def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
+    """Look for a service that sets power limits at the start of the machine. Raises: UnlookedError."""
+    ran = machines.run(probe.node, _SERVICES)
+    if ran.exit_code != 0:
+        return Evidence(status=Status.UNKNOWN, what=f"systemctl: {ran.errors.strip() or ran.out.strip()}")
+    for unit in _units(ran.out):
+        command = unit.get("ExecStart", "")
+        if re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):
+            name, state = unit.get("Id", "?"), unit.get("UnitFileState") or "?"
+            if state.startswith("enabled"):
+                return Evidence(status=Status.DONE, what=f"{name} is {state}, {unit.get('ActiveState')}")
+            return Evidence(status=Status.FAILED, what=f"{name} sets limits and is {state}, not enabled")
+    return Evidence(status=Status.FAILED, what="no loaded service runs `nvidia-smi` with a power limit")
+
+
+def _problems_of(card: WantedCard, seen: NodeCards) -> Iterator[str]:
+    found = next((gpu for gpu in seen.gpus if gpu.index == card.index), None)
+    if found is None:
+        yield f"no GPU {card.index}; the driver has {len(seen.gpus)}"
+        return
+    if found.state is not GpuState.OK:
+        yield f"GPU {card.index} is {found.state.value}: {found.problem}"
+        return
+    if card.model is not None and found.name is not None and not _is(card, found):
+        yield f"GPU {card.index} is {found.name}, wanted {card.model}"
+    if found.pcie and found.pcie_best and found.pcie.width < min(_FEW_LANES, found.pcie_best.width):
+        yield f"GPU {card.index} has {found.pcie.width} PCIe lanes of {found.pcie_best.width}"
+
+
+def _is(card: WantedCard, found: FoundGpu) -> bool:
+    """Compare by the catalogue, where both names are in it; by their letters otherwise."""
+    wanted, have = _model(card.model, card.memory), _model(found.name, found.memory_total)
+    if wanted is not None and have is not None:
+        return wanted == have
+    return (card.model or "").lower().replace(" ", "") in (found.name or "").lower().replace(" ", "")
+
+
+def _model(name: str | None, memory: int | None) -> GpuModel | None:
+    try:
+        model = find_gpu(name or "", memory=memory)
+    except CorralError:
+        return None
+    return model if isinstance(model, GpuModel) else None
+
+
+def _limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:
+    if gpu is None or gpu.state is not GpuState.OK:
+        return Status.FAILED, f"GPU {index} does not answer"
+    if gpu.power_limit_w is None:
+        return Status.UNKNOWN, f"GPU {index} does not say its limit"
+    bounds = gpu.power_limit_range_w
+    allowed = "" if bounds is None else f" (it takes {bounds[0]:.0f} to {bounds[1]:.0f} W)"
+    fact = f"GPU {index} is limited to {gpu.power_limit_w:.0f} W{allowed}"
+    if abs(gpu.power_limit_w - watts) <= _CLOSE_W:
+        return Status.DONE, fact
+    return Status.FAILED, f"{fact}, wanted {watts} W"
+
+
+def _fact(gpu: FoundGpu) -> str:
+    link = "" if gpu.pcie is None or gpu.pcie_best is None else f", PCIe x{gpu.pcie.width} of x{gpu.pcie_best.width}"
+    return f"GPU {gpu.index} {gpu.name or 'of unknown model'}{link}"
+
+
+def _units(text: str) -> Iterator[dict[str, str]]:
+    """Read blocks of `systemctl show`, which a blank line ends; a property that stands several times is joined."""
+    for block in re.split(r"\n\s*\n", text):
+        unit: dict[str, str] = {}
+        for line in block.splitlines():
+            name, _, value = line.partition("=")
+            unit[name] = f"{unit[name]} {value}" if name in unit else value
+        if unit:
+            yield unit
+
+
+def _on(seen: NodeCards, what: str) -> str:
+    return f"on {seen.machine}: {what}"

@@ -1,0 +1,111 @@
+"""Answers to the items of a checklist, and what asking for them needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import ClassVar, Protocol
+
+from corral.errors import CorralError, Kind
+from corral.planning.checklist import Item
+from corral.telemetry.loadtest.running import LoadTest
+from corral.work import Json
+
+
+class Status(StrEnum):
+    """How an item stands."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """It could not be looked at; that says neither well nor ill."""
+    INTERRUPTED = "interrupted"
+    """A command was started and its end was never seen: whether it ran is unknown."""
+    SKIPPED = "skipped"
+    """A person decided that it is not needed, with a reason."""
+
+
+SETTLED = frozenset({Status.DONE, Status.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How an item was answered."""
+
+    status: Status
+    at: datetime
+    evidence: str
+    """What was seen, what the command returned, or what the person said."""
+    fingerprint: str
+    """Of the item as it was when it was answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a look, a command or a person gave."""
+
+    status: Status
+    what: str
+
+
+class UnlookedError(CorralError):
+    """Something could not be looked at; `what` says why."""
+
+    code: ClassVar[str] = "checklist.unlooked"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a program returned."""
+
+    exit_code: int
+    out: str
+    errors: str
+
+
+class Shell(Protocol):
+    """Runs programs."""
+
+    def run(self, argv: tuple[str, ...], *, deadline_s: float) -> Ran:
+        """Run a program to its end. Raises: UnlookedError when it is not installed or exceeds its deadline."""
+        ...
+
+    def stream(self, line: str) -> Ran:
+        """Run a shell line with what it prints shown as it comes and its input from the terminal."""
+        ...
+
+
+class Queue(Protocol):
+    """Asks Corral's server."""
+
+    def get(self, path: str) -> Json:
+        """Return the server's answer. Raises: UnlookedError when no server answers."""
+        ...
+
+
+class LoadTester(Protocol):
+    """Tests cards of this machine under load."""
+
+    def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
+        """Run a test. Raises: CorralError when the cards cannot be watched."""
+        ...
+
+
+class Agreed(Enum):
+    """The command of an item may run."""
+
+    RUN = "run"
+
+
+class Person(Protocol):
+    """Answers what no machine can."""
+
+    def answer(self, item: Item, before: Answer | None) -> Evidence | Agreed | None:
+        """Say how an item stands, or that its command may run; None leaves it open, or says that nobody is there.
+
+        `before` is how it stood.
+        """
+        ...
