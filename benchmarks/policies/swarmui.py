@@ -89,7 +89,7 @@ class SwarmUI:
     def _highest_pressure(
         self, loose: list[QueuedTask], idle: list[Slot], seats: Seats, snapshot: Snapshot
     ) -> list[QueuedTask] | None:
-        """The requests for the model with the highest pressure that an idle backend may load; None when there is none."""
+        """The requests for the model under most pressure that an idle backend may load; None when there is none."""
         waiting: defaultdict[_Model, list[QueuedTask]] = defaultdict(list)
         for task in loose:
             if task.gpus == 1 and any(seats.may_use(task, slot) for slot in idle):

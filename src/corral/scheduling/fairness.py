@@ -70,6 +70,11 @@ class Account:
         """Record slot-seconds given to a promoted task, or (negative) to an interactive one, while both waited."""
         self._promoted_lead += lead
 
+    def note_undisputed(self, slot_seconds: float) -> None:
+        """Record slot-seconds given to promoted tasks while nobody interactive waited: they make up for a lag alone."""
+        if self._promoted_lead < 0:
+            self._promoted_lead = min(0.0, self._promoted_lead + slot_seconds)
+
     def closed(self) -> FairShare:
         """The state after this decision."""
         charged = {**self._before.charged, **self._tags}

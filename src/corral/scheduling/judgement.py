@@ -25,7 +25,9 @@ from corral.scheduling.values import (
     Settings,
     Slot,
     Snapshot,
+    Turn,
 )
+from corral.work import SlotId
 
 CANDIDATES = 512
 """How many queued tasks one decision looks at; see `corral.scheduling.backlog` for why that is enough."""
@@ -46,6 +48,7 @@ class Judgement:
         self._history = history or durations.History()
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
+        self._turns: Mapping[SlotId, Turn] = {}
 
     def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
         """Forget all durations and learn these instead, in seconds, oldest first."""
@@ -66,6 +69,7 @@ class Judgement:
         decision = self._policy(self._snapshot(backlog, slots, queues, free, now))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
+        self._turns = decision.turns
         return decision.assignments
 
     def explain(
@@ -92,5 +96,6 @@ class Judgement:
             durations=self._history.expected,
             fair=self._fair,
             passed_since=self._passed_since,
+            turns=self._turns,
             settings=self._settings,
         )

@@ -2,8 +2,13 @@
 
 Tasks of equal class and priority form a *rank*; inside a rank each owner (each queue, where the order is fifo) has a
 line by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
-its tasks say. Promoted tasks are one line, oldest first, which shares the slots evenly with the interactive ones: a
-night's batch that is past its bound neither waits for ever nor keeps a person waiting for all of it.
+its tasks say.
+
+Promotion lifts a task over priorities and makes its line share with the interactive ones, but not over other owners: a
+night's batch is past its bound for hours, and would keep everybody else out. While promoted tasks wait, batch tasks
+stand in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
+priority. Interactive tasks and due ones get equal shares of the time where both want it; what due ones got while
+nobody interactive waited counts, so a person waits for them only where interactive work took more than half.
 
 Lines and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
 is O(tasks), each look O(log tasks).
@@ -85,7 +90,7 @@ class Rank:
     def _all_heads(self) -> list[Head]:
         for line in self.lines.values():
             heapify(line)
-        heads = [self._head_of(line) for line in self.lines.values()]
+        heads = [self._head_of(line) for line in self.lines.values() if line]  # another rank may have emptied a line
         heapify(heads)
         return heads
 
@@ -110,13 +115,15 @@ class Line:
         self._gone: set[int] = set()
         self._interactive: dict[Priority, Rank] = {}
         self._batch: dict[Priority, Rank] = {}
-        self._promoted: list[Entry] = []
+        self._promoted = Rank(account, self._gone)
+        self._due = Rank(account, self._gone)
         self._sort_in(
             tasks,
             {name for name, queue in queues.items() if queue.order is QueueOrder.FIFO},
             now - settings.promote_after,
         )
-        heapify(self._promoted)
+        if self._promoted.lines:
+            self._let_others_be_due()
         self._classes = tuple(
             [ranks[priority] for priority in sorted(ranks, reverse=True)] for ranks in (self._interactive, self._batch)
         )
@@ -127,18 +134,15 @@ class Line:
     def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
         for task in tasks:
             entry = (task.queued_at, task.id, task)
-            if task.task_class is TaskClass.INTERACTIVE:
-                ranks = self._interactive
-            elif task.queued_at < promoted_before:
-                self._promoted.append(entry)
-                continue
-            else:
-                ranks = self._batch
             by_age = task.queue in fifo
-            priority = Priority.NORMAL if by_age else task.priority
-            rank = ranks.get(priority)
-            if rank is None:
-                rank = ranks[priority] = Rank(self._account, self._gone)
+            if task.task_class is TaskClass.BATCH and task.queued_at < promoted_before:
+                rank = self._promoted
+            else:
+                ranks = self._interactive if task.task_class is TaskClass.INTERACTIVE else self._batch
+                priority = Priority.NORMAL if by_age else task.priority
+                rank = ranks.get(priority)
+                if rank is None:
+                    rank = ranks[priority] = Rank(self._account, self._gone)
             name = (by_age, task.queue if by_age else task.owner)
             line = rank.lines.get(name)
             if line is None:
@@ -146,12 +150,21 @@ class Line:
             else:
                 line.append(entry)
 
+    def _let_others_be_due(self) -> None:
+        """Let lines without a promoted task stand beside the promoted ones, each with its highest priority."""
+        self._due.lines.update(self._promoted.lines)
+        for priority in sorted(self._batch, reverse=True):
+            for name, line in self._batch[priority].lines.items():
+                self._due.lines.setdefault(name, line)
+
     def head(self) -> QueuedTask | None:
         """The task that goes first of those not yet removed."""
-        promoted, interactive = self._oldest_promoted(), self._first_of(self._classes[0])
+        promoted, interactive = self._promoted.head(), self._first_of(self._classes[0])
         self._contested = promoted is not None and interactive is not None
-        if promoted is not None and (interactive is None or self._account.promoted_may_go):
-            self._head, self._rank = promoted, None
+        if promoted is not None and interactive is None:
+            self._head, self._rank = self._due.head(), self._due
+        elif promoted is not None and self._account.promoted_may_go:
+            self._head, self._rank = promoted, self._promoted
         elif interactive is not None:
             self._head, self._rank = interactive
         else:
@@ -167,12 +180,9 @@ class Line:
         self._gone.add(task.id)
         self._account.charge(task.owner, slot_seconds)
         if self._contested:
-            self._account.note_turn(slot_seconds if self._rank is None else -slot_seconds)
-
-    @property
-    def may_pass_head(self) -> bool:
-        """Whether others may go before the head for their model's sake; never before a promoted task."""
-        return self._rank is not None
+            self._account.note_turn(slot_seconds if self._rank is self._promoted else -slot_seconds)
+        elif self._rank is self._due:
+            self._account.note_undisputed(slot_seconds)
 
     def is_wanted(self, models: Collection[tuple[str, str | None]]) -> bool:
         """Whether a task of the head's rank needs one of these models, given as engine and model."""
@@ -181,11 +191,6 @@ class Line:
     def behind_head(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The head, then the tasks of its rank behind it, as many as `count`, in the order in which they would go."""
         return iter(()) if self._rank is None else self._rank.upcoming(count + 1, expected_s)
-
-    def _oldest_promoted(self) -> QueuedTask | None:
-        while self._promoted and self._promoted[0][1] in self._gone:
-            heappop(self._promoted)
-        return self._promoted[0][2] if self._promoted else None
 
     @staticmethod
     def _first_of(ranks: list[Rank]) -> tuple[QueuedTask, Rank] | None:

@@ -17,14 +17,15 @@ from datetime import datetime
 from functools import cache
 
 from corral.scheduling.affinity import Affinity
-from corral.scheduling.choosing import best_slot
+from corral.scheduling.choosing import best_slot, is_resident
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.floor import Floor, is_free
 from corral.scheduling.ordering import Line
 from corral.scheduling.reasons import Waiting, rule_of
 from corral.scheduling.reservation import Reservations, gather
-from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot
+from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot, Turn
+from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
@@ -40,6 +41,7 @@ class Outcome:
     """Tasks passed over in this decision."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+    turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
 
     def rule_of(self, task: QueuedTask) -> Rule:
         """The rule that keeps a task waiting."""
@@ -57,6 +59,7 @@ def decide(snapshot: Snapshot) -> Decision:
         waiting=Waiting(snapshot.tasks, started, outcome.rule_of),
         fair=outcome.fair,
         passed_since=outcome.passed_since,
+        turns=outcome.turns,
     )
 
 
@@ -73,6 +76,7 @@ def _nothing_free(snapshot: Snapshot) -> Decision:
         waiting=Waiting(snapshot.tasks, (), lambda task: left().rule_of(task)),
         fair=snapshot.fair,
         passed_since=snapshot.passed_since,
+        turns=snapshot.turns,
     )
 
 
@@ -91,6 +95,7 @@ class _Round:
             reservations=self._reservations,
             settings=snapshot.settings,
             passed_since=snapshot.passed_since,
+            turns=snapshot.turns,
         )
         self._eligible = self._those_with_a_slot()
         self._line = Line(
@@ -102,6 +107,7 @@ class _Round:
         )
         self._blocked: set[_Shape] = set()
         self._passed: set[int] = set()
+        self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
 
     def outcome(self) -> Outcome:
@@ -117,6 +123,7 @@ class _Round:
             passed=frozenset(self._passed),
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
             passed_since=self._passed_since(),
+            turns=self._turns,
         )
 
     def _those_with_a_slot(self) -> list[QueuedTask]:
@@ -160,8 +167,8 @@ class _Round:
         if found is None:
             self._start(task, [slot], because)
         else:
-            self._passed.update(found.passed)
-            self._start(found.task, [slot], "model resident")
+            self._passed.add(task.id)
+            self._start(found, [slot], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
         slots = gather(self._allowed(task), task, self._floor, self._expectations)
@@ -183,6 +190,7 @@ class _Round:
         if not self._assignments:
             self._account.advance({each.owner for each in self._eligible})
         expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
+        self._note_turns(task, slots)
         evicted = self._floor.take(slots, task, expected_s)
         self._line.start(task, expected_s * len(slots))
         self._assignments.append(
@@ -194,6 +202,14 @@ class _Round:
                 because=because,
             )
         )
+
+    def _note_turns(self, task: QueuedTask, slots: list[Slot]) -> None:
+        """Let a turn begin where the task's model has to be loaded."""
+        if task.model is None:
+            return
+        for slot in slots:
+            if not is_resident(slot, task):
+                self._turns[slot.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
 
     def _passed_since(self) -> dict[int, datetime]:
         """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""

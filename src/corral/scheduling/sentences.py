@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from corral.scheduling.affinity import patience_of
 from corral.scheduling.policy import Outcome
 from corral.scheduling.reasons import usable_slots
 from corral.scheduling.values import Gate, QueuedTask, Rule, Slot, Snapshot
@@ -97,7 +98,8 @@ def _gathering(task: QueuedTask, outcome: Outcome) -> str:
 
 def _affinity(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -> str:
     since = outcome.passed_since.get(task.id, snapshot.now)
-    left = format_duration(max(0.0, (since + snapshot.settings.affinity_delay - snapshot.now).total_seconds()))
+    until = since + patience_of(task, snapshot.now, snapshot.settings)
+    left = format_duration(max(0.0, (until - snapshot.now).total_seconds()))
     return f"a task whose model is resident went first; this can last {left} more"
 
 

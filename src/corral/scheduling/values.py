@@ -148,6 +148,15 @@ class FairShare:
     """Slot-seconds that promoted tasks got above interactive ones while both waited; the two share evenly."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Since when a slot has worked with one model; how long it may go on while others wait is counted from here."""
+
+    engine: str
+    model: str
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class DurationKey:
     """What durations are measured by."""
@@ -172,6 +181,8 @@ class Snapshot:
     fair: FairShare = FairShare()
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     """Since when a task has been passed over for a resident model, by task id."""
+    turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
+    """The present turn of each slot; absent where the policy has not loaded a model, such as after a start."""
     settings: Settings = Settings()
 
 
@@ -217,6 +228,7 @@ class Decision:
     waiting: Mapping[int, Rule]
     fair: FairShare
     passed_since: Mapping[int, datetime]
+    turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

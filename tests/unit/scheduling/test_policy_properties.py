@@ -11,6 +11,7 @@ from dataclasses import replace
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from corral.cluster.values import QueueOrder
 from corral.scheduling.policy import decide
 from corral.scheduling.values import Assignment, Gate, Queue, QueuedTask, Slot, Snapshot, TaskClass
 from doubles.scheduling_strategies import snapshots
@@ -170,13 +171,24 @@ def is_promoted(snapshot: Snapshot, task: QueuedTask) -> bool:
     return task.task_class is TaskClass.BATCH and task.queued_at < bound
 
 
+def line_of(snapshot: Snapshot, task: QueuedTask) -> tuple[bool, str]:
+    """Whose share a task takes: its owner's, or that of its queue where the order is fifo."""
+    by_age = queue_of(snapshot, task).order is QueueOrder.FIFO
+    return by_age, task.queue if by_age else task.owner
+
+
 def is_lower(snapshot: Snapshot, other: QueuedTask, task: QueuedTask) -> bool:
-    """Whether the other must not go first: batch within its bound, or promoted after the task."""
+    """Whether the other must not go first: batch within its bound; for a promoted task, what stands in its own line.
+
+    Between owners fair share decides, and what is promoted too and came later may go first for its model's sake.
+    """
     if other.task_class is TaskClass.INTERACTIVE:
         return False
-    if not is_promoted(snapshot, other):
-        return True
-    return is_promoted(snapshot, task) and (other.queued_at, other.id) > (task.queued_at, task.id)
+    if task.task_class is TaskClass.INTERACTIVE:
+        return not is_promoted(snapshot, other)
+    if line_of(snapshot, other) != line_of(snapshot, task):
+        return False
+    return not is_promoted(snapshot, other) or (other.queued_at, other.id) > (task.queued_at, task.id)
 
 
 def assert_nobody_is_overtaken(snapshot: Snapshot, entitled: list[QueuedTask]) -> None:
@@ -184,8 +196,15 @@ def assert_nobody_is_overtaken(snapshot: Snapshot, entitled: list[QueuedTask]) -
     for place, one in enumerate(decision.assignments):
         slot, before = slots[one.slots[0]], decision.assignments[:place]
         for task in entitled:
+            if is_promoted(snapshot, tasks[one.task]) and has_its_model(slot, tasks[one.task]):
+                continue
             if task.id in decision.waiting and is_lower(snapshot, tasks[one.task], task):
                 assert not could_have(snapshot, task, slot, before)
+
+
+def has_its_model(slot: Slot, task: QueuedTask) -> bool:
+    """Whether the task may go first for its model's sake."""
+    return any((each.engine, each.model) == (task.engine, task.model) for each in slot.resident)
 
 
 def could_have(snapshot: Snapshot, task: QueuedTask, slot: Slot, before: tuple[Assignment, ...]) -> bool:

@@ -17,6 +17,7 @@ from corral.scheduling.values import (
     Rule,
     Settings,
     TaskClass,
+    Turn,
 )
 from doubles.scheduling_values import (
     NOW,
@@ -55,10 +56,34 @@ def test_batch_that_waited_past_its_bound_goes_before_other_batch_tasks_of_highe
     assert first_of(urgent, overdue) == 1
 
 
-def test_promoted_tasks_go_oldest_first_whatever_their_priority_and_owner():
-    older = a_queued(2, priority=Priority.IDLE, queued_at=ago(7200), owner="zoe")
+def test_promoted_tasks_of_an_owner_go_oldest_first_whatever_their_priority():
+    older = a_queued(2, priority=Priority.IDLE, queued_at=ago(7200))
     old = a_queued(1, priority=Priority.CRITICAL, queued_at=ago(3700))
-    assert first_of(old, older, fair=FairShare(charged={"zoe": 500.0})) == 2
+    assert first_of(old, older) == 2
+
+
+def test_between_owners_of_promoted_tasks_the_one_who_was_charged_less_goes_first():
+    older = a_queued(2, queued_at=ago(7200), owner="zoe")
+    assert first_of(a_queued(1, queued_at=ago(3700)), older, fair=FairShare(charged={"zoe": 500.0})) == 1
+
+
+def test_a_night_of_promoted_tasks_does_not_keep_another_owner_out():
+    night = [a_queued(n, owner="flood", queued_at=ago(9000 - n)) for n in range(1, 9)]
+    new = a_queued(50, owner="small", priority=Priority.LOW, queued_at=ago(1))
+    assert first_of(*night, new, fair=FairShare(charged={"flood": 30.0})) == 50
+    assert first_of(*night, new, fair=FairShare(charged={"small": 30.0})) == 1
+
+
+def test_an_owner_without_promoted_tasks_is_represented_by_the_highest_priority():
+    night = a_queued(1, owner="flood", queued_at=ago(9000))
+    low, high = (a_queued(n, owner="small", priority=Priority(n)) for n in (1, 3))
+    assert first_of(night, low, high, fair=FairShare(charged={"flood": 30.0})) == 3
+
+
+def test_a_promoted_task_goes_before_other_owners_of_higher_priority_when_its_turn_has_come():
+    night = a_queued(1, owner="flood", priority=Priority.IDLE, queued_at=ago(9000))
+    urgent = a_queued(2, owner="small", priority=Priority.CRITICAL)
+    assert first_of(night, urgent, fair=FairShare(charged={"small": 30.0})) == 1
 
 
 def test_promoted_and_interactive_tasks_take_turns():
@@ -71,6 +96,15 @@ def test_promoted_and_interactive_tasks_take_turns():
         tasks = [task for task in tasks if task.id != order[-1]]
         fair = decision.fair
     assert order == [11, 1, 12, 2]
+
+
+def test_what_promoted_tasks_got_while_nobody_waited_is_no_debt_of_the_next_interactive_task():
+    fair = FairShare(promoted_lead=-50.0)
+    alone = decide(a_snapshot([a_queued(1, queued_at=ago(4000))], [a_slot()], fair=fair)).fair
+    assert alone.promoted_lead == 0.0
+    tasks = a_queued(2, queued_at=ago(4000)), a_queued(3, task_class=TaskClass.INTERACTIVE)
+    assert first_of(*tasks, fair=fair) == 2
+    assert first_of(*tasks, fair=alone) == 3
 
 
 def test_higher_priority_goes_first_inside_a_class():
@@ -155,6 +189,47 @@ def test_the_time_a_task_was_passed_over_is_counted_from_the_first_time():
 def test_a_resident_model_does_not_pass_a_higher_class_or_priority_or_a_promoted_task(change):
     tasks = a_queued(1, **{"model": "b", "queued_at": ago(99), **change}), a_queued(2, model="a")
     assert placed(decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))]))) == {1: ("node/gpu0",)}
+
+
+def test_a_promoted_task_is_passed_by_promoted_ones_within_the_bound():
+    tasks = a_queued(1, model="b", queued_at=ago(9000)), a_queued(2, model="a", queued_at=ago(8000))
+    slot = a_slot(resident=(a_resident("a"),))
+    assert placed(decide(a_snapshot(tasks, [slot]))) == {2: ("node/gpu0",)}
+    assert placed(decide(a_snapshot(tasks, [slot], passed_since={1: ago(61)}))) == {1: ("node/gpu0",)}
+
+
+def turn_of(model, seconds):
+    """The slot's turn began so many seconds ago."""
+    return {"node/gpu0": Turn(engine="llama", model=model, since=ago(seconds))}
+
+
+@pytest.mark.parametrize(("turn_began", "winner"), [(0, 2), (59, 2), (61, 1), (500, 1)])
+def test_a_model_whose_turn_is_over_lets_the_next_in_line_have_the_slot_at_once(turn_began, winner):
+    tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
+    decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
+    assert placed(decision) == {winner: ("node/gpu0",)}
+
+
+@pytest.mark.parametrize(("waited", "turn_began", "winner"), [(2000, 430, 2), (2000, 450, 1), (400, 61, 1)])
+def test_turns_are_longer_where_everybody_waits_long(waited, turn_began, winner):
+    tasks = a_queued(1, model="b", queued_at=ago(waited)), a_queued(2, model="a")
+    decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
+    assert placed(decision) == {winner: ("node/gpu0",)}
+
+
+@pytest.mark.parametrize(("came_later", "ends_in", "winner"), [(60, 20, 2), (130, 20, 1), (60, 200, 1)])
+def test_a_task_whose_model_is_on_a_slot_that_is_free_soon_waits_for_it(came_later, ends_in, winner):
+    busy = a_running(model="b", expected_end=NOW + timedelta(seconds=ends_in))
+    slots = a_slot(resident=(a_resident("a"),)), a_slot("node/gpu1", running=busy)
+    tasks = a_queued(1, model="b", queued_at=ago(200)), a_queued(2, model="a", queued_at=ago(200 - came_later))
+    decision = decide(a_snapshot(tasks, slots, turns=turn_of("a", 900)))
+    assert placed(decision) == {winner: ("node/gpu0",)}
+
+
+def test_a_turn_begins_when_a_model_is_loaded_and_goes_on_while_it_stays():
+    slot = a_slot(resident=(a_resident("a"),))
+    assert decide(a_snapshot([a_queued(model="b")], [slot])).turns == turn_of("b", 0)
+    assert decide(a_snapshot([a_queued(model="a")], [slot], turns=turn_of("a", 70))).turns == turn_of("a", 70)
 
 
 def test_a_task_that_needs_several_gpus_neither_passes_nor_is_passed():

@@ -1,0 +1,136 @@
+"""What one decision costs: ten slots of which some are free, and 512 candidates out of a long queue.
+
+`python -m benchmarks.policy_cost` prints the table. Candidates are chosen anew for each decision, as the dispatcher
+does; the two columns say what the choice and what the policy take, as medians.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from statistics import median
+
+from benchmarks.table import machine, show
+from corral.scheduling.backlog import Backlog
+from corral.scheduling.judgement import CANDIDATES
+from corral.scheduling.policy import decide
+from corral.scheduling.values import (
+    DurationKey,
+    Priority,
+    QueuedTask,
+    ResidentModel,
+    RunningTask,
+    Settings,
+    Slot,
+    Snapshot,
+    TaskClass,
+)
+from corral.work import SlotId
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SLOTS = 10
+MODELS = tuple(f"model-{number}" for number in range(6))
+OWNERS = ("ada", "bob", "cid", "dan", "eve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A queue of a kind, and how many slots are free."""
+
+    name: str
+    queued: int
+    free: int = 1
+    models: Sequence[str] = MODELS
+    resident: str = "model-0"
+    oldest_s: float = 3_000.0
+    interactive: float = 0.02
+    """Part of the tasks that a person waits for."""
+
+
+CASES = (
+    Case(name="512 tasks, 1 slot free", queued=512),
+    Case(name="100,000 tasks, 1 slot free", queued=100_000),
+    Case(name="100,000 tasks, 10 slots free", queued=100_000, free=10),
+    Case(name="100,000 tasks past their bound, 1 slot free", queued=100_000, oldest_s=90_000.0, interactive=0.0),
+    Case(name="100,000 tasks of one model that is loaded", queued=100_000, models=MODELS[:1]),
+    Case(name="100,000 tasks, none with the loaded model", queued=100_000, models=MODELS[1:]),
+    Case(name="100,000 tasks, no slot free", queued=100_000, free=0),
+)
+
+
+def backlog(case: Case) -> Backlog:
+    """A queue of five owners, some priorities and models; the same each time."""
+    chance = Random(5)
+    return Backlog(
+        QueuedTask(
+            id=number,
+            owner=chance.choice(OWNERS),
+            queue="default",
+            engine="comfyui",
+            model=chance.choice(case.models),
+            task_class=TaskClass.INTERACTIVE if chance.random() < case.interactive else TaskClass.BATCH,
+            priority=chance.choice((Priority.NORMAL, Priority.NORMAL, Priority.LOW)),
+            queued_at=NOW - timedelta(seconds=chance.uniform(0, case.oldest_s)),
+        )
+        for number in range(case.queued)
+    )
+
+
+def slots(case: Case) -> tuple[Slot, ...]:
+    """Ten cards of two kinds, the first few free."""
+    return tuple(_slot(number, free=number < case.free, model=case.resident) for number in range(SLOTS))
+
+
+def _slot(number: int, *, free: bool, model: str) -> Slot:
+    running = RunningTask(
+        task=-1 - number,
+        owner=OWNERS[number % len(OWNERS)],
+        queue="default",
+        engine="comfyui",
+        model=model,
+        memory=None,
+        started_at=NOW - timedelta(seconds=number),
+        expected_end=NOW + timedelta(seconds=5 + number),
+    )
+    return Slot(
+        id=SlotId(f"node-{number // 2}/gpu{number % 2}"),
+        node=f"node-{number // 2}",
+        device=f"device-{number}",
+        device_model=("RTX 5070 Ti", "RTX 3060")[number % 2],
+        engines=frozenset({"comfyui"}),
+        resident=(ResidentModel(engine="comfyui", model=model),),
+        running=None if free else running,
+    )
+
+
+def _row(case: Case, rounds: int) -> tuple[str, ...]:
+    queue, settings = backlog(case), Settings()
+    durations = {
+        DurationKey("comfyui", model, card): 30.0 if card == "RTX 5070 Ti" else 75.0
+        for model in MODELS
+        for card in ("RTX 5070 Ti", "RTX 3060")
+    }
+    snapshot = Snapshot(now=NOW, tasks=(), slots=slots(case), queues={}, durations=durations, settings=settings)
+    choosing: list[float] = []
+    deciding: list[float] = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        tasks = queue.candidates(NOW, settings, CANDIDATES, free=case.free)
+        chosen = time.perf_counter()
+        decide(replace(snapshot, tasks=tasks))
+        choosing.append(chosen - begun)
+        deciding.append(time.perf_counter() - chosen)
+    return case.name, f"{median(choosing) * 1000:.3f}", f"{median(deciding) * 1000:.3f}"
+
+
+def main() -> None:
+    """Time all cases and print the table."""
+    rows = [_row(case, 300) for case in CASES]
+    show(f"{SLOTS} slots, up to {CANDIDATES} candidates", ("", "choose (ms)", "decide (ms)"), rows, [machine()])
+
+
+if __name__ == "__main__":
+    main()
