@@ -6,6 +6,7 @@ import pytest
 
 from corral.planning.upgrade import Advice, Recommendation
 from corral.planning.upgrade.advice import Weight
+from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
 
 NO_SUPPLY = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")
@@ -94,11 +95,13 @@ def test_a_larger_supply_alone_is_worth_it_where_the_old_one_was_too_small() -> 
 def test_an_equal_card_in_the_place_of_another_brings_nothing() -> None:
     recommendation = upgrade_of(TWO_EQUAL, ("psu", "box=1200")).recommendation
 
-    assert (recommendation.advice, recommendation.sentence) == (Advice.DONT, "Nothing gets better by it.")
+    assert (recommendation.advice, recommendation.sentence) == (Advice.DONT, "nothing gets better by it.")
 
 
 @pytest.mark.parametrize("model", ["RTX 5090", "RX 7900 XTX", "A100 PCIe 80 GB", "RTX 3060 12GB"])
 def test_the_same_question_has_the_same_answer(model: str) -> None:
-    first = upgrade_of(TWO_EQUAL, ("replace", f"box/gpu1={model}"))
+    first, second = (upgrade_of(TWO_EQUAL, ("replace", f"box/gpu1={model}")) for _ in range(2))
 
-    assert first == upgrade_of(TWO_EQUAL, ("replace", f"box/gpu1={model}"))
+    assert to_markdown(first) == to_markdown(second)
+    assert to_page(first) == to_page(second)
+    assert to_record(first) == to_record(second)

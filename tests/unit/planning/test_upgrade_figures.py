@@ -69,16 +69,13 @@ def test_a_supply_that_nobody_states_is_open() -> None:
 
 def test_a_mixed_node_becomes_one_pool(upgrade: Upgrade) -> None:
     (node,) = upgrade.hardware.changed
-    counts = {row.name: (row.before and row.before.value, row.after and row.after.value) for row in _rows(upgrade)}
+    rows = upgrade.complexity[0].rows
+    counts = {row.name: (row.before and row.before.value, row.after and row.after.value) for row in rows}
 
     assert node.becomes_homogeneous
     assert counts["Models of GPU"] == (2, 1)
     assert counts["Queues for a part of the node"] == (2, 0)
     assert counts["Pins of a service to one card"] == (2, 0)
-
-
-def _rows(upgrade: Upgrade) -> tuple:
-    return upgrade.complexity[0].rows
 
 
 def test_labels_are_added_changed_and_removed(upgrade: Upgrade) -> None:
@@ -118,7 +115,7 @@ def test_a_service_survives_a_card_only_where_another_holds_it(upgrade: Upgrade)
     assert all(one.one_node == "hydra-compute" for one in upgrade.survivals)
 
 
-def test_a_33b_model_at_4_bits_takes_a_third_less_on_each_card_than_is_said(upgrade: Upgrade) -> None:
+def test_a_33b_model_at_4_bits_needs_about_10_gib_on_each_of_two_cards(upgrade: Upgrade) -> None:
     fit = next(one for one in upgrade.capacity[0].fits if one.model.startswith("33b"))
 
     assert fit.on_each is not None

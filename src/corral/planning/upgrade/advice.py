@@ -115,7 +115,7 @@ def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
         text = f"once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
     else:
         text = told(Weight.BLOCKER) or told(Weight.LOSS) or "nothing gets better by it"
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{text}."
 
 
 def _memory(hardware: Hardware) -> Iterator[Reason]:

@@ -30,7 +30,7 @@ def title(upgrade: Upgrade) -> str:
 def summary(upgrade: Upgrade) -> list[str]:
     """Write the executive summary."""
     advice = upgrade.recommendation
-    lines = ["## Executive summary", "", *paragraph(f"**Recommendation: {advice.advice.value}.** {advice.sentence}")]
+    lines = ["## Executive summary", "", *paragraph(f"**Recommendation: {advice.advice.value}**: {advice.sentence}")]
     lines += ["**What changes**", "", *(bullets(map(change_sentence, upgrade.hardware.changes)) or ["No card.", ""])]
     against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
     if against:
