@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from corral.telemetry.nvml import GpuState, NvmlReading, NvmlStatus, PcieLink
+from doubles.nvml_library import build_library, machine
 
 MIB = 2**20
-SOURCE = Path(__file__).parents[2] / "nvml" / "nvml.c"
 READ = """
 import pickle, sys
 from corral.telemetry.nvml import find_gpus
@@ -26,22 +25,15 @@ sys.stdout.buffer.write(pickle.dumps(find_gpus()))
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with our libnvidia-ml.so.1."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.fail("these tests need a C compiler: sudo apt-get install --yes gcc libc6-dev")
-    folder = tmp_path_factory.mktemp("nvml")
-    target = folder / "libnvidia-ml.so.1"
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return folder
+    return build_library(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
 def read(library: Path) -> Callable[[str], NvmlReading]:
     """Read the GPUs of one of the machines in nvml.c, in a process that finds our library first."""
 
-    def on(machine: str) -> NvmlReading:
-        return _read({"LD_LIBRARY_PATH": str(library), "CORRAL_TEST_NVML": machine})
+    def on(name: str) -> NvmlReading:
+        return _read(machine(library, name))
 
     return on
 
@@ -100,16 +92,16 @@ def test_a_card_whose_memory_is_not_told_works_and_has_unknown_memory(read: Call
 
 
 @pytest.mark.parametrize(
-    ("machine", "status", "reason"),
+    ("name", "status", "reason"),
     [
         ("mismatch", NvmlStatus.VERSION_MISMATCH, "RM has detected an NVML/RM version mismatch"),
         ("unloaded", NvmlStatus.NO_DRIVER, "Driver Not Loaded"),
     ],
 )
 def test_a_driver_that_does_not_answer_is_a_reason_and_not_an_exception(
-    read: Callable[[str], NvmlReading], machine: str, status: NvmlStatus, reason: str
+    read: Callable[[str], NvmlReading], name: str, status: NvmlStatus, reason: str
 ) -> None:
-    reading = read(machine)
+    reading = read(name)
 
     assert (reading.status, reading.reason, reading.gpus) == (status, reason, ())
 

@@ -1,0 +1,30 @@
+"""Stands for NVIDIA's driver library: tests/nvml/nvml.c, built here, found first by the loader.
+
+Its behaviour was checked against nvml.h as nvidia-ml-py 13 declares it; the file says what each of its machines is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "nvml" / "nvml.c"
+
+
+def build_library(folder: Path) -> Path:
+    """Build our libnvidia-ml.so.1 into a folder and return the folder."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.fail("these tests need a C compiler: sudo apt-get install --yes gcc libc6-dev")
+    target = folder / "libnvidia-ml.so.1"
+    command = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return folder
+
+
+def machine(library: Path, name: str) -> dict[str, str]:
+    """Return the environment in which a process finds one of the machines of nvml.c."""
+    return {"LD_LIBRARY_PATH": str(library), "CORRAL_TEST_NVML": name}
