@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from corral.units import format_bytes
 
 if TYPE_CHECKING:
     from corral.figures import Figure
-    from corral.planning.placement.values import CardTotal, Placed, Plan, Unplaced
+    from corral.hardware.power import NodePower
+    from corral.planning.placement.values import CardTotal, Placed, Plan, Proof, Unplaced
     from corral.work import Json
 
 
@@ -95,8 +96,48 @@ def _verdict(plan: Plan) -> Iterator[str]:
     yield ""
     for proof in plan.proofs:
         if proof.asked:
-            bound = "proven best" if proof.gap == 0 else f"at most {proof.at_most} could be: gap {proof.gap:.1%}"
-            yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed, {bound}"
+            yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed" + _bound(proof)
+    if not plan.exact:
+        yield f"no plan is better by more than {plan.gap:.2%} (tiers weighed 100 : 10 : 1)"
+
+
+def _bound(proof: Proof) -> str:
+    if proof.at_most is None or proof.placed == proof.asked:
+        return ""
+    return "; no plan places more" if proof.gap == 0 else f"; no plan places more than {proof.at_most}"
+
+
+def put_power(nodes: Sequence[NodePower]) -> None:
+    """Print what the nodes with GPUs draw at most."""
+    if not nodes:
+        return
+    terminal.put("")
+    rows = [
+        (
+            one.node,
+            f"{one.full.gpus.value:.0f} W" + (" or more" if one.unknown else ""),
+            "-" if one.limited is None else f"{one.limited.gpus.value:.0f} W",
+            f"{one.full.system.value:.0f} W" + (" or more" if one.unknown else ""),
+            "unknown" if one.psu is None else f"{one.psu.value:.0f} W",
+            one.verdict.value,
+        )
+        for one in nodes
+    ]
+    head = ("node at full load", "GPUs", "with limits", "machine", "power supply", "sufficient")
+    terminal.put_table(head, rows, empty="")
+
+
+def power_json(one: NodePower) -> Json:
+    """Return a node's power in its stable shape; `corral power --json` has all of it."""
+    return {
+        "node": one.node,
+        "gpus": asdict(one.full.gpus),
+        "gpus_limited": None if one.limited is None else asdict(one.limited.gpus),
+        "system": asdict(one.full.system),
+        "psu": None if one.psu is None else asdict(one.psu),
+        "verdict": one.verdict.value,
+        "unknown": list(one.unknown),
+    }
 
 
 def plan_json(plan: Plan) -> Json:
@@ -110,6 +151,8 @@ def plan_json(plan: Plan) -> Json:
         "proofs": [
             {**asdict(proof), "tier": proof.tier.label, "gap": proof.gap} for proof in plan.proofs if proof.asked
         ],
+        "gap": plan.gap,
+        "exact": plan.exact,
         "preference": asdict(plan.preference),
     }
 

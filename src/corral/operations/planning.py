@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Layout
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.hardware.fit.names import need_of
+from corral.hardware.needs import Need
+from corral.hardware.power import NodePower, models_of, power_of
 from corral.operations.cluster_file import ClusterText, open_cluster
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan, Refusal, Unplaced
 from corral.planning.placement.vram import Needs
 
+_CONTEXT = "OLLAMA_CONTEXT_LENGTH"
+_PARALLEL = "OLLAMA_NUM_PARALLEL"
+"""Ollama's own settings (its FAQ), as a service's `env` may have them."""
 _REASONS_SHOWN = 12
 """An error's line names so many different reasons; the plan has one for every GPU."""
 
@@ -39,6 +46,8 @@ class Planned:
 
     file: ClusterText
     plans: tuple[Plan, ...]
+    power: tuple[NodePower, ...]
+    """Of the nodes that have GPUs, at full load: a plan says who works, not how hard."""
 
 
 def plan_file(path: Path | None, *, layout: str | None = None) -> Planned:
@@ -48,12 +57,48 @@ def plan_file(path: Path | None, *, layout: str | None = None) -> Planned:
     """
     file = open_cluster(path)
     layouts = _chosen(file, layout)
-    return Planned(file=file, plans=tuple(plan(file.cluster, one, needs_of(file.cluster)) for one in layouts))
+    plans = tuple(plan(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
+    return Planned(file=file, plans=plans, power=_power(file.cluster))
 
 
-def needs_of(cluster: Cluster) -> Needs:
-    """Return what the models of a cluster's services need in VRAM, as far as it is known."""
-    return {}
+def _power(cluster: Cluster) -> tuple[NodePower, ...]:
+    models = models_of(cluster.nodes)
+    return tuple(
+        power_of(node, models, electricity=cluster.electricity, night=cluster.night)
+        for node in cluster.nodes
+        if node.gpus
+    )
+
+
+def needs_of(cluster: Cluster, layout: Layout | None = None) -> Needs:
+    """Return what the models of a cluster's services need in VRAM, as far as it is known.
+
+    A context size or a number of parallel requests that a service sets multiplies its KV cache (B07). Where two
+    services run a model differently, the larger need counts for both.
+    """
+    found: dict[tuple[str, str], Need] = {}
+    for service in cluster.services.values():
+        env = {
+            **service.env,
+            **(layout.services[service.name].env if layout and service.name in layout.services else {}),
+        }
+        for engine, model in product(service.engines, service.models):
+            need = need_of(engine, model, context=_context(cluster, engine, env), parallel=_number(env, _PARALLEL) or 1)
+            known = found.get((engine, model))
+            if need is not None and (known is None or known.on(1) < need.on(1)):
+                found[engine, model] = need
+    return found
+
+
+def _context(cluster: Cluster, engine: str, env: Mapping[str, str]) -> int | None:
+    settings = cluster.engines.get(engine)
+    option = settings.options.get("contextSize") if settings else None
+    return _number(env, _CONTEXT) or (option if isinstance(option, int) else None)
+
+
+def _number(env: Mapping[str, str], name: str) -> int | None:
+    text = env.get(name, "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def _chosen(file: ClusterText, name: str | None) -> Sequence[Layout | None]:

@@ -26,15 +26,18 @@ def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson
     The exit code is 5 when something that a layout asks for cannot be placed; what can take turns with others through
     the queue does not count as that.
     """
-    from corral.cli.plans import plan_json, put_plan
+    from corral.cli.plans import plan_json, power_json, put_plan, put_power
     from corral.operations.planning import plan_file, require_places
 
     planned = plan_file(cluster, layout=layout)
     if as_json:
-        terminal.put_json({"cluster": planned.file.cluster.name, "plans": [plan_json(one) for one in planned.plans]})
+        plans = [plan_json(one) for one in planned.plans]
+        power = [power_json(one) for one in planned.power]
+        terminal.put_json({"cluster": planned.file.cluster.name, "plans": plans, "power": power})
     else:
         for place, one in enumerate(planned.plans):
             if place:
                 terminal.put("")
             put_plan(one)
+        put_power(planned.power)
     require_places(planned)

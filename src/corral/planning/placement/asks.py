@@ -148,6 +148,17 @@ def _ask(
     )
 
 
+def wants_gpu(service: Service) -> bool:
+    """Tell whether a service asks for a GPU or a part of one, whatever a layout gives it."""
+    return bool(service.gpus) or (service.gpus is None and service.gpu_memory is not None)
+
+
+def volumes_of(service: Service, layout: Layout | None) -> tuple[str, ...]:
+    """List the volumes that a service uses in a layout."""
+    instead = _placement(layout, service).storage
+    return service.storage if instead is None else instead
+
+
 def _replicas(service: Service, placement: Placement) -> int:
     return service.replicas if placement.replicas is None else placement.replicas
 
@@ -170,8 +181,7 @@ def _bonds(cluster: Cluster, layout: Layout | None, service: Service, placement:
         bonds.append(Bond(node=placement.node, reason=f"the layout {layout.name} runs it on {placement.node}"))
     elif service.node is not None:
         bonds.append(Bond(node=service.node, reason=f"it runs on {service.node}"))
-    names = service.storage if placement.storage is None else placement.storage
-    volumes = [cluster.storage[name] for name in names]
+    volumes = [cluster.storage[name] for name in volumes_of(service, layout)]
     return bonds + [
         Bond(node=volume.node, reason=f"its volume {volume.name} lies on {volume.node}", volume=volume.name)
         for volume in volumes

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout
-from corral.planning.placement.asks import Ask
+from corral.hardware.fit.names import TEXT_ENGINES, shape_of_name
+from corral.planning.placement.asks import Ask, volumes_of, wants_gpu
 from corral.planning.placement.cards import NODE_RESERVE, Machine
-from corral.planning.placement.room import Room
+from corral.planning.placement.room import Room, names_of
 from corral.planning.placement.values import Card, Caution
 from corral.units import format_bytes
 
@@ -17,7 +18,8 @@ def cautions_of(cluster: Cluster, layout: Layout | None, asks: Sequence[Ask], ro
     """List the cautions about nodes, then about services, in the order of the file."""
     found = [
         *_nodes(cluster, asks, room),
-        *(caution for ask in asks for caution in _of_ask(cluster, layout, ask, room)),
+        *(caution for ask in asks for caution in _of_ask(ask, room)),
+        *(_sharing(cluster, room) if cluster.kubernetes is not None else ()),
         *_volumes(cluster, layout),
     ]
     return tuple(dict.fromkeys(found))
@@ -77,11 +79,11 @@ def _unknown_cards(machine: Machine) -> Iterator[Caution]:
             )
 
 
-def _of_ask(cluster: Cluster, layout: Layout | None, ask: Ask, room: Room) -> Iterator[Caution]:
+def _of_ask(ask: Ask, room: Room) -> Iterator[Caution]:
     if ask.vram is not None:
         yield from _models(ask, room)
         yield from _counts(ask, room)
-    yield from _bound_by_volume(cluster, layout, ask)
+    yield from _bound_by_volume(ask)
 
 
 def _models(ask: Ask, room: Room) -> Iterator[Caution]:
@@ -102,24 +104,37 @@ def _models(ask: Ask, room: Room) -> Iterator[Caution]:
             what=f"what {', '.join(unknown)} need in VRAM is unknown",
             hint="name the models with their size, or run `corral fit` on them",
         )
-    if not usable:
-        return
+    if usable:
+        yield from _sizes(ask, max(usable), _describe(cards))
+
+
+def _sizes(ask: Ask, usable: int, where: str) -> Iterator[Caution]:
+    assert ask.vram is not None
+    left = usable - ask.vram.declared
+    beside = f" beside {format_bytes(ask.vram.declared)} for the rest of the pod" if ask.vram.declared else ""
     for each in ask.vram.models:
-        if each.bytes is not None and each.bytes > max(usable):
-            yield Caution(
-                pitfall="B08",
-                where=f"{ask.name}: {each.model}",
-                what=f"the model needs {format_bytes(each.bytes)}, and {format_bytes(max(usable))} are usable on"
-                f" {_describe(cards)}: the rest is computed by the processor, many times slower",
-                hint=f"choose a smaller quantization (`corral fit {each.model}` lists what fits), or a larger card",
-            )
-    if ask.vram.swaps and len([each for each in ask.vram.models if each.bytes]) > 1:
-        total = sum(each.bytes or 0 for each in ask.vram.models)
+        room = left if each.within is None else each.within
+        if each.bytes is None or each.bytes <= room:
+            continue
+        has = (
+            f"{format_bytes(room)} are usable on {where}{beside}"
+            if each.within is None
+            else (f"`gpuMemory` of {each.service} is {format_bytes(room)}")
+        )
+        yield Caution(
+            pitfall="B08",
+            where=f"{ask.name}: {each.model}",
+            what=f"the model needs {format_bytes(each.bytes)}, and {has}: what does not fit is computed by the"
+            " processor, many times slower",
+            hint=f"choose a smaller quantization (`corral fit {each.model}` lists what fits), or a larger card",
+        )
+    counted = [each.bytes for each in ask.vram.models if each.bytes is not None and each.within is None]
+    if ask.vram.swaps and len(counted) > 1:
         yield Caution(
             pitfall="B10",
             where=ask.name,
-            what=f"its models need {format_bytes(total)} together, and {format_bytes(max(usable))} are usable on"
-            f" {_describe(cards)}: they take turns, each unloaded before the next is loaded",
+            what=f"its {len(counted)} models need {format_bytes(sum(counted))} together, and {format_bytes(left)} are"
+            f" usable on {where}{beside}: they take turns, each unloaded before the next is loaded",
             hint="keep one model loaded at a time (OLLAMA_MAX_LOADED_MODELS=1), or give a model its own card",
         )
 
@@ -135,8 +150,7 @@ def _cards(ask: Ask, room: Room) -> list[Card]:
     ]
     if mine:
         return mine
-    may = [card for card in room.cards.values() if ask.may_run_on(card.node)]
-    return [card for card in may if ask.indexes is None or card.index in ask.indexes]
+    return _possible(ask, room)
 
 
 def _describe(cards: Sequence[Card]) -> str:
@@ -170,7 +184,7 @@ def _possible(ask: Ask, room: Room) -> list[Card]:
     return [card for card in may if ask.indexes is None or card.index in ask.indexes]
 
 
-def _bound_by_volume(cluster: Cluster, layout: Layout | None, ask: Ask) -> Iterator[Caution]:
+def _bound_by_volume(ask: Ask) -> Iterator[Caution]:
     for bond in ask.bonds:
         if bond.volume is None:
             continue
@@ -193,5 +207,42 @@ def _bound_by_volume(cluster: Cluster, layout: Layout | None, ask: Ask) -> Itera
             )
 
 
+def _sharing(cluster: Cluster, room: Room) -> Iterator[Caution]:
+    """Warn of cards that Kubernetes would not share as the plan does."""
+    for key, card in room.cards.items():
+        tenants = room.tenants.get(key, [])
+        if len(tenants) > 1:
+            yield Caution(
+                pitfall="A14",
+                where=card.name,
+                what=f"{names_of(tenants)} share the card, and nothing holds each to what it declares: one that takes"
+                " more makes the others fail",
+                hint="set limits with MPS, HAMi or a device claim (DRA) with a capacity, or give one its own card",
+            )
+        for ask, _ in tenants:
+            users = [name for name in ask.services if wants_gpu(cluster.services[name])]
+            if len(users) > 1:
+                yield Caution(
+                    pitfall="A08",
+                    where=ask.name,
+                    what=f"{' and '.join(users)} use one card from one pod, and `nvidia.com/gpu: 1` gives it to one"
+                    " container alone",
+                    hint="let both containers name one device claim (DRA), or run them in pods of their own",
+                )
+
+
 def _volumes(cluster: Cluster, layout: Layout | None) -> Iterator[Caution]:
-    yield from ()
+    """Warn of volumes that cannot hold the models of the services that use them."""
+    for volume in cluster.storage.values():
+        users = [one for one in cluster.services.values() if volume.name in volumes_of(one, layout)]
+        names = dict.fromkeys(model for one in users if TEXT_ENGINES.intersection(one.engines) for model in one.models)
+        shapes = {name: shape for name in names if (shape := shape_of_name(name)) is not None}
+        needed = sum(shape.weights for shape in shapes.values())
+        if volume.size is not None and needed > volume.size:
+            yield Caution(
+                pitfall="E09",
+                where=volume.name,
+                what=f"the weights of {', '.join(shapes)} take {format_bytes(needed)} on disk, and the volume has"
+                f" {format_bytes(volume.size)}",
+                hint="enlarge the volume, or keep fewer models",
+            )

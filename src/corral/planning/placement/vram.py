@@ -28,6 +28,8 @@ class ModelNeed:
     service: str
     model: str
     bytes: int | None
+    within: int | None
+    """Bytes that its service declares for itself; None: it has what its card has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Vram:
     """The same with its origin; None when nothing is known."""
     is_open: bool
     """Whether it takes more than `needed` when there is more, or nobody knows: then it has its card alone."""
+    declared: int
+    """Bytes that services of it declare; what is left of a card is for the models of the others."""
     models: tuple[ModelNeed, ...]
     swaps: bool
     """Whether its models are not planned to be in memory together."""
@@ -58,6 +62,7 @@ def vram_of(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int
         needed=needed,
         figure=_figure(members, chosen) if needed else None,
         is_open=silent or len(chosen) < len(counted),
+        declared=base,
         models=models,
         swaps=len(chosen) < len(counted),
     )
@@ -73,6 +78,7 @@ def _models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
             service=service.name,
             model=model,
             bytes=None if need is None else need.on(gpus if need.splits else 1),
+            within=service.gpu_memory,
         )
         for model, need in found
     ]
