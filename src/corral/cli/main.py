@@ -18,6 +18,7 @@ from typer.main import get_command
 from corral.cli import exits, terminal
 from corral.cli.commands import (
     batches,
+    checklist,
     doctor,
     gc,
     gpus,
@@ -49,7 +50,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for single in (up, run, submit, plan, power, upgrade, inventory, schema, lint, loadtest, doctor, gc, version):
+for single in (
+    up,
+    run,
+    submit,
+    plan,
+    power,
+    upgrade,
+    inventory,
+    schema,
+    lint,
+    checklist,
+    loadtest,
+    doctor,
+    gc,
+    version,
+):
     single.register(app)
 for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)

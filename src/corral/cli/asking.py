@@ -1,0 +1,128 @@
+"""The people, servers and cards that a checklist asks, as the command line reaches them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from corral.cli import terminal
+from corral.cli.connection import ask
+from corral.cli.load_testing import run_shown, write_report
+from corral.errors import CorralError
+from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
+from corral.planning.checklist import Item, ItemKind
+from corral.telemetry.loadtest.running import INTERRUPTED, LoadTest, LoadTestWish
+from corral.work import Json
+
+
+class TerminalPerson:
+    """The person at the terminal."""
+
+    def __init__(self, *, agreed: bool) -> None:
+        self._agreed = agreed
+
+    def answer(self, item: Item, before: Answer | None) -> Evidence | Agreed | None:
+        """Ask; an empty answer leaves the item open, and `s` skips it with a reason."""
+        if item.material:
+            terminal.say("\n".join(f"    {line}" for line in item.material.splitlines()))
+        is_command = item.kind is ItemKind.COMMANDED
+        terminal.say(f"  {'$ ' if is_command else ''}{item.task}")
+        was_interrupted = before is not None and before.status is Status.INTERRUPTED
+        if was_interrupted:
+            terminal.say("  this command was started before and its end was not seen: it is unknown whether it ran")
+        if is_command and self._agreed and not was_interrupted:
+            return Agreed.RUN
+        return self._ask(is_command=is_command)
+
+    def _ask(self, *, is_command: bool) -> Evidence | Agreed | None:
+        words = "run it? [y]es, [d]one already, [s]kip" if is_command else "[y]es, [n]o, [s]kip"
+        match _read(f"  {words}, Enter for later: ").lower()[:1]:
+            case "y" if is_command:
+                return Agreed.RUN
+            case "y" | "d":
+                note = _read("  a note for the report (Enter for none): ")
+                return Evidence(status=Status.DONE, what=f"a person says so{f': {note}' if note else ''}")
+            case "n" if not is_command:
+                note = _read("  what is wrong: ")
+                return Evidence(status=Status.FAILED, what=f"a person says no{f': {note}' if note else ''}")
+            case "s":
+                return Evidence(status=Status.SKIPPED, what=_read("  why is it not needed: ") or "no reason was given")
+            case _:
+                return None
+
+
+class AbsentPerson:
+    """Nobody is at the terminal: says what would be asked, and leaves it open."""
+
+    def __init__(self, *, agreed: bool) -> None:
+        self._agreed = agreed
+
+    def answer(self, item: Item, before: Answer | None) -> Evidence | Agreed | None:
+        """Agree to commands when `--yes` was given, except to one whose first start has an unknown end."""
+        was_interrupted = before is not None and before.status is Status.INTERRUPTED
+        if item.kind is ItemKind.COMMANDED and self._agreed and not was_interrupted:
+            terminal.say(f"  $ {item.task}")
+            return Agreed.RUN
+        unknown = " (started before; whether it ran is unknown)" if was_interrupted else ""
+        terminal.say(f"  would ask: {item.task}{unknown}")
+        terminal.say(f'  nobody is there to answer; say it with `--done {item.id} --reason "..."`')
+        return None
+
+
+class Teller:
+    """Tells on stderr how a run goes."""
+
+    def begins(self, item: Item) -> None:
+        """Name the item, and why it matters."""
+        terminal.say(f"{item.phase.value}: {item.title}")
+        terminal.say(f"  why: {item.why}")
+
+    def ends(self, item: Item, evidence: Evidence | None) -> None:
+        """Say what came of it."""
+        terminal.say("  left open" if evidence is None else f"  {evidence.status.value}: {evidence.what}")
+
+    def holds(self, item: Item, earlier: Item) -> None:
+        """Say what a command waits for."""
+        terminal.say(f"{item.phase.value}: {item.title}\n  held back until {earlier.id} is settled; `--item` overrides")
+
+
+class ServerQueue:
+    """Corral's server, as other commands find it."""
+
+    def __init__(self, url: str | None, data_dir: Path) -> None:
+        self._url = url
+        self._data_dir = data_dir
+
+    def get(self, path: str) -> Json:
+        """Return the server's answer. Raises: UnlookedError when no server answers."""
+        try:
+            return ask(self._url, self._data_dir, lambda api: api.get(path))
+        except CorralError as error:
+            raise UnlookedError(error.what, where=error.where, hint=error.hint) from error
+
+
+class LoadTests:
+    """Load tests of this machine's cards, with a report beside each recording."""
+
+    def __init__(self, data_dir: Path, load: str | None) -> None:
+        self._data_dir = data_dir
+        self._load = load
+
+    def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
+        """Watch the cards. Raises: NoGpusError, NoSuchGpuError, KeyboardInterrupt."""
+        if self._load is None:
+            terminal.say("  put the cards under load now; `--load COMMAND` would start one for each")
+        test = run_shown(LoadTestWish(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
+        write_report(test, test.recording.with_suffix(".md"))
+        if test.ended == INTERRUPTED:
+            raise KeyboardInterrupt
+        return test
+
+
+def _read(prompt: str) -> str:
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:  # Ctrl-D: the person leaves
+        raise KeyboardInterrupt
+    return line.strip()

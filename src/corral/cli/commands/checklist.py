@@ -1,0 +1,123 @@
+"""`corral checklist`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.commands.upgrade import (
+    Adapt,
+    Add,
+    AddNode,
+    Changes,
+    Memory,
+    Move,
+    Other,
+    PowerLimit,
+    Psu,
+    Remove,
+    Replace,
+)
+from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, example
+
+NOT_SETTLED = 1
+"""The exit code of a run after which items are open or failed."""
+
+_Ids = list[str] | None
+Run = Annotated[bool, typer.Option("--run", help="Go through the items: look, ask, run commands.")]
+OnlyItems = Annotated[_Ids, typer.Option("--item", metavar="ID", help="Only this item, settled or not; repeatable.")]
+Done = Annotated[_Ids, typer.Option("--done", metavar="ID", help="Say that an item is done; repeatable.")]
+Skip = Annotated[_Ids, typer.Option("--skip", metavar="ID", help="Say that an item is not needed; repeatable.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why, for --done and --skip; kept as evidence.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew; earlier answers are put aside.")]
+CarryOver = Annotated[
+    bool, typer.Option("--carry-over", help="After the files changed: keep answers of items that are the same.")
+]
+Load = Annotated[
+    str | None,
+    typer.Option(
+        "--load", metavar="COMMAND", help="What puts each card under load in the load test, as `loadtest` has it."
+    ),
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write Markdown here, with JSON and a chart beside it.")
+]
+Agree = Annotated[bool, typer.Option("--yes", "-y", help="Run commands without asking; questions are still asked.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("checklist", epilog=example('corral checklist cluster.yaml --add node="RTX 5070 Ti"'))(checklist)
+
+
+def checklist(
+    cluster: ClusterArgument = None,
+    to: Other = None,
+    replace: Replace = None,
+    add: Add = None,
+    remove: Remove = None,
+    move: Move = None,
+    add_node: AddNode = None,
+    limit: PowerLimit = None,
+    psu: Psu = None,
+    memory: Memory = None,
+    changes: Changes = None,
+    adapt: Adapt = False,
+    run: Run = False,
+    item: OnlyItems = None,
+    done: Done = None,
+    skip: Skip = None,
+    reason: Reason = None,
+    restart: Restart = False,
+    carry_over: CarryOver = False,
+    load: Load = None,
+    report: Report = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    yes: Agree = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
+    from corral.cli import places
+    from corral.cli.migrating import Asked, migrate
+    from corral.operations.upgrading import Wish
+
+    words = {
+        "replace": replace,
+        "add": add,
+        "remove": remove,
+        "move": move,
+        "add-node": add_node,
+        "limit": limit,
+        "psu": psu,
+        "memory": memory,
+    }
+    options = [(word, text) for word, texts in words.items() for text in texts or ()]
+    asked = Asked(
+        cluster=cluster,
+        wish=Wish(options=options, file=changes, other=to, adapting=adapt),
+        running=run and not dry_run,
+        only=tuple(item or ()),
+        done=tuple(done or ()),
+        skipped=tuple(skip or ()),
+        reason=reason,
+        restarting=restart,
+        carrying=carry_over,
+        load=load,
+        report=report,
+        url=url,
+        data_dir=places.data_dir(data_dir),
+        agreed=yes,
+        dry=dry_run,
+        as_json=as_json,
+    )
+    standing = migrate(asked)
+    if asked.running and standing.left:
+        terminal.say(f"left: {', '.join(one.id for one in standing.left)}")
+        raise typer.Exit(NOT_SETTLED)
