@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.hardware.power import NodePower, Verdict
+from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Freedom, ServiceChoice
 from corral.planning.upgrade.differences import change_text, figure_text, number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
@@ -77,6 +78,7 @@ def advise(
     hardware: Hardware,
     *,
     power: tuple[PowerComparison, ...],
+    capacity: tuple[Capacity, ...],
     choices: tuple[ServiceChoice, ...],
     survivals: tuple[Survival, ...],
     uniformity: tuple[Uniformity, ...],
@@ -86,6 +88,7 @@ def advise(
     reasons = (
         *_memory(hardware),
         *_pools(hardware),
+        *_models(capacity),
         *_speed(throughput),
         *_services(choices),
         *_redundancy(survivals),
@@ -155,6 +158,19 @@ def _pools(hardware: Hardware) -> Iterator[Reason]:
 def _cards(node: NodeComparison) -> str:
     titles = [card.title for card in node.after.cards] if node.after else []
     return ", ".join(f"{titles.count(title)} x {title}" for title in dict.fromkeys(titles))
+
+
+def _models(capacity: tuple[Capacity, ...]) -> Iterator[Reason]:
+    for one in capacity:
+        newly, no_longer = (", ".join(fit.model for fit in fits) for fits in (one.newly, one.no_longer))
+        if newly:
+            yield Reason(weight=Weight.GAIN, what=f"{one.node} holds models of the size {newly}, which it could not")
+        if no_longer:
+            yield Reason(
+                weight=Weight.LOSS,
+                what=f"{one.node} no longer holds models of the size {no_longer}",
+                remedy="keep the VRAM that they need on one node",
+            )
 
 
 def _speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
@@ -250,7 +266,7 @@ def _judged(one: PowerComparison, after: NodePower) -> Iterator[Reason]:
         elif judgement.verdict is Verdict.UNKNOWN and judgement.about == "power supply" and after.cards:
             yield Reason(
                 weight=Weight.CONDITION,
-                what=f"{one.node}: {judgement.what}; {asked} are recommended",
+                what=f"the file does not state the power supply of {one.node}; {asked} are recommended",
                 remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
             )
         elif before.get(judgement.about) in (Verdict.NOT_ENOUGH, Verdict.TIGHT) and judgement.verdict is Verdict.OK:

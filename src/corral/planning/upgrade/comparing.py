@@ -110,6 +110,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         recommendation=advise(
             hardware,
             power=power,
+            capacity=capacity,
             choices=choices,
             survivals=survivals,
             uniformity=uniformity,

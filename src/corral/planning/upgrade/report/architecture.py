@@ -8,6 +8,7 @@ from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
 from corral.planning.upgrade.labels import AgentFlags, NodeLabels
 from corral.planning.upgrade.queues import QueueChange
+from corral.planning.upgrade.report.manifest import addresses_of, manifest_of, several_replicas
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 
 
@@ -31,6 +32,7 @@ def architecture(upgrade: Upgrade) -> list[str]:
         "### 4.5 Services",
         "",
         *_adaptations(upgrade.adaptations),
+        *_manifests(upgrade),
         "### 4.6 Files",
         "",
         *_files(upgrade),
@@ -133,6 +135,22 @@ def _adaptations(adaptations: tuple[Adaptation, ...]) -> list[str]:
         ("What", "Before", "After", "Why", "Price"),
         ((one.about, one.before, one.after, one.why, one.price or "none known") for one in adaptations),
     )
+
+
+def _manifests(upgrade: Upgrade) -> list[str]:
+    cluster = upgrade.adapted
+    nodes = {node.name for node in upgrade.hardware.changed}
+    lines: list[str] = []
+    for service in several_replicas(cluster) if cluster.kubernetes else ():
+        if service.node not in nodes:
+            continue
+        lines += paragraph(
+            f"`{service.name}` with {service.replicas} replicas: a StatefulSet, so that each has an address of its own "
+            "and an update needs no spare GPU. It takes the place of a Deployment of that name. Volumes are left out."
+        )
+        lines += code("yaml", manifest_of(service, cluster))
+        lines += bullets(f"address of a replica inside the cluster: `{one}`" for one in addresses_of(service, cluster))
+    return lines
 
 
 def _files(upgrade: Upgrade) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from corral.planning.checklist import checklist_markdown
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.hardware import CardChange, CardChangeKind
 from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
 
 _MOST_NAMES = 12
@@ -24,7 +25,20 @@ def unchanged(upgrade: Upgrade) -> list[str]:
     told = [f"{name}: {_names(names)}" for name, names in parts if names]
     if same.kubernetes:
         told.append(f"Kubernetes: {same.kubernetes}")
-    return ["## Part 7: What does not change", "", *(bullets(told) or paragraph("Nothing is as it was."))]
+    lines = ["## Part 7: What does not change", "", *(bullets(told) or paragraph("Nothing is as it was."))]
+    return lines + bullets(_metrics(change) for change in upgrade.hardware.changes if _is_other_card(change))
+
+
+def _is_other_card(change: CardChange) -> bool:
+    return change.before is not None and change.after is not None and change.kind is CardChangeKind.REPLACED
+
+
+def _metrics(change: CardChange) -> str:
+    before, after = (card.title if card else "" for card in (change.before, change.after))
+    return (
+        f"Metrics go on for {change.place} under another model and UUID: a panel or alert that filters by {before} "
+        f"shows nothing, one that filters by index mixes it with {after}."
+    )
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -35,7 +49,8 @@ def _names(names: tuple[str, ...]) -> str:
 
 def checklist(upgrade: Upgrade) -> list[str]:
     """Write Part 8."""
-    return ["## Part 8: Migration checklist", "", *checklist_markdown(upgrade.checklist, level=3).splitlines(), ""]
+    lines = ["## Part 8: Migration checklist", "", *checklist_markdown(upgrade.checklist, level=3).splitlines(), ""]
+    return lines + paragraph("`corral checklist` goes through it, item by item, and keeps the evidence.")
 
 
 def beliefs(upgrade: Upgrade) -> list[str]:
