@@ -19,7 +19,7 @@ from corral.operations.checklist.machines import Machines
 from corral.operations.checklist.report import Standing, standing_chart, standing_json, standing_markdown
 from corral.operations.checklist.running import Kept, require_items, run_items, settle, status_of
 from corral.operations.checklist.shell import LocalShell
-from corral.operations.checklist.state import begin, locked, state_path
+from corral.operations.checklist.state import OtherUpgradeError, Progress, begin, digest_of, locked, state_path
 from corral.operations.checklist.values import SETTLED, Status
 from corral.operations.upgrading import Wish, upgrade_file
 from corral.planning.checklist import Checklist, Item, ItemKind, checklist_of
@@ -92,7 +92,13 @@ def migrate(asked: Asked) -> Standing:
 def _gone_through(asked: Asked, checklist: Checklist, path: Path) -> Standing:
     now = datetime.now(UTC)
     restarting = asked.restarting and not asked.is_reading
-    progress = begin(path, checklist, now=now, restarting=restarting, carrying=asked.carrying or asked.dry)
+    try:
+        progress = begin(path, checklist, now=now, restarting=restarting, carrying=asked.carrying)
+    except OtherUpgradeError as error:
+        if not asked.is_reading:
+            raise
+        terminal.say(f"not shown: {error.what}")
+        progress = Progress(digest=digest_of(checklist), started_at=now)
     if asked.is_reading:
         return Standing(checklist=checklist, progress=progress)
     told = [*((id, Status.DONE) for id in asked.done), *((id, Status.SKIPPED) for id in asked.skipped)]

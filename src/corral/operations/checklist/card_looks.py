@@ -92,7 +92,7 @@ def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
     """Look for a service that sets power limits at the start of the machine. Raises: UnlookedError."""
     ran = machines.run(probe.node, _SERVICES)
     if ran.exit_code != 0:
-        return Evidence(status=Status.UNKNOWN, what=f"systemctl: {ran.errors.strip() or ran.out.strip()}")
+        return Evidence(status=Status.UNKNOWN, what=f"systemctl: {' '.join((ran.errors or ran.out).split())}")
     for unit in _units(ran.out):
         command = unit.get("ExecStart", "")
         if re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):

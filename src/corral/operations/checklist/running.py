@@ -61,7 +61,9 @@ class Kept:
 
     def answered(self, item: Item, evidence: Evidence, now: datetime) -> Kept:
         """Write an answer down; it is on the disk when this returns. Raises: UnsavedAnswerError."""
-        answer = Answer(status=evidence.status, at=now, evidence=evidence.what, fingerprint=fingerprint(item))
+        answer = Answer(
+            status=evidence.status, at=now, evidence=" ".join(evidence.what.split()), fingerprint=fingerprint(item)
+        )
         progress = self.progress.with_answer(item, answer)
         try:
             save_progress(self.path, progress)
