@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from corral.cluster.values import Cluster
+from corral.cluster.values import Cluster, Gpu
+from corral.errors import CorralError
+from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks
@@ -34,6 +36,8 @@ class Text:
     line: int = 1
     start: int = 0
     """Offset in the file at which it starts."""
+    is_block: bool = False
+    """It is a part of a page, which is a text of its own."""
 
     def place(self, offset: int) -> Place:
         """Where a character of the text stands."""
@@ -109,6 +113,12 @@ class Scene:
             for document in self.documents
             for one in read_objects(document.tree, self._namespace_of(document.tree.file))
         )
+
+    @cached_property
+    def gpu_models(self) -> tuple[GpuModel, ...]:
+        """The models of the cluster file's cards, as far as the catalogue knows them."""
+        cards = [gpu for node in (self.cluster.nodes if self.cluster else ()) for gpu in node.gpus or ()]
+        return tuple(model for gpu in cards if (model := _model_of(gpu)) is not None)
 
     @cached_property
     def fragments(self) -> tuple[Document, ...]:
@@ -195,3 +205,13 @@ class Scene:
     @cached_property
     def _owners(self) -> dict[int, Object]:
         return {id(one.tree): one for one in self.objects}
+
+
+def _model_of(gpu: Gpu) -> GpuModel | None:
+    if gpu.model is None:
+        return None
+    try:
+        found = find_gpu(gpu.model, memory=gpu.memory)
+    except CorralError:
+        return None
+    return found if isinstance(found, GpuModel) else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.errors import CorralError
-from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.values import Rule, Severity
@@ -60,8 +58,7 @@ def data_parallel(scene: Scene) -> Iterator[Found]:
 def wrong_capability(scene: Scene) -> Iterator[Found]:
     """Look for SM 100 in a text that is about RTX 50 cards."""
     for text in scene.texts:
-        is_inner = text.line > 1
-        if is_inner or not _CONSUMER_BLACKWELL.search(text.text):
+        if text.is_block or not _CONSUMER_BLACKWELL.search(text.text):
             continue  # a block of a page is judged with its page
         for match in _SM_100.finditer(text.text):
             line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
@@ -84,7 +81,11 @@ def wrong_capability(scene: Scene) -> Iterator[Found]:
 def old_image(scene: Scene) -> Iterator[Found]:
     """Look for GPU images that name a version too old for a card of the cluster file."""
     new = sorted(
-        {model.name for model in _models(scene) if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY}
+        {
+            model.name
+            for model in scene.gpu_models
+            if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY
+        }
     )
     for one in scene.containers if new else ():
         if not one.gpus or one.image is None:
@@ -95,14 +96,3 @@ def old_image(scene: Scene) -> Iterator[Found]:
                 needs = ".".join(map(str, oldest))
                 said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
                 yield Found(place=one.tree["image"].place, what=said, subject=one.pod.owner)
-
-
-def _models(scene: Scene) -> Iterator[GpuModel]:
-    for node in scene.cluster.nodes if scene.cluster else ():
-        for gpu in node.gpus or ():
-            try:
-                found = find_gpu(gpu.model, memory=gpu.memory) if gpu.model else ()
-            except CorralError:
-                continue
-            if isinstance(found, GpuModel):
-                yield found

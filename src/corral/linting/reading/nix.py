@@ -1,0 +1,146 @@
+"""Reads Nix as far as rules need it: what is bound to which path, lists of text, and comments, each with its place.
+
+Parsed by tree-sitter, which goes on after what it cannot read: a part of a module in a page is read like a whole one.
+Nothing is evaluated: a value that is computed has no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import tree_sitter
+import tree_sitter_nix
+
+LARGEST_TEXT = 2_000_000
+"""Characters; larger texts are no configuration of a machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A string without computed parts, or a comment."""
+
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What is bound to a path: `services.k3s.role = "agent"`."""
+
+    path: str
+    """With the paths of the sets around it: `services.k3s.role`."""
+    offset: int
+    """Of the path, in characters of the text."""
+    source: str
+    """The value as it is written."""
+    value_offset: int
+    text: str | None
+    """A plain string."""
+    words: tuple[Word, ...]
+    """Every plain string in the value, also in lists and calls."""
+
+    @property
+    def boolean(self) -> bool | None:
+        """`true` or `false`; None for everything else."""
+        return {"true": True, "false": False}.get(self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NixText:
+    """A text of Nix."""
+
+    bindings: tuple[Binding, ...]
+    comments: tuple[Word, ...]
+
+    def under(self, path: str) -> Iterator[Binding]:
+        """Bindings of a path, or of what is below it."""
+        return (one for one in self.bindings if one.path == path or one.path.startswith(f"{path}."))
+
+    def at(self, path: str) -> Binding | None:
+        """The last binding of a path; None when there is none."""
+        return next((one for one in reversed(self.bindings) if one.path == path), None)
+
+
+@lru_cache(maxsize=256)
+def read_nix(text: str) -> NixText:
+    """Read a file, or a part of one; what cannot be read is left out."""
+    if len(text) > LARGEST_TEXT:
+        return NixText(bindings=(), comments=())
+    whole, part = _Reader(text, ""), _Reader(f"{{\n{text}\n}}", "{\n")
+    return whole.read() if whole.errors <= part.errors else part.read()
+
+
+class _Reader:
+    """One parse; `before` was put in front of the text so that bare bindings stand in a set."""
+
+    def __init__(self, text: str, before: str) -> None:
+        self._bytes = text.encode()
+        self._is_ascii = text.isascii()
+        self._before = len(before)
+        parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_nix.language()))
+        self._root = parser.parse(self._bytes).root_node
+        self.errors = sum(node.is_error or node.is_missing for node in self._walk(self._root))
+
+    def read(self) -> NixText:
+        comments = [
+            Word(text=self._source(node), offset=self._offset(node))
+            for node in self._walk(self._root)
+            if node.type == "comment"
+        ]
+        return NixText(bindings=tuple(self._bindings(self._root, "")), comments=tuple(comments))
+
+    def _walk(self, node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+        stack = [node]
+        while stack:
+            one = stack.pop()
+            yield one
+            stack.extend(reversed(one.children))
+
+    def _bindings(self, root: tree_sitter.Node, prefix: str) -> Iterator[Binding]:
+        stack = [(root, prefix)]
+        while stack:
+            node, before = stack.pop()
+            if node.type != "binding":
+                stack.extend((child, before) for child in reversed(node.children))
+                continue
+            name, value = node.child_by_field_name("attrpath"), node.child_by_field_name("expression")
+            if name is None or value is None:
+                continue
+            path = f"{before}.{self._path(name)}".lstrip(".")
+            yield self._binding(path, name, value)
+            stack.append((value, path))
+
+    def _path(self, node: tree_sitter.Node) -> str:
+        return self._source(node).replace('"', "")
+
+    def _binding(self, path: str, name: tree_sitter.Node, value: tree_sitter.Node) -> Binding:
+        words = tuple(
+            Word(text=text, offset=self._offset(node))
+            for node in self._walk(value)
+            if node.type in ("string_expression", "indented_string_expression")
+            and (text := self._text(node)) is not None
+        )
+        is_string = value.type in ("string_expression", "indented_string_expression")
+        return Binding(
+            path=path,
+            offset=self._offset(name),
+            source=self._source(value),
+            value_offset=self._offset(value),
+            text=self._text(value) if is_string else None,
+            words=words,
+        )
+
+    def _text(self, node: tree_sitter.Node) -> str | None:
+        """The content of a string; None when a part of it is computed."""
+        if any(child.type == "interpolation" for child in node.children):
+            return None
+        return "".join(self._source(child) for child in node.children if child.is_named)
+
+    def _source(self, node: tree_sitter.Node) -> str:
+        return self._bytes[node.start_byte : node.end_byte].decode(errors="replace")
+
+    def _offset(self, node: tree_sitter.Node) -> int:
+        start = node.start_byte if self._is_ascii else len(self._bytes[: node.start_byte].decode(errors="replace"))
+        return max(0, start - self._before)

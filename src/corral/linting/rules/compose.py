@@ -1,0 +1,86 @@
+"""Compose files: which GPU a service gets, and secrets in the open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Place, Rule, Severity
+
+_SECRET_NAME = re.compile(r"(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY)$", re.IGNORECASE)
+_REFERENCE = re.compile(r"^\$|^os\.environ/|^/run/secrets/|^$")
+_URL_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^:/@\s]+:[^@/\s$]+@")
+
+
+def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
+    """Services of every Compose file among the documents."""
+    for document in scene.fragments:
+        services = document.tree["services"]
+        if services.is_mapping and not document.tree["apiVersion"]:
+            for name, service in services.items:
+                if service["image"] or service["build"]:
+                    yield name, service
+
+
+@checks(
+    Rule(
+        id="G11",
+        name="compose-count-1-twice",
+        severity=Severity.ERROR,
+        summary="two services that each reserve `count: 1` GPU",
+        practice="Both get the same card, the first one: Compose has no pool of GPUs.",
+        source="nvidia-container-toolkit#521, docker/compose#11863",
+        fix='Name the cards: `device_ids: ["0"]` and `device_ids: ["1"]`.',
+    )
+)
+def same_card(scene: Scene) -> Iterator[Found]:
+    """Look for a second service of a file that counts cards."""
+    first: dict[str, str] = {}
+    for name, service in _services(scene):
+        for device in service.at("deploy", "resources", "reservations", "devices").entries:
+            is_gpu = "gpu" in {one.raw for one in device["capabilities"].entries}
+            count = device["count"]
+            if is_gpu and count.number is not None:
+                before = first.setdefault(service.file, name)
+                if before != name:
+                    what = f"the service {name!r} counts {count.raw} GPU, as {before!r} does: both get the same"
+                    yield Found(place=count.place, what=what, subject=f"service {name}")
+
+
+@checks(
+    Rule(
+        id="G10",
+        name="secret-in-the-open",
+        severity=Severity.ERROR,
+        summary="a secret written into a file",
+        practice="Whoever reads the repository has it, also after it was changed: it stays in the history.",
+        source="OWASP, secrets management",
+        fix="Take it from a Secret (`valueFrom.secretKeyRef`), from the environment (`${NAME}`) or from a file.",
+    )
+)
+def secret_in_file(scene: Scene) -> Iterator[Found]:
+    """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
+    for name, value, place, subject in _settings(scene):
+        is_secret = _SECRET_NAME.search(name) and not _REFERENCE.match(value) and "{{" not in value
+        if is_secret or _URL_WITH_PASSWORD.match(value):
+            yield Found(place=place, what=f"{name} is written out", subject=subject)
+
+
+def _settings(scene: Scene) -> Iterator[tuple[str, str, Place, object]]:
+    for service_name, service in _services(scene):
+        environment = service["environment"]
+        for name, tree in environment.items:
+            yield name, tree.raw or "", tree.place, f"service {service_name}"
+        for entry in environment.entries:
+            name, _, value = (entry.raw or "").partition("=")
+            yield name, value, entry.place, f"service {service_name}"
+    for one in scene.containers:
+        for name, tree in one.env:
+            yield name, tree.raw or "", tree.place, one.pod.owner
+    for one in scene.of_kind("ConfigMap"):
+        for name, tree in one.tree["data"].items:
+            if "\n" not in (tree.raw or ""):
+                yield name, tree.raw or "", tree.place, one

@@ -1,0 +1,198 @@
+"""Kueue: quotas, flavours, and work that goes around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.linting.objects import GPU_RESOURCE, Object, Pod
+from corral.linting.registry import Found, checks
+from corral.linting.rules.gpu_selection import HOSTNAME
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Rule, Severity
+
+_QUEUE = "kueue.x-k8s.io/queue-name"
+_GROUP = "kueue.x-k8s.io"
+_ALWAYS_ON = frozenset({"Deployment", "StatefulSet"})
+
+
+def _kueue(scene: Scene, kind: str) -> list[Object]:
+    return [one for one in scene.of_kind(kind) if one.group == _GROUP]
+
+
+def _queue_of(one: Object) -> str | None:
+    return one.tree["metadata"]["labels"][_QUEUE].raw
+
+
+def _cluster_queue(scene: Scene, one: Object) -> Object | None:
+    """The ClusterQueue that a job's queue leads to; None when the files do not say."""
+    local = scene.named("LocalQueue", one.namespace, _queue_of(one))
+    name = local.tree["spec"]["clusterQueue"].raw if local else None
+    return next((each for each in _kueue(scene, "ClusterQueue") if each.name == name), None)
+
+
+def _quota(queue: Object, resource: str) -> tuple[int, Tree] | None:
+    """The nominal quota of a resource over all flavours, and where one of them stands; None when it is not covered."""
+    total, place = 0, None
+    for group in queue.tree["spec"]["resourceGroups"].entries:
+        for flavor in group["flavors"].entries:
+            for entry in flavor["resources"].entries:
+                raw = entry["nominalQuota"].raw
+                if entry["name"].raw == resource and raw is not None and raw.isdigit():
+                    total, place = total + int(raw), entry["nominalQuota"]
+    return None if place is None else (total, place)
+
+
+def _covered(queue: Object) -> set[str]:
+    return {
+        one.raw or ""
+        for group in queue.tree["spec"]["resourceGroups"].entries
+        for one in group["coveredResources"].entries
+    }
+
+
+@checks(
+    Rule(
+        id="H01",
+        name="job-without-queue",
+        severity=Severity.WARNING,
+        summary="a GPU Job without a queue, where Kueue is used",
+        practice="It runs at once, around the quota, and takes the card that a queued Job was promised.",
+        source="reproduced with Kueue 0.19",
+        fix="Add the label `kueue.x-k8s.io/queue-name`.",
+    )
+)
+def no_queue(scene: Scene) -> Iterator[Found]:
+    """Look for Jobs with GPUs and no label, beside queues."""
+    if not _kueue(scene, "LocalQueue") and not _kueue(scene, "ClusterQueue"):
+        return
+    for one in scene.of_kind("Job"):
+        if one.pod and one.pod.gpus and _queue_of(one) is None:
+            place = (one.tree["metadata"]["name"] or one.tree["kind"]).place
+            yield Found(place=place, what="asks for a GPU and is in no queue", subject=one)
+
+
+@checks(
+    Rule(
+        id="H02",
+        name="resource-not-covered",
+        severity=Severity.ERROR,
+        summary="a resource that the queue does not cover",
+        practice="The Job is never admitted: `resource cpu unavailable in ClusterQueue`.",
+        source="reproduced with Kueue 0.19",
+        fix="Add it to coveredResources, with a quota.",
+    )
+)
+def not_covered(scene: Scene) -> Iterator[Found]:
+    """Look for Jobs that ask for something their ClusterQueue does not list."""
+    for one in scene.of_kind("Job"):
+        queue = _cluster_queue(scene, one) if one.pod else None
+        if queue is None or one.pod is None or not _covered(queue):
+            continue
+        for container in one.pod.containers:
+            requests = container.tree["resources"]["requests"] or container.tree["resources"]["limits"]
+            for name, value in requests.items:
+                if name not in _covered(queue):
+                    what = f"{queue.name!r} does not cover {name}"
+                    yield Found(place=value.key or value.place, what=what, subject=one)
+
+
+@checks(
+    Rule(
+        id="H03",
+        name="quota-vs-reality",
+        severity=Severity.ERROR,
+        summary="a quota of cards that always-on workloads hold",
+        practice="Kueue counts its own quota only: it admits a Job while a Deployment holds the card, and the Job's "
+        "pod stays "
+        "Pending.",
+        source="reproduced with Kueue 0.19; kueue#3210, #10116",
+        fix="Make the quota the capacity less what always runs, or put the Deployments into a queue too.",
+    )
+)
+def quota_of_held_cards(scene: Scene) -> Iterator[Found]:
+    """Look for GPU quotas that, with the always-on GPUs, are above the cards of the cluster file."""
+    if scene.cluster is None or any(node.gpus is None for node in scene.cluster.nodes):
+        return
+    capacity = sum(len(node.gpus or ()) for node in scene.cluster.nodes)
+    held = sum(
+        pod.gpus * pod.owner.replicas
+        for pod in scene.pods
+        if pod.owner.kind in _ALWAYS_ON and _queue_of(pod.owner) is None
+    )
+    quotas = [quota for one in _kueue(scene, "ClusterQueue") if (quota := _quota(one, GPU_RESOURCE))]
+    total = sum(number for number, _ in quotas)
+    if quotas and total + held > capacity:
+        what = f"a quota of {total} GPUs and {held} that always run, of {capacity} in the cluster"
+        yield Found(place=quotas[-1][1].place, what=what)
+
+
+@checks(
+    Rule(
+        id="H04",
+        name="flavor-label-mismatch",
+        severity=Severity.ERROR,
+        summary="a flavour whose labels no node has",
+        practice="The Job is admitted, and its pod stays Pending.",
+        source="reproduced with Kueue 0.19",
+        fix="Write labels that the nodes have.",
+    )
+)
+def flavor_of_no_node(scene: Scene) -> Iterator[Found]:
+    """Look for flavours that fit no node of the cluster file; labels that others write on nodes are not judged."""
+    nodes = [{HOSTNAME: node.name, **node.labels} for node in (scene.cluster.nodes if scene.cluster else ())]
+    known = {key for labels in nodes for key in labels}
+    for one in _kueue(scene, "ResourceFlavor") if nodes else ():
+        wanted = {key: value for key, value in one.tree["spec"]["nodeLabels"].items if key in known}
+        fits = any(all(labels.get(key) == value.raw for key, value in wanted.items()) for labels in nodes)
+        if wanted and not fits:
+            first = next(iter(wanted.values()))
+            what = f"no node has {', '.join(f'{key}={value.raw}' for key, value in wanted.items())}"
+            yield Found(place=first.place, what=what, subject=one)
+
+
+@checks(
+    Rule(
+        id="H05",
+        name="gang-over-quota",
+        severity=Severity.ERROR,
+        summary="a Job that needs more GPUs than its queue may give",
+        practice="It is never admitted.",
+        source="reproduced with Kueue 0.19",
+        fix="Lower its parallelism, or raise the quota.",
+    )
+)
+def over_quota(scene: Scene) -> Iterator[Found]:
+    """Look for Jobs whose pods together ask for more than the nominal quota."""
+    for one in scene.of_kind("Job"):
+        queue = _cluster_queue(scene, one)
+        quota = _quota(queue, GPU_RESOURCE) if queue else None
+        asked = _together(one, one.pod)
+        borrows = queue is not None and bool(queue.tree["spec"]["cohortName"] or queue.tree["spec"]["cohort"])
+        if queue is not None and quota is not None and asked > quota[0] and not borrows:
+            place = (one.tree["spec"]["parallelism"] or one.tree["metadata"]["name"]).place
+            what = f"{asked} GPUs at once, and {queue.name!r} gives {quota[0]}"
+            yield Found(place=place, what=what, subject=one)
+
+
+def _together(one: Object, pod: Pod | None) -> int:
+    parallelism = one.tree["spec"]["parallelism"].number
+    return (pod.gpus if pod else 0) * (1 if parallelism is None else parallelism)
+
+
+@checks(
+    Rule(
+        id="H06",
+        name="kueue-api-v1beta1",
+        severity=Severity.NOTE,
+        summary="an old version of Kueue's API",
+        practice="v1beta1 is still served and marked as deprecated; a later release drops it.",
+        source="Kueue 0.19: all kinds are stored as v1beta2",
+        fix="Write `kueue.x-k8s.io/v1beta2` (`cohort` is called `cohortName` there).",
+    )
+)
+def old_version(scene: Scene) -> Iterator[Found]:
+    """Look for objects of older versions."""
+    for one in scene.objects:
+        if one.group == _GROUP and one.api_version.endswith(("/v1beta1", "/v1alpha1")):
+            yield Found(place=one.tree["apiVersion"].place, what=f"{one.api_version} is deprecated", subject=one)

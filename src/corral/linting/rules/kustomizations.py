@@ -1,0 +1,249 @@
+"""Kustomizations, policies of namespaces, and objects that fight over one field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from corral.linting.objects import Container
+from corral.linting.reading.documents import Document
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Rule, Severity
+
+_LISTS = ("resources", "components", "patchesStrategicMerge", "configurations")
+_POSITION = re.compile(r"/(?:containers|initContainers|volumes|env|volumeMounts)/\d+(?:/|$)")
+_ENFORCE = "pod-security.kubernetes.io/enforce"
+_OWN_METRICS = frozenset({"External", "Pods", "Object"})
+
+
+def _joined(folder: PurePosixPath, entry: str) -> str:
+    """A path below or beside a folder, without `.` and `..`."""
+    parts: list[str] = list(folder.parts)
+    for part in PurePosixPath(entry).parts:
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts) or "."
+
+
+def _listed(one: Document) -> Iterator[Tree]:
+    for key in _LISTS:
+        yield from one.tree[key].entries
+
+
+@checks(
+    Rule(
+        id="G01",
+        name="kustomization-missing-file",
+        severity=Severity.ERROR,
+        summary="a kustomization that lists a file that is not there",
+        practice="The build fails: `no such file or directory`.",
+        source="reproduced with kustomize 5",
+        fix="Correct the path, or take it out.",
+    )
+)
+def missing_file(scene: Scene) -> Iterator[Found]:
+    """Look for local paths that are not among the files, where their folder is."""
+    files = {str(PurePosixPath(name)) for name in scene.sources}
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    for one in scene.kustomizations:
+        folder = PurePosixPath(one.tree.file).parent
+        for entry in _listed(one):
+            raw = entry.raw
+            if raw is None or "://" in raw or "?ref=" in raw or raw.startswith("github.com/") or "\n" in raw:
+                continue
+            path = _joined(folder, raw)
+            is_below = str(PurePosixPath(path).parent) in folders
+            if is_below and path not in files and path not in folders:
+                yield Found(
+                    place=entry.place, what=f"there is no {path}", subject=one.tree["kind"].raw or "Kustomization"
+                )
+
+
+@checks(
+    Rule(
+        id="G02",
+        name="kustomize-load-restriction",
+        severity=Severity.ERROR,
+        summary="a kustomization that lists a file of another folder",
+        practice="The build fails: `security; file is not in or below`. Folders may be outside, files may not.",
+        source="reproduced with kustomize 5",
+        fix="List the folder, with a kustomization of its own.",
+    )
+)
+def outside(scene: Scene) -> Iterator[Found]:
+    """Look for files whose path goes up."""
+    for one in scene.kustomizations:
+        for entry in _listed(one):
+            if (entry.raw or "").startswith("../") and (entry.raw or "").endswith((".yaml", ".yml")):
+                yield Found(place=entry.place, what=f"{entry.raw} is a file outside of this folder")
+
+
+@checks(
+    Rule(
+        id="G03",
+        name="common-labels",
+        severity=Severity.ERROR,
+        summary="commonLabels",
+        practice="They are written into selectors too, which cannot change: the next apply fails with `field is "
+        "immutable`.",
+        source="reproduced on Kubernetes 1.36; deprecated by kustomize",
+        fix="Use `labels:` with `includeSelectors: false`.",
+    )
+)
+def common_labels(scene: Scene) -> Iterator[Found]:
+    """Look for the field."""
+    for one in scene.kustomizations:
+        field = one.tree["commonLabels"]
+        if field:
+            yield Found(place=field.key or field.place, what="commonLabels changes selectors")
+
+
+@checks(
+    Rule(
+        id="G04",
+        name="images-noop",
+        severity=Severity.WARNING,
+        summary="an image override that matches nothing",
+        practice="The build says nothing, and the old image is deployed.",
+        source="seen in public overlays after an image was renamed",
+        fix="Write the image's name as it stands in the manifests, without its tag.",
+    )
+)
+def override_of_nothing(scene: Scene) -> Iterator[Found]:
+    """Look for names that no container of the files has."""
+    names = {re.sub(r"(?<!/)[:@][^/]*$", "", one.image) for one in scene.containers if one.image}
+    for one in scene.kustomizations:
+        for entry in one.tree["images"].entries if names else ():
+            name = entry["name"]
+            if name.raw is not None and name.raw not in names:
+                yield Found(place=name.place, what=f"no container of these files runs {name.raw!r}")
+
+
+@checks(
+    Rule(
+        id="G05",
+        name="positional-json6902",
+        severity=Severity.WARNING,
+        summary="a patch by position",
+        practice="Once a container is added in front, the patch changes another one, and says nothing.",
+        source="RFC 6902 addresses the entries of a list by their number",
+        fix="Use a strategic merge patch: it finds the container by its name.",
+    )
+)
+def by_position(scene: Scene) -> Iterator[Found]:
+    """Look for paths with the number of a container, volume or variable."""
+    for one in scene.kustomizations:
+        for path, tree in one.tree["patches"].walk():
+            raw = tree.raw
+            if raw is None or not path or path[-1] not in ("path", "patch"):
+                continue
+            match = _POSITION.search(raw)
+            if match and ("op:" in raw or "op" in one.tree.at("patches", *path[:-1]).keys or path[-1] == "patch"):
+                yield Found(place=tree.place, what=f"a patch of {match[0]!r}, by its position")
+
+
+@checks(
+    Rule(
+        id="G06",
+        name="psa-restricted",
+        severity=Severity.ERROR,
+        summary="pods that their namespace does not admit",
+        practice="The Deployment is accepted with a warning, its ReplicaSet fails (`violates PodSecurity`), and "
+        "there are no "
+        "pods.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Set runAsNonRoot, seccompProfile RuntimeDefault, allowPrivilegeEscalation false and drop ALL "
+        "capabilities.",
+    )
+)
+def not_admitted(scene: Scene) -> Iterator[Found]:
+    """Look for containers that miss what the restricted profile asks for."""
+    strict = {
+        one.name for one in scene.of_kind("Namespace") if one.tree["metadata"]["labels"][_ENFORCE].raw == "restricted"
+    }
+    for one in scene.containers:
+        missing = _missing(one) if one.pod.owner.namespace in strict else []
+        if missing:
+            what = f"container {one.name!r} lacks {', '.join(missing)}"
+            yield Found(place=(one.tree["securityContext"] or one.tree["name"]).place, what=what, subject=one.pod.owner)
+
+
+def _missing(one: Container) -> list[str]:
+    own, of_pod = one.tree["securityContext"], one.pod.spec["securityContext"]
+    missing: list[str] = []
+    if not own["runAsNonRoot"].boolean and not (own["runAsNonRoot"].boolean is None and of_pod["runAsNonRoot"].boolean):
+        missing.append("runAsNonRoot")
+    if not own["seccompProfile"]["type"] and not of_pod["seccompProfile"]["type"]:
+        missing.append("seccompProfile")
+    if own["allowPrivilegeEscalation"].boolean is not False:
+        missing.append("allowPrivilegeEscalation: false")
+    if "ALL" not in {drop.raw for drop in own["capabilities"]["drop"].entries}:
+        missing.append("capabilities.drop: [ALL]")
+    return missing
+
+
+@checks(
+    Rule(
+        id="G07",
+        name="hpa-external-without-adapter",
+        severity=Severity.NOTE,
+        summary="an autoscaler on metrics that something has to serve",
+        practice="Without an adapter for custom metrics the autoscaler stays at `<unknown>` and never scales.",
+        source="Kubernetes documentation, horizontal pod autoscaling: custom and external metrics need an adapter",
+        fix="Install an adapter (prometheus-adapter, KEDA), or scale by a queue.",
+    )
+)
+def without_adapter(scene: Scene) -> Iterator[Found]:
+    """Look for such metrics where no APIService of the files serves them."""
+    served = any("metrics.k8s.io" in (one.name or "") for one in scene.of_kind("APIService"))
+    for one in scene.of_kind("HorizontalPodAutoscaler") if not served else ():
+        for metric in one.tree["spec"]["metrics"].entries:
+            if metric["type"].raw in _OWN_METRICS:
+                yield Found(place=metric["type"].place, what=f"a metric of type {metric['type'].raw}", subject=one)
+
+
+@checks(
+    Rule(
+        id="G08",
+        name="replicas-vs-hpa",
+        severity=Severity.WARNING,
+        summary="replicas that an autoscaler also sets",
+        practice="Every apply sets the number back, and the autoscaler changes it again: pods come and go.",
+        source="reproduced: server-side apply names the conflict on .spec.replicas",
+        fix="Leave `replicas` out of the object that the autoscaler scales.",
+    )
+)
+def two_owners(scene: Scene) -> Iterator[Found]:
+    """Look for targets of autoscalers that say how many they are."""
+    for one in scene.of_kind("HorizontalPodAutoscaler"):
+        target = one.tree["spec"]["scaleTargetRef"]
+        scaled = scene.named(target["kind"].raw or "", one.namespace, target["name"].raw)
+        replicas = scaled.tree["spec"]["replicas"] if scaled else None
+        if scaled is not None and replicas:
+            yield Found(place=replicas.place, what=f"replicas is {replicas.raw}, and {one} sets it too", subject=scaled)
+
+
+@checks(
+    Rule(
+        id="G09",
+        name="subpath-configmap",
+        severity=Severity.WARNING,
+        summary="a ConfigMap mounted by subPath",
+        practice="The file never changes while the pod runs: an update of the ConfigMap is not seen.",
+        source="Kubernetes documentation, ConfigMap: containers with subPath mounts receive no updates",
+        fix="Mount the whole ConfigMap as a folder, or give the ConfigMap a name with its hash.",
+    )
+)
+def frozen_file(scene: Scene) -> Iterator[Found]:
+    """Look for mounts with subPath of volumes that are ConfigMaps."""
+    for one in scene.containers:
+        maps = {volume["name"].raw for volume in one.pod.spec["volumes"].entries if volume["configMap"]}
+        for mount in one.tree["volumeMounts"].entries:
+            if mount["subPath"] and mount["name"].raw in maps:
+                what = f"{mount['mountPath'].raw} keeps the content that it had at the start"
+                yield Found(place=mount["subPath"].place, what=what, subject=one.pod.owner)

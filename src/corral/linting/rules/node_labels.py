@@ -1,0 +1,150 @@
+"""Labels that K3s writes on nodes: from flags in Nix, in its configuration file, or on a command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from corral.linting.reading.nix import read_nix
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.values import Place, Rule, Severity
+
+_FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]+)=(?P<value>[^\s\"',]*)")
+_PAIR = re.compile(r"(?P<key>[^\s=]+)=(?P<value>\S*)")
+_REMOVED = re.compile(
+    r"(?:removed|gone|deleted|was)\b[^\n]*?--node-label|--node-label[^\n]*?\b(?:removed|deleted)\b", re.I
+)
+_COMMENTED = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-label=")
+_BY_HAND = re.compile(r"kubectl label nodes?\s+\S+\s+(?P<pairs>[^\n|&;]+)")
+_OPEN_DOMAINS = ("node.kubernetes.io", "topology.kubernetes.io", "kubelet.kubernetes.io")
+_OPEN_KEYS = frozenset({"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"})
+_SHELLS = frozenset({"bash", "sh", "shell", "console", "zsh", ""})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A label that a flag gives to a node."""
+
+    unit: str
+    """What it stands in together with others: a list of flags of one node."""
+    key: str
+    value: str
+    place: Place
+
+
+def labels_of(scene: Scene) -> Iterator[Label]:
+    """Every label of Nix modules, K3s configuration files and commands, in the order of the files."""
+    for text in scene.texts:
+        if text.language == "nix":
+            for binding in read_nix(text.text).bindings:
+                is_list = binding.path.endswith(".nodeLabel")
+                for word in binding.words if is_list or binding.path.endswith("extraFlags") else ():
+                    for match in (_PAIR if is_list else _FLAG).finditer(word.text):
+                        place = text.place(word.offset)
+                        unit = f"{text.file}:{text.line + binding.offset}"
+                        yield Label(unit=unit, key=match["key"], value=match["value"], place=place)
+        elif text.language in _SHELLS:
+            for number, line in enumerate(re.sub(r"\\\n", "  ", text.text).splitlines()):
+                for match in _FLAG.finditer(line):
+                    place = text.place(text.text.find(match[0]))
+                    yield Label(
+                        unit=f"{text.file}:{text.line}:{number}", key=match["key"], value=match["value"], place=place
+                    )
+    for spot in scene.under("node-label"):
+        for entry in spot.tree.entries:
+            match = _PAIR.fullmatch(entry.raw or "")
+            if match:
+                yield Label(unit=str(spot.tree.place), key=match["key"], value=match["value"], place=entry.place)
+
+
+@checks(
+    Rule(
+        id="F01",
+        name="duplicate-node-label-key",
+        severity=Severity.ERROR,
+        summary="one label key given twice to a node",
+        practice="The last one wins: what selects the first value finds no node.",
+        source="K3s' source: flags are merged into a map, and the map into the Node at each start of the agent",
+        fix="Use a key for each: `workload.example.io/generation=true`, `workload.example.io/training=true`.",
+    )
+)
+def duplicate_key(scene: Scene) -> Iterator[Found]:
+    """Look for keys that one list of flags gives twice with different values."""
+    seen: dict[tuple[str, str], str] = {}
+    for one in labels_of(scene):
+        before = seen.get((one.unit, one.key))
+        if before is not None and before != one.value:
+            yield Found(
+                place=one.place, what=f"{one.key} is {before!r} and then {one.value!r}; only the last one stays"
+            )
+        seen[one.unit, one.key] = one.value
+
+
+@checks(
+    Rule(
+        id="F02",
+        name="stale-label-after-flag-removal",
+        severity=Severity.WARNING,
+        summary="a label flag that was taken out",
+        practice="K3s adds and changes labels at each start of the agent and never removes one: the old label stays "
+        "on the "
+        "node, and so does what selects it.",
+        source="K3s' source: labels of flags are merged into the Node; none is deleted",
+        fix="Remove it by hand, once: `kubectl label node <node> <key>-`.",
+    )
+)
+def removed_flag(scene: Scene) -> Iterator[Found]:
+    """Look for comments that say that a flag was removed, and for flags that were commented out."""
+    for text in scene.texts:
+        if text.language != "nix":
+            continue
+        for comment in read_nix(text.text).comments:
+            match = _FLAG.search(comment.text)
+            if match and (_REMOVED.search(comment.text) or _COMMENTED.match(comment.text)):
+                what = f"the flag of {match['key']} is gone, the label stays on the node"
+                yield Found(place=text.place(comment.offset), what=what)
+
+
+@checks(
+    Rule(
+        id="F03",
+        name="manual-label-reverted",
+        severity=Severity.NOTE,
+        summary="a label set by hand that a flag sets too",
+        practice="The next start of the agent writes the flag's value over it.",
+        source="K3s' source: labels of flags are merged into the Node at each start",
+        fix="Change the flag.",
+    )
+)
+def label_by_hand(scene: Scene) -> Iterator[Found]:
+    """Look for `kubectl label` with a key that a flag gives another value."""
+    flags = {one.key: one.value for one in labels_of(scene)}
+    for text in scene.texts if flags else ():
+        for match in _BY_HAND.finditer(text.text) if text.language in _SHELLS else ():
+            for pair in _PAIR.finditer(match["pairs"]):
+                if flags.get(pair["key"], pair["value"]) != pair["value"]:
+                    what = f"{pair['key']}={pair['value']} by hand, {flags[pair['key']]!r} by the flag"
+                    yield Found(place=text.place(match.start()), what=what)
+
+
+@checks(
+    Rule(
+        id="F04",
+        name="restricted-label",
+        severity=Severity.ERROR,
+        summary="a label that a kubelet may not give to its node",
+        practice="The agent does not start, or goes on saying `Failed to set labels`, and the label never appears.",
+        source="reproduced on Kubernetes 1.36: NodeRestriction refuses *.kubernetes.io and *.k8s.io but for a few",
+        fix="Use a domain of your own, or set it with `kubectl label node` as an administrator.",
+    )
+)
+def restricted(scene: Scene) -> Iterator[Found]:
+    """Look for keys in Kubernetes' own domains."""
+    for one in labels_of(scene):
+        domain = one.key.rpartition("/")[0]
+        is_kubernetes = domain.endswith(("kubernetes.io", "k8s.io"))
+        is_open = domain.endswith(_OPEN_DOMAINS) or one.key in _OPEN_KEYS
+        if is_kubernetes and not is_open:
+            yield Found(place=one.place, what=f"a kubelet may not set {one.key}")

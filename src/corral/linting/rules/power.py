@@ -1,0 +1,106 @@
+"""Power limits that are written as commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.linting.reading.nix import read_nix
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene, Text
+from corral.linting.values import Place, Rule, Severity
+
+_LIMIT = re.compile(
+    r"nvidia-smi\b(?P<before>[^\n`|;&]*?)(?:-pl|--power-limit)[= ]+(?P<watts>\d{2,4})\b(?P<after>[^\n`|;&]*)"
+)
+_ONE_CARD = re.compile(r"(?:^|\s)(?:-i|--id)[= ]")
+
+
+def _limits(scene: Scene) -> Iterator[tuple[Text | None, Place, re.Match[str], object]]:
+    """Every command that sets a limit: in texts, and in the commands of containers."""
+    for text in scene.texts:
+        for match in () if text.is_block else _LIMIT.finditer(text.text):
+            yield text, text.place(match.start()), match, ""
+    for one in scene.containers:
+        for key in ("command", "args"):
+            for word in one.tree[key].entries:
+                for match in _LIMIT.finditer(word.raw or ""):
+                    yield None, word.place, match, one.pod.owner
+
+
+@checks(
+    Rule(
+        id="C01",
+        name="power-limit-not-persistent",
+        severity=Severity.WARNING,
+        summary="a power limit set by a command",
+        practice="It is gone after a reboot or a reload of the driver; in a container the command needs SYS_ADMIN "
+        "and is "
+        "refused.",
+        source="nixos_config#1396, club-3090#483, nvidia-docker#495",
+        fix="Set it in a systemd unit that runs after nvidia-persistenced.",
+    )
+)
+def not_persistent(scene: Scene) -> Iterator[Found]:
+    """Look for the command outside of units."""
+    for text, place, match, subject in _limits(scene):
+        if text is not None and (
+            (text.language == "nix" and _is_in_unit(text, match)) or text.file.endswith(".service")
+        ):
+            continue
+        yield Found(place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject)
+
+
+@checks(
+    Rule(
+        id="C02",
+        name="power-limit-out-of-range",
+        severity=Severity.ERROR,
+        summary="a power limit beyond every card",
+        practice="The driver refuses it, and the card keeps the limit that it had.",
+        source="nvidia-smi's manual: the limit must lie between the card's minimum and maximum",
+        fix="Ask the card: `nvidia-smi -q -d POWER` shows both bounds.",
+    )
+)
+def out_of_range(scene: Scene) -> Iterator[Found]:
+    """Look for limits far above what any card of the cluster file is made for."""
+    powers = [model.tdp_w for model in scene.gpu_models]
+    if not powers or None in powers:
+        return
+    most = max(power or 0 for power in powers)
+    for _, place, match, subject in _limits(scene):
+        if int(match["watts"]) > most * _HEADROOM:
+            what = f"{match['watts']} W is above what any card here takes ({most} W by design)"
+            yield Found(place=place, what=what, subject=subject)
+
+
+_HEADROOM = 1.34
+"""The highest limit that a maker allows over the design power: 600 W on cards of 450 W."""
+
+
+@checks(
+    Rule(
+        id="C03",
+        name="power-limit-for-all-cards",
+        severity=Severity.NOTE,
+        summary="a power limit without `-i`",
+        practice="It is set on every card of the machine, and fails for those that do not take it. It is no "
+        "undervolt either: "
+        "it only caps.",
+        source="nvidia-smi's manual; C01's reports",
+        fix="Name the card: `nvidia-smi -i <uuid> -pl <watts>`.",
+    )
+)
+def all_cards(scene: Scene) -> Iterator[Found]:
+    """Look for commands that name no card."""
+    for _, place, match, subject in _limits(scene):
+        if not _ONE_CARD.search(match["before"]) and not _ONE_CARD.search(match["after"]):
+            yield Found(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
+
+
+def _is_in_unit(text: Text, match: re.Match[str]) -> bool:
+    return any(
+        one.path.startswith("systemd.services.")
+        and one.value_offset <= match.start() < one.value_offset + len(one.source)
+        for one in read_nix(text.text).bindings
+    )

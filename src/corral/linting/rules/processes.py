@@ -1,0 +1,269 @@
+"""What runs in a container: start scripts, probes, workers, images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.linting.objects import Container
+from corral.linting.registry import Found, checks
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Edit, Rule, Severity
+
+_SERVER_THEN = re.compile(r"\b(?:ollama serve|uvicorn [^\n&|;]*|python3? main\.py[^\n&|;]*)\s*&&")
+_SHELLS = re.compile(r"(?:^|/)(?:ba|da|z|a)?sh$")
+_STOPS = re.compile(r"\bset\s+-[a-z]*e|\bset\s+-o\s+errexit")
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_LONGEST_LOAD_S = 300
+"""Models of tens of gigabytes take minutes from a disk; a liveness probe that waits less needs a startup probe."""
+_WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
+_WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d+)")
+_READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
+_REGISTRY = re.compile(r"^(?:[^/]*[.:][^/]*|localhost)/")
+_WELL_KNOWN = re.compile(r"^[a-z0-9._-]+(?::[^/]+)?$|^[a-z0-9._-]+/[a-z0-9._-]+(?::[^/]+)?$")
+
+
+def _words(one: Container) -> Iterator[Tree]:
+    yield from one.tree["command"].entries
+    yield from one.tree["args"].entries
+
+
+@checks(
+    Rule(
+        id="B01",
+        name="shell-and-chain-never-returns",
+        severity=Severity.ERROR,
+        summary="`server && next`: what comes after a server that never ends",
+        practice="The rest runs only after the server has died: models are never pulled, and the container restarts "
+        "again and "
+        "again.",
+        source="reproduced with a server that stays",
+        fix="Start the server with `&`, do the rest, then `wait`; or use a postStart hook or a Job.",
+    )
+)
+def server_first(scene: Scene) -> Iterator[Found]:
+    """Look for a server in front of `&&`."""
+    for one in scene.containers:
+        for word in _words(one):
+            if _SERVER_THEN.search(word.raw or ""):
+                what = f"container {one.name!r} goes on only after its server has ended"
+                yield Found(place=word.place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B02",
+        name="init-script-without-set-e",
+        severity=Severity.WARNING,
+        summary="an init script that goes on after a failure",
+        practice="A download fails, the last command works, the init container ends with 0, and the pod starts "
+        "without its "
+        "models.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Begin the script with `set -eu`.",
+    )
+)
+def goes_on(scene: Scene) -> Iterator[Found]:
+    """Look for shell scripts of several commands in init containers."""
+    for one in scene.containers:
+        words = list(_words(one))
+        if not one.is_init or not any(_SHELLS.search(word.raw or "") for word in words[:1]):
+            continue
+        has_flag = any(re.fullmatch(r"-[a-z]*e[a-z]*", word.raw or "") for word in words)
+        for word in words:
+            lines = [
+                line for line in (word.raw or "").splitlines() if line.strip() and not line.strip().startswith("#")
+            ]
+            if len(lines) > 1 and not has_flag and not _STOPS.search(word.raw or ""):
+                what = f"the script of init container {one.name!r} has {len(lines)} lines and no `set -e`"
+                yield Found(place=word.place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B03",
+        name="liveness-before-load",
+        severity=Severity.ERROR,
+        summary="a liveness probe that kills a load",
+        practice="The probe fails while the model loads, the kubelet restarts the container, and it loads again, for "
+        "ever.",
+        source="kserve#5062, aibrix#772, kthena#943",
+        fix="Add a startupProbe whose failureThreshold x periodSeconds is longer than the longest load.",
+    )
+)
+def killed_while_loading(scene: Scene) -> Iterator[Found]:
+    """Look for liveness probes of GPU containers that give less than five minutes, without a startup probe."""
+    for one in scene.containers:
+        probe = one.tree["livenessProbe"]
+        if not probe or not one.gpus or one.tree["startupProbe"]:
+            continue
+        patience = _seconds(probe, "initialDelaySeconds", 0) + _seconds(probe, "periodSeconds", 10) * _seconds(
+            probe, "failureThreshold", 3
+        )
+        if patience < _LONGEST_LOAD_S:
+            what = f"container {one.name!r} is killed when it does not answer within {patience} s of its start"
+            yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
+
+
+def _seconds(probe: Tree, name: str, default: int) -> int:
+    number = probe[name].number
+    return default if number is None else number
+
+
+@checks(
+    Rule(
+        id="B04",
+        name="probe-timeout-1s",
+        severity=Severity.WARNING,
+        summary="a probe of a GPU container with a timeout of a second",
+        practice="A program that is busy on the GPU answers late; a second (the default) is missed, and the pod is "
+        "taken out "
+        "or killed under load.",
+        source="Kubernetes documentation: timeoutSeconds is 1 by default",
+        fix="Set `timeoutSeconds: 5` or more.",
+    )
+)
+def impatient(scene: Scene) -> Iterator[Found]:
+    """Look for probes without a timeout, or with one of a second."""
+    for one in scene.containers:
+        for name in _PROBES if one.gpus else ():
+            probe = one.tree[name]
+            if probe and _seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"]:
+                what = f"the {name} of container {one.name!r} waits a second for an answer"
+                yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B05",
+        name="health-path-is-docs",
+        severity=Severity.NOTE,
+        summary="a readiness path that says nothing about the model",
+        practice="The path answers 200 before any model is loaded: ready is not able to serve.",
+        source="FastAPI serves /docs, and Ollama /api/tags, as soon as the process listens",
+        fix="Ask a path that answers once the model is there.",
+    )
+)
+def says_nothing(scene: Scene) -> Iterator[Found]:
+    """Look for readiness probes on such paths."""
+    for one in scene.containers:
+        path = one.tree["readinessProbe"]["httpGet"]["path"]
+        if path.raw in _READY_WITHOUT_MODEL:
+            what = f"container {one.name!r} is ready when {path.raw} answers"
+            yield Found(place=path.place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B06",
+        name="workers-multiply-vram",
+        severity=Severity.ERROR,
+        summary="several workers in a GPU container",
+        practice="Each worker is a process of its own and loads the models again: N times the VRAM.",
+        source="fastapi#2425; uvicorn and gunicorn start a process for each worker",
+        fix="Run one worker, and more replicas if there are more cards.",
+    )
+)
+def workers(scene: Scene) -> Iterator[Found]:
+    """Look for numbers of workers above 1 beside a GPU."""
+    for one in scene.containers if scene.pods else ():
+        if not one.gpus:
+            continue
+        for name, value in one.env:
+            if name in _WORKERS and (value.raw or "").isdigit() and int(value.raw or 0) > 1:
+                what = f"container {one.name!r} starts {value.raw} workers on one GPU"
+                yield Found(place=value.place, what=what, subject=one.pod.owner)
+        for word, following in _pairs(one):
+            match = _WORKERS_FLAG.search(f"{word.raw} {following}")
+            if match and int(match["count"]) > 1:
+                what = f"container {one.name!r} starts {match['count']} workers on one GPU"
+                yield Found(place=word.place, what=what, subject=one.pod.owner)
+
+
+def _pairs(one: Container) -> Iterator[tuple[Tree, str]]:
+    """Each word with the one that follows it."""
+    words = list(_words(one))
+    for place, word in enumerate(words):
+        is_flag = (word.raw or "") == "--workers"
+        following = (words[place + 1].raw or "") if is_flag and place + 1 < len(words) else ""
+        yield word, following
+
+
+@checks(
+    Rule(
+        id="B07",
+        name="parallel-multiplies-kv",
+        severity=Severity.WARNING,
+        summary="Ollama's parallel requests times its loaded models",
+        practice="Each parallel request has a context of its own for each loaded model; together they take more VRAM "
+        "than the "
+        "card has, and layers move to the processor.",
+        source="Ollama's FAQ: memory grows with OLLAMA_NUM_PARALLEL x OLLAMA_CONTEXT_LENGTH",
+        fix="Lower one of the two, or the context; `corral fit MODEL --parallel N` says what fits.",
+    )
+)
+def contexts(scene: Scene) -> Iterator[Found]:
+    """Look for containers where both are above 1."""
+    for one in scene.containers:
+        numbers = {name: value for name, value in one.env if (value.raw or "").isdigit()}
+        parallel, loaded = numbers.get("OLLAMA_NUM_PARALLEL"), numbers.get("OLLAMA_MAX_LOADED_MODELS")
+        if parallel and loaded and int(parallel.raw or 0) > 1 and int(loaded.raw or 0) > 1:
+            what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one card"
+            yield Found(place=parallel.place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B11",
+        name="image-latest",
+        severity=Severity.WARNING,
+        summary="an image without a fixed version",
+        practice="Two nodes run different versions, a restart brings an update, and going back is not possible.",
+        source="Kubernetes documentation, container images: avoid :latest",
+        fix="Write the version, or the digest.",
+    )
+)
+def latest(scene: Scene) -> Iterator[Found]:
+    """Look for `latest` and for no tag at all; a kustomization that sets the tag counts."""
+    tagged = {
+        entry["name"].raw
+        for one in scene.kustomizations
+        for entry in one.tree["images"].entries
+        if entry["newTag"] or entry["digest"]
+    }
+    for one in scene.containers:
+        image = one.image
+        if not image or "@" in image:
+            continue
+        name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "")
+        if tag in ("", "latest") and name not in tagged:
+            what = f"container {one.name!r} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
+            yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="B12",
+        name="pull-always",
+        severity=Severity.WARNING,
+        summary="`imagePullPolicy: Always` for an image that no registry has",
+        practice="An image that was built on the machine is asked for at a registry, and the pod ends in "
+        "ImagePullBackOff; "
+        "without the network nothing starts at all.",
+        source="seen in public manifests with an image that has no registry in its name",
+        fix="Use `IfNotPresent`, or push the image to a registry and write its name.",
+    )
+)
+def always_pulled(scene: Scene) -> Iterator[Found]:
+    """Look for the policy on images without a registry and without an owner."""
+    for one in scene.containers:
+        policy = one.tree["imagePullPolicy"]
+        if policy.raw == "Always" and one.image and "/" not in one.image and "-" in one.image.partition(":")[0]:
+            start, end = policy.span
+            yield Found(
+                place=policy.place,
+                what=f"container {one.name!r} pulls {one.image!r} at every start",
+                subject=one.pod.owner,
+                edits=(Edit(policy.file, start, end, "IfNotPresent"),),
+            )

@@ -1,0 +1,274 @@
+"""Volumes: where they lie, who can reach them, and what is lost with them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from corral.linting.objects import Container, Object, Pod
+from corral.linting.registry import Found, checks
+from corral.linting.rules.gpu_selection import HOSTNAME
+from corral.linting.scene import Scene
+from corral.linting.tree import Tree
+from corral.linting.values import Rule, Severity
+
+_CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|whisper", re.IGNORECASE)
+_WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
+_KEEPS_STATE = re.compile(r"comfyui|(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
+_NFS = re.compile(r"nfs", re.IGNORECASE)
+_CHOWN = re.compile(r"\bchown\b")
+_MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A pod's use of a claim."""
+
+    pod: Pod
+    volume: Tree
+    claim: str
+
+    @property
+    def node(self) -> str | None:
+        """The host that the pod is pinned to."""
+        return self.pod.spec["nodeSelector"][HOSTNAME].raw
+
+
+def _uses(scene: Scene) -> Iterator[Use]:
+    for pod in scene.pods:
+        for volume in pod.spec["volumes"].entries:
+            claim = volume["persistentVolumeClaim"]["claimName"].raw
+            if claim is not None:
+                yield Use(pod=pod, volume=volume, claim=claim)
+
+
+def _claim(scene: Scene, use: Use) -> Object | None:
+    return scene.named("PersistentVolumeClaim", use.pod.owner.namespace, use.claim)
+
+
+def _is_single(claim: Object | None) -> bool:
+    """Tell whether only one node can use a claim at a time; unknown is no."""
+    modes = {mode.raw for mode in claim.tree.at("spec", "accessModes").entries} if claim else set[str | None]()
+    return bool(modes) and modes.isdisjoint(_MANY)
+
+
+def _is_nfs(scene: Scene, claim: Object | None) -> bool:
+    if claim is None:
+        return False
+    spec = claim.tree["spec"]
+    volume = scene.named("PersistentVolume", "", spec["volumeName"].raw)
+    return bool(_NFS.search(spec["storageClassName"].raw or "")) or (
+        volume is not None and bool(volume.tree["spec"]["nfs"])
+    )
+
+
+def _place(use: Use) -> Tree:
+    return use.volume["persistentVolumeClaim"]["claimName"]
+
+
+@checks(
+    Rule(
+        id="E01",
+        name="pv-pinned-by-previous-layout",
+        severity=Severity.ERROR,
+        summary="a pod pinned to one node, its volume to another",
+        practice="The pod stays Pending: `didn't match PersistentVolume's node affinity`. A local volume keeps the "
+        "node on "
+        "which it was first used, also when the layout moves its service.",
+        source="reproduced: a switch of layouts left 3 of 3 pods Pending; local-path-provisioner#111",
+        fix="Give each layout a claim of its own, or copy the data and make the volume anew before the switch.",
+    )
+)
+def pinned_volume(scene: Scene) -> Iterator[Found]:
+    """Look for pods whose host name is not one that their volume names."""
+    for use in _uses(scene):
+        claim = _claim(scene, use)
+        name = claim.tree["spec"]["volumeName"].raw if claim else None
+        hosts = _hosts(scene.named("PersistentVolume", "", name))
+        if hosts and use.node is not None and use.node not in hosts:
+            what = f"the volume of {use.claim!r} lies on {', '.join(sorted(hosts))}, the pod runs on {use.node}"
+            yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+
+
+def _hosts(volume: Object | None) -> set[str]:
+    if volume is None:
+        return set()
+    terms = volume.tree.at("spec", "nodeAffinity", "required", "nodeSelectorTerms").entries
+    return {
+        value.raw or ""
+        for term in terms
+        for expression in term["matchExpressions"].entries
+        if expression["key"].raw == HOSTNAME and expression["operator"].raw == "In"
+        for value in expression["values"].entries
+    }
+
+
+@checks(
+    Rule(
+        id="E02",
+        name="rwo-shared-across-nodes",
+        severity=Severity.ERROR,
+        summary="a ReadWriteOnce claim used on two nodes",
+        practice="At most one of the pods runs; the other stays Pending or in ContainerCreating.",
+        source="reproduced on Kubernetes 1.36 with a local-path volume",
+        fix="Use ReadWriteMany (NFS), or a claim for each node.",
+    )
+)
+def shared_across_nodes(scene: Scene) -> Iterator[Found]:
+    """Look for claims of one access whose pods are pinned to different hosts."""
+    users: dict[tuple[str, str], list[Use]] = defaultdict(list)
+    for use in _uses(scene):
+        if use.node is not None and _is_single(_claim(scene, use)):
+            users[use.pod.owner.namespace, use.claim].append(use)
+    for uses in users.values():
+        first = uses[0]
+        for use in uses[1:]:
+            if use.node != first.node:
+                what = f"{use.claim!r} is also used by {first.pod.owner} on {first.node}"
+                yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+
+
+@checks(
+    Rule(
+        id="E03",
+        name="rwo-replicas",
+        severity=Severity.WARNING,
+        summary="several replicas on one ReadWriteOnce claim",
+        practice="It works while all of them are on one node; a replica on another node does not start.",
+        source="Kubernetes documentation, access modes of persistent volumes",
+        fix="Pin them to one node, use ReadWriteMany, or a StatefulSet with a claim for each replica.",
+    )
+)
+def replicas_on_one_claim(scene: Scene) -> Iterator[Found]:
+    """Look for Deployments of several replicas that are pinned nowhere."""
+    for use in _uses(scene):
+        owner = use.pod.owner
+        if owner.kind == "Deployment" and owner.replicas > 1 and use.node is None and _is_single(_claim(scene, use)):
+            what = f"{owner.replicas} replicas share {use.claim!r}, which one node can use at a time"
+            yield Found(place=_place(use).place, what=what, subject=owner)
+
+
+@checks(
+    Rule(
+        id="E04",
+        name="pvc-other-namespace",
+        severity=Severity.ERROR,
+        summary="a claim of another namespace",
+        practice="The pod stays Pending: `persistentvolumeclaim not found`. Claims are seen in their own namespace "
+        "only.",
+        source="reproduced on Kubernetes 1.36",
+        fix="Make a claim in the pod's namespace; two claims can be bound to volumes of one NFS export.",
+    )
+)
+def other_namespace(scene: Scene) -> Iterator[Found]:
+    """Look for claims that only another namespace of the files has."""
+    for use in _uses(scene):
+        if _claim(scene, use) is not None:
+            continue
+        others = [one.namespace for one in scene.of_kind("PersistentVolumeClaim") if one.name == use.claim]
+        if others:
+            what = f"the claim {use.claim!r} is in {others[0]!r}, the pod in {use.pod.owner.namespace!r}"
+            yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+
+
+@checks(
+    Rule(
+        id="E05",
+        name="emptydir-model-cache",
+        severity=Severity.WARNING,
+        summary="models in an emptyDir",
+        practice="Every restart downloads them again, and a full node evicts the pod for its ephemeral storage.",
+        source="Kubernetes documentation, emptyDir and local ephemeral storage",
+        fix="Use a claim; keep emptyDir for what is small or quick to make again.",
+    )
+)
+def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
+    """Look for emptyDir volumes that are called after models and that no init container fills."""
+    for pod in scene.pods:
+        filled = {
+            mount["name"].raw for one in pod.containers if one.is_init for mount in one.tree["volumeMounts"].entries
+        }
+        for volume in pod.spec["volumes"].entries:
+            name, empty = volume["name"], volume["emptyDir"]
+            if empty and empty["medium"].raw != "Memory" and _CACHE.search(name.raw or "") and name.raw not in filled:
+                what = f"the volume {name.raw!r} is emptied with every restart"
+                yield Found(place=(empty.key or empty.place), what=what, subject=pod.owner)
+
+
+@checks(
+    Rule(
+        id="E06",
+        name="no-volume",
+        severity=Severity.WARNING,
+        summary="ComfyUI or Ollama without a volume",
+        practice="Models and results are written into the container and are gone with it.",
+        source="both programs keep models (and ComfyUI its results) below their own folder",
+        fix="Mount a claim where the program keeps its models, and one for results.",
+    )
+)
+def nothing_is_kept(scene: Scene) -> Iterator[Found]:
+    """Look for containers of either program without any mount."""
+    for one in scene.containers:
+        if not one.is_init and _KEEPS_STATE.search(one.image or "") and not one.tree["volumeMounts"].entries:
+            what = f"container {one.name!r} keeps models and results nowhere"
+            yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
+
+
+@checks(
+    Rule(
+        id="E07",
+        name="nfs-mmap",
+        severity=Severity.WARNING,
+        summary="model weights that are mapped from NFS",
+        practice="A model that loads in 11 s from a local disk took over 5 minutes: programs map the file and read "
+        "it in "
+        "small parts.",
+        source="ollama#5826, ComfyUI#2288, safetensors#562",
+        fix="Keep weights of language and image models on a local disk; NFS is fine for what is loaded once.",
+    )
+)
+def weights_over_nfs(scene: Scene) -> Iterator[Found]:
+    """Look for containers that map weights and mount an NFS claim for models."""
+    for use in _uses(scene):
+        if not _is_nfs(scene, _claim(scene, use)):
+            continue
+        for one in _mounting(use):
+            if _WEIGHTS.search(one.image or "") and not one.is_init:
+                what = f"container {one.name!r} maps weights from the NFS claim {use.claim!r}"
+                yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+                break
+
+
+def _mounting(use: Use) -> Iterator[Container]:
+    """Containers that mount the volume at a place for models."""
+    name = use.volume["name"].raw
+    for one in use.pod.containers:
+        for mount in one.tree["volumeMounts"].entries:
+            if mount["name"].raw == name and _CACHE.search(f"{mount['mountPath'].raw} {name}"):
+                yield one
+
+
+@checks(
+    Rule(
+        id="E08",
+        name="root-squash-chown",
+        severity=Severity.ERROR,
+        summary="chown on NFS",
+        practice="An export squashes root unless told otherwise, so chown fails; a script without `set -e` hides it, "
+        "and the "
+        "program cannot write.",
+        source="exports(5): root_squash is the default",
+        fix="Set the owner on the NFS server, or run with the user and `fsGroup` that own the export.",
+    )
+)
+def chown_on_nfs(scene: Scene) -> Iterator[Found]:
+    """Look for init containers with chown that mount an NFS claim."""
+    on_nfs = {(id(use.pod), use.volume["name"].raw) for use in _uses(scene) if _is_nfs(scene, _claim(scene, use))}
+    for one in scene.containers if on_nfs else ():
+        mounts = {(id(one.pod), mount["name"].raw) for mount in one.tree["volumeMounts"].entries}
+        for word in (*one.tree["command"].entries, *one.tree["args"].entries):
+            if one.is_init and mounts & on_nfs and _CHOWN.search(word.raw or ""):
+                what = f"init container {one.name!r} changes owners on NFS"
+                yield Found(place=word.place, what=what, subject=one.pod.owner)

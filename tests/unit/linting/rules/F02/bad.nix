@@ -1,0 +1,10 @@
+{ pkgs, ... }: {
+  services.k3s.enable = true;
+  services.k3s.role = "agent";
+  services.k3s.serverAddr = "https://10.0.0.1:6443";
+  services.k3s.tokenFile = "/run/secrets/k3s";
+  services.k3s.extraFlags = [
+    "--node-label=example.org/vram=32"
+    # REMOVED: --node-label=example.org/has-3060=true (finds: F02)
+  ];
+}

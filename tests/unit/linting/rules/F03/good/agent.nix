@@ -1,0 +1,9 @@
+{ pkgs, ... }: {
+  services.k3s.enable = true;
+  services.k3s.role = "agent";
+  services.k3s.serverAddr = "https://10.0.0.1:6443";
+  services.k3s.tokenFile = "/run/secrets/k3s";
+  services.k3s.extraFlags = [
+    "--node-label=example.org/vram=32"
+  ];
+}

@@ -1,0 +1,10 @@
+{ pkgs, ... }: {
+  services.k3s.enable = true;
+  services.k3s.role = "agent";
+  services.k3s.serverAddr = "https://10.0.0.1:6443";
+  services.k3s.tokenFile = "/run/secrets/k3s";
+  services.k3s.extraFlags = [
+    "--node-label=node.kubernetes.io/gpu=true"
+    "--node-label=nvidia.com/class=5070ti"
+  ];
+}

@@ -1,0 +1,4 @@
+{ ... }: {
+  services.k3s.enable = true;
+  services.k3s.tokenFile = "/run/secrets/k3s";
+}

@@ -1,0 +1,5 @@
+{ ... }: {
+  services.k3s.containerdConfigTemplate = ''
+    version = 2 # finds: F08
+  '';
+}

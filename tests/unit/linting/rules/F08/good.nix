@@ -1,0 +1,5 @@
+{ ... }: {
+  services.k3s.containerdConfigTemplate = ''
+    {{ template "base" . }}
+  '';
+}

@@ -1,0 +1,3 @@
+{ ... }: {
+  hardware.nvidia-container-toolkit.enable = true; # finds: F10
+}

@@ -1,0 +1,4 @@
+{ ... }: {
+  hardware.nvidia-container-toolkit.enable = true;
+  hardware.nvidia-container-toolkit.device-name-strategy = "uuid";
+}

@@ -1,0 +1,10 @@
+{ pkgs, ... }: {
+  services.k3s.enable = true;
+  services.k3s.role = "agent";
+  services.k3s.serverAddr = "https://10.0.0.1:6443";
+  services.k3s.tokenFile = "/run/secrets/k3s";
+  services.k3s.extraFlags = [
+    "--kubelet-arg=config=/etc/kubelet.yaml" # finds: F14
+  ];
+  services.k3s.gracefulNodeShutdown.enable = true;
+}
