@@ -135,6 +135,33 @@ def test_what_was_stated_of_the_old_card_goes_with_it() -> None:
     assert changed.notes[0].where == "cluster.yaml:7:9 nodes[0].gpus[1]"
 
 
+def test_comments_about_a_card_that_is_gone_stay_and_are_named() -> None:
+    changed = change(BEFORE, ("replace", "hydra-compute/gpu1=RTX 5070 Ti"))
+
+    lines = changed.text.splitlines()
+    spoken_of = [lines[int(note.where.split(":")[1]) - 1] for note in changed.notes]
+    assert spoken_of == [line for line in lines if "3060" in line.partition("#")[2] and "-queue" not in line]
+    assert all("RTX 3060 12 GB" in note.what for note in changed.notes)
+
+
+def test_a_comment_about_a_card_that_is_still_somewhere_is_not_named() -> None:
+    changed = change(POOL.replace("bought used", "the 4090").replace("every", "the 3090"), ("remove", "a/gpu1"))
+
+    assert [note.what for note in changed.notes if "comment" in note.what] == []
+
+
+def test_every_note_points_at_a_line_that_is_about_it() -> None:
+    changed = change(POOL, ("remove", "a/gpu1"))
+
+    lines = changed.text.splitlines()
+    assert {note.what: lines[int(note.where.split(":")[1]) - 1].strip() for note in changed.notes} == {
+        "a/gpu2 becomes a/gpu1: the driver numbers cards without gaps": "- {model: RTX 3090}",
+        "a/gpu1 is not there any more and was taken out": "comfyui: {gpus: [0, 1]}",
+        "a/gpu2 became 1: it follows the card": '- {name: one, url: "http://a:8188", node: a, gpu: 1}',
+        "a/gpu2 became a/gpu1: it follows the card": "pool: [a/gpu0, a/gpu1, b] # every card",
+    }
+
+
 def test_cards_behind_one_that_leaves_move_up_and_everything_follows_them() -> None:
     changed = change(POOL, ("remove", "a/gpu1"))
 

@@ -103,7 +103,9 @@ class Editor:
         parent.update(items)
 
     def place(self, path: Path) -> str:
-        """Say where a value stands by now: `file:line:column path`."""
+        """Say where a value stands by now: `file:line:column path`; of the nearest around it that does stand there."""
+        while path and not self.has(path):
+            path = path[:-1]
         try:
             offset = find(parse(self._text), path)[-1].start
         except NotFollowedError:

@@ -11,6 +11,7 @@ from corral.cluster.gpu_facts import FindGpu
 from corral.planning.changes import cards
 from corral.planning.changes.following import follow
 from corral.planning.changes.rewriting import rewrite
+from corral.planning.changes.stale import stale_comments
 from corral.planning.changes.values import Change, Changed, ChangesError, Note
 from corral.planning.changes.wanted import Checker, LimitRanges
 from corral.planning.labels import LabelChange, label_changes
@@ -42,11 +43,13 @@ def apply_changes(
     labels = _labels(before, middle)
     write_labels(editor, {(one.node, one.key): one.after for one in labels})
     new = editor.finish()
+    after = load(new, filename=filename, find_gpu=find_gpu)
+    notes = [Note(what=what, where=editor.place(at)) for what, at in (*told, *more)]
     return Changed(
         text=new,
-        cluster=load(new, filename=filename, find_gpu=find_gpu),
+        cluster=after,
         before=before,
-        notes=tuple(Note(what=what, where=editor.place(at)) for what, at in (*told, *more)),
+        notes=(*notes, *stale_comments(new, before, after, filename=filename)),
         labels=labels,
         gpus=gpus,
     )

@@ -96,7 +96,9 @@ class _Follower:
             self.told.append((f"{old} is not there any more and was taken out", at[:-1]))
         else:
             self._editor.assign(at, value)
-            self.told.append((f"was {old}; follows the card", at))
+            *holder, step = at
+            where = tuple(holder) if isinstance(step, int) else at  # a place in a list may change once more
+            self.told.append((f"{old} became {value}: it follows the card", where))
 
     def _new(self, address: GpuAddress) -> int | None:
         """Return the card's new index on its node; None when it is not on this node any more."""
