@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from corral.figures import Figure, computed
-from corral.hardware.fit.buffers import buffer_bytes
-from corral.hardware.fit.cache import cache_bytes
 from corral.hardware.fit.likeness import shape_like
-from corral.hardware.fit.overheads import CUDA_CONTEXT
+from corral.hardware.fit.parts import Parts, parts_of
 from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
 from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
@@ -25,6 +23,8 @@ from corral.units import format_bytes
 
 TEXT_ENGINES = frozenset({"ollama", "llama"})
 """Engines whose models llama.cpp runs."""
+_OF_UNKNOWN_BUILD = frozenset({"ollama"})
+"""Engines whose llama.cpp may be an older one: the larger compute buffer is taken for them."""
 _USUAL_QUANTIZATION = "Q4_K_M"
 """Ollama's recommendation (docs/api.md, quantization types) and what its library serves under a plain tag."""
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
@@ -122,24 +122,27 @@ def need_of(
     known = shape or shape_of_name(model)
     if known is None:
         return None
-    running = Running(context=context or USUAL_CONTEXT, parallel=parallel)
-    return Need(engine=engine, model=model, divisible=_divisible(known, running), floor=_floor(known, running))
+    running = Running(
+        context=context or USUAL_CONTEXT, parallel=parallel, scores_whole_batch=engine in _OF_UNKNOWN_BUILD
+    )
+    parts = parts_of(known, running)
+    return Need(engine=engine, model=model, divisible=_divisible(known, parts, running), floor=_floor(parts))
 
 
-def _divisible(shape: ModelShape, running: Running) -> Figure:
-    weights = shape.weights_on_gpu
-    cache = cache_bytes(shape, running)
-    kept = "KV cache unknown, not counted" if cache is None else f"{format_bytes(cache)} KV cache"
+def _divisible(shape: ModelShape, parts: Parts, running: Running) -> Figure:
+    kept = "KV cache unknown, not counted" if parts.cache is None else f"{_told(parts.cache)} KV cache"
     tokens = f"{running.parallel} x {running.context} tokens"
-    formula = f"{format_bytes(weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
-    return computed(weights + (cache or 0), "B", formula)
+    formula = f"{_told(parts.weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
+    return computed(parts.divisible, "B", formula)
 
 
-def _floor(shape: ModelShape, running: Running) -> Figure:
-    buffer = buffer_bytes(shape, running)
-    reserved = "compute buffer unknown, not counted" if buffer is None else f"{format_bytes(buffer)} compute buffer"
-    formula = f"{format_bytes(round(CUDA_CONTEXT.value))} CUDA context + {reserved}"
-    return computed(CUDA_CONTEXT.value + (buffer or 0), "B", formula)
+def _floor(parts: Parts) -> Figure:
+    kept = "compute buffer unknown, not counted" if parts.buffer is None else f"{_told(parts.buffer)} compute buffer"
+    return computed(parts.floor, "B", f"{_told(parts.context)} CUDA context + {kept}")
+
+
+def _told(figure: Figure) -> str:
+    return format_bytes(round(figure.value))
 
 
 def _default_tag(name: str) -> str:

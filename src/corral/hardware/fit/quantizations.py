@@ -1,7 +1,7 @@
 """How many bits a weight takes in the quantizations of llama.cpp, on average over a whole model.
 
-A quantization such as Q4_K_M is a mix: most tensors in one type, some in a larger one. Where the tensors are known,
-`corral.hardware.fit.mixes` computes it; these averages serve where only the number of parameters is known.
+A quantization such as Q4_K_M is a mix: most tensors in one type, some in a larger one, so its bits are an average over
+a model; models with other proportions differ by a few percent (Llama 3.1 70B comes to 4.83 bits where 8B has 4.89).
 """
 
 from __future__ import annotations

@@ -23,3 +23,11 @@ class Running:
     batch: int = USUAL_BATCH
     flash_attention: bool = True
     """llama.cpp turns it on where the card can (`--flash-attn auto`)."""
+    scores_whole_batch: bool = False
+    """Whether room is kept for the scores of every token of a batch. llama.cpp's server did that until it learned
+    `n_outputs_max`; now it keeps room for one token of each sequence. Which one an Ollama has is not known."""
+
+    @property
+    def scored(self) -> int:
+        """Tokens whose scores are computed at once."""
+        return self.batch if self.scores_whole_batch else self.parallel

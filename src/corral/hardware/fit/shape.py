@@ -86,6 +86,8 @@ class Block:
     """None where the layer has no attention, or where its facts are missing: `ModelShape.is_attention_known` says."""
     state_numbers: int = 0
     """For a recurrent layer: 32-bit numbers that it keeps for each sequence, however long that is."""
+    is_cacheless: bool = False
+    """Whether it is known to keep no keys and values of its own: a recurrent layer, or one that uses another's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,8 @@ class ModelShape:
     """Tokens that it was trained for."""
     experts: int = 0
     experts_used: int = 0
+    is_embedding_on_cpu: bool = True
+    """Whether the engine leaves the embedding to the processor, as llama.cpp does; PyTorch does not."""
     tensors: tuple[Tensor, ...] = ()
     """Every tensor; empty when the shape is an estimate."""
 
@@ -131,4 +135,5 @@ class ModelShape:
         llama.cpp keeps the input layer on the processor (`load_tensors`, src/llama-model.cpp: "there is very little
         benefit to offloading the input layer, so always keep it on the CPU").
         """
-        return Bytes(self.weights - (0 if self.is_output_tied else self.embedding))
+        stays = self.is_embedding_on_cpu and not self.is_output_tied
+        return Bytes(self.weights - (self.embedding if stays else 0))

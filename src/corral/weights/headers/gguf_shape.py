@@ -1,0 +1,197 @@
+"""The shape of a model from its GGUF header.
+
+Names of metadata and of tensors are those of the `gguf` package (`gguf.constants`); which layers have a window, and
+what recurrent layers keep, follows llama.cpp (src/llama-hparams.cpp, src/models/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from corral.figures import Origin
+from corral.hardware.fit.ggml import bytes_of
+from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
+from corral.units import Bytes
+from corral.weights.headers.gguf import GgufHeader, GgufTensor, Value
+
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_INPUT_PREFIXES = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
+_PERIODS: Mapping[str, int] = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2}
+"""Every so many layers one sees all tokens, the others a window (`set_swa_pattern` in llama.cpp's src/models/).
+
+Of other architectures a window in the file counts only with its pattern: llama.cpp ignores it otherwise."""
+_RECURRENT = frozenset({"mamba", "mamba2"})
+_FILE_TYPES: Mapping[int, str] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
+}  # fmt: skip
+"""`general.file_type`, as `LlamaFileType` of the `gguf` package numbers it; a test compares them."""
+
+
+def shape_of_gguf(headers: Sequence[GgufHeader], *, name: str, source: str) -> ModelShape:
+    """Make the shape of a model from the headers of its file, or of all files of a split one, in order."""
+    facts = _Facts(headers[0])
+    tensors = tuple(_tensor(one) for header in headers for one in header.tensors)
+    blocks = _blocks(facts, tensors)
+    return ModelShape(
+        name=name,
+        origin=Origin.MODEL_FILE,
+        source=source,
+        architecture=facts.architecture,
+        parameters=sum(tensor.numbers for tensor in tensors),
+        quantization=_FILE_TYPES.get(facts.whole_of("general.file_type") or -1) or _usual_type(tensors),
+        blocks=blocks,
+        embedding=_sum(tensors, Part.EMBEDDING),
+        output=_sum(tensors, Part.OUTPUT),
+        is_output_tied=not any(tensor.name == "output.weight" for tensor in tensors) and bool(tensors),
+        is_attention_known=bool(blocks) and all(block.attention or block.is_cacheless for block in blocks),
+        embedding_length=facts.whole("embedding_length"),
+        feed_forward_length=_feed_forward(facts),
+        vocabulary=facts.whole("vocab_size") or facts.lengths.get("tokenizer.ggml.tokens"),
+        context_length=facts.whole("context_length"),
+        experts=facts.whole("expert_count") or 0,
+        experts_used=facts.whole("expert_used_count") or 0,
+        tensors=tensors,
+    )
+
+
+class _Facts:
+    """Metadata under the architecture's prefix, checked to be of the kind that is asked for."""
+
+    def __init__(self, header: GgufHeader) -> None:
+        self._metadata: Mapping[str, Value] = header.metadata
+        self.lengths = header.lengths
+        found = header.metadata.get("general.architecture")
+        self.architecture = found if isinstance(found, str) else None
+
+    def value(self, key: str) -> Value | None:
+        return self._metadata.get(f"{self.architecture}.{key}")
+
+    def whole_of(self, key: str) -> int | None:
+        found = self._metadata.get(key)
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+    def whole(self, key: str, layer: int | None = None) -> int | None:
+        """Read a whole number; for a layer where the file has one for each, else the largest of them."""
+        found = self.value(key)
+        if not isinstance(found, tuple):
+            return self.whole_of(f"{self.architecture}.{key}")
+        numbers = [one for one in found if isinstance(one, int) and one >= 0]
+        if layer is None:
+            return max(numbers, default=None)
+        return numbers[layer] if layer < len(numbers) else None
+
+
+def _tensor(entry: GgufTensor) -> Tensor:
+    match = _BLOCK.match(entry.name)
+    part = Part.BLOCK if match else Part.EMBEDDING if entry.name.startswith(_INPUT_PREFIXES) else Part.OUTPUT
+    numbers = 1
+    for dimension in entry.dimensions:
+        numbers *= dimension
+    return Tensor(
+        name=entry.name,
+        type=entry.type,
+        dimensions=entry.dimensions,
+        size=Bytes(bytes_of(entry.type, numbers)),
+        part=part,
+        block=int(match[1]) if match else None,
+        is_expert="_exps." in entry.name,
+    )
+
+
+def _sum(tensors: Sequence[Tensor], part: Part) -> Bytes:
+    return Bytes(sum(tensor.size for tensor in tensors if tensor.part is part))
+
+
+def _usual_type(tensors: Sequence[Tensor]) -> str | None:
+    """Name the type that holds most of the bytes."""
+    sizes: dict[str, int] = defaultdict(int)
+    for tensor in tensors:
+        sizes[tensor.type] += tensor.size
+    return max(sizes, key=lambda kind: sizes[kind], default=None)
+
+
+def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
+    weights: dict[int, int] = defaultdict(int)
+    experts: dict[int, int] = defaultdict(int)
+    for tensor in tensors:
+        if tensor.block is not None:
+            weights[tensor.block] += tensor.size
+            experts[tensor.block] += tensor.size if tensor.is_expert else 0
+    layers = sorted(weights)  # what is there, not what the file claims: a claim of 10^9 layers costs nothing
+    cached = len(layers) - (facts.whole("attention.shared_kv_layers") or 0)
+    return tuple(
+        Block(
+            weights=Bytes(weights[layer]),
+            expert_weights=Bytes(experts[layer]),
+            attention=_attention(facts, layer) if place < cached else None,
+            state_numbers=_state(facts, layer),
+            is_cacheless=place >= cached or _is_recurrent(facts, layer) is True,
+        )
+        for place, layer in enumerate(layers)
+    )
+
+
+def _attention(facts: _Facts, layer: int) -> Attention | None:
+    if _is_recurrent(facts, layer) is not False:
+        return None
+    heads, width = facts.whole("attention.head_count", layer), facts.whole("embedding_length")
+    if not heads or not width:
+        return None
+    window = _window(facts, layer)
+    suffix = "_swa" if window and facts.whole("attention.key_length_swa") else ""
+    key_length = facts.whole(f"attention.key_length{suffix}", layer) or width // heads
+    kv_heads = facts.whole("attention.head_count_kv", layer)
+    return Attention(
+        heads=heads,
+        kv_heads=heads if kv_heads is None else kv_heads,
+        key_length=key_length,
+        value_length=facts.whole(f"attention.value_length{suffix}", layer) or width // heads,
+        window=window,
+        has_values=facts.whole("attention.key_length_mla") is None,
+    )
+
+
+def _window(facts: _Facts, layer: int) -> int | None:
+    window = facts.whole("attention.sliding_window")
+    if not window:
+        return None
+    pattern = facts.value("attention.sliding_window_pattern")
+    if isinstance(pattern, tuple):
+        return window if pattern and pattern[layer % len(pattern)] else None
+    period = pattern if isinstance(pattern, int) else _PERIODS.get(facts.architecture or "")
+    if period is None:
+        return None
+    return window if period == 0 or layer % period < period - 1 else None
+
+
+def _is_recurrent(facts: _Facts, layer: int) -> bool | None:
+    """Tell whether a layer keeps a state instead of a cache; None when that cannot be told."""
+    if facts.architecture in _RECURRENT:
+        return True
+    if facts.whole("ssm.state_size") is None and facts.whole("wkv.head_size") is None:
+        return False
+    interval = facts.whole("full_attention_interval")
+    if interval:
+        return (layer + 1) % interval != 0
+    kv_heads = facts.whole("attention.head_count_kv", layer)
+    return None if kv_heads is None or not isinstance(facts.value("attention.head_count_kv"), tuple) else kv_heads == 0
+
+
+def _state(facts: _Facts, layer: int) -> int:
+    """Count the numbers of a recurrent layer's states (`n_embd_r` + `n_embd_s`, src/llama-hparams.cpp)."""
+    kernel, inner = facts.whole("ssm.conv_kernel"), facts.whole("ssm.inner_size")
+    size, groups = facts.whole("ssm.state_size"), facts.whole("ssm.group_count") or 0
+    if _is_recurrent(facts, layer) is not True or kernel is None or inner is None or size is None:
+        return 0
+    return max(0, kernel - 1) * (inner + 2 * groups * size) + size * inner
+
+
+def _feed_forward(facts: _Facts) -> int | None:
+    """The width of one expert where there are experts, else of the whole step."""
+    dense = facts.whole("feed_forward_length")
+    return (facts.whole("expert_feed_forward_length") or dense) if facts.whole("expert_count") else dense

@@ -1,0 +1,129 @@
+"""The shape of a model from safetensors headers and the `config.json` beside them.
+
+Tensors are classified by the names that Hugging Face's transformers gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from corral.figures import Origin
+from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
+from corral.units import Bytes
+from corral.weights.headers.safetensors import SafetensorsTensor
+
+_BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_EMBEDDING = re.compile(r"embed_tokens|wte|word_embeddings|tok_embeddings")
+_OUTPUT_NAMES = re.compile(r"lm_head|embed_out|(?:^|\.)output\.weight$")
+
+
+def shape_of_safetensors(
+    entries: Sequence[SafetensorsTensor],
+    config: Mapping[str, Any] | None,  # Any: JSON
+    *,
+    name: str,
+    source: str,
+) -> ModelShape:
+    """Make the shape from the tensors of all files of a model, and its configuration where there is one."""
+    tensors = tuple(_tensor(entry) for entry in entries)
+    facts = _Facts(config or {})
+    blocks = _blocks(facts, tensors)
+    return ModelShape(
+        name=name,
+        origin=Origin.MODEL_FILE,
+        source=source,
+        architecture=facts.text("model_type"),
+        parameters=sum(tensor.numbers for tensor in tensors),
+        quantization=_usual_type(tensors),
+        blocks=blocks,
+        embedding=_sum(tensors, Part.EMBEDDING),
+        output=_sum(tensors, Part.OUTPUT),
+        is_output_tied=bool(blocks) and not any(_OUTPUT_NAMES.search(tensor.name) for tensor in tensors),
+        is_attention_known=bool(blocks) and all(block.attention for block in blocks),
+        is_embedding_on_cpu=False,
+        embedding_length=facts.whole("hidden_size"),
+        feed_forward_length=facts.whole("moe_intermediate_size", "intermediate_size"),
+        vocabulary=facts.whole("vocab_size"),
+        context_length=facts.whole("max_position_embeddings"),
+        experts=facts.whole("num_local_experts", "num_experts", "n_routed_experts") or 0,
+        experts_used=facts.whole("num_experts_per_tok") or 0,
+        tensors=tensors,
+    )
+
+
+class _Facts:
+    """The configuration of the language model, which multimodal models keep under `text_config`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:  # Any: JSON
+        inner = config.get("text_config")
+        self._config: dict[str, Any] = {**config, **(inner if isinstance(inner, dict) else {})}
+
+    def whole(self, *names: str) -> int | None:
+        """Read the first of these that is a positive whole number."""
+        found = (self._config.get(name) for name in names)
+        return next((one for one in found if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
+
+    def text(self, name: str) -> str | None:
+        found = self._config.get(name)
+        return found if isinstance(found, str) else None
+
+    def slides(self, layer: int) -> bool:
+        """Tell whether the configuration names a layer as one with a window (`layer_types` of transformers)."""
+        kinds = self._config.get("layer_types")
+        listed = cast("list[Any]", kinds) if isinstance(kinds, list) else []
+        return layer < len(listed) and listed[layer] == "sliding_attention"
+
+
+def _tensor(entry: SafetensorsTensor) -> Tensor:
+    match = _BLOCK.search(entry.name)
+    part = Part.BLOCK if match else Part.EMBEDDING if _EMBEDDING.search(entry.name) else Part.OUTPUT
+    return Tensor(
+        name=entry.name,
+        type=entry.type,
+        dimensions=tuple(reversed(entry.dimensions)),
+        size=Bytes(entry.size),
+        part=part,
+        block=int(match[1]) if match else None,
+        is_expert=".experts." in entry.name,
+    )
+
+
+def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
+    weights: dict[int, int] = defaultdict(int)
+    experts: dict[int, int] = defaultdict(int)
+    for tensor in tensors:
+        if tensor.block is not None:
+            weights[tensor.block] += tensor.size
+            experts[tensor.block] += tensor.size if tensor.is_expert else 0
+    return tuple(
+        Block(weights=Bytes(weights[layer]), expert_weights=Bytes(experts[layer]), attention=_attention(facts, layer))
+        for layer in sorted(weights)
+    )
+
+
+def _attention(facts: _Facts, layer: int) -> Attention | None:
+    heads, width = facts.whole("num_attention_heads", "n_head"), facts.whole("hidden_size", "n_embd")
+    if heads is None or width is None:
+        return None
+    length = facts.whole("head_dim") or width // heads
+    return Attention(
+        heads=heads,
+        kv_heads=facts.whole("num_key_value_heads") or heads,
+        key_length=length,
+        value_length=length,
+        window=facts.whole("sliding_window") if facts.slides(layer) else None,
+    )
+
+
+def _sum(tensors: Sequence[Tensor], part: Part) -> Bytes:
+    return Bytes(sum(tensor.size for tensor in tensors if tensor.part is part))
+
+
+def _usual_type(tensors: Sequence[Tensor]) -> str | None:
+    sizes: dict[str, int] = defaultdict(int)
+    for tensor in tensors:
+        sizes[tensor.type] += tensor.size
+    return max(sizes, key=lambda kind: sizes[kind], default=None)
