@@ -44,7 +44,7 @@ def search(machines: Sequence[Machine], asks: Sequence[Ask]) -> Found:
     if all(placed_of(asks, room, tier) == asked_of(asks, tier) for tier in Tier):
         proofs = tuple(_proof(asks, room, tier, asked_of(asks, tier)) for tier in Tier)
         return Found(room=room, proofs=proofs, gap=0.0, exact=is_exact(asks, room))
-    return _exactly(machines, asks, room) if is_exact(asks, room) else _counted(machines, asks, room)
+    return _exactly(machines, asks, room) if is_exact(asks, room) else counted_search(machines, asks, room)
 
 
 def is_exact(asks: Sequence[Ask], room: Room) -> bool:
@@ -79,7 +79,8 @@ def _tier_by_tier(machines: Sequence[Machine], asks: Sequence[Ask], room: Room, 
     return Found(room=best, proofs=proofs, gap=max(proof.gap for proof in proofs), exact=True)
 
 
-def _counted(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+def counted_search(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+    """Count what a large cluster can hold, and seat it; `room` is a plan to better."""
     counting = Counting(machines, asks, room, Detail.KIND)
     answer = counting.worthiest(WORTH)
     other = seat(counting, answer.values, machines)
@@ -90,8 +91,9 @@ def _counted(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Fo
     counted = sum(WORTH[tier] * sort.count(tier) for sort in counting.sorts for tier in Tier)
     outside = sum(WORTH[tier] * asked_of(asks, tier) for tier in Tier) - counted
     bound = answer.bound + outside
+    missing = bound - worth_of(asks, best)
     proofs = tuple(_proof(asks, best, tier, None) for tier in Tier)
-    return Found(room=best, proofs=proofs, gap=max(0.0, (bound - worth_of(asks, best)) / bound), exact=False)
+    return Found(room=best, proofs=proofs, gap=missing / bound if missing > _ROUNDING else 0.0, exact=False)
 
 
 def _proof(asks: Sequence[Ask], room: Room, tier: Tier, bound: int | None) -> Proof:

@@ -89,6 +89,8 @@ class Program:
         return self._solve(costs, effort, floors, sign=1)
 
     def _solve(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor], *, sign: int) -> Answer:
+        if not self._upper:
+            return Answer(values=(), objective=0.0, bound=0.0)
         highs = _highs(effort)
         rows = len(self._rows)
         for terms, limit in floors:

@@ -1,0 +1,187 @@
+"""Clusters for placement: builders, random ones, and two judges that do not use the planner's own rules.
+
+`broken_rules` looks at a plan from the outside; `best_counts` tries every plan. Both stand for the truth that the
+planner is held to, so they share nothing with it but what is asked for (`asks_of`) and what there is (`machines_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+from hypothesis import strategies as st
+
+from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
+from corral.figures import computed
+from corral.hardware.needs import Need
+from corral.planning.placement.asks import Ask
+from corral.planning.placement.cards import Machine
+from corral.planning.placement.values import Card, Plan, Tier
+from corral.units import Bytes
+
+GIB = 2**30
+Taken = dict[tuple[str, int], list[tuple[bool, int]]]
+"""Cards by node and index, with what each tenant has: whether all of it, and how many bytes."""
+Place = tuple[Ask, str | None, tuple[int, ...]]
+"""Who is on which node with which GPUs."""
+
+
+def gib(size: float | None) -> Bytes | None:
+    return None if size is None else Bytes(round(size * GIB))
+
+
+def a_node(name: str, *cards: tuple[str, float | None], memory: float | None = None) -> Node:
+    """Make a node whose cards have models and sizes in GiB."""
+    gpus = tuple(Gpu(index=place, model=model, memory=gib(size)) for place, (model, size) in enumerate(cards))
+    return Node(name=name, gpus=gpus, memory=gib(memory))
+
+
+def a_cluster(
+    nodes: Sequence[Node],
+    services: Sequence[Service],
+    layout: Mapping[str, Placement] | None = None,
+    storage: Sequence[Storage] = (),
+) -> Cluster:
+    """Make a cluster, with one layout when there is one."""
+    layouts = {} if layout is None else {"pool": Layout(name="pool", kind=LayoutKind.POOL, services=layout)}
+    return Cluster(
+        name="made up",
+        nodes=tuple(nodes),
+        services={one.name: one for one in services},
+        storage={one.name: one for one in storage},
+        layouts=layouts,
+    )
+
+
+def a_need(engine: str, model: str, size: float, floor: float = 0.0) -> Need:
+    """Make the need of a model: GiB that a split shares out, and GiB that every card of it needs."""
+    shared, each = computed(size * GIB, "B", "made up"), computed(floor * GIB, "B", "made up")
+    return Need(engine=engine, model=model, divisible=shared, floor=each)
+
+
+def seats_of(plan: Plan, asks: Sequence[Ask]) -> list[Place]:
+    """List who is where in a plan."""
+    by_name = {ask.name: ask for ask in asks}
+    return [(by_name[one.ask], one.node, one.gpus) for one in plan.placed]
+
+
+def broken_rules(seats: Sequence[Place], machines: Sequence[Machine]) -> list[str]:
+    """List where seats give away what is not there, or break what the file says."""
+    taken: Taken = {}
+    memory: dict[str, int] = {}
+    wrong: list[str] = []
+    for ask, node, gpus in seats:
+        if len(set(gpus)) != ask.gpus:
+            wrong.append(f"{ask.name} has {gpus}")
+        if node is None:
+            continue
+        if any(bond.node != node for bond in ask.bonds):
+            wrong.append(f"{ask.name} is bound elsewhere")
+        if ask.indexes is not None and not ask.indexes.issuperset(gpus):
+            wrong.append(f"{ask.name} has GPUs that it may not have")
+        memory[node] = memory.get(node, 0) + ask.memory
+        for index in gpus:
+            taken.setdefault((node, index), []).append((ask.whole, ask.needed))
+    wrong += [f"{name}: main memory" for name in memory if not _holds_memory(machines, name, memory[name])]
+    cards = {(card.node, card.index): card for machine in machines for card in machine.cards}
+    return wrong + [f"{key}: {tenants}" for key, tenants in taken.items() if not holds(cards[key], tenants)]
+
+
+def _holds_memory(machines: Sequence[Machine], name: str, used: int) -> bool:
+    memory = next(machine.memory for machine in machines if machine.name == name)
+    return memory is None or used <= memory
+
+
+def holds(card: Card, tenants: Sequence[tuple[bool, int]]) -> bool:
+    """Tell whether tenants can be on a card together."""
+    if any(whole for whole, _ in tenants) and len(tenants) > 1:
+        return False
+    if card.usable is None:
+        return all(whole for whole, _ in tenants)
+    return sum(size for _, size in tenants) <= card.usable
+
+
+def best_counts(asks: Sequence[Ask], machines: Sequence[Machine]) -> tuple[int, ...]:
+    """Try every plan, and count for the best one what it has of each tier."""
+    units = [(ask, replica) for ask in asks for replica in range(ask.replicas)]
+    return max(_counts(units, machines, {}, {}))
+
+
+def _counts(
+    units: Sequence[tuple[Ask, int]], machines: Sequence[Machine], taken: Taken, memory: dict[str, int]
+) -> Iterator[tuple[int, ...]]:
+    if not units:
+        yield tuple(0 for _ in Tier)
+        return
+    (ask, replica), *rest = units
+    yield from _counts(rest, machines, taken, memory)
+    for machine, cards in _seats(ask, machines):
+        after = {key: list(tenants) for key, tenants in taken.items()}
+        for card in cards:
+            after.setdefault((card.node, card.index), []).append((ask.whole, ask.needed))
+        used = {**memory, machine.name: memory.get(machine.name, 0) + ask.memory}
+        if machine.memory is not None and used[machine.name] > machine.memory:
+            continue
+        if all(holds(card, after[card.node, card.index]) for card in cards):
+            for counts in _counts(rest, machines, after, used):
+                yield tuple(count + (tier is ask.tier(replica)) for tier, count in zip(Tier, counts, strict=True))
+
+
+def _seats(ask: Ask, machines: Sequence[Machine]) -> Iterator[tuple[Machine, tuple[Card, ...]]]:
+    for machine in machines:
+        if all(bond.node == machine.name for bond in ask.bonds):
+            allowed = [card for card in machine.cards if ask.indexes is None or card.index in ask.indexes]
+            yield from ((machine, cards) for cards in combinations(allowed, ask.gpus))
+
+
+_MODELS = (("RTX 3070", 8), ("RTX 3060 12GB", 12), ("RTX 5070 Ti", 16), ("RTX 4090", 24), ("unknown", None))
+
+
+@st.composite
+def clusters(draw: st.DrawFn, *, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4) -> Cluster:
+    """Draw clusters with whole, shared and several cards, pins, pods, volumes and main memory."""
+    nodes = [
+        a_node(
+            f"n{place}",
+            *draw(st.lists(st.sampled_from(_MODELS), max_size=most_cards)),
+            memory=draw(st.sampled_from((None, 6, 10, 34))),
+        )
+        for place in range(draw(st.integers(1, most_nodes)))
+    ]
+    names = [node.name for node in nodes]
+    disk = Storage(name="disk", kind=StorageKind.LOCAL, node=draw(st.sampled_from(names)))
+    services = [draw(_services(f"s{place}", names)) for place in range(draw(st.integers(1, most_services)))]
+    layout = draw(st.none() | _layouts(services, nodes))
+    return a_cluster(nodes, services, layout, [disk])
+
+
+@st.composite
+def _services(draw: st.DrawFn, name: str, nodes: Sequence[str]) -> Service:
+    return Service(
+        name=name,
+        replicas=draw(st.sampled_from((1, 1, 2, 3))),
+        gpus=draw(st.sampled_from((None, None, 0, 1, 1, 2))),
+        gpu_memory=gib(draw(st.sampled_from((None, 3, 5, 7.5, 11, 20)))),
+        memory_request=gib(draw(st.sampled_from((None, None, 2, 5)))),
+        node=draw(st.sampled_from((None, None, None, *nodes))),
+        storage=draw(st.sampled_from(((), (), (), ("disk",)))),
+    )
+
+
+@st.composite
+def _layouts(draw: st.DrawFn, services: Sequence[Service], nodes: Sequence[Node]) -> dict[str, Placement]:
+    named = draw(st.lists(st.sampled_from([one.name for one in services]), unique=True))
+    return {name: draw(_placements(nodes)) for name in named}
+
+
+@st.composite
+def _placements(draw: st.DrawFn, nodes: Sequence[Node]) -> Placement:
+    node = draw(st.sampled_from((None, *nodes)))
+    indexes = [gpu.index for gpu in (node.gpus or ())] if node else []
+    gpus = tuple(sorted(draw(st.lists(st.sampled_from(indexes), unique=True)))) if indexes else ()
+    return Placement(
+        node=node.name if node else None,
+        gpus=gpus or None,
+        replicas=draw(st.sampled_from((None, None, 1, 2))),
+        pod=draw(st.sampled_from((None, None, "together"))),
+    )
