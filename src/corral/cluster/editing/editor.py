@@ -35,6 +35,8 @@ class Editor:
             raise ClusterFileError(document.sorted_problems())
         self._filename = filename
         self._text = text
+        self._tree: Part | None = None
+        """The parts of the text; None after an edit, until somebody asks."""
         self.values: Any = value
         """What the file says by now: for reading; the methods below change it."""
 
@@ -107,7 +109,7 @@ class Editor:
         while path and not self.has(path):
             path = path[:-1]
         try:
-            offset = find(parse(self._text), path)[-1].start
+            offset = find(self._root(), path)[-1].start
         except NotFollowedError:
             offset = 0
         position = _position(self._text, offset)
@@ -150,15 +152,20 @@ class Editor:
         """Apply a splice to the part at a path."""
         part = self._part(path)
         try:
-            self._text = splice(part)
+            self._text, self._tree = splice(part), None
         except NotFollowedError as error:
             raise self._uneditable(path, str(error)) from error
 
     def _part(self, path: Path) -> Part:
         try:
-            return find(parse(self._text), path)[-1]
+            return find(self._root(), path)[-1]
         except NotFollowedError as error:
             raise self._uneditable(path, str(error)) from error
+
+    def _root(self) -> Part:
+        if self._tree is None:
+            self._tree = parse(self._text)
+        return self._tree
 
     def _uneditable(self, path: Path, what: str) -> UneditableError:
         return UneditableError(
