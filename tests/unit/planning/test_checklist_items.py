@@ -1,0 +1,229 @@
+"""Which items an upgrade gets, and which it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corral.cluster.values import Cluster
+from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.planning.checklist import Checklist, Item, ItemKind, Phase, checklist_markdown, checklist_of
+from corral.planning.checklist.drivers import driver_need
+from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
+from doubles.clusters import forty_mixed_nodes
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def read(text: str) -> Cluster:
+    return read_cluster(f"apiVersion: corral/v1\nname: test\n{text}", name="test.yaml").cluster
+
+
+def hydra() -> Checklist:
+    before = open_cluster(EXAMPLES / "hydra" / "before.yaml").cluster
+    return checklist_of(before, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
+
+
+def item(checklist: Checklist, id: str) -> Item:
+    return next(one for one in checklist.items if one.id == id)
+
+
+def commands(checklist: Checklist) -> list[str]:
+    return [one.task for one in checklist.items if one.kind is ItemKind.COMMANDED]
+
+
+def a_node(more: str = "", *, gpus: str = "[{model: RTX 5070 Ti}]", psu: int = 1000) -> str:
+    return f"nodes: [{{name: box, psu: {{watts: {psu}, otherWatts: 150}}, gpus: {gpus}{more}}}]\n"
+
+
+def test_hydra_gets_the_items_of_its_document_and_what_that_forgot() -> None:
+    ids = [one.id.replace("hydra-compute", "N") for one in hydra().items]
+
+    assert [id for id in ids if id.startswith("hardware")] == [
+        "hardware.N.supply",
+        "hardware.N.connectors",
+        "hardware.N.cordon",
+        "hardware.N.install.gpu1",
+        "hardware.N.cards",
+        "hardware.N.limit.gpu0",
+        "hardware.N.limit.gpu1",
+        "hardware.N.limits",
+        "hardware.N.load-test",
+    ]
+    assert {"software.N.limits-persist", "software.N.driver", "software.N.gpu-pods", "software.N.references"} <= set(
+        ids
+    )
+    assert {"workload.scale.comfyui", "workload.busy.N", "workload.queue-gone.3060-queue"} <= set(ids)
+    assert {"documentation.cluster-file", "documentation.notes.N", "documentation.report"} <= set(ids)
+
+
+def test_hydra_commands_are_exact() -> None:
+    assert commands(hydra())[:7] == [
+        "kubectl cordon hydra-compute",
+        "sudo nvidia-smi -i 0 -pl 250",
+        "sudo nvidia-smi -i 1 -pl 250",
+        "sudo nixos-rebuild switch",
+        "kubectl label node hydra-compute hydra.io/gpu-classes-",
+        "kubectl label node hydra-compute hydra.io/has-3060-",
+        "kubectl uncordon hydra-compute",
+    ]
+
+
+def test_a_supply_that_the_file_proves_is_not_asked_about() -> None:
+    supply = item(hydra(), "hardware.hydra-compute.supply")
+
+    assert supply.kind is ItemKind.AUTOMATIC
+    assert "750 W of 1000 W" in supply.task
+
+
+def test_a_supply_that_is_too_small_is_asked_about_with_the_figures() -> None:
+    before, after = read(a_node(psu=450)), read(a_node(gpus="[{model: RTX 5090}, {model: RTX 5090}]", psu=450))
+
+    supply = item(checklist_of(before, after), "hardware.box.supply")
+
+    assert supply.kind is ItemKind.BY_HAND
+    assert "of 450 W" in supply.task
+
+
+def test_equal_files_need_nothing() -> None:
+    cluster = open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster
+
+    checklist = checklist_of(cluster, cluster)
+
+    assert checklist.items == ()
+    assert "Nothing has to be done" in checklist_markdown(checklist)
+
+
+def test_labels_alone_open_no_machine() -> None:
+    before = read("kubernetes: {distribution: k3s}\n" + a_node(", labels: {a/b: '1', a/gone: x}"))
+    after = read("kubernetes: {distribution: k3s}\n" + a_node(", labels: {a/b: '2'}"))
+
+    checklist = checklist_of(before, after)
+
+    assert checklist.of(Phase.HARDWARE) == ()
+    assert commands(checklist) == ["kubectl label node box a/b=2 --overwrite", "kubectl label node box a/gone-"]
+    assert item(checklist, "software.box.labels").work == LabelsOnNode(
+        node="box", labels=(("a/b", "2"),), gone=("a/gone",)
+    )
+
+
+def test_a_node_with_an_address_is_reached_over_ssh_with_its_command_quoted() -> None:
+    node = ", address: 10.0.0.7, k3sRole: agent, os: ubuntu"
+    before = read("kubernetes: {distribution: k3s}\n" + a_node(node + ", labels: {a/b: '1'}"))
+    after = read(
+        "kubernetes: {distribution: k3s}\n"
+        + a_node(node + ", labels: {a/b: '2'}", gpus="[{model: RTX 5070 Ti, powerLimit: 260}]")
+    )
+
+    said = commands(checklist_of(before, after))
+
+    assert "ssh -t 10.0.0.7 'sudo nvidia-smi -i 0 -pl 260'" in said
+    assert "ssh -t 10.0.0.7 'sudo systemctl restart k3s-agent'" in said
+    assert "ssh -t 10.0.0.7 'corral loadtest --duration 1800s'" in said
+    assert not any("nixos-rebuild" in command for command in said)
+
+
+def test_without_kubernetes_nothing_asks_for_kubectl() -> None:
+    before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti}, {model: RTX 5070 Ti}]"))
+
+    assert not any("kubectl" in one.task for one in checklist_of(before, after).items)
+
+
+def test_a_power_limit_alone_is_set_tested_and_made_to_last() -> None:
+    before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti, powerLimit: 250}]"))
+
+    ids = [one.id for one in checklist_of(before, after).items if one.phase is not Phase.DOCUMENTATION]
+
+    assert ids == [
+        "hardware.box.limit.gpu0",
+        "hardware.box.limits",
+        "hardware.box.load-test",
+        "software.box.persistenced",
+        "software.box.limits-unit",
+        "software.box.persistence",
+        "software.box.limits-persist",
+    ]
+
+
+def test_cards_of_other_makers_are_asked_about_since_nvml_does_not_see_them() -> None:
+    before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti}, {model: RX 7900 XTX}]"))
+
+    checklist = checklist_of(before, after)
+
+    assert item(checklist, "hardware.box.other-cards").kind is ItemKind.BY_HAND
+    detected = item(checklist, "hardware.box.cards").work
+    assert isinstance(detected, CardsDetected)
+    assert [card.index for card in detected.cards] == [0]
+
+
+def test_cards_that_no_driver_runs_together_are_told() -> None:
+    before = read(a_node(gpus="[{model: GTX 1080 Ti}]"))
+    after = read(a_node(gpus="[{model: GTX 1080 Ti}, {model: RTX 5070 Ti}]"))
+
+    conflict = item(checklist_of(before, after), "software.box.driver-conflict")
+
+    assert "open kernel modules only" in conflict.why
+
+
+@pytest.mark.parametrize(
+    ("card", "oldest", "below", "open_modules"),
+    [
+        ("RTX 5070 Ti", (570, 26), None, True),
+        ("RTX 4090", (520, 61), None, False),
+        ("RTX 3060 12GB", (455, 23), None, False),
+        ("GTX 1080 Ti", (375, 26), 590, False),
+    ],
+)
+def test_the_driver_follows_from_the_architecture(
+    card: str, oldest: tuple[int, int], below: int | None, open_modules: bool
+) -> None:
+    model = find_gpu(card)
+    assert isinstance(model, GpuModel)
+
+    need = driver_need([model])
+
+    assert need is not None
+    assert (need.oldest, need.below, need.open_modules) == (oldest, below, open_modules)
+
+
+def test_the_forecast_adds_up_the_cards() -> None:
+    work = item(hydra(), "workload.throughput.images.hydra-compute").work
+
+    assert isinstance(work, ThroughputReached)
+    assert work.per_hour.value == 240
+    assert work.per_hour.source == "3600 s / 30 s + 3600 s / 30 s"
+
+
+def test_a_node_that_leaves_is_emptied_first() -> None:
+    before = read("kubernetes: {distribution: k3s}\nnodes: [{name: a, gpus: []}, {name: b, gpus: []}]\n")
+    after = read("kubernetes: {distribution: k3s}\nnodes: [{name: a, gpus: []}]\n")
+
+    checklist = checklist_of(before, after)
+
+    assert [one.id for one in checklist.items][:2] == ["hardware.b.gone", "software.b.delete"]
+    assert commands(checklist) == ["kubectl delete node b"]
+
+
+def test_forty_nodes_give_unique_ids_phases_in_order_and_the_same_twice() -> None:
+    before = read_cluster(forty_mixed_nodes(), name="forty.yaml").cluster
+    after = read_cluster(forty_mixed_nodes().replace("RTX 3090 Ti", "RTX 5090"), name="forty.yaml").cluster
+
+    checklist = checklist_of(before, after)
+
+    ids = [one.id for one in checklist.items]
+    phases = list(Phase)
+    places = [phases.index(one.phase) for one in checklist.items]
+    assert len(ids) == len(set(ids)) > 80
+    assert places == sorted(places)
+    assert checklist_markdown(checklist) == checklist_markdown(checklist_of(before, after))
+
+
+def test_from_one_installation_to_another_works_too() -> None:
+    harvis = open_cluster(EXAMPLES / "harvis" / "cluster.yaml").cluster
+
+    checklist = checklist_of(harvis, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
+
+    assert "hardware.pop-os.gone" in [one.id for one in checklist.items]
+    assert all(one.title and one.why and one.task for one in checklist.items)
