@@ -156,6 +156,14 @@ def test_the_catalogue_is_asked_what_it_suggests_for_the_most_demanding_card() -
     assert "c4243" in found.catalogue_psu.source
 
 
+def test_a_supply_under_what_the_catalogue_suggests_for_one_card_is_tight() -> None:
+    """221 W + 575 W are 88 % of 900 W, which would do; TechPowerUp suggests 950 W for an RTX 5090."""
+    found = power("RTX 5090", psu=900)
+    assert judged(found, "power supply").verdict is Verdict.OK
+    assert (judged(found, "suggested supply").verdict, found.verdict) == (Verdict.TIGHT, Verdict.TIGHT)
+    assert "fit a power supply of 1000 W or more (it has 900 W)" in found.advice
+
+
 def test_every_number_says_where_it_comes_from() -> None:
     found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
     assert (found.full.gpus.origin, found.full.gpus.source) == (Origin.COMPUTED, "2 x 300 W")

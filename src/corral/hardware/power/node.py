@@ -64,7 +64,7 @@ def power_of(
     limited = _limited(cards, other, psu, electricity=electricity, night=night)
     catalogue_psu = _catalogue_psu(node.gpus or (), models)
     recommended = supply.recommended(full, catalogue_psu) if cards or node.other_power_w else None
-    on_supply = supply.judge(full, limited, psu)
+    on_supply = supply.judge(full, limited, psu, catalogue_psu)
     return NodePower(
         node=node.name,
         cards=cards,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from corral.figures import Figure, computed
 from corral.hardware.power.draw import EXCURSION_CARRIED
-from corral.hardware.power.values import SUPPLY, TRANSIENTS, Draw, Judgement, Verdict
+from corral.hardware.power.values import SUGGESTION, SUPPLY, TRANSIENTS, Draw, Judgement, Verdict
 
 STANDARD_SIZES_W = (450, 550, 650, 750, 850, 1000, 1200, 1500, 1600)
 """The steps in which ATX supplies are commonly sold: custom, not a norm. Larger ones need a line of 200 V or more."""
@@ -41,12 +41,12 @@ def recommended(full: Draw, catalogue_psu: Figure | None) -> Figure | None:
     return computed(size, "W", f"the smallest standard size that is not under {terms}")
 
 
-def judge(full: Draw, limited: Draw | None, psu: Figure | None) -> tuple[Judgement, ...]:
-    """Say whether the supply carries the draw, sustained and in its peaks."""
+def judge(full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: Figure | None) -> tuple[Judgement, ...]:
+    """Say whether the supply carries the draw, sustained and in its peaks, and is what the catalogue suggests."""
     if psu is None:
         reason = "the cluster file does not state `psu.watts`"
         return (Judgement(about=SUPPLY, verdict=Verdict.UNKNOWN, what="its rating is not known", reason=reason),)
-    return (_sustained(full, limited, psu), _transients(full, limited, psu))
+    return (_sustained(full, limited, psu), _transients(full, limited, psu), *_suggestion(psu, catalogue_psu))
 
 
 def _sustained(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
@@ -84,6 +84,13 @@ def _transient_verdict(draw: Draw, psu: Figure) -> Verdict:
     if draw.peak.value <= EXCURSION_CARRIED * psu.value:
         return Verdict.OK
     return Verdict.TIGHT if draw.peak.value <= EXCURSION_CARRIED_16_PIN * psu.value else Verdict.NOT_ENOUGH
+
+
+def _suggestion(psu: Figure, catalogue_psu: Figure | None) -> tuple[Judgement, ...]:
+    if catalogue_psu is None or psu.value >= catalogue_psu.value:
+        return ()
+    what = f"{psu.value:g} W are less than the {catalogue_psu.value:g} W that the catalogue suggests for one card"
+    return (Judgement(about=SUGGESTION, verdict=Verdict.TIGHT, what=what, reason=catalogue_psu.source),)
 
 
 def _with_limits(full: Verdict, limited: Verdict, what: str, share: str) -> tuple[Verdict, str]:

@@ -127,5 +127,6 @@ class NodePower:
 
 SUPPLY = "power supply"
 TRANSIENTS = "transients"
-DECIDING = frozenset({SUPPLY, TRANSIENTS})
+SUGGESTION = "suggested supply"
+DECIDING = frozenset({SUPPLY, TRANSIENTS, SUGGESTION})
 """The judgements that the verdict on a node is made of; the others are for the eye."""
