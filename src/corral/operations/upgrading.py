@@ -18,6 +18,7 @@ from corral.planning.changes import Change, ChangesError, Note, apply_changes, p
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
+from corral.planning.upgrade.nights import Situated, compare_nights
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 
 
@@ -158,11 +159,13 @@ def _text_of(path: Path) -> str:
 
 def _compared(before: ClusterText, after: ClusterText, notes: tuple[Note, ...], *, adapting: bool) -> Upgrading:
     adapted = _adapted(before, after)
+    sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
     if adapting:
         after = adapted
     findings = Findings(
-        plans_before=_plans(before.cluster),
-        plans_after=_plans(adapted.cluster),
+        plans_before=sides[0].plans,
+        plans_after=sides[2].plans,
+        throughput=compare_nights(*sides),
         cluster_diff=_diff(before, after),
         notes=notes,
     )

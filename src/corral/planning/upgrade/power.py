@@ -15,6 +15,7 @@ from corral.planning.upgrade.hardware import Hardware, NodeComparison
 _RAIL_V = 12
 TGP = "GPU TGP (makers' limits)"
 MACHINE = "Whole machine, estimated"
+RECOMMENDED = "Recommended power supply"
 LIMITED = "Whole machine with the limits of the file"
 HEAT = "Heat into the room"
 
@@ -97,7 +98,7 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
     rows = [
         row(TGP, full and full.gpus, now and now.gpus),
         row(MACHINE, full and full.system, now and now.system),
-        row("Recommended power supply", before and before.recommended_psu, after and after.recommended_psu),
+        row(RECOMMENDED, before and before.recommended_psu, after and after.recommended_psu),
         row("Power supply in the file", before and before.psu, after and after.psu),
         row("Load of that supply", full and full.psu_load, now and now.psu_load),
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),

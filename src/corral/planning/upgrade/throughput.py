@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from corral.figures import Figure
 from corral.planning.upgrade.differences import Difference
+from corral.scheduling.simulator.values import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,9 @@ class Throughput:
     per_night: Difference
     unadapted: Figure | None
     """In a night after the upgrade, if nothing but the cards changed."""
+    opening_before: tuple[Span, ...] = ()
+    """How the night begins: the first minutes, in order of their start."""
+    opening_after: tuple[Span, ...] = ()
 
     @property
     def factor(self) -> float | None:

@@ -11,6 +11,7 @@ from corral.planning.upgrade.power import MACHINE, TGP, PowerComparison
 
 _GIB = 2**30
 _MOST_BARS = 12
+_MOST_CHARTS = 3
 _POWER = {
     TGP: "GPUs",
     MACHINE: "machine",

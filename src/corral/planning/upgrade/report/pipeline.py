@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from corral.hardware.power import CardPower
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, figure_text, number, origin_text
+from corral.planning.upgrade.power import PowerComparison
 from corral.planning.upgrade.report.pieces import bullets, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
+from corral.scheduling.simulator.values import Span
 from corral.units import format_duration
+
+_INSTANTS = 4
+_MOST_STARTS = 4
 
 
 def pipeline(upgrade: Upgrade) -> list[str]:
@@ -16,12 +24,30 @@ def pipeline(upgrade: Upgrade) -> list[str]:
     known = [one for one in upgrade.findings.throughput if one.per_night.after is not None]
     unknown = [one.workload for one in upgrade.findings.throughput if one.per_night.after is None]
     lines += _nights(known)
+    if known:
+        lines += bullets(dict.fromkeys(told for one in upgrade.power for told in _limits(one)))
     if unknown:
         lines += paragraph(
             f"Unknown: {', '.join(unknown)}. The file gives no duration and nothing was measured; a `duration` in "
             "`workloads`, or some finished tasks, settle it."
         )
     return lines
+
+
+def _limits(one: PowerComparison) -> list[str]:
+    """Say what the power limits of the file cost in speed, which the durations do not know of."""
+    cards = [card for card in one.after.cards if card.limit] if one.after else []
+    return [
+        f"Not in these figures: what a limit of {figure_text(card.limit)} costs on {card.model or 'the cards'} of "
+        f"{one.node}. {_losses(card)}"
+        for card in cards
+    ]
+
+
+def _losses(card: CardPower) -> str:
+    if not card.speed_losses:
+        return "Nobody has measured that for this model: unknown."
+    return "; ".join(f"At most {figure_text(loss)} ({origin_text(loss)})" for loss in card.speed_losses) + "."
 
 
 def _nights(known: list[Throughput]) -> list[str]:
@@ -43,7 +69,35 @@ def _nights(known: list[Throughput]) -> list[str]:
         ("Workload", "In an hour, before", "after", "In a night, before", "after", "Factor"),
         rows,
     )
-    return lines + bullets(told for one in known for told in _notes(one))
+    lines += bullets(told for one in known for told in _notes(one))
+    faster = [one for one in known if one.factor is not None and one.factor != 1]
+    return lines + [line for one in faster for line in _timeline(one)]
+
+
+def _timeline(one: Throughput) -> list[str]:
+    """Write how the night begins, before beside after."""
+    before, after = _starts(one.opening_before), _starts(one.opening_after)
+    instants = sorted({*before, *after})[:_INSTANTS]
+    if not instants:
+        return []
+    rows = [(_clock(at), before.get(at, "-"), after.get(at, "-")) for at in instants]
+    lines = paragraph(f"How a night of {one.workload} begins, task by task:")
+    return lines + table(("At", "Before", "After"), rows)
+
+
+def _starts(spans: Sequence[Span]) -> dict[float, str]:
+    starts: dict[float, list[str]] = {}
+    for span in spans:
+        starts.setdefault(span.from_s, []).append(f"{span.task} on {', '.join(span.slots)}")
+    return {
+        at: ", ".join(told) if len(told) <= _MOST_STARTS else f"{len(told)} tasks on as many GPUs"
+        for at, told in starts.items()
+    }
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _notes(one: Throughput) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from corral.figures import Figure
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import UNKNOWN, amount, change_text, figure_text
+from corral.planning.upgrade.differences import UNKNOWN, Difference, amount, change_text, figure_text
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind, NodeComparison, Side
-from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
+from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
+from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 
 _MOST_NODES = 12
 """Unchanged nodes of a larger cluster are told as one row of the totals."""
@@ -35,11 +37,21 @@ def summary(upgrade: Upgrade) -> list[str]:
     against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
     if against:
         lines += ["**What it costs, and what to settle**", "", *bullets(against)]
-    lines += ["### Before and after", ""]
+    lines += ["### Key figures", "", *differences(_key_figures(upgrade)), "### Before and after", ""]
     for node in upgrade.hardware.changed:
         lines += code("text", "\n".join(_trees(upgrade, node)))
     lines += ["### Cluster totals", "", *_totals(upgrade)]
     return lines
+
+
+def _key_figures(upgrade: Upgrade) -> list[Difference]:
+    """List what most people ask first: memory, watts, supply, and what a night makes."""
+    hardware = upgrade.hardware
+    rows = [hardware.memory]
+    for one in upgrade.power:
+        found = (one.row(name) for name in (TGP, MACHINE, RECOMMENDED))
+        rows += [replace(row, name=f"{row.name}, {one.node}") for row in found if row is not None]
+    return rows + [one.per_night for one in upgrade.findings.throughput if one.per_night.after is not None]
 
 
 def change_sentence(change: CardChange) -> str:

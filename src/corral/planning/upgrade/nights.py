@@ -1,0 +1,178 @@
+"""What each workload makes in a night by itself: played forward with the policy that the queue runs on.
+
+A workload runs where its service has a seat in the plan; one that only takes turns has the card to itself while it
+does. Without a service, every card that has the memory is its own. The night is filled: as many tasks wait from its
+start as could ever end in it, unless the file says how many are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from corral.cluster.values import Cluster, Workload
+from corral.figures import Figure, computed
+from corral.planning.placement.values import Plan
+from corral.planning.upgrade.cards import Card, all_cards
+from corral.planning.upgrade.differences import Difference, number
+from corral.planning.upgrade.throughput import Throughput
+from corral.scheduling.simulator import simulate
+from corral.scheduling.simulator.values import Arrival, Load, Span, Trace
+from corral.scheduling.values import Owner, Slot
+from corral.work import SlotId
+
+_OTHERS = "*"
+_OWNER = Owner("night")
+_LEAST_S = 1e-3
+OPENING_S = 600
+"""Seconds of a night that charts and timelines show."""
+_MOST_SPANS = 400
+_MOST_TASKS = 20_000
+"""A night with more tasks than this is played for a part of it only, and counted up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situated:
+    """A cluster and its plans."""
+
+    cluster: Cluster
+    plans: tuple[Plan, ...]
+
+
+def compare_nights(before: Situated, unadapted: Situated, after: Situated) -> tuple[Throughput, ...]:
+    """Play a night of every workload, before, after with the cards alone, and after with the proposals."""
+    names = [
+        *after.cluster.workloads,
+        *(name for name in before.cluster.workloads if name not in after.cluster.workloads),
+    ]
+    return tuple(_throughput(name, before, unadapted, after) for name in names)
+
+
+def _throughput(name: str, before: Situated, unadapted: Situated, after: Situated) -> Throughput:
+    plays = [_play(one, name) for one in (before, unadapted, after)]
+    nights = [play.night for play in plays]
+    workload = after.cluster.workloads.get(name) or before.cluster.workloads[name]
+    return Throughput(
+        workload=name,
+        unit=workload.unit,
+        per_hour=Difference(
+            name=f"{name} in an hour",
+            before=_per_hour(nights[0], before.cluster),
+            after=_per_hour(nights[2], after.cluster),
+        ),
+        per_night=Difference(name=f"{name} in a night", before=nights[0], after=nights[2]),
+        unadapted=nights[1],
+        opening_before=plays[0].opening,
+        opening_after=plays[2].opening,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """A night, and how it begins."""
+
+    night: Figure | None
+    opening: tuple[Span, ...] = ()
+
+
+def _per_hour(night: Figure | None, cluster: Cluster) -> Figure | None:
+    if night is None:
+        return None
+    hours = cluster.night.total_seconds() / 3600
+    return computed(night.value / hours, f"{night.unit}/h", f"{number(night.value)} in a night / {hours:g} h")
+
+
+def _play(situated: Situated, name: str) -> _Play:
+    """Count what ends in a night; unknown when the workload is not there, or nobody knows how long its tasks take."""
+    workload = situated.cluster.workloads.get(name)
+    if workload is None or not workload.seconds:
+        return _Play(None)
+    cards = _cards(situated, workload)
+    seconds = {card.name: each for card in cards if (each := _seconds(workload, card)) is not None}
+    if len(seconds) < len(cards):
+        return _Play(None)
+    unit = f"{workload.unit}s"
+    if not cards:
+        return _Play(computed(0, unit, "no card that its service has, or could have a turn on"))
+    night_s = situated.cluster.night.total_seconds()
+    count, spans = _played(workload, cards, list(seconds.values()), night_s)
+    each = ", ".join(f"{place} {each:g} s" for place, each in seconds.items())
+    told = f"simulated {night_s / 3600:g} h with the production policy: {each}{_loading(workload)}"
+    return _Play(computed(count, unit, told), tuple(span for span in spans if span.from_s < OPENING_S)[:_MOST_SPANS])
+
+
+def _loading(workload: Workload) -> str:
+    return f", loading {workload.load_s:g} s" if workload.load_s else ""
+
+
+def _seconds(workload: Workload, card: Card) -> float | None:
+    exact = workload.seconds.get(card.model or "")
+    return workload.seconds.get(_OTHERS) if exact is None else exact
+
+
+def _cards(situated: Situated, workload: Workload) -> list[Card]:
+    cards = {card.name: card for card in all_cards(situated.cluster)}
+    if workload.service is None:
+        return [card for card in cards.values() if _does(workload, card)]
+    return [cards[name] for name in _seats(situated.plans, workload.service) if name in cards]
+
+
+def _does(workload: Workload, card: Card) -> bool:
+    if workload.prefer_node is not None and card.node != workload.prefer_node:
+        return False
+    return workload.min_vram is None or (card.memory is not None and card.memory >= workload.min_vram)
+
+
+def _seats(plans: Sequence[Plan], service: str) -> list[str]:
+    """List the cards of a service: one for each replica, from the first plan that has a place or a turn for it."""
+    for plan in plans:
+        placed = [
+            f"{one.node}/gpu{one.gpus[0]}" for one in plan.placed if service in one.services and one.node and one.gpus
+        ]
+        waiting = [one for one in plan.unplaced if service in one.services and one.takes_turns]
+        turns = [card for card in (waiting[0].turns if waiting else ()) if card not in placed]
+        seats = placed + turns[: len(waiting)]
+        if seats:
+            return list(dict.fromkeys(seats))
+    return []
+
+
+def _played(
+    workload: Workload, cards: Sequence[Card], seconds: Sequence[float], night_s: float
+) -> tuple[int, tuple[Span, ...]]:
+    """Play the night and count the tasks that end in it."""
+    most = sum(ceil(night_s / max(each, _LEAST_S)) for each in seconds)
+    wanted = most if workload.per_night is None else min(most, workload.per_night)
+    part = min(1.0, _MOST_TASKS / wanted) if wanted else 1.0
+    run = simulate(_trace(workload, cards, ceil(wanted * part)))
+    ended = sum(span.until_s <= night_s * part for span in run.spans if not span.lost)
+    return min(wanted, round(ended / part)), run.spans
+
+
+def _trace(workload: Workload, cards: Sequence[Card], count: int) -> Trace:
+    arrivals = tuple(
+        Arrival(
+            id=place + 1,
+            at_s=0,
+            owner=_OWNER,
+            engine=workload.engine,
+            model=workload.model,
+            seconds=workload.seconds,
+            memory=workload.min_vram,
+        )
+        for place in range(count)
+    )
+    load = Load(engine=workload.engine, model=workload.model, seconds=workload.load_s or 0, memory=workload.min_vram)
+    return Trace(arrivals=arrivals, slots=tuple(_slot(workload, card) for card in cards), loads=(load,))
+
+
+def _slot(workload: Workload, card: Card) -> Slot:
+    return Slot(
+        id=SlotId(card.name),
+        node=card.node,
+        device=card.name,
+        device_model=card.model or "unknown",
+        capacity=card.memory,
+        engines=frozenset({workload.engine}),
+    )
