@@ -101,6 +101,7 @@ def test_the_example_runs_as_it_stands(example: str, home: Path) -> None:
         ("models", "list", "--json"),
         ("tokens", "list", "--json"),
         ("doctor", "--json"),
+        ("inventory", "--json"),
         ("version", "--json"),
     ],
     ids=" ".join,
