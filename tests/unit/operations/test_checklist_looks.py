@@ -1,0 +1,307 @@
+"""Evidence from Kubernetes, from Corral's queue and from cards, as a checklist reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from corral.figures import computed
+from corral.operations.checklist import card_looks, cluster_looks, queue_looks
+from corral.operations.checklist.looking import Tools, look
+from corral.operations.checklist.machines import Machines, NodeCards, read_smi
+from corral.operations.checklist.values import Ran, Status, UnlookedError
+from corral.planning.checklist.probes import (
+    AllBusyAtOnce,
+    CardsDetected,
+    DriverSuits,
+    GpuPodsAlive,
+    LabelsOnNode,
+    LimitsPersist,
+    LoadTested,
+    NodeReady,
+    PowerLimitsSet,
+    QueueEmpty,
+    QueuePools,
+    ReplicasReady,
+    SlotsKnown,
+    ThroughputReached,
+    WantedCard,
+)
+from corral.telemetry.loadtest.running import LoadTest
+
+NODE: dict[str, Any] = {
+    "metadata": {"labels": {"a/b": "1", "a/old": "x"}},
+    "spec": {},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"nvidia.com/gpu": "2"}},
+}
+SMI = """\
+0, NVIDIA GeForce RTX 5070 Ti, 16303, 580.95.05, 250.00, 250.00, 350.00, Enabled, 8, 16, 1, 5
+1, NVIDIA GeForce RTX 5070 Ti, 16303, 580.95.05, 300.00, 250.00, 350.00, Disabled, 4, 16, 1, 5
+NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build
+"""
+"""In the format of `nvidia-smi --query-gpu=... --format=csv,noheader,nounits`, as its documentation has it."""
+
+
+class Said:
+    """Stands for programs: kubectl, ssh, systemctl. Answers by the first words that fit; remembers what was run.
+
+    Exit codes are those of the real ones: kubectl 1 for an error, ssh 255 for its own.
+    """
+
+    def __init__(self, answers: Mapping[str, Ran | dict[str, Any]]) -> None:
+        self._answers = answers
+        self.lines: list[str] = []
+
+    def run(self, argv: tuple[str, ...], *, deadline_s: float) -> Ran:
+        line = " ".join(argv)
+        self.lines.append(line)
+        for beginning, answer in self._answers.items():
+            if line.startswith(beginning):
+                return answer if isinstance(answer, Ran) else Ran(exit_code=0, out=json.dumps(answer), errors="")
+        raise UnlookedError(f"{argv[0]} cannot be run: No such file or directory")
+
+    def stream(self, line: str) -> Ran:
+        raise AssertionError(f"a look runs no command: {line}")
+
+
+class Server:
+    """Stands for Corral's HTTP API: its answers by path, in the shape of docs/reference."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self._answers = answers
+
+    def get(self, path: str) -> Any:
+        return self._answers[path]
+
+
+class NoLoadTests:
+    """Stands where no load test may begin."""
+
+    def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
+        raise AssertionError("a load test began")
+
+
+def over_ssh(text: str = SMI, exit_code: int = 0, errors: str = "") -> Machines:
+    shell = Said({"ssh": Ran(exit_code=exit_code, out=text, errors=errors)})
+    return Machines([("box", "10.0.0.7")], shell, hostname="desk")
+
+
+def test_a_node_is_ready_with_all_its_gpus_and_open() -> None:
+    probe = NodeReady(node="box", gpus=2)
+
+    assert cluster_looks.node_ready(probe, Said({"kubectl get node box": NODE})).status is Status.DONE
+    closed = NODE | {"spec": {"unschedulable": True}}
+    assert cluster_looks.node_ready(probe, Said({"kubectl": closed})).status is Status.FAILED
+    fewer = cluster_looks.node_ready(NodeReady(node="box", gpus=3), Said({"kubectl": NODE}))
+    assert (fewer.status, fewer.what) == (Status.FAILED, "Ready, 2 allocatable nvidia.com/gpu")
+
+
+def test_a_label_that_stayed_is_told() -> None:
+    probe = LabelsOnNode(node="box", labels=(("a/b", "2"), ("a/new", "y")), gone=("a/old", "a/never"))
+
+    seen = cluster_looks.labels_on_node(probe, Said({"kubectl": NODE}))
+
+    assert seen.status is Status.FAILED
+    assert seen.what == "a/b is '1', wanted '2'; a/new is missing; a/old=x is still there"
+
+
+def a_pod(name: str, **limits: str) -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "resources": {"limits": {key.replace("_", "/"): value for key, value in limits.items()}},
+    }
+    return {"metadata": {"name": name, "namespace": "ai"}, "spec": {"containers": [container]}}
+
+
+def test_a_pod_that_lost_its_gpu_is_named_and_pods_without_one_are_left_alone() -> None:
+    pods = {"items": [a_pod("good", **{"nvidia.com_gpu": "1"}), a_pod("bad", **{"nvidia.com_gpu": "1"}), a_pod("web")]}
+    lost = Ran(exit_code=1, out="Failed to initialize NVML: Unknown Error\n", errors="")
+    shell = Said(
+        {
+            "kubectl get pods": pods,
+            "kubectl -n ai exec good": Ran(exit_code=0, out="GPU 0: NVIDIA GeForce", errors=""),
+            "kubectl -n ai exec bad": lost,
+        }
+    )
+
+    seen = cluster_looks.gpu_pods_alive(GpuPodsAlive(node="box"), shell)
+
+    assert (seen.status, seen.what) == (Status.FAILED, "ai/bad: Failed to initialize NVML: Unknown Error")
+    assert not any("exec web" in line for line in shell.lines)
+
+
+def test_replicas_that_are_pending_are_counted() -> None:
+    shell = Said({"kubectl get deployment comfyui -n ai": {"status": {"replicas": 2, "readyReplicas": 1}}})
+
+    seen = cluster_looks.replicas_ready(ReplicasReady(deployment="comfyui", namespace="ai", replicas=2), shell)
+
+    assert (seen.status, seen.what) == (Status.FAILED, "1 of 2 replicas ready, 2 wanted")
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        Said({}),
+        Said({"kubectl": Ran(exit_code=1, out="", errors="The connection to the server was refused\n")}),
+        Said({"kubectl": Ran(exit_code=0, out="<html>", errors="")}),
+    ],
+)
+def test_kubectl_that_cannot_tell_is_unknown_and_not_failed(shell: Said) -> None:
+    tools = Tools(machines=over_ssh(), shell=shell, queue=Server({}), load_tester=NoLoadTests())
+
+    assert look(NodeReady(node="box", gpus=1), tools).status is Status.UNKNOWN
+
+
+def test_slots_queues_and_what_runs_are_compared_with_the_server() -> None:
+    running = {"task": 7}
+    server = Server(
+        {
+            "/v1/slots": {"items": [{"id": "box/gpu0", "running": running}, {"id": "box/gpu1", "running": None}]},
+            "/v1/queues": {"items": [{"name": "pool", "pool": ["box/gpu0"], "states": {"queued": 3, "running": 0}}]},
+        }
+    )
+    both = ("box/gpu0", "box/gpu1")
+
+    assert queue_looks.slots_known(SlotsKnown(slots=both, gone=("box/gpu2",)), server).status is Status.DONE
+    assert queue_looks.slots_known(SlotsKnown(slots=("box/gpu9",), gone=("box/gpu0",)), server).what == (
+        "box/gpu9 is missing; box/gpu0 is still there"
+    )
+    assert queue_looks.queue_pools(QueuePools(pools=(("pool", both),)), server).what == "pool has box/gpu0"
+    assert queue_looks.queue_empty(QueueEmpty(queue="pool"), server).what == "it holds 3 queued"
+    assert queue_looks.queue_empty(QueueEmpty(queue="gone"), server).status is Status.DONE
+    busy = queue_looks.all_busy(AllBusyAtOnce(slots=both), server)
+    assert (busy.status, busy.what) == (Status.FAILED, "nothing runs on box/gpu1 in this moment")
+    assert queue_looks.all_busy(AllBusyAtOnce(slots=("box/gpu0",)), server).what == "box/gpu0 runs task 7"
+
+
+def throughput(*seconds: float) -> Any:
+    tasks = [
+        {
+            "slots": ["box/gpu0"],
+            "started_at": "2026-01-01T00:00:00+00:00",
+            "finished_at": f"2026-01-01T00:00:{one:06.3f}+00:00",
+        }
+        for one in seconds
+    ]
+    query = "/v1/tasks?state=succeeded&engine=comfyui&slot=box%2Fgpu0&limit=20"
+    probe = ThroughputReached(
+        workload="images",
+        engine="comfyui",
+        slots=("box/gpu0",),
+        unit="image",
+        per_hour=computed(120, "images/h", "3600 s / 30 s"),
+    )
+    return queue_looks.throughput_reached(probe, Server({query: {"items": tasks}}))
+
+
+def test_measured_throughput_is_compared_with_the_forecast() -> None:
+    assert throughput(30, 32).status is Status.DONE
+    assert throughput(45, 45).status is Status.FAILED
+    assert "80 images an hour, 67% of 120" in throughput(45, 45).what
+    assert throughput().status is Status.UNKNOWN
+
+
+def test_cards_of_another_machine_are_read_over_ssh() -> None:
+    cards = over_ssh().cards("box")
+
+    assert (cards.machine, cards.driver) == ("10.0.0.7", "580.95.05")
+    assert [gpu.power_limit_w for gpu in cards.gpus] == [250, 300]
+    assert cards.persistent == {0: True, 1: False}
+    assert "Open Kernel Module" in (cards.module or "")
+
+
+def test_a_card_on_too_few_lanes_or_of_another_model_is_not_detected() -> None:
+    wanted = (
+        WantedCard(index=0, model="RTX 5070 Ti", memory=None),
+        WantedCard(index=1, model="RTX 5090", memory=None),
+        WantedCard(index=2, model=None, memory=None),
+    )
+
+    seen = card_looks.cards_detected(CardsDetected(node="box", cards=wanted), over_ssh())
+
+    assert seen.status is Status.FAILED
+    assert "GPU 1 is NVIDIA GeForce RTX 5070 Ti, wanted RTX 5090" in seen.what
+    assert "GPU 1 has 4 PCIe lanes of 16" in seen.what
+    assert "no GPU 2; the driver has 2" in seen.what
+    assert "GPU 0" not in seen.what
+
+
+def test_a_limit_that_was_lost_is_told_with_the_range() -> None:
+    seen = card_looks.power_limits_set(PowerLimitsSet(node="box", limits_w=((0, 250), (1, 250))), over_ssh())
+
+    assert seen.status is Status.FAILED
+    assert "GPU 1 is limited to 300 W (it takes 250 to 350 W), wanted 250 W" in seen.what
+
+
+@pytest.mark.parametrize(
+    ("oldest", "below", "module", "status"),
+    [
+        ((570, 26), None, "Open Kernel Module", Status.DONE),
+        ((570, 26), None, "Kernel Module", Status.FAILED),
+        ((600, 0), None, "Open Kernel Module", Status.FAILED),
+        ((570, 26), 580, "Open Kernel Module", Status.FAILED),
+    ],
+)
+def test_the_driver_has_to_be_new_enough_and_of_the_right_kind(
+    oldest: tuple[int, int], below: int | None, module: str, status: Status
+) -> None:
+    probe = DriverSuits(node="box", oldest=oldest, below=below, open_modules=True)
+
+    assert card_looks.driver_suits(probe, over_ssh(SMI.replace("Open Kernel Module", module))).status is status
+
+
+UNITS = """\
+Id=ssh.service
+ExecStart={ path=/usr/bin/sshd ; argv[]=/usr/bin/sshd -D }
+ActiveState=active
+UnitFileState=enabled
+
+ExecStart={ path=/usr/bin/nvidia-smi ; argv[]=/usr/bin/nvidia-smi -i 0 -pl 250 ; ignore_errors=no }
+ExecStart={ path=/usr/bin/nvidia-smi ; argv[]=/usr/bin/nvidia-smi -i 1 -pl 250 ; ignore_errors=no }
+Id=gpu-power-limits.service
+ActiveState=active
+UnitFileState=enabled
+"""
+"""As systemd 255 prints it: a block for each unit, a line for each command of it."""
+
+
+def test_a_unit_that_sets_limits_has_to_be_enabled() -> None:
+    probe = LimitsPersist(node="box")
+
+    assert card_looks.limits_persist(probe, over_ssh(UNITS)).what == "gpu-power-limits.service is enabled, active"
+    off = UNITS.replace("active\nUnitFileState=enabled\n", "active\nUnitFileState=disabled\n")
+    assert card_looks.limits_persist(probe, over_ssh(off)).status is Status.FAILED
+    assert card_looks.limits_persist(probe, over_ssh(UNITS.partition("\n\n")[0])).status is Status.FAILED
+
+
+def test_ssh_that_fails_is_unknown() -> None:
+    tools = Tools(
+        machines=over_ssh("", 255, "No route to host\n"), shell=Said({}), queue=Server({}), load_tester=NoLoadTests()
+    )
+
+    seen = look(LimitsPersist(node="box"), tools)
+
+    assert seen.status is Status.UNKNOWN
+    assert "No route to host" in seen.what
+
+
+def test_another_node_of_the_file_without_an_address_is_not_taken_for_this_machine() -> None:
+    machines = Machines([("box", None), ("desk", None)], Said({}), hostname="desk.lan")
+    tools = Tools(machines=machines, shell=Said({}), queue=Server({}), load_tester=NoLoadTests())
+
+    seen = look(LoadTested(node="box", gpus=(0,), seconds=1), tools)
+
+    assert seen.status is Status.UNKNOWN
+    assert "this machine is desk" in seen.what
+
+
+def test_values_that_nvidia_smi_does_not_give_are_unknown() -> None:
+    cards: NodeCards = read_smi(
+        "0, NVIDIA GB10, [N/A], 580.1, [N/A], [N/A], [N/A], Enabled, [N/A], [N/A], [N/A], [N/A]", "x"
+    )
+
+    (gpu,) = cards.gpus
+    assert (gpu.memory_total, gpu.power_limit_w, gpu.power_limit_range_w, gpu.pcie) == (None, None, None, None)
