@@ -28,7 +28,7 @@ class Measures:
     loads: int
     """Runs that had to load a model first, the first load of each model included."""
     waits: Mapping[str, tuple[float, ...]]
-    """By kind of task (`interactive`, `batch`, `gang`), ascending; kinds that the trace lacks are absent."""
+    """Ascending, by kind of task (`interactive`, `batch`, `gang`) or by owner; what the trace lacks is absent."""
     lag_s: Mapping[Owner, float]
     """The largest lag of each owner, in slot-seconds."""
     finished: int
@@ -49,19 +49,34 @@ class Measures:
 
 CRITERIA: Mapping[str, Callable[[Measures], float]] = {
     "makespan": lambda found: found.makespan_s,
-    "interactive p99": lambda found: found.wait(INTERACTIVE, 0.99),
+    "interactive wait p99": lambda found: found.wait(INTERACTIVE, 0.99),
+    "small wait p99": lambda found: found.wait("small", 0.99),
+    "gang wait p99": lambda found: found.wait(GANG, 0.99),
+    "longest wait": lambda found: found.longest_wait_s,
     "lag": lambda found: found.largest_lag_s,
 }
-"""Which figure says who is best on a workload; the lower the better."""
+"""Figures that say who is best on a workload; the lower the better."""
 
 
-def measure(trace: Trace, run: Run) -> Measures:
+def kind_of(arrival: Arrival) -> str:
+    """The column that a task's wait counts for: its class, or `gang`."""
+    if arrival.gpus > 1:
+        return GANG
+    return INTERACTIVE if arrival.task_class is TaskClass.INTERACTIVE else BATCH
+
+
+def owner_of(arrival: Arrival) -> str:
+    """Columns by owner instead."""
+    return arrival.owner
+
+
+def measure(trace: Trace, run: Run, kind: Callable[[Arrival], str] = kind_of) -> Measures:
     """Turn a run into figures; attempts that were lost count as neither start nor end of a task."""
     arrivals = {arrival.id: arrival for arrival in trace.arrivals}
     spans = [span for span in run.spans if not span.lost]
     waits: defaultdict[str, list[float]] = defaultdict(list)
     for span in spans:
-        waits[kind_of(arrivals[span.task])].append(span.from_s - arrivals[span.task].at_s)
+        waits[kind(arrivals[span.task])].append(span.from_s - arrivals[span.task].at_s)
     return Measures(
         makespan_s=max((span.until_s for span in spans), default=0.0),
         loads=sum(span.load_s > 0 for span in spans),
@@ -70,13 +85,6 @@ def measure(trace: Trace, run: Run) -> Measures:
         finished=len(spans),
         unfinished=len(run.unfinished),
     )
-
-
-def kind_of(arrival: Arrival) -> str:
-    """The line of the table that a task counts for."""
-    if arrival.gpus > 1:
-        return GANG
-    return INTERACTIVE if arrival.task_class is TaskClass.INTERACTIVE else BATCH
 
 
 def quantile(ordered: tuple[float, ...], part: float) -> float:

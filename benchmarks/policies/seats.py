@@ -39,7 +39,7 @@ class Seats:
         nodes: defaultdict[str, list[Slot]] = defaultdict(list)
         for slot in found:
             nodes[slot.node].append(slot)
-        return next((slots for slots in nodes.values() if len(slots) >= task.gpus), [])
+        return next((slots for slots in nodes.values() if len(slots) >= task.gpus), list[Slot]())
 
     def seat(self, task: QueuedTask, slot: Slot | None = None) -> bool:
         """Start the task on the slot, or on the first ones it can use; say whether it could."""

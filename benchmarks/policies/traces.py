@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from benchmarks.policies.measures import kind_of, owner_of
 from corral.scheduling.durations import History, observe
 from corral.scheduling.simulator.values import Arrival, Load, Trace
 from corral.scheduling.values import DurationKey, Slot, TaskClass
@@ -33,13 +34,14 @@ LOADS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A trace by name, what it is about, and the figure that says who is best on it."""
+    """A trace by name, and the figures that say who is best on it; `build` says in its docstring what it is."""
 
     name: str
-    about: str
     build: Callable[[float], Trace]
-    judged_by: str
-    """A key of `benchmarks.policies.measures.CRITERIA`."""
+    judged_by: tuple[str, ...]
+    """Keys of `benchmarks.policies.measures.CRITERIA`; the first is what the workload is about."""
+    kind: Callable[[Arrival], str] = kind_of
+    """What waits are told apart by."""
 
 
 def overnight(size: float = 1.0) -> Trace:
@@ -128,19 +130,14 @@ def large(size: float = 1.0) -> Trace:
 
 
 WORKLOADS = (
-    Workload(name="overnight", about=overnight.__doc__ or "", build=overnight, judged_by="makespan"),
-    Workload(name="mixed", about=mixed.__doc__ or "", build=mixed, judged_by="makespan"),
-    Workload(name="interactive", about=interactive.__doc__ or "", build=interactive, judged_by="interactive p99"),
-    Workload(name="flooding", about=flooding.__doc__ or "", build=flooding, judged_by="lag"),
-    Workload(name="fast and slow", about=fast_and_slow.__doc__ or "", build=fast_and_slow, judged_by="makespan"),
-    Workload(
-        name="fast and slow, unmeasured",
-        about=fast_and_slow_unmeasured.__doc__ or "",
-        build=fast_and_slow_unmeasured,
-        judged_by="makespan",
-    ),
-    Workload(name="gangs", about=gangs.__doc__ or "", build=gangs, judged_by="makespan"),
-    Workload(name="large", about=large.__doc__ or "", build=large, judged_by="makespan"),
+    Workload(name="overnight", build=overnight, judged_by=("makespan",)),
+    Workload(name="mixed", build=mixed, judged_by=("makespan", "longest wait")),
+    Workload(name="interactive", build=interactive, judged_by=("interactive wait p99", "makespan")),
+    Workload(name="flooding", build=flooding, judged_by=("small wait p99", "lag", "makespan"), kind=owner_of),
+    Workload(name="fast and slow", build=fast_and_slow, judged_by=("makespan",)),
+    Workload(name="fast and slow, unmeasured", build=fast_and_slow_unmeasured, judged_by=("makespan",)),
+    Workload(name="gangs", build=gangs, judged_by=("makespan", "gang wait p99")),
+    Workload(name="large", build=large, judged_by=("makespan", "interactive wait p99", "lag")),
 )
 
 

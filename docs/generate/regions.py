@@ -44,12 +44,13 @@ _RULES = {
     Rule.RESERVED: "The free slots are kept for a task that needs several, and this one would take too long.",
     Rule.GATHERING: "It needs several slots of one node; they are kept for it as they become free.",
     Rule.AFFINITY: "A task whose model is already in memory went first. This is bounded.",
+    Rule.FASTER_SOON: "A slow slot is free, but faster ones should do all that waits before it could finish this task.",
     Rule.STARTING: "It does not wait: the next decision starts it.",
 }
 _BOUNDS = {
     "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
-    "affinity_delay": "How long a task may be passed over, in all, for tasks whose model is in memory.",
+    "affinity_delay": "How long a model's turn lasts while others wait; a quarter of what they waited if that is longer.",
     "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
 }
 

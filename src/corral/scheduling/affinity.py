@@ -97,9 +97,8 @@ class Affinity:
     def _has_a_slot_soon(self, head: QueuedTask, until: datetime) -> bool:
         """Whether a busy slot with the head's model should be free in time."""
         return any(
-            slot.running is not None
-            and slot.gate is Gate.OPEN
-            and (slot.running.engine, slot.running.model) == (head.engine, head.model)
+            slot.gate is Gate.OPEN
+            and self._floor.works_with(slot) == (head.engine, head.model)
             and self._floor.ends_at(slot) <= until
             for slot in self._floor.able(head.queue, head.engine)
         )

@@ -112,6 +112,8 @@ def _held_back(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
     if task.gpus > 1:
         return f"free, but the task needs {task.gpus} slots of one node"
     ready_at = outcome.reservations.ready_at(slot)
+    if outcome.rule_of(task) is Rule.FASTER_SOON:
+        return "free, but faster slots should have done all that waits before this one could finish the task"
     if ready_at is None:
         return "free, but a task that goes first is considered for it"
     left = format_duration((ready_at - floor.now).total_seconds())

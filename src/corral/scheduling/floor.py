@@ -32,6 +32,7 @@ class Floor:
         self._queues = snapshot.queues
         self._unknown = timedelta(seconds=snapshot.settings.unknown_duration_s)
         self._ends: dict[SlotId, datetime] = {}
+        self._models: dict[SlotId, tuple[str, str | None]] = {}
         self._able: dict[tuple[str, str], tuple[Slot, ...]] = {}
         self._devices: defaultdict[str, list[Slot]] = defaultdict(list)
         self._capacity: dict[str, int] = {}
@@ -47,6 +48,7 @@ class Floor:
             self._capacity[slot.device] = min(slot.capacity, self._capacity.get(slot.device, slot.capacity))
         if slot.running is not None:
             self._running[slot.running.queue, slot.running.owner].add(slot.running.task)
+            self._models[slot.id] = slot.running.engine, slot.running.model
             self._ends[slot.id] = slot.running.expected_end or slot.running.started_at + self._unknown
         if slot.running is None and slot.gate is not Gate.UNHEALTHY:
             self._residents[slot.id] = list(slot.resident)
@@ -115,6 +117,14 @@ class Floor:
         """When a busy slot is expected to be free; now for a free one and for one that is overdue."""
         return max(self.now, self._ends.get(slot.id, self.now))
 
+    def is_overdue(self, slot: Slot) -> bool:
+        """Whether a busy slot's task takes longer than was expected; nothing is known of its end then."""
+        return self._ends.get(slot.id, self.now) < self.now
+
+    def works_with(self, slot: Slot) -> tuple[str, str | None] | None:
+        """Engine and model of what a busy slot does, or was just given; None for a free one."""
+        return self._models.get(slot.id)
+
     def neighbours(self, slot: Slot) -> list[Slot]:
         """All slots on the slot's device, itself included, by id."""
         return self._devices[slot.device]
@@ -130,6 +140,7 @@ class Floor:
             del self.free[slot.id], self._residents[slot.id]
             self._held[slot.device] += load
             self._ends[slot.id] = self.now + timedelta(seconds=expected_s)
+            self._models[slot.id] = task.engine, task.model
             found += evicted
         self._running[task.queue, task.owner].add(task.id)
         return tuple(found)

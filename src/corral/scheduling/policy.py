@@ -1,12 +1,13 @@
 """The policy: which tasks start now, on which slots, and which rule keeps each of the others waiting.
 
 A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`floor`,
-`choosing`), unless another's model is resident there (`affinity`); a task that needs several GPUs gathers or reserves
-(`reservation`). It stops when no slot is free. A task that nothing free can run is never looked at twice, nor are
-those that ask for the same (`_shape`): the room only shrinks while a decision goes on.
+`choosing`) that is not too late for it (`finishing`), unless another's model is resident there (`affinity`); a task
+that needs several GPUs gathers or reserves (`reservation`). It stops when no slot is free. A task that nothing free can
+run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
+goes on.
 
-With one slot free and 512 candidates a decision takes less than half a millisecond; with none free it costs the look
-at the slots.
+With one slot free and 512 candidates a decision takes about half a millisecond (`python -m benchmarks.policy_cost`);
+with none free it costs the look at the slots.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from corral.scheduling.affinity import Affinity
 from corral.scheduling.choosing import best_slot, is_resident
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
+from corral.scheduling.finishing import Finishing
 from corral.scheduling.floor import Floor, is_free
 from corral.scheduling.ordering import Line
 from corral.scheduling.reasons import Waiting, rule_of
@@ -39,13 +41,16 @@ class Outcome:
     reservations: Reservations
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
+    late: frozenset[_Shape] = frozenset()
+    """What waits for faster slots although slower ones are free."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
 
     def rule_of(self, task: QueuedTask) -> Rule:
         """The rule that keeps a task waiting."""
-        return rule_of(task, self.floor, self.passed)
+        rule = rule_of(task, self.floor, self.passed)
+        return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -109,6 +114,14 @@ class _Round:
         self._passed: set[int] = set()
         self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
+        self._started: set[int] = set()
+        self._finishing = Finishing(
+            floor=self._floor,
+            expectations=self._expectations,
+            tasks=snapshot.tasks,
+            has_started=self._started.__contains__,
+        )
+        self._late: set[_Shape] = set()
 
     def outcome(self) -> Outcome:
         while self._floor.free:
@@ -121,6 +134,7 @@ class _Round:
             floor=self._floor,
             reservations=self._reservations,
             passed=frozenset(self._passed),
+            late=frozenset(self._late),
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
             passed_since=self._passed_since(),
             turns=self._turns,
@@ -157,8 +171,11 @@ class _Round:
             self._place(task, shape)
 
     def _place(self, task: QueuedTask, shape: _Shape) -> None:
-        options = self._allowed(task)
+        allowed = self._allowed(task)
+        options = self._finishing.in_time(task, allowed)
         if not options:
+            if allowed:
+                self._late.add(shape)
             self._blocked.add(shape)
             self._line.remove(task)
             return
@@ -193,6 +210,7 @@ class _Round:
         self._note_turns(task, slots)
         evicted = self._floor.take(slots, task, expected_s)
         self._line.start(task, expected_s * len(slots))
+        self._started.add(task.id)
         self._assignments.append(
             Assignment(
                 task=task.id,
@@ -216,8 +234,7 @@ class _Round:
         before = self._snapshot.passed_since
         if not before and not self._passed:
             return {}
-        gone = {assignment.task for assignment in self._assignments}
-        kept = {task.id for task in self._snapshot.tasks} - gone
+        kept = {task.id for task in self._snapshot.tasks} - self._started
         now = self._snapshot.now
         return {task: before.get(task, now) for task in sorted({*before, *self._passed} & kept)}
 

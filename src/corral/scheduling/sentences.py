@@ -34,6 +34,8 @@ def sentence(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Outcome)
             return _gathering(task, outcome)
         case Rule.AFFINITY:
             return _affinity(snapshot, task, outcome)
+        case Rule.FASTER_SOON:
+            return "faster slots should have done all that waits before a slot that is free now could finish this task"
         case Rule.STARTING:
             return "it starts now"
 

@@ -133,7 +133,7 @@ class Settings:
     affinity_window: int = 32
     """How many tasks ahead the policy looks for one whose model is resident (InvokeAI looks at 32)."""
     affinity_delay: timedelta = timedelta(seconds=120)
-    """How long a task may be passed over, in all, for tasks whose model is resident."""
+    """How long a task may be passed over for one turn of another model, at least; see `affinity`."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
 
@@ -201,7 +201,9 @@ class Rule(StrEnum):
     GATHERING = "gathering"
     """It needs several GPUs; they are reserved for it as they become free."""
     AFFINITY = "affinity"
-    """A task whose model is already resident went first; bounded by `Settings.affinity_delay`."""
+    """A task whose model is already resident went first; for how long is bounded (`affinity`)."""
+    FASTER_SOON = "faster_soon"
+    """A slower slot is free, but faster ones should have done all that waits before it could finish this one task."""
     STARTING = "starting"
     """It does not wait: the next decision starts it. Only explanations say this."""
 
