@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,25 +64,29 @@ class FileServer:
 
     async def _send(self, request: web.Request, content: bytes) -> web.StreamResponse:
         etag = f'"{hashlib.md5(content).hexdigest()}"'
-        start = self._start(request, etag)
+        start, end = self._range(request, etag)
         if start >= len(content) and start:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(content)}"})
-        response = web.StreamResponse(status=206 if start else 200)
+        end = min(end, len(content))
+        is_part = bool(start) or end < len(content)
+        response = web.StreamResponse(status=206 if is_part else 200)
         if self.gives_etags:
             response.headers["ETag"] = etag
-        if start:
-            response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        response.content_length = len(content) - start
+        if is_part:
+            response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        response.content_length = end - start
         await response.prepare(request)
         stop = self.break_after.pop(0) if self.break_after else None
-        await self._stream(request, response, content[start:], stop)
+        await self._stream(request, response, content[start:end], stop)
         return response
 
-    def _start(self, request: web.Request, etag: str) -> int:
+    def _range(self, request: web.Request, etag: str) -> tuple[int, int]:
+        """The first byte that is wanted, and the one after the last."""
         wanted = request.headers.get("Range", "")
         if not self.knows_ranges or not wanted or request.headers.get("If-Range", etag) != etag:
-            return 0
-        return int(wanted.removeprefix("bytes=").removesuffix("-"))
+            return 0, sys.maxsize
+        start, _, last = wanted.removeprefix("bytes=").partition("-")
+        return int(start), int(last) + 1 if last else sys.maxsize
 
     async def _stream(
         self, request: web.Request, response: web.StreamResponse, content: bytes, stop: int | None

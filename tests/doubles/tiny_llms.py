@@ -1,8 +1,8 @@
-"""GGUF files of a few hundred kilobytes in real architectures: the weights are noise, everything that says sizes is real.
+"""GGUF files of some megabytes in real architectures: the weights are noise, everything that says sizes is real.
 
 They stand for models that people download. llama.cpp loads them, which is how they were checked: the tensors that an
-architecture needs, their shapes and its metadata are those that llama.cpp asks for (a tensor too few, too many or of another
-shape and it refuses).
+architecture needs, their shapes and its metadata are those that llama.cpp asks for; it refuses a tensor too few, too
+many or of another shape.
 """
 
 from __future__ import annotations

@@ -1,0 +1,183 @@
+"""Prints what fits: tables for people, one shape for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from corral.cli import terminal
+from corral.figures import Origin
+from corral.hardware.fit.splitting import Way
+from corral.units import format_bytes
+
+if TYPE_CHECKING:
+    from corral.figures import Figure
+    from corral.hardware.fit.judging import BusCost, Fit
+    from corral.hardware.fit.shape import ModelShape
+    from corral.hardware.fit.splitting import Verdict
+    from corral.operations.fitting import ProfileFit
+    from corral.work import Json
+
+
+_WEIGHTS = "weights"
+_MOST_LISTED = 3
+"""Places that are named in one row."""
+
+
+def put_fit(fit: Fit) -> None:
+    """Print parts, places, quantizations and the bus."""
+    _put_shape(fit.shape)
+    rows = [(name, _size(figure), *_origin(name, figure)) for name, figure in _parts(fit)]
+    terminal.put("")
+    terminal.put_table(("part", "size", "origin", "from"), rows, empty="nothing is known")
+    if fit.verdicts:
+        terminal.put("")
+        terminal.put_table(
+            ("where", "fits", "n_gpu_layers", "tokens/s at most", "why"), map(_row, fit.verdicts), empty=""
+        )
+    terminal.put("")
+    terminal.put_table(("quantization", "on one GPU", "fits on"), _quantization_rows(fit), empty="")
+    for cost in fit.bus_costs:
+        terminal.put("")
+        terminal.put(_bus_sentence(cost))
+
+
+def put_profile(fit: ProfileFit) -> None:
+    """Print a declared need and the cards."""
+    memory = fit.profile.memory
+    terminal.put_fields(
+        (
+            ("model", fit.profile.name),
+            ("needs", format_bytes(round(memory.value))),
+            ("origin", f"{memory.origin.value}: {memory.source}"),
+            ("files", format_bytes(fit.file_size) if fit.file_size else None),
+        )
+    )
+    if fit.fits:
+        terminal.put("")
+        rows = [(card.name, "yes" if fits else "no", _memory(card.memory)) for card, fits in fit.fits]
+        terminal.put_table(("where", "fits", "has"), rows, empty="")
+
+
+def fit_json(fit: Fit) -> Json:
+    """Make the shape that `--json` prints."""
+    return {
+        "model": _shape_json(fit.shape),
+        "running": asdict(fit.running),
+        "parts": {name: _figure_json(figure) for name, figure in _parts(fit)},
+        "on_one_gpu": fit.parts.on_one_gpu,
+        "complete": fit.parts.is_complete,
+        "fits": fit.fits,
+        "verdicts": [asdict(verdict) | {"speed": _figure_json(verdict.speed)} for verdict in fit.verdicts],
+        "quantizations": [asdict(one) for one in fit.quantizations],
+        "bus": [asdict(cost) for cost in fit.bus_costs],
+    }
+
+
+def profile_json(fit: ProfileFit) -> Json:
+    """Make the shape that `--json` prints for a model with a declared need."""
+    return {
+        "profile": fit.profile.name,
+        "engines": list(fit.profile.engines),
+        "memory": _figure_json(fit.profile.memory),
+        "file_size": fit.file_size,
+        "fits": any(fits for _, fits in fit.fits),
+        "verdicts": [{"card": asdict(card), "fits": fits} for card, fits in fit.fits],
+    }
+
+
+def _put_shape(shape: ModelShape) -> None:
+    experts = f"{shape.experts_used} of {shape.experts} for each token" if shape.experts else None
+    terminal.put_fields(
+        (
+            ("model", shape.name),
+            ("architecture", shape.architecture or "unknown"),
+            ("parameters", f"{shape.parameters / 1e9:.3g}B"),
+            ("quantization", shape.quantization),
+            ("layers", len(shape.blocks)),
+            ("experts", experts),
+            ("trained for", f"{shape.context_length} tokens" if shape.context_length else None),
+            ("origin", f"{shape.origin.value}: {shape.source}"),
+        )
+    )
+
+
+def _parts(fit: Fit) -> list[tuple[str, Figure | None]]:
+    parts = fit.parts
+    return [
+        (_WEIGHTS, parts.weights),
+        ("kv cache", parts.cache),
+        ("compute buffer, each GPU", parts.buffer),
+        ("CUDA context, each GPU", parts.context),
+        ("weights kept on the CPU", parts.on_processor),
+    ]
+
+
+def _origin(name: str, figure: Figure | None) -> tuple[str, str]:
+    """Say where a part is from; that of the weights stands above the table already."""
+    if figure is None:
+        return "unknown", "the file does not say what it depends on"
+    is_told = name == _WEIGHTS and figure.origin is not Origin.COMPUTED
+    return figure.origin.value, "as above" if is_told else figure.source
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    where = " + ".join(card.name for card in verdict.cards)
+    speed = f"{verdict.speed.value:.1f}" if verdict.speed else "unknown" if verdict.fits else ""
+    layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
+    answer = ("yes, spilled" if verdict.way is Way.SPILLED else "yes") if verdict.fits else "no"
+    return where, answer, layers, speed, verdict.reason
+
+
+def _quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
+    places = sum(verdict.way is not Way.SPILLED for verdict in fit.verdicts)
+    return [(one.name, _size(one.size), _places(one.fits, places)) for one in fit.quantizations]
+
+
+def _places(names: tuple[str, ...], places: int) -> str:
+    """List a few places by name; of many, say how many."""
+    if not places:
+        return ""
+    if len(names) > _MOST_LISTED:
+        return f"{len(names)} of {places} places"
+    return ", ".join(names) or "none"
+
+
+def _bus_sentence(cost: BusCost) -> str:
+    where = f"{' + '.join(cost.cards)} over {cost.bus or 'a bus that is not known'}, no NVLink"
+    layer = f"whole layers split: {_moved(cost.layer_bytes, cost.layer_seconds)}"
+    tensor = f"every layer split: {_moved(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
+    return f"bus, for each token ({where}): {layer}; {tensor}; latency of each transfer comes on top and is not known"
+
+
+def _moved(size: int, seconds: float | None) -> str:
+    return format_bytes(size) if seconds is None else f"{format_bytes(size)} in {seconds * 1e6:.1f} us"
+
+
+def _size(figure: Figure | None) -> str:
+    return "unknown" if figure is None else format_bytes(round(figure.value))
+
+
+def _memory(memory: int | None) -> str:
+    return "unknown" if memory is None else format_bytes(memory)
+
+
+def _shape_json(shape: ModelShape) -> Json:
+    return {
+        "name": shape.name,
+        "origin": shape.origin.value,
+        "source": shape.source,
+        "architecture": shape.architecture,
+        "parameters": shape.parameters,
+        "quantization": shape.quantization,
+        "layers": len(shape.blocks),
+        "context_length": shape.context_length,
+        "vocabulary": shape.vocabulary,
+        "experts": shape.experts,
+        "experts_used": shape.experts_used,
+        "weights": shape.weights,
+    }
+
+
+def _figure_json(figure: Figure | None) -> Json:
+    return None if figure is None else asdict(figure)
