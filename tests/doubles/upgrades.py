@@ -1,7 +1,8 @@
-"""Upgrades of cluster files, compared without touching a disk but for the examples."""
+"""Upgrades of cluster files, compared without touching a disk but for the examples; each is worked out once."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from corral.operations.cluster_file import open_cluster, read_cluster
@@ -29,12 +30,14 @@ workloads:
 """A node whose two cards are the same, with a service that needs most of one."""
 
 
+@cache
 def hydra(*changes: tuple[str, str], adapting: bool = False) -> Upgrading:
     """Compare examples/hydra/before.yaml with itself after changes; after its own upgrade when none is named."""
     file = open_cluster(EXAMPLES / "hydra" / "before.yaml")
     return upgrade_text(file, parse_options(changes or HYDRA), adapting=adapting)
 
 
+@cache
 def upgrade_of(text: str, *changes: tuple[str, str]) -> Upgrade:
     """Compare the text of a cluster file with itself after changes: `("add", "box=RTX 4090")`."""
     return upgrade_text(read_cluster(text, name="cluster.yaml"), parse_options(changes)).upgrade

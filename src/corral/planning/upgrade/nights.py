@@ -28,8 +28,9 @@ _LEAST_S = 1e-3
 OPENING_S = 600
 """Seconds of a night that charts and timelines show."""
 _MOST_SPANS = 400
-_MOST_TASKS = 20_000
-"""A night with more tasks than this is played for a part of it only, and counted up."""
+_MOST_TASKS = 5_000
+"""A night with more tasks than this is played for a part of it only, and counted up; this many took 1 s."""
+_MOST_CARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,56 +51,86 @@ def compare_nights(before: Situated, unadapted: Situated, after: Situated) -> tu
 
 
 def _throughput(name: str, before: Situated, unadapted: Situated, after: Situated) -> Throughput:
-    plays = [_play(one, name) for one in (before, unadapted, after)]
-    nights = [play.night for play in plays]
+    first, second, third = _play_each([_asked(one, name) for one in (before, unadapted, after)])
     workload = after.cluster.workloads.get(name) or before.cluster.workloads[name]
     return Throughput(
         workload=name,
         unit=workload.unit,
         per_hour=Difference(
             name=f"{name} in an hour",
-            before=_per_hour(nights[0], before.cluster),
-            after=_per_hour(nights[2], after.cluster),
+            before=_per_hour(first.made, before.cluster),
+            after=_per_hour(third.made, after.cluster),
         ),
-        per_night=Difference(name=f"{name} in a night", before=nights[0], after=nights[2]),
-        unadapted=nights[1],
-        opening_before=plays[0].opening,
-        opening_after=plays[2].opening,
+        per_night=Difference(name=f"{name} in a night", before=first.made, after=third.made),
+        unadapted=second.made,
+        opening_before=first.opening,
+        opening_after=third.opening,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Play:
-    """A night, and how it begins."""
+class _Night:
+    """What is to be played."""
 
-    night: Figure | None
+    workload: Workload
+    cards: tuple[Card, ...]
+    seconds: tuple[float, ...]
+    """How long a task takes on each card."""
+    length_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """What a night makes, and how it begins; None when nobody knows how long its tasks take."""
+
+    made: Figure | None
     opening: tuple[Span, ...] = ()
 
 
-def _per_hour(night: Figure | None, cluster: Cluster) -> Figure | None:
-    if night is None:
-        return None
-    hours = cluster.night.total_seconds() / 3600
-    return computed(night.value / hours, f"{night.unit}/h", f"{number(night.value)} in a night / {hours:g} h")
-
-
-def _play(situated: Situated, name: str) -> _Play:
-    """Count what ends in a night; unknown when the workload is not there, or nobody knows how long its tasks take."""
+def _asked(situated: Situated, name: str) -> _Night | None:
+    """Describe a workload's night; None when the workload is not there, or a duration is unknown."""
     workload = situated.cluster.workloads.get(name)
     if workload is None or not workload.seconds:
-        return _Play(None)
+        return None
     cards = _cards(situated, workload)
-    seconds = {card.name: each for card in cards if (each := _seconds(workload, card)) is not None}
+    seconds = [each for card in cards if (each := _seconds(workload, card)) is not None]
     if len(seconds) < len(cards):
+        return None
+    return _Night(workload, tuple(cards), tuple(seconds), situated.cluster.night.total_seconds())
+
+
+def _play_each(nights: Sequence[_Night | None]) -> list[_Play]:
+    """Play nights; equal ones once."""
+    plays: list[_Play] = []
+    for place, night in enumerate(nights):
+        earlier = nights.index(night)
+        plays.append(plays[earlier] if earlier < place else _play(night))
+    return plays
+
+
+def _play(night: _Night | None) -> _Play:
+    if night is None:
         return _Play(None)
-    unit = f"{workload.unit}s"
-    if not cards:
+    unit = f"{night.workload.unit}s"
+    if not night.cards:
         return _Play(computed(0, unit, "no card that its service has, or could have a turn on"))
-    night_s = situated.cluster.night.total_seconds()
-    count, spans = _played(workload, cards, list(seconds.values()), night_s)
-    each = ", ".join(f"{place} {each:g} s" for place, each in seconds.items())
-    told = f"simulated {night_s / 3600:g} h with the production policy: {each}{_loading(workload)}"
-    return _Play(computed(count, unit, told), tuple(span for span in spans if span.from_s < OPENING_S)[:_MOST_SPANS])
+    count, spans = _played(night)
+    opening = tuple(span for span in spans if span.from_s < OPENING_S)[:_MOST_SPANS]
+    return _Play(computed(count, unit, _told(night)), opening)
+
+
+def _told(night: _Night) -> str:
+    each = [f"{card.name} {seconds:g} s" for card, seconds in zip(night.cards, night.seconds, strict=True)]
+    shown = each if len(each) <= _MOST_CARDS else [*each[:_MOST_CARDS], f"{len(each) - _MOST_CARDS} more GPUs"]
+    hours = f"{night.length_s / 3600:g} h"
+    return f"simulated {hours} with the production policy: {', '.join(shown)}{_loading(night.workload)}"
+
+
+def _per_hour(made: Figure | None, cluster: Cluster) -> Figure | None:
+    if made is None:
+        return None
+    hours = cluster.night.total_seconds() / 3600
+    return computed(made.value / hours, f"{made.unit}/h", f"{number(made.value)} in a night / {hours:g} h")
 
 
 def _loading(workload: Workload) -> str:
@@ -138,15 +169,13 @@ def _seats(plans: Sequence[Plan], service: str) -> list[str]:
     return []
 
 
-def _played(
-    workload: Workload, cards: Sequence[Card], seconds: Sequence[float], night_s: float
-) -> tuple[int, tuple[Span, ...]]:
-    """Play the night and count the tasks that end in it."""
-    most = sum(ceil(night_s / max(each, _LEAST_S)) for each in seconds)
-    wanted = most if workload.per_night is None else min(most, workload.per_night)
+def _played(night: _Night) -> tuple[int, tuple[Span, ...]]:
+    """Play a night, or the part of it that is short enough, and count the tasks that end in it."""
+    most = sum(ceil(night.length_s / max(each, _LEAST_S)) for each in night.seconds)
+    wanted = most if night.workload.per_night is None else min(most, night.workload.per_night)
     part = min(1.0, _MOST_TASKS / wanted) if wanted else 1.0
-    run = simulate(_trace(workload, cards, ceil(wanted * part)))
-    ended = sum(span.until_s <= night_s * part for span in run.spans if not span.lost)
+    run = simulate(_trace(night.workload, night.cards, ceil(wanted * part)))
+    ended = sum(span.until_s <= night.length_s * part for span in run.spans if not span.lost)
     return min(wanted, round(ended / part)), run.spans
 
 

@@ -13,7 +13,7 @@ from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, Difference, amount, change_text, figure_text
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind, NodeComparison, Side
 from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
-from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
+from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 
 _MOST_NODES = 12
 """Unchanged nodes of a larger cluster are told as one row of the totals."""
@@ -37,7 +37,11 @@ def summary(upgrade: Upgrade) -> list[str]:
     against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
     if against:
         lines += ["**What it costs, and what to settle**", "", *bullets(against)]
-    lines += ["### Key figures", "", *differences(_key_figures(upgrade)), "### Before and after", ""]
+    rows = [
+        (one.name, figure_text(one.before), figure_text(one.after), change_text(one)) for one in _key_figures(upgrade)
+    ]
+    lines += ["### Key figures", "", *table(("", "Before", "After", "Change"), rows)]
+    lines += [*paragraph("Where each comes from stands in Parts 1 and 6."), "### Before and after", ""]
     for node in upgrade.hardware.changed:
         lines += code("text", "\n".join(_trees(upgrade, node)))
     lines += ["### Cluster totals", "", *_totals(upgrade)]
