@@ -47,7 +47,7 @@ def power_columns(node: NodePower) -> dict[str, str]:
         "system": guessed + amount(node.full.system) + system,
         "PSU": amount(node.psu) or "unknown",
         "load": "" if node.full.psu_load is None else guessed + amount(node.full.psu_load),
-        "advised": amount(node.recommended_psu),
+        "advised": lacking + amount(node.recommended_psu) if node.recommended_psu else "",
         "12 V, GPUs/all": f"{lacking}{_bare(node.full.gpu_current)}/{guessed}{amount(node.full.system_current)}",
         "heat": guessed + amount(node.full.heat),
         "night": guessed + amount(node.full.energy),

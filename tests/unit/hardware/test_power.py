@@ -191,6 +191,12 @@ def test_a_card_of_unknown_power_makes_the_sum_a_lower_bound(model: str | None) 
     assert found.unknown[0].endswith("it is counted as nothing")
 
 
+def test_a_supply_is_never_called_enough_while_the_power_of_a_card_is_unknown() -> None:
+    assert power("RTX 4090", None, psu=1600).verdict is Verdict.UNKNOWN
+    assert power_of_node(Node(name="n", gpus=None, psu_w=1600)).verdict is Verdict.UNKNOWN
+    assert power("RTX 4090", None, psu=400).verdict is Verdict.NOT_ENOUGH
+
+
 def test_a_card_of_unknown_power_counts_as_its_limit() -> None:
     found = power(None, limit=200)
     assert value(found.full.gpus) == 200

@@ -64,7 +64,10 @@ def power_of(
     limited = _limited(cards, other, psu, electricity=electricity, night=night)
     catalogue_psu = _catalogue_psu(node.gpus or (), models)
     recommended = supply.recommended(full, catalogue_psu) if cards or node.other_power_w else None
+    unknown = _unknown(node, cards)
     on_supply = supply.judge(full, limited, psu, catalogue_psu)
+    if unknown:
+        on_supply = supply.as_lower_bounds(on_supply)
     return NodePower(
         node=node.name,
         cards=cards,
@@ -78,7 +81,7 @@ def power_of(
         slots=board.all_slots(cards),
         longest=board.longest(cards),
         judgements=(*on_supply, *_connectors(cards), *_checks(cards, ranges or {})),
-        unknown=_unknown(node, cards),
+        unknown=unknown,
         advice=advise(
             cards,
             full=full,

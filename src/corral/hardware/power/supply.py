@@ -7,6 +7,8 @@ smaller than what the catalogue asks for the most demanding card alone, so a rec
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from corral.figures import Figure, computed
 from corral.hardware.power.draw import EXCURSION_CARRIED
 from corral.hardware.power.values import SUGGESTION, SUPPLY, TRANSIENTS, Draw, Judgement, Verdict
@@ -47,6 +49,16 @@ def judge(full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: F
         reason = "the cluster file does not state `psu.watts`"
         return (Judgement(about=SUPPLY, verdict=Verdict.UNKNOWN, what="its rating is not known", reason=reason),)
     return (_sustained(full, limited, psu), _transients(full, limited, psu), *_suggestion(psu, catalogue_psu))
+
+
+def as_lower_bounds(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
+    """Take back every `ok` that was given while the power of a card is unknown; what is too much already stays so."""
+    return tuple(
+        replace(one, verdict=Verdict.UNKNOWN, what=f"{one.what}, without the cards of unknown power")
+        if one.verdict is Verdict.OK
+        else one
+        for one in judgements
+    )
 
 
 def _sustained(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
