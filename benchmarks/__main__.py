@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import queue, slots, start
+from benchmarks import placement, queue, slots, start
 
-for measure in (start.main, queue.main, slots.main):
+for measure in (start.main, queue.main, slots.main, placement.main):
     measure()

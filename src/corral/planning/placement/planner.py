@@ -8,7 +8,8 @@ from corral.cluster.values import Cluster, Layout
 from corral.planning.placement.asks import Ask, asks_of
 from corral.planning.placement.cards import machines_of
 from corral.planning.placement.cautions import cautions_of
-from corral.planning.placement.reasons import Refusals, turns_of, why_here
+from corral.planning.placement.reach import Reach
+from corral.planning.placement.reasons import Refusals, why_here
 from corral.planning.placement.room import Room, unit_name
 from corral.planning.placement.search import search
 from corral.planning.placement.values import (
@@ -31,11 +32,12 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     asks = asks_of(cluster, layout, needs, machines)
     found = search(machines, asks)
     room = found.room
+    reach = Reach(room)
     return Plan(
         layout=layout.name if layout else None,
-        placed=tuple(_placed(room, asks)),
-        unplaced=tuple(_unplaced(room, asks)),
-        cautions=cautions_of(cluster, layout, asks, room),
+        placed=tuple(_placed(reach, asks)),
+        unplaced=tuple(_unplaced(reach, asks)),
+        cautions=cautions_of(cluster, layout, asks, reach),
         totals=tuple(_total(room, card) for card in room.cards.values()),
         proofs=found.proofs,
         gap=found.gap,
@@ -44,17 +46,17 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     )
 
 
-def _placed(room: Room, asks: Sequence[Ask]) -> list[Placed]:
+def _placed(reach: Reach, asks: Sequence[Ask]) -> list[Placed]:
     return [
-        _placed_one(room, ask, replica)
+        _placed_one(reach, ask, replica)
         for ask in asks
         for replica in range(ask.replicas)
-        if (ask.place, replica) in room.seats
+        if (ask.place, replica) in reach.room.seats
     ]
 
 
-def _placed_one(room: Room, ask: Ask, replica: int) -> Placed:
-    node, indexes = seat = room.seats[ask.place, replica]
+def _placed_one(reach: Reach, ask: Ask, replica: int) -> Placed:
+    node, indexes = seat = reach.room.seats[ask.place, replica]
     return Placed(
         ask=ask.name,
         services=ask.services,
@@ -64,16 +66,16 @@ def _placed_one(room: Room, ask: Ask, replica: int) -> Placed:
         gpus=indexes,
         memory=ask.vram.figure if ask.vram else None,
         whole=ask.whole,
-        why=why_here(room, ask, seat),
+        why=why_here(reach, ask, seat),
     )
 
 
-def _unplaced(room: Room, asks: Sequence[Ask]) -> list[Unplaced]:
+def _unplaced(reach: Reach, asks: Sequence[Ask]) -> list[Unplaced]:
     found: list[Unplaced] = []
     for ask in asks:
-        refusals = Refusals(room, ask)
-        missing = [replica for replica in range(ask.replicas) if (ask.place, replica) not in room.seats]
-        cards, holders = turns_of(room, ask) if missing else ((), ())
+        refusals = Refusals(reach.room, ask)
+        missing = [replica for replica in range(ask.replicas) if (ask.place, replica) not in reach.room.seats]
+        cards, holders = reach.turns(ask) if missing else ((), ())
         found += [
             Unplaced(
                 ask=ask.name,

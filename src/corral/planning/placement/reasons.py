@@ -7,7 +7,8 @@ from typing import overload
 
 from corral.planning.placement.asks import Ask
 from corral.planning.placement.cards import Machine
-from corral.planning.placement.room import Room, Seat, index_names, names_of, suits, unit_name
+from corral.planning.placement.reach import Reach
+from corral.planning.placement.room import Room, Seat, index_names, names_of
 from corral.planning.placement.values import Refusal
 
 
@@ -57,24 +58,7 @@ def _no_cards(machine: Machine) -> str:
     return "has no GPU" if machine.described else "the file does not say which GPUs it has"
 
 
-def turns_of(room: Room, ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """List the GPUs that would do if they were empty, and who holds them."""
-    cards: list[str] = []
-    holders: dict[str, None] = {}
-    for machine in room.machines.values():
-        if not ask.may_run_on(machine.name) or (machine.memory is not None and ask.memory > machine.memory):
-            continue
-        allowed = [card for card in machine.cards if ask.indexes is None or card.index in ask.indexes]
-        fitting = [card for card in allowed if suits(ask, card)]
-        if len(fitting) < ask.gpus:
-            continue
-        cards += [card.name for card in fitting]
-        tenants = [tenant for card in fitting for tenant in room.tenants.get((card.node, card.index), [])]
-        holders.update(dict.fromkeys(unit_name((other, replica)) for other, replica in tenants))
-    return tuple(cards), tuple(holders)
-
-
-def why_here(room: Room, ask: Ask, seat: Seat) -> str:
+def why_here(reach: Reach, ask: Ask, seat: Seat) -> str:
     """Say what made a place the right one."""
     node, indexes = seat
     if node is None:
@@ -84,12 +68,12 @@ def why_here(room: Room, ask: Ask, seat: Seat) -> str:
         told.append("the layout names " + index_names(ask.indexes))
     if not indexes:
         return "; ".join(told) or "its main memory fits"
-    able = [card for card in room.cards.values() if ask.may_run_on(card.node) and suits(ask, card)]
+    able = reach.able(ask)
     if len(able) == len(indexes):
         told.append("nothing else would hold it")
     elif not told:
         told.append(f"one of {len(able)} GPUs that would hold it")
-    others = [unit for index in indexes for unit in room.tenants[node, index] if unit[0] is not ask]
+    others = [unit for index in indexes for unit in reach.room.tenants[node, index] if unit[0] is not ask]
     if others:
         told.append(f"shares its card with {names_of(others)}")
     return "; ".join(told)

@@ -1,0 +1,146 @@
+"""`corral plan` over real cluster files, typed as people type it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.cli.main import run_command
+from doubles.clusters import forty_mixed_nodes
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+NO_CAPACITY = 5
+MISSING = 3
+TOO_SMALL = """
+apiVersion: corral/v1
+name: small
+nodes: [{name: one, gpus: [{model: RTX 4090}]}, {name: two, gpus: []}]
+services:
+  - {name: large, gpus: 1, gpuMemory: 40Gi}
+  - {name: twice, gpus: 1, gpuMemory: 8Gi, replicas: 2}
+"""
+
+
+@pytest.fixture(params=["hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml", "forty"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "forty":
+        written = tmp_path / "forty.yaml"
+        written.write_text(forty_mixed_nodes())
+        return written
+    return EXAMPLES / request.param
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    assert run_command([str(argument) for argument in arguments]) == code
+    return capsys.readouterr().out
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:  # JSON
+    return json.loads(told(capsys, *arguments, "--json"))
+
+
+def test_every_gpu_of_the_file_has_its_line_and_its_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, "plan", file)
+    text = told(capsys, "plan", file)
+
+    for plan in found["plans"]:
+        assert f"layout {plan['layout']}" in text
+        assert {(gpu["node"], gpu["index"]) for gpu in plan["gpus"]}
+    assert text.count(" gpu0 ") == sum(gpu["index"] == 0 for plan in found["plans"] for gpu in plan["gpus"])
+
+
+def test_the_same_file_has_the_same_plan_byte_for_byte(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "plan", file, "--json") == told(capsys, "plan", file, "--json")
+
+
+def test_every_number_of_a_plan_says_where_it_is_from(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, "plan", file)
+
+    figures = [one["memory"] for plan in found["plans"] for one in plan["placed"] if one["memory"]]
+    figures += [power[key] for power in found["power"] for key in ("gpus", "system")]
+    assert all(figure["origin"] and figure["source"] for figure in figures)
+
+
+def test_harvis_has_one_service_on_each_gpu_or_both_on_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml")
+
+    tenants = {plan["layout"]: {gpu["node"]: gpu["tenants"] for gpu in plan["gpus"]} for plan in found["plans"]}
+    assert tenants == {
+        "edge": {"pop-os": ["merged-ollama-backend"], "pop-os-343570d8": []},
+        "workstation": {"pop-os": ["ollama"], "pop-os-343570d8": ["backend"]},
+    }
+
+
+def test_a_model_that_is_larger_than_its_card_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, "plan", EXAMPLES / "harvis/cluster.yaml", "--layout", "workstation")
+
+    (large,) = [one for one in found["plans"][0]["warnings"] if one["pitfall"] == "B08"]
+    assert large["where"] == "ollama: deepseek-r1:70b"
+    assert "23.5 GiB are usable on pop-os/gpu0 (RTX 4090)" in large["what"]
+
+
+def test_hydra_s_pool_gives_comfyui_both_gpus_and_the_others_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    (plan,) = as_json(capsys, "plan", EXAMPLES / "hydra/cluster.yaml")["plans"]
+
+    pool = [gpu["tenants"] for gpu in plan["gpus"] if gpu["node"] == "hydra-compute"]
+    assert pool == [["comfyui #1"], ["comfyui #2"]]
+    waiting = {one["name"]: (one["takes_turns"], one["turns_with"]) for one in plan["unplaced"]}
+    names = ("gpt-sovits", "animatediff", "ollama-small", "lora-training")
+    assert waiting == {name: (True, ["comfyui #1", "comfyui #2"]) for name in names}
+
+
+def test_hydra_before_its_upgrade_cannot_train_on_the_small_card(capsys: pytest.CaptureFixture[str]) -> None:
+    (plan,) = as_json(capsys, "plan", EXAMPLES / "hydra/before.yaml")["plans"]
+
+    (training,) = [one for one in plan["unplaced"] if one["name"] == "lora-training"]
+    assert training["turns"] == ["hydra-compute/gpu0"]
+    reasons = {one["place"]: one["reason"] for one in training["refusals"]}
+    assert reasons["hydra-compute/gpu1"] == "needs 14.0 GiB, 11.5 GiB usable"
+
+
+def test_mixed_models_in_a_node_are_told_with_their_pitfall(capsys: pytest.CaptureFixture[str]) -> None:
+    def mixed(name: str) -> list[str]:
+        (plan,) = as_json(capsys, "plan", EXAMPLES / name)["plans"]
+        return [one["where"] for one in plan["warnings"] if one["pitfall"] == "A11"]
+
+    assert mixed("hydra/before.yaml") == ["hydra-ai", "hydra-compute"]
+    assert mixed("hydra/cluster.yaml") == ["hydra-ai"]
+
+
+def test_what_has_no_place_ends_with_its_code_and_the_reason_on_every_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(TOO_SMALL)
+
+    assert run_command(["plan", str(file), "--json"]) == NO_CAPACITY
+
+    captured = capsys.readouterr()
+    (plan,) = json.loads(captured.out)["plans"]
+    assert plan["layout"] is None
+    assert [one["name"] for one in plan["placed"]] == ["twice"]
+    problems = json.loads(captured.err)["error"]["problems"]
+    assert [one["code"] for one in problems] == ["plan.no_placement"] * 2
+    assert "one/gpu0: needs 40.0 GiB, 23.5 GiB usable; two: has no GPU" in problems[0]["what"]
+    assert "one/gpu0: held by twice #1" in problems[1]["what"]
+
+
+def test_the_text_says_it_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(TOO_SMALL)
+
+    text = told(capsys, "plan", file, code=NO_CAPACITY)
+
+    assert "no place\n  large\n    one/gpu0: needs 40.0 GiB, 23.5 GiB usable" in text
+    assert "first replicas: 1 of 2 placed; no plan places more" in text
+
+
+def test_a_layout_that_there_is_not_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["plan", str(EXAMPLES / "harvis/cluster.yaml"), "--layout", "workstaton"]) == MISSING
+
+    error = capsys.readouterr().err
+    assert "error[plan.unknown_layout]: there is no layout 'workstaton'" in error
+    assert "did you mean `workstation`?" in error
