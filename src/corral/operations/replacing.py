@@ -32,7 +32,6 @@ def replace_text(path: Path, *, before: str, after: str) -> None:
     """
     target = path.resolve()  # a link stays a link
     try:
-        _check(target, before)
         mode = target.stat().st_mode & 0o7777
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         temporary = Path(name)
@@ -42,7 +41,7 @@ def replace_text(path: Path, *, before: str, after: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(mode)
-            _check(target, before)
+            _check(target, before)  # as late as can be: what is written between this and the next line is lost
             temporary.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -239,6 +239,14 @@ def test_comments_that_are_indented_under_an_item_stay_with_it() -> None:
     assert editor.finish() == "nodes:\n  - name: a\n    # of a\n  - name: b\n  # of the list\nrest: 1\n"
 
 
+def test_a_comment_below_the_first_key_of_an_item_stays_when_that_key_goes() -> None:
+    editor = Editor("nodes:\n  - name: a\n    # of b\n    b: 1\n", filename="file.yaml")
+
+    editor.remove(("nodes", 0, "name"))
+
+    assert "# of b\n    b: 1\n" in editor.finish()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -151,6 +151,16 @@ def test_cards_that_changed_slots_are_known_by_their_uuid() -> None:
     assert [(gpu.index, gpu.uuid) for gpu in cluster.nodes[0].gpus or ()] == [(1, ONE), (0, TWO)]
 
 
+def test_a_card_that_moved_to_another_slot_is_not_taken_for_the_new_one_in_its_old_slot() -> None:
+    text = FILE.replace("- {model: 5070ti} # left slot", f"- {{model: 5070ti, index: 0, uuid: {TWO}}}").replace(
+        "      - {model: RTX 3060 12GB, memory: 12Gi, powerLimit: 120} # right slot\n", ""
+    )
+
+    _, cluster = merge(TWINS, text)
+
+    assert [(gpu.index, gpu.uuid) for gpu in cluster.nodes[0].gpus or ()] == [(1, TWO), (0, ONE)]
+
+
 def test_cards_stay_as_they_are_when_the_driver_does_not_answer() -> None:
     merged, _ = merge(replace(TWINS, gpus=None, gpus_unknown_because="the driver is not loaded"))
 

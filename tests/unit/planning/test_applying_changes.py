@@ -179,6 +179,14 @@ def test_indexes_that_had_gaps_are_the_users_and_stay() -> None:
     assert node(changed, "b") == [(3, "RTX 4090", None), (4, "RTX 4090", None)]
 
 
+def test_a_limit_of_a_card_that_comes_names_it_behind_all_that_were_there_before() -> None:
+    changed = change(
+        POOL, ("remove", "a/gpu1"), ("add", "a=RTX 5070 Ti"), ("limit", "a/gpu2=290"), ("limit", "a/gpu3=250")
+    )
+
+    assert node(changed, "a") == [(0, "RTX 5090", None), (1, "RTX 3090", 290), (2, "RTX 5070 Ti", 250)]
+
+
 def test_a_card_that_moves_takes_its_uuid_and_limit_and_its_pool_along() -> None:
     changed = change(POOL, ("move", "a/gpu1=b"))
 
