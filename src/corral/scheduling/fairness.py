@@ -14,6 +14,9 @@ from dataclasses import replace
 
 from corral.scheduling.values import FairShare, Owner
 
+PROMOTED_LAG_S = 30.0
+"""Slot-seconds by which promoted tasks may be behind before a person waits for one: a few short requests in a row."""
+
 MOST_OWNERS = 1024
 """Owners remembered at once; a stream of newcomers, each with one task, would otherwise never be forgotten."""
 
@@ -62,9 +65,10 @@ class Account:
     def promoted_may_go(self) -> bool:
         """Whether a promoted task goes before an interactive one: they share the slots evenly, interactive first.
 
-        The lead changes only while both wait for the same slots, so it never exceeds one task either way.
+        The lead changes while both wait for the same slots, so promoted tasks are never ahead by more than one of them,
+        nor behind by more than an interactive one and `PROMOTED_LAG_S`.
         """
-        return self._promoted_lead < 0
+        return self._promoted_lead < -PROMOTED_LAG_S
 
     def note_turn(self, lead: float) -> None:
         """Record slot-seconds given to a promoted task, or (negative) to an interactive one, while both waited."""

@@ -44,7 +44,7 @@ def test_virtual_time_follows_the_lowest_of_those_who_compete_and_never_goes_bac
     assert decision.fair == FairShare(virtual_time=30.0, charged={"ada": 40.0, "bob": 90.0})
 
 
-@pytest.mark.parametrize(("lead", "winner"), [(-0.5, 1), (0.0, 2), (30.0, 2)])
+@pytest.mark.parametrize(("lead", "winner"), [(-30.5, 1), (-30.0, 2), (0.0, 2), (30.0, 2)])
 def test_the_lead_of_promoted_tasks_decides_whose_turn_it_is(lead, winner):
     tasks = a_queued(1, queued_at=ago(4000)), a_queued(2, task_class=TaskClass.INTERACTIVE)
     decision = decide(a_snapshot(tasks, [a_slot()], fair=FairShare(promoted_lead=lead)))

@@ -98,6 +98,19 @@ def test_promoted_and_interactive_tasks_take_turns():
     assert order == [11, 1, 12, 2]
 
 
+def test_a_few_short_interactive_tasks_in_a_row_do_not_wait_for_promoted_ones():
+    durations = {DurationKey("llama", None, "RTX 4090"): 12.0}
+    tasks = [a_queued(n, queued_at=ago(4000)) for n in (1, 2)]
+    tasks += [a_queued(n, task_class=TaskClass.INTERACTIVE) for n in (11, 12, 13, 14)]
+    fair, order = FairShare(), []
+    while tasks:
+        decision = decide(a_snapshot(tasks, [a_slot()], fair=fair, durations=durations))
+        order.append(decision.assignments[0].task)
+        tasks = [task for task in tasks if task.id != order[-1]]
+        fair = decision.fair
+    assert order == [11, 12, 13, 1, 14, 2]
+
+
 def test_what_promoted_tasks_got_while_nobody_waited_is_no_debt_of_the_next_interactive_task():
     fair = FairShare(promoted_lead=-50.0)
     alone = decide(a_snapshot([a_queued(1, queued_at=ago(4000))], [a_slot()], fair=fair)).fair
