@@ -56,7 +56,9 @@ class Offers:
         for models, heap in self._heaps.items():
             top = self._top(models, heap, ask)
             if top is not None:
-                tops.append((top[0], had is not None and not models <= had, top[1]))
+                # The first replica looks for a model that there are enough nodes of; the others follow it.
+                mixed = not models <= had if had else len(heap) < ask.replicas
+                tops.append((top[0], mixed, top[1]))
         if not tops:
             return None
         _, _, (_, _, node, indexes) = min(tops)

@@ -17,10 +17,10 @@ from corral.planning.placement.values import (
     CardTotal,
     Placed,
     Plan,
-    Preference,
     Unplaced,
 )
 from corral.planning.placement.vram import Needs
+from corral.planning.placement.wishes import preference_of, tidy
 
 
 def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
@@ -32,6 +32,8 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     asks = asks_of(cluster, layout, needs, machines)
     found = search(machines, asks)
     room = found.room
+    if found.exact:
+        tidy(room, asks)
     reach = Reach(room)
     return Plan(
         layout=layout.name if layout else None,
@@ -42,7 +44,7 @@ def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
         proofs=found.proofs,
         gap=found.gap,
         exact=found.exact,
-        preference=Preference(crowded=0, mixed=0, left_over=0, proven=False),
+        preference=preference_of(room, asks),
     )
 
 

@@ -149,17 +149,14 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """How well the wishes beyond "placed" are met: fewer points are better.
-
-    Points are compared in this order: replicas of a service that share a node, more than one model of GPU for a
-    service's replicas or inside a gang, bytes left over on used cards.
-    """
+    """How well the wishes beyond "placed" are met: fewer are better, compared in this order."""
 
     crowded: int
+    """Replicas of a service that share a node with another of theirs."""
     mixed: int
+    """Models of GPU beyond the first that the replicas of a service have, over all services."""
     left_over: int
-    proven: bool
-    """Whether no plan that places the same numbers has fewer points."""
+    """Bytes that nobody uses on cards that are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

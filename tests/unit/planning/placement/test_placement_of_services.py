@@ -258,3 +258,18 @@ def test_pins_that_contradict_each_other_are_the_reason_everywhere():
     found = planned(a_cluster(nodes, services, storage=[disk]))
 
     assert reasons(found, "s") == {"a/gpu0": "its volume models lies on b", "b/gpu0": "it runs on a"}
+
+
+def test_a_pool_that_fills_up_stays_spread():
+    nodes = [a_node("a", *POOL), a_node("b", *POOL), a_node("c", ("RTX 3060 12GB", 12))]
+    services = [
+        Service(name="wide", gpus=1, gpu_memory=gib(10), replicas=2),
+        Service(name="small", gpus=1, gpu_memory=gib(6)),
+        Service(name="other", gpus=1, gpu_memory=gib(14), replicas=2),
+    ]
+
+    found = planned(a_cluster(nodes, services))
+
+    assert len(found.placed) == 5
+    assert (found.preference.crowded, found.preference.mixed) == (0, 0)
+    assert places(found)["small", 0] == ("c", (0,))
