@@ -167,6 +167,7 @@ def _compared(before: ClusterText, after: ClusterText, notes: tuple[Note, ...], 
         plans_after=sides[2].plans,
         throughput=compare_nights(*sides),
         cluster_diff=_diff(before, after),
+        proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
         notes=notes,
     )
     upgrade = compare(before.cluster, after.cluster, adapted.cluster, findings)
@@ -186,7 +187,7 @@ def _plans(cluster: Cluster) -> tuple[Plan, ...]:
     return tuple(plan(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
 
 
-def _diff(before: ClusterText, after: ClusterText) -> str:
-    names = (f"{Path(before.name).name} (before)", f"{Path(after.name).name} (after)")
-    lines = difflib.unified_diff(before.text.splitlines(), after.text.splitlines(), *names, lineterm="")
+def _diff(before: ClusterText, after: ClusterText, names: tuple[str, str] = ("before", "after")) -> str:
+    old, new = (f"{Path(file.name).name} ({name})" for file, name in zip((before, after), names, strict=True))
+    lines = difflib.unified_diff(before.text.splitlines(), after.text.splitlines(), old, new, lineterm="")
     return "\n".join(lines)

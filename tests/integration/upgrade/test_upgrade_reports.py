@@ -44,3 +44,10 @@ def test_no_report_names_a_folder_of_this_machine() -> None:
     text = without_folders(texts_of(hydra(), ["markdown"])["markdown"])
 
     assert str(EXAMPLES.parent) not in text
+
+
+def test_the_guide_shows_the_verdicts_as_they_are() -> None:
+    guide = " ".join((EXAMPLES.parent / "docs" / "guides" / "plan-an-upgrade.md").read_text().split())
+
+    for changes in (HYDRA, WORSE):
+        assert hydra(*changes).upgrade.recommendation.sentence in guide

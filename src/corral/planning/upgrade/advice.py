@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.hardware.power import NodePower, Verdict
+from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Freedom, ServiceChoice
 from corral.planning.upgrade.differences import change_text, figure_text, number
@@ -83,6 +84,7 @@ def advise(
     survivals: tuple[Survival, ...],
     uniformity: tuple[Uniformity, ...],
     throughput: tuple[Throughput, ...],
+    adaptations: tuple[Adaptation, ...],
 ) -> Recommendation:
     """Weigh what changes."""
     reasons = (
@@ -94,6 +96,7 @@ def advise(
         *_redundancy(survivals),
         *_drivers(uniformity),
         *_supply(power),
+        *(Reason(weight=Weight.COST, what=f"{one.about}: {one.price}") for one in adaptations if one.price),
     )
     advice = _verdict(reasons)
     return Recommendation(advice=advice, sentence=_sentence(advice, reasons), reasons=reasons)

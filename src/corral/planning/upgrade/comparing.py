@@ -36,6 +36,8 @@ class Findings:
     throughput: tuple[Throughput, ...] = ()
     cluster_diff: str = ""
     """Of the cluster file, unified."""
+    proposal_diff: str = ""
+    """From the new cluster file to the one with the proposals; empty when there are none, or when it has them."""
     file_diffs: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of the files that are written from it: path to unified diff."""
     notes: tuple[Note, ...] = ()
@@ -83,6 +85,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     survivals = compare_redundancy(choices)
     capacity = compare_capacity(before, after, hardware)
     checklist = checklist_of(before, adapted)
+    adaptations = propose(after, hardware)
     return Upgrade(
         before=before,
         after=after,
@@ -99,7 +102,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         survivals=survivals,
         leans_on=shared_dependencies(after),
         queues=compare_queues(before, adapted),
-        adaptations=propose(after, hardware),
+        adaptations=adaptations,
         records_before=records_of(before),
         records_after=records_of(adapted),
         unchanged=find_unchanged(before, adapted),
@@ -115,6 +118,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
             survivals=survivals,
             uniformity=uniformity,
             throughput=findings.throughput,
+            adaptations=adaptations,
         ),
         findings=findings,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corral.planning.placement.values import Placed, Plan, Unplaced
+from corral.planning.placement.values import Caution, Placed, Plan, Unplaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,10 @@ class Distribution:
 
     layout: str | None
     seats: tuple[Seat, ...]
+    settled: tuple[Caution, ...]
+    """What the plan warned of before, and no longer does."""
+    arisen: tuple[Caution, ...]
+    """What the plan warns of now, and did not before."""
 
 
 def compare_plans(before: tuple[Plan, ...], after: tuple[Plan, ...]) -> tuple[Distribution, ...]:
@@ -36,7 +40,14 @@ def _compare(before: Plan | None, after: Plan) -> Distribution:
     return Distribution(
         layout=after.layout,
         seats=tuple(Seat(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names),
+        settled=_only_in(before.cautions if before else (), after.cautions),
+        arisen=_only_in(after.cautions, before.cautions if before else ()),
     )
+
+
+def _only_in(here: tuple[Caution, ...], there: tuple[Caution, ...]) -> tuple[Caution, ...]:
+    known = {(one.pitfall, one.where) for one in there}
+    return tuple(one for one in here if (one.pitfall, one.where) not in known)
 
 
 def _texts(plan: Plan | None) -> dict[str, str]:

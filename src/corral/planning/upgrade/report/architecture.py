@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from corral.hardware.profiles import ResourceProfile
+from corral.planning.changes import Note
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
@@ -163,4 +166,14 @@ def _files(upgrade: Upgrade) -> list[str]:
             "The cluster file; comments stay where they are, and those about what changed are yours to read."
         )
     lines += code("diff", findings.cluster_diff) if findings.cluster_diff else paragraph("It does not change.")
-    return lines + bullets(f"{note.what} ({note.where})" for note in findings.notes)
+    if findings.proposal_diff:
+        lines += [*paragraph("What `--adapt` adds to it:"), *code("diff", findings.proposal_diff)]
+    return lines + bullets(_grouped(findings.notes))
+
+
+def _grouped(notes: Iterable[Note]) -> list[str]:
+    """Say what several notes share once, with all their places."""
+    places: dict[str, list[str]] = {}
+    for note in notes:
+        places.setdefault(note.what, []).append(note.where)
+    return [f"{what} ({', '.join(there)})" for what, there in places.items()]

@@ -55,6 +55,7 @@ def to_record(upgrade: Upgrade) -> Json:
         "checklist": [_item(one) for one in upgrade.checklist.items],
         "corrections": [asdict(one) for one in upgrade.corrections],
         "cluster_file_diff": upgrade.findings.cluster_diff,
+        "proposal_diff": upgrade.findings.proposal_diff,
         "file_diffs": dict(upgrade.findings.file_diffs),
         "notes": [asdict(one) for one in upgrade.findings.notes],
     }

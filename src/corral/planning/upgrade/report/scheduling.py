@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corral.planning.placement.values import Caution
 from corral.planning.upgrade.choices import Choice, ServiceChoice
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
@@ -122,7 +123,16 @@ def _distribution(one: Distribution) -> list[str]:
     return [
         *paragraph(f"{name}, each replica on cards of its own:"),
         *table(("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in one.seats)),
+        *bullets(
+            [f"no longer warned of: {_warning(caution)}" for caution in one.settled]
+            + [f"**new warning**: {_warning(caution)}; {caution.hint}" for caution in one.arisen]
+        ),
     ]
+
+
+def _warning(caution: Caution) -> str:
+    pitfall = f" (pitfalls {caution.pitfall})" if caution.pitfall else ""
+    return f"{caution.where}: {caution.what}{pitfall}"
 
 
 def _uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
