@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,34 @@ class Scene:
             for one in self.documents
             if PurePosixPath(one.tree.file).name in _KUSTOMIZATIONS or one.tree["kind"].text == "Kustomization"
         )
+
+    @cached_property
+    def builds(self) -> tuple[frozenset[str], ...]:
+        """The files of each kustomization that no other lists: what is deployed together. Without any, all files."""
+        listed = {str(PurePosixPath(one.tree.file).parent): one for one in self.kustomizations}
+        below = {folder: self._listed(folder, one) for folder, one in listed.items()}
+        tops = [folder for folder in below if not any(folder in entries for entries in below.values())]
+        found = [frozenset(self._reached(folder, below, frozenset())) for folder in tops]
+        inside = frozenset(file for files in found for file in files)
+        others = frozenset(str(PurePosixPath(name)) for name in self.sources) - inside
+        return tuple(files | others for files in found) or (others,)
+
+    def _listed(self, folder: str, one: Document) -> tuple[str, ...]:
+        """Paths that a kustomization lists, from the root of the input."""
+        entries = (entry.raw for key in ("resources", "components") for entry in one.tree[key].entries)
+        return tuple(posixpath.normpath(posixpath.join(folder, entry)) for entry in entries if entry)
+
+    def _reached(self, folder: str, below: Mapping[str, tuple[str, ...]], seen: frozenset[str]) -> Iterator[str]:
+        for entry in below.get(folder, ()):
+            if entry in below and entry not in seen:
+                yield from self._reached(entry, below, seen | {folder})
+            else:
+                yield entry
+
+    def are_together(self, one: str, other: str) -> bool:
+        """Tell whether two files are deployed together: layouts that are alternatives to each other are not."""
+        first, second = str(PurePosixPath(one)), str(PurePosixPath(other))
+        return any(first in build and second in build for build in self.builds)
 
     @cached_property
     def _namespaces(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
@@ -13,11 +14,18 @@ from corral.linting.values import Rule, Severity
 from corral.units import UnitError, format_bytes, parse_bytes
 
 
-def _pinned(scene: Scene) -> dict[str, list[Pod]]:
-    """Pods by the node that their selector names; several overlays of one object count once."""
+def _pinned(scene: Scene) -> Iterator[tuple[str, list[Pod]]]:
+    """For what is deployed together: pods by the node that their selector names; one object counts once."""
+    for files in scene.builds:
+        yield from _pinned_in(scene, files).items()
+
+
+def _pinned_in(scene: Scene, files: frozenset[str]) -> dict[str, list[Pod]]:
     nodes: dict[str, list[Pod]] = defaultdict(list)
     seen: set[tuple[str, str, str | None]] = set()
     for pod in scene.pods:
+        if str(PurePosixPath(pod.owner.file)) not in files:
+            continue
         owner = pod.owner
         node = pod.spec["nodeSelector"][HOSTNAME].raw
         key = (owner.kind, owner.namespace, owner.name)
@@ -43,7 +51,7 @@ def too_many_pinned(scene: Scene) -> Iterator[Found]:
     cards = {
         node.name: len(node.gpus) for node in (scene.cluster.nodes if scene.cluster else ()) if node.gpus is not None
     }
-    for node, pods in _pinned(scene).items():
+    for node, pods in _pinned(scene):
         asked = sum(pod.gpus * pod.owner.replicas for pod in pods)
         if node in cards and asked > cards[node]:
             last = [pod for pod in pods if pod.gpus][-1]
@@ -68,7 +76,7 @@ def too_many_pinned(scene: Scene) -> Iterator[Found]:
 def memory_beyond_node(scene: Scene) -> Iterator[Found]:
     """Look for limits that are over the memory of the node they are pinned to, alone or together."""
     memory = {node.name: node.memory for node in (scene.cluster.nodes if scene.cluster else ())}
-    for node, pods in _pinned(scene).items():
+    for node, pods in _pinned(scene):
         has = memory.get(node)
         total = 0
         for pod in pods:

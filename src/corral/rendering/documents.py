@@ -1,0 +1,90 @@
+"""Writes values as YAML, with a header that says where the file comes from.
+
+Every text in labels, selectors, annotations and settings is quoted: YAML 1.1, as Kubernetes reads it, takes `y`, `on`
+and `32` for something else (pitfall A21). Keys keep the order in which they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import yaml
+
+from corral.rendering.installation import Installation
+
+Json = Any  # plain values: mappings, lists, text, numbers, booleans
+
+_QUOTED_MAPS = frozenset({"labels", "matchLabels", "nodeSelector", "annotations", "nodeLabels", "data"})
+_QUOTED_KEYS = frozenset({"value", "nominalQuota"})
+
+
+class _Quoted(str):
+    """A text that is written in quotes."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists below their key, as people write manifests, and never writes anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _write_quoted(dumper: yaml.SafeDumper, text: _Quoted) -> yaml.Node:
+    style = "|" if "\n" in text else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(_Quoted, _write_quoted)
+_Dumper.add_representer(str, _write_text)
+
+
+def header(installation: Installation, *notes: str, comment: str = "#") -> str:
+    """The first lines of every file: what made it, from what; then notes, one line each."""
+    layout = f", layout {installation.layout.name}" if installation.layout else ""
+    lines = [
+        f"Written by `corral render` from {installation.source} (sha256:{installation.digest[:16]}){layout}.",
+        "Change the cluster file and render again; changes made here are overwritten.",
+        *notes,
+    ]
+    return "".join(f"{comment} {line}\n" for line in lines)
+
+
+def manifests(installation: Installation, objects: Iterable[Mapping[str, Json]], *notes: str) -> str:
+    """Write Kubernetes objects as one file of several documents."""
+    texts = (dump(_quoted(one)) for one in objects)
+    return header(installation, *notes) + "---\n" + "---\n".join(texts)
+
+
+def document(installation: Installation, value: Json, *notes: str) -> str:
+    """Write any other YAML file."""
+    return header(installation, *notes) + dump(value)
+
+
+def dump(value: Json) -> str:
+    """Write plain values as YAML."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
+
+
+def _quoted(value: Json, *, quote: bool = False) -> Json:
+    """Mark the texts that are to be quoted: those directly below certain keys."""
+    if isinstance(value, list):
+        entries = cast(list[Json], value)  # isinstance tells nothing of what is inside, here and below
+        return [_quoted(one) for one in entries]
+    if isinstance(value, dict):
+        fields = cast(dict[str, Json], value)
+        return {key: _quoted(one, quote=_is_quoted(key, one) or quote) for key, one in fields.items()}
+    return _Quoted(value) if quote and isinstance(value, str) else value
+
+
+def _is_quoted(key: str, value: Json) -> bool:
+    return key in _QUOTED_KEYS or (key in _QUOTED_MAPS and isinstance(value, dict))

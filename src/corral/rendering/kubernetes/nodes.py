@@ -1,0 +1,41 @@
+"""Labels of nodes, as a patch for each node: what it is to have, and what it is to lose (`null`).
+
+A flag of K3s adds and changes labels at each start and never removes one (pitfall F02); these patches do.
+`kubectl patch node NAME --patch-file FILE` applies one.
+"""
+
+from __future__ import annotations
+
+from corral.cluster.values import Node
+from corral.hardware.pools import gpu_class
+from corral.rendering.documents import document
+from corral.rendering.installation import Installation, is_mixed
+
+
+def node_labels(installation: Installation, node: Node) -> dict[str, str]:
+    """Every label of a node: those that the file writes, its roles (a key each: pitfall F01), and its GPUs."""
+    prefix = installation.label_prefix
+    labels = {f"workload.{prefix}/{role}": "true" for role in node.roles}
+    gpus = node.gpus or ()
+    models = [gpu.model for gpu in gpus if gpu.model]
+    if gpus:
+        labels[f"{prefix}/gpu-count"] = str(len(gpus))
+    if models and len(models) == len(gpus) and not is_mixed(node):
+        labels[f"{prefix}/gpu-class"] = gpu_class(models[0])
+    return dict(sorted((labels | dict(node.labels)).items()))
+
+
+def patches(installation: Installation) -> dict[str, str]:
+    """A patch for each node that has labels to set or to lose, by path."""
+    files: dict[str, str] = {}
+    for node in installation.cluster.nodes:
+        labels: dict[str, str | None] = {**node_labels(installation, node)}
+        labels |= {key: None for key in node.removed_labels if key not in labels}
+        if labels:
+            text = document(
+                installation,
+                {"metadata": {"labels": labels}},
+                f"Apply it with: kubectl patch node {node.name} --patch-file kubernetes/nodes/{node.name}.yaml",
+            )
+            files[f"kubernetes/nodes/{node.name}.yaml"] = text
+    return files

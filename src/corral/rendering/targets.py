@@ -1,0 +1,89 @@
+"""All that can be written, by name, and the one call that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from corral.cluster.values import Cluster
+from corral.errors import CorralError, Kind
+from corral.rendering import kubernetes
+from corral.rendering.installation import Installation, installation_of
+
+Files = Mapping[str, str]
+"""Text by path, with `/` between folders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A kind of configuration."""
+
+    name: str
+    summary: str
+    per_layout: Callable[[Installation], Files] | None = None
+    """Files of one layout."""
+    for_all: Callable[[tuple[Installation, ...]], Files] | None = None
+    """Files that the layouts share; it is given all layouts that are written."""
+
+
+TARGETS: tuple[Target, ...] = (
+    Target(
+        name="kubernetes",
+        summary="manifests as a kustomize base and an overlay for each layout",
+        per_layout=kubernetes.overlay,
+        for_all=kubernetes.base,
+    ),
+)
+
+
+class UnknownTargetError(CorralError):
+    """Nothing of this name can be written."""
+
+    code: ClassVar[str] = "render.unknown_target"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+class UnknownLayoutError(CorralError):
+    """The cluster file has no such layout."""
+
+    code: ClassVar[str] = "render.unknown_layout"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+def render(
+    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
+) -> dict[str, str]:
+    """Write everything, or only some targets, for some layouts (all of the file unless named), in order of path.
+
+    `source` and `text` are the cluster file's name and content; both stand in the headers.
+
+    Raises: UnknownTargetError, UnknownLayoutError.
+    """
+    installations = _installations(cluster, source=source, text=text, layouts=layouts)
+    files: dict[str, str] = {}
+    for target in _chosen(only):
+        if target.for_all is not None:
+            files.update(target.for_all(installations))
+        if target.per_layout is not None:
+            for installation in installations:
+                files.update(target.per_layout(installation))
+    return dict(sorted(files.items()))
+
+
+def _installations(cluster: Cluster, *, source: str, text: str, layouts: Collection[str]) -> tuple[Installation, ...]:
+    for name in layouts:
+        if name not in cluster.layouts:
+            known = ", ".join(cluster.layouts) or "none"
+            raise UnknownLayoutError(f"there is no layout {name!r}", where=source, hint=f"choose one of: {known}")
+    chosen = [layout for name, layout in cluster.layouts.items() if not layouts or name in layouts]
+    return tuple(installation_of(cluster, layout, source=source, text=text) for layout in chosen or [None])
+
+
+def _chosen(only: Iterable[str]) -> list[Target]:
+    wanted = list(only)
+    known = {target.name: target for target in TARGETS}
+    for name in wanted:
+        if name not in known:
+            raise UnknownTargetError(f"nothing called {name!r} is written", hint=f"choose of: {', '.join(known)}")
+    return [target for target in TARGETS if not wanted or target.name in wanted]
