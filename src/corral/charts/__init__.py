@@ -4,3 +4,8 @@ Belongs here: bars, lines, Gantt charts of plain numbers and names.
 Does not belong here: what the numbers mean; reading or writing anything.
 May import: `corral.work`, `corral.units`, `corral.errors`.
 """
+
+from corral.charts.gantt import GanttBar, GanttRow, Mark, gantt
+from corral.charts.plots import bars, lines
+
+__all__ = ["GanttBar", "GanttRow", "Mark", "bars", "gantt", "lines"]

@@ -1,0 +1,97 @@
+"""Bars and lines, drawn by pygal, and made to stand alone.
+
+pygal writes a date, links, a script and a random id into what it draws; all of that is taken out or fixed here, so that
+the same values give the same bytes. What it draws shows its values as text too: beside bars, and in their titles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pygal
+from pygal.style import Style
+
+from corral.charts.paper import PALETTE, as_text, framed, without_scripts
+
+_STYLE = Style(
+    background="var(--paper)",
+    plot_background="transparent",
+    foreground="var(--ink)",
+    foreground_strong="var(--ink)",
+    foreground_subtle="var(--faint)",
+    guide_stroke_color="var(--faint)",
+    major_guide_stroke_color="var(--faint)",
+    font_family="inherit",
+    colors=PALETTE,
+    opacity="1",
+    opacity_hover="1",
+    transition="0s",
+    title_font_size=16,
+    label_font_size=11,
+    major_label_font_size=11,
+    legend_font_size=12,
+    value_font_size=11,
+)
+_WIDTH, _HEIGHT = 960, 360
+_LONGEST = 28
+"""Letters of a name in a legend or under a bar; longer ones are cut."""
+
+
+def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Draw a bar for each value, by group and then by series: `{"per night": {"before": 960, "after": 1920}}`.
+
+    None leaves a gap: the value is unknown.
+    """
+    chart = pygal.Bar(**_settings(title, unit), print_values=True, include_x_axis=True)
+    chart.x_labels = [_short(name) for name in groups]
+    for series in _series_of(groups):
+        chart.add(_short(series), [group.get(series) for group in groups.values()])
+    return _drawn(chart, title, f"bars of {', '.join(groups) or 'nothing'}, in {unit}")
+
+
+def lines(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], *, along: str = "s") -> str:
+    """Draw a line through the points of each series; x is in `along`, y in `unit`, points in order of x."""
+    chart = pygal.XY(**_settings(title, unit), x_title=along, show_dots=False)
+    for name, points in series.items():
+        chart.add(_short(name), list(points))
+    return _drawn(chart, title, f"lines of {', '.join(series) or 'nothing'}, in {unit} along {along}")
+
+
+def _settings(title: str, unit: str) -> dict[str, Any]:  # Any: pygal's settings are untyped keywords
+    return {
+        "title": title,
+        "y_title": unit,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "style": _STYLE,
+        "js": [],
+        "disable_xml_declaration": True,
+        "legend_at_bottom": True,
+        "formatter": _number,
+        "no_data_text": "no values",
+    }
+
+
+def _drawn(chart: Any, title: str, description: str) -> str:  # Any: pygal has no types
+    chart.uuid = _name_of(title)
+    root = without_scripts(chart.render(is_unicode=True))
+    return as_text(framed(root, title, description))
+
+
+def _series_of(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    return list(dict.fromkeys(series for group in groups.values() for series in group))
+
+
+def _name_of(title: str) -> str:
+    """What sets a chart's styles apart from those of others on the same page; equal titles share them."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "untitled"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.6g}"
