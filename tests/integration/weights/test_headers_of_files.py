@@ -1,0 +1,253 @@
+"""Headers of files on this machine: GGUF, split GGUF, safetensors, folders of them, and files that are none."""
+
+from __future__ import annotations
+
+import json
+import struct
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from corral.errors import CorralError
+from corral.figures import Origin
+from corral.hardware.fit.parts import parts_of
+from corral.hardware.fit.running import Running
+from corral.weights.errors import ModelMissingError
+from corral.weights.headers.errors import HeaderError, MoreBytesNeeded, UnknownFormatError
+from corral.weights.headers.gguf import read_gguf
+from corral.weights.headers.reading import shape_here
+from corral.weights.headers.safetensors import read_safetensors
+from doubles.tiny_llms import ALL, GEMMA3, LLAMA, MIXTRAL, TinyLlm, write_llm
+
+GENEROUS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    llm = TinyLlm(layers=1, width=32, feed_forward=32, heads=1, kv_heads=1, head_length=32, vocabulary=300)
+    return write_llm(tmp_path_factory.mktemp("small") / "m.gguf", llm).read_bytes()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_our_reader_finds_what_the_gguf_package_finds(name: str, tmp_path: Path) -> None:
+    path = write_llm(tmp_path / "m.gguf", ALL[name])
+    theirs = GGUFReader(path)
+
+    ours = read_gguf(path.read_bytes(), where="m")
+
+    assert [(one.name, one.type, one.dimensions) for one in ours.tensors] == [
+        (one.name, one.tensor_type.name, tuple(map(int, one.shape))) for one in theirs.tensors
+    ]
+    assert {key: ours.metadata[key] for key in ours.metadata if "tokenizer" not in key} == {
+        key: field.contents()
+        for key, field in theirs.fields.items()
+        if "tokenizer" not in key and not key.startswith("GGUF.")
+    }
+
+
+async def test_the_bytes_of_a_model_are_those_of_its_tensors(tmp_path: Path) -> None:
+    path = write_llm(tmp_path / "m.gguf", replace(LLAMA, type=GGMLQuantizationType.Q8_0))
+
+    shape = await shape_here(path, name="m")
+
+    assert shape.origin is Origin.MODEL_FILE
+    assert shape.weights == sum(tensor.n_bytes for tensor in GGUFReader(path).tensors)
+    assert len(shape.blocks) == LLAMA.layers
+
+
+async def test_every_sixth_layer_of_gemma3_sees_everything(tmp_path: Path) -> None:
+    shape = await shape_here(write_llm(tmp_path / "m.gguf", GEMMA3), name="m")
+
+    windows = [block.attention.window for block in shape.blocks if block.attention]
+    assert windows == [512] * 5 + [None] + [512] * 2
+
+
+async def test_a_token_reads_only_the_experts_that_it_uses(tmp_path: Path) -> None:
+    shape = await shape_here(write_llm(tmp_path / "m.gguf", MIXTRAL), name="m")
+
+    assert (shape.experts, shape.experts_used) == (8, 2)
+    assert all(0 < block.expert_weights < block.weights for block in shape.blocks)
+
+
+async def test_the_parts_of_a_split_model_are_read_together(tmp_path: Path) -> None:
+    whole = await shape_here(write_llm(tmp_path / "m.gguf", LLAMA), name="m")
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number in (1, 2):
+        write_llm(parts / f"m-{number:05d}-of-00002.gguf", LLAMA)
+
+    split = await shape_here(parts, name="m")
+
+    assert split.weights == 2 * whole.weights
+
+
+async def test_a_missing_part_of_a_split_model_is_named(tmp_path: Path) -> None:
+    write_llm(tmp_path / "m-00001-of-00002.gguf", LLAMA)
+
+    with pytest.raises(ModelMissingError, match="m-00002-of-00002"):
+        await shape_here(tmp_path, name="m")
+
+
+def a_safetensors(tensors: dict[str, tuple[int, ...]]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, shape in tensors.items():
+        size = 2
+        for dimension in shape:
+            size *= dimension
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(at)
+
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+}
+
+
+def write_sharded(folder: Path) -> None:
+    """Write a safetensors model of two files, an index and a configuration."""
+    shards = {
+        "a.safetensors": {"model.embed_tokens.weight": (100, 64), "model.layers.0.mlp.up_proj.weight": (128, 64)},
+        "b.safetensors": {"model.layers.1.mlp.up_proj.weight": (128, 64), "lm_head.weight": (100, 64)},
+    }
+    for file, tensors in shards.items():
+        (folder / file).write_bytes(a_safetensors(tensors))
+    index = {"weight_map": {name: file for file, tensors in shards.items() for name in tensors}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+
+
+async def test_a_sharded_safetensors_folder_is_read_whole(tmp_path: Path) -> None:
+    write_sharded(tmp_path)
+
+    shape = await shape_here(tmp_path, name="m")
+    parts = parts_of(shape, Running(context=512))
+
+    assert shape.weights == 2 * (2 * 100 * 64 + 2 * 128 * 64)
+    assert shape.quantization == "BF16"
+    assert parts.weights.value == shape.weights
+    assert parts.cache is not None
+    assert parts.cache.value == 2 * 512 * 2 * (2 * 16) * 2
+
+
+async def test_without_a_configuration_the_weights_are_known_and_the_cache_is_not(tmp_path: Path) -> None:
+    write_sharded(tmp_path)
+    (tmp_path / "config.json").unlink()
+
+    parts = parts_of(await shape_here(tmp_path, name="m"), Running())
+
+    assert parts.weights.value > 0
+    assert parts.cache is None
+    assert not parts.is_complete
+
+
+async def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../secret"}}))
+
+    with pytest.raises(HeaderError, match="elsewhere"):
+        await shape_here(tmp_path, name="m")
+
+
+async def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.bin").write_bytes(b"PK\x03\x04 whatever")
+
+    with pytest.raises(UnknownFormatError):
+        await shape_here(tmp_path / "m.bin", name="m")
+
+
+async def test_a_folder_with_several_models_asks_which(tmp_path: Path) -> None:
+    write_llm(tmp_path / "a.gguf", LLAMA)
+    write_llm(tmp_path / "b.gguf", LLAMA)
+
+    with pytest.raises(ModelMissingError, match=r"2 models: a\.gguf, b\.gguf"):
+        await shape_here(tmp_path, name="m")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(struct.pack("<4sIQQ", b"GGUF", 9, 0, 0), id="unknown version"),
+        pytest.param(struct.pack("<4sIQQ", b"GGUF", 3, 2**60, 0), id="too many tensors"),
+        pytest.param(struct.pack("<4sIQQ", b"GGUF", 3, 0, 2**60), id="too many entries"),
+        pytest.param(struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**50), id="endless key"),
+        pytest.param(struct.pack("<4sIQQQ1sI", b"GGUF", 3, 0, 1, 1, b"k", 99), id="unknown type"),
+        pytest.param(struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"k", 9, 9, 1), id="array of arrays"),
+        pytest.param(struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"k", 9, 8, 2**62), id="endless vocabulary"),
+        pytest.param(struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"k", 9, 4, 2**62), id="endless numbers"),
+    ],
+)
+def test_a_header_that_claims_too_much_is_refused_before_anything_is_allocated(header: bytes) -> None:
+    with pytest.raises(HeaderError):
+        read_gguf(header + bytes(100), where="m")
+
+
+@GENEROUS
+@given(cuts=st.floats(0, 1))
+def test_a_header_that_is_cut_anywhere_asks_for_more_bytes(cuts: float, small: bytes) -> None:
+    end = len(small) - 300 * 32 * 2 * 2  # well before the weights
+    length = int(cuts * min(end, 4000))
+
+    with pytest.raises(MoreBytesNeeded) as wanted:
+        read_gguf(small[:length], where="m")
+
+    assert wanted.value.at_least > length
+
+
+@GENEROUS
+@given(flips=st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), min_size=1, max_size=8))
+async def test_damaged_bytes_give_a_shape_or_a_clear_error(
+    flips: list[tuple[int, int]], small: bytes, tmp_path: Path
+) -> None:
+    damaged = bytearray(small)
+    for place, value in flips:
+        damaged[place] = value
+    path = tmp_path / "m.gguf"
+    path.write_bytes(damaged)
+
+    try:
+        parts_of(await shape_here(path, name="m"), Running())
+    except CorralError as error:
+        assert error.what  # noqa: PT017  any other error fails the test
+
+
+@GENEROUS
+@given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
+def test_any_bytes_are_safetensors_or_a_clear_error(data: bytes, length: int) -> None:
+    for start in (struct.pack("<Q", length), struct.pack("<Q", len(data))):
+        with suppress(HeaderError, MoreBytesNeeded):
+            read_safetensors(start + data, where="m")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+ENTRY = st.fixed_dictionaries({"dtype": JSON, "shape": JSON, "data_offsets": JSON})
+
+
+@GENEROUS
+@given(header=st.dictionaries(st.text(max_size=5), ENTRY | JSON, max_size=3), config=JSON)
+async def test_any_json_is_a_model_or_a_clear_error(header: dict[str, Any], config: Any, tmp_path: Path) -> None:
+    text = json.dumps(header).encode()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    try:
+        parts_of(await shape_here(tmp_path / "m.safetensors", name="m"), Running())
+    except CorralError as error:
+        assert error.what  # noqa: PT017
