@@ -109,14 +109,22 @@ class LoadTests:
         self._load = load
 
     def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
-        """Watch the cards. Raises: NoGpusError, NoSuchGpuError, KeyboardInterrupt."""
+        """Watch the cards. Raises: UnlookedError when nothing loads them, NoGpusError, NoSuchGpuError."""
         if self._load is None:
-            terminal.say("  put the cards under load now; `--load COMMAND` would start one for each")
+            _require_load()
         test = run_shown(LoadTestWish(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
         write_report(test, test.recording.with_suffix(".md"))
         if test.ended == INTERRUPTED:
             raise KeyboardInterrupt
         return test
+
+
+def _require_load() -> None:
+    """Let the person put the cards under load. Raises: UnlookedError when nobody is there, or not now."""
+    if not terminal.is_attended():
+        raise UnlookedError("nothing puts the cards under load", hint="add `--load COMMAND`, run for each card")
+    if _read("  put the cards under load, then press Enter ([l]ater; `--load COMMAND` would start one for each): "):
+        raise UnlookedError("the load test was put off")
 
 
 def _read(prompt: str) -> str:
