@@ -144,6 +144,7 @@ def _card(gpu: FoundGpu) -> CardFacts:
         driver_name=gpu.name,
         memory=gpu.memory_total,
         power_limit_w=_limit(gpu),
+        power_range_w=gpu.power_limit_range_w,
         is_lost=gpu.state is not GpuState.OK,
     )
 

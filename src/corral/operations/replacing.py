@@ -26,13 +26,13 @@ class UnwritableFileError(CorralError):
 
 
 def replace_text(path: Path, *, before: str, after: str) -> None:
-    """Replace the text of a file at once, if it is still `before`; mode and links stay, line ends are those of `after`.
+    """Replace the text of a file at once, if it is still `before`; owner, mode and links stay.
 
     Raises: ChangedMeanwhileError, UnwritableFileError.
     """
     target = path.resolve()  # a link stays a link
     try:
-        mode = target.stat().st_mode & 0o7777
+        kept = target.stat()
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         temporary = Path(name)
         try:
@@ -40,7 +40,9 @@ def replace_text(path: Path, *, before: str, after: str) -> None:
                 file.write(after.encode())
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(mode)
+            temporary.chmod(kept.st_mode & 0o7777)
+            with contextlib.suppress(PermissionError):  # only root can give a file away; `sudo` must not take it
+                os.chown(temporary, kept.st_uid, kept.st_gid)
             _check(target, before)  # as late as can be: what is written between this and the next line is lost
             temporary.replace(target)
         except BaseException:

@@ -13,12 +13,12 @@ import pytest
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from doubles.clusters import forty_mixed_nodes
-from doubles.installed import CORRAL
+from doubles.installed import CORRAL, a_terminal
 from doubles.nvml_library import build_library, machine
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 Run = Callable[..., subprocess.CompletedProcess[str]]
-NO_SUCH_THING, INVALID = 3, 2
+NO_SUCH_THING, INVALID, CONFLICT = 3, 2, 4
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,32 @@ def test_a_machine_that_is_no_node_of_the_file_is_not_merged_into_any(run: Run, 
 
     assert done.returncode == NO_SUCH_THING
     assert json.loads(done.stderr)["error"]["code"] == "inventory.which_node"
+
+
+def test_a_file_that_somebody_edits_before_the_answer_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("apiVersion: corral/v1\nname: a\nnodes:\n  - name: box\n")
+
+    with a_terminal(tmp_path, "inventory", "--merge", "cluster.yaml", "--node", "box") as terminal:
+        terminal.until("write this into cluster.yaml? [y/N] ")
+        file.write_text("apiVersion: corral/v1\nname: b\nnodes:\n  - name: box\n")
+        terminal.type("y\n")
+        terminal.until("the file was changed after it was read")
+        assert terminal.exit_code() == CONFLICT
+
+    assert "name: b\n" in file.read_text()
+
+
+def test_an_answer_of_yes_writes_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("apiVersion: corral/v1\nname: a\nnodes:\n  - name: box # mine\n")
+
+    with a_terminal(tmp_path, "inventory", "--merge", "cluster.yaml", "--node", "box") as terminal:
+        terminal.until("[y/N] ")
+        terminal.type("y\n")
+        assert terminal.exit_code() == 0
+
+    assert "  - name: box # mine\n    os: " in file.read_text()
 
 
 def test_line_ends_of_a_file_stay_as_they_are(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ def test_the_new_text_keeps_the_mode_of_the_file(tmp_path: Path) -> None:
     assert file.read_bytes() == b"new\r\n"
     assert file.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_root_edits_stays_its_owners(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("old")
+    owner = (1234, 1234) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(file, *owner)
+
+    replace_text(file, before="old", after="new")
+
+    assert (file.stat().st_uid, file.stat().st_gid) == owner
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

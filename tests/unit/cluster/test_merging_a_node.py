@@ -106,10 +106,19 @@ def test_where_the_machine_and_the_user_disagree_the_user_is_told() -> None:
 
     assert merged.notes == (
         "GPU 1 was RTX 3060 12GB, is RTX 5070 Ti",
-        "the power limit of GPU 1 stays 120 in the file; set on the card is 250 W",
+        "the power limit of GPU 1 stays 120 W in the file; on the card it is 250 W",
         "the power supply stays 850 W; the board says 1000 W",
         "the drive sdb was not found on this machine; it stays in the file",
     )
+
+
+def test_a_power_limit_that_the_card_refuses_is_told_with_what_it_takes() -> None:
+    assert TWINS.gpus
+    cards = (TWINS.gpus[0], replace(TWINS.gpus[1], power_range_w=(250.0, 350.0)))
+
+    merged, _ = merge(replace(TWINS, gpus=cards))
+
+    assert "GPU 1 refuses the power limit of 120 W that the file states; it takes 250 W to 350 W" in merged.notes
 
 
 def test_a_second_merge_finds_nothing_to_change() -> None:

@@ -227,6 +227,14 @@ def test_a_node_is_added_with_cards_power_supply_and_memory() -> None:
     assert not [line for line in changed_lines(BEFORE, changed.text) if line.startswith("-")]
 
 
+def test_cards_can_move_into_a_node_that_is_new() -> None:
+    changed = change(POOL, ("add-node", "c"), ("move", "b/gpu3=c"), ("move", "a/gpu1=c"), ("limit", "b=100"))
+
+    assert node(changed, "c") == [(0, "RTX 4090", None), (1, "RTX 4090", 300)]
+    assert node(changed, "b") == []
+    assert changed.gpus[GpuAddress(node="b", index=3)] == GpuAddress(node="c", index=0)
+
+
 def test_every_problem_is_told_at_once_with_the_place_where_it_was_asked_for() -> None:
     found = problems(
         POOL,

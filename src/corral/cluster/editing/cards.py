@@ -71,13 +71,25 @@ def _update(
     if entry.get("index", place) != card.index:
         notes.append(f"GPU {entry.get('index', place)} is {name} now; queues and layouts may still name the old index")
         editor.assign((*at, "index"), card.index, after="model")
-    stated = entry.get("powerLimit")
-    if stated is not None and not card.is_lost and str(stated).rstrip(" W") != str(card.power_limit_w):
-        now = "none" if card.power_limit_w is None else f"{card.power_limit_w} W"
-        notes.append(f"the power limit of {name} stays {stated} in the file; set on the card is {now}")
-    elif stated is None and card.power_limit_w is not None:
+    if "powerLimit" in entry:
+        return notes + _limit_notes(int(str(entry["powerLimit"]).rstrip(" W")), card)
+    if card.power_limit_w is not None:
         editor.assign((*at, "powerLimit"), card.power_limit_w)
     return notes
+
+
+def _limit_notes(stated_w: int, card: CardFacts) -> list[str]:
+    """Say where the limit that the user wants, which stays, is not the card's, or cannot be."""
+    name = f"GPU {card.index}"
+    if card.power_range_w is not None and not card.power_range_w[0] <= stated_w <= card.power_range_w[1]:
+        least, most = card.power_range_w
+        return [
+            f"{name} refuses the power limit of {stated_w} W that the file states; it takes {least:g} W to {most:g} W"
+        ]
+    if card.is_lost or stated_w == card.power_limit_w:
+        return []
+    now = "its own" if card.power_limit_w is None else f"{card.power_limit_w} W"
+    return [f"the power limit of {name} stays {stated_w} W in the file; on the card it is {now}"]
 
 
 def _is_model(entry: dict[str, Any], card: CardFacts, find_gpu: FindGpu) -> bool:  # plain YAML

@@ -20,6 +20,8 @@ class CardFacts:
     memory: Bytes | None = None
     power_limit_w: int | None = None
     """The limit that somebody set; None when it is the card's own."""
+    power_range_w: tuple[float, float] | None = None
+    """The least and the most that its limit can be set to."""
     is_lost: bool = False
     """It does not answer: it fell off the bus, or the driver gives no handle to it."""
 
