@@ -15,6 +15,7 @@ from types import MappingProxyType
 from corral.figures import Figure, computed
 from corral.hardware.fit.likeness import shape_like
 from corral.hardware.fit.parts import Parts, parts_of
+from corral.hardware.fit.profiles import find_profile
 from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
 from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
@@ -118,7 +119,7 @@ def need_of(
     the parallel sequences, 4096 unless given.
     """
     if engine not in TEXT_ENGINES:
-        return None
+        return _declared_need(engine, model)
     known = shape or shape_of_name(model)
     if known is None:
         return None
@@ -127,6 +128,14 @@ def need_of(
     )
     parts = parts_of(known, running)
     return Need(engine=engine, model=model, divisible=_divisible(known, parts, running), floor=_floor(parts))
+
+
+def _declared_need(engine: str, model: str) -> Need | None:
+    profile = find_profile(model)
+    if profile is None or engine not in profile.engines:
+        return None
+    included = Figure(value=0, unit="B", origin=profile.memory.origin, source="included in what the profile declares")
+    return Need(engine=engine, model=model, divisible=profile.memory, floor=included, splits=False)
 
 
 def _divisible(shape: ModelShape, parts: Parts, running: Running) -> Figure:
