@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
+from corral.figures import Origin
 from corral.units import format_bytes
 
 if TYPE_CHECKING:
@@ -16,12 +18,17 @@ if TYPE_CHECKING:
     from corral.planning.placement.values import CardTotal, Placed, Plan, Proof, Unplaced
     from corral.work import Json
 
+_TEXT_WIDTH = 105
+
 
 def put_plan(plan: Plan) -> None:
     """Print the GPU allocation, what runs without a GPU, what has no place and why, and the cautions."""
     terminal.put(f"layout {plan.layout}" if plan.layout else "services, without a layout")
     rows = [_row(total, plan) for total in plan.totals]
-    terminal.put_table(("node", "GPU", "VRAM planned / usable", "workload"), rows, empty="no GPU is described")
+    for line in terminal.aligned([("node", "GPU", "workload", "VRAM planned / usable"), *rows]) if rows else ():
+        terminal.put(line)
+    if not rows:
+        terminal.put("the file describes no GPU")
     for line in (*_without_gpu(plan), *_unplaced(plan), *_cautions(plan), *_verdict(plan)):
         terminal.put(line)
 
@@ -30,7 +37,7 @@ def _row(total: CardTotal, plan: Plan) -> tuple[str, str, str, str]:
     card = total.card
     size = "VRAM unknown" if card.memory is None else format_bytes(card.memory)
     workload = ", ".join(_workload(tenant, plan) for tenant in total.tenants) or "free"
-    return card.node, f"gpu{card.index} {card.model or 'unknown model'} ({size})", _planned(total), workload
+    return card.node, f"gpu{card.index} {card.model or 'unknown model'} ({size})", workload, _planned(total)
 
 
 def _planned(total: CardTotal) -> str:
@@ -88,8 +95,9 @@ def _cautions(plan: Plan) -> Iterator[str]:
         yield ""
         yield "warnings"
     for caution in plan.cautions:
-        yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}: {caution.what}"
-        yield f"       hint: {caution.hint}"
+        yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}"
+        for text in (caution.what, f"hint: {caution.hint}"):
+            yield from (f"       {line}" for line in wrap(text, _TEXT_WIDTH, break_long_words=False))
 
 
 def _verdict(plan: Plan) -> Iterator[str]:
@@ -117,7 +125,7 @@ def put_power(nodes: Sequence[NodePower]) -> None:
             one.node,
             f"{one.full.gpus.value:.0f} W" + (" or more" if one.unknown else ""),
             "-" if one.limited is None else f"{one.limited.gpus.value:.0f} W",
-            f"{one.full.system.value:.0f} W" + (" or more" if one.unknown else ""),
+            _about(one) + f"{one.full.system.value:.0f} W" + (" or more" if one.unknown else ""),
             "unknown" if one.psu is None else f"{one.psu.value:.0f} W",
             one.verdict.value,
         )
@@ -125,6 +133,11 @@ def put_power(nodes: Sequence[NodePower]) -> None:
     ]
     head = ("node at full load", "GPUs", "with limits", "machine", "power supply", "sufficient")
     terminal.put_table(head, rows, empty="")
+
+
+def _about(one: NodePower) -> str:
+    """Mark a sum with an assumption in it; `corral power` says which."""
+    return "~" if one.other.origin is Origin.ASSUMED else ""
 
 
 def power_json(one: NodePower) -> Json:

@@ -75,6 +75,13 @@ def _limits(machine: Machine, limits: int) -> Iterator[Caution]:
 
 
 def _unknown_cards(machine: Machine) -> Iterator[Caution]:
+    if not machine.described:
+        yield Caution(
+            pitfall="",
+            where=machine.name,
+            what="the file does not say which GPUs the node has, so nothing is planned on them",
+            hint="run `corral inventory` there; it writes the node's section",
+        )
     for card in machine.cards:
         if card.usable is None:
             yield Caution(
