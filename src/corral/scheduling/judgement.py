@@ -50,6 +50,11 @@ class Judgement:
         self._passed_since: Mapping[int, datetime] = {}
         self._turns: Mapping[SlotId, Turn] = {}
 
+    @property
+    def history(self) -> durations.History:
+        """What was measured so far."""
+        return self._history
+
     def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
         """Forget all durations and learn these instead, in seconds, oldest first."""
         self._history = durations.History()

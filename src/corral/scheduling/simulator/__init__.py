@@ -5,6 +5,8 @@ Does not belong here: any choice of what runs where (that is `corral.scheduling.
 May import: `corral.scheduling`, `corral.figures`, `corral.units`, `corral.errors`.
 """
 
+from corral.scheduling.simulator.nights import simulate_nights
+from corral.scheduling.simulator.outcome import Outcome, Waits, Watts, summarise
 from corral.scheduling.simulator.simulation import simulate
 
-__all__ = ["simulate"]
+__all__ = ["Outcome", "Waits", "Watts", "simulate", "simulate_nights", "summarise"]

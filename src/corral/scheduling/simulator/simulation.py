@@ -127,6 +127,8 @@ class _Simulation:
             spans=tuple([attempt.span() for attempt in self._attempts]),
             unfinished=tuple(sorted(task.id for task in self._backlog)),
             because=self._reasons(),
+            slots=self._bays.slots(),
+            history=self._judgement.history,
         )
 
     # --- events ------------------------------------------------------------------------------------------------------

@@ -109,3 +109,7 @@ class Run:
     """Tasks that nothing could run."""
     because: Mapping[int, Rule] = field(default_factory=dict[int, Rule])
     """For each unfinished task, the rule that kept it waiting at the end."""
+    slots: tuple[Slot, ...] = ()
+    """As they stand at the end, with what is resident."""
+    history: History = field(default_factory=History)
+    """What was measured before and during the run."""

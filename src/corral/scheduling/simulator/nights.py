@@ -1,0 +1,39 @@
+"""Many nights one after the other, each starting with what the night before left loaded and measured.
+
+A simulation is a pure function of its trace, so a night whose whole trace (tasks, slots with what is resident, history,
+outages, settings) equals that of an earlier one has that night's run, and is not played again. Nothing is inferred:
+the traces are compared. A year of equal nights is played as the two or three that differ, for from the second night on
+the models are loaded and the durations are measured; where tasks or outages differ, every night is played.
+
+Between nights nobody is owed anything: fair share starts even, as it does when the server starts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from corral.scheduling.policy import decide
+from corral.scheduling.simulator.simulation import simulate
+from corral.scheduling.simulator.values import Policy, Run, Trace
+
+_REMEMBERED = 8
+"""Nights that a new one is compared with: enough for a weekly rhythm."""
+
+
+def simulate_nights(nights: Iterable[Trace], policy: Policy = decide) -> Iterator[tuple[Trace, Run]]:
+    """Play nights in order, and yield each as it was played.
+
+    The slots and the history of the first trace count; later ones start with those at the end of the night before.
+    Raises: TraceError.
+    """
+    played: deque[tuple[Trace, Run]] = deque(maxlen=_REMEMBERED)
+    last: Run | None = None
+    for night in nights:
+        trace = night if last is None else replace(night, slots=last.slots, history=last.history)
+        last = next((run for earlier, run in played if earlier == trace), None)
+        if last is None:
+            last = simulate(trace, policy)
+            played.append((trace, last))
+        yield trace, last

@@ -1,0 +1,157 @@
+"""What came of a run in numbers: how much was finished when, who waited, what was loaded, what it took in power.
+
+A wait lasts from arrival to the start of the attempt that ended well, so time lost to an outage counts as waiting.
+Loading counts as work: the slot is busy and draws power. Quantiles are nearest ranks, so each is a wait that occurred.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from corral.scheduling.simulator.values import Run, Span, Trace
+from corral.scheduling.values import TaskClass
+from corral.work import SlotId
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watts:
+    """What a slot's device draws."""
+
+    busy: float
+    idle: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long the finished tasks of one class waited, in seconds."""
+
+    p50: float
+    p99: float
+    longest: float
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A run in numbers, over a window that starts with it."""
+
+    span_s: float
+    """The window: as asked for, else the makespan."""
+    makespan_s: float
+    """When the last task ended, whether inside the window or not; 0 when none did."""
+    finished: int
+    """Tasks that ended within the window."""
+    left: int
+    """Tasks that did not: they ended later, or never."""
+    waits: Mapping[TaskClass, Waits]
+    occupancy: Mapping[SlotId, float]
+    """The part of the window in which the slot was busy, 0 to 1."""
+    loads: int
+    """Times that a model was loaded within the window."""
+    swaps: int
+    """Loads after the first one on their slots."""
+    load_s: float
+    """Slot-seconds spent loading."""
+    lost_s: float
+    """Slot-seconds of work that was lost with its slot."""
+    energy_wh: float | None
+    """What the slots' devices drew; None when a slot's watts are unknown."""
+
+    @property
+    def per_hour(self) -> float:
+        """Tasks finished per hour of the window."""
+        return self.finished * _HOUR_S / self.span_s if self.span_s else 0.0
+
+    @property
+    def energy_per_task_wh(self) -> float | None:
+        """Energy of the window for each task that it finished."""
+        return self.energy_wh / self.finished if self.energy_wh is not None and self.finished else None
+
+
+def summarise(
+    trace: Trace, run: Run, *, span_s: float | None = None, watts: Mapping[SlotId, Watts] | None = None
+) -> Outcome:
+    """Count what a run brought within its first `span_s` seconds, all of it unless given.
+
+    `watts` says what each slot's device draws busy and idle; without it no energy is worked out. A slot that is away
+    draws nothing.
+    """
+    good = [span for span in run.spans if not span.lost]
+    makespan_s = max((span.until_s for span in good), default=0.0)
+    window_s = makespan_s if span_s is None else span_s
+    inside = [span for span in good if span.until_s <= window_s]
+    loads = [span for span in run.spans if span.load_s > 0 and span.from_s < window_s]
+    busy = _busy(trace, run.spans, window_s)
+    return Outcome(
+        span_s=window_s,
+        makespan_s=makespan_s,
+        finished=len(inside),
+        left=len(trace.arrivals) - len(inside),
+        waits=_waits(trace, inside),
+        occupancy={slot: seconds / window_s if window_s else 0.0 for slot, seconds in busy.items()},
+        loads=len(loads),
+        swaps=len(loads) - len({span.slots[0] for span in loads}),
+        load_s=sum(min(span.load_s, window_s - span.from_s) for span in loads),
+        lost_s=sum(_within(span, window_s) * len(span.slots) for span in run.spans if span.lost),
+        energy_wh=None if watts is None else _energy_wh(trace, busy, window_s, watts),
+    )
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """The nearest rank of ascending values that `part` (0 to 1) of them do not exceed."""
+    return ordered[max(0, ceil(part * len(ordered)) - 1)]
+
+
+def _waits(trace: Trace, spans: Iterable[Span]) -> dict[TaskClass, Waits]:
+    arrivals = {arrival.id: arrival for arrival in trace.arrivals}
+    found: defaultdict[TaskClass, list[float]] = defaultdict(list)
+    for span in spans:
+        arrival = arrivals[span.task]
+        found[arrival.task_class].append(span.from_s - arrival.at_s)
+    return {task_class: _in_ranks(sorted(waits)) for task_class, waits in sorted(found.items())}
+
+
+def _in_ranks(waits: Sequence[float]) -> Waits:
+    return Waits(p50=quantile(waits, 0.5), p99=quantile(waits, 0.99), longest=waits[-1], tasks=len(waits))
+
+
+def _busy(trace: Trace, spans: Iterable[Span], window_s: float) -> dict[SlotId, float]:
+    busy = {slot.id: 0.0 for slot in trace.slots}
+    for span in spans:
+        for slot in span.slots:
+            busy[slot] += _within(span, window_s)
+    return busy
+
+
+def _within(span: Span, window_s: float) -> float:
+    return max(0.0, min(span.until_s, window_s) - span.from_s)
+
+
+def _energy_wh(
+    trace: Trace, busy: Mapping[SlotId, float], window_s: float, watts: Mapping[SlotId, Watts]
+) -> float | None:
+    if any(slot not in watts for slot in busy):
+        return None
+    away = _away(trace, window_s)
+    joules = sum(
+        seconds * watts[slot].busy + max(0.0, window_s - seconds - away.get(slot, 0.0)) * watts[slot].idle
+        for slot, seconds in busy.items()
+    )
+    return joules / _HOUR_S
+
+
+def _away(trace: Trace, window_s: float) -> dict[SlotId, float]:
+    """Seconds of the window in which each slot is away; outages that overlap count once."""
+    away: defaultdict[SlotId, float] = defaultdict(float)
+    until: defaultdict[SlotId, float] = defaultdict(float)
+    for outage in sorted(trace.outages, key=lambda outage: outage.from_s):
+        from_s, end_s = max(outage.from_s, until[outage.slot]), min(outage.until_s, window_s)
+        if from_s < end_s:
+            away[outage.slot] += end_s - from_s
+            until[outage.slot] = end_s
+    return away
