@@ -30,11 +30,13 @@ BATCH = {
 }
 """Three of these make the numbers that examples use: tasks 17 and 18, batch 3."""
 NO_SUCH_THING = 3
+UNAVAILABLE = 6
 CONFLICT = 4
 EXPECTED = {
     "corral up --cluster examples/edge.yaml": CONFLICT,
     "corral tasks cancel 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
+    "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0 --yes": NO_SUCH_THING,

@@ -119,5 +119,5 @@ def checklist(
     )
     standing = migrate(asked)
     if asked.running and standing.left:
-        terminal.say(f"left: {', '.join(one.id for one in standing.left)}")
+        terminal.say(f"not settled: {len(standing.left)} items, from {standing.left[0].id} on")
         raise typer.Exit(NOT_SETTLED)

@@ -22,7 +22,7 @@ class WantedCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardsDetected:
-    """The driver sees these cards, each on a link as wide as card and slot can have."""
+    """The driver sees these cards, each on enough lanes: two cards on a consumer board have 8 each."""
 
     node: str
     cards: tuple[WantedCard, ...]
@@ -31,7 +31,7 @@ class CardsDetected:
     def wanted(self) -> str:
         """The evidence, in words."""
         names = ", ".join(f"GPU {card.index} {card.model or 'of any model'}" for card in self.cards)
-        return f"the driver of {self.node} answers with {names or 'no card'}, each on its full PCIe width"
+        return f"the driver of {self.node} answers with {names or 'no card'}, each on 8 PCIe lanes or more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
