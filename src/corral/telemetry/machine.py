@@ -54,17 +54,17 @@ def describe(path: Path, *, root: Path = Path("/")) -> Machine:
 
     `root` is where /proc and /sys are found.
     """
-    limits = read_limits(root)
+    limits, vendors = read_limits(root), display_vendors(root)
     memory = psutil.virtual_memory()
     cores = float(len(os.sched_getaffinity(0)))
     return Machine(
         hostname=socket.gethostname(),
-        cpu_model=_cpu_model(root),
+        cpu_model=cpu_model(root),
         cpu_cores=max(1, int(_smaller(cores, limits.cpus))),
         memory_total=Bytes(int(_smaller(memory.total, limits.memory))),
         memory_available=Bytes(int(_smaller(memory.available, limits.memory_available))),
         disk_free=Bytes(psutil.disk_usage(str(_existing(path))).free),
-        nvidia_cards=_nvidia_cards(root),
+        nvidia_cards=None if vendors is None else vendors.count(_NVIDIA),
     )
 
 
@@ -111,21 +111,19 @@ def _memory(group: Path) -> CgroupLimits:
     return CgroupLimits(memory=Bytes(limit), memory_available=available)
 
 
-def _cpu_model(root: Path) -> str | None:
+def cpu_model(root: Path = Path("/")) -> str | None:
+    """Read the processor's name for itself."""
     match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
-    return match[1].strip() if match else None
+    return " ".join(match[1].split()) if match else None
 
 
-def _nvidia_cards(root: Path) -> int | None:
+def display_vendors(root: Path = Path("/")) -> tuple[str, ...] | None:
+    """List the PCI vendor ids of display controllers (`0x10de`); None where there is no PCI bus to look at."""
     devices = root / "sys/bus/pci/devices"
     if not devices.is_dir():
         return None
-    return sum(_is_nvidia_card(device) for device in devices.iterdir())
-
-
-def _is_nvidia_card(device: Path) -> bool:
-    is_display = (_text(device / "class") or "").startswith(_DISPLAY_CLASS)
-    return is_display and (_text(device / "vendor") or "").strip() == _NVIDIA
+    displays = [one for one in sorted(devices.iterdir()) if (_text(one / "class") or "").startswith(_DISPLAY_CLASS)]
+    return tuple((_text(one / "vendor") or "").strip() for one in displays)
 
 
 def _existing(path: Path) -> Path:

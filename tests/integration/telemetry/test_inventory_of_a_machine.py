@@ -9,7 +9,8 @@ import pytest
 from corral.cluster.values import Disk
 from corral.telemetry.inventory.disks import find_disks
 from corral.telemetry.inventory.reading import take_inventory
-from corral.telemetry.inventory.system import addresses, display_vendors, os_release
+from corral.telemetry.inventory.system import addresses, os_release
+from corral.telemetry.machine import display_vendors
 from corral.telemetry.nvml import NvmlReading, NvmlStatus
 
 NO_DRIVER = NvmlReading(status=NvmlStatus.NO_LIBRARY, reason="not found")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from corral.cluster.document import Position
+from corral.cluster.editing.lines import position_of
 from corral.cluster.editing.tree import Kind, NotFollowedError, Part, parse
 
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[^\r\n]*", re.MULTILINE)
@@ -18,7 +19,7 @@ def comments(text: str) -> list[tuple[Position, str]]:
     except NotFollowedError:
         return []
     found = [match for match in _COMMENT.finditer(text) if not _is_inside(match.start(), scalars)]
-    return [(_position(text, match.start()), match[0]) for match in found]
+    return [(position_of(text, match.start()), match[0]) for match in found]
 
 
 def _scalars(part: Part) -> Iterator[tuple[int, int]]:
@@ -31,8 +32,3 @@ def _scalars(part: Part) -> Iterator[tuple[int, int]]:
 
 def _is_inside(offset: int, spans: list[tuple[int, int]]) -> bool:
     return any(start <= offset < end for start, end in spans)
-
-
-def _position(text: str, offset: int) -> Position:
-    before = text[:offset]
-    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from corral.cluster.document import Path, Position, spell
+from corral.cluster.document import Path, spell
 from corral.cluster.editing import splices
+from corral.cluster.editing.lines import position_of
 from corral.cluster.editing.spelling import Plain
 from corral.cluster.editing.tree import NotFollowedError, Part, entry_at, find, parse
 from corral.cluster.errors import ClusterFileError
@@ -112,7 +113,7 @@ class Editor:
             offset = find(self._root(), path)[-1].start
         except NotFollowedError:
             offset = 0
-        position = _position(self._text, offset)
+        position = position_of(self._text, offset)
         return f"{self._filename}:{position.line}:{position.column} {spell(path)}".rstrip()
 
     def finish(self) -> str:
@@ -173,8 +174,3 @@ class Editor:
             where=f"{self._filename} {spell(path)}".rstrip(),
             hint="write that part out, without `&`, `*`, `<<` and `?`, or edit it by hand",
         )
-
-
-def _position(text: str, offset: int) -> Position:
-    before = text[:offset]
-    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))

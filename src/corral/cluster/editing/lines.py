@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 
+from corral.cluster.document import Position
+
 _LINE_END = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _COMMENT_LINE = re.compile(r"([ \t]*)#[^\r\n\x85\u2028\u2029]*")
 _BLANK_LINE = re.compile(r"(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029])")
 _BYTE_ORDER_MARK = "\ufeff"
+
+
+def position_of(text: str, offset: int) -> Position:
+    """Say on which line and in which column an offset is."""
+    before = text[:offset]
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def newline_of(text: str) -> str:

@@ -91,19 +91,21 @@ class Checker:
                     wanted.added[change.node].append(model)
             case AddNode():
                 self._add_node(change)
-            case LimitPower():
-                if self._is_once(("limit", change.node, change.index), change.where, "the power limit"):
-                    wanted.limits[change.node, change.index] = change
+            case LimitPower() | SetPsu() | SetMemory():
+                self._set(change)
+
+    def _set(self, change: LimitPower | SetPsu | SetMemory) -> None:
+        node, where = change.node, change.where
+        match change:
+            case LimitPower(index=index):
+                if self._is_once(("limit", node, index), where, "the power limit"):
+                    self.wanted.limits[node, index] = change
             case SetPsu():
-                if self._node(change.node, change.where) and self._is_once(
-                    ("psu", change.node), change.where, "the power supply"
-                ):
-                    wanted.psus[change.node] = change
+                if self._node(node, where) and self._is_once(("psu", node), where, "the power supply"):
+                    self.wanted.psus[node] = change
             case SetMemory():
-                if self._node(change.node, change.where) and self._is_once(
-                    ("memory", change.node), change.where, "the memory"
-                ):
-                    wanted.memories[change.node] = change
+                if self._node(node, where) and self._is_once(("memory", node), where, "the memory"):
+                    self.wanted.memories[node] = change
 
     def _move(self, change: MoveGpu) -> None:
         is_known = self._has_known_gpus(change.to, change.where)

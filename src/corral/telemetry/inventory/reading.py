@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import socket
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from corral.telemetry.inventory import system
 from corral.telemetry.inventory.board import read_board
 from corral.telemetry.inventory.disks import find_disks
 from corral.telemetry.inventory.values import BoardTables, Inventory
+from corral.telemetry.machine import cpu_model, display_vendors
 from corral.telemetry.nvml import NvmlReading, find_gpus
 from corral.units import Bytes
 
@@ -34,7 +34,7 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         os=os_id,
         os_version=os_version,
         kernel=platform.release(),
-        cpu_model=_cpu_model(root),
+        cpu_model=cpu_model(root),
         cpu_cores=psutil.cpu_count(logical=False),
         cpu_threads=os.cpu_count() or 1,
         memory=installed or Bytes(psutil.virtual_memory().total),
@@ -43,14 +43,5 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         board=board or BoardTables(),
         board_is_readable=board is not None,
         nvml=nvml or find_gpus(),
-        display_vendors=system.display_vendors(root),
+        display_vendors=display_vendors(root),
     )
-
-
-def _cpu_model(root: Path) -> str | None:
-    try:
-        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return " ".join(match[1].split()) if match else None

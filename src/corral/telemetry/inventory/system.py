@@ -11,8 +11,6 @@ import psutil
 
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _DEFAULT_ROUTE = "00000000"
-_DISPLAY_CLASS = "0x03"
-"""PCI base class of display controllers, which includes data centre cards (0x0302)."""
 
 
 def os_release(root: Path = Path("/")) -> tuple[str | None, str | None]:
@@ -30,15 +28,6 @@ def addresses(root: Path = Path("/")) -> tuple[str | None, tuple[str, ...]]:
     leading = by_interface.get(_default_interface(root) or "", [])
     everything = dict.fromkeys([*leading, *(text for texts in by_interface.values() for text in texts)])
     return (leading or [None])[0], tuple(everything)
-
-
-def display_vendors(root: Path = Path("/")) -> tuple[str, ...] | None:
-    """List the PCI vendor ids of display controllers; None where there is no PCI bus to look at."""
-    devices = root / "sys/bus/pci/devices"
-    if not devices.is_dir():
-        return None
-    displays = [one for one in sorted(devices.iterdir()) if _text(one / "class").startswith(_DISPLAY_CLASS)]
-    return tuple(_text(one / "vendor").strip() for one in displays)
 
 
 def _default_interface(root: Path) -> str | None:
