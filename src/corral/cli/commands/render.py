@@ -1,0 +1,104 @@
+"""`corral render`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, ClusterArgument, DryRun, example
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from corral.operations.rendering import Change
+    from corral.work import Json
+
+DIFFERENT = 1
+"""The exit code of `--diff` when something differs."""
+
+LayoutNames = Annotated[
+    list[str] | None, typer.Option("--layout", "-l", metavar="NAME", help="Only this layout; may be given again.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write the files below this folder.")]
+Only = Annotated[
+    str | None,
+    typer.Option("--only", metavar="TARGET,...", help="Only these targets; `corral render --targets` lists them."),
+]
+Diff = Annotated[bool, typer.Option("--diff", help="Show how the files in --out would change, and write nothing.")]
+Targets = Annotated[bool, typer.Option("--targets", help="List what can be written.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("render", epilog=example("corral render examples/hydra/cluster.yaml --only kubernetes"))(render)
+
+
+def render(
+    cluster: ClusterArgument = None,
+    layout: LayoutNames = None,
+    out: Out = None,
+    only: Only = None,
+    diff: Diff = False,
+    targets: Targets = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the configuration of a cluster: Kubernetes and what stands around it.
+
+    Without --out, every file is printed. In the folder, only files that this command wrote are ever replaced or removed.
+    With --diff the exit code is 1 when something differs.
+    """
+    if targets:
+        _list_targets(as_json=as_json)
+        return
+    from corral.operations.rendering import changes, difference, render_file, write
+
+    chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
+    files = render_file(cluster, layouts=layout or (), only=chosen)
+    if out is None:
+        _print(files, as_json=as_json)
+        return
+    changed = changes(files, out, is_whole=not chosen and not layout)
+    if diff:
+        if as_json:
+            terminal.put_json(_json(files, changed))
+        else:
+            for line in difference(changed):
+                terminal.put(line)
+        raise typer.Exit(DIFFERENT if changed else 0)
+    if not dry_run:
+        write(changed, out)
+    if as_json:
+        terminal.put_json(_json(files, changed))
+        return
+    for change in changed:
+        verb = "removed" if change.after is None else "changed" if change.before is not None else "written"
+        terminal.put(f"{verb}{' (not really: --dry-run)' if dry_run else ''}: {change.path}")
+    terminal.say(f"{len(files)} files in {out}, {len(changed)} of them changed")
+
+
+def _print(files: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        terminal.put_json({"files": dict(files)})
+        return
+    for path, text in files.items():
+        terminal.put(f"# {path}\n{text}")
+
+
+def _json(files: Mapping[str, str], changed: Collection[Change]) -> Json:
+    return {
+        "files": sorted(files),
+        "changed": [{"path": one.path, "new": one.before is None, "removed": one.after is None} for one in changed],
+    }
+
+
+def _list_targets(*, as_json: bool) -> None:
+    from corral.rendering.targets import TARGETS
+
+    if as_json:
+        terminal.put_json({"items": [{"name": one.name, "summary": one.summary} for one in TARGETS]})
+        return
+    terminal.put_table(("target", "what"), [(one.name, one.summary) for one in TARGETS], empty="nothing")

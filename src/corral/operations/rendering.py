@@ -1,0 +1,107 @@
+"""Writes rendered files into a folder, and compares them with what lies there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind
+from corral.operations.cluster_file import open_cluster
+from corral.rendering.targets import render
+
+MARK = "Written by `corral render`"
+"""What the first lines of every file of ours say; nothing else is ever overwritten or removed."""
+_LINES_READ = 5
+
+
+class ForeignFileError(CorralError):
+    """A file that somebody else wrote is in the way."""
+
+    code: ClassVar[str] = "render.foreign_file"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What happens to one file."""
+
+    path: str
+    before: str | None
+    """None: it is new."""
+    after: str | None
+    """None: it is no longer written, and is removed."""
+
+
+def render_file(cluster: Path | None, *, layouts: Collection[str], only: Collection[str]) -> dict[str, str]:
+    """Render a cluster file: text by path. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError."""
+    opened = open_cluster(cluster)
+    return render(opened.cluster, source=opened.name, text=opened.text, layouts=layouts, only=only)
+
+
+def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:
+    """Compare with what lies in a folder; `is_whole` also removes files of ours that are no longer written.
+
+    Raises: ForeignFileError when a file that is not ours is in the way.
+    """
+    found: list[Change] = []
+    for path, text in files.items():
+        before = _text(folder / path)
+        if before is not None and before != text and not _is_ours(before):
+            raise ForeignFileError(
+                "a file that was not written by `corral render` is in the way",
+                where=str(folder / path),
+                hint="choose another folder with --out, or move the file away",
+            )
+        if before != text:
+            found.append(Change(path=path, before=before, after=text))
+    for path in _left_over(files, folder) if is_whole else ():
+        found.append(Change(path=path, before=_text(folder / path), after=None))
+    return tuple(found)
+
+
+def write(changed: Collection[Change], folder: Path) -> None:
+    """Make the changes, each file at once or not at all."""
+    for change in changed:
+        target = folder / change.path
+        if change.after is None:
+            target.unlink()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.new")
+        temporary.write_text(change.after, encoding="utf-8")
+        temporary.replace(target)
+
+
+def difference(changed: Collection[Change]) -> Iterator[str]:
+    """A unified diff of the changes."""
+    for change in changed:
+        yield from difflib.unified_diff(
+            (change.before or "").splitlines(),
+            (change.after or "").splitlines(),
+            fromfile="/dev/null" if change.before is None else change.path,
+            tofile="/dev/null" if change.after is None else change.path,
+            lineterm="",
+        )
+
+
+def _left_over(files: Mapping[str, str], folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        name = path.relative_to(folder).as_posix()
+        if name not in files and path.is_file() and _is_ours(_text(path) or ""):
+            yield name
+
+
+def _is_ours(text: str) -> bool:
+    return any(MARK in line for line in text.splitlines()[:_LINES_READ])
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        return ""
