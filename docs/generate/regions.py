@@ -50,7 +50,7 @@ _RULES = {
 _BOUNDS = {
     "promote_after": "A batch task that waited longer goes with the interactive ones (`scheduling.promoteAfter`).",
     "affinity_window": "How many tasks behind the first are looked at for one whose model is in memory.",
-    "affinity_delay": "How long a model's turn lasts while others wait; a quarter of their wait if that is longer.",
+    "affinity_delay": "How long a model's turn lasts while others wait; half of their wait if that is longer.",
     "unknown_duration_s": "Seconds that are expected and charged where nothing was measured yet.",
 }
 

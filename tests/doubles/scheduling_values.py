@@ -19,6 +19,7 @@ from corral.scheduling.values import (
     Settings,
     Slot,
     Snapshot,
+    Turn,
 )
 from corral.units import Bytes
 from corral.work import SlotId
@@ -104,6 +105,7 @@ class PlayedQueue:
     now: datetime = NOW
     fair: FairShare = field(default_factory=FairShare)
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
+    turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
     waiting: dict[int, QueuedTask] = field(default_factory=dict[int, QueuedTask])
     started: dict[int, datetime] = field(default_factory=dict[int, datetime])
     ran_on: dict[int, tuple[SlotId, ...]] = field(default_factory=dict[int, tuple[SlotId, ...]])
@@ -143,10 +145,11 @@ class PlayedQueue:
                 durations=self.durations,
                 fair=self.fair,
                 passed_since=self.passed_since,
+                turns=self.turns,
                 settings=self.settings,
             )
         )
-        self.fair, self.passed_since = decision.fair, decision.passed_since
+        self.fair, self.passed_since, self.turns = decision.fair, decision.passed_since, decision.turns
         for assignment in decision.assignments:
             task = self.waiting.pop(assignment.task)
             self.started[task.id] = self.now

@@ -32,7 +32,7 @@ from corral.scheduling.reservation import Reservations
 from corral.scheduling.values import Gate, QueuedTask, Settings, Slot, Turn
 from corral.work import SlotId
 
-PART_OF_WAIT = 0.25
+PART_OF_WAIT = 0.5
 """How much longer a wait may become for one turn of another model; `python -m benchmarks.policies` shows the effect."""
 
 

@@ -223,7 +223,7 @@ def test_a_model_whose_turn_is_over_lets_the_next_in_line_have_the_slot_at_once(
     assert placed(decision) == {winner: ("node/gpu0",)}
 
 
-@pytest.mark.parametrize(("waited", "turn_began", "winner"), [(2000, 430, 2), (2000, 450, 1), (400, 61, 1)])
+@pytest.mark.parametrize(("waited", "turn_began", "winner"), [(2000, 930, 2), (2000, 950, 1), (200, 61, 1)])
 def test_turns_are_longer_where_everybody_waits_long(waited, turn_began, winner):
     tasks = a_queued(1, model="b", queued_at=ago(waited)), a_queued(2, model="a")
     decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
