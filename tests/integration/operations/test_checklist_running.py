@@ -125,7 +125,7 @@ def test_a_command_whose_runner_was_killed_is_asked_about_again(tmp_path: Path) 
     item = an_item("do", Command(line="echo up; sleep 600"))
     runner = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

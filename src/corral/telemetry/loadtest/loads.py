@@ -59,7 +59,11 @@ class Loads:
                 self._running[card.gpu] = self._start(card)
             groups = [str(process.pid) for process in self._running.values()]
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", "-c", _GUARD, *groups], stdin=subprocess.PIPE, start_new_session=True
+                [sys.executable, "-I", "-c", _GUARD, *groups],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,  # a pipe that somebody reads must not stay open for the guard's sake
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         except BaseException:
             self._stop()
