@@ -65,6 +65,8 @@ _PROBLEMS = {
     "comfyui.workflow_format": "The workflow is in the editor's format; export it in API format.",
     "comfyui.workflow_shape": "The workflow is not a mapping of nodes with class and inputs.",
     "engine.bug": "The engine's adapter met an error that it does not know; please report it.",
+    "fit.ambiguous_gpu": "The name fits several GPU models.",
+    "fit.unknown_gpu": "The catalogue has no such GPU.",
     "input.conflict": "Two inputs contradict each other, or one of several is needed.",
     "input.engine_off": "The cluster file does not turn this engine on.",
     "input.files": "The engine takes more or fewer files.",

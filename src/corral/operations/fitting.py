@@ -10,6 +10,7 @@ from typing import ClassVar
 from corral.cluster import Cluster
 from corral.cluster.values import Gpu
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu
 from corral.hardware.fit.judging import Fit, judge
 from corral.hardware.fit.names import shape_of_name
@@ -174,12 +175,19 @@ async def _of_entry(entry: Entry, model: str, sources: Sources) -> ModelShape | 
         try:
             return await shape_here(here.path, name=here.name)
         except (CorralError, OSError):
-            return find_profile(model)  # a model that is no GGUF: its files and its profile are what is known
+            return find_profile(model) or _files_alone(entry, here.size)
     if "llama" not in entry.engines and entry.engines:
-        return find_profile(model)
+        return find_profile(model) or (_files_alone(entry, entry.size) if entry.size else None)
     if any(isinstance(source, HuggingFaceSource | UrlSource) for source in entry.sources):
         return await shape_there(entry, connections=sources.connections, on_bytes=sources.on_bytes)
     return None
+
+
+def _files_alone(entry: Entry, size: Bytes) -> Profile:
+    """Describe a model of which only the size of its files is known: the least that it takes."""
+    source = "size of its files, which is the least that it takes; what it needs besides is not known"
+    memory = Figure(value=size, unit="B", origin=Origin.MODEL_FILE, source=source)
+    return Profile(name=entry.name, aliases=entry.aliases, engines=entry.engines, memory=memory)
 
 
 def _models(name: str, memory: int | None = None) -> tuple[GpuModel, ...]:

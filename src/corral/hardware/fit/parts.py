@@ -10,7 +10,6 @@ from corral.hardware.fit.cache import cache_bytes
 from corral.hardware.fit.overheads import CUDA_CONTEXT
 from corral.hardware.fit.running import Running
 from corral.hardware.fit.shape import ModelShape
-from corral.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +49,9 @@ class Parts:
 
 def parts_of(shape: ModelShape, running: Running) -> Parts:
     """Compute every part. Raises: UnknownTypeError for a cache type that ggml does not have."""
-    stays = shape.weights - shape.weights_on_gpu
     return Parts(
         weights=_weights(shape),
-        on_processor=computed(stays, "B", f"{format_bytes(stays)} token embedding, which llama.cpp keeps on the CPU"),
+        on_processor=_on_processor(shape),
         cache=_cache(shape, running),
         buffer=_buffer(shape, running),
         context=CUDA_CONTEXT,
@@ -63,6 +61,13 @@ def parts_of(shape: ModelShape, running: Running) -> Parts:
 def _weights(shape: ModelShape) -> Figure:
     origin = shape.origin if shape.origin is Origin.MODEL_FILE else Origin.ASSUMED
     return Figure(value=shape.weights_on_gpu, unit="B", origin=origin, source=shape.source)
+
+
+def _on_processor(shape: ModelShape) -> Figure:
+    if not shape.is_embedding_on_cpu:
+        return computed(0, "B", "PyTorch puts the token embedding on the GPU too")
+    copied = ", and copies to the GPU because it is the output as well" if shape.is_output_tied else ""
+    return computed(shape.embedding, "B", f"token embedding, which llama.cpp keeps on the CPU{copied}")
 
 
 def _cache(shape: ModelShape, running: Running) -> Figure | None:

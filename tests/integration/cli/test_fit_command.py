@@ -1,0 +1,159 @@
+"""`corral fit` over files, names and cluster files, typed as people type it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.cli.main import run_command
+from doubles.clusters import forty_mixed_nodes
+from doubles.tiny_llms import GEMMA2, LLAMA, write_llm
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+INVALID, MISSING, NO_CAPACITY = 2, 3, 5
+
+
+@pytest.fixture(autouse=True)
+def _data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORRAL_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(params=["hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml", "forty"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "forty":
+        written = tmp_path / "forty.yaml"
+        written.write_text(forty_mixed_nodes())
+        return written
+    return EXAMPLES / request.param
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_gpu_of_a_cluster_file_has_a_verdict_with_its_reason(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["fit", "llama3:8b", "--cluster", str(file), "--json"]) == 0
+
+    verdicts = answer(capsys)["verdicts"]
+    assert any(verdict["fits"] for verdict in verdicts)
+    assert all(verdict["reason"] for verdict in verdicts)
+
+
+def test_people_get_tables_for_every_cluster_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "llama3:8b", "--cluster", str(file)]) == 0
+
+    assert "compute buffer, each GPU" in capsys.readouterr().out
+
+
+def test_deepseek_r1_70b_fits_no_card_of_harvis(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(EXAMPLES / "harvis/cluster.yaml")
+
+    assert run_command(["fit", "deepseek-r1:70b", "--cluster", file]) == NO_CAPACITY
+
+    printed = capsys.readouterr()
+    assert "has 24.0 GiB" in printed.out
+    assert "error[fit.no_room]" in printed.err
+
+
+def test_layers_that_spill_are_enough_when_they_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "fit",
+        "deepseek-r1:70b",
+        "--gpu",
+        "RTX 4090",
+        "--layers-on-gpu",
+        "40",
+        "--cpu-bandwidth",
+        "60",
+        "--json",
+    ]
+
+    assert run_command(command) == 0
+
+    spilled = answer(capsys)["verdicts"][-1]
+    assert (spilled["layers_on_gpu"], spilled["layers"]) == (40, 81)
+    assert spilled["speed"]["value"] < 10
+
+
+def test_33b_at_4_bits_takes_10_gib_on_each_of_two_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["fit", "33b@q4_k_m", "--gpu", "RTX 5070 Ti", "--gpu", "RTX 5070 Ti", "--json"]
+
+    assert run_command(command) == 0
+
+    told = answer(capsys)
+    split = next(verdict for verdict in told["verdicts"] if verdict["way"] == "split")
+    assert all(10 <= need / 2**30 < 10.6 for need in split["needs"])
+    assert told["bus"][0]["bus"] == "PCIe 5.0 x16"
+
+
+def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_llm(tmp_path / "tiny.gguf", GEMMA2)
+
+    assert run_command(["fit", str(path), "--ctx", "8192", "--json"]) == 0
+
+    told = answer(capsys)
+    assert told["model"]["origin"] == "model file"
+    assert told["parts"]["kv cache"]["source"].endswith("windows of 512 tokens")
+
+
+def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_llm(tmp_path / "tiny.gguf", LLAMA)
+
+    assert run_command(["fit", str(path), "--cache-type", "q4_0", "--parallel", "3"]) == 0
+
+    assert "Q4_K_M" in capsys.readouterr().out
+
+
+def test_a_speech_model_is_judged_by_its_declared_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "large-v3-turbo", "--gpu", "RTX 3090 Ti", "--json"]) == 0
+
+    told = answer(capsys)
+    assert told["memory"]["origin"] == "declared"
+    assert told["fits"] is True
+
+
+def test_an_image_model_larger_than_its_card_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "flux.1-dev", "--gpu", "RTX 4090"]) == NO_CAPACITY
+
+    assert "fit.no_room" in capsys.readouterr().err
+
+
+def test_of_a_model_without_a_profile_the_size_of_its_files_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "piper-en-us-joe", "--gpu", "RTX 4090", "--json"]) == 0
+
+    told = answer(capsys)
+    assert told["memory"]["value"] > 63_000_000
+    assert "least" in told["memory"]["source"]
+
+
+def test_all_unclear_gpus_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "llama3", "--gpu", "RTX 3060", "--gpu", "RTX 5071"]) == INVALID
+
+    told = capsys.readouterr().err
+    assert "fit.ambiguous_gpu" in told
+    assert "fit.unknown_gpu" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["fit", "nonsense"], MISSING, "fit.nothing_known"),
+        (["fit", "large-v5"], MISSING, "did you mean"),
+        (["fit", "llama3", "--cache-type", "q3"], INVALID, "fit.unknown_type"),
+        (["fit", "./missing.gguf"], MISSING, "models.missing"),
+        (["fit", "hf:owner/repo"], INVALID, "models.name_unknown"),
+        (["fit", "llama3", "--ctx", "0"], INVALID, "cli.usage"),
+        (["fit", "llama3", "--cluster", "missing.yaml"], MISSING, "cluster.unreadable"),
+    ],
+)
+def test_wrong_input_is_told_with_its_code(
+    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(arguments) == code
+
+    assert told in capsys.readouterr().err
