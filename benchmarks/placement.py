@@ -1,6 +1,6 @@
 """How fast placement is, how near to the proven bound it comes, and what first fit alone would have placed.
 
-The clusters are made up, but not simple: nodes of ten kinds with one to eight cards, cards of 8 to 80 GB, mixed nodes,
+The clusters are made up, but not simple: nodes of eleven kinds with one to eight cards, cards of 8 to 80 GB, mixed nodes,
 main memory; services that want whole cards, several cards of one node, a part of a card or none, with replicas, some
 bound to a node or to its volume, a third of them on demand. They want more than there is, since a cluster that holds
 everything proves nothing. The same seed makes the same cluster.
@@ -66,8 +66,7 @@ def main() -> None:
     notes = [
         f"{chosen.clusters} clusters of each size, median and worst; times are of this process alone",
         "gap: how much better any plan could be at most, proven; the aim is 2 %",
-        "hard first, in order: the weight (100 : 10 : 1 by tier) of what first fit alone places, with large services"
-        " first or in the order of the file, as a part of the plan's",
+        "first fit: the weight (100 : 10 : 1 by tier) of what it places alone, as a part of the plan's",
         machine(),
     ]
     head = (
@@ -77,7 +76,7 @@ def main() -> None:
         "aim",
         "gap",
         "worst gap",
-        "first fit, hard first",
+        "first fit, large first",
         "first fit, in order",
     )
     show("Placement", head, rows, notes)

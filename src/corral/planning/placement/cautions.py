@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from corral.cluster.values import Cluster, Layout
+from corral.cluster.values import Cluster, Layout, Service, Storage
 from corral.hardware.fit.names import TEXT_ENGINES, shape_of_name
 from corral.planning.placement.asks import Ask, volumes_of, wants_gpu
 from corral.planning.placement.cards import NODE_RESERVE, Machine
@@ -118,16 +118,24 @@ def _sharing(cluster: Cluster, room: Room) -> Iterator[Caution]:
 
 def _volumes(cluster: Cluster, layout: Layout | None) -> Iterator[Caution]:
     """Warn of volumes that cannot hold the models of the services that use them."""
+    users: dict[str, list[Service]] = {}
+    for service in cluster.services.values():
+        for name in volumes_of(service, layout):
+            users.setdefault(name, []).append(service)
     for volume in cluster.storage.values():
-        users = [one for one in cluster.services.values() if volume.name in volumes_of(one, layout)]
-        names = dict.fromkeys(model for one in users if TEXT_ENGINES.intersection(one.engines) for model in one.models)
-        shapes = {name: shape for name in names if (shape := shape_of_name(name)) is not None}
-        needed = sum(shape.weights for shape in shapes.values())
-        if volume.size is not None and needed > volume.size:
-            yield Caution(
-                pitfall="E09",
-                where=volume.name,
-                what=f"the weights of {', '.join(shapes)} take {format_bytes(needed)} on disk, and the volume has"
-                f" {format_bytes(volume.size)}",
-                hint="enlarge the volume, or keep fewer models",
-            )
+        if volume.size is not None and volume.name in users:
+            yield from _too_small(volume, volume.size, users[volume.name])
+
+
+def _too_small(volume: Storage, size: int, users: Sequence[Service]) -> Iterator[Caution]:
+    names = dict.fromkeys(model for one in users if TEXT_ENGINES.intersection(one.engines) for model in one.models)
+    shapes = {name: shape for name in names if (shape := shape_of_name(name)) is not None}
+    needed = sum(shape.weights for shape in shapes.values())
+    if needed > size:
+        yield Caution(
+            pitfall="E09",
+            where=volume.name,
+            what=f"the weights of {', '.join(shapes)} take {format_bytes(needed)} on disk, and the volume has"
+            f" {format_bytes(size)}",
+            hint="enlarge the volume, or keep fewer models",
+        )

@@ -131,7 +131,7 @@ def _bound_by_volume(ask: Ask) -> Iterator[Caution]:
                 " there",
                 hint=f"write `node: {bond.node}`, or use a volume that every node reaches",
             )
-        if ask.replicas > 1:
+        if ask.replicas > 1 and not named:
             yield Caution(
                 pitfall="E03",
                 where=ask.name,

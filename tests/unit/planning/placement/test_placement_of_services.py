@@ -273,3 +273,24 @@ def test_a_pool_that_fills_up_stays_spread():
     assert len(found.placed) == 5
     assert (found.preference.crowded, found.preference.mixed) == (0, 0)
     assert places(found)["small", 0] == ("c", (0,))
+
+
+def test_a_volume_that_is_smaller_than_its_models_is_told():
+    disk = Storage(name="models", kind=StorageKind.LOCAL, node="n", size=gib(30))
+    service = Service(name="s", engines=("ollama",), models=("deepseek-r1:70b",), gpus=1, node="n", storage=("models",))
+
+    found = planned(a_cluster([a_node("n", ("RTX 4090", 24))], [service], storage=[disk]))
+
+    (told,) = [one for one in found.cautions if one.pitfall == "E09"]
+    assert told.where == "models"
+    assert "30.0 GiB" in told.what
+
+
+def test_replicas_of_one_local_volume_stay_on_its_node_and_that_is_told():
+    disk = Storage(name="models", kind=StorageKind.LOCAL, node="n")
+    service = Service(name="s", gpus=1, replicas=2, storage=("models",))
+
+    found = planned(a_cluster([a_node("n", *POOL), a_node("m", *POOL)], [service], storage=[disk]))
+
+    assert {node for node, _ in places(found).values()} == {"n"}
+    assert [one.pitfall for one in found.cautions if one.pitfall] == ["E01", "E03"]
