@@ -227,3 +227,21 @@ def test_from_one_installation_to_another_works_too() -> None:
 
     assert "hardware.pop-os.gone" in [one.id for one in checklist.items]
     assert all(one.title and one.why and one.task for one in checklist.items)
+
+
+def test_a_new_supply_and_new_memory_are_asked_about() -> None:
+    before, after = read(a_node(", memory: 32Gi")), read(a_node(", memory: 64Gi", psu=1200))
+
+    ids = [one.id for one in checklist_of(before, after).items]
+
+    assert ids[:2] == ["hardware.box.psu", "hardware.box.memory"]
+
+
+def test_a_deployment_has_the_name_that_its_layout_gives_it() -> None:
+    services = """kubernetes: {namespace: ai}
+services: [{name: web, replicas: COUNT}]
+layouts: {one: {kind: edge, services: {web: {name: web-on-one}}}}
+"""
+    before, after = (read(a_node() + services.replace("COUNT", count)) for count in ("1", "3"))
+
+    assert commands(checklist_of(before, after)) == ["kubectl -n ai scale deployment/web-on-one --replicas=3"]

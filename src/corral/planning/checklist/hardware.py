@@ -12,6 +12,7 @@ from corral.planning.checklist import shells
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.probes import CardsDetected, LoadTested, PowerLimitsSet, WantedCard
 from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
+from corral.units import format_bytes
 
 LOAD_TEST_S = 1800
 """Thirty minutes: heat soaks a case, and the memory on a card's back, for longer than a card alone needs to settle."""
@@ -22,6 +23,7 @@ _OF_THE_SUPPLY = (SUPPLY, TRANSIENTS)
 
 def hardware_items(change: NodeChange, after: Cluster) -> Iterator[Item]:
     """List what a node's hardware needs, in order."""
+    yield from _parts(change)
     if change.hardware_differs:
         yield _supply(change, after)
         yield from _space(change)
@@ -44,6 +46,30 @@ def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, ma
         work=work,
         material=material,
     )
+
+
+def _parts(change: NodeChange) -> Iterator[Item]:
+    """Ask for a new power supply and for new memory."""
+    old, new = change.before, change.after
+    if old is None:
+        return
+    if new.psu_w is not None and new.psu_w != old.psu_w:
+        yield _item(
+            change,
+            "psu",
+            title=f"{change.name}: the power supply of {new.psu_w} W is in",
+            why="the figures of the new file hold for this supply; cables of another one may be wired otherwise",
+            work=Question(text=f"is the supply of {new.psu_w} W in, with its own cables only?"),
+        )
+    if new.memory is not None and new.memory != old.memory:
+        size = format_bytes(new.memory)
+        yield _item(
+            change,
+            "memory",
+            title=f"{change.name}: {size} of memory are in",
+            why="models that do not fit on a card are read through it; a module that is not seen is missing there",
+            work=Question(text=f"does the machine report {size} (`free -h`, a few per cent less is usual)?"),
+        )
 
 
 def _supply(change: NodeChange, after: Cluster) -> Item:

@@ -80,11 +80,19 @@ def _replicas(before: Cluster, after: Cluster) -> Iterator[Item]:
         yield from _scaled(service, title, old is not None, after)
 
 
+def _deployment(service: Service, after: Cluster) -> str:
+    """Name what is deployed: as the layouts do, where they agree."""
+    placements = [layout.services[service.name] for layout in after.layouts.values() if service.name in layout.services]
+    names = {placement.pod or placement.name or service.name for placement in placements}
+    return names.pop() if len(names) == 1 else service.name
+
+
 def _scaled(service: Service, title: str, is_known: bool, after: Cluster) -> Iterator[Item]:
+    deployment = _deployment(service, after)
     namespace = service.namespace or (after.kubernetes.namespace if after.kubernetes else None)
     words = ["kubectl", *(["-n", namespace] if namespace else [])]
     if is_known:
-        words += ["scale", f"deployment/{service.name}", f"--replicas={service.replicas}"]
+        words += ["scale", f"deployment/{deployment}", f"--replicas={service.replicas}"]
         yield _item(
             f"scale.{service.name}",
             title=f"{title}: scale the deployment",
@@ -94,7 +102,7 @@ def _scaled(service: Service, title: str, is_known: bool, after: Cluster) -> Ite
     else:
         deploy = Question(text=f"is {service.name} deployed?")
         yield _item(f"deploy.{service.name}", title=f"{service.name}: deploy it", why="it is new", work=deploy)
-    probe = ReplicasReady(deployment=service.name, namespace=namespace, replicas=service.replicas)
+    probe = ReplicasReady(deployment=deployment, namespace=namespace, replicas=service.replicas)
     why = "a replica without a GPU of its own stays Pending, and nothing else tells"
     yield _item(f"replicas.{service.name}", title=f"{title}: ready", why=why, work=probe)
 
