@@ -1,10 +1,12 @@
 #!/bin/sh
 # Sees that the Debian packages which tests need are here: a C compiler, for a small library that answers as NVIDIA's
-# driver does. Root installs what is missing; anybody else is told the one command that does. Nothing is skipped.
+# driver does, and the programs that read rendered configuration. Root installs what is missing; anybody else is told the one command that does. Nothing is skipped.
 set -eu
 
 missing=""
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+# What reads what is rendered, beside the schemas from PyPI.
+command -v kubectl >/dev/null 2>&1 || missing="$missing kubernetes-client"
 [ -z "$missing" ] && exit 0
 
 install="apt-get update && apt-get install --yes --no-install-recommends$missing"

@@ -57,9 +57,8 @@ def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[
             )
         if before != text:
             found.append(Change(path=path, before=before, after=text))
-    for path in _left_over(files, folder) if is_whole else ():
-        found.append(Change(path=path, before=_text(folder / path), after=None))
-    return tuple(found)
+    gone = _left_over(files, folder) if is_whole else ()
+    return (*found, *(Change(path=path, before=_text(folder / path), after=None) for path in gone))
 
 
 def write(changed: Collection[Change], folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
-from corral.rendering import kubernetes
+from corral.rendering import kubernetes, kueue
 from corral.rendering.installation import Installation, installation_of
 
 Files = Mapping[str, str]
@@ -34,6 +34,7 @@ TARGETS: tuple[Target, ...] = (
         per_layout=kubernetes.overlay,
         for_all=kubernetes.base,
     ),
+    Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=kueue.files),
 )
 
 

@@ -48,7 +48,7 @@ def render(
 ) -> None:
     """Write the configuration of a cluster: Kubernetes and what stands around it.
 
-    Without --out, every file is printed. In the folder, only files that this command wrote are ever replaced or removed.
+    Without --out, every file is printed. In the folder, only files that this command wrote are replaced or removed.
     With --diff the exit code is 1 when something differs.
     """
     if targets:
