@@ -14,7 +14,7 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
-from corral.planning.changes import Change, ChangesError, Note, apply_changes, parse_file, parse_options
+from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
@@ -83,7 +83,7 @@ def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
     if wish.other is not None:
         if wish.options or wish.file:
             raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
-        return _compared(open_cluster(path), open_cluster(wish.other), (), adapting=wish.adapting)
+        return _compared(open_cluster(path), open_cluster(wish.other), None, adapting=wish.adapting)
     changes = _changes(wish)
     if not changes:
         raise UnclearUpgradeError(
@@ -99,7 +99,7 @@ def upgrade_text(before: ClusterText, changes: Sequence[Change], *, adapting: bo
     """
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed.notes, adapting=adapting)
+    return _compared(before, after, changed, adapting=adapting)
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
@@ -157,7 +157,7 @@ def _text_of(path: Path) -> str:
         raise UnreadableChangesError(f"cannot read the changes file: {error}", where=str(path)) from error
 
 
-def _compared(before: ClusterText, after: ClusterText, notes: tuple[Note, ...], *, adapting: bool) -> Upgrading:
+def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, *, adapting: bool) -> Upgrading:
     adapted = _adapted(before, after)
     sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
     if adapting:
@@ -168,7 +168,8 @@ def _compared(before: ClusterText, after: ClusterText, notes: tuple[Note, ...], 
         throughput=compare_nights(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
-        notes=notes,
+        places=changed.gpus if changed else None,
+        notes=changed.notes if changed else (),
     )
     upgrade = compare(before.cluster, after.cluster, adapted.cluster, findings)
     return Upgrading(before=before, after=after, upgrade=upgrade)

@@ -7,7 +7,7 @@ import pytest
 from corral.planning.upgrade import Advice, Recommendation
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
-from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
+from doubles.upgrades import EXAMPLES, TWO_EQUAL, hydra, upgrade_of
 
 NO_SUPPLY = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")
 PASCAL = TWO_EQUAL.replace("[{model: RTX 5070 Ti, index: 0}, {model: RTX 5070 Ti, index: 1}]", "[{model: GTX 1080 Ti}]")
@@ -62,6 +62,15 @@ def test_a_service_that_loses_its_last_card_stops_the_upgrade() -> None:
 
     assert recommendation.advice is Advice.DONT
     assert "no card is left that can run comfyui (14.0 GiB do not fit: 11.5 GiB can be used)" in recommendation.sentence
+
+
+def test_a_layout_that_has_no_place_for_a_service_any_more_stops_the_upgrade() -> None:
+    text = (EXAMPLES / "harvis" / "cluster.yaml").read_text()
+
+    recommendation = upgrade_of(text, ("move", "pop-os-343570d8/gpu0=pop-os")).recommendation
+
+    assert recommendation.advice is Advice.DONT
+    assert "no place is left for backend in the layout workstation" in recommendation.sentence
 
 
 def test_cards_that_no_driver_serves_together_stop_the_upgrade() -> None:

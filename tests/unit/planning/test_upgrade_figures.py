@@ -7,6 +7,7 @@ import pytest
 from corral.planning.upgrade import Upgrade
 from corral.planning.upgrade.capacity import Seating
 from corral.planning.upgrade.choices import Freedom
+from corral.planning.upgrade.hardware import CardChangeKind
 from corral.planning.upgrade.power import ItemState
 from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
 
@@ -155,6 +156,18 @@ def test_a_card_that_moves_changes_both_nodes() -> None:
 
     assert {node.name: node.memory.change for node in upgrade.hardware.changed} == {"box": -16 * GIB, "other": 16 * GIB}
     assert upgrade.hardware.memory.change == 0
+    assert [change.kind for change in upgrade.hardware.changes] == [CardChangeKind.MOVED]
+
+
+def test_cards_behind_one_that_goes_are_the_same_cards() -> None:
+    text = TWO_EQUAL.replace("{model: RTX 5070 Ti, index: 1}", "{model: RTX 4090, index: 1}")
+
+    upgrade = upgrade_of(text, ("remove", "box/gpu0"))
+
+    assert [(change.kind, change.place) for change in upgrade.hardware.changes] == [
+        (CardChangeKind.RENUMBERED, "box/gpu0"),
+        (CardChangeKind.REMOVED, "box/gpu0"),
+    ]
 
 
 def test_a_new_node_has_no_before() -> None:

@@ -14,7 +14,8 @@ from corral.hardware.power import NodePower, Verdict
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Freedom, ServiceChoice
-from corral.planning.upgrade.differences import change_text, figure_text, number
+from corral.planning.upgrade.differences import change_text, figure_text, named, number
+from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 from corral.planning.upgrade.power import LIMITED, TGP, PowerComparison
 from corral.planning.upgrade.redundancy import Survival
@@ -81,6 +82,7 @@ def advise(
     power: tuple[PowerComparison, ...],
     capacity: tuple[Capacity, ...],
     choices: tuple[ServiceChoice, ...],
+    distribution: tuple[Distribution, ...],
     survivals: tuple[Survival, ...],
     uniformity: tuple[Uniformity, ...],
     throughput: tuple[Throughput, ...],
@@ -93,6 +95,7 @@ def advise(
         *_models(capacity),
         *_speed(throughput),
         *_services(choices),
+        *_places(distribution, {one.service for one in choices if one.freedom is Freedom.LOST}),
         *_redundancy(survivals),
         *_drivers(uniformity),
         *_supply(power),
@@ -113,14 +116,14 @@ def _verdict(reasons: tuple[Reason, ...]) -> Advice:
 
 def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
     def told(*weights: Weight) -> str:
-        return "; ".join(reason.what for reason in reasons if reason.weight in weights)
+        return "; ".join(reason.what for weight in weights for reason in reasons if reason.weight is weight)
 
     if advice is Advice.GO:
         text = told(Weight.GAIN)
     elif advice is Advice.CONDITIONS:
         text = f"once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
     else:
-        text = told(Weight.BLOCKER) or told(Weight.LOSS) or "nothing gets better by it"
+        text = told(Weight.BLOCKER, Weight.LOSS) or "nothing gets better by it"
     return f"{text}."
 
 
@@ -194,15 +197,15 @@ def _speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
 def _services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
     wider = [one.service for one in choices if one.freedom is Freedom.WIDER]
     if wider:
-        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {', '.join(wider)}")
+        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {named(wider)}")
     gained = [one.service for one in choices if one.freedom is Freedom.GAINED and one.before is not None]
     if gained:
-        yield Reason(weight=Weight.GAIN, what=f"{', '.join(gained)} could not run, and can now")
+        yield Reason(weight=Weight.GAIN, what=f"{named(gained)} could not run, and can now")
     narrower = [one.service for one in choices if one.freedom is Freedom.NARROWER]
     if narrower:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"fewer cards that can run {', '.join(narrower)}",
+            what=f"fewer cards that can run {named(narrower)}",
             remedy="choose a card with enough VRAM for them",
         )
     for one in choices:
@@ -215,15 +218,30 @@ def _services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
             )
 
 
+def _places(distribution: tuple[Distribution, ...], told: set[str]) -> Iterator[Reason]:
+    """Say who has no place any more in a layout; what no card could hold is told already."""
+    for one in distribution:
+        where = f" in the layout {one.layout}" if one.layout else ""
+        lost = [name for name in one.lost if name not in told]
+        if lost:
+            yield Reason(
+                weight=Weight.BLOCKER,
+                what=f"no place is left for {named(lost)}{where}",
+                remedy=f"give {named(lost)} another node or another GPU{where}",
+            )
+        if one.gained:
+            yield Reason(weight=Weight.GAIN, what=f"a place for {named(one.gained)}{where}, which had none")
+
+
 def _redundancy(survivals: tuple[Survival, ...]) -> Iterator[Reason]:
     gained = [one.service for one in survivals if one.before is False and one.after is True]
     if gained:
-        yield Reason(weight=Weight.GAIN, what=f"{', '.join(gained)} would survive the loss of a card")
+        yield Reason(weight=Weight.GAIN, what=f"{named(gained)} would survive the loss of a card")
     lost = [one.service for one in survivals if one.before is True and one.after is False]
     if lost:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"{', '.join(lost)} would no longer survive the loss of a card",
+            what=f"{named(lost)} would no longer survive the loss of a card",
             remedy="keep two cards that can run them",
         )
 
@@ -247,7 +265,7 @@ def _supply(power: tuple[PowerComparison, ...]) -> Iterator[Reason]:
 
 def _draw(one: PowerComparison) -> Iterator[Reason]:
     makers, limited = one.row(TGP), one.row(LIMITED)
-    if makers is not None and makers.change:
+    if makers is not None and makers.change is not None and makers.change > 0:
         yield Reason(weight=Weight.COST, what=f"{change_text(makers)} of GPU power on {one.node}")
     if limited is not None and limited.change is not None and limited.change < 0:
         yield Reason(weight=Weight.GAIN, what=f"{change_text(limited)} at full load on {one.node}, by power limits")

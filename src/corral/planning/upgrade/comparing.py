@@ -16,7 +16,7 @@ from corral.planning.upgrade.choices import ServiceChoice, compare_choices
 from corral.planning.upgrade.complexity import Complexity, compare_complexity
 from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
 from corral.planning.upgrade.distribution import Distribution, compare_plans
-from corral.planning.upgrade.hardware import Hardware, compare_hardware
+from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
 from corral.planning.upgrade.labels import AgentFlags, NodeLabels, compare_agent_flags, compare_labels
 from corral.planning.upgrade.power import PowerComparison, compare_power
 from corral.planning.upgrade.queues import QueueChange, compare_queues
@@ -40,6 +40,8 @@ class Findings:
     """From the new cluster file to the one with the proposals; empty when there are none, or when it has them."""
     file_diffs: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of the files that are written from it: path to unified diff."""
+    places: Places | None = None
+    """Where each card goes; None where only the files can tell."""
     notes: tuple[Note, ...] = ()
     """What was changed in the cluster file besides the cards, and what to look at."""
 
@@ -77,7 +79,7 @@ class Upgrade:
 
 def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Upgrade:
     """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
-    hardware = compare_hardware(before, after)
+    hardware = compare_hardware(before, after, findings.places)
     power = compare_power(before, after, hardware)
     labels = compare_labels(before, after)
     choices = compare_choices(before, adapted)
@@ -86,6 +88,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     capacity = compare_capacity(before, after, hardware)
     checklist = checklist_of(before, adapted)
     adaptations = propose(after, hardware)
+    distribution = compare_plans(findings.plans_before, findings.plans_after)
     return Upgrade(
         before=before,
         after=after,
@@ -96,7 +99,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         labels=labels,
         agent_flags=compare_agent_flags(before, after),
         choices=choices,
-        distribution=compare_plans(findings.plans_before, findings.plans_after),
+        distribution=distribution,
         uniformity=uniformity,
         capacity=capacity,
         survivals=survivals,
@@ -115,6 +118,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
             power=power,
             capacity=capacity,
             choices=choices,
+            distribution=distribution,
             survivals=survivals,
             uniformity=uniformity,
             throughput=findings.throughput,

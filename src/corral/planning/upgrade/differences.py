@@ -5,6 +5,7 @@ Sizes of cards are written in GiB: a card that is sold with 16 GB has 16 GiB.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corral.figures import Figure
@@ -73,3 +74,10 @@ def origins_text(difference: Difference) -> str:
     if before.source == after.source:
         return origin_text(after)
     return f"{after.origin.value}: {before.source} → {after.source}"
+
+
+def named(names: Sequence[str], most: int = 6) -> str:
+    """List names; when they are many, the first of them and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

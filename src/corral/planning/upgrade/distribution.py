@@ -22,6 +22,10 @@ class Distribution:
 
     layout: str | None
     seats: tuple[Seat, ...]
+    lost: tuple[str, ...]
+    """Services that had a place or a turn before, and have neither now."""
+    gained: tuple[str, ...]
+    """Services that had neither before, and have a place or a turn now."""
     settled: tuple[Caution, ...]
     """What the plan warned of before, and no longer does."""
     arisen: tuple[Caution, ...]
@@ -40,9 +44,19 @@ def _compare(before: Plan | None, after: Plan) -> Distribution:
     return Distribution(
         layout=after.layout,
         seats=tuple(Seat(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names),
+        lost=_newly_missing(after, before),
+        gained=_newly_missing(before, after),
         settled=_only_in(before.cautions if before else (), after.cautions),
         arisen=_only_in(after.cautions, before.cautions if before else ()),
     )
+
+
+def _newly_missing(here: Plan | None, there: Plan | None) -> tuple[str, ...]:
+    """List the services without place and turn in one plan of which the other knows, and places all replicas."""
+    missing = [name for one in (here.missing if here else ()) for name in one.services]
+    elsewhere = {name for one in (there.missing if there else ()) for name in one.services}
+    known = {name for one in (*there.placed, *there.unplaced) for name in one.services} if there else set[str]()
+    return tuple(dict.fromkeys(name for name in missing if name in known - elsewhere))
 
 
 def _only_in(here: tuple[Caution, ...], there: tuple[Caution, ...]) -> tuple[Caution, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.cluster.values import Cluster, Node
 from corral.figures import Figure, computed
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
-from corral.planning.upgrade.cards import Card, cards_of
+from corral.planning.changes import GpuAddress
+from corral.planning.upgrade.cards import Card, all_cards, cards_of
 from corral.planning.upgrade.differences import Difference, amount
 
 
@@ -18,6 +20,10 @@ class CardChangeKind(StrEnum):
     REPLACED = "replaced"
     ADDED = "added"
     REMOVED = "removed"
+    MOVED = "moved"
+    """It goes to another node."""
+    RENUMBERED = "renumbered"
+    """It stays in its node and gets another index."""
     LIMITED = "limited"
     """The card stays, and its power limit changes."""
 
@@ -28,6 +34,7 @@ class CardChange:
 
     kind: CardChangeKind
     place: str
+    """Where the card is afterwards; where it was when it is gone."""
     before: Card | None
     after: Card | None
 
@@ -93,15 +100,24 @@ class Hardware:
         return tuple(node for node in self.nodes if node.cards_change)
 
 
-def compare_hardware(before: Cluster, after: Cluster) -> Hardware:
-    """Set the machines side by side, node by node and card by card."""
+Places = Mapping[GpuAddress, GpuAddress | None]
+"""For every place of a card before: the place of that card, or of the one that replaced it; None when it is gone."""
+
+
+def compare_hardware(before: Cluster, after: Cluster, places: Places | None = None) -> Hardware:
+    """Set the machines side by side, node by node and card by card.
+
+    Without `places` a card is taken to be the one with its index afterwards.
+    """
+    changes = _changes(before, after, _same_places(before, after) if places is None else places)
+    touched = {card.node for change in changes for card in (change.before, change.after) if card}
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     names = [*new, *(name for name in old if name not in new)]
-    nodes = tuple(_node(name, old.get(name), new.get(name)) for name in names)
+    nodes = tuple(_node(name, old.get(name), new.get(name), is_touched=name in touched) for name in names)
     return Hardware(
         nodes=nodes,
-        changes=tuple(change for name in names for change in _changes(old.get(name), new.get(name))),
+        changes=changes,
         memory=Difference(
             name="Total VRAM",
             before=_total([(node.name, node.memory.before) for node in nodes if node.before]),
@@ -111,7 +127,17 @@ def compare_hardware(before: Cluster, after: Cluster) -> Hardware:
     )
 
 
-def _node(name: str, before: Node | None, after: Node | None) -> NodeComparison:
+def _same_places(before: Cluster, after: Cluster) -> Places:
+    there = {(card.node, card.index) for card in all_cards(after)}
+    return {
+        GpuAddress(node=card.node, index=card.index): (
+            GpuAddress(node=card.node, index=card.index) if (card.node, card.index) in there else None
+        )
+        for card in all_cards(before)
+    }
+
+
+def _node(name: str, before: Node | None, after: Node | None, *, is_touched: bool) -> NodeComparison:
     old, new = _side(before), _side(after)
     return NodeComparison(
         name=name,
@@ -119,7 +145,7 @@ def _node(name: str, before: Node | None, after: Node | None) -> NodeComparison:
         after=new,
         memory=Difference(name="VRAM", before=_memory(old), after=_memory(new)),
         tgp=Difference(name="GPU TGP (makers' limits)", before=_tgp(old), after=_tgp(new)),
-        cards_change=bool(_changes(before, after)) or (before is None) != (after is None),
+        cards_change=is_touched or (before is None) != (after is None),
     )
 
 
@@ -136,23 +162,34 @@ def _side(node: Node | None) -> Side | None:
     )
 
 
-def _changes(before: Node | None, after: Node | None) -> tuple[CardChange, ...]:
-    old = {card.index: card for card in cards_of(before)} if before else {}
-    new = {card.index: card for card in cards_of(after)} if after else {}
-    return tuple(
-        CardChange(kind=kind, place=(new.get(index) or old[index]).name, before=old.get(index), after=new.get(index))
-        for index in sorted({*old, *new})
-        if (kind := _kind(old.get(index), new.get(index)))
-    )
+def _changes(before: Cluster, after: Cluster, places: Places) -> tuple[CardChange, ...]:
+    """List what happens to each card, in the order of the file afterwards; those that are gone stand last."""
+    new = {card.name: card for card in all_cards(after)}
+    came_from: dict[str, Card] = {}
+    gone: list[CardChange] = []
+    for card in all_cards(before):
+        place = places.get(GpuAddress(node=card.node, index=card.index))
+        if place is None or str(place) not in new:
+            gone.append(CardChange(kind=CardChangeKind.REMOVED, place=card.name, before=card, after=None))
+        else:
+            came_from[str(place)] = card
+    stay = [
+        CardChange(kind=kind, place=name, before=came_from.get(name), after=card)
+        for name, card in new.items()
+        if (kind := _kind(came_from.get(name), card))
+    ]
+    return (*stay, *gone)
 
 
-def _kind(before: Card | None, after: Card | None) -> CardChangeKind | None:
+def _kind(before: Card | None, after: Card) -> CardChangeKind | None:
     if before is None:
         return CardChangeKind.ADDED
-    if after is None:
-        return CardChangeKind.REMOVED
     if (before.model, before.memory) != (after.model, after.memory):
         return CardChangeKind.REPLACED
+    if before.node != after.node:
+        return CardChangeKind.MOVED
+    if before.index != after.index:
+        return CardChangeKind.RENUMBERED
     return CardChangeKind.LIMITED if before.power_limit_w != after.power_limit_w else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from corral.planning.checklist import checklist_markdown
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
+from corral.planning.upgrade.differences import named
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind
 from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
 
@@ -22,7 +23,7 @@ def unchanged(upgrade: Upgrade) -> list[str]:
         ("Queues", same.queues),
         ("Workloads", same.workloads),
     )
-    told = [f"{name}: {_names(names)}" for name, names in parts if names]
+    told = [f"{name}: {named(names, _MOST_NAMES)}" for name, names in parts if names]
     if same.kubernetes:
         told.append(f"Kubernetes: {same.kubernetes}")
     lines = ["## Part 7: What does not change", "", *(bullets(told) or paragraph("Nothing is as it was."))]
@@ -39,12 +40,6 @@ def _metrics(change: CardChange) -> str:
         f"Metrics go on for {change.place} under another model and UUID: a panel or alert that filters by {before} "
         f"shows nothing, one that filters by index mixes it with {after}."
     )
-
-
-def _names(names: tuple[str, ...]) -> str:
-    if len(names) <= _MOST_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
 
 
 def checklist(upgrade: Upgrade) -> list[str]:

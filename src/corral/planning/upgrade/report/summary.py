@@ -64,6 +64,8 @@ def change_sentence(change: CardChange) -> str:
         limits = [card.power_limit_w if card else None for card in (change.before, change.after)]
         old, new = ("no power limit" if limit is None else f"{limit} W" for limit in limits)
         return f"{change.place}: {old} → {new}"
+    if change.before is not None and change.kind in (CardChangeKind.MOVED, CardChangeKind.RENUMBERED):
+        return f"{change.place}: was {change.before.name}, {card_text(change.before)}"
     if change.before is None and change.after is not None:
         return f"{change.place}: new, {card_text(change.after)}"
     if change.after is None and change.before is not None:
