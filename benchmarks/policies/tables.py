@@ -30,7 +30,7 @@ class Contender:
 
 
 AS_GOOD, AS_GOOD_S = 1.01, 1.0
-"""Figures within one per cent, or a second, of the lowest count as the best too: less than what one task's luck does."""
+"""Figures within one per cent, or a second, of the lowest count as the best too: what one task's luck does."""
 
 CORRAL = Contender(name="Corral", make=lambda: decide)
 RIVALS = (

@@ -13,7 +13,8 @@ the first time the task was passed over. Tasks that need several GPUs are never 
 So nobody starves. What takes a slot when a turn is over is the first task in order. A turn serves its model's tasks in
 order too: tasks that came after a waiting one are served only when those of their model that came before are, and
 then this model has no claim to another turn before it. So of M models on S slots at most (M - 1) x S such turns
-overtake a task, which delays it by at most (M - 1) turns and their loads.
+overtake a task, which delays it by at most (M - 1) turns and their loads (beside what came within the bound after it
+and passed while it waited for a slot with its model).
 
 The bound is relative because a swap costs the same whatever the length of the queue: where everybody waits for an
 hour, a turn of two minutes spends a tenth of all time on loading and makes every wait longer.

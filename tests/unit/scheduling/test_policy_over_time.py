@@ -40,6 +40,28 @@ def test_a_stream_to_the_resident_model_cannot_starve_another_task(seconds, dela
     assert queue.started[500] <= first_chance + timedelta(seconds=delay)
 
 
+@SOME
+@given(
+    tasks=st.lists(st.tuples(st.integers(0, 900), st.sampled_from("abc")), min_size=10, max_size=60),
+    seconds=st.sampled_from([10.0, 30.0, 70.0]),
+)
+def test_on_one_slot_a_task_is_overtaken_for_at_most_a_turn_of_each_other_model(tasks, seconds):
+    arrivals = [a_queued(n, model=model, queued_at=after(at)) for n, (at, model) in enumerate(sorted(tasks), start=1)]
+    slot = a_slot()
+    queue = PlayedQueue({slot.id: slot}, measured(a=seconds, b=seconds, c=seconds), list(arrivals))
+    queue.play(after(100_000))
+    waits = {task.id: (queue.started[task.id] - task.queued_at).total_seconds() for task in arrivals}
+    turn = max(120.0, max(waits.values()) / 2)
+    for task in arrivals:
+        overtook = [
+            other
+            for other in arrivals
+            if (other.queued_at, other.id) > (task.queued_at, task.id)
+            and queue.started[other.id] < queue.started[task.id]
+        ]
+        assert len(overtook) * seconds <= 2 * turn
+
+
 def test_tasks_of_two_models_run_model_by_model_instead_of_in_turn():
     tasks = [a_queued(n, model="ab"[n % 2], queued_at=after(-100 + n)) for n in range(1, 13)]
     slot = a_slot()
