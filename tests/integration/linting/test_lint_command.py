@@ -1,0 +1,161 @@
+"""`corral lint` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from doubles.installed import CORRAL
+
+ERRORS = 1
+WARNINGS = 8
+BAD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, namespace: ai}
+spec:
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      nodeSelector: {example.org/vram: 32}
+      containers:
+        - name: app
+          image: example.org/app:latest
+          resources: {limits: {nvidia.com/gpu: 1}, requests: {nvidia.com/gpu: 2}}
+"""
+
+
+def corral(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CORRAL, *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "app.yaml").write_text(BAD)
+    return tmp_path
+
+
+def test_findings_say_where_what_why_and_what_to_do(folder: Path) -> None:
+    done = corral(folder, "lint", "manifests")
+    assert done.returncode == ERRORS
+    assert "manifests/app.yaml:10:40: error[A21 label-value-not-string]" in done.stdout
+    assert "[Deployment ai/app]" in done.stdout
+    assert all(word in done.stdout for word in ("in practice:", "why:", "fix:"))
+    assert "2 errors, 1 warning, 0 notes in 1 document of 1 file" in done.stdout
+
+
+def test_the_exit_code_says_how_bad_it_is(folder: Path) -> None:
+    file = folder / "manifests" / "app.yaml"
+    file.write_text(BAD.replace(": 32", ': "32"').replace(", requests: {nvidia.com/gpu: 2}", ""))
+    assert corral(folder, "lint", "manifests").returncode == WARNINGS
+    file.write_text(file.read_text().replace(":latest", ":1.0"))
+    assert corral(folder, "lint", "manifests").returncode == 0
+
+
+def test_json_has_everything_that_the_text_has(folder: Path) -> None:
+    report = json.loads(corral(folder, "lint", "manifests", "--json").stdout)
+    assert {one["rule"] for one in report["findings"]} == {"A04", "A21", "B11"}
+    first = report["findings"][0]
+    assert {"rule", "name", "severity", "file", "line", "column", "object", "what", "practice", "source", "fix"} <= set(
+        first
+    )
+
+
+def test_sarif_names_rules_places_and_levels(folder: Path) -> None:
+    sarif = json.loads(corral(folder, "lint", "manifests", "--format", "sarif").stdout)
+    jsonschema.validate(sarif, SARIF_PARTS)
+    (run,) = sarif["runs"]
+    known = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert {result["ruleId"] for result in run["results"]} <= known
+
+
+def test_github_gets_one_annotation_for_each_finding(folder: Path) -> None:
+    done = corral(folder, "lint", "manifests", "--format", "github")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("::error file=manifests/app.yaml,line=10,col=40,title=A21 label-value-not-string::")
+
+
+def test_fix_shows_a_diff_writes_once_agreed_and_judges_again(folder: Path) -> None:
+    file = folder / "manifests" / "app.yaml"
+    shown = corral(folder, "lint", "manifests", "--fix", "--dry-run")
+    assert file.read_text() == BAD
+    assert '+      nodeSelector: {example.org/vram: "32"}' in shown.stderr
+    done = corral(folder, "lint", "manifests", "--fix", "--yes")
+    assert done.returncode == WARNINGS
+    assert file.read_text() == BAD.replace(": 32", ': "32"').replace("gpu: 2}", "gpu: 1}")
+
+
+def test_fix_without_an_answer_changes_nothing(folder: Path) -> None:
+    done = corral(folder, "lint", "manifests", "--fix")
+    assert done.returncode != 0
+    assert (folder / "manifests" / "app.yaml").read_text() == BAD
+
+
+def test_what_cannot_be_read_is_all_told_at_once(folder: Path) -> None:
+    done = corral(folder, "lint", "nowhere.yaml", "manifests", "neither.yaml")
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+    assert "neither.yaml" in done.stderr
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    done = corral(tmp_path, "lint", ".")
+    assert (done.returncode, "nothing to judge" in done.stderr) == (3, True)
+
+
+def test_a_rule_is_explained_and_all_are_listed(folder: Path) -> None:
+    assert "gpu-rollout-deadlock" in corral(folder, "lint", "--explain", "A02").stdout
+    assert len(json.loads(corral(folder, "lint", "--rules", "--json").stdout)["items"]) >= 70
+    unknown = corral(folder, "lint", "--explain", "Z99")
+    assert (unknown.returncode, "no rule is called" in unknown.stderr) == (3, True)
+
+
+SARIF_PARTS = {
+    "type": "object",
+    "required": ["$schema", "version", "runs"],
+    "properties": {
+        "version": {"const": "2.1.0"},
+        "runs": {
+            "items": {
+                "required": ["tool", "results"],
+                "properties": {
+                    "results": {
+                        "minItems": 1,
+                        "items": {
+                            "required": ["ruleId", "level", "message", "locations"],
+                            "properties": {
+                                "level": {"enum": ["none", "note", "warning", "error"]},
+                                "locations": {
+                                    "items": {
+                                        "properties": {
+                                            "physicalLocation": {
+                                                "required": ["artifactLocation", "region"],
+                                                "properties": {
+                                                    "region": {
+                                                        "properties": {
+                                                            "startLine": {"minimum": 1},
+                                                            "startColumn": {"minimum": 1},
+                                                        }
+                                                    }
+                                                },
+                                            }
+                                        }
+                                    }
+                                },
+                            },
+                        },
+                    }
+                },
+            }
+        },
+    },
+}
+"""What the standard (SARIF 2.1.0, OASIS) asks of the parts that we write."""
