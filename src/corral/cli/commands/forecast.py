@@ -1,0 +1,98 @@
+"""`corral forecast`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.options import AsJson, ClusterArgument, example
+
+if TYPE_CHECKING:
+    from corral.operations.forecasting import Asked, Forecasts
+
+OfWorkload = Annotated[str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only this workload.")]
+Night = Annotated[str | None, typer.Option("--night", metavar="TIME", help="How long it is; else as the file says.")]
+Nights = Annotated[int, typer.Option("--nights", min=1, max=3660, help="So many nights, one after the other.")]
+Models = Annotated[int, typer.Option("--models", min=1, max=100, help="The tasks use so many models in turn.")]
+SwapEvery = Annotated[
+    int, typer.Option("--swap-every", min=1, metavar="TASKS", help="With --models: the next model after so many tasks.")
+]
+LoadTime = Annotated[str | None, typer.Option("--load", metavar="TIME", help="How long a model takes to load.")]
+Slow = Annotated[
+    list[str] | None, typer.Option("--slow", metavar="SLOT=FACTOR", help="Tasks take FACTOR times as long there.")
+]
+Fail = Annotated[
+    list[str] | None,
+    typer.Option("--fail", metavar="SLOT@FROM..UNTIL", help="The slot is away; without `..UNTIL` it stays away."),
+]
+Explain = Annotated[bool, typer.Option("--explain", help="List every number with where it comes from.")]
+GanttFile = Annotated[
+    Path | None, typer.Option("--gantt", metavar="FILE", help="Draw the night of one workload as SVG.")
+]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one HTML page.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("forecast", epilog=example("corral forecast cluster.yaml"))(forecast)
+
+
+def forecast(
+    cluster: ClusterArgument = None,
+    workload: OfWorkload = None,
+    night: Night = None,
+    nights: Nights = 1,
+    models: Models = 1,
+    swap_every: SwapEvery = 1,
+    load: LoadTime = None,
+    slow: Slow = None,
+    fail: Fail = None,
+    explain: Explain = False,
+    gantt: GanttFile = None,
+    html: HtmlFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what each workload makes in an hour and in a night, by playing the night with the production policy.
+
+    Each workload is played by itself, on the slots that its service has in the plan. Times in --fail count from the
+    start of the night. With --models, --slow or --fail, a second row shows the night with that.
+    """
+    from corral.operations.forecasting import Asked, forecast_file
+
+    asked = Asked(
+        workload=workload,
+        night=night,
+        nights=nights,
+        models=models,
+        swap_every=swap_every,
+        load=load,
+        slow=slow or (),
+        fail=fail or (),
+    )
+    found = forecast_file(cluster, asked)
+    _write(found, asked, gantt, html)
+    _put(found, explain=explain, as_json=as_json)
+
+
+def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:
+    from corral.cli.forecasts import forecasts_json, put_forecasts
+
+    if as_json:
+        terminal.put_json(forecasts_json(found))
+    else:
+        put_forecasts(found, explain=explain)
+
+
+def _write(found: Forecasts, asked: Asked, gantt: Path | None, html: Path | None) -> None:
+    """Write the files that were asked for, and say so."""
+    from corral.operations.forecasting import write_gantt, write_page
+
+    if gantt is not None:
+        write_gantt(found, gantt)
+        terminal.say(f"wrote {gantt}")
+    if html is not None:
+        write_page(found, asked, html)
+        terminal.say(f"wrote {html}")

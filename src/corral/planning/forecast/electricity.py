@@ -1,0 +1,93 @@
+"""What a night takes in power: cards while they work, and the machines around them all night.
+
+A card that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
+for the card. What an idle card draws is in no catalogue, and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from corral.cluster.values import Cluster, Node
+from corral.figures import Figure, Origin, computed
+from corral.hardware.power import models_of, power_of
+from corral.scheduling.simulator import Outcome, Watts
+from corral.scheduling.values import Slot
+from corral.work import SlotId
+
+_WH = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """A night's electricity; None where a card's power is unknown or there is no tariff."""
+
+    energy: Figure | None
+    energy_each: Figure | None
+    cost_each: Figure | None
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """The watts of some slots and of the machines that they are in."""
+
+    cards: Mapping[SlotId, Watts]
+    machines: Mapping[str, Figure]
+    unknown: tuple[str, ...]
+
+
+def power_for(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
+    """Look up what the cards of these slots draw, and what their nodes draw besides."""
+    cards: dict[SlotId, Watts] = {}
+    machines: dict[str, Figure] = {}
+    nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
+    models = models_of(nodes)
+    for node in nodes:
+        power = power_of(node, models, electricity=cluster.electricity, night=cluster.night)
+        machines[node.name] = power.other
+        for card in power.cards:
+            if drawn := card.limit or card.tgp:
+                cards[_slot_of(node, card.index)] = Watts(busy=drawn.value)
+    lacking = [slot.id for slot in slots if slot.id not in cards]
+    unknown = (f"energy: nobody says what {', '.join(lacking)} draws",) if lacking else ()
+    return Power(cards=cards, machines=machines, unknown=unknown)
+
+
+def consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
+    """Work out the electricity of a night from what was busy how long."""
+    if outcome.energy_wh is None:
+        return Consumption(energy=None, energy_each=None, cost_each=None, unknown=power.unknown)
+    hours = outcome.span_s / 3600
+    others = sum(figure.value for figure in power.machines.values())
+    total_wh = outcome.energy_wh + others * hours
+    formula = f"{outcome.energy_wh:.0f} Wh of cards while they work + {others:g} W of machines x {hours:g} h"
+    each = (
+        computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
+    )
+    assumed = tuple(
+        f"{node} draws {figure.value:g} W besides its cards: {figure.source}"
+        for node, figure in power.machines.items()
+        if figure.origin is Origin.ASSUMED
+    )
+    return Consumption(
+        energy=computed(total_wh / _WH, "kWh", formula),
+        energy_each=each,
+        cost_each=_cost(cluster, each, unit),
+        unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
+        assumed=assumed,
+    )
+
+
+def _cost(cluster: Cluster, each: Figure | None, unit: str) -> Figure | None:
+    tariff = cluster.electricity
+    if tariff is None or each is None:
+        return None
+    formula = f"{each.value:.4g} Wh for one {unit} x {tariff.price_per_kwh:g} {tariff.currency}/kWh"
+    return computed(each.value / _WH * tariff.price_per_kwh, tariff.currency, formula)
+
+
+def _slot_of(node: Node, index: int) -> SlotId:
+    return SlotId(f"{node.name}/gpu{index}")

@@ -1,0 +1,213 @@
+"""Plays a night of a workload, or several, and says what comes of it.
+
+All tasks of a night wait from its start, as many as the file wants, else as many as could ever end in it. What ends
+after the night does not count for it. A night of very many short tasks is played in part and counted up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+
+from corral.cluster.values import Cluster, Workload
+from corral.figures import Figure, Origin, computed
+from corral.planning.forecast.electricity import consumption, power_for
+from corral.planning.forecast.seats import Seats, seats_of
+from corral.planning.forecast.values import Forecast, Scenario
+from corral.planning.placement.values import Plan
+from corral.scheduling.durations import ANY, History
+from corral.scheduling.simulator import Outcome, simulate, simulate_nights, summarise
+from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
+from corral.scheduling.values import DurationKey, Owner, Slot
+
+OWNER = Owner("night")
+MOST_TASKS = 20_000
+"""Tasks of a night that are played; a longer one is played for as long as these last, and counted up."""
+_LEAST_S = 1e-3
+_PLAIN = Scenario()
+
+
+def forecast(
+    cluster: Cluster,
+    workload: Workload,
+    plans: Sequence[Plan],
+    *,
+    scenario: Scenario = _PLAIN,
+    history: History | None = None,
+    night_s: float | None = None,
+    nights: int = 1,
+) -> Forecast:
+    """Say what a workload by itself makes in a night on its slots.
+
+    Durations are those measured (`history`), else those that the file declares. What the scenario says of slots that
+    the workload does not use changes nothing.
+    """
+    length_s = cluster.night.total_seconds() if night_s is None else night_s
+    seats = seats_of(cluster, workload, plans)
+    seconds = seconds_of(workload, seats.slots, history)
+    asked = Forecast(
+        workload=workload.name,
+        unit=workload.unit,
+        queue=seats.queue.name,
+        slots=tuple(slot.id for slot in seats.slots),
+        where=seats.because,
+        night_s=length_s,
+        seconds=seconds,
+    )
+    unknown = _what_lacks(workload, seats, seconds, scenario)
+    if unknown:
+        return replace(asked, unknown=unknown)
+    trace, window_s = _trace(workload, seats, seconds, scenario, length_s)
+    run = simulate(trace)
+    power = power_for(cluster, seats.slots)
+    outcome = summarise(trace, run, span_s=window_s, watts=power.cards)
+    told = _told(asked, trace, run, outcome, several=_several(trace, window_s, nights))
+    used = consumption(cluster, power, outcome, workload.unit)
+    return replace(
+        told,
+        energy=used.energy and _over(used.energy, length_s / window_s),
+        energy_each=used.energy_each,
+        cost_each=used.cost_each,
+        unknown=used.unknown,
+        assumed=(*_loading(workload, scenario), *used.assumed),
+    )
+
+
+def seconds_of(workload: Workload, slots: Sequence[Slot], history: History | None) -> Mapping[str, Figure]:
+    """How long a task takes on each device model; models that nobody knows it for are left out."""
+    found: dict[str, Figure] = {}
+    for model in sorted({slot.device_model for slot in slots}):
+        figure = _measured(workload, model, history) or _declared(workload, model)
+        if figure is not None:
+            found[model] = figure
+    return found
+
+
+def _measured(workload: Workload, model: str, history: History | None) -> Figure | None:
+    key = DurationKey(workload.engine, workload.model, model)
+    seconds = None if history is None else history.expected.get(key)
+    if history is None or seconds is None:
+        return None
+    source = f"median of the last {len(history.samples[key])} tasks of {workload.engine} on {model}, loading included"
+    return Figure(value=seconds, unit="s", origin=Origin.MEASURED, source=source)
+
+
+def _declared(workload: Workload, model: str) -> Figure | None:
+    seconds = workload.seconds.get(model, workload.seconds.get(ANY))
+    if seconds is None:
+        return None
+    source = f"duration of workload {workload.name}" + ("" if model in workload.seconds else ", said for any card")
+    return Figure(value=seconds, unit="s", origin=Origin.CLUSTER_FILE, source=source)
+
+
+def _what_lacks(workload: Workload, seats: Seats, seconds: Mapping[str, Figure], scenario: Scenario) -> tuple[str, ...]:
+    if not seats.slots:
+        return (f"no slot: {seats.because}",)
+    found = [
+        f"how long one {workload.unit} takes on {model}: neither measured nor in the cluster file"
+        for model in sorted({slot.device_model for slot in seats.slots} - seconds.keys())
+    ]
+    if scenario.models > 1 and _load_s(workload, scenario) is None:
+        found.append("how long a model takes to load: the workload has no load time")
+    return tuple(found)
+
+
+def _load_s(workload: Workload, scenario: Scenario) -> float | None:
+    return workload.load_s if scenario.load_s is None else scenario.load_s
+
+
+def _loading(workload: Workload, scenario: Scenario) -> tuple[str, ...]:
+    if _load_s(workload, scenario) is not None:
+        return ()
+    return (f"loading the model of {workload.name} takes no time: the workload has no load time",)
+
+
+def _trace(
+    workload: Workload, seats: Seats, seconds: Mapping[str, Figure], scenario: Scenario, length_s: float
+) -> tuple[Trace, float]:
+    """The night, or the part of it that is played, and how long that is."""
+    table = {model: figure.value for model, figure in seconds.items()}
+    per_second = sum(1 / max(table[slot.device_model], _LEAST_S) for slot in seats.slots)
+    window_s = min(length_s, MOST_TASKS / per_second)
+    fitting = sum(ceil(window_s / max(table[slot.device_model], _LEAST_S)) for slot in seats.slots)
+    wanted = fitting if workload.per_night is None else min(fitting, ceil(workload.per_night * window_s / length_s))
+    models = _models(workload, scenario)
+    used = {slot.id for slot in seats.slots}
+    arrivals = tuple(
+        Arrival(
+            id=place + 1,
+            at_s=0,
+            owner=OWNER,
+            engine=workload.engine,
+            model=models[place // scenario.swap_every % len(models)],
+            queue=seats.queue.name,
+            memory=workload.min_vram,
+            seconds=table,
+        )
+        for place in range(wanted)
+    )
+    load_s = _load_s(workload, scenario) or 0.0
+    loads = tuple(Load(engine=workload.engine, model=each, seconds=load_s, memory=workload.min_vram) for each in models)
+    trace = Trace(
+        arrivals=arrivals,
+        slots=seats.slots,
+        queues={seats.queue.name: seats.queue},
+        loads=loads,
+        outages=tuple(each for each in scenario.outages if each.slot in used),
+        slowdown={slot: factor for slot, factor in scenario.slowdown.items() if slot in used},
+    )
+    return trace, window_s
+
+
+def _models(workload: Workload, scenario: Scenario) -> list[str]:
+    """The models that tasks use in turn; a model is named even where the file names none, so that it stays loaded."""
+    first = workload.model or workload.name
+    return [first, *(f"{first} ({place})" for place in range(2, scenario.models + 1))]
+
+
+def _several(trace: Trace, window_s: float, nights: int) -> int | None:
+    """What several nights make together, each starting with what the one before left loaded and measured."""
+    if nights == 1:
+        return None
+    counts: dict[int, int] = {}
+    total = 0
+    for played, run in simulate_nights([trace] * nights):
+        if id(run) not in counts:
+            counts[id(run)] = summarise(played, run, span_s=window_s).finished
+        total += counts[id(run)]
+    return total
+
+
+def _told(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, several: int | None) -> Forecast:
+    """The figures that come straight from the outcome."""
+    unit = f"{asked.unit}s"
+    factor = asked.night_s / outcome.span_s
+    takes_time = any(load.seconds for load in trace.loads)
+    each = ", ".join(f"{asked.seconds[slot.device_model].value:g} s on {slot.id}" for slot in trace.slots[:8])
+    more = f" and {len(trace.slots) - 8} more slots" if len(trace.slots) > 8 else ""
+    source = f"simulated with the production policy: {each}{more}"
+    return replace(
+        asked,
+        per_hour=computed(outcome.per_hour, f"{unit}/h", f"{outcome.finished} in {outcome.span_s / 3600:g} h"),
+        per_night=_over(computed(outcome.finished, unit, source), factor),
+        nights=None if several is None else computed(several * factor, unit, f"night after night, {source}"),
+        occupancy={slot: _percent(part, outcome) for slot, part in outcome.occupancy.items()},
+        loads=_over(computed(outcome.loads, "", "loads in the simulated night"), factor) if takes_time else None,
+        swaps=_over(computed(outcome.swaps, "", "loads after the first on each slot"), factor) if takes_time else None,
+        lost=computed(outcome.lost_s, "s", "time of attempts whose slot went away"),
+        outcome=outcome,
+        trace=trace,
+        run=run,
+    )
+
+
+def _over(figure: Figure, factor: float) -> Figure:
+    """A figure of a part of a night as that of all of it."""
+    if factor == 1:
+        return figure
+    return computed(figure.value * factor, figure.unit, f"{figure.source}, x {factor:.4g} for the whole night")
+
+
+def _percent(part: float, outcome: Outcome) -> Figure:
+    return computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")

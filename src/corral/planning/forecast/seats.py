@@ -1,0 +1,117 @@
+"""Where a workload runs: the slots that its service has in the plan, as far as a queue reaches them.
+
+A service that takes turns has the cards on which it could; a workload without a service has every card with the memory
+that it needs. The queue is the one whose pool covers most of these slots; what it does not cover is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from corral.cluster.values import Cluster, Gpu, Node, QueueSettings, Workload
+from corral.planning.placement.values import Plan
+from corral.scheduling.values import Queue, Slot
+from corral.work import SlotId
+
+UNKNOWN_MODEL = "unknown"
+"""The device model of a card that nobody names, as the server calls it."""
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seats:
+    """The slots of a workload, its queue, and why these."""
+
+    slots: tuple[Slot, ...]
+    queue: Queue
+    because: str
+
+
+def seats_of(cluster: Cluster, workload: Workload, plans: Sequence[Plan]) -> Seats:
+    """Find the slots on which a workload runs; none when it has no place."""
+    able = {slot.id: slot for slot in gpu_slots(cluster, frozenset({workload.engine}))}
+    wanted, because = _wanted(cluster, workload, plans, able)
+    queue = _queue_for(cluster, [able[name] for name in wanted])
+    slots = tuple(able[name] for name in wanted if queue.slots is None or name in queue.slots)
+    if len(slots) < len(wanted):
+        because += f", of which queue {queue.name} reaches {len(slots)}"
+    return Seats(slots=slots, queue=queue, because=because)
+
+
+def gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...]:
+    """List a slot for each card of the file, free, with nothing loaded."""
+    return tuple(_slot(node, gpu, engines) for node in cluster.nodes for gpu in node.gpus or ())
+
+
+def queue_of(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
+    """The policy's view of a queue over these slots."""
+    pool = settings.pool
+    return Queue(
+        name=settings.name,
+        slots=None if pool is None else frozenset(slot.id for slot in slots if _is_in(slot, pool)),
+        order=settings.order,
+        max_running_per_owner=settings.max_running_per_owner,
+    )
+
+
+def _wanted(
+    cluster: Cluster, workload: Workload, plans: Sequence[Plan], able: dict[SlotId, Slot]
+) -> tuple[list[SlotId], str]:
+    instances = cluster.engines[workload.engine].instances if workload.engine in cluster.engines else ()
+    bound = [SlotId(f"{one.node}/gpu{one.gpu}") for one in instances if one.node and one.gpu is not None]
+    if bound:
+        return _known(bound, able), f"the instances of {workload.engine} compute there"
+    if workload.service is not None:
+        return _planned(workload.service, plans, able)
+    fits = [slot.id for slot in able.values() if _fits(workload, slot)]
+    return fits, "every card with the memory that it needs" if workload.min_vram else "every card"
+
+
+def _planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot]) -> tuple[list[SlotId], str]:
+    """The cards of a service in the first plan that has any for it."""
+    for plan in plans:
+        called = f"layout {plan.layout}" if plan.layout else "the plan"
+        placed = [SlotId(f"{one.node}/gpu{gpu}") for one in plan.placed if service in one.services for gpu in one.gpus]
+        if found := _known(placed, able):
+            return found, f"service {service} has them in {called}"
+        turns = [SlotId(card) for one in plan.unplaced if service in one.services for card in one.turns]
+        if found := _known(turns, able):
+            return found, f"service {service} takes turns there in {called}"
+    return [], f"service {service} has no card in any plan"
+
+
+def _known(names: Iterable[SlotId], able: dict[SlotId, Slot]) -> list[SlotId]:
+    return [name for name in dict.fromkeys(names) if name in able]
+
+
+def _fits(workload: Workload, slot: Slot) -> bool:
+    if workload.prefer_node is not None and slot.node != workload.prefer_node:
+        return False
+    return workload.min_vram is None or (slot.capacity is not None and slot.capacity >= workload.min_vram)
+
+
+def _queue_for(cluster: Cluster, wanted: Sequence[Slot]) -> Queue:
+    """The queue that reaches most of the slots; one with a pool before one without, then the first of the file."""
+    queues = [queue_of(settings, wanted) for settings in cluster.queues.values()] or [Queue(name=DEFAULT)]
+    return max(queues, key=lambda queue: (_reached(queue, wanted), queue.slots is not None))
+
+
+def _reached(queue: Queue, wanted: Sequence[Slot]) -> int:
+    return len(wanted) if queue.slots is None else len(queue.slots)
+
+
+def _is_in(slot: Slot, pool: Iterable[str]) -> bool:
+    return any(selector in (slot.node, slot.id) for selector in pool)
+
+
+def _slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Slot:
+    name = SlotId(f"{node.name}/gpu{gpu.index}")
+    return Slot(
+        id=name,
+        node=node.name,
+        device=name,
+        device_model=gpu.model or UNKNOWN_MODEL,
+        capacity=gpu.memory,
+        engines=engines,
+    )

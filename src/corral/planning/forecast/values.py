@@ -1,0 +1,71 @@
+"""What may be asked of a forecast, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corral.figures import Figure
+from corral.scheduling.simulator import Outcome
+from corral.scheduling.simulator.values import Outage, Run, Trace
+from corral.work import SlotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is different from a night in which all goes well; all times are in seconds from its start."""
+
+    slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
+    """How many times as long tasks take on a slot."""
+    outages: tuple[Outage, ...] = ()
+    models: int = 1
+    """How many models the tasks use in turn; with more than one, models are swapped."""
+    swap_every: int = 1
+    """After how many tasks the next one asks for another model."""
+    load_s: float | None = None
+    """How long a model takes to load; None leaves it to the cluster file."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is different."""
+        return self == Scenario()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """One workload by itself over a night. None is unknown; `unknown` says why."""
+
+    workload: str
+    unit: str
+    """What one task makes: `image`."""
+    queue: str
+    slots: tuple[SlotId, ...]
+    where: str
+    """Why it runs on these slots."""
+    night_s: float
+    seconds: Mapping[str, Figure] = field(default_factory=dict[str, Figure])
+    """How long a task takes, by device model."""
+    per_hour: Figure | None = None
+    per_night: Figure | None = None
+    nights: Figure | None = None
+    """What several nights make together, where several were asked for."""
+    occupancy: Mapping[SlotId, Figure] = field(default_factory=dict[SlotId, Figure])
+    loads: Figure | None = None
+    """Times that a model was loaded."""
+    swaps: Figure | None = None
+    """Of them, those after the first on their slot."""
+    lost: Figure | None = None
+    """Work that was lost, in slot-seconds."""
+    energy: Figure | None = None
+    """What its cards and the machines around them take in a night, in kWh."""
+    energy_each: Figure | None = None
+    """For one unit, in Wh."""
+    cost_each: Figure | None = None
+    """For one unit, in the currency of the tariff."""
+    unknown: tuple[str, ...] = ()
+    """What could not be worked out, as sentences."""
+    assumed: tuple[str, ...] = ()
+    """What was taken instead of what nobody said, as sentences."""
+    outcome: Outcome | None = None
+    trace: Trace | None = None
+    run: Run | None = None
