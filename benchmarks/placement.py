@@ -1,9 +1,9 @@
 """How fast placement is, how near to the proven bound it comes, and what first fit alone would have placed.
 
-The clusters are made up, but not simple: nodes of eleven kinds with one to eight cards, cards of 8 to 80 GB, mixed nodes,
-main memory; services that want whole cards, several cards of one node, a part of a card or none, with replicas, some
-bound to a node or to its volume, a third of them on demand. They want more than there is, since a cluster that holds
-everything proves nothing. The same seed makes the same cluster.
+The clusters are made up, but not simple: nodes of eleven kinds with one to eight cards, cards of 8 to 80 GB, mixed
+nodes, main memory; services that want whole cards, several cards of one node, a part of a card or none, with replicas,
+some bound to a node or to its volume, a third of them on demand. They want more than there is, since a cluster that
+holds everything proves nothing. The same seed makes the same cluster.
 """
 
 from __future__ import annotations
