@@ -2,5 +2,5 @@
 
 Belongs here: names, sources, checksums, resumable downloads, the folder they lie in.
 Does not belong here: what a model needs in memory, how an engine loads it.
-May import: `corral.units`, `corral.errors`.
+May import: `corral.units`, `corral.errors`; `headers` also `corral.hardware` and `corral.figures`.
 """

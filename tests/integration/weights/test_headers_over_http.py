@@ -15,6 +15,7 @@ from corral.weights.headers.errors import HeaderError
 from corral.weights.headers.reading import shape_here, shape_there
 from corral.weights.names import resolve
 from doubles.file_server import FileServer, serving
+from doubles.small_models import IMPATIENT
 from doubles.tiny_llms import LLAMA, TinyLlm, write_llm
 
 WITH_VOCABULARY = TinyLlm(vocabulary=40_000, width=64, layers=1)
@@ -29,7 +30,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 async def read(server: FileServer, name: str) -> tuple[ModelShape, list[int]]:
     seen: list[int] = []
     entry = resolve(name, CATALOGUE)
-    links = Connections(hugging_face=server.base, hugging_face_token=None)
+    links = Connections(hugging_face=server.base, hugging_face_token=None, patience=IMPATIENT)
     shape = await shape_there(entry, connections=links, on_bytes=lambda _, done: seen.append(done))
     return shape, seen
 
@@ -73,7 +74,7 @@ async def test_a_server_that_ignores_ranges_is_hung_up_on(content: bytes) -> Non
 
 
 async def test_a_busy_server_is_asked_again(content: bytes) -> None:
-    async with serving(FileServer(files={"/m.gguf": content}, refuse_with=[503, 429])) as server:
+    async with serving(FileServer(files={"/m.gguf": content}, refuse_with=[503])) as server:
         shape, _ = await read(server, server.url("/m.gguf"))
 
     assert shape.architecture == "llama"

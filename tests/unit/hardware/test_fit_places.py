@@ -110,6 +110,14 @@ def test_33b_fits_two_cards_of_16_gib_and_not_one() -> None:
     assert fit.fits
 
 
+def test_a_split_shares_out_weights_and_cache_and_repeats_the_floor_on_each_card() -> None:
+    shape = a_shape()
+    parts = parts_of(shape, RUNNING)
+    verdict = split_over(shape, RUNNING, parts, (a_card(16, "a"), a_card(16, "b"), a_card(16, "c")))
+
+    assert sum(verdict.needs) == parts.divisible + 3 * parts.floor
+
+
 def test_unequal_cards_get_layers_in_proportion_to_their_memory() -> None:
     shape = a_shape()
     verdict = split_over(shape, RUNNING, parts_of(shape, RUNNING), (a_card(24, "a"), a_card(12, "b")))

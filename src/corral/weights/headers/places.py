@@ -15,12 +15,11 @@ from urllib.parse import quote
 
 import aiohttp
 
-from corral.weights.downloads import TIMEOUT, plain
+from corral.weights.downloads import TIMEOUT, Patience, plain
 from corral.weights.errors import ModelMissingError, SourceDeniedError, SourceError
 from corral.weights.headers.errors import HeaderError
 
 _CHUNK = 1 << 16
-_TRIES = 4
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 OnBytes = Callable[[str, int], None]
 """Gets the name of a file and how many of its bytes are here."""
@@ -75,6 +74,7 @@ class WebFolder:
         *,
         headers: Mapping[str, str],
         on_bytes: OnBytes,
+        patience: Patience,
         query: str = "",
     ) -> None:
         """Use `base`, without a slash at its end; `query` goes to every file (it may be a signature)."""
@@ -83,6 +83,7 @@ class WebFolder:
         self._query = query
         self._headers = dict(headers) | {"Accept-Encoding": "identity"}
         self._on_bytes = on_bytes
+        self._patience = patience
         self._here: dict[str, bytearray] = {}
         self._whole: set[str] = set()
         self._versions: dict[str, str] = {}
@@ -101,9 +102,10 @@ class WebFolder:
                 await self._grow(file, here, length)
             except (aiohttp.ClientError, TimeoutError, _PassingError) as error:
                 tries = 1 if len(here) > before else tries + 1
-                if tries >= _TRIES:
+                if tries >= self._patience.fruitless_tries:
                     words = str(error) or type(error).__name__
                     raise SourceError(f"the header could not be read: {words}", where=self.where(file)) from error
+                await asyncio.sleep(self._patience.first_delay_s * 2 ** (tries - 1))
         return bytes(here[:length])
 
     async def _grow(self, file: str, here: bytearray, length: int) -> None:

@@ -57,12 +57,14 @@ async def shape_there(entry: Entry, *, connections: Connections, on_bytes: OnByt
                 base = base if path.parent == PurePosixPath(".") else f"{base}/{quote(str(path.parent))}"
                 token = connections.hugging_face_token
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
-                place = WebFolder(session, base, headers=headers, on_bytes=on_bytes)
+                place = WebFolder(session, base, headers=headers, on_bytes=on_bytes, patience=connections.patience)
             elif isinstance(source, UrlSource):
                 parts = urlsplit(source.urls[file])
                 base = parts._replace(path=str(PurePosixPath(parts.path).parent).rstrip("/"), query="").geturl()
                 query = f"?{parts.query}" if parts.query else ""
-                place = WebFolder(session, base, headers={}, on_bytes=on_bytes, query=query)
+                place = WebFolder(
+                    session, base, headers={}, on_bytes=on_bytes, patience=connections.patience, query=query
+                )
                 path = PurePosixPath(parts.path)
             else:
                 continue
