@@ -20,6 +20,7 @@ import errors_page
 import file_pages
 import metrics_page
 import regions
+import rule_pages
 
 DOCS = Path(__file__).parents[1]
 
@@ -31,6 +32,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/batch-file.md": file_pages.batch_page,
         "reference/errors.md": errors_page.render,
         "reference/metrics.md": metrics_page.render,
+        **rule_pages.pages(),
     }
 )
 """Pages that are generated as a whole, by their path below `docs/`."""
@@ -53,6 +55,7 @@ def main(arguments: list[str]) -> int:
     stale = [(path, before, after) for path, after in wanted() if (before := _present(path)) != after]
     if not arguments:
         for path, _, after in stale:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(after, encoding="utf-8")
             sys.stderr.write(f"wrote {path.relative_to(DOCS.parent)}\n")
         return 0

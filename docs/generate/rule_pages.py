@@ -1,0 +1,84 @@
+"""A page for each rule of `corral lint`, from the rule itself and from the examples that its tests read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from pieces import code, page, sentence, table
+
+from corral.linting.rules import CHECKS
+from corral.linting.values import Rule
+
+EXAMPLES = Path(__file__).parents[2] / "tests" / "unit" / "linting" / "rules"
+_FAMILIES = {
+    "A": "GPU requests, scheduling, rollouts",
+    "B": "Processes, probes, VRAM",
+    "C": "Power",
+    "D": "Services and networking",
+    "E": "Storage",
+    "F": "K3s and NixOS",
+    "G": "Kustomize, policies, Compose",
+    "H": "Kueue",
+}
+_MARK = re.compile(r"[ \t]*(?:#|<!--)\s*finds: [A-Z0-9, ]+(?:-->)?|[ \t]*\(finds: [A-Z0-9]+\)")
+_FENCES = {".yaml": "yaml", ".nix": "nix", ".md": "markdown"}
+_HARDWARE = "cluster.yaml"
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """The pages by their path below `docs/`."""
+    rules = {f"rules/{check.rule.id}.md": partial(_rule_page, check.rule) for check in CHECKS}
+    return {"rules/README.md": _index, **rules}
+
+
+def _index() -> str:
+    parts: list[str] = []
+    for letter, title in _FAMILIES.items():
+        rows = [
+            (f"[{rule.id}]({rule.id}.md)", rule.name, rule.severity.value, rule.summary)
+            for rule in (check.rule for check in CHECKS)
+            if rule.id.startswith(letter)
+        ]
+        if rows:
+            parts += [f"## {letter}: {title}", table(("rule", "name", "severity", "what"), rows)]
+    intro = (
+        f"The {len(CHECKS)} rules of `corral lint`. `error`: it will not run, or data or traffic is lost; `warning`: it "
+        "works by luck, or degrades; `note`: good to know."
+    )
+    return page("Rules", intro, *parts)
+
+
+def _rule_page(rule: Rule) -> str:
+    folder = EXAMPLES / rule.id
+    return page(
+        f"{rule.id} {rule.name}",
+        f"{rule.severity.value.capitalize()}: {rule.summary}.",
+        f"**In practice.** {rule.practice}",
+        f"**Why.** {sentence(rule.source)}",
+        f"**Fix.** {rule.fix}",
+        f"Accept it with a comment: {code(f'# corral: ignore {rule.id} because ...')}.",
+        "## Found",
+        _example(folder, "bad"),
+        "## Not found",
+        _example(folder, "good"),
+    )
+
+
+def _example(folder: Path, kind: str) -> str:
+    first = sorted(one for one in folder.iterdir() if one.name.startswith(kind))[0]
+    files = sorted(one for one in first.rglob("*") if one.is_file()) if first.is_dir() else [first]
+    return "\n\n".join(_file(one, first) for one in files)
+
+
+def _file(path: Path, root: Path) -> str:
+    text = "\n".join(_MARK.sub("", line).rstrip() for line in path.read_text(encoding="utf-8").splitlines()).strip()
+    fence = "````" if "```" in text else "```"
+    block = f"{fence}{_FENCES.get(path.suffix, '')}\n{text}\n{fence}"
+    if path == root:
+        return block
+    name = path.relative_to(root).as_posix()
+    about = " (given with `--cluster`)" if name == _HARDWARE else ""
+    return f"`{name}`{about}:\n\n{block}"
