@@ -155,6 +155,13 @@ async def test_without_a_configuration_the_weights_are_known_and_the_cache_is_no
     assert not parts.is_complete
 
 
+async def test_a_configuration_with_absurd_numbers_leaves_the_cache_unknown(tmp_path: Path) -> None:
+    write_sharded(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_attention_heads": 10**400}))
+
+    assert parts_of(await shape_here(tmp_path, name="m"), Running()).cache is None
+
+
 async def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../secret"}}))
 

@@ -17,6 +17,8 @@ from corral.weights.headers.safetensors import SafetensorsTensor
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed_tokens|wte|word_embeddings|tok_embeddings")
+_LARGEST = 2**40
+"""Of any dimension; JSON has no bound, and arithmetic with floats has."""
 _OUTPUT_NAMES = re.compile(r"lm_head|embed_out|(?:^|\.)output\.weight$")
 
 
@@ -62,9 +64,10 @@ class _Facts:
         self._config: dict[str, Any] = {**config, **(inner if isinstance(inner, dict) else {})}
 
     def whole(self, *names: str) -> int | None:
-        """Read the first of these that is a positive whole number."""
+        """Read the first of these that is a whole number a model can have."""
         found = (self._config.get(name) for name in names)
-        return next((one for one in found if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
+        whole = (one for one in found if isinstance(one, int) and not isinstance(one, bool))
+        return next((one for one in whole if 0 < one < _LARGEST), None)
 
     def text(self, name: str) -> str | None:
         found = self._config.get(name)
