@@ -45,8 +45,8 @@ def _index() -> str:
         if rows:
             parts += [f"## {letter}: {title}", table(("rule", "name", "severity", "what"), rows)]
     intro = (
-        f"The {len(CHECKS)} rules of `corral lint`. `error`: it will not run, or data or traffic is lost; `warning`: it "
-        "works by luck, or degrades; `note`: good to know."
+        f"The {len(CHECKS)} rules of `corral lint`. `error`: it will not run, or data or traffic is lost; `warning`: "
+        "it works by luck, or degrades; `note`: good to know."
     )
     return page("Rules", intro, *parts)
 
