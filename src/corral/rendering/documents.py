@@ -56,7 +56,7 @@ def header(installation: Installation, *notes: str, comment: str = "#") -> str:
         "Change the cluster file and render again; changes made here are overwritten.",
         *notes,
     ]
-    return "".join(f"{comment} {line}\n" for line in lines)
+    return "".join(f"{comment} {_on_one_line(line)}\n" for line in lines)
 
 
 def manifests(installation: Installation, objects: Iterable[Mapping[str, Json]], *notes: str) -> str:
@@ -73,6 +73,11 @@ def document(installation: Installation, value: Json, *notes: str) -> str:
 def dump(value: Json) -> str:
     """Write plain values as YAML."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
+
+
+def _on_one_line(text: str) -> str:
+    """Keep a text inside of its comment: a path may hold a line break."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _quoted(value: Json, *, quote: bool = False) -> Json:
