@@ -22,22 +22,12 @@ _COLUMNS = ("workload", "each", "per hour", "per night", "all nights", "busy", "
 
 def put_forecasts(found: Forecasts, *, explain: bool) -> None:
     """Print a row for each workload, and one below it for what was asked to be different."""
-    columns = (
-        "workload",
-        "each",
-        "per hour",
-        "per night",
-        "all nights",
-        "busy",
-        "loads",
-        "energy",
-        "cost each",
-        "where",
-    )
-    rows = [dict(zip(columns, row, strict=True)) for row in _rows(found)]
-    shown = [name for name in columns if name == "workload" or any(row[name] for row in rows)]
+    rows = list(_rows(found))
+    shown = [place for place, name in enumerate(_COLUMNS) if name == "workload" or any(row[place] for row in rows)]
     terminal.put_table(
-        shown, [[row[name] for name in shown] for row in rows], empty="the cluster file has no workloads"
+        [_COLUMNS[place] for place in shown],
+        [[row[place] for place in shown] for row in rows],
+        empty="the cluster file has no workloads",
     )
     for one in (*found.plain, *found.changed):
         if explain:

@@ -1,0 +1,128 @@
+"""What holds for every simulated run, whatever the workload and whatever goes wrong."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+from hypothesis import Phase, given, settings
+
+from corral.scheduling.simulator import simulate, summarise
+from corral.scheduling.simulator.values import Run, Span, Trace
+from corral.scheduling.values import Gate, Rule
+from doubles.traces import traces
+
+MANY = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+
+
+def by_slot(run: Run) -> dict[str, list[Span]]:
+    found: defaultdict[str, list[Span]] = defaultdict(list)
+    for span in run.spans:
+        for slot in span.slots:
+            found[slot].append(span)
+    return found
+
+
+@given(traces())
+@MANY
+def test_a_slot_has_one_task_at_a_time(trace: Trace) -> None:
+    for spans in by_slot(simulate(trace)).values():
+        for before, after in pairwise(sorted(spans, key=lambda span: (span.from_s, span.until_s))):
+            assert before.until_s <= after.from_s
+
+
+@given(traces())
+@MANY
+def test_every_task_ends_once_or_is_left_with_a_reason(trace: Trace) -> None:
+    run = simulate(trace)
+    ended = Counter(span.task for span in run.spans if not span.lost)
+    assert set(ended.values()) <= {1}
+    assert sorted([*ended, *run.unfinished]) == sorted(arrival.id for arrival in trace.arrivals)
+    assert set(run.because) == set(run.unfinished)
+    assert Rule.STARTING not in run.because.values()
+
+
+@given(traces())
+@MANY
+def test_an_attempt_begins_after_arrival_on_slots_that_are_there(trace: Trace) -> None:
+    run = simulate(trace)
+    arrivals = {arrival.id: arrival for arrival in trace.arrivals}
+    closed = {slot.id for slot in trace.slots if slot.gate is not Gate.OPEN}
+    for span in run.spans:
+        assert span.from_s >= arrivals[span.task].at_s
+        assert len(set(span.slots)) == arrivals[span.task].gpus
+        assert not closed & set(span.slots)
+        for outage in trace.outages:
+            if outage.slot in span.slots:
+                assert span.until_s <= outage.from_s or span.from_s >= outage.until_s
+
+
+@given(traces())
+@MANY
+def test_an_attempt_takes_its_time_and_that_of_loading_unless_it_is_lost(trace: Trace) -> None:
+    arrivals = {arrival.id: arrival for arrival in trace.arrivals}
+    models = {slot.id: slot.device_model for slot in trace.slots}
+    loads = {(load.engine, load.model): load.seconds for load in trace.loads}
+    for span in simulate(trace).spans:
+        arrival = arrivals[span.task]
+        work_s = max(arrival.on(models[slot]) or 0 for slot in span.slots)
+        assert span.load_s in (0, loads.get((arrival.engine, arrival.model), 0)) or span.lost
+        if span.lost:
+            assert span.until_s - span.from_s <= work_s + loads.get((arrival.engine, arrival.model), 0)
+        else:
+            assert abs(span.until_s - span.from_s - span.load_s - work_s) < 1e-5
+
+
+@given(traces())
+@MANY
+def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
+    """At each start, what runs on a device fits it, each task with the memory that it needs."""
+    run = simulate(trace)
+    needs = {arrival.id: arrival.memory or 0 for arrival in trace.arrivals}
+    devices = {slot.id: (slot.device, slot.capacity) for slot in trace.slots}
+    for begun in run.spans:
+        held: Counter[str] = Counter()
+        for span in run.spans:
+            if span.from_s <= begun.from_s < span.until_s:
+                for slot in span.slots:
+                    held[devices[slot][0]] += needs[span.task]
+        for device, capacity in devices.values():
+            assert held[device] <= (capacity or 0)
+
+
+@given(traces(plain=True))
+@MANY
+def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> None:
+    """Without limits, gangs, memory and slower cards nothing but the lack of a slot keeps a task waiting."""
+    run = simulate(trace)
+    open_slots = [slot.id for slot in trace.slots if slot.gate is Gate.OPEN]
+    instants = sorted({0.0, *(time for span in run.spans for time in (span.from_s, span.until_s))})
+    for begin, end in pairwise(instants):
+        middle = (begin + end) / 2
+        at_work = [span for span in run.spans if span.from_s <= middle < span.until_s]
+        busy = {slot for span in at_work for slot in span.slots}
+        away = {outage.slot for outage in trace.outages if outage.from_s <= middle < outage.until_s}
+        done = {span.task for span in run.spans if not span.lost and span.until_s <= middle}
+        present = {arrival.id for arrival in trace.arrivals if arrival.at_s <= begin}
+        waiting = present - done - {span.task for span in at_work}
+        events = {begin, *(outage.until_s for outage in trace.outages if begin < outage.until_s <= middle)}
+        if waiting and len(events) == 1:
+            assert all(slot in busy or slot in away for slot in open_slots)
+
+
+@given(traces())
+@MANY
+def test_the_same_trace_gives_the_same_run(trace: Trace) -> None:
+    assert simulate(trace) == simulate(trace)
+
+
+@given(traces())
+@MANY
+def test_figures_stay_in_their_bounds(trace: Trace) -> None:
+    run = simulate(trace)
+    found = summarise(trace, run)
+    assert found.finished + found.left == len(trace.arrivals)
+    assert all(0 <= part <= 1 + 1e-9 for part in found.occupancy.values())
+    assert 0 <= found.swaps <= found.loads <= len(run.spans)
+    for waits in found.waits.values():
+        assert 0 <= waits.p50 <= waits.p99 <= waits.longest
