@@ -152,10 +152,15 @@ class Line:
 
     def _let_others_be_due(self) -> None:
         """Let lines without a promoted task stand beside the promoted ones, each with its highest priority."""
-        self._due.lines.update(self._promoted.lines)
+        others: dict[tuple[bool, str], list[Entry]] = {}
         for priority in sorted(self._batch, reverse=True):
             for name, line in self._batch[priority].lines.items():
-                self._due.lines.setdefault(name, line)
+                if name not in self._promoted.lines:
+                    others.setdefault(name, line)
+        if others:
+            self._due.lines = {**self._promoted.lines, **others}
+        else:
+            self._due = self._promoted
 
     def head(self) -> QueuedTask | None:
         """The task that goes first of those not yet removed."""
