@@ -18,8 +18,8 @@ from corral.planning.changes import Change, Changed, ChangesError, apply_changes
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
-from corral.planning.upgrade.nights import Situated, compare_nights
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
+from corral.planning.upgrade.throughput import Situated, compare_throughput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
     findings = Findings(
         plans_before=sides[0].plans,
         plans_after=sides[2].plans,
-        throughput=compare_nights(*sides),
+        throughput=compare_throughput(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
         places=changed.gpus if changed else None,

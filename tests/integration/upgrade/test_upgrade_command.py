@@ -126,7 +126,7 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert page.links
     assert page.links <= page.anchors
     assert "Part 8: Migration checklist" in page.headings
-    assert page.counts["svg"] >= 2
+    assert page.counts["svg"] == 5, "VRAM, power, nights, and the first minutes before and after"
     assert page.counts["table"] >= 10
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text

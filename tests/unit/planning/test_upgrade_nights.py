@@ -47,7 +47,9 @@ def test_a_workload_of_unknown_duration_stays_unknown(workload: str) -> None:
 def test_two_images_begin_at_once_on_two_cards() -> None:
     images = night(hydra().upgrade.findings.throughput, "images")
 
-    starts = [(span.from_s, span.slots) for span in images.opening_after[:4]]
+    assert images.after is not None
+    assert images.after.run is not None
+    starts = [(span.from_s, span.slots) for span in images.after.run.spans[:4]]
     assert starts == [
         (0, ("hydra-compute/gpu0",)),
         (0, ("hydra-compute/gpu1",)),

@@ -1,32 +1,90 @@
-"""What each workload makes in an hour and in a night, before and after, as simulated with the production policy."""
+"""What each workload makes in an hour and in a night, before and after, as `corral forecast` says it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from corral.cluster.values import Cluster
 from corral.figures import Figure
+from corral.planning.forecast import Forecast, forecast
+from corral.planning.placement.values import Plan
 from corral.planning.upgrade.differences import Difference
-from corral.scheduling.simulator.values import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Situated:
+    """A cluster and its plans."""
+
+    cluster: Cluster
+    plans: tuple[Plan, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """One workload by itself; None where nobody knows how long a task of it takes."""
+    """One workload by itself; None where the workload is not in the file."""
 
     workload: str
     unit: str
     """What one task makes: `image`."""
-    per_hour: Difference
+    before: Forecast | None
+    alone: Forecast | None
+    """After the upgrade, if nothing but the cards changed."""
+    after: Forecast | None
     """After the upgrade with the adaptations that the report proposes."""
-    per_night: Difference
-    unadapted: Figure | None
-    """In a night after the upgrade, if nothing but the cards changed."""
-    opening_before: tuple[Span, ...] = ()
-    """How the night begins: the first minutes, in order of their start."""
-    opening_after: tuple[Span, ...] = ()
+
+    @property
+    def per_hour(self) -> Difference:
+        """What it makes in an hour."""
+        before, after = (one.per_hour if one else None for one in (self.before, self.after))
+        return Difference(name=f"{self.workload} in an hour", before=before, after=after)
+
+    @property
+    def per_night(self) -> Difference:
+        """What it makes in a night."""
+        before, after = (one.per_night if one else None for one in (self.before, self.after))
+        return Difference(name=f"{self.workload} in a night", before=before, after=after)
+
+    @property
+    def energy_each(self) -> Difference:
+        """What one takes, in Wh."""
+        before, after = (one.energy_each if one else None for one in (self.before, self.after))
+        return Difference(name=f"Energy of one {self.unit}", before=before, after=after)
+
+    @property
+    def unadapted(self) -> Figure | None:
+        """What it makes in a night if nothing but the cards changed."""
+        return self.alone.per_night if self.alone else None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Why nothing is known after the upgrade; empty when something is."""
+        return self.after.unknown if self.after and self.after.per_night is None else ()
 
     @property
     def factor(self) -> float | None:
         """After over before; None when either is unknown or nothing was made before."""
         before, after = self.per_night.before, self.per_night.after
         return after.value / before.value if before and after and before.value else None
+
+
+def compare_throughput(before: Situated, alone: Situated, after: Situated) -> tuple[Throughput, ...]:
+    """Forecast every workload before, after with the cards alone, and after with the proposals."""
+    names = dict.fromkeys([*after.cluster.workloads, *before.cluster.workloads])
+    return tuple(_compare(name, before, alone, after) for name in names)
+
+
+def _compare(name: str, before: Situated, alone: Situated, after: Situated) -> Throughput:
+    workload = after.cluster.workloads.get(name) or before.cluster.workloads[name]
+    last = _forecast(name, after)
+    return Throughput(
+        workload=name,
+        unit=workload.unit,
+        before=_forecast(name, before),
+        alone=last if alone.cluster == after.cluster else _forecast(name, alone),
+        after=last,
+    )
+
+
+def _forecast(name: str, situated: Situated) -> Forecast | None:
+    workload = situated.cluster.workloads.get(name)
+    return None if workload is None else forecast(situated.cluster, workload, situated.plans)

@@ -50,7 +50,7 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
 
 def _why(one: Throughput) -> str:
     if one.per_night.after is None:
-        return "no duration is declared or measured: unknown"
+        return "; ".join(one.unknown) or "not in the file"
     return origin_text(one.per_hour.after)
 
 

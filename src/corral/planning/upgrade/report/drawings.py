@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from corral.charts import bars
 from corral.figures import Figure
+from corral.planning.forecast.drawing import draw_run
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.power import MACHINE, TGP, PowerComparison
+from corral.planning.upgrade.throughput import Throughput
 
 _GIB = 2**30
 _MOST_BARS = 12
 _MOST_CHARTS = 3
+_OPENING_S = 600
 _POWER = {
     TGP: "GPUs",
     MACHINE: "machine",
@@ -70,8 +73,22 @@ def _nights(upgrade: Upgrade) -> list[Drawing]:
         f"{one.workload} ({one.unit})": {"before": _value(one.per_night.before), "after": _value(one.per_night.after)}
         for one in known
     }
+    nights = Drawing(heading="6.1", svg=bars("In a night", "tasks", groups), caption="Each workload by itself")
+    return [nights, *(drawing for one in known[:_MOST_CHARTS] for drawing in _openings(one))]
+
+
+def _openings(one: Throughput) -> list[Drawing]:
+    """Draw how the night begins, where the upgrade changes it."""
+    if one.factor in (None, 1):
+        return []
     return [
-        Drawing(heading="6.1", svg=bars("In a night", "tasks", groups), caption="Finished in a night, each by itself")
+        Drawing(
+            heading="6.1",
+            svg=draw_run(each.trace, each.run, title=f"A night of {one.workload}, {when}", span_s=_OPENING_S),
+            caption=f"The first {_OPENING_S // 60} minutes, {when}",
+        )
+        for when, each in (("before", one.before), ("after", one.after))
+        if each and each.trace and each.run
     ]
 
 

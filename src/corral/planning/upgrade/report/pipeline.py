@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from corral.hardware.power import CardPower
+from corral.planning.forecast import Forecast
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, figure_text, number, origin_text
 from corral.planning.upgrade.power import PowerComparison
-from corral.planning.upgrade.report.pieces import bullets, paragraph, table
+from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
-from corral.scheduling.simulator.values import Span
 from corral.units import format_duration
 
 _INSTANTS = 4
@@ -22,15 +20,13 @@ def pipeline(upgrade: Upgrade) -> list[str]:
     night = format_duration(upgrade.adapted.night.total_seconds())
     lines = ["## Part 6: Throughput of the pipeline", "", f"### 6.1 A night of {night}", ""]
     known = [one for one in upgrade.findings.throughput if one.per_night.after is not None]
-    unknown = [one.workload for one in upgrade.findings.throughput if one.per_night.after is None]
     lines += _nights(known)
     if known:
         lines += bullets(dict.fromkeys(told for one in upgrade.power for told in _limits(one)))
+    unknown = [f"{one.workload}: unknown: {why}" for one in upgrade.findings.throughput for why in one.unknown]
     if unknown:
-        lines += paragraph(
-            f"Unknown: {', '.join(unknown)}. The file gives no duration and nothing was measured; a `duration` in "
-            "`workloads`, or some finished tasks, settle it."
-        )
+        lines += bullets(unknown)
+        lines += paragraph("A `duration` in `workloads`, or some finished tasks, settle that.")
     return lines
 
 
@@ -65,10 +61,8 @@ def _nights(known: list[Throughput]) -> list[str]:
         for one in known
     ]
     lines = paragraph("Each workload by itself, simulated with the policy that the queue runs on; loading included.")
-    lines += table(
-        ("Workload", "In an hour, before", "after", "In a night, before", "after", "Factor"),
-        rows,
-    )
+    lines += table(("Workload", "In an hour, before", "after", "In a night, before", "after", "Factor"), rows)
+    lines += differences(one.energy_each for one in known if one.energy_each.after)
     lines += bullets(told for one in known for told in _notes(one))
     faster = [one for one in known if one.factor is not None and one.factor != 1]
     return lines + [line for one in faster for line in _timeline(one)]
@@ -76,7 +70,7 @@ def _nights(known: list[Throughput]) -> list[str]:
 
 def _timeline(one: Throughput) -> list[str]:
     """Write how the night begins, before beside after."""
-    before, after = _starts(one.opening_before), _starts(one.opening_after)
+    before, after = _starts(one.before), _starts(one.after)
     instants = sorted({*before, *after})[:_INSTANTS]
     if not instants:
         return []
@@ -85,9 +79,12 @@ def _timeline(one: Throughput) -> list[str]:
     return lines + table(("At", "Before", "After"), rows)
 
 
-def _starts(spans: Sequence[Span]) -> dict[float, str]:
+def _starts(one: Forecast | None) -> dict[float, str]:
+    """Say what starts at each of the first instants."""
     starts: dict[float, list[str]] = {}
-    for span in spans:
+    for span in one.run.spans if one and one.run else ():
+        if len(starts) == _INSTANTS and span.from_s not in starts:
+            break
         starts.setdefault(span.from_s, []).append(f"{span.task} on {', '.join(span.slots)}")
     return {
         at: ", ".join(told) if len(told) <= _MOST_STARTS else f"{len(told)} tasks on as many GPUs"
@@ -102,6 +99,7 @@ def _clock(seconds: float) -> str:
 
 def _notes(one: Throughput) -> list[str]:
     told = [f"{one.workload}: {origin_text(one.per_night.after)}"]
+    told += [f"{one.workload}: assumed: {assumed}" for assumed in (one.after.assumed if one.after else ())]
     alone = one.unadapted
     if alone is not None and one.per_night.after is not None and alone.value != one.per_night.after.value:
         told.append(

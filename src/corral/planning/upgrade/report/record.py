@@ -176,7 +176,9 @@ def _throughput(upgrade: Upgrade) -> list[Record]:
             "unit": one.unit,
             "per_hour": _difference(one.per_hour),
             "per_night": _difference(one.per_night),
+            "energy_each": _difference(one.energy_each),
             "factor": one.factor,
+            "unknown": list(one.unknown),
             "unadapted_per_night": figure_record(one.unadapted),
         }
         for one in upgrade.findings.throughput
