@@ -20,6 +20,7 @@ import errors_page
 import file_pages
 import metrics_page
 import regions
+import rendering_page
 import rule_pages
 
 DOCS = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/batch-file.md": file_pages.batch_page,
         "reference/errors.md": errors_page.render,
         "reference/metrics.md": metrics_page.render,
+        "reference/rendering.md": rendering_page.render_page,
         **rule_pages.pages(),
     }
 )
