@@ -1,4 +1,4 @@
-"""The reference of what is rendered from which field: each field of a sample is changed; the files that change are named.
+"""The reference of what is rendered from which field: each field of a sample is changed, and files that change named.
 
 So the page cannot say what the code does not do. Names of the sample's layouts, nodes and services stand as `<layout>`,
 `<node>` and `<workload>`.
