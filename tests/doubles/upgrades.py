@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.operations.upgrading import Upgrading, upgrade_text
+from corral.operations.upgrading import Upgrading, Wish, upgrade_text
 from corral.planning.changes import parse_options
 from corral.planning.upgrade import Upgrade
 
@@ -34,7 +34,7 @@ workloads:
 def hydra(*changes: tuple[str, str], adapting: bool = False) -> Upgrading:
     """Compare examples/hydra/before.yaml with itself after changes; after its own upgrade when none is named."""
     file = open_cluster(EXAMPLES / "hydra" / "before.yaml")
-    return upgrade_text(file, parse_options(changes or HYDRA), adapting=adapting)
+    return upgrade_text(file, parse_options(changes or HYDRA), Wish(adapting=adapting))
 
 
 @cache

@@ -20,6 +20,7 @@ from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
+from corral.rendering.targets import render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Wish:
     """A cluster file that was written by hand."""
     adapting: bool = False
     """Whether the proposals are written into the new cluster file."""
+    rendering: bool = False
+    """Whether the report shows how each file of `corral render` changes."""
 
 
 class UnclearUpgradeError(CorralError):
@@ -83,23 +86,26 @@ def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
     if wish.other is not None:
         if wish.options or wish.file:
             raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
-        return _compared(open_cluster(path), open_cluster(wish.other), None, adapting=wish.adapting)
+        return _compared(open_cluster(path), open_cluster(wish.other), None, wish)
     changes = _changes(wish)
     if not changes:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
         )
-    return upgrade_text(open_cluster(path), changes, adapting=wish.adapting)
+    return upgrade_text(open_cluster(path), changes, wish)
 
 
-def upgrade_text(before: ClusterText, changes: Sequence[Change], *, adapting: bool = False) -> Upgrading:
-    """Compare the text of a cluster file with itself after some changes; `adapting` writes the proposals as well.
+_NOTHING_MORE = Wish()
+
+
+def upgrade_text(before: ClusterText, changes: Sequence[Change], wish: Wish = _NOTHING_MORE) -> Upgrading:
+    """Compare the text of a cluster file with itself after some changes; of `wish`, only what is wanted besides counts.
 
     Raises: ChangesError with every problem of the changes, UneditableError.
     """
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed, adapting=adapting)
+    return _compared(before, after, changed, wish)
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
@@ -157,10 +163,10 @@ def _text_of(path: Path) -> str:
         raise UnreadableChangesError(f"cannot read the changes file: {error}", where=str(path)) from error
 
 
-def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, *, adapting: bool) -> Upgrading:
+def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, wish: Wish) -> Upgrading:
     adapted = _adapted(before, after)
     sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
-    if adapting:
+    if wish.adapting:
         after = adapted
     findings = Findings(
         plans_before=sides[0].plans,
@@ -168,6 +174,7 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
         throughput=compare_throughput(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
+        file_diffs=_file_diffs(before, adapted) if wish.rendering else {},
         places=changed.gpus if changed else None,
         notes=changed.notes if changed else (),
     )
@@ -186,6 +193,21 @@ def _adapted(before: ClusterText, after: ClusterText) -> ClusterText:
 def _plans(cluster: Cluster) -> tuple[Plan, ...]:
     needs = needs_of(cluster)
     return tuple(plan(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
+
+
+def _file_diffs(before: ClusterText, after: ClusterText) -> dict[str, str]:
+    """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
+    # The same name and text for both: they stand in each file's header, which would differ for no other reason.
+    old, new = (render(one.cluster, source=after.name, text=after.text) for one in (before, after))
+    diffs = {path: _unified(old.get(path, ""), new.get(path, ""), path) for path in sorted({*old, *new})}
+    return {path: diff for path, diff in diffs.items() if diff}
+
+
+def _unified(before: str, after: str, path: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{path} (before)", f"{path} (after)", lineterm=""
+    )
+    return "\n".join(lines)
 
 
 def _diff(before: ClusterText, after: ClusterText, names: tuple[str, str] = ("before", "after")) -> str:

@@ -195,6 +195,16 @@ def test_forty_mixed_nodes_with_several_changes_at_once(tmp_path: Path, capsys: 
     assert Page((tmp_path / "p").read_text()).open == []
 
 
+def test_rendered_files_are_compared_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    diffs = as_json(capsys, *HYDRA, "--files")["file_diffs"]
+
+    (labels,) = (diff for path, diff in diffs.items() if path.endswith("nodes/hydra-compute.yaml"))
+    lines = labels.replace("'", '"').splitlines()
+    assert '-    hydra.io/vram-total: "28"' in lines
+    assert '+    hydra.io/vram-total: "32"' in lines
+    assert not any(path.endswith("nodes/hydra-ai.yaml") for path in diffs)
+
+
 def test_two_files_written_by_hand_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     hydra = EXAMPLES / "hydra"
 

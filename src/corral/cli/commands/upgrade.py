@@ -38,6 +38,7 @@ Other = Annotated[
 Adapt = Annotated[
     bool, typer.Option("--adapt", help="Write the proposals (queues, replicas) into the new cluster file as well.")
 ]
+Files = Annotated[bool, typer.Option("--files", help="Also show how each file of `corral render` changes.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -69,6 +70,7 @@ def upgrade(
     changes: Changes = None,
     to: Other = None,
     adapt: Adapt = False,
+    files: Files = False,
     out: Out = None,
     markdown: Markdown = None,
     html: Html = None,
@@ -94,7 +96,9 @@ def upgrade(
         "memory": memory,
     }
     options = [(word, text) for word, texts in words.items() for text in texts or ()]
-    done = upgrading.upgrade_file(cluster, upgrading.Wish(options=options, file=changes, other=to, adapting=adapt))
+    done = upgrading.upgrade_file(
+        cluster, upgrading.Wish(options=options, file=changes, other=to, adapting=adapt, rendering=files)
+    )
     written = _outputs(done, out, {"markdown": markdown, "html": html, "cluster": write_cluster})
     upgrading.write_outputs(written, overwriting=yes)
     for path in written:

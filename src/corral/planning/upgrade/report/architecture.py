@@ -158,17 +158,16 @@ def _manifests(upgrade: Upgrade) -> list[str]:
 
 def _files(upgrade: Upgrade) -> list[str]:
     findings = upgrade.findings
-    lines: list[str] = []
-    for path, diff in findings.file_diffs.items():
-        lines += [*paragraph(f"`{path}`"), *code("diff", diff)]
-    if not findings.file_diffs:
-        lines += paragraph(
-            "The cluster file; comments stay where they are, and those about what changed are yours to read."
-        )
+    lines = paragraph("The cluster file; comments stay where they are, and those about what changed are yours to read.")
     lines += code("diff", findings.cluster_diff) if findings.cluster_diff else paragraph("It does not change.")
     if findings.proposal_diff:
         lines += [*paragraph("What `--adapt` adds to it:"), *code("diff", findings.proposal_diff)]
-    return lines + bullets(_grouped(findings.notes))
+    lines += bullets(_grouped(findings.notes))
+    for path, diff in findings.file_diffs.items():
+        lines += [*paragraph(f"`{path}`, with the proposals:"), *code("diff", diff)]
+    if upgrade.after.kubernetes and not findings.file_diffs:
+        lines += paragraph("`--files` shows how the files of `corral render` change.")
+    return lines
 
 
 def _grouped(notes: Iterable[Note]) -> list[str]:
