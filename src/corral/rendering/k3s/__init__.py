@@ -1,0 +1,79 @@
+"""K3s on other systems than NixOS: the configuration file of each node, with the steps around it as comments.
+
+What a node is to K3s (`members`) and the ports that it answers at (`ports`) are shared with the NixOS modules.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from corral.cluster.values import K3sRole, Node, StorageKind
+from corral.rendering.cards import limited_cards, nvidia_cards
+from corral.rendering.documents import document
+from corral.rendering.installation import Installation
+from corral.rendering.k3s.members import Member, member_of
+
+CONFIGURATION = "/etc/rancher/k3s/config.yaml"
+NIXOS = "nixos"
+_NFS_STEP = "   NFS volumes need the programs that mount them: nfs-common on Debian and Ubuntu."
+
+
+def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
+    """A configuration file for each node of K3s that does not run NixOS."""
+    one = replace(installations[0], layout=None)
+    members = [member_of(one, node) for node in one.cluster.nodes if node.os != NIXOS]
+    return {
+        f"k3s/{member.node.name}/config.yaml": document(one, _settings(member), *_steps(one, member))
+        for member in members
+        if member is not None
+    }
+
+
+def _settings(member: Member) -> dict[str, Any]:
+    """K3s' flags as its file has them (docs.k3s.io/installation/configuration); what is not said is left out."""
+    settings: dict[str, Any] = {"node-name": member.node.name, "token-file": member.token_file}
+    if member.begins:
+        settings["cluster-init"] = True
+    if member.joins is not None:
+        settings["server"] = member.joins
+    lists = {
+        "tls-san": member.certificate_names,
+        "node-label": member.labels,
+        "kubelet-arg": member.kubelet_arguments,
+    }
+    return settings | {key: list(values) for key, values in lists.items() if values}
+
+
+def _steps(installation: Installation, member: Member) -> list[str]:
+    node = member.node
+    token = shlex.quote(member.token_file)
+    steps = [
+        *member.notes,
+        f"It goes to {CONFIGURATION} on {node.name}. Before K3s is installed there:",
+        f"1. The same token on every node, readable by root alone: sudo install -m 0400 token {token}",
+        *_gpu_steps(node),
+        *([_NFS_STEP] if _has_nfs(installation) else []),
+        f"3. curl -sfL https://get.k3s.io | INSTALL_K3S_EXEC={member.role.value} sh -",
+        "A change here takes effect with the next start of K3s: it adds and changes labels, and removes none.",
+    ]
+    if limited_cards(node):
+        steps.append(f"Power limits: systemd/{node.name}/gpu-power-limit.service.")
+    return steps
+
+
+def _gpu_steps(node: Node) -> list[str]:
+    if not nvidia_cards(node):
+        return ["2. No NVIDIA card is known here, so no driver is asked for."]
+    unit = "k3s" if node.k3s_role is K3sRole.SERVER else "k3s-agent"
+    return [
+        "2. NVIDIA's driver and the package nvidia-container-toolkit: K3s looks for nvidia-container-runtime",
+        f"   on the PATH of its service when it starts, and only then. Installed later: sudo systemctl restart {unit}",
+        "   Check: sudo grep nvidia /var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    ]
+
+
+def _has_nfs(installation: Installation) -> bool:
+    return any(storage.kind is StorageKind.NFS for storage in installation.cluster.storage.values())
