@@ -82,7 +82,7 @@ def _where(document: Document, at: Path) -> str:
 
 
 def _of_changes(problem: Problem) -> Problem:
-    return replace(problem, code="changes." + problem.code.partition(".")[2])
+    return replace(problem, code=f"changes.{problem.code.partition('.')[2]}")
 
 
 def _line_and_column(problem: Problem) -> tuple[int, int]:
