@@ -20,8 +20,8 @@ LOAD_S = 0.8
 LENGTHS = (0.63, 1.44, 1.2, 1.36, 1.03)
 """Around a second: long against the 10 ms between two tasks, and what a busy machine adds to them.
 
-With these no two tasks end within 0.1 s of each other. Where two do, milliseconds decide which slot is free first, and a
-batch as short as this one ends up to a task earlier or later.
+With these no two tasks end within 0.1 s of each other. Where two do, milliseconds decide which slot is free first, and
+a batch as short as this one ends up to a task earlier or later.
 """
 APART_S = 0.1
 MODELS = ("base", "base", "fine")

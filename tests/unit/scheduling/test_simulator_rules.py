@@ -138,6 +138,23 @@ def test_durations_are_learnt_with_their_loading_as_the_dispatcher_does() -> Non
     assert set(run.history.expected.values()) == {14}
 
 
+def test_a_task_waits_for_those_that_it_needs_and_its_wait_counts_from_then() -> None:
+    asked: list[int] = []
+
+    def policy(snapshot: Snapshot) -> Decision:
+        asked.extend((snapshot.now - task.queued_at).seconds for task in snapshot.tasks if task.id == 2)
+        return decide(snapshot)
+
+    trace = Trace(arrivals=(an_arrival(1), an_arrival(2, needs=(1,))), slots=(a_place(FIRST), a_place(SECOND)))
+    assert [(span.task, span.from_s) for span in simulate(trace, policy).spans] == [(1, 0), (2, 10)]
+    assert asked == [0]
+
+
+def test_tasks_that_need_one_that_never_ends_are_left_with_that_reason() -> None:
+    run = simulate(a_trace(an_arrival(1, memory=Bytes(99)), an_arrival(2, needs=(1,))))
+    assert run.because == {1: Rule.NO_FIT, 2: "needs task 1"}
+
+
 def test_a_policy_that_waits_is_asked_again() -> None:
     def patient(snapshot: Snapshot) -> Decision:
         waited = max((snapshot.now - task.queued_at).total_seconds() for task in snapshot.tasks)

@@ -35,6 +35,11 @@ def _arrivals(trace: Trace) -> Iterator[str]:
             yield f"task {after.id} arrives at {after.at_s:g} s, before task {before.id} ahead of it"
     for number in _repeated(arrival.id for arrival in trace.arrivals):
         yield f"task {number} arrives more than once"
+    known = {arrival.id for arrival in trace.arrivals}
+    for arrival in trace.arrivals:
+        yield from (
+            f"task {arrival.id} needs task {need}, which never arrives" for need in arrival.needs if need not in known
+        )
 
 
 def _times(trace: Trace) -> Iterator[str]:

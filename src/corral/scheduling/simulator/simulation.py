@@ -22,6 +22,7 @@ from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator.bays import Bay, Bays
 from corral.scheduling.simulator.checking import check
+from corral.scheduling.simulator.needs import Needs
 from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Span, Trace
 from corral.scheduling.values import (
     Assignment,
@@ -107,6 +108,7 @@ class _Simulation:
         self._judgement = Judgement(trace.settings, history=trace.history, policy=policy)
         self._bays = Bays(trace.slots)
         self._backlog = Backlog()
+        self._needs = Needs()
         self._agenda = _Agenda()
         self._attempts: list[_Attempt] = []
         self._on: dict[SlotId, _Attempt] = {}
@@ -123,10 +125,11 @@ class _Simulation:
             self._now_us = at
             self._let_happen()
             self._decide()
+        because = self._reasons()
         return Run(
             spans=tuple([attempt.span() for attempt in self._attempts]),
-            unfinished=tuple(sorted(task.id for task in self._backlog)),
-            because=self._reasons(),
+            unfinished=tuple(sorted(because)),
+            because=because,
             slots=self._bays.slots(),
             history=self._judgement.history,
         )
@@ -154,7 +157,9 @@ class _Simulation:
             else:
                 self._bays[what].come_back()
         while coming and coming[-1][0] == self._now_us:
-            self._backlog.add(_queued(self._arrivals[coming.pop()[1]], self._now()))
+            arrival = self._arrivals[coming.pop()[1]]
+            if not (arrival.needs and self._needs.hold(arrival)):
+                self._backlog.add(_queued(arrival, self._now()))
 
     def _end(self, attempt: _Attempt) -> None:
         """Let an attempt end well, unless its slot went away before."""
@@ -167,6 +172,8 @@ class _Simulation:
         key = DurationKey(task.engine, task.model, first.slot.device_model)
         seconds = (attempt.until_us - attempt.from_us) / _SECOND
         self._judgement.learn(key, attempt.assignment, task.owner, seconds)
+        for freed in self._needs.end(task.id):
+            self._backlog.add(_queued(self._arrivals[freed], self._now()))
 
     def _leave(self, slot: SlotId) -> None:
         """Let a slot go away; what ran there is lost, and queued again as it was."""
@@ -245,10 +252,10 @@ class _Simulation:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def _reasons(self) -> Mapping[int, Rule]:
+    def _reasons(self) -> Mapping[int, str]:
         """Ask the policy why each task that is left waits, as many at a time as one decision looks at."""
         left = sorted(self._backlog, key=lambda task: task.id)
-        reasons: dict[int, Rule] = {}
+        reasons: dict[int, str] = {task: f"needs task {need}" for task, need in self._needs.left()}
         for first in range(0, len(left), CANDIDATES):
             asked = tuple(left[first : first + CANDIDATES])
             waiting = self._policy(

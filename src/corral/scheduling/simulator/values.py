@@ -11,7 +11,6 @@ from corral.scheduling.values import (
     Owner,
     Priority,
     Queue,
-    Rule,
     Settings,
     Slot,
     Snapshot,
@@ -40,6 +39,8 @@ class Arrival:
     memory: Bytes | None = None
     seconds: Mapping[str, float]
     """True duration without loading, by device model; `*` stands for any other."""
+    needs: tuple[int, ...] = ()
+    """Tasks that must end first; its wait is counted from then."""
 
     def on(self, device_model: str) -> float | None:
         """How long it takes on a device model, in seconds; None when nothing is said about it."""
@@ -107,8 +108,8 @@ class Run:
     """In order of `from_s`."""
     unfinished: tuple[int, ...] = ()
     """Tasks that nothing could run."""
-    because: Mapping[int, Rule] = field(default_factory=dict[int, Rule])
-    """For each unfinished task, the rule that kept it waiting at the end."""
+    because: Mapping[int, str] = field(default_factory=dict[int, str])
+    """For each unfinished task, the `Rule` that kept it waiting at the end, or the task that it needed."""
     slots: tuple[Slot, ...] = ()
     """As they stand at the end, with what is resident."""
     history: History = field(default_factory=History)
