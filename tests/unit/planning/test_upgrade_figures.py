@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from corral.planning.upgrade import Upgrade
+from corral.planning.upgrade import Advice, Upgrade
 from corral.planning.upgrade.capacity import Seating
 from corral.planning.upgrade.choices import Freedom
 from corral.planning.upgrade.hardware import CardChangeKind
 from corral.planning.upgrade.power import ItemState
-from doubles.upgrades import TWO_EQUAL, hydra, upgrade_of
+from doubles.upgrades import HYDRA, TWO_EQUAL, hydra, upgrade_of
 
 GIB = 2**30
 
@@ -182,3 +182,41 @@ def test_what_stays_is_listed(upgrade: Upgrade) -> None:
     assert upgrade.unchanged.nodes == ("hydra-ai", "hydra-storage")
     assert "postgresql" in upgrade.unchanged.services
     assert upgrade.unchanged.kubernetes == "k3s at https://192.168.1.250:6443"
+
+
+def test_the_room_for_one_model_is_what_context_and_buffers_leave(upgrade: Upgrade) -> None:
+    room = upgrade.capacity[0].room
+
+    assert room.before is not None
+    assert room.after is not None
+    assert room.change == 4 * GIB
+    assert 31 * GIB - room.after.value == 27 * GIB - room.before.value > GIB, "two cards, half a GiB and more on each"
+
+
+def test_a_label_that_keeps_its_value_has_not_changed(upgrade: Upgrade) -> None:
+    (labels,) = upgrade.labels
+
+    assert [key for key, _, _ in labels.changed] == ["hydra.io/vram-total"]
+    assert ("hydra.io/workload", "training") in labels.kept
+
+
+def test_a_queue_that_has_all_cards_is_left_alone() -> None:
+    text = TWO_EQUAL + "queues: [{name: both, pool: [box/gpu0, box/gpu1]}]\n"
+
+    assert upgrade_of(text, ("limit", "box=250")).adaptations == ()
+
+
+def test_a_supply_below_the_advice_is_not_checked_off() -> None:
+    item = hydra(*HYDRA, ("psu", "hydra-compute=800")).upgrade.power[0].actions[0]
+
+    assert item.state is ItemState.OPEN
+    assert item.evidence == "800 W in the file"
+
+
+def test_what_had_no_place_before_is_not_lost_by_the_upgrade() -> None:
+    text = TWO_EQUAL.replace("workloads:", "  - {name: huge, node: box, gpus: 1, gpuMemory: 99Gi}\nworkloads:")
+
+    upgrade = upgrade_of(text, ("limit", "box=250"))
+
+    assert [one.lost for one in upgrade.distribution] == [()]
+    assert upgrade.recommendation.advice is Advice.GO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.planning.checklist import checklist_markdown
+from corral.planning.checklist import FromFile, checklist_markdown
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import named
@@ -43,8 +43,13 @@ def _metrics(change: CardChange) -> str:
 
 
 def checklist(upgrade: Upgrade) -> list[str]:
-    """Write Part 8."""
-    lines = ["## Part 8: Migration checklist", "", *checklist_markdown(upgrade.checklist, level=3).splitlines(), ""]
+    """Write Part 8; what the cluster file proves is checked off."""
+    proven = {f"- [ ] **{one.title}**" for one in upgrade.checklist.items if isinstance(one.work, FromFile)}
+    lines = ["## Part 8: Migration checklist", ""]
+    for line in checklist_markdown(upgrade.checklist, level=3).splitlines():
+        is_proven = any(line.startswith(beginning) for beginning in proven)
+        lines.append(line.replace("[ ]", "[x]", 1) if is_proven else line)
+    lines.append("")
     return lines + paragraph("`corral checklist` goes through it, item by item, and keeps the evidence.")
 
 
