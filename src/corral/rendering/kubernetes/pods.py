@@ -31,10 +31,10 @@ from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from corral.cluster.values import StorageKind
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, volumes
-from corral.rendering.kubernetes.images import CURL, image_of, program_of
 from corral.rendering.kubernetes.naming import SERVING, labels_of, selector_of, workload_name
 from corral.rendering.loading import seconds_to_load
 from corral.rendering.models import models_that_fit
+from corral.rendering.programs import CURL, image_of, program_of
 
 RUNTIME_CLASS = "nvidia"
 CONFIG_DIGEST = "corral.dev/config-digest"

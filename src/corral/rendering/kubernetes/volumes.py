@@ -24,8 +24,8 @@ from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 
 from corral.cluster.values import Cluster, Storage, StorageKind
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.images import program_of
 from corral.rendering.kubernetes.naming import labels_of
+from corral.rendering.programs import program_of
 
 HOSTNAME = "kubernetes.io/hostname"
 SHARED_MEMORY = "shm"

@@ -27,8 +27,8 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from corral.cluster.values import ServiceKind, StorageKind
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods
-from corral.rendering.kubernetes.images import image_of, program_of
 from corral.rendering.kubernetes.naming import BATCH, labels_of, selector_of, workload_name
+from corral.rendering.programs import image_of, program_of
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"

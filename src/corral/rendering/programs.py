@@ -14,7 +14,7 @@ from corral.rendering.installation import Deployed
 OLLAMA = "ollama/ollama:0.12.6"
 POSTGRESQL = "postgres:18.1"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
-LITELLM = "ghcr.io/berriai/litellm:v1.80.0-stable"
+LITELLM = "ghcr.io/berriai/litellm:v1.85.0"
 CURL = "curlimages/curl:8.17.0"
 
 
