@@ -7,6 +7,8 @@ missing=""
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 # What reads what is rendered, beside the schemas from PyPI.
 command -v kubectl >/dev/null 2>&1 || missing="$missing kubernetes-client"
+command -v nix-instantiate >/dev/null 2>&1 || missing="$missing nix-bin"
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -z "$missing" ] && exit 0
 
 install="apt-get update && apt-get install --yes --no-install-recommends$missing"
