@@ -15,6 +15,7 @@ from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.operations.planning import plan_file
 from corral.planning.forecast import Forecast, Scenario, forecast
+from corral.planning.forecast.batches import BatchForecast
 from corral.planning.forecast.drawing import draw_run
 from corral.planning.forecast.page import page
 from corral.planning.forecast.seats import gpu_slots
@@ -217,6 +218,13 @@ def write_gantt(found: Forecasts, path: Path) -> None:
         f"no workload of {found.cluster} can be played, so there is nothing to draw",
         hint="give a workload a `duration` in the cluster file",
     )
+
+
+def write_batch(found: BatchForecast, name: str, path: Path) -> None:
+    """Draw a batch from its first start to its end. Raises: NothingToDrawError, UnwritableForecastError."""
+    if found.trace is None or found.run is None or found.makespan is None:
+        raise NothingToDrawError(f"batch {name} cannot be played: {'; '.join(found.unknown)}")
+    _write(path, draw_run(found.trace, found.run, title=f"Batch {name}", span_s=found.makespan.value))
 
 
 def write_page(found: Forecasts, asked: Asked, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, example
+from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, example
 
 if TYPE_CHECKING:
     from corral.operations.forecasting import Asked, Forecasts
@@ -33,6 +33,16 @@ GanttFile = Annotated[
     Path | None, typer.Option("--gantt", metavar="FILE", help="Draw the night of one workload as SVG.")
 ]
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one HTML page.")]
+BatchOf = Annotated[
+    Path | None, typer.Option("--batch", metavar="FILE", help="How long this batch takes, instead of workloads.")
+]
+ReplaySince = Annotated[
+    str | None,
+    typer.Option("--replay", metavar="SINCE", help="Play what the queue finished since then (`12h`) once more."),
+]
+Against = Annotated[
+    Path | None, typer.Option("--against", metavar="CLUSTER", help="With --replay: the other cluster file.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,13 +63,25 @@ def forecast(
     explain: Explain = False,
     gantt: GanttFile = None,
     html: HtmlFile = None,
+    batch: BatchOf = None,
+    replay: ReplaySince = None,
+    against: Against = None,
+    url: Url = None,
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what each workload makes in an hour and in a night, by playing the night with the production policy.
 
     Each workload is played by itself, on the slots that its service has in the plan. Times in --fail count from the
     start of the night. With --models, --slow or --fail, a second row shows the night with that.
+
+    --batch tells how long a batch takes. --replay with --against asks what the tasks of last night would have taken on
+    another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
     """
+    if batch is not None:
+        return _batch(cluster, batch, gantt, as_json=as_json)
+    if replay is not None or against is not None:
+        return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
     from corral.operations.forecasting import Asked, forecast_file
 
     asked = Asked(
@@ -74,7 +96,43 @@ def forecast(
     )
     found = forecast_file(cluster, asked)
     _write(found, asked, gantt, html)
-    _put(found, explain=explain, as_json=as_json)
+    return _put(found, explain=explain, as_json=as_json)
+
+
+def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
+    from corral.cli.batchfile.reading import open_batch_file
+    from corral.cli.replaying import put_batch
+    from corral.operations.forecasting import write_batch
+    from corral.operations.replaying import forecast_batch_on
+
+    read = open_batch_file(batch).batch
+    found = forecast_batch_on(cluster, [task.body for task in read.tasks])
+    if gantt is not None:
+        write_batch(found, read.name, gantt)
+        terminal.say(f"wrote {gantt}")
+    put_batch(found, as_json=as_json)
+
+
+def _replay(
+    cluster: Path | None,
+    since: str | None,
+    against: Path | None,
+    url: str | None,
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from datetime import UTC, datetime
+
+    from corral.cli.connection import ask
+    from corral.cli.replaying import finished_since, put_replay
+    from corral.operations.replaying import replay_files, since_when
+
+    if since is None or against is None:
+        raise typer.BadParameter("--replay and --against belong together")
+    begin = since_when(since, now=datetime.now(UTC))
+    tasks = ask(url, data_dir, lambda api: finished_since(api, begin))
+    put_replay(replay_files(tasks, cluster, against), as_json=as_json)
 
 
 def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:

@@ -1,0 +1,157 @@
+"""How long a given batch takes on a cluster that has nothing else to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corral.cluster.values import Cluster
+from corral.figures import Figure, computed
+from corral.planning.forecast.floors import queues_for, slots_for, table_for, workload_of
+from corral.planning.forecast.nights import OWNER
+from corral.planning.placement.values import Plan
+from corral.scheduling.durations import ANY, History
+from corral.scheduling.simulator import Outcome, simulate, summarise
+from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
+from corral.scheduling.values import Priority, Settings, TaskClass
+from corral.units import Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A task of a batch, as its file has it."""
+
+    name: str
+    engine: str
+    model: str | None = None
+    queue: str = "default"
+    task_class: TaskClass = TaskClass.BATCH
+    priority: Priority = Priority.NORMAL
+    gpus: int = 1
+    memory: Bytes | None = None
+    needs: tuple[str, ...] = ()
+    """Names of tasks in the same batch."""
+    seconds: float | None = None
+    """How long it takes, where the task says so itself (`sleep`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchForecast:
+    """A batch; None is unknown, and `unknown` says why."""
+
+    tasks: int
+    makespan: Figure | None = None
+    finished: Figure | None = None
+    occupancy: Mapping[str, Figure] | None = None
+    loads: Figure | None = None
+    swaps: Figure | None = None
+    unknown: tuple[str, ...] = ()
+    """What keeps the batch from being forecast, or tasks of it from ending."""
+    assumed: tuple[str, ...] = ()
+    trace: Trace | None = None
+    run: Run | None = None
+
+
+def forecast_batch(
+    cluster: Cluster, jobs: Sequence[Job], plans: Sequence[Plan], *, history: History | None = None
+) -> BatchForecast:
+    """Play a batch from its submission to its end."""
+    slots = slots_for(cluster, (job.engine for job in jobs), plans)
+    models = sorted({slot.device_model for slot in slots})
+    tables = {(job.engine, job.model): table_for(cluster, job.engine, job.model, models, history) for job in jobs}
+    unknown = _unknown(jobs, tables, {(slot.device_model, each) for slot in slots for each in slot.engines})
+    if unknown:
+        return BatchForecast(tasks=len(jobs), unknown=unknown)
+    trace = Trace(
+        arrivals=_arrivals(jobs, tables),
+        slots=slots,
+        queues=queues_for(cluster, slots),
+        loads=_loads(cluster, jobs),
+        settings=Settings(promote_after=cluster.promote_after),
+    )
+    run = simulate(trace)
+    return _told(jobs, trace, run, summarise(trace, run), _assumed(cluster, jobs))
+
+
+_Tables = Mapping[tuple[str, str | None], Mapping[str, float]]
+
+
+def _unknown(jobs: Sequence[Job], tables: _Tables, able: set[tuple[str, str]]) -> tuple[str, ...]:
+    """Say of each engine and model once why its tasks cannot be forecast."""
+    found: dict[str, None] = {}
+    for job in jobs:
+        called = f"{job.engine} {job.model}" if job.model else job.engine
+        on = sorted(device_model for device_model, engine in able if engine == job.engine)
+        if not on:
+            found[f"no slot of the cluster file runs {job.engine}"] = None
+        elif job.seconds is None:
+            lacking = [each for each in on if each not in tables[job.engine, job.model]]
+            found.update(
+                {
+                    f"how long a task of {called} takes on {each}: neither measured nor in a workload": None
+                    for each in lacking
+                }
+            )
+    return tuple(found)
+
+
+def _arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
+    numbers = {job.name: place for place, job in enumerate(jobs, start=1)}
+    return tuple(
+        Arrival(
+            id=numbers[job.name],
+            at_s=0,
+            owner=OWNER,
+            engine=job.engine,
+            model=job.model,
+            queue=job.queue,
+            task_class=job.task_class,
+            priority=job.priority,
+            gpus=job.gpus,
+            memory=job.memory,
+            seconds=tables[job.engine, job.model] if job.seconds is None else {ANY: job.seconds},
+            needs=tuple(numbers[need] for need in job.needs),
+        )
+        for job in jobs
+    )
+
+
+def _loads(cluster: Cluster, jobs: Sequence[Job]) -> tuple[Load, ...]:
+    found: dict[tuple[str, str | None], Load] = {}
+    for job in jobs:
+        workload = workload_of(cluster, job.engine, job.model)
+        if workload is not None and workload.load_s:
+            found[job.engine, job.model] = Load(
+                engine=job.engine, model=job.model, seconds=workload.load_s, memory=job.memory or workload.min_vram
+            )
+    return tuple(found.values())
+
+
+def _assumed(cluster: Cluster, jobs: Sequence[Job]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for job in jobs:
+        workload = workload_of(cluster, job.engine, job.model)
+        if job.seconds is None and (workload is None or workload.load_s is None):
+            found[f"loading {job.model or job.engine} takes no time: no workload says how long it takes"] = None
+    return tuple(found)
+
+
+def _told(jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed: tuple[str, ...]) -> BatchForecast:
+    names = {place: job.name for place, job in enumerate(jobs, start=1)}
+    source = f"simulated with the production policy: {len(jobs)} tasks on {len(trace.slots)} slots"
+    timed = bool(trace.loads)
+    return BatchForecast(
+        tasks=len(jobs),
+        makespan=computed(outcome.makespan_s, "s", source),
+        finished=computed(outcome.finished, "", "tasks that end"),
+        occupancy={
+            slot: computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")
+            for slot, part in outcome.occupancy.items()
+        },
+        loads=computed(outcome.loads, "", "models loaded") if timed else None,
+        swaps=computed(outcome.swaps, "", "loads after the first on each slot") if timed else None,
+        unknown=tuple(f"{names[task]} never starts: {rule}" for task, rule in sorted(run.because.items())),
+        assumed=assumed,
+        trace=trace,
+        run=run,
+    )
