@@ -96,7 +96,7 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
 def test_cluster_and_batch_files_that_pages_show_load(page: Path, tmp_path: Path) -> None:
     for number, text in enumerate(fences(page, "yaml", "yml")):
         where = f"{page.name}, file {number}"
-        if not re.search(r"^apiVersion:", text, re.M):
+        if not re.search(r"^apiVersion: corral/v1$", text, re.M):
             continue
         if not re.search(r"^kind: Batch$", text, re.M):
             load(text, filename=where, find_gpu=find_gpu)
