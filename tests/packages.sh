@@ -7,9 +7,19 @@ missing=""
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 # What reads what is rendered, beside the schemas from PyPI.
 command -v kubectl >/dev/null 2>&1 || missing="$missing kubernetes-client"
+command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v nix-instantiate >/dev/null 2>&1 || missing="$missing nix-bin"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -z "$missing" ] && exit 0
+
+# Some of these packages start a server when they are installed. Nobody wants it here: policy-rc.d says no (Debian Policy
+# 9.3.3), unless the machine has an answer of its own.
+no_servers=/usr/sbin/policy-rc.d
+if [ "$(id -u)" = 0 ] && [ ! -e "$no_servers" ]; then
+    trap 'rm -f "$no_servers"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$no_servers"
+    chmod 755 "$no_servers"
+fi
 
 install="apt-get update && apt-get install --yes --no-install-recommends$missing"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
-from corral.rendering import k3s, kubernetes, kueue, nixos, systemd
+from corral.rendering import k3s, kubernetes, kueue, nixos, prometheus, systemd
 from corral.rendering.installation import Installation, installation_of
 
 Files = Mapping[str, str]
@@ -38,6 +38,7 @@ TARGETS: tuple[Target, ...] = (
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=nixos.files),
     Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=k3s.files),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=systemd.files),
+    Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=prometheus.files),
 )
 
 

@@ -1,0 +1,224 @@
+"""Alerts on cards, from NVIDIA's DCGM exporter.
+
+XID errors are NVIDIA's numbers for what the driver reports (NVIDIA, "XID Errors"); bits of the reasons for lower clocks
+are NVML's (nvml.h, nvmlClocksEventReasons).
+"""
+
+from __future__ import annotations
+
+from corral.rendering.cards import limited_cards
+from corral.rendering.prometheus.alerts.values import Alert, Severity
+from corral.rendering.prometheus.jobs import DCGM
+from corral.rendering.prometheus.recording import (
+    CLOCK_REASONS,
+    GPUS_EXPECTED,
+    GPUS_SEEN,
+    NODE_UP,
+    POWER_LIMIT_EXPECTED,
+    XID,
+)
+from corral.rendering.prometheus.sights import Sight
+
+FELL_OFF_THE_BUS = 79
+XIDS_OF_PROGRAMS = (13, 31, 43, 45, 68, 109)
+"""Errors that a program makes, after which a card works on: the same that NVIDIA's device plugin passes over."""
+NEAR_SLOWDOWN_C = 5
+"""Degrees below the temperature at which the card slows itself down: time to look before it does."""
+HOT_C = 85
+"""For cards that do not tell that temperature: some degrees below the 88 to 93 °C that NVIDIA's specifications give
+as the highest for GeForce cards of the last four generations."""
+LIMIT_TOLERANCE_W = 1
+"""Limits are set in whole watts, and reported with decimals."""
+SOFTWARE_POWER_CAP = 0x4
+SOFTWARE_THERMAL = 0x20
+HARDWARE_THERMAL = 0x40
+POWER_BRAKE = 0x80
+_CARD = "GPU {{ $labels.gpu }} of {{ $labels.node }}"
+_TEMPERATURE = "max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP)"
+_SLOWDOWN = "max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0)"
+_LIMIT = "max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT)"
+
+
+def alerts(sight: Sight) -> tuple[Alert, ...]:
+    """Those on every card; the limit is compared where the cluster file gives one."""
+    has_limits = any(limited_cards(node) for node in sight.gpu_nodes)
+    return (
+        *_PRESENCE,
+        *_ERRORS,
+        *_HEAT,
+        _power_capped(has_limits=has_limits),
+        *((_LIMIT_CHANGED,) if has_limits else ()),
+    )
+
+
+def bit(mask: int) -> str:
+    """PromQL for the cards whose reasons have a bit: it has no bitwise `and`, but division and remainder."""
+    return f"floor({CLOCK_REASONS} / {mask}) % 2 == 1"
+
+
+def _power_capped(*, has_limits: bool) -> Alert:
+    chosen = f" unless on (node, gpu) {POWER_LIMIT_EXPECTED}" if has_limits else ""
+    return Alert(
+        name="GpuPowerCapped",
+        expression=f"({bit(SOFTWARE_POWER_CAP)}){chosen}",
+        lasting="30m",
+        severity=Severity.INFO,
+        summary=f"{_CARD} has been held by its power limit for half an hour",
+        description=(
+            "Under full load that is ordinary, and costs clocks. Nobody chose this limit: see what a lower one costs "
+            "and saves with `corral power`, and write it as `powerLimit` of the card."
+        ),
+        reason=(
+            "Bit 0x4 of the reasons for lower clocks. Cards whose `powerLimit` the cluster file gives are left out, "
+            "since their owner wants it so; half an hour is longer than most tasks."
+        ),
+    )
+
+
+_PRESENCE = (
+    Alert(
+        name="GpuLost",
+        expression=f"({GPUS_SEEN} < on (node) {GPUS_EXPECTED}) and on (node) ({NODE_UP} == 1)",
+        lasting="2m",
+        severity=Severity.CRITICAL,
+        summary="{{ $labels.node }} is up and has only {{ $value }} of its GPUs",
+        description=(
+            "A card is gone from the driver. On the node: `nvidia-smi -L` and `journalctl -k | grep -i xid`; "
+            "`corral doctor` tells what Corral sees. A card that fell off the bus comes back with a cold start; "
+            "when it falls again, look at its riser, its cables and the power supply."
+        ),
+        reason="Counts the cards that DCGM sees against those of the cluster file, while the node itself is up.",
+    ),
+    Alert(
+        name="GpuExporterDown",
+        expression=(
+            f'({GPUS_EXPECTED} unless on (node) max by (node) (up{{job="{DCGM}"}} == 1)) and on (node) ({NODE_UP} == 1)'
+        ),
+        lasting="5m",
+        severity=Severity.WARNING,
+        summary="nobody watches the GPUs of {{ $labels.node }}",
+        description=(
+            "The node is up and its DCGM exporter does not answer, so no other alert on its cards can fire. A lost "
+            "card can be the cause: `nvidia-smi -L` there, then restart the exporter."
+        ),
+        reason="Without the exporter every other alert on cards is silent; five minutes are a restart with its image.",
+    ),
+)
+_ERRORS = (
+    Alert(
+        name="GpuFellOffTheBus",
+        expression=f"{XID} == {FELL_OFF_THE_BUS}",
+        lasting="1m",
+        severity=Severity.CRITICAL,
+        summary=f"{_CARD} fell off the bus (XID 79)",
+        description=(
+            "Nothing runs on it until the machine was powered off and on; on Kubernetes it can stop every GPU pod of "
+            "the node. `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}`, drain the node, restart it. When "
+            "it happens again: power cables, power supply (`corral power`), riser, heat."
+        ),
+        reason="XID 79 is the driver losing the card on the PCIe bus.",
+    ),
+    Alert(
+        name="GpuXidError",
+        expression=" and ".join(f"{XID} != {code}" for code in (0, FELL_OFF_THE_BUS, *XIDS_OF_PROGRAMS)),
+        lasting="1m",
+        severity=Severity.WARNING,
+        summary=f"{_CARD} reported XID {{{{ $value }}}}",
+        description=(
+            "The driver or the card had an error that is not a program's. `journalctl -k | grep -i xid` on the node "
+            "tells when, and in which process; `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}` keeps "
+            "tasks away. The number stays until the exporter restarts: restart it once the cause is found."
+        ),
+        reason=(
+            f"Every XID but {', '.join(map(str, XIDS_OF_PROGRAMS))}, which are a program's and after which the card "
+            "works on (the list of NVIDIA's device plugin), and 79, which has its own alert. DCGM shows the last one."
+        ),
+    ),
+    Alert(
+        name="GpuProgramError",
+        expression=(
+            f"({' or '.join(f'{XID} == {code}' for code in XIDS_OF_PROGRAMS)}) "
+            "and on (node, gpu) max by (node, gpu) (changes(DCGM_FI_DEV_XID_ERRORS[15m])) > 0"
+        ),
+        lasting="1m",
+        severity=Severity.INFO,
+        summary=f"a program on {_CARD} failed with XID {{{{ $value }}}}",
+        description=(
+            "The card works on; the task that ran there has failed or will be tried again. `corral tasks list --state "
+            "failed` and `corral tasks logs ID` tell which; a task that always ends so has a bug or too little memory."
+        ),
+        reason="Told when it is new (within 15 minutes), since DCGM shows the last XID for ever.",
+    ),
+    Alert(
+        name="GpuMemoryErrors",
+        expression=(
+            "max by (node, gpu) (increase(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL[1h])) > 0 "
+            "or max by (node, gpu) (DCGM_FI_DEV_ROW_REMAP_FAILURE) > 0"
+        ),
+        lasting="1m",
+        severity=Severity.CRITICAL,
+        summary=f"{_CARD} has memory errors that it cannot correct",
+        description=(
+            "Results from it may be wrong. `corral slots drain {{ $labels.node }}/gpu{{ $labels.gpu }}`, then "
+            "`nvidia-smi -q -d ECC,ROW_REMAPPER` on the node; a card that shows them again is a case for its maker."
+        ),
+        reason="Double-bit errors of the last hour, or rows that could not be replaced. Silent on cards without ECC.",
+    ),
+)
+_HEAT = (
+    Alert(
+        name="GpuHot",
+        expression=(
+            f"{_TEMPERATURE} >= on (node, gpu) {_SLOWDOWN} - {NEAR_SLOWDOWN_C} "
+            f"or ({_TEMPERATURE} >= {HOT_C} unless on (node, gpu) {_SLOWDOWN})"
+        ),
+        lasting="5m",
+        severity=Severity.WARNING,
+        summary=f"{_CARD} is at {{{{ $value }}}} °C",
+        description=(
+            "It is about to slow down. Look at fans, dust and the card above it; `corral power` tells what a lower "
+            "limit costs in speed."
+        ),
+        reason=(
+            f"{NEAR_SLOWDOWN_C} degrees below the temperature at which the card says that it slows down; {HOT_C} °C "
+            "for cards that do not say it (NVIDIA's specifications: 88 to 93 °C at most). Five minutes, since a load "
+            "that starts may overshoot."
+        ),
+    ),
+    Alert(
+        name="GpuThermalSlowdown",
+        expression=f"{bit(SOFTWARE_THERMAL)} or {bit(HARDWARE_THERMAL)}",
+        lasting="5m",
+        severity=Severity.WARNING,
+        summary=f"{_CARD} is slowed down by heat",
+        description=(
+            "Tasks take longer than forecast. Look at fans, dust and spacing; lower `powerLimit` of the card (`corral "
+            "power` shows the cost), or `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}` until it is cool."
+        ),
+        reason="Bits 0x20 (driver) and 0x40 (hardware) of the reasons for lower clocks.",
+    ),
+    Alert(
+        name="GpuPowerBrake",
+        expression=bit(POWER_BRAKE),
+        lasting="1m",
+        severity=Severity.CRITICAL,
+        summary=f"{_CARD} is held by the power brake",
+        description=(
+            "The power supply or the board signals that it cannot carry the load; a hard cut comes next. Lower the "
+            "limits now (`nvidia-smi -pl`), then `corral power` for what the supply of {{ $labels.node }} can carry."
+        ),
+        reason="Bit 0x80 of the reasons for lower clocks: an external signal that halves the clocks.",
+    ),
+)
+_LIMIT_CHANGED = Alert(
+    name="GpuPowerLimitNotAsWritten",
+    expression=f"abs({_LIMIT} - on (node, gpu) {POWER_LIMIT_EXPECTED}) > {LIMIT_TOLERANCE_W}",
+    lasting="5m",
+    severity=Severity.WARNING,
+    summary=f"the power limit of {_CARD} is {{{{ $value }}}} W off what the cluster file says",
+    description=(
+        "A limit is lost when the machine or the driver restarts. `systemctl status gpu-power-limit` on the node; "
+        "`corral render --only systemd,nixos` writes the unit that sets it."
+    ),
+    reason="Pitfall C01: `nvidia-smi -pl` does not last. One watt of difference is rounding.",
+)

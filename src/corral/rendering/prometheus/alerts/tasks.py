@@ -1,0 +1,81 @@
+"""Alerts on tasks: queues that do not move, slots that idle while tasks wait, engines that fail."""
+
+from __future__ import annotations
+
+from corral.rendering.prometheus.alerts.values import Alert, Severity
+from corral.rendering.prometheus.recording import ENDED, FAILED, GPU_SLOTS_FREE, QUEUED, RUNNING, SLOTS_FREE
+
+FAILED_SHARE = 0.2
+FAILED_AT_LEAST = 5
+"""Fewer are told by the tasks themselves."""
+ALL_SHARE = 0.9
+
+_WAITING = f"{QUEUED} > 0"
+_EXPLAIN = "`corral tasks list --state queued`, then `corral tasks explain ID` says why it does not start."
+
+ALERTS = (
+    Alert(
+        name="QueueStuck",
+        expression=f"({_WAITING}) unless on (queue) ({RUNNING} > 0) and on (queue) ({SLOTS_FREE} > 0)",
+        lasting="15m",
+        severity=Severity.CRITICAL,
+        summary="{{ $value }} tasks wait in {{ $labels.queue }}, none runs, and slots are free",
+        description=(
+            f"{_EXPLAIN} A paused queue shows in `corral queues list`, a paused slot in `corral slots list`; a task "
+            "may also ask for more memory than any free slot has."
+        ),
+        reason="A free slot takes a task within a second; a quarter of an hour outlasts the longest backoff (5 min).",
+    ),
+    Alert(
+        name="SlotIdleWhileTasksWait",
+        expression=f"({_WAITING}) and on (queue) ({RUNNING} > 0) and on (queue) ({GPU_SLOTS_FREE} > 0)",
+        lasting="30m",
+        severity=Severity.WARNING,
+        summary="{{ $value }} tasks wait in {{ $labels.queue }} while a GPU of its pool is free",
+        description=(
+            f"{_EXPLAIN} Often the tasks fit only on another card, or their engine has no instance on the free one: "
+            "`corral fit MODEL` tells which cards hold it."
+        ),
+        reason="Half an hour without work on a GPU is a night's loss in the making; processors' slots do not count.",
+    ),
+    Alert(
+        name="TasksFail",
+        expression=f"{FAILED} / on (engine) {ENDED} > {FAILED_SHARE} and on (engine) {FAILED} >= {FAILED_AT_LEAST}",
+        lasting="5m",
+        severity=Severity.WARNING,
+        summary="{{ $value | humanizePercentage }} of the {{ $labels.engine }} tasks of the last hour failed",
+        description=(
+            "`corral tasks list --state failed` and `corral tasks show ID` tell the error with its hint; "
+            "`corral tasks retry ID` once it is mended."
+        ),
+        reason="One in five, and at least five: less is an input, not an installation.",
+    ),
+    Alert(
+        name="EngineFails",
+        expression=f"{FAILED} / on (engine) {ENDED} > {ALL_SHARE} and on (engine) {FAILED} >= {FAILED_AT_LEAST}",
+        lasting="15m",
+        severity=Severity.CRITICAL,
+        summary="nearly every {{ $labels.engine }} task fails",
+        description=(
+            "The engine itself is broken: its server, its model files or its driver. `corral doctor` looks at each; "
+            "`corral tasks logs ID` of a failed task has its last words. Pause its queue before retries are spent: "
+            "`corral queues pause NAME`."
+        ),
+        reason="Nine in ten of an hour: no input is that bad.",
+    ),
+    Alert(
+        name="SlotGone",
+        expression=(
+            "max by (slot) (max_over_time(corral_slot_busy[1h])) unless on (slot) max by (slot) (corral_slot_busy) "
+            "and on () (max(corral_dispatcher_leading) == 1)"
+        ),
+        lasting="5m",
+        severity=Severity.WARNING,
+        summary="the slot {{ $labels.slot }} was there within the hour and is no more",
+        description=(
+            "Its GPU, its node or its instance is gone, and what ran there is tried elsewhere. `corral slots list`, "
+            "`corral doctor`; silent again after an hour, or once it is back."
+        ),
+        reason="Compares with the last hour, so that a slot which was removed on purpose is told only once.",
+    ),
+)

@@ -1,0 +1,121 @@
+"""Recording rules: what alerts and dashboards ask for again and again, and what the cluster file expects.
+
+Names begin with `corral:`, which no metric of an exporter does. Expectations are rules as well, so that an alert
+compares two series, and a card that is not there at all is missed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from corral.cluster.values import Node, QueueSettings
+from corral.rendering.cards import Card, limited_cards, nvidia_cards
+from corral.rendering.prometheus.jobs import DCGM, NODE
+from corral.rendering.prometheus.sights import Sight
+
+Rule = dict[str, Any]  # Prometheus' own shape of a rule
+
+NODE_UP = "corral:node_up"
+GPUS_EXPECTED = "corral:node_gpus:expected"
+GPUS_SEEN = "corral:node_gpus:seen"
+POWER_LIMIT_EXPECTED = "corral:gpu_power_limit_watts:expected"
+XID = "corral:gpu_xid"
+CLOCK_REASONS = "corral:gpu_clock_reasons"
+QUEUED = "corral:queue_tasks:queued"
+RUNNING = "corral:queue_tasks:running"
+SLOTS_FREE = "corral:queue_slots:free"
+GPU_SLOTS_FREE = "corral:queue_gpu_slots:free"
+SLOTS = "corral:queue_slots:count"
+SLOTS_BUSY = "corral:queue_slots:busy"
+ENDED = "corral:engine_tasks_ended:increase1h"
+FAILED = "corral:engine_tasks_failed:increase1h"
+CLOCK_METRICS = ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS")
+"""One field, renamed by DCGM 3.3; exporters before that know the old name only."""
+_CPU_SLOTS = ".+/cpu[0-9]*"
+
+
+def rules(sight: Sight) -> list[Rule]:
+    """Every recording rule, those that others use first."""
+    found = [_node_up(sight)]
+    if sight.gpu_nodes:
+        found += _gpus(sight.gpu_nodes)
+    for queue in sight.installation.cluster.queues.values():
+        found += _slots(queue)
+    return [*found, *_TASKS]
+
+
+def slots_of(queue: QueueSettings) -> str:
+    """A regular expression for the slots of a queue's pool."""
+    return ".+" if queue.pool is None else "|".join(_slot(selector) for selector in queue.pool)
+
+
+def card_selector(node: Node, card: Card) -> str:
+    """Labels of a card in the exporter's series: its UUID where it is known, since an index can move."""
+    which = f'UUID="{card.gpu.uuid}"' if card.gpu.uuid else f'gpu="{card.gpu.index}"'
+    return f'{{node="{node.name}",{which}}}'
+
+
+def _node_up(sight: Sight) -> Rule:
+    """Kubernetes knows it of every node; a machine without it is up when its exporter answers."""
+    exporter = f'max by (node) (up{{job="{NODE}"}})'
+    ready = 'max by (node) (kube_node_status_condition{condition="Ready",status="true"})'
+    return _record(NODE_UP, f"{ready} or {exporter}" if sight.in_kubernetes else exporter)
+
+
+def _gpus(nodes: Iterable[Node]) -> Iterator[Rule]:
+    limits = [(node, card) for node in nodes for card in limited_cards(node)]
+    for node in nodes:
+        yield _record(GPUS_EXPECTED, f"vector({len(nvidia_cards(node))})", node=node.name)
+    none = f'0 * max by (node) (up{{job="{DCGM}"}} == 1)'
+    seen = "count by (node) (count by (node, gpu) (DCGM_FI_DEV_GPU_TEMP))"
+    yield _record(GPUS_SEEN, f"{seen} or on (node) {none}")
+    if limits:
+        yield _record(POWER_LIMIT_EXPECTED, " or ".join(_limit(node, card) for node, card in limits))
+    yield _record(XID, "max by (node, gpu) (DCGM_FI_DEV_XID_ERRORS)")
+    yield _record(CLOCK_REASONS, " or ".join(f"max by (node, gpu) ({name})" for name in CLOCK_METRICS))
+
+
+def _limit(node: Node, card: Card) -> str:
+    """The limit of a card with the labels of its series; nothing while the card is not there."""
+    there = f"max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP{card_selector(node, card)})"
+    return f"0 * {there} + {card.gpu.power_limit_w}"
+
+
+def _slots(queue: QueueSettings) -> Iterator[Rule]:
+    chosen = f'slot=~"{slots_of(queue)}"'
+    every = f"max by (slot) (corral_slot_busy{{{chosen}}})"
+    cards = f'max by (slot) (corral_slot_busy{{{chosen},slot!~"{_CPU_SLOTS}"}})'
+    yield _record(SLOTS, f"count({every})", queue=queue.name)
+    yield _record(SLOTS_BUSY, f"sum({every})", queue=queue.name)
+    yield _record(SLOTS_FREE, f"count({every} == 0)", queue=queue.name)
+    yield _record(GPU_SLOTS_FREE, f"count({cards} == 0)", queue=queue.name)
+
+
+def _slot(selector: str) -> str:
+    """What a pool's selector means: a node with all that is on it, its processors, or one GPU."""
+    node, _, slot = selector.partition("/")
+    node = _escaped(node)
+    if not slot:
+        return f"{node}(/.+)?"
+    return f"{node}/cpu[0-9]*" if slot == "cpu" else f"{node}/{slot}"
+
+
+def _escaped(name: str) -> str:
+    """A name in a regular expression inside of PromQL's quotes: a backslash is doubled there."""
+    return re.escape(name).replace("\\-", "-").replace("\\", "\\\\")
+
+
+def _record(name: str, expression: str, **labels: str) -> Rule:
+    return {"record": name, "expr": expression} | ({"labels": labels} if labels else {})
+
+
+_TASKS: tuple[Rule, ...] = (
+    # Every server tells the same of the database, so the largest counts, not the sum.
+    _record(QUEUED, 'max by (queue) (corral_tasks_open{state="queued"})'),
+    _record(RUNNING, 'sum by (queue) (max by (queue, state) (corral_tasks_open{state=~"leased|running"}))'),
+    # Endings are counted by the leader alone, so here the sum.
+    _record(ENDED, "sum by (engine) (increase(corral_tasks_ended_total[1h]))"),
+    _record(FAILED, 'sum by (engine) (increase(corral_tasks_ended_total{outcome="failed"}[1h]))'),
+)
