@@ -24,7 +24,7 @@ class UnknownRuleError(CorralError):
 def lint(sources: Iterable[Source], *, cluster: Cluster | None = None, checks: Collection[Check] = CHECKS) -> Report:
     """Judge the files; `cluster` is what is known of the hardware that they are for."""
     scene = Scene(sources, cluster)
-    found = sorted({one for check in checks for one in check.findings(scene)}, key=_order)
+    found = sorted(_found(scene, checks), key=_order)
     reasons = accepted(scene.sources)
     kept: list[Finding] = []
     suppressed: list[Suppressed] = []
@@ -41,6 +41,16 @@ def lint(sources: Iterable[Source], *, cluster: Cluster | None = None, checks: C
         files=len(scene.sources),
         documents=len(scene.documents),
     )
+
+
+def _found(scene: Scene, checks: Collection[Check]) -> Iterable[Finding]:
+    """What the rules find in each thing that is deployed as a whole; the same mistake of a shared base once."""
+    found: dict[tuple[object, ...], Finding] = {}
+    for view in scene.views:
+        for check in checks:
+            for one in check.findings(view):
+                found.setdefault(_order(one), one)
+    return found.values()
 
 
 def rule_called(text: str) -> Rule:

@@ -35,15 +35,30 @@ class Object:
     """One Kubernetes object; `namespace` is the one it ends up in, as far as its files say."""
 
     tree: Tree
+    """As it is applied: with what kustomizations change."""
+    written: Tree
+    """As it stands in its file."""
     kind: str
     api_version: str
     name: str | None
     namespace: str
     """`default` where nothing says otherwise; empty for what has no namespace."""
+    was_called: frozenset[str] = frozenset()
+    """Names before a kustomization put something in front or behind; others may still refer to it so."""
 
     @property
     def file(self) -> str:
         return self.tree.file
+
+    @property
+    def identity(self) -> tuple[str, str, str, str | None]:
+        """What two objects of one cluster cannot share."""
+        return self.group, self.kind, self.namespace, self.name
+
+    @property
+    def pod_path(self) -> tuple[str, ...]:
+        """The keys that lead to the template of its pods."""
+        return _POD_SPECS.get(self.kind, ())
 
     @property
     def group(self) -> str:
@@ -145,7 +160,8 @@ def read_objects(tree: Tree, namespace: str | None) -> Iterator[Object]:
     metadata = tree["metadata"]
     own = metadata["namespace"].raw
     place = "" if kind in CLUSTER_SCOPED else namespace or own or DEFAULT_NAMESPACE
-    yield Object(tree=tree, kind=kind, api_version=version, name=metadata["name"].raw, namespace=place)
+    name = metadata["name"].raw
+    yield Object(tree=tree, written=tree, kind=kind, api_version=version, name=name, namespace=place)
 
 
 def _count(tree: Tree) -> int | None:

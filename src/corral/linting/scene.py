@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from corral.cluster.values import Cluster, Gpu
+from corral.cluster.values import Cluster, Gpu, Node
 from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.linting.kustomizing import NAMES, Kustomizing, normal
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks
@@ -22,7 +22,10 @@ LARGEST_FILE = 16_000_000
 """Characters, some 10 seconds of work; larger files are named and not read. CRD bundles have up to 5 million."""
 _YAML_NAMES = (".yaml", ".yml")
 _YAML_FENCES = frozenset({"yaml", "yml"})
-_KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+_MAKES_MORE = frozenset(
+    {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
+)
+"""Objects from which something in the cluster makes others that no file shows."""
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
 
@@ -77,7 +80,7 @@ class Scene:
             return
         path = PurePosixPath(source.name.replace("\\", "/"))
         suffix = path.suffix.lower()
-        if suffix in _YAML_NAMES or path.name in _KUSTOMIZATIONS:
+        if suffix in _YAML_NAMES or path.name in NAMES:
             self._keep(read_documents(source.name, source.text))
         elif suffix in (".md", ".markdown"):
             self._read_markdown(source)
@@ -107,19 +110,59 @@ class Scene:
         self.unread.append(Unread(place=Place(file), why=why))
 
     @cached_property
+    def views(self) -> tuple[Scene, ...]:
+        """One scene for each thing that is deployed as a whole: each kustomization that no other lists, with what no
+        kustomization lists. Without any, this scene."""
+        builds = self._kustomizing.builds
+        return tuple(self._view(build.objects) for build in builds) if builds else (self,)
+
+    def _view(self, built: Iterable[Object]) -> Scene:
+        view = Scene((), self.cluster)
+        view.sources, view.documents, view.texts, view.unread = self.sources, self.documents, self.texts, self.unread
+        view.__dict__ |= {
+            "objects": (*built, *self._unlisted),
+            "written_objects": self.written_objects,
+            "kustomizations": self.kustomizations,
+            "_kustomizing": self._kustomizing,
+            "views": (view,),
+            "_by_key": self._by_key,
+        }
+        return view
+
+    @cached_property
+    def _kustomizing(self) -> Kustomizing:
+        return Kustomizing(self.documents)
+
+    @cached_property
     def objects(self) -> tuple[Object, ...]:
-        """Kubernetes objects; namespaces that a kustomization sets are theirs."""
-        return tuple(
-            one
-            for document in self.documents
-            for one in read_objects(document.tree, self._namespace_of(document.tree.file))
-        )
+        """Kubernetes objects, as they are applied."""
+        return self.written_objects
+
+    @cached_property
+    def written_objects(self) -> tuple[Object, ...]:
+        """Objects and patches as they stand in the files, whatever kustomizations make of them."""
+        return tuple(one for document in self.documents for one in read_objects(document.tree, None))
+
+    @cached_property
+    def _unlisted(self) -> tuple[Object, ...]:
+        listed = self._kustomizing.files
+        return tuple(one for one in self.written_objects if normal(one.file) not in listed)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Tell whether the files hold all that is deployed: nothing is fetched, and no chart makes more objects."""
+        charts = any(one.kind in _MAKES_MORE for one in self.objects)
+        return self._kustomizing.is_whole and not charts and not self.unread
 
     @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
         """The models of the cluster file's cards, as far as the catalogue knows them."""
-        cards = [gpu for node in (self.cluster.nodes if self.cluster else ()) for gpu in node.gpus or ()]
-        return tuple(model for gpu in cards if (model := _model_of(gpu)) is not None)
+        nodes = self.cluster.nodes if self.cluster else ()
+        return tuple(model for node in nodes for model in self.models_of(node))
+
+    def models_of(self, node: Node) -> tuple[GpuModel, ...]:
+        """The models of a node's cards, as far as the catalogue knows them."""
+        return tuple(model for gpu in node.gpus or () if (model := _model_of(gpu)) is not None)
 
     @cached_property
     def fragments(self) -> tuple[Document, ...]:
@@ -129,6 +172,11 @@ class Scene:
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
         return tuple(pod for one in self.objects if (pod := one.pod) is not None)
+
+    @cached_property
+    def deployed(self) -> tuple[Pod, ...]:
+        """Pods of different objects: an object that stands in two files is one of them only."""
+        return tuple({pod.owner.identity: pod for pod in reversed(self.pods)}.values())[::-1]
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
@@ -162,59 +210,14 @@ class Scene:
 
     def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
         """The object of this kind and name; None when the files have none."""
-        return next((one for one in self.of_kind(kind) if one.name == name and one.namespace == namespace), None)
+        found = [one for one in self.of_kind(kind) if one.namespace == namespace]
+        exact = (one for one in found if one.name == name)
+        return next(exact, None) or next((one for one in found if name in one.was_called), None)
 
     @cached_property
     def kustomizations(self) -> tuple[Document, ...]:
-        """Files called `kustomization.yaml`, and objects of that kind."""
-        return tuple(
-            one
-            for one in self.documents
-            if PurePosixPath(one.tree.file).name in _KUSTOMIZATIONS or one.tree["kind"].text == "Kustomization"
-        )
-
-    @cached_property
-    def builds(self) -> tuple[frozenset[str], ...]:
-        """The files of each kustomization that no other lists: what is deployed together. Without any, all files."""
-        listed = {str(PurePosixPath(one.tree.file).parent): one for one in self.kustomizations}
-        below = {folder: self._listed(folder, one) for folder, one in listed.items()}
-        tops = [folder for folder in below if not any(folder in entries for entries in below.values())]
-        found = [frozenset(self._reached(folder, below, frozenset())) for folder in tops]
-        inside = frozenset(file for files in found for file in files)
-        others = frozenset(str(PurePosixPath(name)) for name in self.sources) - inside
-        return tuple(files | others for files in found) or (others,)
-
-    def _listed(self, folder: str, one: Document) -> tuple[str, ...]:
-        """Paths that a kustomization lists, from the root of the input."""
-        entries = (entry.raw for key in ("resources", "components") for entry in one.tree[key].entries)
-        return tuple(posixpath.normpath(posixpath.join(folder, entry)) for entry in entries if entry)
-
-    def _reached(self, folder: str, below: Mapping[str, tuple[str, ...]], seen: frozenset[str]) -> Iterator[str]:
-        for entry in below.get(folder, ()):
-            if entry in below and entry not in seen:
-                yield from self._reached(entry, below, seen | {folder})
-            else:
-                yield entry
-
-    def are_together(self, one: str, other: str) -> bool:
-        """Tell whether two files are deployed together: layouts that are alternatives to each other are not."""
-        first, second = str(PurePosixPath(one)), str(PurePosixPath(other))
-        return any(first in build and second in build for build in self.builds)
-
-    @cached_property
-    def _namespaces(self) -> dict[str, str]:
-        """The namespace that a kustomization gives to the files beside and below it that it lists."""
-        given: dict[str, str] = {}
-        for one in self.kustomizations:
-            namespace = one.tree["namespace"].raw
-            folder = PurePosixPath(one.tree.file).parent
-            for entry in one.tree["resources"].entries if namespace else ():
-                if entry.raw:
-                    given[str(folder / entry.raw)] = namespace or ""
-        return given
-
-    def _namespace_of(self, file: str) -> str | None:
-        return self._namespaces.get(str(PurePosixPath(file)))
+        """Kustomizations and components."""
+        return self._kustomizing.documents
 
     def under(self, *keys: str) -> Iterator[Spot]:
         """Every value under one of these keys, in objects and fragments alike, in the order of the files."""
@@ -233,7 +236,8 @@ class Scene:
 
     @cached_property
     def _owners(self) -> dict[int, Object]:
-        return {id(one.tree): one for one in self.objects}
+        built = (one for build in reversed(self._kustomizing.builds) for one in build.objects)
+        return {id(one.written): one for one in (*self.written_objects, *built)}
 
 
 def _model_of(gpu: Gpu) -> GpuModel | None:

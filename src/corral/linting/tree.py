@@ -7,11 +7,13 @@ twice. Scalars keep their YAML 1.1 meaning, as Kubernetes reads them. A scalar t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from corral.linting.values import Place
+import yaml
+
+from corral.linting.values import Edit, Place
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TAG = "tag:yaml.org,2002:"
@@ -23,7 +25,7 @@ class Tree:
 
     __slots__ = ("__dict__", "_file", "_node", "_offset", "_start", "key")
 
-    def __init__(self, node: Any, file: str, offset: int, start: int = 0, key: Place | None = None) -> None:
+    def __init__(self, node: Any, file: str, offset: int, start: int | None = 0, key: Place | None = None) -> None:
         self._node = node  # a node of PyYAML, which is untyped; None where there is nothing
         self._file = file
         self._offset = offset
@@ -50,15 +52,39 @@ class Tree:
     @property
     def place(self) -> Place:
         """Where the value starts."""
-        if self._node is None:
+        if self._node is None or self._node.start_mark is None:
             return Place(self._file)
         mark = self._node.start_mark
         return Place(self._file, mark.line + 1 + self._offset, mark.column + 1)
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """Offsets of the value in its file: where it starts, and where it ends."""
-        return self._start + self._node.start_mark.index, self._start + self._node.end_mark.index
+    def edited(self, text: str) -> tuple[Edit, ...]:
+        """The edit that writes another text here; none where the offset in the file is not known."""
+        if self._node is None or self._start is None or not isinstance(self._node, yaml.ScalarNode):
+            return ()
+        node = cast(Any, self._node)  # PyYAML is untyped
+        return (Edit(self._file, self._start + node.start_mark.index, self._start + node.end_mark.index, text),)
+
+    def with_fields(self, fields: Mapping[str, Tree]) -> Tree:
+        """A mapping with these fields at this place."""
+        return self._made(f"{_TAG}map", "_fields", dict(fields))
+
+    def with_entries(self, entries: Iterable[Tree]) -> Tree:
+        """A list of these entries at this place."""
+        return self._made(f"{_TAG}seq", "entries", tuple(entries))
+
+    def with_raw(self, raw: str) -> Tree:
+        """Text at this place, which no edit can change: it is not written so."""
+        node = self._node
+        made = cast(Any, yaml.ScalarNode)(f"{_TAG}str", raw, node.start_mark, node.end_mark, style='"')
+        return Tree(made, self._file, self._offset, None, self.key)
+
+    def _made(self, tag: str, attribute: str, value: object) -> Tree:
+        node = self._node
+        marks = (node.start_mark, node.end_mark) if node is not None else (None, None)
+        kind = cast(Any, yaml.MappingNode if attribute == "_fields" else yaml.SequenceNode)
+        made = Tree(kind(tag, [], *marks), self._file, self._offset, self._start, self.key)
+        made.__dict__[attribute] = value
+        return made
 
     @property
     def file(self) -> str:

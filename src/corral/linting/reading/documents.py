@@ -33,17 +33,17 @@ class Document:
     text: str
     first_line: int
     """The line of its file on which `text` starts, from 1."""
-    start: int
-    """The offset in its file at which `text` starts."""
+    start: int | None
+    """The offset in its file at which `text` starts; None where the file writes it in another way (as a scalar)."""
 
 
-def read_documents(file: str, text: str, *, line: int = 1, start: int = 0) -> Iterator[Document | Unread]:
+def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0) -> Iterator[Document | Unread]:
     """Yield the documents of a YAML text; `line` and `start` say where the text stands in its file."""
     for offset, part in _parts(text):
         first_line = line + text.count("\n", 0, offset)
         if _BLANK.fullmatch(part):
             continue
-        yield _compose(file, part, first_line, start + offset)
+        yield _compose(file, part, first_line, None if start is None else start + offset)
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
@@ -54,7 +54,7 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
     yield begin, text[begin:]
 
 
-def _compose(file: str, text: str, first_line: int, start: int) -> Document | Unread:
+def _compose(file: str, text: str, first_line: int, start: int | None) -> Document | Unread:
     here = Place(file, first_line)
     if len(text) > LARGEST_DOCUMENT:
         return Unread(place=here, why=f"a document of {len(text):,} characters; up to {LARGEST_DOCUMENT:,} are read")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
@@ -13,26 +12,17 @@ from corral.linting.scene import Scene
 from corral.linting.values import Rule, Severity
 from corral.units import UnitError, format_bytes, parse_bytes
 
+_STAYS = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "Pod"})
+
 
 def _pinned(scene: Scene) -> Iterator[tuple[str, list[Pod]]]:
-    """For what is deployed together: pods by the node that their selector names; one object counts once."""
-    for files in scene.builds:
-        yield from _pinned_in(scene, files).items()
-
-
-def _pinned_in(scene: Scene, files: frozenset[str]) -> dict[str, list[Pod]]:
+    """Pods by the node that their selector names."""
     nodes: dict[str, list[Pod]] = defaultdict(list)
-    seen: set[tuple[str, str, str | None]] = set()
-    for pod in scene.pods:
-        if str(PurePosixPath(pod.owner.file)) not in files:
-            continue
-        owner = pod.owner
+    for pod in scene.deployed:
         node = pod.spec["nodeSelector"][HOSTNAME].raw
-        key = (owner.kind, owner.namespace, owner.name)
-        if node is not None and key not in seen and owner.kind in ("Deployment", "StatefulSet", "ReplicaSet", "Pod"):
-            seen.add(key)
+        if node is not None and pod.owner.kind in _STAYS:
             nodes[node].append(pod)
-    return nodes
+    yield from nodes.items()
 
 
 @checks(

@@ -9,7 +9,7 @@ from corral.linting.objects import GPU_RESOURCE, Container
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Edit, Rule, Severity
+from corral.linting.values import Rule, Severity
 
 _GPU_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"})
 _NO_GPU = frozenset({"", "none", "void", "-1"})
@@ -57,9 +57,7 @@ def request_differs(scene: Scene) -> Iterator[Found]:
         request, limit = _asked(one, "requests"), _asked(one, "limits")
         if request.raw and limit.raw and request.raw != limit.raw:
             what = f"container {one.name!r} requests {request.raw} GPU with a limit of {limit.raw}"
-            start, end = request.span
-            edit = Edit(request.file, start, end, limit.raw)
-            yield Found(place=request.place, what=what, subject=one.pod.owner, edits=(edit,))
+            yield Found(place=request.place, what=what, subject=one.pod.owner, edits=request.edited(limit.raw))
 
 
 @checks(

@@ -65,7 +65,7 @@ def _has_room(scene: Scene, one: Object, surge: int) -> bool:
     counts = [len(each.gpus or ()) for each in scene.cluster.nodes if node is None or each.name == node]
     held = sum(
         other.gpus * other.owner.replicas
-        for other in scene.pods
+        for other in scene.deployed
         if node is None or other.spec["nodeSelector"]["kubernetes.io/hostname"].raw == node
     )
     return sum(counts) - held >= surge * pod.gpus

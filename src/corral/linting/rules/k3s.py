@@ -215,23 +215,3 @@ def two_configurations(scene: Scene) -> Iterator[Found]:
         for word in one.words:
             if "--kubelet-arg=config=" in word.text:
                 yield Found(place=text.place(word.offset), what="the module passes a second configuration file")
-
-
-@checks(
-    Rule(
-        id="A30",
-        name="open-kernel-modules",
-        severity=Severity.ERROR,
-        summary="closed kernel modules for a Blackwell card",
-        practice="The driver does not bind to the card: `nvidia-smi` finds no device.",
-        source="NVIDIA's README of the driver: Blackwell needs the open modules, driver 570 or newer",
-        fix="Set `hardware.nvidia.open = true`.",
-    )
-)
-def closed_modules(scene: Scene) -> Iterator[Found]:
-    """Look for closed modules where a card of the cluster file is of the RTX 50 series."""
-    cards = {gpu.model or "" for node in (scene.cluster.nodes if scene.cluster else ()) for gpu in node.gpus or ()}
-    new = sorted(card for card in cards if card.startswith("RTX 50"))
-    for text, one in _at(scene, "hardware.nvidia.open") if new else ():
-        if one.boolean is False:
-            yield Found(place=text.place(one.offset), what=f"{', '.join(new)} needs the open kernel modules")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from corral.linting.objects import GPU_RESOURCE, Object, Pod
 from corral.linting.registry import Found, checks
@@ -116,20 +115,17 @@ def quota_of_held_cards(scene: Scene) -> Iterator[Found]:
     if scene.cluster is None or any(node.gpus is None for node in scene.cluster.nodes):
         return
     capacity = sum(len(node.gpus or ()) for node in scene.cluster.nodes)
-    for files in scene.builds:
-        held = sum(pod.gpus * pod.owner.replicas for pod in scene.pods if _is_held(pod, files))
-        queues = [one for one in _kueue(scene, "ClusterQueue") if str(PurePosixPath(one.file)) in files]
-        quotas = [quota for one in queues if (quota := _quota(one, GPU_RESOURCE))]
-        total = sum(number for number, _ in quotas)
-        if quotas and total + held > capacity:
-            what = f"a quota of {total} GPUs and {held} that always run, of {capacity} in the cluster"
-            yield Found(place=quotas[-1][1].place, what=what)
+    held = sum(pod.gpus * pod.owner.replicas for pod in scene.deployed if _is_held(pod))
+    quotas = [quota for one in _kueue(scene, "ClusterQueue") if (quota := _quota(one, GPU_RESOURCE))]
+    total = sum(number for number, _ in quotas)
+    if quotas and total + held > capacity:
+        what = f"a quota of {total} GPUs and {held} that always run, of {capacity} in the cluster"
+        yield Found(place=quotas[-1][1].place, what=what)
 
 
-def _is_held(pod: Pod, files: frozenset[str]) -> bool:
-    """Tell whether a pod of these files keeps its GPUs outside of any queue."""
-    owner = pod.owner
-    return owner.kind in _ALWAYS_ON and _queue_of(owner) is None and str(PurePosixPath(owner.file)) in files
+def _is_held(pod: Pod) -> bool:
+    """Tell whether a pod keeps its GPUs outside of any queue."""
+    return pod.owner.kind in _ALWAYS_ON and _queue_of(pod.owner) is None
 
 
 @checks(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Edit, Rule, Severity
+from corral.linting.values import Rule, Severity
 
 _SERVER_THEN = re.compile(r"\b(?:ollama serve|uvicorn [^\n&|;]*|python3? main\.py[^\n&|;]*)\s*&&")
 _SHELLS = re.compile(r"(?:^|/)(?:ba|da|z|a)?sh$")
@@ -225,19 +226,13 @@ def contexts(scene: Scene) -> Iterator[Found]:
     )
 )
 def latest(scene: Scene) -> Iterator[Found]:
-    """Look for `latest` and for no tag at all; a kustomization that sets the tag counts."""
-    tagged = {
-        entry["name"].raw
-        for one in scene.kustomizations
-        for entry in one.tree["images"].entries
-        if entry["newTag"] or entry["digest"]
-    }
+    """Look for `latest` and for no tag at all, as kustomizations leave it."""
     for one in scene.containers:
         image = one.image
         if not image or "@" in image:
             continue
-        name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "")
-        if tag in ("", "latest") and name not in tagged:
+        _, _, tag = split_image(image)
+        if tag in ("", "latest"):
             what = f"container {one.name!r} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
             yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
 
@@ -260,10 +255,9 @@ def always_pulled(scene: Scene) -> Iterator[Found]:
     for one in scene.containers:
         policy = one.tree["imagePullPolicy"]
         if policy.raw == "Always" and one.image and "/" not in one.image and "-" in one.image.partition(":")[0]:
-            start, end = policy.span
             yield Found(
                 place=policy.place,
                 what=f"container {one.name!r} pulls {one.image!r} at every start",
                 subject=one.pod.owner,
-                edits=(Edit(policy.file, start, end, "IfNotPresent"),),
+                edits=policy.edited("IfNotPresent"),
             )

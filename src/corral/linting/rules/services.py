@@ -27,12 +27,9 @@ def _selector(service: Object) -> dict[str, str]:
 
 
 def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Pod]:
-    """Pods that a Service selects: in its namespace, or anywhere."""
-    return [
-        pod
-        for pod in scene.labelled(_selector(service))
-        if (anywhere or pod.owner.namespace == service.namespace) and scene.are_together(pod.owner.file, service.file)
-    ]
+    """Pods of different objects that a Service selects: in its namespace, or anywhere."""
+    found = [pod for pod in scene.labelled(_selector(service)) if anywhere or pod.owner.namespace == service.namespace]
+    return list({pod.owner.identity: pod for pod in reversed(found)}.values())[::-1]
 
 
 @checks(
@@ -206,8 +203,7 @@ def port_clash(scene: Scene) -> Iterator[Found]:
             key = (port["protocol"].raw or "TCP", port["port"].raw or "")
             other = taken.setdefault(key, one)
             same = (other.name, other.namespace) == (one.name, one.namespace)
-            together = scene.are_together(one.file, other.file)
-            if not same and together and key[1] and not _uses_metallb(scene):
+            if not same and key[1] and not _uses_metallb(scene):
                 yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
 
 

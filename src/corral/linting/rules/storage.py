@@ -125,7 +125,7 @@ def shared_across_nodes(scene: Scene) -> Iterator[Found]:
     for uses in users.values():
         first = uses[0]
         for use in uses[1:]:
-            if use.node != first.node and scene.are_together(use.pod.owner.file, first.pod.owner.file):
+            if use.node != first.node:
                 what = f"{use.claim!r} is also used by {first.pod.owner} on {first.node}"
                 yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
 

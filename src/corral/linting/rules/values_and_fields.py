@@ -8,7 +8,7 @@ from corral.linting.fields import unknown_fields
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Edit, Rule, Severity
+from corral.linting.values import Rule, Severity
 
 _TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")
 _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
@@ -58,8 +58,7 @@ def _kind(value: Tree) -> str:
 
 
 def _found(value: Tree, what: str, subject: str) -> Found:
-    start, end = value.span
-    return Found(place=value.place, what=what, subject=subject, edits=(Edit(value.file, start, end, f'"{value.raw}"'),))
+    return Found(place=value.place, what=what, subject=subject, edits=value.edited(f'"{value.raw}"'))
 
 
 @checks(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from corral.cluster.values import Node, Storage, StorageKind
 from corral.rendering.installation import Installation
 from corral.rendering.nixos.modules import Part
-from corral.rendering.systemd.units import path as tmpfiles_path
+from corral.rendering.systemd.units import quoted
 
 NFS_PORT = 2049
 """NFS 4 needs no other."""
@@ -35,6 +35,7 @@ def exported(installation: Installation, node: Node) -> list[Storage]:
         and storage.node == node.name
         and storage.server is None
         and storage.path is not None
+        and storage.path.isprintable()
     ]
 
 
@@ -42,12 +43,8 @@ def volume_parts(installations: Sequence[Installation], node: Node) -> Iterator[
     """Directories, mounts and exports of a node."""
     one = installations[0]
     shares = exported(one, node)
-    directories = [
-        f"d {tmpfiles_path(storage.path)} 0755 root root -"
-        for storage in one.cluster.storage.values()
-        if storage.kind is StorageKind.LOCAL and storage.node == node.name and storage.path
-    ]
-    directories += [f"d {tmpfiles_path(share.path or '/')} 0755 nobody nogroup -" for share in shares]
+    directories = [f"d {quoted(path)} 0755 root root -" for path in _made(one, node)]
+    directories += [f"d {quoted(share.path or '/')} 0755 nobody nogroup -" for share in shares]
     if directories:
         yield Part(
             comment="Directories of volumes on this node's disk: Kubernetes does not make them.",
@@ -68,6 +65,8 @@ def volume_notes(installations: Sequence[Installation], node: Node) -> Iterator[
     for storage in one.cluster.storage.values():
         if storage.kind is StorageKind.NFS and storage.node == node.name and storage.path is None:
             yield f"Where the volume {storage.name} lies, the file does not say: it is not exported."
+        if storage.node == node.name and storage.path is not None and not storage.path.isprintable():
+            yield f"The path of the volume {storage.name} is none that can stand on one line: it is not made."
     if exported(one, node) and not any(
         uses_nfs(installations, other) for other in one.cluster.nodes if other.name != node.name
     ):
@@ -79,6 +78,18 @@ def is_exporter(installations: Sequence[Installation], node: Node) -> bool:
     return bool(exported(installations[0], node)) and any(
         uses_nfs(installations, other) for other in installations[0].cluster.nodes if other.name != node.name
     )
+
+
+def _made(installation: Installation, node: Node) -> list[str]:
+    """The directories of local volumes on a node."""
+    return [
+        storage.path
+        for storage in installation.cluster.storage.values()
+        if storage.kind is StorageKind.LOCAL
+        and storage.node == node.name
+        and storage.path is not None
+        and storage.path.isprintable()
+    ]
 
 
 def _exports(shares: Sequence[Storage], clients: Sequence[Node]) -> Part:

@@ -10,12 +10,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]")
 
 def word(text: str) -> str:
     r"""A text as one word of a command line: `%` and `$` doubled, everything unusual as `\x20` (systemd.service)."""
-    return _escaped(text).replace("$", "$$")
+    return "".join(_character(character) for character in text)
 
 
-def path(text: str) -> str:
-    """A path as one word of a setting: specifiers doubled, everything unusual escaped (systemd.syntax)."""
-    return _escaped(text)
+def quoted(text: str) -> str:
+    """A text as one field of tmpfiles.d, in quotes; specifiers doubled. It has to be printable: a field is on one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def unit(sections: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:
@@ -27,13 +28,9 @@ def unit(sections: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:
     return "\n".join(written)
 
 
-def _escaped(text: str) -> str:
-    return "".join(_character(character) for character in text)
-
-
 def _character(character: str) -> str:
-    if character == "%":
-        return "%%"
+    if character in "%$":
+        return character * 2
     if _PLAIN.fullmatch(character):
         return character
     return "".join(f"\\x{byte:02x}" for byte in character.encode())

@@ -1,0 +1,3 @@
+{ ... }: {
+  hardware.nvidia.open = true; # finds: A30
+}

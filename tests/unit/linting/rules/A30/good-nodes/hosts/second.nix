@@ -1,0 +1,4 @@
+{ ... }: {
+  networking.hostName = "newcomer";
+  hardware.nvidia.open = true;
+}

@@ -1,0 +1,3 @@
+{ ... }: {
+  hardware.nvidia.open = false;
+}
