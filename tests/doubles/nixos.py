@@ -11,7 +11,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _STAND_INS = r"""
 let
@@ -104,11 +104,11 @@ def unknown_options(module: Mapping[str, Any], folder: str) -> Iterator[str]:
 
 def _second_level(module: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for first, value in module.items():
-        if not isinstance(value, dict):
+        if isinstance(value, dict):
+            inside = cast(dict[str, Any], value)  # JSON's keys are text
+            yield from ((f"{first}.{second}", inner) for second, inner in inside.items())
+        else:
             yield first, value
-            continue
-        for second, inner in value.items():
-            yield f"{first}.{second}", inner
 
 
 def _nix(*arguments: str) -> str:

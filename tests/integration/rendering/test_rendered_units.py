@@ -1,0 +1,243 @@
+"""systemd units and K3s' configuration files, read by systemd's own tools and by a YAML parser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from corral.cluster.values import Cluster
+from corral.linting.engine import lint
+from corral.linting.values import Source
+from corral.operations.cluster_file import open_cluster
+from corral.rendering import k3s, systemd
+from corral.rendering.systemd.server import LONGEST_DATA_DIR, STOP_S
+from corral.rendering.systemd.units import quoted, unit, word
+from corral.server.runtime import GRACE_S, WRITE_OUT_S
+from corral.server.settings import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
+from doubles.clusters import forty_mixed_nodes
+from doubles.k3s_clusters import MIXED, cluster_of, installations_of
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ("hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml", "edge.yaml")
+UNITS_OF_SYSTEMD = Path("/usr/lib/systemd/system")
+ONE_MACHINE = "apiVersion: corral/v1\nname: home\nnodes: [{name: home}]\n"
+HTTP_GRACE_S = 3
+"""What the server gives its requests when it stops; see corral.server.runtime."""
+
+
+def clusters() -> dict[str, Cluster]:
+    found = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
+    forty = forty_mixed_nodes().replace("gpus: [", "os: ubuntu, k3sRole: agent, gpus: [").replace("}]}", "}]}")
+    limited = forty.replace("{model: RTX 4090}", "{model: RTX 4090, powerLimit: 300}")
+    return {**found, "mixed": cluster_of(), "forty": cluster_of(limited)}
+
+
+def rendered(cluster: Cluster) -> dict[str, str]:
+    installations = installations_of(cluster)
+    return {**k3s.files(installations), **systemd.files(installations)}
+
+
+def settings_of(text: str) -> dict[str, list[str]]:
+    """The settings of a unit, each with all its values."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """The root of a machine that has the programs and targets which units name."""
+    shutil.copytree(UNITS_OF_SYSTEMD, tmp_path / "usr/lib/systemd/system", symlinks=True)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    for program in ("opt/corral/bin/corral", "usr/bin/nvidia-smi", "usr/bin/nvidia-modprobe"):
+        put_program(tmp_path, program)
+    return tmp_path
+
+
+def put_program(root: Path, path: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text("#!/bin/sh\n")
+    (root / path).chmod(0o755)
+
+
+def complaints(root: Path, name: str, text: str) -> str:
+    """What `systemd-analyze verify` says of a unit; it says nothing of one that it understands whole."""
+    (root / "etc/systemd/system" / name).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", f"--root={root}", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr + (f"exit code {done.returncode}" if done.returncode else "")
+
+
+@pytest.mark.parametrize("name", clusters())
+def test_systemd_understands_every_unit(name: str, machine: Path) -> None:
+    for path, text in rendered(clusters()[name]).items():
+        if path.endswith(".service"):
+            assert complaints(machine, Path(path).name, text) == "", path
+
+
+def test_the_check_sees_mistakes(machine: Path) -> None:
+    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
+    assert "Unknown key" in complaints(machine, "corral.service", text.replace("KillMode", "KillMod"))
+    assert "not executable" in complaints(machine, "corral.service", text.replace("bin/corral", "bin/nothing"))
+
+
+def test_systemd_makes_the_servers_user(tmp_path: Path) -> None:
+    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.sysusers.conf"]
+    folder = tmp_path / "etc/sysusers.d"
+    folder.mkdir(parents=True)
+    (folder / "corral.conf").write_text(text)
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}", "corral.conf"], check=True, timeout=60)
+    line = next(line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("corral:"))
+    assert line.split(":")[5] == "/var/lib/corral"
+
+
+def test_the_server_has_time_to_stop_in_order() -> None:
+    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
+    assert settings_of(text)["TimeoutStopSec"] == [f"{STOP_S}s"]
+    assert STOP_S >= 2 * (GRACE_S + WRITE_OUT_S + HTTP_GRACE_S)
+    assert settings_of(text)["KillMode"] == ["mixed"]
+
+
+def test_the_server_may_write_its_data_directory_alone_and_still_sees_the_gpus() -> None:
+    found = settings_of(systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"])
+    assert found["ProtectSystem"] == ["strict"]
+    assert found["StateDirectory"] == ["corral"]
+    assert found["UMask"] == ["0077"]
+    assert found["User"] == ["corral"]
+    assert not {"PrivateDevices", "ProtectClock", "DeviceAllow", "MemoryDenyWriteExecute"} & set(found)
+
+
+def test_secrets_come_from_a_file_that_root_alone_reads() -> None:
+    text = ONE_MACHINE + "database: {urlFrom: CORRAL_PG}\n"
+    found = systemd.files(installations_of(cluster_of(text)))["systemd/corral.service"]
+    assert settings_of(found)["EnvironmentFile"] == ["-/etc/corral/environment"]
+    assert "Environment" not in settings_of(found)
+    assert "CORRAL_PG=postgresql://..." in found
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "used"),
+    [
+        ("/var/lib/corral/home", "/var/lib/corral/home"),
+        ("/srv/corral", "/srv/corral"),
+        ("/srv/" + "x" * 76, "/var/lib/corral"),
+        ("/srv/with space", "/var/lib/corral"),
+        ("/srv/%n", "/var/lib/corral"),
+        ("/home/me/corral", "/var/lib/corral"),
+        ("./data", "/var/lib/corral"),
+    ],
+)
+def test_the_data_directory_is_that_of_the_file_where_a_service_can_use_it(
+    data_dir: str, used: str, machine: Path
+) -> None:
+    files = systemd.files(installations_of(cluster_of(f"{ONE_MACHINE}dataDir: {data_dir!r}\n")))
+    text = files["systemd/corral.service"]
+    found = settings_of(text)
+    assert found["ExecStart"][0].endswith(f"--data-dir {used}")
+    assert found.get("ReadWritePaths", []) == ([used] if used.startswith("/srv") else [])
+    assert complaints(machine, "corral.service", text) == ""
+    assert (used in text.partition("[Unit]")[0]) is (used != data_dir)
+
+
+def test_the_longest_data_directory_is_that_of_the_server() -> None:
+    assert LONGEST_DATA_DIR == LONGEST_THAT_THE_SERVER_TAKES
+
+
+def test_no_unit_of_the_server_is_written_where_kubernetes_runs_it() -> None:
+    text = MIXED.replace(
+        "services:\n", "services:\n  - {name: corral, kind: corral, image: 'example.org/corral:1'}\n", 1
+    )
+    assert "systemd/corral.service" not in rendered(cluster_of(text))
+    assert "systemd/corral.service" in rendered(cluster_of())
+
+
+def test_power_limits_are_set_after_the_driver_is_kept_loaded_card_by_card() -> None:
+    files = rendered(cluster_of())
+    assert [path for path in files if "power" in path] == ["systemd/ubuntu-one/gpu-power-limit.service"]
+    found = settings_of(files["systemd/ubuntu-one/gpu-power-limit.service"])
+    assert found["After"] == found["Wants"] == found["PartOf"] == ["nvidia-persistenced.service"]
+    assert found["ExecStart"] == ["-/usr/bin/nvidia-smi -i 0 -pl 300", "-/usr/bin/nvidia-smi -i 1 -pl 350"]
+
+
+def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
+    files = k3s.files(installations_of(cluster_of()))
+    assert list(files) == ["k3s/ubuntu-one/config.yaml"]
+    assert yaml.safe_load(files["k3s/ubuntu-one/config.yaml"]) == {
+        "node-name": "ubuntu-one",
+        "token-file": "/run/secrets/k3s-token",
+        "server": "https://k3s.example.org:6443",
+        "node-label": ["example.org/gpu-count=2", "workload.example.org/inference=true"],
+        "kubelet-arg": ["max-pods=150"],
+    }
+
+
+def test_each_label_key_stands_once_in_k3s_configuration() -> None:
+    for path, text in k3s.files(installations_of(clusters()["forty"])).items():
+        keys = [label.partition("=")[0] for label in yaml.safe_load(text).get("node-label", [])]
+        assert len(keys) == len(set(keys)), path
+
+
+def test_a_node_that_joins_a_server_which_the_file_does_not_name_is_told() -> None:
+    text = MIXED.replace("  server: https://k3s.example.org:6443\n", "")
+    file = k3s.files(installations_of(cluster_of(text)))["k3s/ubuntu-one/config.yaml"]
+    assert "server" not in yaml.safe_load(file)
+    assert "K3s does not start without" in file
+
+
+@pytest.mark.parametrize("name", clusters())
+def test_our_linter_finds_nothing(name: str) -> None:
+    cluster = clusters()[name]
+    report = lint([Source(name=path, text=text) for path, text in rendered(cluster).items()], cluster=cluster)
+    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert report.unread == ()
+
+
+def read_word(text: str) -> str:
+    """A word of a command line as systemd reads it (systemd.syntax, systemd.unit on specifiers): checked below."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), text.encode())
+    return raw.decode().replace("%%", "%").replace("$$", "$")
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
+@example(text="a b\nExecStart=/bin/evil")
+@example(text="%n $HOME ; \"' \\ é")
+def test_a_text_is_one_word_of_one_line(text: str) -> None:
+    written = word(text)
+    assert re.fullmatch(r"(?:[A-Za-z0-9_@+=:,./-]|%%|\$\$|\\x[0-9a-f]{2})*", written)
+    if "%" not in text and "$" not in text:
+        assert read_word(written) == text
+
+
+def test_systemd_reads_words_as_they_were(machine: Path) -> None:
+    for name in ("with space", "per%cent", "é", "two  spaces%n", "[x]{y}(z);&|#"):
+        put_program(machine, f"opt/{name}")
+        text = unit((("Service", (("Type", "oneshot"), ("ExecStart", word(f"/opt/{name}")))),))
+        assert complaints(machine, "words.service", text) == "", name
+
+
+def test_tmpfiles_makes_the_directory_that_was_meant(tmp_path: Path) -> None:
+    names = ("with space", "per%cent %n", 'quo"te', "back\\slash", "é", "'", "#hash", "$HOME")
+    folder = tmp_path / "etc/tmpfiles.d"
+    folder.mkdir(parents=True)
+    lines = [f"d {quoted(f'/made/{name}')} 0755 - - -\n" for name in names]
+    (folder / "made.conf").write_text("".join(lines))
+    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", "made.conf"], check=True, timeout=60)
+    assert {one.name for one in (tmp_path / "made").iterdir()} == set(names)
+
+
+def test_every_file_is_the_same_each_time() -> None:
+    first: Mapping[str, Any] = rendered(clusters()["forty"])
+    assert rendered(clusters()["forty"]) == first
