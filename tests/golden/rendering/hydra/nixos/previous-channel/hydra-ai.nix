@@ -1,0 +1,34 @@
+# Written by `corral render` from examples/hydra/cluster.yaml (sha256:2e7788f7b32ec22e).
+# Change the cluster file and render again; changes made here are overwritten.
+# For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
+# Nothing else differs from nixos/hydra-ai.nix.
+# The file does not say what hydra-ai is to K3s (`k3sRole`): no K3s here.
+{ config, lib, pkgs, ... }:
+
+{
+  # NVIDIA's driver is not free software: it alone is allowed. A predicate elsewhere replaces this one.
+  nixpkgs.config.allowUnfreePredicate = pkg: lib.hasPrefix "nvidia-" (lib.getName pkg);
+
+  # RTX 5090, RTX 4090. `videoDrivers` is what turns the driver on; it starts no display.
+  services.xserver.videoDrivers = [ "nvidia" ];
+  hardware.graphics.enable = true;
+  boot.kernelModules = [ "nvidia" "nvidia_uvm" ];
+  hardware.nvidia = {
+    open = true;
+    nvidiaPersistenced = true;
+    nvidiaSettings = false;
+  };
+
+  assertions = [
+    {
+      assertion = lib.versionAtLeast config.hardware.nvidia.package.version "570";
+      message = "Blackwell cards need driver 570 or newer; set hardware.nvidia.package.";
+    }
+  ];
+
+  # Names by UUID: the device plugin asks for cards so, and `index`, the default, would not be found (pitfall F10).
+  hardware.nvidia-container-toolkit = {
+    enable = true;
+    device-name-strategy = "uuid";
+  };
+}

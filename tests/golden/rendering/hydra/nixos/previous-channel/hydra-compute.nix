@@ -1,0 +1,98 @@
+# Written by `corral render` from examples/hydra/cluster.yaml (sha256:2e7788f7b32ec22e).
+# Change the cluster file and render again; changes made here are overwritten.
+# For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
+# Nothing else differs from nixos/hydra-compute.nix.
+{ config, lib, pkgs, ... }:
+
+{
+  # The token lies in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never
+  # in the Nix store, which everybody can read (pitfall F06).
+  services.k3s = {
+    enable = true;
+    role = "agent";
+    tokenFile = "/etc/rancher/k3s/token";
+    serverAddr = "https://192.168.1.250:6443";
+    extraFlags = [
+      "--node-name=hydra-compute"
+      "--node-label=hydra.io/gpu-class=5070ti"
+      "--node-label=hydra.io/gpu-count=2"
+      "--node-label=hydra.io/has-5070ti=true"
+      "--node-label=hydra.io/homogeneous=true"
+      "--node-label=hydra.io/vram-total=32"
+      "--node-label=hydra.io/workload=training"
+      "--node-label=workload.hydra.io/generation=true"
+      "--node-label=workload.hydra.io/training=true"
+      "--kubelet-arg=max-pods=110"
+    ];
+  };
+
+  # K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the
+  # format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one needs
+  # files at places that NixOS does not have. runc is what that runtime calls.
+  systemd.services.k3s = {
+    path = [
+      (pkgs.writeShellScriptBin "nvidia-container-runtime" ''
+        exec ${pkgs.nvidia-container-toolkit.tools}/bin/nvidia-container-runtime.cdi "$@"
+      '')
+      pkgs.runc
+      pkgs.nfs-utils
+    ];
+    after = [ "nvidia-container-toolkit-cdi-generator.service" ];
+    wants = [ "nvidia-container-toolkit-cdi-generator.service" ];
+  };
+
+  # NVIDIA's driver is not free software: it alone is allowed. A predicate elsewhere replaces this one.
+  nixpkgs.config.allowUnfreePredicate = pkg: lib.hasPrefix "nvidia-" (lib.getName pkg);
+
+  # RTX 5070 Ti. `videoDrivers` is what turns the driver on; it starts no display.
+  services.xserver.videoDrivers = [ "nvidia" ];
+  hardware.graphics.enable = true;
+  boot.kernelModules = [ "nvidia" "nvidia_uvm" ];
+  hardware.nvidia = {
+    open = true;
+    nvidiaPersistenced = true;
+    nvidiaSettings = false;
+  };
+
+  assertions = [
+    {
+      assertion = lib.versionAtLeast config.hardware.nvidia.package.version "570";
+      message = "Blackwell cards need driver 570 or newer; set hardware.nvidia.package.";
+    }
+  ];
+
+  # Names by UUID: the device plugin asks for cards so, and `index`, the default, would not be found (pitfall F10).
+  hardware.nvidia-container-toolkit = {
+    enable = true;
+    device-name-strategy = "uuid";
+  };
+
+  # Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and again with it
+  # (pitfall C01). A limit caps; it is no undervolt (pitfall C03).
+  systemd.services.corral-gpu-power-limit = {
+    description = "Power limits of GPUs, from the cluster file";
+    after = [ "nvidia-persistenced.service" ];
+    wants = [ "nvidia-persistenced.service" ];
+    partOf = [ "nvidia-persistenced.service" ];
+    before = [ "k3s.service" ];
+    wantedBy = [ "multi-user.target" "nvidia-persistenced.service" ];
+    path = [ (lib.getBin config.hardware.nvidia.package) ];
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+    };
+    script = ''
+      failed=0
+      nvidia-smi -i 0 -pl 250 || failed=1
+      nvidia-smi -i 1 -pl 250 || failed=1
+      exit "$failed"
+    '';
+  };
+
+  # Pods mount NFS through the node's own programs.
+  boot.supportedFilesystems = [ "nfs" ];
+
+  # What other nodes connect to; exposed by layouts: 8188 comfyui-lb-0; 8189 comfyui-lb-1.
+  networking.firewall.allowedTCPPorts = [ 8188 8189 10250 ];
+  networking.firewall.allowedUDPPorts = [ 8472 ];
+}
