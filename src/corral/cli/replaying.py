@@ -90,7 +90,7 @@ def _without_runs(found: Replay) -> Json:
     return {**told, **{name: _without_run(play) for name, play in plays.items()}}
 
 
-def _without_run(found: Play | BatchForecast) -> dict[str, Json]:
+def _without_run(found: Played) -> dict[str, Json]:
     told: dict[str, Json] = asdict(_bare(found))
     del told["trace"], told["run"]
     return told

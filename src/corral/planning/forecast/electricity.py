@@ -6,7 +6,8 @@ for the card. What an idle card draws is in no catalogue, and is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Node
@@ -17,6 +18,7 @@ from corral.scheduling.values import Slot
 from corral.work import SlotId
 
 _WH = 1000
+_MOST_NAMES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +69,26 @@ def consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> 
     each = (
         computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
     )
-    assumed = tuple(
-        f"{node} draws {figure.value:g} W besides its cards: {figure.source}"
-        for node, figure in power.machines.items()
-        if figure.origin is Origin.ASSUMED
-    )
     return Consumption(
         energy=computed(total_wh / _WH, "kWh", formula),
         energy_each=each,
         cost_each=_cost(cluster, each, unit),
         unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
-        assumed=assumed,
+        assumed=tuple(_assumed(power.machines)),
     )
+
+
+def _assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
+    """Say once what was assumed of several machines."""
+    nodes: defaultdict[Figure, list[str]] = defaultdict(list)
+    for node, figure in machines.items():
+        if figure.origin is Origin.ASSUMED:
+            nodes[figure].append(node)
+    for figure, named in nodes.items():
+        shown = ", ".join(named[:_MOST_NAMES]) + (
+            f" and {len(named) - _MOST_NAMES} more" if named[_MOST_NAMES:] else ""
+        )
+        yield f"{figure.value:g} W besides the cards, each of {shown}: {figure.source}"
 
 
 def _cost(cluster: Cluster, each: Figure | None, unit: str) -> Figure | None:

@@ -1,7 +1,8 @@
 """Where a workload runs: the slots that its service has in the plan, as far as a queue reaches them.
 
 A service that takes turns has the cards on which it could; a workload without a service has every card with the memory
-that it needs. The queue is the one whose pool covers most of these slots; what it does not cover is not used.
+that it needs. The queue is the one whose pool covers most of these slots; what it does not cover is not used. Where no
+pool covers any of them, it is a queue without a pool.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ def _fits(workload: Workload, slot: Slot) -> bool:
 
 
 def _queue_for(cluster: Cluster, wanted: Sequence[Slot]) -> Queue:
-    """The queue that reaches most of the slots; one with a pool before one without, then the first of the file."""
+    """The queue with a pool that reaches most of the slots, the first of the file between equals; else one without."""
     queues = [queue_of(settings, wanted) for settings in cluster.queues.values()] or [Queue(name=DEFAULT)]
-    return max(queues, key=lambda queue: (_reached(queue, wanted), queue.slots is not None))
+    return max(queues, key=lambda queue: (bool(queue.slots), _reached(queue, wanted)))
 
 
 def _reached(queue: Queue, wanted: Sequence[Slot]) -> int:

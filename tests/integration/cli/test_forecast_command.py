@@ -1,0 +1,113 @@
+"""`corral forecast` on the cluster files at hand, and on wrong input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from corral.cli.main import run_command
+from doubles.clusters import forty_mixed_nodes
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+NAPS = {
+    "apiVersion": "corral/v1",
+    "kind": "Batch",
+    "name": "naps",
+    "tasks": [
+        {"name": "first", "engine": "sleep", "inputs": {"seconds": 100}},
+        {"name": "second", "engine": "sleep", "inputs": {"seconds": 50}, "needs": ["first"]},
+    ],
+}
+
+
+@pytest.fixture
+def forty(tmp_path: Path) -> Path:
+    path = tmp_path / "forty.yaml"
+    path.write_text(forty_mixed_nodes())
+    return path
+
+
+def files(forty: Path) -> Iterator[Path]:
+    yield from (
+        EXAMPLES / "hydra/before.yaml",
+        EXAMPLES / "hydra/cluster.yaml",
+        EXAMPLES / "harvis/cluster.yaml",
+        forty,
+    )
+
+
+def run(*words: str | Path) -> int:
+    return run_command(["forecast", *map(str, words)])
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> Any:  # JSON
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_cluster_file_has_a_forecast(forty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in files(forty):
+        assert run(path) == 0
+        assert run(path, "--explain", "--nights", "7") == 0
+        capsys.readouterr()
+        assert run(path, "--json") == 0
+        assert set(told(capsys)) == {"cluster", "workloads", "asked"}
+
+
+@pytest.mark.parametrize(("file", "hour", "night"), [("before", 120, 960), ("cluster", 240, 1920)])
+def test_hydra_makes_what_its_cards_can(file: str, hour: int, night: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLES / f"hydra/{file}.yaml", "--workload", "images", "--json") == 0
+    (images,) = told(capsys)["workloads"]
+    assert (images["per_hour"]["value"], images["per_night"]["value"]) == (hour, night)
+
+
+def test_what_was_asked_stands_beside_what_is(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = EXAMPLES / "hydra/cluster.yaml"
+    assert run(cluster, "-w", "images", "--fail", "hydra-compute/gpu1@2h", "--json") == 0
+    found = told(capsys)
+    assert [found[name][0]["per_night"]["value"] for name in ("workloads", "asked")] == [1920, 1200]
+
+
+def test_a_year_of_nights_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLES / "hydra/cluster.yaml", "-w", "images", "--nights", "365", "--json") == 0
+    assert told(capsys)["workloads"][0]["nights"]["value"] == 700_800
+
+
+def test_files_stand_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    svg, html = tmp_path / "night.svg", tmp_path / "night.html"
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--gantt", svg, "--html", html) == 0
+    assert fromstring(svg.read_text()).get("role") == "img"
+    for text in (svg.read_text(), html.read_text()):
+        assert text.replace("http://www.w3.org/2000/svg", "").count("http") == 0
+
+
+def test_everything_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ("--night", "soon", "--slow", "hydra-compute/gpu7=2", "--slow", "x", "--fail", "hydra-compute/gpu1@4h..2h")
+    assert run(EXAMPLES / "hydra/cluster.yaml", *wrong) != 0
+    said = capsys.readouterr().err
+    for part in ("'soon'", "hydra-compute/gpu7", "hydra-compute/gpu1`", "node/gpu1=1.5", "ends before it begins"):
+        assert part in said
+
+
+def test_an_unknown_workload_has_a_near_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLES / "hydra/cluster.yaml", "-w", "imgaes") != 0
+    assert "did you mean `images`?" in capsys.readouterr().err
+
+
+def test_a_batch_is_forecast_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batch, drawn = tmp_path / "naps.yaml", tmp_path / "naps.svg"
+    batch.write_text(json.dumps(NAPS))
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--batch", batch, "--gantt", drawn, "--json") == 0
+    assert told(capsys)["makespan"]["value"] == 150
+    assert "task 2, sleep" in drawn.read_text()
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--batch", batch) == 0
+    assert "2m 30s" in capsys.readouterr().out
+
+
+def test_a_replay_needs_both_of_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--replay", "12h") != 0
+    assert "--against" in capsys.readouterr().err

@@ -1,0 +1,274 @@
+"""What a night, a batch and a replay make of a cluster file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
+
+import pytest
+
+from corral.cluster import load
+from corral.cluster.values import Cluster
+from corral.figures import Origin
+from corral.planning.forecast import Forecast, Scenario, forecast
+from corral.planning.forecast.batches import Job, forecast_batch
+from corral.planning.forecast.page import page
+from corral.planning.forecast.replay import Ended, replay
+from corral.scheduling.durations import History, observe
+from corral.scheduling.simulator.values import Outage
+from corral.scheduling.values import DurationKey, Priority, TaskClass
+from corral.units import Bytes
+from corral.work import SlotId
+
+FIRST, SECOND = SlotId("box/gpu0"), SlotId("box/gpu1")
+NIGHT = """
+apiVersion: corral/v1
+name: test
+electricity: {{pricePerKwh: 0.25}}
+nodes:
+  - name: box
+    psu: {{watts: 1000, otherWatts: 100}}
+    gpus: [{gpus}]
+workloads:
+  - {{name: images, engine: comfyui, minVram: 8Gi, {duration}, unit: image}}
+night: 8h
+queues: [{queues}]
+"""
+CARD = "{model: RTX 5070 Ti, memory: 16Gi, powerLimit: 250}"
+
+
+def a_cluster(cards: int = 1, duration: str = "duration: 30s", queues: str = "{name: default}") -> Cluster:
+    return load(NIGHT.format(gpus=", ".join([CARD] * cards), duration=duration, queues=queues), filename="cluster.yaml")
+
+
+def images(cluster: Cluster, **asked: Any) -> Forecast:  # asked are the keywords of forecast
+    return forecast(cluster, cluster.workloads["images"], (), **asked)
+
+
+def made(found: Forecast) -> float:
+    assert found.per_night is not None
+    return found.per_night.value
+
+
+def test_a_card_makes_an_image_every_thirty_seconds() -> None:
+    found = images(a_cluster())
+    assert (found.per_hour and found.per_hour.value, made(found)) == (120, 960)
+
+
+def test_two_cards_make_twice_as_many() -> None:
+    found = images(a_cluster(2))
+    assert (found.per_hour and found.per_hour.value, made(found)) == (240, 1920)
+    assert {slot: round(part.value) for slot, part in found.occupancy.items()} == {FIRST: 100, SECOND: 100}
+
+
+def test_a_slow_card_makes_fewer() -> None:
+    assert made(images(a_cluster(2), scenario=Scenario(slowdown={SECOND: 1.5}))) == 960 + 640
+
+
+def test_a_card_that_is_lost_at_two_makes_a_quarter() -> None:
+    lost = Scenario(outages=(Outage(slot=SECOND, from_s=7200, until_s=inf),))
+    assert made(images(a_cluster(2), scenario=lost)) == 960 + 240
+
+
+def test_a_card_that_comes_back_makes_the_rest() -> None:
+    away = Scenario(outages=(Outage(slot=SECOND, from_s=7200, until_s=14_400),))
+    assert made(images(a_cluster(2), scenario=away)) == 960 + 720
+
+
+def test_what_was_running_on_a_lost_card_is_told_as_lost() -> None:
+    away = Scenario(outages=(Outage(slot=SECOND, from_s=7215, until_s=inf),))
+    found = images(a_cluster(2), scenario=away)
+    assert found.lost is not None
+    assert found.lost.value == 15
+
+
+def test_swapped_models_cost_the_time_that_they_load() -> None:
+    swapped = images(a_cluster(), scenario=Scenario(models=2, swap_every=1, load_s=20))
+    assert swapped.swaps is not None
+    assert swapped.swaps.value > 0
+    assert made(swapped) == pytest.approx((28_800 - 20 * (swapped.swaps.value + 1)) / 30, abs=1)
+
+
+def test_swaps_without_a_known_load_time_are_unknown() -> None:
+    found = images(a_cluster(), scenario=Scenario(models=2))
+    assert found.per_night is None
+    assert "load" in found.unknown[0]
+
+
+def test_a_pool_keeps_a_workload_to_its_slots() -> None:
+    found = images(a_cluster(2, queues="{name: one, pool: [box/gpu1]}"))
+    assert (found.queue, found.slots, made(found)) == ("one", (SECOND,), 960)
+
+
+def test_measured_durations_go_before_declared_ones() -> None:
+    history = observe(History(), DurationKey("comfyui", None, "RTX 5070 Ti"), 20)
+    found = images(a_cluster(), history=history)
+    assert made(found) == 1440
+    assert found.seconds["RTX 5070 Ti"].origin is Origin.MEASURED
+
+
+def test_a_duration_that_nobody_knows_makes_the_night_unknown() -> None:
+    cluster = a_cluster()
+    workload = replace(cluster.workloads["images"], seconds={})
+    found = forecast(cluster, workload, ())
+    assert found.per_night is None
+    assert found.unknown == ("how long one image takes on RTX 5070 Ti: neither measured nor in the cluster file",)
+
+
+def test_a_workload_with_no_card_that_holds_it_says_so() -> None:
+    cluster = a_cluster()
+    workload = replace(cluster.workloads["images"], min_vram=Bytes(10**12))
+    assert forecast(cluster, workload, ()).unknown[0].startswith("no slot")
+
+
+def test_a_wanted_number_is_not_exceeded() -> None:
+    cluster = a_cluster()
+    assert made(forecast(cluster, replace(cluster.workloads["images"], per_night=100), ())) == 100
+
+
+def test_a_night_of_very_short_tasks_is_counted_up() -> None:
+    found = images(a_cluster(duration="duration: 100ms"))
+    assert made(found) == pytest.approx(288_000, rel=0.001)
+    assert found.per_night is not None
+    assert "for the whole night" in found.per_night.source
+
+
+def test_nights_add_up() -> None:
+    found = images(a_cluster(2), nights=365)
+    assert found.nights is not None
+    assert found.nights.value == 700_800
+
+
+def test_energy_is_that_of_cards_at_work_and_of_the_machine() -> None:
+    found = images(a_cluster(2))
+    assert found.energy is not None
+    assert found.energy.value == pytest.approx(8 * (250 + 250 + 100) / 1000)
+    assert found.cost_each is not None
+    assert found.cost_each.value == pytest.approx(4.8 * 0.25 / 1920)
+
+
+def test_every_figure_says_where_it_comes_from() -> None:
+    found = images(a_cluster(2), nights=2, scenario=Scenario(models=2, load_s=20))
+    figures = [found.per_hour, found.per_night, found.nights, found.loads, found.swaps, found.energy, found.cost_each]
+    assert all(figure is not None and figure.source for figure in figures)
+
+
+def test_the_page_stands_alone_and_takes_any_name() -> None:
+    found = replace(images(a_cluster()), workload='<b>&"')
+    html = page("<i>", (found,), (), "")
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert html.replace("http://www.w3.org/2000/svg", "").count("http") == 0
+    assert html == page("<i>", (found,), (), "")
+
+
+def naps(*seconds: float, **changes: Any) -> list[Job]:  # changes are the fields of Job
+    return [Job(name=f"t{place}", engine="sleep", seconds=each, **changes) for place, each in enumerate(seconds)]
+
+
+def test_a_batch_takes_as_long_as_its_slots_need() -> None:
+    found = forecast_batch(a_cluster(2), naps(10, 10, 10), ())
+    assert found.makespan is not None
+    assert found.makespan.value == 20
+
+
+def test_tasks_of_a_batch_wait_for_those_that_they_need() -> None:
+    jobs = [*naps(10), Job(name="after", engine="sleep", seconds=5, needs=("t0",))]
+    found = forecast_batch(a_cluster(2), jobs, ())
+    assert found.makespan is not None
+    assert found.makespan.value == 15
+
+
+def test_tasks_of_unknown_length_are_told_all_at_once() -> None:
+    jobs = [
+        Job(name="a", engine="llama", model="m"),
+        Job(name="b", engine="whisper"),
+        Job(name="c", engine="llama", model="m"),
+    ]
+    found = forecast_batch(a_cluster(2), jobs, ())
+    assert found.makespan is None
+    assert [text.partition(" takes")[0] for text in found.unknown] == [
+        "how long a task of llama m",
+        "how long a task of whisper",
+    ]
+
+
+def test_a_task_of_a_batch_that_never_starts_is_told() -> None:
+    found = forecast_batch(a_cluster(1), naps(10, gpus=2), ())
+    assert found.unknown == ("t0 never starts: no_fit",)
+
+
+START = datetime(2026, 3, 1, 22, tzinfo=UTC)
+
+
+def an_ended(number: int, from_s: float, until_s: float, slot: SlotId = FIRST, **changes: Any) -> Ended:
+    defaults = {
+        "id": number,
+        "owner": "ada",
+        "engine": "comfyui",
+        "model": None,
+        "queue": "default",
+        "task_class": TaskClass.BATCH,
+        "priority": Priority.NORMAL,
+        "gpus": 1,
+        "memory": None,
+        "needs": (),
+        "created_at": START,
+        "queued_at": START,
+        "started_at": START + timedelta(seconds=from_s),
+        "finished_at": START + timedelta(seconds=until_s),
+        "slots": (slot,),
+    }
+    return Ended(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+LAST_NIGHT = [an_ended(number, 30 * number, 30 * number + 30) for number in range(10)]
+
+
+def test_last_night_with_a_second_card_takes_half_as_long() -> None:
+    found = replay(LAST_NIGHT, a_cluster(1), a_cluster(2))
+    assert (found.real.makespan.value, found.again.makespan.value, found.against.makespan.value) == (300, 300, 150)
+    assert (found.error.value, found.gain.value) == (0, 50)
+
+
+def test_gaps_that_reality_had_show_as_the_simulators_error() -> None:
+    slow = [an_ended(number, 33 * number, 33 * number + 30) for number in range(10)]
+    found = replay(slow, a_cluster(1), a_cluster(1))
+    assert found.error.value == pytest.approx(100 * (300 - 327) / 327)
+
+
+def test_a_task_that_needed_another_waits_for_it_in_the_replay_too() -> None:
+    pair = [
+        an_ended(1, 0, 30),
+        an_ended(2, 30, 60, needs=(1,), queued_at=START + timedelta(seconds=30)),
+    ]
+    assert replay(pair, a_cluster(1), a_cluster(2)).against.makespan.value == 60
+
+
+def test_a_ratio_that_nobody_knows_is_said() -> None:
+    other = load(
+        NIGHT.format(gpus="{model: RTX 5090, memory: 32Gi}", duration="duration: 30s", queues="{name: default}"),
+        filename="cluster.yaml",
+    )
+    found = replay(LAST_NIGHT, a_cluster(1), other)
+    assert found.assumed == ("comfyui takes as long on RTX 5090 as on RTX 5070 Ti: no ratio is known",)
+
+
+def test_declared_durations_give_the_ratio_between_cards() -> None:
+    other = load(
+        NIGHT.format(
+            gpus="{model: RTX 5090, memory: 32Gi}",
+            duration="durations: {RTX 5070 Ti: 30s, RTX 5090: 15s}",
+            queues="{name: default}",
+        ),
+        filename="cluster.yaml",
+    )
+    found = replay(LAST_NIGHT, a_cluster(1), other)
+    assert (found.against.makespan.value, found.assumed) == (150, ())
+
+
+def test_a_queue_that_the_other_file_lacks_is_said() -> None:
+    tasks = [replace(task, queue="gone") for task in LAST_NIGHT]
+    assert "queue gone" in replay(tasks, a_cluster(1), a_cluster(2)).assumed[0]
