@@ -53,7 +53,7 @@ def _steps(installation: Installation, member: Member) -> list[str]:
     steps = [
         *member.notes,
         f"It goes to {CONFIGURATION} on {node.name}. Before K3s is installed there:",
-        f"1. The same token on every node, readable by root alone: sudo install -m 0400 token {token}",
+        f"1. The same token on every node, readable by root alone: sudo install -D -m 0400 token {token}",
         *_gpu_steps(node),
         *([_NFS_STEP] if _has_nfs(installation) else []),
         f"3. curl -sfL https://get.k3s.io | INSTALL_K3S_EXEC={member.role.value} sh -",

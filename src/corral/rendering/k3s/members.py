@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -52,11 +52,13 @@ class Member:
     notes: tuple[str, ...]
 
     @property
-    def tcp_ports(self) -> tuple[int, ...]:
-        """What other nodes connect to."""
-        if self.role is K3sRole.AGENT:
-            return (KUBELET_PORT,)
-        return (*(ETCD_PORTS if self.has_peers else ()), API_PORT, KUBELET_PORT)
+    def tcp_ports(self) -> Mapping[int, str]:
+        """What other nodes connect to, and what answers there."""
+        ports = {KUBELET_PORT: "kubelet"}
+        if self.role is K3sRole.SERVER:
+            ports[API_PORT] = "API server"
+            ports |= dict.fromkeys(ETCD_PORTS if self.has_peers else (), "etcd")
+        return ports
 
 
 def member_of(installation: Installation, node: Node) -> Member | None:

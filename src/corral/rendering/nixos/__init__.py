@@ -73,16 +73,15 @@ def _parts(
 def _firewall(installations: Sequence[Installation], node: Node, member: Member | None) -> Iterator[Part]:
     ports: dict[int, str] = {}
     if member is not None:
-        ports = dict.fromkeys(member.tcp_ports, "")
-        exposed = exposed_ports(installations)
-        ports |= {port: ", ".join(names) for port, names in exposed.items()}
+        ports |= {port: ", ".join(names) for port, names in exposed_ports(installations).items()}
+        ports |= member.tcp_ports
     if is_exporter(installations, node):
         ports[NFS_PORT] = "NFS"
     if not ports:
         return
-    reasons = [f"{port} {reason}" for port, reason in sorted(ports.items()) if reason]
     values = {"networking.firewall.allowedTCPPorts": sorted(ports)}
+    comment = "; ".join(f"{port} {what}" for port, what in sorted(ports.items()))
     if member is not None:
         values["networking.firewall.allowedUDPPorts"] = [FLANNEL_PORT]
-    comment = "What other nodes connect to" + (f"; exposed by layouts: {'; '.join(reasons)}." if reasons else ".")
-    yield Part(comment=comment, values=values)
+        comment += f"; {FLANNEL_PORT} flannel (VXLAN)"
+    yield Part(comment=f"{comment}.", values=values)

@@ -63,7 +63,7 @@ def power_parts(node: Node) -> Iterator[Part]:
     commands = [f"nvidia-smi {shlex.join(power_command(card))} || failed=1\n" for card in cards]
     yield Part(
         comment="Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and "
-        "again with it\n(pitfall C01). A limit caps; it is no undervolt (pitfall C03).",
+        "again with it (pitfall C01). A limit caps; it is no undervolt (pitfall C03).",
         values={
             "systemd.services.corral-gpu-power-limit": {
                 "description": "Power limits of GPUs, from the cluster file",

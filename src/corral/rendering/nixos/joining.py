@@ -31,7 +31,7 @@ def k3s_parts(member: Member, channel: Channel, *, has_nvidia: bool, mounts_nfs:
     """The service, and what it finds on its path."""
     yield Part(
         comment=f"The token lies in {word(member.token_file)} (root, mode 0400; sops-nix or agenix write it there) and "
-        "never\nin the Nix store, which everybody can read (pitfall F06).",
+        "never in the Nix store, which everybody can read (pitfall F06).",
         values={"services.k3s": _service(member, channel)},
     )
     found: list[Value] = []
@@ -47,10 +47,11 @@ def k3s_parts(member: Member, channel: Channel, *, has_nvidia: bool, mounts_nfs:
     yield Part(comment=_WHY_PATH if has_nvidia else "", values={"systemd.services.k3s": unit})
 
 
-_WHY_PATH = """\
-K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the
-format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one needs
-files at places that NixOS does not have. runc is what that runtime calls."""
+_WHY_PATH = (
+    "K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the "
+    "format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one needs "
+    "files at places that NixOS does not have. runc is what that runtime calls."
+)
 
 
 def _service(member: Member, channel: Channel) -> dict[str, Value]:

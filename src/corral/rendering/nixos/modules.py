@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from corral.rendering.nixos.expressions import Value, key, written
+
+_COMMENT_WIDTH = 112
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +16,7 @@ class Part:
     """What belongs together in a module."""
 
     comment: str
-    """Empty for none; may have several lines."""
+    """Empty for none; it is wrapped."""
     values: Mapping[str, Value]
     """By path, with dots; no path stands in two parts."""
 
@@ -25,7 +28,8 @@ def module(parts: Iterable[Part]) -> str:
 
 
 def _part(part: Part) -> str:
-    comment = "".join(f"  # {line}\n" for line in part.comment.splitlines())
+    lines = textwrap.wrap(part.comment, width=_COMMENT_WIDTH, break_long_words=False, break_on_hyphens=False)
+    comment = "".join(f"  # {line}\n" for line in lines)
     return comment + "".join(f"  {_path(path)} = {written(value, '  ')};\n" for path, value in part.values.items())
 
 

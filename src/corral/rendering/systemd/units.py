@@ -14,7 +14,7 @@ def word(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as one field of tmpfiles.d, in quotes; specifiers doubled. It has to be printable: a field is on one line."""
+    """A printable text as one field of tmpfiles.d, in quotes; specifiers doubled."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
