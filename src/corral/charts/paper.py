@@ -56,7 +56,7 @@ def as_text(root: Element) -> str:
 
 
 def without_scripts(svg: str) -> Element:
-    """Read a chart and leave out its scripts, comments and styles for moving parts."""
+    """Read a chart and leave out its scripts, and the names that scripts find parts by: pages hold several charts."""
     root = fromstring(svg)
     for parent in list(root.iter()):
         for child in list(parent):
@@ -64,6 +64,8 @@ def without_scripts(svg: str) -> Element:
                 parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
+        if element.get("id", "").startswith("activate-"):
+            del element.attrib["id"]
     root.set("xmlns", NAMESPACE)
     return root
 

@@ -115,3 +115,10 @@ def test_bars_start_at_zero() -> None:
     svg = bars("t", "W", {"a": {"before": 100, "after": 101}})
     heights = [float(found) for found in re.findall(r'height="([\d.]+)" class="rect', svg)]
     assert heights[0] / heights[1] == pytest.approx(100 / 101, rel=0.01)
+
+
+def test_two_charts_of_one_page_share_no_name() -> None:
+    both = [bars(title, "W", {"one": {"a": 1, "b": 2}}) for title in ("Power", "Heat")]
+    names = [re.findall(r'\bid="([^"]+)"', svg) for svg in both]
+    assert not set(names[0]) & set(names[1])
+    assert all(len(set(each)) == len(each) for each in names)
