@@ -17,10 +17,13 @@ from corral.cluster.values import (
     Layout,
     Node,
     Placement,
+    SecretKey,
     Service,
     ServiceKind,
     Storage,
 )
+from corral.rendering.programs import program_of
+from corral.rendering.settings import secrets_of, usual_settings, without_extra_workers
 
 DEFAULT_NAMESPACE = "corral"
 DEFAULT_LABEL_PREFIX = "corral.dev"
@@ -58,6 +61,10 @@ class Deployed:
     port: int | None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings, addresses of what it calls included."""
+    secrets: Mapping[str, SecretKey] = field(default_factory=dict[str, SecretKey])
+    """Environment variables whose values are secret: those of the file, and what the program cannot do without."""
+    has_addresses_of_replicas: bool = False
+    """Its replicas keep state of their own: each is reached by an address of its own, and none serves for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +105,7 @@ class Installation:
 
 def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, text: str) -> Installation:
     """Resolve what a layout deploys. `source` and `text` are the cluster file's name and content."""
-    plain = [_deployed(cluster, layout, service) for service in cluster.services.values()]
+    plain = _with_state([_deployed(cluster, layout, service) for service in cluster.services.values()])
     deployed = tuple(_with_addresses(one, plain) for one in plain if one.replicas)
     return Installation(
         cluster=cluster,
@@ -142,6 +149,17 @@ def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | Non
     return f"http://{host}:{target.port}"
 
 
+def addresses_of(target: Deployed, *, caller: Deployed | None = None) -> tuple[str, ...]:
+    """The URLs at which a service is reached: one that stands for all replicas, or that of each that keeps state."""
+    one = address_of(target, caller=caller)
+    if one is None:
+        return ()
+    if not target.has_addresses_of_replicas or "://localhost:" in one:
+        return (one,)
+    start, found, rest = one.partition(target.name)
+    return tuple(f"{start}{found}-{replica}{rest}" for replica in range(target.replicas))
+
+
 def address_variable(service: str) -> str:
     """The environment variable that holds the address of a service: `OLLAMA_URL`."""
     return re.sub(r"[^A-Z0-9]+", "_", service.upper()) + "_URL"
@@ -165,8 +183,18 @@ def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Depl
         config_map=placement.config_map,
         storage=tuple(cluster.storage[name] for name in names),
         port=service.port or _usual_port(service),
-        env={**service.env, **placement.env},
+        env=without_extra_workers(count, {**usual_settings(service, names), **service.env, **placement.env}),
+        secrets=secrets_of(service, placement.name or service.name),
     )
+
+
+def _with_state(deployed: list[Deployed]) -> list[Deployed]:
+    """Tell which have replicas that are reached one by one: where anything in their pod keeps state."""
+    stateful = {one.pod or one.service.name for one in deployed if program_of(one.service).keeps_state}
+    return [
+        replace(one, has_addresses_of_replicas=one.replicas > 1 and (one.pod or one.service.name) in stateful)
+        for one in deployed
+    ]
 
 
 def _usual_port(service: Service) -> int | None:
@@ -178,9 +206,11 @@ def _usual_port(service: Service) -> int | None:
 def _with_addresses(one: Deployed, others: list[Deployed]) -> Deployed:
     """Add the address of everything that it calls; what the file says itself stays."""
     called = {other.service.name: other for other in others if other.replicas}
-    addresses = {
-        address_variable(name): address
-        for name in one.service.calls
-        if name in called and (address := address_of(called[name], caller=one)) is not None
-    }
-    return replace(one, env={**addresses, **one.env})
+    variables: dict[str, str] = {}
+    for name in one.service.calls:
+        addresses = addresses_of(called[name], caller=one) if name in called else ()
+        if addresses:
+            variables[address_variable(name)] = addresses[0]
+        if len(addresses) > 1:
+            variables[f"{address_variable(name)}S"] = ",".join(addresses)
+    return replace(one, env={**variables, **one.env})

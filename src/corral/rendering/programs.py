@@ -6,10 +6,14 @@ brings no update; they are the newest that were known to work together when this
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from corral.cluster.values import Service, ServiceKind
-from corral.rendering.installation import Deployed
+
+if TYPE_CHECKING:
+    from corral.rendering.installation import Deployed
 
 OLLAMA = "ollama/ollama:0.12.6"
 POSTGRESQL = "postgres:18.1"
@@ -60,3 +64,10 @@ def program_of(service: Service) -> Program:
 def image_of(one: Deployed) -> str | None:
     """The image of a service; None when neither the file nor anything known says."""
     return one.service.image or program_of(one.service).image
+
+
+def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
+    """Where a service finds its volumes: as the file says, else the first at its program's own place."""
+    usual = program_of(service).data_path
+    places = [usual, *(f"/data/{name}" for name in volumes[1:])]
+    return {name: service.mounts.get(name) or place for name, place in zip(volumes, places, strict=False)}

@@ -140,7 +140,7 @@ def _settings(one: Deployed, *, several: bool) -> list[EnvVar]:
 def _secrets(one: Deployed) -> list[EnvVar]:
     return [
         EnvVar(name=name, valueFrom=EnvVarSource(secretKeyRef=SecretKeySelector(name=key.secret, key=key.key)))
-        for name, key in one.service.secrets.items()
+        for name, key in one.secrets.items()
     ]
 
 

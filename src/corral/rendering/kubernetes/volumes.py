@@ -25,7 +25,7 @@ from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 from corral.cluster.values import Cluster, Storage, StorageKind
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.naming import labels_of
-from corral.rendering.programs import program_of
+from corral.rendering.programs import mount_paths
 
 HOSTNAME = "kubernetes.io/hostname"
 SHARED_MEMORY = "shm"
@@ -72,12 +72,8 @@ def pod_volumes(members: Sequence[Deployed], *, shared_memory: bool) -> list[Vol
 
 def mounts(one: Deployed, *, shared_memory: bool) -> list[VolumeMount]:
     """Where a service finds its volumes: as the file says, else the first at its program's own place."""
-    usual = program_of(one.service).data_path
-    places = [usual, *(f"/data/{storage.name}" for storage in one.storage[1:])]
-    found = [
-        VolumeMount(name=storage.name, mountPath=one.service.mounts.get(storage.name) or place)
-        for storage, place in zip(one.storage, places, strict=False)
-    ]
+    places = mount_paths(one.service, [storage.name for storage in one.storage])
+    found = [VolumeMount(name=name, mountPath=place) for name, place in places.items()]
     return [*found, *([VolumeMount(name=SHARED_MEMORY, mountPath="/dev/shm")] if shared_memory else [])]
 
 
