@@ -28,13 +28,12 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
-from corral.cluster.values import StorageKind
+from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import gpus, volumes
+from corral.rendering.kubernetes import files, gpus, volumes
 from corral.rendering.kubernetes.naming import SERVING, labels_of, selector_of, workload_name
 from corral.rendering.loading import seconds_to_load
-from corral.rendering.models import models_that_fit
-from corral.rendering.programs import CURL, image_of, program_of
+from corral.rendering.programs import image_of, program_of
 
 RUNTIME_CLASS = "nvidia"
 CONFIG_DIGEST = "corral.dev/config-digest"
@@ -46,26 +45,12 @@ _PATIENCE = 3
 _CPU_REQUEST = "100m"
 _MEMORY_REQUEST = "256Mi"
 """Small requests where the file says nothing, so that a namespace with a quota admits the pod."""
-_PULL = """\
-set -eu
-ollama serve &
-server=$!
-until ollama list > /dev/null 2>&1; do sleep 1; done
-{pulls}
-kill "$server"
-wait "$server" || true
-"""
-_CURL = 'curl --fail --location --continue-at - --output "{path}" "{url}"'
-_DOWNLOAD = """\
-set -eu
-{downloads}
-"""
 
 
 def template(installation: Installation, members: Sequence[Deployed]) -> PodTemplateSpec:
     """The template of the pods of a workload: one service, or those that share a pod."""
     name = workload_name(members[0])
-    digest = config_digest(members)
+    digest = config_digest(installation, members)
     return PodTemplateSpec(
         metadata=ObjectMeta(
             labels=labels_of(installation, name), annotations={CONFIG_DIGEST: digest} if digest else None
@@ -94,26 +79,29 @@ def pod_spec(installation: Installation, members: Sequence[Deployed], *, restart
         resourceClaims=gpus.pod_claims(members) if claimed else None,
         topologySpreadConstraints=_spread(installation, first) if replicas > 1 and node is None else None,
         initContainers=_before(installation, members) or None,
-        containers=[container(one, count=count, claimed=claimed) for one in members],
-        volumes=volumes.pod_volumes(members, shared_memory=count > 1) or None,
+        containers=[container(installation, one, count=count, claimed=claimed) for one in members],
+        volumes=[*volumes.pod_volumes(members, shared_memory=count > 1), *files.volumes(installation, members)] or None,
     )
 
 
-def container(one: Deployed, *, count: int, claimed: bool) -> Container:
+def container(installation: Installation, one: Deployed, *, count: int, claimed: bool) -> Container:
     """The container of a service; `count` is how many GPUs its pod has."""
     has_gpu = one.gpu_count > 0
     shared_memory = has_gpu and count > 1
     env = [*_settings(one, several=shared_memory), *_secrets(one)]
+    told = files.words(installation, one)
+    mounts = [*volumes.mounts(one, shared_memory=shared_memory), *files.mounts(installation, one)]
     return Container(
         name=one.service.name,
         image=image_of(one),
         imagePullPolicy="IfNotPresent",
-        command=list(one.service.command) or None,
+        command=list(told.command) or None,
+        args=list(told.args) or None,
         ports=[ContainerPort(name="http", containerPort=one.port)] if one.port else None,
         envFrom=[EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_map_name(one)))] if one.env else None,
         env=env or None,
         resources=_resources(one, claimed=claimed, shared_memory=shared_memory),
-        volumeMounts=volumes.mounts(one, shared_memory=shared_memory) or None,
+        volumeMounts=mounts or None,
         securityContext=_security(),
         startupProbe=_startup(one),
         readinessProbe=_probe(one, period=_PERIOD_S, failures=3),
@@ -126,10 +114,11 @@ def config_map_name(one: Deployed) -> str:
     return one.config_map or f"{one.name}-config"
 
 
-def config_digest(members: Sequence[Deployed]) -> str:
-    """A digest of all settings: pods start anew when one changes, since a running pod never sees it."""
-    settings = {one.name: dict(one.env) for one in members if one.env}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16] if settings else ""
+def config_digest(installation: Installation, members: Sequence[Deployed]) -> str:
+    """A digest of all settings and files: pods start anew when one changes, since a running pod never sees it."""
+    settings = {one.name: dict(one.env) | files.without_comments(installation, one) for one in members}
+    known = {name: values for name, values in settings.items() if values}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16] if known else ""
 
 
 def _settings(one: Deployed, *, several: bool) -> list[EnvVar]:
@@ -210,32 +199,21 @@ def _spread(installation: Installation, one: Deployed) -> list[TopologySpreadCon
 
 def _before(installation: Installation, members: Sequence[Deployed]) -> list[Container]:
     """What fills the volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
-    return [found for one in members if one.storage and (found := _filling(installation, one)) is not None]
+    return [found for one in members if (found := _filling(installation, one)) is not None]
 
 
 def _filling(installation: Installation, one: Deployed) -> Container | None:
+    found = filling_of(installation, one)
+    if found is None:
+        return None
     mount = volumes.mounts(one, shared_memory=False)[:1]
-    models = models_that_fit(installation, one)
-    if "ollama" in one.service.engines and models:
-        pulls = "\n".join(f"ollama pull {model}" for model in models)
-        return _init(f"pull-{one.service.name}", image_of(one), _PULL.format(pulls=pulls), mount)
-    addresses = [model for model in one.service.models if model.startswith("https://")]
-    if addresses and one.storage[0].kind is StorageKind.EPHEMERAL:
-        folder = mount[0].mountPath
-        lines = [
-            f'curl --fail --location --continue-at - --output "{folder}/{url.rpartition("/")[2]}" "{url}"'
-            for url in addresses
-        ]
-        return _init(f"download-{one.service.name}", CURL, _DOWNLOAD.format(downloads="\n".join(lines)), mount)
-    return None
-
-
-def _init(name: str, image: str | None, script: str, mount: list[volumes.VolumeMount]) -> Container:
+    env = [EnvVar(name=name, value=value) for name, value in found.env.items()]
     return Container(
-        name=name,
-        image=image,
+        name=found.name,
+        image=found.image,
         imagePullPolicy="IfNotPresent",
-        command=["sh", "-c", script],
+        command=["sh", "-c", found.script],
+        env=env or None,
         volumeMounts=mount,
         resources=ResourceRequirements(requests={"cpu": _CPU_REQUEST, "memory": _MEMORY_REQUEST}),
         securityContext=_security(),

@@ -26,8 +26,9 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from corral.cluster.values import ServiceKind, StorageKind
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import pods
+from corral.rendering.kubernetes import files, pods
 from corral.rendering.kubernetes.naming import BATCH, labels_of, selector_of, workload_name
+from corral.rendering.names import with_suffix
 from corral.rendering.programs import image_of, program_of
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -84,7 +85,7 @@ def workload(installation: Installation, members: Sequence[Deployed]) -> Deploym
 
 def headless_name(members: Sequence[Deployed]) -> str:
     """The Service that gives each replica of a StatefulSet its address."""
-    return f"{workload_name(members[0])}-replicas"
+    return with_suffix(workload_name(members[0]), "replicas")
 
 
 def job(installation: Installation, one: Deployed, queue: str | None) -> Job:
@@ -107,8 +108,8 @@ def job(installation: Installation, one: Deployed, queue: str | None) -> Job:
 
 
 def config_maps(installation: Installation, members: Sequence[Deployed]) -> list[ConfigMap]:
-    """The settings of each service of a pod."""
-    return [
+    """The settings of each service of a pod, and its files."""
+    settings = [
         ConfigMap(
             metadata=ObjectMeta(
                 name=pods.config_map_name(one),
@@ -120,6 +121,7 @@ def config_maps(installation: Installation, members: Sequence[Deployed]) -> list
         for one in members
         if one.env
     ]
+    return [*settings, *files.config_maps(installation, members)]
 
 
 def service_account(installation: Installation, one: Deployed) -> ServiceAccount:

@@ -1,0 +1,122 @@
+"""What LiteLLM is told: a group for each model, with every Ollama that can run it, then providers and fallbacks.
+
+The same name several times is one group, over which requests are spread. A model that no card of the layout holds is
+not routed to an Ollama (pitfall B08): it would answer from the processor, ten times slower. Replicas of an Ollama are
+reached one by one, since an address that stands for all of them pins a connection to one (pitfall D03).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from corral.cluster.values import Route
+from corral.rendering.documents import Json
+from corral.rendering.installation import Deployed, Installation
+from corral.rendering.models import why_not
+from corral.rendering.settings import MASTER_KEY
+
+Reach = Callable[[Deployed], tuple[str, ...]]
+"""The addresses of a service, as LiteLLM reaches it."""
+
+_EMBEDDING = re.compile(r"embed|^(?:all-minilm|bge-|paraphrase-multilingual)")
+"""Ollama's library has these for embeddings; LiteLLM has another route for them than for conversations."""
+_CONTEXT = "OLLAMA_CONTEXT_LENGTH"
+_TIMEOUT_S = 600
+"""A model may first have to load, and a long answer of a large one takes minutes."""
+_RETRIES = 2
+_FAILURES = 3
+_COOLDOWN_S = 30
+"""After so many failures in a minute an address rests: as long as a restart of Ollama takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration, and what is left out of it."""
+
+    value: dict[str, Json]
+    notes: tuple[str, ...]
+
+
+def config(installation: Installation, router: Deployed | None, reach: Reach) -> Config:
+    """Make the configuration of a LiteLLM; without one (`router` None), as one that is started by hand needs it."""
+    notes: list[str] = []
+    local = [entry for one in _ollamas(installation, router) for entry in _entries(installation, one, reach, notes)]
+    routes = router.service.routes if router else ()
+    groups = {entry["model_name"] for entry in local}
+    value: dict[str, Json] = {
+        "model_list": [*local, *(_route(route) for route in routes)],
+        "litellm_settings": {"drop_params": True, "num_retries": _RETRIES, "request_timeout": _TIMEOUT_S},
+        "router_settings": {
+            "routing_strategy": "simple-shuffle",
+            "allowed_fails": _FAILURES,
+            "cooldown_time": _COOLDOWN_S,
+        },
+        "general_settings": {"master_key": f"os.environ/{MASTER_KEY}"},
+    }
+    fallbacks = _instead(routes, lambda model: model in groups)
+    if fallbacks:
+        value["litellm_settings"]["fallbacks"] = [{model: names} for model, names in fallbacks.items()]
+    aliases = _instead(routes, lambda model: model not in groups)
+    if aliases:
+        value["router_settings"]["model_group_alias"] = {model: names[0] for model, names in aliases.items()}
+        notes += [f"{model} cannot run here: {names[0]} answers instead." for model, names in aliases.items()]
+    return Config(value=value, notes=tuple(notes))
+
+
+def _ollamas(installation: Installation, router: Deployed | None) -> list[Deployed]:
+    """Every Ollama of the layout, or those that the router calls when its service names any."""
+    found = [one for one in installation.deployed if "ollama" in one.service.engines]
+    called = [one for one in found if router and one.service.name in router.service.calls]
+    return called or found
+
+
+def _entries(installation: Installation, one: Deployed, reach: Reach, notes: list[str]) -> list[dict[str, Json]]:
+    models = one.service.models
+    if one.on_demand and models:
+        notes.append(f"Not routed to {one.name}: it takes its turn on a GPU, and is not always there.")
+        return []
+    addresses = reach(one)
+    if not addresses and models:
+        notes.append(f"Not routed to {one.name}: its address is not known.")
+    found: list[dict[str, Json]] = []
+    for model in models:
+        reason = why_not(installation, one, model)
+        if reason is not None:
+            notes.append(f"Not routed to {one.name}: {reason}.")
+            continue
+        found += [_entry(model, address, one.env.get(_CONTEXT)) for address in addresses]
+    return found
+
+
+def _entry(model: str, address: str, context: str | None) -> dict[str, Json]:
+    embeds = _EMBEDDING.search(model) is not None
+    parameters: dict[str, Json] = {
+        "model": f"{'ollama' if embeds else 'ollama_chat'}/{model}",
+        "api_base": address,
+    }
+    if context is not None and context.isdecimal() and not embeds:
+        parameters["num_ctx"] = int(context)  # another context than the one that is loaded makes Ollama load anew
+    return {
+        "model_name": model,
+        "litellm_params": parameters,
+        "model_info": {"mode": "embedding" if embeds else "chat"},
+    }
+
+
+def _route(route: Route) -> dict[str, Json]:
+    parameters = {"model": route.model}
+    if route.key_from is not None:
+        parameters["api_key"] = f"os.environ/{route.key_from}"
+    return {"model_name": route.name, "litellm_params": parameters}
+
+
+def _instead(routes: Iterable[Route], is_wanted: Callable[[str], bool]) -> dict[str, list[str]]:
+    """The routes that stand in for each wanted model, in the order of the file."""
+    found: dict[str, list[str]] = {}
+    for route in routes:
+        for model in route.instead_of:
+            if is_wanted(model):
+                found.setdefault(model, []).append(route.name)
+    return found
