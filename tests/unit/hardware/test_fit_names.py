@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from corral.hardware.fit.ggml import bits_of
 from corral.hardware.fit.names import need_of, read_name
+from corral.hardware.fit.quantizations import BITS, bits_per_weight
 
 GB = 10**9
 GIB = 2**30
@@ -31,6 +33,10 @@ def test_deepseek_r1_70b_takes_about_42_gb_and_does_not_fit_24_gib() -> None:
         ("qwen3:30b-a3b", 30e9, "Q4_K_M"),
         ("hf.co/bartowski/Qwen2.5-7B-Instruct-GGUF:Q5_K_M", 7e9, "Q5_K_M"),
         ("33b@q4_k_m", 33e9, "Q4_K_M"),
+        ("llama3:8b-instruct-fp16", 8e9, "F16"),
+        ("llama3:8b-instruct-bf16", 8e9, "BF16"),
+        ("llama3:8b-instruct-q4_0", 8e9, "Q4_0"),
+        ("llama3:8b-instruct-q3_K_M", 8e9, "Q3_K_M"),
         ("smollm2-135m-instruct", 135e6, "Q4_K_M"),
     ],
 )
@@ -42,10 +48,18 @@ def test_a_name_says_its_size_and_quantization(name: str, parameters: float, qua
 
 
 @pytest.mark.parametrize(
-    "name", ["nomic-embed-text", "mixtral:8x7b", "gpt-oss:120b-cloud", "gemma3n:e4b", "", ":", "0b", "my-model"]
+    "name",
+    ["nomic-embed-text", "mixtral:8x7b", "gpt-oss:120b-cloud", "gemma3n:e4b", "", ":", "0b", "my-model", "33b@q9"],
 )
 def test_a_name_that_says_no_size_is_not_guessed(name: str) -> None:
     assert need_of("ollama", name) is None
+
+
+def test_a_model_in_16_bits_takes_two_bytes_for_each_weight() -> None:
+    need = need_of("ollama", "llama3:8b-instruct-fp16")
+
+    assert need is not None
+    assert need.divisible.value == pytest.approx(2 * 8e9, rel=0.05)
 
 
 def test_an_estimate_says_that_it_is_one_and_what_it_is_made_of() -> None:
@@ -67,3 +81,24 @@ def test_a_longer_context_needs_more() -> None:
 
 def test_models_of_an_engine_that_is_not_known_need_nothing_that_is_known() -> None:
     assert need_of("sleep", "7b") is None
+
+
+def test_the_bits_that_are_computed_agree_with_those_that_were_measured() -> None:
+    """Work out Q4_K_M and Q3_K_M of Llama 3.1 8B tensor by tensor, as `llama_tensor_get_type` mixes their types."""
+    layers, width, ffn, vocabulary, parameters = 32, 4096, 14336, 128_256, 8_030_261_248
+    query, value, down = width * width, width * width // 4, width * ffn
+    embedding = vocabulary * width
+
+    def mixed(base: float, output: float, more: float, layers_with_more: int, usual: float) -> float:
+        often = layers_with_more / layers
+        mix = often * more + (1 - often) * usual
+        block = (query + value + 2 * down) * base + query * output + (value + down) * mix
+        norms = (2 * layers + 1) * width
+        return (layers * block + embedding * (base + bits_of("Q6_K")) + 32 * norms) / parameters
+
+    q3, q4, q5, q6 = (bits_of(kind) for kind in ("Q3_K", "Q4_K", "Q5_K", "Q6_K"))
+    assert mixed(q4, q4, q6, 16, q4) == pytest.approx(BITS["Q4_K_M"], abs=1e-4)
+    assert mixed(q3, q4, q5, 2, q4) == pytest.approx(bits_per_weight("Q3_K_M")[0], abs=1e-4)
+    for kind in ("Q4_0", "Q4_1", "Q5_0", "Q5_1"):
+        plain = bits_of(kind)
+        assert mixed(plain, plain, plain, 0, plain) == pytest.approx(bits_per_weight(kind)[0], abs=1e-4)

@@ -16,7 +16,7 @@ from corral.figures import Figure, computed
 from corral.hardware.fit.likeness import shape_like
 from corral.hardware.fit.parts import Parts, parts_of
 from corral.hardware.fit.profiles import find_profile
-from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
+from corral.hardware.fit.quantizations import bits_per_weight, quantization_in
 from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.needs import Need
@@ -79,7 +79,9 @@ def read_name(model: str) -> NamedSize | None:
     name = model.strip().lower()
     if _ELSEWHERE.search(name):
         return None
-    quantization = _quantization(name)
+    quantization = quantization_in(name)
+    if quantization is None and "@" in name:
+        return None  # `33b@q9` asks for one that is not known; another would be a guess
     told = "its name" if quantization else "Ollama's usual quantization"
     for text, place in ((name, "the name"), (_default_tag(name), _DEFAULTS_SOURCE)):
         found = _SIZE.search(text)
@@ -95,13 +97,13 @@ def shape_of_name(model: str) -> ModelShape | None:
     named = read_name(model)
     if named is None or named.parameters <= 0:
         return None
-    bits = BITS[named.quantization]
+    bits, source = bits_per_weight(named.quantization)
     return shape_like(
         model,
         parameters=named.parameters,
         bits=bits,
         quantization=named.quantization,
-        source=f"{named.source}, {bits} bits per weight ({BITS_SOURCE})",
+        source=f"{named.source}, {bits} bits per weight ({source})",
     )
 
 
@@ -157,11 +159,3 @@ def _told(figure: Figure) -> str:
 def _default_tag(name: str) -> str:
     base = name.removesuffix(":latest")
     return DEFAULT_TAGS.get(base, "")
-
-
-def _quantization(name: str) -> str | None:
-    """Find the longest quantization that stands in a name as a word of its own."""
-    for known in sorted(BITS, key=len, reverse=True):
-        if re.search(rf"(?<![a-z0-9]){known.lower()}(?![a-z0-9_])", name):
-            return known
-    return None

@@ -6,6 +6,7 @@ a model; models with other proportions differ by a few percent (Llama 3.1 70B co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -39,3 +40,30 @@ BITS: Mapping[str, float] = MappingProxyType(
     }
 )
 """Bits per weight, from the smallest."""
+
+COMPUTED_SOURCE = "computed for Llama 3.1 8B: output in Q6_K, the rest as llama.cpp's llama_tensor_get_type chooses"
+COMPUTED_BITS: Mapping[str, float] = MappingProxyType(
+    {"Q3_K_M": 3.9960, "Q4_0": 4.6358, "Q4_1": 5.1031, "Q5_0": 5.5704, "Q5_1": 6.0377}
+)
+"""What `BITS` lacks. The same computation gives 4.8944 for Q4_K_M, which is what was measured."""
+PLAIN_SOURCE = "one size for every weight"
+PLAIN_BITS: Mapping[str, float] = MappingProxyType({"BF16": 16.0, "F32": 32.0})
+_OTHER_WORDS: Mapping[str, str] = MappingProxyType({"fp16": "F16", "fp32": "F32"})
+"""As the tags of Ollama's library have it: `llama3:8b-instruct-fp16`."""
+
+
+def bits_per_weight(quantization: str) -> tuple[float, str]:
+    """Say how many bits a weight of a quantization takes, and where that is from. Raises: KeyError."""
+    for table, source in ((BITS, BITS_SOURCE), (COMPUTED_BITS, COMPUTED_SOURCE)):
+        if quantization in table:
+            return table[quantization], source
+    return PLAIN_BITS[quantization], PLAIN_SOURCE
+
+
+def quantization_in(name: str) -> str | None:
+    """Find the longest quantization that stands in a name of lower case as a word of its own."""
+    words = {**{known.lower(): known for known in (*BITS, *COMPUTED_BITS, *PLAIN_BITS)}, **_OTHER_WORDS}
+    for word in sorted(words, key=len, reverse=True):
+        if re.search(rf"(?<![a-z0-9]){word}(?![a-z0-9_])", name):
+            return words[word]
+    return None
