@@ -178,7 +178,11 @@ def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
         "node-name": "ubuntu-one",
         "token-file": "/run/secrets/k3s-token",
         "server": "https://k3s.example.org:6443",
-        "node-label": ["example.org/gpu-count=2", "workload.example.org/inference=true"],
+        "node-label": [
+            "example.org/gpu-count=2",
+            "nvidia.com/gpu.present=true",
+            "workload.example.org/inference=true",
+        ],
         "kubelet-arg": ["max-pods=150"],
     }
 

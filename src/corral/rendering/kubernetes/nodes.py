@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from corral.cluster.values import Node
 from corral.hardware.pools import gpu_class
+from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation, is_mixed
+
+GPU_PRESENT = "nvidia.com/gpu.present"
+"""What the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature discovery, they
+start nowhere."""
 
 
 def node_labels(installation: Installation, node: Node) -> dict[str, str]:
@@ -20,6 +25,8 @@ def node_labels(installation: Installation, node: Node) -> dict[str, str]:
     models = [gpu.model for gpu in gpus if gpu.model]
     if gpus:
         labels[f"{prefix}/gpu-count"] = str(len(gpus))
+    if nvidia_cards(node):
+        labels[GPU_PRESENT] = "true"
     if models and len(models) == len(gpus) and not is_mixed(node):
         labels[f"{prefix}/gpu-class"] = gpu_class(models[0])
     return dict(sorted((labels | dict(node.labels)).items()))

@@ -4,8 +4,8 @@
 { config, lib, pkgs, ... }:
 
 {
-  # The token lies in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never
-  # in the Nix store, which everybody can read (pitfall F06).
+  # The token lies in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never in the
+  # Nix store, which everybody can read (pitfall F06).
   services.k3s = {
     enable = true;
     role = "agent";
@@ -19,6 +19,7 @@
       "hydra.io/homogeneous=true"
       "hydra.io/vram-total=32"
       "hydra.io/workload=training"
+      "nvidia.com/gpu.present=true"
       "workload.hydra.io/generation=true"
       "workload.hydra.io/training=true"
     ];
@@ -26,8 +27,8 @@
   };
 
   # K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the
-  # format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one needs
-  # files at places that NixOS does not have. runc is what that runtime calls.
+  # format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one
+  # needs files at places that NixOS does not have. runc is what that runtime calls.
   systemd.services.k3s = {
     path = [
       (pkgs.writeShellScriptBin "nvidia-container-runtime" ''
@@ -91,7 +92,7 @@
   # Pods mount NFS through the node's own programs.
   boot.supportedFilesystems = [ "nfs" ];
 
-  # What other nodes connect to; exposed by layouts: 8188 comfyui-lb-0; 8189 comfyui-lb-1.
+  # 8188 comfyui-lb-0; 8189 comfyui-lb-1; 10250 kubelet; 8472 flannel (VXLAN).
   networking.firewall.allowedTCPPorts = [ 8188 8189 10250 ];
   networking.firewall.allowedUDPPorts = [ 8472 ];
 }
