@@ -31,6 +31,11 @@ def unknown_fields(one: Object) -> Iterator[Unknown]:
         yield from _unknown(one.tree, model, one.kind)
 
 
+def is_known(api_version: str, kind: str) -> bool:
+    """Tell whether a kind is a built-in one whose fields are known."""
+    return _model_of(api_version, kind) is not None
+
+
 def _unknown(tree: Tree, model: Any, where: str) -> Iterator[Unknown]:
     known = _fields(model)
     for name, value in tree.items:

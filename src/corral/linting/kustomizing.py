@@ -319,7 +319,8 @@ def _generated(one: Document) -> Iterator[Object]:
             name, _, value = (literal.raw or "").partition("=")
             if name:
                 data[name] = literal.with_raw(value.strip("\"'"))
-        tree = entry.with_fields({"data": entry.with_fields(data), "metadata": entry})
+        metadata = entry.with_fields({key: entry[key] for key in ("name", "namespace") if entry[key]})
+        tree = entry.with_fields({"data": entry.with_fields(data), "metadata": metadata})
         yield Object(
             tree=tree,
             written=entry,

@@ -155,6 +155,11 @@ class Scene:
         return self._kustomizing.is_whole and not charts and not self.unread
 
     @cached_property
+    def shares_gpus(self) -> bool:
+        """Tell whether something in the files makes several of one GPU, so that cards cannot be counted."""
+        return any(self._by_key.get(key) for key in ("timeSlicing", "mps"))
+
+    @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
         """The models of the cluster file's cards, as far as the catalogue knows them."""
         nodes = self.cluster.nodes if self.cluster else ()

@@ -113,6 +113,12 @@ class Tree:
         return None if "{{" in value or "${" in value else value
 
     @property
+    def script(self) -> str | None:
+        """A scalar that a shell reads, where `${...}` is the shell's; None for templates and everything else."""
+        value = self._node.value if self._node is not None else None
+        return value if isinstance(value, str) and "{{" not in value else None
+
+    @property
     def text(self) -> str | None:
         """A scalar that is text; None for numbers, booleans and everything else."""
         return self.raw if self.kind == "str" else None

@@ -41,7 +41,7 @@ def too_many_pinned(scene: Scene) -> Iterator[Found]:
     cards = {
         node.name: len(node.gpus) for node in (scene.cluster.nodes if scene.cluster else ()) if node.gpus is not None
     }
-    for node, pods in _pinned(scene):
+    for node, pods in _pinned(scene) if not scene.shares_gpus else ():
         asked = sum(pod.gpus * pod.owner.replicas for pod in pods)
         if node in cards and asked > cards[node]:
             last = [pod for pod in pods if pod.gpus][-1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
+from corral.linting.rules.gpu_selection import bound_node
 from corral.linting.scene import Scene
 from corral.linting.values import Rule, Severity
 
@@ -14,7 +16,7 @@ _CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO 
 _DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[12]00\b")
 _DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
 _IN_IMAGE = (
-    ("CUDA", re.compile(r"(?:cuda-?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), (12, 8)),
+    ("CUDA", re.compile(r"(?:cuda[:-]?v?|cu)(?P<major>1\d)[.-]?(?P<minor>\d)(?!\d{2})"), (12, 8)),
     ("PyTorch", re.compile(r"(?:pytorch[:/-]v?|torch-?)(?P<major>[12])\.(?P<minor>\d+)"), (2, 7)),
 )
 """How images name a version, and the first with kernels for capability 12.0 (pytorch#153928)."""
@@ -88,7 +90,7 @@ def old_image(scene: Scene) -> Iterator[Found]:
         }
     )
     for one in scene.containers if new else ():
-        if not one.gpus or one.image is None:
+        if not one.gpus or one.image is None or not _may_meet(scene, one.pod, new):
             continue
         for what, pattern, oldest in _IN_IMAGE:
             match = pattern.search(one.image)
@@ -96,3 +98,9 @@ def old_image(scene: Scene) -> Iterator[Found]:
                 needs = ".".join(map(str, oldest))
                 said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
                 yield Found(place=one.tree["image"].place, what=said, subject=one.pod.owner)
+
+
+def _may_meet(scene: Scene, pod: Pod, models: Collection[str]) -> bool:
+    """Tell whether a pod may come to a card of these models: it is not bound to a node without one."""
+    node = bound_node(scene, pod)
+    return node is None or any(any(model in (gpu.model or "") for model in models) for gpu in node.gpus or ())

@@ -5,19 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.reading.documents import Document
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Place, Rule, Severity
 
-_SECRET_NAME = re.compile(r"(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY)$", re.IGNORECASE)
-_REFERENCE = re.compile(r"^\$|^os\.environ/|^/run/secrets/|^$")
+_SECRET_NAME = re.compile(
+    r"(?<!FORGOT_)(?<!RESET_)(?<!TLS_)(?<!PULL_)(?<!STOP_)(?<!EOS_)(?<!BOS_)(?<!PAD_)"
+    r"(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY)$",
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(
+    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC\[|env)[:/\[+]|^<.*>$"
+)
+"""What points to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
+_NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
+                        "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "..."})  # fmt: skip
+"""Switches, and what clients send to servers that ask for no key."""
 _URL_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^:/@\s]+:[^@/\s$]+@")
 
 
 def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
     """Services of every Compose file among the documents."""
     for document in scene.fragments:
+        yield from _services_of(document)
+
+
+def _services_of(document: Document) -> Iterator[tuple[str, Tree]]:
+    if not document.tree["jobs"] and not document.tree["paths"]:
         services = document.tree["services"]
         if services.is_mapping and not document.tree["apiVersion"]:
             for name, service in services.items:
@@ -37,17 +53,29 @@ def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
     )
 )
 def same_card(scene: Scene) -> Iterator[Found]:
-    """Look for a second service of a file that counts cards."""
-    first: dict[str, str] = {}
-    for name, service in _services(scene):
+    """Look for a second service of a file that counts cards; on machines of one card they share it knowingly."""
+    nodes = scene.cluster.nodes if scene.cluster else ()
+    if nodes and all(node.gpus is not None and len(node.gpus) < _SEVERAL for node in nodes):
+        return
+    for document in scene.fragments:
+        first: str | None = None
+        for name, count in _counted(document):
+            if first is not None and first != name:
+                what = f"the service {name!r} counts {count.raw} GPU, as {first!r} does: both get the same"
+                yield Found(place=count.place, what=what, subject=f"service {name}")
+            first = first or name
+
+
+_SEVERAL = 2
+
+
+def _counted(document: Document) -> Iterator[tuple[str, Tree]]:
+    """Services that always run and count cards, with the number."""
+    for name, service in _services_of(document):
         for device in service.at("deploy", "resources", "reservations", "devices").entries:
             is_gpu = "gpu" in {one.raw for one in device["capabilities"].entries}
-            count = device["count"]
-            if is_gpu and count.number is not None:
-                before = first.setdefault(service.file, name)
-                if before != name:
-                    what = f"the service {name!r} counts {count.raw} GPU, as {before!r} does: both get the same"
-                    yield Found(place=count.place, what=what, subject=f"service {name}")
+            if is_gpu and device["count"].number is not None and not service["profiles"]:
+                yield name, device["count"]
 
 
 @checks(
@@ -64,9 +92,18 @@ def same_card(scene: Scene) -> Iterator[Found]:
 def secret_in_file(scene: Scene) -> Iterator[Found]:
     """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
     for name, value, place, subject in _settings(scene):
-        is_secret = _SECRET_NAME.search(name) and not _REFERENCE.match(value) and "{{" not in value
+        is_secret = _SECRET_NAME.search(name) and not _is_open(value)
         if is_secret or _URL_WITH_PASSWORD.match(value):
             yield Found(place=place, what=f"{name} is written out", subject=subject)
+
+
+def _is_open(value: str) -> bool:
+    """Tell whether a value of such a name gives nothing away."""
+    return bool(_REFERENCE.match(value)) or value.lower() in _NO_SECRET or (value.isdigit() and len(value) < _SHORT)
+
+
+_SHORT = 7
+"""Digits; shorter numbers are limits and intervals."""
 
 
 def _settings(scene: Scene) -> Iterator[tuple[str, str, Place, object]]:

@@ -13,6 +13,7 @@ from corral.linting.values import Rule, Severity
 
 _GPU_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"})
 _NO_GPU = frozenset({"", "none", "void", "-1"})
+_ONE_PROCESS = re.compile(r"ollama|llama[._-]?cpp|llama-swap|comfyui|koboldcpp|whisper|nvidia/cuda|k8s-device-plugin")
 _MULTI_GPU = re.compile(r"--(?:tensor-parallel-size|nproc[_-]per[_-]node|num_processes)[= ](?P<count>\d+)|--multi_gpu")
 
 
@@ -94,7 +95,7 @@ def fractional(scene: Scene) -> Iterator[Found]:
 )
 def more_than_a_node_has(scene: Scene) -> Iterator[Found]:
     """Look for pods that no node of the cluster file can hold."""
-    if scene.cluster is None or any(node.gpus is None for node in scene.cluster.nodes):
+    if scene.cluster is None or scene.shares_gpus or any(node.gpus is None for node in scene.cluster.nodes):
         return
     most = max(len(node.gpus or ()) for node in scene.cluster.nodes)
     for pod in scene.pods:
@@ -147,13 +148,18 @@ def user_without_request(scene: Scene) -> Iterator[Found]:
 def small_shared_memory(scene: Scene) -> Iterator[Found]:
     """Look for containers of several GPUs without a volume at /dev/shm."""
     for one in scene.containers:
-        if one.gpus < 2 and not _starts_several(one):
+        if (one.gpus < 2 and not _starts_several(one)) or _shares_nothing(one):
             continue
-        mounts = [mount["mountPath"].raw for mount in one.tree["volumeMounts"].entries]
+        mounts = [(mount["mountPath"].raw or "").rstrip("/") for mount in one.tree["volumeMounts"].entries]
         if "/dev/shm" not in mounts and not one.pod.spec["hostIPC"].boolean:
             what = f"container {one.name!r} works on several GPUs and has no volume at /dev/shm"
             place = (_asked(one, "limits") or one.tree["name"] or one.tree).place
             yield Found(place=place, what=what, subject=one.pod.owner)
+
+
+def _shares_nothing(one: Container) -> bool:
+    """Tell whether the program uses several cards from one process, without NCCL."""
+    return bool(_ONE_PROCESS.search(one.image or ""))
 
 
 def _starts_several(one: Container) -> bool:
@@ -184,6 +190,6 @@ def peer_to_peer_on_geforce(scene: Scene) -> Iterator[Found]:
         if len(node.gpus or ()) > 1
     )
     for one in scene.containers if geforce else ():
-        if one.gpus > 1 and "NCCL_P2P_DISABLE" not in {name for name, _ in one.env}:
+        if one.gpus > 1 and not _shares_nothing(one) and "NCCL_P2P_DISABLE" not in {name for name, _ in one.env}:
             what = f"container {one.name!r} works on {one.gpus} GeForce cards and leaves NCCL's peer-to-peer on"
             yield Found(place=_asked(one, "limits").place, what=what, subject=one.pod.owner)

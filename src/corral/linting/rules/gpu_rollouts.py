@@ -30,11 +30,12 @@ def rollout_deadlock(scene: Scene) -> Iterator[Found]:
         if pod is None or not pod.gpus or one.replicas == 0:
             continue
         surge = _surge(one)
-        if surge and not _has_room(scene, one, surge):
+        if surge and not _stops_one_first(one) and not scene.shares_gpus and not _has_room(scene, one, surge):
             yield Found(
                 place=(one.tree["spec"]["strategy"] or one.tree["spec"]["replicas"] or one.tree["kind"]).place,
                 what=f"an update starts {surge} more pod with {pod.gpus} GPU before it stops one",
                 subject=one,
+                severity=None if scene.cluster else Severity.WARNING,  # whether a card is spare is not known
             )
 
 
@@ -44,6 +45,16 @@ def _surge(one: Object) -> int:
     if strategy["type"].raw == "Recreate":
         return 0
     return _pods(strategy["rollingUpdate"]["maxSurge"], one.replicas)
+
+
+def _stops_one_first(one: Object) -> bool:
+    """Tell whether an update may stop a pod before the new one is there; 25 % rounded down is Kubernetes' default."""
+    value = one.tree["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
+    raw = (value.raw if value else "25%") or ""
+    share = raw.removesuffix("%")
+    if not share.isdigit():
+        return bool(value)  # a template fills it
+    return (one.replicas * int(share) // 100 if raw.endswith("%") else int(share)) > 0
 
 
 def _pods(value: Tree, replicas: int) -> int:

@@ -51,7 +51,7 @@ def topology_key(scene: Scene) -> Iterator[Found]:
 def mixed_models(scene: Scene) -> Iterator[Found]:
     """Look for pods with plain GPU limits that are bound to a mixed node of the cluster file."""
     for pod in scene.pods:
-        node = _bound_node(scene, pod)
+        node = bound_node(scene, pod)
         if node is None or not pod.gpus or pod.spec["resourceClaims"]:
             continue
         models = sorted({gpu.model or "unknown" for gpu in node.gpus or ()})
@@ -78,6 +78,9 @@ def discovery_label(scene: Scene) -> Iterator[Found]:
     """Look for selectors on discovery's labels where the cluster file has a mixed node."""
     mixed = [node.name for node in _nodes(scene) if len({gpu.model for gpu in node.gpus or ()}) > 1]
     for pod in scene.pods if mixed else ():
+        node = bound_node(scene, pod)
+        if node is not None and node.name not in mixed:
+            continue
         for label, place in _required_labels(pod):
             if label in _GFD_LABELS:
                 what = f"{label} is not steady on {', '.join(mixed)}, which has several models"
@@ -111,7 +114,7 @@ def _nodes(scene: Scene) -> tuple[Node, ...]:
     return scene.cluster.nodes if scene.cluster else ()
 
 
-def _bound_node(scene: Scene, pod: Pod) -> Node | None:
+def bound_node(scene: Scene, pod: Pod) -> Node | None:
     """The node of the cluster file that a pod is bound to, by its host name or by labels that one node alone has."""
     selector = {key: value.raw for key, value in pod.spec["nodeSelector"].items}
     if not selector:

@@ -28,8 +28,9 @@ _DRA_DRIVERS = ("k8s-dra-driver-gpu", "dra-driver-nvidia-gpu")
 )
 def renamed_product(scene: Scene) -> Iterator[Found]:
     """Look for product selectors in a set that also configures time-slicing."""
-    if not any(True for _ in scene.under("timeSlicing")):
-        return
+    settings = list(scene.under("timeSlicing"))
+    if not settings or any(one.tree["renameByDefault"].boolean for one in settings):
+        return  # with renameByDefault the resource gets another name, the product does not
     for pod in scene.pods:
         product = pod.spec["nodeSelector"][_PRODUCT]
         if product.raw is not None and not product.raw.endswith("-SHARED"):
@@ -96,7 +97,8 @@ def both_drivers(scene: Scene) -> Iterator[Found]:
     """Look for DaemonSets of both."""
     plugins = [one for one in scene.containers if _DEVICE_PLUGIN in (one.image or "")]
     for one in scene.containers if plugins else ():
-        if any(driver in (one.image or "") for driver in _DRA_DRIVERS):
+        is_driver = one.pod.owner.kind == "DaemonSet" and any(name in (one.image or "") for name in _DRA_DRIVERS)
+        if is_driver and "compute-domain" not in one.name:  # which offers no cards
             what = f"the DRA driver beside the device plugin of {plugins[0].pod.owner}"
             yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from corral.linting.objects import Container
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree
@@ -36,6 +35,8 @@ def _variables(scene: Scene, name: str) -> Iterator[tuple[Spot, Tree]]:
 def visible_devices(scene: Scene) -> Iterator[Found]:
     """Look for the variable with anything but `void` or `none`."""
     for spot, value in _variables(scene, "NVIDIA_VISIBLE_DEVICES"):
+        if spot.document.tree["kind"].raw == "DaemonSet":
+            continue  # plugins and exporters see every card of their node, and ask for none
         if value.raw is not None and value.raw not in _HIDES_ALL:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Found(place=value.place, what=what, subject=spot.subject)
@@ -54,18 +55,13 @@ def visible_devices(scene: Scene) -> Iterator[Found]:
 )
 def host_index(scene: Scene) -> Iterator[Found]:
     """Look for indexes that a container with its number of GPUs does not have."""
-    limits = {id(one.tree["env"]): one for one in scene.containers}
+    limits = {one.tree["env"].place: one for one in scene.containers if one.tree["env"]}
     for spot, value in _variables(scene, "CUDA_VISIBLE_DEVICES"):
-        container = _owner(scene, spot, limits)
+        container = limits.get(spot.tree.place)
+        if container is not None and not container.gpus:
+            continue  # it asks for no GPU, or for a claim: what it sees is not known
         indexes = [int(part) for part in (value.raw or "").split(",") if part.strip().isdigit()]
         gpus = container.gpus if container else 1
         if indexes and max(indexes) >= max(1, gpus):
             what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"
             yield Found(place=value.place, what=what, subject=spot.subject)
-
-
-def _owner(scene: Scene, spot: Spot, limits: dict[int, Container]) -> Container | None:
-    """The container that a list of variables belongs to; None in a part of a manifest."""
-    return limits.get(id(spot.tree)) or next(
-        (one for one in scene.containers if one.tree["env"].place == spot.tree.place), None
-    )

@@ -55,6 +55,8 @@ def _is_on(scene: Scene, path: str) -> bool:
 def token_in_store(scene: Scene) -> Iterator[Found]:
     """Look for tokens as values or flags."""
     for text, one in _at(scene, *_TOKENS):
+        if one.text == "":
+            continue
         yield Found(place=text.place(one.offset), what=f"{one.path} lands in the world-readable store")
     for text, one in _at(scene, "services.k3s.extraFlags"):
         for word in one.words:
@@ -80,9 +82,18 @@ def runtime_not_found(scene: Scene) -> Iterator[Found]:
     """Look for K3s and the container toolkit together without a way from one to the other."""
     if not _is_on(scene, f"{_TOOLKIT}.enable") or any(True for _ in _at(scene, *_RUNTIME_PLACES)):
         return
-    for text, one in _at(scene, "services.k3s.enable"):
-        if one.boolean:
+    with_toolkit = {text.file for text, one in _at(scene, f"{_TOOLKIT}.enable") if one.boolean}
+    for text, one in _at(scene, "services.k3s.enable") if not _uses_cdi(scene) else ():
+        if one.boolean and text.file in with_toolkit:  # modules of other files may be of other machines
             yield Found(place=text.place(one.offset), what="K3s does not find nvidia-container-runtime on its path")
+
+
+def _uses_cdi(scene: Scene) -> bool:
+    """Tell whether cards are handed out by CDI, which needs no runtime of its own."""
+    return any(
+        "dra-driver" in (one.image or "") or any("cdi-cri" in (value.raw or "") for _, value in one.env)
+        for one in scene.containers
+    )
 
 
 @checks(
@@ -127,7 +138,8 @@ def all_gpus(scene: Scene) -> Iterator[Found]:
             asked = one.tree["resources"][part][_ALL]
             if asked:
                 what = f"container {one.name!r} asks for {_ALL}: every card of its node"
-                yield Found(place=asked.key or asked.place, what=what, subject=one.pod.owner)
+                alone = None if any(each.gpus for each in scene.containers) else Severity.NOTE
+                yield Found(place=asked.key or asked.place, what=what, subject=one.pod.owner, severity=alone)
 
 
 @checks(

@@ -112,7 +112,7 @@ def not_covered(scene: Scene) -> Iterator[Found]:
 )
 def quota_of_held_cards(scene: Scene) -> Iterator[Found]:
     """Look for GPU quotas that, with the always-on GPUs, are above the cards of the cluster file."""
-    if scene.cluster is None or any(node.gpus is None for node in scene.cluster.nodes):
+    if scene.cluster is None or scene.shares_gpus or any(node.gpus is None for node in scene.cluster.nodes):
         return
     capacity = sum(len(node.gpus or ()) for node in scene.cluster.nodes)
     held = sum(pod.gpus * pod.owner.replicas for pod in scene.deployed if _is_held(pod))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from corral.linting.kustomizing import is_fetched, split_image
 from corral.linting.objects import Container
 from corral.linting.reading.documents import Document
 from corral.linting.registry import Found, checks
@@ -54,7 +55,7 @@ def missing_file(scene: Scene) -> Iterator[Found]:
         folder = PurePosixPath(one.tree.file).parent
         for entry in _listed(one):
             raw = entry.raw
-            if raw is None or "://" in raw or "?ref=" in raw or raw.startswith("github.com/") or "\n" in raw:
+            if raw is None or is_fetched(raw) or "\n" in raw or not _is_looked_for(raw):
                 continue
             path = _joined(folder, raw)
             is_below = str(PurePosixPath(path).parent) in folders
@@ -62,6 +63,14 @@ def missing_file(scene: Scene) -> Iterator[Found]:
                 yield Found(
                     place=entry.place, what=f"there is no {path}", subject=one.tree["kind"].raw or "Kustomization"
                 )
+
+
+def _is_looked_for(entry: str) -> bool:
+    """Tell whether an entry would be among the files if it were there: a folder or a YAML file, and not hidden."""
+    parts = PurePosixPath(entry).parts
+    return PurePosixPath(entry).suffix in ("", ".yaml", ".yml") and not any(
+        part.startswith(".") and part not in (".", "..") for part in parts
+    )
 
 
 @checks(
@@ -87,7 +96,7 @@ def outside(scene: Scene) -> Iterator[Found]:
     Rule(
         id="G03",
         name="common-labels",
-        severity=Severity.ERROR,
+        severity=Severity.WARNING,
         summary="commonLabels",
         practice="They are written into selectors too, which cannot change: the next apply fails with `field is "
         "immutable`.",
@@ -116,7 +125,12 @@ def common_labels(scene: Scene) -> Iterator[Found]:
 )
 def override_of_nothing(scene: Scene) -> Iterator[Found]:
     """Look for names that no container of the files has."""
-    names = {re.sub(r"(?<!/)[:@][^/]*$", "", one.image) for one in scene.containers if one.image}
+    names = (
+        {split_image(spot.tree.raw)[0] for spot in scene.under("image") if spot.tree.raw}
+        if scene.is_whole
+        else set[str]()
+    )
+    names |= {e["newName"].raw or "" for one in scene.kustomizations for e in one.tree["images"].entries if names}
     for one in scene.kustomizations:
         for entry in one.tree["images"].entries if names else ():
             name = entry["name"]
@@ -142,7 +156,7 @@ def by_position(scene: Scene) -> Iterator[Found]:
             raw = tree.raw
             if raw is None or not path or path[-1] not in ("path", "patch"):
                 continue
-            match = _POSITION.search(raw)
+            match = None if re.search(r"op[\"']?:\s*[\"']?test\b", raw) else _POSITION.search(raw)
             if match and ("op:" in raw or "op" in one.tree.at("patches", *path[:-1]).keys or path[-1] == "patch"):
                 yield Found(place=tree.place, what=f"a patch of {match[0]!r}, by its position")
 
@@ -242,8 +256,20 @@ def two_owners(scene: Scene) -> Iterator[Found]:
 def frozen_file(scene: Scene) -> Iterator[Found]:
     """Look for mounts with subPath of volumes that are ConfigMaps."""
     for one in scene.containers:
-        maps = {volume["name"].raw for volume in one.pod.spec["volumes"].entries if volume["configMap"]}
+        if any("checksum" in name or "reloader" in name for name in one.pod.template["metadata"]["annotations"].keys):
+            continue  # a change of the ConfigMap makes new pods
+        maps = {
+            volume["name"].raw
+            for volume in one.pod.spec["volumes"].entries
+            if volume["configMap"] and not _is_renamed(scene, one, volume["configMap"]["name"].raw)
+        }
         for mount in one.tree["volumeMounts"].entries:
             if mount["subPath"] and mount["name"].raw in maps:
                 what = f"{mount['mountPath'].raw} keeps the content that it had at the start"
                 yield Found(place=mount["subPath"].place, what=what, subject=one.pod.owner)
+
+
+def _is_renamed(scene: Scene, one: Container, name: str | None) -> bool:
+    """Tell whether a ConfigMap gets a new name, or never changes: it is generated, or immutable."""
+    found = scene.named("ConfigMap", one.pod.owner.namespace, name)
+    return found is not None and (not found.tree["kind"] or found.tree["immutable"].boolean is True)

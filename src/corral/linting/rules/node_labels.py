@@ -20,6 +20,7 @@ _COMMENTED = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-label=")
 _BY_HAND = re.compile(r"kubectl label nodes?\s+\S+\s+(?P<pairs>[^\n|&;]+)")
 _OPEN_DOMAINS = ("node.kubernetes.io", "topology.kubernetes.io", "kubelet.kubernetes.io")
 _OPEN_KEYS = frozenset({"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"})
+_CHOICE = re.compile(r"\boptionals?\b|\bif\b|\bmkIf\b")
 _SHELLS = frozenset({"bash", "sh", "shell", "console", "zsh", ""})
 
 
@@ -39,6 +40,8 @@ def labels_of(scene: Scene) -> Iterator[Label]:
     for text in scene.texts:
         if text.language == "nix":
             for binding in read_nix(text.text).bindings:
+                if _CHOICE.search(binding.source):
+                    continue  # not all of the list holds at once
                 is_list = binding.path.endswith(".nodeLabel")
                 for word in binding.words if is_list or binding.path.endswith("extraFlags") else ():
                     for match in (_PAIR if is_list else _FLAG).finditer(word.text):
@@ -102,7 +105,11 @@ def removed_flag(scene: Scene) -> Iterator[Found]:
             continue
         for comment in read_nix(text.text).comments:
             match = _FLAG.search(comment.text)
-            if match and (_REMOVED.search(comment.text) or _COMMENTED.match(comment.text)):
+            if (
+                match
+                and "kubectl label" not in comment.text
+                and (_REMOVED.search(comment.text) or _COMMENTED.match(comment.text))
+            ):
                 what = f"the flag of {match['key']} is gone, the label stays on the node"
                 yield Found(place=text.place(comment.offset), what=what)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.linting.reading.nix import read_nix
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
 from corral.linting.values import Place, Rule, Severity
@@ -13,13 +12,16 @@ from corral.linting.values import Place, Rule, Severity
 _LIMIT = re.compile(
     r"nvidia-smi\b(?P<before>[^\n`|;&]*?)(?:-pl|--power-limit)[= ]+(?P<watts>\d{2,4})\b(?P<after>[^\n`|;&]*)"
 )
+_CODE = frozenset({"nix", "sh", "bash", "shell", "console", "zsh"})
+_AT_START = re.compile(r"systemd|oneshot|ExecStart|@reboot|rc\.local|udev")
+"""What sets a limit again after a reboot."""
 _ONE_CARD = re.compile(r"(?:^|\s)(?:-i|--id)[= ]")
 
 
 def _limits(scene: Scene) -> Iterator[tuple[Text | None, Place, re.Match[str], object]]:
     """Every command that sets a limit: in texts, and in the commands of containers."""
     for text in scene.texts:
-        for match in () if text.is_block else _LIMIT.finditer(text.text):
+        for match in _LIMIT.finditer(text.text) if text.language in _CODE else ():
             yield text, text.place(match.start()), match, ""
     for one in scene.containers:
         for key in ("command", "args"):
@@ -44,9 +46,7 @@ def _limits(scene: Scene) -> Iterator[tuple[Text | None, Place, re.Match[str], o
 def not_persistent(scene: Scene) -> Iterator[Found]:
     """Look for the command outside of units."""
     for text, place, match, subject in _limits(scene):
-        if text is not None and (
-            (text.language == "nix" and _is_in_unit(text, match)) or text.file.endswith(".service")
-        ):
+        if text is not None and _AT_START.search(scene.sources[text.file]):
             continue
         yield Found(place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject)
 
@@ -96,11 +96,3 @@ def all_cards(scene: Scene) -> Iterator[Found]:
     for _, place, match, subject in _limits(scene):
         if not _ONE_CARD.search(match["before"]) and not _ONE_CARD.search(match["after"]):
             yield Found(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
-
-
-def _is_in_unit(text: Text, match: re.Match[str]) -> bool:
-    return any(
-        one.path.startswith("systemd.services.")
-        and one.value_offset <= match.start() < one.value_offset + len(one.source)
-        for one in read_nix(text.text).bindings
-    )

@@ -58,12 +58,22 @@ def budget_without_room(scene: Scene) -> Iterator[Found]:
         if most.raw in ("0", "0%"):
             yield Found(place=most.place, what=f"maxUnavailable is {most.raw}", subject=one)
             continue
-        replicas = [target.replicas for target in _targets(scene, one)]
-        if not replicas or not least:
+        replicas = [_fewest(scene, target) for target in _targets(scene, one)]
+        if not replicas or None in replicas or not least:
             continue
-        if least.raw == "100%" or (least.number is not None and least.number >= max(replicas) > 0):
-            what = f"minAvailable is {least.raw}, with {max(replicas)} replicas"
+        most_kept = max(number or 0 for number in replicas)
+        if least.raw == "100%" or (least.number is not None and least.number >= most_kept > 0):
+            what = f"minAvailable is {least.raw}, with {most_kept} replicas"
             yield Found(place=least.place, what=what, subject=one)
+
+
+def _fewest(scene: Scene, one: Object) -> int | None:
+    """The fewest replicas that are kept; None when something decides that the files do not show."""
+    for scaler in scene.of_kind("HorizontalPodAutoscaler", "ScaledObject"):
+        target = scaler.tree["spec"]["scaleTargetRef"]
+        if scaler.namespace == one.namespace and target["name"].raw in {one.name, *one.was_called}:
+            return (scaler.tree["spec"]["minReplicas"].number or 1) if scaler.kind != "ScaledObject" else None
+    return one.replicas
 
 
 def _targets(scene: Scene, budget: Object) -> Iterator[Object]:

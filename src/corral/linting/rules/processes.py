@@ -9,20 +9,29 @@ from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
+from corral.linting.shell import commands_that_may_fail
 from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
 
-_SERVER_THEN = re.compile(r"\b(?:ollama serve|uvicorn [^\n&|;]*|python3? main\.py[^\n&|;]*)\s*&&")
+_SERVER_THEN = re.compile(
+    r"(?:^|[\n;&|({]|\bexec )[ \t]*(?:ollama serve|(?:uvicorn|python3? main\.py) [^\n&|;]*)[ \t]*&&"
+)
 _SHELLS = re.compile(r"(?:^|/)(?:ba|da|z|a)?sh$")
 _STOPS = re.compile(r"\bset\s+-[a-z]*e|\bset\s+-o\s+errexit")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _LONGEST_LOAD_S = 300
 """Models of tens of gigabytes take minutes from a disk; a liveness probe that waits less needs a startup probe."""
+_LISTENS_FIRST = re.compile(r"(?:^|/)(?:ollama|llama-swap|local-?ai)(?:[:@/]|$)", re.IGNORECASE)
+"""Programs that answer at once and load a model with its first request."""
+_SERVERS = re.compile(r"uvicorn|gunicorn|hypercorn|fastapi|granian|^[\w.]+:[a-z_]\w*$")
 _WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
 _WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d+)")
 _READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
-_REGISTRY = re.compile(r"^(?:[^/]*[.:][^/]*|localhost)/")
-_WELL_KNOWN = re.compile(r"^[a-z0-9._-]+(?::[^/]+)?$|^[a-z0-9._-]+/[a-z0-9._-]+(?::[^/]+)?$")
+_OFFICIAL = frozenset(
+    {"api-firewall", "eclipse-mosquitto", "eclipse-temurin", "express-gateway", "hello-world", "ibm-semeru-runtimes",
+     "nats-streaming", "open-liberty", "php-zendserver", "websphere-liberty"}
+)  # fmt: skip
+"""Docker Hub's official images with a dash in their name: they are pulled without an owner."""
 
 
 def _words(one: Container) -> Iterator[Tree]:
@@ -47,7 +56,7 @@ def server_first(scene: Scene) -> Iterator[Found]:
     """Look for a server in front of `&&`."""
     for one in scene.containers:
         for word in _words(one):
-            if _SERVER_THEN.search(word.raw or ""):
+            if _SERVER_THEN.search(word.script or ""):
                 what = f"container {one.name!r} goes on only after its server has ended"
                 yield Found(place=word.place, what=what, subject=one.pod.owner)
 
@@ -73,11 +82,9 @@ def goes_on(scene: Scene) -> Iterator[Found]:
             continue
         has_flag = any(re.fullmatch(r"-[a-z]*e[a-z]*", word.raw or "") for word in words)
         for word in words:
-            lines = [
-                line for line in (word.raw or "").splitlines() if line.strip() and not line.strip().startswith("#")
-            ]
-            if len(lines) > 1 and not has_flag and not _STOPS.search(word.raw or ""):
-                what = f"the script of init container {one.name!r} has {len(lines)} lines and no `set -e`"
+            number = commands_that_may_fail(word.script or "")
+            if number > 1 and not has_flag and not _STOPS.search(word.script or ""):
+                what = f"the script of init container {one.name!r} has {number} commands and no `set -e`"
                 yield Found(place=word.place, what=what, subject=one.pod.owner)
 
 
@@ -97,7 +104,7 @@ def killed_while_loading(scene: Scene) -> Iterator[Found]:
     """Look for liveness probes of GPU containers that give less than five minutes, without a startup probe."""
     for one in scene.containers:
         probe = one.tree["livenessProbe"]
-        if not probe or not one.gpus or one.tree["startupProbe"]:
+        if not probe or not one.gpus or one.tree["startupProbe"] or _LISTENS_FIRST.search(one.image or ""):
             continue
         patience = _seconds(probe, "initialDelaySeconds", 0) + _seconds(probe, "periodSeconds", 10) * _seconds(
             probe, "failureThreshold", 3
@@ -130,7 +137,7 @@ def impatient(scene: Scene) -> Iterator[Found]:
     for one in scene.containers:
         for name in _PROBES if one.gpus else ():
             probe = one.tree[name]
-            if probe and _seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"]:
+            if probe and _seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
                 what = f"the {name} of container {one.name!r} waits a second for an answer"
                 yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
 
@@ -175,8 +182,9 @@ def workers(scene: Scene) -> Iterator[Found]:
             if name in _WORKERS and (value.raw or "").isdigit() and int(value.raw or 0) > 1:
                 what = f"container {one.name!r} starts {value.raw} workers on one GPU"
                 yield Found(place=value.place, what=what, subject=one.pod.owner)
+        is_server = any(_SERVERS.search(word.script or "") for word in _words(one))
         for word, following in _pairs(one):
-            match = _WORKERS_FLAG.search(f"{word.raw} {following}")
+            match = _WORKERS_FLAG.search(f"{word.script} {following}") if is_server else None
             if match and int(match["count"]) > 1:
                 what = f"container {one.name!r} starts {match['count']} workers on one GPU"
                 yield Found(place=word.place, what=what, subject=one.pod.owner)
@@ -254,7 +262,8 @@ def always_pulled(scene: Scene) -> Iterator[Found]:
     """Look for the policy on images without a registry and without an owner."""
     for one in scene.containers:
         policy = one.tree["imagePullPolicy"]
-        if policy.raw == "Always" and one.image and "/" not in one.image and "-" in one.image.partition(":")[0]:
+        name = split_image(one.image or "")[0]
+        if policy.raw == "Always" and "/" not in name and "-" in name and name not in _OFFICIAL:
             yield Found(
                 place=policy.place,
                 what=f"container {one.name!r} pulls {one.image!r} at every start",

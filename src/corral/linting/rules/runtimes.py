@@ -13,13 +13,18 @@ _MADE_BY_K3S = frozenset(
      "wasmtime", "wws"}
 )  # fmt: skip
 """RuntimeClass objects that K3s makes at its start (docs.k3s.io/advanced)."""
+_MADE_BY_OTHERS = frozenset({"nvidia-legacy", "kata", "kata-qemu", "kata-qemu-nvidia-gpu", "gvisor", "runsc"})
+"""Of the GPU operator, Kata Containers and gVisor, as their documentation installs them."""
 _GPU_DAEMONS = ("k8s-device-plugin", "dcgm-exporter", "gpu-feature-discovery")
 
 
-def _is_k3s(scene: Scene) -> bool:
+def is_k3s(scene: Scene) -> bool:
     """Tell whether the files are for K3s: the cluster file says so, or they hold K3s' own settings."""
     said = scene.cluster.kubernetes.distribution if scene.cluster and scene.cluster.kubernetes else None
-    return said == "k3s" or any("services.k3s" in text.text for text in scene.texts if text.language == "nix")
+    if said is not None:
+        return said == "k3s"
+    is_nix = any("services.k3s" in text.text for text in scene.texts if text.language == "nix")
+    return is_nix or any(one.group in ("helm.cattle.io", "k3s.cattle.io") for one in scene.objects)
 
 
 @checks(
@@ -38,7 +43,7 @@ def _is_k3s(scene: Scene) -> bool:
 )
 def no_runtime_class(scene: Scene) -> Iterator[Found]:
     """Look for GPU pods without a runtime class, where the files are for K3s."""
-    if not _is_k3s(scene) or any("default-runtime" in text for text in scene.sources.values()):
+    if not is_k3s(scene) or any("default-runtime" in text for text in scene.sources.values()):
         return
     for pod in scene.pods:
         is_daemon = any(name in (one.image or "") for one in pod.containers for name in _GPU_DAEMONS)
@@ -62,9 +67,11 @@ def no_runtime_class(scene: Scene) -> Iterator[Found]:
 def missing_runtime_class(scene: Scene) -> Iterator[Found]:
     """Look for names that neither the files nor K3s define."""
     defined = {one.name for one in scene.of_kind("RuntimeClass")}
+    known = _MADE_BY_K3S | _MADE_BY_OTHERS
     for pod in scene.pods:
         name = pod.spec["runtimeClassName"]
-        if name.raw and name.raw not in defined and name.raw not in _MADE_BY_K3S:
+        is_ours = bool(defined) or "nvidia" in (name.raw or "")
+        if name.raw and name.raw not in defined and name.raw not in known and is_ours and scene.is_whole:
             yield Found(place=name.place, what=f"no file defines the RuntimeClass {name.raw!r}", subject=pod.owner)
 
 

@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from corral.linting.kustomizing import split_image
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
+from corral.linting.rules.runtimes import is_k3s
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
@@ -19,6 +21,11 @@ _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
 _CLUSTER_DOMAIN = (".svc", ".svc.cluster.local")
 _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
 _ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
+_PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
+_NO_SERVICELB = re.compile(
+    r"disable[^\n]{0,200}servicelb|servicelb[^\n]{0,40}disable|^[ \t]*-[ \t]*servicelb\b", re.MULTILINE
+)
+_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
 
 
@@ -46,8 +53,8 @@ def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Po
 def other_namespace(scene: Scene) -> Iterator[Found]:
     """Look for Services that select nothing in their namespace and something in another."""
     for one in scene.of_kind("Service"):
-        elsewhere = _behind(scene, one, anywhere=True)
-        if elsewhere and not _behind(scene, one):
+        elsewhere = [] if _behind(scene, one) else _behind(scene, one, anywhere=True)
+        if elsewhere and not _has_own_service(scene, elsewhere[0]):
             place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
             what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"
             yield Found(place=place, what=what, subject=one)
@@ -122,9 +129,11 @@ def balancer_over_ollama(scene: Scene) -> Iterator[Found]:
 def overlapping(scene: Scene) -> Iterator[Found]:
     """Look for Services over several workloads that run different images."""
     for one in scene.of_kind("Service"):
-        pods = _behind(scene, one)
+        if one.tree["spec"]["clusterIP"].raw == "None" or _is_for_metrics(one):
+            continue
+        pods = [pod for pod in _behind(scene, one) if pod.owner.kind in _SERVING]
         owners = {(pod.owner.kind, pod.owner.name) for pod in pods}
-        images = {tuple(container.image for container in pod.containers if not container.is_init) for pod in pods}
+        images = {_programs(pod) for pod in pods}
         if len(owners) > 1 and len(images) > 1:
             named = ", ".join(sorted(str(pod.owner) for pod in pods))
             selector = one.tree["spec"]["selector"]
@@ -152,7 +161,7 @@ def dangling(scene: Scene) -> Iterator[Found]:
         if match is None:
             continue
         name, space = _split(match["host"], namespace)
-        is_ours = name is not None and space in services
+        is_ours = name is not None and space in services and scene.is_whole and not _is_made(scene, name)
         if is_ours and name not in services[space] and _has_relative(name or "", services[space]):
             what = f"there is no Service {name!r} in {space!r} ({', '.join(sorted(services[space]))})"
             yield Found(place=tree.place, what=what, subject=subject)
@@ -193,7 +202,9 @@ def deprecated_fields(scene: Scene) -> Iterator[Found]:
     )
 )
 def port_clash(scene: Scene) -> Iterator[Found]:
-    """Look for LoadBalancer Services with the same port, unless another load balancer is used."""
+    """Look for LoadBalancer Services with the same port on K3s, unless another load balancer is used."""
+    if not is_k3s(scene) or _has_other_balancer(scene):
+        return
     taken: dict[tuple[str, str], Object] = {}
     for one in scene.of_kind("Service"):
         spec = one.tree["spec"]
@@ -203,7 +214,7 @@ def port_clash(scene: Scene) -> Iterator[Found]:
             key = (port["protocol"].raw or "TCP", port["port"].raw or "")
             other = taken.setdefault(key, one)
             same = (other.name, other.namespace) == (one.name, one.namespace)
-            if not same and key[1] and not _uses_metallb(scene):
+            if not same and key[1]:
                 yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
 
 
@@ -221,13 +232,15 @@ def port_clash(scene: Scene) -> Iterator[Found]:
 def namespace_label(scene: Scene) -> Iterator[Found]:
     """Look for namespace selectors on `name`, where no Namespace of the files has that label."""
     labelled = {one.tree["metadata"]["labels"]["name"].raw for one in scene.of_kind("Namespace")}
+    there = {one.name for one in scene.of_kind("Namespace")}
     for one in scene.of_kind("NetworkPolicy"):
         for path, tree in one.tree["spec"].walk():
             if path and path[-1] == "namespaceSelector":
                 name = tree["matchLabels"]["name"]
                 if name.raw is not None and name.raw not in labelled:
-                    what = f"no namespace has the label name={name.raw}"
-                    yield Found(place=name.key or name.place, what=what, subject=one)
+                    what = f"no namespace of these files has the label name={name.raw}"
+                    known = None if name.raw in there else Severity.NOTE  # somebody else may have labelled it
+                    yield Found(place=name.key or name.place, what=what, subject=one, severity=known)
 
 
 @checks(
@@ -245,8 +258,9 @@ def open_to_all(scene: Scene) -> Iterator[Found]:
     """Look for Services that reach outside over pods of either program."""
     for one in scene.of_kind("Service"):
         kind = one.tree["spec"]["type"]
-        pods = _behind(scene, one, anywhere=True) if kind.raw in _OPEN_TYPES else []
-        if any(_has_image(pod, _UNAUTHENTICATED) for pod in pods):
+        is_open = kind.raw in _OPEN_TYPES and not one.tree["spec"]["loadBalancerSourceRanges"]
+        pods = _behind(scene, one, anywhere=True) if is_open else []
+        if any(_has_image(pod, _UNAUTHENTICATED) and not _has_image(pod, _PROXY) for pod in pods):
             what = f"type {kind.raw} in front of a program that asks for no key"
             yield Found(place=kind.place, what=what, subject=one)
 
@@ -261,8 +275,34 @@ def _has_image(pod: Pod, pattern: re.Pattern[str]) -> bool:
     return any(pattern.search(one.image or "") for one in pod.containers if not one.is_init)
 
 
-def _uses_metallb(scene: Scene) -> bool:
-    return any(one.group == "metallb.io" for one in scene.objects)
+def _has_other_balancer(scene: Scene) -> bool:
+    """Tell whether something else than K3s' own hands out addresses."""
+    others = any(one.group in ("metallb.io", "cilium.io", "kube-vip.io", "purelb.io") for one in scene.objects)
+    return others or any(_NO_SERVICELB.search(text) for text in scene.sources.values())
+
+
+def _has_own_service(scene: Scene, pod: Pod) -> bool:
+    """Tell whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
+    space = pod.owner.namespace
+    return any(one.namespace == space and pod in _behind(scene, one) for one in scene.of_kind("Service"))
+
+
+def _is_for_metrics(service: Object) -> bool:
+    names = [port["name"].raw or "" for port in service.tree["spec"]["ports"].entries]
+    return bool(names) and all("metrics" in name for name in names)
+
+
+def _programs(pod: Pod) -> tuple[str, ...]:
+    """The images of a pod without their versions: two versions of one program are a careful rollout."""
+    return tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init)
+
+
+def _is_made(scene: Scene, name: str | None) -> bool:
+    """Tell whether an operator may make the Service: its name starts with that of an object of its own kind."""
+    return any(
+        "." in one.group and not one.group.endswith(".k8s.io") and (name or "").startswith(one.name or "\n")
+        for one in scene.objects
+    )
 
 
 def _addresses(scene: Scene) -> Iterator[tuple[Tree, str, object]]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container, Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
@@ -16,7 +17,11 @@ from corral.linting.values import Rule, Severity
 
 _CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|whisper", re.IGNORECASE)
 _WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
-_KEEPS_STATE = re.compile(r"comfyui|(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
+_KEEPS_STATE = re.compile(r"comfyui|^ollama$", re.IGNORECASE)
+_BESIDE = re.compile(r"exporter|proxy|front|client|manager|download|gateway|mcp|router", re.IGNORECASE)
+"""Programs that are called after one that keeps models and keep none themselves."""
+_PASSING = frozenset({"Job", "CronJob"})
+"""What ends, and what it leaves behind is not its own."""
 _NFS = re.compile(r"nfs", re.IGNORECASE)
 _CHOWN = re.compile(r"\bchown\b")
 _MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
@@ -145,7 +150,8 @@ def replicas_on_one_claim(scene: Scene) -> Iterator[Found]:
     """Look for Deployments of several replicas that are pinned nowhere."""
     for use in _uses(scene):
         owner = use.pod.owner
-        if owner.kind == "Deployment" and owner.replicas > 1 and use.node is None and _is_single(_claim(scene, use)):
+        is_free = not use.pod.spec["nodeSelector"] and not use.pod.spec["affinity"] and not use.pod.spec["nodeName"]
+        if owner.kind == "Deployment" and owner.replicas > 1 and is_free and _is_single(_claim(scene, use)):
             what = f"{owner.replicas} replicas share {use.claim!r}, which one node can use at a time"
             yield Found(place=_place(use).place, what=what, subject=owner)
 
@@ -187,6 +193,8 @@ def other_namespace(scene: Scene) -> Iterator[Found]:
 def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
     """Look for emptyDir volumes that are called after models and that no init container fills."""
     for pod in scene.pods:
+        if pod.owner.kind in _PASSING or not _holds_models(pod):
+            continue
         filled = {
             mount["name"].raw for one in pod.containers if one.is_init for mount in one.tree["volumeMounts"].entries
         }
@@ -211,7 +219,8 @@ def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
 def nothing_is_kept(scene: Scene) -> Iterator[Found]:
     """Look for containers of either program without any mount."""
     for one in scene.containers:
-        if not one.is_init and _KEEPS_STATE.search(one.image or "") and not one.tree["volumeMounts"].entries:
+        is_server = not one.is_init and one.pod.owner.kind not in _PASSING and _keeps_state(one)
+        if is_server and not one.tree["volumeMounts"].entries:
             what = f"container {one.name!r} keeps models and results nowhere"
             yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
 
@@ -239,6 +248,17 @@ def weights_over_nfs(scene: Scene) -> Iterator[Found]:
                 what = f"container {one.name!r} maps weights from the NFS claim {use.claim!r}"
                 yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
                 break
+
+
+def _holds_models(pod: Pod) -> bool:
+    return (
+        pod.gpus > 0 or bool(pod.spec["resourceClaims"]) or any(_WEIGHTS.search(c.image or "") for c in pod.containers)
+    )
+
+
+def _keeps_state(one: Container) -> bool:
+    name = split_image(one.image or "")[0].rpartition("/")[2]
+    return bool(_KEEPS_STATE.search(name)) and not _BESIDE.search(name)
 
 
 def _mounting(use: Use) -> Iterator[Container]:
@@ -269,6 +289,6 @@ def chown_on_nfs(scene: Scene) -> Iterator[Found]:
     for one in scene.containers if on_nfs else ():
         mounts = {(id(one.pod), mount["name"].raw) for mount in one.tree["volumeMounts"].entries}
         for word in (*one.tree["command"].entries, *one.tree["args"].entries):
-            if one.is_init and mounts & on_nfs and _CHOWN.search(word.raw or ""):
+            if one.is_init and mounts & on_nfs and _CHOWN.search(word.script or ""):
                 what = f"init container {one.name!r} changes owners on NFS"
                 yield Found(place=word.place, what=what, subject=one.pod.owner)

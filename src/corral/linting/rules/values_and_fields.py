@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from corral.linting.fields import unknown_fields
+from corral.linting.fields import is_known, unknown_fields
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
+from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
 
@@ -29,19 +29,39 @@ _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
 )
 def not_text(scene: Scene) -> Iterator[Found]:
     """Look for numbers and booleans where Kubernetes takes text."""
-    kubernetes = {id(one.tree) for one in scene.objects}
     for spot in scene.under(*_TEXT_MAPS):
-        is_part = id(spot.document.tree) not in kubernetes
-        if is_part and spot.path[-1] != "nodeSelector" and spot.path[0] not in ("metadata", "spec"):
+        if not _is_text_map(spot):
             continue  # other formats have labels of their own
         for name, value in spot.tree.items:
             if _is_wrong(value):
                 yield _found(value, f"{spot.path[-1]} {name!r} is {_kind(value)}, not text", spot.subject)
     for spot in scene.under("env"):
+        if not _is_known(spot) and not _is_in_page(spot):
+            continue
         for entry in spot.tree.entries:
             value = entry["value"]
             if entry["name"] and _is_wrong(value):
                 yield _found(value, f"the variable {entry['name'].raw!r} is {_kind(value)}, not text", spot.subject)
+
+
+def _is_text_map(spot: Spot) -> bool:
+    """Tell whether a mapping is one of Kubernetes' own: of a built-in kind, of any object's metadata, or in a page."""
+    if _is_known(spot):
+        return True
+    if spot.document.tree["apiVersion"]:
+        return spot.path[:-1] == ("metadata",)
+    return _is_in_page(spot) and (spot.path[-1] == "nodeSelector" or spot.path[0] in ("metadata", "spec"))
+
+
+def _is_known(spot: Spot) -> bool:
+    tree = spot.document.tree
+    kind = tree["kind"].text or ""
+    return kind.endswith("List") or is_known(tree["apiVersion"].text or "", kind)
+
+
+def _is_in_page(spot: Spot) -> bool:
+    """Tell whether it is a part of a manifest in a page; what a whole file without a kind means is not known."""
+    return not spot.document.tree["apiVersion"] and spot.tree.file.lower().endswith((".md", ".markdown"))
 
 
 def _is_wrong(value: Tree) -> bool:
@@ -74,7 +94,7 @@ def _found(value: Tree, what: str, subject: str) -> Found:
 )
 def unknown_field(scene: Scene) -> Iterator[Found]:
     """Look for keys that the models of the built-in kinds do not have; other kinds are not known and not judged."""
-    for one in scene.objects:
+    for one in scene.written_objects:
         for tree, name, where, suggestion in unknown_fields(one):
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             yield Found(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=one)
