@@ -11,6 +11,8 @@ from corral.hardware.fit.splitting import Way
 from corral.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.figures import Figure
     from corral.hardware.fit.judging import BusCost, Fit
     from corral.hardware.fit.shape import ModelShape
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "weights"
 _MOST_LISTED = 3
-"""Places that are named in one row."""
+"""Places, or cards of a split, that are named in one row."""
+_PLUS = " + "
 
 
 def put_fit(fit: Fit) -> None:
@@ -55,8 +58,8 @@ def put_profile(fit: ProfileFit) -> None:
     )
     if fit.fits:
         terminal.put("")
-        rows = [(card.name, "yes" if fits else "no", _memory(card.memory)) for card, fits in fit.fits]
-        terminal.put_table(("where", "fits", "has"), rows, empty="")
+        rows = [(card.name, "yes" if fits else "no", _memory(card.room)) for card, fits in fit.fits]
+        terminal.put_table(("where", "fits", "usable"), rows, empty="")
 
 
 def fit_json(fit: Fit) -> Json:
@@ -122,11 +125,11 @@ def _origin(name: str, figure: Figure | None) -> tuple[str, str]:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    where = " + ".join(card.name for card in verdict.cards)
+    where = _joined([card.name for card in verdict.cards])
     speed = f"{verdict.speed.value:.1f}" if verdict.speed else "unknown" if verdict.fits else ""
     layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
     answer = ("yes, spilled" if verdict.way is Way.SPILLED else "yes") if verdict.fits else "no"
-    return where, answer, layers, speed, verdict.reason
+    return where, answer, layers, speed, _shortened(verdict)
 
 
 def _quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
@@ -140,11 +143,27 @@ def _places(names: tuple[str, ...], places: int) -> str:
         return ""
     if len(names) > _MOST_LISTED:
         return f"{len(names)} of {places} places"
-    return ", ".join(names) or "none"
+    return ", ".join(_joined(name.split(_PLUS)) for name in names) or "none"
+
+
+def _joined(cards: Sequence[str]) -> str:
+    """Name the cards of a split; of many, the first and how many more."""
+    if len(cards) > _MOST_LISTED:
+        return f"{cards[0]}{_PLUS}{len(cards) - 1} more"
+    return _PLUS.join(cards)
+
+
+def _shortened(verdict: Verdict) -> str:
+    """Give the reason; of a split over many cards that holds the model, the card that is fullest."""
+    if not verdict.fits or len(verdict.cards) <= _MOST_LISTED:
+        return verdict.reason
+    reasons = verdict.reason.split("; ")
+    fullest = max(range(len(reasons)), key=lambda place: verdict.needs[place])
+    return f"at most {reasons[fullest]}"
 
 
 def _bus_sentence(cost: BusCost) -> str:
-    where = f"{' + '.join(cost.cards)} over {cost.bus or 'a bus that is not known'}, no NVLink"
+    where = f"{_joined(cost.cards)} over {cost.bus or 'a bus that is not known'}, without NVLink"
     layer = f"whole layers split: {_moved(cost.layer_bytes, cost.layer_seconds)}"
     tensor = f"every layer split: {_moved(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
     return f"bus, for each token ({where}): {layer}; {tensor}; latency of each transfer comes on top and is not known"

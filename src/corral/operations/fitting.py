@@ -124,7 +124,7 @@ def cards_of_cluster(cluster: Cluster) -> Cards:
 
 def judge_profile(profile: Profile, cards: Cards, *, file_size: Bytes | None = None) -> ProfileFit:
     """Compare a declared need with each card."""
-    fits = tuple((card, card.memory is not None and profile.memory.value <= card.memory) for card in cards.alone)
+    fits = tuple((card, card.room is not None and profile.memory.value <= card.room) for card in cards.alone)
     return ProfileFit(profile=profile, fits=fits, file_size=file_size)
 
 
@@ -146,11 +146,14 @@ def require_room(answer: Fit | ProfileFit, model: str, cards: Cards, *, spilled_
         has_room, need = answer.fits or spilled, answer.parts.on_one_gpu
     if has_room:
         return
-    largest = max((card.memory or 0 for card in cards.alone), default=0)
+    largest = max((card.room or 0 for card in cards.alone), default=0)
+    smaller = "choose a smaller quantization"
     raise NoRoomError(
         f"no GPU or split holds {model!r} (needs {format_bytes(need)} on one GPU; the largest has "
-        f"{format_bytes(largest)})",
-        hint="choose a smaller quantization or context, or let the processor take layers (`--layers-on-gpu`)",
+        f"{format_bytes(largest)} usable)",
+        hint=f"{smaller} or another model"
+        if isinstance(answer, ProfileFit)
+        else f"{smaller} or context, or let the processor take layers (`--layers-on-gpu`)",
     )
 
 

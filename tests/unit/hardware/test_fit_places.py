@@ -242,3 +242,20 @@ def test_a_speech_model_needs_what_its_profile_declares_and_does_not_split() -> 
     assert need.on(1) == 4521 * 2**20
     assert not need.splits
     assert need.divisible.origin is Origin.DECLARED
+
+
+def test_a_model_that_needs_what_the_driver_keeps_does_not_fit() -> None:
+    shape = a_shape("llama3:8b")
+    parts = parts_of(shape, RUNNING)
+    need = parts.on_one_gpu / GIB
+
+    assert on_one(shape, RUNNING, parts, a_card(need + 0.51)).fits
+    assert not on_one(shape, RUNNING, parts, a_card(need + 0.49)).fits
+
+
+def test_no_layer_on_the_gpu_is_no_lack_of_memory() -> None:
+    shape = a_shape()
+
+    none = spilled(shape, RUNNING, parts_of(shape, RUNNING), a_card(16), layers_on_gpu=0)
+
+    assert none.reason == "gpu: no layer on it, the processor computes all"

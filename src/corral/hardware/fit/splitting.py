@@ -14,6 +14,7 @@ from itertools import accumulate
 
 from corral.figures import Figure
 from corral.hardware.fit.cache import block_cache_bytes
+from corral.hardware.fit.overheads import usable
 from corral.hardware.fit.parts import Parts
 from corral.hardware.fit.running import Running
 from corral.hardware.fit.shape import ModelShape
@@ -29,8 +30,14 @@ class Card:
     """`hydra-compute/gpu0`, or the model's name where it is no card of a cluster file."""
     model: str | None
     memory: Bytes | None
+    """Its nominal size."""
     bandwidth_gb_s: float | None = None
     bus: str | None = None
+
+    @property
+    def room(self) -> Bytes | None:
+        """What programs get of it, as placement counts too."""
+        return None if self.memory is None else usable(self.memory)
 
 
 class Way(StrEnum):
@@ -92,12 +99,12 @@ def spilled(
     `processor_gb_s` is the bandwidth of the machine's memory; without it the speed is unknown.
     """
     layers = _layers(shape, running)
-    room = (card.memory or 0) - parts.floor
+    room = (card.room or 0) - parts.floor
     count = _most_that_fit(layers, room) if layers_on_gpu is None else min(layers_on_gpu, len(layers))
     there = layers[len(layers) - count :]
     here = layers[: len(layers) - count]
     size = Bytes(sum(layer.size for layer in there) + parts.floor)
-    fits = count > 0 and card.memory is not None and size <= card.memory
+    fits = count > 0 and _has_room(card, size)
     reads = ((sum(one.read for one in there), card.bandwidth_gb_s), (sum(one.read for one in here), processor_gb_s))
     told = f"{count} of {len(layers)} layers on the GPU ({format_bytes(size)}), the rest on the processor"
     return Verdict(
@@ -107,7 +114,7 @@ def spilled(
         needs=(size,),
         layers_on_gpu=count,
         layers=len(layers),
-        reason=told if fits else _why_not(card, size),
+        reason=told if fits else _why_not_spilled(card, size, count),
         speed=bound(reads) if fits else None,
     )
 
@@ -115,7 +122,7 @@ def spilled(
 def _dealt(shape: ModelShape, running: Running, parts: Parts, cards: tuple[Card, ...]) -> Verdict:
     way = Way.SPLIT if len(cards) > 1 else Way.ONE_GPU
     layers = _layers(shape, running)
-    shares = _deal(layers, [card.memory or 0 for card in cards])
+    shares = _deal(layers, [card.room or 0 for card in cards])
     needs = tuple(Bytes(sum(layer.size for layer in share) + parts.floor) for share in shares)
     short = [_why_not(card, need) for card, need in zip(cards, needs, strict=True) if not _has_room(card, need)]
     reads = [(sum(one.read for one in share), card.bandwidth_gb_s) for share, card in zip(shares, cards, strict=True)]
@@ -162,16 +169,22 @@ def _most_that_fit(layers: Sequence[_Layer], room: int) -> int:
 
 
 def _has_room(card: Card, need: int) -> bool:
-    return card.memory is not None and need <= card.memory
+    return card.room is not None and need <= card.room
 
 
 def _why(cards: Sequence[Card], needs: Sequence[int]) -> str:
     return "; ".join(
-        f"{format_bytes(need)} of {format_bytes(card.memory or 0)}" for card, need in zip(cards, needs, strict=True)
+        f"{format_bytes(need)} of {format_bytes(card.room or 0)}" for card, need in zip(cards, needs, strict=True)
     )
 
 
 def _why_not(card: Card, need: int) -> str:
-    if card.memory is None:
+    if card.room is None:
         return f"{card.name}: its memory is unknown"
-    return f"{card.name}: needs {format_bytes(need)}, has {format_bytes(card.memory)}"
+    return f"{card.name}: needs {format_bytes(need)}, {format_bytes(card.room)} usable"
+
+
+def _why_not_spilled(card: Card, need: int, layers: int) -> str:
+    if layers or card.room is None:
+        return _why_not(card, need)
+    return f"{card.name}: no layer on it, the processor computes all"

@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Gpu, Node
+from corral.hardware.fit.overheads import usable
 from corral.planning.placement.values import Card
 
-GPU_RESERVE = 512 * 2**20
-"""Bytes of every card that are planned for nobody.
-
-A card reports less than its nominal size (an RTX 4090 24,564 of 24,576 MiB, an RTX 5070 Ti 16,303 of 16,384), and
-the driver keeps a part of that for itself (`Reserved` in `nvidia-smi -q -d MEMORY`: some 200 to 500 MiB by card and
-driver). The CUDA context of a program is not in this: it is part of what the program needs.
-"""
 NODE_RESERVE = 2 * 2**30
 """Bytes of main memory of every node that are planned for nobody: assumed for the operating system, the kubelet and the
 container runtime (the K3s documentation measures 1.6 GiB for a server with a small load, 0.3 GiB for an agent).
@@ -47,5 +41,5 @@ def _machine(node: Node) -> Machine:
 
 
 def _card(node: str, gpu: Gpu) -> Card:
-    usable = None if gpu.memory is None else max(0, gpu.memory - GPU_RESERVE)
-    return Card(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=usable)
+    room = None if gpu.memory is None else usable(gpu.memory)
+    return Card(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=room)
