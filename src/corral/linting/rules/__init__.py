@@ -6,6 +6,7 @@ from corral.linting.registry import Check
 from corral.linting.rules import (
     capacity,
     card_facts,
+    charts,
     compose,
     drivers,
     gpu_requests,
@@ -30,6 +31,7 @@ from corral.linting.rules import (
 _MODULES = (
     capacity,
     card_facts,
+    charts,
     compose,
     drivers,
     gpu_requests,

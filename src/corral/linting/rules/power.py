@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.reading.nix import read_nix
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
 from corral.linting.values import Place, Rule, Severity
@@ -96,3 +97,42 @@ def all_cards(scene: Scene) -> Iterator[Found]:
     for _, place, match, subject in _limits(scene):
         if not _ONE_CARD.search(match["before"]) and not _ONE_CARD.search(match["after"]):
             yield Found(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
+
+
+@checks(
+    Rule(
+        id="C06",
+        name="power-limit-without-persistence",
+        severity=Severity.WARNING,
+        summary="a unit that sets a power limit and does not wait for nvidia-persistenced",
+        practice="Without a program that keeps it loaded, the driver lets a card go once nvidia-smi ends, and the "
+        "limit with it; a unit that runs before the daemon may find no card yet.",
+        source="NVIDIA's README of the driver, chapter on nvidia-persistenced; C01's reports",
+        fix='Set `hardware.nvidia.nvidiaPersistenced = true` and `after = [ "nvidia-persistenced.service" ]`.',
+    )
+)
+def no_persistence(scene: Scene) -> Iterator[Found]:
+    """Look for units that set a limit and name neither the daemon nor the persistence mode."""
+    for text in scene.texts:
+        for match in _LIMIT.finditer(text.text) if text.language == "nix" else ():
+            unit = _unit_of(text, match)
+            if unit is not None and not _PERSISTENT.search(unit):
+                what = f"a limit of {match['watts']} W that does not wait for nvidia-persistenced"
+                yield Found(place=text.place(match.start()), what=what)
+
+
+_PERSISTENT = re.compile(r"nvidia-persistenced|nvidia-smi\b[^\n]*(?:-pm|--persistence-mode)[= ]+(?:1|ENABLED)\b")
+
+
+def _unit_of(text: Text, match: re.Match[str]) -> str | None:
+    """Everything that is said of the unit which a command stands in; None when it stands in none."""
+    bindings = read_nix(text.text).bindings
+    names = [
+        ".".join(one.path.split(".")[:3])
+        for one in bindings
+        if one.path.startswith("systemd.services.")
+        and one.value_offset <= match.start() < one.value_offset + len(one.source)
+    ]
+    if not names:
+        return None
+    return "\n".join(one.source for one in bindings if f"{one.path}.".startswith(f"{names[0]}."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from corral.linting.registry import Found, checks
@@ -73,6 +74,42 @@ def missing_runtime_class(scene: Scene) -> Iterator[Found]:
         is_ours = bool(defined) or "nvidia" in (name.raw or "")
         if name.raw and name.raw not in defined and name.raw not in known and is_ours and scene.is_whole:
             yield Found(place=name.place, what=f"no file defines the RuntimeClass {name.raw!r}", subject=pod.owner)
+
+
+@checks(
+    Rule(
+        id="A18",
+        name="runtime-handler-missing-on-node",
+        severity=Severity.ERROR,
+        summary="a RuntimeClass whose handler the nodes do not have",
+        practice='Pods stay in ContainerCreating: `no runtime for "..." is configured`.',
+        source="gpu-operator#730, nix-snapshotter#153; the runtimes that K3s looks for by itself: docs.k3s.io/advanced",
+        fix="Use a handler that K3s finds (`nvidia`), or add the runtime to containerd's template.",
+    )
+)
+def missing_handler(scene: Scene) -> Iterator[Found]:
+    """Look for handlers that neither K3s knows nor a containerd template names, where the nodes are among the files."""
+    if not any(_ON_NIX.search(text.text) for text in scene.texts if text.language == "nix"):
+        return
+    for one in scene.of_kind("RuntimeClass"):
+        handler = one.tree["handler"]
+        if (
+            handler.raw
+            and handler.raw not in _MADE_BY_K3S
+            and handler.raw != "runc"
+            and not _configured(scene, handler.raw)
+        ):
+            what = f"no node has a runtime {handler.raw!r}"
+            yield Found(place=handler.place, what=what, subject=one)
+
+
+_ON_NIX = re.compile(r"services\.k3s|\bk3s\s*=\s*\{")
+
+
+def _configured(scene: Scene, handler: str) -> bool:
+    """Tell whether any file names the runtime as containerd's configuration does."""
+    named = re.compile(rf"""runtimes\s*\.\s*['"]*{re.escape(handler)}\b""")
+    return any(named.search(text) for text in scene.sources.values())
 
 
 @checks(

@@ -1,0 +1,3 @@
+{ pkgs, ... }: {
+  services.k3s.enable = true;
+}
