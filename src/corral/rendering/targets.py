@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
-from corral.rendering import compose, k3s, kubernetes, kueue, litellm, nginx, nixos, prometheus, systemd
+from corral.rendering import compose, grafana, k3s, kubernetes, kueue, litellm, nginx, nixos, prometheus, systemd
 from corral.rendering.installation import Installation, installation_of
 
 Files = Mapping[str, str]
@@ -39,6 +39,7 @@ TARGETS: tuple[Target, ...] = (
     Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=k3s.files),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=systemd.files),
     Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=prometheus.files),
+    Target(name="grafana", summary="dashboards, and the files that provision them", for_all=grafana.files),
     Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=litellm.files),
     Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=nginx.files),
     Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=compose.files),

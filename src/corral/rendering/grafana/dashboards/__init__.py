@@ -1,0 +1,1 @@
+"""The dashboards, each with the panels that the cluster file has something for."""
