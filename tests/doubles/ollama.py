@@ -5,7 +5,7 @@ Stands for: an Ollama server as `corral.engines.ollama` uses it. Text is the pro
 until it is unloaded with `keep_alive` 0.
 
 Taken from the protocol description (`api/types.go`, `server/routes.go`): paths, streams of JSON lines with the counts
-in the last one, `{error}` bodies and `{error}` lines in mid-stream, 404 with "not found", 503 when the queue is full,
+in the last one, one object with `stream: false`, `{error}` bodies and `{error}` lines in mid-stream, 404 with "not found", 503 when the queue is full,
 names without a tag mean `:latest`, `/api/ps` with `size_vram`, a changed `num_ctx` loads the model anew.
 
 Not checked against the real program: wording of errors, timing, what `options` it refuses.
@@ -141,6 +141,8 @@ class OllamaDouble:
         if refusal is not None:
             return refusal
         self._load(model, body)
+        if body.get("stream") is False:
+            return web.json_response(_whole(body, chat=request.path.endswith("chat")))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         self.writing += 1
@@ -218,6 +220,15 @@ def embedding(text: str) -> list[float]:
 
 def _full(model: str) -> str:
     return model if ":" in model else f"{model}:latest"
+
+
+def _whole(body: Json, *, chat: bool) -> Json:
+    """What `stream: false` gives: the last line with all of the text in it."""
+    words = (body["messages"][-1]["content"] if chat else body["prompt"]).split()
+    written = words[: body.get("options", {}).get("num_predict", len(words))]
+    reason = "length" if len(written) < len(words) else "stop"
+    counts = {"prompt_eval_count": len(words), "eval_count": len(written), "eval_duration": 500_000_000}
+    return json.loads(_line(body, chat, text=" ".join(written), done_reason=reason, **counts | {"done": True}))
 
 
 def _line(body: Json, chat: bool, *, text: str = "", thinking: str = "", **rest: Json) -> bytes:
