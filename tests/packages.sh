@@ -10,6 +10,7 @@ command -v kubectl >/dev/null 2>&1 || missing="$missing kubernetes-client"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v nix-instantiate >/dev/null 2>&1 || missing="$missing nix-bin"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 [ -z "$missing" ] && exit 0
 
 # Some of these packages start a server when they are installed. Nobody wants it here: policy-rc.d says no (Debian Policy
