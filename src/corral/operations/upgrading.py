@@ -14,7 +14,7 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
-from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options
+from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
@@ -87,7 +87,11 @@ def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
         if wish.options or wish.file:
             raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
         return _compared(open_cluster(path), open_cluster(wish.other), None, wish)
-    changes = _changes(wish)
+    try:
+        changes = _changes(wish)
+    except ChangesError as error:  # what is wrong with the others is told at once
+        known = open_cluster(path).cluster
+        raise ChangesError([*error.problems, *problems_of(error.readable, known, find_gpu)]) from error
     if not changes:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
@@ -151,8 +155,9 @@ def _changes(wish: Wish) -> tuple[Change, ...]:
             changes += read()
         except ChangesError as error:
             problems += error.problems
+            changes += error.readable
     if problems:
-        raise ChangesError(problems)
+        raise ChangesError(problems, readable=changes)
     return tuple(changes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from contextlib import suppress
 from dataclasses import replace
@@ -258,3 +259,21 @@ async def test_any_json_is_a_model_or_a_clear_error(header: dict[str, Any], conf
         parts_of(await shape_here(tmp_path / "m.safetensors", name="m"), Running())
     except CorralError as error:
         assert error.what  # noqa: PT017
+
+
+async def test_a_safetensors_file_without_tensors_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "empty.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+
+    with pytest.raises(HeaderError, match="no tensor"):
+        await shape_here(path, name="empty")
+
+
+async def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.gguf"
+    os.mkfifo(path)
+
+    with pytest.raises(ModelMissingError, match="no regular file") as caught:
+        await shape_here(path, name="pipe")
+
+    assert caught.value.where == str(path)

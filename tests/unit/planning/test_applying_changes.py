@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from corral.hardware.power.limits import LimitRange
-from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, parse_options
+from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, parse_options, problems_of
 from doubles.clusters import forty_mixed_nodes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -327,3 +327,13 @@ def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(d
     comments = [line.partition("#")[2] for line in text.splitlines() if line.lstrip().startswith("#")]
     assert [one for one in comments if one not in changed.text] == []
     assert change(text, *options) == changed
+
+
+def test_changes_beside_one_that_cannot_be_read_are_checked_all_the_same() -> None:
+    with pytest.raises(ChangesError) as caught:
+        parse_options([("psu", "hydra-compute=nan"), ("replace", "hydra-compute/gpu7=RTX 9999")])
+
+    cluster = load(BEFORE, filename="before", find_gpu=find_gpu)
+    places = [problem.where for problem in problems_of(caught.value.readable, cluster, find_gpu)]
+
+    assert places == ["--replace hydra-compute/gpu7", "--replace hydra-compute/gpu7"]

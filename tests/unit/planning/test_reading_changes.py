@@ -135,6 +135,7 @@ def test_whatever_stands_in_a_changes_file_only_problems_come_of_it(text: str) -
         ("psu", "a/gpu0=3"),
         ("memory", "a=much"),
         ("memory", "a"),
+        ("memory", "a=0"),
         ("add-node", "=RTX 5090"),
     ],
 )

@@ -5,9 +5,19 @@ Does not belong here: judging a change (`corral.planning.upgrade`), reading or w
 May import: what `corral.planning` may.
 """
 
-from corral.planning.changes.applying import apply_changes
+from corral.planning.changes.applying import apply_changes, problems_of
 from corral.planning.changes.file import parse_file
 from corral.planning.changes.options import parse_options
 from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, Note
 
-__all__ = ["Change", "Changed", "ChangesError", "GpuAddress", "Note", "apply_changes", "parse_file", "parse_options"]
+__all__ = [
+    "Change",
+    "Changed",
+    "ChangesError",
+    "GpuAddress",
+    "Note",
+    "apply_changes",
+    "parse_file",
+    "parse_options",
+    "problems_of",
+]

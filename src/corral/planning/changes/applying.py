@@ -8,6 +8,7 @@ from corral.cluster import Cluster, load
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.node_labels import write_labels
 from corral.cluster.gpu_facts import FindGpu
+from corral.errors import Problem
 from corral.planning.changes import cards
 from corral.planning.changes.following import follow
 from corral.planning.changes.rewriting import rewrite
@@ -53,6 +54,13 @@ def apply_changes(
         labels=labels,
         gpus=gpus,
     )
+
+
+def problems_of(changes: Iterable[Change], cluster: Cluster, find_gpu: FindGpu) -> tuple[Problem, ...]:
+    """List what is wrong with changes of a cluster; nothing is applied."""
+    checker = Checker(cluster, changes, find_gpu, {})
+    checker.check()
+    return tuple(checker.problems)
 
 
 def _labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:

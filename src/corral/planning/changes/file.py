@@ -46,7 +46,7 @@ def parse_file(text: str, *, filename: str) -> tuple[Change, ...]:
         else:
             changes.extend(made)
     if problems:
-        raise ChangesError(sorted(problems, key=_line_and_column))
+        raise ChangesError(sorted(problems, key=_line_and_column), readable=changes)
     return tuple(changes)
 
 

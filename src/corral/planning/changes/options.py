@@ -24,5 +24,5 @@ def parse_options(options: Iterable[tuple[str, str]]) -> tuple[Change, ...]:
         else:
             changes.extend(made)
     if problems:
-        raise ChangesError(problems)
+        raise ChangesError(problems, readable=changes)
     return tuple(changes)

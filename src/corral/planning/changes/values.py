@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from corral.cluster.values import Cluster
-from corral.errors import ProblemsError
+from corral.errors import Problem, ProblemsError
 from corral.planning.labels import LabelChange
 from corral.units import Bytes
 
@@ -16,6 +16,11 @@ class ChangesError(ProblemsError):
     """Changes that cannot be made; `problems` has every reason, each with where it was asked for."""
 
     code: ClassVar[str] = "changes.invalid"
+
+    def __init__(self, problems: Sequence[Problem], *, readable: Sequence[Change] = ()) -> None:
+        """Keep `readable`, the changes beside those that could not be read: what is wrong with them can be told too."""
+        super().__init__(problems)
+        self.readable = tuple(readable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

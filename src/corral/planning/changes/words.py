@@ -25,6 +25,7 @@ _GPU = re.compile(r"([^/\s]+)/gpu(\d{1,3})", re.ASCII)
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _WATTS = re.compile(r"(\d{1,6})\s*W?", re.ASCII)
 _MOST_WATTS = 100_000  # what the cluster file takes
+_MOST_BYTES = 2**60  # the same
 _LONGEST_SHOWN = 60
 
 
@@ -163,9 +164,14 @@ def _watts(value: object) -> int:
 
 def _size(value: object) -> Bytes:
     try:
-        return parse_bytes(value) if isinstance(value, str) else parse_bytes(str(value))
+        size = parse_bytes(value) if isinstance(value, str) else parse_bytes(str(value))
     except UnitError as error:
         raise _WrongError(error.what, error.hint or "write a size such as 64Gi") from None
+    if not 0 < size <= _MOST_BYTES:
+        raise _WrongError(
+            f"a size must be more than 0 and at most 1024 PiB, not {_shown(value)}", "write the real size"
+        )
+    return size
 
 
 def _shown(value: object) -> str:

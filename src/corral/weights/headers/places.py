@@ -8,6 +8,7 @@ read as far as needed and hung up on.
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -55,13 +56,19 @@ class Folder:
         return await asyncio.to_thread(self._read, file, length)
 
     def _read(self, file: str, length: int) -> bytes:
+        path = self._folder / file
         try:
-            with (self._folder / file).open("rb") as handle:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for somebody to write into it
+                raise self._unreadable(file, "it is no regular file")
+            with path.open("rb") as handle:
                 return handle.read(length)
         except OSError as error:
-            raise ModelMissingError(
-                f"cannot read {file!r}: {error.strerror}", where=str(self._folder), hint="check the path of the model"
-            ) from error
+            raise self._unreadable(file, error.strerror or str(error)) from error
+
+    def _unreadable(self, file: str, why: str) -> ModelMissingError:
+        return ModelMissingError(
+            f"cannot read {file!r}: {why}", where=self.where(file), hint="check the path of the model"
+        )
 
 
 class WebFolder:

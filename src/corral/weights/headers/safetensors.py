@@ -51,7 +51,10 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[SafetensorsTensor, ...
     if len(data) < _LENGTH + length:
         raise MoreBytesNeeded(_LENGTH + length)
     header = parse_mapping(data[_LENGTH : _LENGTH + length], where=where)
-    return tuple(_tensor(name, entry, where) for name, entry in header.items() if name != "__metadata__")
+    tensors = tuple(_tensor(name, entry, where) for name, entry in header.items() if name != "__metadata__")
+    if not tensors:
+        raise _wrong("it lists no tensor", where)
+    return tensors
 
 
 def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:  # Any: JSON, checked by whoever uses it
