@@ -75,8 +75,6 @@ _PROBLEMS = {
     "input.no_engine": "No engine has this name.",
     "input.unknown": "The engine has no such input.",
     "lint.no_file": "What is to be judged is not there.",
-    "lint.too_large": "The file is larger than what is read.",
-    "lint.unreadable": "The file cannot be read.",
     "machine.gpu_<...>": "A GPU fell off the bus (`lost`) or does not answer as it should (`failed`).",
     "machine.gpu_absent": "The cluster file lists a GPU that was not found.",
     "machine.gpu_memory_differs": "A card has less memory than the cluster file says.",

@@ -18,6 +18,7 @@ from corral.linting.objects import CLUSTER_SCOPED, DEFAULT_NAMESPACE, Object, re
 from corral.linting.patching import merged, patched_by_operations, put, removed_by
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.tree import Tree
+from corral.linting.values import Source
 
 NAMES = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 _KINDS = frozenset({"Kustomization", "Component"})
@@ -53,6 +54,14 @@ def is_kustomization(document: Document) -> bool:
 def is_fetched(entry: str) -> bool:
     """Tell whether a resource is a remote one."""
     return "://" in entry or "?ref=" in entry or entry.startswith(("github.com/", "git@", "gitlab.com/"))
+
+
+def listed_by(source: Source) -> Iterator[str]:
+    """Paths of what a kustomization lists and patches with; nothing for any other file."""
+    if posixpath.basename(normal(source.name)) not in NAMES:
+        return
+    documents = [one for one in read_documents(source.name, source.text) if isinstance(one, Document)]
+    yield from sorted(Kustomizing(documents).files)
 
 
 class Kustomizing:

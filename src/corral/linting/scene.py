@@ -16,7 +16,7 @@ from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks
 from corral.linting.tree import Tree
-from corral.linting.values import Place, Source, Unread
+from corral.linting.values import STDIN, Place, Source, Unread
 
 LARGEST_FILE = 16_000_000
 """Characters, some 10 seconds of work; larger files are named and not read. CRD bundles have up to 5 million."""
@@ -75,12 +75,15 @@ class Scene:
 
     def _read(self, source: Source) -> None:
         self.sources[source.name] = source.text
+        if source.unread:
+            self._cannot_read(source.name, source.unread)
+            return
         if len(source.text) > LARGEST_FILE:
             self._cannot_read(source.name, f"{len(source.text):,} characters; up to {LARGEST_FILE:,} are read")
             return
         path = PurePosixPath(source.name.replace("\\", "/"))
         suffix = path.suffix.lower()
-        if suffix in _YAML_NAMES or path.name in NAMES:
+        if suffix in _YAML_NAMES or path.name in NAMES or source.name == STDIN:
             self._keep(read_documents(source.name, source.text))
         elif suffix in (".md", ".markdown"):
             self._read_markdown(source)

@@ -1,6 +1,7 @@
 """Comments that accept a finding: `# corral: ignore A02 because the node has a spare card`.
 
-On the finding's line or the line above it; `ignore-file` holds for the whole file. A reason is asked for: a comment
+On the finding's line or the line above it, or above a fenced block of a page (`<!-- corral: ... -->`) for all of it;
+`ignore-file` holds for the whole file. A reason is asked for: a comment
 without one is named in the report and accepts nothing.
 """
 
@@ -10,13 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from corral.linting.reading.markdown import blocks
 from corral.linting.values import Finding, Place, Unread
 
 _COMMENT = re.compile(
-    r"(?:#|//|<!--)\s*corral:\s*(?P<scope>ignore-file|ignore)\s+(?P<rules>[A-Z]\d{2}(?:\s*,\s*[A-Z]\d{2})*)"
-    r"(?P<reason>[^\n]*?)(?:-->)?\s*$",
-    re.MULTILINE,
+    r"(?P<mark>#|//|<!--|/\*)[ \t]*corral:[ \t]*(?P<scope>ignore-file|ignore)[ \t]+"
+    r"(?P<rules>[A-Z]\d{2}(?:[ \t]*,[ \t]*[A-Z]\d{2})*)(?P<reason>[^\r\n]*)"
 )
+_FENCE = re.compile(r" {0,3}(?:```|~~~)")
 _WHOLE_FILE = 0
 
 
@@ -45,7 +47,7 @@ def accepted(sources: Mapping[str, str]) -> Accepted:
     for file, text in sources.items():
         for match in _COMMENT.finditer(text) if "corral:" in text else ():
             line = text.count("\n", 0, match.start()) + 1
-            reason = match["reason"].strip(" \t-:").removeprefix("because").strip()
+            reason = re.sub(r"(?:-->|\*/).*", "", match["reason"]).strip(" \t-:").removeprefix("because").strip()
             if not reason:
                 why = (
                     f"accepts {match['rules']} without a reason; write `# corral: ignore {match['rules']} because ...`"
@@ -53,6 +55,14 @@ def accepted(sources: Mapping[str, str]) -> Accepted:
                 unread.append(Unread(place=Place(file, line), why=why))
                 continue
             where = _WHOLE_FILE if match["scope"] == "ignore-file" else line
+            lines = (where, *_block_below(text, match.end(), line)) if match["mark"] == "<!--" else (where,)
             for rule in re.split(r"\s*,\s*", match["rules"]):
-                reasons[file, where, rule] = reason
+                reasons.update({(file, each, rule): reason for each in lines})
     return Accepted(reasons=reasons, unread=tuple(unread))
+
+
+def _block_below(text: str, end: int, line: int) -> range:
+    """The lines of the fenced block that begins on the line below a comment of a page; none when none does."""
+    start = text.find("\n", end) + 1
+    block = next(blocks(text[start:]), None) if start and _FENCE.match(text, start) else None
+    return range(line + 1, line + 2 + block.text.count("\n")) if block else range(0)

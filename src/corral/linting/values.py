@@ -125,3 +125,9 @@ class Source:
     name: str
     """Its path, as it is shown."""
     text: str
+    unread: str = ""
+    """Why it could not be read; empty when it was."""
+
+
+STDIN = "stdin"
+"""The name of what is read from the standard input: YAML, as `helm template` and `kustomize build` print it."""

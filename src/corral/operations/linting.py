@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
-from corral.linting.values import Source
+from corral.linting.kustomizing import NAMES, listed_by, normal
+from corral.linting.values import STDIN, Source
 
 SUFFIXES = frozenset({".yaml", ".yml", ".nix", ".md", ".markdown"})
 """What is looked for in folders; a file that is named is read whatever it is called."""
-_NAMES = frozenset({"Kustomization"})
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 """Folders of other people's files; folders whose name starts with a dot are left out too."""
-LARGEST_FILE = 256 * 2**20
-"""Bytes; such a file is told without being read."""
+LARGEST_FILE = 64 * 2**20
+"""Bytes; a larger file is told without being read."""
+_DASH = Path("-")
 
 
 class NothingToLintError(CorralError):
@@ -34,26 +37,49 @@ class FileChangedError(CorralError):
 
 
 def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
-    """Read files and folders, each file once, in order of name.
+    """Read files and folders, each file once, in order of name; and what kustomizations among them list elsewhere.
 
-    Raises: ProblemsError with every path that is not there or cannot be read, NothingToLintError.
+    What is there and cannot be read is a source that says why. `-` is the standard input.
+    Raises: ProblemsError with every path that is not there, NothingToLintError.
     """
-    problems: list[Problem] = []
-    found: dict[str, Source] = {}
-    for path in paths:
-        if not path.exists():
-            problems.append(Problem(code="lint.no_file", what="there is no such file or folder", where=str(path)))
-        for file in _files(path):
-            source = _read(file, problems)
-            if source is not None:
-                found.setdefault(source.name, source)
+    paths = tuple(paths)
+    problems = [
+        Problem(code="lint.no_file", what="there is no such file or folder", where=str(path))
+        for path in paths
+        if path != _DASH and not path.is_symlink() and not path.exists()
+    ]
     if problems:
         raise ProblemsError(problems)
+    found: dict[str, Source] = {}
+    for path in paths:
+        if path == _DASH:
+            found[STDIN] = _decoded(STDIN, sys.stdin.buffer.read(LARGEST_FILE + 1))
+            continue
+        for file in _files(path):
+            found.setdefault(normal(str(file)), _read(file))
     if not found:
         named = ", ".join(str(path) for path in paths)
         wanted = ", ".join(sorted(SUFFIXES))
         raise NothingToLintError(f"nothing to judge in {named}", hint=f"name a file, or a folder that holds {wanted}")
+    _follow(found)
     return tuple(found.values())
+
+
+def _follow(found: dict[str, Source]) -> None:
+    """Add the files that kustomizations list: an overlay is judged with its base, wherever that lies."""
+    waiting = list(found.values())
+    while waiting:
+        for entry in listed_by(waiting.pop()):
+            path = Path(entry)
+            files = _kustomization_in(path) if path.is_dir() else [path] if path.is_file() else []
+            for file in files:
+                if normal(str(file)) not in found:
+                    source = found[normal(str(file))] = _read(file)
+                    waiting.append(source)
+
+
+def _kustomization_in(folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(NAMES) if (folder / name).is_file()]
 
 
 def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -69,27 +95,38 @@ def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
+    if not path.is_dir():
         yield path
         return
     for folder, below, names in os.walk(path):
         below[:] = sorted(one for one in below if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES or name in _NAMES:
+            if Path(name).suffix.lower() in SUFFIXES or name in NAMES:
                 yield Path(folder) / name
 
 
-def _read(file: Path, problems: list[Problem]) -> Source | None:
+def _read(file: Path) -> Source:
+    """A file as a source; one that is no regular file, too large, or not text says so."""
     try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            problems.append(
-                Problem(code="lint.too_large", what=f"{size:,} bytes; up to {LARGEST_FILE:,} are read", where=str(file))
-            )
-            return None
-        # As bytes: line ends stay as they are, so that an edit changes nothing else.
-        return Source(name=str(file), text=file.read_bytes().decode("utf-8", errors="replace"))
+        facts = file.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            return Source(name=str(file), text="", unread="not a regular file")
+        if facts.st_size > LARGEST_FILE:
+            why = f"{facts.st_size:,} bytes; up to {LARGEST_FILE:,} are read"
+            return Source(name=str(file), text="", unread=why)
+        return _decoded(str(file), file.read_bytes())
     except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
-        problems.append(Problem(code="lint.unreadable", what=what, where=str(file)))
-        return None
+        return Source(name=str(file), text="", unread=f"cannot be read: {error.strerror or error}")
+
+
+def _decoded(name: str, content: bytes) -> Source:
+    """Text as it stands: line ends are kept, so that an edit changes nothing else."""
+    if len(content) > LARGEST_FILE:
+        return Source(name=name, text="", unread=f"more than {LARGEST_FILE:,} bytes")
+    if b"\0" in content:
+        return Source(name=name, text="", unread="not text: it holds a zero byte")
+    try:
+        return Source(name=name, text=content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Source(name=name, text="", unread=f"not UTF-8: byte {content[error.start]:#04x} in line {line}")

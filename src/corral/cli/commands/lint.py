@@ -20,7 +20,10 @@ ERRORS_FOUND = 1
 WARNINGS_FOUND = 8
 """The exit code when the worst that was found is a warning."""
 
-Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files, and folders to look through.")]
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATH...", help="Files, folders to look through, or - for YAML on the standard input."),
+]
 Hardware = Annotated[
     Path | None,
     typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file of the machines that the files are for."),
@@ -123,10 +126,11 @@ def _fix(
     """Show what would change, make it once agreed, and judge again."""
     from corral.linting.engine import lint as judge
     from corral.linting.mending import difference, mended
+    from corral.linting.values import STDIN
     from corral.operations.linting import find_sources, write_mended
 
-    before = {source.name: source.text for source in sources}
-    after = mended(before, report.findings)
+    before = {source.name: source.text for source in sources if source.name != STDIN}
+    after = mended(before, [one for one in report.findings if one.place.file in before])
     for line in difference(before, after):
         terminal.say(line)
     if not after or dry_run:
@@ -134,7 +138,8 @@ def _fix(
         return report
     terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
     write_mended(before, after)
-    return judge(find_sources([Path(source.name) for source in sources]), cluster=cluster)
+    again = find_sources([Path(name) for name in before])
+    return judge((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)
 
 
 def _explain(text: str, chosen: Format) -> None:

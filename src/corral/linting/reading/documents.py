@@ -22,6 +22,7 @@ DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_BYTE_ORDER_MARK = "\ufeff"
 _BLANK = re.compile(r"(?:\s|[#%][^\n]*(?:\n|$))*")
 
 
@@ -41,6 +42,8 @@ def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0
     """Yield the documents of a YAML text; `line` and `start` say where the text stands in its file."""
     for offset, part in _parts(text):
         first_line = line + text.count("\n", 0, offset)
+        if part.startswith(_BYTE_ORDER_MARK):  # libyaml drops it, and would count every offset one too low
+            part, offset = part[1:], offset + 1
         if _BLANK.fullmatch(part):
             continue
         yield _compose(file, part, first_line, None if start is None else start + offset)

@@ -27,7 +27,9 @@ def blocks(text: str) -> Iterator[Block]:
     position = 0
     while match := _FENCE.search(text, position):
         start = min(match.end() + 1, len(text))
-        closing = re.compile(rf"^ {{0,3}}{re.escape(match['fence'][0])}{{{len(match['fence'])},}}[ \t]*$", re.MULTILINE)
+        closing = re.compile(
+            rf"^ {{0,3}}{re.escape(match['fence'][0])}{{{len(match['fence'])},}}[ \t]*\r?$", re.MULTILINE
+        )
         end = closing.search(text, start)
         until = end.start() if end else len(text)
         yield Block(

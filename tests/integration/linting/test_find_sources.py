@@ -1,0 +1,61 @@
+"""Files as they lie on disks: links, pipes, encodings, what may not be read, what lies elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from corral.errors import ProblemsError
+from corral.linting.engine import lint
+from corral.operations.linting import find_sources
+from doubles.installed import CORRAL
+
+BAD = "topologyKey: nvidia.com/gpu\n"
+
+
+def test_what_cannot_be_read_says_why_and_the_rest_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(BAD)
+    (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\x00\x01")
+    (tmp_path / "latin.yaml").write_bytes("a: 1\nb: größe\n".encode("latin-1"))
+    (tmp_path / "broken.yaml").symlink_to(tmp_path / "nowhere.yaml")
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    report = lint(find_sources([tmp_path]))
+    assert [one.rule.id for one in report.findings] == ["A01"]
+    why = {Path(one.place.file).name: one.why for one in report.unread}
+    assert set(why) == {"binary.yaml", "latin.yaml", "broken.yaml", "loop.yaml", "pipe.yaml"}
+    assert "zero byte" in why["binary.yaml"]
+    assert "not UTF-8: byte 0xf6 in line 2" in why["latin.yaml"]
+
+
+def test_every_path_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        find_sources([tmp_path / "a.yaml", tmp_path, tmp_path / "b.yaml"])
+    assert len(caught.value.problems) == 2
+
+
+def test_an_overlay_brings_its_base(tmp_path: Path) -> None:
+    for folder, text in (("base", "resources: [a.yaml]"), ("overlay", "resources: [../base]\ncomponents: [../more]")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kustomization.yaml").write_text(text)
+    (tmp_path / "base" / "a.yaml").write_text(BAD)
+    (tmp_path / "base" / "not-listed.yaml").write_text(BAD)
+    names = {Path(one.name).name for one in find_sources([tmp_path / "overlay"])}
+    assert names == {"kustomization.yaml", "a.yaml"}
+
+
+def test_one_kustomization_alone_brings_its_files(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [a.yaml]\n")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    assert lint(find_sources([tmp_path / "kustomization.yaml"])).findings == ()
+
+
+def test_a_dash_reads_the_standard_input() -> None:
+    done = subprocess.run([CORRAL, "lint", "-"], input=BAD, capture_output=True, text=True, check=False)
+    assert "stdin:1:14: warning[A01" in done.stdout
+    fixed = subprocess.run([CORRAL, "lint", "-", "--fix"], input=BAD, capture_output=True, text=True, check=False)
+    assert "nothing can be mended" in fixed.stderr
