@@ -8,7 +8,19 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
-from corral.rendering import compose, grafana, k3s, kubernetes, kueue, litellm, nginx, nixos, prometheus, systemd
+from corral.rendering import (
+    alloy,
+    compose,
+    grafana,
+    k3s,
+    kubernetes,
+    kueue,
+    litellm,
+    nginx,
+    nixos,
+    prometheus,
+    systemd,
+)
 from corral.rendering.installation import Installation, installation_of
 
 Files = Mapping[str, str]
@@ -25,6 +37,8 @@ class Target:
     """Files of one layout."""
     for_all: Callable[[tuple[Installation, ...]], Files] | None = None
     """Files that the layouts share; it is given all layouts that are written."""
+    notes: Callable[[Installation], list[str]] | None = None
+    """What of a layout is left out or is up to people, a sentence each."""
 
 
 TARGETS: tuple[Target, ...] = (
@@ -33,6 +47,7 @@ TARGETS: tuple[Target, ...] = (
         summary="manifests as a kustomize base and an overlay for each layout",
         per_layout=kubernetes.overlay,
         for_all=kubernetes.base,
+        notes=kubernetes.notes_of,
     ),
     Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=kueue.files),
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=nixos.files),
@@ -40,6 +55,7 @@ TARGETS: tuple[Target, ...] = (
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=systemd.files),
     Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=prometheus.files),
     Target(name="grafana", summary="dashboards, and the files that provision them", for_all=grafana.files),
+    Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=alloy.files),
     Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=litellm.files),
     Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=nginx.files),
     Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=compose.files),
@@ -67,7 +83,7 @@ def render(
 
     `source` and `text` are the cluster file's name and content; both stand in the headers.
 
-    Raises: UnknownTargetError, UnknownLayoutError.
+    Raises: UnknownTargetError, UnknownLayoutError, ContradictionError.
     """
     installations = _installations(cluster, source=source, text=text, layouts=layouts)
     files: dict[str, str] = {}
@@ -78,6 +94,23 @@ def render(
             for installation in installations:
                 files.update(target.per_layout(installation))
     return dict(sorted(files.items()))
+
+
+def notes(
+    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say what is left out or is up to people, once each; where layouts differ, with the layout's name before it.
+
+    Raises: UnknownTargetError, UnknownLayoutError.
+    """
+    installations = _installations(cluster, source=source, text=text, layouts=layouts)
+    tellers = [target.notes for target in _chosen(only) if target.notes is not None]
+    found = {one.name: [note for tell in tellers for note in tell(one)] for one in installations}
+    told: list[str] = []
+    for name, of_layout in found.items():
+        in_all = {note for note in of_layout if all(note in each for each in found.values())}
+        told += [note if note in in_all else f"layout {name}: {note}" for note in of_layout]
+    return tuple(dict.fromkeys(told))
 
 
 def _installations(cluster: Cluster, *, source: str, text: str, layouts: Collection[str]) -> tuple[Installation, ...]:
