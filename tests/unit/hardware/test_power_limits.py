@@ -136,3 +136,19 @@ def test_every_measured_sweep_is_of_a_model_of_the_catalogue_and_has_a_source() 
         assert gpu_class(find_one_gpu(names[sweep.gpu_class]).name) == sweep.gpu_class
         assert sweep.source.startswith("https://")
         assert all(0 < speed <= sweep.best for speed in sweep.speeds.values())
+
+
+def test_no_command_of_nvidia_is_given_for_a_card_of_another_maker() -> None:
+    found = power(("RX 7900 XTX", 300), ("RX 7900 XTX", None), psu=850)
+
+    told = [*found.advice, *(one.reason for one in found.judgements)]
+    assert [line for line in told if "nvidia-smi" in line] == []
+    assert any(line.startswith("limit GPU 1 to 300 W (with its driver's tool)") for line in told)
+    assert any(line.startswith("set 300 W on GPU 0 with its driver's tool at every start") for line in told)
+
+
+def test_a_laptop_is_advised_no_supply_of_a_desktop() -> None:
+    found = power(("RTX 4090 Laptop GPU", None), psu=230)
+
+    assert found.recommended_psu is None
+    assert [line for line in found.advice if "two supplies" in line or "fit a power supply" in line] == []

@@ -8,6 +8,7 @@ from corral.figures import Figure, Origin
 from corral.hardware.power.limits import HOT_CARD_W, advised_limit
 from corral.hardware.power.speeds import speed_losses
 from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
+from corral.hardware.power.supply import recommended as smallest_supply
 from corral.hardware.power.values import CardPower, Draw, Judgement, Verdict
 
 
@@ -39,9 +40,9 @@ def _supply(
     verdicts = {one.verdict for one in judgements}
     if psu is None or not verdicts & {Verdict.NOT_ENOUGH, Verdict.TIGHT}:
         return
-    if recommended is None:
+    if recommended is None and smallest_supply(full, None) is None:
         yield f"divide the cards over two supplies or machines: no supply up to {STANDARD_SIZES_W[-1]} W carries them"
-    elif recommended.value > psu.value:
+    elif recommended is not None and recommended.value > psu.value:
         yield f"fit a power supply of {recommended.value:g} W or more (it has {psu.value:g} W)"
     left = HIGHEST_SUSTAINED * psu.value - other.value
     if full.system.value <= psu.value:
@@ -62,7 +63,7 @@ def _limits(cards: Sequence[CardPower], draw: Draw, psu: Figure | None) -> Itera
         if card.tgp is None or (card.limit is not None and card.limit.value <= advised_limit(card.tgp.value)):
             continue
         limit = advised_limit(card.tgp.value)
-        command = f"`nvidia-smi -i {card.index} -pl {limit}`"
+        command = card.limit_command(limit) or "with its driver's tool"
         yield f"limit GPU {card.index} to {limit} W ({command}), because {why}; {_price(card, limit)}"
 
 
@@ -75,10 +76,13 @@ def _price(card: CardPower, limit_w: float) -> str:
 
 
 def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
-    commands = [f"`nvidia-smi -i {card.index} -pl {card.limit.value:g}`" for card in cards if card.limit]
-    if commands:
-        listed = " and ".join(commands)
-        yield f"run {listed} at every start: a limit is lost when the machine or the driver restarts (C01)"
+    limits = [(card.limit_command(card.limit.value), card.index, card.limit.value) for card in cards if card.limit]
+    commands = [command for command, _, _ in limits if command]
+    others = [f"{watts:g} W on GPU {index}" for command, index, watts in limits if not command]
+    steps = [f"run {' and '.join(commands)}"] if commands else []
+    steps += [f"set {' and '.join(others)} with its driver's tool"] if others else []
+    if steps:
+        yield f"{', '.join(steps)} at every start: a limit is lost when the machine or the driver restarts (C01)"
 
 
 def _air(cards: Sequence[CardPower], full: Draw) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from corral.hardware.gpu_names import gpu_class
-from corral.hardware.power.values import CardPower, Judgement, Verdict
+from corral.hardware.power.values import NVIDIA, CardPower, Judgement, Verdict
 
 ADVISED_SHARE = 5 / 6
 """The limit that is advised, as a share of a card's power: 250 W of 300 W.
@@ -62,7 +62,8 @@ def _known(limit_w: float, known: LimitRange) -> tuple[Verdict, str, str]:
 
 
 def _unknown(card: CardPower, limit_w: float) -> tuple[Verdict, str, str]:
-    ask = f"ask the card: `nvidia-smi -i {card.index} -q -d POWER`"
+    is_nvidia = card.vendor == NVIDIA
+    ask = f"ask the card: `nvidia-smi -i {card.index} -q -d POWER`" if is_nvidia else "ask the card's driver"
     seen = _SEEN_MINIMUM.get(gpu_class(card.model or ""))
     if seen is not None and limit_w < seen[0]:
         return (

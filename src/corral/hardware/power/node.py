@@ -25,7 +25,8 @@ ASSUMED_OTHER = Figure(
     unit="W",
     origin=Origin.ASSUMED,
     source=f"nobody stated it: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power + 8 A x 12 V for the "
-    "rest, the median of Intel's ATX12V design guide addendum (621484); a server or a busy processor takes more",
+    "rest, the median of Intel's ATX12V design guide addendum (621484); a server or a busy processor takes more, a "
+    "laptop less",
 )
 
 
@@ -63,7 +64,8 @@ def power_of(
     full = draw.draw_of(_watts(cards), other, psu, electricity=electricity, night=night)
     limited = _limited(cards, other, psu, electricity=electricity, night=night)
     catalogue_psu = _catalogue_psu(node.gpus or (), models)
-    recommended = supply.recommended(full, catalogue_psu) if cards or node.other_power_w else None
+    is_desktop = all(board.is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
+    recommended = supply.recommended(full, catalogue_psu) if is_desktop and (cards or node.other_power_w) else None
     unknown = _unknown(node, cards)
     on_supply = supply.judge(full, limited, psu, catalogue_psu)
     if unknown:
@@ -99,6 +101,7 @@ def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
     return CardPower(
         index=gpu.index,
         model=gpu.model,
+        vendor=model.vendor if model else None,
         tgp=_catalogued(model, model.tdp_w if model else None, "W"),
         limit=limit,
         speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit else (),

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from corral.figures import Figure
 
+NVIDIA = "NVIDIA"
+
 
 class Verdict(StrEnum):
     """Whether something is sufficient."""
@@ -47,6 +49,8 @@ class CardPower:
 
     index: int
     model: str | None
+    vendor: str | None = None
+    """Its maker, as the catalogue has it; None when the model is not known."""
     tgp: Figure | None
     """What it draws at most as its maker delivers it, in W; None when nobody says."""
     limit: Figure | None
@@ -59,6 +63,10 @@ class CardPower:
     """Slots of the case; None when the catalogue does not say, or when it is no plug-in card."""
     length: Figure | None = None
     """In mm."""
+
+    def limit_command(self, watts: float) -> str | None:
+        """Write the command that sets a power limit; None for a card that is not known to be NVIDIA's."""
+        return f"`nvidia-smi -i {self.index} -pl {watts:g}`" if self.vendor == NVIDIA else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +110,8 @@ class NodePower:
     limited: Draw | None
     """With the limits of the cluster file; None when it sets none."""
     recommended_psu: Figure | None
-    """The smallest standard size in W; None when it would take more than the largest, or when nothing is known."""
+    """The smallest standard size in W; None when it would take more than the largest, when nothing is known, or when a
+    chip of it is no plug-in card: laptops and modules have supplies of their own."""
     catalogue_psu: Figure | None
     """What the catalogue suggests for a machine with the most demanding of the cards alone, in W."""
     connectors: tuple[Connector, ...]
