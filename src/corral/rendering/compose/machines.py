@@ -7,6 +7,7 @@ first machine. No card is given twice (pitfall G11), except to services on deman
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -135,6 +136,7 @@ class _Placer:
         self._nodes = installation.cluster.nodes
         self._machines = machines
         self._free = {node.name: list(node.gpus or ()) for node in self._nodes}
+        self._users: Counter[tuple[str, int]] = Counter()
 
     def place(self, wish: _Wish) -> None:
         """Put a unit onto a machine, or say why that cannot be."""
@@ -161,7 +163,13 @@ class _Placer:
 
     def _with_cards(self, wish: _Wish) -> Node | None:
         known = [node for node in self._nodes if node.gpus is not None and len(self._fitting(wish, node)) >= wish.gpus]
-        return next(iter([*known, *(node for node in self._nodes if node.gpus is None)]), None)
+        if not known:
+            return next((node for node in self._nodes if node.gpus is None), None)
+        return min(known, key=lambda node: self._crowd(node, self._fitting(wish, node)[: wish.gpus]))
+
+    def _crowd(self, node: Node, cards: list[Gpu]) -> int:
+        """How many units have these cards already; only those on demand ever see more than none."""
+        return sum(self._users[node.name, card.index] for card in cards)
 
     def _beside(self, wish: _Wish) -> tuple[Node, str]:
         for name in (called for one in wish.members for called in one.service.calls):
@@ -173,7 +181,7 @@ class _Placer:
         """Cards of a machine that a unit may get; those on demand may also have a card that others use."""
         needed = max((one.service.gpu_memory or 0 for one in wish.members), default=0)
         free = self._free[node.name]
-        cards = [*free, *(gpu for gpu in node.gpus or () if gpu not in free)] if wish.on_demand else free
+        cards = sorted(node.gpus or (), key=lambda gpu: self._crowd(node, [gpu])) if wish.on_demand else free
         return [gpu for gpu in cards if gpu.memory is None or gpu.memory >= needed]
 
     def _cards(self, wish: _Wish, node: Node) -> tuple[str, ...] | None:
@@ -189,6 +197,7 @@ class _Placer:
             cards = self._fitting(wish, node)[: wish.gpus]
         if len(cards) < wish.gpus:
             return None
+        self._users.update((node.name, card.index) for card in cards)
         if not wish.on_demand:
             self._free[node.name] = [gpu for gpu in self._free[node.name] if gpu not in cards]
         return tuple(gpu.uuid or str(gpu.index) for gpu in cards)

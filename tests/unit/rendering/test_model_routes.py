@@ -1,0 +1,89 @@
+"""LiteLLM's routes: what is routed, where to, and what stands in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from corral.operations.cluster_file import read_cluster
+from corral.rendering.targets import render
+
+HEAD = """\
+apiVersion: corral/v1
+name: routed
+nodes: [{name: one, gpus: [{model: RTX 4090}, {model: RTX 4090}]}]
+"""
+
+
+def text_of(body: str, path: str = "litellm/all/config.yaml") -> str:
+    text = HEAD + body
+    return render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text)[path]
+
+
+def routes_of(body: str) -> list[tuple[str, str, str | None]]:
+    found = yaml.safe_load(text_of(body))["model_list"]
+    return [(one["model_name"], one["litellm_params"]["model"], one["litellm_params"].get("api_base")) for one in found]
+
+
+def test_replicas_are_one_group_of_an_address_each() -> None:
+    body = "services: [{name: ollama, engines: [ollama], gpus: 1, replicas: 2, models: ['llama3:8b']}]\n"
+    assert routes_of(body) == [
+        ("llama3:8b", "ollama_chat/llama3:8b", "http://ollama-0:11434"),
+        ("llama3:8b", "ollama_chat/llama3:8b", "http://ollama-1:11434"),
+    ]
+
+
+def test_a_model_that_no_card_holds_is_a_note_and_not_a_route() -> None:
+    body = "services: [{name: ollama, engines: [ollama], gpus: 1, models: ['llama3:70b', 'llama3:8b']}]\n"
+    assert [name for name, _, _ in routes_of(body)] == ["llama3:8b"]
+    assert "# Not routed to ollama: llama3:70b needs about" in text_of(body)
+
+
+def test_an_ollama_that_takes_turns_is_not_routed_to() -> None:
+    body = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, models: ["llama3:8b"]}
+  - {name: small, engines: [ollama], gpus: 1, models: ["phi3"]}
+layouts: {edge: {services: {ollama: {node: one}}}}
+"""
+    text = text_of(body, "litellm/edge/config.yaml")
+    assert [one["model_name"] for one in yaml.safe_load(text)["model_list"]] == ["llama3:8b"]
+    assert "# Not routed to small: it takes its turn" in text
+
+
+def test_a_route_stands_in_for_what_runs_and_answers_for_what_cannot() -> None:
+    body = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1, models: ["llama3:8b", "llama3:70b"]}
+  - name: router
+    kind: litellm
+    routes:
+      - {name: far, model: openai/gpt-4, keyFrom: KEY, insteadOf: ["llama3:8b", "llama3:70b"]}
+      - {name: further, model: openai/gpt-4o, insteadOf: ["llama3:8b"]}
+"""
+    found: dict[str, Any] = yaml.safe_load(text_of(body))
+    assert found["litellm_settings"]["fallbacks"] == [{"llama3:8b": ["far", "further"]}]
+    assert found["router_settings"]["model_group_alias"] == {"llama3:70b": "far"}
+    assert found["model_list"][1]["litellm_params"] == {"model": "openai/gpt-4", "api_key": "os.environ/KEY"}
+    assert found["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+
+
+def test_a_router_that_names_ollamas_gets_those_alone() -> None:
+    body = """\
+services:
+  - {name: a, engines: [ollama], gpus: 1, models: ["llama3:8b"]}
+  - {name: b, engines: [ollama], gpus: 1, models: ["llama3:8b"]}
+  - {name: router, kind: litellm, calls: [b]}
+"""
+    assert [address for _, _, address in routes_of(body)] == ["http://b:11434"]
+
+
+def test_without_a_router_the_file_is_for_one_that_is_started_by_hand() -> None:
+    body = "services: [{name: ollama, engines: [ollama], gpus: 1, models: ['llama3:8b']}]\n"
+    assert "# The cluster file has no service of kind litellm" in text_of(body)
+
+
+def test_without_models_nothing_is_written() -> None:
+    text = HEAD + "services: [{name: ollama, engines: [ollama], gpus: 1}]\n"
+    assert render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["litellm"]) == {}
