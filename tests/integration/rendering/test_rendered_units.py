@@ -200,6 +200,18 @@ def test_a_node_that_joins_a_server_which_the_file_does_not_name_is_told() -> No
     assert "K3s does not start without" in file
 
 
+def test_more_pods_than_a_node_has_addresses_for_are_told() -> None:
+    file = k3s.files(installations_of(cluster_of(MIXED.replace("maxPods: 150", "maxPods: 300"))))
+    assert "A node has addresses for 254 pods" in file["k3s/ubuntu-one/config.yaml"]
+    assert "254" not in k3s.files(installations_of(cluster_of()))["k3s/ubuntu-one/config.yaml"]
+
+
+def test_a_system_is_known_however_it_is_spelled() -> None:
+    cluster = cluster_of(MIXED.replace("os: ubuntu", "os: NixOS"))
+    assert k3s.files(installations_of(cluster)) == {}
+    assert not [path for path in rendered(cluster) if "power-limit" in path]
+
+
 @pytest.mark.parametrize("name", clusters())
 def test_our_linter_finds_nothing(name: str) -> None:
     cluster = clusters()[name]

@@ -14,17 +14,16 @@ from corral.cluster.values import K3sRole, Node, StorageKind
 from corral.rendering.cards import limited_cards, nvidia_cards
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation
-from corral.rendering.k3s.members import Member, member_of
+from corral.rendering.k3s.members import Member, member_of, runs_nixos
 
 CONFIGURATION = "/etc/rancher/k3s/config.yaml"
-NIXOS = "nixos"
 _NFS_STEP = "   NFS volumes need the programs that mount them: nfs-common on Debian and Ubuntu."
 
 
 def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     """A configuration file for each node of K3s that does not run NixOS."""
     one = replace(installations[0], layout=None)
-    members = [member_of(one, node) for node in one.cluster.nodes if node.os != NIXOS]
+    members = [member_of(one, node) for node in one.cluster.nodes if not runs_nixos(node)]
     return {
         f"k3s/{member.node.name}/config.yaml": document(one, _settings(member), *_steps(one, member))
         for member in members

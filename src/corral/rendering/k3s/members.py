@@ -16,6 +16,10 @@ FLANNEL_PORT = 8472
 """UDP: VXLAN between nodes (docs.k3s.io/installation/requirements)."""
 ETCD_PORTS = (2379, 2380)
 """Between servers, where there are several."""
+_NIXOS = "nixos"
+"""As `ID` of /etc/os-release has it."""
+_POD_ADDRESSES = 254
+"""K3s gives each node a /24 of the pods' network."""
 _DEFAULTS = Kubernetes()
 _KUBELET_DOMAINS = ("node.kubernetes.io", "kubelet.kubernetes.io")
 _KUBELET_KEYS = frozenset(
@@ -87,6 +91,11 @@ def member_of(installation: Installation, node: Node) -> Member | None:
     )
 
 
+def runs_nixos(node: Node) -> bool:
+    """Tell whether a node's system is NixOS, however it is spelled."""
+    return node.os is not None and node.os.lower() == _NIXOS
+
+
 def _may_set(key: str) -> bool:
     """Tell whether a kubelet may set a label on its own node (the NodeRestriction admission of Kubernetes 1.36)."""
     domain = key.rpartition("/")[0]
@@ -107,6 +116,9 @@ def _notes(
         yield "The file does not say which server it joins (`kubernetes.server`): K3s does not start without."
     if servers == 2 and node.k3s_role is K3sRole.SERVER:
         yield "Two servers stop as soon as one of them does: etcd needs a majority. Use one, or three."
+    if kubernetes.max_pods is not None and kubernetes.max_pods > _POD_ADDRESSES:
+        most = kubernetes.max_pods
+        yield f"A node has addresses for {_POD_ADDRESSES} pods; {most} ask for a lower node-cidr-mask-size."
     if refused:
         yield f"A kubelet may not set {', '.join(refused)}; kubernetes/nodes/{node.name}.yaml does."
     gone = [key for key in node.removed_labels if key not in node.labels]

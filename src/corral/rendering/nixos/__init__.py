@@ -14,8 +14,7 @@ from corral.cluster.values import Node
 from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import header
 from corral.rendering.installation import Installation
-from corral.rendering.k3s import NIXOS
-from corral.rendering.k3s.members import FLANNEL_PORT, Member, member_of
+from corral.rendering.k3s.members import FLANNEL_PORT, Member, member_of, runs_nixos
 from corral.rendering.k3s.ports import exposed_ports
 from corral.rendering.nixos.drivers import driver_notes, driver_parts, power_parts
 from corral.rendering.nixos.joining import Channel, k3s_parts
@@ -30,7 +29,7 @@ def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     return {
         f"{folder}/{node.name}.nix": _file(installations, node, channel)
         for node in installations[0].cluster.nodes
-        if node.os == NIXOS
+        if runs_nixos(node)
         for channel, folder in _FOLDERS.items()
     }
 

@@ -33,7 +33,6 @@ def exported(installation: Installation, node: Node) -> list[Storage]:
         for storage in installation.cluster.storage.values()
         if storage.kind is StorageKind.NFS
         and storage.node == node.name
-        and storage.server is None
         and storage.path is not None
         and storage.path.isprintable()
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from corral.cluster.values import ServiceKind
 from corral.rendering.cards import limited_cards
 from corral.rendering.installation import Installation
-from corral.rendering.k3s import NIXOS
+from corral.rendering.k3s.members import runs_nixos
 from corral.rendering.systemd import power, server
 
 
@@ -18,7 +18,7 @@ def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     written = {
         f"systemd/{node.name}/gpu-power-limit.service": power.service(one, node)
         for node in one.cluster.nodes
-        if node.os != NIXOS and limited_cards(node)
+        if not runs_nixos(node) and limited_cards(node)
     }
     if not any(each.service.kind is ServiceKind.CORRAL for each in one.deployed):
         written |= {
