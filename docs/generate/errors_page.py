@@ -79,6 +79,7 @@ _PROBLEMS = {
     "machine.gpu_absent": "The cluster file lists a GPU that was not found.",
     "machine.gpu_memory_differs": "A card has less memory than the cluster file says.",
     "machine.gpu_model_differs": "A card is another model than the cluster file says.",
+    "render.contradiction": "Things of the cluster file cannot be true together where they are to run.",
     "request.invalid": "The request cannot be understood as a whole.",
     "request.invalid_value": "A value is not of its kind, or outside its bounds.",
     "request.missing": "A value that must be there is not.",

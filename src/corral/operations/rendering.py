@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.operations.cluster_file import open_cluster
+from corral.rendering import targets
 from corral.rendering.targets import render
 
 MARK = "Written by `corral render`"
@@ -39,6 +40,12 @@ def render_file(cluster: Path | None, *, layouts: Collection[str], only: Collect
     """Render a cluster file: text by path. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError."""
     opened = open_cluster(cluster)
     return render(opened.cluster, source=opened.name, text=opened.text, layouts=layouts, only=only)
+
+
+def notes_of_file(cluster: Path | None, *, layouts: Collection[str], only: Collection[str]) -> tuple[str, ...]:
+    """What is left out of the rendered files or is up to people. Raises: as `render_file`."""
+    opened = open_cluster(cluster)
+    return targets.notes(opened.cluster, source=opened.name, text=opened.text, layouts=layouts, only=only)
 
 
 def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:

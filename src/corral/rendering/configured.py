@@ -9,6 +9,9 @@ from corral.cluster.values import ServiceKind
 from corral.rendering import litellm, nginx
 from corral.rendering.installation import Deployed, Installation, addresses_of
 from corral.rendering.litellm.groups import Reach
+from corral.rendering.programs import program_of
+
+CLUSTER_FILE = "cluster.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,16 @@ def configured(
         return _litellm(installation, one, reach)
     if one.service.kind is ServiceKind.NGINX:
         return _nginx(installation, one, reach, resolver)
-    return None
+    return _corral(installation, one) if one.service.kind is ServiceKind.CORRAL else None
+
+
+def _corral(installation: Installation, one: Deployed) -> Configured:
+    """Corral's server reads the cluster file itself, and listens where others reach it: so it asks for tokens."""
+    folder = "/etc/corral"
+    where = ("--host", "0.0.0.0", "--port", str(one.port))
+    data = ("--data-dir", program_of(one.service).data_path)
+    command = ("corral", "up", "--cluster", f"{folder}/{CLUSTER_FILE}", *data, *where)
+    return Configured(folder=folder, files={CLUSTER_FILE: installation.text}, command=command)
 
 
 def _litellm(installation: Installation, one: Deployed, reach: Reach) -> Configured | None:

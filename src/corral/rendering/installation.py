@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corral.cluster.values import (
@@ -22,6 +22,8 @@ from corral.cluster.values import (
     ServiceKind,
     Storage,
 )
+from corral.rendering import databases
+from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import program_of
 from corral.rendering.settings import secrets_of, usual_settings, without_extra_workers
 
@@ -76,6 +78,8 @@ class Installation:
     """None: the services as they stand in the file."""
     source: str
     """The cluster file's name, for headers."""
+    text: str
+    """What the cluster file says, for Corral's own server."""
     digest: str
     """SHA-256 of the cluster file's text, for headers."""
     deployed: tuple[Deployed, ...]
@@ -111,6 +115,7 @@ def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, tex
         cluster=cluster,
         layout=layout,
         source=source,
+        text=text,
         digest=hashlib.sha256(text.encode()).hexdigest(),
         deployed=deployed,
         gpu_mode=gpu_mode_of(cluster),
@@ -119,20 +124,38 @@ def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, tex
 
 def namespace_of(cluster: Cluster) -> str:
     """The namespace of services that name none."""
-    return (cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE
+    return dns_name((cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE)
 
 
 def gpu_mode_of(cluster: Cluster) -> GpuMode:
-    """How pods get GPUs: as the file says, else by claim where a node mixes models, since nothing else can choose."""
+    """How pods get GPUs: as the file says, else by claim where nothing but a claim will do.
+
+    That is where a node mixes models (only a claim chooses between its cards) and where a layout lets two services of a
+    pod share a card. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
+    installed beside the device plugin (pitfall A32), and nobody changes drivers to switch layouts.
+    """
     said = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
     if said is not None:
         return said
-    return GpuMode.DRA if any(is_mixed(node) for node in cluster.nodes) else GpuMode.DEVICE_PLUGIN
+    needs_claims = any(is_mixed(node) for node in cluster.nodes) or any(
+        _shares_a_card(cluster, layout) for layout in cluster.layouts.values()
+    )
+    return GpuMode.DRA if needs_claims else GpuMode.DEVICE_PLUGIN
 
 
 def is_mixed(node: Node) -> bool:
     """Tell whether a node has GPUs of several models."""
     return len({gpu.model for gpu in node.gpus or ()}) > 1
+
+
+def _shares_a_card(cluster: Cluster, layout: Layout) -> bool:
+    """Tell whether several services with GPUs stand in one pod of a layout."""
+    users = [
+        placement.pod
+        for name, placement in layout.services.items()
+        if placement.pod is not None and _gpu_count(cluster.services[name], placement)
+    ]
+    return len(set(users)) < len(users)
 
 
 def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | None:
@@ -143,10 +166,15 @@ def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | Non
     if target.port is None:
         return None
     if caller is not None and caller.pod is not None and caller.pod == target.pod:
-        return f"http://localhost:{target.port}"
+        return _url(target, f"localhost:{target.port}")
     same = caller is None or caller.namespace == target.namespace
     host = target.name if same else f"{target.name}.{target.namespace}"
-    return f"http://{host}:{target.port}"
+    return _url(target, f"{host}:{target.port}")
+
+
+def _url(target: Deployed, host: str) -> str:
+    is_database = target.service.kind is ServiceKind.POSTGRESQL
+    return databases.url_of(target.env, host) if is_database else f"http://{host}"
 
 
 def addresses_of(target: Deployed, *, caller: Deployed | None = None) -> tuple[str, ...]:
@@ -156,8 +184,9 @@ def addresses_of(target: Deployed, *, caller: Deployed | None = None) -> tuple[s
         return ()
     if not target.has_addresses_of_replicas or "://localhost:" in one:
         return (one,)
-    start, found, rest = one.partition(target.name)
-    return tuple(f"{start}{found}-{replica}{rest}" for replica in range(target.replicas))
+    start, _, rest = one.partition(target.name)
+    names = (with_suffix(target.name, str(replica)) for replica in range(target.replicas))
+    return tuple(f"{start}{name}{rest}" for name in names)
 
 
 def address_variable(service: str) -> str:
@@ -169,23 +198,39 @@ def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Depl
     placement = layout.services.get(service.name, Placement()) if layout else Placement()
     names = service.storage if placement.storage is None else placement.storage
     indexes = placement.gpus
-    count = service.gpus if service.gpus is not None else int(service.gpu_memory is not None or bool(indexes))
+    count = _gpu_count(service, placement)
+    name = dns_name(placement.name or service.name)
     return Deployed(
         service=service,
-        name=placement.name or service.name,
-        namespace=service.namespace or namespace_of(cluster),
+        name=name,
+        namespace=dns_name(service.namespace) if service.namespace else namespace_of(cluster),
         replicas=service.replicas if placement.replicas is None else placement.replicas,
         node=placement.node or service.node,
         gpus=indexes,
         gpu_count=count,
         on_demand=layout is not None and count > 0 and service.name not in layout.services,
-        pod=placement.pod,
-        config_map=placement.config_map,
+        pod=dns_name(placement.pod) if placement.pod else None,
+        config_map=dns_name(placement.config_map) if placement.config_map else None,
         storage=tuple(cluster.storage[name] for name in names),
         port=service.port or _usual_port(service),
-        env=without_extra_workers(count, {**usual_settings(service, names), **service.env, **placement.env}),
-        secrets=secrets_of(service, placement.name or service.name),
+        env=without_extra_workers(count, {**_usual(service, names), **service.env, **placement.env}),
+        secrets={
+            **databases.secrets_of_server(service, name),
+            **databases.secrets_of_corral(cluster, service, name),
+            **secrets_of(service, name),
+        },
     )
+
+
+def _usual(service: Service, volumes: Sequence[str]) -> dict[str, str]:
+    return usual_settings(service, volumes) | databases.settings_of_server(service)
+
+
+def _gpu_count(service: Service, placement: Placement) -> int:
+    """Whole GPUs of each replica: as the file says, else one where it speaks of a card at all."""
+    if service.gpus is not None:
+        return service.gpus
+    return int(service.gpu_memory is not None or bool(placement.gpus))
 
 
 def _with_state(deployed: list[Deployed]) -> list[Deployed]:
@@ -213,4 +258,18 @@ def _with_addresses(one: Deployed, others: list[Deployed]) -> Deployed:
             variables[address_variable(name)] = addresses[0]
         if len(addresses) > 1:
             variables[f"{address_variable(name)}S"] = ",".join(addresses)
-    return replace(one, env={**variables, **one.env})
+    reached = [called[name] for name in one.service.calls if name in called]
+    return _with_database(replace(one, env={**variables, **one.env}), reached)
+
+
+def _with_database(one: Deployed, called: list[Deployed]) -> Deployed:
+    """Let it into the database that it calls, with a password from that one's Secret; Corral's own server uses it."""
+    found = [other for other in called if other.service.kind is ServiceKind.POSTGRESQL]
+    if not found:
+        return one
+    secrets = databases.secrets_of_clients(other.secrets for other in found) | dict(one.secrets)
+    address = address_of(found[0], caller=one)
+    if one.service.kind is not ServiceKind.CORRAL or address is None:
+        return replace(one, secrets=secrets)
+    env = {databases.CORRAL_VARIABLE: address} | dict(one.env)
+    return replace(one, env=env, secrets={name: key for name, key in secrets.items() if name not in env})

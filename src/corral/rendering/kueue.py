@@ -18,6 +18,7 @@ from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE
 from corral.rendering.kubernetes.naming import BATCH, labels_of
 from corral.rendering.kubernetes.volumes import HOSTNAME, quantity
 from corral.rendering.kubernetes.workloads import groups, image_of, is_job
+from corral.rendering.names import dns_name
 
 Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no models of Kueue's kinds
 Card = tuple[str, int]
@@ -27,6 +28,8 @@ _API = "kueue.x-k8s.io/v1beta2"
 _CONFIGURATION = "config.kueue.x-k8s.io/v1beta2"
 _INTERACTIVE = "corral-interactive"
 _PRIORITIES = {_INTERACTIVE: 10_000, BATCH: 1_000}
+_READY_TIMEOUT = "30m"
+"""When an admitted Job whose pods do not run gives its quota back: images of 12 GB and loading models are counted."""
 _MUCH_CPU = "1000"
 _MUCH_MEMORY = "10Ti"
 """Quotas of what the cluster file does not say: pods request both, so the queue must cover both (pitfall H02)."""
@@ -53,10 +56,14 @@ def files(installation: Installation) -> Mapping[str, str]:
 
 def flavor_of(node: Node) -> str | None:
     """The flavour of a node's GPUs: their class, or the node itself where it mixes several; None without GPUs."""
-    models = [gpu.model for gpu in node.gpus or () if gpu.model]
     if not node.gpus:
         return None
-    return node.name if is_mixed(node) or len(models) < len(node.gpus) else gpu_class(models[0])
+    return dns_name(node.name if is_by_host(node) else class_of(node))
+
+
+def is_by_host(node: Node) -> bool:
+    """Tell whether a node's GPUs have no class in common: it mixes models, or the file does not name them all."""
+    return is_mixed(node) or any(gpu.model is None for gpu in node.gpus or ())
 
 
 def _flavors(installation: Installation) -> list[Json]:
@@ -64,20 +71,25 @@ def _flavors(installation: Installation) -> list[Json]:
     for node in installation.cluster.nodes:
         name = flavor_of(node)
         if name is not None:
-            by_host = name == node.name
-            labels = {HOSTNAME: node.name} if by_host else {f"{installation.label_prefix}/gpu-class": name}
+            by_class = {f"{installation.label_prefix}/gpu-class": class_of(node)}
+            labels = {HOSTNAME: node.name} if is_by_host(node) else by_class
             found[name] = _object(installation, "ResourceFlavor", name, spec={"nodeLabels": labels})
     return list(found.values())
+
+
+def class_of(node: Node) -> str:
+    """The class of the first GPU of a node."""
+    return next((gpu_class(gpu.model) for gpu in node.gpus or () if gpu.model), "")
 
 
 def _queues(installation: Installation) -> list[Json]:
     objects: list[Json] = []
     for queues in _sharing(installation.cluster):
         cards = frozenset(card for queue in queues for card in _pool(installation.cluster, queue))
-        name = queues[0].name
+        name = dns_name(queues[0].name)
         objects.append(_cluster_queue(installation, name, queues, cards))
         objects += [
-            _object(installation, "LocalQueue", queue.name, namespace=namespace, spec={"clusterQueue": name})
+            _object(installation, "LocalQueue", dns_name(queue.name), namespace=namespace, spec={"clusterQueue": name})
             for queue in queues
             for namespace in _namespaces(installation)
         ]
@@ -173,7 +185,7 @@ def _configuration(installation: Installation) -> str:
         "apiVersion": _CONFIGURATION,
         "kind": "Configuration",
         "resources": {"deviceClassMappings": [mapping]},
-        "waitForPodsReady": {"enable": True},
+        "waitForPodsReady": {"timeout": _READY_TIMEOUT},
     }
     return document(installation, value, "Merge this into the configuration that Kueue is installed with.")
 

@@ -29,6 +29,10 @@ class Program:
     image: str | None = None
     health_path: str | None = None
     """Answers 200 once it can serve; None: only its port is asked."""
+    live_path: str | None = None
+    """Answers 200 as long as it need not be started anew, even while what it depends on is away; None: as above."""
+    ready_command: tuple[str, ...] = ()
+    """Ends with 0 once it can serve, where it does not speak HTTP."""
     data_path: str = "/data"
     """Where it keeps what must last."""
     user: int | None = None
@@ -47,10 +51,21 @@ _OF_ENGINES = {
     "trainer": Program(data_path="/workspace"),
 }
 _OF_KINDS = {
-    ServiceKind.LITELLM: Program(image=LITELLM, health_path="/health/readiness", data_path="/etc/litellm"),
+    ServiceKind.LITELLM: Program(
+        image=LITELLM, health_path="/health/readiness", live_path="/health/liveliness", data_path="/etc/litellm"
+    ),
     ServiceKind.NGINX: Program(image=NGINX, health_path="/healthz", data_path="/usr/share/nginx/html", user=101),
-    ServiceKind.POSTGRESQL: Program(image=POSTGRESQL, data_path="/var/lib/postgresql", user=999, keeps_state=True),
-    ServiceKind.CORRAL: Program(health_path="/health/ready", data_path="/var/lib/corral", user=1000),
+    ServiceKind.POSTGRESQL: Program(
+        image=POSTGRESQL,
+        # Over TCP: while a new database is set up, the server answers at its socket only.
+        ready_command=("pg_isready", "--host=127.0.0.1"),
+        data_path="/var/lib/postgresql",
+        user=999,
+        keeps_state=True,
+    ),
+    ServiceKind.CORRAL: Program(
+        health_path="/health/ready", live_path="/health/live", data_path="/var/lib/corral", user=1000
+    ),
 }
 
 

@@ -79,9 +79,9 @@ def test_harvis_switches_between_one_gpu_and_two_nodes() -> None:
     harvis = example("harvis/cluster.yaml")
     edge, workstation = harvis.layouts["edge"].services, harvis.layouts["workstation"].services
     assert edge["ollama"].pod == edge["backend"].pod is not None
-    assert edge["backend"].env == {"OLLAMA_URL": "http://localhost:11434"}
+    assert harvis.services["backend"].calls == ("ollama",)
     assert (workstation["ollama"].node, workstation["backend"].node) == ("pop-os", "pop-os-343570d8")
-    assert workstation["backend"].env == {"OLLAMA_URL": "http://harvis-ai-ollama-workstation:11434"}
+    assert workstation["ollama"].name == "harvis-ai-ollama-workstation"
 
 
 def test_harvis_keeps_language_models_on_a_local_disk_and_speech_models_on_nfs() -> None:

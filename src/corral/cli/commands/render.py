@@ -54,10 +54,12 @@ def render(
     if targets:
         _list_targets(as_json=as_json)
         return
-    from corral.operations.rendering import changes, difference, render_file, write
+    from corral.operations.rendering import changes, difference, notes_of_file, render_file, write
 
     chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
     files = render_file(cluster, layouts=layout or (), only=chosen)
+    for note in notes_of_file(cluster, layouts=layout or (), only=chosen):
+        terminal.say(f"note: {note}")
     if out is None:
         _print(files, as_json=as_json)
         return

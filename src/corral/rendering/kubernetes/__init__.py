@@ -6,89 +6,120 @@ the official OpenAPI of the newest Kubernetes); what is written works on 1.34 an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from corral.cluster.values import GpuMode, Storage
 from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import gpus, networking, nodes, policies, volumes, workloads
+from corral.rendering.kubernetes import contradictions, drivers, gpus, networking, nodes, policies, volumes, workloads
 from corral.rendering.kubernetes.naming import plain, workload_name
-from corral.rendering.models import why_not
+from corral.rendering.kubernetes.notes import notes_of
+from corral.rendering.programs import image_of
+
+__all__ = ["base", "notes_of", "overlay"]
 
 _KUSTOMIZATION = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+Objects = list[Any]  # typed objects of lightkube, of many kinds
 
 
 def base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
-    """What all layouts share, and the labels of nodes."""
+    """What all layouts share: the objects of no single workload, labels of nodes, values for NVIDIA's chart."""
     one = installations[0]
-    groups = [members for each in installations for members in workloads.groups(each)]
-    names = sorted({members[0].namespace for members in groups} | {one.namespace})
+    names = sorted({each.namespace for layout in installations for each in layout.deployed} | {one.namespace})
     used = _used_storage(installations)
-    parts: dict[str, list[Any]] = {
-        "namespaces": policies.namespaces(one, names),
-        "priority-classes": policies.priority_classes(one),
-        "quotas": policies.quotas(one, names),
-        "network-policies": networking.default_deny(one, names),
-        "volumes": volumes.persistent_volumes(one, used),
+    storage_class = volumes.storage_class(one, used)
+    runtime_class = policies.runtime_class(one)
+    parts: dict[str, Objects] = {
+        "namespaces": [*policies.namespaces(one, names)],
+        "priority-classes": [*policies.priority_classes(one)],
+        "quotas": [*policies.quotas(one, names)],
+        "network-policies": [*networking.default_deny(one, names)],
+        "storage-class": [] if storage_class is None else [storage_class],
+        "volumes": [*volumes.persistent_volumes(one, used)],
+        "runtime-class": [] if runtime_class is None else [runtime_class],
+        "device-class": [gpus.device_class(one)] if one.gpu_mode is GpuMode.DRA else [],
     }
-    runtime = policies.runtime_class(one)
-    parts["runtime-class"] = [] if runtime is None else [runtime]
-    if any(_needs_claims(each) for each in installations):
-        parts["device-class"] = [gpus.device_class(one)]
     files = {f"kubernetes/base/{name}.yaml": _file(one, objects) for name, objects in parts.items() if objects}
     files["kubernetes/base/kustomization.yaml"] = _kustomization(one, [f"{name}.yaml" for name in parts if parts[name]])
-    return files | nodes.patches(one)
+    return {**files, **nodes.patches(one), **drivers.values(one)}
 
 
 def overlay(installation: Installation) -> Mapping[str, str]:
-    """What one layout deploys: a file for each workload, and Jobs beside them as templates."""
+    """What one layout deploys: a file for each workload, and Jobs beside them as templates.
+
+    Raises: ContradictionError.
+    """
     folder = f"kubernetes/overlays/{installation.name}"
-    files = {
-        f"{folder}/{workload_name(members[0])}.yaml": _workload_file(installation, members)
-        for members in workloads.groups(installation)
-    }
+    groups = workloads.groups(installation)
+    objects = [_workload(installation, members) for members in groups]
     claims = _claims(installation)
+    jobs = [(one,) for one in _runnable_jobs(installation)]
+    contradictions.check(installation, [*groups, *jobs], [*claims, *(one for each in objects for one in each)])
+    files = {
+        f"{folder}/{_file_name(members)}": _file(installation, each, *_accepted(members))
+        for members, each in zip(groups, objects, strict=True)
+    }
     if claims:
         files[f"{folder}/claims.yaml"] = _file(installation, claims)
     listed = sorted(name.rpartition("/")[2] for name in files)
     files[f"{folder}/kustomization.yaml"] = _kustomization(
         installation, ["../../base", *listed], *notes_of(installation)
     )
-    for one in installation.deployed:
-        if workloads.is_job(one) and workloads.image_of(one) is not None:
-            queue = next(iter(installation.cluster.queues), None)
-            note = "A template: copy it under a name of its own, then unsuspend it or let Kueue do so."
-            files[f"kubernetes/jobs/{installation.name}/{one.name}.yaml"] = _file(
-                installation, [workloads.job(installation, one, queue), *_claim_templates(installation, [(one,)])], note
-            )
-    return files
+    return files | _jobs(installation)
 
 
-def _workload_file(installation: Installation, members: tuple[Deployed, ...]) -> str:
+def _file_name(members: Sequence[Deployed]) -> str:
+    """The file of a workload; two names are those of other files."""
+    name = workload_name(members[0])
+    return f"{name}-workload.yaml" if name in ("claims", "kustomization") else f"{name}.yaml"
+
+
+def _jobs(installation: Installation) -> dict[str, str]:
+    """Jobs, each with what it needs beside the volumes of its layout."""
+    note = "A template: copy it under a name of its own, then unsuspend it or let Kueue do so."
+    return {
+        f"kubernetes/jobs/{installation.name}/{workload_name(one)}.yaml": _file(
+            installation,
+            [
+                workloads.service_account(installation, one),
+                *workloads.config_maps(installation, (one,)),
+                *_claim_templates(installation, (one,)),
+                workloads.job(installation, one),
+            ],
+            note,
+        )
+        for one in _runnable_jobs(installation)
+    }
+
+
+def _runnable_jobs(installation: Installation) -> list[Deployed]:
+    return [one for one in installation.deployed if workloads.is_job(one) and image_of(one) is not None]
+
+
+def _workload(installation: Installation, members: tuple[Deployed, ...]) -> Objects:
+    """Everything that belongs to one workload."""
     budget = workloads.disruption_budget(installation, members)
-    objects = [
+    return [
         workloads.service_account(installation, members[0]),
         *workloads.config_maps(installation, members),
-        *_claim_templates(installation, [members]),
+        *_claim_templates(installation, members),
         workloads.workload(installation, members),
         *networking.services(installation, members),
         *networking.ingresses(installation, members),
         *networking.policies(installation, members),
         *([] if budget is None else [budget]),
     ]
+
+
+def _accepted(members: Sequence[Deployed]) -> list[str]:
+    """What our linter would tell, and the cluster file asks for."""
     exposed = [one.service.name for one in members if one.service.exposed]
-    accepted = f"corral: ignore-file D11 because the cluster file exposes {', '.join(exposed)}"
-    return _file(installation, objects, *([accepted] if exposed else []))
+    return [f"corral: ignore-file D11 because the cluster file exposes {', '.join(exposed)}"] if exposed else []
 
 
-def _claim_templates(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> list[Any]:
-    return [gpus.claim_template(installation, members) for members in groups if gpus.by_claim(installation, members)]
-
-
-def _needs_claims(installation: Installation) -> bool:
-    groups = workloads.groups(installation)
-    return installation.gpu_mode is GpuMode.DRA or any(gpus.by_claim(installation, members) for members in groups)
+def _claim_templates(installation: Installation, members: Sequence[Deployed]) -> Objects:
+    return [gpus.claim_template(installation, members)] if gpus.by_claim(installation, members) else []
 
 
 def _used_storage(installations: tuple[Installation, ...]) -> list[Storage]:
@@ -97,26 +128,15 @@ def _used_storage(installations: tuple[Installation, ...]) -> list[Storage]:
     return [storage for name, storage in installations[0].cluster.storage.items() if name in used]
 
 
-def _claims(installation: Installation) -> list[Any]:
+def _claims(installation: Installation) -> Objects:
     """Claims of the volumes that the layout uses, each in the namespaces that use it."""
-    found: list[Any] = []
+    running = [one for members in workloads.groups(installation) for one in members]
+    users = [*running, *_runnable_jobs(installation)]
+    found: Objects = []
     for storage in _used_storage((installation,)):
-        spaces = sorted(
-            {one.namespace for members in workloads.groups(installation) for one in members if storage in one.storage}
-        )
+        spaces = sorted({one.namespace for one in users if storage in one.storage})
         found += volumes.claims(installation, storage, spaces)
     return found
-
-
-def notes_of(installation: Installation) -> list[str]:
-    """What is left out, and why."""
-    without_image = [one.name for one in installation.deployed if workloads.image_of(one) is None]
-    notes = [f"Not deployed, because the file names no image: {', '.join(without_image)}."] if without_image else []
-    for one in installation.deployed:
-        for model in one.service.models:
-            reason = why_not(installation, one, model)
-            notes += [f"Not pulled for {one.name}: {reason}."] if reason else []
-    return notes
 
 
 def _kustomization(installation: Installation, resources: list[str], *notes: str) -> str:

@@ -12,6 +12,7 @@ from lightkube.resources.core_v1 import ConfigMap
 from corral.rendering.configured import configured
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.naming import labels_of
+from corral.rendering.names import with_suffix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,4 +70,4 @@ def _without_comments(text: str) -> str:
 
 
 def _name(one: Deployed) -> str:
-    return f"{one.name}-files"
+    return with_suffix(one.name, "files")

@@ -25,11 +25,16 @@ from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
 from corral.cluster.values import Gpu, GpuMode, Node
 from corral.rendering.installation import Deployed, Installation, is_mixed
 from corral.rendering.kubernetes.naming import labels_of, workload_name
+from corral.rendering.names import with_suffix
 
 RESOURCE = "nvidia.com/gpu"
-DEVICE_CLASS = "gpu.nvidia.com"
+DEVICE_CLASS = "corral-gpu"
+"""Ours: the chart of NVIDIA's driver installs a class `gpu.nvidia.com`, and an object has one owner."""
 CLAIM = "gpus"
 _DRIVER = "gpu.nvidia.com"
+REPORTED_SHARE = 0.93
+"""How much of a card's nominal memory its driver reports at least: an L4 with ECC has 23,034 of 24,576 MiB, a GeForce
+99.5 %. Sizes of cards lie further apart than that, so what is asked for is never served by the next smaller card."""
 
 
 def gpus_of(members: Sequence[Deployed]) -> int:
@@ -38,9 +43,16 @@ def gpus_of(members: Sequence[Deployed]) -> int:
 
 
 def by_claim(installation: Installation, members: Sequence[Deployed]) -> bool:
-    """Tell whether a pod gets its GPUs by claim: as the cluster does, and always when several containers share them."""
-    users = sum(one.gpu_count > 0 for one in members)
-    return users > 1 or (users == 1 and installation.gpu_mode is GpuMode.DRA)
+    """Tell whether a pod gets its GPUs by claim: all pods of a cluster do, or none."""
+    return installation.gpu_mode is GpuMode.DRA and gpus_of(members) > 0
+
+
+def with_runtime(installation: Installation, members: Sequence[Deployed]) -> bool:
+    """Tell whether a pod needs NVIDIA's container runtime: only with the device plugin.
+
+    A claim hands its devices to containerd itself (CDI), and only to the containers that name it.
+    """
+    return gpus_of(members) > 0 and not by_claim(installation, members)
 
 
 def pod_claims(members: Sequence[Deployed]) -> list[PodResourceClaim]:
@@ -55,7 +67,7 @@ def container_claims() -> list[ContainerClaim]:
 
 def template_name(members: Sequence[Deployed]) -> str:
     """The name of a pod's claim template."""
-    return f"{workload_name(members[0])}-gpus"
+    return with_suffix(workload_name(members[0]), "gpus")
 
 
 def claim_template(installation: Installation, members: Sequence[Deployed]) -> ResourceClaimTemplate:
@@ -73,7 +85,7 @@ def claim_template(installation: Installation, members: Sequence[Deployed]) -> R
 
 
 def device_class(installation: Installation) -> DeviceClass:
-    """The class of NVIDIA's whole GPUs."""
+    """The class of NVIDIA's whole GPUs; which of them is the business of each claim."""
     expression = f"device.driver == '{_DRIVER}' && device.attributes['{_DRIVER}'].type == 'gpu'"
     return DeviceClass(
         metadata=ObjectMeta(name=DEVICE_CLASS, labels=labels_of(installation, DEVICE_CLASS)),
@@ -112,20 +124,25 @@ def _card_expression(node: Node, named: list[Gpu]) -> str | None:
     return None
 
 
+def is_geforce(model: str) -> bool:
+    """Tell whether a card is a GeForce: those have no peer-to-peer access between cards (pitfall A27)."""
+    return product_name(model).startswith("NVIDIA GeForce")
+
+
 def product_name(model: str) -> str:
     """The name that NVIDIA's driver gives to a card: `NVIDIA GeForce RTX 5070 Ti`; sizes are not part of it."""
     words = [word for word in model.split() if word not in ("GB",) and not word.isdigit()]
     short = " ".join(words) if model.split()[-1:] == ["GB"] else model
-    is_geforce = short.startswith(("RTX 2", "RTX 3", "RTX 4", "RTX 5", "GTX "))
-    return f"NVIDIA GeForce {short}" if is_geforce and "Ada" not in short else f"NVIDIA {short}"
+    geforce = short.startswith(("RTX 2", "RTX 3", "RTX 4", "RTX 5", "GTX "))
+    return f"NVIDIA GeForce {short}" if geforce and "Ada" not in short else f"NVIDIA {short}"
 
 
 def _memory(members: Sequence[Deployed]) -> list[DeviceSelector]:
-    needed = max((one.service.gpu_memory or 0 for one in members), default=0)
+    needed = sum(one.service.gpu_memory or 0 for one in members if one.gpu_count)  # they share the cards of their pod
     if not needed:
         return []
-    gibibytes = -(-needed // 2**30)
-    expression = f"device.capacity['{_DRIVER}'].memory.compareTo(quantity('{gibibytes}Gi')) >= 0"
+    mebibytes = int(needed * REPORTED_SHARE) // 2**20
+    expression = f"device.capacity['{_DRIVER}'].memory.compareTo(quantity('{mebibytes}Mi')) >= 0"
     return [_cel(expression)]
 
 

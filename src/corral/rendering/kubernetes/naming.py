@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.names import LONGEST_WORKLOAD, dns_name
 
 MANAGER = "corral"
 SERVING = "corral-serving"
@@ -30,7 +31,7 @@ def selector_of(installation: Installation, name: str) -> dict[str, str]:
 
 def workload_name(one: Deployed) -> str:
     """The name of what is deployed: that of its pod, when it shares one."""
-    return one.pod or one.name
+    return dns_name(one.pod or one.name, longest=LONGEST_WORKLOAD)
 
 
 def plain(one: Any) -> Mapping[str, Any]:  # a typed object of lightkube

@@ -48,22 +48,29 @@ def priority_classes(installation: Installation) -> list[PriorityClass]:
 
 
 def quotas(installation: Installation, names: Iterable[str]) -> list[ResourceQuota]:
-    """No namespace asks for more GPUs than the cluster has, where all of its GPUs are known."""
+    """No namespace asks for more GPUs than the cluster has, where all of its GPUs are known.
+
+    Claims are counted by their class: `<class>.deviceclass.resource.k8s.io/devices` (Kubernetes, resource quotas).
+    """
     count = gpu_count(installation.cluster)
-    if count is None or installation.gpu_mode is GpuMode.DRA:
+    if not count:
         return []
+    by_claim = installation.gpu_mode is GpuMode.DRA
+    counted = f"{gpus.DEVICE_CLASS}.deviceclass.resource.k8s.io/devices" if by_claim else f"requests.{gpus.RESOURCE}"
     return [
         ResourceQuota(
             metadata=ObjectMeta(name="gpus", namespace=name, labels=labels_of(installation, "gpus")),
-            spec=ResourceQuotaSpec(hard={f"requests.{gpus.RESOURCE}": str(count)}),
+            spec=ResourceQuotaSpec(hard={counted: str(count)}),
         )
         for name in names
     ]
 
 
 def runtime_class(installation: Installation) -> RuntimeClass | None:
-    """The runtime class of GPU pods; K3s makes it itself."""
+    """The runtime class of GPU pods; K3s makes it itself, and claims do without."""
     kubernetes = installation.cluster.kubernetes
+    if installation.gpu_mode is GpuMode.DRA:
+        return None
     if kubernetes is not None and kubernetes.distribution == "k3s":
         return None
     return RuntimeClass(

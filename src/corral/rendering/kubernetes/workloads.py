@@ -24,15 +24,19 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ConfigMap, ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
-from corral.cluster.values import ServiceKind, StorageKind
+from corral.cluster.values import QueueSettings, ServiceKind, StorageKind
+from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, pods
+from corral.rendering.kubernetes import files, pods, volumes
+from corral.rendering.kubernetes.containers import config_map_name, seconds_to_start, variables
 from corral.rendering.kubernetes.naming import BATCH, labels_of, selector_of, workload_name
-from corral.rendering.names import with_suffix
+from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import image_of, program_of
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+_PULLED_S = 1_800
+"""How long images may take: 12 GB over 100 Mbit/s are 16 minutes. Only then does a rollout count as stuck."""
 _LONGEST_JOB_S = 24 * 3600
 _KEPT_AFTER_S = 7 * 24 * 3600
 
@@ -70,7 +74,7 @@ def workload(installation: Installation, members: Sequence[Deployed]) -> Deploym
             spec=StatefulSetSpec(
                 serviceName=headless_name(members),
                 replicas=replicas,
-                podManagementPolicy="Parallel",
+                podManagementPolicy=_order(installation, members),
                 selector=selector,
                 template=template,
             ),
@@ -78,9 +82,19 @@ def workload(installation: Installation, members: Sequence[Deployed]) -> Deploym
     return Deployment(
         metadata=metadata,
         spec=DeploymentSpec(
-            replicas=replicas, strategy=_strategy(members, replicas), selector=selector, template=template
+            replicas=replicas,
+            progressDeadlineSeconds=_PULLED_S + max(seconds_to_start(one) for one in members),
+            strategy=_strategy(members, replicas),
+            selector=selector,
+            template=template,
         ),
     )
+
+
+def _order(installation: Installation, members: Sequence[Deployed]) -> str:
+    """All at once; one after the other where each would pull the same models into the volume that they share."""
+    fills = any(one.replicas > 1 and filling_of(installation, one) for one in members)
+    return "OrderedReady" if fills else "Parallel"
 
 
 def headless_name(members: Sequence[Deployed]) -> str:
@@ -88,13 +102,25 @@ def headless_name(members: Sequence[Deployed]) -> str:
     return with_suffix(workload_name(members[0]), "replicas")
 
 
-def job(installation: Installation, one: Deployed, queue: str | None) -> Job:
+def queue_of(installation: Installation, one: Deployed) -> str | None:
+    """The queue of a Job: the first whose pool has cards where it runs, else the first of all."""
+    queues = installation.cluster.queues.values()
+    fitting = [queue.name for queue in queues if one.node is None or _reaches(queue, one.node)]
+    return next(iter([*fitting, *(queue.name for queue in queues)]), None)
+
+
+def _reaches(queue: QueueSettings, node: str) -> bool:
+    return queue.pool is None or any(selector.partition("/")[0] == node for selector in queue.pool)
+
+
+def job(installation: Installation, one: Deployed) -> Job:
     """A Job as a template: suspended, so that applying it starts nothing; Kueue starts it when its queue has room."""
-    name = one.name
+    name = workload_name(one)
     spec = pods.pod_spec(installation, (one,), restart="Never")
     labels = labels_of(installation, name)
+    queue = queue_of(installation, one)
     if queue is not None:
-        labels |= {QUEUE_LABEL: queue, PRIORITY_LABEL: BATCH}
+        labels |= {QUEUE_LABEL: dns_name(queue), PRIORITY_LABEL: BATCH}
     return Job(
         metadata=ObjectMeta(name=name, namespace=one.namespace, labels=labels),
         spec=JobSpec(
@@ -112,14 +138,14 @@ def config_maps(installation: Installation, members: Sequence[Deployed]) -> list
     settings = [
         ConfigMap(
             metadata=ObjectMeta(
-                name=pods.config_map_name(one),
+                name=config_map_name(one),
                 namespace=one.namespace,
-                labels=labels_of(installation, pods.config_map_name(one)),
+                labels=labels_of(installation, config_map_name(one)),
             ),
-            data=dict(sorted(one.env.items())),
+            data=dict(sorted(variables(one).items())),
         )
         for one in members
-        if one.env
+        if variables(one)
     ]
     return [*settings, *files.config_maps(installation, members)]
 
@@ -134,15 +160,22 @@ def service_account(installation: Installation, one: Deployed) -> ServiceAccount
 
 
 def disruption_budget(installation: Installation, members: Sequence[Deployed]) -> PodDisruptionBudget | None:
-    """One replica at a time may go. There is none for a single replica: it would block every drain (pitfall A24)."""
+    """One replica at a time may go, and one that does not run may always.
+
+    There is none for a single replica, which would block every drain (pitfall A24); and none for replicas that cannot
+    start anywhere else, bound to one node or to cards that are all taken: the first to go would hold back the rest.
+    """
     first = members[0]
-    if max(one.replicas for one in members) < 2:
+    is_bound = volumes.node_of(members) is not None or any(one.gpu_count for one in members)
+    if is_bound or max(one.replicas for one in members) < 2:
         return None
     name = workload_name(first)
     return PodDisruptionBudget(
         metadata=ObjectMeta(name=name, namespace=first.namespace, labels=labels_of(installation, name)),
         spec=PodDisruptionBudgetSpec(
-            maxUnavailable=1, selector=LabelSelector(matchLabels=selector_of(installation, name))
+            maxUnavailable=1,
+            unhealthyPodEvictionPolicy="AlwaysAllow",
+            selector=LabelSelector(matchLabels=selector_of(installation, name)),
         ),
     )
 
