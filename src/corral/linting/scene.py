@@ -70,6 +70,7 @@ class Scene:
         self.documents: list[Document] = []
         self.texts: list[Text] = []
         self.unread: list[Unread] = []
+        self._doubled: list[tuple[Tree, str]] = []
         for source in sources:
             self._read(source)
 
@@ -129,6 +130,7 @@ class Scene:
             "_kustomizing": self._kustomizing,
             "views": (view,),
             "_by_key": self._by_key,
+            "_doubled": self._doubled,
         }
         return view
 
@@ -232,12 +234,19 @@ class Scene:
         found = [one for key in keys for one in self._by_key.get(key, ())]
         return iter(found if len(keys) == 1 else sorted(found, key=lambda one: one.tree.place))
 
+    @property
+    def doubled(self) -> list[tuple[Tree, str]]:
+        """Mappings in which a key stands twice, with the object that each is part of."""
+        return self._doubled if self._by_key else []
+
     @cached_property
     def _by_key(self) -> dict[str, list[Spot]]:
         keys: dict[str, list[Spot]] = defaultdict(list)
         for document in self.documents:
             subject = str(self._owners.get(id(document.tree), ""))
             for path, tree in document.tree.walk():
+                if tree.duplicates:
+                    self._doubled.append((tree, subject))
                 if path and isinstance(path[-1], str):
                     keys[path[-1]].append(Spot(document=document, path=path, tree=tree, subject=subject))
         return keys

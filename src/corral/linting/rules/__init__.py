@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from corral.linting.registry import Check
 from corral.linting.rules import (
+    addresses,
     capacity,
     card_facts,
     charts,
@@ -18,6 +19,7 @@ from corral.linting.rules import (
     kueue,
     kustomizations,
     language_models,
+    load_balancers,
     node_labels,
     power,
     priorities,
@@ -29,6 +31,8 @@ from corral.linting.rules import (
 )
 
 _MODULES = (
+    addresses,
+    load_balancers,
     capacity,
     card_facts,
     charts,

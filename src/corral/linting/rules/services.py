@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 
 from corral.linting.kustomizing import split_image
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.rules.runtimes import is_k3s
 from corral.linting.scene import Scene
-from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
 
-_URL = re.compile(r"^(?:https?|postgresql|redis|ws)://(?:[^/@\s]*@)?(?P<host>[a-z0-9.-]+)(?::\d+)?(?:[/?]|$)")
-_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
 _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
-_CLUSTER_DOMAIN = (".svc", ".svc.cluster.local")
 _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
 _ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
 _PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
-_NO_SERVICELB = re.compile(
-    r"disable[^\n]{0,200}servicelb|servicelb[^\n]{0,40}disable|^[ \t]*-[ \t]*servicelb\b", re.MULTILINE
-)
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
 
@@ -142,33 +133,6 @@ def overlapping(scene: Scene) -> Iterator[Found]:
 
 @checks(
     Rule(
-        id="D05",
-        name="dangling-service-name",
-        severity=Severity.ERROR,
-        summary="an address of a Service that no file defines",
-        practice="The name does not resolve: every call fails.",
-        source="seen in public manifests after a Service was renamed",
-        fix="Correct the name, or add the Service.",
-    )
-)
-def dangling(scene: Scene) -> Iterator[Found]:
-    """Look for URLs of settings whose host looks like a Service of a namespace of the files, and is none."""
-    services: dict[str, set[str]] = defaultdict(set)
-    for one in scene.of_kind("Service"):
-        services[one.namespace].add(one.name or "")
-    for tree, namespace, subject in _addresses(scene):
-        match = _URL.match(tree.raw or "")
-        if match is None:
-            continue
-        name, space = _split(match["host"], namespace)
-        is_ours = name is not None and space in services and scene.is_whole and not _is_made(scene, name)
-        if is_ours and name not in services[space] and _has_relative(name or "", services[space]):
-            what = f"there is no Service {name!r} in {space!r} ({', '.join(sorted(services[space]))})"
-            yield Found(place=tree.place, what=what, subject=subject)
-
-
-@checks(
-    Rule(
         id="D09",
         name="deprecated-lb-fields",
         severity=Severity.NOTE,
@@ -188,34 +152,6 @@ def deprecated_fields(scene: Scene) -> Iterator[Found]:
         for name, value in one.tree["metadata"]["annotations"].items:
             if name.startswith("metallb.universe.tf/"):
                 yield Found(place=value.key or value.place, what=f"the annotation {name} is deprecated", subject=one)
-
-
-@checks(
-    Rule(
-        id="D07",
-        name="servicelb-port-clash",
-        severity=Severity.ERROR,
-        summary="two load balancers on one port of K3s",
-        practice="K3s' load balancer binds the port on every node: the second Service stays `<pending>`.",
-        source="k3s#1969",
-        fix="Give each Service a port of its own, or put one ingress in front.",
-    )
-)
-def port_clash(scene: Scene) -> Iterator[Found]:
-    """Look for LoadBalancer Services with the same port on K3s, unless another load balancer is used."""
-    if not is_k3s(scene) or _has_other_balancer(scene):
-        return
-    taken: dict[tuple[str, str], Object] = {}
-    for one in scene.of_kind("Service"):
-        spec = one.tree["spec"]
-        if spec["type"].raw != "LoadBalancer" or spec["loadBalancerClass"]:
-            continue
-        for port in spec["ports"].entries:
-            key = (port["protocol"].raw or "TCP", port["port"].raw or "")
-            other = taken.setdefault(key, one)
-            same = (other.name, other.namespace) == (one.name, one.namespace)
-            if not same and key[1]:
-                yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
 
 
 @checks(
@@ -275,12 +211,6 @@ def _has_image(pod: Pod, pattern: re.Pattern[str]) -> bool:
     return any(pattern.search(one.image or "") for one in pod.containers if not one.is_init)
 
 
-def _has_other_balancer(scene: Scene) -> bool:
-    """Tell whether something else than K3s' own hands out addresses."""
-    others = any(one.group in ("metallb.io", "cilium.io", "kube-vip.io", "purelb.io") for one in scene.objects)
-    return others or any(_NO_SERVICELB.search(text) for text in scene.sources.values())
-
-
 def _has_own_service(scene: Scene, pod: Pod) -> bool:
     """Tell whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
     space = pod.owner.namespace
@@ -295,37 +225,3 @@ def _is_for_metrics(service: Object) -> bool:
 def _programs(pod: Pod) -> tuple[str, ...]:
     """The images of a pod without their versions: two versions of one program are a careful rollout."""
     return tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init)
-
-
-def _is_made(scene: Scene, name: str | None) -> bool:
-    """Tell whether an operator may make the Service: its name starts with that of an object of its own kind."""
-    return any(
-        "." in one.group and not one.group.endswith(".k8s.io") and (name or "").startswith(one.name or "\n")
-        for one in scene.objects
-    )
-
-
-def _addresses(scene: Scene) -> Iterator[tuple[Tree, str, object]]:
-    """Values of settings that may be addresses: of containers' variables and of ConfigMaps."""
-    for one in scene.containers:
-        for _, value in one.env:
-            yield value, one.pod.owner.namespace, one.pod.owner
-    for one in scene.of_kind("ConfigMap"):
-        for _, value in one.tree["data"].items:
-            yield value, one.namespace, one
-
-
-def _split(host: str, namespace: str) -> tuple[str | None, str]:
-    """The Service and the namespace that a host name means; None when it is a host elsewhere."""
-    for domain in reversed(_CLUSTER_DOMAIN):
-        host = host.removesuffix(domain)
-    name, _, space = host.partition(".")
-    if "." in space or not _SERVICE_NAME.fullmatch(name) or name == "localhost":
-        return None, namespace
-    return name, space or namespace
-
-
-def _has_relative(name: str, services: set[str]) -> bool:
-    """Tell whether a name has the first part of one that exists: names of strangers are not judged."""
-    first = name.split("-", 1)[0]
-    return any(other.split("-", 1)[0] == first for other in services)

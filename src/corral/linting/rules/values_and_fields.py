@@ -98,3 +98,22 @@ def unknown_field(scene: Scene) -> Iterator[Found]:
         for tree, name, where, suggestion in unknown_fields(one):
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             yield Found(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=one)
+
+
+@checks(
+    Rule(
+        id="A34",
+        name="duplicate-yaml-key",
+        severity=Severity.ERROR,
+        summary="a key that stands twice in one mapping",
+        practice="The last one wins where it is read at all: the first value is lost in silence; kustomize and "
+        "kubectl's validation refuse the file (`already defined`, `duplicate field`).",
+        source="YAML 1.2.2, 3.2.1.3: keys are unique; sigs.k8s.io/yaml in strict mode",
+        fix="Keep one of the two, or join their values.",
+    )
+)
+def duplicate_keys(scene: Scene) -> Iterator[Found]:
+    """Look for keys of the same text in one mapping, in every document."""
+    for mapping, subject in scene.doubled:
+        for name, place in mapping.duplicates:
+            yield Found(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)

@@ -1,0 +1,80 @@
+"""Load balancers of K3s: its own binds ports on every node, and gives way to no other by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from corral.linting.objects import Object
+from corral.linting.reading.nix import read_nix
+from corral.linting.registry import Found, checks
+from corral.linting.rules.runtimes import is_k3s
+from corral.linting.scene import Scene
+from corral.linting.values import Place, Rule, Severity
+
+_NO_SERVICELB = re.compile(
+    r"disable[^\n]{0,200}servicelb|servicelb[^\n]{0,40}disable|^[ \t]*-[ \t]*servicelb\b", re.MULTILINE
+)
+
+
+@checks(
+    Rule(
+        id="D07",
+        name="servicelb-port-clash",
+        severity=Severity.ERROR,
+        summary="two load balancers on one port of K3s",
+        practice="K3s' load balancer binds the port on every node: the second Service stays `<pending>`.",
+        source="k3s#1969",
+        fix="Give each Service a port of its own, or put one ingress in front.",
+    )
+)
+def port_clash(scene: Scene) -> Iterator[Found]:
+    """Look for LoadBalancer Services with the same port on K3s, unless another load balancer is used."""
+    if not is_k3s(scene) or _has_other_balancer(scene):
+        return
+    taken: dict[tuple[str, str], Object] = {}
+    for one in scene.of_kind("Service"):
+        spec = one.tree["spec"]
+        if spec["type"].raw != "LoadBalancer" or spec["loadBalancerClass"]:
+            continue
+        for port in spec["ports"].entries:
+            key = (port["protocol"].raw or "TCP", port["port"].raw or "")
+            other = taken.setdefault(key, one)
+            same = (other.name, other.namespace) == (one.name, one.namespace)
+            if not same and key[1]:
+                yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
+
+
+@checks(
+    Rule(
+        id="D08",
+        name="servicelb-and-metallb",
+        severity=Severity.WARNING,
+        summary="K3s' own load balancer beside MetalLB",
+        practice="Both answer for every LoadBalancer Service: the address goes back and forth between them.",
+        source="k3s#269; docs.k3s.io, networking services: disable servicelb to use another load balancer",
+        fix="Start the servers with `--disable=servicelb`.",
+    )
+)
+def two_balancers(scene: Scene) -> Iterator[Found]:
+    """Look for objects of MetalLB beside a server of K3s that keeps its own."""
+    pools = [one for one in scene.objects if one.group == "metallb.io"]
+    if not pools or any(_NO_SERVICELB.search(text) for text in scene.sources.values()):
+        return
+    for place in _servers(scene):
+        yield Found(place=place, what=f"K3s keeps its load balancer, and {pools[0]} is one of MetalLB")
+
+
+def _servers(scene: Scene) -> Iterator[Place]:
+    """Where a server of K3s is configured, in Nix."""
+    for text in scene.texts:
+        module = read_nix(text.text) if text.language == "nix" and "services.k3s" in text.text else None
+        enabled, role = (module.at("services.k3s.enable"), module.at("services.k3s.role")) if module else (None, None)
+        if enabled is not None and enabled.boolean and (role is None or role.text == "server"):
+            yield text.place(enabled.offset)
+
+
+def _has_other_balancer(scene: Scene) -> bool:
+    """Tell whether something else than K3s' own hands out addresses."""
+    others = any(one.group in ("metallb.io", "cilium.io", "kube-vip.io", "purelb.io") for one in scene.objects)
+    return others or any(_NO_SERVICELB.search(text) for text in scene.sources.values())

@@ -1,0 +1,7 @@
+{ ... }: {
+  services.k3s = {
+    enable = true;
+    role = "server";
+    extraFlags = [ "--disable=servicelb" ];
+  };
+}
