@@ -52,6 +52,8 @@ class Asked:
     models: int = 1
     swap_every: int = 1
     load: str | None = None
+    spread: str | None = None
+    """`20%`: durations lie up to so much above and below the usual one."""
     slow: Sequence[str] = ()
     """`<slot>=<factor>`: tasks take that many times as long there."""
     fail: Sequence[str] = ()
@@ -117,6 +119,7 @@ def _understood(cluster: Cluster, asked: Asked) -> tuple[float | None, Scenario]
         problems.append(_problem("a night of no length has nothing to forecast", "--night", "give it hours, as 8h"))
     slowdown = dict(_slow_slots(asked.slow, known, problems))
     outages = tuple(_failures(asked.fail, known, problems))
+    spread = _share(asked.spread, problems)
     if problems:
         raise ForecastAskedError(problems)
     scenario = Scenario(
@@ -125,8 +128,19 @@ def _understood(cluster: Cluster, asked: Asked) -> tuple[float | None, Scenario]
         models=asked.models,
         swap_every=asked.swap_every if asked.models > 1 else 1,
         load_s=load_s,
+        spread=spread,
     )
     return night_s, scenario
+
+
+def _share(text: str | None, problems: list[Problem]) -> float:
+    if text is None:
+        return 0.0
+    percent = _number(text.strip().removesuffix("%"))
+    if percent is None or not 0 <= percent < 100:
+        problems.append(_problem(f"not a share from 0 to 100 %: {text!r}", "--spread", "write it as 20%"))
+        return 0.0
+    return percent / 100
 
 
 def _slow_slots(
@@ -236,8 +250,9 @@ def in_words(asked: Asked) -> str:
     """Say what was asked to be different, as it was typed."""
     models = [f"{asked.models} models, the next after {asked.swap_every} tasks"] if asked.models > 1 else []
     load = [f"loading takes {asked.load}"] if asked.load else []
+    spread = [f"durations up to {asked.spread} above and below"] if asked.spread else []
     return ", ".join(
-        [*models, *load, *(f"slow {each}" for each in asked.slow), *(f"away {each}" for each in asked.fail)]
+        [*models, *load, *spread, *(f"slow {each}" for each in asked.slow), *(f"away {each}" for each in asked.fail)]
     )
 
 

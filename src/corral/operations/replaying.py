@@ -12,9 +12,14 @@ from corral.operations.cluster_file import open_cluster
 from corral.operations.planning import plan_file
 from corral.planning.forecast.batches import BatchForecast, Job, forecast_batch
 from corral.planning.forecast.replay import Ended, Replay, replay
-from corral.scheduling.values import Priority, TaskClass
+from corral.planning.forecast.seats import gpu_slots
+from corral.scheduling.durations import History, observe
+from corral.scheduling.values import DurationKey, Priority, TaskClass
 from corral.units import Bytes, UnitError, parse_duration
 from corral.work import Json, SlotId
+
+_UNLISTED = "unlisted"
+"""The device model of slots that the cluster file does not have, such as processors."""
 
 
 class NothingToReplayError(CorralError):
@@ -41,7 +46,7 @@ def since_when(text: str, *, now: datetime) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise SinceError(
-            f"neither an instant nor a duration: {text!r}", where="--replay", hint="write 12h or 2026-03-01T22:00"
+            f"neither an instant nor a duration: {text!r}", hint="write 12h or 2026-03-01T22:00"
         ) from error
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
@@ -58,6 +63,24 @@ def replay_files(tasks: Sequence[Json], before: Path | None, after: Path) -> Rep
             "no task has succeeded since then", hint="go further back with `--replay`, or look at `corral tasks list`"
         )
     return replay(ended, first, second)
+
+
+def history_of(tasks: Sequence[Json], path: Path | None) -> History:
+    """What finished tasks, as the HTTP API shows them, say of durations on the cards of a cluster file.
+
+    Raises: NothingToReplayError, UnreadableClusterFileError, ClusterFileError.
+    """
+    models = {slot.id: slot.device_model for slot in gpu_slots(open_cluster(path).cluster, frozenset())}
+    ended = [_ended(task) for task in tasks if task["started_at"] and task["finished_at"] and task["slots"]]
+    if not ended:
+        raise NothingToReplayError(
+            "no task has succeeded since then", hint="go further back, or look at `corral tasks list`"
+        )
+    history = History()
+    for task in sorted(ended, key=lambda one: one.finished_at):
+        key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
+        history = observe(history, key, task.seconds)
+    return history
 
 
 def forecast_batch_on(path: Path | None, tasks: Sequence[Mapping[str, Json]]) -> BatchForecast:

@@ -11,6 +11,8 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from corral.cli.main import run_command
+from corral.operations.replaying import history_of
+from corral.scheduling.values import DurationKey
 from doubles.clusters import forty_mixed_nodes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -111,3 +113,18 @@ def test_a_batch_is_forecast_from_its_file(tmp_path: Path, capsys: pytest.Captur
 def test_a_replay_needs_both_of_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(EXAMPLES / "hydra/cluster.yaml", "--replay", "12h") != 0
     assert "--against" in capsys.readouterr().err
+
+
+def test_finished_tasks_say_how_long_one_takes_on_which_card() -> None:
+    history = history_of([a_finished(1, 20), a_finished(2, 24)], EXAMPLES / "hydra/cluster.yaml")
+    assert history.expected[DurationKey("comfyui", "sdxl", "RTX 5070 Ti")] == 22
+
+
+def a_finished(number: int, seconds: int) -> dict[str, Any]:
+    """A task that has succeeded, as the HTTP API shows it."""
+    at = "2026-03-01T22:00:{:02d}+00:00"
+    nothing = dict.fromkeys(("memory", "batch", "error"))
+    kind = {"owner": "a", "engine": "comfyui", "model": "sdxl", "queue": "default", "class": "batch", "needs": []}
+    times = {"created_at": at.format(0), "queued_at": at.format(0), "started_at": at.format(0)}
+    rest = {"id": number, "priority": "normal", "gpus": 1, "slots": ["hydra-compute/gpu0"]}
+    return {**nothing, **kind, **times, **rest, "finished_at": at.format(seconds)}

@@ -109,6 +109,23 @@ def test_measured_durations_go_before_declared_ones() -> None:
     assert found.seconds["RTX 5070 Ti"].origin is Origin.MEASURED
 
 
+def test_a_workload_of_any_model_takes_what_was_measured_for_its_engine() -> None:
+    history = observe(History(), DurationKey("comfyui", "some.safetensors", "RTX 4090"), 20.0)
+    found = images(a_cluster(), history=history)
+    assert made(found) == 1440
+    assert {figure.origin for figure in found.seconds.values()} == {Origin.MEASURED}
+
+
+def test_a_spread_moves_tasks_and_not_the_mean() -> None:
+    plain, spread = images(a_cluster()), images(a_cluster(), scenario=Scenario(spread=0.2))
+    assert abs(made(spread) - made(plain)) <= 1
+    assert spread.trace is not None
+    seconds = [arrival.seconds["RTX 5070 Ti"] for arrival in spread.trace.arrivals]
+    assert 24 <= min(seconds) < 24.1
+    assert 35.9 < max(seconds) <= 36
+    assert images(a_cluster(), scenario=Scenario(spread=0.2)) == spread
+
+
 def test_a_duration_that_nobody_knows_makes_the_night_unknown() -> None:
     cluster = a_cluster()
     workload = replace(cluster.workloads["images"], seconds={})

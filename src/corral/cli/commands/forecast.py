@@ -12,6 +12,7 @@ from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, example
 
 if TYPE_CHECKING:
     from corral.operations.forecasting import Asked, Forecasts
+    from corral.scheduling.durations import History
 
 OfWorkload = Annotated[str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only this workload.")]
 Night = Annotated[str | None, typer.Option("--night", metavar="TIME", help="How long it is; else as the file says.")]
@@ -21,6 +22,13 @@ SwapEvery = Annotated[
     int, typer.Option("--swap-every", min=1, metavar="TASKS", help="With --models: the next model after so many tasks.")
 ]
 LoadTime = Annotated[str | None, typer.Option("--load", metavar="TIME", help="How long a model takes to load.")]
+Spread = Annotated[
+    str | None, typer.Option("--spread", metavar="PERCENT", help="Durations lie up to so much above and below.")
+]
+Measured = Annotated[
+    str | None,
+    typer.Option("--measured", metavar="SINCE", help="Take durations from what the queue finished since then (`7d`)."),
+]
 Slow = Annotated[
     list[str] | None, typer.Option("--slow", metavar="SLOT=FACTOR", help="Tasks take FACTOR times as long there.")
 ]
@@ -58,6 +66,8 @@ def forecast(
     models: Models = 1,
     swap_every: SwapEvery = 1,
     load: LoadTime = None,
+    spread: Spread = None,
+    measured: Measured = None,
     slow: Slow = None,
     fail: Fail = None,
     explain: Explain = False,
@@ -73,7 +83,8 @@ def forecast(
     """Say what each workload makes in an hour and in a night, by playing the night with the production policy.
 
     Each workload is played by itself, on the slots that its service has in the plan. Times in --fail count from the
-    start of the night. With --models, --slow or --fail, a second row shows the night with that.
+    start of the night. With --models, --spread, --slow or --fail, a second row shows the night with that. Durations are
+    those of the cluster file; with --measured, those of the queue's finished tasks where there are any.
 
     --batch tells how long a batch takes. --replay with --against asks what the tasks of last night would have taken on
     another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
@@ -91,12 +102,25 @@ def forecast(
         models=models,
         swap_every=swap_every,
         load=load,
+        spread=spread,
         slow=slow or (),
         fail=fail or (),
     )
-    found = forecast_file(cluster, asked)
+    history = None if measured is None else _history(cluster, measured, url, data_dir)
+    found = forecast_file(cluster, asked, history=history)
     _write(found, asked, gantt, html)
     return _put(found, explain=explain, as_json=as_json)
+
+
+def _history(cluster: Path | None, since: str, url: str | None, data_dir: Path | None) -> History:
+    from datetime import UTC, datetime
+
+    from corral.cli.connection import ask
+    from corral.cli.replaying import finished_since
+    from corral.operations.replaying import history_of, since_when
+
+    begin = since_when(since, now=datetime.now(UTC))
+    return history_of(ask(url, data_dir, lambda api: finished_since(api, begin)), cluster)
 
 
 def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:

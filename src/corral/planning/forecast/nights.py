@@ -25,6 +25,9 @@ OWNER = Owner("night")
 MOST_TASKS = 20_000
 """Tasks of a night that are played; a longer one is played for as long as these last, and counted up."""
 _LEAST_S = 1e-3
+_GOLDEN = 0.618_033_988_749_895
+"""Multiples of it, less their whole part, fill the span from 0 to 1 evenly at any length (Weyl's sequence): a spread
+without a generator, the same for everybody."""
 _PLAIN = Scenario()
 
 
@@ -85,12 +88,16 @@ def seconds_of(workload: Workload, slots: Sequence[Slot], history: History | Non
 
 
 def _measured(workload: Workload, model: str, history: History | None) -> Figure | None:
-    key = DurationKey(workload.engine, workload.model, model)
-    seconds = None if history is None else history.expected.get(key)
-    if history is None or seconds is None:
+    if history is None:
         return None
-    source = f"median of the last {len(history.samples[key])} tasks of {workload.engine} on {model}, loading included"
-    return Figure(value=seconds, unit="s", origin=Origin.MEASURED, source=source)
+    of_engine = [DurationKey(workload.engine, ANY, ANY)] if workload.model is None else []
+    for key in (DurationKey(workload.engine, workload.model, model), *of_engine):
+        if key in history.expected:
+            where = f"on {model}" if key.device_model == model else "of any model on any card"
+            count = len(history.samples[key])
+            source = f"median of the last {count} tasks of {workload.engine} {where}, loading included"
+            return Figure(value=history.expected[key], unit="s", origin=Origin.MEASURED, source=source)
+    return None
 
 
 def _declared(workload: Workload, model: str) -> Figure | None:
@@ -143,7 +150,7 @@ def _trace(
             model=models[place // scenario.swap_every % len(models)],
             queue=seats.queue.name,
             memory=workload.min_vram,
-            seconds=table,
+            seconds=_spread(table, scenario.spread, place),
         )
         for place in range(wanted)
     )
@@ -158,6 +165,14 @@ def _trace(
         slowdown={slot: factor for slot, factor in scenario.slowdown.items() if slot in used},
     )
     return trace, window_s
+
+
+def _spread(table: Mapping[str, float], share: float, place: int) -> Mapping[str, float]:
+    """The durations of one task of a night: the usual ones, or as much above or below as its place says."""
+    if not share:
+        return table
+    factor = 1 + share * (2 * ((place + 1) * _GOLDEN % 1) - 1)
+    return {model: seconds * factor for model, seconds in table.items()}
 
 
 def _models(workload: Workload, scenario: Scenario) -> list[str]:

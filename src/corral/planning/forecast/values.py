@@ -24,6 +24,8 @@ class Scenario:
     """After how many tasks the next one asks for another model."""
     load_s: float | None = None
     """How long a model takes to load; None leaves it to the cluster file."""
+    spread: float = 0.0
+    """How far a task's duration lies from the usual one at most, as a share of it; all between are equally likely."""
 
     @property
     def is_plain(self) -> bool:
