@@ -43,6 +43,7 @@ _MACHINE_NOTES = (
 _KUBERNETES_NOTES = (
     "For one Alloy inside of Kubernetes that may read pods and pods/log, as its Helm chart sets it; several share",
     "the pods between them when they run with --cluster.enabled=true.",
+    "Names of pods are structured metadata, which Loki takes from version 3 on.",
     "Check: alloy fmt --test kubernetes.alloy",
 )
 

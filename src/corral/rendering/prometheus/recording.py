@@ -33,6 +33,9 @@ ENDED = "corral:engine_tasks_ended:increase1h"
 FAILED = "corral:engine_tasks_failed:increase1h"
 CLOCK_METRICS = ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS")
 """One field, renamed by DCGM 3.3; exporters before that know the old name only."""
+TOLD = "< 1e9"
+"""DCGM says that a card does not tell a field with a number that is larger (dcgm_fields.h, DCGM_INT32_BLANK and the
+others, from 2,147,483,632 on), and some versions of the exporter pass it on."""
 _CPU_SLOTS = ".+/cpu[0-9]*"
 
 
@@ -73,8 +76,8 @@ def _gpus(nodes: Iterable[Node]) -> Iterator[Rule]:
     yield _record(GPUS_SEEN, f"{seen} or on (node) {none}")
     if limits:
         yield _record(POWER_LIMIT_EXPECTED, " or ".join(_limit(node, card) for node, card in limits))
-    yield _record(XID, "max by (node, gpu) (DCGM_FI_DEV_XID_ERRORS)")
-    yield _record(CLOCK_REASONS, " or ".join(f"max by (node, gpu) ({name})" for name in CLOCK_METRICS))
+    yield _record(XID, f"max by (node, gpu) (DCGM_FI_DEV_XID_ERRORS {TOLD})")
+    yield _record(CLOCK_REASONS, " or ".join(f"max by (node, gpu) ({name} {TOLD})" for name in CLOCK_METRICS))
 
 
 def _limit(node: Node, card: Card) -> str:

@@ -15,7 +15,7 @@ from corral.rendering.prometheus.alerts.cards import (
     SOFTWARE_THERMAL,
     bit,
 )
-from corral.rendering.prometheus.recording import CLOCK_REASONS, POWER_LIMIT_EXPECTED, XID
+from corral.rendering.prometheus.recording import CLOCK_REASONS, POWER_LIMIT_EXPECTED, TOLD, XID
 from corral.rendering.prometheus.sights import Sight
 
 _CHOSEN = '{node=~"$node"}'
@@ -58,13 +58,13 @@ def _load() -> Row:
 def _heat_and_power(*, has_limits: bool) -> Row:
     power = [
         _by_card(f"DCGM_FI_DEV_POWER_USAGE{_CHOSEN}"),
-        _by_card(f"DCGM_FI_DEV_POWER_MGMT_LIMIT{_CHOSEN}", " limit"),
+        _by_card(f"DCGM_FI_DEV_POWER_MGMT_LIMIT{_CHOSEN} {TOLD}", " limit"),
     ]
     if has_limits:
         power.append(Query(expression=f"{POWER_LIMIT_EXPECTED}{_CHOSEN}", legend=f"{_CARD} cluster file"))
     temperature = (
         _by_card(f"DCGM_FI_DEV_GPU_TEMP{_CHOSEN}"),
-        _by_card(f"DCGM_FI_DEV_SLOWDOWN_TEMP{_CHOSEN} > 0", " slows down"),
+        _by_card(f"DCGM_FI_DEV_SLOWDOWN_TEMP{_CHOSEN} > 0 {TOLD}", " slows down"),
     )
     return Row(
         title="Heat and power",

@@ -15,6 +15,7 @@ from corral.rendering.prometheus.recording import (
     GPUS_SEEN,
     NODE_UP,
     POWER_LIMIT_EXPECTED,
+    TOLD,
     XID,
 )
 from corral.rendering.prometheus.sights import Sight
@@ -35,8 +36,8 @@ HARDWARE_THERMAL = 0x40
 POWER_BRAKE = 0x80
 _CARD = "GPU {{ $labels.gpu }} of {{ $labels.node }}"
 _TEMPERATURE = "max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP)"
-_SLOWDOWN = "max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0)"
-_LIMIT = "max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT)"
+_SLOWDOWN = f"max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0 {TOLD})"
+_LIMIT = f"max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT {TOLD})"
 
 
 def alerts(sight: Sight) -> tuple[Alert, ...]:
@@ -153,7 +154,7 @@ _ERRORS = (
         name="GpuMemoryErrors",
         expression=(
             "max by (node, gpu) (increase(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL[1h])) > 0 "
-            "or max by (node, gpu) (DCGM_FI_DEV_ROW_REMAP_FAILURE) > 0"
+            "or max by (node, gpu) (DCGM_FI_DEV_ROW_REMAP_FAILURE) == 1"
         ),
         lasting="1m",
         severity=Severity.CRITICAL,
