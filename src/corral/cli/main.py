@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `corral --help` and comple
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -84,6 +85,13 @@ class UsageError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
+class NoSpaceError(CorralError):
+    """What was to be written or printed finds no room on the disk."""
+
+    code: ClassVar[str] = "cli.no_space"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
 class UnexpectedError(CorralError):
     """A mistake in Corral."""
 
@@ -116,6 +124,12 @@ def run_command(arguments: Sequence[str]) -> int:
         # The reader of our output (`head`) has left; a second error while Python flushes would only be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _report_bug(error, as_json=as_json)
+        full = NoSpaceError(str(error.strerror).lower(), where=error.filename, hint="make room, and run it again")
+        terminal.report(full, as_json=as_json)
+        return exits.CODES[full.kind]
     except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a mistake of ours
         return _report_bug(error, as_json=as_json)
     return code if isinstance(code, int) else 0

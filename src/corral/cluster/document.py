@@ -33,9 +33,13 @@ class Document:
     values: dict[Path, Position] = field(default_factory=dict[Path, Position])
     stand_ins: set[str] = field(default_factory=set[str])
     """Texts that took the place of misshapen values; no problem is about them."""
+    unusable: set[Path] = field(default_factory=set[Path])
+    """Places of numbers that cannot be used; each has its problem, and what took the number's place is not judged."""
 
     def report(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:
         """Add a problem about the value at `at`."""
+        if at in self.unusable:
+            return
         self.report_at(code, what, position=self._position(self.values, at), at=at, hint=hint)
 
     def report_key(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:

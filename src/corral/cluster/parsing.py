@@ -227,8 +227,9 @@ class _Builder:
         if math.isfinite(number):
             return number
         self._report(
-            "cluster.bad_value", f"not a number that can be used: {printable(text[:40])}", at, "write a smaller number"
+            "cluster.bad_value", f"not a number that can be used: {printable(text[:40])}", at, "write a usual number"
         )
+        self._document.unusable.add(at)
         return 0
 
     def _report(self, code: str, what: str, at: Path, hint: str = "write it out without `*` and `<<`") -> None:

@@ -20,6 +20,13 @@ class UnreadableClusterFileError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
+class NotTextError(CorralError):
+    """The cluster file is no text."""
+
+    code: ClassVar[str] = "cluster.not_text"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterText:
     """A cluster file with its text, so that it can be edited with its comments kept."""
@@ -33,14 +40,17 @@ class ClusterText:
 def open_cluster(path: Path | None) -> ClusterText:
     """Read a cluster file; without one, `cluster.yaml` in this folder.
 
-    Raises: UnreadableClusterFileError, ClusterFileError with every problem of the file.
+    Raises: UnreadableClusterFileError, NotTextError, ClusterFileError with every problem of the file.
     """
     chosen = path or Path(USUAL_NAME)
     try:
         text = chosen.read_bytes().decode("utf-8")  # line ends stay as they are, for edits of the text
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        what = f"the cluster file is not UTF-8 text: byte {error.start + 1} is {error.object[error.start]:#04x}"
+        raise NotTextError(what, where=str(chosen), hint="save it as UTF-8") from error
+    except OSError as error:
         raise UnreadableClusterFileError(
-            f"cannot read the cluster file: {error}",
+            f"cannot read the cluster file: {error.strerror}",
             where=str(chosen),
             hint="name one, or write one for this machine with `corral inventory > cluster.yaml`",
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from corral.hardware.power import Verdict
 from corral.operations.powering import NoDriverError, NoSuchNodeError, power_of_file
 from corral.telemetry.nvml import FoundGpu, NvmlReading, NvmlStatus
 from doubles.clusters import forty_mixed_nodes
+from doubles.installed import CORRAL
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EXAMPLE_FILES = [EXAMPLES / name for name in ("hydra/before.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml")]
@@ -174,3 +176,20 @@ def test_a_family_is_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None
 def test_an_unknown_model_is_refused_with_close_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["gpus", "find", "RTX 5O70 Ti"]) == 3
     assert "`RTX 5070 Ti`" in capsys.readouterr().err
+
+
+def test_output_that_finds_no_room_is_told_and_is_no_mistake_of_corral() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([str(CORRAL), "gpus", "find", "4090"], stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr.splitlines()[0]) == (6, "error[cli.no_space]: no space left on device")
+
+
+def test_a_cluster_file_that_is_no_text_is_told_with_the_byte(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_bytes(b"name: \xff")
+
+    assert run_command(["power", str(file)]) == 2
+    assert "error[cluster.not_text]: the cluster file is not UTF-8 text: byte 7 is 0xff" in capsys.readouterr().err

@@ -380,3 +380,10 @@ def test_who_needs_only_the_values_does_not_load_pydantic_yaml_or_the_catalogue(
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("watts", [".nan", ".inf", "9" * 40])
+def test_a_number_that_cannot_be_used_is_told_once(watts: str) -> None:
+    text = f"apiVersion: corral/v1\nname: a\nnodes:\n  - {{name: n, gpus: [], psu: {{watts: {watts}}}}}\n"
+
+    assert only_problem(text).what.startswith("not a number that can be used")

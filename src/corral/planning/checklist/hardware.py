@@ -87,7 +87,7 @@ def _supply(change: NodeChange, after: Cluster) -> Item:
 
 
 def _supply_question(power: NodePower, facts: str) -> str:
-    advised = f"{power.recommended_psu.value:.0f} W" if power.recommended_psu else "a larger one than any standard size"
+    advised = f"{power.recommended_psu.value:.0f} W" if power.recommended_psu else "what the machine's maker says"
     return f"does the supply carry it? {facts}; advised: {advised}"
 
 
