@@ -6,14 +6,15 @@ compares two series, and a card that is not there at all is missed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from corral.cluster.values import Node, QueueSettings
-from corral.rendering.cards import Card, limited_cards, nvidia_cards
+from corral.rendering.cards import Card, limited_cards
 from corral.rendering.prometheus.jobs import DCGM, NODE
-from corral.rendering.prometheus.sights import Sight
+from corral.rendering.prometheus.sights import Sight, certain_cards
 
 Rule = dict[str, Any]  # Prometheus' own shape of a rule
 
@@ -56,8 +57,8 @@ def slots_of(queue: QueueSettings) -> str:
 
 def card_selector(node: Node, card: Card) -> str:
     """Labels of a card in the exporter's series: its UUID where it is known, since an index can move."""
-    which = f'UUID="{card.gpu.uuid}"' if card.gpu.uuid else f'gpu="{card.gpu.index}"'
-    return f'{{node="{node.name}",{which}}}'
+    which = f"UUID={_quoted(card.gpu.uuid)}" if card.gpu.uuid else f'gpu="{card.gpu.index}"'
+    return f"{{node={_quoted(node.name)},{which}}}"
 
 
 def _node_up(sight: Sight) -> Rule:
@@ -69,8 +70,8 @@ def _node_up(sight: Sight) -> Rule:
 
 def _gpus(nodes: Iterable[Node]) -> Iterator[Rule]:
     limits = [(node, card) for node in nodes for card in limited_cards(node)]
-    for node in nodes:
-        yield _record(GPUS_EXPECTED, f"vector({len(nvidia_cards(node))})", node=node.name)
+    for node in filter(certain_cards, nodes):
+        yield _record(GPUS_EXPECTED, f"vector({len(certain_cards(node))})", node=node.name)
     none = f'0 * max by (node) (up{{job="{DCGM}"}} == 1)'
     seen = "count by (node) (count by (node, gpu) (DCGM_FI_DEV_GPU_TEMP))"
     yield _record(GPUS_SEEN, f"{seen} or on (node) {none}")
@@ -108,6 +109,11 @@ def _slot(selector: str) -> str:
 def _escaped(name: str) -> str:
     """A name in a regular expression inside of PromQL's quotes: a backslash is doubled there."""
     return re.escape(name).replace("\\-", "-").replace("\\", "\\\\")
+
+
+def _quoted(text: str) -> str:
+    """A string of PromQL, whose escapes JSON's are among."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _record(name: str, expression: str, **labels: str) -> Rule:

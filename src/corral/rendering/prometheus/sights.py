@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from corral.cluster.values import Node, ServiceKind
-from corral.rendering.cards import nvidia_cards
+from corral.rendering.cards import Card, nvidia_cards
 from corral.rendering.installation import Deployed, Installation
 
 LOOPBACK = "127.0.0.1"
@@ -20,6 +20,7 @@ TARGETS_FILE = "targets/corral.yml"
 PROMETHEUS = "prometheus"
 KUEUE = "kueue"
 """Names by which a cluster file usually calls these services; there is no kind for them."""
+_UUID = "GPU-"
 MONITORING = "monitoring"
 """The namespace from which the rendered NetworkPolicies let metrics be read."""
 
@@ -67,6 +68,14 @@ def sight_of(installations: tuple[Installation, ...]) -> Sight:
     return replace(found, addresses=addresses, notes=tuple(_notes(found)))
 
 
+def certain_cards(node: Node) -> tuple[Card, ...]:
+    """The cards of a node that NVIDIA's exporter has to see: a missing one is an alarm, so what may be anybody's is none.
+
+    A card without a model is NVIDIA's when it has a UUID as NVIDIA's driver gives it.
+    """
+    return tuple(card for card in nvidia_cards(node) if card.model or (card.gpu.uuid or "").startswith(_UUID))
+
+
 def _namespace(deployed: dict[str, Deployed]) -> str:
     own = next((one for one in deployed.values() if one.service.name == PROMETHEUS), None)
     return own.namespace if own else MONITORING
@@ -84,6 +93,9 @@ def _notes(sight: Sight) -> Iterator[str]:
     unknown = [node.name for node in nodes if node.gpus is None]
     if unknown:
         yield f"Which GPUs {_list(unknown)} has is not in the cluster file, so they are not watched: corral inventory"
+    vague = [node.name for node in nodes if len(certain_cards(node)) < len(nvidia_cards(node))]
+    if vague:
+        yield f"Cards of {_list(vague)} have neither a model nor a UUID: nobody misses them when they are gone."
     other = [node.name for node in sight.installation.cluster.nodes if node.gpus and not nvidia_cards(node)]
     if other:
         yield f"No card of {_list(other)} is NVIDIA's: no exporter is scraped for them."

@@ -49,6 +49,7 @@ SCENARIOS: dict[str, list[dict[str, Any]]] = yaml.safe_load(Path(__file__).with_
 EVERY = "15s"
 EVALUATED = "1m"
 """A quarter as often as rendered: `for` is in whole minutes, and promtool takes its time."""
+SLOTS_TO_CHOOSE = ["alpha.lan/gpu0", "alpha.lan/gpu1", "alpha.lan/cpu1", "alphaxlan/gpu0", "beta/gpu3", "beta2/gpu0"]
 ROLES = {"node", "pod", "service", "endpoints", "endpointslice", "ingress"}
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -210,6 +211,29 @@ def test_rules_use_only_recorded_series_that_are_recorded(name: str) -> None:
     recorded = {rule["record"] for rule in rules(name) if "record" in rule}
     for rule in rules(name):
         assert set(re.findall(r"\bcorral:[\w:]+", rule["expr"])) <= recorded, rule
+
+
+def test_names_with_dots_are_meant_literally(tmp_path: Path) -> None:
+    text = MACHINES.replace("alpha", "alpha.lan") + "queues: [{name: q, pool: [alpha.lan/gpu0, alpha.lan/cpu, beta]}]\n"
+    recording = rendered("dots", text)["prometheus/rules/recording.yml"]
+    found = [rule for rule in yaml.safe_load(recording)["groups"][0]["rules"] if rule.get("labels") == {"queue": "q"}]
+    slots = re.search(r'slot=~"([^"]+)"', found[0]["expr"])
+    assert slots
+    regex = re.compile(slots[1].replace("\\\\", "\\"))
+    assert [slot for slot in SLOTS_TO_CHOOSE if regex.fullmatch(slot)] == [
+        "alpha.lan/gpu0",
+        "alpha.lan/cpu1",
+        "beta/gpu3",
+    ]
+    (tmp_path / "recording.yml").write_text(recording)
+    promtool("check", "rules", tmp_path / "recording.yml")
+
+
+def test_a_card_that_may_be_another_makers_is_not_missed_and_the_header_says_so() -> None:
+    text = MACHINES.replace("{model: RTX 3090 Ti, index: 1, uuid", "{memory: 24Gi, index: 2}, {index: 1, uuid")
+    files = rendered("cards", text)
+    assert "expr: vector(2)" in files["prometheus/rules/recording.yml"]
+    assert "Cards of alpha have neither a model nor a UUID" in files["prometheus/prometheus.yml"]
 
 
 def test_a_token_is_a_file_and_never_a_value() -> None:
