@@ -69,7 +69,7 @@ def sight_of(installations: tuple[Installation, ...]) -> Sight:
 
 
 def certain_cards(node: Node) -> tuple[Card, ...]:
-    """The cards of a node that NVIDIA's exporter has to see: a missing one is an alarm, so what may be anybody's is none.
+    """The cards of a node that NVIDIA's exporter has to see: a missing one is an alarm.
 
     A card without a model is NVIDIA's when it has a UUID as NVIDIA's driver gives it.
     """
