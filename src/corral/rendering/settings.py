@@ -47,7 +47,7 @@ def secrets_of(service: Service, name: str) -> dict[str, SecretKey]:
 
 
 def _caches(folder: str) -> dict[str, str]:
-    """Caches of Hugging Face, PyTorch and everything that follows the XDG specification (openai-whisper), on a volume."""
+    """Caches of Hugging Face, of PyTorch and of all that follows XDG (openai-whisper), on a volume."""
     return {
         "HF_HOME": f"{folder}/huggingface",
         "TORCH_HOME": f"{folder}/torch",

@@ -39,8 +39,6 @@ class Target:
     """Files that the layouts share; it is given all layouts that are written."""
     notes: Callable[[Installation], list[str]] | None = None
     """What of a layout is left out or is up to people, a sentence each."""
-    notes: Callable[[Installation], list[str]] | None = None
-    """What of a layout is left out or is up to people, a sentence each."""
 
 
 TARGETS: tuple[Target, ...] = (
@@ -49,7 +47,6 @@ TARGETS: tuple[Target, ...] = (
         summary="manifests as a kustomize base and an overlay for each layout",
         per_layout=kubernetes.overlay,
         for_all=kubernetes.base,
-        notes=kubernetes.notes_of,
         notes=kubernetes.notes_of,
     ),
     Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=kueue.files),
@@ -97,23 +94,6 @@ def render(
             for installation in installations:
                 files.update(target.per_layout(installation))
     return dict(sorted(files.items()))
-
-
-def notes(
-    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Say what is left out or is up to people, once each; where layouts differ, with the layout's name before it.
-
-    Raises: UnknownTargetError, UnknownLayoutError, ContradictionError.
-    """
-    installations = _installations(cluster, source=source, text=text, layouts=layouts)
-    tellers = [target.notes for target in _chosen(only) if target.notes is not None]
-    found = {one.name: [note for tell in tellers for note in tell(one)] for one in installations}
-    told: list[str] = []
-    for name, of_layout in found.items():
-        in_all = {note for note in of_layout if all(note in each for each in found.values())}
-        told += [note if note in in_all else f"layout {name}: {note}" for note in of_layout]
-    return tuple(dict.fromkeys(told))
 
 
 def notes(
