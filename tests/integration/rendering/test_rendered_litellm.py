@@ -6,11 +6,9 @@ from the lock file beside this one. Its version is the one of the image that is 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,9 +23,9 @@ from aiohttp import web
 from corral.operations.cluster_file import read_cluster
 from corral.rendering.programs import LITELLM
 from corral.rendering.targets import render
+from doubles.environments import installed
 from doubles.ollama import OllamaDouble
 
-ROOT = Path(__file__).parents[3]
 LOCK = Path(__file__).with_name("litellm.lock")
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 MASTER_KEY = "sk-of-the-test"
@@ -101,15 +99,7 @@ class Proxy:
 @pytest.fixture(scope="module")
 def program() -> Path:
     """The real proxy, installed from the lock file where that has not been done yet."""
-    uv = Path(sys.executable).with_name("uv")
-    folder = ROOT / ".cache" / f"litellm-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
-    finished = folder / "finished"
-    if not finished.exists():
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin" / "python"]
-        subprocess.run([*install, "--require-hashes", "-r", LOCK], check=True)
-        finished.touch()
-    return folder / "bin" / "litellm"
+    return installed(LOCK, "litellm")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -51,6 +51,7 @@ def _project(installation: Installation, network: Network, machines: Machines, u
     notes = [
         f"Start it on {node.name}: docker compose --file {node.name}.yaml up --detach --remove-orphans",
         *_notes(machines, units),
+        *(note for unit in units for note in network.notes(unit)),
         *(note for storage in used.values() for note in volumes.notes(storage, node)),
     ]
     return document(installation, escaped(value), *notes)

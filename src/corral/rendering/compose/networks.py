@@ -46,6 +46,15 @@ class Network:
         found = (self._published.get(unit.name_of(one)) for one in unit.members)
         return [str(one) for one in found if one is not None]
 
+    def notes(self, unit: Unit) -> list[str]:
+        """Say what is open on all addresses only because that of its machine is not known."""
+        return [
+            f"{unit.name_of(one)} listens on all addresses of {unit.node.name}: other machines call it, and the file "
+            "gives no IP address for it to listen on."
+            for one in unit.members
+            if one.service.exposed is None and one.port is not None and self._bound(unit, one) is None
+        ]
+
     def reach(self, caller: Unit, target: Deployed) -> tuple[str, ...]:
         """The addresses of a service as a unit reaches it; none where the file does not know the machine's address."""
         if target.port is None:

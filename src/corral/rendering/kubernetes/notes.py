@@ -36,6 +36,13 @@ def _of_settings(one: Deployed) -> Iterator[str]:
     if left_out:
         yield f"{one.name}: no environment variable can be called {', '.join(repr(name) for name in left_out)}."
     yield from worker_notes(one.name, one.gpu_count, one.service.env)
+    usual = [key for name, key in one.secrets.items() if name not in one.service.secrets]
+    if one.service.kind is ServiceKind.LITELLM and usual:
+        keys = " ".join(f"--from-literal={key.key}=..." for key in usual)
+        yield (
+            f"{one.name} takes its keys from a Secret; make it with: "
+            f"kubectl create secret generic {usual[0].secret} --namespace {one.namespace} {keys}"
+        )
 
 
 def _of_place(installation: Installation, one: Deployed) -> Iterator[str]:

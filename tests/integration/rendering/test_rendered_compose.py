@@ -1,0 +1,70 @@
+"""Compose files, held to the official schema of the Compose specification, and to our own linter.
+
+The schema is the `compose-spec.json` that the program `check-jsonschema` carries, and the program reads the files.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.linting.engine import lint
+from corral.linting.values import Source
+from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.rendering.targets import render
+from doubles.clusters import forty_mixed_nodes
+from doubles.environments import installed
+
+ROOT = Path(__file__).parents[3]
+OURS = ["litellm", "compose", "nginx"]
+LOCK = Path(__file__).with_name("check-jsonschema.lock")
+EXAMPLES = ("examples/hydra/cluster.yaml", "examples/hydra/before.yaml", "examples/harvis/cluster.yaml")
+
+
+def rendered(name: str) -> tuple[Any, dict[str, str]]:
+    opened = read_cluster(forty_mixed_nodes(), name=name) if name == "forty" else open_cluster(ROOT / name)
+    return opened.cluster, render(opened.cluster, source=name, text=opened.text, only=OURS)
+
+
+@pytest.fixture(scope="module")
+def checker() -> Path:
+    """The program that knows the schema."""
+    return installed(LOCK, "check-jsonschema")
+
+
+def problems_of(checker: Path, files: list[Path]) -> str:
+    command = [checker, "--builtin-schema", "vendor.compose-spec", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
+def test_the_schema_of_compose_accepts_every_file(name: str, checker: Path, tmp_path: Path) -> None:
+    _, found = rendered(name)
+    projects: list[Path] = []
+    for path, text in found.items():
+        if path.startswith("compose/") and path.count("/") == 2:
+            projects.append(tmp_path / path.replace("/", "-"))
+            projects[-1].write_text(text)
+    assert projects
+    assert problems_of(checker, projects) == ""
+
+
+def test_the_schema_of_compose_refuses_what_is_wrong(checker: Path, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("services: {one: {image: a, restrat: always}}\n")
+    assert "restrat" in problems_of(checker, [tmp_path / "wrong.yaml"])
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
+def test_our_linter_finds_nothing(name: str) -> None:
+    cluster, found = rendered(name)
+    report = lint([Source(name=path, text=text) for path, text in found.items()], cluster=cluster)
+    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert report.unread == ()
+
+
+def test_a_machine_without_services_has_no_file() -> None:
+    assert rendered("examples/edge.yaml")[1] == {}
