@@ -134,6 +134,12 @@ def test_the_discovery_of_kubernetes_has_roles_and_labels_that_prometheus_knows(
         assert relabelling[-1]["target_label"] == "node", job
 
 
+def test_labels_of_an_exporter_go_before_those_of_its_pod() -> None:
+    found = jobs("hydra")
+    for name in ("dcgm-exporter", "node-exporter", "kube-state-metrics"):
+        assert found[name]["honor_labels"] is True, name
+
+
 def test_pods_of_an_exporter_are_found_by_the_labels_of_either_chart() -> None:
     steps = jobs("hydra")["dcgm-exporter"]["relabel_configs"]
     regex = re.compile(steps[0]["regex"])
