@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from corral.cluster.values import Cluster, GpuMode, Node, QueueOrder, QueueSettings
+from corral.cluster.values import Cluster, GpuMode, Node, QueueOrder, QueueSettings, StorageKind
 from corral.hardware.pools import gpu_class
 from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation, is_mixed
@@ -26,6 +26,7 @@ Card = tuple[str, int]
 
 _API = "kueue.x-k8s.io/v1beta2"
 _CONFIGURATION = "config.kueue.x-k8s.io/v1beta2"
+EPHEMERAL = "ephemeral-storage"
 _INTERACTIVE = "corral-interactive"
 _PRIORITIES = {_INTERACTIVE: 10_000, BATCH: 1_000}
 _READY_TIMEOUT = "30m"
@@ -100,6 +101,7 @@ def _cluster_queue(
     installation: Installation, name: str, queues: Iterable[QueueSettings], cards: frozenset[Card]
 ) -> Json:
     is_fifo = all(queue.order is QueueOrder.FIFO for queue in queues)
+    scratch = [EPHEMERAL] if _uses_scratch(installation) else []
     flavors = [
         {
             "name": flavor,
@@ -107,6 +109,7 @@ def _cluster_queue(
                 {"name": "cpu", "nominalQuota": cpu},
                 {"name": "memory", "nominalQuota": memory},
                 {"name": RESOURCE, "nominalQuota": str(free)},
+                *({"name": EPHEMERAL, "nominalQuota": _MUCH_MEMORY} for _ in scratch),
             ],
         }
         for flavor, (free, cpu, memory) in _free(installation, cards).items()
@@ -117,8 +120,18 @@ def _cluster_queue(
         "preemption": {"withinClusterQueue": "LowerPriority"},
     }
     if flavors:
-        spec["resourceGroups"] = [{"coveredResources": ["cpu", "memory", RESOURCE], "flavors": flavors}]
+        spec["resourceGroups"] = [{"coveredResources": ["cpu", "memory", RESOURCE, *scratch], "flavors": flavors}]
     return _object(installation, "ClusterQueue", name, spec=spec)
+
+
+def _uses_scratch(installation: Installation) -> bool:
+    """Tell whether a Job asks for room on a node's disk: what it asks for has to be covered (pitfall H02)."""
+    return any(
+        storage.kind is StorageKind.EPHEMERAL and storage.size is not None
+        for one in installation.deployed
+        if is_job(one)
+        for storage in one.storage
+    )
 
 
 def _free(installation: Installation, cards: frozenset[Card]) -> dict[str, tuple[int, str, str]]:

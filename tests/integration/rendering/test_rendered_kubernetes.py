@@ -77,3 +77,19 @@ def test_our_own_linter_finds_nothing_in_it(name: str) -> None:
 
 def test_rendering_the_same_twice_gives_the_same_bytes() -> None:
     assert rendered("forty") == rendered("forty")
+
+
+def test_every_file_of_harvis_own_documents_has_its_counterpart() -> None:
+    files = rendered("harvis")
+    assert "kubernetes/overlays/workstation/harvis-ai-ollama-workstation.yaml" in files  # ollama-workstation.yaml
+    assert "kubernetes/overlays/workstation/harvis-ai-backend-workstation.yaml" in files  # backend-workstation.yaml
+    assert "kubernetes/overlays/edge/merged-ollama-backend.yaml" in files
+    urls = {  # base/configmaps.yaml, and its table of both layouts
+        one["metadata"]["name"]: one["data"]["OLLAMA_URL"]
+        for _, one in objects_in(files)
+        if one["kind"] == "ConfigMap" and "OLLAMA_URL" in one["data"] and "backend" in one["metadata"]["name"]
+    }
+    assert urls == {
+        "harvis-ai-backend-config": "http://localhost:11434",
+        "harvis-ai-backend-workstation-config": "http://harvis-ai-ollama-workstation:11434",
+    }

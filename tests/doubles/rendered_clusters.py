@@ -1,0 +1,50 @@
+"""Small cluster files, rendered for Kubernetes: two nodes with a card each, and what a test names differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from corral.cluster import load
+from corral.hardware.catalogue import find_gpu
+from corral.rendering.targets import notes, render
+from doubles.kubernetes_schemas import objects_in
+
+Json = dict[str, Any]  # parts of a cluster file, and Kubernetes objects
+NODES = [
+    {"name": "one", "address": "10.0.0.1", "gpus": [{"model": "RTX 4090"}]},
+    {"name": "two", "address": "10.0.0.2", "gpus": [{"model": "RTX 4090"}]},
+]
+
+
+def cluster_text(**parts: Any) -> str:
+    """A cluster file of two nodes with an RTX 4090 each, and these parts."""
+    return yaml.safe_dump({"apiVersion": "corral/v1", "name": "yard", "nodes": NODES} | parts, sort_keys=False)
+
+
+def rendered(*only: str, **parts: Any) -> Mapping[str, str]:
+    """The files of some targets (`kubernetes` unless named) for such a cluster file."""
+    text = cluster_text(**parts)
+    cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
+    return render(cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",))
+
+
+def told(**parts: Any) -> tuple[str, ...]:
+    """The notes on such a cluster file."""
+    text = cluster_text(**parts)
+    cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
+    return notes(cluster, source="cluster.yaml", text=text)
+
+
+def objects(kind: str, *only: str, **parts: Any) -> dict[str, Json]:
+    """The objects of a kind by name, for such a cluster file."""
+    files = rendered(*only, **parts)
+    found = [one for folder in ("kubernetes/", "kueue/") for _, one in objects_in(files, folder)]
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+
+
+def pod_of(kind: str, name: str, **parts: Any) -> Json:
+    """The pod that a workload makes."""
+    return objects(kind, **parts)[name]["spec"]["template"]["spec"]

@@ -1,0 +1,205 @@
+"""What runs on Kubernetes: updates that go through, cards that are had, addresses, volumes, secrets."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.rendering.kubernetes.contradictions import ContradictionError
+from corral.rendering.names import dns_name, with_suffix
+from doubles.rendered_clusters import objects, pod_of, rendered, told
+
+IMAGE = "registry.local/it:1.0"
+MIXED = [{"name": "one", "gpus": [{"model": "RTX 5090"}, {"model": "RTX 4090"}]}]
+WHOLE = {"pool": {"services": {}}}
+
+
+def test_an_update_of_a_gpu_service_never_needs_a_spare_card() -> None:
+    services = [{"name": "voice", "gpus": 1, "image": IMAGE}, {"name": "two", "gpus": 1, "replicas": 2, "image": IMAGE}]
+    found = objects("Deployment", services=services)
+    assert found["voice"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert found["two"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_each_comfyui_has_an_address_and_nothing_balances_over_several() -> None:
+    exposed = {"kind": "loadBalancer", "port": 8188}
+    comfyui = {"name": "comfyui", "engines": ["comfyui"], "image": IMAGE, "gpus": 1, "replicas": 2, "exposed": exposed}
+    found = objects("Service", services=[comfyui])
+    assert found.keys() == {"comfyui-replicas", "comfyui-0", "comfyui-1", "comfyui-outside-0", "comfyui-outside-1"}
+    for name in ("comfyui-0", "comfyui-outside-0"):
+        assert found[name]["spec"]["selector"] == {"statefulset.kubernetes.io/pod-name": "comfyui-0"}
+    assert found["comfyui-outside-1"]["spec"]["ports"][0]["port"] == 8189
+
+
+def test_a_budget_stands_only_where_a_replica_can_start_elsewhere() -> None:
+    free = {"name": "page", "image": IMAGE, "replicas": 2}
+    assert objects("PodDisruptionBudget", services=[free]).keys() == {"page"}
+    assert objects("PodDisruptionBudget", services=[free | {"node": "one"}]) == {}
+    assert objects("PodDisruptionBudget", services=[free | {"gpus": 1}]) == {}
+    assert objects("PodDisruptionBudget", services=[free | {"replicas": 1}]) == {}
+
+
+def test_a_cluster_with_a_mixed_node_claims_its_cards_from_a_class_of_our_own() -> None:
+    service = {"name": "voice", "gpus": 1, "gpuMemory": "30Gi", "image": IMAGE}
+    claim = objects("ResourceClaimTemplate", nodes=MIXED, services=[service])["voice-gpus"]
+    exactly = claim["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+    assert exactly["deviceClassName"] == "corral-gpu"
+    assert exactly["selectors"][0]["cel"]["expression"].endswith("quantity('28569Mi')) >= 0")
+    assert objects("DeviceClass", nodes=MIXED).keys() == {"corral-gpu"}
+    pod = pod_of("Deployment", "voice", nodes=MIXED, services=[service])
+    assert "runtimeClassName" not in pod
+    assert "limits" not in pod["containers"][0]["resources"]
+
+
+def test_a_layout_that_names_a_card_of_a_mixed_node_gets_that_model() -> None:
+    services = [{"name": "voice", "gpus": 1, "image": IMAGE}]
+    layouts = {"pool": {"services": {"voice": {"node": "one", "gpus": [1]}}}}
+    claim = objects("ResourceClaimTemplate", nodes=MIXED, services=services, layouts=layouts)["voice-gpus"]
+    assert "['NVIDIA GeForce RTX 4090']" in str(claim)
+
+
+def test_containers_that_share_a_card_share_a_claim_and_ask_for_the_memory_of_both() -> None:
+    services = [
+        {"name": "ollama", "engines": ["ollama"], "gpus": 1, "gpuMemory": "10Gi"},
+        {"name": "voice", "gpus": 1, "gpuMemory": "10Gi", "image": IMAGE},
+    ]
+    layouts = {"edge": {"services": {"ollama": {"pod": "both"}, "voice": {"pod": "both"}}}, "pool": {"services": {}}}
+    files = rendered(services=services, layouts=layouts)
+    pod = next(
+        one for one in yaml.safe_load_all(files["kubernetes/overlays/edge/both.yaml"]) if one["kind"] == "StatefulSet"
+    )["spec"]["template"]["spec"]
+    assert [one["resources"]["claims"] for one in pod["containers"]] == [[{"name": "gpus"}], [{"name": "gpus"}]]
+    assert "quantity('19046Mi')" in files["kubernetes/overlays/edge/both.yaml"]
+    assert "nvidia.com/gpu:" not in files["kubernetes/overlays/pool/voice.yaml"]  # one way to GPUs for all layouts
+
+
+def test_a_container_without_a_card_beside_one_that_has_it_sees_none() -> None:
+    services = [{"name": "voice", "gpus": 1, "image": IMAGE}, {"name": "page", "image": IMAGE}]
+    layouts = {"edge": {"services": {"voice": {"pod": "both"}, "page": {"pod": "both"}}}}
+    pod = pod_of("Deployment", "both", services=services, layouts=layouts)
+    assert pod["runtimeClassName"] == "nvidia"
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in pod["containers"][1]["env"]
+    assert "env" not in pod["containers"][0]
+
+
+def test_things_that_contradict_each_other_are_refused_all_at_once() -> None:
+    services = [{"name": "a", "image": IMAGE, "port": 80}, {"name": "b", "image": IMAGE, "port": 80}]
+    layouts = {"edge": {"services": {"a": {"pod": "p", "node": "one"}, "b": {"pod": "p", "node": "two"}}}}
+    with pytest.raises(ContradictionError) as caught:
+        rendered(services=services, layouts=layouts)
+    assert [problem.what for problem in caught.value.problems] == [
+        "it would have to run on several nodes: one, two",
+        "2 services of one pod listen on port 80",
+    ]
+    assert {problem.where for problem in caught.value.problems} == {"cluster.yaml layouts.edge services a, b"}
+
+
+def test_corrals_server_reads_the_cluster_file_and_finds_its_database_without_a_password_in_a_url() -> None:
+    services = [
+        {"name": "database", "kind": "postgresql"},
+        {"name": "corral", "kind": "corral", "image": IMAGE, "calls": ["database"]},
+    ]
+    pod = pod_of("Deployment", "corral", services=services)
+    container = pod["containers"][0]
+    assert container["command"][:4] == ["corral", "up", "--cluster", "/etc/corral/cluster.yaml"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    maps = objects("ConfigMap", services=services)
+    assert maps["corral-config"]["data"]["CORRAL_DATABASE_URL"] == "postgresql://corral@database:5432/corral"
+    assert "name: yard" in maps["corral-files"]["data"]["cluster.yaml"]
+    key = {"name": "database", "key": "POSTGRES_PASSWORD"}
+    assert {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": key}} in container["env"]
+
+
+def test_training_is_launched_on_every_card_and_knows_geforce() -> None:
+    trainer = {
+        "name": "lora",
+        "engines": ["trainer"],
+        "image": IMAGE,
+        "gpus": 2,
+        "command": ["train.py", "--steps", "9"],
+    }
+    pod = pod_of("Job", "lora", services=[trainer])
+    container = pod["containers"][0]
+    assert " ".join(container["command"]).startswith("accelerate launch --multi_gpu --num_processes 2")
+    assert container["command"][-5:] == ["--mixed_precision", "bf16", "train.py", "--steps", "9"]
+    assert {"name": "NCCL_P2P_DISABLE", "value": "1"} in container["env"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    assert pod["priorityClassName"] == "corral-batch"
+    assert "lora" in objects("ServiceAccount", services=[trainer])
+
+
+def test_professional_cards_keep_peer_to_peer_access() -> None:
+    nodes = [{"name": "one", "gpus": [{"model": "RTX A4000"}, {"model": "RTX A4000"}]}]
+    trainer = {"name": "lora", "engines": ["trainer"], "image": IMAGE, "gpus": 2}
+    assert "env" not in pod_of("Job", "lora", nodes=nodes, services=[trainer])["containers"][0]
+
+
+def test_a_volume_on_a_network_whose_place_is_unknown_waits_for_one_and_the_notes_say_so() -> None:
+    parts = {
+        "storage": [{"name": "shared", "kind": "nfs"}],
+        "services": [{"name": "voice", "image": IMAGE, "storage": ["shared"]}],
+    }
+    claim = objects("PersistentVolumeClaim", **parts)["shared"]
+    assert (claim["spec"]["storageClassName"], claim["spec"]["volumeName"]) == ("", "shared")
+    assert objects("PersistentVolume", **parts) == {}
+    assert any("claims wait for a PersistentVolume called shared" in note for note in told(**parts))
+
+
+def test_a_volume_serves_each_namespace_by_a_volume_of_its_own() -> None:
+    services = [
+        {"name": "a", "image": IMAGE, "storage": ["shared"], "namespace": "left"},
+        {"name": "b", "image": IMAGE, "storage": ["shared"], "namespace": "right"},
+    ]
+    storage = [{"name": "shared", "kind": "nfs", "node": "one", "path": "/export"}]
+    volumes = objects("PersistentVolume", services=services, storage=storage)
+    assert {name: one["spec"]["claimRef"]["namespace"] for name, one in volumes.items()} == {
+        "shared-left": "left",
+        "shared-right": "right",
+    }
+
+
+def test_who_calls_from_another_namespace_is_let_in() -> None:
+    services = [
+        {"name": "voice", "image": IMAGE, "port": 80, "namespace": "speech"},
+        {"name": "page", "image": IMAGE, "calls": ["voice"], "namespace": "web"},
+    ]
+    policy = objects("NetworkPolicy", services=services)["voice"]
+    allowed = [peer["namespaceSelector"]["matchLabels"] for peer in policy["spec"]["ingress"][0]["from"][1:]]
+    assert {"kubernetes.io/metadata.name": "web"} in allowed
+
+
+def test_a_service_without_an_image_is_left_out_and_told() -> None:
+    services = [{"name": "mystery"}]
+    assert objects("Deployment", services=services) == {}
+    assert "Not deployed, because the file names no image: mystery." in told(services=services)
+
+
+@given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", fullmatch=True))
+def test_every_name_of_a_file_becomes_one_that_dns_takes(name: str) -> None:
+    for made in (dns_name(name), dns_name(name, longest=15), with_suffix(name, "replicas")):
+        assert made[0].isalpha()
+        assert made[-1].isalnum()
+        assert all(character.isdigit() or "a" <= character <= "z" or character == "-" for character in made)
+        assert len(made) <= 63
+    assert dns_name(dns_name(name)) == dns_name(name)
+
+
+def test_names_that_are_cut_stay_apart() -> None:
+    assert dns_name("x" * 63, longest=52) != dns_name("x" * 62 + "y", longest=52)
+
+
+@given(secret=st.from_regex(r"[a-z]{3,20}", fullmatch=True), key=st.from_regex(r"[A-Z]{3,20}", fullmatch=True))
+def test_what_is_secret_is_only_ever_a_reference(secret: str, key: str) -> None:
+    services = [{"name": "voice", "image": IMAGE, "secrets": {"TOKEN": {"secret": secret, "key": key}}}]
+    container = pod_of("Deployment", "voice", services=services)["containers"][0]
+    assert container["env"] == [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}]
+    assert "ConfigMap" not in rendered(services=services)["kubernetes/overlays/all/voice.yaml"]
+
+
+def test_texts_in_labels_are_quoted() -> None:
+    nodes = [{"name": "one", "gpus": [], "labels": {"example.org/on": "yes", "example.org/number": "32"}}]
+    patch = yaml.safe_load(rendered(nodes=nodes)["kubernetes/nodes/one.yaml"])
+    assert patch["metadata"]["labels"] == {"example.org/on": "yes", "example.org/number": "32"}
