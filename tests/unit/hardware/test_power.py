@@ -292,3 +292,8 @@ def test_the_longest_card_is_told() -> None:
 
 def test_the_same_node_gives_the_same_answer() -> None:
     assert power("RTX 5090", "RTX 4090", psu=1000) == power("RTX 5090", "RTX 4090", psu=1000)
+
+
+@pytest.mark.parametrize(("psu", "verdict"), [(710, Verdict.OK), (580, Verdict.TIGHT), (560, Verdict.NOT_ENOUGH)])
+def test_peaks_over_145_percent_are_tight_and_over_180_not_enough(psu: int, verdict: Verdict) -> None:
+    assert judged(power("RTX 5090", psu=psu, other=100), "transients").verdict is verdict

@@ -220,3 +220,11 @@ def test_what_had_no_place_before_is_not_lost_by_the_upgrade() -> None:
 
     assert [one.lost for one in upgrade.distribution] == [()]
     assert upgrade.recommendation.advice is Advice.GO
+
+
+def test_no_command_of_nvidia_is_given_for_a_card_of_another_maker() -> None:
+    upgrade = upgrade_of(TWO_EQUAL.replace("RTX 5070 Ti", "RX 7900 XTX"), ("limit", "box=250"))
+
+    (item,) = [item for node in upgrade.power for item in node.actions if "power limits of the file" in item.what]
+    assert item.evidence.startswith("250 W on GPU 0 with its driver's tool, 250 W on GPU 1")
+    assert "C01" not in {correction.id for correction in upgrade.corrections}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.power.values import NVIDIA
 from corral.units import Bytes
 
 
@@ -25,6 +26,11 @@ class Card:
     def name(self) -> str:
         """Its place, as selectors spell it: `hydra-compute/gpu1`."""
         return f"{self.node}/gpu{self.index}"
+
+    @property
+    def is_nvidia(self) -> bool:
+        """Whether it is known to take NVIDIA's commands."""
+        return self.facts is not None and self.facts.vendor == NVIDIA
 
     @property
     def title(self) -> str:

@@ -278,7 +278,12 @@ def _single_point(now: Situation) -> Correction | None:
 
 
 def _power_limit(now: Situation) -> Correction | None:
-    limited = [card.name for node in now.changed_nodes for card in cards_of(node) if card.power_limit_w is not None]
+    limited = [
+        card.name
+        for node in now.changed_nodes
+        for card in cards_of(node)
+        if card.power_limit_w is not None and card.is_nvidia
+    ]
     if not limited:
         return None
     return Correction(

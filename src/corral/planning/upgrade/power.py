@@ -8,7 +8,7 @@ from enum import StrEnum
 from corral.cluster.values import Cluster, Node
 from corral.figures import Figure
 from corral.hardware.power import NodePower, Verdict, models_of, power_of
-from corral.planning.upgrade.cards import cards_of
+from corral.planning.upgrade.cards import Card, cards_of
 from corral.planning.upgrade.differences import Difference, change_text, figure_text, number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 
@@ -185,16 +185,21 @@ def _spacing(power: NodePower) -> ActionItem:
 
 
 def _limit(node: Node) -> ActionItem:
-    limits = [(card.index, card.power_limit_w) for card in cards_of(node) if card.power_limit_w is not None]
-    if not limits:
+    steps = [_set_limit(card, card.power_limit_w) for card in cards_of(node) if card.power_limit_w is not None]
+    if not steps:
         return ActionItem(
             what="Power limit, if heat or noise asks for one",
             state=ItemState.OPEN,
             evidence="none in the file; `--limit node=WATTS` shows what it changes",
         )
-    commands = ", ".join(f"`nvidia-smi -i {index} -pl {watts}`" for index, watts in limits)
     return ActionItem(
         what="Apply the power limits of the file, at each start of the machine",
         state=ItemState.OPEN,
-        evidence=f"{commands}; a limit does not outlive a restart (pitfalls C01)",
+        evidence=f"{', '.join(steps)}; a limit does not outlive a restart (pitfalls C01)",
     )
+
+
+def _set_limit(card: Card, watts: float) -> str:
+    if card.is_nvidia:
+        return f"`nvidia-smi -i {card.index} -pl {watts:g}`"
+    return f"{watts:g} W on GPU {card.index} with its driver's tool"
