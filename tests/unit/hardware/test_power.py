@@ -297,3 +297,10 @@ def test_the_same_node_gives_the_same_answer() -> None:
 @pytest.mark.parametrize(("psu", "verdict"), [(710, Verdict.OK), (580, Verdict.TIGHT), (560, Verdict.NOT_ENOUGH)])
 def test_peaks_over_145_percent_are_tight_and_over_180_not_enough(psu: int, verdict: Verdict) -> None:
     assert judged(power("RTX 5090", psu=psu, other=100), "transients").verdict is verdict
+
+
+def test_what_is_known_to_be_tight_outweighs_what_is_unknown() -> None:
+    found = power("RTX 5090", None, psu=710, other=100)
+
+    assert {one.verdict for one in found.judgements[:2]} == {Verdict.TIGHT, Verdict.UNKNOWN}
+    assert found.verdict is Verdict.TIGHT
