@@ -56,7 +56,7 @@ def test_deepseek_r1_70b_fits_no_card_of_harvis(capsys: pytest.CaptureFixture[st
     assert run_command(["fit", "deepseek-r1:70b", "--cluster", file]) == NO_CAPACITY
 
     printed = capsys.readouterr()
-    assert "has 24.0 GiB" in printed.out
+    assert "23.5 GiB usable" in printed.out
     assert "error[fit.no_room]" in printed.err
 
 
