@@ -8,6 +8,7 @@ reached one by one, since an address that stands for all of them pins a connecti
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -26,9 +27,11 @@ _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
 _TIMEOUT_S = 600
 """A model may first have to load, and a long answer of a large one takes minutes."""
 _RETRIES = 2
-_FAILURES = 3
+_FAILURES = 0
+"""After its first failure an address of a group rests, so that the next try goes to another one. LiteLLM takes its own
+default, 3, for "not set", and then tries a failed address again by chance."""
 _COOLDOWN_S = 30
-"""After so many failures in a minute an address rests: as long as a restart of Ollama takes."""
+"""How long it rests: as long as a restart of Ollama takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,10 @@ def config(installation: Installation, router: Deployed | None, reach: Reach) ->
     notes: list[str] = []
     local = [entry for one in _ollamas(installation, router) for entry in _entries(installation, one, reach, notes)]
     routes = router.service.routes if router else ()
-    groups = {entry["model_name"] for entry in local}
+    groups = Counter(entry["model_name"] for entry in local)
+    for entry in local:
+        if groups[entry["model_name"]] == 1:
+            entry["litellm_params"]["cooldown_time"] = 0  # nothing could answer while it rests
     value: dict[str, Json] = {
         "model_list": [*local, *(_route(route) for route in routes)],
         "litellm_settings": {"drop_params": True, "num_retries": _RETRIES, "request_timeout": _TIMEOUT_S},
