@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import placement, policy_cost, queue, slots, start
+from benchmarks import lint, placement, policy_cost, queue, slots, start
 from benchmarks.policies import __main__ as policies
 
-for measure in (start.main, queue.main, slots.main, placement.main, policies.main, policy_cost.main):
+for measure in (start.main, queue.main, slots.main, placement.main, lint.main, policies.main, policy_cost.main):
     measure()

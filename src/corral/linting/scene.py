@@ -220,9 +220,23 @@ class Scene:
 
     def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
         """The object of this kind and name; None when the files have none."""
-        found = [one for one in self.of_kind(kind) if one.namespace == namespace]
-        exact = (one for one in found if one.name == name)
-        return next(exact, None) or next((one for one in found if name in one.was_called), None)
+        return self._by_name.get((kind, namespace, name))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str, str | None], Object]:
+        """Objects by what they are called now, and where nothing else is, by what they were called."""
+        names: dict[tuple[str, str, str | None], Object] = {}
+        for one in self.objects:
+            names.setdefault((one.kind, one.namespace, one.name), one)
+        for one in self.objects:
+            for before in one.was_called:
+                names.setdefault((one.kind, one.namespace, before), one)
+        return names
+
+    @cached_property
+    def custom_objects(self) -> tuple[Object, ...]:
+        """Objects of kinds that Kubernetes does not bring: what their controllers make is not known."""
+        return tuple(one for one in self.objects if "." in one.group and not one.group.endswith(".k8s.io"))
 
     @cached_property
     def kustomizations(self) -> tuple[Document, ...]:

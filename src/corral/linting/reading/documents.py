@@ -21,7 +21,7 @@ LARGEST_DOCUMENT = 4_000_000
 DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_TEMPLATE = re.compile(r"\{\{|\{%")
 _BYTE_ORDER_MARK = "\ufeff"
 _BLANK = re.compile(r"(?:\s|[#%][^\n]*(?:\n|$))*")
 

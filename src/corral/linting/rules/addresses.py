@@ -112,7 +112,4 @@ def _has_relative(name: str, services: set[str]) -> bool:
 
 def _is_made(scene: Scene, name: str | None) -> bool:
     """Tell whether an operator may make the Service: its name starts with that of an object of its own kind."""
-    return any(
-        "." in one.group and not one.group.endswith(".k8s.io") and (name or "").startswith(one.name or "\n")
-        for one in scene.objects
-    )
+    return any((name or "").startswith(one.name or "\n") for one in scene.custom_objects)

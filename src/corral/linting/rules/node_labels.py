@@ -11,13 +11,14 @@ from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.values import Place, Rule, Severity
 
-_FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]+)=(?P<value>[^\s\"',]*)")
-_PAIR = re.compile(r"(?P<key>[^\s=]+)=(?P<value>\S*)")
+_FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]{1,320})=(?P<value>[^\s\"',]{0,320})")
+_PAIR = re.compile(r"(?<!\S)(?P<key>[^\s=]{1,320})=(?P<value>\S{0,320})")
+"""Bounded, as labels are (a key has up to 317 characters): a long line costs no more than its length."""
 _REMOVED = re.compile(
-    r"(?:removed|gone|deleted|was)\b[^\n]*?--node-label|--node-label[^\n]*?\b(?:removed|deleted)\b", re.I
+    r"(?:removed|gone|deleted|was)\b[^\n]{0,200}?--node-label|--node-label[^\n]{0,200}?\b(?:removed|deleted)\b", re.I
 )
 _COMMENTED = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-label=")
-_BY_HAND = re.compile(r"kubectl label nodes?\s+\S+\s+(?P<pairs>[^\n|&;]+)")
+_BY_HAND = re.compile(r"kubectl label nodes? +\S{1,253} +(?P<pairs>[^\n|&;]{1,2000})")
 _OPEN_DOMAINS = ("node.kubernetes.io", "topology.kubernetes.io", "kubelet.kubernetes.io")
 _OPEN_KEYS = frozenset({"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"})
 _CHOICE = re.compile(r"\boptionals?\b|\bif\b|\bmkIf\b")

@@ -11,7 +11,8 @@ from corral.linting.scene import Scene, Text
 from corral.linting.values import Place, Rule, Severity
 
 _LIMIT = re.compile(
-    r"nvidia-smi\b(?P<before>[^\n`|;&]*?)(?:-pl|--power-limit)[= ]+(?P<watts>\d{2,4})\b(?P<after>[^\n`|;&]*)"
+    r"nvidia-smi\b(?P<before>[^\n`|;&]{0,300}?)(?:-pl|--power-limit)[= ]+(?P<watts>\d{2,4})\b"
+    r"(?P<after>[^\n`|;&]{0,300})"
 )
 _CODE = frozenset({"nix", "sh", "bash", "shell", "console", "zsh"})
 _AT_START = re.compile(r"systemd|oneshot|ExecStart|@reboot|rc\.local|udev")

@@ -14,7 +14,7 @@ from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
 
 _SERVER_THEN = re.compile(
-    r"(?:^|[\n;&|({]|\bexec )[ \t]*(?:ollama serve|(?:uvicorn|python3? main\.py) [^\n&|;]*)[ \t]*&&"
+    r"(?:^|[\n;&|({]|\bexec )[ \t]*(?:ollama serve|(?:uvicorn|python3? main\.py) [^\n&|;]{0,500})[ \t]{0,100}&&"
 )
 _SHELLS = re.compile(r"(?:^|/)(?:ba|da|z|a)?sh$")
 _STOPS = re.compile(r"\bset\s+-[a-z]*e|\bset\s+-o\s+errexit")
