@@ -166,3 +166,19 @@ def test_workload_profiles_are_those_of_the_file() -> None:
     assert workload_profiles(Cluster(name="c", nodes=(), workloads={"images": images})) == (
         WorkloadProfile(name="images", min_vram=Bytes(10 * GIB), prefer_node="compute", parallel_capable=False),
     )
+
+
+def test_cards_of_one_name_with_different_memory_are_no_homogeneous_pool() -> None:
+    cards = tuple(Gpu(index=place, model="RTX 3080", memory=Bytes(gib * 2**30)) for place, gib in enumerate((10, 12)))
+
+    pool = pool_of(Node(name="n", gpus=cards))
+
+    assert pool is not None
+    assert not pool.homogeneous
+
+
+def test_a_workload_that_takes_a_whole_card_fits_it() -> None:
+    (offer,) = resource_profiles(Node(name="n", gpus=(Gpu(index=0, model="RTX 3080", memory=Bytes(2**30)),)))
+    asked = WorkloadProfile(name="w", min_vram=Bytes(2**30), prefer_node=None, parallel_capable=False)
+
+    assert asked.fits(offer)
