@@ -124,9 +124,9 @@ def _rendered(sample: Any) -> dict[str, str] | None:
     YAML(typ="safe").dump(sample, stream)
     try:
         cluster = load(stream.getvalue(), filename="sample", find_gpu=find_gpu)
+        return render(cluster, source="sample", text="")
     except CorralError:
         return None
-    return render(cluster, source="sample", text="")
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
