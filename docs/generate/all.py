@@ -3,6 +3,8 @@
     python docs/generate/all.py            writes what has changed
     python docs/generate/all.py --check    writes nothing; names what is stale and exits with 1
 
+Pages may be named (`reference/cli.md`); otherwise all are meant.
+
 Nothing of this machine goes into a page, so that everybody generates the same.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,22 +42,25 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
 """Pages that are generated as a whole, by their path below `docs/`."""
 
 
-def wanted() -> Iterator[tuple[Path, str]]:
+def wanted(named: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
     """Yield every page that is generated, in whole or in part, with the text that it should have."""
     for name, render in PAGES.items():
-        yield DOCS / name, render()
+        if not named or name in named:
+            yield DOCS / name, render()
     for path in sorted(DOCS.rglob("*.md")):
-        if path.relative_to(DOCS).as_posix() not in PAGES:
+        name = path.relative_to(DOCS).as_posix()
+        if name not in PAGES and (not named or name in named):
             yield path, regions.fill(path.read_text(encoding="utf-8"))
 
 
 def main(arguments: list[str]) -> int:
     """Write or check, and return the exit code."""
-    if arguments not in ([], ["--check"]):
+    named = [argument for argument in arguments if argument != "--check"]
+    if any(not name.endswith(".md") for name in named):
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    stale = [(path, before, after) for path, after in wanted() if (before := _present(path)) != after]
-    if not arguments:
+    stale = [(path, before, after) for path, after in wanted(named) if (before := _present(path)) != after]
+    if "--check" not in arguments:
         for path, _, after in stale:
             path.parent.mkdir(exist_ok=True)
             path.write_text(after, encoding="utf-8")

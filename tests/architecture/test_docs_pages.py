@@ -65,8 +65,13 @@ def fences(path: Path, *languages: str) -> list[str]:
     return [body for language, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if language in languages]
 
 
+def _joined(fence: str) -> str:
+    """Put a command that goes on in the next line on one."""
+    return re.sub(r" *\\\n *", " ", fence)
+
+
 def shown_commands(path: Path) -> list[str]:
-    lines = [line for fence in fences(path, "sh", "console") for line in fence.splitlines()]
+    lines = [line for fence in fences(path, "sh", "console") for line in _joined(fence).splitlines()]
     return [line.removeprefix("$ ").split("  #")[0].strip() for line in lines if line and not line.startswith("#")]
 
 

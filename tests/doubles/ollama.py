@@ -5,8 +5,9 @@ Stands for: an Ollama server as `corral.engines.ollama` uses it. Text is the pro
 until it is unloaded with `keep_alive` 0.
 
 Taken from the protocol description (`api/types.go`, `server/routes.go`): paths, streams of JSON lines with the counts
-in the last one, one object with `stream: false`, `{error}` bodies and `{error}` lines in mid-stream, 404 with "not found", 503 when the queue is full,
-names without a tag mean `:latest`, `/api/ps` with `size_vram`, a changed `num_ctx` loads the model anew.
+in the last one, one object with `stream: false`, `{error}` bodies and `{error}` lines in mid-stream, 404 with "not
+found", 503 when the queue is full, names without a tag mean `:latest`, `/api/ps` with `size_vram`, a changed `num_ctx`
+loads the model anew.
 
 Not checked against the real program: wording of errors, timing, what `options` it refuses.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
 
-CORRAL_VARIABLE = "CORRAL_DATABASE_URL"
+SERVER_VARIABLE = "CORRAL_DATABASE_URL"
 """Where Corral's server looks first."""
 PASSWORD_OF_CLIENTS = "PGPASSWORD"
 PASSWORD_OF_SERVER = "POSTGRES_PASSWORD"

@@ -58,7 +58,7 @@ def _pulled(installation: Installation, one: Deployed) -> Filling | None:
     if not models:
         return None
     pulls = "\n".join(f"ollama pull {shlex.quote(model)}" for model in models)
-    return Filling(name=f"pull-{one.service.name}", image=image_of(one), script=_PULL.format(pulls=pulls))
+    return Filling(name=f"pull-{one.service.name}", image=image_of(one.service), script=_PULL.format(pulls=pulls))
 
 
 def _downloaded(one: Deployed) -> Filling | None:
@@ -82,4 +82,6 @@ def _snapshots(one: Deployed) -> Filling | None:
         return None
     words = " ".join(shlex.quote(model) for model in found)
     script = f"set -eu\npython3 -c {shlex.quote(_SNAPSHOT)} {words}\n"
-    return Filling(name=f"download-{one.service.name}", image=image_of(one), script=script, env={"HF_HOME": home})
+    return Filling(
+        name=f"download-{one.service.name}", image=image_of(one.service), script=script, env={"HF_HOME": home}
+    )

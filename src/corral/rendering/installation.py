@@ -271,5 +271,5 @@ def _with_database(one: Deployed, called: list[Deployed]) -> Deployed:
     address = address_of(found[0], caller=one)
     if one.service.kind is not ServiceKind.CORRAL or address is None:
         return replace(one, secrets=secrets)
-    env = {databases.CORRAL_VARIABLE: address} | dict(one.env)
+    env = {databases.SERVER_VARIABLE: address} | dict(one.env)
     return replace(one, env=env, secrets={name: key for name, key in secrets.items() if name not in env})

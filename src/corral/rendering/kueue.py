@@ -205,7 +205,7 @@ def _configuration(installation: Installation) -> str:
 
 def _namespaces(installation: Installation) -> list[str]:
     """Namespaces of Jobs; the usual one when there are none."""
-    found = {one.namespace for one in installation.deployed if is_job(one) and image_of(one) is not None}
+    found = {one.namespace for one in installation.deployed if is_job(one) and image_of(one.service) is not None}
     return sorted(found or {installation.namespace})
 
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from corral.cluster.values import Service, ServiceKind
-
-if TYPE_CHECKING:
-    from corral.rendering.installation import Deployed
 
 OLLAMA = "ollama/ollama:0.12.6"
 POSTGRESQL = "postgres:18.1"
@@ -76,9 +72,9 @@ def program_of(service: Service) -> Program:
     return next((_OF_ENGINES[engine] for engine in service.engines if engine in _OF_ENGINES), _UNKNOWN)
 
 
-def image_of(one: Deployed) -> str | None:
+def image_of(service: Service) -> str | None:
     """The image of a service; None when neither the file nor anything known says."""
-    return one.service.image or program_of(one.service).image
+    return service.image or program_of(service).image
 
 
 def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:

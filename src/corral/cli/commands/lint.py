@@ -47,7 +47,7 @@ As = Annotated[Format, typer.Option("--format", help="For people, programs, code
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("lint", epilog=example("corral lint examples"))(lint)
+    app.command("lint", epilog=example("corral lint examples/harvis"))(lint)
 
 
 def lint(

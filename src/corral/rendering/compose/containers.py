@@ -33,7 +33,7 @@ def container(
     name = unit.name_of(one)
     files = [{"type": "bind", "source": f"./{name}", "target": told.folder, "read_only": True}] if told else []
     fields: dict[str, Json] = {
-        "image": image_of(one),
+        "image": image_of(one.service),
         **_started(one, told),
         **_user(one),
         "restart": "no" if is_job(one) else "unless-stopped",

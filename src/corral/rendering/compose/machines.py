@@ -119,7 +119,7 @@ def machines_of(installation: Installation) -> Machines:
 def _wishes(installation: Installation, machines: Machines) -> Iterator[_Wish]:
     pods: dict[str, list[Deployed]] = {}
     for one in installation.deployed:
-        if image_of(one) is None:
+        if image_of(one.service) is None:
             machines.left_out.append(f"{one.name}: the file names no image.")
         else:
             pods.setdefault(f"pod {one.pod}" if one.pod else f"service {one.service.name}", []).append(one)

@@ -94,7 +94,7 @@ def _jobs(installation: Installation) -> dict[str, str]:
 
 
 def _runnable_jobs(installation: Installation) -> list[Deployed]:
-    return [one for one in installation.deployed if workloads.is_job(one) and image_of(one) is not None]
+    return [one for one in installation.deployed if workloads.is_job(one) and image_of(one.service) is not None]
 
 
 def _workload(installation: Installation, members: tuple[Deployed, ...]) -> Objects:

@@ -51,7 +51,7 @@ def container(installation: Installation, members: Sequence[Deployed], one: Depl
     settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_map_name(one)))]
     return Container(
         name=dns_name(one.service.name),
-        image=image_of(one),
+        image=image_of(one.service),
         imagePullPolicy="IfNotPresent",
         command=list(training.launched(installation, one) or told.command) or None,
         args=list(told.args) or None,

@@ -15,10 +15,10 @@ from corral.rendering.settings import worker_notes
 
 def notes_of(installation: Installation) -> list[str]:
     """One sentence each, in the order of the file."""
-    without_image = [one.name for one in installation.deployed if image_of(one) is None]
+    without_image = [one.name for one in installation.deployed if image_of(one.service) is None]
     notes = [f"Not deployed, because the file names no image: {', '.join(without_image)}."] if without_image else []
     for one in installation.deployed:
-        if image_of(one) is not None:
+        if image_of(one.service) is not None:
             notes += [*_of_models(installation, one), *_of_settings(one), *_of_place(installation, one)]
             notes += _of_access(installation, one)
     return [*notes, *_of_volumes(installation), *_of_gpus(installation)]

@@ -45,7 +45,7 @@ def groups(installation: Installation) -> list[tuple[Deployed, ...]]:
     """What is deployed, by pod: services that share one stand together; Jobs and services without an image do not."""
     pods_of: dict[str, list[Deployed]] = {}
     for one in installation.deployed:
-        if not is_job(one) and image_of(one) is not None:
+        if not is_job(one) and image_of(one.service) is not None:
             pods_of.setdefault(f"pod {one.pod}" if one.pod else f"service {one.service.name}", []).append(one)
     return [tuple(members) for members in pods_of.values()]
 

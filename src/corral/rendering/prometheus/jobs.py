@@ -7,7 +7,7 @@ from typing import Any
 
 from corral.rendering.installation import Deployed
 from corral.rendering.kubernetes.naming import workload_name
-from corral.rendering.prometheus.sights import CORRAL_PORT, LOOPBACK, PROMETHEUS, TARGETS_FILE, TOKEN_FILE, Sight
+from corral.rendering.prometheus.sights import LOOPBACK, PROMETHEUS, SERVER_PORT, TARGETS_FILE, TOKEN_FILE, Sight
 
 Json = dict[str, Any]  # Prometheus' own configuration, as plain values
 
@@ -48,7 +48,7 @@ def _corral(sight: Sight) -> Json:
     """Corral's own metrics. From the same machine it asks for no token; from elsewhere a file holds it."""
     job: Json = {"job_name": CORRAL}
     if sight.is_one_machine and not sight.servers:
-        return job | {"static_configs": [{"targets": [f"{LOOPBACK}:{CORRAL_PORT}"]}]}
+        return job | {"static_configs": [{"targets": [f"{LOOPBACK}:{SERVER_PORT}"]}]}
     job["authorization"] = {"credentials_file": TOKEN_FILE}
     if not sight.servers:
         return job | {"file_sd_configs": [{"files": [TARGETS_FILE]}]}
@@ -65,7 +65,7 @@ def _server_pods(servers: Iterable[Deployed]) -> Json:
         "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": sorted({one.namespace for one in servers})}}],
         "relabel_configs": [
             _keep([_POD_LABEL], "|".join(sorted({workload_name(one) for one in servers}))),
-            _keep(["__meta_kubernetes_pod_container_port_number"], str(first.port or CORRAL_PORT)),
+            _keep(["__meta_kubernetes_pod_container_port_number"], str(first.port or SERVER_PORT)),
             _node_of_pod(),
         ],
     }
@@ -76,7 +76,7 @@ def _server_address(sight: Sight, one: Deployed) -> str:
     beside = sight.installation.of(PROMETHEUS) is not None
     node = dict(sight.addresses).get(one.node or "")
     host = one.name if beside or node is None else node
-    return f"{host}:{one.port or CORRAL_PORT}"
+    return f"{host}:{one.port or SERVER_PORT}"
 
 
 def _machines(name: str, port: int, addresses: Iterable[tuple[str, str]]) -> Json:

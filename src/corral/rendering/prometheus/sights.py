@@ -13,7 +13,7 @@ from corral.rendering.cards import Card, nvidia_cards
 from corral.rendering.installation import Deployed, Installation
 
 LOOPBACK = "127.0.0.1"
-CORRAL_PORT = 7433
+SERVER_PORT = 7433
 TOKEN_FILE = "secrets/corral-token"
 """A path, relative to prometheus.yml; the token itself stands in no file of ours."""
 TARGETS_FILE = "targets/corral.yml"
@@ -116,7 +116,7 @@ def _server_notes(sight: Sight) -> Iterator[str]:
     yield f"{TOKEN_FILE} holds the token that `corral tokens create prometheus --role viewer` prints."
     if not sight.servers:
         yield f"The cluster file does not say where Corral's server runs. Write it to {TARGETS_FILE}:"
-        yield f'  - targets: ["ADDRESS:{CORRAL_PORT}"]'
+        yield f'  - targets: ["ADDRESS:{SERVER_PORT}"]'
 
 
 def _list(names: list[str]) -> str:
