@@ -210,7 +210,7 @@ async def test_embeddings_have_their_own_route(proxy: Proxy) -> None:
 async def test_one_ollama_of_a_group_answers_for_another_that_is_down(proxy: Proxy) -> None:
     proxy.first.faults.refuse = (500, "cuda error")
     try:
-        for _ in range(4):
+        for _ in range(20):  # who is asked first is drawn by chance
             status, answer = await proxy.ask("smol")
             assert status == 200, answer
         assert proxy.second.bodies

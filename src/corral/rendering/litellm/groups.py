@@ -3,6 +3,11 @@
 The same name several times is one group, over which requests are spread. A model that no card of the layout holds is
 not routed to an Ollama (pitfall B08): it would answer from the processor, ten times slower. Replicas of an Ollama are
 reached one by one, since an address that stands for all of them pins a connection to one (pitfall D03).
+
+A request that fails is tried again at an address of the group drawn by chance, which may be the same: LiteLLM lets no
+address rest whose failure it calls an APIConnectionError, as it does with all of Ollama's (`_is_cooldown_required`, seen
+in 1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
+group falls back to each of its addresses in turn, before any provider.
 """
 
 from __future__ import annotations
@@ -28,8 +33,7 @@ _TIMEOUT_S = 600
 """A model may first have to load, and a long answer of a large one takes minutes."""
 _RETRIES = 2
 _FAILURES = 0
-"""After its first failure an address of a group rests, so that the next try goes to another one. LiteLLM takes its own
-default, 3, for "not set", and then tries a failed address again by chance."""
+"""After its first failure an address of a group rests. LiteLLM takes its own default, 3, for "not set"."""
 _COOLDOWN_S = 30
 """How long it rests: as long as a restart of Ollama takes."""
 
@@ -61,7 +65,9 @@ def config(installation: Installation, router: Deployed | None, reach: Reach) ->
         },
         "general_settings": {"master_key": f"os.environ/{MASTER_KEY}"},
     }
-    fallbacks = _instead(routes, lambda model: model in groups)
+    fallbacks = _one_by_one(local)
+    for model, names in _instead(routes, lambda model: model in groups).items():
+        fallbacks.setdefault(model, []).extend(names)
     if fallbacks:
         value["litellm_settings"]["fallbacks"] = [{model: names} for model, names in fallbacks.items()]
     aliases = _instead(routes, lambda model: model not in groups)
@@ -107,8 +113,16 @@ def _entry(model: str, address: str, context: str | None) -> dict[str, Json]:
     return {
         "model_name": model,
         "litellm_params": parameters,
-        "model_info": {"mode": "embedding" if embeds else "chat"},
+        "model_info": {"id": f"{model}@{address.partition('://')[2]}", "mode": "embedding" if embeds else "chat"},
     }
+
+
+def _one_by_one(local: Iterable[dict[str, Json]]) -> dict[str, list[str]]:
+    """Every address of each group that has more than one, by its id."""
+    found: dict[str, list[str]] = {}
+    for entry in local:
+        found.setdefault(entry["model_name"], []).append(entry["model_info"]["id"])
+    return {model: ids for model, ids in found.items() if len(ids) > 1}
 
 
 def _route(route: Route) -> dict[str, Json]:
