@@ -5,8 +5,8 @@ not routed to an Ollama (pitfall B08): it would answer from the processor, ten t
 reached one by one, since an address that stands for all of them pins a connection to one (pitfall D03).
 
 A request that fails is tried again at an address of the group drawn by chance, which may be the same: LiteLLM lets no
-address rest whose failure it calls an APIConnectionError, as it does with all of Ollama's (`_is_cooldown_required`, seen
-in 1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
+address rest whose failure it calls an APIConnectionError, as it does with all of Ollama's (`_is_cooldown_required` in
+1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
 group falls back to each of its addresses in turn, before any provider.
 """
 
