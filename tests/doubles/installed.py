@@ -84,6 +84,13 @@ class Terminal:
         """Type on the keyboard."""
         os.write(self._descriptor, text.encode())
 
+    def rest(self) -> str:
+        """Return what it shows until its end."""
+        with contextlib.suppress(OSError):
+            while shown := os.read(self._descriptor, 65536):
+                self._seen += shown.decode(errors="replace")
+        return self._seen.replace("\r\n", "\n")
+
     def exit_code(self) -> int:
         """Wait for the end and return the exit code."""
         with contextlib.suppress(OSError):
@@ -93,12 +100,12 @@ class Terminal:
 
 
 @contextmanager
-def a_terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
-    """Run a command on a terminal of 120 columns."""
+def a_terminal(home: Path, *arguments: str, columns: int = 120) -> Iterator[Terminal]:
+    """Run a command on a terminal of so many columns."""
     pid, descriptor = pty.fork()
     if pid == 0:
         os.chdir(home)
-        size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
+        size = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm"}
         os.execve(CORRAL, [str(CORRAL), *arguments], {**os.environ, **size, "CORRAL_DATA_DIR": str(home / "data")})
     try:
         yield Terminal(pid, descriptor)

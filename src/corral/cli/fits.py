@@ -42,7 +42,7 @@ def put_fit(fit: Fit) -> None:
     terminal.put_table(("quantization", "on one GPU", "fits on"), _quantization_rows(fit), empty="")
     for cost in fit.bus_costs:
         terminal.put("")
-        terminal.put(_bus_sentence(cost))
+        terminal.put_text(_bus_sentence(cost))
 
 
 def put_profile(fit: ProfileFit) -> None:

@@ -33,7 +33,7 @@ def put_forecasts(found: Forecasts, *, explain: bool) -> None:
         if explain:
             _put_sources(one)
     for line in dict.fromkeys(_notes(found)):
-        terminal.put(line)
+        terminal.put_text(line)
 
 
 def forecasts_json(found: Forecasts) -> Json:
@@ -99,7 +99,7 @@ def _put_sources(one: Forecast) -> None:
 
     terminal.put(f"\n{one.workload}: on {', '.join(one.slots) or 'no slot'}, queue {one.queue}: {one.where}")
     for name, figure in figures_of(one):
-        terminal.put(f"  {name}: {amount(figure)} ({figure.origin}: {figure.source})")
+        terminal.put_text(f"{name}: {amount(figure)} ({figure.origin}: {figure.source})", indent="  ")
 
 
 def _notes(found: Forecasts) -> Iterator[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
+from corral.cli.tables import sentence
 from corral.figures import Origin
 from corral.units import format_bytes
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from corral.planning.placement.values import CardTotal, Placed, Plan, Proof, Unplaced
     from corral.work import Json
 
-_TEXT_WIDTH = 105
+_CAUTION_INDENT = " " * 7
+_TEXT_WIDTH = 112
 
 
 def put_plan(plan: Plan) -> None:
     """Print the GPU allocation, what runs without a GPU, what has no place and why, and the cautions."""
     terminal.put(f"layout {plan.layout}" if plan.layout else "services, without a layout")
     rows = [_row(total, plan) for total in plan.totals]
-    for line in terminal.aligned([("node", "GPU", "workload", "VRAM planned / usable"), *rows]) if rows else ():
-        terminal.put(line)
-    if not rows:
+    if rows:
+        terminal.put_rows([("node", "GPU", "workload", "VRAM planned / usable"), *rows])
+    else:
         terminal.put("the file describes no GPU")
-    for line in (*_without_gpu(plan), *_unplaced(plan), *_cautions(plan), *_verdict(plan)):
+    for line in (*_without_gpu(plan), *_unplaced(plan)):
+        terminal.put_text(line.lstrip(), indent=line[: len(line) - len(line.lstrip())])
+    for line in (*_cautions(plan), *_verdict(plan)):
         terminal.put(line)
 
 
@@ -97,7 +100,7 @@ def _cautions(plan: Plan) -> Iterator[str]:
     for caution in plan.cautions:
         yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}"
         for text in (caution.what, f"hint: {caution.hint}"):
-            yield from (f"       {line}" for line in wrap(text, _TEXT_WIDTH, break_long_words=False))
+            yield from sentence(_CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.columns() or _TEXT_WIDTH)
 
 
 def _verdict(plan: Plan) -> Iterator[str]:

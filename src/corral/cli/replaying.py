@@ -46,7 +46,7 @@ def put_replay(found: Replay, *, as_json: bool) -> None:
     ]
     terminal.put_table(("play", "slots", "took", "median wait", "busy", "unfinished", "difference"), rows, empty="")
     for one in found.assumed:
-        terminal.put(f"assumed: {one}")
+        terminal.put_text(f"assumed: {one}")
 
 
 def put_batch(found: BatchForecast, *, as_json: bool) -> None:
@@ -64,9 +64,9 @@ def put_batch(found: BatchForecast, *, as_json: bool) -> None:
         ]
     )
     for one in found.unknown:
-        terminal.put(f"unknown: {one}")
+        terminal.put_text(f"unknown: {one}")
     for one in found.assumed:
-        terminal.put(f"assumed: {one}")
+        terminal.put_text(f"assumed: {one}")
 
 
 def _signed(percent: float) -> str:

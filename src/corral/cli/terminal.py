@@ -1,20 +1,22 @@
 """Where words go: data to stdout, everything else to stderr.
 
-Tables are plain aligned text: quick to start, and good for `grep`, `awk` and screen readers. What moves (bars) is in
-`corral.cli.running.view` and `corral.cli.pulling`, and appears on a terminal only.
+Tables are plain aligned text: quick to start, and good for `grep`, `awk` and screen readers; on a terminal they
+and long sentences keep to its width. What moves (bars) is in `corral.cli.running.view` and `corral.cli.pulling`, and
+appears on a terminal only.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from corral.cli.tables import aligned, fields, sentence
 from corral.errors import CorralError, Kind, Problem
 from corral.work import Json
 
-_COLUMN_GAP = "  "
 _LONGEST_CELL = 60
 
 
@@ -30,6 +32,12 @@ def put(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def put_text(text: str, *, indent: str = "") -> None:
+    """Print a sentence of data behind an indent, over several lines where the terminal is narrower than it."""
+    for line in sentence(indent, text, f"{indent}  ", width=columns()):
+        put(line)
+
+
 def put_json(value: Json) -> None:
     """Print data as JSON, for programs."""
     put(json.dumps(value, indent=2, ensure_ascii=False))
@@ -41,30 +49,26 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+def put_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under their columns, long cells cut except in the last column; say `empty` when there are none."""
     cells = [[*(_cut(_cell(value)) for value in row[:-1]), _cell(row[-1])] for row in rows]
     if not cells:
         say(empty)
         return
-    for line in aligned([list(columns), *cells]):
+    put_rows([list(names), *cells])
+
+
+def put_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of whole cells; the first row names the columns."""
+    for line in aligned(rows, width=columns()):
         put(line)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad cells so that columns stand under each other."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return [
-        _COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
-def put_fields(fields: Iterable[tuple[str, object]]) -> None:
+def put_fields(pairs: Iterable[tuple[str, object]]) -> None:
     """Print the fields of one thing, one on each line; those without a value are left out."""
-    shown = [(name, value) for name, value in fields if value not in (None, "", [], {})]
-    width = max((len(name) for name, _ in shown), default=0)
-    for name, value in shown:
-        put(f"{name.ljust(width)}  {value}")
+    shown = [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]
+    for line in fields(shown, width=columns()):
+        put(line)
 
 
 def confirm(question: str, *, agreed: bool) -> None:
@@ -119,3 +123,8 @@ def _cell(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+def columns() -> int | None:
+    """Count the columns of the terminal; None where a file or a program reads, which gets a row on each line."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -58,7 +58,7 @@ def _put(nodes: tuple[NodePower, ...]) -> None:
         if node.cards or node.unknown:
             terminal.put(f"\n{node.node}")
         for note in _notes(node):
-            terminal.put(f"  {note}")
+            terminal.put_text(note, indent="  ")
 
 
 def _notes(node: NodePower) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from corral.cli.running.values import TaskView
-from corral.cli.terminal import aligned
+from corral.cli.tables import aligned
 from corral.units import format_duration
 from corral.work import Json
 

@@ -1,0 +1,84 @@
+"""Tables and sentences on terminals that are too narrow for them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.cli.tables import aligned, fields, sentence
+
+ROWS = [
+    ["node", "why"],
+    ["hydra-ai", "the node has two models of card, and any of them may be handed out"],
+    ["hydra-compute", "free"],
+]
+
+
+def test_without_a_width_each_row_is_one_line_however_long() -> None:
+    assert aligned(ROWS) == [
+        "node           why",
+        "hydra-ai       the node has two models of card, and any of them may be handed out",
+        "hydra-compute  free",
+    ]
+
+
+def test_a_table_that_fits_is_not_touched() -> None:
+    assert aligned(ROWS, width=81) == aligned(ROWS)
+
+
+def test_long_cells_continue_below_where_the_terminal_is_narrow() -> None:
+    assert aligned(ROWS, width=50) == [
+        "node           why",
+        "hydra-ai       the node has two models of card,",
+        "               and any of them may be handed out",
+        "hydra-compute  free",
+    ]
+
+
+def test_a_row_whose_words_do_not_fit_becomes_a_list_of_its_fields() -> None:
+    rows = [["where", "fits on"], ["a-long-name/gpu0", "another-long-name/gpu1"], ["b", "c"]]
+
+    assert aligned(rows, width=30) == [
+        "where    a-long-name/gpu0",
+        "fits on  another-long-name/gpu1",
+        "",
+        "where    b",
+        "fits on  c",
+    ]
+
+
+def test_a_command_stays_whole_so_that_it_can_be_copied() -> None:
+    told = sentence("  ", "to do: run `nvidia-smi -i 0 -pl 250` at every start of the machine", "    ", width=39)
+
+    assert told == ["  to do: run", "    `nvidia-smi -i 0 -pl 250` at every", "    start of the machine"]
+
+
+def test_a_field_continues_under_its_value() -> None:
+    told = fields([("model", "x"), ("origin", "assumed from what its name says of it")], width=30)
+
+    assert told == ["model   x", "origin  assumed from what its", "        name says of it"]
+
+
+WORDS = st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=9).map(" ".join)
+TABLES = (
+    st.integers(1, 5)
+    .flatmap(
+        lambda columns: st.tuples(
+            st.lists(st.text("abc", min_size=1, max_size=9), min_size=columns, max_size=columns),
+            st.lists(st.lists(WORDS, min_size=columns, max_size=columns), min_size=1, max_size=5),
+        )
+    )
+    .map(lambda table: [table[0], *table[1]])
+)
+
+
+@given(rows=TABLES, width=st.integers(40, 100))
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(rows: list[list[str]], width: int) -> None:
+    lines = aligned(rows, width=width)
+
+    assert all(len(line) <= width for line in lines)
+    told = sorted(" ".join(lines).split())
+    wanted = [word for row in rows for cell in row for word in cell.split()]
+    as_fields = [word for row in rows[1:] for cell in row for word in cell.split()]
+    as_fields += rows[0] * (len(rows) - 1)
+    assert told in (sorted(wanted), sorted(as_fields))
