@@ -15,6 +15,7 @@ from corral.linting.kustomizing import NAMES, Kustomizing, normal
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks
+from corral.linting.reading.nix import NixText, read_nix
 from corral.linting.tree import Tree
 from corral.linting.values import STDIN, Place, Source, Unread
 
@@ -129,6 +130,7 @@ class Scene:
             "kustomizations": self.kustomizations,
             "_kustomizing": self._kustomizing,
             "views": (view,),
+            "modules": self.modules,
             "_by_key": self._by_key,
             "_doubled": self._doubled,
         }
@@ -152,6 +154,11 @@ class Scene:
     def _unlisted(self) -> tuple[Object, ...]:
         listed = self._kustomizing.files
         return tuple(one for one in self.written_objects if normal(one.file) not in listed)
+
+    @cached_property
+    def modules(self) -> tuple[tuple[Text, NixText], ...]:
+        """What is written in Nix, files and blocks of pages."""
+        return tuple((text, read_nix(text.text)) for text in self.texts if text.language == "nix")
 
     @cached_property
     def is_whole(self) -> bool:

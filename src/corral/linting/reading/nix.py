@@ -6,15 +6,20 @@ Nothing is evaluated: a value that is computed has no text.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import tree_sitter
 import tree_sitter_nix
 
 LARGEST_TEXT = 2_000_000
 """Characters; larger texts are no configuration of a machine."""
+
+_LONGEST_PATH = 1_000
+"""Characters; what is nested deeper than options are is not followed."""
+_STRINGS = frozenset({"string_expression", "indented_string_expression"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +68,14 @@ class NixText:
         return next((one for one in reversed(self.bindings) if one.path == path), None)
 
 
-@lru_cache(maxsize=256)
 def read_nix(text: str) -> NixText:
     """Read a file, or a part of one; what cannot be read is left out."""
     if len(text) > LARGEST_TEXT:
         return NixText(bindings=(), comments=())
-    whole, part = _Reader(text, ""), _Reader(f"{{\n{text}\n}}", "{\n")
+    whole = _Reader(text, "")
+    if not whole.errors:
+        return whole.read()
+    part = _Reader(f"{{\n{text}\n}}", "{\n")
     return whole.read() if whole.errors <= part.errors else part.read()
 
 
@@ -77,11 +84,12 @@ class _Reader:
 
     def __init__(self, text: str, before: str) -> None:
         self._bytes = text.encode()
-        self._is_ascii = text.isascii()
+        self._further = [] if text.isascii() else [at for at, byte in enumerate(self._bytes) if byte & 0xC0 == 0x80]
         self._before = len(before)
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_nix.language()))
         self._root = parser.parse(self._bytes).root_node
-        self.errors = sum(node.is_error or node.is_missing for node in self._walk(self._root))
+        is_broken = self._root.has_error
+        self.errors = sum(one.is_error or one.is_missing for one in self._walk(self._root)) if is_broken else 0
 
     def read(self) -> NixText:
         comments = [
@@ -110,27 +118,33 @@ class _Reader:
                 continue
             path = f"{before}.{self._path(name)}".lstrip(".")
             yield self._binding(path, name, value)
-            stack.append((value, path))
+            if len(path) < _LONGEST_PATH:
+                stack.append((value, path))
 
     def _path(self, node: tree_sitter.Node) -> str:
         return self._source(node).replace('"', "")
 
     def _binding(self, path: str, name: tree_sitter.Node, value: tree_sitter.Node) -> Binding:
-        words = tuple(
-            Word(text=text, offset=self._offset(node))
-            for node in self._walk(value)
-            if node.type in ("string_expression", "indented_string_expression")
-            and (text := self._text(node)) is not None
-        )
-        is_string = value.type in ("string_expression", "indented_string_expression")
+        first = bisect_left(self._words, value.start_byte, key=_start)
+        last = bisect_left(self._words, value.end_byte, key=_start)
+        is_string = value.type in _STRINGS
         return Binding(
             path=path,
             offset=self._offset(name),
             source=self._source(value),
             value_offset=self._offset(value),
             text=self._text(value) if is_string else None,
-            words=words,
+            words=tuple(word for _, word in self._words[first:last]),
         )
+
+    @cached_property
+    def _words(self) -> list[tuple[int, Word]]:
+        """Every plain string by its first byte, in the order of the text."""
+        return [
+            (node.start_byte, Word(text=text, offset=self._offset(node)))
+            for node in self._walk(self._root)
+            if node.type in _STRINGS and (text := self._text(node)) is not None
+        ]
 
     def _text(self, node: tree_sitter.Node) -> str | None:
         """The content of a string; None when a part of it is computed."""
@@ -142,5 +156,9 @@ class _Reader:
         return self._bytes[node.start_byte : node.end_byte].decode(errors="replace")
 
     def _offset(self, node: tree_sitter.Node) -> int:
-        start = node.start_byte if self._is_ascii else len(self._bytes[: node.start_byte].decode(errors="replace"))
-        return max(0, start - self._before)
+        """Where a node starts, in characters: bytes without those that go on with a character of several."""
+        return max(0, node.start_byte - bisect_left(self._further, node.start_byte) - self._before)
+
+
+def _start(word: tuple[int, Word]) -> int:
+    return word[0]

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from corral.cluster.values import Node
 from corral.hardware.catalogue import GpuModel
-from corral.linting.reading.nix import Binding, read_nix
+from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
 from corral.linting.values import Rule, Severity
@@ -33,11 +33,10 @@ _ONLY_OPEN_SINCE = (10, 0)
 )
 def wrong_modules(scene: Scene) -> Iterator[Found]:
     """Look for closed modules where a card is of Blackwell, and for open ones on a node whose cards are all too old."""
-    for text in scene.texts if scene.cluster else ():
-        bindings = read_nix(text.text).bindings if text.language == "nix" else ()
-        for one in bindings:
+    for text, module in scene.modules if scene.cluster else ():
+        for one in module.bindings:
             if one.path == "hardware.nvidia.open":
-                needed = _needed(scene, _node_of(scene, text, bindings), is_open=one.boolean)
+                needed = _needed(scene, _node_of(scene, text, module.bindings), is_open=one.boolean)
                 if needed:
                     yield Found(place=text.place(one.offset), what=needed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.linting.reading.nix import Binding, read_nix
+from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
 from corral.linting.values import Rule, Severity
@@ -23,10 +23,9 @@ _RUNTIME_PLACES = (
 
 
 def _bound(scene: Scene) -> Iterator[tuple[Text, Binding]]:
-    for text in scene.texts:
-        if text.language == "nix":
-            for binding in read_nix(text.text).bindings:
-                yield text, binding
+    for text, module in scene.modules:
+        for binding in module.bindings:
+            yield text, binding
 
 
 def _at(scene: Scene, *paths: str) -> Iterator[tuple[Text, Binding]]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from corral.linting.objects import Object
-from corral.linting.reading.nix import read_nix
 from corral.linting.registry import Found, checks
 from corral.linting.rules.runtimes import is_k3s
 from corral.linting.scene import Scene
@@ -67,9 +66,8 @@ def two_balancers(scene: Scene) -> Iterator[Found]:
 
 def _servers(scene: Scene) -> Iterator[Place]:
     """Where a server of K3s is configured, in Nix."""
-    for text in scene.texts:
-        module = read_nix(text.text) if text.language == "nix" and "services.k3s" in text.text else None
-        enabled, role = (module.at("services.k3s.enable"), module.at("services.k3s.role")) if module else (None, None)
+    for text, module in scene.modules:
+        enabled, role = module.at("services.k3s.enable"), module.at("services.k3s.role")
         if enabled is not None and enabled.boolean and (role is None or role.text == "server"):
             yield text.place(enabled.offset)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corral.linting.reading.nix import read_nix
+from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.values import Place, Rule, Severity
@@ -38,29 +38,47 @@ class Label:
 
 def labels_of(scene: Scene) -> Iterator[Label]:
     """Every label of Nix modules, K3s configuration files and commands, in the order of the files."""
-    for text in scene.texts:
-        if text.language == "nix":
-            for binding in read_nix(text.text).bindings:
-                if _CHOICE.search(binding.source):
-                    continue  # not all of the list holds at once
-                is_list = binding.path.endswith(".nodeLabel")
-                for word in binding.words if is_list or binding.path.endswith("extraFlags") else ():
-                    for match in (_PAIR if is_list else _FLAG).finditer(word.text):
-                        place = text.place(word.offset)
-                        unit = f"{text.file}:{text.line + binding.offset}"
-                        yield Label(unit=unit, key=match["key"], value=match["value"], place=place)
-        elif text.language in _SHELLS:
-            for number, line in enumerate(re.sub(r"\\\n", "  ", text.text).splitlines()):
-                for match in _FLAG.finditer(line):
-                    place = text.place(text.text.find(match[0]))
-                    yield Label(
-                        unit=f"{text.file}:{text.line}:{number}", key=match["key"], value=match["value"], place=place
-                    )
+    yield from _in_modules(scene)
+    yield from _in_commands(scene)
     for spot in scene.under("node-label"):
         for entry in spot.tree.entries:
             match = _PAIR.fullmatch(entry.raw or "")
             if match:
                 yield Label(unit=str(spot.tree.place), key=match["key"], value=match["value"], place=entry.place)
+
+
+def _in_modules(scene: Scene) -> Iterator[Label]:
+    for text, module in scene.modules:
+        for binding in module.bindings:
+            pattern = _pattern_of(binding)
+            if pattern is None or _CHOICE.search(binding.source):
+                continue  # of a choice, not all of the list holds at once
+            unit = f"{text.file}:{text.line + binding.offset}"
+            for word in binding.words:
+                for match in pattern.finditer(word.text):
+                    yield Label(unit=unit, key=match["key"], value=match["value"], place=text.place(word.offset))
+
+
+def _pattern_of(binding: Binding) -> re.Pattern[str] | None:
+    """How labels are written in a binding; None where none are."""
+    if binding.path.endswith(".nodeLabel"):
+        return _PAIR
+    return _FLAG if binding.path.endswith("extraFlags") else None
+
+
+def _in_commands(scene: Scene) -> Iterator[Label]:
+    """A command that goes on in the next line is one; its joint keeps its length, so that offsets stay."""
+    for text in scene.texts:
+        if text.language not in _SHELLS or "--node-label" not in text.text:
+            continue
+        start = 0
+        for line in text.text.replace("\\\n", "  ").split("\n"):
+            for match in _FLAG.finditer(line):
+                place = text.place(start + match.start())
+                yield Label(
+                    unit=f"{text.file}:{text.line}:{start}", key=match["key"], value=match["value"], place=place
+                )
+            start += len(line) + 1
 
 
 @checks(
@@ -101,10 +119,8 @@ def duplicate_key(scene: Scene) -> Iterator[Found]:
 )
 def removed_flag(scene: Scene) -> Iterator[Found]:
     """Look for comments that say that a flag was removed, and for flags that were commented out."""
-    for text in scene.texts:
-        if text.language != "nix":
-            continue
-        for comment in read_nix(text.text).comments:
+    for text, module in scene.modules:
+        for comment in module.comments:
             match = _FLAG.search(comment.text)
             if (
                 match

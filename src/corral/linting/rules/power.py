@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from corral.linting.reading.nix import read_nix
+from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
 from corral.linting.values import Place, Rule, Severity
@@ -114,9 +114,9 @@ def all_cards(scene: Scene) -> Iterator[Found]:
 )
 def no_persistence(scene: Scene) -> Iterator[Found]:
     """Look for units that set a limit and name neither the daemon nor the persistence mode."""
-    for text in scene.texts:
-        for match in _LIMIT.finditer(text.text) if text.language == "nix" else ():
-            unit = _unit_of(text, match)
+    for text, module in scene.modules:
+        for match in _LIMIT.finditer(text.text):
+            unit = _unit_of(module.bindings, match)
             if unit is not None and not _PERSISTENT.search(unit):
                 what = f"a limit of {match['watts']} W that does not wait for nvidia-persistenced"
                 yield Found(place=text.place(match.start()), what=what)
@@ -125,9 +125,8 @@ def no_persistence(scene: Scene) -> Iterator[Found]:
 _PERSISTENT = re.compile(r"nvidia-persistenced|nvidia-smi\b[^\n]*(?:-pm|--persistence-mode)[= ]+(?:1|ENABLED)\b")
 
 
-def _unit_of(text: Text, match: re.Match[str]) -> str | None:
+def _unit_of(bindings: Sequence[Binding], match: re.Match[str]) -> str | None:
     """Everything that is said of the unit which a command stands in; None when it stands in none."""
-    bindings = read_nix(text.text).bindings
     names = [
         ".".join(one.path.split(".")[:3])
         for one in bindings
