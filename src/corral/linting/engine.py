@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
+from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Check
 from corral.linting.rules import CHECKS
 from corral.linting.scene import Scene
@@ -23,9 +24,10 @@ class UnknownRuleError(CorralError):
 
 def lint(sources: Iterable[Source], *, cluster: Cluster | None = None, checks: Collection[Check] = CHECKS) -> Report:
     """Judge the files; `cluster` is what is known of the hardware that they are for."""
-    scene = Scene(sources, cluster)
-    found = sorted(_found(scene, checks), key=_order)
-    reasons = accepted(scene.sources)
+    scenes = _scenes(sources, cluster)
+    found = sorted(_found(scenes, checks), key=_order)
+    reasons = accepted({name: text for scene in scenes for name, text in scene.sources.items()})
+    unread = [one for scene in scenes for one in scene.unread]
     kept: list[Finding] = []
     suppressed: list[Suppressed] = []
     for one in found:
@@ -37,16 +39,26 @@ def lint(sources: Iterable[Source], *, cluster: Cluster | None = None, checks: C
     return Report(
         findings=tuple(kept),
         suppressed=tuple(suppressed),
-        unread=tuple(sorted((*scene.unread, *reasons.unread), key=lambda one: one.place)),
-        files=len(scene.sources),
-        documents=len(scene.documents),
+        unread=tuple(sorted((*unread, *reasons.unread), key=lambda one: one.place)),
+        files=sum(len(scene.sources) for scene in scenes),
+        documents=sum(len(scene.documents) for scene in scenes),
     )
 
 
-def _found(scene: Scene, checks: Collection[Check]) -> Iterable[Finding]:
+def _scenes(sources: Iterable[Source], cluster: Cluster | None) -> list[Scene]:
+    """The files together, and each page for itself: it shows parts and choices of its own, which nobody deploys with
+    the files."""
+    files: list[Source] = []
+    pages: list[Source] = []
+    for source in sources:
+        (pages if is_page(source.name) else files).append(source)
+    return [Scene(files, cluster), *(Scene([page], cluster) for page in pages)]
+
+
+def _found(scenes: Iterable[Scene], checks: Collection[Check]) -> Iterable[Finding]:
     """What the rules find in each thing that is deployed as a whole; the same mistake of a shared base once."""
     found: dict[tuple[object, ...], Finding] = {}
-    for view in scene.views:
+    for view in (view for scene in scenes for view in scene.views):
         for check in checks:
             for one in check.findings(view):
                 found.setdefault(_order(one), one)

@@ -16,7 +16,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from corral.linting.objects import Object
 from corral.linting.tree import Tree
 
-_ANYWHERE = frozenset({"apiVersion", "kind"})
+_ANYWHERE = frozenset({"apiVersion", "kind", "sops"})
+"""What may stand beside the fields, as the directives of a patch (`$patch`) may; `sops` goes with decryption."""
 _RENAMED = {"continue_": "continue", "except_": "except", "not_": "not", "from_": "from", "enum_": "enum"}
 _SCHEMALESS = frozenset({"CustomResourceDefinition"})
 """Kinds whose content is a schema of its own."""
@@ -40,7 +41,7 @@ def _unknown(tree: Tree, model: Any, where: str) -> Iterator[Unknown]:
     known = _fields(model)
     for name, value in tree.items:
         if name not in known:
-            if name not in _ANYWHERE:
+            if name not in _ANYWHERE and not name.startswith("$"):
                 close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
                 yield value, name, where, close[0] if close else None
             continue

@@ -10,6 +10,7 @@ from corral.linting.tree import Tree
 
 DEFAULT_NAMESPACE = "default"
 GPU_RESOURCE = "nvidia.com/gpu"
+_SHARES = ("nvidia.com/gpumem", "nvidia.com/gpucores")
 CLUSTER_SCOPED = frozenset(
     {
         "ClusterQueue", "ClusterRole", "ClusterRoleBinding", "Cohort", "CustomResourceDefinition", "DeviceClass",
@@ -107,6 +108,12 @@ class Container:
         resources = self.tree["resources"]
         asked = _count(resources["limits"][GPU_RESOURCE])
         return asked if asked is not None else _count(resources["requests"][GPU_RESOURCE]) or 0
+
+    @property
+    def has_a_share(self) -> bool:
+        """Tell whether it asks for a part of a card by HAMi's resources; its GPUs are then no whole ones."""
+        resources = self.tree["resources"]
+        return any(name.startswith(_SHARES) for part in ("limits", "requests") for name in resources[part].keys)
 
     @property
     def env(self) -> Iterator[tuple[str, Tree]]:

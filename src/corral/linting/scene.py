@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.linting.kustomizing import NAMES, Kustomizing, normal
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
-from corral.linting.reading.markdown import blocks
+from corral.linting.reading.markdown import blocks, is_page
 from corral.linting.reading.nix import NixText, read_nix
 from corral.linting.tree import Tree
 from corral.linting.values import STDIN, Place, Source, Unread
@@ -87,7 +88,7 @@ class Scene:
         suffix = path.suffix.lower()
         if suffix in _YAML_NAMES or path.name in NAMES or source.name == STDIN:
             self._keep(read_documents(source.name, source.text))
-        elif suffix in (".md", ".markdown"):
+        elif is_page(source.name):
             self._read_markdown(source)
         else:
             self.texts.append(Text(file=source.name, language=_LANGUAGES.get(suffix, ""), text=source.text))
@@ -169,7 +170,8 @@ class Scene:
     @cached_property
     def shares_gpus(self) -> bool:
         """Tell whether something in the files makes several of one GPU, so that cards cannot be counted."""
-        return any(self._by_key.get(key) for key in ("timeSlicing", "mps"))
+        is_split = any(self._by_key.get(key) for key in ("timeSlicing", "mps"))
+        return is_split or any(one.has_a_share for one in self.containers)
 
     @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
@@ -239,6 +241,26 @@ class Scene:
             for before in one.was_called:
                 names.setdefault((one.kind, one.namespace, before), one)
         return names
+
+    def may_meet(self, one: Object, other: Object) -> bool:
+        """Tell whether two objects may be deployed together; what stands in several files is a choice, and goes with
+        what its own file, or its folder as the only one, has."""
+        if one.file == other.file:
+            return True
+        files = [self._files[each.identity] for each in (one, other)]
+        if all(len(each) == 1 for each in files):
+            return True
+        folder = posixpath.dirname(normal(one.file))
+        is_beside = folder == posixpath.dirname(normal(other.file))
+        return is_beside and all(sum(posixpath.dirname(normal(file)) == folder for file in each) == 1 for each in files)
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, str, str, str | None], set[str]]:
+        """The files in which each object stands."""
+        files: dict[tuple[str, str, str, str | None], set[str]] = defaultdict(set)
+        for one in self.objects:
+            files[one.identity].add(one.file)
+        return files
 
     @cached_property
     def custom_objects(self) -> tuple[Object, ...]:

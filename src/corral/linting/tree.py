@@ -167,7 +167,9 @@ class Tree:
         seen: set[str] = set()
         found: list[tuple[str, Place]] = []
         for key, _ in self._node.value if self.is_mapping else ():
-            name = str(key.value)
+            name = key.value
+            if not _is_name(name):
+                continue
             if name in seen and key.tag != _MERGE:
                 found.append((name, self._place_of(key)))
             seen.add(name)
@@ -195,8 +197,8 @@ class Tree:
             if key.tag == _MERGE:
                 merged = {name: tree for one in self._merged(value) for name, tree in one._fields.items()}
                 fields = {**merged, **fields}
-            else:
-                fields[str(key.value)] = Tree(value, self._file, self._offset, self._start, self._place_of(key))
+            elif _is_name(key.value):
+                fields[key.value] = Tree(value, self._file, self._offset, self._start, self._place_of(key))
         return fields
 
     def _merged(self, value: Any) -> list[Tree]:
@@ -206,6 +208,11 @@ class Tree:
 
     def _place_of(self, node: Any) -> Place:
         return Place(self._file, node.start_mark.line + 1 + self._offset, node.start_mark.column + 1)
+
+
+def _is_name(key: object) -> bool:
+    """Tell whether a key is one as it stands: neither a collection nor what a template engine has yet to fill."""
+    return isinstance(key, str) and "{{" not in key
 
 
 _NOTHING = Tree(None, "", 0)

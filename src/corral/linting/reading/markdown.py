@@ -22,6 +22,11 @@ class Block:
     """The offset in the file at which `text` starts."""
 
 
+def is_page(name: str) -> bool:
+    """Tell whether a file is a page, by its name."""
+    return name.lower().endswith((".md", ".markdown"))
+
+
 def blocks(text: str) -> Iterator[Block]:
     """Yield the fenced blocks; one that is never closed reaches to the end (CommonMark 0.31, fenced code blocks)."""
     position = 0

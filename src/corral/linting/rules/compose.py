@@ -12,12 +12,12 @@ from corral.linting.tree import Tree
 from corral.linting.values import Place, Rule, Severity
 
 _SECRET_NAME = re.compile(
-    r"(?<!FORGOT_)(?<!RESET_)(?<!TLS_)(?<!PULL_)(?<!STOP_)(?<!EOS_)(?<!BOS_)(?<!PAD_)"
+    r"(?<!INITIAL_CLUSTER_)(?<!FORGOT_)(?<!RESET_)(?<!TLS_)(?<!PULL_)(?<!STOP_)(?<!EOS_)(?<!BOS_)(?<!PAD_)"
     r"(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY)$",
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(
-    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC\[|env)[:/\[+]|^<.*>$"
+    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC\[|env)[:/\[+]|^<.*>$|^[A-Z]+(?:_[A-Z0-9]+)+$"
 )
 """What points to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
 _NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
@@ -92,7 +92,7 @@ def _counted(document: Document) -> Iterator[tuple[str, Tree]]:
 def secret_in_file(scene: Scene) -> Iterator[Found]:
     """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
     for name, value, place, subject in _settings(scene):
-        is_secret = _SECRET_NAME.search(name) and not _is_open(value)
+        is_secret = _SECRET_NAME.search(name) and not _is_open(value) and value != name
         if is_secret or _URL_WITH_PASSWORD.match(value):
             yield Found(place=place, what=f"{name} is written out", subject=subject)
 

@@ -14,6 +14,10 @@ from corral.linting.values import Rule, Severity
 _GPU_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"})
 _NO_GPU = frozenset({"", "none", "void", "-1"})
 _ONE_PROCESS = re.compile(r"ollama|llama[._-]?cpp|llama-swap|comfyui|koboldcpp|whisper|nvidia/cuda|k8s-device-plugin")
+_WITH_NCCL = re.compile(
+    r"torch|vllm|sglang|text-generation-inference|deepspeed|megatron|nemo|nccl|axolotl|train|tune|accelerate|trl\b"
+)
+"""Programs that pass tensors between cards; of others it is not known whether they do."""
 _MULTI_GPU = re.compile(r"--(?:tensor-parallel-size|nproc[_-]per[_-]node|num_processes)[= ](?P<count>\d+)|--multi_gpu")
 
 
@@ -154,12 +158,13 @@ def small_shared_memory(scene: Scene) -> Iterator[Found]:
         if "/dev/shm" not in mounts and not one.pod.spec["hostIPC"].boolean:
             what = f"container {one.name!r} works on several GPUs and has no volume at /dev/shm"
             place = (_asked(one, "limits") or one.tree["name"] or one.tree).place
-            yield Found(place=place, what=what, subject=one.pod.owner)
+            known = None if _starts_several(one) or _WITH_NCCL.search(one.image or "") else Severity.NOTE
+            yield Found(place=place, what=what, subject=one.pod.owner, severity=known)
 
 
 def _shares_nothing(one: Container) -> bool:
-    """Tell whether the program uses several cards from one process, without NCCL."""
-    return bool(_ONE_PROCESS.search(one.image or ""))
+    """Tell whether the program uses several cards from one process, without NCCL, or has parts of cards."""
+    return one.has_a_share or bool(_ONE_PROCESS.search(one.image or ""))
 
 
 def _starts_several(one: Container) -> bool:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from corral.linting.objects import Object
+from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
+
+_CLOUDS = (
+    "cloud.google.com/",
+    "eks.amazonaws.com/",
+    "karpenter.sh/",
+    "karpenter.k8s.aws/",
+    "kubernetes.azure.com/",
+    "node.kubernetes.io/instance-type",
+)
+"""Labels of nodes that a cloud or its autoscaler makes."""
 
 
 @checks(
@@ -27,7 +37,7 @@ def rollout_deadlock(scene: Scene) -> Iterator[Found]:
     """Look for Deployments whose pods hold GPUs and whose update starts a pod before it stops one."""
     for one in scene.of_kind("Deployment"):
         pod = one.pod
-        if pod is None or not pod.gpus or one.replicas == 0:
+        if pod is None or not pod.gpus or one.replicas == 0 or _is_in_a_cloud(pod):
             continue
         surge = _surge(one)
         if surge and not _stops_one_first(one) and not scene.shares_gpus and not _has_room(scene, one, surge):
@@ -37,6 +47,13 @@ def rollout_deadlock(scene: Scene) -> Iterator[Found]:
                 subject=one,
                 severity=None if scene.cluster else Severity.WARNING,  # whether a card is spare is not known
             )
+
+
+def _is_in_a_cloud(pod: Pod) -> bool:
+    """Tell whether a pod chooses nodes of a cloud, which come as they are needed."""
+    terms = pod.spec["affinity"]["nodeAffinity"]
+    keys = {*pod.spec["nodeSelector"].keys, *(tree.raw or "" for path, tree in terms.walk() if path[-1:] == ("key",))}
+    return any(key.startswith(_CLOUDS) for key in keys)
 
 
 def _surge(one: Object) -> int:

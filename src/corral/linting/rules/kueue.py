@@ -24,11 +24,15 @@ def _queue_of(one: Object) -> str | None:
     return one.tree["metadata"]["labels"][_QUEUE].raw
 
 
-def _cluster_queue(scene: Scene, one: Object) -> Object | None:
-    """The ClusterQueue that a job's queue leads to; None when the files do not say."""
-    local = scene.named("LocalQueue", one.namespace, _queue_of(one))
-    name = local.tree["spec"]["clusterQueue"].raw if local else None
-    return next((each for each in _kueue(scene, "ClusterQueue") if each.name == name), None)
+def _cluster_queues(scene: Scene, one: Object) -> list[Object]:
+    """The ClusterQueues that a job's queue may lead to: several where files are choices; none when they do not say."""
+    queue = _queue_of(one)
+    names = {
+        local.tree["spec"]["clusterQueue"].raw
+        for local in _kueue(scene, "LocalQueue")
+        if queue is not None and (local.namespace, local.name) == (one.namespace, queue)
+    }
+    return [each for each in _kueue(scene, "ClusterQueue") if each.name in names]
 
 
 def _quota(queue: Object, resource: str) -> tuple[int, Tree] | None:
@@ -86,14 +90,15 @@ def no_queue(scene: Scene) -> Iterator[Found]:
 def not_covered(scene: Scene) -> Iterator[Found]:
     """Look for Jobs that ask for something their ClusterQueue does not list."""
     for one in scene.of_kind("Job"):
-        queue = _cluster_queue(scene, one) if one.pod else None
-        if queue is None or one.pod is None or not _covered(queue):
+        queues = _cluster_queues(scene, one)
+        if one.pod is None or not queues or not all(_covered(queue) for queue in queues):
             continue
+        covered = {name for queue in queues for name in _covered(queue)}
         for container in one.pod.containers:
             requests = container.tree["resources"]["requests"] or container.tree["resources"]["limits"]
             for name, value in requests.items:
-                if name not in _covered(queue):
-                    what = f"{queue.name!r} does not cover {name}"
+                if name not in covered:
+                    what = f"{queues[0].name!r} does not cover {name}"
                     yield Found(place=value.key or value.place, what=what, subject=one)
 
 
@@ -166,14 +171,17 @@ def flavor_of_no_node(scene: Scene) -> Iterator[Found]:
 def over_quota(scene: Scene) -> Iterator[Found]:
     """Look for Jobs whose pods together ask for more than the nominal quota."""
     for one in scene.of_kind("Job"):
-        queue = _cluster_queue(scene, one)
-        quota = _quota(queue, GPU_RESOURCE) if queue else None
+        queues = _cluster_queues(scene, one)
+        quotas = [quota[0] for queue in queues if not _borrows(queue) and (quota := _quota(queue, GPU_RESOURCE))]
         asked = _together(one, one.pod)
-        borrows = queue is not None and bool(queue.tree["spec"]["cohortName"] or queue.tree["spec"]["cohort"])
-        if queue is not None and quota is not None and asked > quota[0] and not borrows:
+        if quotas and len(quotas) == len(queues) and asked > max(quotas):
             place = (one.tree["spec"]["parallelism"] or one.tree["metadata"]["name"]).place
-            what = f"{asked} GPUs at once, and {queue.name!r} gives {quota[0]}"
+            what = f"{asked} GPUs at once, and {queues[0].name!r} gives {max(quotas)}"
             yield Found(place=place, what=what, subject=one)
+
+
+def _borrows(queue: Object) -> bool:
+    return bool(queue.tree["spec"]["cohortName"] or queue.tree["spec"]["cohort"])
 
 
 def _together(one: Object, pod: Pod | None) -> int:

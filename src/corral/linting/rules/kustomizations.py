@@ -9,13 +9,14 @@ from pathlib import PurePosixPath
 from corral.linting.kustomizing import is_fetched, split_image
 from corral.linting.objects import Container
 from corral.linting.reading.documents import Document
+from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Rule, Severity
 
 _LISTS = ("resources", "components", "patchesStrategicMerge", "configurations")
-_POSITION = re.compile(r"/(?:containers|initContainers|volumes|env|volumeMounts)/\d+(?:/|$)")
+_POSITION = re.compile(r"/(?:containers|initContainers|volumes|env|volumeMounts)/(?P<number>\d+)(?:/|$)")
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _OWN_METRICS = frozenset({"External", "Pods", "Object"})
 
@@ -52,6 +53,8 @@ def missing_file(scene: Scene) -> Iterator[Found]:
     files = {str(PurePosixPath(name)) for name in scene.sources}
     folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
     for one in scene.kustomizations:
+        if is_page(one.tree.file):
+            continue  # its files are those of an example
         folder = PurePosixPath(one.tree.file).parent
         for entry in _listed(one):
             raw = entry.raw
@@ -85,8 +88,9 @@ def _is_looked_for(entry: str) -> bool:
     )
 )
 def outside(scene: Scene) -> Iterator[Found]:
-    """Look for files whose path goes up."""
-    for one in scene.kustomizations:
+    """Look for files whose path goes up; Flux builds without the restriction."""
+    is_flux = any(one.group == "kustomize.toolkit.fluxcd.io" for one in scene.custom_objects)
+    for one in scene.kustomizations if not is_flux else ():
         for entry in _listed(one):
             if (entry.raw or "").startswith("../") and (entry.raw or "").endswith((".yaml", ".yml")):
                 yield Found(place=entry.place, what=f"{entry.raw} is a file outside of this folder")
@@ -158,7 +162,8 @@ def by_position(scene: Scene) -> Iterator[Found]:
                 continue
             match = None if re.search(r"op[\"']?:\s*[\"']?test\b", raw) else _POSITION.search(raw)
             if match and ("op:" in raw or "op" in one.tree.at("patches", *path[:-1]).keys or path[-1] == "patch"):
-                yield Found(place=tree.place, what=f"a patch of {match[0]!r}, by its position")
+                known = Severity.NOTE if match["number"] == "0" else None  # seldom is one added in front
+                yield Found(place=tree.place, what=f"a patch of {match[0]!r}, by its position", severity=known)
 
 
 @checks(
@@ -264,7 +269,8 @@ def frozen_file(scene: Scene) -> Iterator[Found]:
             if volume["configMap"] and not _is_renamed(scene, one, volume["configMap"]["name"].raw)
         }
         for mount in one.tree["volumeMounts"].entries:
-            if mount["subPath"] and mount["name"].raw in maps:
+            is_script = (mount["mountPath"].raw or "").endswith(".sh")  # read once, at the start
+            if mount["subPath"] and mount["name"].raw in maps and not is_script:
                 what = f"{mount['mountPath'].raw} keeps the content that it had at the start"
                 yield Found(place=mount["subPath"].place, what=what, subject=one.pod.owner)
 

@@ -23,10 +23,22 @@ _LONGEST_LOAD_S = 300
 """Models of tens of gigabytes take minutes from a disk; a liveness probe that waits less needs a startup probe."""
 _LISTENS_FIRST = re.compile(r"(?:^|/)(?:ollama|llama-swap|local-?ai)(?:[:@/]|$)", re.IGNORECASE)
 """Programs that answer at once and load a model with its first request."""
+_LOADS_FIRST = re.compile(
+    r"vllm|sglang|text-generation|text-embeddings|triton|llama[._-]?cpp|kserve|nim\b|whisper|torchserve"
+)
+"""Programs that answer once their model is loaded."""
+_NO_MODEL = re.compile(
+    r"jellyfin|plex|emby|frigate|tdarr|ffmpeg|unmanic|scrypted|go2rtc|jupyter|notebook|code-server|rstudio|webtop"
+    r"|dcgm|device-plugin|gpu-feature-discovery|nvidia-smi",
+    re.IGNORECASE,
+)
+"""Programs that use a card without a model of minutes, and answer beside it."""
 _SERVERS = re.compile(r"uvicorn|gunicorn|hypercorn|fastapi|granian|^[\w.]+:[a-z_]\w*$")
 _WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
 _WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d+)")
 _READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
+_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*")
+"""What may be the name of an image; anything else is a blank to fill."""
 _OFFICIAL = frozenset(
     {"api-firewall", "eclipse-mosquitto", "eclipse-temurin", "express-gateway", "hello-world", "ibm-semeru-runtimes",
      "nats-streaming", "open-liberty", "php-zendserver", "websphere-liberty"}
@@ -103,15 +115,18 @@ def goes_on(scene: Scene) -> Iterator[Found]:
 def killed_while_loading(scene: Scene) -> Iterator[Found]:
     """Look for liveness probes of GPU containers that give less than five minutes, without a startup probe."""
     for one in scene.containers:
-        probe = one.tree["livenessProbe"]
-        if not probe or not one.gpus or one.tree["startupProbe"] or _LISTENS_FIRST.search(one.image or ""):
+        probe, image = one.tree["livenessProbe"], one.image or ""
+        if not probe or not one.gpus or one.tree["startupProbe"]:
+            continue
+        if _LISTENS_FIRST.search(image) or _NO_MODEL.search(image):
             continue
         patience = _seconds(probe, "initialDelaySeconds", 0) + _seconds(probe, "periodSeconds", 10) * _seconds(
             probe, "failureThreshold", 3
         )
         if patience < _LONGEST_LOAD_S:
             what = f"container {one.name!r} is killed when it does not answer within {patience} s of its start"
-            yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
+            known = None if _LOADS_FIRST.search(image) else Severity.WARNING
+            yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner, severity=known)
 
 
 def _seconds(probe: Tree, name: str, default: int) -> int:
@@ -135,7 +150,7 @@ def _seconds(probe: Tree, name: str, default: int) -> int:
 def impatient(scene: Scene) -> Iterator[Found]:
     """Look for probes without a timeout, or with one of a second."""
     for one in scene.containers:
-        for name in _PROBES if one.gpus else ():
+        for name in _PROBES if one.gpus and not _NO_MODEL.search(one.image or "") else ():
             probe = one.tree[name]
             if probe and _seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
                 what = f"the {name} of container {one.name!r} waits a second for an answer"
@@ -237,7 +252,7 @@ def latest(scene: Scene) -> Iterator[Found]:
     """Look for `latest` and for no tag at all, as kustomizations leave it."""
     for one in scene.containers:
         image = one.image
-        if not image or "@" in image:
+        if not image or "@" in image or not _IMAGE.fullmatch(image):
             continue
         _, _, tag = split_image(image)
         if tag in ("", "latest"):

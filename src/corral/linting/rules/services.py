@@ -17,6 +17,7 @@ _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
 _ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
 _PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
 
 
@@ -26,7 +27,11 @@ def _selector(service: Object) -> dict[str, str]:
 
 def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Pod]:
     """Pods of different objects that a Service selects: in its namespace, or anywhere."""
-    found = [pod for pod in scene.labelled(_selector(service)) if anywhere or pod.owner.namespace == service.namespace]
+    found = [
+        pod
+        for pod in scene.labelled(_selector(service))
+        if (anywhere or pod.owner.namespace == service.namespace) and scene.may_meet(service, pod.owner)
+    ]
     return list({pod.owner.identity: pod for pod in reversed(found)}.values())[::-1]
 
 
@@ -44,7 +49,8 @@ def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Po
 def other_namespace(scene: Scene) -> Iterator[Found]:
     """Look for Services that select nothing in their namespace and something in another."""
     for one in scene.of_kind("Service"):
-        elsewhere = [] if _behind(scene, one) else _behind(scene, one, anywhere=True)
+        is_known = _NAMESPACE.fullmatch(one.namespace) is not None  # anything else is a blank to fill
+        elsewhere = _behind(scene, one, anywhere=True) if is_known and not _behind(scene, one) else []
         if elsewhere and not _has_own_service(scene, elsewhere[0]):
             place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
             what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"

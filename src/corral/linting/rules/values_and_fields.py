@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.linting.fields import is_known, unknown_fields
+from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree
@@ -61,7 +62,7 @@ def _is_known(spot: Spot) -> bool:
 
 def _is_in_page(spot: Spot) -> bool:
     """Tell whether it is a part of a manifest in a page; what a whole file without a kind means is not known."""
-    return not spot.document.tree["apiVersion"] and spot.tree.file.lower().endswith((".md", ".markdown"))
+    return not spot.document.tree["apiVersion"] and is_page(spot.tree.file)
 
 
 def _is_wrong(value: Tree) -> bool:
@@ -113,7 +114,9 @@ def unknown_field(scene: Scene) -> Iterator[Found]:
     )
 )
 def duplicate_keys(scene: Scene) -> Iterator[Found]:
-    """Look for keys of the same text in one mapping, in every document."""
+    """Look for keys of the same text in one mapping, in every file, and in the objects of pages."""
     for mapping, subject in scene.doubled:
+        if not subject and is_page(mapping.file):
+            continue  # a page shows choices one below the other
         for name, place in mapping.duplicates:
             yield Found(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)

@@ -1,3 +1,1 @@
-```bash
 kubectl label node compute example.org/vram=32 --overwrite
-```

@@ -1,3 +1,1 @@
-```bash
 kubectl label node compute example.org/vram=28 --overwrite  # finds: F03
-```
