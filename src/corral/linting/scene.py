@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
 """Objects from which something in the cluster makes others that no file shows."""
+_SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
 
@@ -247,20 +248,19 @@ class Scene:
         what its own file, or its folder as the only one, has."""
         if one.file == other.file:
             return True
-        files = [self._files[each.identity] for each in (one, other)]
-        if all(len(each) == 1 for each in files):
+        folders = [self._folders[each.identity] for each in (one, other)]
+        if all(each.total() == 1 for each in folders):
             return True
-        folder = posixpath.dirname(normal(one.file))
-        is_beside = folder == posixpath.dirname(normal(other.file))
-        return is_beside and all(sum(posixpath.dirname(normal(file)) == folder for file in each) == 1 for each in files)
+        folder = _folder(one)
+        return folder == _folder(other) and all(each[folder] == 1 for each in folders)
 
     @cached_property
-    def _files(self) -> dict[tuple[str, str, str, str | None], set[str]]:
-        """The files in which each object stands."""
-        files: dict[tuple[str, str, str, str | None], set[str]] = defaultdict(set)
-        for one in self.objects:
-            files[one.identity].add(one.file)
-        return files
+    def _folders(self) -> dict[tuple[str, str, str, str | None], Counter[str]]:
+        """In how many files of which folder each object stands."""
+        folders: dict[tuple[str, str, str, str | None], Counter[str]] = defaultdict(Counter)
+        for identity, _, folder in {(one.identity, one.file, _folder(one)) for one in self.objects}:
+            folders[identity][folder] += 1
+        return folders
 
     @cached_property
     def custom_objects(self) -> tuple[Object, ...]:
@@ -273,7 +273,8 @@ class Scene:
         return self._kustomizing.documents
 
     def under(self, *keys: str) -> Iterator[Spot]:
-        """Every value under one of these keys, in objects and fragments alike, in the order of the files."""
+        """Every value under one of these keys, in objects and fragments alike, in the order of the files; a schema's
+        are names of fields."""
         found = [one for key in keys for one in self._by_key.get(key, ())]
         return iter(found if len(keys) == 1 else sorted(found, key=lambda one: one.tree.place))
 
@@ -286,6 +287,8 @@ class Scene:
     def _by_key(self) -> dict[str, list[Spot]]:
         keys: dict[str, list[Spot]] = defaultdict(list)
         for document in self.documents:
+            if document.tree["kind"].raw in _SCHEMAS:
+                continue
             subject = str(self._owners.get(id(document.tree), ""))
             for path, tree in document.tree.walk():
                 if tree.duplicates:
@@ -298,6 +301,10 @@ class Scene:
     def _owners(self) -> dict[int, Object]:
         built = (one for build in reversed(self._kustomizing.builds) for one in build.objects)
         return {id(one.written): one for one in (*self.written_objects, *built)}
+
+
+def _folder(one: Object) -> str:
+    return posixpath.dirname(one.file.replace("\\", "/"))
 
 
 def _model_of(gpu: Gpu) -> GpuModel | None:
