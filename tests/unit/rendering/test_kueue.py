@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from doubles.rendered_clusters import objects, rendered
+from doubles.rendered_clusters import Json, objects, rendered
 
 IMAGE = "registry.local/it:1.0"
 QUEUES = [{"name": "night"}]
@@ -39,3 +39,44 @@ def test_claims_are_counted_by_the_class_that_pods_name() -> None:
     mapping = {"name": "nvidia.com/gpu", "deviceClassNames": ["corral-gpu"]}
     assert settings["resources"]["deviceClassMappings"] == [mapping]
     assert settings["waitForPodsReady"] == {"timeout": "30m"}  # `enable` is gone in v1beta2
+
+
+def gpus_of(queue: Json) -> dict[str, tuple[str, str | None]]:
+    """For each flavour of a ClusterQueue: its quota of GPUs, and how many it may borrow."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for flavor in queue["spec"]["resourceGroups"][0]["flavors"]:
+        gpus = next(one for one in flavor["resources"] if one["name"] == "nvidia.com/gpu")
+        found[flavor["name"]] = (gpus["nominalQuota"], gpus.get("borrowingLimit"))
+    return found
+
+
+def test_a_queue_gives_out_no_card_outside_its_pool() -> None:
+    queues = objects("ClusterQueue", "kueue", queues=[{"name": "only-one", "pool": ["one/gpu0"]}])
+    assert gpus_of(queues["only-one"]) == {"one": ("1", "0")}
+    assert gpus_of(queues["default"]) == {"one": ("0", "1"), "two": ("1", "0")}
+    assert {one["spec"]["cohortName"] for one in queues.values()} == {"yard"}
+
+
+def test_cards_alike_are_one_flavour_unless_a_queue_tells_their_nodes_apart() -> None:
+    assert set(objects("ResourceFlavor", "kueue", queues=QUEUES)) == {"n-4090"}
+    apart = [{"name": "default", "pool": ["one"]}, {"name": "other", "pool": ["two/gpu0"]}]
+    assert set(objects("ResourceFlavor", "kueue", queues=apart)) == {"one", "two"}
+    queues = objects("ClusterQueue", "kueue", queues=apart)
+    assert gpus_of(queues["default"]) == {"one": ("1", None)}
+    assert gpus_of(queues["other"]) == {"two": ("1", None)}
+    assert not any("cohortName" in one["spec"] for one in queues.values())
+
+
+def test_queues_of_one_pool_share_a_cluster_queue() -> None:
+    names = [{"name": "default"}, {"name": "night"}]
+    assert set(objects("ClusterQueue", "kueue", queues=names)) == {"default"}
+    assert set(objects("LocalQueue", "kueue", queues=names)) == {"default", "night"}
+
+
+def test_what_services_keep_is_taken_from_the_widest_queue_first() -> None:
+    nodes = [{"name": "one", "gpus": [{"model": "RTX 4090"}] * 2}]
+    services = [{"name": "voice", "gpus": 1, "image": IMAGE}]
+    parts = {"nodes": nodes, "services": services, "queues": [{"name": "narrow", "pool": ["one/gpu0"]}]}
+    queues = objects("ClusterQueue", "kueue", **parts)
+    assert gpus_of(queues["narrow"]) == {"n-4090": ("1", "0")}
+    assert gpus_of(queues["default"]) == {"n-4090": ("0", "2")}

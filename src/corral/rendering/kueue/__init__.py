@@ -1,7 +1,7 @@
 """Kueue's queues (API v1beta2), mapped from those of the cluster file.
 
 Quota is what a pool has less what always runs: Kueue counts its own quota and nothing else, so a card that a service
-holds must not be in it (pitfall H03). Queues whose pools share a card share a ClusterQueue; others have their own.
+holds must not be in it (pitfall H03). `flavors` says what cards are alike, `quotas` what each queue has of them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from corral.cluster.values import Cluster, GpuMode, Node, QueueOrder, QueueSettings, StorageKind
-from corral.hardware.pools import gpu_class
+from corral.cluster.values import GpuMode, Node, QueueOrder, StorageKind
 from corral.rendering.documents import document, manifests
-from corral.rendering.installation import Deployed, Installation, is_mixed
+from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE
 from corral.rendering.kubernetes.naming import BATCH, labels_of
 from corral.rendering.kubernetes.volumes import HOSTNAME, quantity
 from corral.rendering.kubernetes.workloads import groups, image_of, is_job
+from corral.rendering.kueue.flavors import class_of, flavor_of, is_by_host
+from corral.rendering.kueue.quotas import Quota, Share, shares
 from corral.rendering.names import dns_name
 
 Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no models of Kueue's kinds
-Card = tuple[str, int]
-"""A node and the index of a GPU there."""
 
 _API = "kueue.x-k8s.io/v1beta2"
 _CONFIGURATION = "config.kueue.x-k8s.io/v1beta2"
@@ -55,73 +54,65 @@ def files(installation: Installation) -> Mapping[str, str]:
     return written
 
 
-def flavor_of(node: Node) -> str | None:
-    """The flavour of a node's GPUs: their class, or the node itself where it mixes several; None without GPUs."""
-    if not node.gpus:
-        return None
-    return dns_name(node.name if is_by_host(node) else class_of(node))
-
-
-def is_by_host(node: Node) -> bool:
-    """Tell whether a node's GPUs have no class in common: it mixes models, or the file does not name them all."""
-    return is_mixed(node) or any(gpu.model is None for gpu in node.gpus or ())
-
-
 def _flavors(installation: Installation) -> list[Json]:
     found: dict[str, Json] = {}
     for node in installation.cluster.nodes:
-        name = flavor_of(node)
+        name = flavor_of(installation.cluster, node)
         if name is not None:
             by_class = {f"{installation.label_prefix}/gpu-class": class_of(node)}
-            labels = {HOSTNAME: node.name} if is_by_host(node) else by_class
+            labels = {HOSTNAME: node.name} if is_by_host(installation.cluster, node) else by_class
             found[name] = _object(installation, "ResourceFlavor", name, spec={"nodeLabels": labels})
     return list(found.values())
 
 
-def class_of(node: Node) -> str:
-    """The class of the first GPU of a node."""
-    return next((gpu_class(gpu.model) for gpu in node.gpus or () if gpu.model), "")
-
-
 def _queues(installation: Installation) -> list[Json]:
     objects: list[Json] = []
-    for queues in _sharing(installation.cluster):
-        cards = frozenset(card for queue in queues for card in _pool(installation.cluster, queue))
-        name = dns_name(queues[0].name)
-        objects.append(_cluster_queue(installation, name, queues, cards))
+    for share in shares(installation.cluster, _held(installation)):
+        name = dns_name(share.queues[0].name)
+        objects.append(_cluster_queue(installation, name, share))
         objects += [
             _object(installation, "LocalQueue", dns_name(queue.name), namespace=namespace, spec={"clusterQueue": name})
-            for queue in queues
+            for queue in share.queues
             for namespace in _namespaces(installation)
         ]
     return objects
 
 
-def _cluster_queue(
-    installation: Installation, name: str, queues: Iterable[QueueSettings], cards: frozenset[Card]
-) -> Json:
-    is_fifo = all(queue.order is QueueOrder.FIFO for queue in queues)
+def _cluster_queue(installation: Installation, name: str, share: Share) -> Json:
+    is_fifo = all(queue.order is QueueOrder.FIFO for queue in share.queues)
     scratch = [EPHEMERAL] if _uses_scratch(installation) else []
-    flavors = [
-        {
-            "name": flavor,
-            "resources": [
-                {"name": "cpu", "nominalQuota": cpu},
-                {"name": "memory", "nominalQuota": memory},
-                {"name": RESOURCE, "nominalQuota": str(free)},
-                *({"name": EPHEMERAL, "nominalQuota": _MUCH_MEMORY} for _ in scratch),
-            ],
-        }
-        for flavor, (free, cpu, memory) in _free(installation, cards).items()
-    ]
-    spec: Json = {
+    preemption = {"withinClusterQueue": "LowerPriority"}
+    spec: Json = {"cohortName": dns_name(installation.cluster.name)} if share.overlaps else {}
+    spec |= {
         "namespaceSelector": {},
         "queueingStrategy": "StrictFIFO" if is_fifo else "BestEffortFIFO",
-        "preemption": {"withinClusterQueue": "LowerPriority"},
+        "preemption": preemption | ({"reclaimWithinCohort": "LowerPriority"} if share.overlaps else {}),
+        "resourceGroups": [
+            {
+                "coveredResources": ["cpu", "memory", RESOURCE, *scratch],
+                "flavors": [
+                    {"name": flavor, "resources": _resources(installation, flavor, quota, share, scratch)}
+                    for flavor, quota in share.quotas.items()
+                ],
+            }
+        ],
     }
-    if flavors:
-        spec["resourceGroups"] = [{"coveredResources": ["cpu", "memory", RESOURCE, *scratch], "flavors": flavors}]
     return _object(installation, "ClusterQueue", name, spec=spec)
+
+
+def _resources(
+    installation: Installation, flavor: str, quota: Quota, share: Share, scratch: Iterable[str]
+) -> list[Json]:
+    """What a queue may give out of one flavour: cards, and whatever its nodes have of the rest."""
+    cluster = installation.cluster
+    members = [node for node in cluster.nodes if flavor_of(cluster, node) == flavor]
+    cards = {"name": RESOURCE, "nominalQuota": str(quota.own)}
+    return [
+        {"name": "cpu", "nominalQuota": _cpu(members)},
+        {"name": "memory", "nominalQuota": _memory(members)},
+        cards | ({"borrowingLimit": str(quota.borrowed)} if share.overlaps else {}),
+        *({"name": name, "nominalQuota": _MUCH_MEMORY} for name in scratch),
+    ]
 
 
 def _uses_scratch(installation: Installation) -> bool:
@@ -132,19 +123,6 @@ def _uses_scratch(installation: Installation) -> bool:
         if is_job(one)
         for storage in one.storage
     )
-
-
-def _free(installation: Installation, cards: frozenset[Card]) -> dict[str, tuple[int, str, str]]:
-    """For each flavour of a pool: cards that nothing holds, and the processors and memory of its nodes."""
-    held = _held(installation)
-    found: dict[str, tuple[int, str, str]] = {}
-    for flavor in _flavor_names(installation):
-        members = [node for node in installation.cluster.nodes if flavor_of(node) == flavor]
-        pool = sum(card[0] == node.name for node in members for card in cards)
-        if pool:
-            taken = sum(held[node.name] for node in members)
-            found[flavor] = (max(0, pool - taken), _cpu(members), _memory(members))
-    return found
 
 
 def _held(installation: Installation) -> Counter[str]:
@@ -161,27 +139,6 @@ def _held(installation: Installation) -> Counter[str]:
 
 def _node_of(members: tuple[Deployed, ...]) -> str | None:
     return next((one.node for one in members if one.node is not None), None)
-
-
-def _sharing(cluster: Cluster) -> list[list[QueueSettings]]:
-    """Queues, together where their pools share a card, in the order of the file."""
-    found: list[tuple[list[QueueSettings], frozenset[Card]]] = []
-    for queue in cluster.queues.values():
-        cards = _pool(cluster, queue)
-        if not cards:
-            continue
-        joined = [one for one in found if one[1] & cards]
-        found = [one for one in found if not one[1] & cards]
-        members = [each for queues, _ in joined for each in queues]
-        found.append(([*members, queue], cards.union(*(pool for _, pool in joined))))
-    return [queues for queues, _ in found]
-
-
-def _pool(cluster: Cluster, queue: QueueSettings) -> frozenset[Card]:
-    cards = [(node.name, gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
-    if queue.pool is None:
-        return frozenset(cards)
-    return frozenset(card for card in cards if card[0] in queue.pool or f"{card[0]}/gpu{card[1]}" in queue.pool)
 
 
 def _priorities(installation: Installation) -> list[Json]:
@@ -207,10 +164,6 @@ def _namespaces(installation: Installation) -> list[str]:
     """Namespaces of Jobs; the usual one when there are none."""
     found = {one.namespace for one in installation.deployed if is_job(one) and image_of(one.service) is not None}
     return sorted(found or {installation.namespace})
-
-
-def _flavor_names(installation: Installation) -> list[str]:
-    return list(dict.fromkeys(name for node in installation.cluster.nodes if (name := flavor_of(node)) is not None))
 
 
 def _cpu(nodes: list[Node]) -> str:
