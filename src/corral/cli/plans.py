@@ -104,10 +104,11 @@ def _cautions(plan: Plan) -> Iterator[str]:
 
 
 def _verdict(plan: Plan) -> Iterator[str]:
-    yield ""
-    for proof in plan.proofs:
-        if proof.asked:
-            yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed" + _bound(proof)
+    asked = [proof for proof in plan.proofs if proof.asked]
+    if asked:
+        yield ""
+    for proof in asked:
+        yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed" + _bound(proof)
     if not plan.exact:
         yield f"no plan is better by more than {plan.gap:.2%} (tiers weighed 100 : 10 : 1)"
 

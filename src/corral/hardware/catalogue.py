@@ -122,7 +122,7 @@ class _Catalogue:
         if size is None:
             return ()
         named = (model for spelling in written for model in self._by_name.get(compact(without_size(spelling)), ()))
-        return _unique(model for model in named if _near(model.memory, size))
+        return _unique(model for model in named if is_about(model.memory, size))
 
     def _of_those_words(self, spelling: str) -> tuple[GpuModel, ...]:
         first, *others = spelling.split()
@@ -147,7 +147,7 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
     if not found:
         raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_hint(text))
     if memory is not None:
-        of_that_size = tuple(model for model in found if _near(model.memory, memory))
+        of_that_size = tuple(model for model in found if is_about(model.memory, memory))
         found = of_that_size or found
     return found[0] if len(found) == 1 else found
 
@@ -184,7 +184,8 @@ def describe(model: GpuModel) -> str:
     return f"{model.name} ({memory}, {power})"
 
 
-def _near(nominal: int, stated: int) -> bool:
+def is_about(nominal: int, stated: int) -> bool:
+    """Whether a driver or a person may state a nominal size of memory so: systems and ECC keep a part of it."""
     return abs(nominal - stated) <= nominal * _MEMORY_TOLERANCE
 
 

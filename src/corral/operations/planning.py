@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +11,14 @@ from typing import ClassVar
 from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Layout
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.hardware.catalogue import GpuModel
+from corral.hardware.declared import doubts_of
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
 from corral.hardware.power import NodePower, models_of, power_of
 from corral.operations.cluster_file import ClusterText, open_cluster
 from corral.planning.placement.planner import plan
-from corral.planning.placement.values import Plan, Refusal, Unplaced
+from corral.planning.placement.values import Caution, Plan, Refusal, Unplaced
 from corral.planning.placement.vram import Needs
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
@@ -57,12 +59,22 @@ def plan_file(path: Path | None, *, layout: str | None = None) -> Planned:
     """
     file = open_cluster(path)
     layouts = _chosen(file, layout)
-    plans = tuple(plan(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
-    return Planned(file=file, plans=plans, power=_power(file.cluster))
+    models = models_of(file.cluster.nodes)
+    doubts = _doubts(file.cluster, models)
+    plans = (plan(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
+    return Planned(
+        file=file,
+        plans=tuple(replace(one, cautions=(*doubts, *one.cautions)) for one in plans),
+        power=_power(file.cluster, models),
+    )
 
 
-def _power(cluster: Cluster) -> tuple[NodePower, ...]:
-    models = models_of(cluster.nodes)
+def _doubts(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[Caution, ...]:
+    found = (doubt for node in cluster.nodes for doubt in doubts_of(node, models))
+    return tuple(Caution(pitfall="", where=doubt.where, what=doubt.what, hint=doubt.hint) for doubt in found)
+
+
+def _power(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[NodePower, ...]:
     return tuple(
         power_of(node, models, electricity=cluster.electricity, night=cluster.night)
         for node in cluster.nodes

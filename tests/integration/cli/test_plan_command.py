@@ -144,3 +144,17 @@ def test_a_layout_that_there_is_not_is_answered_with_the_nearest(capsys: pytest.
     error = capsys.readouterr().err
     assert "error[plan.unknown_layout]: there is no layout 'workstaton'" in error
     assert "did you mean `workstation`?" in error
+
+
+def test_declared_facts_that_the_catalogue_speaks_against_are_warnings_with_their_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(
+        "apiVersion: corral/v1\nname: odd\nnodes:\n"
+        "  - {name: one, gpus: [{model: RTX 4090, memory: 8Gi, powerLimit: 90000}], psu: {watts: 5}}\n"
+    )
+
+    warnings = as_json(capsys, "plan", file)["plans"][0]["warnings"]
+
+    assert [one["where"] for one in warnings] == ["one/gpu0 memory", "one/gpu0 powerLimit", "one psu.watts"]

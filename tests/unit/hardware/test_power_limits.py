@@ -152,3 +152,14 @@ def test_a_laptop_is_advised_no_supply_of_a_desktop() -> None:
 
     assert found.recommended_psu is None
     assert [line for line in found.advice if "two supplies" in line or "fit a power supply" in line] == []
+
+
+def test_a_limit_that_nobody_means_is_questioned_and_not_asked_for() -> None:
+    found = power(("RTX 4090", 90_000), ("RTX 4090", 300))
+
+    (first, second) = (one for one in found.judgements if one.about.startswith("power limit"))
+    assert (first.verdict, second.verdict) == (Verdict.TIGHT, Verdict.UNKNOWN)
+    assert "450 W that the card takes" in first.what
+    assert found.cards[0].speed_losses == ()
+    assert not any("-pl 90000" in advice for advice in found.advice)
+    assert any("-pl 300" in advice for advice in found.advice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from corral.figures import Figure, Origin
+from corral.hardware.declared import doubt_of_limit
 from corral.hardware.power.limits import HOT_CARD_W, advised_limit
 from corral.hardware.power.speeds import speed_losses
 from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
@@ -76,7 +77,11 @@ def _price(card: CardPower, limit_w: float) -> str:
 
 
 def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
-    limits = [(card.limit_command(card.limit.value), card.index, card.limit.value) for card in cards if card.limit]
+    limits = [
+        (card.limit_command(card.limit.value), card.index, card.limit.value)
+        for card in cards
+        if card.limit and not (card.tgp and doubt_of_limit(card.limit.value, card.tgp.value))
+    ]
     commands = [command for command, _, _ in limits if command]
     others = [f"{watts:g} W on GPU {index}" for command, index, watts in limits if not command]
     steps = [f"run {' and '.join(commands)}"] if commands else []

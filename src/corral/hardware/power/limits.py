@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from corral.hardware.declared import doubt_of_limit
 from corral.hardware.gpu_names import gpu_class
 from corral.hardware.power.values import NVIDIA, CardPower, Judgement, Verdict
 
@@ -73,6 +74,9 @@ def _unknown(card: CardPower, limit_w: float) -> tuple[Verdict, str, str]:
         )
     if card.tgp is None:
         return Verdict.UNKNOWN, f"{limit_w:g} W: which limits the card takes is not known", ask
+    doubt = doubt_of_limit(limit_w, card.tgp.value)
+    if doubt is not None:
+        return Verdict.TIGHT, doubt, card.tgp.source
     if limit_w > card.tgp.value:
         what = f"{limit_w:g} W is over its default limit of {card.tgp.value:g} W; whether it goes higher is not known"
         return Verdict.UNKNOWN, what, ask

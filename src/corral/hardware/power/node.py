@@ -98,13 +98,15 @@ def power_of(
 
 def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
     limit = _in_file(gpu.power_limit_w, f"powerLimit of GPU {gpu.index}")
+    tgp = _catalogued(model, model.tdp_w if model else None, "W")
+    is_lowered = limit is not None and (tgp is None or limit.value < tgp.value)
     return CardPower(
         index=gpu.index,
         model=gpu.model,
         vendor=model.vendor if model else None,
-        tgp=_catalogued(model, model.tdp_w if model else None, "W"),
+        tgp=tgp,
         limit=limit,
-        speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit else (),
+        speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
         connectors=board.connectors_of(model),
         slots=board.slots_of(model),
         length=_catalogued(model, model.length_mm if model else None, "mm"),
