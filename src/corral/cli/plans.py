@@ -79,18 +79,23 @@ def _unplaced(plan: Plan) -> Iterator[str]:
         if chosen:
             yield ""
             yield title
-        for one in chosen:
-            yield from _unplaced_one(one)
+        yield from _alike(chosen)
 
 
-def _unplaced_one(one: Unplaced) -> Iterator[str]:
+def _alike(chosen: Sequence[Unplaced]) -> Iterator[str]:
+    """Say once what is the same for several."""
+    for lines, ones in groupby(chosen, key=_why_unplaced):
+        yield "  " + ", ".join(one.ask + (f" #{one.replica + 1}" if one.replica else "") for one in ones)
+        yield from lines
+
+
+def _why_unplaced(one: Unplaced) -> list[str]:
     from corral.operations.planning import grouped
 
-    yield f"  {one.ask}" + (f" #{one.replica + 1}" if one.replica else "")
+    lines = [f"    {places}: {reason}" for reason, places in grouped(one.refusals)]
     if one.takes_turns:
-        yield f"    could run on {', '.join(one.turns)}, in turn with {', '.join(one.turns_with)}"
-    for reason, places in grouped(one.refusals):
-        yield f"    {places}: {reason}"
+        lines.insert(0, f"    could run on {', '.join(one.turns)}, in turn with {', '.join(one.turns_with)}")
+    return lines
 
 
 def _cautions(plan: Plan) -> Iterator[str]:

@@ -180,7 +180,7 @@ def _bonds(cluster: Cluster, layout: Layout | None, service: Service, placement:
     if placement.node is not None and layout is not None:
         bonds.append(Bond(node=placement.node, reason=f"the layout {layout.name} runs it on {placement.node}"))
     elif service.node is not None:
-        bonds.append(Bond(node=service.node, reason=f"it runs on {service.node}"))
+        bonds.append(Bond(node=service.node, reason=f"the file keeps it on {service.node}"))
     volumes = [cluster.storage[name] for name in volumes_of(service, layout)]
     return bonds + [
         Bond(node=volume.node, reason=f"its volume {volume.name} lies on {volume.node}", volume=volume.name)

@@ -108,14 +108,22 @@ def _counts(ask: Ask, reach: Reach) -> Iterator[Caution]:
             hint="ask for fewer GPUs per replica",
         )
     elif ask.whole and wanted > cards and (ask.bonds or ask.indexes):
-        each = "a GPU" if ask.gpus == 1 else f"{ask.gpus} GPUs"
         yield Caution(
             pitfall="A07",
             where=ask.name,
-            what=f"{ask.replicas} replicas with {each} each want {wanted}, and there are {cards} where it may run: the"
-            " rest would wait for ever",
+            what=_too_few(ask, wanted, cards),
             hint="lower `replicas`, or name more GPUs or another node",
         )
+
+
+def _too_few(ask: Ask, wanted: int, cards: int) -> str:
+    each = "a GPU" if ask.gpus == 1 else f"{ask.gpus} GPUs"
+    if not cards:
+        return f"it wants {each}, and there is none where it may run: it would wait for ever"
+    return (
+        f"{ask.replicas} replicas with {each} each want {wanted}, and where they may run there"
+        f" {'is one' if cards == 1 else f'are {cards}'}: the rest would wait for ever"
+    )
 
 
 def _bound_by_volume(ask: Ask) -> Iterator[Caution]:

@@ -257,7 +257,7 @@ def test_pins_that_contradict_each_other_are_the_reason_everywhere():
 
     found = planned(a_cluster(nodes, services, storage=[disk]))
 
-    assert reasons(found, "s") == {"a/gpu0": "its volume models lies on b", "b/gpu0": "it runs on a"}
+    assert reasons(found, "s") == {"a/gpu0": "its volume models lies on b", "b/gpu0": "the file keeps it on a"}
 
 
 def test_a_pool_that_fills_up_stays_spread():
