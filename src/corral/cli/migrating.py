@@ -21,8 +21,8 @@ from corral.operations.checklist.running import Kept, require_items, run_items, 
 from corral.operations.checklist.shell import LocalShell
 from corral.operations.checklist.state import OtherUpgradeError, Progress, begin, digest_of, locked, state_path
 from corral.operations.checklist.values import SETTLED, Status
-from corral.operations.upgrading import Wish, upgrade_file
-from corral.planning.checklist import Checklist, Item, ItemKind, checklist_of
+from corral.operations.upgrading import Wish, checklist_for, upgrade_file
+from corral.planning.checklist import Checklist, Item, ItemKind
 from corral.work import Json
 
 
@@ -63,13 +63,13 @@ class Asked:
 def migrate(asked: Asked) -> Standing:
     """Do what is asked and print how the checklist stands.
 
-    Raises: NoReasonError, UnknownItemError, OtherUpgradeError, DamagedChecklistError, BusyChecklistError, and what
-    reading the files raises.
+    Raises: NoReasonError, UnknownItemError, OtherUpgradeError, DamagedChecklistError, BusyChecklistError,
+    UnreachableAnswersError, and what reading the files raises.
     """
     if (asked.done or asked.skipped) and not asked.reason:
         raise NoReasonError("`--done` and `--skip` need a reason", hint='add `--reason "..."`; it is kept as evidence')
     done = upgrade_file(asked.cluster, asked.wish)
-    checklist = checklist_of(done.before.cluster, done.after.cluster)
+    checklist = checklist_for(done)
     require_items(checklist, [*asked.only, *asked.done, *asked.skipped])
     path = state_path(asked.data_dir, checklist)
     if not asked.is_reading:

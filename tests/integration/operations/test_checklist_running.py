@@ -19,6 +19,7 @@ from corral.operations.checklist.state import (
     DamagedChecklistError,
     OtherUpgradeError,
     Progress,
+    UnreachableAnswersError,
     begin,
     load_progress,
     locked,
@@ -176,6 +177,17 @@ def test_a_damaged_file_is_told_and_not_overwritten(tmp_path: Path, text: str) -
 
     assert told.value.where == str(path)
     assert path.read_text() == text
+
+
+def test_a_data_directory_that_is_a_file_is_told_as_that_and_nothing_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    path = tmp_path / "data" / "checklists" / "x.json"
+
+    for attempt in (lambda: load_progress(path), lambda: locked(path).__enter__()):
+        with pytest.raises(UnreachableAnswersError) as told:
+            attempt()
+        assert "Not a directory" in told.value.what
+        assert "--data-dir" in str(told.value.hint)
 
 
 def test_two_runs_of_one_checklist_do_not_meet(tmp_path: Path) -> None:

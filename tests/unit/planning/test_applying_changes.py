@@ -337,3 +337,19 @@ def test_changes_beside_one_that_cannot_be_read_are_checked_all_the_same() -> No
     places = [problem.where for problem in problems_of(caught.value.readable, cluster, find_gpu)]
 
     assert places == ["--replace hydra-compute/gpu7", "--replace hydra-compute/gpu7"]
+
+
+def test_the_limit_of_a_card_that_comes_is_no_problem_when_its_model_is_one() -> None:
+    asked = [("add", "hydra-ai=RTX 9999"), ("limit", "hydra-ai/gpu2=250")]
+
+    assert problems(BEFORE, *asked) == [("changes.unknown_reference", "--add hydra-ai")]
+
+
+def test_a_card_that_could_not_be_read_may_be_the_one_that_gets_a_limit() -> None:
+    cluster = load(BEFORE, filename="before", find_gpu=find_gpu)
+    with pytest.raises(ChangesError) as caught:
+        parse_options([("add", "hydra-ai="), ("limit", "hydra-ai/gpu2=250"), ("remove", "hydra-ai/gpu5")])
+
+    places = [problem.where for problem in problems_of(caught.value.readable, cluster, find_gpu)]
+
+    assert places == ["--remove hydra-ai/gpu5"]

@@ -34,6 +34,13 @@ class DamagedChecklistError(CorralError):
     kind: ClassVar[Kind] = Kind.CONFLICT
 
 
+class UnreachableAnswersError(CorralError):
+    """The file with the answers, or its folder, cannot be opened."""
+
+    code: ClassVar[str] = "checklist.unreachable"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
 class OtherUpgradeError(CorralError):
     """The answers belong to another upgrade, or to this one before its files were changed."""
 
@@ -85,7 +92,7 @@ def state_path(data_dir: Path, checklist: Checklist) -> Path:
 
 
 def load_progress(path: Path) -> Progress | None:
-    """Read the answers; None when there are none yet. Raises: DamagedChecklistError."""
+    """Read the answers; None when there are none yet. Raises: DamagedChecklistError, UnreachableAnswersError."""
     try:
         raw: Any = json.loads(path.read_text(encoding="utf-8"))  # Any: JSON, checked by what follows
         if raw["version"] != VERSION:
@@ -97,7 +104,9 @@ def load_progress(path: Path) -> Progress | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise _unreachable(path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedChecklistError(
             f"the answers of the checklist cannot be read: {error}",
             where=str(path),
@@ -151,9 +160,13 @@ def begin(path: Path, checklist: Checklist, *, now: datetime, restarting: bool, 
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Keep other runs away from the answers. Raises: BusyChecklistError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
+    """Keep other runs away from the answers. Raises: BusyChecklistError, UnreachableAnswersError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise _unreachable(path.parent, error) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -161,6 +174,14 @@ def locked(path: Path) -> Generator[None]:
                 "another `corral checklist` works on this checklist", where=str(path), hint="wait until it has ended"
             ) from error
         yield
+
+
+def _unreachable(path: Path, error: OSError) -> UnreachableAnswersError:
+    return UnreachableAnswersError(
+        f"the answers of the checklist cannot be reached: {error.strerror or error}",
+        where=str(path),
+        hint="name another folder with `--data-dir`, or mend this one",
+    )
 
 
 def _raw(progress: Progress) -> dict[str, object]:

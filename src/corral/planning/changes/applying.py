@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from corral.cluster import Cluster, load
 from corral.cluster.editing.editor import Editor
@@ -13,7 +13,7 @@ from corral.planning.changes import cards
 from corral.planning.changes.following import follow
 from corral.planning.changes.rewriting import rewrite
 from corral.planning.changes.stale import stale_comments
-from corral.planning.changes.values import Change, Changed, ChangesError, Note
+from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
 from corral.planning.changes.wanted import Checker, LimitRanges
 from corral.planning.labels import LabelChange, label_changes
 
@@ -57,10 +57,21 @@ def apply_changes(
 
 
 def problems_of(changes: Iterable[Change], cluster: Cluster, find_gpu: FindGpu) -> tuple[Problem, ...]:
-    """List what is wrong with changes of a cluster; nothing is applied."""
-    checker = Checker(cluster, changes, find_gpu, {})
+    """List what is wrong with changes of a cluster, beside others that could not be read; nothing is applied.
+
+    What could not be read may bring a card or a node: what is asked of one that is not there yet is let be.
+    """
+    there = {node.name: {gpu.index for gpu in node.gpus or ()} for node in cluster.nodes}
+    checker = Checker(cluster, (one for one in changes if not _may_come(one, there)), find_gpu, {})
     checker.check()
     return tuple(checker.problems)
+
+
+def _may_come(change: Change, there: Mapping[str, set[int]]) -> bool:
+    if not isinstance(change, LimitPower) or change.index is None:
+        return False
+    indexes = there.get(change.node, set[int]())
+    return change.index > max(indexes, default=-1)
 
 
 def _labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:

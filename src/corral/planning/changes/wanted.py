@@ -195,7 +195,8 @@ class Checker:
 
     def _new_indexes(self, node: str) -> set[int]:
         """Return the indexes that cards get which come into a node (`cards.arrange` numbers them so)."""
-        incoming = len(self.wanted.added.get(node, ())) + sum(to == node for to in self.wanted.moved.values())
+        # counted as they are asked for: a model that nobody knows is one problem, and the limit of its card no other
+        incoming = sum(_brings(change, node) for change in self._changes)
         first = max(self._indexes(node), default=-1) + 1
         return set(range(first, first + incoming))
 
@@ -218,6 +219,19 @@ class Checker:
 
     def _report(self, code: str, what: str, where: str, hint: str | None) -> None:
         self.problems.append(Problem(code=code, what=what, where=where, hint=hint))
+
+
+def _brings(change: Change, node: str) -> int:
+    """Count the cards that a change brings into a node."""
+    match change:
+        case AddGpu():
+            return int(change.node == node)
+        case AddNode():
+            return len(change.models) if change.name == node else 0
+        case MoveGpu():
+            return int(change.to == node)
+        case _:
+            return 0
 
 
 def _listed(candidates: tuple[GpuFacts, ...]) -> str:
