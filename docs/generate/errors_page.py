@@ -52,6 +52,7 @@ _PROBLEMS = {
     "cluster.duplicate_key": "A key stands twice in one mapping.",
     "cluster.duplicate_name": "Two things have one name.",
     "cluster.missing_key": "A key that must be there is not.",
+    "cluster.secret": "A password, token or key is written out; only the name of a Secret may stand here.",
     "cluster.too_large": "The file, or what its aliases expand to, is larger than allowed.",
     "cluster.unknown_key": "There is no such key; the hint names the nearest one.",
     "cluster.unknown_reference": "The file names a node, GPU, volume, service, engine or model that there is not.",

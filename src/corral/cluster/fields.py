@@ -114,9 +114,9 @@ def _environment_name(value: str) -> str:
             "the database's URL itself does not belong in this file: it may hold a password",
             "put the URL into an environment variable and write that variable's name, such as CORRAL_DATABASE_URL",
         )
-    return _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable", "such as DATABASE_URL")(
-        value
-    )
+    if not re.fullmatch(_ENVIRONMENT_NAME, value):  # nor is this: it may be the secret itself
+        raise wrong("not the name of an environment variable", "write the name of one, such as DATABASE_URL")
+    return value
 
 
 def _matching(pattern: str, kind: str, hint: str) -> Callable[[str], str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from corral.cluster.document import Path
 from corral.cluster.references import References
+from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import SERVICE_ENGINES, PlacementShape, ServiceShape, StorageShape
 from corral.cluster.values import LayoutKind, ServiceKind, StorageKind
 from corral.units import format_bytes
@@ -48,10 +49,23 @@ def _check_service(service: ServiceShape, at: Path, references: References) -> N
         references.known_key(volume, references.storage, "storage", (*at, "mounts", volume))
     if service.routes and service.kind is not ServiceKind.LITELLM:
         references.conflict("only a service of kind litellm has routes", (*at, "routes"), "add `kind: litellm`")
+    _check_env(service.env, (*at, "env"), references)
     memory = service.memory
     if memory and memory.request and memory.limit and memory.request > memory.limit:
         what = f"request {format_bytes(memory.request)} is more than limit {format_bytes(memory.limit)}"
         references.conflict(what, (*at, "memory", "request"), "raise `limit` or lower `request`")
+
+
+def _check_env(env: Mapping[str, str], at: Path, references: References) -> None:
+    """Check that nothing secret stands in the file: it would stand in every manifest as well."""
+    for name, value in env.items():
+        if is_secret(name, value):
+            references.document.report(
+                "cluster.secret",
+                f"{name} looks like a secret, which would stand in every manifest",
+                at=(*at, name),
+                hint=f"write `secrets: {{{name}: {{secret: <name>, key: <key>}}}}` instead, and make that Secret",
+            )
 
 
 def _check_volumes(names: Iterable[str], node: str | None, at: Path, references: References) -> None:
@@ -91,6 +105,7 @@ def _check_layouts(references: References) -> None:
 
 def _check_placement(service: ServiceShape | None, placement: PlacementShape, at: Path, references: References) -> None:
     references.known(placement.node, references.nodes, "node", (*at, "node"))
+    _check_env(placement.env, (*at, "env"), references)
     node = placement.node or (service.node if service else None)
     if placement.storage is not None:
         _check_volumes(placement.storage, node, (*at, "storage"), references)

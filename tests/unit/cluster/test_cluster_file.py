@@ -279,6 +279,24 @@ def test_a_service_may_use_an_nfs_volume_of_any_node() -> None:
     assert read(text).services["s"].storage == ("v",)
 
 
+def test_secrets_in_settings_are_refused_and_not_shown() -> None:
+    text = (
+        NODES + "services: [{name: web, env: {API_KEY: hidden1, DB: 'pg://u:hidden@h/d', MAX_TOKENS: '4096'}}]\n"
+        "layouts: {edge: {services: {web: {env: {DB_PASSWORD: hidden}}}}}\n"
+    )
+    found = problems(text)
+    assert [one.code for one in found] == ["cluster.secret"] * 3
+    assert "`secrets: {API_KEY:" in (found[0].hint or "")
+    assert not any("hidden" in str(one) for one in found)
+
+
+def test_a_key_in_place_of_the_name_of_its_variable_is_not_shown() -> None:
+    problem = only_problem(
+        NODES + "services: [{name: r, kind: litellm, routes: [{name: m, model: openai/m, keyFrom: sk-hidden}]}]\n"
+    )
+    assert "hidden" not in str(problem)
+
+
 def test_a_password_in_a_url_anywhere_is_not_shown() -> None:
     problem = only_problem(NODES + "retention: {tasks: 'http://u:secret@h'}\n")
     assert "http" in problem.what

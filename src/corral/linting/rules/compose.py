@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from corral.cluster.secrecy import is_secret
 from corral.linting.reading.documents import Document
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Place, Rule, Severity
-
-_SECRET_NAME = re.compile(
-    r"(?<!INITIAL_CLUSTER_)(?<!FORGOT_)(?<!RESET_)(?<!TLS_)(?<!PULL_)(?<!STOP_)(?<!EOS_)(?<!BOS_)(?<!PAD_)"
-    r"(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY)$",
-    re.IGNORECASE,
-)
-_REFERENCE = re.compile(
-    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC\[|env)[:/\[+]|^<.*>$|^[A-Z]+(?:_[A-Z0-9]+)+$"
-)
-"""What points to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
-_NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
-                        "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "..."})  # fmt: skip
-"""Switches, and what clients send to servers that ask for no key."""
-_URL_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^:/@\s]+:[^@/\s$]+@")
 
 
 def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
@@ -92,18 +78,8 @@ def _counted(document: Document) -> Iterator[tuple[str, Tree]]:
 def secret_in_file(scene: Scene) -> Iterator[Found]:
     """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
     for name, value, place, subject in _settings(scene):
-        is_secret = _SECRET_NAME.search(name) and not _is_open(value) and value != name
-        if is_secret or _URL_WITH_PASSWORD.match(value):
+        if is_secret(name, value):
             yield Found(place=place, what=f"{name} is written out", subject=subject)
-
-
-def _is_open(value: str) -> bool:
-    """Tell whether a value of such a name gives nothing away."""
-    return bool(_REFERENCE.match(value)) or value.lower() in _NO_SECRET or (value.isdigit() and len(value) < _SHORT)
-
-
-_SHORT = 7
-"""Digits; shorter numbers are limits and intervals."""
 
 
 def _settings(scene: Scene) -> Iterator[tuple[str, str, Place, object]]:
