@@ -15,6 +15,7 @@ from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
 from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
+from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
@@ -110,6 +111,15 @@ def upgrade_text(before: ClusterText, changes: Sequence[Change], wish: Wish = _N
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
     return _compared(before, after, changed, wish)
+
+
+def checklist_for(done: Upgrading) -> Checklist:
+    """List what it takes to carry out what the new file says; with the proposals only when they stand in it."""
+    if done.after.cluster == done.upgrade.adapted:
+        return done.upgrade.checklist
+    found = (one.alone for one in done.upgrade.findings.throughput)
+    forecasts = tuple(one for one in found if one is not None)
+    return checklist_of(done.before.cluster, done.after.cluster, Outlook(forecasts=forecasts))
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:

@@ -9,10 +9,12 @@ import pytest
 from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.upgrading import checklist_for
 from corral.planning.checklist import Checklist, Item, ItemKind, Phase, checklist_markdown, checklist_of
 from corral.planning.checklist.drivers import driver_need
 from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
 from doubles.clusters import forty_mixed_nodes
+from doubles.upgrades import hydra as compared
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -188,12 +190,27 @@ def test_the_driver_follows_from_the_architecture(
     assert (need.oldest, need.below, need.open_modules) == (oldest, below, open_modules)
 
 
-def test_the_forecast_adds_up_the_cards() -> None:
-    work = item(hydra(), "workload.throughput.images.hydra-compute").work
+@pytest.mark.parametrize(
+    ("model", "per_hour", "cards"),
+    [("RTX 5070 Ti", 240, ("gpu0", "gpu1")), ("RTX 5070", 120, ("gpu0",))],  # 12 GB are too few for a task of 10 GiB
+)
+def test_the_checklist_wants_the_throughput_that_the_report_forecasts(
+    model: str, per_hour: int, cards: tuple[str, ...]
+) -> None:
+    done = compared(("replace", f"hydra-compute/gpu1={model}"))
 
+    for checklist, forecast in (
+        (done.upgrade.checklist, done.upgrade.findings.throughput[0].after),
+        (checklist_for(done), done.upgrade.findings.throughput[0].alone),
+    ):
+        work = item(checklist, "workload.throughput.images").work
+        assert isinstance(work, ThroughputReached)
+        assert forecast is not None
+        assert (work.per_hour, work.slots) == (forecast.per_hour, forecast.slots)
+    work = item(done.upgrade.checklist, "workload.throughput.images").work
     assert isinstance(work, ThroughputReached)
-    assert work.per_hour.value == 240
-    assert work.per_hour.source == "3600 s / 30 s + 3600 s / 30 s"
+    assert work.per_hour.value == per_hour
+    assert work.slots == tuple(f"hydra-compute/{card}" for card in cards)
 
 
 def test_a_node_that_leaves_is_emptied_first() -> None:

@@ -8,19 +8,23 @@ from corral.cluster.values import Cluster, Node
 from corral.planning.checklist.documentation import documentation_items
 from corral.planning.checklist.hardware import hardware_items
 from corral.planning.checklist.nodes import NodeChange, changed_nodes, gone_nodes
+from corral.planning.checklist.outlook import NOTHING_KNOWN, Outlook
 from corral.planning.checklist.shells import kubectl
 from corral.planning.checklist.software import software_items
 from corral.planning.checklist.values import Checklist, Command, Item, Phase, Question
 from corral.planning.checklist.workload import workload_items
 
 
-def checklist_of(before: Cluster, after: Cluster) -> Checklist:
-    """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal."""
+def checklist_of(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNOWN) -> Checklist:
+    """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal.
+
+    `outlook` is about `after`.
+    """
     changes = changed_nodes(before, after)
     items = [item for change in changes for item in hardware_items(change, after)]
     items += [item for node in gone_nodes(before, after) for item in _gone(node, after)]
     items += [item for change in changes for item in software_items(change, before, after)]
-    items += workload_items(changes, before, after)
+    items += workload_items(changes, before, after, outlook)
     if items:
         items += documentation_items(changes, before, after)
     return Checklist(cluster=after.name, items=tuple(items), addresses=_addresses(changes))

@@ -229,7 +229,7 @@ class ThroughputReached:
     slots: tuple[str, ...]
     unit: str
     per_hour: Figure
-    """What the cards do together in an hour."""
+    """What the slots do together in an hour, as the forecast says."""
 
     @property
     def wanted(self) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from corral.cluster.values import Cluster, Service, Workload
-from corral.figures import computed
-from corral.hardware.pools import pool_of
+from corral.cluster.values import Cluster, Service
 from corral.planning.checklist.nodes import NodeChange
+from corral.planning.checklist.outlook import Outlook
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
     QueueEmpty,
@@ -19,7 +18,7 @@ from corral.planning.checklist.probes import (
 from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
 
 
-def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what services and queues need, in order."""
     yield from _moved(changes, before, after)
     yield from _replicas(before, after)
@@ -28,7 +27,7 @@ def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluste
     yield from _slots(changes, before, after)
     yield from _queues(before, after)
     yield from _busy(changes)
-    yield from _throughput(changes, after)
+    yield from _throughput(changes, after, outlook)
 
 
 def _item(what: str, *, title: str, why: str, work: Work, node: str | None = None) -> Item:
@@ -195,35 +194,24 @@ def _busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
         )
 
 
-def _throughput(changes: Sequence[NodeChange], after: Cluster) -> Iterator[Item]:
-    for change in changes:
-        if not change.came:
+def _throughput(changes: Sequence[NodeChange], after: Cluster, outlook: Outlook) -> Iterator[Item]:
+    """Ask for what was forecast, where a card came to a node that has a part in it."""
+    came = {change.name for change in changes if change.came}
+    for one in outlook.forecasts:
+        nodes = dict.fromkeys(slot.rpartition("/")[0] for slot in one.slots)
+        if one.per_hour is None or came.isdisjoint(nodes):
             continue
-        for workload in after.workloads.values():
-            if (probe := _forecast(workload, change, after)) is not None:
-                yield _item(
-                    f"throughput.{workload.name}.{change.name}",
-                    node=change.name,
-                    title=f"{workload.name}: as fast as forecast",
-                    why="heat, a narrow PCIe link or a slow disk cost speed without any error",
-                    work=probe,
-                )
-
-
-def _forecast(workload: Workload, change: NodeChange, after: Cluster) -> ThroughputReached | None:
-    """Add up what the node's cards do in an hour when they do nothing else, from the durations of the file."""
-    service = after.services.get(workload.service or "")
-    if change.name not in (workload.prefer_node, service.node if service else None):
-        return None
-    seconds = [workload.seconds.get(gpu.model or "", workload.seconds.get("*")) for gpu in change.cards]
-    known = [one for one in seconds if one]
-    if len(known) != len(change.cards) or not known or pool_of(change.after) is None:
-        return None
-    formula = " + ".join(f"3600 s / {one:g} s" for one in known)
-    return ThroughputReached(
-        workload=workload.name,
-        engine=workload.engine,
-        slots=tuple(f"{change.name}/gpu{gpu.index}" for gpu in change.cards),
-        unit=workload.unit,
-        per_hour=computed(sum(3600 / one for one in known), f"{workload.unit}s/h", formula),
-    )
+        probe = ThroughputReached(
+            workload=one.workload,
+            engine=after.workloads[one.workload].engine,
+            slots=one.slots,
+            unit=one.unit,
+            per_hour=one.per_hour,
+        )
+        yield _item(
+            f"throughput.{one.workload}",
+            node=next(iter(nodes)) if len(nodes) == 1 else None,
+            title=f"{one.workload}: as fast as forecast",
+            why="heat, a narrow PCIe link or a slow disk cost speed without any error",
+            work=probe,
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster
 from corral.planning.changes.values import Note
-from corral.planning.checklist import Checklist, checklist_of
+from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade.adaptations import Adaptation, propose
 from corral.planning.upgrade.advice import Recommendation, advise
@@ -86,7 +86,8 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     uniformity = compare_uniformity(hardware)
     survivals = compare_redundancy(choices)
     capacity = compare_capacity(before, after, hardware)
-    checklist = checklist_of(before, adapted)
+    forecasts = tuple(one.after for one in findings.throughput if one.after is not None)
+    checklist = checklist_of(before, adapted, Outlook(forecasts=forecasts))
     adaptations = propose(after, hardware)
     distribution = compare_plans(findings.plans_before, findings.plans_after)
     return Upgrade(
