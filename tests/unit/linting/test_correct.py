@@ -40,10 +40,10 @@ def test_what_is_right_is_left_alone(part: Path) -> None:
 def test_all_of_it_together_is_left_alone() -> None:
     report = lint(read(*PARTS))
     assert alarms(report) == []
-    assert report.files > 30
+    assert report.files > 60
 
 
 @pytest.mark.parametrize("source", read(*PARTS), ids=lambda source: source.name)
 def test_each_file_alone_is_left_alone(source: Source) -> None:
-    if "shop" not in source.name:  # a base without its overlays is not what is deployed
+    if "shop" not in source.name and "kustomization" not in source.name:  # alone, neither is what is deployed
         assert alarms(lint([source])) == []

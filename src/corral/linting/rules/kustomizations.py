@@ -90,7 +90,9 @@ def _is_looked_for(entry: str) -> bool:
 def outside(scene: Scene) -> Iterator[Found]:
     """Look for files whose path goes up; Flux builds without the restriction."""
     is_flux = any(one.group == "kustomize.toolkit.fluxcd.io" for one in scene.custom_objects)
-    for one in scene.kustomizations if not is_flux else ():
+    for one in scene.kustomizations:
+        if is_flux or is_page(one.tree.file):
+            continue
         for entry in _listed(one):
             if (entry.raw or "").startswith("../") and (entry.raw or "").endswith((".yaml", ".yml")):
                 yield Found(place=entry.place, what=f"{entry.raw} is a file outside of this folder")

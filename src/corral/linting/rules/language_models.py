@@ -67,7 +67,7 @@ def overcommitted(scene: Scene) -> Iterator[Found]:
         node = pod.spec["nodeSelector"][HOSTNAME].raw or ""
         need = _needed(pod) * pod.owner.replicas
         before, needed[node] = needed[node], needed[node] + need
-        if need and before <= memory.get(node, 0) < needed[node]:
+        if need and memory.get(node) and before <= memory[node] < needed[node]:
             what = (
                 f"pods on {node} need about {format_bytes(needed[node])}, its cards have {format_bytes(memory[node])}"
             )
@@ -142,11 +142,18 @@ def _models(scene: Scene, cluster: Cluster) -> Iterator[tuple[Tree, str, Node | 
             parameters = entry["litellm_params"]
             match = _OLLAMA.match(parameters["model"].raw or "")
             if match:
-                host = urlsplit(parameters["api_base"].raw or "").hostname
+                host = _host(parameters["api_base"].raw or "")
                 yield parameters["model"], match["model"], _node_behind(cluster, host)
     for pod in scene.pods:
         for word, model in _pulled(pod):
             yield word, model, _node_of(cluster, pod)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # a bracket that is never closed
+        return None
 
 
 def _node_of(cluster: Cluster, pod: Pod) -> Node | None:
