@@ -173,11 +173,18 @@ def _names(sample: Any) -> dict[str, str]:
     return names | {one["name"]: "<workload>" for one in sample["services"]}
 
 
+def _renamed(stem: str, path: str, names: Mapping[str, str]) -> str:
+    """What a name of the sample is that was changed itself."""
+    if not stem.endswith(_CHANGED):
+        return stem
+    return names.get(stem.removesuffix(_CHANGED), "<node>" if "node" in path else "<workload>")
+
+
 def _general(path: str, names: Mapping[str, str]) -> str:
     """A path with the names of the sample as what they are."""
     parts = []
     for part in path.split("/"):
         stem, dot, rest = part.partition(".")
-        general = names.get(stem) or ("<node>" if stem.endswith(_CHANGED) and "node" in path else stem)
+        general = names.get(stem) or _renamed(stem, path, names)
         parts.append(f"{general}{dot}{rest}")
     return "/".join(parts)
