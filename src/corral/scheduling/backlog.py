@@ -15,9 +15,10 @@ Adding and removing cost O(log n); showing costs O(limit + owners), whatever the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile, zip_longest
+from operator import attrgetter, itemgetter
 from typing import TypeVar
 
 from corral.scheduling.ages import Sorted
@@ -26,7 +27,13 @@ from corral.scheduling.values import Owner, QueuedTask, Settings, TaskClass
 _Age = tuple[datetime, int]
 _Lane = tuple[object, ...]
 _Standing = tuple[bool, int, datetime, int]
-_Item = TypeVar("_Item")
+_Item = TypeVar("_Item", bound=tuple[object, ...])
+
+_number: Callable[[_Age | _Standing], int] = itemgetter(-1)
+_lane_of: Callable[[QueuedTask], _Lane] = attrgetter(
+    "owner", "queue", "task_class", "priority", "engine", "model", "memory", "gpus", "prefer_slot", "avoid_slots"
+)
+"""Everything that the policy looks at, except age."""
 
 
 class Backlog:
@@ -96,7 +103,7 @@ class Backlog:
         shown = dict.fromkeys([task for task in keep if task in self._tasks][:limit])
         if len(self._lanes) <= limit:
             depth = limit if free is None else free + settings.affinity_window + 1
-            chosen = (head[-1] for head in _in_turn(self._lanes.values(), depth))
+            chosen = map(_number, _in_turn(self._lanes.values(), depth))
         else:
             chosen = self._heads_of_some(limit, now - settings.promote_after)
         for task in chosen:
@@ -110,9 +117,9 @@ class Backlog:
         share = limit // 3
         oldest: Iterator[_Age] = islice(self._by_age, share)
         yield from (task for _, task in takewhile(lambda head: head[0] < promoted_before, oldest))
-        yield from (head[-1] for head in islice(self._by_rank, share))
-        yield from (head[-1] for head in islice(_in_turn(islice(self._by_owner.values(), share), share), share))
-        yield from (head[-1] for head in self._by_age)
+        yield from map(_number, islice(self._by_rank, share))
+        yield from map(_number, islice(_in_turn(islice(self._by_owner.values(), share), share), share))
+        yield from map(_number, self._by_age)
 
     def _head_changed(self, before: _Age | None, after: _Age | None) -> None:
         """Keep the orders of the lanes' heads; both tasks are still known."""
@@ -136,32 +143,6 @@ class Backlog:
         return task, (task.task_class is TaskClass.BATCH, -task.priority, *head)
 
 
-def _lane_of(task: QueuedTask) -> _Lane:
-    """Everything that the policy looks at, except age."""
-    return (
-        task.owner,
-        task.queue,
-        task.task_class,
-        task.priority,
-        task.engine,
-        task.model,
-        task.memory,
-        task.gpus,
-        task.prefer_slot,
-        task.avoid_slots,
-    )
-
-
 def _in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:
     """The first of each line, then the second of each, down to a depth."""
-    going = [iter(line) for line in lines]
-    for _ in range(depth):
-        still: list[Iterator[_Item]] = []
-        for line in going:
-            item = next(line, None)
-            if item is not None:
-                yield item
-                still.append(line)
-        if not still:
-            return
-        going = still
+    return filter(None, chain.from_iterable(zip_longest(*[islice(line, depth) for line in lines])))

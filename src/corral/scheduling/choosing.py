@@ -7,7 +7,7 @@ that the same question always has the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
 
 from corral.scheduling.durations import Expectations
@@ -51,21 +51,25 @@ def choice_of(slot: Slot, task: QueuedTask, floor: Floor, expectations: Expectat
     )
 
 
-def best_slot(options: Iterable[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> tuple[Slot, str]:
+def best_slot(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> tuple[Slot, str]:
     """Choose among free slots that the task fits (at least one), and say why in a few words."""
+    if len(options) == 1:
+        return options[0], _why_alone(options[0], task)
     ranked = sorted((choice_of(slot, task, floor, expectations), slot.id, slot) for slot in options)
-    best = ranked[0]
-    if len(ranked) == 1:
-        return best[2], reason_for(best[0], None)
-    return best[2], reason_for(best[0], ranked[1][0])
+    return ranked[0][2], _why_before(ranked[0][0], ranked[1][0])
 
 
-def reason_for(best: Choice, second: Choice | None) -> str:
-    """Name what set the best slot apart from the second best."""
+def _why_alone(slot: Slot, task: QueuedTask) -> str:
+    """What speaks for the only slot."""
+    if slot.id == task.prefer_slot:
+        return _REASONS[0]
+    return _REASONS[1] if is_resident(slot, task) else "only slot free"
+
+
+def _why_before(best: Choice, second: Choice) -> str:
+    """What set the best slot apart from the second best."""
     if not best[0]:
         return _REASONS[0]
     if not best[1]:
         return _REASONS[1]
-    if second is None:
-        return "only slot free"
     return next(reason for reason, one, other in zip(_REASONS, best, second, strict=True) if one != other)

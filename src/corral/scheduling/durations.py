@@ -34,8 +34,9 @@ class History:
 def observe(history: History, key: DurationKey, seconds: float) -> History:
     """Add one measurement in seconds; negative ones (a clock that jumped) count as 0."""
     samples, expected = dict(history.samples), dict(history.expected)
+    measured = max(0.0, seconds)
     for level in _levels(key):
-        kept = (*samples.pop(level, ()), max(0.0, seconds))[-KEPT:]
+        kept = (*samples.pop(level, ()), measured)[-KEPT:]
         samples[level] = kept
         expected[level] = median(kept)
     for oldest in list(samples)[: max(0, len(samples) - MOST_KEYS)]:
@@ -60,25 +61,21 @@ def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:
 class Expectations:
     """The expected seconds of tasks in one decision; each key is looked up once."""
 
-    __slots__ = ("_durations", "_measured", "_seconds", "_settings")
+    __slots__ = ("_durations", "_seconds", "_settings")
 
     def __init__(self, durations: Mapping[DurationKey, float], settings: Settings) -> None:
         self._durations = durations
         self._settings = settings
-        self._seconds: dict[tuple[str, str | None, str], float] = {}
-        self._measured: dict[tuple[str, str | None, str], float | None] = {}
+        self._seconds: dict[DurationKey, float] = {}
 
     def of(self, task: QueuedTask, device_model: str) -> float:
         """Seconds that the task is expected to take on a device model; charged to its owner per slot."""
-        key = (task.engine, task.model, device_model)
+        key = DurationKey(task.engine, task.model, device_model)
         seconds = self._seconds.get(key)
         if seconds is None:
-            seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._settings)
+            seconds = self._seconds[key] = expected_seconds(self._durations, key, self._settings)
         return seconds
 
     def measured(self, task: QueuedTask, device_model: str) -> float | None:
         """Seconds measured for exactly this engine, model and device model; None when there is no measurement."""
-        key = (task.engine, task.model, device_model)
-        if key not in self._measured:
-            self._measured[key] = self._durations.get(DurationKey(*key))
-        return self._measured[key]
+        return self._durations.get(DurationKey(task.engine, task.model, device_model))

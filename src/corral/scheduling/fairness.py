@@ -9,8 +9,7 @@ lowest tag follows the Linux scheduler's min_vruntime.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
 from corral.scheduling.values import FairShare, Owner
 
@@ -32,7 +31,7 @@ def settle(fair: FairShare, owner: Owner, expected_s: float, measured_s: float) 
     An owner already forgotten owes only what was measured above the charge: credit is never banked.
     """
     corrected = tag(fair, owner) + measured_s - expected_s
-    return _without_forgotten(replace(fair, charged={**fair.charged, owner: corrected}))
+    return _closed({**fair.charged, owner: corrected}, fair.virtual_time, fair.promoted_lead)
 
 
 class Account:
@@ -81,15 +80,13 @@ class Account:
 
     def closed(self) -> FairShare:
         """The state after this decision."""
-        charged = {**self._before.charged, **self._tags}
-        fair = FairShare(virtual_time=self._virtual_time, charged=charged, promoted_lead=self._promoted_lead)
-        return _without_forgotten(fair)
+        return _closed({**self._before.charged, **self._tags}, self._virtual_time, self._promoted_lead)
 
 
-def _without_forgotten(fair: FairShare) -> FairShare:
+def _closed(charged: Mapping[Owner, float], virtual_time: float, promoted_lead: float) -> FairShare:
     """Forget who owes nothing; past `MOST_OWNERS`, virtual time moves up to those who owe least."""
-    owing = sorted(charged for charged in fair.charged.values() if charged > fair.virtual_time)
-    surplus = len(owing) - MOST_OWNERS
-    virtual_time = owing[surplus - 1] if surplus > 0 else fair.virtual_time
-    kept = {owner: charged for owner, charged in fair.charged.items() if charged > virtual_time}
-    return replace(fair, virtual_time=virtual_time, charged=kept)
+    surplus = len(charged) - MOST_OWNERS
+    if surplus > 0:
+        virtual_time = max(virtual_time, sorted(charged.values())[surplus - 1])
+    kept = {owner: seconds for owner, seconds in charged.items() if seconds > virtual_time}
+    return FairShare(virtual_time=virtual_time, charged=kept, promoted_lead=promoted_lead)

@@ -29,7 +29,7 @@ class Floor:
         self.now = snapshot.now
         self.slots = sorted(snapshot.slots, key=attrgetter("id"))
         self.free = {slot.id: slot for slot in self.slots if is_free(slot)}
-        self._queues = snapshot.queues
+        self._queues = dict(snapshot.queues)
         self._unknown = timedelta(seconds=snapshot.settings.unknown_duration_s)
         self._ends: dict[SlotId, datetime] = {}
         self._models: dict[SlotId, tuple[str, str | None]] = {}
@@ -57,7 +57,7 @@ class Floor:
 
     def queue(self, name: str) -> Queue:
         """The rules of a queue; default rules where the snapshot does not know it."""
-        return self._queues.get(name) or Queue(name=name)
+        return self._queues.get(name) or self._queues.setdefault(name, Queue(name=name))
 
     def able(self, queue: str, engine: str) -> tuple[Slot, ...]:
         """Slots of the queue's pool where the engine runs, busy or closed ones too, by id."""
@@ -155,8 +155,17 @@ class Floor:
         room = self.room(slot) - still_needed
         if room == inf or task.memory is None:
             return (), load_of(task, self._residents[slot.id])
-        mine = list(self._residents[slot.id])
+        mine = self._residents[slot.id]
         others = self._yielded_by_neighbours(slot)
+        load = load_of(task, mine)
+        if not others and load <= room:
+            return (), load
+        return self._losses(slot, task, list(mine), others, room)
+
+    def _losses(
+        self, slot: Slot, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], room: float
+    ) -> tuple[tuple[Eviction, ...], int]:
+        """Take away from the slot's residents and its neighbours' until the task fits beside what is left."""
         evicted: list[Eviction] = []
         for loser, resident in self._in_order_of_loss(slot, task):
             if load_of(task, mine) + sum(each.memory or 0 for _, each in others) <= room:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heapreplace, nsmallest
+from operator import attrgetter
 
 from corral.cluster.values import QueueOrder
 from corral.scheduling.fairness import Account
@@ -26,6 +27,12 @@ from corral.scheduling.values import Priority, Queue, QueuedTask, Settings, Task
 
 Entry = tuple[datetime, int, QueuedTask]
 Head = tuple[float, datetime, int, list[Entry]]
+_Name = tuple[bool, str]
+"""Of a line: whether it is a fifo queue's, and that queue, else the owner."""
+_Kind = tuple[TaskClass, Priority, str, str]
+
+_kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner")
+"""What decides which line a task joins, except its age."""
 
 
 def age(task: QueuedTask) -> tuple[datetime, int]:
@@ -37,10 +44,17 @@ class Rank:
     """Tasks of equal class and priority, owners by their tags, each owner's tasks by age."""
 
     def __init__(self, account: Account, gone: Collection[int]) -> None:
-        self.lines: dict[tuple[bool, str], list[Entry]] = {}
+        self.lines: dict[_Name, list[Entry]] = {}
         self._account = account
         self._gone = gone
         self._heads: list[Head] | None = None
+
+    def join(self, name: _Name, entries: list[Entry]) -> None:
+        """Let tasks join a line; it takes the list over where the line is new."""
+        if name in self.lines:
+            self.lines[name] += entries
+        elif entries:
+            self.lines[name] = entries
 
     def head(self) -> QueuedTask | None:
         """The task that goes first."""
@@ -132,27 +146,31 @@ class Line:
         self._rank: Rank | None = None
 
     def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
+        kinds: dict[_Kind, list[Entry]] = {}
         for task in tasks:
-            entry = (task.queued_at, task.id, task)
-            by_age = task.queue in fifo
-            if task.task_class is TaskClass.BATCH and task.queued_at < promoted_before:
-                rank = self._promoted
+            kinds.setdefault(_kind(task), []).append((task.queued_at, task.id, task))
+        for (task_class, priority, queue, owner), entries in kinds.items():
+            by_age = queue in fifo
+            name = (by_age, queue if by_age else owner)
+            rank = Priority.NORMAL if by_age else priority
+            if task_class is TaskClass.INTERACTIVE:
+                self._join(self._interactive, rank, name, entries)
             else:
-                ranks = self._interactive if task.task_class is TaskClass.INTERACTIVE else self._batch
-                priority = Priority.NORMAL if by_age else task.priority
-                rank = ranks.get(priority)
-                if rank is None:
-                    rank = ranks[priority] = Rank(self._account, self._gone)
-            name = (by_age, task.queue if by_age else task.owner)
-            line = rank.lines.get(name)
-            if line is None:
-                rank.lines[name] = [entry]
-            else:
-                line.append(entry)
+                promoted = [entry for entry in entries if entry[0] < promoted_before]
+                self._promoted.join(name, promoted)
+                if len(promoted) < len(entries):
+                    others = [entry for entry in entries if entry[0] >= promoted_before]
+                    self._join(self._batch, rank, name, others)
+
+    def _join(self, ranks: dict[Priority, Rank], priority: Priority, name: _Name, entries: list[Entry]) -> None:
+        """Let entries join a line of the rank of their priority."""
+        if priority not in ranks:
+            ranks[priority] = Rank(self._account, self._gone)
+        ranks[priority].join(name, entries)
 
     def _let_others_be_due(self) -> None:
         """Let lines without a promoted task stand beside the promoted ones, each with its highest priority."""
-        others: dict[tuple[bool, str], list[Entry]] = {}
+        others: dict[_Name, list[Entry]] = {}
         for priority in sorted(self._batch, reverse=True):
             for name, line in self._batch[priority].lines.items():
                 if name not in self._promoted.lines:

@@ -12,10 +12,11 @@ with none free it costs the look at the slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 
 from corral.scheduling.affinity import Affinity
 from corral.scheduling.choosing import best_slot, is_resident
@@ -30,6 +31,12 @@ from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask
 from corral.work import SlotId
 
 _Shape = tuple[object, ...]
+
+_demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
+"""What decides whether a task could use a slot that is free, whatever is loaded there."""
+
+_shape: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "avoid_slots")
+"""What decides whether a free slot can run the task; tasks of one shape stand or fall together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,18 +147,12 @@ class _Round:
             turns=self._turns,
         )
 
-    def _those_with_a_slot(self) -> list[QueuedTask]:
+    def _those_with_a_slot(self) -> Sequence[QueuedTask]:
         """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they may reserve."""
-        answers: dict[tuple[str, str, int | None, bool], bool] = {}
-        eligible: list[QueuedTask] = []
-        for task in self._snapshot.tasks:
-            key = (task.queue, task.engine, task.memory, task.gpus > 1)
-            answer = answers.get(key)
-            if answer is None:
-                answer = answers[key] = self._has_a_slot(task)
-            if answer:
-                eligible.append(task)
-        return eligible
+        tasks = self._snapshot.tasks
+        one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
+        without = {demand for demand, task in one_of_each.items() if not self._has_a_slot(task)}
+        return [task for task in tasks if _demand(task) not in without] if without else tasks
 
     def _has_a_slot(self, task: QueuedTask) -> bool:
         floor = self._floor
@@ -237,8 +238,3 @@ class _Round:
         kept = {task.id for task in self._snapshot.tasks} - self._started
         now = self._snapshot.now
         return {task: before.get(task, now) for task in sorted({*before, *self._passed} & kept)}
-
-
-def _shape(task: QueuedTask) -> _Shape:
-    """What decides whether a free slot can run the task; tasks of one shape stand or fall together."""
-    return task.queue, task.engine, task.model, task.memory, task.gpus, task.avoid_slots

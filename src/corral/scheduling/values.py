@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from corral.cluster.values import QueueOrder
 from corral.units import Bytes
@@ -157,9 +158,8 @@ class Turn:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class DurationKey:
-    """What durations are measured by."""
+class DurationKey(NamedTuple):
+    """What durations are measured by; a tuple, because it is looked up many times in each decision."""
 
     engine: str
     model: str | None

@@ -11,7 +11,7 @@ from corral.scheduling.policy import decide
 from corral.scheduling.simulator import Watts, simulate, simulate_nights, summarise
 from corral.scheduling.simulator.checking import TraceError
 from corral.scheduling.simulator.values import Arrival, Load, Outage, Span, Trace
-from corral.scheduling.values import Decision, Queue, Rule, Snapshot, TaskClass
+from corral.scheduling.values import Decision, Gate, Queue, Rule, Snapshot, TaskClass
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.traces import a_place, an_arrival
@@ -77,6 +77,12 @@ def test_a_slot_that_comes_back_has_nothing_loaded() -> None:
 
 def test_a_task_that_ends_when_its_slot_goes_away_has_ended() -> None:
     assert spans_of(a_trace(an_arrival(), outages=(Outage(slot=FIRST, from_s=10, until_s=11),))) == [(1, 0, 10)]
+
+
+def test_a_slot_that_comes_back_is_closed_for_the_reason_that_it_had_before() -> None:
+    paused = a_place(gate=Gate.PAUSED, gate_reason="for a new card")
+    run = simulate(a_trace(slots=(paused,), outages=(Outage(slot=FIRST, from_s=1, until_s=2),)))
+    assert run.slots == (paused,)
 
 
 def test_outages_of_a_slot_may_overlap() -> None:

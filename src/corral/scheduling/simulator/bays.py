@@ -16,13 +16,14 @@ from corral.work import SlotId
 class Bay:
     """One slot; `slot` is the policy's view of it, made anew after each change."""
 
-    __slots__ = ("_away", "_gate", "resident", "running", "slot")
+    __slots__ = ("_away", "_given", "_idle", "resident", "running", "slot")
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
         self.running: RunningTask | None = None
         self.resident = slot.resident
-        self._gate = slot.gate
+        self._given = slot
+        self._idle = slot
         self._away = 0
 
     @property
@@ -37,12 +38,12 @@ class Bay:
     def occupy(self, running: RunningTask) -> None:
         """Begin with a task."""
         self.running = running
-        self._changed()
+        self.slot = self._view(running)
 
     def vacate(self) -> None:
         """End the present task."""
         self.running = None
-        self._changed()
+        self.slot = self._idle
 
     def holds(self, loaded: ResidentModel) -> None:
         """Note that an engine has just used a model, and has given up the one that it had before."""
@@ -70,19 +71,23 @@ class Bay:
         return tuple(held for held in self.resident if held.engine != engine)
 
     def _changed(self) -> None:
-        before = self.slot
-        self.slot = Slot(
-            id=before.id,
-            node=before.node,
-            device=before.device,
-            device_model=before.device_model,
-            capacity=before.capacity,
-            engines=before.engines,
-            engine_problems=before.engine_problems,
+        self._idle = self._view(None)
+        self.slot = self._idle if self.running is None else self._view(self.running)
+
+    def _view(self, running: RunningTask | None) -> Slot:
+        given = self._given
+        return Slot(
+            id=given.id,
+            node=given.node,
+            device=given.device,
+            device_model=given.device_model,
+            capacity=given.capacity,
+            engines=given.engines,
+            engine_problems=given.engine_problems,
             resident=self.resident,
-            running=self.running,
-            gate=Gate.UNHEALTHY if self._away else self._gate,
-            gate_reason="it is away" if self._away else before.gate_reason,
+            running=running,
+            gate=Gate.UNHEALTHY if self._away else given.gate,
+            gate_reason="it is away" if self._away else given.gate_reason,
         )
 
 

@@ -112,7 +112,7 @@ class _Simulation:
         self._agenda = _Agenda()
         self._attempts: list[_Attempt] = []
         self._on: dict[SlotId, _Attempt] = {}
-        self._now_us = 0
+        self._now_us, self._now = 0, START
         self._wake_entered = False
         self._last_start_us = 0
         for outage in trace.outages:
@@ -123,6 +123,7 @@ class _Simulation:
     def run(self) -> Run:
         while (at := self._next()) is not None:
             self._now_us = at
+            self._now = START + timedelta(microseconds=at)
             self._let_happen()
             self._decide()
         because = self._reasons()
@@ -159,7 +160,7 @@ class _Simulation:
         while coming and coming[-1][0] == self._now_us:
             arrival = self._arrivals[coming.pop()[1]]
             if not (arrival.needs and self._needs.hold(arrival)):
-                self._backlog.add(_queued(arrival, self._now()))
+                self._backlog.add(_queued(arrival, self._now))
 
     def _end(self, attempt: _Attempt) -> None:
         """Let an attempt end well, unless its slot went away before."""
@@ -173,7 +174,7 @@ class _Simulation:
         seconds = (attempt.until_us - attempt.from_us) / _SECOND
         self._judgement.learn(key, attempt.assignment, task.owner, seconds)
         for freed in self._needs.end(task.id):
-            self._backlog.add(_queued(self._arrivals[freed], self._now()))
+            self._backlog.add(_queued(self._arrivals[freed], self._now))
 
     def _leave(self, slot: SlotId) -> None:
         """Let a slot go away; what ran there is lost, and queued again as it was."""
@@ -198,7 +199,7 @@ class _Simulation:
         free = self._bays.free()
         if not free or not self._backlog:
             return
-        assignments = self._judgement.assign(self._backlog, self._bays.slots(), self._queues, free, self._now())
+        assignments = self._judgement.assign(self._backlog, self._bays.slots(), self._queues, free, self._now)
         for assignment in assignments:
             self._start(assignment)
         self._enter_wake(started=bool(assignments))
@@ -213,7 +214,7 @@ class _Simulation:
         load_us = self._load_us(task, bays[0])
         until_us = self._now_us + load_us + self._run_us(task, bays)
         attempt = _Attempt(task=task, assignment=assignment, from_us=self._now_us, until_us=until_us, load_us=load_us)
-        running = _running(attempt, self._now())
+        running = _running(attempt, self._now)
         for bay in bays:
             bay.occupy(running)
             self._on[bay.slot.id] = attempt
@@ -260,7 +261,7 @@ class _Simulation:
             asked = tuple(left[first : first + CANDIDATES])
             waiting = self._policy(
                 Snapshot(
-                    now=self._now(),
+                    now=self._now,
                     tasks=asked,
                     slots=self._bays.slots(),
                     queues=self._queues,
@@ -269,9 +270,6 @@ class _Simulation:
             ).waiting
             reasons.update({task.id: waiting.get(task.id, Rule.BEHIND_OTHERS) for task in asked})
         return reasons
-
-    def _now(self) -> datetime:
-        return START + timedelta(microseconds=self._now_us)
 
 
 def _us(seconds: float) -> int:
