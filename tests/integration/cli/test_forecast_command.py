@@ -95,6 +95,31 @@ def test_everything_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) ->
         assert part in said
 
 
+def test_a_wrong_workload_and_a_wrong_start_of_history_are_told_with_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrong = ("-w", "imgaes", "--measured", "yore", "--night", "soon")
+
+    assert run(EXAMPLES / "hydra/cluster.yaml", *wrong, "--json") == 2
+
+    problems = json.loads(capsys.readouterr().err)["error"]["problems"]
+    assert [one["code"] for one in problems] == ["forecast.unknown_workload", "forecast.asked", "forecast.since"]
+
+
+def test_options_that_mean_nothing_together_are_all_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--batch", "none.yaml", "--night", "8h", "--slow", "a/gpu0=2", "--replay", "12h", "--json") == 2
+
+    problems = json.loads(capsys.readouterr().err)["error"]["problems"]
+    assert [one["where"] for one in problems] == ["--night", "--slow", "--replay"]
+
+
+def test_everything_wrong_about_a_replay_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--replay", "yore", "--json") == 2
+
+    problems = json.loads(capsys.readouterr().err)["error"]["problems"]
+    assert [one["code"] for one in problems] == ["forecast.since", "forecast.asked"]
+
+
 def test_an_unknown_workload_has_a_near_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(EXAMPLES / "hydra/cluster.yaml", "-w", "imgaes") != 0
     assert "did you mean `images`?" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,8 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, example
 
 if TYPE_CHECKING:
-    from corral.operations.forecasting import Asked, Forecasts
+    from corral.operations.forecast_asking import Asked
+    from corral.operations.forecasting import Forecasts
     from corral.scheduling.durations import History
 
 OfWorkload = Annotated[str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only this workload.")]
@@ -89,11 +92,8 @@ def forecast(
     --batch tells how long a batch takes. --replay with --against asks what the tasks of last night would have taken on
     another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
     """
-    if batch is not None:
-        return _batch(cluster, batch, gantt, as_json=as_json)
-    if replay is not None or against is not None:
-        return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
-    from corral.operations.forecasting import Asked, forecast_file
+    from corral.operations.forecast_asking import Asked, require_no_others
+    from corral.operations.forecasting import forecast_file
 
     asked = Asked(
         workload=workload,
@@ -102,24 +102,38 @@ def forecast(
         models=models,
         swap_every=swap_every,
         load=load,
+        measured=measured,
         spread=spread,
         slow=slow or (),
         fail=fail or (),
     )
-    history = None if measured is None else _history(cluster, measured, url, data_dir)
-    found = forecast_file(cluster, asked, history=history)
+    of_workloads = {**_given(asked), "--explain": explain, "--html": html is not None}
+    replaying = {"--replay": replay is not None, "--against": against is not None}
+    if batch is not None:
+        require_no_others("--batch", {**of_workloads, **replaying})
+        return _batch(cluster, batch, gantt, as_json=as_json)
+    if any(replaying.values()):
+        require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
+        return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
+    found = forecast_file(cluster, asked, history=lambda begin: _history(cluster, begin, url, data_dir))
     _write(found, asked, gantt, html)
     return _put(found, explain=explain, as_json=as_json)
 
 
-def _history(cluster: Path | None, since: str, url: str | None, data_dir: Path | None) -> History:
-    from datetime import UTC, datetime
+def _given(asked: Asked) -> dict[str, bool]:
+    """Say which options about workloads differ from what they are when nobody gives them."""
+    return {
+        f"--{field.name.replace('_', '-')}": bool(value) and value != field.default
+        for field in fields(asked)
+        for value in [getattr(asked, field.name)]
+    }
 
+
+def _history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
     from corral.cli.connection import ask
     from corral.cli.replaying import finished_since
-    from corral.operations.replaying import history_of, since_when
+    from corral.operations.replaying import history_of
 
-    begin = since_when(since, now=datetime.now(UTC))
     return history_of(ask(url, data_dir, lambda api: finished_since(api, begin)), cluster)
 
 
@@ -146,17 +160,14 @@ def _replay(
     *,
     as_json: bool,
 ) -> None:
-    from datetime import UTC, datetime
-
     from corral.cli.connection import ask
     from corral.cli.replaying import finished_since, put_replay
-    from corral.operations.replaying import replay_files, since_when
+    from corral.operations.forecast_asking import replayed
+    from corral.operations.replaying import replay_files
 
-    if since is None or against is None:
-        raise typer.BadParameter("--replay and --against belong together")
-    begin = since_when(since, now=datetime.now(UTC))
+    begin, other = replayed(since, against)
     tasks = ask(url, data_dir, lambda api: finished_since(api, begin))
-    put_replay(replay_files(tasks, cluster, against), as_json=as_json)
+    put_replay(replay_files(tasks, cluster, other), as_json=as_json)
 
 
 def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:

@@ -1,0 +1,224 @@
+"""What somebody wants to know of a forecast, as it was typed, and what that means; everything wrong is told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import inf
+from pathlib import Path
+from typing import ClassVar
+
+from corral.cluster.errors import did_you_mean
+from corral.cluster.values import Cluster, Workload
+from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.operations.replaying import SinceError, since_when
+from corral.planning.forecast import Scenario
+from corral.planning.forecast.seats import gpu_slots
+from corral.scheduling.simulator.values import Outage
+from corral.units import UnitError, parse_duration
+from corral.work import SlotId
+
+_SLOW = re.compile(r"(?P<slot>[^=]+)=(?P<factor>[0-9.]+)")
+
+
+class ForecastAskedError(ProblemsError):
+    """A forecast cannot be made as it was asked for; `problems` has every reason."""
+
+    code: ClassVar[str] = "forecast.asked"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class UnknownWorkloadError(CorralError):
+    """The cluster file has no workload of this name."""
+
+    code: ClassVar[str] = "forecast.unknown_workload"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user wants to know, as it was typed."""
+
+    workload: str | None = None
+    night: str | None = None
+    """None is the night of the cluster file."""
+    nights: int = 1
+    models: int = 1
+    swap_every: int = 1
+    load: str | None = None
+    measured: str | None = None
+    """Durations are taken from what the queue has finished since then."""
+    spread: str | None = None
+    """`20%`: durations lie up to so much above and below the usual one."""
+    slow: Sequence[str] = ()
+    """`<slot>=<factor>`: tasks take that many times as long there."""
+    fail: Sequence[str] = ()
+    """`<slot>@<from>..<until>`, or `<slot>@<from>` for a slot that does not come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """What was asked, in the cluster's words."""
+
+    workloads: tuple[Workload, ...]
+    night_s: float | None
+    scenario: Scenario
+    measured_since: datetime | None
+
+
+def understand(cluster: Cluster, asked: Asked, *, where: str) -> Understood:
+    """Read what was typed. Raises: ForecastAskedError with all problems, or UnknownWorkloadError where it is alone."""
+    problems: list[Problem] = []
+    unknown = _unknown_workload(cluster, asked.workload, where)
+    night_s, scenario = _scenario(cluster, asked, problems)
+    since = _since(asked.measured, "--measured", problems)
+    if unknown is not None and not problems:
+        raise unknown
+    if problems:
+        raise ForecastAskedError([*(unknown.problems if unknown else ()), *problems])
+    chosen = cluster.workloads if asked.workload is None else {asked.workload: cluster.workloads[asked.workload]}
+    return Understood(workloads=tuple(chosen.values()), night_s=night_s, scenario=scenario, measured_since=since)
+
+
+def require_no_others(alone: str, others: Mapping[str, bool]) -> None:
+    """Refuse options that have no meaning beside `alone`; `others` says which were given.
+
+    Raises: ForecastAskedError with each.
+    """
+    problems = [
+        _problem(f"`{option}` has no meaning with `{alone}`", option, "leave one of the two out")
+        for option, is_given in others.items()
+        if is_given
+    ]
+    if problems:
+        raise ForecastAskedError(problems)
+
+
+def replayed(since: str | None, against: Path | None) -> tuple[datetime, Path]:
+    """Read what `--replay` and `--against` say. Raises: ForecastAskedError, also where one of them is missing."""
+    problems: list[Problem] = []
+    begin = _since(since, "--replay", problems)
+    if against is None:
+        problems.append(_problem("`--replay` has nothing to compare with", "--replay", "add `--against other.yaml`"))
+    if since is None:
+        problems.append(_problem("`--against` has nothing to play", "--against", "add `--replay 12h`"))
+    if begin is None or against is None:
+        raise ForecastAskedError(problems)
+    return begin, against
+
+
+def in_words(asked: Asked) -> str:
+    """Say what was asked to be different, as it was typed."""
+    models = [f"{asked.models} models, the next after {asked.swap_every} tasks"] if asked.models > 1 else []
+    load = [f"loading takes {asked.load}"] if asked.load else []
+    spread = [f"durations up to {asked.spread} above and below"] if asked.spread else []
+    return ", ".join(
+        [*models, *load, *spread, *(f"slow {each}" for each in asked.slow), *(f"away {each}" for each in asked.fail)]
+    )
+
+
+def _unknown_workload(cluster: Cluster, name: str | None, where: str) -> UnknownWorkloadError | None:
+    if name is None or name in cluster.workloads:
+        return None
+    what = f"the cluster file has no workload {name!r}"
+    return UnknownWorkloadError(what, where=where, hint=did_you_mean(name, cluster.workloads))
+
+
+def _since(text: str | None, option: str, problems: list[Problem]) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return since_when(text, now=datetime.now(UTC))
+    except SinceError as error:
+        problems.append(Problem(code=error.code, what=error.what, where=option, hint=error.hint))
+        return None
+
+
+def _scenario(cluster: Cluster, asked: Asked, problems: list[Problem]) -> tuple[float | None, Scenario]:
+    known = [slot.id for slot in gpu_slots(cluster, frozenset())]
+    night_s = _seconds(asked.night, "--night", problems)
+    load_s = _seconds(asked.load, "--load", problems)
+    if night_s == 0:
+        problems.append(_problem("a night of no length has nothing to forecast", "--night", "give it hours, as 8h"))
+    slowdown = dict(_slow_slots(asked.slow, known, problems))
+    outages = tuple(_failures(asked.fail, known, problems))
+    spread = _share(asked.spread, problems)
+    scenario = Scenario(
+        slowdown=slowdown,
+        outages=outages,
+        models=asked.models,
+        swap_every=asked.swap_every if asked.models > 1 else 1,
+        load_s=load_s,
+        spread=spread,
+    )
+    return night_s, scenario
+
+
+def _share(text: str | None, problems: list[Problem]) -> float:
+    if text is None:
+        return 0.0
+    percent = _number(text.strip().removesuffix("%"))
+    if percent is None or not 0 <= percent < 100:
+        problems.append(_problem(f"not a share from 0 to 100 %: {text!r}", "--spread", "write it as 20%"))
+        return 0.0
+    return percent / 100
+
+
+def _slow_slots(
+    texts: Iterable[str], known: Sequence[SlotId], problems: list[Problem]
+) -> Iterator[tuple[SlotId, float]]:
+    for text in texts:
+        found = _SLOW.fullmatch(text)
+        factor = _number(found["factor"]) if found else None
+        if found is None or not factor:
+            problems.append(_problem(f"not a slot and a factor: {text!r}", "--slow", "write it as node/gpu1=1.5"))
+        elif _is_known(found["slot"], known, "--slow", problems):
+            yield SlotId(found["slot"]), factor
+
+
+def _failures(texts: Iterable[str], known: Sequence[SlotId], problems: list[Problem]) -> Iterator[Outage]:
+    for text in texts:
+        slot, at, span = text.partition("@")
+        begin, dots, end = span.partition("..")
+        if not (slot and at and begin) or (dots and not end):
+            problems.append(_problem(f"not a slot and a time: {text!r}", "--fail", "write it as node/gpu1@2h..4h"))
+            continue
+        from_s = _seconds(begin, "--fail", problems)
+        until_s = _seconds(end, "--fail", problems) if end else inf
+        if not _is_known(slot, known, "--fail", problems) or from_s is None or until_s is None:
+            continue
+        if from_s >= until_s:
+            problems.append(_problem(f"it ends before it begins: {text!r}", "--fail", "give the earlier time first"))
+            continue
+        yield Outage(slot=SlotId(slot), from_s=from_s, until_s=until_s)
+
+
+def _is_known(slot: str, known: Sequence[SlotId], option: str, problems: list[Problem]) -> bool:
+    if slot in known:
+        return True
+    problems.append(_problem(f"the cluster file has no GPU {slot!r}", option, did_you_mean(slot, known)))
+    return False
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _seconds(text: str | None, option: str, problems: list[Problem]) -> float | None:
+    if text is None:
+        return None
+    try:
+        found: timedelta = parse_duration(text)
+    except UnitError as error:
+        problems.append(_problem(error.what, option, error.hint or "write it as 8h"))
+        return None
+    return found.total_seconds()
+
+
+def _problem(what: str, where: str, hint: str) -> Problem:
+    return Problem(code=ForecastAskedError.code, what=what, where=where, hint=hint)

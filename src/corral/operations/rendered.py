@@ -1,0 +1,51 @@
+"""Asks the renderer what it makes of a cluster, for reports and checklists that have to say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from corral.cluster.values import Cluster, GpuMode
+from corral.planning.rendered import KubernetesWorkload, Rendered
+from corral.rendering.contradictions import ContradictionError
+from corral.rendering.installation import Installation, gpu_mode_of, installation_of
+from corral.rendering.kubernetes import workloads
+from corral.rendering.kubernetes.naming import workload_name
+from corral.rendering.kubernetes.nodes import node_labels
+from corral.rendering.targets import render
+
+_OF_NODES = ("nixos", "k3s")
+_OF_SERVICES = ("kubernetes",)
+
+
+def rendered(cluster: Cluster, *, source: str, text: str) -> Rendered:
+    """Render what is about nodes and services; `source` and `text` stand in the headers of files."""
+    files = render(cluster, source=source, text=text, only=_OF_NODES)
+    if cluster.kubernetes is None:
+        return Rendered(files=files)
+    refused = None
+    try:
+        files |= render(cluster, source=source, text=text, only=_OF_SERVICES)
+    except ContradictionError as error:
+        refused = "; ".join(problem.what for problem in error.problems)
+    layouts = list(cluster.layouts.values()) or [None]
+    installations = [installation_of(cluster, layout, source=source, text=text) for layout in layouts]
+    return Rendered(
+        workloads=tuple(one for each in installations for one in _workloads(each)),
+        labels={node.name: node_labels(installations[0], node) for node in cluster.nodes},
+        by_claim=gpu_mode_of(cluster) is GpuMode.DRA,
+        files=files,
+        refused=refused,
+    )
+
+
+def _workloads(installation: Installation) -> Iterator[KubernetesWorkload]:
+    for members in workloads.groups(installation):
+        written = workloads.workload(installation, members)
+        yield KubernetesWorkload(
+            layout=installation.layout.name if installation.layout else None,
+            services=tuple(one.service.name for one in members),
+            kind=type(written).__name__,
+            name=workload_name(members[0]),
+            namespace=members[0].namespace,
+            replicas=(written.spec.replicas if written.spec else None) or 0,
+        )
