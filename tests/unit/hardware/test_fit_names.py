@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from corral.figures import Origin
 from corral.hardware.fit.ggml import bits_of
-from corral.hardware.fit.names import need_of, read_name
+from corral.hardware.fit.names import need_of, read_name, shape_of_name
 from corral.hardware.fit.quantizations import BITS, bits_per_weight
 
 GB = 10**9
@@ -102,3 +103,25 @@ def test_the_bits_that_are_computed_agree_with_those_that_were_measured() -> Non
     for kind in ("Q4_0", "Q4_1", "Q5_0", "Q5_1"):
         plain = bits_of(kind)
         assert mixed(plain, plain, plain, 0, plain) == pytest.approx(bits_per_weight(kind)[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_gb", "parameters_b"),
+    [("gpt-oss:20b", 13.8, 20.9), ("gpt-oss", 13.8, 20.9), ("openai/gpt-oss-120b", 65.3, 116.8)],
+)
+def test_gpt_oss_is_as_large_as_its_files_and_not_as_q4_k_m_would_be(
+    name: str, file_gb: float, parameters_b: float
+) -> None:
+    shape = shape_of_name(name)
+
+    assert shape is not None
+    assert (shape.quantization, shape.origin) == ("MXFP4", Origin.ASSUMED)
+    assert shape.weights / GB == pytest.approx(file_gb, rel=0.005)
+    assert shape.parameters / 1e9 == pytest.approx(parameters_b, rel=0.002)
+
+
+def test_gpt_oss_in_another_quantization_is_what_its_name_says() -> None:
+    shape = shape_of_name("hf.co/unsloth/gpt-oss-20b-GGUF:Q5_K_M")
+
+    assert shape is not None
+    assert shape.quantization == "Q5_K_M"

@@ -1,8 +1,8 @@
 """What a model needs by its name alone, where there is no file to read: clearly an estimate.
 
 Ollama's tags say the number of parameters (`deepseek-r1:70b`), and sometimes the quantization
-(`llama3:8b-instruct-q8_0`); its library's usual one is Q4_K_M. A name that says neither its size nor has a default tag
-that was looked up is not guessed.
+(`llama3:8b-instruct-q8_0`); its library's usual one is Q4_K_M, except for gpt-oss, which is served as it was published.
+A name that says neither its size nor has a default tag that was looked up is not guessed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from corral.figures import Figure, computed
+from corral.hardware.fit.gpt_oss import shape_of_gpt_oss
 from corral.hardware.fit.likeness import shape_like
 from corral.hardware.fit.parts import Parts, parts_of
 from corral.hardware.fit.profiles import find_profile
@@ -94,6 +95,9 @@ def read_name(model: str) -> NamedSize | None:
 
 def shape_of_name(model: str) -> ModelShape | None:
     """Estimate the shape of a model from its name; None when there is nothing to go by."""
+    published = shape_of_gpt_oss(model)
+    if published is not None:
+        return published
     named = read_name(model)
     if named is None or named.parameters <= 0:
         return None
