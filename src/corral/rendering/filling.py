@@ -19,7 +19,7 @@ _PULL = """\
 set -eu
 ollama serve &
 server=$!
-until ollama list > /dev/null 2>&1; do sleep 1; done
+until ollama list > /dev/null 2>&1; do kill -0 "$server"; sleep 1; done
 {pulls}
 kill "$server"
 wait "$server" || true

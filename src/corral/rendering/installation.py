@@ -94,8 +94,7 @@ class Installation:
     @property
     def label_prefix(self) -> str:
         """The domain of the node labels that Corral writes."""
-        kubernetes = self.cluster.kubernetes
-        return (kubernetes.label_prefix if kubernetes else None) or DEFAULT_LABEL_PREFIX
+        return label_prefix_of(self.cluster)
 
     @property
     def namespace(self) -> str:
@@ -120,6 +119,11 @@ def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, tex
         deployed=deployed,
         gpu_mode=gpu_mode_of(cluster),
     )
+
+
+def label_prefix_of(cluster: Cluster) -> str:
+    """The domain of the node labels that Corral writes."""
+    return (cluster.kubernetes.label_prefix if cluster.kubernetes else None) or DEFAULT_LABEL_PREFIX
 
 
 def namespace_of(cluster: Cluster) -> str:

@@ -34,7 +34,7 @@ def without_none(entry: dict[str, Any]) -> dict[str, Any]:
 
 @st.composite
 def nodes(draw: st.DrawFn) -> list[dict[str, Any]]:
-    names = draw(st.lists(st.sampled_from(["one", "Two_2", "three.lan"]), min_size=1, max_size=3, unique=True))
+    names = draw(st.lists(st.sampled_from(["one", "two-2", "three.lan"]), min_size=1, max_size=3, unique=True))
     cards = st.lists(st.fixed_dictionaries({"model": st.sampled_from(MODELS)}), max_size=3)
     found = [{"name": name, "gpus": draw(cards), "roles": draw(st.sampled_from([[], ["gpu"]]))} for name in names]
     return [one if draw(st.booleans()) else without_none(one) for one in found]

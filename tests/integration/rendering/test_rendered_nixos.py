@@ -204,7 +204,7 @@ def test_only_nvidias_software_is_allowed_without_a_free_licence(modules: dict[s
 
 
 def test_power_limits_are_set_after_the_driver_is_kept_loaded_and_again_with_it(modules: dict[str, Any]) -> None:
-    unit = modules["nixos/cruncher.nix"]["systemd"]["services"]["corral-gpu-power-limit"]
+    unit = modules["nixos/cruncher.nix"]["systemd"]["services"]["gpu-power-limit"]
     assert unit["after"] == unit["partOf"] == unit["wants"] == ["nvidia-persistenced.service"]
     assert "nvidia-persistenced.service" in unit["wantedBy"]
     assert unit["path"] == ["/nix/store/nvidia-580.1-bin"]
@@ -213,17 +213,17 @@ def test_power_limits_are_set_after_the_driver_is_kept_loaded_and_again_with_it(
 def test_a_limit_names_its_card_by_uuid_else_by_index_and_cards_without_one_are_left_alone(
     modules: dict[str, Any],
 ) -> None:
-    script = modules["nixos/cruncher.nix"]["systemd"]["services"]["corral-gpu-power-limit"]["script"]
+    script = modules["nixos/cruncher.nix"]["systemd"]["services"]["gpu-power-limit"]["script"]
     assert [line for line in script.splitlines() if "nvidia-smi" in line] == [
         "nvidia-smi -i GPU-11111111-2222-3333-4444-555555555555 -pl 450 || failed=1",
         "nvidia-smi -i 2 -pl 400 || failed=1",
     ]
-    assert "corral-gpu-power-limit" not in modules["nixos/veteran.nix"]["systemd"]["services"]
+    assert "gpu-power-limit" not in modules["nixos/veteran.nix"]["systemd"]["services"]
 
 
 def test_the_firewall_opens_what_k3s_and_the_layouts_need(modules: dict[str, Any]) -> None:
     firewall = modules["nixos/cruncher.nix"]["networking"]["firewall"]
-    assert firewall == {"allowedTCPPorts": [80, 443, 9000, 9001, 10250], "allowedUDPPorts": [8472]}
+    assert firewall == {"allowedTCPPorts": [80, 443, 9000, 9001, 9100, 10250], "allowedUDPPorts": [8472]}
     assert 6443 in modules["nixos/head.nix"]["networking"]["firewall"]["allowedTCPPorts"]
     assert modules["nixos/shelf.nix"]["networking"]["firewall"] == {"allowedTCPPorts": [2049]}
 

@@ -203,3 +203,48 @@ def test_texts_in_labels_are_quoted() -> None:
     nodes = [{"name": "one", "gpus": [], "labels": {"example.org/on": "yes", "example.org/number": "32"}}]
     patch = yaml.safe_load(rendered(nodes=nodes)["kubernetes/nodes/one.yaml"])
     assert patch["metadata"]["labels"] == {"example.org/on": "yes", "example.org/number": "32"}
+
+
+def test_a_port_of_the_nodes_goes_to_one_service() -> None:
+    exposed = {"kind": "nodePort", "port": 30080}
+    services = [{"name": name, "image": IMAGE, "port": 80, "exposed": exposed} for name in ("one", "other")]
+    with pytest.raises(ContradictionError) as caught:
+        rendered(services=services)
+    assert "2 services want port 30080 of the nodes" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["GPU-Box", "gpu_box", "gpu.-box"])
+def test_a_node_that_kubernetes_would_refuse_is_refused(name: str) -> None:
+    nodes = [{"name": name, "k3sRole": "server", "gpus": []}]
+    with pytest.raises(ContradictionError) as caught:
+        rendered(nodes=nodes, kubernetes={"distribution": "k3s"})
+    assert f"Kubernetes takes no node called '{name}'" in str(caught.value)
+
+
+def test_a_machine_outside_of_kubernetes_is_called_as_it_likes() -> None:
+    nodes = [{"name": "one", "k3sRole": "server", "gpus": []}, {"name": "Big_NAS", "gpus": []}]
+    assert rendered(nodes=nodes, kubernetes={"distribution": "k3s"})
+    alone = [{"name": "GPU_Box", "gpus": [{"model": "RTX 4090"}]}]
+    assert rendered(nodes=alone, services=[{"name": "voice", "image": IMAGE, "gpus": 1, "node": "GPU_Box"}])
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("loadBalancer", True), ("ingress", False)])
+def test_a_port_that_traefik_has_is_told(kind: str, is_told: bool) -> None:
+    service = {"name": "page", "image": IMAGE, "port": 8000, "exposed": {"kind": kind, "port": 80}}
+    found = [one for one in told(services=[service], kubernetes={"distribution": "k3s"}) if "Traefik" in one]
+    assert bool(found) is is_told
+
+
+def test_neighbours_reach_what_others_deployed_and_nobody_else_does() -> None:
+    policy = objects("NetworkPolicy")["own-namespace"]["spec"]
+    assert policy == {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]}
+
+
+def test_claims_on_nixos_come_with_a_warning() -> None:
+    cards = [{"model": "RTX 5090"}, {"model": "RTX 4090"}]
+    service = {"name": "voice", "gpus": 1, "image": IMAGE}
+    for system, is_told in (("nixos", True), ("ubuntu", False)):
+        nodes = [{"name": "one", "os": system, "gpus": cards}]
+        values = rendered(nodes=nodes, services=[service])["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
+        assert ("not tried on NixOS (one)" in values) is is_told
+        assert any("not tried on NixOS (one)" in one for one in told(nodes=nodes, services=[service])) is is_told

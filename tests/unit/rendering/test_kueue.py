@@ -80,3 +80,32 @@ def test_what_services_keep_is_taken_from_the_widest_queue_first() -> None:
     queues = objects("ClusterQueue", "kueue", **parts)
     assert gpus_of(queues["narrow"]) == {"n-4090": ("1", "0")}
     assert gpus_of(queues["default"]) == {"n-4090": ("0", "2")}
+
+
+def job_on(node: str, nodes: list[Json], gpus: int) -> Json:
+    """A Job that is bound to one of these nodes."""
+    job = {"name": "lora", "kind": "job", "image": IMAGE, "gpus": gpus, "node": node}
+    return objects("Job", nodes=nodes, queues=QUEUES, services=[job])["lora"]
+
+
+def test_a_job_of_a_node_is_let_in_on_its_cards_and_not_on_those_of_another() -> None:
+    """Kueue compares labels of flavours alone (`flavorSelector` in its flavour assigner)."""
+    nodes = [{"name": "one", "gpus": [{"model": "RTX 4090"}]}, {"name": "two", "gpus": [{"model": "RTX 3090"}]}]
+    wanted = job_on("two", nodes, 1)["spec"]["template"]["spec"]["nodeSelector"]
+    assert wanted == {"kubernetes.io/hostname": "two", "corral.dev/gpu-class": "3090"}
+    flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
+    fitting = [name for name, one in flavors.items() if one["spec"]["nodeLabels"].items() <= wanted.items()]
+    assert fitting == ["n-3090"]
+
+
+def test_a_job_where_no_queue_has_cards_waits_in_none() -> None:
+    without = [{"name": "one", "gpus": [{"model": "RTX 4090"}]}, {"name": "two", "gpus": []}]
+    for nodes in (without, [{"name": "two", "gpus": []}]):
+        labels = job_on("two", nodes, 0)["metadata"]["labels"]
+        assert "kueue.x-k8s.io/queue-name" not in labels
+
+
+def test_a_class_that_the_file_gives_by_hand_is_not_contradicted() -> None:
+    nodes = [{"name": "one", "gpus": [{"model": "RTX 4090"}], "labels": {"corral.dev/gpu-class": "fast"}}]
+    flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
+    assert [one["spec"]["nodeLabels"] for one in flavors.values()] == [{"kubernetes.io/hostname": "one"}]

@@ -14,7 +14,8 @@ from corral.cluster.values import K3sRole, Node, StorageKind
 from corral.rendering.cards import limited_cards, nvidia_cards
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation
-from corral.rendering.k3s.members import Member, member_of, runs_nixos
+from corral.rendering.k3s.members import Member, member_of
+from corral.rendering.systems import runs_nixos
 
 CONFIGURATION = "/etc/rancher/k3s/config.yaml"
 _NFS_STEP = "   NFS volumes need the programs that mount them: nfs-common on Debian and Ubuntu."

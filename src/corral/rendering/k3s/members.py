@@ -16,8 +16,6 @@ FLANNEL_PORT = 8472
 """UDP: VXLAN between nodes (docs.k3s.io/installation/requirements)."""
 ETCD_PORTS = (2379, 2380)
 """Between servers, where there are several."""
-_NIXOS = "nixos"
-"""As `ID` of /etc/os-release has it."""
 _POD_ADDRESSES = 254
 """K3s gives each node a /24 of the pods' network."""
 _DEFAULTS = Kubernetes()
@@ -89,11 +87,6 @@ def member_of(installation: Installation, node: Node) -> Member | None:
         has_peers=has_peers,
         notes=tuple(_notes(node, kubernetes, len(servers), refused, is_first=is_first)),
     )
-
-
-def runs_nixos(node: Node) -> bool:
-    """Tell whether a node's system is NixOS, however it is spelled."""
-    return node.os is not None and node.os.lower() == _NIXOS
 
 
 def _may_set(key: str) -> bool:

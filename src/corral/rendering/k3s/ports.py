@@ -9,9 +9,6 @@ from lightkube.resources.core_v1 import Service
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
 
-_INGRESS_PORTS = (80, 443)
-"""Traefik, which comes with K3s, listens there on every node."""
-
 
 def exposed_ports(installations: Iterable[Installation]) -> dict[int, tuple[str, ...]]:
     """Every port of load balancers, node ports and ingresses, in order, with the Services that answer there.
@@ -32,7 +29,7 @@ def _exposed(installation: Installation) -> Iterator[tuple[str, int]]:
                 yield service.metadata.name if service.metadata and service.metadata.name else "", port
         for one in members:
             if one.service.exposed and one.service.exposed.kind == "ingress":
-                for port in _INGRESS_PORTS:
+                for port in networking.TRAEFIK_PORTS:
                     yield one.name, port
 
 

@@ -34,7 +34,7 @@ def base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
         "namespaces": [*policies.namespaces(one, names)],
         "priority-classes": [*policies.priority_classes(one)],
         "quotas": [*policies.quotas(one, names)],
-        "network-policies": [*networking.default_deny(one, names)],
+        "network-policies": [*networking.own_namespace(one, names)],
         "storage-class": [] if storage_class is None else [storage_class],
         "volumes": [*volumes.persistent_volumes(one, used)],
         "runtime-class": [] if runtime_class is None else [runtime_class],

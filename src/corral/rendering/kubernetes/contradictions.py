@@ -6,6 +6,7 @@ what would be written is accepted by Kubernetes and never runs.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -14,9 +15,11 @@ from corral.cluster.values import GpuMode, ServiceKind
 from corral.errors import Kind, Problem, ProblemsError
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import volumes
-from corral.rendering.programs import mount_paths
+from corral.rendering.programs import image_of, mount_paths
 
 _HIGHEST_PORT = 65_535
+_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""A DNS subdomain, as Kubernetes names nodes (RFC 1123)."""
 
 
 class ContradictionError(ProblemsError):
@@ -26,10 +29,11 @@ class ContradictionError(ProblemsError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-def check(installation: Installation, groups: Iterable[tuple[Deployed, ...]], objects: Iterable[Any]) -> None:
+def check(installation: Installation, groups: Sequence[tuple[Deployed, ...]], objects: Iterable[Any]) -> None:
     """Refuse what cannot run. `objects` are the typed objects of the layout. Raises: ContradictionError."""
     problems = [
         *(problem for members in groups for problem in _of_pod(installation, members)),
+        *_names_of_nodes(installation, groups),
         *_same_outside_port(installation),
         *_same_name(installation, objects),
     ]
@@ -93,20 +97,36 @@ def _of_service(installation: Installation, one: Deployed) -> Iterator[Problem]:
             )
 
 
-def _same_outside_port(installation: Installation) -> Iterator[Problem]:
-    """K3s' own load balancer gives a port of the nodes to one Service only (pitfall D07)."""
-    kubernetes = installation.cluster.kubernetes
-    if kubernetes is None or kubernetes.distribution != "k3s":
+def _names_of_nodes(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> Iterator[Problem]:
+    """Kubernetes refuses a node whose name is no DNS name, and a pod waits for ever for one that it knows otherwise."""
+    if installation.cluster.kubernetes is None:
         return
-    users: dict[int, list[Deployed]] = {}
+    wanted = {volumes.node_of(members) for members in groups}
+    wanted |= {node.name for node in installation.cluster.nodes if node.k3s_role is not None}
+    for name in sorted(name for name in wanted if name is not None and not _NODE_NAME.fullmatch(name)):
+        yield Problem(
+            code="render.contradiction",
+            what=f"Kubernetes takes no node called {name!r}",
+            where=f"{installation.source} nodes {name}",
+            hint="call it by lower-case letters, digits, `-` and `.`, here and with K3s' `node-name`",
+        )
+
+
+def _same_outside_port(installation: Installation) -> Iterator[Problem]:
+    """A port of the nodes goes to one Service, and so does one of K3s' own load balancer (pitfall D07)."""
+    kubernetes = installation.cluster.kubernetes
+    kinds = {"nodePort": "the nodes"}
+    if kubernetes is not None and kubernetes.distribution == "k3s":
+        kinds["loadBalancer"] = "K3s' load balancer"
+    users: dict[tuple[int, str], list[Deployed]] = {}
     for one in installation.deployed:
         exposed = one.service.exposed
-        if exposed is not None and exposed.kind == "loadBalancer":
+        if exposed is not None and exposed.kind in kinds and one.port is not None and image_of(one.service) is not None:
             for replica in range(one.replicas if one.has_addresses_of_replicas else 1):
-                users.setdefault(exposed.port + replica, []).append(one)
-    for port, found in sorted(users.items()):
+                users.setdefault((exposed.port + replica, kinds[exposed.kind]), []).append(one)
+    for (port, giver), found in sorted(users.items()):
         if len(found) > 1:
-            what = f"{len(found)} services want port {port} of K3s' load balancer, which gives it to one"
+            what = f"{len(found)} services want port {port} of {giver}, which goes to one"
             yield _problem(installation, found, what, "give each its own `exposed.port`")
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from corral.cluster.values import GpuMode
+from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation
+from corral.rendering.systems import runs_nixos
 
 FOLDER = "kubernetes/helm"
 
@@ -22,6 +24,20 @@ def values(installation: Installation) -> Mapping[str, str]:
     return _dra(installation) if installation.gpu_mode is GpuMode.DRA else _device_plugin(installation)
 
 
+def dra_notes(installation: Installation) -> list[str]:
+    """Where the driver will not find the cards.
+
+    Source: `librarySearchPaths` of the driver's gpu-kubelet-plugin; NixOS has no library at any of those places.
+    """
+    nodes = [node.name for node in installation.cluster.nodes if nvidia_cards(node) and runs_nixos(node)]
+    if not nodes:
+        return []
+    return [
+        f"NVIDIA's DRA driver was not tried on NixOS ({', '.join(nodes)}), and looks for the driver's libraries where "
+        "NixOS has none; `kubernetes.gpuMode: devicePlugin` does without, and cannot choose between cards of a node."
+    ]
+
+
 def _dra(installation: Installation) -> Mapping[str, str]:
     """The chart refuses to serve GPUs until it is told that no device plugin does (pitfall A32)."""
     chosen = {
@@ -31,6 +47,7 @@ def _dra(installation: Installation) -> Mapping[str, str]:
     notes = (
         "Values of NVIDIA's chart dra-driver-nvidia-gpu (kubernetes-sigs), for Kubernetes 1.34 and later.",
         "Uninstall the device plugin first: two that hand out the same cards collide.",
+        *dra_notes(installation),
     )
     return {f"{FOLDER}/dra-driver-nvidia-gpu.yaml": document(installation, chosen, *notes)}
 

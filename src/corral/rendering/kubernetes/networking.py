@@ -37,6 +37,9 @@ _NODE_PORTS = range(30_000, 32_768)
 """Ports of nodes that Kubernetes gives to Services unless its API server is told otherwise."""
 _LONGEST_PORT_NAME = 15
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
+TRAEFIK_PORTS = (80, 443)
+"""Where Traefik, which comes with K3s, listens on every node."""
+_OWN = "own-namespace"
 _MONITORING = "monitoring"
 """The namespace from which metrics are read."""
 
@@ -115,14 +118,16 @@ def _callers(installation: Installation, members: Sequence[Deployed]) -> set[str
     return {one.namespace for one in installation.deployed if names & set(one.service.calls)}
 
 
-def default_deny(installation: Installation, namespaces: Iterable[str]) -> list[NetworkPolicy]:
-    """Nothing may connect to a pod that no policy names."""
+def own_namespace(installation: Installation, namespaces: Iterable[str]) -> list[NetworkPolicy]:
+    """Let pods of a namespace connect to each other, and nobody else to a pod that no other policy names.
+
+    Databases and dashboards that others deployed there keep working among themselves.
+    """
+    neighbours = NetworkPolicyIngressRule(from_=[NetworkPolicyPeer(podSelector=LabelSelector())])
     return [
         NetworkPolicy(
-            metadata=ObjectMeta(
-                name="default-deny", namespace=namespace, labels=labels_of(installation, "default-deny")
-            ),
-            spec=NetworkPolicySpec(podSelector=LabelSelector(), policyTypes=["Ingress"]),
+            metadata=ObjectMeta(name=_OWN, namespace=namespace, labels=labels_of(installation, _OWN)),
+            spec=NetworkPolicySpec(podSelector=LabelSelector(), policyTypes=["Ingress"], ingress=[neighbours]),
         )
         for namespace in namespaces
     ]

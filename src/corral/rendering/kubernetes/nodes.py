@@ -6,11 +6,11 @@ A flag of K3s adds and changes labels at each start and never removes one (pitfa
 
 from __future__ import annotations
 
-from corral.cluster.values import Node
+from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import gpu_class
 from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import document
-from corral.rendering.installation import Installation, is_mixed
+from corral.rendering.installation import Installation, is_mixed, label_prefix_of
 
 GPU_PRESENT = "nvidia.com/gpu.present"
 """What the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature discovery, they
@@ -28,8 +28,13 @@ def node_labels(installation: Installation, node: Node) -> dict[str, str]:
     if nvidia_cards(node):
         labels[GPU_PRESENT] = "true"
     if models and len(models) == len(gpus) and not is_mixed(node):
-        labels[f"{prefix}/gpu-class"] = gpu_class(models[0])
+        labels[class_label(installation.cluster)] = gpu_class(models[0])
     return dict(sorted((labels | dict(node.labels)).items()))
+
+
+def class_label(cluster: Cluster) -> str:
+    """The label that says of which model all cards of a node are."""
+    return f"{label_prefix_of(cluster)}/gpu-class"
 
 
 def patches(installation: Installation) -> dict[str, str]:

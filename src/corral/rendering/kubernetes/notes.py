@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import networking, volumes
+from corral.rendering.kubernetes import drivers, networking, volumes
 from corral.rendering.kubernetes.containers import variables
 from corral.rendering.models import why_not
 from corral.rendering.programs import image_of
@@ -69,8 +69,23 @@ def _of_access(installation: Installation, one: Deployed) -> Iterator[str]:
         yield f"{one.name} cannot be reached from outside: the file names no port."
     elif networking.is_ingress(one) and networking.is_split(one):
         yield f"{one.name} has no Ingress: its replicas keep state of their own, which one address cannot tell apart."
+    elif _is_beside_traefik(installation, one):
+        yield (
+            f"{one.name} waits for a port that K3s' own Traefik has: choose another `exposed.port`, expose it as an "
+            "ingress, or start servers with --disable=traefik."
+        )
     elif exposed is not None and exposed.kind == "nodePort" and networking.node_port(one) is None:
         yield f"{one.name} gets a port of the nodes by chance: {exposed.port} is not one from 30000 to 32767."
+
+
+def _is_beside_traefik(installation: Installation, one: Deployed) -> bool:
+    """Tell whether K3s' load balancer has given a port away already: to Traefik, which comes with it (pitfall D07)."""
+    kubernetes = installation.cluster.kubernetes
+    exposed = one.service.exposed
+    if kubernetes is None or kubernetes.distribution != "k3s" or exposed is None or exposed.kind != "loadBalancer":
+        return False
+    last = exposed.port + (one.replicas if one.has_addresses_of_replicas else 1)
+    return any(port in range(exposed.port, last) for port in networking.TRAEFIK_PORTS)
 
 
 def _of_volumes(installation: Installation) -> Iterator[str]:
@@ -91,5 +106,6 @@ def _of_gpus(installation: Installation) -> Iterator[str]:
         return
     if installation.gpu_mode is GpuMode.DRA:
         yield "GPUs are given by claim: NVIDIA's DRA driver has to be there (kubernetes/helm), and no device plugin."
+        yield from drivers.dra_notes(installation)
     else:
         yield "GPUs are given by count: NVIDIA's device plugin has to be there (kubernetes/helm)."

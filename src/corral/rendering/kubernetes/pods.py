@@ -22,7 +22,7 @@ from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
 from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, gpus, volumes
+from corral.rendering.kubernetes import files, gpus, nodes, volumes
 from corral.rendering.kubernetes.containers import (
     CPU_REQUEST,
     MEMORY_REQUEST,
@@ -67,7 +67,7 @@ def pod_spec(installation: Installation, members: Sequence[Deployed], *, restart
         automountServiceAccountToken=False,
         enableServiceLinks=False,
         serviceAccountName=workload_name(first),
-        nodeSelector={volumes.HOSTNAME: node} if node else None,
+        nodeSelector=_place(installation, node, is_job=restart is not None) if node else None,
         tolerations=[_TOLERATED] if has_gpus else None,
         restartPolicy=restart,
         terminationGracePeriodSeconds=60,
@@ -78,6 +78,20 @@ def pod_spec(installation: Installation, members: Sequence[Deployed], *, restart
         containers=[container(installation, members, one) for one in members],
         volumes=_volumes(installation, members) or None,
     )
+
+
+def _place(installation: Installation, name: str, *, is_job: bool) -> dict[str, str]:
+    """The node; for a Job also the class of its cards.
+
+    Kueue compares a Job with the labels of a flavour and with nothing else: by its host name alone it would be let in
+    on the cards of any other node.
+    """
+    found = {volumes.HOSTNAME: name}
+    node = next((node for node in installation.cluster.nodes if node.name == name), None)
+    if node is None or not is_job:
+        return found
+    labels = nodes.node_labels(installation, node)
+    return found | {key: labels[key] for key in (nodes.class_label(installation.cluster),) if key in labels}
 
 
 def _volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:

@@ -103,8 +103,14 @@ def headless_name(members: Sequence[Deployed]) -> str:
 
 
 def queue_of(installation: Installation, one: Deployed) -> str | None:
-    """The queue of a Job: the first whose pool has cards where it runs, else the first of all."""
-    queues = installation.cluster.queues.values()
+    """The queue of a Job: the first whose pool has cards where it runs, else the first that has any.
+
+    None where no queue of Kueue would let it in: without cards there is none, and its node may have none either.
+    """
+    nodes = [node for node in installation.cluster.nodes if node.gpus]
+    if not nodes or (one.node is not None and one.node not in {node.name for node in nodes}):
+        return None
+    queues = [queue for queue in installation.cluster.queues.values() if any(_reaches(queue, n.name) for n in nodes)]
     fitting = [queue.name for queue in queues if one.node is None or _reaches(queue, one.node)]
     return next(iter([*fitting, *(queue.name for queue in queues)]), None)
 

@@ -15,6 +15,7 @@ from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE
 from corral.rendering.kubernetes.naming import BATCH, labels_of
+from corral.rendering.kubernetes.nodes import class_label
 from corral.rendering.kubernetes.volumes import HOSTNAME, quantity
 from corral.rendering.kubernetes.workloads import groups, image_of, is_job
 from corral.rendering.kueue.flavors import class_of, flavor_of, is_by_host
@@ -59,7 +60,7 @@ def _flavors(installation: Installation) -> list[Json]:
     for node in installation.cluster.nodes:
         name = flavor_of(installation.cluster, node)
         if name is not None:
-            by_class = {f"{installation.label_prefix}/gpu-class": class_of(node)}
+            by_class = {class_label(installation.cluster): class_of(node)}
             labels = {HOSTNAME: node.name} if is_by_host(installation.cluster, node) else by_class
             found[name] = _object(installation, "ResourceFlavor", name, spec={"nodeLabels": labels})
     return list(found.values())

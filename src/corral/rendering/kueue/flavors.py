@@ -5,6 +5,7 @@ from __future__ import annotations
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import gpu_class
 from corral.rendering.installation import is_mixed
+from corral.rendering.kubernetes.nodes import class_label
 from corral.rendering.names import dns_name
 
 
@@ -18,10 +19,13 @@ def flavor_of(cluster: Cluster, node: Node) -> str | None:
 def is_by_host(cluster: Cluster, node: Node) -> bool:
     """Tell whether a node is a flavour of its own, since nothing else says where its cards are.
 
-    It mixes models, or the file does not name them all; or a queue may use the cards of this node and not those of
-    another with the same class: a Job that is let in by class could start on either.
+    It mixes models, or the file does not name them all, or it gives the node another class by hand; or a queue may use
+    the cards of this node and not those of another with the same class: a Job that is let in by class could start on
+    either.
     """
     if is_mixed(node) or any(gpu.model is None for gpu in node.gpus or ()):
+        return True
+    if node.labels.get(class_label(cluster), class_of(node)) != class_of(node):
         return True
     alike = [one for one in cluster.nodes if class_of(one) == class_of(node)]
     return any(len({_is_in(queue.pool, one) for one in alike}) > 1 for queue in cluster.queues.values())

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from corral.cluster.values import Node
+from corral.cluster.values import GpuMode, Node
 from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import header
 from corral.rendering.installation import Installation
-from corral.rendering.k3s.members import FLANNEL_PORT, Member, member_of, runs_nixos
+from corral.rendering.k3s.members import FLANNEL_PORT, Member, member_of
 from corral.rendering.k3s.ports import exposed_ports
 from corral.rendering.nixos.drivers import driver_notes, driver_parts, power_parts
 from corral.rendering.nixos.joining import Channel, k3s_parts
 from corral.rendering.nixos.modules import Part, module
 from corral.rendering.nixos.volumes import NFS_PORT, is_exporter, uses_nfs, volume_notes, volume_parts
+from corral.rendering.prometheus.jobs import NODE_PORT
+from corral.rendering.systems import runs_nixos
 
 _FOLDERS = {Channel.CURRENT: "nixos", Channel.PREVIOUS: "nixos/previous-channel"}
 
@@ -41,6 +43,7 @@ def _file(installations: Sequence[Installation], node: Node, channel: Channel) -
         *_about(node, channel),
         *(member.notes if member else [f"The file does not say what {node.name} is to K3s (`k3sRole`): no K3s here."]),
         *driver_notes(node),
+        *(_about_claims(one) if member else []),
         *volume_notes(installations, node),
     ]
     return header(replace(one, layout=None), *notes) + module(_parts(installations, node, member, channel))
@@ -55,6 +58,13 @@ def _about(node: Node, channel: Channel) -> list[str]:
         f"For NixOS {channel.value}, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.",
         f"Nothing else differs from nixos/{node.name}.nix.",
     ]
+
+
+def _about_claims(installation: Installation) -> list[str]:
+    """What a channel's K3s may be too old for: `resource.k8s.io/v1` is served from Kubernetes 1.34 on (KEP-4381)."""
+    if installation.gpu_mode is not GpuMode.DRA:
+        return []
+    return ["Pods ask for GPUs by claim, which K3s 1.34 and newer understand: see services.k3s.package."]
 
 
 def _parts(
@@ -74,6 +84,7 @@ def _firewall(installations: Sequence[Installation], node: Node, member: Member 
     if member is not None:
         ports |= {port: ", ".join(names) for port, names in exposed_ports(installations).items()}
         ports |= member.tcp_ports
+        ports[NODE_PORT] = "node exporter"  # a pod on the node's own network; Prometheus comes from another node
     if is_exporter(installations, node):
         ports[NFS_PORT] = "NFS"
     if not ports:

@@ -16,9 +16,9 @@ from corral.rendering.cards import (
 )
 from corral.rendering.nixos.expressions import Code, Lines
 from corral.rendering.nixos.modules import Part
+from corral.rendering.systemd.power import PERSISTENCE_UNIT, UNIT
 
 CDI_UNIT = "nvidia-container-toolkit-cdi-generator.service"
-PERSISTENCE_UNIT = "nvidia-persistenced.service"
 _BLACKWELL_DRIVER = "570"
 _MAXWELL = (5, 0)
 _OLD_DRIVERS = ((_MAXWELL, "legacy_580"), ((3, 5), "legacy_470"))
@@ -65,7 +65,7 @@ def power_parts(node: Node) -> Iterator[Part]:
         comment="Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and "
         "again with it (pitfall C01). A limit caps; it is no undervolt (pitfall C03).",
         values={
-            "systemd.services.corral-gpu-power-limit": {
+            f"systemd.services.{UNIT}": {
                 "description": "Power limits of GPUs, from the cluster file",
                 "after": [PERSISTENCE_UNIT],
                 "wants": [PERSISTENCE_UNIT],

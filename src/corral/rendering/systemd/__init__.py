@@ -8,15 +8,15 @@ from dataclasses import replace
 from corral.cluster.values import ServiceKind
 from corral.rendering.cards import limited_cards
 from corral.rendering.installation import Installation
-from corral.rendering.k3s.members import runs_nixos
 from corral.rendering.systemd import power, server
+from corral.rendering.systems import runs_nixos
 
 
 def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     """The server's unit, unless a layout deploys the server; a unit of power limits for each node that needs one."""
     one = replace(installations[0], layout=None)
     written = {
-        f"systemd/{node.name}/gpu-power-limit.service": power.service(one, node)
+        f"systemd/{node.name}/{power.UNIT}.service": power.service(one, node)
         for node in one.cluster.nodes
         if not runs_nixos(node) and limited_cards(node)
     }

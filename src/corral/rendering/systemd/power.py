@@ -8,6 +8,8 @@ from corral.rendering.documents import header
 from corral.rendering.installation import Installation
 from corral.rendering.systemd.units import unit, word
 
+UNIT = "gpu-power-limit"
+"""On every system the same: alerts, logs and people look for it by this name."""
 PERSISTENCE_UNIT = "nvidia-persistenced.service"
 _PROGRAM = "/usr/bin/nvidia-smi"
 
@@ -17,7 +19,7 @@ def service(installation: Installation, node: Node) -> str:
     cards = limited_cards(node)
     commands = [f"{_PROGRAM} {' '.join(word(one) for one in power_command(card))}" for card in cards]
     notes = (
-        f"Copy it to /etc/systemd/system/ on {node.name}, then: sudo systemctl enable --now gpu-power-limit.service",
+        f"Copy it to /etc/systemd/system/ on {node.name}, then: sudo systemctl enable --now {UNIT}.service",
         f"Check: nvidia-smi --query-gpu=index,uuid,power.limit --format=csv ({', '.join(card.name for card in cards)})",
         "A limit caps; it is no undervolt.",
     )

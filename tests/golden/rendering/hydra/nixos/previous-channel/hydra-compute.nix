@@ -2,6 +2,7 @@
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
 # Nothing else differs from nixos/hydra-compute.nix.
+# Pods ask for GPUs by claim, which K3s 1.34 and newer understand: see services.k3s.package.
 { config, lib, pkgs, ... }:
 
 {
@@ -70,7 +71,7 @@
 
   # Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and again with it
   # (pitfall C01). A limit caps; it is no undervolt (pitfall C03).
-  systemd.services.corral-gpu-power-limit = {
+  systemd.services.gpu-power-limit = {
     description = "Power limits of GPUs, from the cluster file";
     after = [ "nvidia-persistenced.service" ];
     wants = [ "nvidia-persistenced.service" ];
@@ -93,7 +94,7 @@
   # Pods mount NFS through the node's own programs.
   boot.supportedFilesystems = [ "nfs" ];
 
-  # 8188 comfyui-lb-0; 8189 comfyui-lb-1; 10250 kubelet; 8472 flannel (VXLAN).
-  networking.firewall.allowedTCPPorts = [ 8188 8189 10250 ];
+  # 8188 comfyui-lb-0; 8189 comfyui-lb-1; 9100 node exporter; 10250 kubelet; 8472 flannel (VXLAN).
+  networking.firewall.allowedTCPPorts = [ 8188 8189 9100 10250 ];
   networking.firewall.allowedUDPPorts = [ 8472 ];
 }
