@@ -67,11 +67,6 @@ class Outcome:
         """Tasks finished per hour of the window."""
         return self.finished * _HOUR_S / self.span_s if self.span_s else 0.0
 
-    @property
-    def energy_per_task_wh(self) -> float | None:
-        """Energy of the window for each task that it finished."""
-        return self.energy_wh / self.finished if self.energy_wh is not None and self.finished else None
-
 
 def summarise(
     trace: Trace, run: Run, *, span_s: float | None = None, watts: Mapping[SlotId, Watts] | None = None
