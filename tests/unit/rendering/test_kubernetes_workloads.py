@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.rendering.kubernetes.contradictions import ContradictionError
+from corral.rendering.kubernetes.gpus import product_name
 from corral.rendering.names import dns_name, with_suffix
 from doubles.rendered_clusters import objects, pod_of, rendered, told
 
@@ -248,3 +249,21 @@ def test_claims_on_nixos_come_with_a_warning() -> None:
         values = rendered(nodes=nodes, services=[service])["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
         assert ("not tried on NixOS (one)" in values) is is_told
         assert any("not tried on NixOS (one)" in one for one in told(nodes=nodes, services=[service])) is is_told
+
+
+@pytest.mark.parametrize(
+    ("model", "product"),
+    [
+        ("RTX 5070 Ti", "NVIDIA GeForce RTX 5070 Ti"),
+        ("RTX 3060 12GB", "NVIDIA GeForce RTX 3060"),
+        ("GeForce RTX 4060 Ti 16 GB", "NVIDIA GeForce RTX 4060 Ti"),
+        ("GTX 1080 Ti", "NVIDIA GeForce GTX 1080 Ti"),
+        ("RTX 4090 Mobile", "NVIDIA GeForce RTX 4090 Laptop GPU"),
+        ("RTX 4000 Ada Generation", "NVIDIA RTX 4000 Ada Generation"),
+        ("RTX A4000", "NVIDIA RTX A4000"),
+        ("L4", "NVIDIA L4"),
+    ],
+)
+def test_a_card_is_called_as_its_driver_calls_it(model: str, product: str) -> None:
+    """Names as `nvidia-smi -L` prints them; a claim for another name waits for ever."""
+    assert product_name(model) == product

@@ -5,6 +5,7 @@ A claim is also what lets two containers of one pod share a card; the device plu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import PodResourceClaim
@@ -31,6 +32,9 @@ RESOURCE = "nvidia.com/gpu"
 DEVICE_CLASS = "corral-gpu"
 """Ours: the chart of NVIDIA's driver installs a class `gpu.nvidia.com`, and an object has one owner."""
 CLAIM = "gpus"
+_GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
+"""RTX 4090 is one, and RTX 4000 Ada Generation is none: numbers of professional cards end otherwise."""
+_SIZE = re.compile(r" \d+ ?GB$")
 _DRIVER = "gpu.nvidia.com"
 REPORTED_SHARE = 0.93
 """How much of a card's nominal memory its driver reports at least: an L4 with ECC has 23,034 of 24,576 MiB, a GeForce
@@ -130,11 +134,11 @@ def is_geforce(model: str) -> bool:
 
 
 def product_name(model: str) -> str:
-    """The name that NVIDIA's driver gives to a card: `NVIDIA GeForce RTX 5070 Ti`; sizes are not part of it."""
-    words = [word for word in model.split() if word not in ("GB",) and not word.isdigit()]
-    short = " ".join(words) if model.split()[-1:] == ["GB"] else model
-    geforce = short.startswith(("RTX 2", "RTX 3", "RTX 4", "RTX 5", "GTX "))
-    return f"NVIDIA GeForce {short}" if geforce and "Ada" not in short else f"NVIDIA {short}"
+    """The name that NVIDIA's driver gives to a card: `NVIDIA GeForce RTX 5070 Ti`; a GeForce's has no size."""
+    plain = model.removeprefix("NVIDIA ").removeprefix("GeForce ")
+    if not _GEFORCE.match(plain):
+        return f"NVIDIA {plain}"
+    return f"NVIDIA GeForce {_SIZE.sub('', plain).replace(' Mobile', ' Laptop GPU')}"
 
 
 def _memory(members: Sequence[Deployed]) -> list[DeviceSelector]:
