@@ -101,6 +101,7 @@ class UnexpectedError(CorralError):
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    _open_closed_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -109,6 +110,7 @@ def run_command(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = get_command(app).main(args=list(arguments), prog_name=ROOT, standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk or a reader that has left is still told apart from a mistake
     except CorralError as error:
         terminal.report(error, as_json=as_json)
         return exits.CODES[error.kind]
@@ -120,7 +122,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return exits.CODES[usage.kind]
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer's own answer to a reader that has left is `sys.exit(1)`
         # The reader of our output (`head`) has left; a second error while Python flushes would only be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -133,6 +135,13 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a mistake of ours
         return _report_bug(error, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started with `>&-` somewhere to write: Python has None in place of a closed stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  as long as the process
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:
