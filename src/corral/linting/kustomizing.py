@@ -26,6 +26,9 @@ _SCALED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationCont
 _KEEPS_NAME = frozenset({"Namespace", "CustomResourceDefinition", "APIService"})
 _SELECTED = {"Service": ("spec", "selector"), "NetworkPolicy": ("spec", "podSelector", "matchLabels")}
 _TEMPLATED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "DaemonSet", "Job", "CronJob"})
+_LONGEST_PATTERN = 200
+_SLOW_PATTERN = re.compile(r"[*+}]\)?\)[*+{?]|\([^()]*\|[^()]*\)[*+{]")
+"""A repetition of repetitions: Python tries all of them, where kustomize's engine does not."""
 _DEEPEST = 20
 """Kustomizations below each other; a cycle ends here too."""
 
@@ -223,6 +226,8 @@ def _fits(pattern: Tree, values: Sequence[str]) -> bool:
     """Tell whether one of the values is what a target asks for: a regular expression over the whole of it."""
     if pattern.raw is None:
         return True
+    if len(pattern.raw) > _LONGEST_PATTERN or _SLOW_PATTERN.search(pattern.raw):
+        return False
     try:
         return any(re.fullmatch(pattern.raw, value) for value in values)
     except re.error:

@@ -106,8 +106,8 @@ class Container:
     def gpus(self) -> int:
         """Whole NVIDIA GPUs that it asks for; 0 when none, or when the number is not one."""
         resources = self.tree["resources"]
-        asked = _count(resources["limits"][GPU_RESOURCE])
-        return asked if asked is not None else _count(resources["requests"][GPU_RESOURCE]) or 0
+        asked = resources["limits"][GPU_RESOURCE].count
+        return asked if asked is not None else resources["requests"][GPU_RESOURCE].count or 0
 
     @property
     def has_a_share(self) -> bool:
@@ -169,8 +169,3 @@ def read_objects(tree: Tree, namespace: str | None) -> Iterator[Object]:
     place = "" if kind in CLUSTER_SCOPED else namespace or own or DEFAULT_NAMESPACE
     name = metadata["name"].raw
     yield Object(tree=tree, written=tree, kind=kind, api_version=version, name=name, namespace=place)
-
-
-def _count(tree: Tree) -> int | None:
-    raw = tree.raw
-    return int(raw) if raw is not None and raw.isdigit() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
-from corral.linting.tree import Tree
+from corral.linting.tree import Tree, counted
 
 _MERGED_BY = MappingProxyType(
     {
@@ -105,7 +105,7 @@ def put(tree: Tree, path: Sequence[str], value: Tree | None, *, is_new: bool = F
 
 def _put_in_list(tree: Tree, name: str, rest: Sequence[str], value: Tree | None, *, is_new: bool) -> Tree:
     entries = list(tree.entries)
-    place = len(entries) if name == "-" else int(name) if name.isdigit() else None
+    place = len(entries) if name == "-" else counted(name)
     if place is None or place > len(entries) or (place == len(entries) and (rest or not is_new or value is None)):
         return tree
     if rest:

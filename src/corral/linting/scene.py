@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
-from corral.linting.kustomizing import NAMES, Kustomizing, normal
+from corral.linting.kustomizing import NAMES, Kustomizing, normal, split_image
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks, is_page
@@ -28,6 +28,7 @@ _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
 """Objects from which something in the cluster makes others that no file shows."""
+_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
@@ -61,6 +62,30 @@ class Spot:
     tree: Tree
     subject: str
     """The object that the document is; empty for a fragment."""
+
+
+class Behind:
+    """The pods of different objects that a Service selects."""
+
+    def __init__(self, pods: Iterable[Pod], namespace: str) -> None:
+        self.anywhere = list({pod.owner.identity: pod for pod in reversed(list(pods))}.values())[::-1]
+        """In all namespaces."""
+        self.pods = [pod for pod in self.anywhere if pod.owner.namespace == namespace]
+        """In its own."""
+        self.numbers: dict[str, int] = {}
+        """Replicas of a program, by its name, as rules have counted them."""
+
+    @cached_property
+    def programs(self) -> frozenset[tuple[str, ...]]:
+        """The images of those that serve, without their versions: two versions of one program are a careful rollout."""
+        return frozenset(
+            tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init) for pod in self.serving
+        )
+
+    @cached_property
+    def serving(self) -> list[Pod]:
+        """Those in its own namespace that go on running."""
+        return [pod for pod in self.pods if pod.owner.kind in _SERVING]
 
 
 class Scene:
@@ -243,10 +268,28 @@ class Scene:
                 names.setdefault((one.kind, one.namespace, before), one)
         return names
 
+    def behind(self, service: Object) -> Behind:
+        """What a Service selects; Services that select the same from one place share the answer."""
+        selector = frozenset((key, value.raw or "") for key, value in service.tree.at("spec", "selector").items)
+        place = (service.file, self._folders[service.identity].total()) if self._has_choices else None
+        key = (selector, service.namespace, place)
+        if key not in self._behind:
+            pods = [pod for pod in self.labelled(dict(selector)) if self.may_meet(service, pod.owner)]
+            self._behind[key] = Behind(pods, service.namespace)
+        return self._behind[key]
+
+    @cached_property
+    def _behind(self) -> dict[tuple[object, ...], Behind]:
+        return {}
+
+    @cached_property
+    def _has_choices(self) -> bool:
+        return any(folders.total() > 1 for folders in self._folders.values())
+
     def may_meet(self, one: Object, other: Object) -> bool:
         """Tell whether two objects may be deployed together; what stands in several files is a choice, and goes with
         what its own file, or its folder as the only one, has."""
-        if one.file == other.file:
+        if one.file == other.file or not self._has_choices:
             return True
         folders = [self._folders[each.identity] for each in (one, other)]
         if all(each.total() == 1 for each in folders):

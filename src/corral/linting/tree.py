@@ -18,6 +18,8 @@ from corral.linting.values import Edit, Place
 _MERGE = "tag:yaml.org,2002:merge"
 _TAG = "tag:yaml.org,2002:"
 _DEEPEST = 60
+_MOST_DIGITS = 18
+"""Of a count: 64 bits, as Kubernetes has it."""
 
 
 class Tree:
@@ -131,12 +133,17 @@ class Tree:
     def number(self) -> int | None:
         """A whole number; None for everything else."""
         raw = self.raw
-        if self.kind != "int" or raw is None:
+        if self.kind != "int" or raw is None or len(raw) > _MOST_DIGITS:
             return None
         try:
             return int(raw.replace("_", ""), 0)
         except ValueError:
             return None
+
+    @property
+    def count(self) -> int | None:
+        """A whole number that is written with digits alone, in quotes or not; None for everything else."""
+        return counted(self.raw or "")
 
     @property
     def boolean(self) -> bool | None:
@@ -208,6 +215,11 @@ class Tree:
 
     def _place_of(self, node: Any) -> Place:
         return Place(self._file, node.start_mark.line + 1 + self._offset, node.start_mark.column + 1)
+
+
+def counted(text: str) -> int | None:
+    """The number that a few digits write; None for everything else."""
+    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def _is_name(key: object) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +47,7 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     problems = [
         Problem(code="lint.no_file", what="there is no such file or folder", where=str(path))
         for path in paths
-        if path != _DASH and not path.is_symlink() and not path.exists()
+        if path != _DASH and not path.is_symlink() and not _is_there(path)
     ]
     if problems:
         raise ProblemsError(problems)
@@ -55,8 +56,11 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
         if path == _DASH:
             found[STDIN] = _decoded(STDIN, sys.stdin.buffer.read(LARGEST_FILE + 1))
             continue
-        for file in _files(path):
+        unreadable: list[OSError] = []
+        for file in _files(path, unreadable.append):
             found.setdefault(normal(str(file)), _read(file))
+        for error in unreadable:
+            found.setdefault(normal(str(error.filename)), _unread(str(error.filename), error))
     if not found:
         named = ", ".join(str(path) for path in paths)
         wanted = ", ".join(sorted(SUFFIXES))
@@ -71,7 +75,7 @@ def _follow(found: dict[str, Source]) -> None:
     while waiting:
         for entry in listed_by(waiting.pop()):
             path = Path(entry)
-            files = _kustomization_in(path) if path.is_dir() else [path] if path.is_file() else []
+            files = _kustomization_in(path) if _is(path, stat.S_ISDIR) else [path] if _is(path, stat.S_ISREG) else []
             for file in files:
                 if normal(str(file)) not in found:
                     source = found[normal(str(file))] = _read(file)
@@ -79,7 +83,23 @@ def _follow(found: dict[str, Source]) -> None:
 
 
 def _kustomization_in(folder: Path) -> list[Path]:
-    return [folder / name for name in sorted(NAMES) if (folder / name).is_file()]
+    return [folder / name for name in sorted(NAMES) if _is(folder / name, stat.S_ISREG)]
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Tell whether a path is of a kind; what cannot be asked is not."""
+    try:
+        return kind(path.stat().st_mode)
+    except (OSError, ValueError):  # the latter for a name with a zero character
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether something is there, also when nobody may look at it."""
+    try:
+        return path.exists()
+    except OSError as error:
+        return error.errno == errno.EACCES
 
 
 def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -94,11 +114,11 @@ def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         temporary.replace(path)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
+def _files(path: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    if not _is(path, stat.S_ISDIR):
         yield path
         return
-    for folder, below, names in os.walk(path):
+    for folder, below, names in os.walk(path, onerror=on_error):
         below[:] = sorted(one for one in below if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
             if Path(name).suffix.lower() in SUFFIXES or name in NAMES:
@@ -116,7 +136,11 @@ def _read(file: Path) -> Source:
             return Source(name=str(file), text="", unread=why)
         return _decoded(str(file), file.read_bytes())
     except OSError as error:
-        return Source(name=str(file), text="", unread=f"cannot be read: {error.strerror or error}")
+        return _unread(str(file), error)
+
+
+def _unread(name: str, error: OSError) -> Source:
+    return Source(name=name, text="", unread=f"cannot be read: {error.strerror or error}")
 
 
 def _decoded(name: str, content: bytes) -> Source:

@@ -21,6 +21,8 @@ LARGEST_DOCUMENT = 4_000_000
 DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
+_IN_A_LINE = re.compile(rf"(?:[-?:][ \t]+){{{DEEPEST // 4}}}")
+"""Entries and keys that begin in one line; with those of the lines above they may be a few thousand levels at most."""
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _BYTE_ORDER_MARK = "\ufeff"
 _BLANK = re.compile(r"(?:\s|[#%][^\n]*(?:\n|$))*")
@@ -82,8 +84,9 @@ def _broken(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unr
 
 
 def _nesting(text: str) -> int:
-    """Bound how deep a text may be nested: by brackets, by dashes in a line, and by indentation."""
-    if text.count("[") + text.count("{") <= DEEPEST and "- " * DEEPEST not in text:
+    """Bound how deep a text may be nested: by brackets, by dashes and marks in a line, and by indentation."""
+    is_run = _IN_A_LINE.search(text) is not None
+    if text.count("[") + text.count("{") <= DEEPEST and not is_run:
         return 0 if len(text) < DEEPEST * DEEPEST // 2 else _deepest_indent(text)
     depth = deepest = 0
     for character in text:
@@ -92,7 +95,7 @@ def _nesting(text: str) -> int:
             deepest = max(deepest, depth)
         elif character in "]}":
             depth -= 1
-    return max(deepest, DEEPEST + 1 if "- " * DEEPEST in text else 0)
+    return max(deepest, DEEPEST + 1 if is_run else 0)
 
 
 def _deepest_indent(text: str) -> int:

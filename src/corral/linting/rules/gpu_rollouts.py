@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
-from corral.linting.tree import Tree
+from corral.linting.tree import Tree, counted
 from corral.linting.values import Rule, Severity
 
 _CLOUDS = (
@@ -68,20 +68,20 @@ def _stops_one_first(one: Object) -> bool:
     """Tell whether an update may stop a pod before the new one is there; 25 % rounded down is Kubernetes' default."""
     value = one.tree["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
     raw = (value.raw if value else "25%") or ""
-    share = raw.removesuffix("%")
-    if not share.isdigit():
+    share = counted(raw.removesuffix("%"))
+    if share is None:
         return bool(value)  # a template fills it
-    return (one.replicas * int(share) // 100 if raw.endswith("%") else int(share)) > 0
+    return (one.replicas * share // 100 if raw.endswith("%") else share) > 0
 
 
 def _pods(value: Tree, replicas: int) -> int:
     raw = value.raw if value else "25%"
     if raw is None:
         return 0  # a template fills it
-    share = raw.removesuffix("%")
-    if not share.isdigit():
+    share = counted(raw.removesuffix("%"))
+    if share is None:
         return 0
-    return -(-replicas * int(share) // 100) if raw.endswith("%") else int(share)
+    return -(-replicas * share // 100) if raw.endswith("%") else share
 
 
 def _has_room(scene: Scene, one: Object, surge: int) -> bool:

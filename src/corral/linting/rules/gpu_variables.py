@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Spot
-from corral.linting.tree import Tree
+from corral.linting.tree import Tree, counted
 from corral.linting.values import Rule, Severity
 
 _HIDES_ALL = frozenset({"none", "void"})
@@ -60,7 +60,7 @@ def host_index(scene: Scene) -> Iterator[Found]:
         container = limits.get(spot.tree.place)
         if container is not None and not container.gpus:
             continue  # it asks for no GPU, or for a claim: what it sees is not known
-        indexes = [int(part) for part in (value.raw or "").split(",") if part.strip().isdigit()]
+        indexes = [index for part in (value.raw or "").split(",") if (index := counted(part.strip())) is not None]
         gpus = container.gpus if container else 1
         if indexes and max(indexes) >= max(1, gpus):
             what = f"CUDA_VISIBLE_DEVICES is {value.raw!r} in a container with {gpus} GPU, whose numbers start at 0"

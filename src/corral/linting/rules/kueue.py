@@ -41,9 +41,9 @@ def _quota(queue: Object, resource: str) -> tuple[int, Tree] | None:
     for group in queue.tree["spec"]["resourceGroups"].entries:
         for flavor in group["flavors"].entries:
             for entry in flavor["resources"].entries:
-                raw = entry["nominalQuota"].raw
-                if entry["name"].raw == resource and raw is not None and raw.isdigit():
-                    total, place = total + int(raw), entry["nominalQuota"]
+                count = entry["nominalQuota"].count
+                if entry["name"].raw == resource and count is not None:
+                    total, place = total + count, entry["nominalQuota"]
     return None if place is None else (total, place)
 
 

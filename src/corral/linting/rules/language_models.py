@@ -76,9 +76,9 @@ def overcommitted(scene: Scene) -> Iterator[Found]:
 
 def _needed(pod: Pod) -> int:
     """VRAM of the largest model that a pod pulls, or what its annotation says; 0 when neither is known."""
-    said = pod.template["metadata"]["annotations"]["gpu-memory"].raw or ""
-    if said.isdigit():
-        return int(said) * 2**20
+    said = pod.template["metadata"]["annotations"]["gpu-memory"].count
+    if said is not None:
+        return said * 2**20
     needs = [need_of("ollama", model) for _, model in _pulled(pod)]
     return max((need.on(1) for need in needs if need), default=0)
 

@@ -35,7 +35,7 @@ _NO_MODEL = re.compile(
 """Programs that use a card without a model of minutes, and answer beside it."""
 _SERVERS = re.compile(r"uvicorn|gunicorn|hypercorn|fastapi|granian|^[\w.]+:[a-z_]\w*$")
 _WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
-_WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d+)")
+_WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d{1,9})")
 _READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
 _IMAGE = re.compile(r"[a-z0-9][\w.:/-]*")
 """What may be the name of an image; anything else is a blank to fill."""
@@ -194,7 +194,7 @@ def workers(scene: Scene) -> Iterator[Found]:
         if not one.gpus:
             continue
         for name, value in one.env:
-            if name in _WORKERS and (value.raw or "").isdigit() and int(value.raw or 0) > 1:
+            if name in _WORKERS and (value.count or 0) > 1:
                 what = f"container {one.name!r} starts {value.raw} workers on one GPU"
                 yield Found(place=value.place, what=what, subject=one.pod.owner)
         is_server = any(_SERVERS.search(word.script or "") for word in _words(one))
@@ -230,9 +230,9 @@ def _pairs(one: Container) -> Iterator[tuple[Tree, str]]:
 def contexts(scene: Scene) -> Iterator[Found]:
     """Look for containers where both are above 1."""
     for one in scene.containers:
-        numbers = {name: value for name, value in one.env if (value.raw or "").isdigit()}
+        numbers = dict(one.env)
         parallel, loaded = numbers.get("OLLAMA_NUM_PARALLEL"), numbers.get("OLLAMA_MAX_LOADED_MODELS")
-        if parallel and loaded and int(parallel.raw or 0) > 1 and int(loaded.raw or 0) > 1:
+        if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
             what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one card"
             yield Found(place=parallel.place, what=what, subject=one.pod.owner)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from corral.linting.kustomizing import split_image
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
+from corral.linting.scene import Behind, Scene
 from corral.linting.values import Rule, Severity
 
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
@@ -16,7 +15,6 @@ _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
 _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
 _ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
 _PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
-_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
 
@@ -25,14 +23,11 @@ def _selector(service: Object) -> dict[str, str]:
     return {key: value.raw or "" for key, value in service.tree.at("spec", "selector").items}
 
 
-def _behind(scene: Scene, service: Object, *, anywhere: bool = False) -> list[Pod]:
-    """Pods of different objects that a Service selects: in its namespace, or anywhere."""
-    found = [
-        pod
-        for pod in scene.labelled(_selector(service))
-        if (anywhere or pod.owner.namespace == service.namespace) and scene.may_meet(service, pod.owner)
-    ]
-    return list({pod.owner.identity: pod for pod in reversed(found)}.values())[::-1]
+def _replicas(behind: Behind, pods: Sequence[Pod], program: re.Pattern[str]) -> int:
+    """How many pods run a program; counted once for all Services that select the same."""
+    if program.pattern not in behind.numbers:
+        behind.numbers[program.pattern] = sum(pod.owner.replicas for pod in pods if _has_image(pod, program))
+    return behind.numbers[program.pattern]
 
 
 @checks(
@@ -50,7 +45,8 @@ def other_namespace(scene: Scene) -> Iterator[Found]:
     """Look for Services that select nothing in their namespace and something in another."""
     for one in scene.of_kind("Service"):
         is_known = _NAMESPACE.fullmatch(one.namespace) is not None  # anything else is a blank to fill
-        elsewhere = _behind(scene, one, anywhere=True) if is_known and not _behind(scene, one) else []
+        behind = scene.behind(one)
+        elsewhere = behind.anywhere if is_known and not behind.pods else []
         if elsewhere and not _has_own_service(scene, elsewhere[0]):
             place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
             what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"
@@ -76,8 +72,8 @@ def balancer_over_comfyui(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         if one.tree["spec"]["clusterIP"].raw == "None" or _one_replica(one):
             continue
-        pods = [pod for pod in _behind(scene, one, anywhere=True) if _has_image(pod, _STATEFUL_IMAGES)]
-        replicas = sum(pod.owner.replicas for pod in pods)
+        behind = scene.behind(one)
+        replicas = _replicas(behind, behind.anywhere, _STATEFUL_IMAGES)
         if replicas > 1:
             place = (
                 (one.tree["spec"]["selector"].key or one.tree["kind"].place)
@@ -105,7 +101,8 @@ def balancer_over_ollama(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         if one.tree["spec"]["clusterIP"].raw == "None" or _one_replica(one):
             continue
-        replicas = sum(pod.owner.replicas for pod in _behind(scene, one) if _has_image(pod, _OLLAMA))
+        behind = scene.behind(one)
+        replicas = _replicas(behind, behind.pods, _OLLAMA)
         if replicas > 1:
             yield Found(
                 place=one.tree["spec"].place, what=f"{replicas} Ollama instances behind one address", subject=one
@@ -128,11 +125,9 @@ def overlapping(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         if one.tree["spec"]["clusterIP"].raw == "None" or _is_for_metrics(one):
             continue
-        pods = [pod for pod in _behind(scene, one) if pod.owner.kind in _SERVING]
-        owners = {(pod.owner.kind, pod.owner.name) for pod in pods}
-        images = {_programs(pod) for pod in pods}
-        if len(owners) > 1 and len(images) > 1:
-            named = ", ".join(sorted(str(pod.owner) for pod in pods))
+        behind = scene.behind(one)
+        if len(behind.serving) > 1 and len(behind.programs) > 1:
+            named = _named(behind.serving)
             selector = one.tree["spec"]["selector"]
             yield Found(place=selector.key or selector.place, what=f"selects the pods of {named}", subject=one)
 
@@ -201,7 +196,7 @@ def open_to_all(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         kind = one.tree["spec"]["type"]
         is_open = kind.raw in _OPEN_TYPES and not one.tree["spec"]["loadBalancerSourceRanges"]
-        pods = _behind(scene, one, anywhere=True) if is_open else []
+        pods = scene.behind(one).anywhere if is_open else []
         if any(_has_image(pod, _UNAUTHENTICATED) and not _has_image(pod, _PROXY) for pod in pods):
             what = f"type {kind.raw} in front of a program that asks for no key"
             yield Found(place=kind.place, what=what, subject=one)
@@ -220,14 +215,19 @@ def _has_image(pod: Pod, pattern: re.Pattern[str]) -> bool:
 def _has_own_service(scene: Scene, pod: Pod) -> bool:
     """Tell whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
     space = pod.owner.namespace
-    return any(one.namespace == space and pod in _behind(scene, one) for one in scene.of_kind("Service"))
+    return any(one.namespace == space and pod in scene.behind(one).pods for one in scene.of_kind("Service"))
+
+
+def _named(pods: Sequence[Pod]) -> str:
+    """The first few owners by name, and how many more there are."""
+    names = sorted(str(pod.owner) for pod in pods)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}"
+
+
+_MOST_NAMES = 4
 
 
 def _is_for_metrics(service: Object) -> bool:
     names = [port["name"].raw or "" for port in service.tree["spec"]["ports"].entries]
     return bool(names) and all("metrics" in name for name in names)
-
-
-def _programs(pod: Pod) -> tuple[str, ...]:
-    """The images of a pod without their versions: two versions of one program are a careful rollout."""
-    return tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init)
