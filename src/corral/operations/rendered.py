@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from corral.cluster.values import Cluster, GpuMode
 from corral.planning.rendered import KubernetesWorkload, Rendered
-from corral.rendering.contradictions import ContradictionError
 from corral.rendering.installation import Installation, gpu_mode_of, installation_of
 from corral.rendering.kubernetes import workloads
+from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.kubernetes.naming import workload_name
 from corral.rendering.kubernetes.nodes import node_labels
 from corral.rendering.targets import render

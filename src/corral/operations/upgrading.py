@@ -14,10 +14,12 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
+from corral.operations.rendered import rendered
 from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
 from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.planner import plan
 from corral.planning.placement.values import Plan
+from corral.planning.rendered import Rendered
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
@@ -118,8 +120,12 @@ def checklist_for(done: Upgrading) -> Checklist:
     if done.after.cluster == done.upgrade.adapted:
         return done.upgrade.checklist
     found = (one.alone for one in done.upgrade.findings.throughput)
-    forecasts = tuple(one for one in found if one is not None)
-    return checklist_of(done.before.cluster, done.after.cluster, Outlook(forecasts=forecasts))
+    outlook = Outlook(
+        forecasts=tuple(one for one in found if one is not None),
+        before=done.upgrade.findings.rendered_before,
+        after=_rendered(done.after, done.after),
+    )
+    return checklist_of(done.before.cluster, done.after.cluster, outlook)
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
@@ -181,6 +187,7 @@ def _text_of(path: Path) -> str:
 def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, wish: Wish) -> Upgrading:
     adapted = _adapted(before, after)
     sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
+    written = [_rendered(one, after) for one in (before, adapted)]
     if wish.adapting:
         after = adapted
     findings = Findings(
@@ -189,7 +196,10 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
         throughput=compare_throughput(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
-        file_diffs=_file_diffs(before, adapted) if wish.rendering else {},
+        file_diffs=_every_diff(before, adapted) if wish.rendering else _diffs(*(one.files for one in written)),
+        every_file=wish.rendering,
+        rendered_before=written[0],
+        rendered_after=written[1],
         places=changed.gpus if changed else None,
         notes=changed.notes if changed else (),
     )
@@ -210,10 +220,17 @@ def _plans(cluster: Cluster) -> tuple[Plan, ...]:
     return tuple(plan(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
 
 
-def _file_diffs(before: ClusterText, after: ClusterText) -> dict[str, str]:
+def _rendered(one: ClusterText, named: ClusterText) -> Rendered:
+    # Name and text stand in each file's header: of two that are compared they are the same.
+    return rendered(one.cluster, source=named.name, text=named.text)
+
+
+def _every_diff(before: ClusterText, after: ClusterText) -> dict[str, str]:
     """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
-    # The same name and text for both: they stand in each file's header, which would differ for no other reason.
-    old, new = (render(one.cluster, source=after.name, text=after.text) for one in (before, after))
+    return _diffs(*(render(one.cluster, source=after.name, text=after.text) for one in (before, after)))
+
+
+def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     diffs = {path: _unified(old.get(path, ""), new.get(path, ""), path) for path in sorted({*old, *new})}
     return {path: diff for path, diff in diffs.items() if diff}
 

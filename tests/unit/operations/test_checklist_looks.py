@@ -133,10 +133,39 @@ def test_a_pod_that_lost_its_gpu_is_named_and_pods_without_one_are_left_alone() 
     assert not any("exec web" in line for line in shell.lines)
 
 
-def test_replicas_that_are_pending_are_counted() -> None:
-    shell = Said({"kubectl get deployment comfyui -n ai": {"status": {"replicas": 2, "readyReplicas": 1}}})
+def test_containers_that_claim_a_gpu_have_to_reach_it_too() -> None:
+    pod = a_pod("claims")
+    pod["spec"]["containers"][0]["resources"] = {"claims": [{"name": "gpus"}]}
+    lost = Ran(exit_code=1, out="", errors="no devices were found\n")
+    shell = Said({"kubectl get pods": {"items": [pod]}, "kubectl -n ai exec claims": lost})
 
-    seen = cluster_looks.replicas_ready(ReplicasReady(deployment="comfyui", namespace="ai", replicas=2), shell)
+    assert cluster_looks.gpu_pods_alive(GpuPodsAlive(node="box"), shell).what == "ai/claims: no devices were found"
+
+
+def a_slice(generation: int, *types: str) -> Any:
+    devices = [{"name": f"d{i}", "attributes": {"type": {"string": one}}} for i, one in enumerate(types)]
+    return {"spec": {"pool": {"name": "box", "generation": generation}, "devices": devices}}
+
+
+def test_where_gpus_are_claimed_those_that_the_driver_offers_are_counted() -> None:
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}, "spec": {}}
+    slices = "kubectl get resourceslices --field-selector=spec.nodeName=box,spec.driver=gpu.nvidia.com"
+    shell = Said(
+        {"kubectl get node box": ready, slices: {"items": [a_slice(1, "gpu"), a_slice(2, "gpu", "gpu", "mig")]}}
+    )
+
+    seen = cluster_looks.node_ready(NodeReady(node="box", gpus=2, by_claim=True), shell)
+
+    assert (seen.status, seen.what) == (Status.DONE, "Ready, 2 GPUs to claim")
+    assert cluster_looks.node_ready(NodeReady(node="box", gpus=3, by_claim=True), shell).status is Status.FAILED
+
+
+def test_replicas_that_are_pending_are_counted() -> None:
+    shell = Said({"kubectl get statefulset comfyui -n ai": {"status": {"replicas": 2, "readyReplicas": 1}}})
+
+    probe = ReplicasReady(kind="StatefulSet", name="comfyui", namespace="ai", replicas=2)
+
+    seen = cluster_looks.replicas_ready(probe, shell)
 
     assert (seen.status, seen.what) == (Status.FAILED, "1 of 2 replicas ready, 2 wanted")
 

@@ -9,8 +9,9 @@ import pytest
 from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.rendered import rendered
 from corral.operations.upgrading import checklist_for
-from corral.planning.checklist import Checklist, Item, ItemKind, Phase, checklist_markdown, checklist_of
+from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, checklist_markdown, checklist_of
 from corral.planning.checklist.drivers import driver_need
 from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
 from doubles.clusters import forty_mixed_nodes
@@ -25,7 +26,7 @@ def read(text: str) -> Cluster:
 
 def hydra() -> Checklist:
     before = open_cluster(EXAMPLES / "hydra" / "before.yaml").cluster
-    return checklist_of(before, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
+    return rendered_checklist(before, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
 
 
 def item(checklist: Checklist, id: str) -> Item:
@@ -254,11 +255,70 @@ def test_a_new_supply_and_new_memory_are_asked_about() -> None:
     assert ids[:2] == ["hardware.box.psu", "hardware.box.memory"]
 
 
-def test_a_deployment_has_the_name_that_its_layout_gives_it() -> None:
-    services = """kubernetes: {namespace: ai}
-services: [{name: web, replicas: COUNT}]
+SERVICES = """kubernetes: {namespace: ai}
+services:
+  - {name: web, replicas: COUNT, image: "example.org/web:1"}
+  - {name: art, engines: [comfyui], replicas: COUNT, image: "example.org/art:1"}
+  - {name: bare, replicas: COUNT}
 layouts: {one: {kind: edge, services: {web: {name: web-on-one}}}}
 """
-    before, after = (read(a_node() + services.replace("COUNT", count)) for count in ("1", "3"))
 
-    assert commands(checklist_of(before, after)) == ["kubectl -n ai scale deployment/web-on-one --replicas=3"]
+
+def rendered_checklist(before: Cluster, after: Cluster) -> Checklist:
+    old, new = (rendered(one, source="test.yaml", text="") for one in (before, after))
+    return checklist_of(before, after, Outlook(before=old, after=new))
+
+
+def test_replicas_are_those_of_the_objects_that_are_rendered() -> None:
+    before, after = (read(a_node() + SERVICES.replace("COUNT", count)) for count in ("1", "3"))
+
+    checklist = rendered_checklist(before, after)
+
+    assert commands(checklist) == [
+        "kubectl -n ai scale deployment/web-on-one --replicas=3",
+        "kubectl -n ai scale statefulset/art --replicas=3",
+    ]
+    assert item(checklist, "workload.replicas.art").task == "StatefulSet art has 3 of 3 replicas ready"
+    assert item(checklist, "workload.replicas.bare").kind is ItemKind.BY_HAND, "without an image nothing is rendered"
+
+
+def test_each_layout_has_replicas_of_its_own() -> None:
+    text = """kubernetes: {namespace: ai}
+services: [{name: art, engines: [comfyui], image: a}]
+layouts:
+  one: {kind: pool, services: {art: {replicas: 2}}}
+  two: {kind: pool, services: {art: {replicas: COUNT}}}
+"""
+    before, after = (read(a_node() + text.replace("COUNT", count)) for count in ("1", "2"))
+
+    assert commands(rendered_checklist(before, after)) == ["kubectl -n ai scale statefulset/art --replicas=2"]
+    assert commands(rendered_checklist(after, after)) == []
+
+
+def test_who_gets_fewer_replicas_makes_room_first() -> None:
+    text = """kubernetes: {namespace: ai}
+services:
+  - {name: art, engines: [comfyui], image: a, gpus: 1}
+  - {name: voice, image: b, gpus: 1}
+"""
+    more = "layouts: {pool: {services: {art: {replicas: 2}}}}\n"
+    before = read(a_node() + text + "layouts: {pool: {services: {art: {}, voice: {}}}}\n")
+
+    assert commands(rendered_checklist(before, read(a_node() + text + more))) == [
+        "kubectl -n ai scale deployment/voice --replicas=0",
+        "kubectl -n ai scale statefulset/art --replicas=2",
+    ]
+
+
+def test_where_gpus_are_claimed_the_node_is_asked_for_what_can_be_claimed() -> None:
+    after = item(compared().upgrade.checklist, "software.hydra-compute.ready")
+
+    assert after.task.endswith("has 2 GPUs in its ResourceSlices")
+
+
+def test_labels_are_those_that_are_rendered() -> None:
+    labels = item(compared().upgrade.checklist, "software.hydra-compute.labels").work
+
+    assert isinstance(labels, LabelsOnNode)
+    assert ("workload.hydra.io/training", "true") in labels.labels
+    assert labels.gone == ("hydra.io/gpu-classes", "hydra.io/has-3060")

@@ -9,6 +9,7 @@ from corral.planning.upgrade.capacity import Seating
 from corral.planning.upgrade.choices import Freedom
 from corral.planning.upgrade.hardware import CardChangeKind
 from corral.planning.upgrade.power import ItemState
+from corral.planning.upgrade.report import to_markdown
 from doubles.upgrades import HYDRA, TWO_EQUAL, hydra, upgrade_of
 
 GIB = 2**30
@@ -85,7 +86,6 @@ def test_labels_are_added_changed_and_removed(upgrade: Upgrade) -> None:
     assert ("hydra.io/vram-total", "28", "32") in labels.changed
     assert set(labels.added) == {
         ("hydra.io/gpu-class", "5070ti"),
-        ("hydra.io/gpu-count", "2"),
         ("hydra.io/homogeneous", "true"),
     }
     assert "kubectl label node hydra-compute hydra.io/has-3060-" in labels.commands
@@ -228,3 +228,13 @@ def test_no_command_of_nvidia_is_given_for_a_card_of_another_maker() -> None:
     (item,) = [item for node in upgrade.power for item in node.actions if "power limits of the file" in item.what]
     assert item.evidence.startswith("250 W on GPU 0 with its driver's tool, 250 W on GPU 1")
     assert "C01" not in {correction.id for correction in upgrade.corrections}
+
+
+def test_part_4_shows_what_is_rendered(upgrade: Upgrade) -> None:
+    part = to_markdown(upgrade).partition("## Part 4")[2].partition("## Part 5")[0]
+
+    assert '+      "hydra.io/gpu-class=5070ti"' in part, "the NixOS module of the node"
+    assert "+  replicas: 2" in part
+    assert "+  name: comfyui-1" in part, "the Service of the second replica"
+    assert "nvidia.com/gpu: 1" not in part, "this cluster's pods claim their GPUs"
+    assert ("hydra.io/gpu-count", "2") in upgrade.labels[0].kept

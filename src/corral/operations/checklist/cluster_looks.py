@@ -12,16 +12,19 @@ from corral.work import Json
 _DEADLINE_S = 20.0
 _TIMEOUT = "--request-timeout=10s"
 _GPU = "nvidia.com/gpu"
+_DRIVER = "gpu.nvidia.com"
+"""NVIDIA's DRA driver, as its ResourceSlices name it."""
 
 
 def node_ready(probe: NodeReady, shell: Shell) -> Evidence:
     """See whether a node is back with all its GPUs. Raises: UnlookedError."""
     node = _get(shell, "node", probe.node)
     conditions = {one["type"]: one["status"] for one in node["status"].get("conditions", [])}
-    gpus = int(node["status"].get("allocatable", {}).get(_GPU, 0))
+    gpus = _claimable(shell, probe.node) if probe.by_claim else int(node["status"].get("allocatable", {}).get(_GPU, 0))
     is_ready, is_closed = conditions.get("Ready") == "True", bool(node["spec"].get("unschedulable"))
     closed = ", closed for pods" if is_closed else ""
-    what = f"{'Ready' if is_ready else 'not Ready'}{closed}, {gpus} allocatable {_GPU}"
+    offered = "GPUs to claim" if probe.by_claim else f"allocatable {_GPU}"
+    what = f"{'Ready' if is_ready else 'not Ready'}{closed}, {gpus} {offered}"
     good = is_ready and not is_closed and gpus == probe.gpus
     return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
 
@@ -54,9 +57,8 @@ def gpu_pods_alive(probe: GpuPodsAlive, shell: Shell) -> Evidence:
 
 
 def replicas_ready(probe: ReplicasReady, shell: Shell) -> Evidence:
-    """Count a deployment's replicas. Raises: UnlookedError."""
-    namespace = () if probe.namespace is None else ("-n", probe.namespace)
-    status = _get(shell, "deployment", probe.deployment, *namespace)["status"]
+    """Count replicas. Raises: UnlookedError."""
+    status = _get(shell, probe.kind.lower(), probe.name, "-n", probe.namespace)["status"]
     ready = int(status.get("readyReplicas", 0))
     good = ready == probe.replicas and int(status.get("replicas", 0)) == probe.replicas
     what = f"{ready} of {status.get('replicas', 0)} replicas ready, {probe.replicas} wanted"
@@ -75,9 +77,24 @@ def _get(shell: Shell, *words: str) -> Json:
         raise UnlookedError(f"kubectl get {' '.join(words)}: its answer is not JSON") from error
 
 
+def _claimable(shell: Shell, node: str) -> int:
+    """Count the whole cards that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
+    slices = _get(shell, "resourceslices", f"--field-selector=spec.nodeName={node},spec.driver={_DRIVER}")["items"]
+    newest = max((one["spec"]["pool"]["generation"] for one in slices), default=0)
+    devices = [
+        device
+        for one in slices
+        if one["spec"]["pool"]["generation"] == newest
+        for device in one["spec"].get("devices", [])
+    ]
+    return sum(one.get("attributes", {}).get("type", {}).get("string") == "gpu" for one in devices)
+
+
 def _with_gpu(pod: Json) -> Iterator[tuple[str, str, str]]:
+    """List the containers that ask for a GPU by number or by claim; no other devices are claimed on these clusters."""
     for container in pod["spec"].get("containers", []):
-        if container.get("resources", {}).get("limits", {}).get(_GPU):
+        resources = container.get("resources", {})
+        if resources.get("limits", {}).get(_GPU) or resources.get("claims"):
             yield pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"]
 
 

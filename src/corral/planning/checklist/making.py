@@ -13,17 +13,16 @@ from corral.planning.checklist.shells import kubectl
 from corral.planning.checklist.software import software_items
 from corral.planning.checklist.values import Checklist, Command, Item, Phase, Question
 from corral.planning.checklist.workload import workload_items
+from corral.planning.rendered import labelled
 
 
 def checklist_of(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNOWN) -> Checklist:
-    """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal.
-
-    `outlook` is about `after`.
-    """
+    """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal."""
+    before, after = labelled(before, outlook.before), labelled(after, outlook.after)
     changes = changed_nodes(before, after)
     items = [item for change in changes for item in hardware_items(change, after)]
     items += [item for node in gone_nodes(before, after) for item in _gone(node, after)]
-    items += [item for change in changes for item in software_items(change, before, after)]
+    items += [item for change in changes for item in software_items(change, before, after, outlook)]
     items += workload_items(changes, before, after, outlook)
     if items:
         items += documentation_items(changes, before, after)

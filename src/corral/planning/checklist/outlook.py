@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.planning.forecast import Forecast
+from corral.planning.rendered import NOTHING_RENDERED, Rendered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """The cluster after the upgrade; empty where nobody worked it out."""
+    """Empty where nobody worked it out."""
 
     forecasts: tuple[Forecast, ...] = ()
-    """Of each workload, by itself."""
+    """Of each workload by itself, after the upgrade."""
+    before: Rendered = NOTHING_RENDERED
+    after: Rendered = NOTHING_RENDERED
 
 
 NOTHING_KNOWN = Outlook()

@@ -117,11 +117,14 @@ class NodeReady:
 
     node: str
     gpus: int
+    by_claim: bool = False
+    """Whether GPUs are claimed: then NVIDIA's DRA driver offers them, and `nvidia.com/gpu` is nothing there."""
 
     @property
     def wanted(self) -> str:
         """The evidence, in words."""
-        return f"node {self.node} is Ready, open for pods, and has {self.gpus} allocatable nvidia.com/gpu"
+        offered = "GPUs in its ResourceSlices" if self.by_claim else "allocatable nvidia.com/gpu"
+        return f"node {self.node} is Ready, open for pods, and has {self.gpus} {offered}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,16 +157,18 @@ class GpuPodsAlive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicasReady:
-    """A deployment has so many replicas that are ready."""
+    """A Deployment or StatefulSet has so many replicas, all of them ready."""
 
-    deployment: str
-    namespace: str | None
+    kind: str
+    """As Kubernetes spells it."""
+    name: str
+    namespace: str
     replicas: int
 
     @property
     def wanted(self) -> str:
         """The evidence, in words."""
-        return f"deployment {self.deployment} has {self.replicas} of {self.replicas} replicas ready"
+        return f"{self.kind} {self.name} has {self.replicas} of {self.replicas} replicas ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

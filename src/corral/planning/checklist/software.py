@@ -8,6 +8,7 @@ from corral.cluster.values import Cluster
 from corral.planning.checklist import shells
 from corral.planning.checklist.drivers import driver_need
 from corral.planning.checklist.nodes import NodeChange
+from corral.planning.checklist.outlook import Outlook
 from corral.planning.checklist.probes import (
     DriverSuits,
     GpuPodsAlive,
@@ -23,14 +24,14 @@ from corral.planning.checklist.values import Command, Item, Phase, Question, Wor
 NIXOS = "nixos"
 
 
-def software_items(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
+def software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what a node's software needs, in order."""
     yield from _driver(change)
     yield from _persistence(change)
     yield from _configuration(change)
     yield from _apply(change, after)
     yield from _labels(change, after)
-    yield from _back(change, after)
+    yield from _back(change, after, outlook)
     yield from references_item(change, before, after)
 
 
@@ -183,7 +184,7 @@ def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
     )
 
 
-def _back(change: NodeChange, after: Cluster) -> Iterator[Item]:
+def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     if after.kubernetes is None:
         return
     if change.hardware_differs and change.before is not None:
@@ -198,8 +199,10 @@ def _back(change: NodeChange, after: Cluster) -> Iterator[Item]:
         change,
         "ready",
         title=f"{change.name}: back in Kubernetes with all its GPUs",
-        why="the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
-        work=NodeReady(node=change.name, gpus=len(change.nvidia)),
+        why="pods wait for ever for a card that NVIDIA's driver does not offer for claims"
+        if outlook.after.by_claim
+        else "the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
+        work=NodeReady(node=change.name, gpus=len(change.nvidia), by_claim=outlook.after.by_claim),
     )
     if change.nvidia:
         yield _item(

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from corral.cluster.values import Cluster, Service
+from corral.cluster.values import Cluster
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.outlook import Outlook
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
     QueueEmpty,
     QueuePools,
-    ReplicasReady,
     SlotsKnown,
     ThroughputReached,
 )
-from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
+from corral.planning.checklist.replicas import replica_items
+from corral.planning.checklist.values import FromFile, Item, Phase, Question, Work
 
 
 def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what services and queues need, in order."""
     yield from _moved(changes, before, after)
-    yield from _replicas(before, after)
+    yield from replica_items(before, after, outlook)
     yield from _instances(before, after)
     yield from _gone_queues(before, after)
     yield from _slots(changes, before, after)
@@ -64,46 +64,6 @@ def _pinned_to(cluster: Cluster, node: str, index: int) -> list[str]:
 def _node_of(cluster: Cluster, service: str, placed: str | None) -> str | None:
     known = cluster.services.get(service)
     return placed or (known.node if known else None)
-
-
-def _replicas(before: Cluster, after: Cluster) -> Iterator[Item]:
-    for service in after.services.values():
-        old = before.services.get(service.name)
-        if service.replicas == (old.replicas if old else 0):
-            continue
-        title = f"{service.name}: {service.replicas} replica{'' if service.replicas == 1 else 's'}"
-        if after.kubernetes is None:
-            question = Question(text=f"do {service.replicas} of {service.name} run and answer?")
-            yield _item(f"replicas.{service.name}", title=title, why="the file says so", work=question)
-            continue
-        yield from _scaled(service, title, old is not None, after)
-
-
-def _deployment(service: Service, after: Cluster) -> str:
-    """Name what is deployed: as the layouts do, where they agree."""
-    placements = [layout.services[service.name] for layout in after.layouts.values() if service.name in layout.services]
-    names = {placement.pod or placement.name or service.name for placement in placements}
-    return names.pop() if len(names) == 1 else service.name
-
-
-def _scaled(service: Service, title: str, is_known: bool, after: Cluster) -> Iterator[Item]:
-    deployment = _deployment(service, after)
-    namespace = service.namespace or (after.kubernetes.namespace if after.kubernetes else None)
-    words = ["kubectl", *(["-n", namespace] if namespace else [])]
-    if is_known:
-        words += ["scale", f"deployment/{deployment}", f"--replicas={service.replicas}"]
-        yield _item(
-            f"scale.{service.name}",
-            title=f"{title}: scale the deployment",
-            why="scale alone: an update that starts pods before it stops old ones waits for a spare GPU for ever (A02)",
-            work=Command(line=" ".join(words)),
-        )
-    else:
-        deploy = Question(text=f"is {service.name} deployed?")
-        yield _item(f"deploy.{service.name}", title=f"{service.name}: deploy it", why="it is new", work=deploy)
-    probe = ReplicasReady(deployment=deployment, namespace=namespace, replicas=service.replicas)
-    why = "a replica without a GPU of its own stays Pending, and nothing else tells"
-    yield _item(f"replicas.{service.name}", title=f"{title}: ready", why=why, work=probe)
 
 
 def _instances(before: Cluster, after: Cluster) -> Iterator[Item]:

@@ -9,6 +9,7 @@ from corral.cluster.values import Cluster
 from corral.planning.changes.values import Note
 from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.values import Plan
+from corral.planning.rendered import NOTHING_RENDERED, Rendered, labelled
 from corral.planning.upgrade.adaptations import Adaptation, propose
 from corral.planning.upgrade.advice import Recommendation, advise
 from corral.planning.upgrade.capacity import Capacity, compare_capacity
@@ -39,7 +40,12 @@ class Findings:
     proposal_diff: str = ""
     """From the new cluster file to the one with the proposals; empty when there are none, or when it has them."""
     file_diffs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of the files that are written from it: path to unified diff."""
+    """Of the files that are written from it, with the proposals: path to unified diff."""
+    every_file: bool = False
+    """Whether `file_diffs` has all of them, and not only those about nodes and services."""
+    rendered_before: Rendered = NOTHING_RENDERED
+    rendered_after: Rendered = NOTHING_RENDERED
+    """With the proposals."""
     places: Places | None = None
     """Where each card goes; None where only the files can tell."""
     notes: tuple[Note, ...] = ()
@@ -81,13 +87,14 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
     """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
     hardware = compare_hardware(before, after, findings.places)
     power = compare_power(before, after, hardware)
-    labels = compare_labels(before, after)
+    carried = labelled(before, findings.rendered_before), labelled(after, findings.rendered_after)
+    labels = compare_labels(*carried)
     choices = compare_choices(before, adapted)
     uniformity = compare_uniformity(hardware)
     survivals = compare_redundancy(choices)
     capacity = compare_capacity(before, after, hardware)
     forecasts = tuple(one.after for one in findings.throughput if one.after is not None)
-    checklist = checklist_of(before, adapted, Outlook(forecasts=forecasts))
+    outlook = Outlook(forecasts=forecasts, before=findings.rendered_before, after=findings.rendered_after)
     adaptations = propose(after, hardware)
     distribution = compare_plans(findings.plans_before, findings.plans_after)
     return Upgrade(
@@ -98,7 +105,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         power=power,
         complexity=compare_complexity(before, adapted, hardware),
         labels=labels,
-        agent_flags=compare_agent_flags(before, after),
+        agent_flags=compare_agent_flags(*carried),
         choices=choices,
         distribution=distribution,
         uniformity=uniformity,
@@ -110,7 +117,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         records_before=records_of(before),
         records_after=records_of(adapted),
         unchanged=find_unchanged(before, adapted),
-        checklist=checklist,
+        checklist=checklist_of(before, adapted, outlook),
         corrections=find_corrections(
             Situation(before=before, after=adapted, hardware=hardware, labels=labels, capacity=capacity)
         ),

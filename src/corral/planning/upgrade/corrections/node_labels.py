@@ -53,7 +53,7 @@ def value_with_comma(now: Situation) -> Correction | None:
 def _removals(now: Situation) -> list[str]:
     if not now.is_k3s:
         return []
-    return [f"`kubectl label node {one.node} {key}-`" for one in now.labels for key, _ in one.removed]
+    return [f"`{command}`" for one in now.labels for command in one.commands]
 
 
 STALE_LABEL = Belief(

@@ -56,7 +56,7 @@ def to_record(upgrade: Upgrade) -> Json:
         "corrections": [asdict(one) for one in upgrade.corrections],
         "cluster_file_diff": upgrade.findings.cluster_diff,
         "proposal_diff": upgrade.findings.proposal_diff,
-        "file_diffs": dict(upgrade.findings.file_diffs),
+        "file_diffs": dict(upgrade.findings.file_diffs) if upgrade.findings.every_file else {},
         "notes": [asdict(one) for one in upgrade.findings.notes],
     }
 

@@ -8,7 +8,6 @@ from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
 from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import NodeComparison
-from corral.planning.upgrade.labels import NodeLabels
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 from corral.planning.upgrade.uniformity import Generation, Uniformity
 
@@ -27,7 +26,7 @@ def scheduling(upgrade: Upgrade) -> list[str]:
         *_complexity(upgrade),
         "### 2.2 Node labels",
         "",
-        *_labels(upgrade.labels),
+        *_labels(upgrade),
         "### 2.3 Who can run where",
         "",
         *_choices(upgrade),
@@ -42,27 +41,35 @@ def _complexity(upgrade: Upgrade) -> list[str]:
     for node, one in zip(upgrade.hardware.changed, upgrade.complexity, strict=True):
         lines += paragraph(f"**{one.node}**: {one.before} before, {one.after} after.")
         lines += differences(one.rows)
-        lines += _selector(node, kubernetes=upgrade.after.kubernetes is not None)
+        lines += _selector(node, upgrade)
     return lines or paragraph("No node's cards change.")
 
 
-def _selector(node: NodeComparison, *, kubernetes: bool) -> list[str]:
-    if not kubernetes or node.after is None or len(node.after.cards) < 2:
+def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
+    if upgrade.after.kubernetes is None or node.after is None or len(node.after.cards) < 2:
         return []
+    by_claim = upgrade.findings.rendered_after.by_claim
     if node.after.homogeneous is not True:
-        return paragraph(
-            "A node selector cannot choose between these cards: a pod that asks for `nvidia.com/gpu: 1` gets "
-            "whichever the device plugin hands out (pitfalls A11). Plan for the smallest card, or let Corral's queue "
-            "choose the slot."
-        )
+        return paragraph(_MIXED_BY_CLAIM if by_claim else _MIXED_BY_NUMBER)
     text = (
         "# all cards of the node are the same: the node is all that has to be chosen\n"
-        f"nodeSelector:\n  kubernetes.io/hostname: {node.name}\nresources:\n  limits:\n    nvidia.com/gpu: 1"
+        f"nodeSelector:\n  kubernetes.io/hostname: {node.name}"
     )
-    return code("yaml", text)
+    return code("yaml", text if by_claim else f"{text}\nresources:\n  limits:\n    nvidia.com/gpu: 1")
 
 
-def _labels(labels: tuple[NodeLabels, ...]) -> list[str]:
+_MIXED_BY_NUMBER = (
+    "A node selector cannot choose between these cards: a pod that asks for `nvidia.com/gpu: 1` gets whichever the "
+    "device plugin hands out (pitfalls A11). Plan for the smallest card, or let Corral's queue choose the slot."
+)
+_MIXED_BY_CLAIM = (
+    "A node selector cannot choose between these cards, and a number of `nvidia.com/gpu` neither (pitfalls A11). The "
+    "claims (DRA) that `corral render` writes do, by the memory that a service asks for."
+)
+
+
+def _labels(upgrade: Upgrade) -> list[str]:
+    labels = upgrade.labels
     if not labels:
         return paragraph("No label changes.")
     rows = [
@@ -71,7 +78,11 @@ def _labels(labels: tuple[NodeLabels, ...]) -> list[str]:
         *((one.node, f"`{key}`", value, "-", "removed") for one in labels for key, value in one.removed),
         *((one.node, f"`{key}`", value, value, "kept") for one in labels for key, value in one.kept),
     ]
-    return table(("Node", "Label", "Before", "After", ""), rows)
+    told = "Labels as `corral render` gives them to a node: those of the file, its roles, and what its GPUs are."
+    return [*(paragraph(told) if upgrade.after.kubernetes else []), *table(_LABEL_COLUMNS, rows)]
+
+
+_LABEL_COLUMNS = ("Node", "Label", "Before", "After", "")
 
 
 def _choices(upgrade: Upgrade) -> list[str]:
