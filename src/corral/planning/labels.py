@@ -43,7 +43,12 @@ class LabelChange:
     @property
     def command(self) -> str | None:
         """The command that a removed label needs, since K3s never removes one; None for the others."""
-        return f"kubectl label node {self.node} {self.key}-" if self.after is None else None
+        return removal_command(self.node, self.key) if self.after is None else None
+
+
+def removal_command(node: str, key: str) -> str:
+    """Write the command that takes a label off a node."""
+    return f"kubectl label node {node} {key}-"
 
 
 def labels_for(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:

@@ -120,5 +120,6 @@ def test_bars_start_at_zero() -> None:
 def test_two_charts_of_one_page_share_no_name() -> None:
     both = [bars(title, "W", {"one": {"a": 1, "b": 2}}) for title in ("Power", "Heat")]
     names = [re.findall(r'\bid="([^"]+)"', svg) for svg in both]
+    assert names[0]
     assert not set(names[0]) & set(names[1])
     assert all(len(set(each)) == len(each) for each in names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, K3sRole, Node
+from corral.planning.labels import removal_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class NodeLabels:
     @property
     def commands(self) -> tuple[str, ...]:
         """What takes the removed labels off the node; the rest lands when the agent starts again."""
-        return tuple(f"kubectl label node {self.node} {key}-" for key, _ in self.removed)
+        return tuple(removal_command(self.node, key) for key, _ in self.removed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

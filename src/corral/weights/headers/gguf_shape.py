@@ -7,7 +7,6 @@ what recurrent layers keep, follows llama.cpp (src/llama-hparams.cpp, src/models
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from corral.figures import Origin
@@ -15,6 +14,7 @@ from corral.hardware.fit.ggml import bytes_of
 from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
 from corral.units import Bytes
 from corral.weights.headers.gguf import GgufHeader, GgufTensor, Value
+from corral.weights.headers.totals import block_sizes, part_size, usual_type
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _INPUT_PREFIXES = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
@@ -43,10 +43,10 @@ def shape_of_gguf(headers: Sequence[GgufHeader], *, name: str, source: str) -> M
         source=source,
         architecture=facts.architecture,
         parameters=sum(tensor.numbers for tensor in tensors),
-        quantization=_FILE_TYPES.get(facts.whole_of("general.file_type") or -1) or _usual_type(tensors),
+        quantization=_FILE_TYPES.get(facts.whole_of("general.file_type") or -1) or usual_type(tensors),
         blocks=blocks,
-        embedding=_sum(tensors, Part.EMBEDDING),
-        output=_sum(tensors, Part.OUTPUT),
+        embedding=part_size(tensors, Part.EMBEDDING),
+        output=part_size(tensors, Part.OUTPUT),
         is_output_tied=not any(tensor.name == "output.weight" for tensor in tensors) and bool(tensors),
         is_attention_known=bool(blocks) and all(block.attention or block.is_cacheless for block in blocks),
         embedding_length=facts.whole("embedding_length"),
@@ -103,36 +103,18 @@ def _tensor(entry: GgufTensor) -> Tensor:
     )
 
 
-def _sum(tensors: Sequence[Tensor], part: Part) -> Bytes:
-    return Bytes(sum(tensor.size for tensor in tensors if tensor.part is part))
-
-
-def _usual_type(tensors: Sequence[Tensor]) -> str | None:
-    """Name the type that holds most of the bytes."""
-    sizes: dict[str, int] = defaultdict(int)
-    for tensor in tensors:
-        sizes[tensor.type] += tensor.size
-    return max(sizes, key=lambda kind: sizes[kind], default=None)
-
-
 def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
-    weights: dict[int, int] = defaultdict(int)
-    experts: dict[int, int] = defaultdict(int)
-    for tensor in tensors:
-        if tensor.block is not None:
-            weights[tensor.block] += tensor.size
-            experts[tensor.block] += tensor.size if tensor.is_expert else 0
-    layers = sorted(weights)  # what is there, not what the file claims: a claim of 10^9 layers costs nothing
-    cached = len(layers) - (facts.whole("attention.shared_kv_layers") or 0)
+    sizes = block_sizes(tensors)
+    cached = len(sizes) - (facts.whole("attention.shared_kv_layers") or 0)
     return tuple(
         Block(
-            weights=Bytes(weights[layer]),
-            expert_weights=Bytes(experts[layer]),
+            weights=weights,
+            expert_weights=experts,
             attention=_attention(facts, layer) if place < cached else None,
             state_numbers=_state(facts, layer),
             is_cacheless=place >= cached or _is_recurrent(facts, layer) is True,
         )
-        for place, layer in enumerate(layers)
+        for place, (layer, (weights, experts)) in enumerate(sizes.items())
     )
 
 

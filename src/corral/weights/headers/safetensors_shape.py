@@ -6,7 +6,6 @@ Tensors are classified by the names that Hugging Face's transformers gives them.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from corral.figures import Origin
 from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
 from corral.units import Bytes
 from corral.weights.headers.safetensors import SafetensorsTensor
+from corral.weights.headers.totals import block_sizes, part_size, usual_type
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed_tokens|wte|word_embeddings|tok_embeddings")
@@ -39,10 +39,10 @@ def shape_of_safetensors(
         source=source,
         architecture=facts.text("model_type"),
         parameters=sum(tensor.numbers for tensor in tensors),
-        quantization=_usual_type(tensors),
+        quantization=usual_type(tensors),
         blocks=blocks,
-        embedding=_sum(tensors, Part.EMBEDDING),
-        output=_sum(tensors, Part.OUTPUT),
+        embedding=part_size(tensors, Part.EMBEDDING),
+        output=part_size(tensors, Part.OUTPUT),
         is_output_tied=bool(blocks) and not any(_OUTPUT_NAMES.search(tensor.name) for tensor in tensors),
         is_attention_known=bool(blocks) and all(block.attention for block in blocks),
         is_embedding_on_cpu=False,
@@ -95,15 +95,9 @@ def _tensor(entry: SafetensorsTensor) -> Tensor:
 
 
 def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
-    weights: dict[int, int] = defaultdict(int)
-    experts: dict[int, int] = defaultdict(int)
-    for tensor in tensors:
-        if tensor.block is not None:
-            weights[tensor.block] += tensor.size
-            experts[tensor.block] += tensor.size if tensor.is_expert else 0
     return tuple(
-        Block(weights=Bytes(weights[layer]), expert_weights=Bytes(experts[layer]), attention=_attention(facts, layer))
-        for layer in sorted(weights)
+        Block(weights=weights, expert_weights=experts, attention=_attention(facts, layer))
+        for layer, (weights, experts) in block_sizes(tensors).items()
     )
 
 
@@ -119,14 +113,3 @@ def _attention(facts: _Facts, layer: int) -> Attention | None:
         value_length=length,
         window=facts.whole("sliding_window") if facts.slides(layer) else None,
     )
-
-
-def _sum(tensors: Sequence[Tensor], part: Part) -> Bytes:
-    return Bytes(sum(tensor.size for tensor in tensors if tensor.part is part))
-
-
-def _usual_type(tensors: Sequence[Tensor]) -> str | None:
-    sizes: dict[str, int] = defaultdict(int)
-    for tensor in tensors:
-        sizes[tensor.type] += tensor.size
-    return max(sizes, key=lambda kind: sizes[kind], default=None)
