@@ -86,6 +86,11 @@ def confirm(question: str, *, agreed: bool) -> None:
         raise UnconfirmedError("the answer was no; nothing was changed")
 
 
+def counted(count: int, noun: str) -> str:
+    """Say how many: `1 task`, `12 tasks`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def is_attended() -> bool:
     """Whether a person can read what is said and answer it."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -13,7 +13,7 @@ def put_plan(batch: BatchFile, *, as_json: bool) -> None:
         return
     rows = [(task.name, task.engine, task.model, ", ".join(_takes(task.body.get("files", {})))) for task in batch.tasks]
     terminal.put_table(("task", "engine", "model", "takes"), rows, empty="")
-    terminal.say(f"{batch.name}: {len(batch.tasks)} tasks; nothing was submitted")
+    terminal.say(f"{batch.name}: {terminal.counted(len(batch.tasks), 'task')}; nothing was submitted")
 
 
 def _takes(files: dict[str, dict[str, str]]) -> list[str]:

@@ -58,9 +58,13 @@ def cancel(
         found = await api.get(f"/v1/batches/{batch}")
         open_count = sum(n for state, n in found["states"].items() if state not in ("succeeded", "failed", "cancelled"))
         if dry_run:
-            terminal.say(f"{open_count} tasks of batch {batch}, {found['name']}, would be cancelled")
+            terminal.say(
+                f"{terminal.counted(open_count, 'task')} of batch {batch}, {found['name']}, would be cancelled"
+            )
             return found
-        terminal.confirm(f"cancel {open_count} tasks of batch {batch}, {found['name']}?", agreed=yes)
+        terminal.confirm(
+            f"cancel {terminal.counted(open_count, 'task')} of batch {batch}, {found['name']}?", agreed=yes
+        )
         return await api.post(f"/v1/batches/{batch}/cancel")
 
     found = ask(url, data_dir, use)
@@ -80,7 +84,9 @@ def retry(
         if dry_run:
             found = await api.get(f"/v1/batches/{batch}")
             count = found["states"].get("failed", 0) + found["states"].get("cancelled", 0)
-            terminal.say(f"{count} tasks of batch {batch}, {found['name']}, would be submitted again")
+            terminal.say(
+                f"{terminal.counted(count, 'task')} of batch {batch}, {found['name']}, would be submitted again"
+            )
             return {"batch": found, "tasks": []}
         return await api.post(f"/v1/batches/{batch}/retry")
 
@@ -89,4 +95,6 @@ def retry(
         terminal.put_json(answer)
     elif not dry_run:
         made = answer["batch"]
-        terminal.put(f"batch {made['id']}, {made['name']}: {made['task_count']} tasks of batch {batch} again")
+        terminal.put(
+            f"batch {made['id']}, {made['name']}: {terminal.counted(made['task_count'], 'task')} of batch {batch} again"
+        )

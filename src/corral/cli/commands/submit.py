@@ -50,7 +50,7 @@ def submit(
         answer = await send(api, read, read.batch.request(await upload_files(api, read.batch)), key=key)
         batch = answer["batch"]
         if not as_json:
-            terminal.put(f"batch {batch['id']}, {batch['name']}: {batch['task_count']} tasks")
+            terminal.put(f"batch {batch['id']}, {batch['name']}: {terminal.counted(batch['task_count'], 'task')}")
         ended = await batch_ended(api, batch["id"]) if wait else batch
         if as_json:
             terminal.put_json({**answer, "batch": ended})

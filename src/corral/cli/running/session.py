@@ -100,7 +100,7 @@ class Run:
     ) -> Choice | None:
         batch = submitted.batch
         verb = "continuing" if submitted.continued else "submitted"
-        terminal.say(f"{verb} batch {batch}, {read.batch.name}: {len(read.batch.tasks)} tasks")
+        terminal.say(f"{verb} batch {batch}, {read.batch.name}: {terminal.counted(len(read.batch.tasks), 'task')}")
         heading = Heading(name=read.batch.name, batch=batch, digest=submitted.digest)
         collector = Collector(api=api, folder=self._folder(read), heading=heading, standing=standing)
         collector.open()
