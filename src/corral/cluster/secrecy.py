@@ -13,7 +13,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(
-    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC\[|env)[:/\[+]|^<.*>$|^[A-Z]+(?:_[A-Z0-9]+)+$"
+    r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC|env)[:/\[+]|^<.*>$|^[A-Z]+(?:_[A-Z0-9]+)+$"
 )
 """What points to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
 _NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
