@@ -174,7 +174,7 @@ def _hint(text: str) -> str:
     close = _catalogue().suggestions(text) if len(text) <= _LONGEST_NAME else []
     if close:
         return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?"
-    return "write the name as its maker does, such as `RTX 5070 Ti`, or leave `model` out and give `memory`"
+    return "write the name as its maker does, such as `RTX 5070 Ti`; `corral gpus find` looks for one"
 
 
 def describe(model: GpuModel) -> str:

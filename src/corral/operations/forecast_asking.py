@@ -20,6 +20,8 @@ from corral.scheduling.simulator.values import Outage
 from corral.units import UnitError, parse_duration
 from corral.work import SlotId
 
+_MOST_FACTOR = 1000
+"""Times as long as usual: beyond, a slot does nothing in any night."""
 _SLOW = re.compile(r"(?P<slot>[^=]+)=(?P<factor>[0-9.]+)")
 
 
@@ -172,8 +174,11 @@ def _slow_slots(
     for text in texts:
         found = _SLOW.fullmatch(text)
         factor = _number(found["factor"]) if found else None
-        if found is None or not factor:
+        if found is None or factor is None:
             problems.append(_problem(f"not a slot and a factor: {text!r}", "--slow", "write it as node/gpu1=1.5"))
+        elif not 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR:
+            what = f"a factor is from {1 / _MOST_FACTOR:g} to {_MOST_FACTOR}, not {found['factor']!r}"
+            problems.append(_problem(what, "--slow", "use `--fail` for a slot that does nothing"))
         elif _is_known(found["slot"], known, "--slow", problems):
             yield SlotId(found["slot"]), factor
 

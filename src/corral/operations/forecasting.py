@@ -107,5 +107,7 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UnwritableForecastError(
-            f"cannot write the file: {error.strerror or error}", where=str(path), hint="choose a folder that is there"
+            f"cannot write the file: {error.strerror or error}",
+            where=str(path),
+            hint="name a file in a folder that is there",
         ) from error

@@ -88,10 +88,28 @@ def test_files_stand_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_everything_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = ("--night", "soon", "--slow", "hydra-compute/gpu7=2", "--slow", "x", "--fail", "hydra-compute/gpu1@4h..2h")
+    wrong = (
+        "--night",
+        "soon",
+        "--slow",
+        "hydra-compute/gpu7=2",
+        "--slow",
+        "x",
+        "--slow",
+        f"hydra-compute/gpu0={9e30:.0f}",
+        "--fail",
+        "hydra-compute/gpu1@4h..2h",
+    )
     assert run(EXAMPLES / "hydra/cluster.yaml", *wrong) != 0
     said = capsys.readouterr().err
-    for part in ("'soon'", "hydra-compute/gpu7", "hydra-compute/gpu1`", "node/gpu1=1.5", "ends before it begins"):
+    for part in (
+        "'soon'",
+        "hydra-compute/gpu7",
+        "hydra-compute/gpu1`",
+        "node/gpu1=1.5",
+        "ends before it begins",
+        "from 0.001 to 1000",
+    ):
         assert part in said
 
 

@@ -50,7 +50,19 @@ def test_a_name_says_its_size_and_quantization(name: str, parameters: float, qua
 
 @pytest.mark.parametrize(
     "name",
-    ["nomic-embed-text", "mixtral:8x7b", "gpt-oss:120b-cloud", "gemma3n:e4b", "", ":", "0b", "my-model", "33b@q9"],
+    [
+        "nomic-embed-text",
+        "mixtral:8x7b",
+        "gpt-oss:120b-cloud",
+        "gemma3n:e4b",
+        "",
+        ":",
+        "0b",
+        "my-model",
+        "33b@q9",
+        "9" * 400 + "b",
+        "0.0001m",
+    ],
 )
 def test_a_name_that_says_no_size_is_not_guessed(name: str) -> None:
     assert need_of("ollama", name) is None

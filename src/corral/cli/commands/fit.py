@@ -35,7 +35,7 @@ LayersOnGpu = Annotated[
 ]
 ProcessorBandwidth = Annotated[
     float | None,
-    typer.Option("--cpu-bandwidth", min=0.1, metavar="GB/S", help="Bandwidth of the machine's memory."),
+    typer.Option("--cpu-bandwidth", min=0.1, max=10_000, metavar="GB/S", help="Bandwidth of the machine's memory."),
 ]
 NoFlashAttention = Annotated[bool, typer.Option("--no-flash-attention", help="As with llama.cpp's `-fa off`.")]
 

@@ -31,6 +31,8 @@ _USUAL_QUANTIZATION = "Q4_K_M"
 """Ollama's recommendation (docs/api.md, quantization types) and what its library serves under a plain tag."""
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
 _TIMES = {"m": 10**6, "b": 10**9, "t": 10**12}
+_FEWEST, _MOST = 10**6, 10**14
+"""Parameters: what is outside is no language model (the smallest that Ollama serves has 22M, the largest 10^12)."""
 _ELSEWHERE = re.compile(r"(?:^|[-:])cloud$")
 _DEFAULTS_SOURCE = "the table of models in Ollama's README"
 DEFAULT_TAGS: Mapping[str, str] = MappingProxyType(
@@ -87,9 +89,13 @@ def read_name(model: str) -> NamedSize | None:
     for text, place in ((name, "the name"), (_default_tag(name), _DEFAULTS_SOURCE)):
         found = _SIZE.search(text)
         if found:
-            parameters = round(float(found[1]) * _TIMES[found[2]])
+            parameters = float(found[1]) * _TIMES[found[2]]
+            if not _FEWEST <= parameters <= _MOST:
+                return None
             source = f"{found[0].upper()} parameters by {place}, {quantization or _USUAL_QUANTIZATION} by {told}"
-            return NamedSize(parameters=parameters, quantization=quantization or _USUAL_QUANTIZATION, source=source)
+            return NamedSize(
+                parameters=round(parameters), quantization=quantization or _USUAL_QUANTIZATION, source=source
+            )
     return None
 
 
@@ -99,7 +105,7 @@ def shape_of_name(model: str) -> ModelShape | None:
     if published is not None:
         return published
     named = read_name(model)
-    if named is None or named.parameters <= 0:
+    if named is None:
         return None
     bits, source = bits_per_weight(named.quantization)
     return shape_like(
