@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from corral.cli.examining import judge
-from corral.cli.terminal import put_fields, put_table
+from corral.cli.terminal import counted, put_fields, put_table
 from corral.cli.times import ago, between
 from corral.telemetry.findings import State
 
@@ -57,3 +57,7 @@ def test_instants_are_told_from_now() -> None:
     assert ago(None, now=now) == ""
     assert between("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:02+00:00") == "2.0s"
     assert between(None, None) == ""
+
+
+def test_one_thing_is_not_told_as_several() -> None:
+    assert [counted(n, "task") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
