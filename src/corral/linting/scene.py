@@ -28,6 +28,7 @@ _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
 """Objects from which something in the cluster makes others that no file shows."""
+_MOST_NAMES = 4
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
@@ -81,6 +82,13 @@ class Behind:
         return frozenset(
             tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init) for pod in self.serving
         )
+
+    @cached_property
+    def named(self) -> str:
+        """The first few that serve by name, and how many more there are."""
+        names = sorted(str(pod.owner) for pod in self.serving)
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
     @cached_property
     def serving(self) -> list[Pod]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -47,7 +46,7 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     problems = [
         Problem(code="lint.no_file", what="there is no such file or folder", where=str(path))
         for path in paths
-        if path != _DASH and not path.is_symlink() and not _is_there(path)
+        if path != _DASH and not _is_there(path)
     ]
     if problems:
         raise ProblemsError(problems)
@@ -95,11 +94,12 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Tell whether something is there, also when nobody may look at it."""
+    """Tell whether something is there: also a link to nowhere, and what may not be looked at."""
     try:
-        return path.exists()
-    except OSError as error:
-        return error.errno == errno.EACCES
+        path.lstat()
+    except (OSError, ValueError) as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:

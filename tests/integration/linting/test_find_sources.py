@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,6 +16,7 @@ from corral.linting.engine import lint
 from corral.operations.linting import find_sources
 from doubles.installed import CORRAL
 
+NOBODY = 65534
 BAD = "topologyKey: nvidia.com/gpu\n"
 
 
@@ -30,6 +34,41 @@ def test_what_cannot_be_read_says_why_and_the_rest_is_judged(tmp_path: Path) -> 
     assert set(why) == {"binary.yaml", "latin.yaml", "broken.yaml", "loop.yaml", "pipe.yaml"}
     assert "zero byte" in why["binary.yaml"]
     assert "not UTF-8: byte 0xf6 in line 2" in why["latin.yaml"]
+
+
+def test_a_folder_that_may_not_be_read_says_so_and_the_rest_is_judged() -> None:
+    with TemporaryDirectory(dir="/tmp") as name:
+        top = Path(name)
+        (top / "a.yaml").write_text(BAD)
+        (top / "closed").mkdir()
+        (top / "closed" / "b.yaml").write_text(BAD)
+        top.chmod(0o755)
+        (top / "closed").chmod(0)
+        with as_nobody():
+            report = lint(find_sources([top, top / "closed" / "b.yaml"]))
+        (top / "closed").chmod(0o700)
+    assert [Path(one.place.file).name for one in report.findings] == ["a.yaml"]
+    assert {Path(one.place.file).name: one.why for one in report.unread} == {
+        "closed": "cannot be read: Permission denied",
+        "b.yaml": "cannot be read: Permission denied",
+    }
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's right to read everything, where the tests run as root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_names_that_no_file_can_have_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text(f'resources: [{"a" * 5_000}, "a\\0b"]\n')
+    assert len(find_sources([tmp_path])) == 1
 
 
 def test_every_path_that_is_not_there_is_told(tmp_path: Path) -> None:

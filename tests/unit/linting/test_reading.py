@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,11 +79,77 @@ def test_what_is_too_large_or_too_deep_is_named_and_the_rest_is_read() -> None:
     flow = "a: " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)
     block = "\n".join(" " * level + "k:" for level in range(DEEPEST + 1))
     dashes = "- " * 100_000 + "x"
+    marks = "? - : " * 50_000 + "x"
     long = f"a: {'x' * LARGEST_DOCUMENT}"
-    for text in (flow, block, dashes, long):
+    for text in (flow, block, dashes, marks, long):
         found, unread = judged(f"{text}\n---\n{GOOD}")
         assert len(found) == 1
         assert len(unread) == 1
+
+
+def test_documents_of_many_levels_below_each_other_end_no_run() -> None:
+    lines = [" " * (2 * 49 * level) + "- " * 49 + "x:" for level in range(60)]
+    judged("\n".join(lines))
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "٣", "1e999", "0x", "-0", "1_000", "0b1"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_no_number_stops_the_rules(number: str, quote: str) -> None:
+    value = f"{quote}{number}{quote}"
+    judged(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"
+        f"spec: {{replicas: {value}, strategy: {{rollingUpdate: {{maxSurge: {value}, maxUnavailable: {value}}}}}, "
+        f"template: {{spec: {{containers: [{{name: a, env: [{{name: WEB_CONCURRENCY, value: {value}}}, "
+        f"{{name: CUDA_VISIBLE_DEVICES, value: {value}}}], "
+        f"resources: {{limits: {{nvidia.com/gpu: {value}}}}}}}]}}}}}}\n"
+        f"---\nmodel_list: [{{litellm_params: {{model: ollama/a, api_base: 'http://[{number}'}}}}]\n"
+    )
+
+
+def test_thousands_of_services_with_one_selector_are_all_judged() -> None:
+    one = (
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: s{0}}}\nspec: {{selector: {{app: a}}}}\n---\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{0}, labels: {{app: a}}}}\n"
+        "spec: {{containers: [{{name: a, image: 'r/x{0}:1'}}]}}\n"
+    )
+    report = lint([Source(name="a.yaml", text="---\n".join(one.format(number) for number in range(1_000)))])
+    assert report.documents == 2_000
+    assert {one.rule.id for one in report.findings} == {"D04"}
+    assert max(len(one.what) for one in report.findings) < 200
+
+
+def test_a_slow_pattern_of_a_patch_fits_nothing() -> None:
+    patch = (
+        'resources: [a.yaml]\npatches: [{target: {kind: Pod, name: "(a+)+$"}, patch: "- {op: remove, path: /spec}"}]'
+    )
+    pod = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {'a' * 60}b}}\nspec: {{containers: []}}\n"
+    assert lint([Source(name="kustomization.yaml", text=patch), Source(name="a.yaml", text=pod)]).findings == ()
+
+
+def test_keys_that_a_template_fills_are_no_keys() -> None:
+    assert judged('a: {? {{{ x }}} : 1, ? {{{ y }}} : 2}\n"{{ z }}": 1\n"{{ z }}": 2\n') == ([], [])
+
+
+def test_a_page_is_judged_for_itself() -> None:
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: a}\nspec: {selector: {app: a}}\n"
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: b, labels: {app: a}}\nspec: {containers: []}\n"
+    page = Source(name="page.md", text=f"```yaml\n{service}```\n")
+    assert lint([page, Source(name="a.yaml", text=pod)]).findings == ()
+    assert [
+        one.rule.id for one in lint([Source(name="b.yaml", text=service), Source(name="a.yaml", text=pod)]).findings
+    ] == ["D01"]
+
+
+def test_labels_of_commands_and_of_nix_have_their_own_lines() -> None:
+    flag = "--node-label=kubernetes.io/x=1"
+    assert judged(f"k3s agent {flag}\nk3s agent \\\n  {flag}\n", "a.sh") == (["F04@1", "F04@3"], [])
+    nix = f'{{\n  # größer 🦙\n  services.k3s.extraFlags = [\n    "{flag}"\n  ];\n}}\n'
+    assert judged(nix, "a.nix") == (["F04@4"], [])
+
+
+def test_nix_of_many_levels_ends() -> None:
+    text = "{ a = " * 20_000 + "1" + "; }" * 20_000
+    assert judged(text, "a.nix") == ([], [])
 
 
 def test_a_file_of_fifty_megabytes_is_named_and_the_others_are_judged() -> None:

@@ -42,8 +42,9 @@ class Document:
 
 def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0) -> Iterator[Document | Unread]:
     """Yield the documents of a YAML text; `line` and `start` say where the text stands in its file."""
+    first_line, counted = line, 0
     for offset, part in _parts(text):
-        first_line = line + text.count("\n", 0, offset)
+        first_line, counted = first_line + text.count("\n", counted, offset), offset
         if part.startswith(_BYTE_ORDER_MARK):  # libyaml drops it, and would count every offset one too low
             part, offset = part[1:], offset + 1
         if _BLANK.fullmatch(part):

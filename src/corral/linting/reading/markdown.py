@@ -29,7 +29,7 @@ def is_page(name: str) -> bool:
 
 def blocks(text: str) -> Iterator[Block]:
     """Yield the fenced blocks; one that is never closed reaches to the end (CommonMark 0.31, fenced code blocks)."""
-    position = 0
+    position, line, counted = 0, 1, 0
     while match := _FENCE.search(text, position):
         start = min(match.end() + 1, len(text))
         closing = re.compile(
@@ -37,10 +37,6 @@ def blocks(text: str) -> Iterator[Block]:
         )
         end = closing.search(text, start)
         until = end.start() if end else len(text)
-        yield Block(
-            language=match["language"].lower(),
-            text=text[start:until],
-            line=text.count("\n", 0, start) + 1,
-            start=start,
-        )
+        line, counted = line + text.count("\n", counted, start), start
+        yield Block(language=match["language"].lower(), text=text[start:until], line=line, start=start)
         position = end.end() if end else len(text)

@@ -127,9 +127,8 @@ def overlapping(scene: Scene) -> Iterator[Found]:
             continue
         behind = scene.behind(one)
         if len(behind.serving) > 1 and len(behind.programs) > 1:
-            named = _named(behind.serving)
             selector = one.tree["spec"]["selector"]
-            yield Found(place=selector.key or selector.place, what=f"selects the pods of {named}", subject=one)
+            yield Found(place=selector.key or selector.place, what=f"selects the pods of {behind.named}", subject=one)
 
 
 @checks(
@@ -216,16 +215,6 @@ def _has_own_service(scene: Scene, pod: Pod) -> bool:
     """Tell whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
     space = pod.owner.namespace
     return any(one.namespace == space and pod in scene.behind(one).pods for one in scene.of_kind("Service"))
-
-
-def _named(pods: Sequence[Pod]) -> str:
-    """The first few owners by name, and how many more there are."""
-    names = sorted(str(pod.owner) for pod in pods)
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{', '.join(names[:_MOST_NAMES])}{more}"
-
-
-_MOST_NAMES = 4
 
 
 def _is_for_metrics(service: Object) -> bool:
