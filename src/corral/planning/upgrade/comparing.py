@@ -21,6 +21,7 @@ from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
 from corral.planning.upgrade.labels import AgentFlags, NodeLabels, compare_agent_flags, compare_labels
 from corral.planning.upgrade.power import PowerComparison, compare_power
 from corral.planning.upgrade.queues import QueueChange, compare_queues
+from corral.planning.upgrade.reasons import Evidence
 from corral.planning.upgrade.redundancy import Survival, compare_redundancy, shared_dependencies
 from corral.planning.upgrade.schema import Records, records_of
 from corral.planning.upgrade.throughput import Throughput
@@ -85,52 +86,52 @@ class Upgrade:
 
 def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Upgrade:
     """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
-    hardware = compare_hardware(before, after, findings.places)
-    power = compare_power(before, after, hardware)
+    found = _evidence(before, after, adapted, findings)
     carried = labelled(before, findings.rendered_before), labelled(after, findings.rendered_after)
     labels = compare_labels(*carried)
-    choices = compare_choices(before, adapted)
-    uniformity = compare_uniformity(hardware)
-    survivals = compare_redundancy(choices)
-    capacity = compare_capacity(before, after, hardware)
     forecasts = tuple(one.after for one in findings.throughput if one.after is not None)
     outlook = Outlook(forecasts=forecasts, before=findings.rendered_before, after=findings.rendered_after)
-    adaptations = propose(after, hardware)
-    distribution = compare_plans(findings.plans_before, findings.plans_after)
     return Upgrade(
         before=before,
         after=after,
         adapted=adapted,
-        hardware=hardware,
-        power=power,
-        complexity=compare_complexity(before, adapted, hardware),
+        hardware=found.hardware,
+        power=found.power,
+        complexity=compare_complexity(before, adapted, found.hardware),
         labels=labels,
         agent_flags=compare_agent_flags(*carried),
-        choices=choices,
-        distribution=distribution,
-        uniformity=uniformity,
-        capacity=capacity,
-        survivals=survivals,
+        choices=found.choices,
+        distribution=found.distribution,
+        uniformity=found.uniformity,
+        capacity=found.capacity,
+        survivals=found.survivals,
         leans_on=shared_dependencies(after),
         queues=compare_queues(before, adapted),
-        adaptations=adaptations,
+        adaptations=found.adaptations,
         records_before=records_of(before),
         records_after=records_of(adapted),
         unchanged=find_unchanged(before, adapted),
         checklist=checklist_of(before, adapted, outlook),
         corrections=find_corrections(
-            Situation(before=before, after=adapted, hardware=hardware, labels=labels, capacity=capacity)
+            Situation(before=before, after=adapted, hardware=found.hardware, labels=labels, capacity=found.capacity)
         ),
-        recommendation=advise(
-            hardware,
-            power=power,
-            capacity=capacity,
-            choices=choices,
-            distribution=distribution,
-            survivals=survivals,
-            uniformity=uniformity,
-            throughput=findings.throughput,
-            adaptations=adaptations,
-        ),
+        recommendation=advise(found),
         findings=findings,
+    )
+
+
+def _evidence(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Evidence:
+    """What the recommendation rests on."""
+    hardware = compare_hardware(before, after, findings.places)
+    choices = compare_choices(before, adapted)
+    return Evidence(
+        hardware=hardware,
+        power=compare_power(before, after, hardware),
+        capacity=compare_capacity(before, after, hardware),
+        choices=choices,
+        distribution=compare_plans(findings.plans_before, findings.plans_after),
+        survivals=compare_redundancy(choices),
+        uniformity=compare_uniformity(hardware),
+        throughput=findings.throughput,
+        adaptations=propose(after, hardware),
     )
