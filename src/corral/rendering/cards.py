@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from corral.cluster.values import Gpu, Node
@@ -12,6 +13,10 @@ OPEN_SINCE: tuple[int, int] = (7, 5)
 """Turing: the first that the open kernel modules drive (NVIDIA's README of the driver, chapter on open modules)."""
 ONLY_OPEN_SINCE: tuple[int, int] = (10, 0)
 """Blackwell: the open modules are the only ones for it, from driver 570 on (pitfall A30)."""
+
+_GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
+"""RTX 4090 is one, and RTX 4000 Ada Generation is none: numbers of professional cards end otherwise."""
+_SIZE = re.compile(r" \d+ ?GB$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,19 @@ def power_command(card: Card) -> tuple[str, ...]:
     """The arguments of `nvidia-smi` that set a card's limit: by UUID where it is known, since an index can move."""
     which = card.gpu.uuid or str(card.gpu.index)
     return ("-i", which, "-pl", str(card.gpu.power_limit_w))
+
+
+def is_geforce(model: str) -> bool:
+    """Tell whether a card is a GeForce: those have no peer-to-peer access between cards (pitfall A27)."""
+    return product_name(model).startswith("NVIDIA GeForce")
+
+
+def product_name(model: str) -> str:
+    """The name that NVIDIA's driver gives to a card: `NVIDIA GeForce RTX 5070 Ti`; a GeForce's has no size."""
+    plain = model.removeprefix("NVIDIA ").removeprefix("GeForce ")
+    if not _GEFORCE.match(plain):
+        return f"NVIDIA {plain}"
+    return f"NVIDIA GeForce {_SIZE.sub('', plain).replace(' Mobile', ' Laptop GPU')}"
 
 
 def _model(gpu: Gpu) -> GpuModel | None:

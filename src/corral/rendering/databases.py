@@ -24,6 +24,13 @@ def settings_of_server(service: Service) -> dict[str, str]:
     return {_USER: _USUAL, _DATABASE: _USUAL} if service.kind is ServiceKind.POSTGRESQL else {}
 
 
+def is_database(cluster: Cluster, service: Service, env: Mapping[str, str]) -> bool:
+    """Tell whether a service keeps a PostgreSQL on its volume: Corral's server does where it is told of none."""
+    if service.kind is ServiceKind.CORRAL:
+        return SERVER_VARIABLE not in env and cluster.database_url_env is None
+    return service.kind is ServiceKind.POSTGRESQL
+
+
 def url_of(env: Mapping[str, str], host: str) -> str:
     """The URL of a database by the settings of its server; `host` has the port."""
     user = env.get(_USER, _USUAL)

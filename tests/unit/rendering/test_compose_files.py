@@ -203,3 +203,31 @@ def test_no_card_of_forty_machines_is_given_twice() -> None:
         assert all(times == 1 for times in given.values())
         ports = Counter(port.rsplit(":", 2)[-2] for one in services for port in one.get("ports", ()))
         assert all(times == 1 for times in ports.values())
+
+
+def test_training_is_launched_on_every_card_with_room_for_shared_memory() -> None:
+    body = """\
+services:
+  - name: lora
+    engines: [trainer]
+    image: "t:1"
+    command: [train.py]
+    node: big
+    gpus: 2
+    memory: {limit: 16Gi}
+"""
+    found = services_of(body)["lora"]
+    assert found["entrypoint"][:5] == ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
+    assert found["deploy"]["resources"]["limits"]["memory"] == str((16 + 8) * 2**30)
+
+
+def test_ollama_listens_where_it_is_published_and_keeps_one_model_where_it_shares_its_card() -> None:
+    alone = "services: [{name: ollama, engines: [ollama], gpus: 1, port: 8080, node: big}]\n"
+    assert services_of(alone)["ollama"]["environment"] == {"OLLAMA_HOST": "0.0.0.0:8080"}
+    shared = """\
+services:
+  - {name: ollama, engines: [ollama], gpus: 1}
+  - {name: voice, image: "v:1", gpus: 1}
+layouts: {edge: {services: {ollama: {node: big, pod: both}, voice: {node: big, pod: both}}}}
+"""
+    assert services_of(shared, layout="edge")["ollama"]["environment"]["OLLAMA_MAX_LOADED_MODELS"] == "1"

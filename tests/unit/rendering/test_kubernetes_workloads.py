@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.rendering.cards import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
-from corral.rendering.kubernetes.gpus import product_name
 from corral.rendering.names import dns_name, with_suffix
 from doubles.rendered_clusters import objects, pod_of, rendered, told
 
@@ -267,3 +267,11 @@ def test_claims_on_nixos_come_with_a_warning() -> None:
 def test_a_card_is_called_as_its_driver_calls_it(model: str, product: str) -> None:
     """Names as `nvidia-smi -L` prints them; a claim for another name waits for ever."""
     assert product_name(model) == product
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("nfs", True), ("local", False)])
+def test_a_database_on_a_network_volume_is_told(kind: str, is_told: bool) -> None:
+    storage = [{"name": "data", "kind": kind, "node": "one", "path": "/srv/data"}]
+    services = [{"name": "database", "kind": "postgresql", "storage": ["data"]}]
+    found = [one for one in told(storage=storage, services=services) if "PostgreSQL" in one]
+    assert bool(found) is is_told

@@ -14,12 +14,13 @@ from corral.rendering.documents import Json
 from corral.rendering.filling import Filling
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.loading import seconds_to_load
+from corral.rendering.placed import SHARED_MEMORY_BYTES, memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.programs import image_of, program_of
+from corral.rendering.training import launched
 
 ON_DEMAND = "on-demand"
 JOBS = "jobs"
-_SHARED_MEMORY = "8gb"
-"""/dev/shm of what works on several GPUs; the 64 MB of a container are too few (pitfall A26)."""
+_SHARED_MEMORY = f"{SHARED_MEMORY_BYTES // 2**30}gb"
 _SHORTEST_START_S = 120
 _PATIENCE = 3
 """How many times the forecast load time a start may take before it counts as failed: disks are shared."""
@@ -34,18 +35,18 @@ def container(
     files = [{"type": "bind", "source": f"./{name}", "target": told.folder, "read_only": True}] if told else []
     fields: dict[str, Json] = {
         "image": image_of(one.service),
-        **_started(one, told),
+        **_started(installation, one, told),
         **_user(one),
         "restart": "no" if is_job(one) else "unless-stopped",
         "profiles": _profiles(unit, one),
         "init": True,
         "stop_grace_period": "60s",
-        "environment": _environment(network, unit, one),
+        "environment": _environment(installation, network, unit, one),
         **_network(network, unit, one),
         "volumes": [*mounts(installation, unit.node, one), *files],
         **_security(one),
         "healthcheck": _health(one),
-        "shm_size": _SHARED_MEMORY if one.gpu_count and len(unit.cards) > 1 else None,
+        "shm_size": _SHARED_MEMORY if needs_shared_memory(one) else None,
         "deploy": _resources(unit, one),
     }
     return {key: value for key, value in fields.items() if value not in (None, [], {})}
@@ -65,9 +66,10 @@ def filling_container(installation: Installation, unit: Unit, one: Deployed, fil
     }
 
 
-def _started(one: Deployed, told: Configured | None) -> dict[str, Json]:
-    if one.service.command:
-        return {"entrypoint": list(one.service.command)}
+def _started(installation: Installation, one: Deployed, told: Configured | None) -> dict[str, Json]:
+    command = launched(installation, one) or one.service.command
+    if command:
+        return {"entrypoint": list(command)}
     if told is None:
         return {}
     return {
@@ -87,12 +89,9 @@ def _profiles(unit: Unit, one: Deployed) -> list[str]:
     return [ON_DEMAND] if unit.on_demand else []
 
 
-def _environment(network: Network, unit: Unit, one: Deployed) -> dict[str, str]:
-    several = one.gpu_count > 0 and len(unit.cards) > 1
-    # GeForce cards have no peer-to-peer access, and NCCL hangs where it tries it (pitfall A27).
-    nccl = {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"} if several else {}
+def _environment(installation: Installation, network: Network, unit: Unit, one: Deployed) -> dict[str, str]:
     return {
-        **nccl,
+        **placed_settings(installation, unit.members, one),
         **dict(sorted(network.environment(unit, one).items())),
         **{name: wanted(name, "set it in .env") for name in one.secrets},
     }
@@ -138,7 +137,7 @@ def _test(service: Service, port: int | None) -> list[str] | None:
 
 
 def _resources(unit: Unit, one: Deployed) -> dict[str, Json]:
-    limit = one.service.memory_limit
+    limit = memory_limit(one)
     resources: dict[str, Json] = {}
     if limit is not None:
         resources["limits"] = {"memory": str(limit)}

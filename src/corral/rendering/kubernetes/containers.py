@@ -23,10 +23,12 @@ from lightkube.models.core_v1 import (
 )
 
 from corral.cluster.values import StorageKind
+from corral.rendering import training
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, gpus, training, volumes
+from corral.rendering.kubernetes import files, gpus, volumes
 from corral.rendering.loading import seconds_to_load
 from corral.rendering.names import dns_name, with_suffix
+from corral.rendering.placed import memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.programs import image_of, program_of
 
 PERIOD_S = 10
@@ -77,11 +79,6 @@ def variables(one: Deployed) -> dict[str, str]:
     return {name: value for name, value in one.env.items() if _VARIABLE.fullmatch(name)}
 
 
-def needs_shared_memory(one: Deployed) -> bool:
-    """Tell whether the 64 MB of a container are too few: with several GPUs, and for training (data loaders)."""
-    return one.gpu_count > 1 or training.is_trainer(one)
-
-
 def seconds_to_start(one: Deployed) -> int:
     """Give a start as long as the forecast says that its models take to load, several times over."""
     return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(one))
@@ -93,24 +90,9 @@ def security() -> SecurityContext:
 
 
 def _own_settings(installation: Installation, members: Sequence[Deployed], one: Deployed) -> list[EnvVar]:
-    """What the place of a container asks for, unless the file says it itself."""
-    found: dict[str, str] = {}
-    if "ollama" in one.service.engines and one.port is not None:
-        found |= _ollama(members, one)
-    if one.gpu_count > 1 and training.has_geforce(installation, one):
-        found |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
-    settings = [EnvVar(name=name, value=value) for name, value in found.items() if name not in one.env]
+    found = placed_settings(installation, members, one)
     is_beside = one.gpu_count == 0 and gpus.with_runtime(installation, members)
-    return [*settings, *([NO_GPUS] if is_beside else [])]
-
-
-def _ollama(members: Sequence[Deployed], one: Deployed) -> dict[str, str]:
-    """Where Ollama listens; and, where others use its card, one model at a time instead of three for each card.
-
-    Source: Ollama's FAQ (`OLLAMA_MAX_LOADED_MODELS`). Everything else is left as Ollama has it.
-    """
-    shares = sum(each.gpu_count > 0 for each in members) > 1 and one.gpu_count > 0
-    return {"OLLAMA_HOST": f"0.0.0.0:{one.port}"} | ({"OLLAMA_MAX_LOADED_MODELS": "1"} if shares else {})
+    return [*(EnvVar(name=name, value=value) for name, value in found.items()), *([NO_GPUS] if is_beside else [])]
 
 
 def _secrets(one: Deployed) -> list[EnvVar]:
@@ -127,9 +109,9 @@ def _resources(installation: Installation, members: Sequence[Deployed], one: Dep
     limits: dict[str, str] = {}
     if one.gpu_count and not claimed:
         limits[gpus.RESOURCE] = str(one.gpu_count)
-    if service.memory_limit is not None:
-        extra = volumes.SHARED_MEMORY_BYTES if needs_shared_memory(one) else 0  # it counts to the container's memory
-        limits["memory"] = volumes.quantity(service.memory_limit + extra)
+    limit = memory_limit(one)
+    if limit is not None:
+        limits["memory"] = volumes.quantity(limit)
     request = volumes.quantity(service.memory_request) if service.memory_request else MEMORY_REQUEST
     requests = {"cpu": CPU_REQUEST, "memory": request} | _ephemeral(members, one)
     return ResourceRequirements(

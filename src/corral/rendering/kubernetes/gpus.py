@@ -5,7 +5,6 @@ A claim is also what lets two containers of one pod share a card; the device plu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import PodResourceClaim
@@ -24,6 +23,7 @@ from lightkube.models.resource_v1 import (
 from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
 
 from corral.cluster.values import Gpu, GpuMode, Node
+from corral.rendering.cards import product_name
 from corral.rendering.installation import Deployed, Installation, is_mixed
 from corral.rendering.kubernetes.naming import labels_of, workload_name
 from corral.rendering.names import with_suffix
@@ -32,9 +32,6 @@ RESOURCE = "nvidia.com/gpu"
 DEVICE_CLASS = "corral-gpu"
 """Ours: the chart of NVIDIA's driver installs a class `gpu.nvidia.com`, and an object has one owner."""
 CLAIM = "gpus"
-_GEFORCE = re.compile(r"GTX? \d|RTX [2-9]0[5-9]0\b")
-"""RTX 4090 is one, and RTX 4000 Ada Generation is none: numbers of professional cards end otherwise."""
-_SIZE = re.compile(r" \d+ ?GB$")
 _DRIVER = "gpu.nvidia.com"
 REPORTED_SHARE = 0.93
 """How much of a card's nominal memory its driver reports at least: an L4 with ECC has 23,034 of 24,576 MiB, a GeForce
@@ -126,19 +123,6 @@ def _card_expression(node: Node, named: list[Gpu]) -> str | None:
         listed = ", ".join(f"'{product_name(model)}'" for model in models)
         return f"device.attributes['{_DRIVER}'].productName in [{listed}]"
     return None
-
-
-def is_geforce(model: str) -> bool:
-    """Tell whether a card is a GeForce: those have no peer-to-peer access between cards (pitfall A27)."""
-    return product_name(model).startswith("NVIDIA GeForce")
-
-
-def product_name(model: str) -> str:
-    """The name that NVIDIA's driver gives to a card: `NVIDIA GeForce RTX 5070 Ti`; a GeForce's has no size."""
-    plain = model.removeprefix("NVIDIA ").removeprefix("GeForce ")
-    if not _GEFORCE.match(plain):
-        return f"NVIDIA {plain}"
-    return f"NVIDIA GeForce {_SIZE.sub('', plain).replace(' Mobile', ' Laptop GPU')}"
 
 
 def _memory(members: Sequence[Deployed]) -> list[DeviceSelector]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
+from corral.rendering import databases
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import drivers, networking, volumes
 from corral.rendering.kubernetes.containers import variables
@@ -54,6 +55,12 @@ def _of_place(installation: Installation, one: Deployed) -> Iterator[str]:
     chooses = one.gpus is not None and cards is not None and len(one.gpus) < cards
     if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
         yield f"{one.name} may get any GPU of {one.node}: the device plugin does not choose between them."
+    on_nfs = [storage.name for storage in one.storage if storage.kind is StorageKind.NFS]
+    if on_nfs and databases.is_database(installation.cluster, one.service, one.env):
+        yield (
+            f"{one.name} keeps a PostgreSQL on the NFS volume {on_nfs[0]}, which it refuses where the export changes "
+            "owners (all_squash): give it a local one."
+        )
     if volumes.is_homeless(one):
         yield f"{one.name} has no volume: its data goes with its pod."
 

@@ -28,12 +28,12 @@ from corral.rendering.kubernetes.containers import (
     MEMORY_REQUEST,
     NO_GPUS,
     container,
-    needs_shared_memory,
     security,
     variables,
 )
 from corral.rendering.kubernetes.naming import BATCH, SERVING, labels_of, selector_of, workload_name
 from corral.rendering.names import dns_name
+from corral.rendering.placed import needs_shared_memory
 from corral.rendering.programs import program_of
 
 RUNTIME_CLASS = "nvidia"

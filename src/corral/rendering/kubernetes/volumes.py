@@ -28,12 +28,11 @@ from corral.cluster.values import Cluster, ServiceKind, Storage, StorageKind
 from corral.rendering.installation import Deployed, Installation, namespace_of
 from corral.rendering.kubernetes.naming import labels_of
 from corral.rendering.names import dns_name
+from corral.rendering.placed import SHARED_MEMORY_BYTES
 from corral.rendering.programs import mount_paths, program_of
 
 HOSTNAME = "kubernetes.io/hostname"
 SHARED_MEMORY = "shm"
-SHARED_MEMORY_BYTES = 8 * 2**30
-"""/dev/shm of pods that work on several GPUs; the 64 MB of a container are too few (pitfall A26)."""
 _NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
 """`hard` waits for a server that restarts instead of giving programs an error; noatime saves a write for each read."""
 STORAGE_CLASS = "corral-local"

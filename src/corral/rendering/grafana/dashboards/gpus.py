@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from corral.rendering.cards import nvidia_cards
+from corral.rendering.cards import nvidia_cards, product_name
 from corral.rendering.grafana.panels import Board, Graph, Query, Row, Stat, Variable
-from corral.rendering.kubernetes.gpus import product_name
 from corral.rendering.prometheus.alerts.cards import (
     HARDWARE_THERMAL,
     POWER_BRAKE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from corral.cluster.values import Gpu
 from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.rendering.cards import is_geforce
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.gpus import is_geforce
 
 _BF16_SINCE = (8, 0)
 """Ampere: the first with bfloat16 in its tensor cores (CUDA C++ programming guide, compute capabilities)."""
