@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from corral.cluster.values import Cluster, GpuMode
+from corral.planning.labels import labels_in_file
 from corral.planning.rendered import KubernetesWorkload, Rendered
 from corral.rendering.installation import Installation, gpu_mode_of, installation_of
 from corral.rendering.kubernetes import workloads
@@ -31,11 +32,19 @@ def rendered(cluster: Cluster, *, source: str, text: str) -> Rendered:
     installations = [installation_of(cluster, layout, source=source, text=text) for layout in layouts]
     return Rendered(
         workloads=tuple(one for each in installations for one in _workloads(each)),
-        labels={node.name: node_labels(installations[0], node) for node in cluster.nodes},
+        labels=labels_of(cluster),
         by_claim=gpu_mode_of(cluster) is GpuMode.DRA,
         files=files,
         refused=refused,
     )
+
+
+def labels_of(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
+    """Say by node which labels it has once what is rendered is applied; those of the file without Kubernetes."""
+    if cluster.kubernetes is None:
+        return labels_in_file(cluster)
+    installation = installation_of(cluster, None, source="", text="")
+    return {node.name: node_labels(installation, node) for node in cluster.nodes}
 
 
 def _workloads(installation: Installation) -> Iterator[KubernetesWorkload]:

@@ -14,7 +14,7 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
 from corral.operations.planning import needs_of
-from corral.operations.rendered import rendered
+from corral.operations.rendered import labels_of, rendered
 from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
 from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.planner import plan
@@ -110,7 +110,7 @@ def upgrade_text(before: ClusterText, changes: Sequence[Change], wish: Wish = _N
 
     Raises: ChangesError with every problem of the changes, UneditableError.
     """
-    changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu)
+    changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, labels_of=labels_of)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
     return _compared(before, after, changed, wish)
 
@@ -155,7 +155,9 @@ def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UnwritableOutputError(f"cannot write: {error}", where=str(path)) from error
+            raise UnwritableOutputError(
+                f"cannot write: {error.strerror or error}", where=str(path), hint="name a place that you may write to"
+            ) from error
 
 
 def _changes(wish: Wish) -> tuple[Change, ...]:
@@ -180,8 +182,14 @@ def _changes(wish: Wish) -> tuple[Change, ...]:
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableChangesError(f"cannot read the changes file: {error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        what = f"the changes file is not UTF-8 text: byte {error.start + 1} is {error.object[error.start]:#04x}"
+        problem = Problem(code="changes.not_text", what=what, where=str(path), hint="save it as UTF-8")
+        raise ChangesError([problem]) from error
+    except OSError as error:
+        raise UnreadableChangesError(
+            f"cannot read the changes file: {error.strerror or error}", where=str(path), hint="check its path"
+        ) from error
 
 
 def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, wish: Wish) -> Upgrading:

@@ -11,10 +11,10 @@ A label that leaves the file stays on the node: K3s sets the labels of its flags
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from corral.cluster.values import Node
+from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
 
 _GIB = 2**30
@@ -49,6 +49,25 @@ class LabelChange:
 def removal_command(node: str, key: str) -> str:
     """Write the command that takes a label off a node."""
     return f"kubectl label node {node} {key}-"
+
+
+LabelsOf = Callable[[Cluster], Mapping[str, Mapping[str, str]]]
+"""Says by node which labels the nodes of a cluster get."""
+
+
+def labels_in_file(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
+    """Take the labels as the file writes them."""
+    return {node.name: node.labels for node in cluster.nodes}
+
+
+def removed_labels(before: Cluster, after: Cluster, labels_of: LabelsOf) -> Mapping[str, tuple[str, ...]]:
+    """List by node what it is to lose, where that changes: what it had once, or has now, and gets no longer."""
+    old, new = labels_of(before), labels_of(after)
+    lists = {
+        node.name: tuple(key for key in (*node.removed_labels, *old.get(node.name, ())) if key not in new[node.name])
+        for node in after.nodes
+    }
+    return {node.name: lists[node.name] for node in after.nodes if lists[node.name] != node.removed_labels}
 
 
 def labels_for(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.cluster import load
+from corral.cluster.values import Cluster
 from corral.hardware.catalogue import find_gpu
 from corral.hardware.power.limits import LimitRange
 from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, parse_options, problems_of
@@ -84,6 +85,7 @@ def test_the_upgrade_of_hydra_changes_cards_limits_and_labels_and_no_other_line(
         '+      hydra.io/gpu-count: "2"',
         '+      hydra.io/homogeneous: "true"',
         '-      hydra.io/has-3060: "true"',
+        "+    removedLabels: [hydra.io/gpu-classes, hydra.io/has-3060]",
     ]
 
 
@@ -125,6 +127,20 @@ def test_an_upgrade_can_be_taken_back() -> None:
         "hydra.io/has-3060": "true",
         "hydra.io/workload": "training",
     }
+    (gone,) = (node.removed_labels for node in there.cluster.nodes if node.name == "hydra-compute")
+    assert gone == ("hydra.io/gpu-class",), "what it gets again is to be removed no longer"
+
+
+def test_a_label_that_the_file_does_not_write_is_removed_too() -> None:
+    def by_count(cluster: Cluster) -> dict[str, dict[str, str]]:
+        return {node.name: {f"x/has-{len(node.gpus or ())}": "true"} for node in cluster.nodes}
+
+    changed = apply_changes(
+        POOL, parse_options([("add", "a=RTX 5090")]), filename="cluster.yaml", find_gpu=find_gpu, labels_of=by_count
+    )
+
+    assert [node.removed_labels for node in changed.cluster.nodes if node.name == "a"] == [("x/has-3",)]
+    assert not any(node.removed_labels for node in changed.cluster.nodes if node.name != "a")
 
 
 def test_what_was_stated_of_the_old_card_goes_with_it() -> None:

@@ -1,4 +1,4 @@
-"""Writes labels of nodes beside the labels that are like them."""
+"""Writes labels of nodes beside the labels that are like them, and those that a node is to lose."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def write_labels(editor: Editor, changes: Mapping[tuple[str, str], str | None]) 
         by_node.setdefault(node, {})[key] = value
     for node, labels in by_node.items():
         _write(editor, ("nodes", places[node], "labels"), labels)
+
+
+def write_removed_labels(editor: Editor, removals: Mapping[str, Sequence[str]]) -> None:
+    """Set the labels that nodes are to lose, by node; none takes the key out."""
+    for place, node in enumerate(editor.at(("nodes",))):
+        at = ("nodes", place, "removedLabels")
+        keys = removals.get(node["name"])
+        if keys:
+            editor.assign(at, list(keys), after="labels" if "labels" in node else None)
+        elif keys is not None and editor.has(at):
+            editor.remove(at)
 
 
 def _write(editor: Editor, at: Path, changes: dict[str, str | None]) -> None:

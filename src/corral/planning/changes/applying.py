@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from corral.cluster import Cluster, load
 from corral.cluster.editing.editor import Editor
-from corral.cluster.editing.node_labels import write_labels
+from corral.cluster.editing.node_labels import write_labels, write_removed_labels
 from corral.cluster.gpu_facts import FindGpu
 from corral.errors import Problem
 from corral.planning.changes import cards
@@ -15,15 +15,22 @@ from corral.planning.changes.rewriting import rewrite
 from corral.planning.changes.stale import stale_comments
 from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
 from corral.planning.changes.wanted import Checker, LimitRanges
-from corral.planning.labels import LabelChange, label_changes
+from corral.planning.labels import LabelChange, LabelsOf, label_changes, labels_in_file, removed_labels
 
 
 def apply_changes(
-    text: str, changes: Iterable[Change], *, filename: str, find_gpu: FindGpu, limit_ranges: LimitRanges | None = None
+    text: str,
+    changes: Iterable[Change],
+    *,
+    filename: str,
+    find_gpu: FindGpu,
+    limit_ranges: LimitRanges | None = None,
+    labels_of: LabelsOf = labels_in_file,
 ) -> Changed:
     """Apply changes to the text of a cluster file; all of them, or none.
 
     `limit_ranges` has the power limits that cards take, as far as their drivers were asked (`corral inventory`).
+    `labels_of` says which labels nodes get from a cluster file; those that they get no longer are to be removed.
 
     Raises: ClusterFileError when the file itself is wrong, ChangesError with every problem of the changes,
     UneditableError when the file is written in a way that cannot be edited.
@@ -43,6 +50,8 @@ def apply_changes(
     middle = load(editor.finish(), filename=filename, find_gpu=find_gpu)
     labels = _labels(before, middle)
     write_labels(editor, {(one.node, one.key): one.after for one in labels})
+    labelled = load(editor.finish(), filename=filename, find_gpu=find_gpu)
+    write_removed_labels(editor, removed_labels(before, labelled, labels_of))
     new = editor.finish()
     after = load(new, filename=filename, find_gpu=find_gpu)
     notes = [Note(what=what, where=editor.place(at)) for what, at in (*told, *more)]
