@@ -45,6 +45,7 @@ _PROBLEMS = {
     "changes.out_of_range": "A power limit is outside what the card takes.",
     "changes.unknown_reference": "A change names a node, GPU or model that there is not.",
     "changes.unknown_word": "There is no such change; the hint names the nearest one.",
+    "changes.not_text": "The changes file is no text.",
     "changes.unlisted_gpus": "The cluster file does not list the node's GPUs, so a change of them cannot be made.",
     "cluster.ambiguous_reference": "The name fits several GPU models.",
     "cluster.bad_value": "A value is not of its kind, or outside its bounds.",

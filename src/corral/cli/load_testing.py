@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cli import terminal
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_json, load_test_markdown, rows_of
 from corral.telemetry.loadtest.running import LoadTest, LoadTestWish, describe_progress, run_load_test
 from corral.telemetry.nvml import GpuState
 from corral.telemetry.sampling import Sample
-from corral.units import format_duration
+from corral.units import UnitError, format_duration, parse_duration
 
 _SAY_EVERY_S = 60.0
 
@@ -24,6 +24,45 @@ class ReportUnwritableError(CorralError):
 
     code: ClassVar[str] = "report.unwritable"
     kind: ClassVar[Kind] = Kind.INVALID
+
+
+class LoadTestAskedError(ProblemsError):
+    """A load test cannot be run as it was asked for; `problems` has every reason."""
+
+    code: ClassVar[str] = "loadtest.asked"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+def seconds_asked(duration: str, report: Path | None) -> float:
+    """Read how long a test is to take, and check that its report will find its folder: half an hour later is too late.
+
+    Raises: LoadTestAskedError.
+    """
+    problems: list[Problem] = []
+    try:
+        require_folder(report)
+    except ReportUnwritableError as error:
+        problems += error.problems
+    seconds = 0.0
+    try:
+        seconds = parse_duration(duration).total_seconds()
+    except UnitError as error:
+        problems.append(Problem(code=error.code, what=error.what, where="--duration", hint=error.hint))
+    else:
+        if not seconds:
+            what, hint = "a load test of no length has nothing to watch", "give it minutes, as 30m"
+            problems.append(Problem(code=LoadTestAskedError.code, what=what, where="--duration", hint=hint))
+    if problems:
+        raise LoadTestAskedError(problems)
+    return seconds
+
+
+def require_folder(report: Path | None) -> None:
+    """Check that a report can be written where it is asked for, as far as is seen. Raises: ReportUnwritableError."""
+    if report is None or (report.parent.is_dir() and not report.is_dir()):
+        return
+    what = "the report would take the place of a folder" if report.is_dir() else f"there is no folder {report.parent}"
+    raise ReportUnwritableError(what, where=f"--report {report}", hint="name a file in a folder that exists")
 
 
 def run_shown(wish: LoadTestWish, data_dir: Path) -> LoadTest:
@@ -56,7 +95,9 @@ def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
         target.write_text(load_test_markdown(test, names), encoding="utf-8")
     except OSError as error:
         raise ReportUnwritableError(
-            f"cannot write the report: {error}", where=str(target), hint="name a file in a folder that exists"
+            f"cannot write the report: {error.strerror or error}",
+            where=str(target),
+            hint="name a file in a folder that exists",
         ) from error
     return (target, *(target.parent / file for file in names.values()))
 

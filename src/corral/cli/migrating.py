@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from corral.cli import terminal
 from corral.cli.asking import AbsentPerson, LoadTests, ServerQueue, Teller, TerminalPerson
-from corral.cli.load_testing import ReportUnwritableError
+from corral.cli.load_testing import ReportUnwritableError, require_folder
 from corral.errors import CorralError, Kind
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import Machines
@@ -63,11 +63,12 @@ class Asked:
 def migrate(asked: Asked) -> Standing:
     """Do what is asked and print how the checklist stands.
 
-    Raises: NoReasonError, UnknownItemError, OtherUpgradeError, DamagedChecklistError, BusyChecklistError,
-    UnreachableAnswersError, and what reading the files raises.
+    Raises: NoReasonError, ReportUnwritableError, UnknownItemError, OtherUpgradeError, DamagedChecklistError,
+    BusyChecklistError, UnreachableAnswersError, and what reading the files raises.
     """
     if (asked.done or asked.skipped) and not asked.reason:
         raise NoReasonError("`--done` and `--skip` need a reason", hint='add `--reason "..."`; it is kept as evidence')
+    require_folder(asked.report)
     done = upgrade_file(asked.cluster, asked.wish)
     checklist = checklist_for(done)
     require_items(checklist, [*asked.only, *asked.done, *asked.skipped])
@@ -175,6 +176,8 @@ def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ReportUnwritableError(
-            f"cannot write the report: {error}", where=str(target), hint="name a file in a folder that exists"
+            f"cannot write the report: {error.strerror or error}",
+            where=str(target),
+            hint="name a file in a folder that exists",
         ) from error
     return tuple(texts)

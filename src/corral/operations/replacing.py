@@ -50,7 +50,9 @@ def replace_text(path: Path, *, before: str, after: str) -> None:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise UnwritableFileError(f"cannot write: {error}", where=str(path), hint="look at its permissions") from error
+        raise UnwritableFileError(
+            f"cannot write: {error.strerror or error}", where=str(path), hint="look at its permissions"
+        ) from error
 
 
 def _check(target: Path, before: str) -> None:

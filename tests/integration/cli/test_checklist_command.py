@@ -145,8 +145,10 @@ def test_wrong_input_is_told_with_its_hint(run: Run) -> None:
     unknown = run(*HYDRA, "--run", "--item", "hardware.hydra-compute.card")
     no_reason = run(*HYDRA, "--done", CARDS)
     unclear = run(HYDRA[0])
+    nowhere = run(*HYDRA, "--run", "--report", "nowhere/report.md")
 
     assert (unknown.returncode, no_reason.returncode, unclear.returncode) == (NO_SUCH_THING, INVALID, INVALID)
+    assert (nowhere.returncode, nowhere.stdout) == (INVALID, "")
     assert f"did you mean `{CARDS}`?" in unknown.stderr
     assert "error[checklist.no_reason]" in no_reason.stderr
 

@@ -15,7 +15,7 @@ from corral.telemetry.loadtest.recording import read_recording
 from doubles.installed import CORRAL
 from doubles.nvml_library import build_library, machine
 
-NOT_PASSED, NO_SUCH_THING, UNAVAILABLE, INTERRUPTED = 1, 3, 6, 130
+NOT_PASSED, INVALID, NO_SUCH_THING, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 6, 130
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -135,3 +135,16 @@ def test_a_card_that_is_not_there_and_a_machine_without_a_driver_are_told(
     assert (missing.returncode, without.returncode) == (NO_SUCH_THING, UNAVAILABLE)
     assert "no GPU 7: the driver has 2, numbered from 0" in missing.stderr
     assert "error[loadtest.no_gpus]" in without.stderr
+
+
+def test_what_is_asked_wrongly_is_told_before_half_an_hour_of_load(run: Run) -> None:
+    done = run("steady", "--duration", "-5s", "--report", "nowhere/report.md", "--json")
+    nothing = run("steady", "--duration", "0s")
+
+    problems = json.loads(done.stderr)["error"]["problems"]
+    assert [(one["code"], one["where"]) for one in problems] == [
+        ("report.unwritable", "--report nowhere/report.md"),
+        ("units.invalid", "--duration"),
+    ]
+    assert (done.returncode, nothing.returncode) == (INVALID, INVALID)
+    assert "of no length" in nothing.stderr

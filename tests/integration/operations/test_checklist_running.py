@@ -204,7 +204,10 @@ def test_items_that_are_not_there_are_all_told_with_the_nearest_name(tmp_path: P
     with pytest.raises(UnknownItemError) as told:
         settle(kept, checklist, [("hardware.box.card", Status.DONE), ("x", Status.DONE)], reason="", now=AT)
 
-    assert [problem.hint for problem in told.value.problems] == ["did you mean `hardware.box.cards`?", None]
+    assert [problem.hint for problem in told.value.problems] == [
+        "did you mean `hardware.box.cards`?",
+        "use an id of this checklist; `--json` lists them",
+    ]
 
 
 def test_the_report_has_every_item_with_its_evidence(tmp_path: Path) -> None:

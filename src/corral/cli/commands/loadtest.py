@@ -40,12 +40,11 @@ def loadtest(
 ) -> None:
     """Watch cards under load: temperature, power, clocks, what holds them back; and judge them against their limits."""
     from corral.cli import places
-    from corral.cli.load_testing import put_load_test, run_shown, write_report
+    from corral.cli.load_testing import put_load_test, run_shown, seconds_asked, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
     from corral.telemetry.loadtest.verdict import Outcome
-    from corral.units import parse_duration
 
-    wish = LoadTestWish(seconds=parse_duration(duration).total_seconds(), gpus=tuple(gpu) if gpu else None, load=load)
+    wish = LoadTestWish(seconds=seconds_asked(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
     data = places.data_dir(data_dir)
     places.make_data_dir(data)
     test = run_shown(wish, data)

@@ -68,7 +68,9 @@ class Kept:
         try:
             save_progress(self.path, progress)
         except OSError as error:
-            raise UnsavedAnswerError(f"cannot write the answers: {error}", where=str(self.path)) from error
+            raise UnsavedAnswerError(
+                f"cannot write the answers: {error.strerror or error}", where=str(self.path)
+            ) from error
         return Kept(progress=progress, path=self.path)
 
 
@@ -126,7 +128,9 @@ def require_items(checklist: Checklist, ids: Iterable[str]) -> None:
         Problem(
             code=UnknownItemError.code,
             what=f"the checklist has no item {id!r}",
-            hint=f"did you mean `{close[0]}`?" if (close := difflib.get_close_matches(id, known, n=1)) else None,
+            hint=f"did you mean `{close[0]}`?"
+            if (close := difflib.get_close_matches(id, known, n=1))
+            else "use an id of this checklist; `--json` lists them",
         )
         for id in ids
         if id not in known

@@ -201,8 +201,8 @@ class Checker:
         return set(range(first, first + incoming))
 
     def _no_such_gpu(self, gpu: GpuAddress, where: str) -> None:
-        listed = ", ".join(str(index) for index in sorted(self._indexes(gpu.node))) or "none"
-        hint = f"use one of its GPUs ({listed})"
+        listed = ", ".join(str(index) for index in sorted(self._indexes(gpu.node)))
+        hint = f"use one of its GPUs ({listed})" if listed else f"add one: `--add {gpu.node}=MODEL`"
         self._report("changes.unknown_reference", f"node {gpu.node!r} has no GPU {gpu.index}", where, hint)
 
     def _model(self, text: str, where: str) -> str | None:
