@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from doubles.installed import CORRAL
+from doubles.installed import CORRAL, a_terminal
 
 ERRORS = 1
 WARNINGS = 8
@@ -97,6 +97,30 @@ def test_fix_without_an_answer_changes_nothing(folder: Path) -> None:
     done = corral(folder, "lint", "manifests", "--fix")
     assert done.returncode != 0
     assert (folder / "manifests" / "app.yaml").read_text() == BAD
+
+
+def test_many_files_say_what_goes_on_and_only_on_a_terminal(folder: Path) -> None:
+    (folder / "manifests" / "large.yaml").write_text("text: a line of a file that is large\n---\n" * 40_000)
+    assert "judging" not in corral(folder, "lint", "manifests").stderr
+    with a_terminal(folder, "lint", "manifests") as terminal:
+        assert "judging 2 files" in terminal.rest()
+
+
+def test_few_files_say_nothing_of_it(folder: Path) -> None:
+    with a_terminal(folder, "lint", "manifests") as terminal:
+        assert "judging" not in terminal.rest()
+
+
+def test_fix_twice_changes_nothing_more(folder: Path) -> None:
+    file = folder / "manifests" / "app.yaml"
+    file.write_text(f"# ä comment\n{BAD}x-anchor: &a {{b: 1}} # kept\nx-alias: *a\n")
+    corral(folder, "lint", "manifests", "--fix", "--yes")
+    once = file.read_text()
+    again = corral(folder, "lint", "manifests", "--fix", "--yes")
+    assert once != BAD
+    assert (file.read_text(), "nothing can be mended safely" in again.stderr) == (once, True)
+    assert "# ä comment" in once
+    assert "x-anchor: &a {b: 1} # kept\nx-alias: *a\n" in once
 
 
 def test_what_cannot_be_read_is_all_told_at_once(folder: Path) -> None:
