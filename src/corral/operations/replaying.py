@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -51,13 +51,13 @@ def since_when(text: str, *, now: datetime) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
-def replay_files(tasks: Sequence[Json], before: Path | None, after: Path) -> Replay:
-    """Replay tasks, as the HTTP API shows them, from one cluster file to another.
+def replay_files(finished: Callable[[], Sequence[Json]], before: Path | None, after: Path) -> Replay:
+    """Replay finished tasks, as the HTTP API shows them, from one cluster file to another; the files are read first.
 
     Raises: NothingToReplayError, UnreadableClusterFileError, ClusterFileError.
     """
     first, second = open_cluster(before).cluster, open_cluster(after).cluster
-    ended = [_ended(task) for task in tasks if task["started_at"] and task["finished_at"] and task["slots"]]
+    ended = [_ended(task) for task in finished() if task["started_at"] and task["finished_at"] and task["slots"]]
     if not ended:
         raise NothingToReplayError(
             "no task has succeeded since then", hint="go further back with `--replay`, or look at `corral tasks list`"

@@ -131,6 +131,14 @@ def test_options_that_mean_nothing_together_are_all_told(capsys: pytest.CaptureF
     assert [one["where"] for one in problems] == ["--night", "--slow", "--replay"]
 
 
+def test_a_replay_reads_its_files_before_it_asks_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (EXAMPLES / "hydra/cluster.yaml", "--replay", "12h", "--against", tmp_path / "none.yaml")
+
+    assert run(*files, "--data-dir", tmp_path) == 3
+
+    assert "cluster.unreadable" in capsys.readouterr().err
+
+
 def test_everything_wrong_about_a_replay_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--replay", "yore", "--json") == 2
 

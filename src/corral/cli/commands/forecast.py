@@ -166,8 +166,8 @@ def _replay(
     from corral.operations.replaying import replay_files
 
     begin, other = replayed(since, against)
-    tasks = ask(url, data_dir, lambda api: finished_since(api, begin))
-    put_replay(replay_files(tasks, cluster, other), as_json=as_json)
+    found = replay_files(lambda: ask(url, data_dir, lambda api: finished_since(api, begin)), cluster, other)
+    put_replay(found, as_json=as_json)
 
 
 def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:
