@@ -91,7 +91,7 @@ def test_a_run_that_nobody_attends_looks_asks_nothing_runs_nothing_and_says_what
     assert seen["hardware.hydra-compute.limits"] == "failed"
     assert seen["software.hydra-compute.ready"] == "unknown"
     assert seen["hardware.hydra-compute.load-test"] == "unknown"
-    assert seen["hardware.hydra-compute.cordon"] == "open"
+    assert seen["hardware.hydra-compute.drain"] == "open"
     assert "nothing puts the cards under load" in done.stderr
     assert "would ask: is the card in its slot" in done.stderr
     assert '--done hardware.hydra-compute.install.gpu1 --reason "..."' in done.stderr

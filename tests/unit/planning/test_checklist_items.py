@@ -47,7 +47,7 @@ def test_hydra_gets_the_items_of_its_document_and_what_that_forgot() -> None:
     assert [id for id in ids if id.startswith("hardware")] == [
         "hardware.N.supply",
         "hardware.N.connectors",
-        "hardware.N.cordon",
+        "hardware.N.drain",
         "hardware.N.install.gpu1",
         "hardware.N.cards",
         "hardware.N.limit.gpu0",
@@ -64,7 +64,7 @@ def test_hydra_gets_the_items_of_its_document_and_what_that_forgot() -> None:
 
 def test_hydra_commands_are_exact() -> None:
     assert commands(hydra())[:7] == [
-        "kubectl cordon hydra-compute",
+        "kubectl drain hydra-compute --ignore-daemonsets --delete-emptydir-data --timeout=10m",
         "sudo nvidia-smi -i 0 -pl 250",
         "sudo nvidia-smi -i 1 -pl 250",
         "sudo nixos-rebuild switch",
@@ -220,8 +220,20 @@ def test_a_node_that_leaves_is_emptied_first() -> None:
 
     checklist = checklist_of(before, after)
 
-    assert [one.id for one in checklist.items][:2] == ["hardware.b.gone", "software.b.delete"]
-    assert commands(checklist) == ["kubectl delete node b"]
+    assert [one.id for one in checklist.items][:3] == ["hardware.b.gone", "hardware.b.drain", "software.b.delete"]
+    assert commands(checklist) == [
+        "kubectl drain b --ignore-daemonsets --delete-emptydir-data --timeout=10m",
+        "kubectl delete node b",
+    ]
+
+
+def test_phases_follow_each_other_when_several_nodes_leave() -> None:
+    nodes = "kubernetes: {}\nnodes: [{name: a, gpus: []}, {name: b, gpus: []}, {name: c, gpus: []}]\n"
+    after = read("kubernetes: {}\nnodes: [{name: a, gpus: []}]\n")
+
+    ids = [one.id for one in checklist_of(read(nodes), after).items if one.phase is not Phase.DOCUMENTATION]
+
+    assert [id.partition(".")[0] for id in ids] == ["hardware"] * 4 + ["software"] * 2
 
 
 def test_forty_nodes_give_unique_ids_phases_in_order_and_the_same_twice() -> None:

@@ -27,7 +27,7 @@ def hardware_items(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if change.hardware_differs:
         yield _supply(change, after)
         yield from _space(change)
-        yield from _cordon(change, after)
+        yield from _drain(change, after)
         yield from (_remove(change, gpu) for gpu in change.went if not _is_replaced(change, gpu))
         yield from (_install(change, gpu) for gpu in change.came)
         yield from _detected(change)
@@ -117,15 +117,15 @@ def _board(gpu: Gpu, model: GpuModel | None) -> str:
     return f"{name}: {', '.join(facts)} (reference board; look at the maker's page of yours)"
 
 
-def _cordon(change: NodeChange, after: Cluster) -> Iterator[Item]:
+def _drain(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if after.kubernetes is None or change.before is None:
         return
     yield _item(
         change,
-        "cordon",
-        title=f"{change.name}: no new pods while the machine is open",
-        why="a pod that is placed on a node that goes down waits there until Kubernetes gives the node up",
-        work=Command(line=shells.kubectl(after, "cordon", change.name)),
+        "drain",
+        title=f"{change.name}: no pods while the machine is open",
+        why="what runs there loses its work with the power, and waits until Kubernetes gives the node up, 5 minutes",
+        work=Command(line=shells.drain(after, change.name)),
     )
 
 

@@ -9,7 +9,7 @@ from corral.planning.checklist.documentation import documentation_items
 from corral.planning.checklist.hardware import hardware_items
 from corral.planning.checklist.nodes import NodeChange, changed_nodes, gone_nodes
 from corral.planning.checklist.outlook import NOTHING_KNOWN, Outlook
-from corral.planning.checklist.shells import kubectl
+from corral.planning.checklist.shells import drain, kubectl
 from corral.planning.checklist.software import software_items
 from corral.planning.checklist.values import Checklist, Command, Item, Phase, Question
 from corral.planning.checklist.workload import workload_items
@@ -26,6 +26,7 @@ def checklist_of(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNO
     items += workload_items(changes, before, after, outlook)
     if items:
         items += documentation_items(changes, before, after)
+    items.sort(key=lambda item: list(Phase).index(item.phase))  # stable: a node that goes has items of two phases
     return Checklist(cluster=after.name, items=tuple(items), addresses=_addresses(changes))
 
 
@@ -44,6 +45,14 @@ def _gone(node: Node, after: Cluster) -> Iterator[Item]:
         work=Question(text=f"is what lies on the disks of {node.name} elsewhere, and does nothing run on it?"),
     )
     if after.kubernetes is not None:
+        yield Item(
+            id=f"hardware.{node.name}.drain",
+            phase=Phase.HARDWARE,
+            node=node.name,
+            title=f"{node.name}: let its pods go",
+            why="they end in order and start elsewhere, where they may run elsewhere",
+            work=Command(line=drain(after, node.name)),
+        )
         yield Item(
             id=f"software.{node.name}.delete",
             phase=Phase.SOFTWARE,

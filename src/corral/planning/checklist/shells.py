@@ -6,6 +6,9 @@ import shlex
 
 from corral.cluster.values import Cluster, K3sRole, Node
 
+DRAIN_TIMEOUT = "10m"
+"""Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then told."""
+
 
 def on_node(node: Node, command: str) -> str:
     """Write a shell command that runs on a node; `-t`, since `sudo` may ask for a password."""
@@ -36,6 +39,12 @@ def restart_k3s(node: Node) -> str:
 def load_test(node: Node, seconds: int) -> str:
     """Run the load test on a node that has an address; `corral` has to be installed there."""
     return on_node(node, f"corral loadtest --duration {seconds}s")
+
+
+def drain(cluster: Cluster, node: str) -> str:
+    """Close a node for pods and let those on it go; DaemonSets stay, and scratch space is lost with its pod."""
+    flags = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_TIMEOUT}")
+    return kubectl(cluster, "drain", node, *flags)
 
 
 def kubectl(cluster: Cluster, *words: str, namespaced: bool = False) -> str:
