@@ -6,7 +6,7 @@ after the night does not count for it. A night of very many short tasks is playe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -17,7 +17,7 @@ from corral.planning.forecast.seats import Seats, seats_of
 from corral.planning.forecast.values import Forecast, Scenario
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
-from corral.scheduling.simulator import Outcome, simulate, simulate_nights, summarise
+from corral.scheduling.simulator import Outcome, simulate_nights, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Slot
 
@@ -61,15 +61,24 @@ def forecast(
     unknown = _what_lacks(workload, seats, seconds, scenario)
     if unknown:
         return replace(asked, unknown=unknown)
-    trace, window_s = _trace(workload, seats, seconds, scenario, length_s)
-    run = simulate(trace)
+    return _played(cluster, workload, seats, asked, scenario, nights)
+
+
+def _played(
+    cluster: Cluster, workload: Workload, seats: Seats, asked: Forecast, scenario: Scenario, nights: int
+) -> Forecast:
+    """The forecast with its figures: the first night in all of them, the others in what all make together."""
+    trace, window_s = _trace(workload, seats, asked.seconds, scenario, asked.night_s)
+    played = simulate_nights([trace] * nights)
+    _, run = next(played)
     power = power_for(cluster, seats.slots)
     outcome = summarise(trace, run, span_s=window_s, watts=power.cards)
-    told = _told(asked, trace, run, outcome, several=_several(trace, window_s, nights))
+    several = None if nights == 1 else outcome.finished + _finished(played, window_s)
+    told = _told(asked, trace, run, outcome, several=several)
     used = consumption(cluster, power, outcome, workload.unit)
     return replace(
         told,
-        energy=used.energy and _over(used.energy, length_s / window_s),
+        energy=used.energy and _over(used.energy, asked.night_s / window_s),
         energy_each=used.energy_each,
         cost_each=used.cost_each,
         unknown=used.unknown,
@@ -181,16 +190,13 @@ def _models(workload: Workload, scenario: Scenario) -> list[str]:
     return [first, *(f"{first} ({place})" for place in range(2, scenario.models + 1))]
 
 
-def _several(trace: Trace, window_s: float, nights: int) -> int | None:
-    """What several nights make together, each starting with what the one before left loaded and measured."""
-    if nights == 1:
-        return None
-    counts: dict[int, int] = {}
-    total = 0
-    for played, run in simulate_nights([trace] * nights):
-        if id(run) not in counts:
-            counts[id(run)] = summarise(played, run, span_s=window_s).finished
-        total += counts[id(run)]
+def _finished(nights: Iterable[tuple[Trace, Run]], window_s: float) -> int:
+    """What nights make together; a night that is the one before over again is not counted up again."""
+    total, last, finished = 0, None, 0
+    for trace, run in nights:
+        if run is not last:
+            last, finished = run, summarise(trace, run, span_s=window_s).finished
+        total += finished
     return total
 
 
