@@ -316,7 +316,7 @@ def test_kubernetes_accepts_what_prometheus_may_read(name: str) -> None:
 
 
 def test_kustomize_puts_the_files_into_config_maps(tmp_path: Path) -> None:
-    folder = written("hydra", tmp_path)
+    folder = written("harvis", tmp_path)
     done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
     maps = {
         one["metadata"]["name"]: set(one["data"])
@@ -328,6 +328,16 @@ def test_kustomize_puts_the_files_into_config_maps(tmp_path: Path) -> None:
         "corral-prometheus-rules": {"alerts.yml", "recording.yml"},
         "dcgm-counters": {"dcgm-counters.csv"},
     }
+
+
+def test_exporters_are_sent_where_they_may_look_into_their_host() -> None:
+    """The namespaces of services enforce Pod Security `baseline`, which has no volumes of the host."""
+    kept = rendered("hydra")["prometheus/kustomization.yaml"]
+    assert "name: dcgm-counters" not in kept
+    assert "kubectl create configmap dcgm-counters --namespace monitoring" in kept
+    apart = rendered("harvis")["prometheus/kustomization.yaml"]
+    assert "name: dcgm-counters" in apart
+    assert "refuses (baseline)" not in apart
 
 
 def names_of_corral() -> set[str]:
