@@ -24,7 +24,7 @@ _FAMILIES = {
     "H": "Kueue",
 }
 _MARK = re.compile(r"[ \t]*(?:#|<!--)\s*finds: [A-Z0-9, ]+(?:-->)?|[ \t]*\(finds: [A-Z0-9]+\)")
-_FENCES = {".yaml": "yaml", ".nix": "nix", ".md": "markdown"}
+_FENCES = {".yaml": "yaml", ".nix": "nix", ".md": "markdown", ".sh": "bash"}
 _HARDWARE = "cluster.yaml"
 
 

@@ -190,6 +190,16 @@ class Scene:
         listed = self._kustomizing.files
         return tuple(one for one in self.written_objects if normal(one.file) not in listed)
 
+    def lines_of(self, file: str) -> Sequence[str]:
+        """The lines of a file; split once."""
+        if file not in self._lines:
+            self._lines[file] = self.sources.get(file, "").split("\n")
+        return self._lines[file]
+
+    @cached_property
+    def _lines(self) -> dict[str, list[str]]:
+        return {}
+
     @cached_property
     def modules(self) -> tuple[tuple[Text, NixText], ...]:
         """What is written in Nix, files and blocks of pages."""
