@@ -275,3 +275,20 @@ def test_a_database_on_a_network_volume_is_told(kind: str, is_told: bool) -> Non
     services = [{"name": "database", "kind": "postgresql", "storage": ["data"]}]
     found = [one for one in told(storage=storage, services=services) if "PostgreSQL" in one]
     assert bool(found) is is_told
+
+
+def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> None:
+    services = [
+        {"name": "database", "kind": "postgresql"},
+        {"name": "corral", "kind": "corral", "image": IMAGE, "calls": ["database"]},
+    ]
+    found = [one for one in told(services=services) if "kubectl create secret" in one]
+    (only,) = found
+    assert "secret generic database --namespace corral --from-literal=POSTGRES_PASSWORD=..." in only
+
+
+def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
+    nodes = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}, {"name": "two", "gpus": [{"model": "RTX 4090"}]}]
+    services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
+    found = [one for one in told(nodes=nodes, services=services) if "NVIDIA's: nothing" in one]
+    assert [one.partition(" ")[0] for one in found] == ["on-one"]

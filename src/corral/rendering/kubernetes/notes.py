@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.rendering import databases
+from corral.rendering.cards import nvidia_cards
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import drivers, networking, volumes
 from corral.rendering.kubernetes.containers import variables
@@ -37,8 +38,8 @@ def _of_settings(one: Deployed) -> Iterator[str]:
     if left_out:
         yield f"{one.name}: no environment variable can be called {', '.join(repr(name) for name in left_out)}."
     yield from worker_notes(one.name, one.gpu_count, one.service.env)
-    usual = [key for name, key in one.secrets.items() if name not in one.service.secrets]
-    if one.service.kind is ServiceKind.LITELLM and usual:
+    usual = [key for name, key in one.secrets.items() if name not in one.service.secrets and key.secret == one.name]
+    if usual:
         keys = " ".join(f"--from-literal={key.key}=..." for key in usual)
         yield (
             f"{one.name} takes its keys from a Secret; make it with: "
@@ -52,6 +53,8 @@ def _of_place(installation: Installation, one: Deployed) -> Iterator[str]:
     cards = None if node is None or node.gpus is None else len(node.gpus)
     if cards is not None and one.gpu_count * one.replicas > cards:
         yield f"{one.name} asks for {one.gpu_count * one.replicas} GPUs of {one.node}, which has {cards}."
+    if cards and one.gpu_count and node is not None and not nvidia_cards(node):
+        yield f"{one.name} asks for a GPU of {one.node}, which has none of NVIDIA's: nothing here gives out others."
     chooses = one.gpus is not None and cards is not None and len(one.gpus) < cards
     if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
         yield f"{one.name} may get any GPU of {one.node}: the device plugin does not choose between them."
