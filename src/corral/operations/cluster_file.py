@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster import Cluster, load
-from corral.errors import CorralError, Kind
+from corral.cluster.errors import ClusterFileError
+from corral.cluster.parsing import LARGEST_TEXT
+from corral.errors import CorralError, Kind, Problem
 from corral.hardware.catalogue import find_gpu
 
 USUAL_NAME = "cluster.yaml"
+_MOST_BYTES = 4 * LARGEST_TEXT
+"""A character of UTF-8 has at most four bytes; how many characters are too many, the parser tells."""
 
 
 class UnreadableClusterFileError(CorralError):
@@ -44,7 +48,8 @@ def open_cluster(path: Path | None) -> ClusterText:
     """
     chosen = path or Path(USUAL_NAME)
     try:
-        text = chosen.read_bytes().decode("utf-8")  # line ends stay as they are, for edits of the text
+        data = read_bounded(chosen)
+        text = None if data is None else data.decode("utf-8")  # line ends stay as they are, for edits of the text
     except UnicodeDecodeError as error:
         what = f"the cluster file is not UTF-8 text: byte {error.start + 1} is {error.object[error.start]:#04x}"
         raise NotTextError(what, where=str(chosen), hint="save it as UTF-8") from error
@@ -54,7 +59,21 @@ def open_cluster(path: Path | None) -> ClusterText:
             where=str(chosen),
             hint="name one, or write one for this machine with `corral inventory > cluster.yaml`",
         ) from error
+    if text is None:
+        raise ClusterFileError([too_large("cluster.too_large", chosen)])
     return read_cluster(text, name=str(chosen))
+
+
+def read_bounded(path: Path) -> bytes | None:
+    """Read a file of text; None when it is larger than any that is taken (`/dev/zero` has no end). Raises: OSError."""
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    return data if len(data) <= _MOST_BYTES else None
+
+
+def too_large(code: str, path: Path) -> Problem:
+    """Tell of a file that `read_bounded` did not take."""
+    return Problem(code=code, what=f"the file has more than {_MOST_BYTES} bytes", where=str(path), hint="split it")
 
 
 def read_cluster(text: str, *, name: str) -> ClusterText:

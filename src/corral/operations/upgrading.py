@@ -12,7 +12,7 @@ from typing import ClassVar
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.hardware.catalogue import find_gpu
-from corral.operations.cluster_file import ClusterText, open_cluster, read_cluster
+from corral.operations.cluster_file import ClusterText, open_cluster, read_bounded, read_cluster, too_large
 from corral.operations.planning import needs_of
 from corral.operations.rendered import labels_of, rendered
 from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
@@ -181,7 +181,8 @@ def _changes(wish: Wish) -> tuple[Change, ...]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        data = read_bounded(path)
+        text = None if data is None else data.decode("utf-8")
     except UnicodeDecodeError as error:
         what = f"the changes file is not UTF-8 text: byte {error.start + 1} is {error.object[error.start]:#04x}"
         problem = Problem(code="changes.not_text", what=what, where=str(path), hint="save it as UTF-8")
@@ -190,6 +191,9 @@ def _text_of(path: Path) -> str:
         raise UnreadableChangesError(
             f"cannot read the changes file: {error.strerror or error}", where=str(path), hint="check its path"
         ) from error
+    if text is None:
+        raise ChangesError([too_large("changes.too_large", path)])
+    return text
 
 
 def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, wish: Wish) -> Upgrading:

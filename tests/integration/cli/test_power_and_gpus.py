@@ -193,3 +193,12 @@ def test_a_cluster_file_that_is_no_text_is_told_with_the_byte(
 
     assert run_command(["power", str(file)]) == 2
     assert "error[cluster.not_text]: the cluster file is not UTF-8 text: byte 7 is 0xff" in capsys.readouterr().err
+
+
+def test_a_file_without_end_is_refused_before_it_fills_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["power", "/dev/zero"]) == 2
+    assert run_command(["upgrade", str(EXAMPLES / "hydra/before.yaml"), "--changes", "/dev/zero"]) == 2
+
+    said = capsys.readouterr().err
+    assert "error[cluster.too_large]: the file has more than 4000000 bytes" in said
+    assert "error[changes.too_large]: the file has more than 4000000 bytes" in said

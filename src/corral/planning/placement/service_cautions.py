@@ -112,7 +112,7 @@ def _counts(ask: Ask, reach: Reach) -> Iterator[Caution]:
             pitfall="A07",
             where=ask.name,
             what=_too_few(ask, wanted, cards),
-            hint="lower `replicas`, or name more GPUs or another node",
+            hint="lower `replicas`, or name more GPUs or another node" if cards else "name a node that has GPUs",
         )
 
 
