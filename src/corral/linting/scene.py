@@ -68,13 +68,27 @@ class Spot:
 class Behind:
     """The pods of different objects that a Service selects."""
 
-    def __init__(self, pods: Iterable[Pod], namespace: str) -> None:
-        self.anywhere = list({pod.owner.identity: pod for pod in reversed(list(pods))}.values())[::-1]
-        """In all namespaces."""
-        self.pods = [pod for pod in self.anywhere if pod.owner.namespace == namespace]
-        """In its own."""
+    def __init__(self, scene: Scene, service: Object) -> None:
+        self._scene = scene
+        self._service = service
         self.numbers: dict[str, int] = {}
         """Replicas of a program, by its name, as rules have counted them."""
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """In its own namespace."""
+        return self._selected(self._service.namespace)
+
+    @cached_property
+    def meant(self) -> list[Pod]:
+        """In its own namespace; where there are none, those that have the labels in others."""
+        return self.pods or self._selected(None)
+
+    def _selected(self, namespace: str | None) -> list[Pod]:
+        selector = {key: value.raw or "" for key, value in self._service.tree.at("spec", "selector").items}
+        found = self._scene.labelled(selector, namespace)
+        together = [pod for pod in found if self._scene.may_meet(self._service, pod.owner)]
+        return list({pod.owner.identity: pod for pod in reversed(together)}.values())[::-1]
 
     @cached_property
     def programs(self) -> frozenset[tuple[str, ...]]:
@@ -257,18 +271,20 @@ class Scene:
         return [one for kind in kinds for one in self._by_kind.get(kind, ())]
 
     @cached_property
-    def _by_label(self) -> dict[tuple[str, str], list[Pod]]:
-        labels: dict[tuple[str, str], list[Pod]] = defaultdict(list)
+    def _by_label(self) -> dict[tuple[str | None, str, str], list[Pod]]:
+        """Pods by namespace (None for all of them) and label."""
+        labels: dict[tuple[str | None, str, str], list[Pod]] = defaultdict(list)
         for pod in self.pods:
-            for pair in pod.labels.items():
-                labels[pair].append(pod)
+            for key, value in pod.labels.items():
+                labels[None, key, value].append(pod)
+                labels[pod.owner.namespace, key, value].append(pod)
         return labels
 
-    def labelled(self, wanted: Mapping[str, str]) -> list[Pod]:
-        """Pods that have all these labels, in any namespace; none for no labels."""
+    def labelled(self, wanted: Mapping[str, str], namespace: str | None = None) -> list[Pod]:
+        """Pods that have all these labels, in a namespace or in any; none for no labels."""
         if not wanted:
             return []
-        fewest = min((self._by_label.get(pair, []) for pair in wanted.items()), key=len)
+        fewest = min((self._by_label.get((namespace, *pair), []) for pair in wanted.items()), key=len)
         return [pod for pod in fewest if all(pod.labels.get(key) == value for key, value in wanted.items())]
 
     def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
@@ -292,8 +308,7 @@ class Scene:
         place = (service.file, self._folders[service.identity].total()) if self._has_choices else None
         key = (selector, service.namespace, place)
         if key not in self._behind:
-            pods = [pod for pod in self.labelled(dict(selector)) if self.may_meet(service, pod.owner)]
-            self._behind[key] = Behind(pods, service.namespace)
+            self._behind[key] = Behind(self, service)
         return self._behind[key]
 
     @cached_property

@@ -78,6 +78,6 @@ def _fewest(scene: Scene, one: Object) -> int | None:
 
 def _targets(scene: Scene, budget: Object) -> Iterator[Object]:
     wanted = {key: value.raw or "" for key, value in budget.tree.at("spec", "selector", "matchLabels").items}
-    for pod in scene.labelled(wanted):
-        if pod.owner.namespace == budget.namespace and pod.owner.kind in _SERVING:
+    for pod in scene.labelled(wanted, budget.namespace):
+        if pod.owner.kind in _SERVING:
             yield pod.owner

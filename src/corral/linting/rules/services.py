@@ -46,7 +46,7 @@ def other_namespace(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         is_known = _NAMESPACE.fullmatch(one.namespace) is not None  # anything else is a blank to fill
         behind = scene.behind(one)
-        elsewhere = behind.anywhere if is_known and not behind.pods else []
+        elsewhere = behind.meant if is_known and not behind.pods else []
         if elsewhere and not _has_own_service(scene, elsewhere[0]):
             place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
             what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"
@@ -73,7 +73,7 @@ def balancer_over_comfyui(scene: Scene) -> Iterator[Found]:
         if one.tree["spec"]["clusterIP"].raw == "None" or _one_replica(one):
             continue
         behind = scene.behind(one)
-        replicas = _replicas(behind, behind.anywhere, _STATEFUL_IMAGES)
+        replicas = _replicas(behind, behind.meant, _STATEFUL_IMAGES)
         if replicas > 1:
             place = (
                 (one.tree["spec"]["selector"].key or one.tree["kind"].place)
@@ -195,7 +195,7 @@ def open_to_all(scene: Scene) -> Iterator[Found]:
     for one in scene.of_kind("Service"):
         kind = one.tree["spec"]["type"]
         is_open = kind.raw in _OPEN_TYPES and not one.tree["spec"]["loadBalancerSourceRanges"]
-        pods = scene.behind(one).anywhere if is_open else []
+        pods = scene.behind(one).meant if is_open else []
         if any(_has_image(pod, _UNAUTHENTICATED) and not _has_image(pod, _PROXY) for pod in pods):
             what = f"type {kind.raw} in front of a program that asks for no key"
             yield Found(place=kind.place, what=what, subject=one)
