@@ -288,6 +288,25 @@ def test_a_power_limit_on_a_card_that_is_removed_is_a_contradiction() -> None:
     assert problems(POOL, ("remove", "a/gpu1"), ("limit", "a/gpu1=200")) == [("changes.conflict", "--limit a/gpu1")]
 
 
+def test_a_power_limit_far_above_what_cards_take_is_told_for_each_with_the_figure_of_the_catalogue() -> None:
+    asked = parse_options([("replace", "hydra-compute/gpu1=RTX 5090"), ("limit", "hydra-compute=9000"), ("psu", "x=1")])
+
+    with pytest.raises(ChangesError) as caught:
+        apply_changes(BEFORE, asked, filename="cluster.yaml", find_gpu=find_gpu)
+
+    assert [(one.code, one.what.partition(" that")[0]) for one in caught.value.problems] == [
+        ("changes.unknown_reference", "there is no node 'x'"),
+        ("changes.out_of_range", "hydra-compute/gpu0: 9000 W is 3000 % of the 300 W"),
+        ("changes.out_of_range", "hydra-compute/gpu1: 9000 W is 1565 % of the 575 W"),
+    ]
+
+
+def test_a_power_limit_may_be_higher_than_the_catalogue_says() -> None:
+    changed = change(BEFORE, ("limit", "hydra-compute/gpu0=400"))  # some boards of the RTX 5070 Ti take 350 W and more
+
+    assert node(changed, "hydra-compute")[0] == (0, "RTX 5070 Ti", 400)
+
+
 def test_a_power_limit_that_the_card_refuses_is_told_where_its_range_is_known() -> None:
     ranges = {GpuAddress(node="a", index=1): LimitRange(minimum_w=150, maximum_w=600)}
     asked = parse_options([("limit", "a=100")])

@@ -14,6 +14,7 @@ from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.values import Cluster, Node
 from corral.errors import CorralError, Problem
 from corral.hardware.power.limits import LimitRange
+from corral.planning.changes.limits import limited_cards, too_high
 from corral.planning.changes.values import (
     AddGpu,
     AddNode,
@@ -132,6 +133,7 @@ class Checker:
             return
         for address, known in self._limit_ranges.items():
             self._check_range(limit, address, known)
+        self._check_height(limit)
         if limit.index is None:
             return
         address = GpuAddress(node=limit.node, index=limit.index)
@@ -149,6 +151,18 @@ class Checker:
             return
         what = f"{address} takes {known.minimum_w:g} W to {known.maximum_w:g} W, and {limit.watts} W is asked for"
         self._report("changes.out_of_range", what, limit.where, "ask for a limit within its range")
+
+    def _check_height(self, limit: LimitPower) -> None:
+        """Report a limit that no board of a card's model takes; of a card that was asked, its own range counts."""
+        wanted = self.wanted
+        for address, model in limited_cards(limit, self._nodes, replaced=wanted.replaced, added=wanted.added):
+            if limit.index is None and (address.node, address.index) in wanted.limits:
+                continue
+            is_asked = address in self._limit_ranges and address not in wanted.replaced
+            why = None if is_asked or address in wanted.removed else too_high(limit.watts, model, self._find_gpu)
+            if why is not None:
+                what, hint = f"{address}: {why}", "ask for a limit in watts of one card, not over what it takes"
+                self._report("changes.out_of_range", what, limit.where, hint)
 
     def _is_free(self, gpu: GpuAddress, where: str, fate: str) -> bool:
         """Tell whether a card exists and nothing else was asked of it."""
