@@ -110,3 +110,18 @@ def test_kustomizations_that_list_each_other_end() -> None:
         kustomization="resources: [a]", a__kustomization="resources: [../b]", b__kustomization="resources: [../a]"
     )
     assert lint(given).findings == ()
+
+
+def test_labels_with_selectors_are_written_into_budgets_and_into_nothing_that_selects_not() -> None:
+    budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: ollama}\nspec: {minAvailable: 1}\n"
+    settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: b}\n"
+    given = sources(
+        kustomization="resources: [all.yaml]\nlabels: [{pairs: {copy: a}, includeSelectors: true}]\n",
+        all=f"{OLLAMA}---\n{budget}---\n{settings}",
+    )
+    (view,) = Scene(given).views
+    (one,) = view.of_kind("PodDisruptionBudget")
+    assert one.tree.at("spec", "selector", "matchLabels", "copy").raw == "a"
+    assert [bool(each.tree["spec"]) for each in view.of_kind("ConfigMap")] == [False]
+    services = {each.name: each.tree.at("spec", "selector").keys for each in view.of_kind("Service")}
+    assert services == {"ollama": {"app", "copy"}, "web": frozenset()}
