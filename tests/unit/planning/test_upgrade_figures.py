@@ -31,7 +31,7 @@ def test_the_cluster_has_4_gib_more(upgrade: Upgrade) -> None:
 @pytest.mark.parametrize(
     ("row", "before", "after"),
     [
-        ("GPU TGP (makers' limits)", 470, 600),
+        ("GPU power", 470, 600),
         ("Whole machine, estimated", 620, 750),
         ("Recommended power supply", 750, 850),
         ("Power supply in the file", 1000, 1000),
@@ -238,3 +238,40 @@ def test_part_4_shows_what_is_rendered(upgrade: Upgrade) -> None:
     assert "+  name: comfyui-1" in part, "the Service of the second replica"
     assert "nvidia.com/gpu: 1" not in part, "this cluster's pods claim their GPUs"
     assert ("hydra.io/gpu-count", "2") in upgrade.labels[0].kept
+
+
+def rows_of(upgrade: Upgrade) -> dict[str, tuple[str, str]]:
+    return {row.name: (row.before_text, row.after_text) for one in upgrade.power for row in one.rows}
+
+
+def test_heat_and_energy_are_told_with_the_limits_too(upgrade: Upgrade) -> None:
+    rows = rows_of(upgrade)
+
+    assert rows["Heat into the room"] == ("2,115 BTU/h", "2,559 BTU/h")
+    assert rows["Heat into the room with the limits of the file"] == ("2,115 BTU/h", "2,218 BTU/h")
+    assert rows["Energy of a night with the limits of the file"] == ("4.96 kWh", "5.2 kWh")
+    assert "With the limits of the file 650 W become 2,218 BTU/h (+102 BTU/h)." in to_markdown(upgrade)
+
+
+def test_without_a_tariff_the_cost_of_a_night_is_told_to_be_unknown() -> None:
+    unpriced = to_markdown(upgrade_of(TWO_EQUAL, ("limit", "box=250")))
+    priced = to_markdown(upgrade_of(TWO_EQUAL + "electricity: {pricePerKwh: 0.3}\n", ("limit", "box=250")))
+
+    assert "What a night costs is unknown" in unpriced
+    assert "What a night costs is unknown" not in priced
+    assert "| Cost of a night with the limits of the file |" in priced
+
+
+def test_where_no_supply_is_large_enough_the_report_says_so() -> None:
+    done = upgrade_of(TWO_EQUAL, ("add", "box=RTX 5090,RTX 5090,RTX 5090"))
+
+    assert rows_of(done)["Recommended power supply"] == ("850 W", "no single supply (1,600 W is the largest)")
+    assert "unknown" not in " ".join(done.recommendation.would_change)
+
+
+def test_what_a_new_node_had_before_is_nothing_and_not_unknown() -> None:
+    done = upgrade_of(TWO_EQUAL, ("add-node", "next=RTX 5090"))
+
+    assert {before for before, _ in rows_of(done).values()} == {"-"}
+    assert rows_of(done)["GPU power"] == ("-", "575 W")
+    assert "| GPU power | - | 575 W | - | computed: 575 W |" in to_markdown(done)

@@ -11,17 +11,32 @@ from dataclasses import dataclass
 from corral.figures import Figure
 
 UNKNOWN = "unknown"
+ABSENT = "-"
+"""Stands for what is not there to have a quantity, such as a node before it comes."""
 _GIB = 2**30
 _SIZES = {"B": (_GIB, "GiB")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One quantity before and after an upgrade; None where it is unknown."""
+    """One quantity before and after an upgrade; None where it is unknown, or where there is nothing to have it."""
 
     name: str
     before: Figure | None
     after: Figure | None
+    no_before: str = UNKNOWN
+    """What is written where `before` is None."""
+    no_after: str = UNKNOWN
+
+    @property
+    def before_text(self) -> str:
+        """`before` for people, without its origin."""
+        return self.no_before if self.before is None else figure_text(self.before)
+
+    @property
+    def after_text(self) -> str:
+        """`after` for people, without its origin."""
+        return self.no_after if self.after is None else figure_text(self.after)
 
     @property
     def change(self) -> float | None:
@@ -51,8 +66,10 @@ def figure_text(figure: Figure | None) -> str:
 
 
 def change_text(difference: Difference) -> str:
-    """Write a change with its sign: `+4 GiB`, `none`; unknown when either side is."""
+    """Write a change with its sign: `+4 GiB`, `none`; unknown when either side is, and nothing when one is absent."""
     change = difference.change
+    if ABSENT in (difference.before_text, difference.after_text):
+        return ABSENT
     if change is None or difference.after is None:
         return UNKNOWN
     if change == 0:
@@ -69,6 +86,8 @@ def origin_text(figure: Figure | None) -> str:
 def origins_text(difference: Difference) -> str:
     """Say where both sides come from, once what they share: `computed: 300 W + 170 W → 2 x 300 W`."""
     before, after = difference.before, difference.after
+    if ABSENT in (difference.before_text, difference.after_text):
+        return origin_text(before or after)
     if before is None or after is None or before.origin is not after.origin:
         return f"before: {origin_text(before)}; after: {origin_text(after)}"
     if before.source == after.source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ from corral.figures import Figure, computed
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
 from corral.planning.changes import GpuAddress
 from corral.planning.upgrade.cards import Card, all_cards, cards_of
-from corral.planning.upgrade.differences import Difference, amount
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, amount
 
 
 class CardChangeKind(StrEnum):
@@ -143,9 +143,21 @@ def _node(name: str, before: Node | None, after: Node | None, *, is_touched: boo
         name=name,
         before=old,
         after=new,
-        memory=Difference(name="VRAM", before=_memory(old), after=_memory(new)),
-        tgp=Difference(name="GPU TGP (makers' limits)", before=_tgp(old), after=_tgp(new)),
+        memory=_compared("VRAM", _memory, old, new),
+        tgp=_compared("GPU power", _tgp, old, new),
         cards_change=is_touched or (before is None) != (after is None),
+    )
+
+
+def _compared(
+    name: str, quantity: Callable[[Side | None], Figure | None], old: Side | None, new: Side | None
+) -> Difference:
+    return Difference(
+        name=name,
+        before=quantity(old),
+        after=quantity(new),
+        no_before=UNKNOWN if old else ABSENT,
+        no_after=UNKNOWN if new else ABSENT,
     )
 
 

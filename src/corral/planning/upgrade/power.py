@@ -8,16 +8,21 @@ from enum import StrEnum
 from corral.cluster.values import Cluster, Node
 from corral.figures import Figure
 from corral.hardware.power import NodePower, Verdict, models_of, power_of
+from corral.hardware.power.draw import EXCURSION_CARRIED
+from corral.hardware.power.supply import HIGHEST_SUSTAINED, STANDARD_SIZES_W
 from corral.planning.upgrade.cards import Card, cards_of
-from corral.planning.upgrade.differences import Difference, change_text, figure_text, number
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 
 _RAIL_V = 12
-TGP = "GPU TGP (makers' limits)"
+TGP = "GPU power"
 MACHINE = "Whole machine, estimated"
 RECOMMENDED = "Recommended power supply"
-LIMITED = "Whole machine with the limits of the file"
 HEAT = "Heat into the room"
+_BY_LIMITS = " with the limits of the file"
+LIMITED = "Whole machine" + _BY_LIMITS
+HEAT_LIMITED = HEAT + _BY_LIMITS
+NO_SINGLE_SUPPLY = f"no single supply ({max(STANDARD_SIZES_W):,} W is the largest)"
 
 
 class ItemState(StrEnum):
@@ -91,14 +96,16 @@ def _compare(
 
 
 def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]:
+    absent = {"no_before": UNKNOWN if before else ABSENT, "no_after": UNKNOWN if after else ABSENT}
+
     def row(name: str, old: Figure | None, new: Figure | None) -> Difference:
-        return Difference(name=name, before=old, after=new)
+        return Difference(name=name, before=old, after=new, **absent)
 
     full, now = before.full if before else None, after.full if after else None
     rows = [
         row(TGP, full and full.gpus, now and now.gpus),
         row(MACHINE, full and full.system, now and now.system),
-        row(RECOMMENDED, before and before.recommended_psu, after and after.recommended_psu),
+        _recommended(before, after),
         row("Power supply in the file", before and before.psu, after and after.psu),
         row("Load of that supply", full and full.psu_load, now and now.psu_load),
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
@@ -110,10 +117,31 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
     if (before and before.limited) or (after and after.limited):
         old, new = (one and (one.limited or one.full) for one in (before, after))
         rows += [
-            row("GPUs with the limits of the file", old and old.gpus, new and new.gpus),
+            row("GPUs" + _BY_LIMITS, old and old.gpus, new and new.gpus),
             row(LIMITED, old and old.system, new and new.system),
+            row(HEAT_LIMITED, old and old.heat, new and new.heat),
+            row("Energy of a night" + _BY_LIMITS, old and old.energy, new and new.energy),
+            row("Cost of a night" + _BY_LIMITS, old and old.cost, new and new.cost),
         ]
     return [one for one in rows if one.before or one.after]
+
+
+def _recommended(before: NodePower | None, after: NodePower | None) -> Difference:
+    return Difference(
+        name=RECOMMENDED,
+        before=before and before.recommended_psu,
+        after=after and after.recommended_psu,
+        no_before=recommended_text(before) if before else ABSENT,
+        no_after=recommended_text(after) if after else ABSENT,
+    )
+
+
+def recommended_text(power: NodePower) -> str:
+    """Write the advised power supply: `850 W`; where none is large enough, that."""
+    least_w = max(power.full.system.value / HIGHEST_SUSTAINED, power.full.peak.value / EXCURSION_CARRIED)
+    if power.recommended_psu is None and least_w > max(STANDARD_SIZES_W):
+        return NO_SINGLE_SUPPLY
+    return figure_text(power.recommended_psu)
 
 
 def _sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[str, Figure], ...]:
@@ -129,8 +157,10 @@ def _actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[A
 
 
 def _supply(power: NodePower) -> ActionItem:
-    asked = figure_text(power.recommended_psu)
+    asked = recommended_text(power)
     what = f"Power supply of at least {asked}" if power.recommended_psu else "A power supply for this load"
+    if asked == NO_SINGLE_SUPPLY:
+        what = f"A power supply for this load: {asked}"
     if power.psu is None:
         return ActionItem(what=what, state=ItemState.OPEN, evidence="the file does not say what is built in")
     if any(one.verdict is Verdict.NOT_ENOUGH for one in power.judgements):

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from corral.hardware.power import NodePower, Verdict
+from corral.hardware.power import SUPPLY, Judgement, NodePower, Verdict
+from corral.hardware.power.values import DECIDING
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Freedom, ServiceChoice
 from corral.planning.upgrade.differences import change_text, figure_text, named, number
 from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
-from corral.planning.upgrade.power import LIMITED, TGP, PowerComparison
+from corral.planning.upgrade.power import LIMITED, NO_SINGLE_SUPPLY, TGP, PowerComparison, recommended_text
 from corral.planning.upgrade.redundancy import Survival
 from corral.planning.upgrade.throughput import Throughput
 from corral.planning.upgrade.uniformity import Uniformity
@@ -233,23 +234,29 @@ def _draw(one: PowerComparison) -> Iterator[Reason]:
 
 
 def _judged(one: PowerComparison, after: NodePower) -> Iterator[Reason]:
-    asked = figure_text(after.recommended_psu)
     before = {judgement.about: judgement.verdict for judgement in one.before.judgements} if one.before else {}
     for judgement in after.judgements:
         told = f"{one.node}, {judgement.about}: {judgement.what}"
         if judgement.verdict is Verdict.NOT_ENOUGH:
-            yield Reason(
-                weight=Weight.BLOCKER,
-                what=told,
-                remedy=f"a power supply of at least {asked} (`--psu {one.node}=WATTS` shows what it changes)",
-            )
+            yield Reason(weight=Weight.BLOCKER, what=told, remedy=_remedy(judgement, one.node, after))
         elif judgement.verdict is Verdict.TIGHT:
-            yield Reason(weight=Weight.CONDITION, what=told, remedy=f"a power supply of {asked}")
-        elif judgement.verdict is Verdict.UNKNOWN and judgement.about == "power supply" and after.cards:
+            yield Reason(weight=Weight.CONDITION, what=told, remedy=_remedy(judgement, one.node, after))
+        elif judgement.verdict is Verdict.UNKNOWN and judgement.about == SUPPLY and after.cards:
             yield Reason(
                 weight=Weight.CONDITION,
-                what=f"the file does not state the power supply of {one.node}; {asked} are recommended",
+                what=f"the file does not state the power supply of {one.node}; recommended: {recommended_text(after)}",
                 remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
             )
         elif before.get(judgement.about) in (Verdict.NOT_ENOUGH, Verdict.TIGHT) and judgement.verdict is Verdict.OK:
             yield Reason(weight=Weight.GAIN, what=f"{told}, which was {before[judgement.about].value}")
+
+
+def _remedy(judgement: Judgement, node: str, after: NodePower) -> str:
+    """Say what would take a judgement away that is not good."""
+    if judgement.about not in DECIDING:
+        return f"another {judgement.about} of {node}"
+    asked = recommended_text(after)
+    if asked == NO_SINGLE_SUPPLY:
+        return f"fewer cards in {node}, or two supplies: {asked}"
+    least = "at least " if judgement.verdict is Verdict.NOT_ENOUGH else ""
+    return f"a power supply of {least}{asked} (`--psu {node}=WATTS` shows what it changes)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from corral.planning.upgrade.differences import Difference, change_text, figure_text, origins_text
+from corral.planning.upgrade.differences import Difference, change_text, origins_text
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -19,10 +19,7 @@ def differences(rows: Iterable[Difference]) -> list[str]:
     """Write quantities before and after, with where each comes from."""
     return table(
         ("", "Before", "After", "Change", "Where from"),
-        (
-            (row.name, figure_text(row.before), figure_text(row.after), change_text(row), origins_text(row))
-            for row in rows
-        ),
+        ((row.name, row.before_text, row.after_text, change_text(row), origins_text(row)) for row in rows),
     )
 
 

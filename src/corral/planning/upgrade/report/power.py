@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import change_text, figure_text
-from corral.planning.upgrade.power import HEAT, MACHINE, ActionItem, ItemState, PowerComparison
+from corral.planning.upgrade.differences import Difference, change_text, figure_text
+from corral.planning.upgrade.power import HEAT, HEAT_LIMITED, LIMITED, MACHINE, ActionItem, ItemState, PowerComparison
 from corral.planning.upgrade.report.pieces import bullets, checkboxes, differences, paragraph, table
 
 
@@ -36,9 +36,18 @@ def _heat(one: PowerComparison) -> list[str]:
     heat, draw = one.row(HEAT), one.row(MACHINE)
     if heat is None or draw is None:
         return []
-    return [
-        f"At full load {figure_text(draw.after)} become {figure_text(heat.after)} in the room ({change_text(heat)})."
-    ]
+    told = [f"At full load {draw.after_text} become {heat.after_text} in the room{_by(heat)}."]
+    limited, limited_heat = one.row(LIMITED), one.row(HEAT_LIMITED)
+    if limited is not None and limited_heat is not None:
+        text = f"With the limits of the file {limited.after_text} become {limited_heat.after_text}{_by(limited_heat)}."
+        told.append(text)
+    if one.after is not None and one.after.full.cost is None:
+        told.append("What a night costs is unknown: the cluster file has no `electricity` with a price.")
+    return told
+
+
+def _by(row: Difference) -> str:
+    return "" if row.change is None else f" ({change_text(row)})"
 
 
 def _action(item: ActionItem) -> tuple[bool, str]:

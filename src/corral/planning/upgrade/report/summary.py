@@ -9,7 +9,7 @@ from itertools import zip_longest
 from corral.figures import Figure
 from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import UNKNOWN, Difference, amount, change_text, figure_text
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, amount, change_text, figure_text
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind, NodeComparison, Side
 from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
 from corral.planning.upgrade.reasons import Weight
@@ -37,9 +37,7 @@ def summary(upgrade: Upgrade) -> list[str]:
     against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
     if against:
         lines += ["**What it costs, and what to settle**", "", *bullets(against)]
-    rows = [
-        (one.name, figure_text(one.before), figure_text(one.after), change_text(one)) for one in _key_figures(upgrade)
-    ]
+    rows = [(one.name, one.before_text, one.after_text, change_text(one)) for one in _key_figures(upgrade)]
     lines += ["### Key figures", "", *table(("", "Before", "After", "Change"), rows)]
     lines += [*paragraph("Where each comes from stands in Parts 1 and 6."), "### Before and after", ""]
     for node in upgrade.hardware.changed:
@@ -112,7 +110,7 @@ def _tree(heading: str, node: NodeComparison, side: Side | None, words: str) -> 
 
 
 def _bracket(text: str) -> str:
-    return "" if text in ("none", UNKNOWN) else f" ({text})"
+    return "" if text in ("none", UNKNOWN, ABSENT) else f" ({text})"
 
 
 def _totals(upgrade: Upgrade) -> list[str]:
