@@ -1,7 +1,8 @@
-# Written by `corral render` from examples/hydra/cluster.yaml (sha256:2e7788f7b32ec22e).
+# Written by `corral render` from examples/hydra/cluster.yaml (sha256:3d904c922cd33848).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
 # Nothing else differs from nixos/hydra-compute.nix.
+# K3s removes no label by itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
 # Pods ask for GPUs by claim, which K3s 1.34 and newer understand: see services.k3s.package.
 { config, lib, pkgs, ... }:
 
