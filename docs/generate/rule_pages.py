@@ -68,9 +68,11 @@ def _rule_page(rule: Rule) -> str:
 
 
 def _example(folder: Path, kind: str) -> str:
-    first = sorted(one for one in folder.iterdir() if one.name.startswith(kind))[0]
-    files = sorted(one for one in first.rglob("*") if one.is_file()) if first.is_dir() else [first]
-    return "\n\n".join(_file(one, first) for one in files)
+    plainest = min(
+        (one for one in folder.iterdir() if one.name.startswith(kind)), key=lambda one: (len(one.stem), one.name)
+    )
+    files = sorted(one for one in plainest.rglob("*") if one.is_file()) if plainest.is_dir() else [plainest]
+    return "\n\n".join(_file(one, plainest) for one in files)
 
 
 def _file(path: Path, root: Path) -> str:
