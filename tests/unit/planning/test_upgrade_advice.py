@@ -51,6 +51,7 @@ def test_a_pool_that_becomes_mixed_but_larger_has_that_to_settle_first() -> None
     recommendation = upgrade_of(TWO_EQUAL, ("replace", "box/gpu1=RTX 4090")).recommendation
 
     assert recommendation.advice is Advice.CONDITIONS
+    assert "VRAM +8 GiB on box" in recommendation.sentence, "what is gained stands beside what has to be settled"
     assert "the pool of box becomes mixed" in recommendation.sentence
     assert any("choose the model that box has already" in one for one in recommendation.would_change)
 

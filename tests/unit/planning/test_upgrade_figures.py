@@ -275,3 +275,14 @@ def test_what_a_new_node_had_before_is_nothing_and_not_unknown() -> None:
     assert {before for before, _ in rows_of(done).values()} == {"-"}
     assert rows_of(done)["GPU power"] == ("-", "575 W")
     assert "| GPU power | - | 575 W | - | computed: 575 W |" in to_markdown(done)
+
+
+def test_a_service_with_other_cards_is_not_unchanged(upgrade: Upgrade) -> None:
+    services = upgrade.unchanged.services
+
+    assert {"gpt-sovits", "lora-training", "comfyui"}.isdisjoint(services)
+    assert {"animatediff", "postgresql"} <= set(services), "it takes turns on the same cards as before"
+
+
+def test_a_queue_that_no_file_writes_is_not_listed_as_unchanged(upgrade: Upgrade) -> None:
+    assert upgrade.unchanged.queues == ()

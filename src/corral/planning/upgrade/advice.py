@@ -60,7 +60,7 @@ def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
     if advice is Advice.GO:
         text = told(Weight.GAIN)
     elif advice is Advice.CONDITIONS:
-        text = f"once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
+        text = f"{told(Weight.GAIN)}; once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
     else:
         text = told(Weight.BLOCKER, Weight.LOSS) or "nothing gets better by it"
     return f"{text}."

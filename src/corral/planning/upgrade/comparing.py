@@ -110,7 +110,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
         adaptations=found.adaptations,
         records_before=records_of(before),
         records_after=records_of(adapted),
-        unchanged=find_unchanged(before, adapted),
+        unchanged=find_unchanged(before, adapted, moved={name for one in found.distribution for name in one.moved}),
         checklist=checklist_of(before, adapted, outlook),
         corrections=find_corrections(
             Situation(before=before, after=adapted, hardware=found.hardware, labels=labels, capacity=found.capacity)

@@ -26,6 +26,8 @@ class Distribution:
     """Services that had a place or a turn before, and have neither now."""
     gained: tuple[str, ...]
     """Services that had neither before, and have a place or a turn now."""
+    moved: tuple[str, ...]
+    """Services of both that have other cards now, or others to take turns on."""
     settled: tuple[Caution, ...]
     """What the plan warned of before, and no longer does."""
     arisen: tuple[Caution, ...]
@@ -46,6 +48,7 @@ def _compare(before: Plan | None, after: Plan) -> Distribution:
         seats=tuple(Seat(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names),
         lost=_newly_missing(after, before),
         gained=_newly_missing(before, after),
+        moved=_moved(before, after),
         settled=_only_in(before.cautions if before else (), after.cautions),
         arisen=_only_in(after.cautions, before.cautions if before else ()),
     )
@@ -57,6 +60,26 @@ def _newly_missing(here: Plan | None, there: Plan | None) -> tuple[str, ...]:
     elsewhere = {name for one in (there.missing if there else ()) for name in one.services}
     known = {name for one in (*there.placed, *there.unplaced) for name in one.services} if there else set[str]()
     return tuple(dict.fromkeys(name for name in missing if name in known - elsewhere))
+
+
+def _moved(before: Plan | None, after: Plan) -> tuple[str, ...]:
+    old, new = _cards(before), _cards(after)
+    return tuple(name for name, cards in new.items() if name in old and old[name] != cards)
+
+
+def _cards(plan: Plan | None) -> dict[str, list[tuple[bool, tuple[str, ...]]]]:
+    """Say for each replica of a service whether its cards are its own, and which they are."""
+    if plan is None:
+        return {}
+    cards: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}
+    for placed in plan.placed:
+        for name in placed.services:
+            own = tuple(f"{placed.node}/gpu{index}" for index in placed.gpus)
+            cards.setdefault(name, []).append((bool(own), own))
+    for unplaced in plan.unplaced:
+        for name in unplaced.services:
+            cards.setdefault(name, []).append((False, tuple(unplaced.turns)))
+    return {name: sorted(replicas) for name, replicas in cards.items()}
 
 
 def _only_in(here: tuple[Caution, ...], there: tuple[Caution, ...]) -> tuple[Caution, ...]:

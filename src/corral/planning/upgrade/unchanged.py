@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from corral.cluster.values import Cluster
+from corral.cluster.values import Cluster, QueueSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +22,19 @@ class Unchanged:
     """`k3s at https://...`; None when the file has none, or when it changes."""
 
 
-def find_unchanged(before: Cluster, after: Cluster) -> Unchanged:
-    """List what stays as it is."""
+_IMPLIED = QueueSettings(name="default")
+"""A queue that is there also when no file writes it."""
+
+
+def find_unchanged(before: Cluster, after: Cluster, moved: Collection[str] = ()) -> Unchanged:
+    """List what stays as it is; services that `moved` to other cards do not, whatever the file says of them."""
     old = {node.name: node for node in before.nodes}
     return Unchanged(
         nodes=tuple(node.name for node in after.nodes if old.get(node.name) == node),
-        services=_same(before.services, after.services),
+        services=tuple(name for name in _same(before.services, after.services) if name not in moved),
         storage=_same(before.storage, after.storage),
         layouts=_same(before.layouts, after.layouts),
-        queues=_same(before.queues, after.queues),
+        queues=tuple(name for name in _same(before.queues, after.queues) if after.queues[name] != _IMPLIED),
         workloads=_same(before.workloads, after.workloads),
         kubernetes=_kubernetes(after) if before.kubernetes == after.kubernetes else None,
     )
