@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
-from corral.linting.kustomizing import NAMES, Kustomizing, normal, split_image
+from corral.linting.kustomizing import NAMES, Kustomizing, normal
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
 from corral.linting.reading.markdown import blocks, is_page
 from corral.linting.reading.nix import NixText, read_nix
+from corral.linting.selecting import Behind
 from corral.linting.tree import Tree
 from corral.linting.values import STDIN, Place, Source, Unread
 
@@ -28,8 +29,6 @@ _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
 """Objects from which something in the cluster makes others that no file shows."""
-_MOST_NAMES = 4
-_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
@@ -63,51 +62,6 @@ class Spot:
     tree: Tree
     subject: str
     """The object that the document is; empty for a fragment."""
-
-
-class Behind:
-    """The pods of different objects that a Service selects."""
-
-    def __init__(self, scene: Scene, service: Object) -> None:
-        self._scene = scene
-        self._service = service
-        self.numbers: dict[str, int] = {}
-        """Replicas of a program, by its name, as rules have counted them."""
-
-    @cached_property
-    def pods(self) -> list[Pod]:
-        """In its own namespace."""
-        return self._selected(self._service.namespace)
-
-    @cached_property
-    def meant(self) -> list[Pod]:
-        """In its own namespace; where there are none, those that have the labels in others."""
-        return self.pods or self._selected(None)
-
-    def _selected(self, namespace: str | None) -> list[Pod]:
-        selector = {key: value.raw or "" for key, value in self._service.tree.at("spec", "selector").items}
-        found = self._scene.labelled(selector, namespace)
-        together = [pod for pod in found if self._scene.may_meet(self._service, pod.owner)]
-        return list({pod.owner.identity: pod for pod in reversed(together)}.values())[::-1]
-
-    @cached_property
-    def programs(self) -> frozenset[tuple[str, ...]]:
-        """The images of those that serve, without their versions: two versions of one program are a careful rollout."""
-        return frozenset(
-            tuple(split_image(one.image or "")[0] for one in pod.containers if not one.is_init) for pod in self.serving
-        )
-
-    @cached_property
-    def named(self) -> str:
-        """The first few that serve by name, and how many more there are."""
-        names = sorted(str(pod.owner) for pod in self.serving)
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        return f"{', '.join(names[:_MOST_NAMES])}{more}"
-
-    @cached_property
-    def serving(self) -> list[Pod]:
-        """Those in its own namespace that go on running."""
-        return [pod for pod in self.pods if pod.owner.kind in _SERVING]
 
 
 class Scene:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Behind, Scene
+from corral.linting.scene import Scene
+from corral.linting.selecting import Behind
 from corral.linting.values import Rule, Severity
 
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
