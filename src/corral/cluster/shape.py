@@ -380,7 +380,7 @@ class KubernetesShape(Shape):
     gpu_mode: GpuMode | None = Field(
         None,
         description="`devicePlugin`: a pod gets any card of its node; `dra`: a claim chooses the card (Kubernetes "
-        "1.34). Default: `dra` where a node has several models of GPU.",
+        "1.34). Default: `dra` where a node has several models of GPU, or services of one pod share a card.",
     )
     label_prefix: Host | None = Field(
         None, description="The domain of the node labels that are written, such as hydra.io. Default: corral.dev."

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from corral.cluster.values import (
     Cluster,
@@ -77,7 +78,7 @@ class Installation:
     layout: Layout | None
     """None: the services as they stand in the file."""
     source: str
-    """The cluster file's name, for headers."""
+    """The cluster file's name, for headers; without its folder, which differs from machine to machine."""
     text: str
     """What the cluster file says, for Corral's own server."""
     digest: str
@@ -113,7 +114,7 @@ def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, tex
     return Installation(
         cluster=cluster,
         layout=layout,
-        source=source,
+        source=PurePath(source).name,
         text=text,
         digest=hashlib.sha256(text.encode()).hexdigest(),
         deployed=deployed,

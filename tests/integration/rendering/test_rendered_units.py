@@ -187,6 +187,12 @@ def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
     }
 
 
+def test_directories_of_volumes_are_among_the_steps_of_k3s() -> None:
+    volume = "storage:\n  - {name: more, kind: local, node: ubuntu-one, path: /srv/my models}\n"
+    file = k3s.files(installations_of(cluster_of(MIXED.replace("storage:\n", volume))))["k3s/ubuntu-one/config.yaml"]
+    assert "sudo mkdir -p '/srv/my models'" in file
+
+
 def test_each_label_key_stands_once_in_k3s_configuration() -> None:
     for path, text in k3s.files(installations_of(clusters()["forty"])).items():
         keys = [label.partition("=")[0] for label in yaml.safe_load(text).get("node-label", [])]

@@ -85,10 +85,13 @@ def test_cards_that_nobody_knows_are_asked_for() -> None:
 
 
 def test_several_cards_share_memory_and_do_not_try_peer_to_peer() -> None:
-    found = services_of("services: [{name: trainer, image: 't:1', engines: [trainer], node: big, gpus: 2}]\n")
+    body = "services: [{name: trainer, image: 't:1', engines: [trainer], node: big, gpus: 2}]\n"
+    found = services_of(body)
     assert found["trainer"]["shm_size"] == "8gb"
     assert found["trainer"]["environment"]["NCCL_P2P_DISABLE"] == "1"
     assert (found["trainer"]["profiles"], found["trainer"]["restart"]) == (["jobs"], "no")
+    text = next(iter(files_of(body).values()))
+    assert "docker compose --file big.yaml --profile jobs run --rm trainer" in text
 
 
 @pytest.mark.parametrize(("node", "expected"), [("big", "http://ollama:11434"), ("small", "http://10.0.0.1:11434")])

@@ -7,10 +7,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corral.cluster import load
+from corral.hardware.catalogue import find_gpu
 from corral.rendering.cards import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.names import dns_name, with_suffix
-from doubles.rendered_clusters import objects, pod_of, rendered, told
+from corral.rendering.targets import render
+from doubles.rendered_clusters import cluster_text, objects, pod_of, rendered, told
 
 IMAGE = "registry.local/it:1.0"
 MIXED = [{"name": "one", "gpus": [{"model": "RTX 5090"}, {"model": "RTX 4090"}]}]
@@ -294,3 +297,18 @@ def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
     services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
     found = [one for one in told(nodes=nodes, services=services) if "NVIDIA's: nothing" in one]
     assert [one.partition(" ")[0] for one in found] == ["on-one"]
+
+
+@pytest.mark.parametrize(("storage", "is_told"), [([], True), (["models"], False)])
+def test_models_that_nothing_keeps_are_told(storage: list[str], is_told: bool) -> None:
+    service = {"name": "ollama", "engines": ["ollama"], "models": ["llama3:8b"], "gpus": 1, "node": "one"}
+    volumes = [{"name": "models", "kind": "local", "node": "one", "size": "50Gi"}]
+    found = [note for note in told(services=[service | {"storage": storage}], storage=volumes) if "pulled" in note]
+    assert bool(found) == is_told
+
+
+def test_headers_name_the_file_wherever_it_lies() -> None:
+    text = cluster_text()
+    cluster = load(text, filename="a/cluster.yaml", find_gpu=find_gpu)
+    here, there = (render(cluster, source=source, text=text) for source in ("a/cluster.yaml", "/b/cluster.yaml"))
+    assert here == there

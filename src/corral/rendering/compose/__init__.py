@@ -48,9 +48,10 @@ def _project(installation: Installation, network: Network, machines: Machines, u
     value: dict[str, Json] = {"name": _project_name(installation.cluster.name), "services": services}
     if kept:
         value["volumes"] = kept
+    start = f"docker compose --file {node.name}.yaml"
     notes = [
-        f"Start it on {node.name}: docker compose --file {node.name}.yaml up --detach --remove-orphans",
-        *_notes(machines, units),
+        f"Start it on {node.name}: {start} up --detach --remove-orphans",
+        *_notes(machines, units, start),
         *(note for unit in units for note in network.notes(unit)),
         *(note for storage in used.values() for note in volumes.notes(storage, node)),
     ]
@@ -83,18 +84,18 @@ def _told(installation: Installation, network: Network, unit: Unit, one: Deploye
     return configured(installation, one, lambda target: network.reach(unit, target), resolver=_DNS)
 
 
-def _notes(machines: Machines, units: list[Unit]) -> list[str]:
+def _notes(machines: Machines, units: list[Unit], start: str) -> list[str]:
     notes = [f"Left out: {text}" for text in machines.left_out]
     for unit in units:
         reason = machines.chosen.get(unit.host)
         if reason is not None:
             notes.append(f"{unit.host} is here because the file leaves its machine open: {reason}.")
         if any(is_job(one) for one in unit.members):
-            notes.append(f"{unit.host} runs when it is asked to: docker compose --profile {JOBS} run --rm {unit.host}")
+            notes.append(f"{unit.host} runs when it is asked to: {start} --profile {JOBS} run --rm {unit.host}")
         elif unit.on_demand:
             notes.append(
                 f"{unit.host} takes its turn on a card that others use: stop those, then start it with "
-                f"docker compose --profile {ON_DEMAND} up --detach {unit.host}"
+                f"{start} --profile {ON_DEMAND} up --detach {unit.host}"
             )
     return notes
 

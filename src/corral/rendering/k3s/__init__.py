@@ -14,6 +14,7 @@ from corral.cluster.values import K3sRole, Node, StorageKind
 from corral.rendering.cards import limited_cards, nvidia_cards
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation
+from corral.rendering.k3s.directories import local_directories
 from corral.rendering.k3s.members import Member, member_of
 from corral.rendering.systems import runs_nixos
 
@@ -56,6 +57,7 @@ def _steps(installation: Installation, member: Member) -> list[str]:
         f"1. The same token on every node, readable by root alone: sudo install -D -m 0400 token {token}",
         *_gpu_steps(node),
         *([_NFS_STEP] if _has_nfs(installation) else []),
+        *_directory_steps(installation, node),
         f"3. curl -sfL https://get.k3s.io | INSTALL_K3S_EXEC={member.role.value} sh -",
         "A change here takes effect with the next start of K3s: it adds and changes labels, and removes none.",
     ]
@@ -73,6 +75,12 @@ def _gpu_steps(node: Node) -> list[str]:
         f"   on the PATH of its service when it starts, and only then. Installed later: sudo systemctl restart {unit}",
         "   Check: sudo grep nvidia /var/lib/rancher/k3s/agent/etc/containerd/config.toml",
     ]
+
+
+def _directory_steps(installation: Installation, node: Node) -> list[str]:
+    directories = local_directories(installation, node)
+    made = " ".join(shlex.quote(one) for one in directories)
+    return [f"   Directories of volumes, which Kubernetes does not make: sudo mkdir -p {made}"] if directories else []
 
 
 def _has_nfs(installation: Installation) -> bool:

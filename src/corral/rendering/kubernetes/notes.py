@@ -31,6 +31,8 @@ def _of_models(installation: Installation, one: Deployed) -> Iterator[str]:
         reason = why_not(installation, one, model)
         if reason:
             yield f"Not pulled for {one.name}: {reason}."
+    if "ollama" in one.service.engines and one.service.models and not one.storage:
+        yield f"No model is pulled for {one.name}, which has no volume to keep them in: name one in its `storage`."
 
 
 def _of_settings(one: Deployed) -> Iterator[str]:

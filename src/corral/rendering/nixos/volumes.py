@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Node, Storage, StorageKind
 from corral.rendering.installation import Installation
+from corral.rendering.k3s.directories import local_directories
 from corral.rendering.nixos.modules import Part
 from corral.rendering.systemd.units import quoted
 
@@ -42,7 +43,7 @@ def volume_parts(installations: Sequence[Installation], node: Node) -> Iterator[
     """Directories, mounts and exports of a node."""
     one = installations[0]
     shares = exported(one, node)
-    directories = [f"d {quoted(path)} 0755 root root -" for path in _made(one, node)]
+    directories = [f"d {quoted(path)} 0755 root root -" for path in local_directories(one, node)]
     directories += [f"d {quoted(share.path or '/')} 0755 nobody nogroup -" for share in shares]
     if directories:
         yield Part(
@@ -77,18 +78,6 @@ def is_exporter(installations: Sequence[Installation], node: Node) -> bool:
     return bool(exported(installations[0], node)) and any(
         uses_nfs(installations, other) for other in installations[0].cluster.nodes if other.name != node.name
     )
-
-
-def _made(installation: Installation, node: Node) -> list[str]:
-    """The directories of local volumes on a node."""
-    return [
-        storage.path
-        for storage in installation.cluster.storage.values()
-        if storage.kind is StorageKind.LOCAL
-        and storage.node == node.name
-        and storage.path is not None
-        and storage.path.isprintable()
-    ]
 
 
 def _exports(shares: Sequence[Storage], clients: Sequence[Node]) -> Part:

@@ -1,4 +1,4 @@
-# Written by `corral render` from examples/hydra/cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-ai.nix.
 # The file does not say what hydra-ai is to K3s (`k3sRole`): no K3s here.

@@ -1,4 +1,4 @@
-# Written by `corral render` from examples/hydra/cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
 # K3s removes no label by itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-

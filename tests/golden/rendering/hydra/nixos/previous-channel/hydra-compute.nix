@@ -1,4 +1,4 @@
-# Written by `corral render` from examples/hydra/cluster.yaml (sha256:3d904c922cd33848).
+# Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.05, where `services.k3s` has no `nodeName` and `nodeLabel`: both are flags here.
 # Nothing else differs from nixos/hydra-compute.nix.
