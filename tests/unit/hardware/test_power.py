@@ -281,6 +281,16 @@ def test_slots_are_those_of_the_catalogue_or_of_the_width_when_that_is_more(mode
     assert value(power(model).slots) == slots
 
 
+def test_one_slot_is_told_as_one() -> None:
+    slots = power("RTX A4000", "RTX 5090").slots
+    alone = power("RTX A4000").slots
+
+    assert slots is not None
+    assert (slots.unit, slots.source) == ("slots", "1 slot + 2 slots")
+    assert alone is not None
+    assert alone.unit == "slot"
+
+
 def test_slots_are_unknown_as_soon_as_one_card_is() -> None:
     assert power("RTX 5090", None).slots is None
     assert power("RTX 4090 Mobile").slots is None

@@ -286,3 +286,10 @@ def test_a_service_with_other_cards_is_not_unchanged(upgrade: Upgrade) -> None:
 
 def test_a_queue_that_no_file_writes_is_not_listed_as_unchanged(upgrade: Upgrade) -> None:
     assert upgrade.unchanged.queues == ()
+
+
+def test_where_no_duration_is_known_the_tasks_at_once_still_are(upgrade: Upgrade) -> None:
+    part = to_markdown(upgrade).partition("### 3.1")[2].partition("### 3.2")[0]
+
+    assert "| voice | 1 → 2 | unknown → unknown | unknown |" in part
+    assert "| images | 1 → 2 | 120 images/h → 240 images/h | 2x |" in part

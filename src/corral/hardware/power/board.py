@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from corral.figures import Figure, Origin, computed
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.power.draw import sum_of
 from corral.hardware.power.values import CardPower, Connector
 
 SLOT_PITCH_MM = 20.32
@@ -38,9 +37,11 @@ def slots_of(model: GpuModel | None) -> Figure | None:
     stated = _SLOTS[model.slot_width]
     by_width = math.ceil((model.width_mm - BACK_PLATE_MM) / SLOT_PITCH_MM) if model.width_mm else stated
     if by_width <= stated:
-        return Figure(value=stated, unit="slots", origin=Origin.CATALOGUE, source=f"{model.slot_width}: {model.source}")
+        return Figure(
+            value=stated, unit=_unit(stated), origin=Origin.CATALOGUE, source=f"{model.slot_width}: {model.source}"
+        )
     formula = f"({model.width_mm:g} mm wide - {BACK_PLATE_MM} mm of back plate) / {SLOT_PITCH_MM} mm, rounded up"
-    return computed(by_width, "slots", f"{formula}; the catalogue calls it {model.slot_width}")
+    return computed(by_width, _unit(by_width), f"{formula}; the catalogue calls it {model.slot_width}")
 
 
 def is_plug_in(model: GpuModel | None) -> bool:
@@ -62,7 +63,11 @@ def all_slots(cards: Iterable[CardPower]) -> Figure | None:
     slots = [each for each in known if each is not None]
     if not slots or len(slots) < len(known):
         return None
-    return computed(sum(slots), "slots", sum_of(slots, "slots"))
+    return computed(sum(slots), _unit(sum(slots)), " + ".join(f"{each:g} {_unit(each)}" for each in slots))
+
+
+def _unit(count: float) -> str:
+    return "slot" if count == 1 else "slots"
 
 
 def longest(cards: Iterable[CardPower]) -> Figure | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import figure_text, number, origin_text
+from corral.planning.upgrade.differences import ABSENT, figure_text, number, origin_text
 from corral.planning.upgrade.redundancy import Survival
 from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
@@ -36,6 +37,7 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
     rows = [
         (
             one.workload,
+            f"{_places(one.before)} → {_places(one.after)}",
             f"{figure_text(one.per_hour.before)} → {figure_text(one.per_hour.after)}",
             "unknown" if one.factor is None else f"{number(one.factor)}x",
             _why(one),
@@ -44,8 +46,13 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
     ]
     return [
         *paragraph("Independent tasks need no link between cards: as many run at once as there are slots for them."),
-        *table(("Workload", "In an hour", "Factor", ""), rows),
+        *table(("Workload", "Tasks at once", "In an hour", "Factor", ""), rows),
+        *paragraph("Where services take turns on a card, its slot is free for one only while the others leave it."),
     ]
+
+
+def _places(one: Forecast | None) -> str:
+    return ABSENT if one is None else str(len(one.slots))
 
 
 def _why(one: Throughput) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from corral.figures import Figure
 from corral.planning.checklist import Item
+from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import ModelFit
 from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.choices import Choice
@@ -178,11 +179,16 @@ def _throughput(upgrade: Upgrade) -> list[Record]:
             "per_night": _difference(one.per_night),
             "energy_each": _difference(one.energy_each),
             "factor": one.factor,
+            "slots": {"before": _slots(one.before), "after": _slots(one.after)},
             "unknown": list(one.unknown),
             "unadapted_per_night": figure_record(one.unadapted),
         }
         for one in upgrade.findings.throughput
     ]
+
+
+def _slots(one: Forecast | None) -> list[str] | None:
+    return None if one is None else list(one.slots)
 
 
 def _fit(fit: ModelFit) -> Record:
