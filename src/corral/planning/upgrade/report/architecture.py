@@ -9,7 +9,6 @@ from corral.planning.changes import Note
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
-from corral.planning.upgrade.labels import NodeLabels
 from corral.planning.upgrade.queues import QueueChange
 from corral.planning.upgrade.report import excerpts
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
@@ -22,7 +21,7 @@ def architecture(upgrade: Upgrade) -> list[str]:
         "",
         "### 4.1 Node labels",
         "",
-        *_labels(upgrade.labels),
+        *_labels(upgrade),
         "### 4.2 Configuration of nodes",
         "",
         *excerpts.of_nodes(upgrade),
@@ -42,16 +41,27 @@ def architecture(upgrade: Upgrade) -> list[str]:
     ]
 
 
-def _labels(labels: tuple[NodeLabels, ...]) -> list[str]:
+def _labels(upgrade: Upgrade) -> list[str]:
+    labels = upgrade.labels
     if not labels:
         return paragraph("None changes.")
-    commands = [command for one in labels for command in one.commands]
     added = sum(len(one.added) + len(one.changed) for one in labels)
-    lines = paragraph(f"{added} are added or changed; they land when the agent starts with its new flags.")
+    lines = paragraph(f"{'One is' if added == 1 else f'{added} are'} added or changed.")
+    if upgrade.after.kubernetes is not None:
+        lines += paragraph(_LABELS_LAND)
+        patches = (f"kubectl patch node {one.node} --patch-file kubernetes/nodes/{one.node}.yaml" for one in labels)
+        lines += code("sh", "\n".join(patches))
+    commands = [command for one in labels for command in one.commands]
     if commands:
-        lines += paragraph(f"{len(commands)} have to be taken off by hand, since no agent removes a label:")
+        lines += paragraph(f"{len(commands)} to be taken off, since no agent removes a label; the patch does it too:")
         lines += code("sh", "\n".join(commands))
     return lines
+
+
+_LABELS_LAND = (
+    "K3s sets those of its configuration at each start of a node; on any Kubernetes, a patch that `corral render` "
+    "writes sets them at once, and takes off those of `removedLabels`:"
+)
 
 
 def _profiles(upgrade: Upgrade) -> list[str]:
