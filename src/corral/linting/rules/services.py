@@ -17,6 +17,7 @@ _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
 _ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
 _PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _OPEN_TYPES = frozenset({"LoadBalancer", "NodePort"})
 
 
@@ -36,14 +37,17 @@ def _replicas(behind: Behind, pods: Sequence[Pod], program: re.Pattern[str]) -> 
         id="D01",
         name="service-other-namespace",
         severity=Severity.ERROR,
-        summary="a Service whose pods are in another namespace",
+        summary="a Service that selects nothing: its pods are in another namespace, or have other labels",
         practice="The Service has no endpoints: every connection is refused.",
         source="reproduced on Kubernetes 1.36: an EndpointSlice without addresses",
-        fix="Write the pods' namespace into the Service.",
+        fix="Write the pods' namespace into the Service, or their labels into its selector.",
     )
 )
-def other_namespace(scene: Scene) -> Iterator[Found]:
-    """Look for Services that select nothing in their namespace and something in another."""
+def selects_nothing(scene: Scene) -> Iterator[Found]:
+    """Look for Services that select nothing in their namespace, and something in another or almost something here.
+
+    A Service with nothing behind it is no fault by itself: its pods may stand in files that were not given.
+    """
     for one in scene.of_kind("Service"):
         is_known = _NAMESPACE.fullmatch(one.namespace) is not None  # anything else is a blank to fill
         behind = scene.behind(one)
@@ -52,6 +56,20 @@ def other_namespace(scene: Scene) -> Iterator[Found]:
             place = (one.tree["metadata"]["namespace"] or one.tree["metadata"]["name"] or one.tree["kind"]).place
             what = f"is in {one.namespace!r}, its pods are in {elsewhere[0].owner.namespace!r}"
             yield Found(place=place, what=what, subject=one)
+        elif is_known and not behind.meant and (key := _missed(scene, one)) is not None:
+            wanted = one.tree["spec"]["selector"][key]
+            what = f"selects {key}={wanted.raw}, and the pods of that name have another {key}"
+            yield Found(place=wanted.place, what=what, subject=one)
+
+
+def _missed(scene: Scene, service: Object) -> str | None:
+    """The label by which a Service misses the pods of the workload that has its name, and all keys it asks for."""
+    selector = _selector(service)
+    workloads = [scene.named(kind, service.namespace, service.name) for kind in _WORKLOADS]
+    for pod in [one.pod for one in workloads if one is not None and one.pod is not None]:
+        if selector.keys() <= pod.labels.keys() and scene.may_meet(service, pod.owner):
+            return next((key for key, value in selector.items() if pod.labels[key] != value), None)
+    return None
 
 
 @checks(
