@@ -306,6 +306,15 @@ def test_a_unit_that_sets_limits_has_to_be_enabled() -> None:
     assert card_looks.limits_persist(probe, over_ssh(UNITS.partition("\n\n")[0])).status is Status.FAILED
 
 
+def test_the_unit_that_is_rendered_for_nixos_is_known_by_its_name() -> None:
+    script = "/nix/store/abc-unit-script-gpu-power-limit-start/bin/gpu-power-limit-start"
+    unit = f"Id=gpu-power-limit.service\nExecStart={{ path={script} ; argv[]={script} }}\nActiveState=active\n"
+
+    seen = card_looks.limits_persist(LimitsPersist(node="box"), over_ssh(unit + "UnitFileState=enabled\n"))
+
+    assert (seen.status, seen.what) == (Status.DONE, "gpu-power-limit.service is enabled, active")
+
+
 def test_ssh_that_fails_is_unknown() -> None:
     tools = Tools(
         machines=over_ssh("", 255, "No route to host\n"), shell=Said({}), queue=Server({}), load_tester=NoLoadTests()

@@ -14,6 +14,8 @@ from corral.operations.upgrading import checklist_for
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, checklist_markdown, checklist_of
 from corral.planning.checklist.drivers import driver_need
 from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
+from corral.planning.checklist.units import POWER_LIMIT_UNIT
+from corral.rendering.systemd.power import UNIT
 from doubles.clusters import forty_mixed_nodes
 from doubles.upgrades import hydra as compared
 
@@ -334,3 +336,10 @@ def test_labels_are_those_that_are_rendered() -> None:
     assert isinstance(labels, LabelsOnNode)
     assert ("workload.hydra.io/training", "true") in labels.labels
     assert labels.gone == ("hydra.io/gpu-classes", "hydra.io/has-3060")
+
+
+def test_the_unit_of_power_limits_has_the_name_of_the_rendered_one() -> None:
+    unit = item(hydra(), "software.hydra-compute.limits-unit").material
+
+    assert POWER_LIMIT_UNIT == UNIT
+    assert f"systemd.services.{UNIT} = {{" in (unit or "")

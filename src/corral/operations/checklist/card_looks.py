@@ -17,6 +17,7 @@ from corral.planning.checklist.probes import (
     PowerLimitsSet,
     WantedCard,
 )
+from corral.planning.checklist.units import POWER_LIMIT_UNIT
 from corral.telemetry.nvml import FoundGpu, GpuState
 
 _CLOSE_W = 1.0
@@ -94,9 +95,10 @@ def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
     if ran.exit_code != 0:
         return Evidence(status=Status.UNKNOWN, what=f"systemctl: {' '.join((ran.errors or ran.out).split())}")
     for unit in _units(ran.out):
-        command = unit.get("ExecStart", "")
-        if re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):
-            name, state = unit.get("Id", "?"), unit.get("UnitFileState") or "?"
+        name, command = unit.get("Id", "?"), unit.get("ExecStart", "")
+        # On NixOS a unit starts a script of the store, which does not tell what it runs; there the name does.
+        if name == f"{POWER_LIMIT_UNIT}.service" or re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):
+            state = unit.get("UnitFileState") or "?"
             if state.startswith("enabled"):
                 return Evidence(status=Status.DONE, what=f"{name} is {state}, {unit.get('ActiveState')}")
             return Evidence(status=Status.FAILED, what=f"{name} sets limits and is {state}, not enabled")

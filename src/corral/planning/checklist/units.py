@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_NAME = "gpu-power-limits"
+POWER_LIMIT_UNIT = "gpu-power-limit"
+"""The name that `corral render` gives it too: a machine has one of them."""
 
 
 def power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> str:
@@ -13,7 +14,7 @@ def power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> s
 def _file(limits_w: tuple[tuple[int, int], ...]) -> str:
     starts = "\n".join(f"ExecStart=/usr/bin/nvidia-smi -i {index} -pl {watts}" for index, watts in limits_w)
     return f"""\
-# /etc/systemd/system/{_NAME}.service, then: sudo systemctl enable --now {_NAME}
+# /etc/systemd/system/{POWER_LIMIT_UNIT}.service, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}
 [Unit]
 Description=Power limits of the GPUs
 Wants=nvidia-persistenced.service
@@ -33,7 +34,7 @@ def _nixos(limits_w: tuple[tuple[int, int], ...]) -> str:
     starts = "\n".join(f'      "{smi} -i {index} -pl {watts}"' for index, watts in limits_w)
     return f"""\
 hardware.nvidia.nvidiaPersistenced = true;
-systemd.services.{_NAME} = {{
+systemd.services.{POWER_LIMIT_UNIT} = {{
   description = "Power limits of the GPUs";
   wantedBy = [ "multi-user.target" ];
   wants = [ "nvidia-persistenced.service" ];

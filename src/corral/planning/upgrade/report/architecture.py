@@ -53,7 +53,7 @@ def _labels(upgrade: Upgrade) -> list[str]:
         lines += code("sh", "\n".join(patches))
     commands = [command for one in labels for command in one.commands]
     if commands:
-        lines += paragraph(f"{len(commands)} to be taken off, since no agent removes a label; the patch does it too:")
+        lines += paragraph(f"To be taken off, since no agent removes a label (the patch does it too): {len(commands)}.")
         lines += code("sh", "\n".join(commands))
     return lines
 
