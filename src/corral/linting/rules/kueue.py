@@ -171,13 +171,19 @@ def flavor_of_no_node(scene: Scene) -> Iterator[Found]:
 def over_quota(scene: Scene) -> Iterator[Found]:
     """Look for Jobs whose pods together ask for more than the nominal quota."""
     for one in scene.of_kind("Job"):
-        queues = _cluster_queues(scene, one)
+        queues = _with_choices(scene, _cluster_queues(scene, one))
         quotas = [quota[0] for queue in queues if not _borrows(queue) and (quota := _quota(queue, GPU_RESOURCE))]
         asked = _together(one, one.pod)
         if quotas and len(quotas) == len(queues) and asked > max(quotas):
             place = (one.tree["spec"]["parallelism"] or one.tree["metadata"]["name"]).place
             what = f"{asked} GPUs at once, and {queues[0].name!r} gives {max(quotas)}"
             yield Found(place=place, what=what, subject=one)
+
+
+def _with_choices(scene: Scene, queues: list[Object]) -> list[Object]:
+    """These and what stands in other files under the same name: another layout's queue, whose turn may be the Job's."""
+    names = {one.identity for one in queues}
+    return [*queues, *(one for one in scene.written_objects if one.identity in names and one not in queues)]
 
 
 def _borrows(queue: Object) -> bool:
