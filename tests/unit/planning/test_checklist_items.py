@@ -343,3 +343,17 @@ def test_the_unit_of_power_limits_has_the_name_of_the_rendered_one() -> None:
 
     assert POWER_LIMIT_UNIT == UNIT
     assert f"systemd.services.{UNIT} = {{" in (unit or "")
+
+
+def test_what_cannot_be_rendered_is_asked_about_and_not_scaled() -> None:
+    services = """kubernetes: {}
+services: [{name: a, image: x, port: 80, replicas: COUNT}, {name: b, image: x, port: 80, replicas: COUNT}]
+layouts: {one: {kind: edge, services: {a: {pod: p}, b: {pod: p}}}}
+"""
+    before, after = (read(a_node() + services.replace("COUNT", count)) for count in ("1", "2"))
+
+    checklist = rendered_checklist(before, after)
+
+    assert "listen on port 80" in (rendered(after, source="", text="").refused or "")
+    assert commands(checklist) == []
+    assert item(checklist, "workload.replicas.a").kind is ItemKind.BY_HAND
