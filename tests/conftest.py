@@ -14,10 +14,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from corral.server.database import EmbeddedDatabase
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import Pool, open_pool
+
+settings.register_profile("corral", deadline=None)  # how long an example takes is the machine's, not the code's
+settings.load_profile("corral")
 
 TEMPLATE = "corral_template"
 

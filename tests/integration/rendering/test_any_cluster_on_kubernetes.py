@@ -118,7 +118,7 @@ def texts(draw: st.DrawFn) -> str:
     )
 
 
-@settings(deadline=None, max_examples=30, phases=QUICK, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, phases=QUICK, suppress_health_check=[HealthCheck.too_slow])
 @given(text=texts())
 def test_kubernetes_takes_whatever_is_rendered_and_our_linter_finds_no_error_in_it(text: str) -> None:
     try:

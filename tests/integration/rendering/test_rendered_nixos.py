@@ -250,7 +250,7 @@ def test_directories_of_local_volumes_are_made_on_their_node(modules: dict[str, 
     assert modules["nixos/shelf.nix"]["systemd"]["tmpfiles"]["rules"] == ['d "/srv/shared" 0755 nobody nogroup -']
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(texts=st.lists(TEXTS, min_size=10, max_size=60))
 def test_a_text_is_the_same_text_in_nix(texts: list[str]) -> None:
     every = [*SPITEFUL, *texts]
@@ -262,7 +262,7 @@ def test_a_text_is_the_same_text_in_nix(texts: list[str]) -> None:
     assert as_keys == [[text] for text in every]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(text=st.one_of(st.sampled_from(SPITEFUL), TEXTS), path=st.one_of(st.sampled_from(SPITEFUL), TEXTS))
 def test_nothing_of_the_cluster_file_ends_its_string(text: str, path: str) -> None:
     """Values that the file's own checks would refuse, too: the writer does not depend on them."""

@@ -232,7 +232,7 @@ def read_word(text: str) -> str:
     return raw.decode().replace("%%", "%").replace("$$", "$")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
 @example(text="a b\nExecStart=/bin/evil")
 @example(text="%n $HOME ; \"' \\ é")

@@ -71,7 +71,6 @@ def _usable(task: object) -> None:
 def _fuzz(operation: Any, mode: GenerationMode, session: requests.Session) -> None:  # Any: a type that is not public
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

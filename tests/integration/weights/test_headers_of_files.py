@@ -26,7 +26,7 @@ from corral.weights.headers.reading import shape_here
 from corral.weights.headers.safetensors import read_safetensors
 from doubles.tiny_llms import ALL, GEMMA3, LLAMA, MIXTRAL, TinyLlm, write_llm
 
-GENEROUS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+GENEROUS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

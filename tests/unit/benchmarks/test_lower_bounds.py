@@ -84,7 +84,7 @@ def _placed(trace, order, free_at, held, makespan, longest) -> Iterator[tuple[fl
         )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tiny_traces())
 def test_no_schedule_is_below_the_bounds(trace):
     schedules = list(every_schedule(trace))
@@ -92,7 +92,7 @@ def test_no_schedule_is_below_the_bounds(trace):
     assert longest_wait_bound(trace) <= min(longest for _, longest in schedules) + 1e-6
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tiny_traces())
 def test_prices_are_shares_of_one(trace):
     for price in price_choices(BoundFacts(trace), trace.arrivals):

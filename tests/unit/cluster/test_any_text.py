@@ -54,7 +54,6 @@ def outcome(text: str) -> Cluster | None:
     return None
 
 
-@settings(deadline=None)
 @given(st.text())
 @example("")
 @example("\x00")
@@ -76,13 +75,12 @@ def test_any_text_is_loaded_or_refused_with_problems_at_lines_that_exist(text: s
     outcome(text)
 
 
-@settings(deadline=None)
 @given(st.lists(TOKENS, max_size=40).map("".join))
 def test_any_yaml_like_text_is_loaded_or_refused_clearly(text: str) -> None:
     outcome(text)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(TEXTS), st.data())
 def test_an_example_with_any_text_put_in_is_loaded_or_refused_clearly(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))
@@ -90,7 +88,7 @@ def test_an_example_with_any_text_put_in_is_loaded_or_refused_clearly(text: str,
     outcome(text[:start] + data.draw(st.lists(TOKENS, max_size=4).map("".join)) + text[end:])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(TEXTS), st.data())
 def test_an_example_with_other_values_is_loaded_or_refused_clearly(text: str, data: st.DataObject) -> None:
     values = [match.span(1) for match in re.finditer(r": +([^\s#,{}\[\]][^#,{}\[\]\n]*)", text)]
@@ -101,7 +99,7 @@ def test_an_example_with_other_values_is_loaded_or_refused_clearly(text: str, da
     outcome(text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(TEXTS), st.data())
 def test_an_example_without_some_lines_is_loaded_or_refused_clearly(text: str, data: st.DataObject) -> None:
     lines = text.splitlines(keepends=True)
@@ -109,7 +107,6 @@ def test_an_example_without_some_lines_is_loaded_or_refused_clearly(text: str, d
     outcome("".join(line for number, line in enumerate(lines) if number not in gone))
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 @example("null", "true")
 @example("1", "2024-01-01")

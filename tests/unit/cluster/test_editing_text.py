@@ -112,7 +112,7 @@ def choose(data: st.DataObject, kind: type) -> tuple[str, Any, tuple[str | int, 
     return text, before, data.draw(st.sampled_from(found))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data())
 def test_another_value_changes_one_line_and_nothing_else(data: st.DataObject) -> None:
     text, before, path = choose(data, str)
@@ -133,7 +133,7 @@ def test_another_value_changes_one_line_and_nothing_else(data: st.DataObject) ->
     ] or "#" in str(value)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data())
 def test_what_is_removed_takes_only_its_own_lines_with_it(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(VARIANTS))
@@ -155,7 +155,7 @@ def test_what_is_removed_takes_only_its_own_lines_with_it(data: st.DataObject) -
             assert line.partition("#")[2].strip() in kept
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data())
 def test_an_item_that_is_added_leaves_every_other_line_as_it_is(data: st.DataObject) -> None:
     text, before, path = choose(data, list)
@@ -172,7 +172,7 @@ def test_an_item_that_is_added_leaves_every_other_line_as_it_is(data: st.DataObj
     assert len(gone) <= 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data(), st.sampled_from(["new", "hydra.io/x", "12", "no", "a b"]), ITEMS)
 def test_a_key_that_is_added_leaves_every_other_line_as_it_is(data: st.DataObject, key: str, value: Any) -> None:
     text, before, path = choose(data, dict)
@@ -188,7 +188,7 @@ def test_a_key_that_is_added_leaves_every_other_line_as_it_is(data: st.DataObjec
     assert len(gone) <= 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data())
 def test_many_edits_after_each_other_are_each_what_was_asked(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(VARIANTS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.cluster.values import Electricity, Gpu, Node
@@ -126,7 +126,6 @@ def test_four_3090_at_300_w_on_1600_w_are_tight_as_they_were_seen_to_be() -> Non
     assert found.verdict is Verdict.TIGHT
 
 
-@settings(deadline=None)
 @given(
     models=st.lists(
         st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3060 12 GB", "RTX A4000"]), max_size=4
@@ -141,7 +140,6 @@ def test_the_advised_supply_is_always_judged_as_enough(models: list[str], other:
     assert power(*models, other=other, psu=round(size.value)).verdict is Verdict.OK
 
 
-@settings(deadline=None)
 @given(psu=st.integers(100, 3000), other=st.integers(0, 600))
 def test_a_larger_supply_is_never_judged_worse(psu: int, other: int) -> None:
     order = [Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.OK]

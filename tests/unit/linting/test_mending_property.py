@@ -39,7 +39,7 @@ FLAGS = st.booleans()
 @given(
     mark=FLAGS, windows=FLAGS, newline=FLAGS, page=FLAGS, several=FLAGS, before=st.sampled_from(["", "# ü\n", "\n\n"])
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_mended_file_differs_in_the_edits_alone_and_has_nothing_left_to_mend(
     *, mark: bool, windows: bool, newline: bool, page: bool, several: bool, before: str
 ) -> None:

@@ -165,7 +165,7 @@ def test_ten_thousand_documents_are_all_judged() -> None:
 
 
 @given(st.text(max_size=400))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_text_stops_the_linter(text: str) -> None:
     for name in ("a.yaml", "a.md", "a.nix", "Dockerfile"):
         lint([Source(name=name, text=text)])
@@ -182,7 +182,7 @@ _VALUES = st.recursive(
 
 
 @given(st.sampled_from(["Deployment", "Service", "Pod", "List", "CronJob", "ClusterQueue"]), _VALUES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_shape_stops_the_rules(kind: str, spec: object) -> None:
     import json
 

@@ -334,7 +334,7 @@ def test_without_a_change_the_text_is_the_same(name: str) -> None:
 MODELS = st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3090 Ti"])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.data())
 def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(data: st.DataObject) -> None:
     text = FILES[data.draw(st.sampled_from(sorted(FILES)))]

@@ -181,7 +181,6 @@ def test_a_service_without_an_image_is_left_out_and_told() -> None:
     assert "Not deployed, because the file names no image: mystery." in told(services=services)
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", fullmatch=True))
 def test_every_name_of_a_file_becomes_one_that_dns_takes(name: str) -> None:
     for made in (dns_name(name), dns_name(name, longest=15), with_suffix(name, "replicas")):
@@ -196,7 +195,7 @@ def test_names_that_are_cut_stay_apart() -> None:
     assert dns_name("x" * 63, longest=52) != dns_name("x" * 62 + "y", longest=52)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(secret=st.from_regex(r"[a-z]{3,20}", fullmatch=True), key=st.from_regex(r"[A-Z]{3,20}", fullmatch=True))
 def test_what_is_secret_is_only_ever_a_reference(secret: str, key: str) -> None:
     services = [{"name": "voice", "image": IMAGE, "secrets": {"TOKEN": {"secret": secret, "key": key}}}]

@@ -16,7 +16,7 @@ from doubles.scheduling_strategies import snapshots
 from doubles.scheduling_values import NOW, a_queued, ago, gib
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(snapshots(most_tasks=6), st.lists(st.integers(0, 5), max_size=30))
 def test_a_decision_on_the_candidates_is_the_decision_on_everything(snapshot, copies):
     tasks = list(snapshot.tasks)
@@ -109,7 +109,7 @@ def test_removing_a_task_that_is_not_queued_changes_nothing():
     assert (len(backlog), backlog.get(1), backlog.get(2)) == (1, a_queued(1), None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 8), st.sampled_from("ab"), st.integers(0, 5), st.booleans()), max_size=40))
 def test_any_history_leaves_what_was_added_and_not_removed(history):
     backlog, expected = Backlog(), {}
@@ -124,7 +124,7 @@ def test_any_history_leaves_what_was_added_and_not_removed(history):
     assert {task.id: task for task in backlog.candidates(NOW, Settings(), 99)} == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sets(st.integers(0, 20_000), min_size=1200, max_size=2500), st.randoms(use_true_random=False))
 def test_items_come_in_order_whatever_was_added_and_removed(items, chance):
     kept, order = Sorted[int](), sorted(items)

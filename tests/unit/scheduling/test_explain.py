@@ -20,7 +20,7 @@ def after(seconds: float):
     return NOW + timedelta(seconds=seconds)
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(snapshots())
 def test_every_task_has_an_explanation_that_agrees_with_the_decision(snapshot):
     decision = decide(snapshot)

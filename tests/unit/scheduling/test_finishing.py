@@ -72,7 +72,7 @@ def test_work_that_the_fast_slot_cannot_do_does_not_count():
 some_images = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 30), st.sampled_from("ab")), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=some_images, slowness=st.sampled_from([1, 2, 7, 40]), unsteady=st.integers(1, 5))
 def test_nothing_is_left_for_ever_whatever_was_expected(images, slowness, unsteady):
     arrivals = tuple(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from corral.scheduling.values import DurationKey, Priority, Settings
 from doubles.scheduling_values import NOW, PlayedQueue, a_queued, a_resident, a_running, a_slot, gib
 
-SOME = settings(max_examples=40, deadline=None)
+SOME = settings(max_examples=40)
 
 
 def after(seconds: float):

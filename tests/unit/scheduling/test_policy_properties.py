@@ -18,7 +18,7 @@ from doubles.scheduling_strategies import snapshots
 
 ONE_GPU = st.just(1)
 # Shrinking a snapshot takes minutes; the universe is small enough to read as it is found.
-MANY = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 
 
 def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:

@@ -12,7 +12,7 @@ from corral.scheduling.simulator.values import Run, Span, Trace
 from corral.scheduling.values import Gate, Rule
 from doubles.traces import traces
 
-MANY = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 
 
 def by_slot(run: Run) -> dict[str, list[Span]]:

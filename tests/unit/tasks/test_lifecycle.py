@@ -126,7 +126,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestAnyHistory.settings = settings(max_examples=200, stateful_step_count=30)
 
 
 def test_result_of_an_old_attempt_is_refused() -> None:

@@ -68,8 +68,9 @@ def lint(
 ) -> None:
     """Judge manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
 
-    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. A comment accepts a finding on its
-    line or the next: `# corral: ignore A02 because the node has a spare card`.
+    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. What cannot be read is named, and
+    changes nothing. A comment accepts a finding on its line or the next: `# corral: ignore A02 because the node has a
+    spare card`.
     """
     chosen = Format.JSON if as_json else format
     if explain is not None:
