@@ -125,7 +125,7 @@ def _drain(change: NodeChange, after: Cluster) -> Iterator[Item]:
         "drain",
         title=f"{change.name}: no pods while the machine is open",
         why="what runs there loses its work with the power, and waits until Kubernetes gives the node up, 5 minutes",
-        work=Command(line=shells.drain(after, change.name)),
+        work=Command(line=shells.drain(change.name)),
     )
 
 

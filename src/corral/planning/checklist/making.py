@@ -51,7 +51,7 @@ def _gone(node: Node, after: Cluster) -> Iterator[Item]:
             node=node.name,
             title=f"{node.name}: let its pods go",
             why="they end in order and start elsewhere, where they may run elsewhere",
-            work=Command(line=drain(after, node.name)),
+            work=Command(line=drain(node.name)),
         )
         yield Item(
             id=f"software.{node.name}.delete",
@@ -59,5 +59,5 @@ def _gone(node: Node, after: Cluster) -> Iterator[Item]:
             node=node.name,
             title=f"{node.name}: take it out of Kubernetes",
             why="a node that is gone stays in the list as NotReady, and its pods with it",
-            work=Command(line=kubectl(after, "delete", "node", node.name)),
+            work=Command(line=kubectl("delete", "node", node.name)),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from corral.cluster.values import Cluster, K3sRole, Node
+from corral.cluster.values import K3sRole, Node
 
 DRAIN_TIMEOUT = "10m"
 """Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then told."""
@@ -41,13 +41,12 @@ def load_test(node: Node, seconds: int) -> str:
     return on_node(node, f"corral loadtest --duration {seconds}s")
 
 
-def drain(cluster: Cluster, node: str) -> str:
+def drain(node: str) -> str:
     """Close a node for pods and let those on it go; DaemonSets stay, and scratch space is lost with its pod."""
     flags = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_TIMEOUT}")
-    return kubectl(cluster, "drain", node, *flags)
+    return kubectl("drain", node, *flags)
 
 
-def kubectl(cluster: Cluster, *words: str, namespaced: bool = False) -> str:
-    """Write a kubectl command, in the cluster's namespace when it is about something in one."""
-    namespace = cluster.kubernetes.namespace if cluster.kubernetes and namespaced else None
-    return shlex.join(["kubectl", *(["-n", namespace] if namespace else []), *words])
+def kubectl(*words: str) -> str:
+    """Write a kubectl command about nodes, which are in no namespace."""
+    return shlex.join(["kubectl", *words])

@@ -158,7 +158,7 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
                 f"label.{key}",
                 title=f"{change.name}: set the label {key}={value}",
                 why="nothing on this node sets labels at its start, as far as the file says",
-                work=Command(line=shells.kubectl(after, "label", "node", change.name, f"{key}={value}", "--overwrite")),
+                work=Command(line=shells.kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")),
             )
 
 
@@ -171,7 +171,7 @@ def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
             f"unlabel.{key}",
             title=f"{change.name}: take the label {key} off",
             why="a label whose flag is gone stays on the node for ever: K3s only ever adds them (F02)",
-            work=Command(line=shells.kubectl(after, "label", "node", change.name, f"{key}-")),
+            work=Command(line=shells.kubectl("label", "node", change.name, f"{key}-")),
         )
     yield _item(
         change,
@@ -193,7 +193,7 @@ def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item
             "uncordon",
             title=f"{change.name}: let pods in again",
             why="a node stays closed until somebody opens it, over restarts too",
-            work=Command(line=shells.kubectl(after, "uncordon", change.name)),
+            work=Command(line=shells.kubectl("uncordon", change.name)),
         )
     yield _item(
         change,
