@@ -12,6 +12,7 @@ from corral.linting.scene import Scene
 from corral.linting.values import Rule, Severity
 
 _SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
+_SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORECASE)
 _CONSUMER_BLACKWELL = re.compile(r"\b(?:RTX\s*)?50[5-9]0(?:\s*Ti|Ti)?\b|RTX PRO [2-6]\d00 Blackwell", re.IGNORECASE)
 _DATA_CENTRE_BLACKWELL = re.compile(r"\bG?B[12]00\b")
 _DATA_PARALLEL = re.compile(r"\b(?:torch\.)?nn\.DataParallel\b")
@@ -64,7 +65,7 @@ def wrong_capability(scene: Scene) -> Iterator[Found]:
             continue  # a block of a page is judged with its page
         for match in _SM_100.finditer(text.text):
             line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
-            if not _DATA_CENTRE_BLACKWELL.search(line):
+            if not _DATA_CENTRE_BLACKWELL.search(line) and not _SM_120.search(line):  # it tells the two apart
                 what = f"{match[0]!r}: RTX 50 cards have capability 12.0"
                 yield Found(place=text.place(match.start()), what=what)
 
