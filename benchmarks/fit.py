@@ -6,6 +6,7 @@ llama.cpp runs on the processor here: its compute buffer there is what is compar
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -30,14 +31,21 @@ _SETTINGS = (
 
 def main() -> None:
     """Print one row for each part of each model and setting."""
+    named = _files()
     print("| model | context | parallel | cache | part | computed MiB | llama.cpp MiB | error |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         made = [write_llm(Path(folder) / f"{name}.gguf", llm) for name, llm in ALL.items()]
-        for path in (*map(Path, sys.argv[1:]), *made):
+        for path in (*named, *made):
             for running in _SETTINGS:
                 for row in _rows(path, running):
                     print(row)
+
+
+def _files() -> list[Path]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.gguf", help="load these too")
+    return parser.parse_args().files
 
 
 def _rows(path: Path, running: Running) -> Iterator[str]:

@@ -99,7 +99,8 @@ def _put_sources(one: Forecast) -> None:
 
     terminal.put(f"\n{one.workload}: on {', '.join(one.slots) or 'no slot'}, queue {one.queue}: {one.where}")
     for name, figure in figures_of(one):
-        terminal.put_text(f"{name}: {amount(figure)} ({figure.origin}: {figure.source})", indent="  ")
+        shown = _money(figure) if figure is one.cost_each else amount(figure)
+        terminal.put_text(f"{name}: {shown} ({figure.origin}: {figure.source})", indent="  ")
 
 
 def _notes(found: Forecasts) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from corral.cli.client import Api
     from corral.planning.forecast.batches import BatchForecast
     from corral.planning.forecast.replay import Play, Replay
+    from corral.planning.forecast.waits import ClassWaits
     from corral.work import Json
 
 _PAGE = 500
@@ -45,6 +47,10 @@ def put_replay(found: Replay, *, as_json: bool) -> None:
         ("simulated on the other file", *_cells(found.against), f"{_signed(-found.gain.value)} against the row above"),
     ]
     terminal.put_table(("play", "slots", "took", "median wait", "busy", "unfinished", "difference"), rows, empty="")
+    plays = (found.real, found.again, found.against)
+    by_class = [(row[0], *cells) for row, play in zip(rows, plays, strict=True) for cells in _waits(play.waits)]
+    terminal.put("")
+    terminal.put_table(("play", "class", "p50 wait", "p99 wait"), by_class, empty="no task ended")
     for one in found.assumed:
         terminal.put_text(f"assumed: {one}")
 
@@ -61,6 +67,7 @@ def put_batch(found: BatchForecast, *, as_json: bool) -> None:
             ("loads", amount(found.loads)),
             ("swaps", amount(found.swaps)),
             *((f"{slot} busy", amount(part)) for slot, part in (found.occupancy or {}).items()),
+            *((f"{name} waits", f"p50 {p50}, p99 {p99}") for name, p50, p99 in _waits(found.waits or {})),
         ]
     )
     for one in found.unknown:
@@ -81,6 +88,11 @@ def _cells(play: Play) -> tuple[str, ...]:
         amount(play.occupancy),
         str(play.unfinished),
     )
+
+
+def _waits(waits: Mapping[str, ClassWaits]) -> Iterator[tuple[str, str, str]]:
+    for name, each in waits.items():
+        yield name, format_duration(each.p50.value), format_duration(each.p99.value)
 
 
 def _without_runs(found: Replay) -> Json:

@@ -179,3 +179,10 @@ def a_finished(number: int, seconds: int) -> dict[str, Any]:
     times = {"created_at": at.format(0), "queued_at": at.format(0), "started_at": at.format(0)}
     rest = {"id": number, "priority": "normal", "gpus": 1, "slots": ["hydra-compute/gpu0"]}
     return {**nothing, **kind, **times, **rest, "finished_at": at.format(seconds)}
+
+
+def test_a_cost_below_a_cent_is_told_by_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--workload", "images", "--explain") == 0
+    shown = capsys.readouterr().out
+    assert "cost of one image: 0 EUR" not in shown
+    assert "p99 wait of batch tasks" in shown

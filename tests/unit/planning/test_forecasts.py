@@ -191,6 +191,23 @@ def test_a_batch_takes_as_long_as_its_slots_need() -> None:
     assert found.makespan.value == 20
 
 
+def test_a_batch_tells_the_waits_of_each_class() -> None:
+    person = Job(name="person", engine="sleep", task_class=TaskClass.INTERACTIVE, seconds=10)
+    found = forecast_batch(a_cluster(), [*naps(30, 30, 30), person], ())
+    told = {name: (waits.p50.value, waits.p99.value) for name, waits in (found.waits or {}).items()}
+    assert told == {"interactive": (0, 0), "batch": (40, 70)}
+
+
+def test_a_replay_tells_the_waits_of_each_class_in_each_play() -> None:
+    tasks = [an_ended(1, 0, 30), an_ended(2, 30, 60, task_class=TaskClass.INTERACTIVE), an_ended(3, 60, 90)]
+    found = replay(tasks, a_cluster(), a_cluster(2))
+    assert {name: (waits.p50.value, waits.p99.value) for name, waits in found.real.waits.items()} == {
+        "batch": (0, 60),
+        "interactive": (30, 30),
+    }
+    assert found.again.waits.keys() == found.against.waits.keys() == {"batch", "interactive"}
+
+
 def test_tasks_of_a_batch_wait_for_those_that_they_need() -> None:
     jobs = [*naps(10), Job(name="after", engine="sleep", seconds=5, needs=("t0",))]
     found = forecast_batch(a_cluster(2), jobs, ())

@@ -9,6 +9,7 @@ from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.planning.forecast.floors import queues_for, slots_for, table_for, workload_of
 from corral.planning.forecast.nights import OWNER
+from corral.planning.forecast.waits import ClassWaits, simulated_waits
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise
@@ -42,6 +43,8 @@ class BatchForecast:
     tasks: int
     makespan: Figure | None = None
     finished: Figure | None = None
+    waits: Mapping[str, ClassWaits] | None = None
+    """By class, from the submission."""
     occupancy: Mapping[str, Figure] | None = None
     loads: Figure | None = None
     swaps: Figure | None = None
@@ -144,6 +147,7 @@ def _told(jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed
         tasks=len(jobs),
         makespan=computed(outcome.makespan_s, "s", source),
         finished=computed(outcome.finished, "", "tasks that end"),
+        waits=simulated_waits(outcome),
         occupancy={
             slot: computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")
             for slot, part in outcome.occupancy.items()

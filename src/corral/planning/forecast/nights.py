@@ -15,6 +15,7 @@ from corral.figures import Figure, Origin, computed
 from corral.planning.forecast.electricity import consumption, power_for
 from corral.planning.forecast.seats import Seats, seats_of
 from corral.planning.forecast.values import Forecast, Scenario
+from corral.planning.forecast.waits import simulated_waits
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate_nights, summarise
@@ -214,6 +215,7 @@ def _told(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, several:
         per_night=_over(computed(outcome.finished, unit, source), factor),
         nights=None if several is None else computed(several * factor, unit, f"night after night, {source}"),
         occupancy={slot: _percent(part, outcome) for slot, part in outcome.occupancy.items()},
+        waits=simulated_waits(outcome),
         loads=_over(computed(outcome.loads, "", "loads in the simulated night"), factor) if takes_time else None,
         swaps=_over(computed(outcome.swaps, "", "loads after the first on each slot"), factor) if takes_time else None,
         lost=computed(outcome.lost_s, "s", "time of attempts whose slot went away"),

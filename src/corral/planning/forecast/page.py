@@ -35,6 +35,9 @@ def figures_of(one: Forecast) -> Iterator[tuple[str, Figure]]:
     )
     yield from ((name, figure) for name, figure in alone if figure is not None)
     yield from ((f"{slot} busy", figure) for slot, figure in one.occupancy.items())
+    for name, waits in one.waits.items():
+        yield f"p50 wait of {name} tasks", waits.p50
+        yield f"p99 wait of {name} tasks", waits.p99
 
 
 def page(cluster: str, plain: Sequence[Forecast], changed: Sequence[Forecast], asked: str) -> str:

@@ -18,6 +18,7 @@ from corral.cluster.values import Cluster
 from corral.figures import Figure, Origin, computed
 from corral.planning.forecast.floors import cpu_slots, queues_for, workload_of
 from corral.planning.forecast.seats import UNKNOWN_MODEL, gpu_slots
+from corral.planning.forecast.waits import ClassWaits, real_waits, simulated_waits
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
 from corral.scheduling.values import Owner, Priority, Settings, Slot, TaskClass
@@ -61,6 +62,8 @@ class Play:
     makespan: Figure
     """From the first arrival to the last end."""
     median_wait: Figure
+    waits: Mapping[str, ClassWaits]
+    """By class."""
     occupancy: Figure
     """Of all slots together."""
     slots: int
@@ -228,6 +231,7 @@ def _play(trace: Trace, run: Run, outcome: Outcome) -> Play:
     return Play(
         makespan=computed(outcome.makespan_s, "s", f"simulated on {len(trace.slots)} slots"),
         median_wait=computed(median(waits) if waits else 0.0, "s", "from arrival to start"),
+        waits=simulated_waits(outcome),
         occupancy=computed(100 * sum(parts) / len(parts) if parts else 0.0, "%", "mean over the slots"),
         slots=len(trace.slots),
         unfinished=len(run.unfinished),
@@ -245,6 +249,7 @@ def _real(tasks: Sequence[Ended], used: Sequence[Slot]) -> Play:
     return Play(
         makespan=_measured(makespan_s, "s", "from the first submission to the last end"),
         median_wait=_measured(median(waits), "s", "from ready to start"),
+        waits=real_waits(zip((task.task_class for task in tasks), waits, strict=True)),
         occupancy=_measured(100 * part, "%", f"{len(tasks)} tasks on the {len(used)} slots that they ran on"),
         slots=len(used),
     )

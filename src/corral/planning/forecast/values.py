@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.figures import Figure
+from corral.planning.forecast.waits import ClassWaits
 from corral.scheduling.simulator import Outcome
 from corral.scheduling.simulator.values import Outage, Run, Trace
 from corral.work import SlotId
@@ -52,6 +53,8 @@ class Forecast:
     nights: Figure | None = None
     """What several nights make together, where several were asked for."""
     occupancy: Mapping[SlotId, Figure] = field(default_factory=dict[SlotId, Figure])
+    waits: Mapping[str, ClassWaits] = field(default_factory=dict[str, ClassWaits])
+    """By class, from the night's start."""
     loads: Figure | None = None
     """Times that a model was loaded."""
     swaps: Figure | None = None
