@@ -6,6 +6,7 @@ does; the two columns say what the choice and what the policy take, as medians o
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -128,7 +129,10 @@ def _row(case: Case, rounds: int) -> tuple[str, ...]:
 
 def main() -> None:
     """Time all cases and print the table."""
-    rows = [_row(case, 300) for case in CASES]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=300, help="times that each case is decided (%(default)s)")
+    rounds = parser.parse_args().rounds
+    rows = [_row(case, rounds) for case in CASES]
     show(f"{SLOTS} slots, up to {CANDIDATES} candidates", ("", "choose (ms)", "decide (ms)"), rows, [machine()])
 
 

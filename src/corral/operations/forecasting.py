@@ -37,6 +37,7 @@ def forecast_file(path: Path | None, asked: Asked, *, history: Callable[[datetim
     cluster, where = planned.file.cluster, planned.file.name
     understood = understand(cluster, asked, where=where)
     scenario = understood.scenario
+    usual = Scenario(load_s=scenario.load_s)  # how long a model loads is a fact of the machine, whatever happens
     measured = None if understood.measured_since is None else history(understood.measured_since)
 
     def played(workload: Workload, scenario: Scenario) -> Forecast:
@@ -52,8 +53,8 @@ def forecast_file(path: Path | None, asked: Asked, *, history: Callable[[datetim
 
     return Forecasts(
         cluster=cluster.name,
-        plain=tuple(played(each, Scenario()) for each in understood.workloads),
-        changed=() if scenario.is_plain else tuple(played(each, scenario) for each in understood.workloads),
+        plain=tuple(played(each, usual) for each in understood.workloads),
+        changed=() if scenario == usual else tuple(played(each, scenario) for each in understood.workloads),
     )
 
 

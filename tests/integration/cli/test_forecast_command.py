@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,20 @@ def a_finished(number: int, seconds: int) -> dict[str, Any]:
     return {**nothing, **kind, **times, **rest, "finished_at": at.format(seconds)}
 
 
-def test_a_cost_below_a_cent_is_told_by_its_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(EXAMPLES / "hydra/cluster.yaml", "--workload", "images", "--explain") == 0
+def test_a_cost_below_a_cent_is_told_by_its_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cluster.yaml"
+    text = (EXAMPLES / "hydra/cluster.yaml").read_text()
+    file.write_text(text + "electricity: {pricePerKwh: 0.35, currency: EUR}\n")
+    assert run(file, "--workload", "images", "--explain") == 0
     shown = capsys.readouterr().out
-    assert "cost of one image: 0 EUR" not in shown
+    assert re.search(r"cost of one image: 0\.00\d+ EUR", shown)
     assert "p99 wait of batch tasks" in shown
+
+
+def test_how_long_a_model_loads_counts_with_and_without_what_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = ("--slow", "hydra-compute/gpu1=1.5")
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--workload", "images", "--load", "20s", *slow) == 0
+    shown = capsys.readouterr().out
+    assert "takes no time" not in shown
+    assert run(EXAMPLES / "hydra/cluster.yaml", "--workload", "images", *slow) == 0
+    assert "takes no time" in capsys.readouterr().out

@@ -28,11 +28,6 @@ class Scenario:
     spread: float = 0.0
     """How far a task's duration lies from the usual one at most, as a share of it; all between are equally likely."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing is different."""
-        return self == Scenario()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
