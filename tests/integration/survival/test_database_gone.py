@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +55,8 @@ class Outage:
     def _signal(self, number: int) -> None:
         main = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
         for process in (main, *main.children()):
-            os.kill(process.pid, number)
+            with suppress(ProcessLookupError):  # a worker that had ended, which the main process buries as it goes on
+                os.kill(process.pid, number)
 
 
 @pytest.fixture(scope="module")
