@@ -48,7 +48,8 @@ def _mixed(machine: Machine) -> Iterator[Caution]:
         pitfall="A11",
         where=machine.name,
         what=f"the node has {listed}, and `nvidia.com/gpu` hands out any of them{room_for}",
-        hint="choose the card with a device claim (DRA), keep one model in a node, or plan for the smallest card",
+        hint="choose the card with a device claim (DRA), as `corral render` does unless `gpuMode` says otherwise; or"
+        " keep one model in a node",
     )
 
 
@@ -112,7 +113,8 @@ def _sharing(cluster: Cluster, room: Room) -> Iterator[Caution]:
                     where=ask.name,
                     what=f"{' and '.join(users)} use one card from one pod, and `nvidia.com/gpu: 1` gives it to one"
                     " container alone",
-                    hint="let both containers name one device claim (DRA), or run them in pods of their own",
+                    hint="let both containers name one device claim (DRA), as `corral render` does unless `gpuMode`"
+                    " says otherwise; or run them in pods of their own",
                 )
 
 
