@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from corral.weights.catalogue import CATALOGUE
 from corral.weights.store import Store
 
@@ -83,13 +81,7 @@ class Terminal:
         return before + text
 
     def type(self, text: str) -> None:
-        """Type on the keyboard, once the command waits.
-
-        A signal that comes between a prompt and the wait for its answer is noticed by Python with the next key only.
-        """
-        command = psutil.Process(self._pid)
-        while command.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP):
-            os.sched_yield()
+        """Type on the keyboard."""
         os.write(self._descriptor, text.encode())
 
     def rest(self) -> str:
