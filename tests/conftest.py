@@ -6,6 +6,8 @@ The server is the embedded one that the product uses. A missing server fails the
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ from corral.server.database import EmbeddedDatabase
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import Pool, open_pool
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # commands that tests start keep their output back, as they do for users
+signal.signal(signal.SIGINT, signal.default_int_handler)  # and take Ctrl-C, also where a shell had it ignored
 settings.register_profile("corral", deadline=None)  # how long an example takes is the machine's, not the code's
 settings.load_profile("corral")
 

@@ -123,14 +123,17 @@ def run_command(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit):  # typer's own answer to a reader that has left is `sys.exit(1)`
-        # The reader of our output (`head`) has left; a second error while Python flushes would only be noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (`head`) has left
         return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return _report_bug(error, as_json=as_json)
         full = NoSpaceError(str(error.strerror).lower(), where=error.filename, hint="make room, and run it again")
         terminal.report(full, as_json=as_json)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return exits.CODES[full.kind]
     except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a mistake of ours
         return _report_bug(error, as_json=as_json)
@@ -142,6 +145,11 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  as long as the process
+
+
+def _drop_output() -> None:
+    """Let go of what nobody takes: Python would try again at the end, and end with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:
