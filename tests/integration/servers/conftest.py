@@ -59,8 +59,8 @@ class Servers:
         self.running.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher, board
 
-    async def until(self, holds: Callable[[Task], bool], *ids: int, within_s: float = 5) -> tuple[Task, ...]:
-        """Wait, on the story's notifications, until every task is as described."""
+    async def until(self, holds: Callable[[Task], bool], *ids: int, within_s: float = 15) -> tuple[Task, ...]:
+        """Wait, on the story's notifications, until every task is as described; longer than a safety poll may take."""
         connection = await connect(self.url)
         changed = asyncio.Event()
         await connection.add_listener(CHANNEL, lambda *_: changed.set())
