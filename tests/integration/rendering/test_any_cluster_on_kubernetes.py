@@ -24,8 +24,9 @@ SIZES = st.sampled_from([None, "8Gi", "14.5Gi", "100Gi", "12345"])
 
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)
 """Without shrinking, which takes minutes here: each example is rendered, validated twice and linted."""
-OF_CAPACITY = ("A06", "A07", "H05")
-"""Rules that find more GPUs asked for than there are: that is what the file says, and `corral plan` tells why not."""
+OF_CAPACITY = ("A06", "A07", "E09", "H05")
+"""Rules that find more GPUs asked for than there are, or models larger than their volume: that is what the file says,
+and `corral plan` tells why not."""
 
 
 def without_none(entry: dict[str, Any]) -> dict[str, Any]:
