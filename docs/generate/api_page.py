@@ -59,10 +59,10 @@ Lists have a `limit`, and `next` is the `cursor` of the next page.
 Submit a task, wait for it, fetch what it made, and follow everything that happens:
 
 ```sh
-curl http://127.0.0.1:7433/v1/tasks --json '{"engine": "piper", "model": "joe", "inputs": {"text": "Hello."}}'
-curl 'http://127.0.0.1:7433/v1/tasks/1/wait?timeout=60'
-curl http://127.0.0.1:7433/v1/tasks/1/outputs/speech.wav --output hello.wav
-curl --no-buffer http://127.0.0.1:7433/v1/events
+curl http://127.0.0.1:7433/corral/v1/tasks --json '{"engine": "piper", "model": "joe", "inputs": {"text": "Hello."}}'
+curl 'http://127.0.0.1:7433/corral/v1/tasks/1/wait?timeout=60'
+curl http://127.0.0.1:7433/corral/v1/tasks/1/outputs/speech.wav --output hello.wav
+curl --no-buffer http://127.0.0.1:7433/corral/v1/events
 ```"""
 
 

@@ -25,13 +25,13 @@ async def outage(client: PatientClient, data_dir: Path, *, seconds: float, slots
     await client.leading()
     task = {"engine": "sleep", "inputs": {"seconds": seconds / 2}, "priority": "critical", "class": "interactive"}
     tasks = [{**task, "name": f"{OWN_BATCH}-{index}"} for index in range(slots)]
-    ids = [made["id"] for made in (await client.post("/v1/batches", _batch(tasks), key=OWN_BATCH))["tasks"]]
+    ids = [made["id"] for made in (await client.post("/corral/v1/batches", _batch(tasks), key=OWN_BATCH))["tasks"]]
     await _all(client, ids, {"running"}, START_S)
     _signal(data_dir, signal.SIGSTOP)
     await asyncio.sleep(seconds)
     _signal(data_dir, signal.SIGCONT)
     await _all(client, ids, {"succeeded", "failed", "cancelled"}, START_S)
-    stories = {id: [line["kind"] for line in (await client.get(f"/v1/tasks/{id}/story"))["items"]] for id in ids}
+    stories = {id: [line["kind"] for line in (await client.get(f"/corral/v1/tasks/{id}/story"))["items"]] for id in ids}
     return [f"outage: task {id} did not run once: {kinds}" for id, kinds in stories.items() if kinds != ONCE]
 
 
@@ -41,7 +41,7 @@ def _batch(tasks: list[dict[str, object]]) -> dict[str, object]:
 
 async def _all(client: PatientClient, ids: list[int], states: set[str], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        while {(await client.get(f"/v1/tasks/{id}"))["state"] for id in ids} - states:  # noqa: ASYNC110 (it is remote)
+        while {(await client.get(f"/corral/v1/tasks/{id}"))["state"] for id in ids} - states:  # noqa: ASYNC110 (it is remote)
             await asyncio.sleep(0.1)
 
 

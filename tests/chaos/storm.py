@@ -143,18 +143,18 @@ class _Rage:
 
 
 async def _token(client: PatientClient, owner: str) -> str:
-    return (await client.post("/v1/tokens", {"name": owner, "role": "admin"}))["token"]
+    return (await client.post("/corral/v1/tokens", {"name": owner, "role": "admin"}))["token"]
 
 
 async def _submit(client: PatientClient, batch: Planned, token: str) -> None:
-    await client.post("/v1/batches", batch.body, key=batch.name, token=token)
+    await client.post("/corral/v1/batches", batch.body, key=batch.name, token=token)
 
 
 async def _drain(client: PatientClient, planned: Sequence[Planned], size: Size, report: Report) -> None:
     """Wait until every task has ended, or the time for that is over."""
     started = time.monotonic()
     while True:
-        batches = (await client.get("/v1/batches?limit=500"))["items"]
+        batches = (await client.get("/corral/v1/batches?limit=500"))["items"]
         batches = [batch for batch in batches if batch["name"] != OWN_BATCH]
         if len(batches) == len(planned) and all(batch["done"] for batch in batches):
             break

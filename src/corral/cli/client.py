@@ -93,7 +93,7 @@ class Api:
     async def upload(self, path: Path) -> Json:
         """Send an input file. Raises: RemoteError."""
         with path.open("rb") as file:
-            return await self._json("POST", "/v1/uploads", params={"name": path.name}, data=file)
+            return await self._json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
 
     async def download(self, path: str, target: Path, *, sha256: str) -> None:
         """Write a file to `target`, which must not exist yet; on return its content has that checksum.
@@ -122,7 +122,7 @@ class Api:
         """Open the event stream; once open, nothing that happens is missed until it breaks. Raises: RemoteError."""
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_HEARTBEATS_S)
         async with self._answer(
-            "GET", "/v1/events", params=query, headers={"Accept": "text/event-stream"}, timeout=timeout
+            "GET", "/corral/v1/events", params=query, headers={"Accept": "text/event-stream"}, timeout=timeout
         ) as answer:
             yield _messages(answer.content)
 

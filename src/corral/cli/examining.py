@@ -51,7 +51,7 @@ async def _ask(server: Server) -> tuple[Finding, ...]:
     async with Api(server.url, server.token) as api:
         try:
             ready = await api.get("/health/ready")
-            slots = (await api.get("/v1/slots"))["items"]
+            slots = (await api.get("/corral/v1/slots"))["items"]
         except CorralError as error:
             return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
     return judge(server.url, ready, slots)

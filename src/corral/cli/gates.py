@@ -32,7 +32,7 @@ def change_gate(
         return
 
     async def use(api: Api) -> Json:
-        return await api.post(f"/v1/{kind}/{quote(name)}/{verb}")
+        return await api.post(f"/corral/v1/{kind}/{quote(name)}/{verb}")
 
     answer = ask(url, data_dir, use)
     if as_json:

@@ -28,7 +28,7 @@ async def finished_since(api: Api, since: datetime) -> list[Json]:
     cursor: str | None = None
     while True:
         asked: list[tuple[str, str | int]] = [("state", "succeeded"), ("limit", _PAGE)]
-        page = await api.get("/v1/tasks", [*asked, *([("cursor", cursor)] if cursor else [])])
+        page = await api.get("/corral/v1/tasks", [*asked, *([("cursor", cursor)] if cursor else [])])
         recent = [task for task in page["items"] if datetime.fromisoformat(task["created_at"]) >= since]
         found += recent
         cursor = page.get("next")

@@ -31,20 +31,20 @@ async def tell_task(api: Api, task: int) -> Json:
     while True:
         try:
             async with api.events({"task": task, "after": last}) as events:
-                seen = await api.get(f"/v1/tasks/{task}")
+                seen = await api.get(f"/corral/v1/tasks/{task}")
                 if seen["finished_at"] is not None:
                     return await _tell_rest(api, task, last, seen)
                 async for event in events:
                     last = _tell(event, last)
                     if event.data.get("state") in ("succeeded", "failed", "cancelled"):
-                        return await api.get(f"/v1/tasks/{task}")
+                        return await api.get(f"/corral/v1/tasks/{task}")
         except RemoteUnavailableError as error:
             terminal.say(f"{error.what}; connecting again")
         await asyncio.sleep(_AGAIN_S)
 
 
 async def _tell_rest(api: Api, task: int, last: int, seen: Json) -> Json:
-    for event in (await api.get(f"/v1/tasks/{task}/story", {"after": last}))["items"]:
+    for event in (await api.get(f"/corral/v1/tasks/{task}/story", {"after": last}))["items"]:
         terminal.put(story_line(event))
     return seen
 
@@ -62,10 +62,10 @@ def _tell(event: Event, last: int) -> int:
 
 async def put_log(api: Api, task: int) -> None:
     """Print a task's log. Raises: NoLogError, RemoteError."""
-    seen = await api.get(f"/v1/tasks/{task}")
+    seen = await api.get(f"/corral/v1/tasks/{task}")
     if all(output["name"] != LOG for output in seen["outputs"]):
         what = f"task {task} ({seen['engine']}, {seen['state']}) has kept no log"
         raise NoLogError(what, hint=f"`corral tasks show {task}` prints what is known of it")
-    async for chunk in api.read(f"/v1/tasks/{task}/outputs/{quote(LOG)}"):
+    async for chunk in api.read(f"/corral/v1/tasks/{task}/outputs/{quote(LOG)}"):
         sys.stdout.buffer.write(chunk)
     sys.stdout.flush()

@@ -12,7 +12,7 @@ _HELD_S = 30
 async def task_ended(api: Api, task: int) -> Json:
     """Return the task once it has ended. Raises: RemoteError."""
     while True:
-        answer = await api.get(f"/v1/tasks/{task}/wait", {"timeout": _HELD_S})
+        answer = await api.get(f"/corral/v1/tasks/{task}/wait", {"timeout": _HELD_S})
         if answer["finished_at"] is not None:
             return answer
 
@@ -20,7 +20,7 @@ async def task_ended(api: Api, task: int) -> Json:
 async def batch_ended(api: Api, batch: int) -> Json:
     """Return the batch once every task of it has ended. Raises: RemoteError."""
     while True:
-        answer = await api.get(f"/v1/batches/{batch}/wait", {"timeout": _HELD_S})
+        answer = await api.get(f"/corral/v1/batches/{batch}/wait", {"timeout": _HELD_S})
         if answer["done"]:
             return answer
 

@@ -70,7 +70,7 @@ class Watched:
         self.collector.add(task)
 
     async def _cancel(self) -> None:
-        await self._api.post("/v1/batches/1/cancel")
+        await self._api.post("/corral/v1/batches/1/cancel")
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ async def public(services: Services) -> AsyncIterator[Serving]:
 
 
 async def test_loopback_is_the_local_administrator(api: Serving) -> None:
-    status = (await api.get("/v1/status")).json
+    status = (await api.get("/corral/v1/status")).json
     assert (status["owner"], status["role"]) == ("local", "admin")
 
 
@@ -46,14 +46,17 @@ async def test_loopback_is_the_local_administrator(api: Serving) -> None:
     ids=str,
 )
 async def test_page_that_uses_a_browser_here_is_refused(api: Serving, headers: dict[str, str]) -> None:
-    for answer in (await api.get("/v1/tasks", headers=headers), await api.post("/v1/tasks", SLEEP, headers=headers)):
+    for answer in (
+        await api.get("/corral/v1/tasks", headers=headers),
+        await api.post("/corral/v1/tasks", SLEEP, headers=headers),
+    ):
         assert (answer.status, answer.json["error"]["code"]) == (401, "auth.not_authenticated")
         assert answer.headers["www-authenticate"] == "Bearer"
-    assert (await api.get("/v1/tasks")).json["items"] == []
+    assert (await api.get("/corral/v1/tasks")).json["items"] == []
 
 
 async def test_own_page_is_served(api: Serving) -> None:
-    assert (await api.get("/v1/tasks", headers={"Origin": api.url})).status == 200
+    assert (await api.get("/corral/v1/tasks", headers={"Origin": api.url})).status == 200
 
 
 async def test_beyond_loopback_everything_but_health_needs_a_token(public: Serving) -> None:
@@ -67,12 +70,12 @@ async def test_beyond_loopback_everything_but_health_needs_a_token(public: Servi
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer corral_wrong", "Bearer \xff"])
 async def test_unusable_token_is_refused_even_on_loopback(api: Serving, header: str) -> None:
-    answer = await api.get("/v1/tasks", headers={"Authorization": header})
+    answer = await api.get("/corral/v1/tasks", headers={"Authorization": header})
     assert (answer.status, answer.json["error"]["kind"]) == (401, "denied")
 
 
 async def test_token_of_the_running_server_is_an_administrator(public: Serving, services: Services) -> None:
-    status = (await public.get("/v1/status", **bearer(services.local_token))).json
+    status = (await public.get("/corral/v1/status", **bearer(services.local_token))).json
     assert (status["owner"], status["role"]) == ("local", "admin")
 
 
@@ -81,13 +84,13 @@ async def test_each_role_does_what_it_may(public: Serving, services: Services) -
         role: (await create_token(services.pool, name=role, role=role))[1] for role in ("viewer", "submitter", "admin")
     }
     allowed = [
-        ("GET", "/v1/tasks", None, {"viewer": 200, "submitter": 200, "admin": 200}),
+        ("GET", "/corral/v1/tasks", None, {"viewer": 200, "submitter": 200, "admin": 200}),
         ("GET", "/metrics", None, {"viewer": 200, "submitter": 200, "admin": 200}),
-        ("POST", "/v1/tasks", SLEEP, {"viewer": 403, "submitter": 201, "admin": 201}),
-        ("POST", "/v1/tasks", COMMAND, {"viewer": 403, "submitter": 403, "admin": 201}),
-        ("POST", "/v1/queues/default/pause", None, {"viewer": 403, "submitter": 403, "admin": 200}),
-        ("GET", "/v1/tokens", None, {"viewer": 403, "submitter": 403, "admin": 200}),
-        ("POST", "/v1/gc", {}, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("POST", "/corral/v1/tasks", SLEEP, {"viewer": 403, "submitter": 201, "admin": 201}),
+        ("POST", "/corral/v1/tasks", COMMAND, {"viewer": 403, "submitter": 403, "admin": 201}),
+        ("POST", "/corral/v1/queues/default/pause", None, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("GET", "/corral/v1/tokens", None, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("POST", "/corral/v1/gc", {}, {"viewer": 403, "submitter": 403, "admin": 200}),
     ]
     for method, path, body, expected in allowed:
         seen = {
@@ -99,44 +102,44 @@ async def test_each_role_does_what_it_may(public: Serving, services: Services) -
 async def test_token_owns_what_it_submits_and_touches_nothing_else(public: Serving, services: Services) -> None:
     _, ada = await create_token(services.pool, name="ada", role="submitter")
     _, bob = await create_token(services.pool, name="bob", role="submitter")
-    made = await public.post("/v1/tasks", SLEEP, **bearer(ada))
+    made = await public.post("/corral/v1/tasks", SLEEP, **bearer(ada))
     assert made.json["owner"] == "ada"
-    cancel = f"/v1/tasks/{made.json['id']}/cancel"
+    cancel = f"/corral/v1/tasks/{made.json['id']}/cancel"
     refused = await public.post(cancel, **bearer(bob))
     assert (refused.status, refused.json["error"]["code"]) == (403, "auth.role")
     assert (await public.post(cancel, **bearer(ada))).status == 200
-    assert (await public.post(f"/v1/tasks/{made.json['id']}/retry", **bearer(bob))).status == 403
-    again = await public.post(f"/v1/tasks/{made.json['id']}/retry", **bearer(services.local_token))
+    assert (await public.post(f"/corral/v1/tasks/{made.json['id']}/retry", **bearer(bob))).status == 403
+    again = await public.post(f"/corral/v1/tasks/{made.json['id']}/retry", **bearer(services.local_token))
     assert again.json["owner"] == "ada", "an administrator's retry stays its owner's work"
 
 
 async def test_token_is_shown_once_and_refused_from_its_revocation_on(public: Serving, services: Services) -> None:
     root = bearer(services.local_token)
-    made = await public.post("/v1/tokens", {"name": "ada", "role": "viewer"}, **root)
+    made = await public.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"}, **root)
     secret = made.json["token"]
     assert made.status == 201
     assert secret.startswith("corral_")
-    assert secret not in (await public.get("/v1/tokens", **root)).body.decode()
+    assert secret not in (await public.get("/corral/v1/tokens", **root)).body.decode()
     stored = await services.pool.fetch("select * from tokens")
     assert secret not in str([dict(row) for row in stored])
-    assert (await public.get("/v1/tasks", **bearer(secret))).status == 200
-    assert (await public.call("DELETE", "/v1/tokens/ada", **root)).json["revoked_at"]
-    assert (await public.get("/v1/tasks", **bearer(secret))).status == 401
+    assert (await public.get("/corral/v1/tasks", **bearer(secret))).status == 200
+    assert (await public.call("DELETE", "/corral/v1/tokens/ada", **root)).json["revoked_at"]
+    assert (await public.get("/corral/v1/tasks", **bearer(secret))).status == 401
 
 
 async def test_name_of_a_token_is_taken_until_it_is_revoked(api: Serving) -> None:
     asked = {"name": "ada", "role": "viewer"}
-    first = await api.post("/v1/tokens", asked)
-    assert (await api.post("/v1/tokens", asked)).status == 409
-    await api.call("DELETE", "/v1/tokens/ada")
-    again = await api.post("/v1/tokens", asked)
+    first = await api.post("/corral/v1/tokens", asked)
+    assert (await api.post("/corral/v1/tokens", asked)).status == 409
+    await api.call("DELETE", "/corral/v1/tokens/ada")
+    again = await api.post("/corral/v1/tokens", asked)
     assert (again.status, again.json["token"] != first.json["token"]) == (201, True)
-    assert (await api.call("DELETE", "/v1/tokens/nobody")).status == 404
+    assert (await api.call("DELETE", "/corral/v1/tokens/nobody")).status == 404
 
 
 @pytest.mark.parametrize("name", ["local", "", "a b", "-", "a" * 65])
 async def test_name_that_is_reserved_or_unreadable_is_refused(api: Serving, name: str) -> None:
-    assert (await api.post("/v1/tokens", {"name": name, "role": "admin"})).status == 422
+    assert (await api.post("/corral/v1/tokens", {"name": name, "role": "admin"})).status == 422
 
 
 async def test_use_of_a_token_is_noted_at_most_once_a_minute(services: Services) -> None:

@@ -28,7 +28,7 @@ from doubles.serving import Serving
 
 EXAMPLES = 8
 """Per operation and mode; with some 30 operations in two modes that is under a minute on two cores."""
-LATE = ("/v1/events", "/v1/tasks/{id}/wait", "/v1/batches/{id}/wait")
+LATE = ("/corral/v1/events", "/corral/v1/tasks/{id}/wait", "/corral/v1/batches/{id}/wait")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
@@ -36,12 +36,12 @@ SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
 async def _seed(api: Serving, services: Services) -> None:
     """Make ids 1 to 6 name tasks in every state, and 1 a batch."""
-    made = await api.post("/v1/batches", {"name": "seed", "tasks": [SLEEP] * 6})
+    made = await api.post("/corral/v1/batches", {"name": "seed", "tasks": [SLEEP] * 6})
     ids = [task["id"] for task in made.json["tasks"]]
     await queue_life.succeed(services.pool, ids[0])
     await queue_life.fail(services.pool, ids[1])
     await queue_life.start(services.pool, ids[2])
-    await api.post(f"/v1/tasks/{ids[3]}/cancel")
+    await api.post(f"/corral/v1/tasks/{ids[3]}/cancel")
 
 
 def _near(case: Case) -> Case:
@@ -54,9 +54,9 @@ def _near(case: Case) -> Case:
         names["name"] = "small"
     if "slot" in names:
         names["slot"] = "node/cpu0"
-    if case.path == "/v1/tasks":
+    if case.path == "/corral/v1/tasks":
         _usable(case.body)
-    if case.path == "/v1/batches" and isinstance(case.body, dict):
+    if case.path == "/corral/v1/batches" and isinstance(case.body, dict):
         for task in case.body.get("tasks") or ():
             _usable(task)
     return case

@@ -12,7 +12,9 @@ SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
 
 async def batched(api: Serving, *tasks: dict[str, Any], **request: Any) -> dict[str, Any]:
-    answer = await api.post("/v1/batches", {"name": "night", "tasks": [{**SLEEP, **task} for task in tasks]}, **request)
+    answer = await api.post(
+        "/corral/v1/batches", {"name": "night", "tasks": [{**SLEEP, **task} for task in tasks]}, **request
+    )
     assert answer.status == 201, answer.body
     return answer.json
 
@@ -22,7 +24,7 @@ async def test_batch_names_its_tasks_in_the_order_given(api: Serving) -> None:
     assert [task["name"] for task in made["tasks"]] == ["b", "a"]
     assert made["batch"]["states"] == {"waiting": 1, "queued": 1}
     assert made["batch"]["done"] is False
-    listed = (await api.get("/v1/batches")).json
+    listed = (await api.get("/corral/v1/batches")).json
     assert listed["items"] == [made["batch"]]
 
 
@@ -32,8 +34,8 @@ async def test_defaults_fill_what_a_task_leaves_out(api: Serving) -> None:
         "defaults": {"engine": "sleep", "priority": "low", "inputs": {"seconds": 5}},
         "tasks": [{}, {"priority": "high", "inputs": {"seconds": 1}}],
     }
-    made = (await api.post("/v1/batches", asked)).json
-    first, second = [(await api.get(f"/v1/tasks/{task['id']}")).json for task in made["tasks"]]
+    made = (await api.post("/corral/v1/batches", asked)).json
+    first, second = [(await api.get(f"/corral/v1/tasks/{task['id']}")).json for task in made["tasks"]]
     assert (first["priority"], first["inputs"]) == ("low", {"seconds": 5})
     assert (second["priority"], second["inputs"]) == ("high", {"seconds": 1})
     assert first["name"] != second["name"]
@@ -41,17 +43,17 @@ async def test_defaults_fill_what_a_task_leaves_out(api: Serving) -> None:
 
 async def test_one_wrong_task_refuses_the_whole_batch(api: Serving) -> None:
     tasks = [SLEEP, {**SLEEP, "inputs": {}}, {"queue": "nowhere"}]
-    answer = await api.post("/v1/batches", {"name": "night", "tasks": tasks})
+    answer = await api.post("/corral/v1/batches", {"name": "night", "tasks": tasks})
     assert answer.status == 422
     places = {problem["where"].partition(" ")[0] for problem in answer.json["error"]["problems"]}
     assert places == {"tasks[1]", "tasks[2]"}
-    assert (await api.get("/v1/tasks")).json["items"] == []
+    assert (await api.get("/corral/v1/tasks")).json["items"] == []
 
 
 async def test_replayed_batch_is_the_first_one(api: Serving) -> None:
     asked = {"name": "night", "tasks": [SLEEP]}
-    first = await api.post("/v1/batches", asked, headers={"Idempotency-Key": "k"})
-    again = await api.post("/v1/batches", asked, headers={"Idempotency-Key": "k"})
+    first = await api.post("/corral/v1/batches", asked, headers={"Idempotency-Key": "k"})
+    again = await api.post("/corral/v1/batches", asked, headers={"Idempotency-Key": "k"})
     assert (first.status, again.status) == (201, 200)
     assert again.json == {**first.json, "replayed": True}
 
@@ -60,28 +62,28 @@ async def test_cancelled_batch_ends_what_waits_and_asks_what_runs(api: Serving, 
     made = await batched(api, {"name": "a"}, {"name": "b", "needs": ["a"]}, {"name": "c"})
     ids = {task["name"]: task["id"] for task in made["tasks"]}
     await queue_life.start(services.pool, ids["c"])
-    answer = await api.post(f"/v1/batches/{made['batch']['id']}/cancel")
+    answer = await api.post(f"/corral/v1/batches/{made['batch']['id']}/cancel")
     assert answer.json["states"] == {"cancelled": 2, "running": 1}
-    assert (await api.get(f"/v1/tasks/{ids['c']}")).json["cancel_requested"] is True
+    assert (await api.get(f"/corral/v1/tasks/{ids['c']}")).json["cancel_requested"] is True
 
 
 async def test_retry_makes_a_batch_of_what_failed_over_what_succeeded(api: Serving, services: Services) -> None:
     made = await batched(api, {"name": "a"}, {"name": "b", "needs": ["a"]}, {"name": "c", "needs": ["b"]})
     ids = {task["name"]: task["id"] for task in made["tasks"]}
     batch = made["batch"]["id"]
-    assert (await api.post(f"/v1/batches/{batch}/retry")).status == 409
+    assert (await api.post(f"/corral/v1/batches/{batch}/retry")).status == 409
     await queue_life.succeed(services.pool, ids["a"])
     await queue_life.fail(services.pool, ids["b"])
-    retried = await api.post(f"/v1/batches/{batch}/retry")
+    retried = await api.post(f"/corral/v1/batches/{batch}/retry")
     assert retried.status == 201
     assert [task["name"] for task in retried.json["tasks"]] == ["b", "c"]
-    again = {task["name"]: (await api.get(f"/v1/tasks/{task['id']}")).json for task in retried.json["tasks"]}
+    again = {task["name"]: (await api.get(f"/corral/v1/tasks/{task['id']}")).json for task in retried.json["tasks"]}
     assert again["b"]["needs"] == [ids["a"]]
     assert again["c"]["needs"] == [again["b"]["id"]]
     assert again["c"]["retry_of"] == ids["c"]
 
 
 async def test_batch_that_does_not_exist_is_missing_everywhere(api: Serving) -> None:
-    answers = [await api.get(f"/v1/batches/7{path}") for path in ("", "/wait")]
-    answers += [await api.post(f"/v1/batches/7{path}") for path in ("/cancel", "/retry")]
+    answers = [await api.get(f"/corral/v1/batches/7{path}") for path in ("", "/wait")]
+    answers += [await api.post(f"/corral/v1/batches/7{path}") for path in ("/cancel", "/retry")]
     assert {(answer.status, answer.json["error"]["code"]) for answer in answers} == {(404, "batch.missing")}

@@ -61,13 +61,13 @@ class Stream:
 
 @asynccontextmanager
 async def following(api: Serving, query: str = "", **request: Any) -> AsyncIterator[Stream]:
-    async with api.session.get(f"{api.url}/v1/events{query}", **request) as response:
+    async with api.session.get(f"{api.url}/corral/v1/events{query}", **request) as response:
         assert response.status == 200, await response.read()
         yield Stream(response)
 
 
 async def submitted(api: Serving, **changes: Any) -> int:
-    answer = await api.post("/v1/tasks", {**SLEEP, **changes})
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, **changes})
     assert answer.status == 201, answer.body
     return answer.json["id"]
 
@@ -92,7 +92,7 @@ async def test_resumed_stream_misses_nothing_and_repeats_nothing(api: Serving) -
         rest = await stream.take(2)
         await submitted(api)
         rest += await stream.take(1)
-    story = (await api.get("/v1/tasks?order=oldest")).json["items"]
+    story = (await api.get("/corral/v1/tasks?order=oldest")).json["items"]
     assert [event.data["task"] for event in (*first, *rest)] == [task["id"] for task in story]
 
 
@@ -109,8 +109,8 @@ async def test_stream_under_concurrent_submissions_tells_each_once_in_order(api:
 async def test_stream_of_one_task_is_silent_about_others(api: Serving) -> None:
     first, second = await submitted(api), await submitted(api)
     async with following(api, f"?after=0&task={second}") as stream:
-        await api.post(f"/v1/tasks/{first}/cancel")
-        await api.post(f"/v1/tasks/{second}/cancel")
+        await api.post(f"/corral/v1/tasks/{first}/cancel")
+        await api.post(f"/corral/v1/tasks/{second}/cancel")
         events = await stream.take(2)
     assert [(event.kind, event.data["task"]) for event in events] == [
         ("submitted", second),
@@ -136,22 +136,22 @@ async def test_progress_and_previews_come_without_ids(api: Serving, services: Se
 
 
 async def test_stream_of_what_does_not_exist_is_refused(api: Serving) -> None:
-    assert (await api.get("/v1/events?task=7")).status == 404
-    assert (await api.get("/v1/events?batch=7")).status == 404
-    assert (await api.get("/v1/events", headers={"Last-Event-ID": "x"})).status == 422
+    assert (await api.get("/corral/v1/events?task=7")).status == 404
+    assert (await api.get("/corral/v1/events?batch=7")).status == 404
+    assert (await api.get("/corral/v1/events", headers={"Last-Event-ID": "x"})).status == 422
 
 
 async def test_streams_are_bounded_and_give_their_place_back(api: Serving) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        open_streams = [await session.get(f"{api.url}/v1/events") for _ in range(MAX_STREAMS)]
-        refused = await api.get("/v1/events")
+        open_streams = [await session.get(f"{api.url}/corral/v1/events") for _ in range(MAX_STREAMS)]
+        refused = await api.get("/corral/v1/events")
         assert (refused.status, refused.json["error"]["code"]) == (429, "events.too_many_streams")
         for stream in open_streams:
             stream.close()
     status = 429
     while status == 429:  # the server notices a closed connection on its own time
-        async with api.session.get(f"{api.url}/v1/events") as again:
+        async with api.session.get(f"{api.url}/corral/v1/events") as again:
             status = again.status
     assert status == 200
 
@@ -160,7 +160,7 @@ async def test_stopping_server_ends_streams_and_waits(api: Serving) -> None:
     id = await submitted(api)
     async with following(api, "?after=0") as stream:
         await stream.take(1)
-        waiting = asyncio.create_task(api.get(f"/v1/tasks/{id}/wait?timeout=60"))
+        waiting = asyncio.create_task(api.get(f"/corral/v1/tasks/{id}/wait?timeout=60"))
         while b"corral_http_requests_in_progress 3.0" not in (await api.get("/metrics")).body:
             pass  # the stream, the wait, and the scrape itself
         await api.stop()
@@ -170,7 +170,7 @@ async def test_stopping_server_ends_streams_and_waits(api: Serving) -> None:
 
 async def test_wait_answers_when_the_task_ends(api: Serving, services: Services) -> None:
     id = await submitted(api)
-    waiting = asyncio.create_task(api.get(f"/v1/tasks/{id}/wait?timeout=60"))
+    waiting = asyncio.create_task(api.get(f"/corral/v1/tasks/{id}/wait?timeout=60"))
     while b"corral_http_requests_in_progress 2.0" not in (await api.get("/metrics")).body:
         pass  # the wait, and the scrape itself
     await queue_life.succeed(services.pool, id)
@@ -179,9 +179,9 @@ async def test_wait_answers_when_the_task_ends(api: Serving, services: Services)
 
 async def test_wait_for_a_batch_answers_when_its_last_task_ends(api: Serving, services: Services) -> None:
     asked = {"name": "night", "tasks": [SLEEP, SLEEP]}
-    made = (await api.post("/v1/batches", asked)).json
+    made = (await api.post("/corral/v1/batches", asked)).json
     first, second = (task["id"] for task in made["tasks"])
-    waiting = asyncio.create_task(api.get(f"/v1/batches/{made['batch']['id']}/wait?timeout=60"))
+    waiting = asyncio.create_task(api.get(f"/corral/v1/batches/{made['batch']['id']}/wait?timeout=60"))
     await queue_life.succeed(services.pool, first)
     await queue_life.fail(services.pool, second)
     answer = (await waiting).json
@@ -190,9 +190,9 @@ async def test_wait_for_a_batch_answers_when_its_last_task_ends(api: Serving, se
 
 async def test_wait_of_no_time_answers_with_what_is(api: Serving) -> None:
     id = await submitted(api)
-    assert (await api.get(f"/v1/tasks/{id}/wait?timeout=0")).json["state"] == "queued"
+    assert (await api.get(f"/corral/v1/tasks/{id}/wait?timeout=0")).json["state"] == "queued"
     for timeout in ("61", "-1", "nan", "inf"):
-        assert (await api.get(f"/v1/tasks/{id}/wait?timeout={timeout}")).status == 422
+        assert (await api.get(f"/corral/v1/tasks/{id}/wait?timeout={timeout}")).status == 422
 
 
 async def test_stream_and_server_outlive_the_loss_of_every_connection(api: Serving, services: Services) -> None:

@@ -19,19 +19,19 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 async def upload(api: Serving, content: object = CONTENT, name: str = "voice.wav") -> Answered:
-    return await api.call("POST", f"/v1/uploads?name={name}", data=content)
+    return await api.call("POST", f"/corral/v1/uploads?name={name}", data=content)
 
 
 @pytest.fixture
 async def output(api: Serving, services: Services) -> str:
     """The address of a task's output whose name needs quoting."""
     await upload(api)
-    made = await api.post("/v1/tasks", {"engine": "sleep", "inputs": {"seconds": 0}})
+    made = await api.post("/corral/v1/tasks", {"engine": "sleep", "inputs": {"seconds": 0}})
     file = StoredFile(
         name="a 100%.html", sha256=Sha256(SHA256), size=Bytes(len(CONTENT)), media_type="text/html; charset=utf-8"
     )
     await queue_life.succeed(services.pool, made.json["id"], file)
-    return (await api.get(f"/v1/tasks/{made.json['id']}")).json["outputs"][0]["url"]
+    return (await api.get(f"/corral/v1/tasks/{made.json['id']}")).json["outputs"][0]["url"]
 
 
 async def test_upload_is_named_by_its_content_and_can_be_used(api: Serving) -> None:
@@ -39,14 +39,14 @@ async def test_upload_is_named_by_its_content_and_can_be_used(api: Serving) -> N
     assert answer.status == 201
     assert answer.json == {"sha256": SHA256, "size": len(CONTENT), "name": "voice.wav", "media_type": "audio/x-wav"}
     asked = {"engine": "command", "inputs": {"argv": ["true"]}, "files": {"in": {"upload": SHA256}}}
-    used = await api.post("/v1/tasks", asked)
+    used = await api.post("/corral/v1/tasks", asked)
     assert used.status == 201, used.body
-    assert (await api.get(f"/v1/artifacts/{SHA256}")).body == CONTENT
+    assert (await api.get(f"/corral/v1/artifacts/{SHA256}")).body == CONTENT
 
 
 async def test_task_with_an_unknown_upload_is_refused(api: Serving) -> None:
     asked = {"engine": "command", "inputs": {"argv": ["true"]}, "files": {"in": {"upload": "0" * 64}}}
-    answer = await api.post("/v1/tasks", asked)
+    answer = await api.post("/corral/v1/tasks", asked)
     assert (answer.status, answer.json["error"]["problems"][0]["where"]) == (422, "files.in")
 
 
@@ -104,8 +104,8 @@ async def test_output_and_artifact_that_do_not_exist_are_missing(api: Serving, o
     for path, code in (
         (f"{task}/outputs/other.txt", "output.missing"),
         (f"{task}/outputs/..%2Fother.txt", "request.no_route"),
-        (f"/v1/artifacts/{'0' * 64}", "artifact.missing"),
+        (f"/corral/v1/artifacts/{'0' * 64}", "artifact.missing"),
     ):
         answer = await api.get(path)
         assert (answer.status, answer.json["error"]["code"]) == (404, code)
-    assert (await api.get("/v1/artifacts/..%2F..%2Fserver.json")).status in (404, 422)
+    assert (await api.get("/corral/v1/artifacts/..%2F..%2Fserver.json")).status in (404, 422)

@@ -49,7 +49,7 @@ async def test_lost_database_is_unavailable_and_the_process_lives(services: Serv
     pool = await open_pool(database_url)
     async with serving(replace(services, pool=pool)) as api:
         pool.terminate()
-        answer = await api.get("/v1/tasks")
+        answer = await api.get("/corral/v1/tasks")
         assert (answer.status, answer.json["error"]["code"]) == (503, "database.unavailable")
         assert answer.headers["retry-after"]
         assert (await api.get("/health/ready")).status == 503
@@ -61,7 +61,7 @@ async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services:
     services.board.lead(leading=True)
     services.board.show_slots((SLOT,))
     await samples(api)  # counting begins with the first scrape
-    ids = [(await api.post("/v1/tasks", SLEEP)).json["id"] for _ in range(3)]
+    ids = [(await api.post("/corral/v1/tasks", SLEEP)).json["id"] for _ in range(3)]
     await queue_life.succeed(services.pool, ids[0])
     await queue_life.fail(services.pool, ids[1])
     for _ in range(2):
@@ -72,15 +72,15 @@ async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services:
         assert seen["corral_task_duration_seconds_count", ("sleep",)] == 1
         assert seen["corral_slot_busy", ("node/gpu0",)] == 0
         assert seen["corral_dispatcher_leading", ()] == 1
-    assert seen["corral_http_requests_total", ("POST", "/v1/tasks", "201")] == 3
+    assert seen["corral_http_requests_total", ("POST", "/corral/v1/tasks", "201")] == 3
 
 
 async def test_requests_are_counted_by_route_so_that_labels_stay_bounded(api: Serving) -> None:
     for id in (1, 2):
-        await api.get(f"/v1/tasks/{id}")
+        await api.get(f"/corral/v1/tasks/{id}")
         await api.get(f"/nowhere/{id}")
     seen = await samples(api)
-    assert seen["corral_http_requests_total", ("GET", "/v1/tasks/{id}", "404")] == 2
+    assert seen["corral_http_requests_total", ("GET", "/corral/v1/tasks/{id}", "404")] == 2
     assert seen["corral_http_requests_total", ("GET", "unmatched", "404")] == 2
 
 
@@ -88,72 +88,76 @@ async def test_requests_are_counted_by_route_so_that_labels_stay_bounded(api: Se
 async def test_gate_of_a_queue_is_set_and_told_to_the_dispatcher(
     api: Serving, services: Services, verb: str, gate: str
 ) -> None:
-    await api.post("/v1/queues/small/pause")
-    answer = await api.post(f"/v1/queues/small/{verb}")
+    await api.post("/corral/v1/queues/small/pause")
+    answer = await api.post(f"/corral/v1/queues/small/{verb}")
     assert (answer.status, answer.json["gate"]) == (200, gate)
-    await api.post(f"/v1/queues/small/{verb}")
+    await api.post(f"/corral/v1/queues/small/{verb}")
     lines = await read(services.pool, kinds=["gate_changed"])
     assert lines[-1].data == {"kind": "queue", "name": "small", "gate": gate if gate != "paused" else "paused"}
     assert len(lines) == (1 if gate == "paused" else 2), "what changes nothing wakes nobody"
 
 
 async def test_drained_queue_takes_no_new_tasks(api: Serving) -> None:
-    await api.post("/v1/queues/default/drain")
-    answer = await api.post("/v1/tasks", SLEEP)
+    await api.post("/corral/v1/queues/default/drain")
+    answer = await api.post("/corral/v1/tasks", SLEEP)
     assert (answer.status, answer.json["error"]["code"]) == (409, "queue.draining")
 
 
 async def test_gate_of_a_slot_is_shown_before_the_dispatcher_has_seen_it(api: Serving, services: Services) -> None:
     services.board.show_slots((SLOT,))
-    paused = await api.post("/v1/slots/node/gpu0/pause")
+    paused = await api.post("/corral/v1/slots/node/gpu0/pause")
     assert (paused.json["gate"], paused.json["gate_reason"]) == ("paused", "paused by an administrator")
     services.board.show_slots((replace(SLOT, gate=Gate.PAUSED, gate_reason="paused"),))
-    assert (await api.post("/v1/slots/node/gpu0/resume")).json["gate"] == "open"
-    assert (await api.get("/v1/slots")).json["items"][0]["gate"] == "open"
+    assert (await api.post("/corral/v1/slots/node/gpu0/resume")).json["gate"] == "open"
+    assert (await api.get("/corral/v1/slots")).json["items"][0]["gate"] == "open"
 
 
 async def test_unhealthy_slot_stays_unhealthy_when_resumed(api: Serving, services: Services) -> None:
     services.board.show_slots((replace(SLOT, gate=Gate.UNHEALTHY, gate_reason="no answer"),))
-    shown = (await api.post("/v1/slots/node/gpu0/resume")).json
+    shown = (await api.post("/corral/v1/slots/node/gpu0/resume")).json
     assert (shown["gate"], shown["gate_reason"]) == ("unhealthy", "no answer")
 
 
 async def test_slot_and_queue_that_do_not_exist_are_missing(api: Serving) -> None:
-    for path, code in (("/v1/slots/node/gpu9/pause", "slot.missing"), ("/v1/queues/nowhere/pause", "queue.missing")):
+    for path, code in (
+        ("/corral/v1/slots/node/gpu9/pause", "slot.missing"),
+        ("/corral/v1/queues/nowhere/pause", "queue.missing"),
+    ):
         answer = await api.post(path)
         assert (answer.status, answer.json["error"]["code"]) == (404, code)
 
 
 async def test_engines_say_where_they_run_and_what_they_take(api: Serving, services: Services) -> None:
     services.board.show_slots((SLOT,))
-    engines = {engine["name"]: engine for engine in (await api.get("/v1/engines")).json["items"]}
+    engines = {engine["name"]: engine for engine in (await api.get("/corral/v1/engines")).json["items"]}
     assert engines["sleep"]["slots"] == ["node/gpu0"]
     assert engines["sleep"]["inputs"]["required"] == ["seconds"]
     assert engines["llama"]["problems"] == {"node/gpu0": "not installed"}
-    assert (await api.get("/v1/models")).json == {"items": []}
+    assert (await api.get("/corral/v1/models")).json == {"items": []}
 
 
 async def test_collecting_tells_first_and_does_then(services: Services) -> None:
     cluster = replace(services.cluster, retention=Retention(tasks=timedelta(0), artifacts=timedelta(0)))
     async with serving(replace(services, cluster=cluster)) as api:
-        made = await api.post("/v1/batches", {"name": "night", "tasks": [SLEEP]})
+        made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP]})
         await queue_life.succeed(services.pool, made.json["tasks"][0]["id"])
-        foreseen = (await api.post("/v1/gc", {"dry_run": True})).json
+        foreseen = (await api.post("/corral/v1/gc", {"dry_run": True})).json
         assert (foreseen["tasks"], foreseen["batches"]) == (1, 1)
-        assert (await api.get("/v1/tasks")).json["items"] != []
-        assert (await api.post("/v1/gc", {})).json == {**foreseen, "dry_run": False}
-        assert (await api.get("/v1/tasks")).json["items"] == []
+        assert (await api.get("/corral/v1/tasks")).json["items"] != []
+        assert (await api.post("/corral/v1/gc", {})).json == {**foreseen, "dry_run": False}
+        assert (await api.get("/corral/v1/tasks")).json["items"] == []
 
 
 async def test_every_error_has_one_shape_and_names_the_request(api: Serving) -> None:
     for method, path, status, code in (
         ("GET", "/nowhere", 404, "request.no_route"),
-        ("DELETE", "/v1/tasks", 405, "request.method"),
-        ("GET", "/v1/tasks/7", 404, "task.missing"),
-        ("GET", "/v1/tasks/x", 422, "request.invalid"),
-        ("GET", "/v1/tasks?limit=501", 422, "request.invalid"),
-        ("GET", "/v1/tasks?queue=%00", 422, "request.invalid"),
-        ("GET", f"/v1/tasks/{2**63}", 422, "request.invalid"),
+        ("GET", "/v1/tasks", 404, "request.no_route"),
+        ("DELETE", "/corral/v1/tasks", 405, "request.method"),
+        ("GET", "/corral/v1/tasks/7", 404, "task.missing"),
+        ("GET", "/corral/v1/tasks/x", 422, "request.invalid"),
+        ("GET", "/corral/v1/tasks?limit=501", 422, "request.invalid"),
+        ("GET", "/corral/v1/tasks?queue=%00", 422, "request.invalid"),
+        ("GET", f"/corral/v1/tasks/{2**63}", 422, "request.invalid"),
     ):
         answer = await api.call(method, path, headers={"X-Request-Id": "mine-1"})
         error = answer.json["error"]
@@ -184,13 +188,13 @@ async def test_body_that_cannot_be_used_is_refused_with_a_reason(
     api: Serving, body: bytes, status: int, code: str
 ) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = await api.call("POST", "/v1/tasks", data=body, headers=headers)
+    answer = await api.call("POST", "/corral/v1/tasks", data=body, headers=headers)
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
 
 
 async def test_body_above_the_bound_is_refused_before_it_is_read(api: Serving) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": str(10**10), "Expect": "100-continue"}
-    async with api.session.post(f"{api.url}/v1/tasks", headers=headers) as answer:
+    async with api.session.post(f"{api.url}/corral/v1/tasks", headers=headers) as answer:
         assert answer.status == 413
 
 
@@ -199,8 +203,8 @@ async def test_bug_is_told_without_its_inside(services: Services) -> None:
         raise RuntimeError("secret inside")
 
     async with serving(replace(services, explain=broken)) as api:
-        id = (await api.post("/v1/tasks", SLEEP)).json["id"]
-        answer = await api.get(f"/v1/tasks/{id}/explain")
+        id = (await api.post("/corral/v1/tasks", SLEEP)).json["id"]
+        answer = await api.get(f"/corral/v1/tasks/{id}/explain")
     assert (answer.status, answer.json["error"]["code"]) == (500, "server.bug")
     assert b"secret" not in answer.body
     assert answer.headers["x-request-id"] in answer.json["error"]["hint"]

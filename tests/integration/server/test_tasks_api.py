@@ -15,7 +15,7 @@ SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
 
 async def submitted(api: Serving, **changes: Any) -> int:
-    answer = await api.post("/v1/tasks", {**SLEEP, **changes})
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, **changes})
     assert answer.status == 201, answer.body
     return answer.json["id"]
 
@@ -26,9 +26,9 @@ def wheres(answer: Any) -> list[str]:
 
 async def test_submitted_task_is_shown_as_the_queue_keeps_it(api: Serving) -> None:
     asked = {**SLEEP, "name": "nap", "priority": "high", "class": "interactive", "memory": "2Gi", "timeout": "10m"}
-    made = await api.post("/v1/tasks", asked)
+    made = await api.post("/corral/v1/tasks", asked)
     assert made.status == 201, made.body
-    shown = (await api.get(f"/v1/tasks/{made.json['id']}")).json
+    shown = (await api.get(f"/corral/v1/tasks/{made.json['id']}")).json
     assert shown == made.json
     assert shown["name"] == "nap"
     assert shown["priority"] == "high"
@@ -41,9 +41,9 @@ async def test_submitted_task_is_shown_as_the_queue_keeps_it(api: Serving) -> No
 
 async def test_same_idempotency_key_makes_one_task(api: Serving) -> None:
     headers = {"Idempotency-Key": "once"}
-    first = await api.post("/v1/tasks", SLEEP, headers=headers)
-    again = await api.post("/v1/tasks", SLEEP, headers=headers)
-    other = await api.post("/v1/tasks", {**SLEEP, "name": "other"}, headers=headers)
+    first = await api.post("/corral/v1/tasks", SLEEP, headers=headers)
+    again = await api.post("/corral/v1/tasks", SLEEP, headers=headers)
+    other = await api.post("/corral/v1/tasks", {**SLEEP, "name": "other"}, headers=headers)
     assert (first.status, again.status, other.status) == (201, 200, 409)
     assert again.json == first.json
     assert other.json["error"]["code"] == "submission.idempotency_conflict"
@@ -51,7 +51,7 @@ async def test_same_idempotency_key_makes_one_task(api: Serving) -> None:
 
 async def test_every_problem_of_a_task_is_told_at_once_with_its_path(api: Serving) -> None:
     asked = {"engine": "sleep", "inputs": {"secons": 1}, "queue": "defalt", "needs": ["nobody"], "files": {"a": {}}}
-    answer = await api.post("/v1/tasks", {**asked, "files": {}})
+    answer = await api.post("/corral/v1/tasks", {**asked, "files": {}})
     assert answer.status == 422
     assert set(wheres(answer)) == {"queue", "needs", "inputs.secons", "inputs.seconds"}
     assert any("'default'" in problem["hint"] for problem in answer.json["error"]["problems"])
@@ -59,7 +59,7 @@ async def test_every_problem_of_a_task_is_told_at_once_with_its_path(api: Servin
 
 async def test_every_wrong_field_is_told_at_once_with_its_path(api: Serving) -> None:
     asked = {"engin": "sleep", "gpus": 0, "priority": "urgent", "timeout": "soon", "files": {"a": {"upload": "x"}}}
-    answer = await api.post("/v1/tasks", asked)
+    answer = await api.post("/corral/v1/tasks", asked)
     assert answer.status == 422
     assert {"engine", "engin", "gpus", "priority", "timeout", "files.a.upload"} <= set(wheres(answer))
     hints = {problem["where"]: problem["hint"] for problem in answer.json["error"]["problems"]}
@@ -87,13 +87,13 @@ async def test_every_wrong_field_is_told_at_once_with_its_path(api: Serving) -> 
     ],
 )
 async def test_value_that_the_database_cannot_hold_is_refused(api: Serving, field: str, value: object) -> None:
-    answer = await api.post("/v1/tasks", {**SLEEP, field: value})
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, field: value})
     assert answer.status == 422, answer.body
     assert all(where.startswith(field) for where in wheres(answer))
 
 
 async def test_engine_that_is_off_takes_no_tasks(api: Serving) -> None:
-    answer = await api.post("/v1/tasks", {"engine": "whisper", "inputs": {}})
+    answer = await api.post("/corral/v1/tasks", {"engine": "whisper", "inputs": {}})
     assert answer.status == 422
     assert {"model", "files"} <= set(wheres(answer)), "what an engine needs besides inputs is checked too"
 
@@ -101,7 +101,7 @@ async def test_engine_that_is_off_takes_no_tasks(api: Serving) -> None:
 async def test_start_time_holds_a_task_and_explains_it(api: Serving) -> None:
     start = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     id = await submitted(api, not_before=start)
-    why = (await api.get(f"/v1/tasks/{id}/explain")).json
+    why = (await api.get(f"/corral/v1/tasks/{id}/explain")).json
     assert (why["state"], why["rule"]) == ("waiting", "start_time")
     assert datetime.fromisoformat(why["may_start_at"]) == datetime.fromisoformat(start)
 
@@ -109,22 +109,22 @@ async def test_start_time_holds_a_task_and_explains_it(api: Serving) -> None:
 async def test_waiting_task_names_what_it_waits_for(api: Serving) -> None:
     first = await submitted(api)
     second = await submitted(api, needs=[first])
-    why = (await api.get(f"/v1/tasks/{second}/explain")).json
+    why = (await api.get(f"/corral/v1/tasks/{second}/explain")).json
     assert why["rule"] == "needs"
     assert str(first) in why["summary"]
 
 
 async def test_every_other_state_is_explained(api: Serving, services: Services) -> None:
     id = await submitted(api)
-    rules = [(await api.get(f"/v1/tasks/{id}/explain")).json["rule"]]
+    rules = [(await api.get(f"/corral/v1/tasks/{id}/explain")).json["rule"]]
     await queue_life.start(services.pool, id)
-    rules.append((await api.get(f"/v1/tasks/{id}/explain")).json["rule"])
-    await api.post(f"/v1/tasks/{id}/cancel")
-    rules.append((await api.get(f"/v1/tasks/{id}/explain")).json["rule"])
+    rules.append((await api.get(f"/corral/v1/tasks/{id}/explain")).json["rule"])
+    await api.post(f"/corral/v1/tasks/{id}/cancel")
+    rules.append((await api.get(f"/corral/v1/tasks/{id}/explain")).json["rule"])
     done, failed = await submitted(api), await submitted(api)
     await queue_life.succeed(services.pool, done)
     await queue_life.fail(services.pool, failed)
-    rules += [(await api.get(f"/v1/tasks/{id}/explain")).json["rule"] for id in (done, failed)]
+    rules += [(await api.get(f"/corral/v1/tasks/{id}/explain")).json["rule"] for id in (done, failed)]
     assert rules == ["undecided", "running", "stopping", "succeeded", "failed"]
 
 
@@ -134,7 +134,7 @@ async def test_pages_show_every_task_once_in_either_order(api: Serving) -> None:
         seen: list[int] = []
         cursor = ""
         while True:
-            page = (await api.get(f"/v1/tasks?limit=2&order={order}{cursor}")).json
+            page = (await api.get(f"/corral/v1/tasks?limit=2&order={order}{cursor}")).json
             seen += [task["id"] for task in page["items"]]
             if page["next"] is None:
                 break
@@ -154,65 +154,65 @@ async def test_filters_choose_what_they_say(api: Serving, services: Services) ->
         ("engine=sleep", [second, first]),
         ("batch=1", []),
     ):
-        page = (await api.get(f"/v1/tasks?{query}")).json
+        page = (await api.get(f"/corral/v1/tasks?{query}")).json
         assert [task["id"] for task in page["items"]] == expected, query
 
 
 async def test_queued_task_is_cancelled_at_once_and_again_changes_nothing(api: Serving) -> None:
     id = await submitted(api)
-    first = await api.post(f"/v1/tasks/{id}/cancel")
-    again = await api.post(f"/v1/tasks/{id}/cancel")
+    first = await api.post(f"/corral/v1/tasks/{id}/cancel")
+    again = await api.post(f"/corral/v1/tasks/{id}/cancel")
     assert (first.status, first.json["state"]) == (200, "cancelled")
     assert again.json == first.json
-    kinds = [line["kind"] for line in (await api.get(f"/v1/tasks/{id}/story")).json["items"]]
+    kinds = [line["kind"] for line in (await api.get(f"/corral/v1/tasks/{id}/story")).json["items"]]
     assert kinds == ["submitted", "cancel_requested"]
 
 
 async def test_running_task_is_asked_to_stop(api: Serving, services: Services) -> None:
     id = await submitted(api)
     await queue_life.start(services.pool, id)
-    answer = await api.post(f"/v1/tasks/{id}/cancel")
+    answer = await api.post(f"/corral/v1/tasks/{id}/cancel")
     assert (answer.status, answer.json["state"], answer.json["cancel_requested"]) == (200, "running", True)
 
 
 async def test_task_that_succeeded_cannot_be_cancelled(api: Serving, services: Services) -> None:
     id = await submitted(api)
     await queue_life.succeed(services.pool, id)
-    answer = await api.post(f"/v1/tasks/{id}/cancel")
+    answer = await api.post(f"/corral/v1/tasks/{id}/cancel")
     assert (answer.status, answer.json["error"]["kind"]) == (409, "conflict")
 
 
 async def test_retry_makes_a_linked_task_of_one_that_ended(api: Serving, services: Services) -> None:
     id = await submitted(api, name="nap", priority="low")
-    assert (await api.post(f"/v1/tasks/{id}/retry")).status == 409
+    assert (await api.post(f"/corral/v1/tasks/{id}/retry")).status == 409
     await queue_life.fail(services.pool, id)
     key = {"Idempotency-Key": "again"}
-    retried = await api.post(f"/v1/tasks/{id}/retry", headers=key)
+    retried = await api.post(f"/corral/v1/tasks/{id}/retry", headers=key)
     assert retried.status == 201
     assert (retried.json["retry_of"], retried.json["state"], retried.json["priority"]) == (id, "queued", "low")
-    assert (await api.post(f"/v1/tasks/{id}/retry", headers=key)).json == retried.json
+    assert (await api.post(f"/corral/v1/tasks/{id}/retry", headers=key)).json == retried.json
 
 
 async def test_retry_takes_the_newest_retry_of_a_need_that_failed(api: Serving, services: Services) -> None:
     first = await submitted(api, name="first")
     second = await submitted(api, name="second", needs=[first])
     await queue_life.fail(services.pool, first)
-    refused = await api.post(f"/v1/tasks/{second}/retry")
+    refused = await api.post(f"/corral/v1/tasks/{second}/retry")
     assert (refused.status, refused.json["error"]["code"]) == (409, "task.needs_unmet")
-    again = (await api.post(f"/v1/tasks/{first}/retry")).json["id"]
-    retried = await api.post(f"/v1/tasks/{second}/retry")
+    again = (await api.post(f"/corral/v1/tasks/{first}/retry")).json["id"]
+    retried = await api.post(f"/corral/v1/tasks/{second}/retry")
     assert (retried.status, retried.json["needs"], retried.json["state"]) == (201, [again], "waiting")
 
 
 @pytest.mark.parametrize("path", ["", "/story", "/explain", "/wait", "/outputs/text.txt"])
 async def test_task_that_does_not_exist_is_missing_everywhere(api: Serving, path: str) -> None:
-    answer = await api.get(f"/v1/tasks/{2**62}{path}")
+    answer = await api.get(f"/corral/v1/tasks/{2**62}{path}")
     assert (answer.status, answer.json["error"]["code"]) == (404, "task.missing")
 
 
 async def test_owner_limit_is_told_as_a_limit(api: Serving) -> None:
     await submitted(api, queue="small")
     await submitted(api, queue="small")
-    answer = await api.post("/v1/tasks", {**SLEEP, "queue": "small"})
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, "queue": "small"})
     assert (answer.status, answer.json["error"]["code"]) == (429, "queue.owner_limit")
     assert answer.headers["retry-after"]

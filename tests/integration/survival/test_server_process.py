@@ -58,7 +58,7 @@ async def complete_family(client: PatientClient, data_dir: Path, task: int) -> l
     """Wait until the program has started all its children, and return them."""
     async with asyncio.timeout(60):
         while True:
-            shown = await client.get(f"/v1/tasks/{task}")
+            shown = await client.get(f"/corral/v1/tasks/{task}")
             if shown["progress"] and shown["progress"]["note"] == "the family is complete":
                 return running_below(data_dir / "logs")
             await asyncio.sleep(0.05)
@@ -69,7 +69,7 @@ async def test_nothing_of_a_killed_servers_work_runs_after_the_next_start(
 ) -> None:
     await client.leading()
     command = {"engine": "command", "inputs": {"argv": ["sh", "-c", FAMILY]}, "name": "family"}
-    id = (await client.post("/v1/tasks", command, key="family"))["id"]
+    id = (await client.post("/corral/v1/tasks", command, key="family"))["id"]
     first = await complete_family(client, short_folder / "data", id)
     assert {"7201", "7202"} <= {word for process in first for word in process.cmdline()}
     workers = [process for process in first if "corral.engines.worker" in process.cmdline()]
@@ -79,8 +79,8 @@ async def test_nothing_of_a_killed_servers_work_runs_after_the_next_start(
     second = await complete_family(client, short_folder / "data", id)
     assert not {process.pid for process in first if process.is_running() and process.status() != "zombie"}
     assert {process.pid for process in second}.isdisjoint(process.pid for process in first)
-    await client.post(f"/v1/tasks/{id}/cancel", {})
-    ended = await client.get(f"/v1/tasks/{id}/wait?timeout=9")
+    await client.post(f"/corral/v1/tasks/{id}/cancel", {})
+    ended = await client.get(f"/corral/v1/tasks/{id}/wait?timeout=9")
     assert (ended["state"], ended["losses"]) == ("cancelled", 1)
     assert await server.stop() == 0
     assert judge_machine(short_folder / "data") == []

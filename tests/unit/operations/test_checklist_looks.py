@@ -188,8 +188,12 @@ def test_slots_queues_and_what_runs_are_compared_with_the_server() -> None:
     running = {"task": 7}
     server = Server(
         {
-            "/v1/slots": {"items": [{"id": "box/gpu0", "running": running}, {"id": "box/gpu1", "running": None}]},
-            "/v1/queues": {"items": [{"name": "pool", "pool": ["box/gpu0"], "states": {"queued": 3, "running": 0}}]},
+            "/corral/v1/slots": {
+                "items": [{"id": "box/gpu0", "running": running}, {"id": "box/gpu1", "running": None}]
+            },
+            "/corral/v1/queues": {
+                "items": [{"name": "pool", "pool": ["box/gpu0"], "states": {"queued": 3, "running": 0}}]
+            },
         }
     )
     both = ("box/gpu0", "box/gpu1")
@@ -215,7 +219,7 @@ def throughput(*seconds: float) -> Any:
         }
         for one in seconds
     ]
-    query = "/v1/tasks?state=succeeded&engine=comfyui&slot=box%2Fgpu0&limit=20"
+    query = "/corral/v1/tasks?state=succeeded&engine=comfyui&slot=box%2Fgpu0&limit=20"
     probe = ThroughputReached(
         workload="images",
         engine="comfyui",

@@ -54,7 +54,7 @@ class BatchFile:
         return tuple(dict.fromkeys(file.path for task in self.tasks for file in task.local_files.values()))
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
-        """Return what `POST /v1/batches` takes."""
+        """Return what `POST /corral/v1/batches` takes."""
         return {"name": self.name, "tasks": [task.request(uploads) for task in self.tasks]}
 
 

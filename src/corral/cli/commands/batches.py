@@ -21,7 +21,7 @@ def list_(limit: Limit = 50, url: Url = None, data_dir: DataDir = None, as_json:
     """List batches, the newest first."""
     from corral.cli.listing import put_batches
 
-    put_batches(ask(url, data_dir, lambda api: api.items("/v1/batches", [], limit=limit)), as_json=as_json)
+    put_batches(ask(url, data_dir, lambda api: api.items("/corral/v1/batches", [], limit=limit)), as_json=as_json)
 
 
 @app.command("show", epilog=example("corral batches show 3"))
@@ -30,8 +30,8 @@ def show(batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJ
     from corral.cli.listing import put_batches, put_tasks
 
     async def use(api: Api) -> tuple[Json, list[Json]]:
-        found = await api.get(f"/v1/batches/{batch}")
-        return found, await api.items("/v1/tasks", [("batch", batch), ("order", "oldest")])
+        found = await api.get(f"/corral/v1/batches/{batch}")
+        return found, await api.items("/corral/v1/tasks", [("batch", batch), ("order", "oldest")])
 
     found, tasks = ask(url, data_dir, use)
     if as_json:
@@ -55,7 +55,7 @@ def cancel(
     from corral.cli.listing import states_text
 
     async def use(api: Api) -> Json:
-        found = await api.get(f"/v1/batches/{batch}")
+        found = await api.get(f"/corral/v1/batches/{batch}")
         open_count = sum(n for state, n in found["states"].items() if state not in ("succeeded", "failed", "cancelled"))
         if dry_run:
             terminal.say(
@@ -65,7 +65,7 @@ def cancel(
         terminal.confirm(
             f"cancel {terminal.counted(open_count, 'task')} of batch {batch}, {found['name']}?", agreed=yes
         )
-        return await api.post(f"/v1/batches/{batch}/cancel")
+        return await api.post(f"/corral/v1/batches/{batch}/cancel")
 
     found = ask(url, data_dir, use)
     if as_json:
@@ -82,13 +82,13 @@ def retry(
 
     async def use(api: Api) -> Json:
         if dry_run:
-            found = await api.get(f"/v1/batches/{batch}")
+            found = await api.get(f"/corral/v1/batches/{batch}")
             count = found["states"].get("failed", 0) + found["states"].get("cancelled", 0)
             terminal.say(
                 f"{terminal.counted(count, 'task')} of batch {batch}, {found['name']}, would be submitted again"
             )
             return {"batch": found, "tasks": []}
-        return await api.post(f"/v1/batches/{batch}/retry")
+        return await api.post(f"/corral/v1/batches/{batch}/retry")
 
     answer = ask(url, data_dir, use)
     if as_json:

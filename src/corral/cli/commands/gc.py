@@ -20,7 +20,7 @@ def gc(
     """Remove finished tasks and files that are older than the cluster file keeps them."""
     if not dry_run:
         terminal.confirm("remove what is older than the retention of the cluster file?", agreed=yes)
-    answer = ask(url, data_dir, lambda api: api.post("/v1/gc", {"dry_run": dry_run}))
+    answer = ask(url, data_dir, lambda api: api.post("/corral/v1/gc", {"dry_run": dry_run}))
     if as_json:
         terminal.put_json(answer)
     else:

@@ -15,7 +15,7 @@ app = noun("Look at queues, and open or close them.", example_command="corral qu
 @app.command("list", epilog=example("corral queues list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List queues: their slots, their order, and what waits in them."""
-    answer = ask(url, data_dir, lambda api: api.get("/v1/queues"))
+    answer = ask(url, data_dir, lambda api: api.get("/corral/v1/queues"))
     if as_json:
         terminal.put_json(answer)
         return

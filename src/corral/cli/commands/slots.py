@@ -16,7 +16,7 @@ app = noun("Look at slots, and open or close them.", example_command="corral slo
 @app.command("list", epilog=example("corral slots list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List slots: what they are, what they hold, what runs on them."""
-    answer = ask(url, data_dir, lambda api: api.get("/v1/slots"))
+    answer = ask(url, data_dir, lambda api: api.get("/corral/v1/slots"))
     if as_json:
         terminal.put_json(answer)
         return

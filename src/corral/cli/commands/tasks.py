@@ -48,7 +48,7 @@ def list_(
     query: list[tuple[str, str | int]] = [("state", one) for one in state or ()]
     query += [(name, value) for name, value in chosen if value is not None]
     query.append(("order", "oldest" if oldest_first else "newest"))
-    put_tasks(ask(url, data_dir, lambda api: api.items("/v1/tasks", query, limit=limit)), as_json=as_json)
+    put_tasks(ask(url, data_dir, lambda api: api.items("/corral/v1/tasks", query, limit=limit)), as_json=as_json)
 
 
 @app.command("show", epilog=example("corral tasks show 17"))
@@ -57,7 +57,7 @@ def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJso
     from corral.cli.listing import put_task
 
     async def use(api: Api) -> tuple[Json, Json]:
-        return await api.get(f"/v1/tasks/{task}"), (await api.get(f"/v1/tasks/{task}/story"))["items"]
+        return await api.get(f"/corral/v1/tasks/{task}"), (await api.get(f"/corral/v1/tasks/{task}/story"))["items"]
 
     found, story = ask(url, data_dir, use)
     put_task(found, story, as_json=as_json)
@@ -77,7 +77,7 @@ def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: As
     """Say why a task waits: which rule, which slots, since when, and when it may start."""
     from corral.cli.listing import put_explanation
 
-    put_explanation(ask(url, data_dir, lambda api: api.get(f"/v1/tasks/{task}/explain")), as_json=as_json)
+    put_explanation(ask(url, data_dir, lambda api: api.get(f"/corral/v1/tasks/{task}/explain")), as_json=as_json)
 
 
 @app.command("cancel", epilog=example("corral tasks cancel 17 18"))
@@ -89,8 +89,8 @@ def cancel(
 
     async def use(api: Api) -> list[Json]:
         if dry_run:
-            return [await api.get(f"/v1/tasks/{task}") for task in tasks]
-        return [await api.post(f"/v1/tasks/{task}/cancel") for task in tasks]
+            return [await api.get(f"/corral/v1/tasks/{task}") for task in tasks]
+        return [await api.post(f"/corral/v1/tasks/{task}/cancel") for task in tasks]
 
     verb = "would be cancelled" if dry_run else "cancel requested"
     put_change(ask(url, data_dir, use), verb=verb, as_json=as_json)
@@ -105,8 +105,8 @@ def retry(
 
     async def use(api: Api) -> list[Json]:
         if dry_run:
-            return [await api.get(f"/v1/tasks/{task}") for task in tasks]
-        return [await api.post(f"/v1/tasks/{task}/retry") for task in tasks]
+            return [await api.get(f"/corral/v1/tasks/{task}") for task in tasks]
+        return [await api.post(f"/corral/v1/tasks/{task}/retry") for task in tasks]
 
     put_change(ask(url, data_dir, use), verb="would be retried" if dry_run else "submitted again", as_json=as_json)
 

@@ -39,7 +39,7 @@ def create(
     if dry_run:
         terminal.say(f"would make a token for {name} with the role {role}")
         return
-    answer = ask(url, data_dir, lambda api: api.post("/v1/tokens", {"name": name, "role": role}))
+    answer = ask(url, data_dir, lambda api: api.post("/corral/v1/tokens", {"name": name, "role": role}))
     if as_json:
         terminal.put_json(answer)
         return
@@ -50,7 +50,7 @@ def create(
 @app.command("list", epilog=example("corral tokens list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List tokens: names and roles, never the tokens."""
-    answer = ask(url, data_dir, lambda api: api.get("/v1/tokens"))
+    answer = ask(url, data_dir, lambda api: api.get("/corral/v1/tokens"))
     if as_json:
         terminal.put_json(answer)
         return
@@ -76,7 +76,7 @@ def revoke(
     terminal.confirm(f"revoke the token of {name}?", agreed=yes)
 
     async def use(api: Api) -> Json:
-        return await api.delete(f"/v1/tokens/{quote(name, safe='')}")
+        return await api.delete(f"/corral/v1/tokens/{quote(name, safe='')}")
 
     answer = ask(url, data_dir, use)
     if as_json:

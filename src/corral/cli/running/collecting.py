@@ -111,7 +111,7 @@ class Collector:
             return
         part = self.folder / f".{uuid4().hex}.part"
         try:
-            path = f"/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
+            path = f"/corral/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
             await self.api.download(path, part, sha256=output.sha256)
             part.replace(target)
         finally:

@@ -101,14 +101,14 @@ class Follower:
             self._wake.set()
 
     async def _read_batch(self) -> None:
-        items = await self._api.items("/v1/tasks", [("batch", self._batch), ("order", "oldest")])
+        items = await self._api.items("/corral/v1/tasks", [("batch", self._batch), ("order", "oldest")])
         self._take(items)
 
     async def _read_task(self, id: int) -> None:
-        self._take([await self._api.get(f"/v1/tasks/{id}")])
+        self._take([await self._api.get(f"/corral/v1/tasks/{id}")])
 
     async def _read_slots(self) -> None:
-        answer = await self._api.get("/v1/slots")
+        answer = await self._api.get("/corral/v1/slots")
         self._answered()
         self._standing.show_slots(slot_view(item) for item in answer["items"])
         for item in answer["items"]:

@@ -108,7 +108,7 @@ class Run:
         choices = _ELSEWHERE if held.started is None else _OURS
 
         async def cancel() -> None:
-            await api.post(f"/v1/batches/{batch}/cancel")
+            await api.post(f"/corral/v1/batches/{batch}/cancel")
 
         def ended(task: TaskView) -> None:
             view.ended(task)
@@ -148,5 +148,5 @@ class Run:
 
 async def _others_wait(api: Api) -> bool:
     """Whether the queue holds work that has not ended."""
-    queues = (await api.get("/v1/status"))["counts"]
+    queues = (await api.get("/corral/v1/status"))["counts"]
     return any(count for states in queues.values() for state, count in states.items() if state not in ENDED)

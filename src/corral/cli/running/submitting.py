@@ -56,7 +56,7 @@ async def submit(api: Api, read: Read, request: Mapping[str, Json], *, key: str 
     Raises: BatchFileError, RemoteError.
     """
     try:
-        return await api.post("/v1/batches", dict(request), idempotency_key=key)
+        return await api.post("/corral/v1/batches", dict(request), idempotency_key=key)
     except RemoteInvalidError as error:
         raise read.placed(error.problems) from error
 

@@ -18,7 +18,7 @@ _CLOSE = 0.9
 
 def slots_known(probe: SlotsKnown, queue: Queue) -> Evidence:
     """Compare the server's slots. Raises: UnlookedError."""
-    have = {slot["id"] for slot in queue.get("/v1/slots")["items"]}
+    have = {slot["id"] for slot in queue.get("/corral/v1/slots")["items"]}
     wrong = [f"{slot} is missing" for slot in probe.slots if slot not in have]
     wrong += [f"{slot} is still there" for slot in probe.gone if slot in have]
     if wrong:
@@ -28,7 +28,7 @@ def slots_known(probe: SlotsKnown, queue: Queue) -> Evidence:
 
 def queue_pools(probe: QueuePools, queue: Queue) -> Evidence:
     """Compare the server's queues. Raises: UnlookedError."""
-    have = {one["name"]: one["pool"] for one in queue.get("/v1/queues")["items"]}
+    have = {one["name"]: one["pool"] for one in queue.get("/corral/v1/queues")["items"]}
     wrong = [
         f"{name} has {_pool(have[name])}" if name in have else f"{name} is missing"
         for name, pool in probe.pools
@@ -42,7 +42,7 @@ def queue_pools(probe: QueuePools, queue: Queue) -> Evidence:
 
 def queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
     """Count what a queue still holds. Raises: UnlookedError."""
-    one = next((one for one in queue.get("/v1/queues")["items"] if one["name"] == probe.queue), None)
+    one = next((one for one in queue.get("/corral/v1/queues")["items"] if one["name"] == probe.queue), None)
     if one is None:
         return Evidence(status=Status.DONE, what="the server has no such queue")
     states = {state: count for state, count in one["states"].items() if count}
@@ -54,7 +54,7 @@ def queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
 
 def all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
     """Look at what runs now. Raises: UnlookedError."""
-    running = {slot["id"]: slot["running"] for slot in queue.get("/v1/slots")["items"]}
+    running = {slot["id"]: slot["running"] for slot in queue.get("/corral/v1/slots")["items"]}
     busy = [slot for slot in probe.slots if running.get(slot)]
     if len(busy) == len(probe.slots):
         tasks = ", ".join(f"{slot} runs task {running[slot]['task']}" for slot in busy)
@@ -81,7 +81,7 @@ def throughput_reached(probe: ThroughputReached, queue: Queue) -> Evidence:
 def _mean_seconds(queue: Queue, engine: str, slot: str) -> float | None:
     """Take the mean time of a slot's last tasks; None when there are none."""
     query = f"state=succeeded&engine={quote(engine)}&slot={quote(slot, safe='')}&limit={_TASKS}"
-    times = [_seconds(task) for task in queue.get(f"/v1/tasks?{query}")["items"] if task["slots"] == [slot]]
+    times = [_seconds(task) for task in queue.get(f"/corral/v1/tasks?{query}")["items"] if task["slots"] == [slot]]
     return fmean(times) if times else None
 
 

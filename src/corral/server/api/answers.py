@@ -137,7 +137,7 @@ def _outputs(task: Task) -> list[OutputOut]:
             sha256=file.sha256,
             size=file.size,
             media_type=file.media_type,
-            url=f"/v1/tasks/{task.id}/outputs/{quote(file.name, safe='')}",
+            url=f"/corral/v1/tasks/{task.id}/outputs/{quote(file.name, safe='')}",
         )
         for file in task.outputs
     ]

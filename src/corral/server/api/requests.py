@@ -46,7 +46,9 @@ class TaskAsked(Asked):
     )
     engine: Word = Field(description="which engine does it: `llama`, `whisper`, `piper`, `comfyui`, ...")
     model: LongWord | None = Field(default=None, description="the model's name, where the engine needs one")
-    inputs: dict[str, JsonValue] = Field(default_factory=dict, description="in the engine's words; see /v1/engines")
+    inputs: dict[str, JsonValue] = Field(
+        default_factory=dict, description="in the engine's words; see /corral/v1/engines"
+    )
     files: dict[Word, UploadAsked | OutputAsked] = Field(default_factory=dict, max_length=MAX_FILES)
     needs: list[Need] = Field(default_factory=list, max_length=MAX_NEEDS, description="tasks that must succeed first")
     queue: Word = "default"

@@ -24,7 +24,7 @@ from corral.tasks.store.retrying import batch_again
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Batch, Submission
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
+router = APIRouter(prefix="/corral/v1/batches", tags=["batches"], route_class=StrictRoute)
 
 
 @router.post(

@@ -12,7 +12,7 @@ from corral.server.api.schemas import EngineOut, Engines, ModelOut, Models
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.submitting import enabled
 
-router = APIRouter(prefix="/v1", tags=["engines and models"])
+router = APIRouter(prefix="/corral/v1", tags=["engines and models"])
 
 
 @router.get("/engines", summary="List engines", responses=refusals())

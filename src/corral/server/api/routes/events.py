@@ -13,7 +13,7 @@ from corral.server.api.state import Here, Viewer
 from corral.server.api.streams import EventStream, Following, Sources
 from corral.tasks.store import reading, story
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = APIRouter(prefix="/corral/v1/events", tags=["events"])
 
 
 @router.get(

@@ -47,7 +47,7 @@ class OutputMissingError(CorralError):
 
 
 @router.post(
-    "/v1/uploads",
+    "/corral/v1/uploads",
     status_code=201,
     summary="Upload a file",
     openapi_extra=_BODY,
@@ -69,7 +69,7 @@ async def upload_file(
 
 
 @router.get(
-    "/v1/tasks/{id}/outputs/{name}",
+    "/corral/v1/tasks/{id}/outputs/{name}",
     summary="Download an output",
     response_class=Response,
     responses={**refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
@@ -87,7 +87,7 @@ async def download_output(
 
 
 @router.get(
-    "/v1/artifacts/{sha256}",
+    "/corral/v1/artifacts/{sha256}",
     summary="Download an artifact",
     response_class=Response,
     responses={**refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},

@@ -18,7 +18,7 @@ from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.controls import Gated, gates, set_gate
 from corral.tasks.store.reading import count_states
 
-router = APIRouter(prefix="/v1/queues", tags=["queues"])
+router = APIRouter(prefix="/corral/v1/queues", tags=["queues"])
 
 
 class QueueMissingError(CorralError):

@@ -46,7 +46,7 @@ async def metrics(api: Here, caller: Viewer) -> Response:
     return Response(await api.metrics.scrape(api.services), headers={"Content-Type": _METRICS_TYPE})
 
 
-@router.get("/v1/status", summary="Who answers", responses=refusals())
+@router.get("/corral/v1/status", summary="Who answers", responses=refusals())
 async def status(api: Here, caller: Viewer) -> Status:
     """Say which server answers, for whom, and how much is open."""
     services = api.services
@@ -62,7 +62,7 @@ async def status(api: Here, caller: Viewer) -> Status:
     )
 
 
-@router.post("/v1/gc", summary="Collect what is past its time", responses=refusals(400, 413), name="collect")
+@router.post("/corral/v1/gc", summary="Collect what is past its time", responses=refusals(400, 413), name="collect")
 async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> CollectedOut:
     """Delete ended tasks, uploads and files that are older than the cluster file keeps them."""
     services = api.services

@@ -15,7 +15,7 @@ from corral.server.api.schemas import SlotOut, Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.tasks.store.controls import Gated, gates, set_gate
 
-router = APIRouter(prefix="/v1/slots", tags=["slots"])
+router = APIRouter(prefix="/corral/v1/slots", tags=["slots"])
 
 
 class SlotMissingError(CorralError):

@@ -26,7 +26,7 @@ from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Task
 from corral.work import SlotId
 
-router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
+router = APIRouter(prefix="/corral/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 
 
 @router.post(

@@ -16,7 +16,7 @@ from corral.server.api.state import Admin, Here
 from corral.server.auth import LOCAL_OWNER, Role
 from corral.tasks.store.tokens import Token, create_token, list_tokens, revoke_token
 
-router = APIRouter(prefix="/v1/tokens", tags=["tokens"], route_class=StrictRoute)
+router = APIRouter(prefix="/corral/v1/tokens", tags=["tokens"], route_class=StrictRoute)
 
 
 class ReservedNameError(CorralError):
