@@ -14,6 +14,7 @@ from shapes import Schema, fields, names_used
 
 from corral.cli import exits
 from corral.cluster.write import default_file
+from corral.data_dir import LONGEST_DATA_DIR
 from corral.engines.inputs import ENGINES, EngineKind
 from corral.errors import Kind
 from corral.scheduling.values import Rule, Settings
@@ -21,7 +22,7 @@ from corral.server.api.body import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
 from corral.server.api.streams import MAX_STREAMS
 from corral.server.runtime import GRACE_S
-from corral.server.settings import DEFAULT_PORT, LONGEST_DATA_DIR
+from corral.server.settings import DEFAULT_PORT
 from corral.tasks.attempt import MAX_VALUES_BYTES
 from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState

@@ -19,8 +19,8 @@ import pytest
 from typer.main import get_command
 
 import corral
-from corral.cli.batchfile.shape import json_schema as batch_schema
 from corral.cli.main import app
+from corral.client.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import json_schema as cluster_schema
 from corral.engines.inputs import ENGINES
 from corral.scheduling.values import Rule
@@ -147,7 +147,9 @@ def test_every_environment_variable_is_documented() -> None:
 def test_every_file_of_the_data_directory_is_documented() -> None:
     text = page("reference/configuration.md")
     names = in_sources(r"\bdata(?:_dir)? / \"([\w.]+)\"")
-    names |= in_sources(r"^(?:LOCK_FILE|PRESENCE_FILE|HOLDER_FILE|CLUSTER_FILE|SERVER_LOG) = \"([\w.]+)\"")
+    names |= in_sources(
+        r"^(?:LOCK_FILE|PRESENCE_FILE|HOLDER_FILE|CLUSTER_FILE|SERVER_LOG|MODELS_FOLDER) = \"([\w.]+)\""
+    )
     assert names
     assert {name for name in names if not re.search(rf"\| `{re.escape(name)}/?` \|", text)} == set()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from corral.server.presence import Presence, find_server
+from corral.data_dir import Presence, find_server
 
 PATIENCE_S = 120.0
 RETRY_S = 0.1

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.load_testing import run_shown, write_report
+from corral.client.connection import ask
 from corral.errors import CorralError
 from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
 from corral.planning.checklist import Item, ItemKind

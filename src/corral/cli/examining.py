@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from corral.cli.client import Api
-from corral.cli.connection import Server, recorded
+from corral.client.api import Api
+from corral.client.connection import Server, recorded
 from corral.engines.inputs import ENGINES
 from corral.engines.local.installation import installed
 from corral.errors import CorralError

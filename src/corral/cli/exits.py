@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from corral.errors import Kind
+from corral.work import Json
 
 TASKS_FAILED = 1
 """Everything worked but a task: it failed or was cancelled."""
@@ -23,3 +24,8 @@ CODES: Mapping[Kind, int] = MappingProxyType(
     }
 )
 """The exit code of an error, by its kind; 70 is `EX_SOFTWARE` of sysexits.h."""
+
+
+def exit_code(tasks: list[Json]) -> int:
+    """Return 0 when every task succeeded."""
+    return 0 if all(task["state"] == "succeeded" for task in tasks) else TASKS_FAILED

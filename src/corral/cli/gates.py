@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from corral.cli import terminal
-from corral.cli.connection import ask
+from corral.client.connection import ask
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
     from corral.work import Json
 
 _SINGULAR = {"slots": "slot", "queues": "queue"}

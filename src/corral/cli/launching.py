@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from corral.cli import places
-from corral.cli.client import Api
-from corral.cli.connection import Server, recorded
-from corral.cli.remote_errors import RemoteError
+from corral.client.api import Api
+from corral.client.connection import Server, recorded
+from corral.client.remote_errors import RemoteError
+from corral.data_dir import SERVER_LOG, choose_data_dir, default_data_dir, prepare_data_dir
 from corral.errors import CorralError, Kind
-from corral.server.settings import prepare_data_dir
 
 START_S = 60.0
 """A cold first start creates the database, on slow disks in some ten seconds."""
@@ -53,6 +52,20 @@ class Running:
     server: Server
     process: subprocess.Popen[bytes] | None = None
     """Its process, when this command started it."""
+
+
+def data_dir_of(given: Path | None, cluster_file: Path | None) -> Path:
+    """Return the data directory of a server: what is given, else what the cluster file says, else the user's own.
+
+    Raises: ClusterFileError, SettingsError when the cluster file cannot be read.
+    """
+    if given is not None or cluster_file is None:
+        return choose_data_dir(given)
+    from corral.server.settings import Settings, read_cluster
+
+    own = default_data_dir()
+    named = read_cluster(Settings(data_dir=own, cluster_file=cluster_file)).data_dir
+    return own if named is None else (cluster_file.absolute().parent / Path(named).expanduser()).absolute()
 
 
 async def running(data_dir: Path) -> Running | None:
@@ -102,7 +115,7 @@ def _spawn(data_dir: Path, cluster_file: Path | None) -> subprocess.Popen[bytes]
     command = [sys.executable, "-m", "corral", "up", "--data-dir", str(data_dir), "--port", "0"]
     if cluster_file is not None:
         command += ["--cluster", str(cluster_file.absolute())]
-    with (data_dir / places.SERVER_LOG).open("ab") as log:
+    with (data_dir / SERVER_LOG).open("ab") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -141,7 +154,7 @@ async def _answers(server: Server) -> bool:
 def _not_started(data_dir: Path, process: subprocess.Popen[bytes]) -> ServerStartError:
     code = process.poll()
     ended = f"ended with exit code {code}" if code is not None else f"was not ready within {START_S:.0f} s"
-    log = data_dir / places.SERVER_LOG
+    log = data_dir / SERVER_LOG
     lines = "".join(f"\n    {line}" for line in last_lines(log))
     return ServerStartError(
         f"the server {ended}; its log ends with:{lines or ' nothing'}",

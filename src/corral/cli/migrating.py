@@ -13,6 +13,7 @@ from typing import ClassVar
 from corral.cli import terminal
 from corral.cli.asking import AbsentPerson, LoadTests, ServerQueue, Teller, TerminalPerson
 from corral.cli.load_testing import ReportUnwritableError, require_folder
+from corral.data_dir import prepare_data_dir
 from corral.errors import CorralError, Kind
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import Machines
@@ -74,9 +75,7 @@ def migrate(asked: Asked) -> Standing:
     require_items(checklist, [*asked.only, *asked.done, *asked.skipped])
     path = state_path(asked.data_dir, checklist)
     if not asked.is_reading:
-        from corral.cli import places
-
-        places.make_data_dir(asked.data_dir)
+        prepare_data_dir(asked.data_dir)
     with nullcontext() if asked.is_reading else locked(path):
         standing = _gone_through(asked, checklist, path)
     if asked.report is not None:

@@ -12,7 +12,7 @@ from corral.cli.figures import amount
 from corral.units import format_duration
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
     from corral.planning.forecast.batches import BatchForecast
     from corral.planning.forecast.replay import Play, Replay
     from corral.planning.forecast.waits import ClassWaits

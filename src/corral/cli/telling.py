@@ -8,9 +8,9 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from corral.cli import terminal
-from corral.cli.client import Api, Event
 from corral.cli.listing import story_line
-from corral.cli.remote_errors import RemoteUnavailableError
+from corral.client.api import Api, Event
+from corral.client.remote_errors import RemoteUnavailableError
 from corral.errors import CorralError, Kind
 from corral.work import Json
 

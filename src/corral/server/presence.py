@@ -12,15 +12,14 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, ClassVar
 from uuid import UUID, uuid4
 
+from corral.data_dir import LOCK_FILE, PRESENCE_FILE, Presence
 from corral.errors import CorralError, Kind
 
-LOCK_FILE = "server.lock"
-PRESENCE_FILE = "server.json"
 HOLDER_FILE = "holder"
 _TRIES = 5
 _BETWEEN_TRIES_S = 0.05
@@ -31,16 +30,6 @@ class AlreadyRunningError(CorralError):
 
     code: ClassVar[str] = "server.already_running"
     kind: ClassVar[Kind] = Kind.CONFLICT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
-    """A server that runs, as local commands see it."""
-
-    pid: int
-    url: str
-    token: str
-    started_at: str
 
 
 @contextmanager
@@ -81,19 +70,6 @@ def announce(data_dir: Path, presence: Presence) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(asdict(presence), file)
     temporary.replace(data_dir / PRESENCE_FILE)
-
-
-def find_server(data_dir: Path) -> Presence | None:
-    """Return the server that runs on this data directory; None when none does, whatever an old file says."""
-    try:
-        with (data_dir / LOCK_FILE).open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return Presence(**json.loads((data_dir / PRESENCE_FILE).read_text()))
-            return None
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def holder_of(data_dir: Path) -> UUID:

@@ -24,6 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from corral.cluster import Cluster
+from corral.data_dir import Presence, SettingsError, models_dir, prepare_data_dir
 from corral.engines.local.leftovers import sweep
 from corral.errors import CorralError, Kind
 from corral.server import presence
@@ -32,9 +33,8 @@ from corral.server.database import EmbeddedDatabase
 from corral.server.floor import build_floor, policy_settings, queues_of
 from corral.server.housekeeping import keep_house
 from corral.server.logs import configure_logs
-from corral.server.presence import Presence
 from corral.server.services import Services
-from corral.server.settings import Settings, SettingsError, prepare_data_dir, read_cluster
+from corral.server.settings import Settings, read_cluster
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules
@@ -123,7 +123,7 @@ async def _serve(
     dispatching_pool = await open_pool(url, size=DISPATCHER_CONNECTIONS)
     artifacts = ArtifactStore(data_dir / "artifacts")
     artifacts.prepare()
-    weights = Store(data_dir / "models")
+    weights = Store(models_dir(data_dir))
     board = Board()
     floor = build_floor(cluster, data_dir=data_dir, locate=weights.path)
     for problem in floor.problems:

@@ -1,29 +1,16 @@
-"""What a server is started with: where its data lies, what it listens on, which cluster file it follows."""
+"""Settings of a server: the folder of its data, its address, the cluster file that it follows."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from corral.cluster import Cluster, load
-from corral.errors import CorralError, Kind
+from corral.data_dir import SettingsError
 
 DEFAULT_PORT = 7433
-DATA_DIR_VARIABLE = "CORRAL_DATA_DIR"
-LONGEST_DATA_DIR = 80
-"""In bytes. PostgreSQL's socket lies below it, and a socket's path has at most 107 bytes on Linux, 103 on macOS. With a
-longer path the embedded server would put its socket where other users can reach it."""
 CLUSTER_FILE = "cluster.yaml"
-
-
-class SettingsError(CorralError):
-    """The server cannot be started like this."""
-
-    code: ClassVar[str] = "server.settings"
-    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +35,6 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-def default_data_dir() -> Path:
-    """Return `$CORRAL_DATA_DIR`, else the user's data folder; for root, `/var/lib/corral`.
-
-    The embedded PostgreSQL runs as a user of its own when root starts it, and makes the folders above its data readable
-    to that user: root's home is no place for it.
-    """
-    if chosen := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(chosen).expanduser().absolute()
-    if os.geteuid() == 0:
-        return Path("/var/lib/corral")
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "corral"
 
 
 def read_cluster(settings: Settings) -> Cluster:
@@ -92,21 +65,3 @@ def _write_default(path: Path) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(default_file(name, name), encoding="utf-8")
     temporary.replace(path)
-
-
-def prepare_data_dir(data_dir: Path) -> None:
-    """Create the data directory, readable by its owner only. Raises: SettingsError."""
-    if len(os.fsencode(data_dir)) > LONGEST_DATA_DIR:
-        raise SettingsError(
-            f"the path of the data directory has {len(os.fsencode(data_dir))} bytes, more than {LONGEST_DATA_DIR}",
-            where=str(data_dir),
-            hint=f"choose a shorter one with --data-dir or ${DATA_DIR_VARIABLE}",
-        )
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot create the data directory: {error.strerror}",
-            where=str(data_dir),
-            hint="choose one with --data-dir",
-        ) from error

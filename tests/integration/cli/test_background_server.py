@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from corral.cli import launching
-from corral.cli.connection import NoServerError, locate, recorded
 from corral.cli.launching import ServerStartError, last_lines, running, start
+from corral.client.connection import NoServerError, locate, recorded
 
 DEAD = 2**22 + 1
 """No process has this number: Linux gives numbers below 2**22."""

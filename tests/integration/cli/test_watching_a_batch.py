@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from corral.cli.batchfile.reading import Read, read_batch
-from corral.cli.client import Api
-from corral.cli.running.collecting import Collector, OutputsIncompleteError
-from corral.cli.running.following import Follower
 from corral.cli.running.interrupting import Choice, Interrupts
-from corral.cli.running.manifest import Heading
-from corral.cli.running.standing import Standing
-from corral.cli.running.submitting import Generations, submit_or_continue
-from corral.cli.running.values import TaskView
 from corral.cli.running.view import PlainView, overall, slot_line
 from corral.cli.running.watching import Watch
+from corral.client.api import Api
+from corral.client.batchfile.reading import Read, read_batch
+from corral.client.collecting import Collector, OutputsIncompleteError
+from corral.client.following import Follower
+from corral.client.manifest import Heading
+from corral.client.progress import Standing, TaskView
+from corral.client.submitting import Generations, submit_or_continue
 from doubles.api import ApiDouble, api_double
 
 BATCH = """

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corral.cluster.values import Cluster
+from corral.data_dir import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
 from corral.linting.engine import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
@@ -22,7 +23,6 @@ from corral.rendering import k3s, systemd
 from corral.rendering.systemd.server import LONGEST_DATA_DIR, STOP_S
 from corral.rendering.systemd.units import quoted, unit, word
 from corral.server.runtime import GRACE_S, WRITE_OUT_S
-from corral.server.settings import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
 from doubles.clusters import forty_mixed_nodes
 from doubles.k3s_clusters import MIXED, cluster_of, installations_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from corral.data_dir import LOCK_FILE, Presence, find_server
 from corral.server import presence
-from corral.server.presence import Presence
 from corral.server.runtime import serve
 from corral.server.settings import Settings
 
@@ -28,7 +28,7 @@ async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_ur
 
 def test_server_that_was_killed_is_not_found_while_its_successor_starts(tmp_path: Path) -> None:
     killed = Presence(pid=1, url="http://127.0.0.1:1", token="secret", started_at="")
-    (tmp_path / presence.LOCK_FILE).touch()
+    (tmp_path / LOCK_FILE).touch()
     presence.announce(tmp_path, killed)
     with presence.only_server(tmp_path):
-        assert presence.find_server(tmp_path) is None
+        assert find_server(tmp_path) is None

@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from corral.cli import exits
 from corral.cli.main import app, run_command
-from corral.cli.remote_errors import remote_error
 from corral.cli.running.interrupting import Choice, read_choice
 from corral.errors import Kind
 
@@ -102,30 +101,6 @@ def test_a_dry_run_needs_no_server_and_submits_nothing(capsys: pytest.CaptureFix
 def test_schemas_are_json_on_stdout(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(arguments) == 0
     assert json.loads(capsys.readouterr().out)["$schema"].startswith("https://json-schema.org/")
-
-
-def test_an_error_of_the_server_keeps_its_kind_and_all_of_its_problems() -> None:
-    listed = [{"code": "a.b", "what": "one"}, {"code": "c.d", "what": "two", "where": "tasks[1]", "hint": "do"}]
-    error = remote_error(422, {"error": {"code": "a.b", "kind": "invalid", "what": "one", "problems": listed}}, url="u")
-
-    assert error.kind is Kind.INVALID
-    assert [(one.code, one.what, one.where, one.hint) for one in error.problems] == [
-        ("a.b", "one", None, None),
-        ("c.d", "two", "tasks[1]", "do"),
-    ]
-
-
-def test_a_mistake_of_the_server_is_reported_with_its_request() -> None:
-    body = {"error": {"code": "server.bug", "kind": "bug", "what": "oops", "request_id": "r1", "problems": []}}
-
-    assert remote_error(500, body, url="u").problems[0].where == "request r1"
-
-
-@pytest.mark.parametrize(("status", "kind"), [(502, Kind.UNAVAILABLE), (404, Kind.MISSING), (418, Kind.BUG)])
-def test_an_answer_that_is_not_corrals_is_judged_by_its_status(status: int, kind: Kind) -> None:
-    error = remote_error(status, "<html>", url="http://x")
-
-    assert (error.kind, error.problems[0].code, error.where) == (kind, "server.strange_answer", "http://x")
 
 
 def test_an_answer_is_understood_by_its_first_letter_if_it_is_offered() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.options import AsJson, BatchId, DataDir, DryRun, Limit, Url, Yes, example, noun
+from corral.client.connection import ask
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
     from corral.work import Json
 
 NAME = "batches"

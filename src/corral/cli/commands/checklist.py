@@ -22,6 +22,7 @@ from corral.cli.commands.upgrade import (
     Replace,
 )
 from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, example
+from corral.data_dir import choose_data_dir
 
 NOT_SETTLED = 1
 """The exit code of a run after which items are open or failed."""
@@ -84,7 +85,6 @@ def checklist(
     as_json: AsJson = False,
 ) -> None:
     """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
-    from corral.cli import places
     from corral.cli.migrating import Asked, migrate
     from corral.operations.upgrading import Wish
 
@@ -112,7 +112,7 @@ def checklist(
         load=load,
         report=report,
         url=url,
-        data_dir=places.data_dir(data_dir),
+        data_dir=choose_data_dir(data_dir),
         agreed=yes,
         dry=dry_run,
         as_json=as_json,

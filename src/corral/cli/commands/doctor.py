@@ -8,6 +8,7 @@ import typer
 
 from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, example
+from corral.data_dir import choose_data_dir
 
 UNHEALTHY = 1
 """The exit code when something does not work."""
@@ -20,11 +21,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
-    from corral.cli import places
     from corral.cli.examining import examine
     from corral.telemetry.findings import State
 
-    findings = examine(places.data_dir(data_dir))
+    findings = examine(choose_data_dir(data_dir))
     if as_json:
         terminal.put_json({"items": [asdict(finding) for finding in findings]})
     else:

@@ -9,6 +9,7 @@ import typer
 
 from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterFile, DataDir, example
+from corral.data_dir import choose_data_dir, models_dir
 
 if TYPE_CHECKING:
     from corral.hardware.fit.profiles import Profile
@@ -98,12 +99,11 @@ def _cards(gpus: list[str], cluster: Path | None) -> Cards:
 def _find(model: str, data_dir: Path | None) -> tuple[ModelShape | Profile, Store]:
     import asyncio
 
-    from corral.cli import places
     from corral.operations.fitting import Sources, find_model
     from corral.weights.fetching import Connections
     from corral.weights.store import Store
 
-    store = Store(places.models_dir(places.data_dir(data_dir)))
+    store = Store(models_dir(choose_data_dir(data_dir)))
     sources = Sources(store=store, connections=Connections(), on_bytes=_Progress().show)
     return asyncio.run(find_model(model, sources)), store
 

@@ -130,16 +130,16 @@ def _given(asked: Asked) -> dict[str, bool]:
 
 
 def _history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
-    from corral.cli.connection import ask
     from corral.cli.replaying import finished_since
+    from corral.client.connection import ask
     from corral.operations.replaying import history_of
 
     return history_of(ask(url, data_dir, lambda api: finished_since(api, begin)), cluster)
 
 
 def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
-    from corral.cli.batchfile.reading import open_batch_file
     from corral.cli.replaying import put_batch
+    from corral.client.batchfile.reading import open_batch_file
     from corral.operations.forecasting import write_batch
     from corral.operations.replaying import forecast_batch_on
 
@@ -160,8 +160,8 @@ def _replay(
     *,
     as_json: bool,
 ) -> None:
-    from corral.cli.connection import ask
     from corral.cli.replaying import finished_since, put_replay
+    from corral.client.connection import ask
     from corral.operations.forecast_asking import replayed
     from corral.operations.replaying import replay_files
 

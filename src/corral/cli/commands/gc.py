@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example
+from corral.client.connection import ask
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, example
+from corral.data_dir import choose_data_dir, prepare_data_dir
 
 NOT_PASSED = 1
 """The exit code when a card failed, or when the test says nothing."""
@@ -39,14 +40,13 @@ def loadtest(
     as_json: AsJson = False,
 ) -> None:
     """Watch cards under load: temperature, power, clocks, what holds them back; and judge them against their limits."""
-    from corral.cli import places
     from corral.cli.load_testing import put_load_test, run_shown, seconds_asked, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
     from corral.telemetry.loadtest.verdict import Outcome
 
     wish = LoadTestWish(seconds=seconds_asked(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
-    data = places.data_dir(data_dir)
-    places.make_data_dir(data)
+    data = choose_data_dir(data_dir)
+    prepare_data_dir(data)
     test = run_shown(wish, data)
     if report is not None:
         terminal.say(f"report: {', '.join(str(path) for path in write_report(test, report))}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from corral.cli import places, terminal
+from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, DryRun, ModelName, Yes, example, noun
+from corral.data_dir import choose_data_dir, models_dir, prepare_data_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
         sources = ", then ".join(str(source) for source in entry.sources)
         terminal.say(f"would fetch {entry.name} from {sources}")
         return
-    places.make_data_dir(places.data_dir(data_dir))
+    prepare_data_dir(choose_data_dir(data_dir))
     pulled = asyncio.run(bring(store, model))
     if as_json:
         terminal.put_json(_here(pulled))
@@ -82,7 +83,7 @@ def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: Dr
 
     store = _store(data_dir)
     if dry_run:
-        terminal.say(f"would remove {model} from {places.models_dir(places.data_dir(data_dir))}")
+        terminal.say(f"would remove {model} from {models_dir(choose_data_dir(data_dir))}")
         return
     terminal.confirm(f"remove the model {model}?", agreed=yes)
     asyncio.run(store.remove(model))
@@ -92,7 +93,7 @@ def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: Dr
 def _store(data_dir: Path | None) -> Store:
     from corral.weights.store import Store
 
-    return Store(places.models_dir(places.data_dir(data_dir)))
+    return Store(models_dir(choose_data_dir(data_dir)))
 
 
 def _here(model: Model) -> Json:

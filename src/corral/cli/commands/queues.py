@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.gates import change_gate
 from corral.cli.listing import states_text
 from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, example, noun
+from corral.client.connection import ask
 
 NAME = "queues"
 app = noun("Look at queues, and open or close them.", example_command="corral queues list")

@@ -33,11 +33,11 @@ def run(
     """
     import asyncio
 
-    from corral.cli import places
-    from corral.cli.batchfile.printing import put_plan
-    from corral.cli.batchfile.reading import open_batch_file
-    from corral.cli.connection import locate
+    from corral.cli.batch_preview import put_plan
+    from corral.cli.launching import data_dir_of
     from corral.cli.running.session import Run
+    from corral.client.batchfile.reading import open_batch_file
+    from corral.client.connection import locate
 
     if dry_run:
         put_plan(open_batch_file(file).batch, as_json=as_json)
@@ -45,7 +45,7 @@ def run(
     job = Run(
         file=file,
         out=out,
-        data_dir=places.data_dir(data_dir, cluster),
+        data_dir=data_dir_of(data_dir, cluster),
         cluster_file=cluster,
         elsewhere=locate(url, None) if url is not None else None,
         as_json=as_json,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.gates import change_gate
 from corral.cli.options import AsJson, DataDir, DryRun, SlotName, Url, Yes, example, noun
 from corral.cli.times import ago
+from corral.client.connection import ask
 from corral.work import Json
 
 NAME = "slots"

@@ -10,7 +10,7 @@ from corral.cli import exits, terminal
 from corral.cli.options import AsJson, BatchFile, DataDir, DryRun, Url, example
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
 
 Wait = Annotated[bool, typer.Option("--wait", help="Return when every task has ended; the exit code says how.")]
 Key = Annotated[
@@ -34,12 +34,12 @@ def submit(
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server; all of it is accepted, or none."""
-    from corral.cli.batchfile.printing import put_plan
-    from corral.cli.batchfile.reading import open_batch_file
-    from corral.cli.connection import ask
-    from corral.cli.running.submitting import submit as send
-    from corral.cli.running.submitting import upload_files
-    from corral.cli.waiting import batch_ended
+    from corral.cli.batch_preview import put_plan
+    from corral.client.batchfile.reading import open_batch_file
+    from corral.client.connection import ask
+    from corral.client.following import batch_ended
+    from corral.client.submitting import submit as send
+    from corral.client.submitting import upload_files
 
     read = open_batch_file(file)
     if dry_run:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corral.cli.connection import ask
 from corral.cli.options import AsJson, DataDir, DryRun, Limit, TaskId, TaskIds, Url, example, noun
+from corral.client.connection import ask
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
     from corral.work import Json
 
 NAME = "tasks"
@@ -66,8 +66,8 @@ def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJso
 @app.command("watch", epilog=example("corral tasks watch 17"))
 def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
     """Follow one task until it ends; the exit code is 0 if it succeeded."""
+    from corral.cli.exits import exit_code
     from corral.cli.telling import tell_task
-    from corral.cli.waiting import exit_code
 
     raise typer.Exit(exit_code([ask(url, data_dir, lambda api: tell_task(api, task))]))
 
@@ -122,8 +122,9 @@ def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
 @app.command("wait", epilog=example("corral tasks wait 17 18"))
 def wait(tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Return when all these tasks have ended; the exit code is 0 if all succeeded."""
+    from corral.cli.exits import exit_code
     from corral.cli.listing import put_tasks
-    from corral.cli.waiting import exit_code, task_ended
+    from corral.client.following import task_ended
 
     async def use(api: Api) -> list[Json]:
         return [await task_ended(api, task) for task in tasks]

@@ -8,12 +8,12 @@ from urllib.parse import quote
 import typer
 
 from corral.cli import terminal
-from corral.cli.connection import ask
 from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example, noun
 from corral.cli.times import ago
+from corral.client.connection import ask
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
     from corral.work import Json
 
 NAME = "tokens"

@@ -32,8 +32,8 @@ def up(
     import asyncio
     import os
 
-    from corral.cli import places
-    from corral.server.presence import Presence
+    from corral.cli.launching import data_dir_of
+    from corral.data_dir import Presence
     from corral.server.runtime import serve
     from corral.server.settings import DEFAULT_PORT, Settings
 
@@ -41,7 +41,7 @@ def up(
         terminal.say(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
 
     settings = Settings(
-        data_dir=places.data_dir(data_dir, cluster),
+        data_dir=data_dir_of(data_dir, cluster),
         cluster_file=cluster,
         host=host,
         port=DEFAULT_PORT if port is None else port,

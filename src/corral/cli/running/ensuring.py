@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from corral.cli import terminal
-from corral.cli.batchfile.reading import Read
 from corral.cli.pulling import pull
+from corral.client.batchfile.reading import Read
 from corral.engines.inputs import ENGINES
 from corral.errors import CorralError, Kind, Problem
 from corral.weights.errors import ModelDamagedError, ModelMissingError

@@ -11,22 +11,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from corral.cli import exits, launching, places, terminal
-from corral.cli.batchfile.reading import Read, open_batch_file
-from corral.cli.client import Api
-from corral.cli.connection import Server
-from corral.cli.running.collecting import Collector
+from corral.cli import exits, launching, terminal
 from corral.cli.running.ensuring import ensure_models
-from corral.cli.running.following import Follower
 from corral.cli.running.interrupting import Choice, Interrupts, ask
-from corral.cli.running.manifest import Heading
-from corral.cli.running.naming import safe
-from corral.cli.running.standing import Standing
-from corral.cli.running.submitting import Generations, Submitted, submit_or_continue, upload_files
-from corral.cli.running.summary import failure_lines, summarise, summary_json, summary_lines
-from corral.cli.running.values import ENDED, TaskView
+from corral.cli.running.summary import failure_lines, summary_lines
 from corral.cli.running.view import choose_view
 from corral.cli.running.watching import Watch
+from corral.client.api import Api
+from corral.client.batchfile.reading import Read, open_batch_file
+from corral.client.collecting import Collector
+from corral.client.connection import Server
+from corral.client.file_names import safe
+from corral.client.following import Follower
+from corral.client.manifest import Heading
+from corral.client.progress import ENDED, Standing, TaskView
+from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
+from corral.client.summary import summarise, summary_json
+from corral.data_dir import models_dir, prepare_data_dir
 from corral.weights.store import Store
 
 _ELSEWHERE = (Choice.CONTINUE, Choice.LEAVE, Choice.CANCEL)
@@ -61,8 +62,8 @@ class Run:
         """Run the batch and return the exit code. Raises: CorralError."""
         read = open_batch_file(self.file)
         if self.elsewhere is None:
-            places.make_data_dir(self.data_dir)
-            await ensure_models(read, Store(places.models_dir(self.data_dir)))
+            prepare_data_dir(self.data_dir)
+            await ensure_models(read, Store(models_dir(self.data_dir)))
         async with self._server() as held, Api(held.server.url, held.server.token) as api:
             memory = Generations(self.data_dir if self.elsewhere is None else None)
             submitted = await submit_or_continue(api, read, await upload_files(api, read.batch), memory)

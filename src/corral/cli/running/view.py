@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from corral.cli import terminal
-from corral.cli.running.standing import Standing
-from corral.cli.running.tally import remaining_s, say_counts
-from corral.cli.running.values import SlotView, TaskView
+from corral.client.progress import SlotView, Standing, TaskView
+from corral.client.tally import remaining_s, say_counts
 from corral.units import format_duration
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from corral.cli.running.collecting import Collector
-from corral.cli.running.following import Follower
 from corral.cli.running.interrupting import Choice, Interrupts
-from corral.cli.running.standing import Standing
 from corral.cli.running.view import View
+from corral.client.collecting import Collector
+from corral.client.following import Follower
+from corral.client.progress import Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar
 
-from corral.cli.client import Api, Event
-from corral.cli.remote_errors import RemoteError
-from corral.cli.running.standing import Standing
-from corral.cli.running.values import TaskView, progress_view, slot_view, task_view
+from corral.client.api import Api, Event
+from corral.client.progress import Standing, TaskView, progress_view, slot_view, task_view
+from corral.client.remote_errors import RemoteError
 from corral.errors import CorralError, Kind
 from corral.work import Json
 
@@ -23,6 +22,8 @@ POLL_S = 1.0
 """Between two reads while there is no event stream, and between two looks at the slots."""
 PATIENCE_S = 120.0
 """How long the server may be away; its own patience with its database is shorter."""
+_HELD_S = 30
+"""How long the server holds back its answer to somebody who waits for an end."""
 _FEW = 8
 """Up to so many changed tasks are read one by one; more are read with their batch."""
 
@@ -146,3 +147,19 @@ class Follower:
                 hint="run the same command again: it continues where the batch stands",
             ) from error
         self._standing.note = f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""
+
+
+async def task_ended(api: Api, task: int) -> Json:
+    """Return the task once it has ended. Raises: RemoteError."""
+    while True:
+        answer = await api.get(f"/corral/v1/tasks/{task}/wait", {"timeout": _HELD_S})
+        if answer["finished_at"] is not None:
+            return answer
+
+
+async def batch_ended(api: Api, batch: int) -> Json:
+    """Return the batch once every task of it has ended. Raises: RemoteError."""
+    while True:
+        answer = await api.get(f"/corral/v1/batches/{batch}/wait", {"timeout": _HELD_S})
+        if answer["done"]:
+            return answer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from corral.cli.running.tally import counts
-from corral.cli.running.values import TaskView
+from corral.client.progress import TaskView
+from corral.client.tally import counts
 from corral.work import Json
 
 VERSION = 1

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from corral.cli.batchfile.checks import check
-from corral.cli.batchfile.resolving import resolve
-from corral.cli.batchfile.shape import BatchShape, PathShape, TaskFields, TaskShape
-from corral.cli.batchfile.values import BatchFile
+from corral.client.batchfile.checks import check
+from corral.client.batchfile.resolving import resolve
+from corral.client.batchfile.shape import BatchShape, PathShape, TaskFields, TaskShape
+from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document
 from corral.cluster.document import Path as Place

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from corral.cli.running.values import ACTIVE, ProgressView, TaskView
+from corral.client.progress import ACTIVE, ProgressView, TaskView
 
 _USABLE_FRACTION = 0.1
 """Below this share done, a task's own speed says less than the mean of its engine."""

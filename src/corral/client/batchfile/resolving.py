@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corral.cli.batchfile.checks import engine_of, inputs_of
-from corral.cli.batchfile.shape import BatchShape, OutputShape, PathShape, TaskFields, TaskShape, UploadShape
-from corral.cli.batchfile.values import BatchFile, BatchTask, LocalFile
+from corral.client.batchfile.checks import engine_of, inputs_of
+from corral.client.batchfile.shape import BatchShape, OutputShape, PathShape, TaskFields, TaskShape, UploadShape
+from corral.client.batchfile.values import BatchFile, BatchTask, LocalFile
 from corral.cluster.document import Document
 from corral.work import Json
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cli.running.manifest import Heading, manifest, names_in
-from corral.cli.running.naming import MANIFEST, Names, safe
-from corral.cli.running.values import Output, TaskView
+from corral.client.file_names import MANIFEST, Names, safe
+from corral.client.manifest import Heading, manifest, names_in
+from corral.client.progress import Output, TaskView
 
 TEXTS = st.text(max_size=300) | st.sampled_from(["..", ".", "/", "a/../..", "CON", "nul.txt", "manifest", "a.b", "A.b"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from corral.cli import terminal
-from corral.cli.batchfile.values import BatchFile
+from corral.client.batchfile.values import BatchFile
 
 
 def put_plan(batch: BatchFile, *, as_json: bool) -> None:

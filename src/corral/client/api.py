@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import aiohttp
 
-from corral.cli.remote_errors import remote_error, unreachable
+from corral.client.remote_errors import remote_error, unreachable
 from corral.errors import CorralError, Kind
 from corral.work import Json
 

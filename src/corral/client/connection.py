@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from corral.cli import places
+from corral.data_dir import PRESENCE_FILE, choose_data_dir, find_server
 from corral.errors import CorralError, Kind
 
 if TYPE_CHECKING:
-    from corral.cli.client import Api
+    from corral.client.api import Api
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +44,7 @@ def ask(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[A
     """
     import asyncio
 
-    from corral.cli.client import Api
+    from corral.client.api import Api
 
     server = locate(url, data_dir)
 
@@ -59,7 +59,7 @@ def locate(url: str | None, data_dir: Path | None) -> Server:
     """Return the server that was named, or the one of the data directory. Raises: NoServerError."""
     if url is not None:
         return Server(url=url, token=os.environ.get("CORRAL_TOKEN") or None)
-    folder = places.data_dir(data_dir)
+    folder = choose_data_dir(data_dir)
     found = recorded(folder)
     if found is None:
         raise NoServerError(
@@ -72,8 +72,6 @@ def locate(url: str | None, data_dir: Path | None) -> Server:
 
 def recorded(data_dir: Path) -> Server | None:
     """Return the server that runs on the data directory; None when none does, whatever a file left behind says."""
-    from corral.server.presence import PRESENCE_FILE, find_server
-
     # Looking takes the server's lock for an instant, so it is done only where a server has been: one that is just
     # starting removes nothing and writes this file last.
     if not (data_dir / PRESENCE_FILE).exists():

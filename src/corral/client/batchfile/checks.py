@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from corral.cli.batchfile.shape import BatchShape, OutputShape, TaskShape
+from corral.client.batchfile.shape import BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, Path
 from corral.cluster.errors import did_you_mean
 from corral.engines.inputs import ENGINES, check_inputs

@@ -1,4 +1,4 @@
-"""The figures of a run: counts, the estimate, the summary."""
+"""The figures of a batch: counts, the estimate, the summary."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cli.running.standing import Standing
-from corral.cli.running.summary import failure_lines, percentile, summarise, summary_lines
-from corral.cli.running.tally import counts, remaining_s, say_counts
-from corral.cli.running.values import ProgressView, SlotView, TaskView
+from corral.client.progress import ProgressView, SlotView, Standing, TaskView
+from corral.client.summary import percentile, summarise
+from corral.client.tally import counts, remaining_s, say_counts
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -92,15 +91,7 @@ def test_a_batch_that_never_started_has_no_rate() -> None:
     summary = summarise([a_view(1, state="cancelled")])
 
     assert summary.tasks_per_hour is None
-    assert "0 of 1" in "\n".join(summary_lines(summary))
-
-
-def test_a_failure_is_listed_with_its_reason_its_hint_and_the_next_command() -> None:
-    error = {"code": "engine.failed", "what": "it broke", "hint": "mend it"}
-
-    lines = failure_lines(summarise([a_view(5, state="failed", error=error)]))
-
-    assert lines == ["t5 failed: error[engine.failed]: it broke", "  hint: mend it", "  more: corral tasks show 5"]
+    assert [(engine.succeeded, engine.total) for engine in summary.engines] == [(0, 1)]
 
 
 def test_a_task_that_ended_is_told_once_and_never_goes_back() -> None:

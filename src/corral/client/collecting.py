@@ -16,11 +16,10 @@ from typing import ClassVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from corral.cli.client import Api
-from corral.cli.running.manifest import Heading, manifest, names_in
-from corral.cli.running.naming import MANIFEST, Names
-from corral.cli.running.standing import Standing
-from corral.cli.running.values import Output, TaskView
+from corral.client.api import Api
+from corral.client.file_names import MANIFEST, Names
+from corral.client.manifest import Heading, manifest, names_in
+from corral.client.progress import Output, Standing, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.work import Json
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from corral.cli.batchfile.reading import Read
-from corral.cli.batchfile.values import BatchFile, content_digest
-from corral.cli.client import Api
-from corral.cli.remote_errors import RemoteInvalidError
+from corral.client.api import Api
+from corral.client.batchfile.reading import Read
+from corral.client.batchfile.values import BatchFile, content_digest
+from corral.client.remote_errors import RemoteInvalidError
 from corral.work import Json
 
 _FOLDER = "runs"

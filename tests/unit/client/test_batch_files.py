@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from corral.cli.batchfile.reading import BatchFileError, Read, open_batch_file, read_batch
-from corral.cli.batchfile.shape import json_schema
-from corral.cli.batchfile.values import content_digest
+from corral.client.batchfile.reading import BatchFileError, Read, open_batch_file, read_batch
+from corral.client.batchfile.shape import json_schema
+from corral.client.batchfile.values import content_digest
 from corral.errors import Problem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "first-batch.yaml"

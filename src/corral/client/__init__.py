@@ -1,0 +1,7 @@
+"""The client of a Corral server: whatever a door (command line, console, MCP) needs to use the HTTP API of one.
+
+Belongs here: finding a server, calling it, batch files, submitting, following a batch, collecting its outputs.
+Does not belong here: printing, questions to a person, starting a server, how the server does the work.
+May import: `corral.cluster` (for YAML with positions), `corral.engines.inputs`, `corral.data_dir`, `corral.units`,
+`corral.work`, `corral.errors`.
+"""
