@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from corral.cli import terminal
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.files import write_whole
 from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_json, load_test_markdown, rows_of
 from corral.telemetry.loadtest.running import LoadTest, LoadTestWish, describe_progress, run_load_test
 from corral.telemetry.nvml import GpuState
@@ -91,8 +92,8 @@ def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
     names = {name: f"{target.stem}-{name}.svg" for name in charts}
     try:
         for name, file in names.items():
-            (target.parent / file).write_text(charts[name], encoding="utf-8")
-        target.write_text(load_test_markdown(test, names), encoding="utf-8")
+            write_whole(target.parent / file, charts[name])
+        write_whole(target, load_test_markdown(test, names))
     except OSError as error:
         raise ReportUnwritableError(
             f"cannot write the report: {error.strerror or error}",

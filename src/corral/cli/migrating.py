@@ -15,6 +15,7 @@ from corral.cli.asking import AbsentPerson, LoadTests, ServerQueue, Teller, Term
 from corral.cli.load_testing import ReportUnwritableError, require_folder
 from corral.data_dir import prepare_data_dir
 from corral.errors import CorralError, Kind
+from corral.files import write_whole
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import Machines
 from corral.operations.checklist.report import Standing, standing_chart, standing_json, standing_markdown
@@ -172,7 +173,7 @@ def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:
     }
     try:
         for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)
     except OSError as error:
         raise ReportUnwritableError(
             f"cannot write the report: {error.strerror or error}",

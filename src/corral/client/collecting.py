@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +20,7 @@ from corral.client.file_names import MANIFEST, Names
 from corral.client.manifest import Heading, manifest, names_in
 from corral.client.progress import Output, Standing, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.files import write_whole
 from corral.work import Json
 
 _MANIFEST_EVERY_S = 2.0
@@ -122,7 +122,7 @@ class Collector:
         output, content = ("text.txt", f"{text}\n") if isinstance(text, str) else ("values.json", _dump(task.result))
         name = self._names.of_task(task.id, task.name, [output])[output]
         try:
-            _write_whole(self.folder / name, content)
+            write_whole(self.folder / name, content)
         except OSError as error:
             self._problems.append(_about(_unwritable(self.folder, error), task, None))
 
@@ -130,7 +130,7 @@ class Collector:
         self._manifest_at = asyncio.get_running_loop().time()
         content = _dump(manifest(self.heading, self.standing.all, self._written))
         try:
-            _write_whole(self.folder / MANIFEST, content)
+            write_whole(self.folder / MANIFEST, content)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -144,18 +144,6 @@ def _holds(path: Path, output: Output) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
     except OSError:
         return False
-
-
-def _write_whole(path: Path, content: str) -> None:
-    part = path.with_name(f".{uuid4().hex}.part")
-    try:
-        with part.open("x", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _dump(value: Json) -> str:

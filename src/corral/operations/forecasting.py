@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Workload
 from corral.errors import CorralError, Kind
+from corral.files import write_whole
 from corral.operations.forecast_asking import Asked, in_words, understand
 from corral.operations.planning import plan_file
 from corral.planning.forecast import Forecast, Scenario, forecast
@@ -105,7 +106,7 @@ def write_page(found: Forecasts, asked: Asked, path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise UnwritableForecastError(
             f"cannot write the file: {error.strerror or error}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.files import replace_text
 from corral.linting.kustomizing import NAMES, listed_by, normal
 from corral.linting.values import STDIN, Source
 
@@ -27,13 +28,6 @@ class NothingToLintError(CorralError):
 
     code: ClassVar[str] = "lint.nothing"
     kind: ClassVar[Kind] = Kind.MISSING
-
-
-class FileChangedError(CorralError):
-    """A file is not as it was when it was judged."""
-
-    code: ClassVar[str] = "lint.file_changed"
-    kind: ClassVar[Kind] = Kind.CONFLICT
 
 
 def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
@@ -103,15 +97,9 @@ def _is_there(path: Path) -> bool:
 
 
 def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Replace each file with its new text, unless it was changed meanwhile. Raises: FileChangedError."""
+    """Replace each file with its new text. Raises: ChangedMeanwhileError, UnwritableFileError."""
     for file, text in after.items():
-        path = Path(file)
-        if path.read_bytes() != before[file].encode():
-            raise FileChangedError("the file was changed meanwhile", where=file, hint="run the command again")
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_bytes(text.encode())
-        temporary.chmod(path.stat().st_mode & 0o7777)
-        temporary.replace(path)
+        replace_text(Path(file), before=before[file], after=text)
 
 
 def _files(path: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.files import write_whole
 from corral.operations.cluster_file import open_cluster
 from corral.rendering import targets
 from corral.rendering.targets import render
@@ -76,9 +77,7 @@ def write(changed: Collection[Change], folder: Path) -> None:
             target.unlink()
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.new")
-        temporary.write_text(change.after, encoding="utf-8")
-        temporary.replace(target)
+        write_whole(target, change.after)
 
 
 def difference(changed: Collection[Change]) -> Iterator[str]:

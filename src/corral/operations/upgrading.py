@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.files import write_whole
 from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, open_cluster, read_bounded, read_cluster, too_large
 from corral.operations.planning import needs_of
@@ -153,7 +154,7 @@ def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)
         except OSError as error:
             raise UnwritableOutputError(
                 f"cannot write: {error.strerror or error}", where=str(path), hint="name a place that you may write to"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from uuid import UUID, uuid4
 
 from corral.data_dir import LOCK_FILE, PRESENCE_FILE, Presence
 from corral.errors import CorralError, Kind
+from corral.files import write_whole
 
 HOLDER_FILE = "holder"
 _TRIES = 5
@@ -64,12 +64,7 @@ def _take(file: IO[str]) -> None:
 
 def announce(data_dir: Path, presence: Presence) -> None:
     """Write where the server listens, for its owner's eyes only."""
-    temporary = data_dir / f".{PRESENCE_FILE}.new"
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(presence), file)
-    temporary.replace(data_dir / PRESENCE_FILE)
+    write_whole(data_dir / PRESENCE_FILE, json.dumps(asdict(presence)), mode=0o600)
 
 
 def holder_of(data_dir: Path) -> UUID:
@@ -82,7 +77,5 @@ def holder_of(data_dir: Path) -> UUID:
         return UUID(path.read_text().strip())
     except (OSError, ValueError):
         made = uuid4()
-        temporary = path.with_suffix(".new")
-        temporary.write_text(f"{made}\n")
-        temporary.replace(path)
+        write_whole(path, f"{made}\n")
         return made

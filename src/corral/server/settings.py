@@ -8,6 +8,7 @@ from pathlib import Path
 
 from corral.cluster import Cluster, load
 from corral.data_dir import SettingsError
+from corral.files import write_whole
 
 DEFAULT_PORT = 7433
 CLUSTER_FILE = "cluster.yaml"
@@ -62,6 +63,4 @@ def _write_default(path: Path) -> None:
     from corral.cluster.write import default_file
 
     name = socket.gethostname().split(".")[0]
-    temporary = path.with_suffix(".new")
-    temporary.write_text(default_file(name, name), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, default_file(name, name))

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+from corral.files import sync_folder
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ChecksumError, DiskFullError, StoreUnwritableError
 from corral.weights.values import ModelFile
@@ -64,15 +65,6 @@ def _publish(part: Path, final: Path) -> None:
         os.fsync(handle.fileno())
     part.replace(final)
     sync_folder(final.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def delete_folder(folder: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from corral.files import write_whole
 from corral.units import Bytes
 from corral.weights.errors import ModelDamagedError
 from corral.weights.values import MANIFEST, Entry, Model, ModelFile
@@ -29,11 +29,7 @@ def write_manifest(
         "pulledAt": pulled_at.isoformat(),
         "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in files],
     }
-    with (folder / MANIFEST).open("w", encoding="utf-8") as handle:
-        json.dump(content, handle, indent=2)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
+    write_whole(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> Model | None:

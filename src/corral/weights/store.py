@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.errors import Problem
+from corral.files import sync_folder
 from corral.units import Bytes
 from corral.weights.catalogue import CATALOGUE
 from corral.weights.errors import (
@@ -30,7 +31,7 @@ from corral.weights.errors import (
     PullError,
     SourceError,
 )
-from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure, sync_folder
+from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure
 from corral.weights.locks import exclusive
 from corral.weights.manifests import read_manifest, write_manifest
 from corral.weights.names import as_path, resolve, suggest

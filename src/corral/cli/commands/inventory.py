@@ -82,8 +82,8 @@ def _tell(found: Inventory, facts: NodeFacts) -> None:
 
 
 def _merge(path: Path, facts: NodeFacts, node: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
+    from corral.files import replace_text
     from corral.operations.inventory import merge
-    from corral.operations.replacing import replace_text
 
     merged = merge(path, facts, node=node)
     is_written = merged.is_changed and not dry_run

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.files import write_whole
 from corral.operations.checklist.values import Answer, Status
 from corral.planning.checklist import Checklist, Item
 
@@ -117,17 +117,7 @@ def load_progress(path: Path) -> Progress | None:
 def save_progress(path: Path, progress: Progress) -> None:
     """Write the answers; they are on the disk when this returns, whole or not at all. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(_raw(progress), file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, json.dumps(_raw(progress), indent=1, ensure_ascii=False))
 
 
 def begin(path: Path, checklist: Checklist, *, now: datetime, restarting: bool, carrying: bool) -> Progress:
