@@ -1,14 +1,17 @@
-"""Prints what the HTTP API answers: tables for people, the answer itself for programs."""
+"""Answers of the HTTP API, printed: tables for people, the answer itself for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.times import ago, between
-from corral.units import format_bytes
+from corral.units import format_bytes, format_duration
 from corral.work import Json
+
+if TYPE_CHECKING:
+    from corral.client.batchfile.values import BatchFile
 
 
 def put_tasks(tasks: Sequence[Json], *, as_json: bool) -> None:
@@ -130,3 +133,32 @@ def problem_text(error: Json) -> str:
 def _short(value: Json) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def ago(text: Json, *, now: datetime | None = None) -> str:
+    """Say how far an instant of the HTTP API is from now; empty where there is none."""
+    if not isinstance(text, str):
+        return ""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds()
+    return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
+
+
+def between(start: Json, end: Json) -> str:
+    """Say how long it took from one instant to another; empty where one is missing."""
+    if not isinstance(start, str) or not isinstance(end, str):
+        return ""
+    return format_duration(max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
+
+
+def put_plan(batch: BatchFile, *, as_json: bool) -> None:
+    """Print what would be submitted; in JSON, what the HTTP API would get, with paths where uploads would be."""
+    if as_json:
+        terminal.put_json(batch.request({path: str(path) for path in batch.local_files}))
+        return
+    rows = [(task.name, task.engine, task.model, ", ".join(_takes(task.body.get("files", {})))) for task in batch.tasks]
+    terminal.put_table(("task", "engine", "model", "takes"), rows, empty="")
+    terminal.say(f"{batch.name}: {terminal.counted(len(batch.tasks), 'task')}; nothing was submitted")
+
+
+def _takes(files: dict[str, dict[str, str]]) -> list[str]:
+    return [f"{ref['task']}/{ref['output']}" for ref in files.values() if "task" in ref]

@@ -16,8 +16,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from corral.client.api import Api
-from corral.client.file_names import MANIFEST, Names
-from corral.client.manifest import Heading, manifest, names_in
+from corral.client.manifest import MANIFEST, Heading, Names, manifest, names_in
 from corral.client.progress import Output, Standing, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole

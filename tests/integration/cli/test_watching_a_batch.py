@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from corral.cli.running.interrupting import Choice, Interrupts
 from corral.cli.running.view import PlainView, overall, slot_line
-from corral.cli.running.watching import Watch
+from corral.cli.running.watching import Choice, Interrupts, Watch
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read, read_batch
 from corral.client.collecting import Collector, OutputsIncompleteError

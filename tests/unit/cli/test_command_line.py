@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from corral.cli import exits
 from corral.cli.main import app, run_command
-from corral.cli.running.interrupting import Choice, read_choice
+from corral.cli.running.watching import Choice, read_choice
 from corral.errors import Kind
 
 

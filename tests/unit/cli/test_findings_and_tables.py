@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from corral.cli.examining import judge
+from corral.cli.doctor import judge
+from corral.cli.listing import ago, between
 from corral.cli.terminal import counted, put_fields, put_table
-from corral.cli.times import ago, between
 from corral.telemetry.findings import State
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from corral.cli.running.summary import failure_lines, summary_lines
+from corral.cli.running.view import failure_lines, summary_lines
 from corral.client.progress import TaskView
-from corral.client.summary import summarise
+from corral.client.tally import summarise
 
 
 def test_a_batch_of_which_nothing_ran_is_summarised_as_none_of_its_tasks() -> None:

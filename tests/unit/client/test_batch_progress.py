@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.client.progress import ProgressView, SlotView, Standing, TaskView
-from corral.client.summary import percentile, summarise
-from corral.client.tally import counts, remaining_s, say_counts
+from corral.client.tally import counts, percentile, remaining_s, say_counts, summarise
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

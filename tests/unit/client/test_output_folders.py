@@ -8,8 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.client.file_names import MANIFEST, Names, safe
-from corral.client.manifest import Heading, manifest, names_in
+from corral.client.manifest import MANIFEST, Heading, Names, manifest, names_in, safe
 from corral.client.progress import Output, TaskView
 
 TEXTS = st.text(max_size=300) | st.sampled_from(["..", ".", "/", "a/../..", "CON", "nul.txt", "manifest", "a.b", "A.b"])

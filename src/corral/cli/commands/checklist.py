@@ -85,7 +85,7 @@ def checklist(
     as_json: AsJson = False,
 ) -> None:
     """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
-    from corral.cli.migrating import Asked, migrate
+    from corral.cli.checklist import Asked, migrate
     from corral.operations.upgrading import Wish
 
     words = {

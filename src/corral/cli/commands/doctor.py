@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
-    from corral.cli.examining import examine
+    from corral.cli.doctor import examine
     from corral.telemetry.findings import State
 
     findings = examine(choose_data_dir(data_dir))

@@ -130,7 +130,7 @@ def _given(asked: Asked) -> dict[str, bool]:
 
 
 def _history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
-    from corral.cli.replaying import finished_since
+    from corral.cli.forecasts import finished_since
     from corral.client.connection import ask
     from corral.operations.replaying import history_of
 
@@ -138,7 +138,7 @@ def _history(cluster: Path | None, begin: datetime, url: str | None, data_dir: P
 
 
 def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
-    from corral.cli.replaying import put_batch
+    from corral.cli.forecasts import put_batch
     from corral.client.batchfile.reading import open_batch_file
     from corral.operations.forecasting import write_batch
     from corral.operations.replaying import forecast_batch_on
@@ -160,7 +160,7 @@ def _replay(
     *,
     as_json: bool,
 ) -> None:
-    from corral.cli.replaying import finished_since, put_replay
+    from corral.cli.forecasts import finished_since, put_replay
     from corral.client.connection import ask
     from corral.operations.forecast_asking import replayed
     from corral.operations.replaying import replay_files

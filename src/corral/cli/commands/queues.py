@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from corral.cli import terminal
-from corral.cli.gates import change_gate
+from corral.cli.commands.slots import change_gate
 from corral.cli.listing import states_text
 from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, example, noun
 from corral.client.connection import ask

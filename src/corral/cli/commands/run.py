@@ -33,8 +33,8 @@ def run(
     """
     import asyncio
 
-    from corral.cli.batch_preview import put_plan
     from corral.cli.launching import data_dir_of
+    from corral.cli.listing import put_plan
     from corral.cli.running.session import Run
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import locate

@@ -34,7 +34,7 @@ def submit(
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server; all of it is accepted, or none."""
-    from corral.cli.batch_preview import put_plan
+    from corral.cli.listing import put_plan
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import ask
     from corral.client.following import batch_ended

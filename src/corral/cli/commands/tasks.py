@@ -67,7 +67,7 @@ def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJso
 def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
     """Follow one task until it ends; the exit code is 0 if it succeeded."""
     from corral.cli.exits import exit_code
-    from corral.cli.telling import tell_task
+    from corral.cli.following import tell_task
 
     raise typer.Exit(exit_code([ask(url, data_dir, lambda api: tell_task(api, task))]))
 
@@ -114,7 +114,7 @@ def retry(
 @app.command("logs", epilog=example("corral tasks logs 17"))
 def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
     """Print what a task's program printed."""
-    from corral.cli.telling import put_log
+    from corral.cli.following import put_log
 
     ask(url, data_dir, lambda api: put_log(api, task))
 

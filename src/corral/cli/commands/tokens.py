@@ -8,8 +8,8 @@ from urllib.parse import quote
 import typer
 
 from corral.cli import terminal
+from corral.cli.listing import ago
 from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example, noun
-from corral.cli.times import ago
 from corral.client.connection import ask
 
 if TYPE_CHECKING:

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.cli import exits, launching, terminal
-from corral.cli.running.ensuring import ensure_models
-from corral.cli.running.interrupting import Choice, Interrupts, ask
-from corral.cli.running.summary import failure_lines, summary_lines
-from corral.cli.running.view import choose_view
-from corral.cli.running.watching import Watch
+from corral.cli.pulling import pull
+from corral.cli.running.view import choose_view, failure_lines, summary_lines
+from corral.cli.running.watching import Choice, Interrupts, Watch, ask
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read, open_batch_file
 from corral.client.collecting import Collector
 from corral.client.connection import Server
-from corral.client.file_names import safe
 from corral.client.following import Follower
-from corral.client.manifest import Heading
+from corral.client.manifest import Heading, safe
 from corral.client.progress import ENDED, Standing, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
-from corral.client.summary import summarise, summary_json
+from corral.client.tally import summarise, summary_json
 from corral.data_dir import models_dir, prepare_data_dir
+from corral.engines.inputs import ENGINES
+from corral.errors import CorralError, Kind, Problem
+from corral.weights.errors import ModelDamagedError, ModelMissingError
 from corral.weights.store import Store
 
 _ELSEWHERE = (Choice.CONTINUE, Choice.LEAVE, Choice.CANCEL)
@@ -151,3 +151,37 @@ async def _others_wait(api: Api) -> bool:
     """Whether the queue holds work that has not ended."""
     queues = (await api.get("/corral/v1/status"))["counts"]
     return any(count for states in queues.values() for state, count in states.items() if state not in ENDED)
+
+
+async def ensure_models(read: Read, store: Store) -> None:
+    """Return when every model of a local engine is in the store.
+
+    Raises: BatchFileError with every model whose name means nothing, at its place; PullError, DiskFullError.
+    """
+    unknown: list[Problem] = []
+    for engine, model in read.batch.models:
+        kind = ENGINES.get(engine)
+        if kind is None or not kind.local or not kind.needs_model or is_here(store, model):
+            continue
+        terminal.say(f"the model {model} is not here yet: fetching it")
+        try:
+            await pull(store, model)
+        except CorralError as error:
+            if error.kind is not Kind.INVALID:
+                raise
+            index = next(index for index, task in enumerate(read.batch.tasks) if task.model == model)
+            unknown += [
+                Problem(code=one.code, what=one.what, where=f"tasks[{index}].model", hint=one.hint)
+                for one in error.problems
+            ]
+    if unknown:
+        raise read.placed(tuple(unknown))
+
+
+def is_here(store: Store, model: str) -> bool:
+    """Whether a model is in the store, as far as its folder tells."""
+    try:
+        store.path(model)
+    except (ModelMissingError, ModelDamagedError):
+        return False
+    return True

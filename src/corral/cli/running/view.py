@@ -1,4 +1,4 @@
-"""Shows a run while it goes: bars on a terminal, and a plain line now and then everywhere else."""
+"""A run as people see it: bars on a terminal, a plain line now and then everywhere else, and a summary at its end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from corral.cli import terminal
+from corral.cli.tables import aligned
 from corral.client.progress import SlotView, Standing, TaskView
-from corral.client.tally import remaining_s, say_counts
+from corral.client.tally import Summary, remaining_s, say_counts
 from corral.units import format_duration
+from corral.work import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,3 +131,43 @@ def _draw_slots(bars: Progress, rows: dict[str, TaskID], standing: Standing) -> 
             rows[id] = bars.add_task("", total=1, slot=id, engine="")
         total = None if fraction is None else 1
         bars.update(rows[id], completed=fraction or 0.0, total=total, description=words, engine=f"{engine:8}")
+
+
+_LISTED_FAILURES = 20
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Write the figures for people."""
+    engines = [["engine", "succeeded", "p50", "p95"]]
+    engines += [
+        [one.engine, f"{one.succeeded} of {one.total}", _duration(one.p50_s), _duration(one.p95_s)]
+        for one in summary.engines
+    ]
+    slots = [["slot", "tasks", "busy", "occupancy"]]
+    slots += [[one.slot, str(one.tasks), format_duration(one.busy_s), f"{one.occupancy:.0%}"] for one in summary.slots]
+    lines = [*aligned(engines), ""]
+    if summary.slots:
+        lines += [*aligned(slots), ""]
+    rate = f", {summary.tasks_per_hour:,.0f} tasks per hour" if summary.tasks_per_hour else ""
+    lines.append(f"{format_duration(summary.wall_s)} from the first start to the last end{rate}")
+    return lines
+
+
+def failure_lines(summary: Summary) -> list[str]:
+    """Write every failure with its reason, and the command that shows more."""
+    lines: list[str] = []
+    for task in summary.failures[:_LISTED_FAILURES]:
+        error: Json = task.error or {}
+        reason = f"error[{error['code']}]: {error['what']}" if error else "cancelled"
+        lines.append(f"{task.name} {task.state}: {reason}")
+        if error.get("hint"):
+            lines.append(f"  hint: {error['hint']}")
+        lines.append(f"  more: corral tasks show {task.id}")
+    more = len(summary.failures) - _LISTED_FAILURES
+    if more > 0:
+        lines.append(f"and {more} more: corral tasks list --state failed")
+    return lines
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(seconds)

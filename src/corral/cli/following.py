@@ -1,4 +1,4 @@
-"""Tells what a single task does while it does it, and prints the log that it kept."""
+"""A single task, printed as it runs: its story line by line, and its log."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cli import terminal
-from corral.cli.asking import AbsentPerson, LoadTests, ServerQueue, Teller, TerminalPerson
+from corral.cli.checklist_terminal import AbsentPerson, LoadTests, ServerQueue, Teller, TerminalPerson
 from corral.cli.load_testing import ReportUnwritableError, require_folder
 from corral.data_dir import prepare_data_dir
 from corral.errors import CorralError, Kind
