@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.tables import sentence
+from corral.cli.tables import wrap_sentence
 from corral.figures import Origin
 from corral.units import format_bytes
 
@@ -105,7 +105,9 @@ def _cautions(plan: Plan) -> Iterator[str]:
     for caution in plan.cautions:
         yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}"
         for text in (caution.what, f"hint: {caution.hint}"):
-            yield from sentence(_CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.columns() or _TEXT_WIDTH)
+            yield from wrap_sentence(
+                _CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.count_columns() or _TEXT_WIDTH
+            )
 
 
 def _verdict(plan: Plan) -> Iterator[str]:

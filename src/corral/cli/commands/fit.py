@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterFile, DataDir, example
+from corral.cli.options import AsJson, ClusterFile, DataDir, make_example
 from corral.data_dir import choose_data_dir, models_dir
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ NoFlashAttention = Annotated[bool, typer.Option("--no-flash-attention", help="As
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("fit", epilog=example('corral fit llama3:8b --gpu "RTX 5070 Ti"'))(fit)
+    app.command("fit", epilog=make_example('corral fit llama3:8b --gpu "RTX 5070 Ti"'))(fit)
 
 
 def fit(
@@ -69,7 +69,7 @@ def fit(
     from corral.hardware.fit.running import Running
     from corral.operations.fitting import file_size, judge_profile, judge_shape, require_room
 
-    cards = _cards(gpus or [], cluster)
+    cards = _choose_cards(gpus or [], cluster)
     running = Running(
         context=context,
         parallel=parallel,
@@ -77,17 +77,19 @@ def fit(
         cache_type_v=cache_type,
         flash_attention=not no_flash_attention,
     )
-    found, store = _find(model, data_dir)
-    if isinstance(found, Profile):
-        answer = judge_profile(found, cards, file_size=file_size(model, store))
+    model_or_profile, store = _find_model(model, data_dir)
+    if isinstance(model_or_profile, Profile):
+        answer = judge_profile(model_or_profile, cards, file_size=file_size(model, store))
         terminal.put_json(profile_json(answer)) if as_json else put_profile(answer)
     else:
-        answer = judge_shape(found, running, cards, processor_gb_s=cpu_bandwidth, layers_on_gpu=layers_on_gpu)
+        answer = judge_shape(
+            model_or_profile, running, cards, processor_gb_s=cpu_bandwidth, layers_on_gpu=layers_on_gpu
+        )
         terminal.put_json(fit_json(answer)) if as_json else put_fit(answer)
     require_room(answer, model, cards, spilled_is_enough=layers_on_gpu is not None)
 
 
-def _cards(gpus: list[str], cluster: Path | None) -> Cards:
+def _choose_cards(gpus: list[str], cluster: Path | None) -> Cards:
     from corral.operations.cluster_file import open_cluster
     from corral.operations.fitting import Cards, cards_of_cluster, cards_of_names
 
@@ -96,7 +98,7 @@ def _cards(gpus: list[str], cluster: Path | None) -> Cards:
     return Cards(alone=(*named.alone, *listed.alone), groups=(*named.groups, *listed.groups))
 
 
-def _find(model: str, data_dir: Path | None) -> tuple[ModelShape | Profile, Store]:
+def _find_model(model: str, data_dir: Path | None) -> tuple[ModelShape | Profile, Store]:
     import asyncio
 
     from corral.operations.fitting import Sources, find_model
@@ -118,5 +120,5 @@ class _Progress:
         from corral.units import format_bytes
 
         if done >= self._next.get(file, 1):
-            terminal.say(f"reading the header of {file}: {format_bytes(done)}")
+            terminal.note(f"reading the header of {file}: {format_bytes(done)}")
             self._next[file] = 2 * done

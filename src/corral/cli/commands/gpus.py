@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, example, noun
+from corral.cli.options import AsJson, make_example, make_group
 
 if TYPE_CHECKING:
     from corral.hardware.catalogue import GpuModel
     from corral.work import Json
 
 NAME = "gpus"
-app = noun("Look up GPU models in the catalogue.", example_command="corral gpus find 5070ti")
+app = make_group("Look up GPU models in the catalogue.", example_command="corral gpus find 5070ti")
 
 Words = Annotated[
     list[str],
@@ -27,17 +27,17 @@ _MOST_SHOWN = 30
 """A family of more models than this (`Radeon`) is better narrowed than scrolled."""
 
 
-@app.command("find", epilog=example("corral gpus find RTX 3060"))
+@app.command("find", epilog=make_example("corral gpus find RTX 3060"))
 def find(words: Words, as_json: AsJson = False) -> None:
     """List the models that a name may stand for, and what differs between them."""
-    models = _candidates(" ".join(words))
+    models = _find_candidates(" ".join(words))
     if as_json:
         terminal.put_json({"items": [_json(model) for model in models]})
     else:
         _put_candidates(models)
 
 
-@app.command("show", epilog=example("corral gpus show RTX 5070 Ti"))
+@app.command("show", epilog=make_example("corral gpus show RTX 5070 Ti"))
 def show(words: Words, as_json: AsJson = False) -> None:
     """Show what the catalogue says of one model; what it does not say is `unknown`.
 
@@ -46,17 +46,17 @@ def show(words: Words, as_json: AsJson = False) -> None:
     from corral.hardware.catalogue import find_one_gpu
 
     name = " ".join(words)
-    models = _candidates(name)
+    models = _find_candidates(name)
     if len(models) > 1 and not as_json:
         _put_candidates(models)
     model = find_one_gpu(name)
     if as_json:
         terminal.put_json(_json(model))
     else:
-        terminal.put_fields(_facts(model).items())
+        terminal.put_fields(_list_facts(model).items())
 
 
-def _candidates(name: str) -> tuple[GpuModel, ...]:
+def _find_candidates(name: str) -> tuple[GpuModel, ...]:
     from corral.hardware.catalogue import find_gpu
 
     found = find_gpu(name)
@@ -64,19 +64,19 @@ def _candidates(name: str) -> tuple[GpuModel, ...]:
 
 
 def _put_candidates(models: tuple[GpuModel, ...]) -> None:
-    facts = [_facts(model) for model in models]
+    facts = [_list_facts(model) for model in models]
     usual = ("name", "VRAM", "TDP")
-    shown = [name for name in facts[0] if name in usual or (name != "source" and _differs(name, facts))]
+    shown = [name for name in facts[0] if name in usual or (name != "source" and _is_different(name, facts))]
     terminal.put_table(shown, [[one[name] for name in shown] for one in facts[:_MOST_SHOWN]], empty="")
     if len(models) > _MOST_SHOWN:
-        terminal.say(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
+        terminal.note(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
 
 
-def _differs(name: str, facts: list[dict[str, str]]) -> bool:
+def _is_different(name: str, facts: list[dict[str, str]]) -> bool:
     return len({one[name] for one in facts}) > 1
 
 
-def _facts(model: GpuModel) -> dict[str, str]:
+def _list_facts(model: GpuModel) -> dict[str, str]:
     """List what is known, as people read it."""
     from corral.hardware.pools import gpu_class
     from corral.units import format_bytes

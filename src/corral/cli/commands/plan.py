@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, example
+from corral.cli.options import AsJson, ClusterArgument, make_example
 
 Layout = Annotated[
     str | None,
@@ -17,7 +17,7 @@ Layout = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("plan", epilog=example("corral plan cluster.yaml"))(plan)
+    app.command("plan", epilog=make_example("corral plan cluster.yaml"))(plan)
 
 
 def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson = False) -> None:

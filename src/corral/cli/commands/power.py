@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, example
+from corral.cli.options import AsJson, ClusterArgument, make_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ Here = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("power", epilog=example("corral power cluster.yaml"))(power)
+    app.command("power", epilog=make_example("corral power cluster.yaml"))(power)
 
 
 def power(
@@ -57,11 +57,11 @@ def _put(nodes: tuple[NodePower, ...]) -> None:
     for node in nodes:
         if node.cards or node.unknown:
             terminal.put(f"\n{node.node}")
-        for note in _notes(node):
+        for note in _format_notes(node):
             terminal.put_text(note, indent="  ")
 
 
-def _notes(node: NodePower) -> Iterator[str]:
+def _format_notes(node: NodePower) -> Iterator[str]:
     if not node.cards and not node.unknown:
         return
     for lacking in node.unknown:
