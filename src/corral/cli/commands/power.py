@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,12 +35,13 @@ def power(
     that lacks a card of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
     make of it.
     """
-    from corral.operations.powering import power_of_file
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.powering import PowerAsked, work_out_power
+    from corral.wire import to_json
 
-    found = power_of_file(cluster, here=here)
+    found = work_out_power(PowerAsked(cluster=read_cluster_file(cluster), here=here))
     if as_json:
-        nodes = [{**asdict(node), "verdict": node.verdict.value} for node in found.nodes]
-        terminal.put_json({"cluster": found.cluster, "nodes": nodes})
+        terminal.put_json(to_json(found))
     elif explain:
         _put_sources(found.nodes)
     else:
