@@ -46,8 +46,9 @@ contracts: setup ## Check that dependencies point inwards
 
 check: lint types contracts ## Everything but the tests
 
-chaos: setup ## Kill servers, workers, engines and databases for some minutes, and see that nothing is lost
+chaos: setup ## Kill servers, workers, engines and databases for some minutes; write and follow a million lines of story
 	$(BIN)/python tests/chaos/run.py
+	$(BIN)/python tests/chaos/story.py
 
 bench: setup ## Measure queue, slots and start; prints tables
 	$(BIN)/python -m benchmarks

@@ -17,9 +17,9 @@ from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.stations import StationSetup
-from corral.tasks.store.pool import Pool, connect
+from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
-from corral.tasks.store.story import CHANNEL, Entry, append
+from corral.tasks.store.story import Entry, append, writing
 from corral.tasks.values import Task
 from corral.work import Engine, SlotId
 
@@ -89,8 +89,8 @@ class Yard:
 
     async def tell_gates_changed(self) -> None:
         """Say in the story that a gate was changed, as the API does."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            await append(connection, [Entry(kind="gate_changed")])
+        async with writing(self.pool) as opened:
+            await append(opened, [Entry(kind="gate_changed")])
 
     async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
         """Wait until the board shows the slots as described; fail after half a minute."""

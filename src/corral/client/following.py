@@ -13,7 +13,7 @@ from functools import partial
 from typing import ClassVar
 
 from corral.client.api import Api, Event
-from corral.client.progress import BatchProgress, TaskView, to_slot_view, to_task_progress, to_task_view
+from corral.client.progress import Standing, TaskView, progress_view, slot_view, task_view
 from corral.client.remote_errors import RemoteError
 from corral.errors import CorralError, Kind
 from corral.work import Json
@@ -36,15 +36,13 @@ class ServerLostError(CorralError):
 
 
 class Follower:
-    """Keeps a `BatchProgress` up to date until every task of the batch has ended."""
+    """Keeps a `Standing` up to date until every task of the batch has ended."""
 
-    def __init__(
-        self, api: Api, batch: int, batch_progress: BatchProgress, on_ended: Callable[[TaskView], None]
-    ) -> None:
+    def __init__(self, api: Api, batch: int, standing: Standing, on_ended: Callable[[TaskView], None]) -> None:
         """Follow `batch`; `on_ended` is called once for each task that ends, and must not block."""
         self._api = api
         self._batch = batch
-        self._batch_progress = batch_progress
+        self._standing = standing
         self._on_ended = on_ended
         self._changed: set[int] = set()
         self._wake = asyncio.Event()
@@ -67,14 +65,14 @@ class Follower:
         """Hold the event stream open; while it cannot be, read the batch now and then."""
         while True:
             try:
-                async with self._api.open_events({"batch": self._batch}) as events:
+                async with self._api.events({"batch": self._batch}) as events:
                     await self._read_batch()
-                    self._batch_progress.note = ""
+                    self._standing.note = ""
                     async for event in events:
                         self._take_event(event)
-                self._batch_progress.note = "the event stream ended; connecting again"
+                self._standing.note = "the event stream ended; connecting again"
             except RemoteError as error:
-                self._raise_if_lasting(error)
+                self._endure(error)
                 await self._try(self._read_batch)
             await asyncio.sleep(POLL_S)
 
@@ -96,15 +94,15 @@ class Follower:
             await asyncio.sleep(POLL_S)
 
     def _take_event(self, event: Event) -> None:
-        self._note_answer()
+        self._answered()
         if event.kind == "progress":
-            self._batch_progress.show_progress(to_task_progress(event.data))
+            self._standing.show_progress(progress_view(event.data))
         elif event.id is not None and isinstance(task := event.data.get("task"), int):
             self._changed.add(task)
             self._wake.set()
 
     async def _read_batch(self) -> None:
-        items = await self._api.read_list("/corral/v1/tasks", [("batch", self._batch), ("order", "oldest")])
+        items = await self._api.items("/corral/v1/tasks", [("batch", self._batch), ("order", "oldest")])
         self._take(items)
 
     async def _read_task(self, id: int) -> None:
@@ -112,34 +110,32 @@ class Follower:
 
     async def _read_slots(self) -> None:
         answer = await self._api.get("/corral/v1/slots")
-        self._note_answer()
-        self._batch_progress.show_slots(to_slot_view(item) for item in answer["items"])
+        self._answered()
+        self._standing.show_slots(slot_view(item) for item in answer["items"])
         for item in answer["items"]:
             if item.get("progress") and item.get("running"):
-                self._batch_progress.show_progress(
-                    to_task_progress({"task": item["running"]["task"], **item["progress"]})
-                )
+                self._standing.show_progress(progress_view({"task": item["running"]["task"], **item["progress"]}))
 
     def _take(self, items: list[Json]) -> None:
-        self._note_answer()
+        self._answered()
         for item in items:
             if item.get("progress"):
-                self._batch_progress.show_progress(to_task_progress({"task": item["id"], **item["progress"]}))
-        for task in self._batch_progress.take(to_task_view(item) for item in items):
+                self._standing.show_progress(progress_view({"task": item["id"], **item["progress"]}))
+        for task in self._standing.take(task_view(item) for item in items):
             self._on_ended(task)
-        if self._batch_progress.done:
+        if self._standing.done:
             self._done.set()
 
     async def _try(self, read: Callable[[], Awaitable[None]]) -> None:
         try:
             await read()
         except RemoteError as error:
-            self._raise_if_lasting(error)
+            self._endure(error)
 
-    def _note_answer(self) -> None:
+    def _answered(self) -> None:
         self._answered_at = asyncio.get_running_loop().time()
 
-    def _raise_if_lasting(self, error: RemoteError) -> None:
+    def _endure(self, error: RemoteError) -> None:
         """Return when the error may pass. Raises: the error, or ServerLostError once it lasted too long."""
         if error.kind not in (Kind.UNAVAILABLE, Kind.NO_CAPACITY, Kind.BUG):
             raise error
@@ -150,12 +146,10 @@ class Follower:
                 where=self._api.url,
                 hint="run the same command again: it continues where the batch stands",
             ) from error
-        self._batch_progress.note = (
-            f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""
-        )
+        self._standing.note = f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""
 
 
-async def wait_for_task(api: Api, task: int) -> Json:
+async def task_ended(api: Api, task: int) -> Json:
     """Return the task once it has ended. Raises: RemoteError."""
     while True:
         answer = await api.get(f"/corral/v1/tasks/{task}/wait", {"timeout": _HELD_S})
@@ -163,7 +157,7 @@ async def wait_for_task(api: Api, task: int) -> Json:
             return answer
 
 
-async def wait_for_batch(api: Api, batch: int) -> Json:
+async def batch_ended(api: Api, batch: int) -> Json:
     """Return the batch once every task of it has ended. Raises: RemoteError."""
     while True:
         answer = await api.get(f"/corral/v1/batches/{batch}/wait", {"timeout": _HELD_S})

@@ -78,7 +78,7 @@ class Metrics:
             for state, count in states.items():
                 self._tasks.labels(queue, state.value).set(count)
         if self._counted_to is None or not services.board.leading:
-            self._counted_to = await story.last_id(services.pool)
+            self._counted_to = await story.horizon(services.pool)
             return
         for ending in await endings_after(services.pool, self._counted_to):
             self._counted_to = ending.event

@@ -240,7 +240,7 @@ class Dispatcher:
 
     async def _load(self) -> None:
         """Read everything anew, and free what dead attempts of this data directory held."""
-        self._cursor = await story.last_id(self._pool)
+        self._cursor = await story.horizon(self._pool)
         self._ready = ReadyTasks()
         self._judgement.recall(await dispatching.recent_durations(self._pool))
         await self._read_gates()
@@ -401,11 +401,11 @@ class Dispatcher:
     async def _read_log(self) -> None:
         while self._log_due:
             self._log_due = False
-            end = await story.last_id(self._pool)
-            events = await story.read(self._pool, after=self._cursor, kinds=_WATCHED, limit=_PAGE)
+            end = await story.horizon(self._pool)
+            events = await story.read(self._pool, after=self._cursor, up_to=end, kinds=_WATCHED, limit=_PAGE)
             self._log_due = len(events) == _PAGE
             # The cursor also passes the lines that are not watched, or each look would go through all of them again.
-            self._cursor = events[-1].id if self._log_due else max([end, *(event.id for event in events[-1:])])
+            self._cursor = events[-1].id if self._log_due else max(end, self._cursor)
             if events:
                 await self._take_events(events)
 

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from corral.tasks.store.pool import Connection, connect
-from corral.tasks.store.story import CHANNEL
+from corral.tasks.store.pool import CHANNEL, Connection, connect
 
 LOCK = 0x64697370  # "disp"
 POLL_S = 1.0

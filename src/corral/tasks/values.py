@@ -81,6 +81,8 @@ class Accepted:
     """In the order of the submission."""
     replayed: bool = False
     """True when this idempotency key had been accepted before; nothing new was made."""
+    task: Task | None = None
+    """The new task of a submission without a batch, as it was stored; it need not be read to be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,8 @@ from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.stations import StationSetup
-from corral.tasks.store.pool import Pool, connect
+from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
-from corral.tasks.store.story import CHANNEL
 from corral.tasks.values import Task
 from corral.units import Bytes
 from corral.work import SlotId

@@ -14,10 +14,11 @@ from corral import __version__
 from corral.server.api.changes import Changes
 from corral.server.api.context import RequestContext
 from corral.server.api.errors import handle_errors
-from corral.server.api.routes import batches, catalogue, events, files, planning, queues, server, slots, tasks, tokens
+from corral.server.api.routes import batches, catalogue, events, files, queues, server, slots, tasks, tokens
 from corral.server.api.state import MAX_UPLOAD, Api
 from corral.server.metrics import Metrics
 from corral.server.services import Services
+from corral.tasks.store.submitting import Intake
 from corral.units import Bytes
 
 _DESCRIPTION = """Runs AI work on the GPUs you own: one durable queue, every GPU busy.
@@ -29,7 +30,13 @@ and the request id that `X-Request-Id` repeats. Loopback needs no token; other a
 
 def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI:
     """Return the API over the parts of a running server; it follows the story while its lifespan lasts."""
-    api = Api(services=services, changes=Changes(services.pool), metrics=Metrics(), max_upload=max_upload)
+    api = Api(
+        services=services,
+        intake=Intake(services.pool, limits=lambda: _queued_limits(services)),
+        changes=Changes(services.pool),
+        metrics=Metrics(),
+        max_upload=max_upload,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -55,7 +62,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    for part in (tasks, batches, events, files, slots, queues, catalogue, planning, tokens, server):
+    for part in (tasks, batches, events, files, slots, queues, catalogue, tokens, server):
         app.include_router(part.router)
     return app
 
@@ -63,6 +70,10 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
 def end_streams(app: FastAPI) -> None:
     """End every open stream and wait; to be called before the HTTP server waits for its connections to close."""
     cast("Api", app.state.api).changes.stop()  # set above; Starlette's state is untyped
+
+
+def _queued_limits(services: Services) -> dict[str, int | None]:
+    return {name: queue.max_queued_per_owner for name, queue in services.cluster.queues.items()}
 
 
 def _operation_id(route: APIRoute) -> str:

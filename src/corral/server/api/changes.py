@@ -1,8 +1,8 @@
 """Follows the story once for the whole server, and wakes everybody who waits for it.
 
 One connection listens; a slow poll is the safety net for a lost notification. The newest lines are kept in a window, so
-that a follower who keeps up costs no query; one who fell behind reads from the database. The story's ids follow the
-order of commits, so a follower who remembers its last id misses nothing and sees nothing twice.
+that a follower who keeps up costs no query; one who fell behind reads from the database. Lines are read up to the
+story's horizon alone, so a follower who remembers its last id misses nothing and sees nothing twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store import story
-from corral.tasks.store.pool import CONNECTION_LOST, Connection, Pool
+from corral.tasks.store.pool import CHANNEL, CONNECTION_LOST, Connection, Pool
 from corral.tasks.values import StoryEvent
 
 WINDOW = 4096
@@ -68,7 +68,7 @@ class Changes:
 
     async def _listen(self, connection: Connection) -> None:
         connection.add_termination_listener(lambda *_: self._notified.set())
-        await connection.add_listener(story.CHANNEL, lambda *_: self._notified.set())
+        await connection.add_listener(CHANNEL, lambda *_: self._notified.set())
         try:
             while not connection.is_closed():
                 self._notified.clear()
@@ -81,10 +81,11 @@ class Changes:
             connection.terminate()  # a connection that listens does not go back to the pool
 
     async def _read(self, connection: Connection) -> None:
+        horizon = await story.horizon(connection)
         if self._floor is None:
-            self._floor = await story.last_id(connection)
+            self._floor = horizon
             self._wake()
-        while lines := await story.read(connection, after=self._newest(), limit=_PAGE):
+        while lines := await story.read(connection, after=self._newest(), up_to=horizon, limit=_PAGE):
             kept = self._window.maxlen or 0
             overflow = len(self._window) + len(lines) - kept
             if overflow > 0:
@@ -109,7 +110,8 @@ class Changes:
             if self._floor is not None and last >= self._floor:
                 lines = tuple(dropwhile(lambda line: line.id <= last, self._window))
             else:
-                lines = await story.read(self._pool, after=last, limit=_PAGE)
+                horizon = await story.horizon(self._pool)
+                lines = await story.read(self._pool, after=last, up_to=horizon, limit=_PAGE)
             if lines:
                 return lines
             await grown.wait()

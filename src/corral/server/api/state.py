@@ -12,10 +12,14 @@ from corral.server.api.streams import OpenStreams
 from corral.server.auth import Caller, Role, authenticate, require
 from corral.server.metrics import Metrics
 from corral.server.services import Services
+from corral.tasks.store.submitting import Intake
 from corral.units import Bytes
 
 MAX_UPLOAD = Bytes(10 * 1024**3)
 """Default bound of one uploaded file."""
+MAX_KEY = 255
+"""Characters of an idempotency key."""
+KEY_PATTERN = r"^[\x20-\x7e]+$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,34 +27,36 @@ class Api:
     """One API and what it holds for all of its requests."""
 
     services: Services
+    intake: Intake
     changes: Changes
     metrics: Metrics
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
 
 
-def api_of(request: Request) -> Api:
+async def api_of(request: Request) -> Api:  # not for waiting: FastAPI gives plain functions to a thread
     """Return the API that serves the request."""
     return cast("Api", request.app.state.api)  # set by `create_app`; Starlette's state is untyped
 
 
-async def _caller(request: Request, api: Annotated[Api, Depends(api_of)]) -> Caller:
+async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> Caller:
+    """Return whom the request speaks for. Raises: NotAuthenticatedError."""
     services = api.services
     return await authenticate(
         request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
     )
 
 
-async def _viewer(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _viewer(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     return caller
 
 
-async def _submitter(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _submitter(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     require(caller, Role.SUBMITTER)
     return caller
 
 
-async def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     require(caller, Role.ADMIN)
     return caller
 
@@ -67,8 +73,8 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
-        pattern=r"^[\x20-\x7e]+$",
+        max_length=MAX_KEY,
+        pattern=KEY_PATTERN,
         description="of your choice; sending the same request with the same key again changes nothing",
     ),
 ]

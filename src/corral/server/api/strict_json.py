@@ -17,8 +17,8 @@ from corral.work import Json
 MAX_DEPTH = 64
 """Levels of nesting: far above any workflow, far below the recursion of any reader on the way."""
 MAX_PROBLEMS = 100
-_LOOP_BYTES = 256 * 1024
-"""What is read on the event loop itself; larger bodies take more than a few milliseconds and go to a thread."""
+LOOP_BYTES = 32 * 1024
+"""What is read and checked on the event loop itself; larger bodies take more than a few milliseconds: in a thread."""
 
 
 class MalformedJsonError(CorralError):
@@ -37,7 +37,7 @@ class UnusableJsonError(ProblemsError):
 
 async def read_json(body: bytes) -> Json:
     """Return what a body says. Raises: MalformedJsonError, UnusableJsonError."""
-    if len(body) <= _LOOP_BYTES:
+    if len(body) <= LOOP_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)
 

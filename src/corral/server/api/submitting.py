@@ -12,8 +12,8 @@ from corral.errors import Problem
 from corral.scheduling.values import Priority
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, OutputAsked, TaskAsked, UploadAsked
 from corral.server.api.state import Api
+from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
-from corral.tasks.store.submitting import submit
 from corral.tasks.submission import Rules, SubmissionError, check
 from corral.tasks.values import Accepted, FileRef, OutputRef, Sha256, Submission, TaskSpec, UploadRef
 
@@ -33,8 +33,8 @@ def whole_batch(asked: BatchAsked, owner: str, idempotency_key: str | None) -> S
     return Submission(owner=owner, batch=asked.name, tasks=specs, idempotency_key=idempotency_key)
 
 
-async def accept(api: Api, caller: Caller, submission: Submission) -> Accepted:
-    """Check a submission and store it.
+async def accept(api: Api, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
+    """Check a submission and store it; `size` is that of the body it came in, where it came in one.
 
     Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
     """
@@ -43,9 +43,11 @@ async def accept(api: Api, caller: Caller, submission: Submission) -> Accepted:
     cluster = api.services.cluster
     rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
     try:
-        await asyncio.to_thread(check, submission, rules)  # a batch of 10,000 takes some 300 ms
-        limits = {name: queue.max_queued_per_owner for name, queue in cluster.queues.items()}
-        return await submit(api.services.pool, submission, queued_limits=limits)
+        if size is not None and size <= LOOP_BYTES:
+            check(submission, rules)
+        else:
+            await asyncio.to_thread(check, submission, rules)  # a batch of 10,000 takes some 300 ms
+        return await api.intake.submit(submission)
     except SubmissionError as error:
         if submission.batch is None:
             raise _of_single(error, submission.tasks[0].name) from error

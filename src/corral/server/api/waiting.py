@@ -32,7 +32,7 @@ async def until_ended(
     try:
         async with asyncio.timeout(timeout_s):
             while not api.changes.stopping:
-                last = await story.last_id(api.services.pool)  # before the read: an end in between is seen after it
+                last = await story.horizon(api.services.pool)  # before the read: an end in between is seen after it
                 seen = await read()
                 count = still_open(seen)
                 if count == 0:

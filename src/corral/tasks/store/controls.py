@@ -30,8 +30,8 @@ async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
     """Set a gate and return whether that changed it; people cannot set `unhealthy`."""
     if gate is Gate.UNHEALTHY:
         raise ValueError("only observation makes a slot unhealthy")
-    async with pool.acquire() as connection, connection.transaction():
-        changed = await connection.fetchval(
+    async with story.writing(pool) as writing:
+        changed = await writing.connection.fetchval(
             """
             insert into gates (kind, name, gate) values ($1, $2, $3::text::gate)
             on conflict (kind, name) do update set gate = excluded.gate where gates.gate <> excluded.gate
@@ -43,5 +43,5 @@ async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
         )
         if changed:
             data = {"kind": kind.value, "name": name, "gate": gate.value}
-            await story.append(connection, [story.Entry(kind="gate_changed", data=data)])
+            await story.append(writing, [story.Entry(kind="gate_changed", data=data)])
         return bool(changed)

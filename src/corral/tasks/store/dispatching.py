@@ -9,6 +9,7 @@ from uuid import UUID
 
 from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, TaskClass
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.store import story
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.tasks.store.transitions import Applied, Change, Lease, apply_in
 from corral.tasks.values import Sha256
@@ -139,9 +140,9 @@ async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[i
 
     Nothing else is locked while this runs, and the transaction is short: it is never retried here.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        applied = await apply_in(connection, changes, lease=lease)
-        made = await _outputs_of(connection, applied.leased)
+    async with story.writing(pool) as writing:
+        applied = await apply_in(writing, changes, lease=lease)
+        made = await _outputs_of(writing.connection, applied.leased)
         return Round(applied, {row["id"]: _detail(row, made) for row in applied.leased})
 
 

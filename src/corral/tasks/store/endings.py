@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.tasks.store.pool import Queries
+from corral.tasks.store.story import horizon
 
 MAX_ENDINGS = 20_000
 """Read in one go; a reader that is further behind catches up with its next calls."""
@@ -28,11 +29,12 @@ async def endings_after(pool: Queries, event: int) -> tuple[Ending, ...]:
         """
         select e.id, t.engine, t.state, extract(epoch from t.finished_at - t.started_at)::float8 as duration_s
         from events e join tasks t on t.id = e.task_id
-        where e.id > $1 and e.data->>'state' in ('succeeded', 'failed', 'cancelled')
+        where e.id > $1 and e.id <= $3 and e.data->>'state' in ('succeeded', 'failed', 'cancelled')
         order by e.id limit $2
         """,
         event,
         MAX_ENDINGS,
+        await horizon(pool),
     )
     return tuple(
         Ending(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, ClassVar, Protocol, cast
 
 import asyncpg
 
 from corral.errors import CorralError, Kind
+
+CHANNEL = "corral_events"
+"""Where listeners are notified that the story has grown; the payload has the kinds of its new lines."""
+ANNOUNCE_EVERY_S = 0.005
+"""Pause between two notifications of one pool: each wakes every listener, and takes a lock that all of them share."""
 
 Row = Mapping[str, Any]  # what a column holds is known by the query, not by the driver
 
@@ -52,12 +58,52 @@ class Connection(Queries, Protocol):
     def terminate(self) -> None: ...
 
 
-class Pool(Queries, Protocol):
-    """A bounded set of connections."""
+class Connections(Queries, Protocol):
+    """The part of asyncpg's pool that is used."""
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
     async def close(self) -> None: ...
     def terminate(self) -> None: ...
+
+
+class Pool:
+    """A bounded set of connections, and the notifications of what was committed over them."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self.acquire = connections.acquire
+        self.fetch = connections.fetch
+        self.fetchrow = connections.fetchrow
+        self.fetchval = connections.fetchval
+        self.execute = connections.execute
+        self.executemany = connections.executemany
+        self._kinds: set[str] = set()
+        self._announcing: asyncio.Task[None] | None = None
+
+    def announce(self, kinds: Iterable[str]) -> None:
+        """Notify listeners soon; what is announced until then goes with it."""
+        self._kinds.update(kinds)
+        if self._kinds and (self._announcing is None or self._announcing.done()):
+            self._announcing = asyncio.create_task(self._announce(), name="announcing")
+
+    async def _announce(self) -> None:
+        with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # the listeners' slow poll makes up for it
+            while self._kinds:
+                kinds, self._kinds = self._kinds, set()
+                await self.execute("select pg_notify($1, $2)", CHANNEL, " ".join(sorted(kinds)))
+                await asyncio.sleep(ANNOUNCE_EVERY_S)
+
+    async def close(self) -> None:
+        """Send the last notification, wait for queries that are under way, and close every connection."""
+        if self._announcing is not None:
+            await self._announcing
+        await self._connections.close()
+
+    def terminate(self) -> None:
+        """Close every connection at once."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+        self._connections.terminate()
 
 
 class DatabaseUnavailableError(CorralError):
@@ -97,7 +143,7 @@ async def open_pool(url: str, *, size: int = 8) -> Pool:
         )
     except CONNECTION_LOST as error:
         raise _unavailable(error) from error
-    return cast("Pool", pool)  # asyncpg's own types are partly unknown to a strict checker
+    return Pool(cast("Connections", pool))  # asyncpg's own types are partly unknown to a strict checker
 
 
 async def connect(url: str) -> Connection:

@@ -1,19 +1,31 @@
-"""Stores a submission: all of it in one transaction, or nothing."""
+"""Stores submissions: all of one or nothing, and those that wait at the same time in one transaction.
+
+A durable commit costs a flush of the disk, and each statement a round trip; a group shares both, and one refusal leaves
+the others of its group as they are. So a server has one `Intake`, and what many clients submit one by one is written
+nearly as fast as a batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
+
+import asyncpg
 
 from corral.errors import CorralError, Kind, Problem
 from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
-from corral.tasks.store.pool import Connection, Pool
-from corral.tasks.submission import SubmissionError, digest, in_order, needs_of
-from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, TaskSpec
+from corral.tasks.store.pool import CONNECTION_LOST, Connection, Pool
+from corral.tasks.submission import MAX_TASKS, SubmissionError, digest, in_order, needs_of
+from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
 from corral.work import Json
+
+GROUPED_TASKS = 100
+"""A submission with more tasks goes in a transaction of its own: small ones do not wait for it."""
 
 
 class IdempotencyConflictError(CorralError):
@@ -37,189 +49,412 @@ class OwnerLimitError(CorralError):
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
 
 
+Limits = Mapping[str, int | None]
+"""How many open tasks an owner may have, by queue."""
+Outcome = Accepted | CorralError
+
+
+async def submit(pool: Pool, submission: Submission, *, queued_limits: Limits) -> Accepted:
+    """Store one checked submission (`corral.tasks.submission.check`) and wake the dispatcher.
+
+    Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
+    """
+    (outcome,) = await _store(pool, [submission], queued_limits)
+    if isinstance(outcome, CorralError):
+        raise outcome
+    return outcome
+
+
+class Intake:
+    """Takes submissions from many callers at once; what came while a group was written is the next group."""
+
+    def __init__(self, pool: Pool, *, limits: Callable[[], Limits]) -> None:
+        """`limits` is called for each group: what it returns can change while the server runs."""
+        self._pool = pool
+        self._limits = limits
+        self._waiting: list[tuple[Submission, asyncio.Future[Accepted]]] = []
+        self._storing: asyncio.Task[None] | None = None
+
+    async def submit(self, submission: Submission) -> Accepted:
+        """Store a checked submission, as `submit` does."""
+        if len(submission.tasks) > GROUPED_TASKS:
+            return await submit(self._pool, submission, queued_limits=self._limits())
+        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append((submission, answer))
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store_groups(), name="intake")
+        return await answer
+
+    async def _store_groups(self) -> None:
+        while self._waiting:
+            group = self._next_group()
+            try:
+                outcomes = await self._store_group([submission for submission, _ in group])
+            except BaseException as error:
+                _settle(group, [error] * len(group))
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                _settle(group, outcomes)
+
+    def _next_group(self) -> list[tuple[Submission, asyncio.Future[Accepted]]]:
+        """Take what waits, as far as it fits; the second of two with the same key has to see what the first became."""
+        group: list[tuple[Submission, asyncio.Future[Accepted]]] = []
+        left: list[tuple[Submission, asyncio.Future[Accepted]]] = []
+        keys: set[tuple[str, str]] = set()
+        room = MAX_TASKS
+        for submission, answer in self._waiting:
+            key = _key_of(submission)
+            room -= len(submission.tasks)
+            if room < 0 or key in keys:
+                left.append((submission, answer))
+                continue
+            group.append((submission, answer))
+            if key is not None:
+                keys.add(key)
+        self._waiting = left
+        return group
+
+    async def _store_group(self, submissions: Sequence[Submission]) -> Sequence[Outcome | BaseException]:
+        try:
+            return await _store(self._pool, submissions, self._limits())
+        except asyncpg.PostgresError as error:
+            if len(submissions) == 1 or isinstance(error, CONNECTION_LOST):
+                raise
+        # One of them is something that PostgreSQL refuses, or two transactions were in each other's way: one by one.
+        return [await self._store_alone(submission) for submission in submissions]
+
+    async def _store_alone(self, submission: Submission) -> Outcome | BaseException:
+        try:
+            return (await _store(self._pool, [submission], self._limits()))[0]
+        except Exception as error:  # noqa: BLE001 - it is raised where the submission came from
+            return error
+
+
+def _settle(
+    group: Iterable[tuple[Submission, asyncio.Future[Accepted]]], outcomes: Sequence[Outcome | BaseException]
+) -> None:
+    for (_, answer), outcome in zip(group, outcomes, strict=True):
+        if answer.done():  # who asked has gone away
+            continue
+        if isinstance(outcome, BaseException):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+
+
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A task of the submission with its id and the ids of those it needs."""
+    """A task with its id and the ids of those it needs."""
 
     id: int
+    owner: str
+    batch: int | None
     spec: TaskSpec
     needs: tuple[int, ...]
     open_needs: int
     state: TaskState
     needed: bool
+    files: Mapping[str, Json]
 
 
-async def submit(pool: Pool, submission: Submission, *, queued_limits: Mapping[str, int | None]) -> Accepted:
-    """Store a checked submission (`corral.tasks.submission.check`) and wake the dispatcher.
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the database says that submissions are checked against."""
 
-    `queued_limits` says how many open tasks an owner may have, by queue.
-    Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
-    """
-    async with pool.acquire() as connection, connection.transaction():
-        replayed = await _claim_key(connection, submission)
-        if replayed is not None:
-            return replayed
-        await _check_queues(connection, submission, queued_limits)
-        batch = await _insert_batch(connection, submission)
-        placed = await _place(connection, submission)
-        await _insert_tasks(connection, submission, batch, placed)
-        await _insert_references(connection, placed)
-        accepted = _accepted(submission, batch, placed)
-        await _keep_key(connection, submission, accepted)
-        await story.append(connection, [_entry(task, batch) for task in placed])
-        return accepted
+    now: datetime
+    task_ids: Iterator[int]
+    batch_ids: Iterator[int]
+    draining: Collection[str]
+    open_tasks: dict[tuple[str, str], int]
+    """By queue and owner, where there is a limit; grows with what is taken."""
+    needs: Mapping[int, TaskState]
+    """The tasks outside of submissions that these need."""
+    uploads: Collection[str]
 
 
-async def _claim_key(connection: Connection, submission: Submission) -> Accepted | None:
-    if submission.idempotency_key is None:
-        return None
-    asked = digest(submission)
-    mine = await connection.fetchval(
-        "insert into idempotency_keys (owner, key, digest) values ($1, $2, $3) on conflict do nothing returning true",
-        submission.owner,
-        submission.idempotency_key,
-        asked,
-    )
-    if mine:
-        return None
-    row = await connection.fetchrow(
-        "select digest, batch_id, task_id from idempotency_keys where owner = $1 and key = $2",
-        submission.owner,
-        submission.idempotency_key,
-    )
-    if row is None or row["digest"] != asked:
-        raise IdempotencyConflictError(
-            f"the idempotency key {submission.idempotency_key!r} was used for another submission",
-            hint="use a new key, or send exactly what was sent before",
-        )
-    if row["batch_id"] is None:
-        return Accepted(batch=None, tasks=(row["task_id"],), replayed=True)
-    rows = await connection.fetch("select name, id from tasks where batch_id = $1", row["batch_id"])
-    by_name: dict[str, int] = {found["name"]: found["id"] for found in rows}
-    return Accepted(batch=row["batch_id"], tasks=tuple(by_name[t.name] for t in submission.tasks), replayed=True)
+@dataclass(slots=True)
+class _Group:
+    """What one transaction writes."""
 
-
-async def _keep_key(connection: Connection, submission: Submission, accepted: Accepted) -> None:
-    if submission.idempotency_key is None:
-        return
-    await connection.execute(
-        "update idempotency_keys set batch_id = $3, task_id = $4 where owner = $1 and key = $2",
-        submission.owner,
-        submission.idempotency_key,
-        accepted.batch,
-        accepted.tasks[0] if accepted.batch is None else None,
+    placed: list[_Placed] = field(default_factory=list[_Placed])
+    batches: list[tuple[int, str, str, int]] = field(default_factory=list[tuple[int, str, str, int]])
+    keys: list[tuple[str, str, bytes, int | None, int | None]] = field(
+        default_factory=list[tuple[str, str, bytes, int | None, int | None]]
     )
 
 
-async def _check_queues(
-    connection: Connection, submission: Submission, queued_limits: Mapping[str, int | None]
-) -> None:
-    wanted = {task.queue for task in submission.tasks}
-    draining = await connection.fetchval(
-        "select name from gates where kind = 'queue' and gate = 'draining' and name = any($1::text[])", list(wanted)
-    )
-    if draining is not None:
-        raise QueueDrainingError(
-            f"queue {draining!r} is drained and takes no new tasks", hint=f"run `corral queues resume {draining}`"
-        )
-    for queue in wanted:
-        limit = queued_limits.get(queue)
-        if limit is None:
-            continue
-        open_now: int = await connection.fetchval(
-            "select count(*) from tasks where finished_at is null and queue = $1 and owner = $2",
-            queue,
-            submission.owner,
-        )
-        new = sum(task.queue == queue for task in submission.tasks)
-        if open_now + new > limit:
-            raise OwnerLimitError(
-                f"{submission.owner!r} would have {open_now + new} open tasks in queue {queue!r}; {limit} are allowed",
-                hint="wait until some have ended, or raise `limits.perOwner.queued` in the cluster file",
-            )
+class _KeyTakenError(Exception):
+    """Another transaction has committed one of the group's idempotency keys since they were looked up."""
 
 
-async def _insert_batch(connection: Connection, submission: Submission) -> int | None:
-    if submission.batch is None:
-        return None
-    return await connection.fetchval(
-        "insert into batches (name, owner, task_count) values ($1, $2, $3) returning id",
-        submission.batch,
-        submission.owner,
-        len(submission.tasks),
-    )
+async def _store(pool: Pool, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
+    """Store what can be stored, in one transaction, and return what became of each submission."""
+    while True:
+        try:
+            async with story.writing(pool) as writing:
+                return await _store_in(writing, submissions, limits)
+        except _KeyTakenError:
+            continue  # it is found at the next look
 
 
-async def _place(connection: Connection, submission: Submission) -> list[_Placed]:
-    ordered = list(in_order(submission.tasks))
+async def _store_in(writing: story.Writing, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
+    connection = writing.connection
+    known = await _known_keys(connection, submissions)
+    new = [submission for submission in submissions if _key_of(submission) not in known]
+    if not new:
+        return [known[_key_of(submission)] for submission in submissions]
+    facts = await _facts(connection, new, limits)
+    group = _Group()
+    outcomes: list[Outcome] = []
+    for submission in submissions:
+        seen = known.get(_key_of(submission))
+        outcomes.append(seen if seen is not None else _take(submission, facts, limits, group))
+    await _write(connection, group, facts.now)
+    await story.append(writing, [_entry(task) for task in group.placed])
+    return outcomes
+
+
+# --- what is there --------------------------------------------------------------------------------------------------
+
+
+def _key_of(submission: Submission) -> tuple[str, str] | None:
+    return None if submission.idempotency_key is None else (submission.owner, submission.idempotency_key)
+
+
+async def _known_keys(
+    connection: Connection, submissions: Sequence[Submission]
+) -> dict[tuple[str, str] | None, Outcome]:
+    """Return what the idempotency keys that were used before stand for."""
+    keyed = {key: submission for submission in submissions if (key := _key_of(submission)) is not None}
+    if not keyed:
+        return {}
     rows = await connection.fetch(
-        "select nextval('tasks_id_seq') as id, now() as now from generate_series(1, $1)", len(ordered)
+        "select k.owner, k.key, k.digest, k.batch_id, k.task_id from idempotency_keys k"
+        " join unnest($1::text[], $2::text[]) as asked(owner, key) using (owner, key)",
+        [owner for owner, _ in keyed],
+        [key for _, key in keyed],
     )
-    now: datetime = rows[0]["now"]
-    ids = {spec.name: row["id"] for spec, row in zip(ordered, rows, strict=True)}
-    outside = await _outside_needs(connection, submission)
-    inside = {need for spec in ordered for need in needs_of(spec) if isinstance(need, str)}
-    placed: list[_Placed] = []
-    for spec in ordered:
-        needs = tuple(ids[need] if isinstance(need, str) else need for need in needs_of(spec))
-        open_needs = sum(1 for need in needs if not outside.get(need, False))
-        state = first_state(open_needs=open_needs, not_before=spec.not_before, now=now)
-        placed.append(_Placed(ids[spec.name], spec, needs, open_needs, state, spec.name in inside))
-    return placed
+    known: dict[tuple[str, str] | None, Outcome] = {}
+    for row in rows:
+        submission = keyed[row["owner"], row["key"]]
+        if row["digest"] != digest(submission):
+            known[row["owner"], row["key"]] = IdempotencyConflictError(
+                f"the idempotency key {submission.idempotency_key!r} was used for another submission",
+                hint="use a new key, or send exactly what was sent before",
+            )
+            continue
+        known[row["owner"], row["key"]] = await _replayed(connection, submission, row["batch_id"], row["task_id"])
+    return known
 
 
-async def _outside_needs(connection: Connection, submission: Submission) -> dict[int, bool]:
-    """Lock the tasks outside the submission that it needs; True stands for one that has succeeded."""
-    wanted = {need for task in submission.tasks for need in needs_of(task) if isinstance(need, int)}
+async def _replayed(connection: Connection, submission: Submission, batch: int | None, task: int) -> Accepted:
+    if batch is None:
+        return Accepted(batch=None, tasks=(task,), replayed=True)
+    rows = await connection.fetch("select name, id from tasks where batch_id = $1", batch)
+    by_name: dict[str, int] = {row["name"]: row["id"] for row in rows}
+    return Accepted(batch=batch, tasks=tuple(by_name[task.name] for task in submission.tasks), replayed=True)
+
+
+async def _facts(connection: Connection, submissions: Sequence[Submission], limits: Limits) -> _Facts:
+    row = await connection.fetchrow(
+        """
+        select now() as now, array(select name from gates where kind = 'queue' and gate = 'draining') as draining,
+          array(select nextval('tasks_id_seq') from generate_series(1, $1)) as tasks,
+          array(select nextval('batches_id_seq') from generate_series(1, $2)) as batches
+        """,
+        sum(len(submission.tasks) for submission in submissions),
+        sum(submission.batch is not None for submission in submissions),
+    )
+    assert row is not None, "a select without a table has one row"
+    return _Facts(
+        now=row["now"],
+        task_ids=iter(row["tasks"]),
+        batch_ids=iter(row["batches"]),
+        draining=row["draining"],
+        open_tasks=await _open_tasks(connection, submissions, limits),
+        needs=await _outside_needs(connection, submissions),
+        uploads=await _uploads(connection, submissions),
+    )
+
+
+async def _open_tasks(
+    connection: Connection, submissions: Sequence[Submission], limits: Limits
+) -> dict[tuple[str, str], int]:
+    limited = {
+        (task.queue, submission.owner)
+        for submission in submissions
+        for task in submission.tasks
+        if limits.get(task.queue) is not None
+    }
+    if not limited:
+        return {}
+    rows = await connection.fetch(
+        "select queue, owner, count(*) as count from tasks where finished_at is null"
+        " and (queue, owner) in (select * from unnest($1::text[], $2::text[])) group by queue, owner",
+        [queue for queue, _ in limited],
+        [owner for _, owner in limited],
+    )
+    return dict.fromkeys(limited, 0) | {(row["queue"], row["owner"]): row["count"] for row in rows}
+
+
+async def _outside_needs(connection: Connection, submissions: Sequence[Submission]) -> dict[int, TaskState]:
+    """Lock and mark the tasks outside of submissions that these need; the mark of a refused one's need is harmless."""
+    wanted = {
+        need
+        for submission in submissions
+        for task in submission.tasks
+        for need in needs_of(task)
+        if isinstance(need, int) and 0 < need < 2**63
+    }
     if not wanted:
         return {}
     rows = await connection.fetch(
         "update tasks set has_dependents = true where id in"
         " (select id from tasks where id = any($1::bigint[]) order by id for update) returning id, state",
-        [need for need in wanted if 0 < need < 2**63],
+        list(wanted),
     )
-    states = {row["id"]: TaskState(row["state"]) for row in rows}
-    ended = (TaskState.FAILED, TaskState.CANCELLED)
-    problems = [
-        _unusable_need(index, task, need, states.get(need))
-        for index, task in enumerate(submission.tasks)
-        for need in needs_of(task)
-        if isinstance(need, int) and states.get(need, TaskState.FAILED) in ended
-    ]
-    if problems:
-        raise SubmissionError(problems)
-    return {id: state is TaskState.SUCCEEDED for id, state in states.items()}
+    return {row["id"]: TaskState(row["state"]) for row in rows}
 
 
-def _unusable_need(index: int, task: TaskSpec, need: int, state: TaskState | None) -> Problem:
-    what = f"there is no task {need}" if state is None else f"task {need} has {state}"
-    hint = "name a task that exists" if state is None else f"retry it first: `corral tasks retry {need}`"
-    return Problem(code="submission.unknown_needs", what=what, where=f"tasks[{index}] ({task.name}).needs", hint=hint)
+async def _uploads(connection: Connection, submissions: Sequence[Submission]) -> frozenset[str]:
+    """Return the uploads that are there; their rows are locked, so that none is collected before this commits."""
+    wanted = {upload for submission in submissions for task in submission.tasks for _, upload in _uploads_of(task)}
+    if not wanted:
+        return frozenset()
+    rows = await connection.fetch(
+        "select sha256 from uploads where sha256 = any($1::bytea[]) order by sha256, owner for share",
+        [bytes.fromhex(upload) for upload in wanted],
+    )
+    return frozenset(row["sha256"].hex() for row in rows)
 
 
-_COLUMNS = (
-    *("id", "batch_id", "name", "owner", "queue", "engine", "model", "class", "priority", "gpus", "memory"),
-    *("inputs", "files", "timeout_s", "retry_of", "state", "open_needs", "has_dependents", "not_before"),
-    *("queued_at", "max_attempts"),
-)
+def _uploads_of(task: TaskSpec) -> Iterator[tuple[str, str]]:
+    for name, ref in task.files.items():
+        if not isinstance(ref, OutputRef):
+            yield name, ref.upload
 
 
-async def _insert_tasks(
-    connection: Connection, submission: Submission, batch: int | None, placed: list[_Placed]
-) -> None:
-    now: datetime = await connection.fetchval("select now()")
+# --- what becomes of it ---------------------------------------------------------------------------------------------
+
+
+def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) -> Outcome:
+    """Add a submission to the group, or return why not."""
+    refusal = _refusal(submission, facts, limits)
+    if refusal is not None:
+        return refusal
+    for queue, count in Counter(task.queue for task in submission.tasks).items():
+        if (queue, submission.owner) in facts.open_tasks:
+            facts.open_tasks[queue, submission.owner] += count
+    batch: int | None = None
+    if submission.batch is not None:
+        batch = next(facts.batch_ids)
+        group.batches.append((batch, submission.batch, submission.owner, len(submission.tasks)))
+    placed = _place(submission, batch, facts)
+    group.placed += placed
     ids = {task.spec.name: task.id for task in placed}
-    records = [
-        (
-            task.id, batch, task.spec.name, submission.owner, task.spec.queue, task.spec.engine, task.spec.model,
-            task.spec.task_class.value, int(task.spec.priority), task.spec.gpus, task.spec.memory,
-            dict(task.spec.inputs), {name: _file_json(ref, ids) for name, ref in task.spec.files.items()},
-            task.spec.timeout_s, task.spec.retry_of, task.state.value, task.open_needs, task.needed,
-            task.spec.not_before, now if task.state is TaskState.QUEUED else None, task.spec.max_attempts,
+    stored = _as_stored(placed[0], facts.now) if batch is None else None
+    accepted = Accepted(batch=batch, tasks=tuple(ids[task.name] for task in submission.tasks), task=stored)
+    if submission.idempotency_key is not None:
+        task = None if batch is not None else accepted.tasks[0]
+        group.keys.append((submission.owner, submission.idempotency_key, digest(submission), batch, task))
+    return accepted
+
+
+def _refusal(submission: Submission, facts: _Facts, limits: Limits) -> CorralError | None:
+    counts = Counter(task.queue for task in submission.tasks)
+    for queue in counts:
+        if queue in facts.draining:
+            return QueueDrainingError(
+                f"queue {queue!r} is drained and takes no new tasks", hint=f"run `corral queues resume {queue}`"
+            )
+    for queue, count in counts.items():
+        limit = limits.get(queue)
+        if limit is not None and (total := facts.open_tasks[queue, submission.owner] + count) > limit:
+            return OwnerLimitError(
+                f"{submission.owner!r} would have {total} open tasks in queue {queue!r}; {limit} are allowed",
+                hint="wait until some have ended, or raise `limits.perOwner.queued` in the cluster file",
+            )
+    problems = [*_unusable_needs(submission, facts.needs), *_unknown_uploads(submission, facts.uploads)]
+    return SubmissionError(problems) if problems else None
+
+
+def _unusable_needs(submission: Submission, states: Mapping[int, TaskState]) -> Iterator[Problem]:
+    for index, task in enumerate(submission.tasks):
+        for need in needs_of(task):
+            if not isinstance(need, int):
+                continue
+            state = states.get(need)
+            if state is None or state in (TaskState.FAILED, TaskState.CANCELLED):
+                what = f"there is no task {need}" if state is None else f"task {need} has {state}"
+                hint = "name a task that exists" if state is None else f"retry it first: `corral tasks retry {need}`"
+                where = f"tasks[{index}] ({task.name}).needs"
+                yield Problem(code="submission.unknown_needs", what=what, where=where, hint=hint)
+
+
+def _unknown_uploads(submission: Submission, uploads: Collection[str]) -> Iterator[Problem]:
+    for task in submission.tasks:
+        for name, upload in _uploads_of(task):
+            if upload not in uploads:
+                yield Problem(
+                    code="submission.unknown_upload",
+                    what=f"there is no upload {upload}",
+                    where=f"{task.name}.files.{name}",
+                    hint="upload the file first, and use the SHA-256 that the answer names",
+                )
+
+
+def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Placed]:
+    ordered = list(in_order(submission.tasks))
+    ids = {spec.name: next(facts.task_ids) for spec in ordered}
+    inside = {need for spec in ordered for need in needs_of(spec) if isinstance(need, str)}
+    placed: list[_Placed] = []
+    for spec in ordered:
+        needs = tuple(ids[need] if isinstance(need, str) else need for need in needs_of(spec))
+        open_needs = sum(facts.needs.get(need) is not TaskState.SUCCEEDED for need in needs)
+        state = first_state(open_needs=open_needs, not_before=spec.not_before, now=facts.now)
+        files = {name: _file_json(ref, ids) for name, ref in spec.files.items()}
+        placed.append(
+            _Placed(ids[spec.name], submission.owner, batch, spec, needs, open_needs, state, spec.name in inside, files)
         )
-        for task in placed
-    ]  # fmt: skip
-    await connection.copy_records_to_table("tasks", records=records, columns=_COLUMNS)
+    return placed
+
+
+def _as_stored(task: _Placed, now: datetime) -> Task:
+    spec = task.spec
+    return Task(
+        id=task.id,
+        batch=task.batch,
+        name=spec.name,
+        owner=task.owner,
+        queue=spec.queue,
+        engine=spec.engine,
+        model=spec.model,
+        task_class=spec.task_class,
+        priority=spec.priority,
+        gpus=spec.gpus,
+        memory=spec.memory,
+        inputs=spec.inputs,
+        files=task.files,
+        needs=tuple(sorted(task.needs)),
+        timeout_s=spec.timeout_s,
+        retry_of=spec.retry_of,
+        state=task.state,
+        created_at=now,
+        not_before=spec.not_before,
+        queued_at=now if task.state is TaskState.QUEUED else None,
+        ready_at=None,
+        started_at=None,
+        finished_at=None,
+        attempts=0,
+        max_attempts=spec.max_attempts,
+        losses=0,
+        slots=(),
+        cancel_requested=False,
+        error=None,
+        result=None,
+        outputs=(),
+    )
 
 
 def _file_json(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
@@ -228,53 +463,64 @@ def _file_json(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
     return {"upload": ref.upload}
 
 
-async def _insert_references(connection: Connection, placed: list[_Placed]) -> None:
-    needs = [(task.id, need) for task in placed for need in task.needs]
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+_COLUMNS = (
+    *("id", "batch_id", "name", "owner", "queue", "engine", "model", "class", "priority", "gpus", "memory"),
+    *("inputs", "files", "timeout_s", "retry_of", "state", "open_needs", "has_dependents", "not_before"),
+    *("queued_at", "max_attempts", "created_at"),
+)
+
+
+async def _write(connection: Connection, group: _Group, now: datetime) -> None:
+    if group.batches:
+        await connection.execute(
+            "insert into batches (id, name, owner, task_count)"
+            " select * from unnest($1::bigint[], $2::text[], $3::text[], $4::int[])",
+            *(list(column) for column in zip(*group.batches, strict=True)),
+        )
+    records = [
+        (
+            task.id, task.batch, task.spec.name, task.owner, task.spec.queue, task.spec.engine, task.spec.model,
+            task.spec.task_class.value, int(task.spec.priority), task.spec.gpus, task.spec.memory,
+            dict(task.spec.inputs), task.files, task.spec.timeout_s, task.spec.retry_of, task.state.value,
+            task.open_needs, task.needed, task.spec.not_before, now if task.state is TaskState.QUEUED else None,
+            task.spec.max_attempts, now,
+        )
+        for task in group.placed
+    ]  # fmt: skip
+    if records:
+        await connection.copy_records_to_table("tasks", records=records, columns=_COLUMNS)
+    needs = [(task.id, need) for task in group.placed for need in task.needs]
     if needs:
         await connection.copy_records_to_table("needs", records=needs, columns=["task_id", "need_id"])
-    uploads = {
-        (task.id, ref.upload) for task in placed for ref in task.spec.files.values() if not isinstance(ref, OutputRef)
-    }
-    if uploads:
-        await _check_uploads(connection, placed)
-        await connection.copy_records_to_table(
-            "task_uploads",
-            records=[(task, bytes.fromhex(sha256)) for task, sha256 in sorted(uploads)],
-            columns=["task_id", "sha256"],
-        )
-
-
-async def _check_uploads(connection: Connection, placed: list[_Placed]) -> None:
-    """Refuse uploads that are not there; the rows are locked, so that none is collected before this commits."""
-    refs = {ref.upload for task in placed for ref in task.spec.files.values() if not isinstance(ref, OutputRef)}
-    rows = await connection.fetch(
-        "select sha256 from uploads where sha256 = any($1::bytea[]) for share", [bytes.fromhex(ref) for ref in refs]
+    uploads = sorted(
+        {(task.id, bytes.fromhex(upload)) for task in group.placed for _, upload in _uploads_of(task.spec)}
     )
-    found = {row["sha256"].hex() for row in rows}
-    problems = [
-        Problem(
-            code="submission.unknown_upload",
-            what=f"there is no upload {ref.upload}",
-            where=f"{task.spec.name}.files.{name}",
-            hint="upload the file first, and use the SHA-256 that the answer names",
-        )
-        for task in placed
-        for name, ref in task.spec.files.items()
-        if not isinstance(ref, OutputRef) and ref.upload not in found
-    ]
-    if problems:
-        raise SubmissionError(problems)
+    if uploads:
+        await connection.copy_records_to_table("task_uploads", records=uploads, columns=["task_id", "sha256"])
+    await _keep_keys(connection, group)
 
 
-def _accepted(submission: Submission, batch: int | None, placed: list[_Placed]) -> Accepted:
-    ids = {task.spec.name: task.id for task in placed}
-    return Accepted(batch=batch, tasks=tuple(ids[task.name] for task in submission.tasks))
+async def _keep_keys(connection: Connection, group: _Group) -> None:
+    """Write the keys, in order: two transactions that have some in common wait for each other, never in a circle."""
+    if not group.keys:
+        return
+    rows = await connection.fetch(
+        "insert into idempotency_keys (owner, key, digest, batch_id, task_id)"
+        " select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[])"
+        " on conflict do nothing returning true",
+        *(list(column) for column in zip(*sorted(group.keys, key=lambda row: row[:2]), strict=True)),
+    )
+    if len(rows) < len(group.keys):
+        raise _KeyTakenError
 
 
-def _entry(task: _Placed, batch: int | None) -> story.Entry:
+def _entry(task: _Placed) -> story.Entry:
     data: dict[str, Json] = {"state": task.state.value}
     if task.needs:
         data["needs"] = list(task.needs)
     if task.spec.retry_of is not None:
         data["retry_of"] = task.spec.retry_of
-    return story.Entry(kind="submitted", task=task.id, batch=batch, data=data)
+    return story.Entry(kind="submitted", task=task.id, batch=task.batch, data=data)

@@ -74,16 +74,17 @@ async def apply(pool: Pool, changes: Sequence[Change], *, lease: Lease | None = 
     """
     for retries_left in (2, 1, 0):
         try:
-            async with pool.acquire() as connection, connection.transaction():
-                return await apply_in(connection, changes, lease=lease)
+            async with story.writing(pool) as writing:
+                return await apply_in(writing, changes, lease=lease)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             if not retries_left:
                 raise
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def apply_in(connection: Connection, changes: Sequence[Change], *, lease: Lease | None = None) -> Applied:
+async def apply_in(writing: story.Writing, changes: Sequence[Change], *, lease: Lease | None = None) -> Applied:
     """Do what `apply` does inside the caller's transaction; the story is appended last."""
+    connection = writing.connection
     applied = Applied()
     entries: list[story.Entry] = []
     rows: dict[int, TaskRow] = {}
@@ -96,7 +97,7 @@ async def apply_in(connection: Connection, changes: Sequence[Change], *, lease: 
         pending = await _dependents_of(connection, settled)
     changed = [row for row in rows.values() if row.life != row.before]
     applied.leased = await write(connection, changed, lease)
-    await story.append(connection, entries)
+    await story.append(writing, entries)
     applied.lives = {row.life.id: row.life for row in changed}
     return applied
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from corral.server.api import answers
 from corral.server.api.body import StrictRoute
 from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
+from corral.server.api.direct import SubmittingRoute
 from corral.server.api.fields import Id
 from corral.server.api.refusals import refusals, replays
 from corral.server.api.requests import BatchAsked
@@ -27,17 +28,28 @@ from corral.tasks.values import Batch, Submission
 router = APIRouter(prefix="/corral/v1/batches", tags=["batches"], route_class=StrictRoute)
 
 
-@router.post(
+async def submit_batch(
+    asked: BatchAsked,
+    request: Request,
+    response: Response,
+    api: Here,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> BatchAccepted:
+    """Take all tasks of a batch or none; every problem is listed. A replayed idempotency key answers 200."""
+    submission = whole_batch(asked, caller.owner, idempotency_key)
+    return await _accept(api, caller, submission, response, size=len(await request.body()))
+
+
+router.add_api_route(
     "",
+    submit_batch,
+    methods=["POST"],
     status_code=201,
     summary="Submit a batch",
     responses={**refusals(400, 409, 413, 429), **replays(BatchAccepted)},
+    route_class_override=SubmittingRoute,
 )
-async def submit_batch(
-    asked: BatchAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
-) -> BatchAccepted:
-    """Take all tasks of a batch or none; every problem is listed. A replayed idempotency key answers 200."""
-    return await _accept(api, caller, whole_batch(asked, caller.owner, idempotency_key), response)
 
 
 @router.get("", summary="List batches", responses=refusals())
@@ -97,8 +109,10 @@ def _open_count(batch: Batch) -> int:
     return batch.task_count - sum(batch.states.get(state, 0) for state in TERMINAL)
 
 
-async def _accept(api: Api, caller: Caller, submission: Submission, response: Response) -> BatchAccepted:
-    accepted = await accept(api, caller, submission)
+async def _accept(
+    api: Api, caller: Caller, submission: Submission, response: Response, *, size: int | None = None
+) -> BatchAccepted:
+    accepted = await accept(api, caller, submission, size=size)
     if accepted.replayed:
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from corral.server.api import answers
 from corral.server.api.body import StrictRoute
 from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
+from corral.server.api.direct import SubmittingRoute
 from corral.server.api.explaining import explain
 from corral.server.api.fields import EventId, Id, Word
 from corral.server.api.refusals import refusals, replays
@@ -29,20 +30,32 @@ from corral.work import SlotId
 router = APIRouter(prefix="/corral/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 
 
-@router.post(
+async def submit_task(
+    asked: TaskAsked,
+    request: Request,
+    response: Response,
+    api: Here,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> TaskOut:
+    """Put one task into its queue. A replayed idempotency key answers 200 with the task of the first time."""
+    submission = one_task(asked, caller.owner, idempotency_key)
+    accepted = await accept(api, caller, submission, size=len(await request.body()))
+    if accepted.task is not None:
+        return answers.task(accepted.task, {})
+    response.status_code = 200
+    return await _show(api, accepted.tasks[0])
+
+
+router.add_api_route(
     "",
+    submit_task,
+    methods=["POST"],
     status_code=201,
     summary="Submit a task",
     responses={**refusals(400, 409, 413, 429), **replays(TaskOut)},
+    route_class_override=SubmittingRoute,
 )
-async def submit_task(
-    asked: TaskAsked, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
-) -> TaskOut:
-    """Put one task into its queue. A replayed idempotency key answers 200 with the task of the first time."""
-    accepted = await accept(api, caller, one_task(asked, caller.owner, idempotency_key))
-    if accepted.replayed:
-        response.status_code = 200
-    return await _show(api, accepted.tasks[0])
 
 
 @router.get("", summary="List tasks", responses=refusals())

@@ -3,8 +3,8 @@
 The database guards what the lifecycle promises: the states are an enum, a lease stands exactly with an active state, a
 terminal task has an end, and an idempotency key is used once per owner.
 
-`events` is the tasks' story and the server's change log in one. Writers take turns (an advisory lock held to the end of
-the transaction), so its ids follow the order of commits and a reader that remembers the last id misses nothing.
+`events` is the tasks' story and the server's change log in one; `corral.tasks.store.story` says how readers that
+remember the last id miss nothing.
 """
 
 from __future__ import annotations
