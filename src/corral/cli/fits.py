@@ -1,8 +1,7 @@
-"""Prints what fits: tables for people, one shape for programs."""
+"""Prints what fits, for people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from corral.hardware.fit.shape import ModelShape
     from corral.hardware.fit.splitting import Verdict
     from corral.operations.fitting import ProfileFit
-    from corral.work import Json
 
 
 _WEIGHTS = "weights"
@@ -60,33 +58,6 @@ def put_profile(fit: ProfileFit) -> None:
         terminal.put("")
         rows = [(card.name, "yes" if fits else "no", _memory(card.room)) for card, fits in fit.fits]
         terminal.put_table(("where", "fits", "usable"), rows, empty="")
-
-
-def fit_json(fit: Fit) -> Json:
-    """Make the shape that `--json` prints."""
-    return {
-        "model": _shape_json(fit.shape),
-        "running": asdict(fit.running),
-        "parts": {name: _figure_json(figure) for name, figure in _parts(fit)},
-        "on_one_gpu": fit.parts.on_one_gpu,
-        "complete": fit.parts.is_complete,
-        "fits": fit.fits,
-        "verdicts": [asdict(verdict) | {"speed": _figure_json(verdict.speed)} for verdict in fit.verdicts],
-        "quantizations": [asdict(one) for one in fit.quantizations],
-        "bus": [asdict(cost) for cost in fit.bus_costs],
-    }
-
-
-def profile_json(fit: ProfileFit) -> Json:
-    """Make the shape that `--json` prints for a model with a declared need."""
-    return {
-        "profile": fit.profile.name,
-        "engines": list(fit.profile.engines),
-        "memory": _figure_json(fit.profile.memory),
-        "file_size": fit.file_size,
-        "fits": any(fits for _, fits in fit.fits),
-        "verdicts": [{"card": asdict(card), "fits": fits} for card, fits in fit.fits],
-    }
 
 
 def _put_shape(shape: ModelShape) -> None:
@@ -179,24 +150,3 @@ def _size(figure: Figure | None) -> str:
 
 def _memory(memory: int | None) -> str:
     return "unknown" if memory is None else format_bytes(memory)
-
-
-def _shape_json(shape: ModelShape) -> Json:
-    return {
-        "name": shape.name,
-        "origin": shape.origin.value,
-        "source": shape.source,
-        "architecture": shape.architecture,
-        "parameters": shape.parameters,
-        "quantization": shape.quantization,
-        "layers": len(shape.blocks),
-        "context_length": shape.context_length,
-        "vocabulary": shape.vocabulary,
-        "experts": shape.experts,
-        "experts_used": shape.experts_used,
-        "weights": shape.weights,
-    }
-
-
-def _figure_json(figure: Figure | None) -> Json:
-    return None if figure is None else asdict(figure)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from corral.cli import terminal
-from corral.cli.listing import story_line
+from corral.cli.listing import format_event
 from corral.client.api import Api, Event
 from corral.client.remote_errors import RemoteUnavailableError
 from corral.errors import CorralError, Kind
@@ -25,33 +25,33 @@ class NoLogError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-async def tell_task(api: Api, task: int) -> Json:
+async def follow_task(api: Api, task: int) -> Json:
     """Print a task's story from its beginning, as it grows; return the task once it has ended. Raises: RemoteError."""
     last = 0
     while True:
         try:
-            async with api.events({"task": task, "after": last}) as events:
+            async with api.open_events({"task": task, "after": last}) as events:
                 seen = await api.get(f"/corral/v1/tasks/{task}")
                 if seen["finished_at"] is not None:
-                    return await _tell_rest(api, task, last, seen)
+                    return await _put_rest(api, task, last, seen)
                 async for event in events:
-                    last = _tell(event, last)
+                    last = _put_event(event, last)
                     if event.data.get("state") in ("succeeded", "failed", "cancelled"):
                         return await api.get(f"/corral/v1/tasks/{task}")
         except RemoteUnavailableError as error:
-            terminal.say(f"{error.what}; connecting again")
+            terminal.note(f"{error.what}; connecting again")
         await asyncio.sleep(_AGAIN_S)
 
 
-async def _tell_rest(api: Api, task: int, last: int, seen: Json) -> Json:
+async def _put_rest(api: Api, task: int, last: int, seen: Json) -> Json:
     for event in (await api.get(f"/corral/v1/tasks/{task}/story", {"after": last}))["items"]:
-        terminal.put(story_line(event))
+        terminal.put(format_event(event))
     return seen
 
 
-def _tell(event: Event, last: int) -> int:
+def _put_event(event: Event, last: int) -> int:
     if event.id is not None:
-        terminal.put(story_line(event.data))
+        terminal.put(format_event(event.data))
         return event.id
     if event.kind == "progress":
         fraction = event.data.get("fraction")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.client.api import Api
-from corral.client.connection import Server, recorded
+from corral.client.connection import Server, find_local_server
 from corral.client.remote_errors import RemoteError
 from corral.data_dir import SERVER_LOG, choose_data_dir, default_data_dir, prepare_data_dir
 from corral.errors import CorralError, Kind
@@ -54,7 +54,7 @@ class Running:
     """Its process, when this command started it."""
 
 
-def data_dir_of(given: Path | None, cluster_file: Path | None) -> Path:
+def choose_server_data_dir(given: Path | None, cluster_file: Path | None) -> Path:
     """Return the data directory of a server: what is given, else what the cluster file says, else the user's own.
 
     Raises: ClusterFileError, SettingsError when the cluster file cannot be read.
@@ -68,12 +68,12 @@ def data_dir_of(given: Path | None, cluster_file: Path | None) -> Path:
     return own if named is None else (cluster_file.absolute().parent / Path(named).expanduser()).absolute()
 
 
-async def running(data_dir: Path) -> Running | None:
+async def find_running(data_dir: Path) -> Running | None:
     """Return the server of the data directory once it is ready; None when there is none."""
-    found = recorded(data_dir)
-    if found is None:
+    server = find_local_server(data_dir)
+    if server is None:
         return None
-    ready = await _until_ready(data_dir, None, RECORDED_S)
+    ready = await _wait_until_ready(data_dir, None, RECORDED_S)
     return Running(server=ready) if ready is not None else None
 
 
@@ -86,12 +86,12 @@ async def start(data_dir: Path, cluster_file: Path | None) -> Running:
     process = _spawn(data_dir, cluster_file)
     ready: Server | None = None
     try:
-        ready = await _until_ready(data_dir, process, START_S)
+        ready = await _wait_until_ready(data_dir, process, START_S)
     finally:
         if ready is None and process.poll() is None:
             process.terminate()
     if ready is None:
-        raise _not_started(data_dir, process)
+        raise _make_start_error(data_dir, process)
     return Running(server=ready, process=process if ready.pid == process.pid else None)
 
 
@@ -126,23 +126,23 @@ def _spawn(data_dir: Path, cluster_file: Path | None) -> subprocess.Popen[bytes]
         )
 
 
-async def _until_ready(data_dir: Path, process: subprocess.Popen[bytes] | None, seconds: float) -> Server | None:
+async def _wait_until_ready(data_dir: Path, process: subprocess.Popen[bytes] | None, seconds: float) -> Server | None:
     """Wait for a server that answers; None when it died, or in time did not answer.
 
     Another server of the same data directory, started at the same moment, is as good as our own.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < deadline:
-        found = recorded(data_dir)
-        if found is not None and await _answers(found):
-            return found
-        if found is None and (process is None or process.poll() is not None):
+        server = find_local_server(data_dir)
+        if server is not None and await _is_answering(server):
+            return server
+        if server is None and (process is None or process.poll() is not None):
             return None
         await asyncio.sleep(_LOOK_S)
     return None
 
 
-async def _answers(server: Server) -> bool:
+async def _is_answering(server: Server) -> bool:
     async with Api(server.url, server.token) as api:
         try:
             await api.get("/health/ready")
@@ -151,11 +151,11 @@ async def _answers(server: Server) -> bool:
     return True
 
 
-def _not_started(data_dir: Path, process: subprocess.Popen[bytes]) -> ServerStartError:
+def _make_start_error(data_dir: Path, process: subprocess.Popen[bytes]) -> ServerStartError:
     code = process.poll()
     ended = f"ended with exit code {code}" if code is not None else f"was not ready within {START_S:.0f} s"
     log = data_dir / SERVER_LOG
-    lines = "".join(f"\n    {line}" for line in last_lines(log))
+    lines = "".join(f"\n    {line}" for line in read_last_lines(log))
     return ServerStartError(
         f"the server {ended}; its log ends with:{lines or ' nothing'}",
         where=str(log),
@@ -163,7 +163,7 @@ def _not_started(data_dir: Path, process: subprocess.Popen[bytes]) -> ServerStar
     )
 
 
-def last_lines(log: Path) -> list[str]:
+def read_last_lines(log: Path) -> list[str]:
     """Return the last lines of a log, for a message."""
     try:
         with log.open(encoding="utf-8", errors="replace") as file:

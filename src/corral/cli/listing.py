@@ -29,8 +29,8 @@ def put_tasks(tasks: Sequence[Json], *, as_json: bool) -> None:
             task["model"],
             ", ".join(task["slots"]),
             task["batch"],
-            ago(task["created_at"]),
-            between(task["started_at"], task["finished_at"]),
+            format_ago(task["created_at"]),
+            format_span(task["started_at"], task["finished_at"]),
         )
         for task in tasks
     ]
@@ -47,28 +47,31 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
     fields += [
         ("failed attempts", f"{task['attempts']} of {task['max_attempts']}" if task["attempts"] else ""),
         ("slots", ", ".join(task["slots"])),
-        ("created", ago(task["created_at"])),
-        ("ran", between(task["started_at"], task["finished_at"])),
+        ("created", format_ago(task["created_at"])),
+        ("ran", format_span(task["started_at"], task["finished_at"])),
         ("retry of", task.get("retry_of")),
         ("needs", ", ".join(str(need) for need in task["needs"])),
     ]
-    fields += [(f"input {name}", _short(value)) for name, value in task["inputs"].items()]
+    fields += [(f"input {name}", _shorten(value)) for name, value in task["inputs"].items()]
     values: dict[str, Json] = task["result"] or {}
-    fields += [(f"value {name}", _short(value)) for name, value in values.items()]
-    fields += [(f"output {one['name']}", f"{format_bytes(one['size'])}  {one['sha256']}") for one in task["outputs"]]
+    fields += [(f"value {name}", _shorten(value)) for name, value in values.items()]
+    fields += [
+        (f"output {output['name']}", f"{format_bytes(output['size'])}  {output['sha256']}")
+        for output in task["outputs"]
+    ]
     terminal.put_fields(fields)
     if task["error"]:
-        terminal.put(problem_text(task["error"]))
+        terminal.put(format_problem(task["error"]))
     terminal.put("")
     for event in story:
-        terminal.put(story_line(event))
+        terminal.put(format_event(event))
 
 
-def story_line(event: Json) -> str:
+def format_event(event: Json) -> str:
     """Write one line of a task's story: the time, what happened, and what belongs to it."""
     at = datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
     data = {name: value for name, value in event["data"].items() if name not in ("attempt", "state", "error")}
-    details = "  ".join(f"{name}={_short(value)}" for name, value in data.items())
+    details = "  ".join(f"{name}={_shorten(value)}" for name, value in data.items())
     error = event["data"].get("error")
     words = [at, event["kind"], f"-> {event['data']['state']}" if "state" in event["data"] else "", details]
     words.append(f"{error['code']}: {error['what']}" if error else "")
@@ -86,8 +89,8 @@ def put_explanation(answer: Json, *, as_json: bool) -> None:
             ("state", answer["state"]),
             ("rule", answer.get("rule")),
             ("summary", answer.get("summary")),
-            ("since", ago(answer.get("since"))),
-            ("may start", ago(answer.get("may_start_at"))),
+            ("since", format_ago(answer.get("since"))),
+            ("may start", format_ago(answer.get("may_start_at"))),
         ]
     )
     reasons: dict[str, str] = answer.get("slots") or {}
@@ -111,18 +114,25 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
         terminal.put_json({"items": list(batches)})
         return
     rows = [
-        (one["id"], one["name"], one["owner"], one["task_count"], states_text(one["states"]), ago(one["created_at"]))
-        for one in batches
+        (
+            batch["id"],
+            batch["name"],
+            batch["owner"],
+            batch["task_count"],
+            format_states(batch["states"]),
+            format_ago(batch["created_at"]),
+        )
+        for batch in batches
     ]
     terminal.put_table(("batch", "name", "owner", "tasks", "states", "created"), rows, empty="no batches")
 
 
-def states_text(states: Json) -> str:
+def format_states(states: Json) -> str:
     """Write counts by state in one line."""
     return ", ".join(f"{count} {state}" for state, count in states.items() if count)
 
 
-def problem_text(error: Json) -> str:
+def format_problem(error: Json) -> str:
     """Write an error of the HTTP API in the house form."""
     lines = [f"error[{error['code']}]: {error['what']}"]
     lines += [f"  at: {error['where']}"] if error.get("where") else []
@@ -130,12 +140,12 @@ def problem_text(error: Json) -> str:
     return "\n".join(lines)
 
 
-def _short(value: Json) -> str:
+def _shorten(value: Json) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def ago(text: Json, *, now: datetime | None = None) -> str:
+def format_ago(text: Json, *, now: datetime | None = None) -> str:
     """Say how far an instant of the HTTP API is from now; empty where there is none."""
     if not isinstance(text, str):
         return ""
@@ -143,22 +153,25 @@ def ago(text: Json, *, now: datetime | None = None) -> str:
     return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
 
 
-def between(start: Json, end: Json) -> str:
+def format_span(start: Json, end: Json) -> str:
     """Say how long it took from one instant to another; empty where one is missing."""
     if not isinstance(start, str) or not isinstance(end, str):
         return ""
     return format_duration(max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
 
 
-def put_plan(batch: BatchFile, *, as_json: bool) -> None:
+def put_batch_file(batch: BatchFile, *, as_json: bool) -> None:
     """Print what would be submitted; in JSON, what the HTTP API would get, with paths where uploads would be."""
     if as_json:
         terminal.put_json(batch.request({path: str(path) for path in batch.local_files}))
         return
-    rows = [(task.name, task.engine, task.model, ", ".join(_takes(task.body.get("files", {})))) for task in batch.tasks]
+    rows = [
+        (task.name, task.engine, task.model, ", ".join(_list_references(task.body.get("files", {}))))
+        for task in batch.tasks
+    ]
     terminal.put_table(("task", "engine", "model", "takes"), rows, empty="")
-    terminal.say(f"{batch.name}: {terminal.counted(len(batch.tasks), 'task')}; nothing was submitted")
+    terminal.note(f"{batch.name}: {terminal.format_count(len(batch.tasks), 'task')}; nothing was submitted")
 
 
-def _takes(files: dict[str, dict[str, str]]) -> list[str]:
+def _list_references(files: dict[str, dict[str, str]]) -> list[str]:
     return [f"{ref['task']}/{ref['output']}" for ref in files.values() if "task" in ref]

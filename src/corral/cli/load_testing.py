@@ -34,7 +34,7 @@ class LoadTestAskedError(ProblemsError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-def seconds_asked(duration: str, report: Path | None) -> float:
+def check_request(duration: str, report: Path | None) -> float:
     """Read how long a test is to take, and check that its report will find its folder: half an hour later is too late.
 
     Raises: LoadTestAskedError.
@@ -68,7 +68,7 @@ def require_folder(report: Path | None) -> None:
 
 def run_shown(wish: LoadTestWish, data_dir: Path) -> LoadTest:
     """Run a test and show how it goes. Raises: NoGpusError, NoSuchGpuError."""
-    with _shown(wish.seconds) as tell:
+    with _show_progress(wish.seconds) as tell:
         return run_load_test(wish, data_dir, tell=tell)
 
 
@@ -104,7 +104,7 @@ def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _shown(wanted_s: float) -> Generator[Callable[[Sample], None]]:
+def _show_progress(wanted_s: float) -> Generator[Callable[[Sample], None]]:
     if not sys.stderr.isatty():
         yield _Lines().show
         return
@@ -136,4 +136,4 @@ class _Lines:
         is_due = last is None or sample.at_s - last >= _SAY_EVERY_S
         if is_due or sample.state is not GpuState.OK:
             self._said_s[sample.gpu] = sample.at_s
-            terminal.say(f"{format_duration(sample.at_s)}: {describe_progress(sample)}")
+            terminal.note(f"{format_duration(sample.at_s)}: {describe_progress(sample)}")

@@ -43,13 +43,13 @@ from corral.cli.commands import (
     upgrade,
     version,
 )
-from corral.cli.options import ROOT, example
+from corral.cli.options import ROOT, make_example
 from corral.errors import CorralError, Kind
 
 app = typer.Typer(
     name=ROOT,
     help="Runs AI work on the GPUs you own: one file, one durable queue, every GPU busy.",
-    epilog=example("corral run examples/first-batch.yaml"),
+    epilog=make_example("corral run examples/first-batch.yaml"),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -117,7 +117,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except TyperException as error:
         if not error.message:  # `no_args_is_help` has printed the help
             return exits.CODES[Kind.INVALID]
-        usage = UsageError(_fact(error.format_message()), hint=_help_of(arguments))
+        usage = UsageError(_to_fact(error.format_message()), hint=_help_of(arguments))
         terminal.report(usage, as_json=as_json)
         return exits.CODES[usage.kind]
     except (KeyboardInterrupt, typer.Abort):
@@ -163,7 +163,7 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     return exits.CODES[bug.kind]
 
 
-def _fact(message: str) -> str:
+def _to_fact(message: str) -> str:
     """Write a message of the parser as ours are: lower case, no final period."""
     text = message.strip().rstrip(".")
     return text[:1].lower() + text[1:]

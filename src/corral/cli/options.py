@@ -51,13 +51,17 @@ ModelName = Annotated[
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most so many.")]
 
 
-def example(command: str) -> str:
+def make_example(command: str) -> str:
     """Make the last line of a command's help; a test runs those that need nothing else."""
     return f"Example: {command}"
 
 
-def noun(help: str, *, example_command: str) -> typer.Typer:
+def make_group(help: str, *, example_command: str) -> typer.Typer:
     """Make the group of commands about one kind of thing."""
     return typer.Typer(
-        help=help, epilog=example(example_command), no_args_is_help=True, rich_markup_mode=None, add_completion=False
+        help=help,
+        epilog=make_example(example_command),
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
     )

@@ -1,22 +1,19 @@
-"""A plan as people read it (tables), and as programs do (JSON)."""
+"""Prints a plan for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.tables import sentence
+from corral.cli.tables import wrap_sentence
 from corral.figures import Origin
 from corral.units import format_bytes
 
 if TYPE_CHECKING:
-    from corral.figures import Figure
     from corral.hardware.power import NodePower
-    from corral.planning.placement.values import CardTotal, Placed, Plan, Proof, Unplaced
-    from corral.work import Json
+    from corral.planning.placement.values import CardTotal, Plan, Proof, Unplaced
 
 _CAUTION_INDENT = " " * 7
 _TEXT_WIDTH = 112
@@ -105,7 +102,9 @@ def _cautions(plan: Plan) -> Iterator[str]:
     for caution in plan.cautions:
         yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}"
         for text in (caution.what, f"hint: {caution.hint}"):
-            yield from sentence(_CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.columns() or _TEXT_WIDTH)
+            yield from wrap_sentence(
+                _CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.count_columns() or _TEXT_WIDTH
+            )
 
 
 def _verdict(plan: Plan) -> Iterator[str]:
@@ -147,74 +146,3 @@ def put_power(nodes: Sequence[NodePower]) -> None:
 def _about(one: NodePower) -> str:
     """Mark a sum with an assumption in it; `corral power` says which."""
     return "~" if one.other.origin is Origin.ASSUMED else ""
-
-
-def power_json(one: NodePower) -> Json:
-    """Return a node's power in its stable shape; `corral power --json` has all of it."""
-    return {
-        "node": one.node,
-        "gpus": asdict(one.full.gpus),
-        "gpus_limited": None if one.limited is None else asdict(one.limited.gpus),
-        "system": asdict(one.full.system),
-        "psu": None if one.psu is None else asdict(one.psu),
-        "verdict": one.verdict.value,
-        "unknown": list(one.unknown),
-    }
-
-
-def plan_json(plan: Plan) -> Json:
-    """Return a plan in its stable shape; sizes are bytes."""
-    return {
-        "layout": plan.layout,
-        "gpus": [_total_json(total) for total in plan.totals],
-        "placed": [_placed_json(one) for one in plan.placed],
-        "unplaced": [_unplaced_json(one) for one in plan.unplaced],
-        "warnings": [asdict(caution) for caution in plan.cautions],
-        "proofs": [
-            {**asdict(proof), "tier": proof.tier.label, "gap": proof.gap} for proof in plan.proofs if proof.asked
-        ],
-        "gap": plan.gap,
-        "exact": plan.exact,
-        "preference": asdict(plan.preference),
-    }
-
-
-def _total_json(total: CardTotal) -> Json:
-    return {
-        **asdict(total.card),
-        "planned": total.planned,
-        "tenants": list(total.tenants),
-        "whole": total.whole,
-        "open_ended": total.open_ended,
-    }
-
-
-def _placed_json(one: Placed) -> Json:
-    return {
-        "name": one.ask,
-        "services": list(one.services),
-        "replica": one.replica,
-        "tier": one.tier.label,
-        "node": one.node,
-        "gpus": list(one.gpus),
-        "memory": _figure_json(one.memory),
-        "whole": one.whole,
-        "why": one.why,
-    }
-
-
-def _unplaced_json(one: Unplaced) -> Json:
-    return {
-        "name": one.ask,
-        "services": list(one.services),
-        "replica": one.replica,
-        "tier": one.tier.label,
-        "takes_turns": one.takes_turns,
-        "turns": list(one.turns),
-        "turns_with": list(one.turns_with),
-        "refusals": [{"place": each.place, "reason": each.reason} for each in one.refusals],
-    }
-
-
-def _figure_json(figure: Figure | None) -> Json:
-    return None if figure is None else asdict(figure)

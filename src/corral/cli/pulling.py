@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 async def pull(store: Store, name: str) -> Model:
     """Pull a model and show how it goes. Raises: what `Store.pull` raises."""
-    with _shown() as show:
+    with _show_progress() as show:
         return await store.pull(name, show)
 
 
 @contextmanager
-def _shown() -> Generator[Callable[[Progress], None]]:
+def _show_progress() -> Generator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _Lines().show
         return
@@ -60,4 +60,4 @@ class _Lines:
         self._last = step
         size = f" ({format_bytes(progress.total)})" if progress.total else ""
         place = f" from {progress.source}" if progress.source and progress.stage is Stage.DOWNLOADING else ""
-        terminal.say(f"{progress.stage.value} {progress.model}{place}{size}")
+        terminal.note(f"{progress.stage.value} {progress.model}{place}{size}")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from corral.cli.tables import aligned, fields, sentence
+from corral.cli.tables import align, align_fields, wrap_sentence
 from corral.errors import CorralError, Kind, Problem
 from corral.work import Json
 
@@ -34,7 +34,7 @@ def put(text: str) -> None:
 
 def put_text(text: str, *, indent: str = "") -> None:
     """Print a sentence of data behind an indent, over several lines where the terminal is narrower than it."""
-    for line in sentence(indent, text, f"{indent}  ", width=columns()):
+    for line in wrap_sentence(indent, text, f"{indent}  ", width=count_columns()):
         put(line)
 
 
@@ -43,7 +43,7 @@ def put_json(value: Json) -> None:
     put(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(text: str) -> None:
+def note(text: str) -> None:
     """Tell the person at the terminal something that is not data."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
@@ -51,23 +51,23 @@ def say(text: str) -> None:
 
 def put_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under their columns, long cells cut except in the last column; say `empty` when there are none."""
-    cells = [[*(_cut(_cell(value)) for value in row[:-1]), _cell(row[-1])] for row in rows]
+    cells = [[*(_cut(_format_cell(value)) for value in row[:-1]), _format_cell(row[-1])] for row in rows]
     if not cells:
-        say(empty)
+        note(empty)
         return
     put_rows([list(names), *cells])
 
 
 def put_rows(rows: Sequence[Sequence[str]]) -> None:
     """Print rows of whole cells; the first row names the columns."""
-    for line in aligned(rows, width=columns()):
+    for line in align(rows, width=count_columns()):
         put(line)
 
 
 def put_fields(pairs: Iterable[tuple[str, object]]) -> None:
     """Print the fields of one thing, one on each line; those without a value are left out."""
     shown = [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]
-    for line in fields(shown, width=columns()):
+    for line in align_fields(shown, width=count_columns()):
         put(line)
 
 
@@ -86,7 +86,7 @@ def confirm(question: str, *, agreed: bool) -> None:
         raise UnconfirmedError("the answer was no; nothing was changed")
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Say how many: `1 task`, `12 tasks`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -99,9 +99,9 @@ def is_attended() -> bool:
 def report(error: CorralError, *, as_json: bool) -> None:
     """Print every problem of an error to stderr."""
     if as_json:
-        say(json.dumps({"error": error_json(error)}, indent=2, ensure_ascii=False))
+        note(json.dumps({"error": error_json(error)}, indent=2, ensure_ascii=False))
     else:
-        say(str(error))
+        note(str(error))
 
 
 def error_json(error: CorralError) -> Json:
@@ -121,7 +121,7 @@ def problem_json(problem: Problem) -> Json:
     return {"code": problem.code, "what": problem.what, "where": problem.where, "hint": problem.hint}
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     text = "-" if value in (None, "", [], ()) else str(value)
     return " ".join(text.split())
 
@@ -130,6 +130,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
 
 
-def columns() -> int | None:
+def count_columns() -> int | None:
     """Count the columns of the terminal; None where a file or a program reads, which gets a row on each line."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

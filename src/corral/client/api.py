@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import aiohttp
 
-from corral.client.remote_errors import remote_error, unreachable
+from corral.client.remote_errors import make_remote_error, make_unreachable_error
 from corral.errors import CorralError, Kind
 from corral.work import Json
 
@@ -66,34 +66,34 @@ class Api:
 
     async def get(self, path: str, query: Query = ()) -> Json:  # pyright: ignore[reportArgumentType]
         """Read one thing. Raises: RemoteError."""
-        return await self._json("GET", path, params=query)
+        return await self._request_json("GET", path, params=query)
 
     async def post(self, path: str, body: Json = None, *, idempotency_key: str | None = None) -> Json:
         """Ask for a change. Raises: RemoteError."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return await self._json("POST", path, json={} if body is None else body, headers=headers)
+        return await self._request_json("POST", path, json={} if body is None else body, headers=headers)
 
     async def delete(self, path: str) -> Json:
         """Remove one thing. Raises: RemoteError."""
-        return await self._json("DELETE", path)
+        return await self._request_json("DELETE", path)
 
-    async def items(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
+    async def read_list(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
         """Read a list over its pages, up to `limit` entries. Raises: RemoteError."""
-        found: list[Json] = []
+        entries: list[Json] = []
         cursor: str | int | None = None
-        while limit is None or len(found) < limit:
-            size = PAGE if limit is None else min(PAGE, limit - len(found))
+        while limit is None or len(entries) < limit:
+            size = PAGE if limit is None else min(PAGE, limit - len(entries))
             page = await self.get(path, [*query, ("limit", size), *([("cursor", cursor)] if cursor else [])])
-            found.extend(page["items"])
+            entries.extend(page["items"])
             cursor = page.get("next")
             if not cursor:
                 break
-        return found
+        return entries
 
     async def upload(self, path: Path) -> Json:
         """Send an input file. Raises: RemoteError."""
         with path.open("rb") as file:
-            return await self._json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
+            return await self._request_json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
 
     async def download(self, path: str, target: Path, *, sha256: str) -> None:
         """Write a file to `target`, which must not exist yet; on return its content has that checksum.
@@ -118,17 +118,17 @@ class Api:
                 yield chunk
 
     @asynccontextmanager
-    async def events(self, query: Mapping[str, str | int]) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def open_events(self, query: Mapping[str, str | int]) -> AsyncGenerator[AsyncIterator[Event]]:
         """Open the event stream; once open, nothing that happens is missed until it breaks. Raises: RemoteError."""
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_HEARTBEATS_S)
         async with self._answer(
             "GET", "/corral/v1/events", params=query, headers={"Accept": "text/event-stream"}, timeout=timeout
         ) as answer:
-            yield _messages(answer.content)
+            yield _read_messages(answer.content)
 
-    async def _json(self, method: str, path: str, **options: Json) -> Json:  # the options of aiohttp's request
+    async def _request_json(self, method: str, path: str, **options: Json) -> Json:  # the options of aiohttp's request
         async with self._answer(method, path, **options) as answer:
-            return await _body(answer)
+            return await _read_body(answer)
 
     @asynccontextmanager
     async def _answer(
@@ -138,14 +138,14 @@ class Api:
         try:
             async with self._session.request(method, self.url + path, **options) as answer:
                 if answer.status >= 400:
-                    raise remote_error(answer.status, await _body(answer), url=self.url + path)
+                    raise make_remote_error(answer.status, await _read_body(answer), url=self.url + path)
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            raise unreachable(self.url, reason) from error
+            raise make_unreachable_error(self.url, reason) from error
 
 
-async def _body(answer: aiohttp.ClientResponse) -> Json:
+async def _read_body(answer: aiohttp.ClientResponse) -> Json:
     """Read an answer's JSON; None when it has none."""
     text = await answer.text()
     try:
@@ -154,15 +154,17 @@ async def _body(answer: aiohttp.ClientResponse) -> Json:
         return None
 
 
-async def _messages(lines: aiohttp.StreamReader) -> AsyncIterator[Event]:
+async def _read_messages(lines: aiohttp.StreamReader) -> AsyncIterator[Event]:
     """Read messages of an event stream (WHATWG HTML, section 9.2); comments are heartbeats."""
     fields: dict[str, str] = {}
-    async for raw in _lines(lines):
+    async for raw in _split_lines(lines):
         line = raw.decode(errors="replace").rstrip("\r\n")
         if not line:
             if "data" in fields:
                 id = fields.get("id")
-                yield Event(id=int(id) if id else None, kind=fields.get("event", "message"), data=_data(fields["data"]))
+                yield Event(
+                    id=int(id) if id else None, kind=fields.get("event", "message"), data=_parse_data(fields["data"])
+                )
             fields = {}
         elif not line.startswith(":"):
             name, _, value = line.partition(":")
@@ -170,7 +172,7 @@ async def _messages(lines: aiohttp.StreamReader) -> AsyncIterator[Event]:
             fields[name] = f"{fields[name]}\n{value}" if name == "data" and name in fields else value
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _split_lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Split by lines without aiohttp's bound on their length: a preview is one long line."""
     rest = b""
     async for chunk in content.iter_any():
@@ -179,7 +181,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield line
 
 
-def _data(text: str) -> Json:
+def _parse_data(text: str) -> Json:
     try:
         return json.loads(text)
     except ValueError:

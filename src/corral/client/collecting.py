@@ -16,8 +16,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from corral.client.api import Api
-from corral.client.manifest import MANIFEST, Heading, Names, manifest, names_in
-from corral.client.progress import Output, Standing, TaskView
+from corral.client.manifest import MANIFEST, FileNames, Heading, make_manifest, read_names
+from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
 from corral.work import Json
@@ -47,9 +47,9 @@ class Collector:
     api: Api
     folder: Path
     heading: Heading
-    standing: Standing
+    batch_progress: BatchProgress
     _waiting: asyncio.Queue[TaskView] = field(default_factory=asyncio.Queue[TaskView])
-    _names: Names = field(default_factory=Names)
+    _names: FileNames = field(default_factory=FileNames)
     _written: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
     _problems: list[Problem] = field(default_factory=list[Problem])
     _manifest_at: float = 0.0
@@ -62,8 +62,8 @@ class Collector:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
-        self._names = Names(names_in(self.folder / MANIFEST, self.heading.batch))
+            raise _make_unwritable_error(self.folder, error) from error
+        self._names = FileNames(read_names(self.folder / MANIFEST, self.heading.batch))
 
     def add(self, task: TaskView) -> None:
         """Hand in a task that ended; never blocks."""
@@ -89,23 +89,23 @@ class Collector:
             raise OutputsIncompleteError(self._problems)
 
     async def _collect(self, task: TaskView) -> None:
-        names = self._names.of_task(task.id, task.name, (output.name for output in task.outputs))
+        names = self._names.name_outputs(task.id, task.name, (output.name for output in task.outputs))
         written = self._written.setdefault(task.id, {})
         for output in task.outputs:
             try:
                 await self._fetch(task, output, self.folder / names[output.name])
                 written[output.name] = names[output.name]
             except CorralError as error:
-                self._problems.append(_about(error, task, output))
+                self._problems.append(_make_problem(error, task, output))
             except OSError as error:
-                self._problems.append(_about(_unwritable(self.folder, error), task, output))
+                self._problems.append(_make_problem(_make_unwritable_error(self.folder, error), task, output))
         if task.state == "succeeded" and not task.outputs and task.result:
             self._write_values(task)
         if asyncio.get_running_loop().time() - self._manifest_at > _MANIFEST_EVERY_S:
             self._write_manifest()
 
     async def _fetch(self, task: TaskView, output: Output, target: Path) -> None:
-        if await asyncio.to_thread(_holds, target, output):
+        if await asyncio.to_thread(_has_content, target, output):
             return
         part = self.folder / f".{uuid4().hex}.part"
         try:
@@ -119,22 +119,22 @@ class Collector:
         """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
         text = task.result.get("text") if isinstance(task.result, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  JSON of the engine
         output, content = ("text.txt", f"{text}\n") if isinstance(text, str) else ("values.json", _dump(task.result))
-        name = self._names.of_task(task.id, task.name, [output])[output]
+        name = self._names.name_outputs(task.id, task.name, [output])[output]
         try:
             write_whole(self.folder / name, content)
         except OSError as error:
-            self._problems.append(_about(_unwritable(self.folder, error), task, None))
+            self._problems.append(_make_problem(_make_unwritable_error(self.folder, error), task, None))
 
     def _write_manifest(self) -> None:
         self._manifest_at = asyncio.get_running_loop().time()
-        content = _dump(manifest(self.heading, self.standing.all, self._written))
+        content = _dump(make_manifest(self.heading, self.batch_progress.all, self._written))
         try:
             write_whole(self.folder / MANIFEST, content)
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise _make_unwritable_error(self.folder, error) from error
 
 
-def _holds(path: Path, output: Output) -> bool:
+def _has_content(path: Path, output: Output) -> bool:
     """Whether a file is there with the output's content."""
     try:
         if path.stat().st_size != output.size:
@@ -149,7 +149,7 @@ def _dump(value: Json) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _unwritable(folder: Path, error: OSError) -> OutputUnwritableError:
+def _make_unwritable_error(folder: Path, error: OSError) -> OutputUnwritableError:
     return OutputUnwritableError(
         f"an output cannot be written: {error.strerror or error}",
         where=str(folder),
@@ -157,6 +157,6 @@ def _unwritable(folder: Path, error: OSError) -> OutputUnwritableError:
     )
 
 
-def _about(error: CorralError, task: TaskView, output: Output | None) -> Problem:
+def _make_problem(error: CorralError, task: TaskView, output: Output | None) -> Problem:
     place = f"{task.name}, {output.name}" if output else task.name
     return Problem(code=error.code, what=f"{place}: {error.what}", where=error.where, hint=error.hint)

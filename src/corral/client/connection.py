@@ -37,7 +37,7 @@ class Server:
     """Its process on this machine; None for one that was named by URL."""
 
 
-def ask(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[Answer]]) -> Answer:
+def call_server(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[Answer]]) -> Answer:
     """Connect to the server, let `use` speak to it, and return what it returns.
 
     Raises: NoServerError, RemoteError.
@@ -48,11 +48,11 @@ def ask(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[A
 
     server = locate(url, data_dir)
 
-    async def talk() -> Answer:
+    async def connect() -> Answer:
         async with Api(server.url, server.token) as api:
             return await use(api)
 
-    return asyncio.run(talk())
+    return asyncio.run(connect())
 
 
 def locate(url: str | None, data_dir: Path | None) -> Server:
@@ -60,21 +60,21 @@ def locate(url: str | None, data_dir: Path | None) -> Server:
     if url is not None:
         return Server(url=url, token=os.environ.get("CORRAL_TOKEN") or None)
     folder = choose_data_dir(data_dir)
-    found = recorded(folder)
-    if found is None:
+    server = find_local_server(folder)
+    if server is None:
         raise NoServerError(
             "no server runs for this data directory",
             where=str(folder),
             hint="start one with `corral up`, or name one elsewhere with `--url`",
         )
-    return found
+    return server
 
 
-def recorded(data_dir: Path) -> Server | None:
+def find_local_server(data_dir: Path) -> Server | None:
     """Return the server that runs on the data directory; None when none does, whatever a file left behind says."""
     # Looking takes the server's lock for an instant, so it is done only where a server has been: one that is just
     # starting removes nothing and writes this file last.
     if not (data_dir / PRESENCE_FILE).exists():
         return None
-    found = find_server(data_dir)
-    return None if found is None else Server(url=found.url, token=found.token, pid=found.pid)
+    presence = find_server(data_dir)
+    return None if presence is None else Server(url=presence.url, token=presence.token, pid=presence.pid)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import ClassVar
 
 from corral.client.api import Api, Event
-from corral.client.progress import Standing, TaskView, progress_view, slot_view, task_view
+from corral.client.progress import BatchProgress, TaskView, to_slot_view, to_task_progress, to_task_view
 from corral.client.remote_errors import RemoteError
 from corral.errors import CorralError, Kind
 from corral.work import Json
@@ -36,13 +36,15 @@ class ServerLostError(CorralError):
 
 
 class Follower:
-    """Keeps a `Standing` up to date until every task of the batch has ended."""
+    """Keeps a `BatchProgress` up to date until every task of the batch has ended."""
 
-    def __init__(self, api: Api, batch: int, standing: Standing, on_ended: Callable[[TaskView], None]) -> None:
+    def __init__(
+        self, api: Api, batch: int, batch_progress: BatchProgress, on_ended: Callable[[TaskView], None]
+    ) -> None:
         """Follow `batch`; `on_ended` is called once for each task that ends, and must not block."""
         self._api = api
         self._batch = batch
-        self._standing = standing
+        self._batch_progress = batch_progress
         self._on_ended = on_ended
         self._changed: set[int] = set()
         self._wake = asyncio.Event()
@@ -65,14 +67,14 @@ class Follower:
         """Hold the event stream open; while it cannot be, read the batch now and then."""
         while True:
             try:
-                async with self._api.events({"batch": self._batch}) as events:
+                async with self._api.open_events({"batch": self._batch}) as events:
                     await self._read_batch()
-                    self._standing.note = ""
+                    self._batch_progress.note = ""
                     async for event in events:
                         self._take_event(event)
-                self._standing.note = "the event stream ended; connecting again"
+                self._batch_progress.note = "the event stream ended; connecting again"
             except RemoteError as error:
-                self._endure(error)
+                self._raise_if_lasting(error)
                 await self._try(self._read_batch)
             await asyncio.sleep(POLL_S)
 
@@ -94,15 +96,15 @@ class Follower:
             await asyncio.sleep(POLL_S)
 
     def _take_event(self, event: Event) -> None:
-        self._answered()
+        self._note_answer()
         if event.kind == "progress":
-            self._standing.show_progress(progress_view(event.data))
+            self._batch_progress.show_progress(to_task_progress(event.data))
         elif event.id is not None and isinstance(task := event.data.get("task"), int):
             self._changed.add(task)
             self._wake.set()
 
     async def _read_batch(self) -> None:
-        items = await self._api.items("/corral/v1/tasks", [("batch", self._batch), ("order", "oldest")])
+        items = await self._api.read_list("/corral/v1/tasks", [("batch", self._batch), ("order", "oldest")])
         self._take(items)
 
     async def _read_task(self, id: int) -> None:
@@ -110,32 +112,34 @@ class Follower:
 
     async def _read_slots(self) -> None:
         answer = await self._api.get("/corral/v1/slots")
-        self._answered()
-        self._standing.show_slots(slot_view(item) for item in answer["items"])
+        self._note_answer()
+        self._batch_progress.show_slots(to_slot_view(item) for item in answer["items"])
         for item in answer["items"]:
             if item.get("progress") and item.get("running"):
-                self._standing.show_progress(progress_view({"task": item["running"]["task"], **item["progress"]}))
+                self._batch_progress.show_progress(
+                    to_task_progress({"task": item["running"]["task"], **item["progress"]})
+                )
 
     def _take(self, items: list[Json]) -> None:
-        self._answered()
+        self._note_answer()
         for item in items:
             if item.get("progress"):
-                self._standing.show_progress(progress_view({"task": item["id"], **item["progress"]}))
-        for task in self._standing.take(task_view(item) for item in items):
+                self._batch_progress.show_progress(to_task_progress({"task": item["id"], **item["progress"]}))
+        for task in self._batch_progress.take(to_task_view(item) for item in items):
             self._on_ended(task)
-        if self._standing.done:
+        if self._batch_progress.done:
             self._done.set()
 
     async def _try(self, read: Callable[[], Awaitable[None]]) -> None:
         try:
             await read()
         except RemoteError as error:
-            self._endure(error)
+            self._raise_if_lasting(error)
 
-    def _answered(self) -> None:
+    def _note_answer(self) -> None:
         self._answered_at = asyncio.get_running_loop().time()
 
-    def _endure(self, error: RemoteError) -> None:
+    def _raise_if_lasting(self, error: RemoteError) -> None:
         """Return when the error may pass. Raises: the error, or ServerLostError once it lasted too long."""
         if error.kind not in (Kind.UNAVAILABLE, Kind.NO_CAPACITY, Kind.BUG):
             raise error
@@ -146,10 +150,12 @@ class Follower:
                 where=self._api.url,
                 hint="run the same command again: it continues where the batch stands",
             ) from error
-        self._standing.note = f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""
+        self._batch_progress.note = (
+            f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""
+        )
 
 
-async def task_ended(api: Api, task: int) -> Json:
+async def wait_for_task(api: Api, task: int) -> Json:
     """Return the task once it has ended. Raises: RemoteError."""
     while True:
         answer = await api.get(f"/corral/v1/tasks/{task}/wait", {"timeout": _HELD_S})
@@ -157,7 +163,7 @@ async def task_ended(api: Api, task: int) -> Json:
             return answer
 
 
-async def batch_ended(api: Api, batch: int) -> Json:
+async def wait_for_batch(api: Api, batch: int) -> Json:
     """Return the batch once every task of it has ended. Raises: RemoteError."""
     while True:
         answer = await api.get(f"/corral/v1/batches/{batch}/wait", {"timeout": _HELD_S})

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from corral.client.progress import TaskView
-from corral.client.tally import counts
+from corral.client.tally import count_states
 from corral.work import Json
 
 VERSION = 1
@@ -33,19 +33,19 @@ class Heading:
     """SHA-256 of what was asked for."""
 
 
-def manifest(heading: Heading, tasks: Sequence[TaskView], files: Mapping[int, Mapping[str, str]]) -> Json:
+def make_manifest(heading: Heading, tasks: Sequence[TaskView], files: Mapping[int, Mapping[str, str]]) -> Json:
     """Return the manifest; `files` has, by task and output, the name of the file in the folder."""
     return {
         "version": VERSION,
         "name": heading.name,
         "batch": heading.batch,
         "digest": heading.digest,
-        "states": counts(tasks),
-        "tasks": [_task(task, files.get(task.id, {})) for task in tasks],
+        "states": count_states(tasks),
+        "tasks": [_make_entry(task, files.get(task.id, {})) for task in tasks],
     }
 
 
-def names_in(path: Path, batch: int) -> dict[tuple[int, str], str]:
+def read_names(path: Path, batch: int) -> dict[tuple[int, str], str]:
     """Return the file names that a manifest of this batch gave, by task and output; none when it is of another."""
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def _is_plain(name: Json) -> bool:
     return isinstance(name, str) and name == Path(name).name and not name.startswith(".")
 
 
-def _task(task: TaskView, files: Mapping[str, str]) -> Json:
+def _make_entry(task: TaskView, files: Mapping[str, str]) -> Json:
     return {
         "id": task.id,
         "name": task.name,
@@ -76,8 +76,8 @@ def _task(task: TaskView, files: Mapping[str, str]) -> Json:
         "inputs": dict(task.inputs),
         "slots": list(task.slots),
         "failed_attempts": task.failed_attempts,
-        "started_at": _instant(task.started_at),
-        "finished_at": _instant(task.finished_at),
+        "started_at": _format_instant(task.started_at),
+        "finished_at": _format_instant(task.finished_at),
         "waited_s": task.waited_s,
         "ran_s": task.ran_s,
         "values": task.result,
@@ -95,7 +95,7 @@ def _task(task: TaskView, files: Mapping[str, str]) -> Json:
     }
 
 
-def _instant(instant: datetime | None) -> str | None:
+def _format_instant(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat()
 
 
@@ -107,13 +107,13 @@ _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("
 """Device names on Windows, whatever follows the first dot; folders are copied to such machines."""
 
 
-def safe(text: str) -> str:
+def to_file_name(text: str) -> str:
     """Return a plain file name that people recognise; never empty, hidden, or a path."""
     name = _UNSAFE.sub("-", text).strip(".-")[:_LONGEST_STEM].rstrip(".-") or "unnamed"
     return f"_{name}" if name.split(".")[0].lower() in _RESERVED else name
 
 
-class Names:
+class FileNames:
     """Gives each output its file name; the same outputs in the same order get the same names."""
 
     def __init__(self, taken: Mapping[tuple[int, str], str] | None = None) -> None:
@@ -121,27 +121,31 @@ class Names:
         self._given = dict(taken or {})
         self._used = {MANIFEST.casefold(), *(name.casefold() for name in self._given.values())}
 
-    def of_task(self, task: int, name: str, outputs: Iterable[str]) -> dict[str, str]:
+    def name_outputs(self, task: int, name: str, outputs: Iterable[str]) -> dict[str, str]:
         """Return the file name for each of a task's outputs."""
         outputs = list(outputs)
         kinds = Counter(_extension(output) for output in outputs)
-        return {output: self._name(task, name, output, alone=kinds[_extension(output)] == 1) for output in outputs}
+        return {
+            output: self._choose_name(task, name, output, alone=kinds[_extension(output)] == 1) for output in outputs
+        }
 
-    def _name(self, task: int, name: str, output: str, *, alone: bool) -> str:
+    def _choose_name(self, task: int, name: str, output: str, *, alone: bool) -> str:
         given = self._given.get((task, output))
         if given is not None:
             return given
         extension = _extension(output)
-        stem = safe(name)
+        stem = to_file_name(name)
         if not alone or not extension:
-            stem = f"{stem}.{safe(output.removesuffix(extension))}"[:_LONGEST_STEM]
-        file = next(one for one in _candidates(stem, task, extension) if one.casefold() not in self._used)
+            stem = f"{stem}.{to_file_name(output.removesuffix(extension))}"[:_LONGEST_STEM]
+        file = next(
+            candidate for candidate in _generate_names(stem, task, extension) if candidate.casefold() not in self._used
+        )
         self._used.add(file.casefold())
         self._given[task, output] = file
         return file
 
 
-def _candidates(stem: str, task: int, extension: str) -> Iterable[str]:
+def _generate_names(stem: str, task: int, extension: str) -> Iterable[str]:
     yield f"{stem}{extension}"
     yield f"{stem}-{task}{extension}"
     number = 2

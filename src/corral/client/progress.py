@@ -77,7 +77,7 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressView:
+class TaskProgress:
     """How far a running task is."""
 
     task: int
@@ -85,7 +85,7 @@ class ProgressView:
     note: str = ""
 
 
-def task_view(answer: Json) -> TaskView:
+def to_task_view(answer: Json) -> TaskView:
     """Read a task of the HTTP API."""
     return TaskView(
         id=answer["id"],
@@ -95,17 +95,17 @@ def task_view(answer: Json) -> TaskView:
         state=answer["state"],
         inputs=answer.get("inputs") or {},
         slots=tuple(answer.get("slots") or ()),
-        ready_at=instant(answer.get("ready_at") or answer.get("queued_at") or answer.get("created_at")),
-        started_at=instant(answer.get("started_at")),
-        finished_at=instant(answer.get("finished_at")),
+        ready_at=parse_instant(answer.get("ready_at") or answer.get("queued_at") or answer.get("created_at")),
+        started_at=parse_instant(answer.get("started_at")),
+        finished_at=parse_instant(answer.get("finished_at")),
         failed_attempts=answer.get("attempts") or 0,
         error=answer.get("error"),
         result=answer.get("result"),
-        outputs=tuple(_output(one) for one in answer.get("outputs") or ()),
+        outputs=tuple(_to_output(output) for output in answer.get("outputs") or ()),
     )
 
 
-def slot_view(answer: Json) -> SlotView:
+def to_slot_view(answer: Json) -> SlotView:
     """Read a slot of the HTTP API."""
     running: Json = answer.get("running") or {}
     return SlotView(
@@ -115,33 +115,33 @@ def slot_view(answer: Json) -> SlotView:
         task=running.get("task"),
         engine=running.get("engine"),
         owner=running.get("owner"),
-        expected_end=instant(running.get("expected_end")),
+        expected_end=parse_instant(running.get("expected_end")),
     )
 
 
-def progress_view(answer: Json) -> ProgressView:
+def to_task_progress(answer: Json) -> TaskProgress:
     """Read the progress of a task."""
-    return ProgressView(task=answer["task"], fraction=answer.get("fraction"), note=answer.get("note") or "")
+    return TaskProgress(task=answer["task"], fraction=answer.get("fraction"), note=answer.get("note") or "")
 
 
-def instant(text: Json) -> datetime | None:
+def parse_instant(text: Json) -> datetime | None:
     """Read an instant of the HTTP API; None where there is none."""
     return datetime.fromisoformat(text) if isinstance(text, str) else None
 
 
-def _output(answer: Json) -> Output:
+def _to_output(answer: Json) -> Output:
     return Output(
         name=answer["name"], sha256=answer["sha256"], size=answer["size"], media_type=answer.get("media_type") or ""
     )
 
 
-class Standing:
+class BatchProgress:
     """Tasks, slots and progress as they were seen last; one per run, changed by its follower alone."""
 
     def __init__(self) -> None:
         self.tasks: dict[int, TaskView] = {}
         self.slots: dict[str, SlotView] = {}
-        self.progress: dict[int, ProgressView] = {}
+        self.task_progress: dict[int, TaskProgress] = {}
         self.note = ""
         """What is worth knowing about the connection; empty when all is well."""
 
@@ -164,7 +164,7 @@ class Standing:
                 continue  # the end is final: what comes later was only read earlier
             self.tasks[task.id] = task
             if task.ended:
-                self.progress.pop(task.id, None)
+                self.task_progress.pop(task.id, None)
                 ended.append(task)
         return ended
 
@@ -172,13 +172,13 @@ class Standing:
         """Replace the view of the slots."""
         self.slots = {slot.id: slot for slot in slots}
 
-    def show_progress(self, progress: ProgressView) -> None:
+    def show_progress(self, progress: TaskProgress) -> None:
         """Note how far a task is, unless it ended meanwhile."""
         task = self.tasks.get(progress.task)
         if task is None or not task.ended:
-            self.progress[progress.task] = progress
+            self.task_progress[progress.task] = progress
 
-    def slots_taking_part(self) -> int:
+    def count_usable_slots(self) -> int:
         """Count the slots that this batch can count on: open ones that run its tasks or nothing; at least 1."""
         usable = [
             slot

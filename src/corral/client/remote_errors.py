@@ -81,45 +81,48 @@ _BY_STATUS: Mapping[int, Kind] = {
 }
 
 
-def remote_error(status: int, body: Json, *, url: str) -> RemoteError:
+def make_remote_error(status: int, body: Json, *, url: str) -> RemoteError:
     """Make the error for an answer that is not a success; `body` is its JSON, or None when it has none."""
-    error = _error_in(body)
+    error = _find_error(body)
     if error is None:
         problem = Problem(code="server.strange_answer", what=f"the answer is HTTP {status} without a reason", where=url)
         return _BY_KIND[_BY_STATUS.get(status, Kind.BUG)]([problem])
-    kind = _kind(error.get("kind"), status)
+    kind = _parse_kind(error.get("kind"), status)
     request = error.get("request_id")
     listed = error.get("problems") or [error]
-    return _BY_KIND[kind]([_problem(one, request if kind is Kind.BUG else None) for one in listed])
+    return _BY_KIND[kind]([_make_problem(entry, request if kind is Kind.BUG else None) for entry in listed])
 
 
-def unreachable(url: str, reason: str, *, hint: str | None = None) -> RemoteUnavailableError:
+def make_unreachable_error(url: str, reason: str, *, hint: str | None = None) -> RemoteUnavailableError:
     """Make the error for a server that does not answer at all."""
-    said = "look at its log, or start one with `corral up`"
+    default_hint = "look at its log, or start one with `corral up`"
     problem = Problem(
-        code="server.unreachable", what=f"the server does not answer: {reason}", where=url, hint=hint or said
+        code="server.unreachable", what=f"the server does not answer: {reason}", where=url, hint=hint or default_hint
     )
     return RemoteUnavailableError([problem])
 
 
-def _error_in(body: Json) -> Json:
+def _find_error(body: Json) -> Json:
     """Return what the body says about the error; None when it is not one of Corral's (a proxy's page)."""
     if not isinstance(body, dict) or not isinstance(body.get("error"), dict):  # pyright: ignore[reportUnknownMemberType]
         return None
     return body["error"]  # pyright: ignore[reportUnknownVariableType]  JSON of the server
 
 
-def _kind(text: Json, status: int) -> Kind:
+def _parse_kind(text: Json, status: int) -> Kind:
     try:
         return Kind(text)
     except ValueError:
         return _BY_STATUS.get(status, Kind.BUG)
 
 
-def _problem(one: Json, request: str | None) -> Problem:
-    where = one.get("where")
+def _make_problem(entry: Json, request: str | None) -> Problem:
+    where = entry.get("where")
     if request:
         where = f"{where} (request {request})" if where else f"request {request}"
     return Problem(
-        code=str(one.get("code", "server.failed")), what=str(one.get("what", "")), where=where, hint=one.get("hint")
+        code=str(entry.get("code", "server.failed")),
+        what=str(entry.get("what", "")),
+        where=where,
+        hint=entry.get("hint"),
     )

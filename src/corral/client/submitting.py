@@ -40,7 +40,7 @@ async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], 
     """Submit the batch, or find the unfinished one of the same content. Raises: BatchFileError, RemoteError."""
     request = read.batch.request(uploads)
     digest = content_digest(request)
-    generation = memory.last(digest)
+    generation = memory.recall(digest)
     while True:
         answer = await submit(api, read, request, key=f"{digest}-{generation}")
         batch = answer["batch"]
@@ -68,7 +68,7 @@ class Generations:
         """Remember in `data_dir`; with None nothing is remembered."""
         self._folder = data_dir / _FOLDER if data_dir is not None else None
 
-    def last(self, digest: str) -> int:
+    def recall(self, digest: str) -> int:
         """Return the generation that was submitted last, else the first."""
         if self._folder is None:
             return 0

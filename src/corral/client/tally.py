@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from corral.client.progress import ACTIVE, ProgressView, TaskView
+from corral.client.progress import ACTIVE, TaskProgress, TaskView
 from corral.work import Json
 
 _USABLE_FRACTION = 0.1
@@ -24,32 +24,32 @@ _USABLE_FRACTION = 0.1
 _ORDER = ("succeeded", "failed", "cancelled", "running", "queued", "waiting")
 
 
-def counts(tasks: Sequence[TaskView]) -> dict[str, int]:
+def count_states(tasks: Sequence[TaskView]) -> dict[str, int]:
     """Count tasks by state, in reading order; a leased task counts as running, states without tasks are left out."""
-    found = Counter("running" if task.state in ACTIVE else task.state for task in tasks)
-    return {state: found[state] for state in _ORDER if found[state]}
+    counts = Counter("running" if task.state in ACTIVE else task.state for task in tasks)
+    return {state: counts[state] for state in _ORDER if counts[state]}
 
 
-def say_counts(tasks: Sequence[TaskView]) -> str:
+def format_counts(tasks: Sequence[TaskView]) -> str:
     """Write the counts in one line: `8 succeeded, 2 running, 2 waiting`."""
-    return ", ".join(f"{count} {state}" for state, count in counts(tasks).items())
+    return ", ".join(f"{count} {state}" for state, count in count_states(tasks).items())
 
 
-def remaining_s(
-    tasks: Sequence[TaskView], progress: Mapping[int, ProgressView], *, slots: int, now: datetime
+def estimate_remaining_s(
+    tasks: Sequence[TaskView], progress: Mapping[int, TaskProgress], *, slots: int, now: datetime
 ) -> float | None:
     """Estimate the seconds until every task has ended; None while nothing is known. `slots` is how many take part."""
-    left = [task for task in tasks if not task.ended]
-    if not left:
+    open_tasks = [task for task in tasks if not task.ended]
+    if not open_tasks:
         return 0.0
-    means = _means(tasks)
+    means = _compute_means(tasks)
     if not means:
         return None
-    parts = [_left_of(task, progress.get(task.id), means, now) for task in left]
-    return max(sum(parts) / max(1, min(slots, len(left))), max(parts))
+    parts = [_estimate_left_s(task, progress.get(task.id), means, now) for task in open_tasks]
+    return max(sum(parts) / max(1, min(slots, len(open_tasks))), max(parts))
 
 
-def _means(tasks: Sequence[TaskView]) -> dict[str | None, float]:
+def _compute_means(tasks: Sequence[TaskView]) -> dict[str | None, float]:
     """Mean duration by engine; of all engines under None."""
     durations: dict[str | None, list[float]] = {}
     for task in tasks:
@@ -59,7 +59,9 @@ def _means(tasks: Sequence[TaskView]) -> dict[str | None, float]:
     return {engine: sum(values) / len(values) for engine, values in durations.items()}
 
 
-def _left_of(task: TaskView, progress: ProgressView | None, means: Mapping[str | None, float], now: datetime) -> float:
+def _estimate_left_s(
+    task: TaskView, progress: TaskProgress | None, means: Mapping[str | None, float], now: datetime
+) -> float:
     mean = means.get(task.engine, means[None])
     if task.state not in ACTIVE or task.started_at is None:
         return mean
@@ -104,13 +106,15 @@ class Summary:
 
 def summarise(tasks: Sequence[TaskView]) -> Summary:
     """Compute the figures of a batch."""
-    wall = _wall_s(tasks)
+    wall = _measure_wall_s(tasks)
     succeeded = sum(task.state == "succeeded" for task in tasks)
     return Summary(
         wall_s=wall,
         tasks_per_hour=succeeded * 3600 / wall if wall > 0 else None,
-        engines=tuple(_engine(name, tasks) for name in dict.fromkeys(task.engine for task in tasks)),
-        slots=tuple(_slot(name, tasks, wall) for name in sorted({slot for task in tasks for slot in task.slots})),
+        engines=tuple(_summarise_engine(name, tasks) for name in dict.fromkeys(task.engine for task in tasks)),
+        slots=tuple(
+            _summarise_slot(name, tasks, wall) for name in sorted({slot for task in tasks for slot in task.slots})
+        ),
         failures=tuple(task for task in tasks if task.ended and task.state != "succeeded"),
     )
 
@@ -128,15 +132,15 @@ def summary_json(summary: Summary) -> dict[str, Json]:
     return {
         "wall_s": summary.wall_s,
         "tasks_per_hour": summary.tasks_per_hour,
-        "engines": [asdict(one) for one in summary.engines],
-        "slots": [asdict(one) for one in summary.slots],
+        "engines": [asdict(engine) for engine in summary.engines],
+        "slots": [asdict(slot) for slot in summary.slots],
         "failures": [
             {"id": task.id, "name": task.name, "state": task.state, "error": task.error} for task in summary.failures
         ],
     }
 
 
-def _engine(name: str, tasks: Sequence[TaskView]) -> EngineSummary:
+def _summarise_engine(name: str, tasks: Sequence[TaskView]) -> EngineSummary:
     own = [task for task in tasks if task.engine == name]
     durations = [task.ran_s for task in own if task.state == "succeeded" and task.ran_s is not None]
     return EngineSummary(
@@ -148,13 +152,13 @@ def _engine(name: str, tasks: Sequence[TaskView]) -> EngineSummary:
     )
 
 
-def _slot(name: str, tasks: Sequence[TaskView], wall: float) -> SlotSummary:
+def _summarise_slot(name: str, tasks: Sequence[TaskView], wall: float) -> SlotSummary:
     own = [task for task in tasks if name in task.slots and task.ran_s is not None]
     busy = sum(task.ran_s or 0.0 for task in own)
     return SlotSummary(slot=name, tasks=len(own), busy_s=busy, occupancy=min(1.0, busy / wall) if wall > 0 else 0.0)
 
 
-def _wall_s(tasks: Sequence[TaskView]) -> float:
+def _measure_wall_s(tasks: Sequence[TaskView]) -> float:
     starts = [task.started_at for task in tasks if task.started_at is not None]
     ends = [task.finished_at for task in tasks if task.finished_at is not None]
     return max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else 0.0

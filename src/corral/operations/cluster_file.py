@@ -1,4 +1,4 @@
-"""Opens the cluster file that a command is about."""
+"""Text files as use cases take them, and the cluster file above all: doors read files, use cases take their text."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ class NotTextError(CorralError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileText:
+    """The text of a file, wherever it is."""
+
+    text: str
+    """All of it."""
+    name: str = USUAL_NAME
+    """What problems call the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterText:
     """A cluster file with its text, so that it can be edited with its comments kept."""
 
@@ -42,9 +52,17 @@ class ClusterText:
 
 
 def open_cluster(path: Path | None) -> ClusterText:
-    """Read a cluster file; without one, `cluster.yaml` in this folder.
+    """Read and check a cluster file; without one, `cluster.yaml` in this folder.
 
     Raises: UnreadableClusterFileError, NotTextError, ClusterFileError with every problem of the file.
+    """
+    return checked(read_cluster_file(path))
+
+
+def read_cluster_file(path: Path | None) -> FileText:
+    """Read a cluster file unchecked; without one, `cluster.yaml` in this folder.
+
+    Raises: UnreadableClusterFileError, NotTextError, ClusterFileError for a file that is too large.
     """
     chosen = path or Path(USUAL_NAME)
     try:
@@ -61,7 +79,12 @@ def open_cluster(path: Path | None) -> ClusterText:
         ) from error
     if text is None:
         raise ClusterFileError([too_large("cluster.too_large", chosen)])
-    return read_cluster(text, name=str(chosen))
+    return FileText(text=text, name=str(chosen))
+
+
+def checked(file: FileText) -> ClusterText:
+    """Check a cluster file against the catalogue. Raises: ClusterFileError with every problem of the file."""
+    return read_cluster(file.text, name=file.name)
 
 
 def read_bounded(path: Path) -> bytes | None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from corral.cluster import Cluster
 from corral.cluster.values import Gpu
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu
-from corral.hardware.fit.judging import Fit, judge
+from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
 from corral.hardware.fit.names import shape_of_name
+from corral.hardware.fit.parts import Parts
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
-from corral.hardware.fit.running import Running
+from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
-from corral.hardware.fit.splitting import Card
+from corral.hardware.fit.splitting import Card, Verdict
+from corral.operations.cluster_file import FileText, checked
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ModelNameError
 from corral.weights.fetching import Connections
@@ -54,6 +59,34 @@ class UnclearCardsError(ProblemsError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FitAsked:
+    """A model, how it runs, and the GPUs to judge it on."""
+
+    model: str
+    """Of the store, `hf:owner/repo/file`, a URL, a path, an Ollama name (`llama3:8b`), or a size (`33b@q4_k_m`)."""
+    context: Annotated[int, Field(ge=1, le=2**24)] = USUAL_CONTEXT
+    """Tokens of context, for each sequence."""
+    parallel: Annotated[int, Field(ge=1, le=256)] = 1
+    """Sequences at the same time."""
+    cache_type: str = "f16"
+    """Type of the KV cache: `f16`, `q8_0`, `q4_0`."""
+    flash_attention: bool = True
+    gpus: tuple[str, ...] = ()
+    """Names of the catalogue; several are judged as a split too."""
+    cluster: FileText | None = None
+    """A cluster file, whose GPUs are judged; those of a node together are a split too."""
+    layers_on_gpu: Annotated[int, Field(ge=0, le=2**20)] | None = None
+    """So many layers go to the GPU, the rest to the processor."""
+    cpu_bandwidth_gb_s: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
+    """Bandwidth of the machine's memory in 10^9 bytes per second."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the model is a path or an address: to read it is to use the rights of the machine that reads."""
+        return self.model.startswith((*_LOCAL, *_REMOTE)) or is_file(self.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cards:
     """The cards to judge on, each alone, and the groups that a split may use."""
 
@@ -72,6 +105,15 @@ class ProfileFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A model that was judged."""
+
+    asked: FitAsked
+    cards: Cards
+    judged: Fit | ProfileFit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where models are looked for."""
 
@@ -80,12 +122,50 @@ class Sources:
     on_bytes: OnBytes
 
 
+async def fit_model(asked: FitAsked, sources: Sources) -> Fitted:
+    """Find a model and judge it on the GPUs.
+
+    Raises: UnclearCardsError, ClusterFileError, UnknownTypeError, and what `find_model` raises.
+    """
+    cards = await asyncio.to_thread(_cards_of, asked)
+    model = await find_model(asked.model, sources)
+    judged = await asyncio.to_thread(_judge, model, asked, cards, sources)
+    return Fitted(asked=asked, cards=cards, judged=judged)
+
+
+def _cards_of(asked: FitAsked) -> Cards:
+    named = cards_of_names(asked.gpus)
+    listed = Cards() if asked.cluster is None else cards_of_cluster(checked(asked.cluster).cluster)
+    return Cards(alone=(*named.alone, *listed.alone), groups=(*named.groups, *listed.groups))
+
+
+def _judge(model: ModelShape | Profile, asked: FitAsked, cards: Cards, sources: Sources) -> Fit | ProfileFit:
+    if isinstance(model, Profile):
+        stored = sources.store.find(asked.model)
+        return judge_profile(model, cards, file_size=None if stored is None else stored.size)
+    running = Running(
+        context=asked.context,
+        parallel=asked.parallel,
+        cache_type_k=asked.cache_type,
+        cache_type_v=asked.cache_type,
+        flash_attention=asked.flash_attention,
+    )
+    return judge(
+        model,
+        running,
+        cards.alone,
+        cards.groups,
+        processor_gb_s=asked.cpu_bandwidth_gb_s,
+        layers_on_gpu=asked.layers_on_gpu,
+    )
+
+
 async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
     """Find what a name means: a file here, one of the store, one on the web, a profile, or an estimate from the name.
 
     Raises: NothingKnownError, HeaderError, SourceError, ModelNameError, ModelMissingError.
     """
-    if model.startswith(_LOCAL) or (model.endswith(_FILES) and "://" not in model and not model.startswith("hf:")):
+    if model.startswith(_LOCAL) or is_file(model):
         return await shape_here(Path(model).expanduser(), name=model)
     entry = _entry(model, sources.store)
     if entry is not None and (found := await _of_entry(entry, model, sources)) is not None:
@@ -98,6 +178,11 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
             hint=suggest(model, names) or "name a file, hf:owner/repo/file, a tag with a size, or `33b@q4_k_m`",
         )
     return known
+
+
+def is_file(model: str) -> bool:
+    """Tell whether a name is that of a file in this folder."""
+    return model.endswith(_FILES) and not model.startswith(_REMOTE)
 
 
 def cards_of_names(names: Sequence[str]) -> Cards:
@@ -128,21 +213,15 @@ def judge_profile(profile: Profile, cards: Cards, *, file_size: Bytes | None = N
     return ProfileFit(profile=profile, fits=fits, file_size=file_size)
 
 
-def judge_shape(
-    shape: ModelShape, running: Running, cards: Cards, *, processor_gb_s: float | None, layers_on_gpu: int | None
-) -> Fit:
-    """Judge a shape on the cards. Raises: UnknownTypeError."""
-    return judge(shape, running, cards.alone, cards.groups, processor_gb_s=processor_gb_s, layers_on_gpu=layers_on_gpu)
-
-
-def require_room(answer: Fit | ProfileFit, model: str, cards: Cards, *, spilled_is_enough: bool = False) -> None:
-    """Tell whoever asked about cards that none holds the model. Raises: NoRoomError."""
+def require_room(fitted: Fitted) -> None:
+    """Refuse a model that none of the GPUs holds, where any were named. Raises: NoRoomError."""
+    cards, answer, model = fitted.cards, fitted.judged, fitted.asked.model
     if not cards.alone:
         return
     if isinstance(answer, ProfileFit):
         has_room, need = any(fits for _, fits in answer.fits), round(answer.profile.memory.value)
     else:
-        spilled = spilled_is_enough and any(one.fits for one in answer.verdicts)
+        spilled = fitted.asked.layers_on_gpu is not None and any(verdict.fits for verdict in answer.verdicts)
         has_room, need = answer.fits or spilled, answer.parts.on_one_gpu
     if has_room:
         return
@@ -155,12 +234,6 @@ def require_room(answer: Fit | ProfileFit, model: str, cards: Cards, *, spilled_
         if isinstance(answer, ProfileFit)
         else f"{smaller} or context, or let the processor take layers (`--layers-on-gpu`)",
     )
-
-
-def file_size(model: str, store: Store) -> Bytes | None:
-    """Say how large the files of a stored model are; None when it is not here. Raises: ModelDamagedError."""
-    found = store.find(model)
-    return None if found is None else found.size
 
 
 def _entry(model: str, store: Store) -> Entry | None:
@@ -225,4 +298,108 @@ def _card(name: str, model: GpuModel | None, memory: Bytes | None) -> Card:
         memory=memory or (model.memory if model else None),
         bandwidth_gb_s=model.bandwidth_gb_s if model else None,
         bus=model.bus if model else None,
+    )
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSummary:
+    """What is known about a model's shape; null is unknown."""
+
+    name: str
+    origin: Origin
+    source: str
+    architecture: str | None
+    parameters: int
+    quantization: str | None
+    layers: int
+    context_length: int | None
+    """Tokens that it was trained for."""
+    vocabulary: int | None
+    experts: int
+    experts_used: int
+    """For each token."""
+    weights: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitAnswer:
+    """What a model takes and where it fits; sizes are bytes."""
+
+    model: ModelSummary
+    running: Running
+    parts: Parts
+    on_one_gpu: int
+    """On a GPU that has all of it."""
+    complete: bool
+    """Whether every part is known; otherwise the sums are lower bounds."""
+    fits: bool
+    """Whether all of it fits on one GPU or one split."""
+    verdicts: tuple[Verdict, ...]
+    quantizations: tuple[Quantized, ...]
+    bus: tuple[BusCost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileVerdict:
+    """Whether a declared need is met by a GPU."""
+
+    card: Card
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileAnswer:
+    """Where a model fits whose need is declared by a profile; sizes are bytes."""
+
+    profile: str
+    engines: tuple[str, ...]
+    memory: Figure
+    file_size: Bytes | None
+    """Of the files in the store; null when it is not there."""
+    fits: bool
+    verdicts: tuple[ProfileVerdict, ...]
+
+
+def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer:
+    """Return the judgement as doors show it to programs."""
+    judged = fitted.judged
+    if isinstance(judged, ProfileFit):
+        return ProfileAnswer(
+            profile=judged.profile.name,
+            engines=judged.profile.engines,
+            memory=judged.profile.memory,
+            file_size=judged.file_size,
+            fits=any(fits for _, fits in judged.fits),
+            verdicts=tuple(ProfileVerdict(card=card, fits=fits) for card, fits in judged.fits),
+        )
+    return FitAnswer(
+        model=_summary(judged.shape),
+        running=judged.running,
+        parts=judged.parts,
+        on_one_gpu=judged.parts.on_one_gpu,
+        complete=judged.parts.is_complete,
+        fits=judged.fits,
+        verdicts=judged.verdicts,
+        quantizations=judged.quantizations,
+        bus=judged.bus_costs,
+    )
+
+
+def _summary(shape: ModelShape) -> ModelSummary:
+    return ModelSummary(
+        name=shape.name,
+        origin=shape.origin,
+        source=shape.source,
+        architecture=shape.architecture,
+        parameters=shape.parameters,
+        quantization=shape.quantization,
+        layers=len(shape.blocks),
+        context_length=shape.context_length,
+        vocabulary=shape.vocabulary,
+        experts=shape.experts,
+        experts_used=shape.experts_used,
+        weights=shape.weights,
     )

@@ -11,8 +11,9 @@ from typing import ClassVar
 from corral.cluster.values import Workload
 from corral.errors import CorralError, Kind
 from corral.files import write_whole
+from corral.operations.cluster_file import read_cluster_file
 from corral.operations.forecast_asking import Asked, in_words, understand
-from corral.operations.planning import plan_file
+from corral.operations.planning import PlanAsked, plan_layouts
 from corral.planning.forecast import Forecast, Scenario, forecast
 from corral.planning.forecast.batches import BatchForecast
 from corral.planning.forecast.drawing import draw_run
@@ -34,7 +35,7 @@ def forecast_file(path: Path | None, asked: Asked, *, history: Callable[[datetim
 
     Raises: UnreadableClusterFileError, ClusterFileError, UnknownWorkloadError, ForecastAskedError with every problem.
     """
-    planned = plan_file(path)
+    planned = plan_layouts(PlanAsked(cluster=read_cluster_file(path)))
     cluster, where = planned.file.cluster, planned.file.name
     understood = understand(cluster, asked, where=where)
     scenario = understood.scenario

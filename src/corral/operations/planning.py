@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Layout
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.figures import Figure
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.declared import doubts_of
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
-from corral.hardware.power import NodePower, models_of, power_of
-from corral.operations.cluster_file import ClusterText, open_cluster
+from corral.hardware.power import NodePower, Verdict, models_of, power_of
+from corral.operations.cluster_file import ClusterText, FileText, checked
 from corral.planning.placement.planner import plan
-from corral.planning.placement.values import Caution, Plan, Refusal, Unplaced
+from corral.planning.placement.values import CardTotal, Caution, Placed, Plan, Preference, Refusal, Unplaced
 from corral.planning.placement.vram import Needs
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
@@ -43,6 +43,15 @@ class NoPlacementError(ProblemsError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAsked:
+    """A cluster file whose layouts are planned."""
+
+    cluster: FileText
+    layout: str | None = None
+    """The only layout to plan; null plans each of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """A cluster file and the plans of its layouts."""
 
@@ -52,13 +61,13 @@ class Planned:
     """Of the nodes that have GPUs, at full load: a plan says who works, not how hard."""
 
 
-def plan_file(path: Path | None, *, layout: str | None = None) -> Planned:
+def plan_layouts(asked: PlanAsked) -> Planned:
     """Plan one layout of a cluster file, or each of them; a file without layouts has one plan, of its services.
 
-    Raises: UnreadableClusterFileError, ClusterFileError, UnknownLayoutError.
+    Raises: ClusterFileError, UnknownLayoutError.
     """
-    file = open_cluster(path)
-    layouts = _chosen(file, layout)
+    file = checked(asked.cluster)
+    layouts = _chosen(file, asked.layout)
     models = models_of(file.cluster.nodes)
     doubts = _doubts(file.cluster, models)
     plans = (plan(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
@@ -148,3 +157,208 @@ def grouped(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
     for refusal in refusals:
         places.setdefault(refusal.reason, []).append(refusal.place)
     return [(reason, ", ".join(there)) for reason, there in places.items()]
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPlan:
+    """What is planned on a GPU."""
+
+    node: str
+    index: int
+    model: str | None
+    memory: int | None
+    """Its whole VRAM in bytes; null is unknown."""
+    usable: int | None
+    """Bytes that services may plan with: what the driver keeps is taken off."""
+    planned: int | None
+    """Bytes; null when the need of a service on it is unknown."""
+    tenants: tuple[str, ...]
+    """Services and pods with their replica, counted from 1: `comfyui #1`."""
+    whole: bool
+    """Whether one tenant has it alone."""
+    open_ended: bool
+    """Whether a tenant takes more than is planned when there is more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedReplica:
+    """A replica with its place."""
+
+    name: str
+    """The service, or the pod that several services share."""
+    services: tuple[str, ...]
+    replica: int
+    """From 0."""
+    tier: str
+    node: str | None
+    """Null: any node."""
+    gpus: tuple[int, ...]
+    """Indexes on the node."""
+    memory: Figure | None
+    """VRAM planned on each of its GPUs; null when it is unknown, and it has the whole GPU."""
+    whole: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedPlace:
+    """A GPU or a node where a replica is not, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnplacedReplica:
+    """A replica without a place."""
+
+    name: str
+    services: tuple[str, ...]
+    replica: int
+    tier: str
+    takes_turns: bool
+    """Whether it can share GPUs over time, through the queue."""
+    turns: tuple[str, ...]
+    """GPUs on which it would run if it had them for itself."""
+    turns_with: tuple[str, ...]
+    """What holds those."""
+    refusals: tuple[RefusedPlace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierProof:
+    """How many replicas of a tier are placed, and how many any plan could place."""
+
+    tier: str
+    asked: int
+    placed: int
+    at_most: int | None
+    gap: float
+    """Part of the bound that is missing, from 0 (proven best) to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutPlan:
+    """What runs where in one layout."""
+
+    layout: str | None
+    """Null: the services of a file without layouts."""
+    gpus: tuple[GpuPlan, ...]
+    placed: tuple[PlacedReplica, ...]
+    unplaced: tuple[UnplacedReplica, ...]
+    warnings: tuple[Caution, ...]
+    proofs: tuple[TierProof, ...]
+    gap: float
+    """Part by which another plan could place more, at most; 0 is proven best."""
+    exact: bool
+    """Whether it was searched GPU by GPU; if not, the tiers are weighed 100 : 10 : 1."""
+    preference: Preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullLoad:
+    """The power of a node with GPUs at full load; `power` has all of it."""
+
+    node: str
+    gpus: Figure
+    gpus_limited: Figure | None
+    """With the power limits of the cluster file; null when it sets none."""
+    system: Figure
+    psu: Figure | None
+    verdict: Verdict
+    unknown: tuple[str, ...]
+    """GPUs whose power could not be counted; with any, sums are lower bounds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAnswer:
+    """The plans of a cluster file's layouts; sizes are bytes."""
+
+    cluster: str
+    plans: tuple[LayoutPlan, ...]
+    power: tuple[FullLoad, ...]
+
+
+def answer_plan(planned: Planned) -> PlanAnswer:
+    """Return the plans as doors show them to programs."""
+    return PlanAnswer(
+        cluster=planned.file.cluster.name,
+        plans=tuple(_layout_plan(plan) for plan in planned.plans),
+        power=tuple(_full_load(power) for power in planned.power),
+    )
+
+
+def _layout_plan(plan: Plan) -> LayoutPlan:
+    return LayoutPlan(
+        layout=plan.layout,
+        gpus=tuple(_gpu_plan(total) for total in plan.totals),
+        placed=tuple(_placed(replica) for replica in plan.placed),
+        unplaced=tuple(_unplaced(replica) for replica in plan.unplaced),
+        warnings=plan.cautions,
+        proofs=tuple(
+            TierProof(
+                tier=proof.tier.label, asked=proof.asked, placed=proof.placed, at_most=proof.at_most, gap=proof.gap
+            )
+            for proof in plan.proofs
+            if proof.asked
+        ),
+        gap=plan.gap,
+        exact=plan.exact,
+        preference=plan.preference,
+    )
+
+
+def _gpu_plan(total: CardTotal) -> GpuPlan:
+    return GpuPlan(
+        node=total.card.node,
+        index=total.card.index,
+        model=total.card.model,
+        memory=total.card.memory,
+        usable=total.card.usable,
+        planned=total.planned,
+        tenants=total.tenants,
+        whole=total.whole,
+        open_ended=total.open_ended,
+    )
+
+
+def _placed(replica: Placed) -> PlacedReplica:
+    return PlacedReplica(
+        name=replica.ask,
+        services=replica.services,
+        replica=replica.replica,
+        tier=replica.tier.label,
+        node=replica.node,
+        gpus=replica.gpus,
+        memory=replica.memory,
+        whole=replica.whole,
+        why=replica.why,
+    )
+
+
+def _unplaced(replica: Unplaced) -> UnplacedReplica:
+    return UnplacedReplica(
+        name=replica.ask,
+        services=replica.services,
+        replica=replica.replica,
+        tier=replica.tier.label,
+        takes_turns=replica.takes_turns,
+        turns=replica.turns,
+        turns_with=replica.turns_with,
+        refusals=tuple(RefusedPlace(place=refusal.place, reason=refusal.reason) for refusal in replica.refusals),
+    )
+
+
+def _full_load(power: NodePower) -> FullLoad:
+    return FullLoad(
+        node=power.node,
+        gpus=power.full.gpus,
+        gpus_limited=None if power.limited is None else power.limited.gpus,
+        system=power.full.system,
+        psu=power.psu,
+        verdict=power.verdict,
+        unknown=power.unknown,
+    )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster import Cluster
 from corral.errors import CorralError, Kind
 from corral.hardware.power import LimitRange, NodePower, models_of, power_of
-from corral.operations.cluster_file import open_cluster
+from corral.operations.cluster_file import FileText, checked
 from corral.telemetry.nvml import NvmlReading, NvmlStatus, find_gpus
 
 
@@ -30,21 +29,25 @@ class NoDriverError(CorralError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterPower:
+class PowerAsked:
+    """A cluster file whose nodes' power is worked out."""
+
+    cluster: FileText
+    here: str | None = None
+    """The node that this machine is: its driver is asked which power limits its GPUs take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerAnswer:
     """The power of a cluster's nodes, in the order of its file."""
 
     cluster: str
     nodes: tuple[NodePower, ...]
 
 
-def power_of_file(
-    path: Path | None, *, here: str | None = None, look: Callable[[], NvmlReading] = find_gpus
-) -> ClusterPower:
-    """Work out the power of each node. `here` names the node that this machine is: its driver is asked for bounds.
-
-    Raises: UnreadableClusterFileError, ClusterFileError, NoSuchNodeError, NoDriverError.
-    """
-    file = open_cluster(path)
+def work_out_power(asked: PowerAsked, *, look: Callable[[], NvmlReading] = find_gpus) -> PowerAnswer:
+    """Work out the power of each node. Raises: ClusterFileError, NoSuchNodeError, NoDriverError."""
+    file, here = checked(asked.cluster), asked.here
     cluster = file.cluster
     _require_node(cluster, here, file.name)
     models = models_of(cluster.nodes)
@@ -59,7 +62,7 @@ def power_of_file(
         )
         for node in cluster.nodes
     )
-    return ClusterPower(cluster=cluster.name, nodes=nodes)
+    return PowerAnswer(cluster=cluster.name, nodes=nodes)
 
 
 def _ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:

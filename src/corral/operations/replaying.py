@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.operations.cluster_file import open_cluster
-from corral.operations.planning import plan_file
+from corral.operations.cluster_file import open_cluster, read_cluster_file
+from corral.operations.planning import PlanAsked, plan_layouts
 from corral.planning.forecast.batches import BatchForecast, Job, forecast_batch
 from corral.planning.forecast.replay import Ended, Replay, replay
 from corral.planning.forecast.seats import gpu_slots
@@ -88,7 +88,7 @@ def forecast_batch_on(path: Path | None, tasks: Sequence[Mapping[str, Json]]) ->
 
     Raises: UnreadableClusterFileError, ClusterFileError.
     """
-    planned = plan_file(path)
+    planned = plan_layouts(PlanAsked(cluster=read_cluster_file(path)))
     return forecast_batch(planned.file.cluster, [_job(task) for task in tasks], planned.plans)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from corral.cli import launching
-from corral.cli.launching import ServerStartError, last_lines, running, start
-from corral.client.connection import NoServerError, locate, recorded
+from corral.cli.launching import ServerStartError, find_running, read_last_lines, start
+from corral.client.connection import NoServerError, find_local_server, locate
 
 DEAD = 2**22 + 1
 """No process has this number: Linux gives numbers below 2**22."""
@@ -31,8 +31,8 @@ async def test_a_file_that_a_killed_server_left_is_not_a_server(tmp_path: Path) 
     (tmp_path / "server.json").write_text(json.dumps(record))
     (tmp_path / "server.lock").touch()
 
-    assert recorded(tmp_path) is None
-    assert await running(tmp_path) is None
+    assert find_local_server(tmp_path) is None
+    assert await find_running(tmp_path) is None
 
 
 def test_no_server_is_an_error_that_says_how_to_start_one(tmp_path: Path) -> None:
@@ -50,6 +50,6 @@ def test_a_server_named_by_url_needs_no_data_directory(tmp_path: Path) -> None:
 def test_the_end_of_a_log_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"{n}\n" for n in range(1000)))
 
-    assert last_lines(tmp_path / "log")[-1] == "999"
-    assert len(last_lines(tmp_path / "log")) == launching.LAST_LINES
-    assert last_lines(tmp_path / "none") == []
+    assert read_last_lines(tmp_path / "log")[-1] == "999"
+    assert len(read_last_lines(tmp_path / "log")) == launching.LAST_LINES
+    assert read_last_lines(tmp_path / "none") == []

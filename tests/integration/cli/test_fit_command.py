@@ -98,7 +98,7 @@ def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.Captu
 
     told = answer(capsys)
     assert told["model"]["origin"] == "model file"
-    assert told["parts"]["kv cache"]["source"].endswith("windows of 512 tokens")
+    assert told["parts"]["cache"]["source"].endswith("windows of 512 tokens")
 
 
 def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from corral.cli.main import run_command
 from corral.hardware.power import Verdict
-from corral.operations.powering import NoDriverError, NoSuchNodeError, power_of_file
+from corral.operations.cluster_file import read_cluster_file
+from corral.operations.powering import NoDriverError, NoSuchNodeError, PowerAsked, work_out_power
 from corral.telemetry.nvml import FoundGpu, NvmlReading, NvmlStatus
 from doubles.clusters import forty_mixed_nodes
 from doubles.installed import CORRAL
@@ -97,8 +98,9 @@ def test_the_driver_of_this_machine_is_asked_which_limits_its_cards_take() -> No
         for index in range(2)
     )
 
-    found = power_of_file(
-        EXAMPLE_FILES[1], here="hydra-compute", look=lambda: NvmlReading(status=NvmlStatus.OK, gpus=cards)
+    found = work_out_power(
+        PowerAsked(cluster=read_cluster_file(EXAMPLE_FILES[1]), here="hydra-compute"),
+        look=lambda: NvmlReading(status=NvmlStatus.OK, gpus=cards),
     )
 
     told = [one for one in found.nodes[1].judgements if one.about.startswith("power limit")]
@@ -109,12 +111,14 @@ def test_the_driver_of_this_machine_is_asked_which_limits_its_cards_take() -> No
 def test_a_machine_whose_driver_cannot_be_asked_says_why() -> None:
     reading = NvmlReading(status=NvmlStatus.NO_DRIVER, reason="the kernel module is not loaded")
     with pytest.raises(NoDriverError, match="the kernel module is not loaded"):
-        power_of_file(EXAMPLE_FILES[1], here="hydra-compute", look=lambda: reading)
+        work_out_power(
+            PowerAsked(cluster=read_cluster_file(EXAMPLE_FILES[1]), here="hydra-compute"), look=lambda: reading
+        )
 
 
 def test_a_node_that_is_not_in_the_file_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(NoSuchNodeError) as caught:
-        power_of_file(EXAMPLE_FILES[1], here="hydra-compte")
+        work_out_power(PowerAsked(cluster=read_cluster_file(EXAMPLE_FILES[1]), here="hydra-compte"))
     assert caught.value.hint == "did you mean `hydra-compute`?"
 
 
@@ -143,7 +147,7 @@ def test_show_tells_every_fact_with_its_source(capsys: pytest.CaptureFixture[str
 
 def test_show_has_json(capsys: pytest.CaptureFixture[str]) -> None:
     facts = as_json(capsys, "gpus", "show", "NVIDIA GeForce RTX 5070 Ti")
-    assert (facts["class"], facts["cuda_capability"], facts["released"]) == ("5070ti", [12, 0], "2025-02-20")
+    assert (facts["gpu_class"], facts["cuda_capability"], facts["released"]) == ("5070ti", [12, 0], "2025-02-20")
 
 
 def test_show_writes_unknown_where_the_catalogue_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

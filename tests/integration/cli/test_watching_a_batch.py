@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from corral.cli.running.view import PlainView, overall, slot_line
+from corral.cli.running.view import PlainView, describe_slot, format_overall
 from corral.cli.running.watching import Choice, Interrupts, Watch
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read, read_batch
 from corral.client.collecting import Collector, OutputsIncompleteError
 from corral.client.following import Follower
 from corral.client.manifest import Heading
-from corral.client.progress import Standing, TaskView
+from corral.client.progress import BatchProgress, TaskView
 from corral.client.submitting import Generations, submit_or_continue
 from doubles.api import ApiDouble, api_double
 
@@ -43,19 +43,22 @@ class Watched:
 
     def __init__(self, api: Api, double: ApiDouble, folder: Path) -> None:
         self.double = double
-        self.standing = Standing()
+        self.batch_progress = BatchProgress()
         self.lines: list[str] = []
         self.interrupts = Interrupts()
         self.answers: asyncio.Queue[Choice] = asyncio.Queue()
         self.view = PlainView(self.lines.append)
         self.collector = Collector(
-            api=api, folder=folder, heading=Heading(name="words", batch=1, digest="d"), standing=self.standing
+            api=api,
+            folder=folder,
+            heading=Heading(name="words", batch=1, digest="d"),
+            batch_progress=self.batch_progress,
         )
         self.collector.open()
         self.watch = Watch(
-            follower=Follower(api, 1, self.standing, self._ended),
+            follower=Follower(api, 1, self.batch_progress, self._ended),
             collector=self.collector,
-            standing=self.standing,
+            batch_progress=self.batch_progress,
             view=self.view,
             interrupts=self.interrupts,
             ask=self.answers.get,
@@ -64,7 +67,7 @@ class Watched:
         self._api = api
 
     def _ended(self, task: TaskView) -> None:
-        self.view.ended(task)
+        self.view.show_end(task)
         self.collector.add(task)
 
     async def _cancel(self) -> None:
@@ -213,7 +216,7 @@ async def test_failures_are_told_with_their_reason(tmp_path: Path) -> None:
 async def test_leaving_ends_the_watching_and_touches_no_task(tmp_path: Path) -> None:
     async def act() -> None:
         run.answers.put_nowait(Choice.LEAVE)
-        run.interrupts.press()
+        run.interrupts.note_press()
 
     async with watched(tmp_path) as run:
         assert await run_while(run, act) is Choice.LEAVE
@@ -223,7 +226,7 @@ async def test_leaving_ends_the_watching_and_touches_no_task(tmp_path: Path) -> 
 async def test_after_continuing_the_batch_is_watched_to_its_end(tmp_path: Path) -> None:
     async def act() -> None:
         run.answers.put_nowait(Choice.CONTINUE)
-        run.interrupts.press()
+        run.interrupts.note_press()
         await finish_all(run.double)
 
     async with watched(tmp_path) as run:
@@ -233,12 +236,12 @@ async def test_after_continuing_the_batch_is_watched_to_its_end(tmp_path: Path) 
 async def test_cancelling_cancels_the_batch_and_waits_for_its_end(tmp_path: Path) -> None:
     async def act() -> None:
         run.answers.put_nowait(Choice.CANCEL)
-        run.interrupts.press()
+        run.interrupts.note_press()
 
     async with watched(tmp_path) as run:
         assert await run_while(run, act) is Choice.CANCEL
         assert run.double.cancelled == [1]
-        assert run.standing.done
+        assert run.batch_progress.done
 
 
 async def test_the_view_knows_what_runs_where(tmp_path: Path) -> None:
@@ -248,12 +251,13 @@ async def test_the_view_knows_what_runs_where(tmp_path: Path) -> None:
         await run.double.streaming.wait()
         run.double.tell_progress(1, 0.25, "12 of 48 tokens")
         run.double.finish(2)
-        while not (run.standing.progress and run.standing.slots and run.standing.tasks.get(2, None) and run.lines):  # noqa: ASYNC110
+        seen = run.batch_progress
+        while not (seen.task_progress and seen.slots and seen.tasks.get(2, None) and run.lines):  # noqa: ASYNC110
             await asyncio.sleep(0)  # only yields: a view looks when it likes, so nothing signals a change
 
-        shown = slot_line(run.standing.slots["n/cpu0"], run.standing)
+        shown = describe_slot(seen.slots["n/cpu0"], seen)
         assert shown == ("llama", 0.25, "one  12 of 48 tokens")
-        assert overall(run.standing).startswith("1/3  1 succeeded, 1 running, 1 queued")
+        assert format_overall(seen).startswith("1/3  1 succeeded, 1 running, 1 queued")
         watching.cancel()
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from corral.cli.doctor import judge
-from corral.cli.listing import ago, between
-from corral.cli.terminal import counted, put_fields, put_table
+from corral.cli.listing import format_ago, format_span
+from corral.cli.terminal import format_count, put_fields, put_table
 from corral.telemetry.findings import State
 
 
@@ -52,12 +52,12 @@ def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str])
 def test_instants_are_told_from_now() -> None:
     now = datetime(2026, 1, 1, 0, 1, 30, tzinfo=UTC)
 
-    assert ago("2026-01-01T00:00:00+00:00", now=now) == "1m 30s ago"
-    assert ago("2026-01-01T00:02:00+00:00", now=now) == "in 30.0s"
-    assert ago(None, now=now) == ""
-    assert between("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:02+00:00") == "2.0s"
-    assert between(None, None) == ""
+    assert format_ago("2026-01-01T00:00:00+00:00", now=now) == "1m 30s ago"
+    assert format_ago("2026-01-01T00:02:00+00:00", now=now) == "in 30.0s"
+    assert format_ago(None, now=now) == ""
+    assert format_span("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:02+00:00") == "2.0s"
+    assert format_span(None, None) == ""
 
 
 def test_one_thing_is_not_told_as_several() -> None:
-    assert [counted(n, "task") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+    assert [format_count(n, "task") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]

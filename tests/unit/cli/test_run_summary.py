@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.cli.running.view import failure_lines, summary_lines
+from corral.cli.running.view import format_failures, format_summary
 from corral.client.progress import TaskView
 from corral.client.tally import summarise
 
@@ -10,12 +10,12 @@ from corral.client.tally import summarise
 def test_a_batch_of_which_nothing_ran_is_summarised_as_none_of_its_tasks() -> None:
     cancelled = TaskView(id=1, name="t1", engine="llama", inputs={}, state="cancelled")
 
-    assert summary_lines(summarise([cancelled]))[1].split() == ["llama", "0", "of", "1", "-", "-"]
+    assert format_summary(summarise([cancelled]))[1].split() == ["llama", "0", "of", "1", "-", "-"]
 
 
 def test_a_failure_is_listed_with_its_reason_its_hint_and_the_next_command() -> None:
     error = {"code": "engine.failed", "what": "it broke", "hint": "mend it"}
-    lines = failure_lines(
+    lines = format_failures(
         summarise([TaskView(id=5, name="t5", engine="llama", inputs={}, state="failed", error=error)])
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cli.tables import aligned, fields, sentence
+from corral.cli.tables import align, align_fields, wrap_sentence
 
 ROWS = [
     ["node", "why"],
@@ -15,7 +15,7 @@ ROWS = [
 
 
 def test_without_a_width_each_row_is_one_line_however_long() -> None:
-    assert aligned(ROWS) == [
+    assert align(ROWS) == [
         "node           why",
         "hydra-ai       the node has two models of card, and any of them may be handed out",
         "hydra-compute  free",
@@ -23,11 +23,11 @@ def test_without_a_width_each_row_is_one_line_however_long() -> None:
 
 
 def test_a_table_that_fits_is_not_touched() -> None:
-    assert aligned(ROWS, width=81) == aligned(ROWS)
+    assert align(ROWS, width=81) == align(ROWS)
 
 
 def test_long_cells_continue_below_where_the_terminal_is_narrow() -> None:
-    assert aligned(ROWS, width=50) == [
+    assert align(ROWS, width=50) == [
         "node           why",
         "hydra-ai       the node has two models of card,",
         "               and any of them may be handed out",
@@ -38,7 +38,7 @@ def test_long_cells_continue_below_where_the_terminal_is_narrow() -> None:
 def test_a_row_whose_words_do_not_fit_becomes_a_list_of_its_fields() -> None:
     rows = [["where", "fits on"], ["a-long-name/gpu0", "another-long-name/gpu1"], ["b", "c"]]
 
-    assert aligned(rows, width=30) == [
+    assert align(rows, width=30) == [
         "where    a-long-name/gpu0",
         "fits on  another-long-name/gpu1",
         "",
@@ -48,13 +48,13 @@ def test_a_row_whose_words_do_not_fit_becomes_a_list_of_its_fields() -> None:
 
 
 def test_a_command_stays_whole_so_that_it_can_be_copied() -> None:
-    told = sentence("  ", "to do: run `nvidia-smi -i 0 -pl 250` at every start of the machine", "    ", width=39)
+    told = wrap_sentence("  ", "to do: run `nvidia-smi -i 0 -pl 250` at every start of the machine", "    ", width=39)
 
     assert told == ["  to do: run", "    `nvidia-smi -i 0 -pl 250` at every", "    start of the machine"]
 
 
 def test_a_field_continues_under_its_value() -> None:
-    told = fields([("model", "x"), ("origin", "assumed from what its name says of it")], width=30)
+    told = align_fields([("model", "x"), ("origin", "assumed from what its name says of it")], width=30)
 
     assert told == ["model   x", "origin  assumed from what its", "        name says of it"]
 
@@ -74,7 +74,7 @@ TABLES = (
 
 @given(rows=TABLES, width=st.integers(40, 100))
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(rows: list[list[str]], width: int) -> None:
-    lines = aligned(rows, width=width)
+    lines = align(rows, width=width)
 
     assert all(len(line) <= width for line in lines)
     told = sorted(" ".join(lines).split())

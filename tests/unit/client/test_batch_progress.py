@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.client.progress import ProgressView, SlotView, Standing, TaskView
-from corral.client.tally import counts, percentile, remaining_s, say_counts, summarise
+from corral.client.progress import BatchProgress, SlotView, TaskProgress, TaskView
+from corral.client.tally import count_states, estimate_remaining_s, format_counts, percentile, summarise
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,37 +30,37 @@ def done(id: int, start: float, end: float, slot: str = "n/cpu0", **changes: Any
 def test_states_are_counted_in_reading_order_and_leased_counts_as_running() -> None:
     tasks = [a_view(1, state="leased"), a_view(2, state="running"), a_view(3, state="failed"), done(4, 0, 1)]
 
-    assert counts(tasks) == {"succeeded": 1, "failed": 1, "running": 2}
-    assert say_counts(tasks) == "1 succeeded, 1 failed, 2 running"
+    assert count_states(tasks) == {"succeeded": 1, "failed": 1, "running": 2}
+    assert format_counts(tasks) == "1 succeeded, 1 failed, 2 running"
 
 
 def test_nothing_is_estimated_before_the_first_task_has_ended() -> None:
-    assert remaining_s([a_view()], {}, slots=1, now=T0) is None
+    assert estimate_remaining_s([a_view()], {}, slots=1, now=T0) is None
 
 
 def test_the_work_that_is_left_is_spread_over_the_slots() -> None:
     tasks = [done(1, 0, 10), *(a_view(id) for id in range(2, 6))]
 
-    assert remaining_s(tasks, {}, slots=1, now=at(10)) == 40
-    assert remaining_s(tasks, {}, slots=2, now=at(10)) == 20
-    assert remaining_s(tasks, {}, slots=100, now=at(10)) == 10
+    assert estimate_remaining_s(tasks, {}, slots=1, now=at(10)) == 40
+    assert estimate_remaining_s(tasks, {}, slots=2, now=at(10)) == 20
+    assert estimate_remaining_s(tasks, {}, slots=100, now=at(10)) == 10
 
 
 def test_an_engine_without_ended_tasks_is_taken_as_slow_as_the_others() -> None:
-    assert remaining_s([done(1, 0, 10), a_view(2, engine="piper")], {}, slots=1, now=at(10)) == 10
+    assert estimate_remaining_s([done(1, 0, 10), a_view(2, engine="piper")], {}, slots=1, now=at(10)) == 10
 
 
 def test_a_running_task_is_judged_by_its_own_progress() -> None:
     tasks = [done(1, 0, 10), a_view(2, state="running", started_at=at(10))]
-    progress = {2: ProgressView(task=2, fraction=0.75)}
+    progress = {2: TaskProgress(task=2, fraction=0.75)}
 
-    assert remaining_s(tasks, progress, slots=1, now=at(40)) == 10
-    assert remaining_s(tasks, {}, slots=1, now=at(14)) == 6
-    assert remaining_s(tasks, {}, slots=1, now=at(40)) == 0
+    assert estimate_remaining_s(tasks, progress, slots=1, now=at(40)) == 10
+    assert estimate_remaining_s(tasks, {}, slots=1, now=at(14)) == 6
+    assert estimate_remaining_s(tasks, {}, slots=1, now=at(40)) == 0
 
 
 def test_nothing_is_left_when_all_have_ended() -> None:
-    assert remaining_s([done(1, 0, 1)], {}, slots=1, now=at(1)) == 0
+    assert estimate_remaining_s([done(1, 0, 1)], {}, slots=1, now=at(1)) == 0
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -94,23 +94,23 @@ def test_a_batch_that_never_started_has_no_rate() -> None:
 
 
 def test_a_task_that_ended_is_told_once_and_never_goes_back() -> None:
-    standing = Standing()
+    batch_progress = BatchProgress()
 
-    assert standing.take([a_view(1, state="running")]) == []
-    assert [task.id for task in standing.take([done(1, 0, 1)])] == [1]
-    assert standing.take([done(1, 0, 1), a_view(1, state="running")]) == []
-    assert standing.done
+    assert batch_progress.take([a_view(1, state="running")]) == []
+    assert [task.id for task in batch_progress.take([done(1, 0, 1)])] == [1]
+    assert batch_progress.take([done(1, 0, 1), a_view(1, state="running")]) == []
+    assert batch_progress.done
 
 
 def test_an_empty_batch_view_is_not_done() -> None:
-    assert not Standing().done
+    assert not BatchProgress().done
 
 
 def test_slots_that_are_closed_or_busy_with_others_do_not_take_part() -> None:
-    standing = Standing()
-    standing.take([a_view(1, state="running"), a_view(2)])
-    standing.show_slots(
+    batch_progress = BatchProgress()
+    batch_progress.take([a_view(1, state="running"), a_view(2)])
+    batch_progress.show_slots(
         [SlotView(id="a", task=1), SlotView(id="b"), SlotView(id="c", gate="paused"), SlotView(id="d", task=99)]
     )
 
-    assert standing.slots_taking_part() == 2
+    assert batch_progress.count_usable_slots() == 2

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from corral.client.remote_errors import remote_error
+from corral.client.remote_errors import make_remote_error
 from corral.errors import Kind
 
 
 def test_an_error_of_the_server_keeps_its_kind_and_all_of_its_problems() -> None:
     listed = [{"code": "a.b", "what": "one"}, {"code": "c.d", "what": "two", "where": "tasks[1]", "hint": "do"}]
-    error = remote_error(422, {"error": {"code": "a.b", "kind": "invalid", "what": "one", "problems": listed}}, url="u")
+    error = make_remote_error(
+        422, {"error": {"code": "a.b", "kind": "invalid", "what": "one", "problems": listed}}, url="u"
+    )
 
     assert error.kind is Kind.INVALID
     assert [(one.code, one.what, one.where, one.hint) for one in error.problems] == [
@@ -22,11 +24,11 @@ def test_an_error_of_the_server_keeps_its_kind_and_all_of_its_problems() -> None
 def test_a_mistake_of_the_server_is_reported_with_its_request() -> None:
     body = {"error": {"code": "server.bug", "kind": "bug", "what": "oops", "request_id": "r1", "problems": []}}
 
-    assert remote_error(500, body, url="u").problems[0].where == "request r1"
+    assert make_remote_error(500, body, url="u").problems[0].where == "request r1"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(502, Kind.UNAVAILABLE), (404, Kind.MISSING), (418, Kind.BUG)])
 def test_an_answer_that_is_not_corrals_is_judged_by_its_status(status: int, kind: Kind) -> None:
-    error = remote_error(status, "<html>", url="http://x")
+    error = make_remote_error(status, "<html>", url="http://x")
 
     assert (error.kind, error.problems[0].code, error.where) == (kind, "server.strange_answer", "http://x")

@@ -5,44 +5,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, BatchId, DataDir, DryRun, Limit, Url, Yes, example, noun
-from corral.client.connection import ask
+from corral.cli.options import AsJson, BatchId, DataDir, DryRun, Limit, Url, Yes, make_example, make_group
+from corral.client.connection import call_server
 
 if TYPE_CHECKING:
     from corral.client.api import Api
     from corral.work import Json
 
 NAME = "batches"
-app = noun("Look at batches, and steer them.", example_command="corral batches list")
+app = make_group("Look at batches, and steer them.", example_command="corral batches list")
 
 
-@app.command("list", epilog=example("corral batches list"))
+@app.command("list", epilog=make_example("corral batches list"))
 def list_(limit: Limit = 50, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List batches, the newest first."""
     from corral.cli.listing import put_batches
 
-    put_batches(ask(url, data_dir, lambda api: api.items("/corral/v1/batches", [], limit=limit)), as_json=as_json)
+    put_batches(
+        call_server(url, data_dir, lambda api: api.read_list("/corral/v1/batches", [], limit=limit)), as_json=as_json
+    )
 
 
-@app.command("show", epilog=example("corral batches show 3"))
+@app.command("show", epilog=make_example("corral batches show 3"))
 def show(batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one batch and its tasks."""
     from corral.cli.listing import put_batches, put_tasks
 
     async def use(api: Api) -> tuple[Json, list[Json]]:
-        found = await api.get(f"/corral/v1/batches/{batch}")
-        return found, await api.items("/corral/v1/tasks", [("batch", batch), ("order", "oldest")])
+        shown = await api.get(f"/corral/v1/batches/{batch}")
+        return shown, await api.read_list("/corral/v1/tasks", [("batch", batch), ("order", "oldest")])
 
-    found, tasks = ask(url, data_dir, use)
+    shown, tasks = call_server(url, data_dir, use)
     if as_json:
-        terminal.put_json({**found, "tasks": tasks})
+        terminal.put_json({**shown, "tasks": tasks})
         return
-    put_batches([found], as_json=False)
+    put_batches([shown], as_json=False)
     terminal.put("")
     put_tasks(tasks, as_json=False)
 
 
-@app.command("cancel", epilog=example("corral batches cancel 3 --yes"))
+@app.command("cancel", epilog=make_example("corral batches cancel 3 --yes"))
 def cancel(
     batch: BatchId,
     yes: Yes = False,
@@ -52,29 +54,31 @@ def cancel(
     dry_run: DryRun = False,
 ) -> None:
     """Cancel every task of a batch that has not ended."""
-    from corral.cli.listing import states_text
+    from corral.cli.listing import format_states
 
     async def use(api: Api) -> Json:
-        found = await api.get(f"/corral/v1/batches/{batch}")
-        open_count = sum(n for state, n in found["states"].items() if state not in ("succeeded", "failed", "cancelled"))
+        cancelled = await api.get(f"/corral/v1/batches/{batch}")
+        open_count = sum(
+            n for state, n in cancelled["states"].items() if state not in ("succeeded", "failed", "cancelled")
+        )
         if dry_run:
-            terminal.say(
-                f"{terminal.counted(open_count, 'task')} of batch {batch}, {found['name']}, would be cancelled"
+            terminal.note(
+                f"{terminal.format_count(open_count, 'task')} of batch {batch}, {cancelled['name']}, would be cancelled"
             )
-            return found
+            return cancelled
         terminal.confirm(
-            f"cancel {terminal.counted(open_count, 'task')} of batch {batch}, {found['name']}?", agreed=yes
+            f"cancel {terminal.format_count(open_count, 'task')} of batch {batch}, {cancelled['name']}?", agreed=yes
         )
         return await api.post(f"/corral/v1/batches/{batch}/cancel")
 
-    found = ask(url, data_dir, use)
+    cancelled = call_server(url, data_dir, use)
     if as_json:
-        terminal.put_json(found)
+        terminal.put_json(cancelled)
     else:
-        terminal.put(f"batch {found['id']}, {found['name']}: {states_text(found['states'])}")
+        terminal.put(f"batch {cancelled['id']}, {cancelled['name']}: {format_states(cancelled['states'])}")
 
 
-@app.command("retry", epilog=example("corral batches retry 3"))
+@app.command("retry", epilog=make_example("corral batches retry 3"))
 def retry(
     batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
@@ -84,17 +88,16 @@ def retry(
         if dry_run:
             found = await api.get(f"/corral/v1/batches/{batch}")
             count = found["states"].get("failed", 0) + found["states"].get("cancelled", 0)
-            terminal.say(
-                f"{terminal.counted(count, 'task')} of batch {batch}, {found['name']}, would be submitted again"
+            terminal.note(
+                f"{terminal.format_count(count, 'task')} of batch {batch}, {found['name']}, would be submitted again"
             )
             return {"batch": found, "tasks": []}
         return await api.post(f"/corral/v1/batches/{batch}/retry")
 
-    answer = ask(url, data_dir, use)
+    answer = call_server(url, data_dir, use)
     if as_json:
         terminal.put_json(answer)
     elif not dry_run:
-        made = answer["batch"]
-        terminal.put(
-            f"batch {made['id']}, {made['name']}: {terminal.counted(made['task_count'], 'task')} of batch {batch} again"
-        )
+        retry_batch = answer["batch"]
+        count = terminal.format_count(retry_batch["task_count"], "task")
+        terminal.put(f"batch {retry_batch['id']}, {retry_batch['name']}: {count} of batch {batch} again")

@@ -21,7 +21,7 @@ from corral.cli.commands.upgrade import (
     Remove,
     Replace,
 )
-from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, example
+from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, make_example
 from corral.data_dir import choose_data_dir
 
 NOT_SETTLED = 1
@@ -53,7 +53,7 @@ Agree = Annotated[bool, typer.Option("--yes", "-y", help="Run commands without a
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("checklist", epilog=example('corral checklist cluster.yaml --add node="RTX 5070 Ti"'))(checklist)
+    app.command("checklist", epilog=make_example('corral checklist cluster.yaml --add node="RTX 5070 Ti"'))(checklist)
 
 
 def checklist(
@@ -85,7 +85,7 @@ def checklist(
     as_json: AsJson = False,
 ) -> None:
     """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
-    from corral.cli.checklist import Asked, migrate
+    from corral.cli.checklist import ChecklistRequest, run_checklist
     from corral.operations.upgrading import Wish
 
     words = {
@@ -99,7 +99,7 @@ def checklist(
         "memory": memory,
     }
     options = [(word, text) for word, texts in words.items() for text in texts or ()]
-    asked = Asked(
+    asked = ChecklistRequest(
         cluster=cluster,
         wish=Wish(options=options, file=changes, other=to, adapting=adapt),
         running=run and not dry_run,
@@ -117,7 +117,7 @@ def checklist(
         dry=dry_run,
         as_json=as_json,
     )
-    standing = migrate(asked)
+    standing = run_checklist(asked)
     if asked.running and standing.left:
-        terminal.say(f"not settled: {len(standing.left)} items, from {standing.left[0].id} on")
+        terminal.note(f"not settled: {len(standing.left)} items, from {standing.left[0].id} on")
         raise typer.Exit(NOT_SETTLED)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, example
+from corral.cli.options import AsJson, DataDir, make_example
 from corral.data_dir import choose_data_dir
 
 UNHEALTHY = 1
@@ -16,7 +16,7 @@ UNHEALTHY = 1
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor", epilog=example("corral doctor"))(doctor)
+    app.command("doctor", epilog=make_example("corral doctor"))(doctor)
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -29,10 +29,12 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         terminal.put_json({"items": [asdict(finding) for finding in findings]})
     else:
         terminal.put_table(
-            ("", "what", "finding"), [(one.state.value, one.name, one.what) for one in findings], empty="no findings"
+            ("", "what", "finding"),
+            [(finding.state.value, finding.name, finding.what) for finding in findings],
+            empty="no findings",
         )
-        for one in findings:
-            if one.fix:
-                terminal.put(f"{one.name}: {one.fix}")
-    if any(one.state is State.ERROR for one in findings):
+        for finding in findings:
+            if finding.fix:
+                terminal.put(f"{finding.name}: {finding.fix}")
+    if any(finding.state is State.ERROR for finding in findings):
         raise typer.Exit(UNHEALTHY)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterFile, DataDir, example
+from corral.cli.options import AsJson, ClusterFile, DataDir, make_example
 from corral.data_dir import choose_data_dir, models_dir
-
-if TYPE_CHECKING:
-    from corral.hardware.fit.profiles import Profile
-    from corral.hardware.fit.shape import ModelShape
-    from corral.operations.fitting import Cards
-    from corral.weights.store import Store
 
 Model = Annotated[
     str,
@@ -43,7 +36,7 @@ NoFlashAttention = Annotated[bool, typer.Option("--no-flash-attention", help="As
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("fit", epilog=example('corral fit llama3:8b --gpu "RTX 5070 Ti"'))(fit)
+    app.command("fit", epilog=make_example('corral fit llama3:8b --gpu "RTX 5070 Ti"'))(fit)
 
 
 def fit(
@@ -64,48 +57,36 @@ def fit(
     Sizes of a file are read from its header; of one on Hugging Face, only the header is fetched. A name without a file
     is estimated, and the output says so. The exit code is 5 when cards were named and none holds the model.
     """
-    from corral.cli.fits import fit_json, profile_json, put_fit, put_profile
-    from corral.hardware.fit.profiles import Profile
-    from corral.hardware.fit.running import Running
-    from corral.operations.fitting import file_size, judge_profile, judge_shape, require_room
-
-    cards = _cards(gpus or [], cluster)
-    running = Running(
-        context=context,
-        parallel=parallel,
-        cache_type_k=cache_type,
-        cache_type_v=cache_type,
-        flash_attention=not no_flash_attention,
-    )
-    found, store = _find(model, data_dir)
-    if isinstance(found, Profile):
-        answer = judge_profile(found, cards, file_size=file_size(model, store))
-        terminal.put_json(profile_json(answer)) if as_json else put_profile(answer)
-    else:
-        answer = judge_shape(found, running, cards, processor_gb_s=cpu_bandwidth, layers_on_gpu=layers_on_gpu)
-        terminal.put_json(fit_json(answer)) if as_json else put_fit(answer)
-    require_room(answer, model, cards, spilled_is_enough=layers_on_gpu is not None)
-
-
-def _cards(gpus: list[str], cluster: Path | None) -> Cards:
-    from corral.operations.cluster_file import open_cluster
-    from corral.operations.fitting import Cards, cards_of_cluster, cards_of_names
-
-    named = cards_of_names(gpus)
-    listed = cards_of_cluster(open_cluster(cluster).cluster) if cluster is not None else Cards()
-    return Cards(alone=(*named.alone, *listed.alone), groups=(*named.groups, *listed.groups))
-
-
-def _find(model: str, data_dir: Path | None) -> tuple[ModelShape | Profile, Store]:
     import asyncio
 
-    from corral.operations.fitting import Sources, find_model
+    from corral.cli.fits import put_fit, put_profile
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.fitting import FitAsked, ProfileFit, Sources, answer_fit, fit_model, require_room
     from corral.weights.fetching import Connections
     from corral.weights.store import Store
+    from corral.wire import to_json
 
+    asked = FitAsked(
+        model=model,
+        context=context,
+        parallel=parallel,
+        cache_type=cache_type,
+        flash_attention=not no_flash_attention,
+        gpus=tuple(gpus or ()),
+        cluster=None if cluster is None else read_cluster_file(cluster),
+        layers_on_gpu=layers_on_gpu,
+        cpu_bandwidth_gb_s=cpu_bandwidth,
+    )
     store = Store(models_dir(choose_data_dir(data_dir)))
     sources = Sources(store=store, connections=Connections(), on_bytes=_Progress().show)
-    return asyncio.run(find_model(model, sources)), store
+    fitted = asyncio.run(fit_model(asked, sources))
+    if as_json:
+        terminal.put_json(to_json(answer_fit(fitted)))
+    elif isinstance(fitted.judged, ProfileFit):
+        put_profile(fitted.judged)
+    else:
+        put_fit(fitted.judged)
+    require_room(fitted)
 
 
 class _Progress:
@@ -118,5 +99,5 @@ class _Progress:
         from corral.units import format_bytes
 
         if done >= self._next.get(file, 1):
-            terminal.say(f"reading the header of {file}: {format_bytes(done)}")
+            terminal.note(f"reading the header of {file}: {format_bytes(done)}")
             self._next[file] = 2 * done

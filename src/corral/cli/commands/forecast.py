@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, example
+from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, make_example
 
 if TYPE_CHECKING:
     from corral.operations.forecast_asking import Asked
@@ -58,7 +58,7 @@ Against = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("forecast", epilog=example("corral forecast cluster.yaml"))(forecast)
+    app.command("forecast", epilog=make_example("corral forecast cluster.yaml"))(forecast)
 
 
 def forecast(
@@ -107,20 +107,20 @@ def forecast(
         slow=slow or (),
         fail=fail or (),
     )
-    of_workloads = {**_given(asked), "--explain": explain, "--html": html is not None}
+    of_workloads = {**_list_given(asked), "--explain": explain, "--html": html is not None}
     replaying = {"--replay": replay is not None, "--against": against is not None}
     if batch is not None:
         require_no_others("--batch", {**of_workloads, **replaying})
-        return _batch(cluster, batch, gantt, as_json=as_json)
+        return _forecast_batch(cluster, batch, gantt, as_json=as_json)
     if any(replaying.values()):
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
-    found = forecast_file(cluster, asked, history=lambda begin: _history(cluster, begin, url, data_dir))
+    found = forecast_file(cluster, asked, history=lambda begin: _read_history(cluster, begin, url, data_dir))
     _write(found, asked, gantt, html)
     return _put(found, explain=explain, as_json=as_json)
 
 
-def _given(asked: Asked) -> dict[str, bool]:
+def _list_given(asked: Asked) -> dict[str, bool]:
     """Say which options about workloads differ from what they are when nobody gives them."""
     return {
         f"--{field.name.replace('_', '-')}": bool(value) and value != field.default
@@ -129,15 +129,15 @@ def _given(asked: Asked) -> dict[str, bool]:
     }
 
 
-def _history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
+def _read_history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
     from corral.cli.forecasts import finished_since
-    from corral.client.connection import ask
+    from corral.client.connection import call_server
     from corral.operations.replaying import history_of
 
-    return history_of(ask(url, data_dir, lambda api: finished_since(api, begin)), cluster)
+    return history_of(call_server(url, data_dir, lambda api: finished_since(api, begin)), cluster)
 
 
-def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
+def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
     from corral.cli.forecasts import put_batch
     from corral.client.batchfile.reading import open_batch_file
     from corral.operations.forecasting import write_batch
@@ -147,7 +147,7 @@ def _batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bo
     found = forecast_batch_on(cluster, [task.body for task in read.tasks])
     if gantt is not None:
         write_batch(found, read.name, gantt)
-        terminal.say(f"wrote {gantt}")
+        terminal.note(f"wrote {gantt}")
     put_batch(found, as_json=as_json)
 
 
@@ -161,12 +161,12 @@ def _replay(
     as_json: bool,
 ) -> None:
     from corral.cli.forecasts import finished_since, put_replay
-    from corral.client.connection import ask
+    from corral.client.connection import call_server
     from corral.operations.forecast_asking import replayed
     from corral.operations.replaying import replay_files
 
     begin, other = replayed(since, against)
-    found = replay_files(lambda: ask(url, data_dir, lambda api: finished_since(api, begin)), cluster, other)
+    found = replay_files(lambda: call_server(url, data_dir, lambda api: finished_since(api, begin)), cluster, other)
     put_replay(found, as_json=as_json)
 
 
@@ -185,7 +185,7 @@ def _write(found: Forecasts, asked: Asked, gantt: Path | None, html: Path | None
 
     if gantt is not None:
         write_gantt(found, gantt)
-        terminal.say(f"wrote {gantt}")
+        terminal.note(f"wrote {gantt}")
     if html is not None:
         write_page(found, asked, html)
-        terminal.say(f"wrote {html}")
+        terminal.note(f"wrote {html}")

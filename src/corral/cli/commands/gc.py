@@ -5,13 +5,13 @@ from __future__ import annotations
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example
-from corral.client.connection import ask
+from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, make_example
+from corral.client.connection import call_server
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("gc", epilog=example("corral gc --dry-run"))(gc)
+    app.command("gc", epilog=make_example("corral gc --dry-run"))(gc)
 
 
 def gc(
@@ -20,10 +20,10 @@ def gc(
     """Remove finished tasks and files that are older than the cluster file keeps them."""
     if not dry_run:
         terminal.confirm("remove what is older than the retention of the cluster file?", agreed=yes)
-    answer = ask(url, data_dir, lambda api: api.post("/corral/v1/gc", {"dry_run": dry_run}))
+    answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/gc", {"dry_run": dry_run}))
     if as_json:
         terminal.put_json(answer)
     else:
         terminal.put_fields(answer.items())
     if dry_run:
-        terminal.say("nothing was removed")
+        terminal.note("nothing was removed")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, example, noun
+from corral.cli.options import AsJson, make_example, make_group
 
 if TYPE_CHECKING:
-    from corral.hardware.catalogue import GpuModel
-    from corral.work import Json
+    from corral.operations.gpu_models import ListedGpu
 
 NAME = "gpus"
-app = noun("Look up GPU models in the catalogue.", example_command="corral gpus find 5070ti")
+app = make_group("Look up GPU models in the catalogue.", example_command="corral gpus find 5070ti")
 
 Words = Annotated[
     list[str],
@@ -27,58 +25,54 @@ _MOST_SHOWN = 30
 """A family of more models than this (`Radeon`) is better narrowed than scrolled."""
 
 
-@app.command("find", epilog=example("corral gpus find RTX 3060"))
+@app.command("find", epilog=make_example("corral gpus find RTX 3060"))
 def find(words: Words, as_json: AsJson = False) -> None:
     """List the models that a name may stand for, and what differs between them."""
-    models = _candidates(" ".join(words))
+    from corral.operations.gpu_models import find_models
+    from corral.wire import to_json
+
+    models = find_models(" ".join(words))
     if as_json:
-        terminal.put_json({"items": [_json(model) for model in models]})
+        terminal.put_json(to_json(models))
     else:
-        _put_candidates(models)
+        _put_candidates(models.items)
 
 
-@app.command("show", epilog=example("corral gpus show RTX 5070 Ti"))
+@app.command("show", epilog=make_example("corral gpus show RTX 5070 Ti"))
 def show(words: Words, as_json: AsJson = False) -> None:
     """Show what the catalogue says of one model; what it does not say is `unknown`.
 
     A name of several models lists them with what differs, and the exit code is 2.
     """
-    from corral.hardware.catalogue import find_one_gpu
+    from corral.operations.gpu_models import find_models, show_model
+    from corral.wire import to_json
 
     name = " ".join(words)
-    models = _candidates(name)
+    models = find_models(name).items
     if len(models) > 1 and not as_json:
         _put_candidates(models)
-    model = find_one_gpu(name)
+    model = show_model(name)
     if as_json:
-        terminal.put_json(_json(model))
+        terminal.put_json(to_json(model))
     else:
-        terminal.put_fields(_facts(model).items())
+        terminal.put_fields(_list_facts(model).items())
 
 
-def _candidates(name: str) -> tuple[GpuModel, ...]:
-    from corral.hardware.catalogue import find_gpu
-
-    found = find_gpu(name)
-    return found if isinstance(found, tuple) else (found,)
-
-
-def _put_candidates(models: tuple[GpuModel, ...]) -> None:
-    facts = [_facts(model) for model in models]
+def _put_candidates(models: tuple[ListedGpu, ...]) -> None:
+    facts = [_list_facts(model) for model in models]
     usual = ("name", "VRAM", "TDP")
-    shown = [name for name in facts[0] if name in usual or (name != "source" and _differs(name, facts))]
+    shown = [name for name in facts[0] if name in usual or (name != "source" and _is_different(name, facts))]
     terminal.put_table(shown, [[one[name] for name in shown] for one in facts[:_MOST_SHOWN]], empty="")
     if len(models) > _MOST_SHOWN:
-        terminal.say(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
+        terminal.note(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
 
 
-def _differs(name: str, facts: list[dict[str, str]]) -> bool:
+def _is_different(name: str, facts: list[dict[str, str]]) -> bool:
     return len({one[name] for one in facts}) > 1
 
 
-def _facts(model: GpuModel) -> dict[str, str]:
+def _list_facts(model: ListedGpu) -> dict[str, str]:
     """List what is known, as people read it."""
-    from corral.hardware.pools import gpu_class
     from corral.units import format_bytes
 
     memory = format_bytes(model.memory) if model.memory else "none of its own"
@@ -87,7 +81,7 @@ def _facts(model: GpuModel) -> dict[str, str]:
     facts = {
         "name": model.name,
         "maker": model.vendor,
-        "class": gpu_class(model.name),
+        "class": model.gpu_class,
         "VRAM": memory,
         "TDP": _with_unit(model.tdp_w, "W"),
         "bandwidth": _with_unit(model.bandwidth_gb_s, "GB/s"),
@@ -108,10 +102,3 @@ def _facts(model: GpuModel) -> dict[str, str]:
 
 def _with_unit(value: float | None, unit: str) -> str | None:
     return None if value is None else f"{value:g} {unit}"
-
-
-def _json(model: GpuModel) -> Json:
-    from corral.hardware.pools import gpu_class
-
-    released = None if model.released is None else model.released.isoformat()
-    return {**asdict(model), "released": released, "class": gpu_class(model.name)}

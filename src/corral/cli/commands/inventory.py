@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DryRun, Yes, example
+from corral.cli.options import AsJson, DryRun, Yes, make_example
 
 if TYPE_CHECKING:
     from corral.cluster.editing.facts import NodeFacts
@@ -29,7 +29,7 @@ SectionOnly = Annotated[bool, typer.Option("--section", help="Print the node's s
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("inventory", epilog=example("corral inventory"))(inventory)
+    app.command("inventory", epilog=make_example("corral inventory"))(inventory)
 
 
 def inventory(
@@ -57,7 +57,7 @@ def inventory(
         terminal.put_json(inventory_json(found, facts))
         return
     _print(facts, is_section=section)
-    _tell(found, facts)
+    _note_unknowns(found, facts)
 
 
 def _print(facts: NodeFacts, *, is_section: bool) -> None:
@@ -68,17 +68,17 @@ def _print(facts: NodeFacts, *, is_section: bool) -> None:
     terminal.put(text if is_section else file_of(facts.name, text).rstrip("\n"))
 
 
-def _tell(found: Inventory, facts: NodeFacts) -> None:
+def _note_unknowns(found: Inventory, facts: NodeFacts) -> None:
     """Say on stderr what a file cannot."""
     if facts.gpus is None:
-        terminal.say(f"GPUs: unknown, since {facts.gpus_unknown_because}")
+        terminal.note(f"GPUs: unknown, since {facts.gpus_unknown_because}")
     for card in facts.gpus or ():
         if card.is_lost:
-            terminal.say(f"GPU {card.index} ({card.driver_name or 'no name'}): lost; it does not answer the driver")
+            terminal.note(f"GPU {card.index} ({card.driver_name or 'no name'}): lost; it does not answer the driver")
         if card.model is None:
-            terminal.say(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
+            terminal.note(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
     if not found.board_is_readable:
-        terminal.say("power supply, installed memory: the board's tables are for root only; `sudo` may tell more")
+        terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` may tell more")
 
 
 def _merge(path: Path, facts: NodeFacts, node: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
@@ -90,16 +90,16 @@ def _merge(path: Path, facts: NodeFacts, node: str | None, *, yes: bool, dry_run
     if not as_json and merged.is_changed:
         terminal.put(merged.diff())
     for note in merged.merged.notes if not as_json else ():
-        terminal.say(f"{merged.merged.node}: {note}")
+        terminal.note(f"{merged.merged.node}: {note}")
     if is_written:
         terminal.confirm(f"write this into {path}?", agreed=yes)
         replace_text(path, before=merged.before, after=merged.merged.text)
     if as_json:
         terminal.put_json(merge_json(merged, is_written=is_written))
     elif not merged.is_changed:
-        terminal.say(f"{path}: nothing to change")
+        terminal.note(f"{path}: nothing to change")
     else:
-        terminal.say(f"{path}: {'written' if is_written else 'not written (--dry-run)'}")
+        terminal.note(f"{path}: {'written' if is_written else 'not written (--dry-run)'}")
 
 
 def merge_json(merge: Merge, *, is_written: bool) -> Json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DryRun, Yes, example
+from corral.cli.options import AsJson, DryRun, Yes, make_example
 
 if TYPE_CHECKING:
     from corral.cluster import Cluster
@@ -52,7 +52,7 @@ As = Annotated[Format, typer.Option("--format", help="For people, programs, code
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("lint", epilog=example("corral lint examples/harvis"))(lint)
+    app.command("lint", epilog=make_example("corral lint examples/harvis"))(lint)
 
 
 def lint(
@@ -84,12 +84,12 @@ def lint(
 
     sources = find_sources(paths or [Path()])
     hardware = _read_cluster(cluster)
-    with _shown(sources):
+    with _show_status(sources):
         report = judge(sources, cluster=hardware)
     if fix:
         report = _fix(sources, report, chosen, yes=yes, dry_run=dry_run, cluster=hardware)
     _put(report, chosen)
-    _exit(report)
+    exit_by_severity(report)
 
 
 def _read_cluster(path: Path | None) -> Cluster | None:
@@ -101,9 +101,9 @@ def _read_cluster(path: Path | None) -> Cluster | None:
 
 
 @contextmanager
-def _shown(sources: Sequence[Source]) -> Generator[None]:
+def _show_status(sources: Sequence[Source]) -> Generator[None]:
     """Say what is going on, on a terminal, when it takes over a second."""
-    if sum(len(one.text) for one in sources) < JUDGED_IN_A_SECOND or not sys.stderr.isatty():
+    if sum(len(source.text) for source in sources) < JUDGED_IN_A_SECOND or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -128,10 +128,10 @@ def _put(report: Report, chosen: Format) -> None:
         case Format.GITHUB:
             for line in machine.as_github(report):
                 terminal.put(line)
-            terminal.say(summary(report))
+            terminal.note(summary(report))
 
 
-def _exit(report: Report) -> None:
+def exit_by_severity(report: Report) -> None:
     from corral.linting.values import Severity
 
     if report.worst is Severity.ERROR:
@@ -150,16 +150,16 @@ def _fix(
     from corral.operations.linting import find_sources, write_mended
 
     before = {source.name: source.text for source in sources if source.name != STDIN}
-    after = mended(before, [one for one in report.findings if one.place.file in before])
+    after = mended(before, [finding for finding in report.findings if finding.place.file in before])
     for line in difference(before, after):
-        terminal.say(line)
+        terminal.note(line)
     if not after or dry_run:
-        terminal.say("nothing can be mended safely" if not after else "nothing was written (--dry-run)")
+        terminal.note("nothing can be mended safely" if not after else "nothing was written (--dry-run)")
         return report
     terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
     write_mended(before, after)
     again = find_sources([Path(name) for name in before])
-    with _shown(again):
+    with _show_status(again):
         return judge((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)
 
 
@@ -183,5 +183,5 @@ def _list_rules(chosen: Format) -> None:
     if chosen is Format.JSON:
         terminal.put_json({"items": [rule_json(check.rule) for check in CHECKS]})
         return
-    rows = [(one.rule.id, one.rule.name, one.rule.severity.value, one.rule.summary) for one in CHECKS]
+    rows = [(source.rule.id, source.rule.name, source.rule.severity.value, source.rule.summary) for source in CHECKS]
     terminal.put_table(("id", "name", "severity", "what"), rows, empty="no rules")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, example
+from corral.cli.options import AsJson, DataDir, make_example
 from corral.data_dir import choose_data_dir, prepare_data_dir
 
 NOT_PASSED = 1
@@ -17,7 +17,7 @@ NOT_PASSED = 1
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("loadtest", epilog=example("corral loadtest --duration 30m --load 'gpu-burn 1800'"))(loadtest)
+    app.command("loadtest", epilog=make_example("corral loadtest --duration 30m --load 'gpu-burn 1800'"))(loadtest)
 
 
 def loadtest(
@@ -40,16 +40,16 @@ def loadtest(
     as_json: AsJson = False,
 ) -> None:
     """Watch cards under load: temperature, power, clocks, what holds them back; and judge them against their limits."""
-    from corral.cli.load_testing import put_load_test, run_shown, seconds_asked, write_report
+    from corral.cli.load_testing import check_request, put_load_test, run_shown, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
     from corral.telemetry.loadtest.verdict import Outcome
 
-    wish = LoadTestWish(seconds=seconds_asked(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
+    wish = LoadTestWish(seconds=check_request(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
     data = choose_data_dir(data_dir)
     prepare_data_dir(data)
     test = run_shown(wish, data)
     if report is not None:
-        terminal.say(f"report: {', '.join(str(path) for path in write_report(test, report))}")
+        terminal.note(f"report: {', '.join(str(path) for path in write_report(test, report))}")
     put_load_test(test, as_json=as_json)
     if test.ended == INTERRUPTED:
         raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, DryRun, ModelName, Yes, example, noun
+from corral.cli.options import AsJson, DataDir, DryRun, ModelName, Yes, make_example, make_group
 from corral.data_dir import choose_data_dir, models_dir, prepare_data_dir
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "models"
-app = noun("Fetch, find and remove model files on this machine.", example_command="corral models list")
+app = make_group("Fetch, find and remove model files on this machine.", example_command="corral models list")
 
 
-@app.command("list", epilog=example("corral models list"))
+@app.command("list", epilog=make_example("corral models list"))
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the models that are here, and those of the catalogue that can be fetched."""
     from corral.units import format_bytes
@@ -33,18 +33,18 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         return
     rows = [
         (
-            one["name"],
-            "here" if one["path"] else "can be fetched",
-            format_bytes(one["size"]) if one["size"] else "",
-            ", ".join(one["engines"]),
-            one["licence"],
+            item["name"],
+            "here" if item["path"] else "can be fetched",
+            format_bytes(item["size"]) if item["size"] else "",
+            ", ".join(item["engines"]),
+            item["licence"],
         )
-        for one in items
+        for item in items
     ]
     terminal.put_table(("model", "state", "size", "engines", "licence"), rows, empty="no models")
 
 
-@app.command("pull", epilog=example("corral models pull smollm2-135m-instruct"))
+@app.command("pull", epilog=make_example("corral models pull smollm2-135m-instruct"))
 def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
     """Fetch a model, verify it, and keep it."""
     import asyncio
@@ -56,7 +56,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
     if dry_run:
         entry = resolve(model, store.catalogue)
         sources = ", then ".join(str(source) for source in entry.sources)
-        terminal.say(f"would fetch {entry.name} from {sources}")
+        terminal.note(f"would fetch {entry.name} from {sources}")
         return
     prepare_data_dir(choose_data_dir(data_dir))
     pulled = asyncio.run(bring(store, model))
@@ -66,24 +66,24 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
         terminal.put(f"{pulled.name}: {pulled.path}")
 
 
-@app.command("path", epilog=example("corral models path smollm2-135m-instruct"))
+@app.command("path", epilog=make_example("corral models path smollm2-135m-instruct"))
 def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Print where a model lies: the file or folder that an engine opens."""
-    found = _store(data_dir).path(model)
+    model_path = _store(data_dir).path(model)
     if as_json:
-        terminal.put_json({"model": model, "path": str(found)})
+        terminal.put_json({"model": model, "path": str(model_path)})
     else:
-        terminal.put(str(found))
+        terminal.put(str(model_path))
 
 
-@app.command("rm", epilog=example("corral models rm smollm2-135m-instruct --yes"))
+@app.command("rm", epilog=make_example("corral models rm smollm2-135m-instruct --yes"))
 def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
     """Remove a model from this machine; one that was linked stays where it lies."""
     import asyncio
 
     store = _store(data_dir)
     if dry_run:
-        terminal.say(f"would remove {model} from {models_dir(choose_data_dir(data_dir))}")
+        terminal.note(f"would remove {model} from {models_dir(choose_data_dir(data_dir))}")
         return
     terminal.confirm(f"remove the model {model}?", agreed=yes)
     asyncio.run(store.remove(model))

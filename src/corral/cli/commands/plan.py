@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, example
+from corral.cli.options import AsJson, ClusterArgument, make_example
 
 Layout = Annotated[
     str | None,
@@ -17,7 +17,7 @@ Layout = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("plan", epilog=example("corral plan cluster.yaml"))(plan)
+    app.command("plan", epilog=make_example("corral plan cluster.yaml"))(plan)
 
 
 def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson = False) -> None:
@@ -26,14 +26,14 @@ def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson
     The exit code is 5 when something that a layout asks for cannot be placed; what can take turns with others through
     the queue does not count as that.
     """
-    from corral.cli.plans import plan_json, power_json, put_plan, put_power
-    from corral.operations.planning import plan_file, require_places
+    from corral.cli.plans import put_plan, put_power
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.planning import PlanAsked, answer_plan, plan_layouts, require_places
+    from corral.wire import to_json
 
-    planned = plan_file(cluster, layout=layout)
+    planned = plan_layouts(PlanAsked(cluster=read_cluster_file(cluster), layout=layout))
     if as_json:
-        plans = [plan_json(one) for one in planned.plans]
-        power = [power_json(one) for one in planned.power]
-        terminal.put_json({"cluster": planned.file.cluster.name, "plans": plans, "power": power})
+        terminal.put_json(to_json(answer_plan(planned)))
     else:
         for place, one in enumerate(planned.plans):
             if place:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, example
+from corral.cli.options import AsJson, ClusterArgument, make_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ Here = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("power", epilog=example("corral power cluster.yaml"))(power)
+    app.command("power", epilog=make_example("corral power cluster.yaml"))(power)
 
 
 def power(
@@ -36,12 +35,13 @@ def power(
     that lacks a card of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
     make of it.
     """
-    from corral.operations.powering import power_of_file
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.powering import PowerAsked, work_out_power
+    from corral.wire import to_json
 
-    found = power_of_file(cluster, here=here)
+    found = work_out_power(PowerAsked(cluster=read_cluster_file(cluster), here=here))
     if as_json:
-        nodes = [{**asdict(node), "verdict": node.verdict.value} for node in found.nodes]
-        terminal.put_json({"cluster": found.cluster, "nodes": nodes})
+        terminal.put_json(to_json(found))
     elif explain:
         _put_sources(found.nodes)
     else:
@@ -57,11 +57,11 @@ def _put(nodes: tuple[NodePower, ...]) -> None:
     for node in nodes:
         if node.cards or node.unknown:
             terminal.put(f"\n{node.node}")
-        for note in _notes(node):
+        for note in _format_notes(node):
             terminal.put_text(note, indent="  ")
 
 
-def _notes(node: NodePower) -> Iterator[str]:
+def _format_notes(node: NodePower) -> Iterator[str]:
     if not node.cards and not node.unknown:
         return
     for lacking in node.unknown:

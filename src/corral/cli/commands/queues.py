@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from corral.cli import terminal
 from corral.cli.commands.slots import change_gate
-from corral.cli.listing import states_text
-from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, example, noun
-from corral.client.connection import ask
+from corral.cli.listing import format_states
+from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, make_example, make_group
+from corral.client.connection import call_server
 
 NAME = "queues"
-app = noun("Look at queues, and open or close them.", example_command="corral queues list")
+app = make_group("Look at queues, and open or close them.", example_command="corral queues list")
 
 
-@app.command("list", epilog=example("corral queues list"))
+@app.command("list", epilog=make_example("corral queues list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List queues: their slots, their order, and what waits in them."""
-    answer = ask(url, data_dir, lambda api: api.get("/corral/v1/queues"))
+    answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/queues"))
     if as_json:
         terminal.put_json(answer)
         return
     rows = [
         (
-            one["name"],
-            one["order"],
-            ", ".join(one.get("pool") or ()) or "every slot",
-            one["gate"],
-            states_text(one["states"]),
+            queue["name"],
+            queue["order"],
+            ", ".join(queue.get("pool") or ()) or "every slot",
+            queue["gate"],
+            format_states(queue["states"]),
         )
-        for one in answer["items"]
+        for queue in answer["items"]
     ]
     terminal.put_table(("queue", "order", "pool", "gate", "tasks"), rows, empty="no queues")
 
 
-@app.command("pause", epilog=example("corral queues pause default"))
+@app.command("pause", epilog=make_example("corral queues pause default"))
 def pause(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
@@ -40,7 +40,7 @@ def pause(
     change_gate("queues", queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
-@app.command("resume", epilog=example("corral queues resume default"))
+@app.command("resume", epilog=make_example("corral queues resume default"))
 def resume(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
@@ -48,7 +48,7 @@ def resume(
     change_gate("queues", queue, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
-@app.command("drain", epilog=example("corral queues drain default --yes"))
+@app.command("drain", epilog=make_example("corral queues drain default --yes"))
 def drain(
     queue: QueueName,
     yes: Yes = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, DryRun, example
+from corral.cli.options import AsJson, ClusterArgument, DryRun, make_example
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ Targets = Annotated[bool, typer.Option("--targets", help="List what can be writt
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("render", epilog=example("corral render examples/hydra/cluster.yaml --only kubernetes"))(render)
+    app.command("render", epilog=make_example("corral render examples/hydra/cluster.yaml --only kubernetes"))(render)
 
 
 def render(
@@ -59,7 +59,7 @@ def render(
     chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
     files = render_file(cluster, layouts=layout or (), only=chosen)
     for note in notes_of_file(cluster, layouts=layout or (), only=chosen):
-        terminal.say(f"note: {note}")
+        terminal.note(f"note: {note}")
     if out is None:
         _print(files, as_json=as_json)
         return
@@ -79,7 +79,7 @@ def render(
     for change in changed:
         verb = "removed" if change.after is None else "changed" if change.before is not None else "written"
         terminal.put(f"{verb}{' (not really: --dry-run)' if dry_run else ''}: {change.path}")
-    terminal.say(f"{len(files)} files in {out}, {len(changed)} of them changed")
+    terminal.note(f"{len(files)} files in {out}, {len(changed)} of them changed")
 
 
 def _print(files: Mapping[str, str], *, as_json: bool) -> None:
@@ -93,7 +93,9 @@ def _print(files: Mapping[str, str], *, as_json: bool) -> None:
 def _json(files: Mapping[str, str], changed: Collection[Change]) -> Json:
     return {
         "files": sorted(files),
-        "changed": [{"path": one.path, "new": one.before is None, "removed": one.after is None} for one in changed],
+        "changed": [
+            {"path": target.path, "new": target.before is None, "removed": target.after is None} for target in changed
+        ],
     }
 
 
@@ -101,6 +103,6 @@ def _list_targets(*, as_json: bool) -> None:
     from corral.rendering.targets import TARGETS
 
     if as_json:
-        terminal.put_json({"items": [{"name": one.name, "summary": one.summary} for one in TARGETS]})
+        terminal.put_json({"items": [{"name": target.name, "summary": target.summary} for target in TARGETS]})
         return
-    terminal.put_table(("target", "what"), [(one.name, one.summary) for one in TARGETS], empty="nothing")
+    terminal.put_table(("target", "what"), [(target.name, target.summary) for target in TARGETS], empty="nothing")

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Url, example
+from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Url, make_example
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Outputs go to FOLDER/<batch name>/.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("run", epilog=example("corral run examples/first-batch.yaml"))(run)
+    app.command("run", epilog=make_example("corral run examples/first-batch.yaml"))(run)
 
 
 def run(
@@ -33,19 +33,19 @@ def run(
     """
     import asyncio
 
-    from corral.cli.launching import data_dir_of
-    from corral.cli.listing import put_plan
+    from corral.cli.launching import choose_server_data_dir
+    from corral.cli.listing import put_batch_file
     from corral.cli.running.session import Run
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import locate
 
     if dry_run:
-        put_plan(open_batch_file(file).batch, as_json=as_json)
+        put_batch_file(open_batch_file(file).batch, as_json=as_json)
         return
     job = Run(
         file=file,
         out=out,
-        data_dir=data_dir_of(data_dir, cluster),
+        data_dir=choose_server_data_dir(data_dir, cluster),
         cluster_file=cluster,
         elsewhere=locate(url, None) if url is not None else None,
         as_json=as_json,

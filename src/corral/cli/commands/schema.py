@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import example
+from corral.cli.options import make_example
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("schema", epilog=example("corral schema --batch > batch.schema.json"))(schema)
+    app.command("schema", epilog=make_example("corral schema --batch > batch.schema.json"))(schema)
 
 
 def schema(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import exits, terminal
-from corral.cli.options import AsJson, BatchFile, DataDir, DryRun, Url, example
+from corral.cli.options import AsJson, BatchFile, DataDir, DryRun, Url, make_example
 
 if TYPE_CHECKING:
     from corral.client.api import Api
@@ -21,7 +21,7 @@ Key = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("submit", epilog=example("corral submit examples/first-batch.yaml --wait"))(submit)
+    app.command("submit", epilog=make_example("corral submit examples/first-batch.yaml --wait"))(submit)
 
 
 def submit(
@@ -34,27 +34,27 @@ def submit(
     dry_run: DryRun = False,
 ) -> None:
     """Submit a batch to a running server; all of it is accepted, or none."""
-    from corral.cli.listing import put_plan
+    from corral.cli.listing import put_batch_file
     from corral.client.batchfile.reading import open_batch_file
-    from corral.client.connection import ask
-    from corral.client.following import batch_ended
+    from corral.client.connection import call_server
+    from corral.client.following import wait_for_batch
     from corral.client.submitting import submit as send
     from corral.client.submitting import upload_files
 
     read = open_batch_file(file)
     if dry_run:
-        put_plan(read.batch, as_json=as_json)
+        put_batch_file(read.batch, as_json=as_json)
         return
 
     async def use(api: Api) -> int:
         answer = await send(api, read, read.batch.request(await upload_files(api, read.batch)), key=key)
         batch = answer["batch"]
         if not as_json:
-            terminal.put(f"batch {batch['id']}, {batch['name']}: {terminal.counted(batch['task_count'], 'task')}")
-        ended = await batch_ended(api, batch["id"]) if wait else batch
+            terminal.put(f"batch {batch['id']}, {batch['name']}: {terminal.format_count(batch['task_count'], 'task')}")
+        ended = await wait_for_batch(api, batch["id"]) if wait else batch
         if as_json:
             terminal.put_json({**answer, "batch": ended})
         succeeded = ended["states"].get("succeeded", 0) == ended["task_count"]
         return exits.TASKS_FAILED if wait and not succeeded else 0
 
-    raise typer.Exit(ask(url, data_dir, use))
+    raise typer.Exit(call_server(url, data_dir, use))

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corral.cli.options import AsJson, DataDir, DryRun, Limit, TaskId, TaskIds, Url, example, noun
-from corral.client.connection import ask
+from corral.cli.options import AsJson, DataDir, DryRun, Limit, TaskId, TaskIds, Url, make_example, make_group
+from corral.client.connection import call_server
 
 if TYPE_CHECKING:
     from corral.client.api import Api
     from corral.work import Json
 
 NAME = "tasks"
-app = noun("Look at tasks, and steer them.", example_command="corral tasks list --state running")
+app = make_group("Look at tasks, and steer them.", example_command="corral tasks list --state running")
 
 States = Annotated[
     list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only these; can be repeated.")
@@ -27,7 +27,7 @@ OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="Only
 OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first; else the newest.")]
 
 
-@app.command("list", epilog=example("corral tasks list --state running --limit 20"))
+@app.command("list", epilog=make_example("corral tasks list --state running --limit 20"))
 def list_(
     state: States = None,
     batch: OfBatch = None,
@@ -45,13 +45,15 @@ def list_(
     from corral.cli.listing import put_tasks
 
     chosen = [("batch", batch), ("queue", queue), ("owner", owner), ("engine", engine), ("slot", slot)]
-    query: list[tuple[str, str | int]] = [("state", one) for one in state or ()]
+    query: list[tuple[str, str | int]] = [("state", task_state) for task_state in state or ()]
     query += [(name, value) for name, value in chosen if value is not None]
     query.append(("order", "oldest" if oldest_first else "newest"))
-    put_tasks(ask(url, data_dir, lambda api: api.items("/corral/v1/tasks", query, limit=limit)), as_json=as_json)
+    put_tasks(
+        call_server(url, data_dir, lambda api: api.read_list("/corral/v1/tasks", query, limit=limit)), as_json=as_json
+    )
 
 
-@app.command("show", epilog=example("corral tasks show 17"))
+@app.command("show", epilog=make_example("corral tasks show 17"))
 def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one task and its story: everything that happened to it."""
     from corral.cli.listing import put_task
@@ -59,28 +61,30 @@ def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJso
     async def use(api: Api) -> tuple[Json, Json]:
         return await api.get(f"/corral/v1/tasks/{task}"), (await api.get(f"/corral/v1/tasks/{task}/story"))["items"]
 
-    found, story = ask(url, data_dir, use)
-    put_task(found, story, as_json=as_json)
+    shown, story = call_server(url, data_dir, use)
+    put_task(shown, story, as_json=as_json)
 
 
-@app.command("watch", epilog=example("corral tasks watch 17"))
+@app.command("watch", epilog=make_example("corral tasks watch 17"))
 def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
     """Follow one task until it ends; the exit code is 0 if it succeeded."""
     from corral.cli.exits import exit_code
-    from corral.cli.following import tell_task
+    from corral.cli.following import follow_task
 
-    raise typer.Exit(exit_code([ask(url, data_dir, lambda api: tell_task(api, task))]))
+    raise typer.Exit(exit_code([call_server(url, data_dir, lambda api: follow_task(api, task))]))
 
 
-@app.command("explain", epilog=example("corral tasks explain 17"))
+@app.command("explain", epilog=make_example("corral tasks explain 17"))
 def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Say why a task waits: which rule, which slots, since when, and when it may start."""
     from corral.cli.listing import put_explanation
 
-    put_explanation(ask(url, data_dir, lambda api: api.get(f"/corral/v1/tasks/{task}/explain")), as_json=as_json)
+    put_explanation(
+        call_server(url, data_dir, lambda api: api.get(f"/corral/v1/tasks/{task}/explain")), as_json=as_json
+    )
 
 
-@app.command("cancel", epilog=example("corral tasks cancel 17 18"))
+@app.command("cancel", epilog=make_example("corral tasks cancel 17 18"))
 def cancel(
     tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
@@ -93,10 +97,10 @@ def cancel(
         return [await api.post(f"/corral/v1/tasks/{task}/cancel") for task in tasks]
 
     verb = "would be cancelled" if dry_run else "cancel requested"
-    put_change(ask(url, data_dir, use), verb=verb, as_json=as_json)
+    put_change(call_server(url, data_dir, use), verb=verb, as_json=as_json)
 
 
-@app.command("retry", epilog=example("corral tasks retry 17"))
+@app.command("retry", epilog=make_example("corral tasks retry 17"))
 def retry(
     tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
@@ -108,27 +112,29 @@ def retry(
             return [await api.get(f"/corral/v1/tasks/{task}") for task in tasks]
         return [await api.post(f"/corral/v1/tasks/{task}/retry") for task in tasks]
 
-    put_change(ask(url, data_dir, use), verb="would be retried" if dry_run else "submitted again", as_json=as_json)
+    put_change(
+        call_server(url, data_dir, use), verb="would be retried" if dry_run else "submitted again", as_json=as_json
+    )
 
 
-@app.command("logs", epilog=example("corral tasks logs 17"))
+@app.command("logs", epilog=make_example("corral tasks logs 17"))
 def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
     """Print what a task's program printed."""
     from corral.cli.following import put_log
 
-    ask(url, data_dir, lambda api: put_log(api, task))
+    call_server(url, data_dir, lambda api: put_log(api, task))
 
 
-@app.command("wait", epilog=example("corral tasks wait 17 18"))
+@app.command("wait", epilog=make_example("corral tasks wait 17 18"))
 def wait(tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Return when all these tasks have ended; the exit code is 0 if all succeeded."""
     from corral.cli.exits import exit_code
     from corral.cli.listing import put_tasks
-    from corral.client.following import task_ended
+    from corral.client.following import wait_for_task
 
     async def use(api: Api) -> list[Json]:
-        return [await task_ended(api, task) for task in tasks]
+        return [await wait_for_task(api, task) for task in tasks]
 
-    ended = ask(url, data_dir, use)
+    ended = call_server(url, data_dir, use)
     put_tasks(ended, as_json=as_json)
     raise typer.Exit(exit_code(ended))

@@ -8,16 +8,16 @@ from urllib.parse import quote
 import typer
 
 from corral.cli import terminal
-from corral.cli.listing import ago
-from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, example, noun
-from corral.client.connection import ask
+from corral.cli.listing import format_ago
+from corral.cli.options import AsJson, DataDir, DryRun, Url, Yes, make_example, make_group
+from corral.client.connection import call_server
 
 if TYPE_CHECKING:
     from corral.client.api import Api
     from corral.work import Json
 
 NAME = "tokens"
-app = noun("Let people and programs on other machines in.", example_command="corral tokens list")
+app = make_group("Let people and programs on other machines in.", example_command="corral tokens list")
 
 TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; its tasks are owned by this name.")]
 RoleOption = Annotated[
@@ -26,7 +26,7 @@ RoleOption = Annotated[
 ]
 
 
-@app.command("create", epilog=example("corral tokens create ada --role submitter"))
+@app.command("create", epilog=make_example("corral tokens create ada --role submitter"))
 def create(
     name: TokenName,
     role: RoleOption = "submitter",
@@ -37,30 +37,31 @@ def create(
 ) -> None:
     """Make a token; it is shown once, and only its hash is kept."""
     if dry_run:
-        terminal.say(f"would make a token for {name} with the role {role}")
+        terminal.note(f"would make a token for {name} with the role {role}")
         return
-    answer = ask(url, data_dir, lambda api: api.post("/corral/v1/tokens", {"name": name, "role": role}))
+    answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/tokens", {"name": name, "role": role}))
     if as_json:
         terminal.put_json(answer)
         return
     terminal.put(answer["token"])
-    terminal.say(f"this is the token of {name} ({role}); it is not shown again. Its holder sets CORRAL_TOKEN to it")
+    terminal.note(f"this is the token of {name} ({role}); it is not shown again. Its holder sets CORRAL_TOKEN to it")
 
 
-@app.command("list", epilog=example("corral tokens list"))
+@app.command("list", epilog=make_example("corral tokens list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List tokens: names and roles, never the tokens."""
-    answer = ask(url, data_dir, lambda api: api.get("/corral/v1/tokens"))
+    answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/tokens"))
     if as_json:
         terminal.put_json(answer)
         return
     rows = [
-        (one["name"], one["role"], ago(one.get("created_at")), ago(one.get("revoked_at"))) for one in answer["items"]
+        (token["name"], token["role"], format_ago(token.get("created_at")), format_ago(token.get("revoked_at")))
+        for token in answer["items"]
     ]
     terminal.put_table(("name", "role", "created", "revoked"), rows, empty="no tokens")
 
 
-@app.command("revoke", epilog=example("corral tokens revoke ada --yes"))
+@app.command("revoke", epilog=make_example("corral tokens revoke ada --yes"))
 def revoke(
     name: TokenName,
     yes: Yes = False,
@@ -71,14 +72,14 @@ def revoke(
 ) -> None:
     """Make a token useless from now on."""
     if dry_run:
-        terminal.say(f"would revoke the token of {name}")
+        terminal.note(f"would revoke the token of {name}")
         return
     terminal.confirm(f"revoke the token of {name}?", agreed=yes)
 
     async def use(api: Api) -> Json:
         return await api.delete(f"/corral/v1/tokens/{quote(name, safe='')}")
 
-    answer = ask(url, data_dir, use)
+    answer = call_server(url, data_dir, use)
     if as_json:
         terminal.put_json(answer)
     else:

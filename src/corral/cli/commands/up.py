@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import ClusterFile, DataDir, example
+from corral.cli.options import ClusterFile, DataDir, make_example
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("up", epilog=example("corral up --cluster examples/edge.yaml"))(up)
+    app.command("up", epilog=make_example("corral up --cluster examples/edge.yaml"))(up)
 
 
 def up(
@@ -32,19 +32,19 @@ def up(
     import asyncio
     import os
 
-    from corral.cli.launching import data_dir_of
+    from corral.cli.launching import choose_server_data_dir
     from corral.data_dir import Presence
     from corral.server.runtime import serve
     from corral.server.settings import DEFAULT_PORT, Settings
 
-    def ready(presence: Presence) -> None:
-        terminal.say(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
+    def announce(presence: Presence) -> None:
+        terminal.note(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
 
     settings = Settings(
-        data_dir=data_dir_of(data_dir, cluster),
+        data_dir=choose_server_data_dir(data_dir, cluster),
         cluster_file=cluster,
         host=host,
         port=DEFAULT_PORT if port is None else port,
         database_url=os.environ.get("CORRAL_DATABASE_URL") or None,
     )
-    asyncio.run(serve(settings, ready=ready))
+    asyncio.run(serve(settings, ready=announce))

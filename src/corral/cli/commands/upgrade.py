@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, Yes, example
+from corral.cli.options import AsJson, ClusterArgument, Yes, make_example
 
 if TYPE_CHECKING:
     from corral.operations.upgrading import Upgrading
@@ -54,7 +54,7 @@ WriteCluster = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("upgrade", epilog=example('corral upgrade cluster.yaml --add node="RTX 5070 Ti"'))(upgrade)
+    app.command("upgrade", epilog=make_example('corral upgrade cluster.yaml --add node="RTX 5070 Ti"'))(upgrade)
 
 
 def upgrade(
@@ -99,10 +99,10 @@ def upgrade(
     done = upgrading.upgrade_file(
         cluster, upgrading.Wish(options=options, file=changes, other=to, adapting=adapt, rendering=files)
     )
-    written = _outputs(done, out, {"markdown": markdown, "html": html, "cluster": write_cluster})
+    written = _choose_outputs(done, out, {"markdown": markdown, "html": html, "cluster": write_cluster})
     upgrading.write_outputs(written, overwriting=yes)
     for path in written:
-        terminal.say(f"written: {path}")
+        terminal.note(f"written: {path}")
     if as_json:
         terminal.put_json(to_record(done.upgrade))
     elif written:
@@ -112,7 +112,7 @@ def upgrade(
         terminal.put(to_markdown(done.upgrade).rstrip())
 
 
-def _outputs(done: Upgrading, folder: Path | None, files: dict[str, Path | None]) -> dict[Path, str]:
+def _choose_outputs(done: Upgrading, folder: Path | None, files: dict[str, Path | None]) -> dict[Path, str]:
     """Write what is asked for as text, by the path that it goes to."""
     from corral.operations.upgrading import texts_of
 

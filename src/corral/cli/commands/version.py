@@ -5,12 +5,12 @@ from __future__ import annotations
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, example
+from corral.cli.options import AsJson, make_example
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("version", epilog=example("corral version"))(version)
+    app.command("version", epilog=make_example("corral version"))(version)
 
 
 def version(as_json: AsJson = False) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from corral.cli import exits, launching, terminal
 from corral.cli.pulling import pull
-from corral.cli.running.view import choose_view, failure_lines, summary_lines
-from corral.cli.running.watching import Choice, Interrupts, Watch, ask
+from corral.cli.running.view import choose_view, format_failures, format_summary
+from corral.cli.running.watching import Choice, Interrupts, Watch, ask_choice
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read, open_batch_file
 from corral.client.collecting import Collector
 from corral.client.connection import Server
 from corral.client.following import Follower
-from corral.client.manifest import Heading, safe
-from corral.client.progress import ENDED, Standing, TaskView
+from corral.client.manifest import Heading, to_file_name
+from corral.client.progress import ENDED, BatchProgress, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
 from corral.client.tally import summarise, summary_json
 from corral.data_dir import models_dir, prepare_data_dir
@@ -64,46 +64,48 @@ class Run:
         if self.elsewhere is None:
             prepare_data_dir(self.data_dir)
             await ensure_models(read, Store(models_dir(self.data_dir)))
-        async with self._server() as held, Api(held.server.url, held.server.token) as api:
+        async with self._hold_server() as held, Api(held.server.url, held.server.token) as api:
             memory = Generations(self.data_dir if self.elsewhere is None else None)
             submitted = await submit_or_continue(api, read, await upload_files(api, read.batch), memory)
-            standing = Standing()
-            choice = await self._watch(api, read, submitted, standing, held)
-            held.leave = choice is Choice.LEAVE or (choice is not Choice.STOP and await _others_wait(api))
-        return self._conclude(standing, choice, read)
+            batch_progress = BatchProgress()
+            choice = await self._watch(api, read, submitted, batch_progress, held)
+            held.leave = choice is Choice.LEAVE or (choice is not Choice.STOP and await _has_other_work(api))
+        return self._finish(batch_progress, choice, read)
 
     @asynccontextmanager
-    async def _server(self) -> AsyncGenerator[_Held, None]:
+    async def _hold_server(self) -> AsyncGenerator[_Held, None]:
         """Hold a server while the batch runs; stop it afterwards if it is ours and not to be left."""
-        held = await self._hold()
+        held = await self._find_or_start_server()
         try:
             yield held
         finally:
             if held.started is not None and not held.leave:
-                terminal.say("stopping the server")
+                terminal.note("stopping the server")
                 await launching.stop(held.started)
             elif held.started is not None:
-                terminal.say(f"the server goes on in the background at {held.server.url}, process {held.server.pid}")
+                terminal.note(f"the server goes on in the background at {held.server.url}, process {held.server.pid}")
 
-    async def _hold(self) -> _Held:
+    async def _find_or_start_server(self) -> _Held:
         if self.elsewhere is not None:
             return _Held(self.elsewhere)
-        running = await launching.running(self.data_dir)
+        running = await launching.find_running(self.data_dir)
         if running is not None:
-            terminal.say(f"using the server at {running.server.url}")
+            terminal.note(f"using the server at {running.server.url}")
             return _Held(running.server)
-        terminal.say(f"starting a server on {self.data_dir}")
+        terminal.note(f"starting a server on {self.data_dir}")
         started = await launching.start(self.data_dir, self.cluster_file)
         return _Held(started.server, started if started.process is not None else None)
 
     async def _watch(
-        self, api: Api, read: Read, submitted: Submitted, standing: Standing, held: _Held
+        self, api: Api, read: Read, submitted: Submitted, batch_progress: BatchProgress, held: _Held
     ) -> Choice | None:
         batch = submitted.batch
         verb = "continuing" if submitted.continued else "submitted"
-        terminal.say(f"{verb} batch {batch}, {read.batch.name}: {terminal.counted(len(read.batch.tasks), 'task')}")
+        terminal.note(
+            f"{verb} batch {batch}, {read.batch.name}: {terminal.format_count(len(read.batch.tasks), 'task')}"
+        )
         heading = Heading(name=read.batch.name, batch=batch, digest=submitted.digest)
-        collector = Collector(api=api, folder=self._folder(read), heading=heading, standing=standing)
+        collector = Collector(api=api, folder=self._choose_folder(read), heading=heading, batch_progress=batch_progress)
         collector.open()
         interrupts, view = Interrupts(), choose_view()
         choices = _ELSEWHERE if held.started is None else _OURS
@@ -112,42 +114,42 @@ class Run:
             await api.post(f"/corral/v1/batches/{batch}/cancel")
 
         def ended(task: TaskView) -> None:
-            view.ended(task)
+            view.show_end(task)
             collector.add(task)
 
         watch = Watch(
-            follower=Follower(api, batch, standing, ended),
+            follower=Follower(api, batch, batch_progress, ended),
             collector=collector,
-            standing=standing,
+            batch_progress=batch_progress,
             view=view,
             interrupts=interrupts,
-            ask=lambda: ask(interrupts, choices),
+            ask=lambda: ask_choice(interrupts, choices),
             cancel_batch=cancel,
         )
-        with interrupts.caught():
+        with interrupts.catch_signals():
             return await watch.run()
 
-    def _folder(self, read: Read) -> Path:
-        return self.out / safe(read.batch.name)
+    def _choose_folder(self, read: Read) -> Path:
+        return self.out / to_file_name(read.batch.name)
 
-    def _conclude(self, standing: Standing, choice: Choice | None, read: Read) -> int:
+    def _finish(self, batch_progress: BatchProgress, choice: Choice | None, read: Read) -> int:
         if choice in (Choice.LEAVE, Choice.STOP):
-            terminal.say("running the same command again continues this batch")
+            terminal.note("running the same command again continues this batch")
             return exits.INTERRUPTED
-        summary = summarise(standing.all)
+        summary = summarise(batch_progress.all)
         if self.as_json:
-            terminal.put_json({**summary_json(summary), "folder": str(self._folder(read))})
+            terminal.put_json({**summary_json(summary), "folder": str(self._choose_folder(read))})
         else:
-            terminal.put("\n".join(summary_lines(summary)))
-            terminal.put(f"outputs: {self._folder(read)}/")
-        for line in failure_lines(summary):
-            terminal.say(line)
+            terminal.put("\n".join(format_summary(summary)))
+            terminal.put(f"outputs: {self._choose_folder(read)}/")
+        for line in format_failures(summary):
+            terminal.note(line)
         if choice is Choice.CANCEL:
             return exits.INTERRUPTED
         return exits.TASKS_FAILED if summary.failures else 0
 
 
-async def _others_wait(api: Api) -> bool:
+async def _has_other_work(api: Api) -> bool:
     """Whether the queue holds work that has not ended."""
     queues = (await api.get("/corral/v1/status"))["counts"]
     return any(count for states in queues.values() for state, count in states.items() if state not in ENDED)
@@ -163,7 +165,7 @@ async def ensure_models(read: Read, store: Store) -> None:
         kind = ENGINES.get(engine)
         if kind is None or not kind.local or not kind.needs_model or is_here(store, model):
             continue
-        terminal.say(f"the model {model} is not here yet: fetching it")
+        terminal.note(f"the model {model} is not here yet: fetching it")
         try:
             await pull(store, model)
         except CorralError as error:
@@ -171,8 +173,8 @@ async def ensure_models(read: Read, store: Store) -> None:
                 raise
             index = next(index for index, task in enumerate(read.batch.tasks) if task.model == model)
             unknown += [
-                Problem(code=one.code, what=one.what, where=f"tasks[{index}].model", hint=one.hint)
-                for one in error.problems
+                Problem(code=problem.code, what=problem.what, where=f"tasks[{index}].model", hint=problem.hint)
+                for problem in error.problems
             ]
     if unknown:
         raise read.placed(tuple(unknown))

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from corral.cli import terminal
-from corral.cli.tables import aligned
-from corral.client.progress import SlotView, Standing, TaskView
-from corral.client.tally import Summary, remaining_s, say_counts
+from corral.cli.tables import align
+from corral.client.progress import BatchProgress, SlotView, TaskView
+from corral.client.tally import Summary, estimate_remaining_s, format_counts
 from corral.units import format_duration
 from corral.work import Json
 
@@ -24,13 +24,13 @@ _SAY_EVERY_S = 15.0
 
 
 class View(Protocol):
-    """Shows a standing until it is cancelled."""
+    """Shows a batch's progress until it is cancelled."""
 
-    async def show(self, standing: Standing) -> None:
+    async def show(self, batch_progress: BatchProgress) -> None:
         """Show how things stand, again and again; ends by being cancelled and then leaves the terminal clean."""
         ...
 
-    def ended(self, task: TaskView) -> None:
+    def show_end(self, task: TaskView) -> None:
         """Mark that a task ended."""
         ...
 
@@ -43,18 +43,18 @@ def choose_view() -> View:
 class PlainView:
     """Lines in a log: one for each task that ends, and now and then one that says how far the whole is."""
 
-    def __init__(self, say: Callable[[str], None] = terminal.say) -> None:
+    def __init__(self, say: Callable[[str], None] = terminal.note) -> None:
         self._say = say
 
-    async def show(self, standing: Standing) -> None:
+    async def show(self, batch_progress: BatchProgress) -> None:
         """Say the overall state now and then."""
         while True:
             await asyncio.sleep(_SAY_EVERY_S)
-            self._say(overall(standing))
+            self._say(format_overall(batch_progress))
 
-    def ended(self, task: TaskView) -> None:
+    def show_end(self, task: TaskView) -> None:
         """Say that a task ended, and how."""
-        self._say(ended_line(task))
+        self._say(format_end(task))
 
 
 class BarsView:
@@ -65,68 +65,78 @@ class BarsView:
 
         self._console = console or Console(stderr=True)
 
-    async def show(self, standing: Standing) -> None:
+    async def show(self, batch_progress: BatchProgress) -> None:
         """Draw until cancelled; the bars then vanish, and what was said above them stays."""
         from rich.live import Live
 
-        slots = self._bars("{task.fields[slot]}", "{task.fields[engine]}")
-        whole = self._bars("all")
+        slots = self._make_bars("{task.fields[slot]}", "{task.fields[engine]}")
+        whole = self._make_bars("all")
         rows: dict[str, TaskID] = {}
         all_row = whole.add_task("", total=1)
         from rich.console import Group
 
         with Live(Group(slots, whole), console=self._console, refresh_per_second=10, transient=True):
             while True:
-                _draw_slots(slots, rows, standing)
-                done = sum(task.ended for task in standing.tasks.values())
-                whole.update(all_row, completed=done, total=max(1, len(standing.tasks)), description=overall(standing))
+                _draw_slots(slots, rows, batch_progress)
+                done = sum(task.ended for task in batch_progress.tasks.values())
+                whole.update(
+                    all_row,
+                    completed=done,
+                    total=max(1, len(batch_progress.tasks)),
+                    description=format_overall(batch_progress),
+                )
                 await asyncio.sleep(_REDRAW_S)
 
-    def ended(self, task: TaskView) -> None:
+    def show_end(self, task: TaskView) -> None:
         """Print failures above the bars; what went well is in the bars' count."""
         if task.state != "succeeded":
-            self._console.print(ended_line(task), markup=False, highlight=False)
+            self._console.print(format_end(task), markup=False, highlight=False)
 
-    def _bars(self, *heading: str) -> Progress:
+    def _make_bars(self, *heading: str) -> Progress:
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = [TextColumn(text, markup=False) for text in heading]
         return Progress(*columns, BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), expand=False)
 
 
-def overall(standing: Standing) -> str:
+def format_overall(batch_progress: BatchProgress) -> str:
     """Say in one line how far the whole is."""
-    left = remaining_s(standing.all, standing.progress, slots=standing.slots_taking_part(), now=datetime.now(UTC))
-    done = sum(task.ended for task in standing.tasks.values())
-    parts = [f"{done}/{len(standing.tasks)}", say_counts(standing.all)]
-    if left is not None and not standing.done:
+    left = estimate_remaining_s(
+        batch_progress.all,
+        batch_progress.task_progress,
+        slots=batch_progress.count_usable_slots(),
+        now=datetime.now(UTC),
+    )
+    done = sum(task.ended for task in batch_progress.tasks.values())
+    parts = [f"{done}/{len(batch_progress.tasks)}", format_counts(batch_progress.all)]
+    if left is not None and not batch_progress.done:
         parts.append(f"about {format_duration(max(1.0, left))} left")
-    if standing.note:
-        parts.append(standing.note)
+    if batch_progress.note:
+        parts.append(batch_progress.note)
     return "  ".join(part for part in parts if part)
 
 
-def ended_line(task: TaskView) -> str:
+def format_end(task: TaskView) -> str:
     """Say in one line how a task ended."""
     took = f" in {format_duration(task.ran_s)}" if task.ran_s is not None else ""
     why = f": {task.error['what']}" if task.error else ""
     return f"{task.name} ({task.engine}) {task.state}{took}{why}"
 
 
-def slot_line(slot: SlotView, standing: Standing) -> tuple[str, float | None, str]:
+def describe_slot(slot: SlotView, batch_progress: BatchProgress) -> tuple[str, float | None, str]:
     """Return what stands beside a slot's bar: the engine, the share done (None when unknown), and a few words."""
     if slot.task is None:
         return "", 0.0, "idle" if slot.gate == "open" else slot.gate
-    task = standing.tasks.get(slot.task)
-    progress = standing.progress.get(slot.task)
+    task = batch_progress.tasks.get(slot.task)
+    progress = batch_progress.task_progress.get(slot.task)
     name = task.name if task is not None else f"task {slot.task} of {slot.owner or 'another batch'}"
     note = f"  {progress.note}" if progress is not None and progress.note else ""
     return slot.engine or "", progress.fraction if progress is not None else None, f"{name}{note}"
 
 
-def _draw_slots(bars: Progress, rows: dict[str, TaskID], standing: Standing) -> None:
-    for id, slot in sorted(standing.slots.items()):
-        engine, fraction, words = slot_line(slot, standing)
+def _draw_slots(bars: Progress, rows: dict[str, TaskID], batch_progress: BatchProgress) -> None:
+    for id, slot in sorted(batch_progress.slots.items()):
+        engine, fraction, words = describe_slot(slot, batch_progress)
         if id not in rows:
             rows[id] = bars.add_task("", total=1, slot=id, engine="")
         total = None if fraction is None else 1
@@ -136,24 +146,31 @@ def _draw_slots(bars: Progress, rows: dict[str, TaskID], standing: Standing) -> 
 _LISTED_FAILURES = 20
 
 
-def summary_lines(summary: Summary) -> list[str]:
+def format_summary(summary: Summary) -> list[str]:
     """Write the figures for people."""
     engines = [["engine", "succeeded", "p50", "p95"]]
     engines += [
-        [one.engine, f"{one.succeeded} of {one.total}", _duration(one.p50_s), _duration(one.p95_s)]
-        for one in summary.engines
+        [
+            engine.engine,
+            f"{engine.succeeded} of {engine.total}",
+            _format_duration(engine.p50_s),
+            _format_duration(engine.p95_s),
+        ]
+        for engine in summary.engines
     ]
     slots = [["slot", "tasks", "busy", "occupancy"]]
-    slots += [[one.slot, str(one.tasks), format_duration(one.busy_s), f"{one.occupancy:.0%}"] for one in summary.slots]
-    lines = [*aligned(engines), ""]
+    slots += [
+        [slot.slot, str(slot.tasks), format_duration(slot.busy_s), f"{slot.occupancy:.0%}"] for slot in summary.slots
+    ]
+    lines = [*align(engines), ""]
     if summary.slots:
-        lines += [*aligned(slots), ""]
+        lines += [*align(slots), ""]
     rate = f", {summary.tasks_per_hour:,.0f} tasks per hour" if summary.tasks_per_hour else ""
     lines.append(f"{format_duration(summary.wall_s)} from the first start to the last end{rate}")
     return lines
 
 
-def failure_lines(summary: Summary) -> list[str]:
+def format_failures(summary: Summary) -> list[str]:
     """Write every failure with its reason, and the command that shows more."""
     lines: list[str] = []
     for task in summary.failures[:_LISTED_FAILURES]:
@@ -169,5 +186,5 @@ def failure_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def _duration(seconds: float | None) -> str:
+def _format_duration(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(seconds)

@@ -18,7 +18,7 @@ from corral.cli import terminal
 from corral.cli.running.view import View
 from corral.client.collecting import Collector
 from corral.client.following import Follower
-from corral.client.progress import Standing
+from corral.client.progress import BatchProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Watch:
 
     follower: Follower
     collector: Collector
-    standing: Standing
+    batch_progress: BatchProgress
     view: View
     interrupts: Interrupts
     ask: Callable[[], Awaitable[Choice]]
@@ -43,21 +43,21 @@ class Watch:
         collecting = asyncio.create_task(self.collector.run())
         cancelled: Choice | None = None
         try:
-            while not await self._shown_until_end_or_press(following, collecting):
+            while not await self._show_until_end_or_press(following, collecting):
                 choice = await self.ask()
                 if choice is Choice.CANCEL:
                     cancelled = choice
                     await self.cancel_batch()
                 elif choice is not Choice.CONTINUE:
                     return choice
-            return cancelled if await self._drained(collecting) else Choice.LEAVE
+            return cancelled if await self._drain(collecting) else Choice.LEAVE
         finally:
             await _end(following, collecting)
 
-    async def _shown_until_end_or_press(self, following: asyncio.Task[None], collecting: asyncio.Task[None]) -> bool:
-        """Show the standing until the batch has ended (True) or Ctrl-C was pressed (False)."""
-        showing = asyncio.create_task(self.view.show(self.standing))
-        press = asyncio.create_task(self.interrupts.pressed())
+    async def _show_until_end_or_press(self, following: asyncio.Task[None], collecting: asyncio.Task[None]) -> bool:
+        """Show the batch's progress until the batch has ended (True) or Ctrl-C was pressed (False)."""
+        showing = asyncio.create_task(self.view.show(self.batch_progress))
+        press = asyncio.create_task(self.interrupts.wait_for_press())
         try:
             await asyncio.wait({following, collecting, showing, press}, return_when=asyncio.FIRST_COMPLETED)
             _raise_failure(following, collecting, showing)
@@ -65,10 +65,10 @@ class Watch:
         finally:
             await _end(showing, press)
 
-    async def _drained(self, collecting: asyncio.Task[None]) -> bool:
+    async def _drain(self, collecting: asyncio.Task[None]) -> bool:
         """Wait for the last outputs; False when Ctrl-C was pressed meanwhile."""
         draining = asyncio.create_task(self.collector.drain())
-        press = asyncio.create_task(self.interrupts.pressed())
+        press = asyncio.create_task(self.interrupts.wait_for_press())
         try:
             await asyncio.wait({draining, collecting, press}, return_when=asyncio.FIRST_COMPLETED)
             _raise_failure(collecting, draining)
@@ -116,23 +116,23 @@ class Interrupts:
     def __init__(self) -> None:
         self._pressed = asyncio.Event()
 
-    def press(self) -> None:
+    def note_press(self) -> None:
         """Note one press."""
         self._pressed.set()
 
-    async def pressed(self) -> None:
+    async def wait_for_press(self) -> None:
         """Wait for the next press."""
         await self._pressed.wait()
         self._pressed.clear()
 
     @contextmanager
-    def caught(self) -> Generator[None, None, None]:
+    def catch_signals(self) -> Generator[None, None, None]:
         """Catch SIGINT and SIGTERM while the context lasts; the event loop's own handling comes back after it."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         earlier = [signal.getsignal(number) for number in numbers]
         for number in numbers:
-            loop.add_signal_handler(number, self.press)
+            loop.add_signal_handler(number, self.note_press)
         try:
             yield
         finally:
@@ -141,17 +141,17 @@ class Interrupts:
                 signal.signal(number, handler)
 
 
-async def ask(interrupts: Interrupts, choices: tuple[Choice, ...]) -> Choice:
+async def ask_choice(interrupts: Interrupts, choices: tuple[Choice, ...]) -> Choice:
     """Ask what to do; without a terminal, or when Ctrl-C is pressed again, the answer is the quietest that stops."""
     final = Choice.STOP if Choice.STOP in choices else Choice.LEAVE
     if not terminal.is_attended():
         return final
-    terminal.say("\n" + "\n".join(f"  {_WORDS[choice]}" for choice in choices))
+    terminal.note("\n" + "\n".join(f"  {_WORDS[choice]}" for choice in choices))
     while True:
         sys.stderr.write(f"{'/'.join(choices)}? ")
         sys.stderr.flush()
-        answer = asyncio.create_task(_line())
-        again = asyncio.create_task(interrupts.pressed())
+        answer = asyncio.create_task(_read_line())
+        again = asyncio.create_task(interrupts.wait_for_press())
         try:
             await asyncio.wait({answer, again}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() or not answer.result():
@@ -170,7 +170,7 @@ def read_choice(line: str, choices: tuple[Choice, ...]) -> Choice | None:
     return next((choice for choice in choices if choice.value == first), None)
 
 
-async def _line() -> str:
+async def _read_line() -> str:
     """Read a line from the terminal; empty when it is gone."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()

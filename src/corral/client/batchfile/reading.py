@@ -93,8 +93,8 @@ def _shape(document: Document) -> BatchShape | None:
     try:
         return BatchShape.model_validate(document.value)
     except ValidationError as error:
-        for one in error.errors(include_url=False):
-            _explain(one, document)
+        for error_details in error.errors(include_url=False):
+            _explain(error_details, document)
         return None
 
 

@@ -12,7 +12,7 @@ from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.hardware.power import board, draw, limits, supply
 from corral.hardware.power.advice import advise
 from corral.hardware.power.speeds import speed_losses
-from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict
+from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict, worst_of
 
 ASSUMED_PROCESSOR_W = 125
 """A desktop processor at its base power, not at its turbo (for which Intel reckons with 26 A at 12 V): while GPUs work,
@@ -70,6 +70,7 @@ def power_of(
     on_supply = supply.judge(full, limited, psu, catalogue_psu)
     if unknown:
         on_supply = supply.as_lower_bounds(on_supply)
+    judgements = (*on_supply, *_connectors(cards), *_checks(cards, ranges or {}))
     return NodePower(
         node=node.name,
         cards=cards,
@@ -82,7 +83,8 @@ def power_of(
         connectors=board.all_connectors(cards),
         slots=board.all_slots(cards),
         longest=board.longest(cards),
-        judgements=(*on_supply, *_connectors(cards), *_checks(cards, ranges or {})),
+        judgements=judgements,
+        verdict=worst_of(judgements),
         unknown=unknown,
         advice=advise(
             cards,

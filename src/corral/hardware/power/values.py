@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,21 +122,25 @@ class NodePower:
     longest: Figure | None
     """The longest card in mm, as far as known."""
     judgements: tuple[Judgement, ...]
+    verdict: Verdict
+    """The worst of all judgements on whether the node has the power it needs."""
     unknown: tuple[str, ...] = ()
     """Cards whose power could not be counted, as sentences; with any, sums are lower bounds."""
     advice: tuple[str, ...] = ()
     """What to do, each an imperative."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of all judgements on whether the node has the power it needs."""
-        order = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.OK)
-        deciding = [one.verdict for one in self.judgements if one.about in DECIDING]
-        return min(deciding, key=order.index, default=Verdict.UNKNOWN)
 
 
 SUPPLY = "power supply"
 TRANSIENTS = "transients"
 SUGGESTION = "suggested supply"
 DECIDING = frozenset({SUPPLY, TRANSIENTS, SUGGESTION})
+
+
+def worst_of(judgements: Iterable[Judgement]) -> Verdict:
+    """Return the worst verdict of the judgements that decide whether a node has the power it needs."""
+    order = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.OK)
+    deciding = [judgement.verdict for judgement in judgements if judgement.about in DECIDING]
+    return min(deciding, key=order.index, default=Verdict.UNKNOWN)
+
+
 """The judgements that the verdict on a node is made of; the others are for the eye."""

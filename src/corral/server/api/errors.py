@@ -21,6 +21,7 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.server.api.requests import KNOWN_NAMES
 from corral.server.api.schemas import ErrorBody, ErrorOut, ProblemOut
 from corral.server.api.strict_json import path, printable
+from corral.server.api.wired import names_asked
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError
 
 _log = structlog.get_logger()
@@ -190,8 +191,8 @@ def _problem(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydan
         case "missing":
             what = f"{steps[-1]!r} is missing" if steps else "the body is missing"
             return Problem(code="request.missing", what=what, where=where, hint="give it a value")
-        case "extra_forbidden":
-            near = get_close_matches(str(steps[-1]), KNOWN_NAMES, n=1)
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            near = get_close_matches(str(steps[-1]), (*KNOWN_NAMES, *names_asked()), n=1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it; /openapi.json lists the names"
             return Problem(code="request.unknown_name", what=f"unknown name {steps[-1]!r}", where=where, hint=hint)
         case _:

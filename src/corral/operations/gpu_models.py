@@ -1,0 +1,40 @@
+"""Looks up GPU models in the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from corral.hardware.catalogue import GpuModel, find_gpu, find_one_gpu
+from corral.hardware.pools import gpu_class
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedGpu(GpuModel):
+    """A model of the catalogue; null is what the catalogue does not say."""
+
+    gpu_class: str
+    """The name that labels and pools have for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuModels:
+    """The models that a name may stand for."""
+
+    items: tuple[ListedGpu, ...]
+
+
+def find_models(name: str) -> GpuModels:
+    """List the models that a name may stand for. Raises: UnknownGpuError."""
+    found = find_gpu(name)
+    models = found if isinstance(found, tuple) else (found,)
+    return GpuModels(items=tuple(_listed(model) for model in models))
+
+
+def show_model(name: str) -> ListedGpu:
+    """Return the one model that a name stands for. Raises: UnknownGpuError, AmbiguousGpuError."""
+    return _listed(find_one_gpu(name))
+
+
+def _listed(model: GpuModel) -> ListedGpu:
+    facts = {field.name: getattr(model, field.name) for field in fields(model)}
+    return ListedGpu(**facts, gpu_class=gpu_class(model.name))

@@ -1,0 +1,55 @@
+"""Connects use cases with HTTP: their requests are bodies, their results are answers; `corral.wire` makes the JSON.
+
+A use case that computes runs in a thread, at most two at a time: each holds Python's lock for milliseconds, and the
+dispatcher shares this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import fields
+
+from pydantic import ConfigDict
+from starlette.responses import Response
+
+from corral.wire import to_json
+
+_AT_ONCE = 2
+_running = asyncio.Semaphore(_AT_ONCE)
+_names: set[str] = set()
+
+
+def describe_requests(*kinds: type) -> None:
+    """Let frozen values be bodies: unknown names are refused, and docstrings of fields describe them."""
+    for kind in kinds:
+        _document(kind, ConfigDict(extra="forbid", use_attribute_docstrings=True))
+        _names.update(field.name for field in fields(kind))
+
+
+def describe_answers(*kinds: type) -> None:
+    """Let docstrings of the fields of frozen values describe them in OpenAPI."""
+    for kind in kinds:
+        _document(kind, ConfigDict(use_attribute_docstrings=True))
+
+
+def names_asked() -> frozenset[str]:
+    """Return every name that the request of a use case may have."""
+    return frozenset(_names)
+
+
+async def compute(make: Callable[[], object]) -> Response:
+    """Answer with what a use case that computes returns."""
+    async with _running:
+        return await asyncio.to_thread(lambda: answer(make()))
+
+
+def answer(result: object) -> Response:
+    """Answer with the JSON of a result."""
+    body = json.dumps(to_json(result), ensure_ascii=False, separators=(",", ":"))
+    return Response(body, media_type="application/json")
+
+
+def _document(kind: type, config: ConfigDict) -> None:
+    setattr(kind, "__pydantic_config__", config)  # noqa: B010 - pydantic's name for it; the value itself knows nothing of HTTP

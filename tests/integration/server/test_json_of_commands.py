@@ -1,0 +1,74 @@
+"""What `--json` prints is the answer of the command's route, field for field.
+
+The commands are read from the command line itself, so one that is new and has `--json` fails here until it has a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from corral.cli.main import app, run_command
+from doubles.serving import Serving
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A command as people type it, and the request that it stands for."""
+
+    arguments: Sequence[str]
+    method: str = "POST"
+    path: str
+    body: Any = None
+
+
+def text_of(path: Path) -> dict[str, str]:
+    return {"text": path.read_text(), "name": str(path)}
+
+
+ROWS = {
+    "plan": Row(arguments=("plan", str(HYDRA)), path="/plan", body={"cluster": text_of(HYDRA)}),
+    "power": Row(arguments=("power", str(HYDRA)), path="/power", body={"cluster": text_of(HYDRA)}),
+    "fit": Row(
+        arguments=("fit", "llama3:8b", "--gpu", "RTX 5070 Ti", "--ctx", "8192"),
+        path="/fit",
+        body={"model": "llama3:8b", "gpus": ["RTX 5070 Ti"], "context": 8192},
+    ),
+    "gpus find": Row(arguments=("gpus", "find", "RTX", "3060"), method="GET", path="/gpus?name=RTX 3060"),
+    "gpus show": Row(arguments=("gpus", "show", "RTX 5070 Ti"), method="GET", path="/gpus/RTX 5070 Ti"),
+}
+WITHOUT_ROUTE: dict[str, str] = {}
+"""Commands whose `--json` is no route's answer, and why."""
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:  # click's own types are not public
+    """Yield every command that has `--json`."""
+    group = group or get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        elif any("--json" in parameter.opts for parameter in command.params):
+            yield " ".join((*path, name))
+
+
+@pytest.mark.parametrize("command", ROWS)
+async def test_json_of_a_command_is_the_answer_of_its_route(
+    api: Serving, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ROWS[command]
+    answered = await api.call(row.method, f"/corral/v1{row.path}", json=row.body)
+    assert answered.status == 200, answered.body
+
+    await asyncio.to_thread(run_command, [*row.arguments, "--json"])
+
+    assert json.loads(capsys.readouterr().out) == answered.json
