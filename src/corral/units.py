@@ -1,6 +1,6 @@
-"""Sizes and durations: one type inside, one spelling at the edges.
+"""Sizes, durations and lists of words: one type inside, one spelling at the edges.
 
-Belongs here: parsing and printing of bytes (`16Gi`, `250MB`) and durations (`90s`, `1h30m`).
+Belongs here: parsing and printing of bytes (`16Gi`, `250MB`), durations (`90s`, `1h30m`) and lists (`a, b and c`).
 Does not belong here: anything that knows what is measured.
 May import: `corral.errors`.
 """
@@ -8,6 +8,7 @@ May import: `corral.errors`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar, NewType
 
@@ -92,3 +93,8 @@ def format_duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours}h {minutes:02d}m"
     return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def format_list(words: Sequence[str]) -> str:
+    """Print words for people: `a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -10,7 +10,7 @@ from corral.hardware.fit.splitting import Way
 from corral.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from corral.figures import Figure
     from corral.hardware.fit.judging import BusCost, Fit
@@ -20,22 +20,30 @@ if TYPE_CHECKING:
 
 
 _WEIGHTS = "weights"
+_ON_PROCESSOR = "weights kept on the CPU"
 _MOST_LISTED = 3
-"""Places, or cards of a split, that are named in one row."""
+"""Places, or GPUs of a split, that are named in one row."""
+_MOST_PLACES = 12
+_WHOLE_FROM = 10
+"""From so many tokens a second on, a tenth of one says nothing."""
 _PLUS = " + "
 
 
-def put_fit(fit: Fit) -> None:
-    """Print parts, places, quantizations and the bus."""
+def put_fit(fit: Fit, *, verbose: bool) -> None:
+    """Print whether a model fits and in which quality at best, then each place; with `verbose`, every part as well."""
+    for line in _answer(fit):
+        terminal.put_text(line)
+    if fit.verdicts:
+        terminal.put("")
+        _put_places(fit, verbose=verbose)
+    if not verbose:
+        terminal.note("-v lists each part with its origin, every quantization, and the cost of a split")
+        return
+    terminal.put("")
     _put_shape(fit.shape)
     rows = [(name, _size(figure), *_origin(name, figure)) for name, figure in _parts(fit)]
     terminal.put("")
     terminal.put_table(("part", "size", "origin", "from"), rows, empty="nothing is known")
-    if fit.verdicts:
-        terminal.put("")
-        terminal.put_table(
-            ("where", "fits", "n_gpu_layers", "tokens/s at most", "why"), map(_row, fit.verdicts), empty=""
-        )
     terminal.put("")
     terminal.put_table(("quantization", "on one GPU", "fits on"), _quantization_rows(fit), empty="")
     for cost in fit.bus_costs:
@@ -44,20 +52,104 @@ def put_fit(fit: Fit) -> None:
 
 
 def put_profile(fit: ProfileFit) -> None:
-    """Print a declared need and the cards."""
+    """Print whether a declared need fits, and each GPU."""
     memory = fit.profile.memory
-    terminal.put_fields(
-        (
-            ("model", fit.profile.name),
-            ("needs", format_bytes(round(memory.value))),
-            ("origin", f"{memory.origin.value}: {memory.source}"),
-            ("files", format_bytes(fit.file_size) if fit.file_size else None),
-        )
-    )
+    need = format_bytes(round(memory.value))
+    holders = [card.name for card, fits in fit.fits if fits]
+    if not fit.fits:
+        terminal.put(f"{fit.profile.name} needs {need}; name GPUs with --gpu or --cluster to see where it fits")
+    elif holders:
+        terminal.put_text(f"{fit.profile.name} fits: {need}, on {_join_names(holders)}")
+    else:
+        terminal.put(f"{fit.profile.name} does not fit: it needs {need}")
+    terminal.put_text(f"{memory.origin.value}: {memory.source}")
+    if fit.file_size:
+        terminal.put(f"its files take {format_bytes(fit.file_size)}")
     if fit.fits:
         terminal.put("")
         rows = [(card.name, "yes" if fits else "no", _memory(card.room)) for card, fits in fit.fits]
         terminal.put_table(("where", "fits", "usable"), rows, empty="")
+
+
+def _answer(fit: Fit) -> Iterator[str]:
+    """Say whether it fits, the best quality that does, and what the memory is for."""
+    name = f"{fit.shape.name} at {fit.shape.quantization}" if fit.shape.quantization else fit.shape.name
+    size = ("" if fit.parts.is_complete else "at least ") + format_bytes(fit.parts.on_one_gpu)
+    whole = [verdict for verdict in fit.verdicts if verdict.way is not Way.SPILLED]
+    holding = [verdict for verdict in whole if verdict.fits]
+    if not whole:
+        yield f"{name} needs {size} on one GPU; name GPUs with --gpu or --cluster to see where it fits"
+    elif holding:
+        where = _where([_name_place(verdict) for verdict in holding], whole, f"{size} on one GPU")
+        yield f"{name} fits: {where}{_fastest(holding)}"
+    else:
+        yield f"{name} does not fit: {size} on one GPU, and the largest has {_largest(whole)} usable{_spilled(fit)}"
+    yield _best_quality(fit, whole)
+    parts = fit.parts
+    yield (
+        f"memory at {fit.running.context} tokens of context: weights {_size(parts.weights)}, KV cache "
+        f"{_size(parts.cache)}; on each GPU {_size(parts.buffer)} of compute buffer and {_size(parts.context)} of CUDA "
+        "context"
+    )
+    if fit.shape.origin is Origin.ASSUMED:
+        yield "estimated from the name; a model file or hf:owner/repo/file gives exact sizes"
+
+
+def _best_quality(fit: Fit, places: Sequence[Verdict]) -> str:
+    """Name the largest quantization that fits; without GPUs, the range of sizes."""
+    if not fit.quantizations:
+        return "sizes in other quantizations are unknown"
+    least, most = fit.quantizations[0], fit.quantizations[-1]
+    if not places:
+        return f"other quantizations: from {_size(least.size)} ({least.name}) to {_size(most.size)} ({most.name})"
+    best = next((quantized for quantized in reversed(fit.quantizations) if quantized.fits), None)
+    if best is None:
+        return f"no quantization fits: the smallest, {least.name}, takes {_size(least.size)}"
+    return f"best quality that fits: {best.name}, {_where(best.fits, places, f'{_size(best.size)} on one GPU')}"
+
+
+def _where(names: Sequence[str], places: Sequence[Verdict], alone: str) -> str:
+    """Name the only place; of several, say how many. `alone` is what a GPU that has all of it holds."""
+    taken = "split" if all(_PLUS in name for name in names) else alone
+    if len(names) == 1:
+        return f"{taken}, on {_join_cards(names[0].split(_PLUS))}"
+    kinds = "GPUs and splits" if any(verdict.way is Way.SPLIT for verdict in places) else "GPUs"
+    return f"{taken}, on {len(names)} of {len(places)} {kinds}"
+
+
+def _name_place(verdict: Verdict) -> str:
+    return _PLUS.join(card.name for card in verdict.cards)
+
+
+def _spilled(fit: Fit) -> str:
+    spilled = next((verdict for verdict in fit.verdicts if verdict.way is Way.SPILLED and verdict.fits), None)
+    return "" if spilled is None else f"; {spilled.reason}, would do"
+
+
+def _fastest(holding: Sequence[Verdict]) -> str:
+    fastest = max(holding, key=lambda verdict: verdict.speed.value if verdict.speed else 0.0)
+    if fastest.speed is None:
+        return ""
+    where = f"fastest on {_join_cards([card.name for card in fastest.cards])}, " if len(holding) > 1 else ""
+    return f"; {where}at most {_round_speed(fastest.speed.value)} tokens/s"
+
+
+def _largest(verdicts: Sequence[Verdict]) -> str:
+    return format_bytes(max(card.room or 0 for verdict in verdicts for card in verdict.cards))
+
+
+def _put_places(fit: Fit, *, verbose: bool) -> None:
+    names = ("where", "fits", "layers on GPU", "tokens/s at most", "memory")
+    rows = [_make_row(verdict) for verdict in fit.verdicts]
+    shown = names if verbose else [name for name in names if name != "layers on GPU"]
+    kept = [[row[names.index(name)] for name in shown] for row in rows]
+    most = None if verbose else _MOST_PLACES
+    terminal.put_table(shown, kept, empty="", expendable=("layers on GPU", "tokens/s at most"), most=most)
+
+
+def _round_speed(tokens_per_second: float) -> str:
+    """Write a bound without digits that it does not have."""
+    return f"{tokens_per_second:.0f}" if tokens_per_second >= _WHOLE_FROM else f"{tokens_per_second:.1f}"
 
 
 def _put_shape(shape: ModelShape) -> None:
@@ -83,48 +175,56 @@ def _parts(fit: Fit) -> list[tuple[str, Figure | None]]:
         ("kv cache", parts.cache),
         ("compute buffer, each GPU", parts.buffer),
         ("CUDA context, each GPU", parts.context),
-        ("weights kept on the CPU", parts.on_processor),
+        (_ON_PROCESSOR, parts.on_processor),
     ]
 
 
 def _origin(name: str, figure: Figure | None) -> tuple[str, str]:
-    """Say where a part is from; that of the weights stands above the table already."""
+    """Return a part's origin; that of the weights is above the table already."""
     if figure is None:
         return "unknown", "the file does not say what it depends on"
-    is_told = name == _WEIGHTS and figure.origin is not Origin.COMPUTED
-    return figure.origin.value, "as above" if is_told else figure.source
+    is_named = name == _WEIGHTS and figure.origin is not Origin.COMPUTED
+    return figure.origin.value, "as above" if is_named else figure.source
 
 
-def _row(verdict: Verdict) -> tuple[str, ...]:
-    where = _joined([card.name for card in verdict.cards])
-    speed = f"{verdict.speed.value:.1f}" if verdict.speed else "unknown" if verdict.fits else ""
+def _make_row(verdict: Verdict) -> tuple[str, ...]:
+    where = _join_cards([card.name for card in verdict.cards])
+    speed = _round_speed(verdict.speed.value) if verdict.speed else "unknown" if verdict.fits else ""
     layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
     answer = ("yes, spilled" if verdict.way is Way.SPILLED else "yes") if verdict.fits else "no"
-    return where, answer, layers, speed, _shortened(verdict)
+    return where, answer, layers, speed, _shorten_reason(verdict).removeprefix(f"{where}: ")
 
 
 def _quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
     places = sum(verdict.way is not Way.SPILLED for verdict in fit.verdicts)
-    return [(one.name, _size(one.size), _places(one.fits, places)) for one in fit.quantizations]
+    return [
+        (quantized.name, _size(quantized.size), _list_places(quantized.fits, places)) for quantized in fit.quantizations
+    ]
 
 
-def _places(names: tuple[str, ...], places: int) -> str:
+def _list_places(names: tuple[str, ...], places: int) -> str:
     """List a few places by name; of many, say how many."""
     if not places:
         return ""
     if len(names) > _MOST_LISTED:
         return f"{len(names)} of {places} places"
-    return ", ".join(_joined(name.split(_PLUS)) for name in names) or "none"
+    return ", ".join(_join_cards(name.split(_PLUS)) for name in names) or "none"
 
 
-def _joined(cards: Sequence[str]) -> str:
+def _join_cards(cards: Sequence[str]) -> str:
     """Name the cards of a split; of many, the first and how many more."""
     if len(cards) > _MOST_LISTED:
         return f"{cards[0]}{_PLUS}{len(cards) - 1} more"
     return _PLUS.join(cards)
 
 
-def _shortened(verdict: Verdict) -> str:
+def _join_names(names: Sequence[str]) -> str:
+    """List a few names; of many, the first ones and how many more."""
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
+
+
+def _shorten_reason(verdict: Verdict) -> str:
     """Give the reason; of a split over many cards that holds the model, the card that is fullest."""
     if not verdict.fits or len(verdict.cards) <= _MOST_LISTED:
         return verdict.reason
@@ -134,10 +234,10 @@ def _shortened(verdict: Verdict) -> str:
 
 
 def _bus_sentence(cost: BusCost) -> str:
-    where = f"{_joined(cost.cards)} over {cost.bus or 'a bus that is not known'}, without NVLink"
+    where = f"{_join_cards(cost.cards)} over {cost.bus or 'an unknown bus'}, without NVLink"
     layer = f"whole layers split: {_moved(cost.layer_bytes, cost.layer_seconds)}"
     tensor = f"every layer split: {_moved(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
-    return f"bus, for each token ({where}): {layer}; {tensor}; latency of each transfer comes on top and is not known"
+    return f"bus, for each token ({where}): {layer}; {tensor}; each transfer's latency is unknown and comes on top"
 
 
 def _moved(size: int, seconds: float | None) -> str:

@@ -28,6 +28,7 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs; its shape is that of the HTTP API.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print everything, not the answer alone.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 ClusterFile = Annotated[

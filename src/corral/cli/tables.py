@@ -1,8 +1,9 @@
 """Tables and sentences in the width that there is.
 
 A row is one line where the width is not known (files, `grep`, `awk`). On a terminal that is too narrow, long cells
-continue below; where even that is not enough, each row becomes a list of its fields, as `psql` does with `\\x auto`.
-Names and commands stay whole, so that they can be copied.
+continue below; where even that is not enough, columns that the table can spare are left out, and only then does each
+row become a list of its fields, as `psql` does with `\\x auto`. Names and commands stay whole, so that they can be
+copied.
 """
 
 from __future__ import annotations
@@ -26,13 +27,34 @@ def align(rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[st
 
     `width` in characters; None gives each row one line, however long that is.
     """
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    widths = _measure(rows)
     if width is None or _sum_widths(widths) <= width:
         return [_join_cells(row, widths) for row in rows]
     narrower = _narrow(rows, widths, width)
     if narrower is None:
         return list(_as_fields(rows, width))
     return [line for row in rows for line in _fold(row, narrower)]
+
+
+def drop_columns(
+    rows: Sequence[Sequence[str]], expendable: Sequence[str], *, width: int | None = None
+) -> tuple[list[list[str]], tuple[str, ...]]:
+    """Leave out columns until the table fits the width; return what is left, and the names of what is left out.
+
+    `expendable` has the names of the columns that can go, the first one first. A column without a value goes anyway.
+    """
+    names = rows[0]
+    spare = [name for name in expendable if name in names]
+    empty = [name for name in spare if not any(row[names.index(name)].strip("-") for row in rows[1:])]
+    kept = [list(row) for row in _without(rows, empty)]
+    dropped: list[str] = []
+    for name in spare:
+        if width is None or _can_fit(kept, width):
+            break
+        if name in kept[0]:
+            kept = _without(kept, [name])
+            dropped.append(name)
+    return kept, tuple(dropped)
 
 
 def align_fields(pairs: Sequence[tuple[str, str]], *, width: int | None = None) -> list[str]:
@@ -52,6 +74,20 @@ def wrap_sentence(start: str, text: str, indent: str, *, width: int | None = Non
         return [start + text]
     lines = _wrap(text, max(width - len(indent), _LEAST_TEXT))
     return [f"{indent if place else start}{line}" for place, line in enumerate(lines)]
+
+
+def _without(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
+    kept = [place for place, name in enumerate(rows[0]) if name not in names]
+    return [[row[place] for place in kept] for row in rows]
+
+
+def _can_fit(rows: Sequence[Sequence[str]], width: int) -> bool:
+    widths = _measure(rows)
+    return _sum_widths(widths) <= width or _narrow(rows, widths, width) is not None
+
+
+def _measure(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
 
 
 def _sum_widths(widths: Sequence[int]) -> int:

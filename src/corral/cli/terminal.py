@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from corral.cli.tables import align, align_fields, wrap_sentence
+from corral.cli.tables import align, align_fields, drop_columns, wrap_sentence
 from corral.errors import CorralError, Kind, Problem
 from corral.work import Json
 
@@ -49,19 +49,36 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def put_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print rows under their columns, long cells cut except in the last column; say `empty` when there are none."""
+def put_table(
+    names: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    expendable: Sequence[str] = (),
+    most: int | None = None,
+) -> None:
+    """Print rows under their columns, long cells cut except in the last column; note `empty` when there are none.
+
+    `expendable` names the columns that a narrow terminal can do without, the first one first. Of more than `most` rows
+    the first are printed, and how many more there are.
+    """
     cells = [[*(_cut(_format_cell(value)) for value in row[:-1]), _format_cell(row[-1])] for row in rows]
     if not cells:
         note(empty)
         return
-    put_rows([list(names), *cells])
+    put_rows([list(names), *cells[:most]], expendable=expendable)
+    if most is not None and len(cells) > most:
+        put(f"... and {len(cells) - most} more: -v")
 
 
-def put_rows(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of whole cells; the first row names the columns."""
-    for line in align(rows, width=count_columns()):
+def put_rows(rows: Sequence[Sequence[str]], *, expendable: Sequence[str] = ()) -> None:
+    """Print rows of whole cells; the first row names the columns, of which `expendable` ones can be left out."""
+    width = count_columns()
+    kept, dropped = drop_columns(rows, expendable, width=width)
+    for line in align(kept, width=width):
         put(line)
+    if dropped:
+        put_text(f"(left out on this narrow terminal: {', '.join(dropped)})")
 
 
 def put_fields(pairs: Iterable[tuple[str, object]]) -> None:

@@ -45,9 +45,25 @@ def test_every_gpu_of_a_cluster_file_has_a_verdict_with_its_reason(
 
 
 def test_people_get_tables_for_every_cluster_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["fit", "llama3:8b", "--cluster", str(file)]) == 0
+    assert run_command(["fit", "llama3:8b", "--cluster", str(file), "-v"]) == 0
 
     assert "compute buffer, each GPU" in capsys.readouterr().out
+
+
+def test_the_answer_names_the_best_quality_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "33b@q4_k_m", "--gpu", "RTX 5070 Ti"]) == NO_CAPACITY
+
+    answer, best, *_ = capsys.readouterr().out.splitlines()
+    assert answer.startswith("33b@q4_k_m at Q4_K_M does not fit: 20.0 GiB on one GPU, and the largest has 15.5 GiB")
+    assert best == "best quality that fits: IQ3_S, 15.4 GiB on one GPU, on RTX 5070 Ti"
+
+
+def test_quantizations_are_listed_when_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "llama3:8b", "--gpu", "RTX 5070 Ti"]) == 0
+    assert "Q6_K" not in capsys.readouterr().out
+
+    assert run_command(["fit", "llama3:8b", "--gpu", "RTX 5070 Ti", "-v"]) == 0
+    assert "Q6_K" in capsys.readouterr().out
 
 
 def test_deepseek_r1_70b_fits_no_card_of_harvis(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +120,7 @@ def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.Captu
 def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_llm(tmp_path / "tiny.gguf", LLAMA)
 
-    assert run_command(["fit", str(path), "--cache-type", "q4_0", "--parallel", "3"]) == 0
+    assert run_command(["fit", str(path), "--cache-type", "q4_0", "--parallel", "3", "-v"]) == 0
 
     assert "Q4_K_M" in capsys.readouterr().out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.cli.tables import align, align_fields, wrap_sentence
+from corral.cli.tables import align, align_fields, drop_columns, wrap_sentence
 
 ROWS = [
     ["node", "why"],
@@ -45,6 +45,26 @@ def test_a_row_whose_words_do_not_fit_becomes_a_list_of_its_fields() -> None:
         "where    b",
         "fits on  c",
     ]
+
+
+def test_columns_are_left_out_before_rows_become_lists() -> None:
+    rows = [["where", "heat", "fits on"], ["a-long-name/gpu0", "754-btu-per-hour", "gpu1"], ["b", "1", "c"]]
+
+    kept, dropped = drop_columns(rows, ["heat", "where"], width=30)
+
+    assert dropped == ("heat",)
+    assert align(kept, width=30) == ["where             fits on", "a-long-name/gpu0  gpu1", "b                 c"]
+
+
+def test_no_column_is_left_out_where_there_is_room_or_no_terminal() -> None:
+    assert drop_columns(ROWS, ["why"], width=50) == (ROWS, ())
+    assert drop_columns(ROWS, ["why"]) == (ROWS, ())
+
+
+def test_a_column_without_a_value_is_left_out_in_silence() -> None:
+    rows = [["node", "cost"], ["a", "-"], ["b", ""]]
+
+    assert drop_columns(rows, ["cost"]) == ([["node"], ["a"], ["b"]], ())
 
 
 def test_a_command_stays_whole_so_that_it_can_be_copied() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterFile, DataDir, make_example
+from corral.cli.options import AsJson, ClusterFile, DataDir, Verbose, make_example
 from corral.data_dir import choose_data_dir, models_dir
 
 Model = Annotated[
@@ -50,6 +50,7 @@ def fit(
     cpu_bandwidth: ProcessorBandwidth = None,
     no_flash_attention: NoFlashAttention = False,
     data_dir: DataDir = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a model takes in VRAM, where it fits, in which quantization, and how fast it can be at most.
@@ -85,7 +86,7 @@ def fit(
     elif isinstance(fitted.judged, ProfileFit):
         put_profile(fitted.judged)
     else:
-        put_fit(fitted.judged)
+        put_fit(fitted.judged, verbose=verbose)
     require_room(fitted)
 
 

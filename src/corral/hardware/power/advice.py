@@ -11,6 +11,7 @@ from corral.hardware.power.speeds import speed_losses
 from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
 from corral.hardware.power.supply import recommended as smallest_supply
 from corral.hardware.power.values import CardPower, Draw, Judgement, Verdict
+from corral.units import format_list
 
 
 def advise(
@@ -60,20 +61,26 @@ def _limits(cards: Sequence[CardPower], draw: Draw, psu: Figure | None) -> Itera
     if not loaded and len(hot) < 2:
         return
     why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot cards share the case"
+    steps: list[str] = []
+    prices: dict[str, list[str]] = {}
     for card in cards if loaded else hot:
         if card.tgp is None or (card.limit is not None and card.limit.value <= advised_limit(card.tgp.value)):
             continue
         limit = advised_limit(card.tgp.value)
         command = card.limit_command(limit) or "with its driver's tool"
-        yield f"limit GPU {card.index} to {limit} W ({command}), because {why}; {_price(card, limit)}"
+        steps.append(f"GPU {card.index} to {limit} W ({command})")
+        prices.setdefault(_price(card, limit), []).append(f"GPU {card.index}")
+    if steps:
+        costs = ", ".join(f"{price} for {format_list(names)}" for price, names in prices.items())
+        yield f"limit {format_list(steps)}, because {why}; the loss in speed is {costs}"
 
 
 def _price(card: CardPower, limit_w: float) -> str:
     losses = speed_losses(card.model or "", limit_w)
     if not losses:
-        return "what that costs in speed was not measured on this model"
+        return "unknown"
     works = [f"{loss.value:g} % ({loss.source.partition(', measured')[0]})" for loss in losses]
-    return f"that costs at most {', '.join(works)}"
+    return f"at most {format_list(works)}"
 
 
 def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
@@ -84,8 +91,8 @@ def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
     ]
     commands = [command for command, _, _ in limits if command]
     others = [f"{watts:g} W on GPU {index}" for command, index, watts in limits if not command]
-    steps = [f"run {' and '.join(commands)}"] if commands else []
-    steps += [f"set {' and '.join(others)} with its driver's tool"] if others else []
+    steps = [f"run {format_list(commands)}"] if commands else []
+    steps += [f"set {format_list(others)} with its driver's tool"] if others else []
     if steps:
         yield f"{', '.join(steps)} at every start: a limit is lost when the machine or the driver restarts (C01)"
 
@@ -93,7 +100,7 @@ def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
 def _air(cards: Sequence[CardPower], full: Draw) -> Iterator[str]:
     hot = _hot(cards)
     if len(hot) > 1:
-        names = " and ".join(f"GPU {card.index}" for card in hot)
+        names = format_list([f"GPU {card.index}" for card in hot])
         yield (
             f"leave a slot free between {names} and watch their temperatures under load at first: the case has to move "
             f"about {full.system.value:g} W of heat"

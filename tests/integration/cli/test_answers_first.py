@@ -1,0 +1,30 @@
+"""Every report opens with its answer, and is a screen of 40 lines at 80 columns at most unless `-v` asks for more."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+
+from doubles.installed import a_home, a_terminal
+
+COLUMNS, LINES = 80, 40
+CLUSTERS = (
+    "examples/hydra/before.yaml",
+    "examples/hydra/cluster.yaml",
+    "examples/harvis/cluster.yaml",
+    "examples/edge.yaml",
+)
+MODELS = ("llama3:8b", "33b@q4_k_m", "deepseek-r1:70b", "sdxl")
+REPORTS = [("fit", model, "--cluster", cluster) for model in MODELS for cluster in CLUSTERS] + [
+    ("fit", "llama3:8b"),
+    ("fit", "33b@q4_k_m", "--gpu", "RTX 5070 Ti"),
+]
+
+
+@pytest.mark.parametrize("arguments", REPORTS, ids=" ".join)
+def test_a_report_on_the_examples_is_a_screen_long_at_most(arguments: tuple[str, ...]) -> None:
+    with a_home() as home, a_terminal(home, *arguments, columns=COLUMNS) as terminal:
+        lines = terminal.rest().splitlines()
+
+    assert 0 < sum(max(1, ceil(len(line) / COLUMNS)) for line in lines) <= LINES
