@@ -18,10 +18,12 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
 from pathlib import PurePath
-from typing import cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from corral.work import Json
+
+Base = TypeVar("Base")
 
 
 class NotWiredError(TypeError):
@@ -43,6 +45,11 @@ def to_json(value: object) -> Json:
     if isinstance(value, PurePath | UUID):
         return str(value)
     return _container(value)
+
+
+def narrow(kind: type[Base], value: Base) -> Base:
+    """Return the part of a dataclass that a base class of its has: a result without what is not for the wire."""
+    return kind(**{field.name: getattr(value, field.name) for field in fields(cast("type[Any]", kind))})
 
 
 def _time(value: datetime | date | timedelta) -> Json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.cli import terminal
 from corral.cli.figures import amount
 from corral.units import format_duration
+from corral.wire import to_json
 
 if TYPE_CHECKING:
     from corral.figures import Figure
@@ -36,22 +36,6 @@ def put_forecasts(found: Forecasts, *, explain: bool) -> None:
             _put_sources(one)
     for line in dict.fromkeys(_notes(found)):
         terminal.put_text(line)
-
-
-def forecasts_json(found: Forecasts) -> Json:
-    """Every figure with its unit and origin; what is unknown is null."""
-    return {
-        "cluster": found.cluster,
-        "workloads": [_json(one) for one in found.plain],
-        "asked": [_json(one) for one in found.changed],
-    }
-
-
-def _json(one: Forecast) -> Json:
-    told: dict[str, Json] = asdict(replace(one, trace=None, run=None, outcome=None))
-    for large in ("trace", "run", "outcome"):
-        del told[large]
-    return told
 
 
 def _rows(found: Forecasts) -> Iterator[tuple[str, ...]]:
@@ -138,8 +122,10 @@ async def finished_since(api: Api, since: datetime) -> list[Json]:
 
 def put_replay(found: Replay, *, as_json: bool) -> None:
     """Print the three plays side by side."""
+    from corral.operations.forecasting import answer_replay
+
     if as_json:
-        terminal.put_json(_without_runs(found))
+        terminal.put_json(to_json(answer_replay(found)))
         return
     rows = [
         ("as it was", *_cells(found.real), ""),
@@ -157,8 +143,10 @@ def put_replay(found: Replay, *, as_json: bool) -> None:
 
 def put_batch(found: BatchForecast, *, as_json: bool) -> None:
     """Print how long a batch takes."""
+    from corral.operations.forecasting import answer_batch
+
     if as_json:
-        terminal.put_json(_without_run(found))
+        terminal.put_json(to_json(answer_batch(found)))
         return
     terminal.put_fields(
         [
@@ -193,20 +181,3 @@ def _cells(play: Play) -> tuple[str, ...]:
 def _waits(waits: Mapping[str, ClassWaits]) -> Iterator[tuple[str, str, str]]:
     for name, each in waits.items():
         yield name, format_duration(each.p50.value), format_duration(each.p99.value)
-
-
-def _without_runs(found: Replay) -> Json:
-    """All figures; the plays' tasks and spans are left out."""
-    plays = {"real": found.real, "again": found.again, "against": found.against}
-    told: dict[str, Json] = asdict(replace(found, **{name: _bare(play) for name, play in plays.items()}))
-    return {**told, **{name: _without_run(play) for name, play in plays.items()}}
-
-
-def _without_run(found: Played) -> dict[str, Json]:
-    told: dict[str, Json] = asdict(_bare(found))
-    del told["trace"], told["run"]
-    return told
-
-
-def _bare(found: Played) -> Played:
-    return replace(found, trace=None, run=None)

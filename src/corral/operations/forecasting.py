@@ -1,24 +1,52 @@
-"""Forecasts the workloads of a cluster file, as it is and with what may go wrong."""
+"""Forecasts workloads of a cluster file, batches before they are submitted, and finished tasks on other hardware."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from corral.cluster.values import Workload
+from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind
+from corral.figures import Figure
 from corral.files import write_whole
-from corral.operations.cluster_file import read_cluster_file
-from corral.operations.forecast_asking import Asked, in_words, understand
+from corral.operations.cluster_file import checked
+from corral.operations.forecast_requests import (
+    BatchForecastAsked,
+    ForecastAsked,
+    ReplayAsked,
+    in_words,
+    read_since,
+    understand,
+)
 from corral.operations.planning import PlanAsked, plan_layouts
-from corral.planning.forecast import Forecast, Scenario, forecast
-from corral.planning.forecast.batches import BatchForecast
+from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast
+from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, forecast_batch
 from corral.planning.forecast.drawing import draw_run
 from corral.planning.forecast.page import page
-from corral.scheduling.durations import History
+from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
+from corral.planning.forecast.seats import gpu_slots
+from corral.scheduling.durations import History, observe
+from corral.scheduling.values import DurationKey, Priority, TaskClass
+from corral.units import Bytes
+from corral.wire import narrow
+from corral.work import Json, SlotId
+
+_UNLISTED = "unlisted"
+"""The device model of slots that the cluster file does not have, such as processors."""
+
+
+class NothingToReplayError(CorralError):
+    """No task has succeeded since then."""
+
+    code: ClassVar[str] = "forecast.nothing_to_replay"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+FinishedTasks = Callable[[datetime], Sequence[Json]]
+"""Reads the tasks that were submitted since an instant and have succeeded, as the HTTP API shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +58,31 @@ class Forecasts:
     changed: tuple[Forecast, ...] = ()
 
 
-def forecast_file(path: Path | None, asked: Asked, *, history: Callable[[datetime], History]) -> Forecasts:
-    """Forecast one workload of a cluster file, or each; `history` reads what was finished since an instant.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastAnswer:
+    """The workloads of a cluster file; null is unknown, and `unknown` says why."""
 
-    Raises: UnreadableClusterFileError, ClusterFileError, UnknownWorkloadError, ForecastAskedError with every problem.
+    cluster: str
+    workloads: tuple[WorkloadForecast, ...]
+    """In a night in which all goes well."""
+    asked: tuple[WorkloadForecast, ...]
+    """In a night as it was asked for; empty when nothing was."""
+
+
+def forecast_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecasts:
+    """Forecast one workload of a cluster file, or each.
+
+    Raises: ClusterFileError, UnknownWorkloadError, NothingToReplayError, ForecastAskedError with every problem.
     """
-    planned = plan_layouts(PlanAsked(cluster=read_cluster_file(path)))
-    cluster, where = planned.file.cluster, planned.file.name
-    understood = understand(cluster, asked, where=where)
+    planned = plan_layouts(PlanAsked(cluster=asked.cluster))
+    cluster = planned.file.cluster
+    understood = understand(cluster, asked, where=planned.file.name)
     scenario = understood.scenario
     usual = Scenario(load_s=scenario.load_s)  # how long a model loads is a fact of the machine, whatever happens
-    measured = None if understood.measured_since is None else history(understood.measured_since)
+    since = understood.measured_since
+    measured = None if since is None else history_of(finished(since), cluster)
 
-    def played(workload: Workload, scenario: Scenario) -> Forecast:
+    def play(workload: Workload, scenario: Scenario) -> Forecast:
         return forecast(
             cluster,
             workload,
@@ -55,8 +95,127 @@ def forecast_file(path: Path | None, asked: Asked, *, history: Callable[[datetim
 
     return Forecasts(
         cluster=cluster.name,
-        plain=tuple(played(each, usual) for each in understood.workloads),
-        changed=() if scenario == usual else tuple(played(each, scenario) for each in understood.workloads),
+        plain=tuple(play(workload, usual) for workload in understood.workloads),
+        changed=() if scenario == usual else tuple(play(workload, scenario) for workload in understood.workloads),
+    )
+
+
+def answer_forecasts(found: Forecasts) -> ForecastAnswer:
+    """Return forecasts as doors show them to programs: every figure, without the simulated nights."""
+    return ForecastAnswer(
+        cluster=found.cluster,
+        workloads=tuple(narrow(WorkloadForecast, workload) for workload in found.plain),
+        asked=tuple(narrow(WorkloadForecast, workload) for workload in found.changed),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayAnswer:
+    """The same work three times."""
+
+    tasks: int
+    real: PlayFigures
+    again: PlayFigures
+    """Simulated on the slots that it had."""
+    error: Figure
+    """How much longer the simulation took than reality, in %."""
+    against: PlayFigures
+    """Simulated on the slots of the other file."""
+    gain: Figure
+    """How much shorter that is than `again`, in %."""
+    assumed: tuple[str, ...]
+
+
+def replay_tasks(asked: ReplayAsked, *, finished: FinishedTasks) -> Replay:
+    """Replay finished tasks from one cluster file to another; the files are checked first.
+
+    Raises: ForecastAskedError, NothingToReplayError, ClusterFileError.
+    """
+    since = read_since(asked.since)
+    before, after = checked(asked.before).cluster, checked(asked.after).cluster
+    return replay(_ended_tasks(finished(since)), before, after)
+
+
+def answer_replay(replay: Replay) -> ReplayAnswer:
+    """Return a replay as doors show it to programs: every figure, without the simulated runs."""
+    return ReplayAnswer(
+        tasks=replay.tasks,
+        real=narrow(PlayFigures, replay.real),
+        again=narrow(PlayFigures, replay.again),
+        error=replay.error,
+        against=narrow(PlayFigures, replay.against),
+        gain=replay.gain,
+        assumed=replay.assumed,
+    )
+
+
+def history_of(tasks: Sequence[Json], cluster: Cluster) -> History:
+    """Return what finished tasks say of durations on the GPUs of a cluster. Raises: NothingToReplayError."""
+    models = {slot.id: slot.device_model for slot in gpu_slots(cluster, frozenset())}
+    history = History()
+    for task in sorted(_ended_tasks(tasks), key=lambda task: task.finished_at):
+        key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
+        history = observe(history, key, task.seconds)
+    return history
+
+
+def forecast_batch_of(asked: BatchForecastAsked) -> BatchForecast:
+    """Forecast a batch. Raises: ClusterFileError."""
+    planned = plan_layouts(PlanAsked(cluster=asked.cluster))
+    return forecast_batch(planned.file.cluster, [_job(task) for task in asked.tasks], planned.plans)
+
+
+def answer_batch(forecast: BatchForecast) -> BatchFigures:
+    """Return a batch's forecast as doors show it to programs: every figure, without the simulated run."""
+    return narrow(BatchFigures, forecast)
+
+
+def _ended_tasks(tasks: Sequence[Json]) -> list[Ended]:
+    ended = [_ended(task) for task in tasks if task["started_at"] and task["finished_at"] and task["slots"]]
+    if not ended:
+        raise NothingToReplayError(
+            "no task has succeeded since then", hint="go further back, or look at `corral tasks list`"
+        )
+    return ended
+
+
+def _ended(task: Json) -> Ended:
+    return Ended(
+        id=task["id"],
+        owner=task["owner"],
+        engine=task["engine"],
+        model=task["model"],
+        queue=task["queue"],
+        task_class=TaskClass(task["class"]),
+        priority=Priority[task["priority"].upper()],
+        gpus=task["gpus"],
+        memory=None if task["memory"] is None else Bytes(task["memory"]),
+        needs=tuple(task["needs"]),
+        created_at=datetime.fromisoformat(task["created_at"]),
+        queued_at=datetime.fromisoformat(task["queued_at"] or task["created_at"]),
+        started_at=datetime.fromisoformat(task["started_at"]),
+        finished_at=datetime.fromisoformat(task["finished_at"]),
+        slots=tuple(SlotId(slot) for slot in task["slots"]),
+    )
+
+
+def _job(task: Mapping[str, Json]) -> Job:
+    files: Mapping[str, Json] = task.get("files", {})
+    outputs = [file["task"] for file in files.values() if "task" in file]
+    asked = [need for need in task.get("needs", ()) if isinstance(need, str)]  # a number is a task of another batch
+    sleeps = task["engine"] == "sleep"
+    memory = task.get("memory")
+    return Job(
+        name=task["name"],
+        engine=task["engine"],
+        model=task.get("model"),
+        queue=task.get("queue") or "default",
+        task_class=TaskClass(task.get("class") or TaskClass.BATCH),
+        priority=Priority[(task.get("priority") or "normal").upper()],
+        gpus=task.get("gpus") or 1,
+        memory=None if memory is None else Bytes(memory),
+        needs=tuple(dict.fromkeys([*asked, *outputs])),
+        seconds=float(task["inputs"]["seconds"]) if sleeps else None,
     )
 
 
@@ -100,7 +259,7 @@ def write_batch(found: BatchForecast, name: str, path: Path) -> None:
     _write(path, draw_run(found.trace, found.run, title=f"Batch {name}", span_s=found.makespan.value))
 
 
-def write_page(found: Forecasts, asked: Asked, path: Path) -> None:
+def write_page(found: Forecasts, asked: ForecastAsked, path: Path) -> None:
     """Write the forecast as one HTML page. Raises: UnwritableForecastError."""
     _write(path, page(found.cluster, found.plain, found.changed, in_words(asked)))
 

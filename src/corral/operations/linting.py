@@ -6,13 +6,17 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import replace_text
+from corral.linting.engine import lint, rule_called
 from corral.linting.kustomizing import NAMES, listed_by, normal
-from corral.linting.values import STDIN, Source
+from corral.linting.rules import CHECKS
+from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
+from corral.operations.cluster_file import FileText, checked
 
 SUFFIXES = frozenset({".yaml", ".yml", ".nix", ".md", ".markdown"})
 """What is looked for in folders; a file that is named is read whatever it is called."""
@@ -142,3 +146,130 @@ def _decoded(name: str, content: bytes) -> Source:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return Source(name=name, text="", unread=f"not UTF-8: byte {content[error.start]:#04x} in line {line}")
+
+
+# --- the use case ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintAsked:
+    """Files that are linted together."""
+
+    files: tuple[FileText, ...]
+    """Their names say what they are: `.yaml`, `.nix`, `.md`, `kustomization`."""
+    cluster: FileText | None = None
+    """The cluster file of the machines that the files are for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintFinding:
+    """One mistake at one place; lines and columns count from 1."""
+
+    rule: str
+    name: str
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    object: str | None
+    """What it is about: `Deployment ai-workloads/comfyui`."""
+    what: str
+    practice: str
+    """What happens when it is left so."""
+    source: str
+    """How that is known."""
+    fix: str
+    fixable: bool
+    """Whether `corral lint --fix` changes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedFinding(LintFinding):
+    """A finding that a comment in the file accepts."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadPart:
+    """A part of the input that could not be linted, and why."""
+
+    file: str
+    line: int
+    column: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintAnswer:
+    """All that was found, in order of place."""
+
+    findings: tuple[LintFinding, ...]
+    suppressed: tuple[AcceptedFinding, ...]
+    unread: tuple[UnreadPart, ...]
+    counts: Mapping[str, int]
+    """Findings by severity."""
+    files: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintRules:
+    """Every rule."""
+
+    items: tuple[Rule, ...]
+
+
+def lint_files(asked: LintAsked) -> LintAnswer:
+    """Lint the text of files. Raises: ClusterFileError."""
+    sources = [Source(name=file.name, text=file.text) for file in asked.files]
+    return answer_lint(lint_sources(sources, asked.cluster))
+
+
+def lint_sources(sources: Iterable[Source], cluster: FileText | None) -> Report:
+    """Lint files that were read. Raises: ClusterFileError."""
+    return lint(tuple(sources), cluster=None if cluster is None else checked(cluster).cluster)
+
+
+def list_rules() -> LintRules:
+    """List every rule, in order of id."""
+    return LintRules(items=tuple(check.rule for check in CHECKS))
+
+
+def show_rule(name: str) -> Rule:
+    """Return the rule of an id or a name. Raises: UnknownRuleError."""
+    return rule_called(name)
+
+
+def answer_lint(report: Report) -> LintAnswer:
+    """Return a report as doors show it to programs."""
+    return LintAnswer(
+        findings=tuple(LintFinding(**_facts(finding)) for finding in report.findings),
+        suppressed=tuple(
+            AcceptedFinding(**_facts(accepted.finding), reason=accepted.reason) for accepted in report.suppressed
+        ),
+        unread=tuple(
+            UnreadPart(file=part.place.file, line=part.place.line, column=part.place.column, why=part.why)
+            for part in report.unread
+        ),
+        counts={severity.value: number for severity, number in report.counts.items()},
+        files=report.files,
+        documents=report.documents,
+    )
+
+
+def _facts(finding: Finding) -> dict[str, Any]:  # Any: keyword arguments of two classes that have these fields
+    return {
+        "rule": finding.rule.id,
+        "name": finding.rule.name,
+        "severity": finding.weight,
+        "file": finding.place.file,
+        "line": finding.place.line,
+        "column": finding.place.column,
+        "object": finding.subject or None,
+        "what": finding.what,
+        "practice": finding.rule.practice,
+        "source": finding.rule.source,
+        "fix": finding.rule.fix,
+        "fixable": bool(finding.edits),
+    }

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.files import write_whole
-from corral.operations.cluster_file import open_cluster
+from corral.operations.cluster_file import FileText, checked
 from corral.rendering import targets
-from corral.rendering.targets import render
+from corral.rendering.targets import TARGETS, render
 
 MARK = "Written by `corral render`"
 """What the first lines of every file of ours say; nothing else is ever overwritten or removed."""
@@ -37,16 +37,53 @@ class Change:
     """None: it is no longer written, and is removed."""
 
 
-def render_file(cluster: Path | None, *, layouts: Collection[str], only: Collection[str]) -> dict[str, str]:
-    """Render a cluster file: text by path. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError."""
-    opened = open_cluster(cluster)
-    return render(opened.cluster, source=opened.name, text=opened.text, layouts=layouts, only=only)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderAsked:
+    """A cluster file that is rendered."""
+
+    cluster: FileText
+    layouts: tuple[str, ...] = ()
+    """The only layouts to render; empty renders all of the file."""
+    only: tuple[str, ...] = ()
+    """The only targets to render; empty renders all."""
 
 
-def notes_of_file(cluster: Path | None, *, layouts: Collection[str], only: Collection[str]) -> tuple[str, ...]:
-    """What is left out of the rendered files or is up to people. Raises: as `render_file`."""
-    opened = open_cluster(cluster)
-    return targets.notes(opened.cluster, source=opened.name, text=opened.text, layouts=layouts, only=only)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderAnswer:
+    """The configuration of a cluster."""
+
+    files: Mapping[str, str]
+    """Text by path, with `/` between folders."""
+    notes: tuple[str, ...]
+    """What is left out or is up to people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedTarget:
+    """A kind of configuration."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderTargets:
+    """All that can be rendered."""
+
+    items: tuple[ListedTarget, ...]
+
+
+def render_files(asked: RenderAsked) -> RenderAnswer:
+    """Render a cluster file. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError, ContradictionError."""
+    file = checked(asked.cluster)
+    files = render(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
+    notes = targets.notes(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
+    return RenderAnswer(files=files, notes=notes)
+
+
+def list_targets() -> RenderTargets:
+    """List all that can be rendered."""
+    return RenderTargets(items=tuple(ListedTarget(name=target.name, summary=target.summary) for target in TARGETS))
 
 
 def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:

@@ -16,10 +16,12 @@ import pytest
 from typer.main import get_command
 
 from corral.cli.main import app, run_command
+from corral.client.batchfile.reading import open_batch_file
 from doubles.serving import Serving
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
+MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "bad.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,32 @@ ROWS = {
         path="/fit",
         body={"model": "llama3:8b", "gpus": ["RTX 5070 Ti"], "context": 8192},
     ),
+    "forecast": Row(
+        arguments=("forecast", str(HYDRA), "--spread", "20%"),
+        path="/forecast",
+        body={"cluster": text_of(HYDRA), "spread": "20%"},
+    ),
+    "forecast --batch": Row(
+        arguments=("forecast", str(HYDRA), "--batch", str(EXAMPLES / "first-batch.yaml")),
+        path="/forecast/batch",
+        body={
+            "cluster": text_of(HYDRA),
+            "tasks": [dict(task.body) for task in open_batch_file(EXAMPLES / "first-batch.yaml").batch.tasks],
+        },
+    ),
+    "render": Row(
+        arguments=("render", str(HYDRA), "--only", "kueue,nginx", "--layout", "pool"),
+        path="/render",
+        body={"cluster": text_of(HYDRA), "only": ["kueue", "nginx"], "layouts": ["pool"]},
+    ),
+    "render --targets": Row(arguments=("render", "--targets"), method="GET", path="/render/targets"),
+    "lint": Row(
+        arguments=("lint", str(MANIFEST), "--cluster", str(HYDRA)),
+        path="/lint",
+        body={"files": [text_of(MANIFEST)], "cluster": text_of(HYDRA)},
+    ),
+    "lint --rules": Row(arguments=("lint", "--rules"), method="GET", path="/lint/rules"),
+    "lint --explain": Row(arguments=("lint", "--explain", "A02"), method="GET", path="/lint/rules/A02"),
     "gpus find": Row(arguments=("gpus", "find", "RTX", "3060"), method="GET", path="/gpus?name=RTX 3060"),
     "gpus show": Row(arguments=("gpus", "show", "RTX 5070 Ti"), method="GET", path="/gpus/RTX 5070 Ti"),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,9 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, make_example
 
 if TYPE_CHECKING:
-    from corral.operations.forecast_asking import Asked
+    from corral.operations.forecast_requests import ForecastAsked
     from corral.operations.forecasting import Forecasts
-    from corral.scheduling.durations import History
+    from corral.work import Json
 
 OfWorkload = Annotated[str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only this workload.")]
 Night = Annotated[str | None, typer.Option("--night", metavar="TIME", help="How long it is; else as the file says.")]
@@ -92,10 +93,12 @@ def forecast(
     --batch tells how long a batch takes. --replay with --against asks what the tasks of last night would have taken on
     another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
     """
-    from corral.operations.forecast_asking import Asked, require_no_others
-    from corral.operations.forecasting import forecast_file
+    from corral.operations.cluster_file import FileText, read_cluster_file
+    from corral.operations.forecast_requests import ForecastAsked, require_no_others
+    from corral.operations.forecasting import forecast_workloads
 
-    asked = Asked(
+    asked = ForecastAsked(
+        cluster=FileText(text=""),  # read below, where it is needed
         workload=workload,
         night=night,
         nights=nights,
@@ -104,8 +107,8 @@ def forecast(
         load=load,
         measured=measured,
         spread=spread,
-        slow=slow or (),
-        fail=fail or (),
+        slow=tuple(slow or ()),
+        fail=tuple(fail or ()),
     )
     of_workloads = {**_list_given(asked), "--explain": explain, "--html": html is not None}
     replaying = {"--replay": replay is not None, "--against": against is not None}
@@ -115,36 +118,39 @@ def forecast(
     if any(replaying.values()):
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
-    found = forecast_file(cluster, asked, history=lambda begin: _read_history(cluster, begin, url, data_dir))
+    asked = dataclasses.replace(asked, cluster=read_cluster_file(cluster))
+    found = forecast_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
     _write(found, asked, gantt, html)
     return _put(found, explain=explain, as_json=as_json)
 
 
-def _list_given(asked: Asked) -> dict[str, bool]:
+def _list_given(asked: ForecastAsked) -> dict[str, bool]:
     """Say which options about workloads differ from what they are when nobody gives them."""
     return {
         f"--{field.name.replace('_', '-')}": bool(value) and value != field.default
-        for field in fields(asked)
+        for field in dataclasses.fields(asked)
+        if field.name != "cluster"
         for value in [getattr(asked, field.name)]
     }
 
 
-def _read_history(cluster: Path | None, begin: datetime, url: str | None, data_dir: Path | None) -> History:
+def _read_finished(since: datetime, url: str | None, data_dir: Path | None) -> Sequence[Json]:
     from corral.cli.forecasts import finished_since
     from corral.client.connection import call_server
-    from corral.operations.replaying import history_of
 
-    return history_of(call_server(url, data_dir, lambda api: finished_since(api, begin)), cluster)
+    return call_server(url, data_dir, lambda api: finished_since(api, since))
 
 
 def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
     from corral.cli.forecasts import put_batch
     from corral.client.batchfile.reading import open_batch_file
-    from corral.operations.forecasting import write_batch
-    from corral.operations.replaying import forecast_batch_on
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.forecast_requests import BatchForecastAsked
+    from corral.operations.forecasting import forecast_batch_of, write_batch
 
     read = open_batch_file(batch).batch
-    found = forecast_batch_on(cluster, [task.body for task in read.tasks])
+    tasks = tuple(task.body for task in read.tasks)
+    found = forecast_batch_of(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
     if gantt is not None:
         write_batch(found, read.name, gantt)
         terminal.note(f"wrote {gantt}")
@@ -160,26 +166,29 @@ def _replay(
     *,
     as_json: bool,
 ) -> None:
-    from corral.cli.forecasts import finished_since, put_replay
-    from corral.client.connection import call_server
-    from corral.operations.forecast_asking import replayed
-    from corral.operations.replaying import replay_files
+    from corral.cli.forecasts import put_replay
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.forecast_requests import ReplayAsked, require_both
+    from corral.operations.forecasting import replay_tasks
 
-    begin, other = replayed(since, against)
-    found = replay_files(lambda: call_server(url, data_dir, lambda api: finished_since(api, begin)), cluster, other)
+    begin, other = require_both(since, against)
+    asked = ReplayAsked(before=read_cluster_file(cluster), after=read_cluster_file(other), since=begin)
+    found = replay_tasks(asked, finished=lambda since: _read_finished(since, url, data_dir))
     put_replay(found, as_json=as_json)
 
 
 def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:
-    from corral.cli.forecasts import forecasts_json, put_forecasts
+    from corral.cli.forecasts import put_forecasts
+    from corral.operations.forecasting import answer_forecasts
+    from corral.wire import to_json
 
     if as_json:
-        terminal.put_json(forecasts_json(found))
+        terminal.put_json(to_json(answer_forecasts(found)))
     else:
         put_forecasts(found, explain=explain)
 
 
-def _write(found: Forecasts, asked: Asked, gantt: Path | None, html: Path | None) -> None:
+def _write(found: Forecasts, asked: ForecastAsked, gantt: Path | None, html: Path | None) -> None:
     """Write the files that were asked for, and say so."""
     from corral.operations.forecasting import write_gantt, write_page
 

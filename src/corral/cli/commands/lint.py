@@ -116,13 +116,15 @@ def _put(report: Report, chosen: Format) -> None:
     from corral import __version__
     from corral.linting.formats import machine
     from corral.linting.formats.plain import plain, summary
+    from corral.operations.linting import answer_lint
+    from corral.wire import to_json
 
     match chosen:
         case Format.TEXT:
             for line in plain(report):
                 terminal.put(line)
         case Format.JSON:
-            terminal.put_json(machine.as_json(report))
+            terminal.put_json(to_json(answer_lint(report)))
         case Format.SARIF:
             terminal.put_json(machine.as_sarif(report, __version__))
         case Format.GITHUB:
@@ -164,24 +166,25 @@ def _fix(
 
 
 def _explain(text: str, chosen: Format) -> None:
-    from corral.linting.engine import rule_called
-    from corral.linting.formats.machine import rule_json
     from corral.linting.formats.plain import explain
+    from corral.operations.linting import show_rule
+    from corral.wire import to_json
 
-    rule = rule_called(text)
+    rule = show_rule(text)
     if chosen is Format.JSON:
-        terminal.put_json(rule_json(rule))
+        terminal.put_json(to_json(rule))
         return
     for line in explain(rule):
         terminal.put(line)
 
 
 def _list_rules(chosen: Format) -> None:
-    from corral.linting.formats.machine import rule_json
-    from corral.linting.rules import CHECKS
+    from corral.operations.linting import list_rules
+    from corral.wire import to_json
 
+    rules = list_rules()
     if chosen is Format.JSON:
-        terminal.put_json({"items": [rule_json(check.rule) for check in CHECKS]})
+        terminal.put_json(to_json(rules))
         return
-    rows = [(source.rule.id, source.rule.name, source.rule.severity.value, source.rule.summary) for source in CHECKS]
+    rows = [(rule.id, rule.name, rule.severity.value, rule.summary) for rule in rules.items]
     terminal.put_table(("id", "name", "severity", "what"), rows, empty="no rules")

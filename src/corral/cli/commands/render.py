@@ -11,9 +11,9 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, DryRun, make_example
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from corral.operations.rendering import Change
+    from corral.operations.rendering import Change, RenderAnswer
     from corral.work import Json
 
 DIFFERENT = 1
@@ -54,19 +54,21 @@ def render(
     if targets:
         _list_targets(as_json=as_json)
         return
-    from corral.operations.rendering import changes, difference, notes_of_file, render_file, write
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.rendering import RenderAsked, changes, difference, render_files, write
 
-    chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
-    files = render_file(cluster, layouts=layout or (), only=chosen)
-    for note in notes_of_file(cluster, layouts=layout or (), only=chosen):
+    chosen = tuple(name.strip() for name in (only or "").split(",") if name.strip())
+    rendered = render_files(RenderAsked(cluster=read_cluster_file(cluster), layouts=tuple(layout or ()), only=chosen))
+    files = rendered.files
+    for note in rendered.notes:
         terminal.note(f"note: {note}")
     if out is None:
-        _print(files, as_json=as_json)
+        _print(rendered, as_json=as_json)
         return
     changed = changes(files, out, is_whole=not chosen and not layout)
     if diff:
         if as_json:
-            terminal.put_json(_json(files, changed))
+            terminal.put_json(_json(rendered, changed))
         else:
             for line in difference(changed):
                 terminal.put(line)
@@ -74,7 +76,7 @@ def render(
     if not dry_run:
         write(changed, out)
     if as_json:
-        terminal.put_json(_json(files, changed))
+        terminal.put_json(_json(rendered, changed))
         return
     for change in changed:
         verb = "removed" if change.after is None else "changed" if change.before is not None else "written"
@@ -82,27 +84,30 @@ def render(
     terminal.note(f"{len(files)} files in {out}, {len(changed)} of them changed")
 
 
-def _print(files: Mapping[str, str], *, as_json: bool) -> None:
+def _print(rendered: RenderAnswer, *, as_json: bool) -> None:
+    from corral.wire import to_json
+
     if as_json:
-        terminal.put_json({"files": dict(files)})
+        terminal.put_json(to_json(rendered))
         return
-    for path, text in files.items():
+    for path, text in rendered.files.items():
         terminal.put(f"# {path}\n{text}")
 
 
-def _json(files: Mapping[str, str], changed: Collection[Change]) -> Json:
-    return {
-        "files": sorted(files),
-        "changed": [
-            {"path": target.path, "new": target.before is None, "removed": target.after is None} for target in changed
-        ],
-    }
+def _json(rendered: RenderAnswer, changed: Collection[Change]) -> Json:
+    """Return the answer, and what it means for the folder."""
+    from corral.wire import to_json
+
+    rows = [{"path": file.path, "new": file.before is None, "removed": file.after is None} for file in changed]
+    return {**to_json(rendered), "changed": rows}
 
 
 def _list_targets(*, as_json: bool) -> None:
-    from corral.rendering.targets import TARGETS
+    from corral.operations.rendering import list_targets
+    from corral.wire import to_json
 
+    targets = list_targets()
     if as_json:
-        terminal.put_json({"items": [{"name": target.name, "summary": target.summary} for target in TARGETS]})
+        terminal.put_json(to_json(targets))
         return
-    terminal.put_table(("target", "what"), [(target.name, target.summary) for target in TARGETS], empty="nothing")
+    terminal.put_table(("target", "what"), [(target.name, target.summary) for target in targets.items], empty="nothing")

@@ -1,11 +1,11 @@
-"""A report for programs: JSON of a stable shape, SARIF 2.1.0, and the annotations of GitHub Actions."""
+"""A report for programs: SARIF 2.1.0, and the annotations of GitHub Actions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from corral.linting.values import Finding, Place, Report, Rule, Severity
+from corral.linting.values import Finding, Report, Rule, Severity
 
 Json = dict[str, object]
 _LEVELS: Mapping[Severity, str] = MappingProxyType(
@@ -15,31 +15,6 @@ _COMMANDS: Mapping[Severity, str] = MappingProxyType(
     {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 )
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-
-
-def as_json(report: Report) -> Json:
-    """The report as JSON."""
-    return {
-        "findings": [_finding(one) for one in report.findings],
-        "suppressed": [{**_finding(one.finding), "reason": one.reason} for one in report.suppressed],
-        "unread": [{**_place(one.place), "why": one.why} for one in report.unread],
-        "counts": {severity.value: number for severity, number in report.counts.items()},
-        "files": report.files,
-        "documents": report.documents,
-    }
-
-
-def rule_json(rule: Rule) -> Json:
-    """A rule as JSON."""
-    return {
-        "id": rule.id,
-        "name": rule.name,
-        "severity": rule.severity.value,
-        "summary": rule.summary,
-        "practice": rule.practice,
-        "source": rule.source,
-        "fix": rule.fix,
-    }
 
 
 def as_sarif(report: Report, version: str) -> Json:
@@ -64,25 +39,6 @@ def as_github(report: Report) -> Iterator[str]:
         place = f"file={_property(one.place.file)},line={one.place.line},col={one.place.column}"
         title = _property(f"{one.rule.id} {one.rule.name}")
         yield f"::{_COMMANDS[one.weight]} {place},title={title}::{_data(f'{one.what}. {one.rule.fix}')}"
-
-
-def _finding(one: Finding) -> Json:
-    return {
-        "rule": one.rule.id,
-        "name": one.rule.name,
-        "severity": one.weight.value,
-        **_place(one.place),
-        "object": one.subject or None,
-        "what": one.what,
-        "practice": one.rule.practice,
-        "source": one.rule.source,
-        "fix": one.rule.fix,
-        "fixable": bool(one.edits),
-    }
-
-
-def _place(place: Place) -> Json:
-    return {"file": place.file, "line": place.line, "column": place.column}
 
 
 def _sarif_rule(rule: Rule) -> Json:

@@ -7,6 +7,6 @@ May import: `corral.planning.placement`, `corral.scheduling`, `corral.hardware`,
 """
 
 from corral.planning.forecast.nights import forecast
-from corral.planning.forecast.values import Forecast, Scenario
+from corral.planning.forecast.values import Forecast, Scenario, WorkloadForecast
 
-__all__ = ["Forecast", "Scenario", "forecast"]
+__all__ = ["Forecast", "Scenario", "WorkloadForecast", "forecast"]

@@ -37,7 +37,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchForecast:
+class BatchFigures:
     """A batch; None is unknown, and `unknown` says why."""
 
     tasks: int
@@ -51,6 +51,12 @@ class BatchForecast:
     unknown: tuple[str, ...] = ()
     """What keeps the batch from being forecast, or tasks of it from ending."""
     assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchForecast(BatchFigures):
+    """A batch, with the simulated run that the figures are from."""
+
     trace: Trace | None = None
     run: Run | None = None
 

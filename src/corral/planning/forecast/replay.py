@@ -56,7 +56,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Play:
+class PlayFigures:
     """The tasks once, by one hardware."""
 
     makespan: Figure
@@ -68,6 +68,12 @@ class Play:
     """Of all slots together."""
     slots: int
     unfinished: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play(PlayFigures):
+    """The tasks once, with the simulated run that the figures are from."""
+
     trace: Trace | None = None
     run: Run | None = None
 

@@ -30,7 +30,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class WorkloadForecast:
     """One workload by itself over a night. None is unknown; `unknown` says why."""
 
     workload: str
@@ -66,6 +66,12 @@ class Forecast:
     """What could not be worked out, as sentences."""
     assumed: tuple[str, ...] = ()
     """What was taken instead of what nobody said, as sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast(WorkloadForecast):
+    """One workload, with the simulated night that the figures are from."""
+
     outcome: Outcome | None = None
     trace: Trace | None = None
     run: Run | None = None

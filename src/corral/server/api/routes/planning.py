@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from corral.linting.values import Rule
 from corral.operations.fitting import FitAnswer, FitAsked, ProfileAnswer
+from corral.operations.forecast_requests import BatchForecastAsked, ForecastAsked, ReplayAsked
+from corral.operations.forecasting import FinishedTasks, ForecastAnswer, ReplayAnswer
 from corral.operations.gpu_models import GpuModels, ListedGpu, find_models, show_model
+from corral.operations.linting import LintAnswer, LintAsked, LintRules
 from corral.operations.planning import PlanAnswer, PlanAsked
 from corral.operations.powering import PowerAnswer, PowerAsked
+from corral.operations.rendering import RenderAnswer, RenderAsked, RenderTargets
+from corral.planning.forecast.batches import BatchFigures
+from corral.server.api import answers
 from corral.server.api.body import StrictRoute
 from corral.server.api.fields import Word
 from corral.server.api.refusals import refusals
-from corral.server.api.state import Here, Viewer
+from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.wired import answer, compute, describe_answers, describe_requests
 from corral.server.auth import Role, require
+from corral.tasks.lifecycle import TaskState
+from corral.tasks.store import reading
+from corral.work import Json
+
+_PAGE = 500
 
 router = APIRouter(prefix="/corral/v1", tags=["planning"], route_class=StrictRoute)
 
 Name = Annotated[Word, Query(description="as people write it: `5070ti`")]
 
-describe_requests(PlanAsked, PowerAsked, FitAsked)
+describe_requests(
+    PlanAsked, PowerAsked, FitAsked, ForecastAsked, BatchForecastAsked, ReplayAsked, RenderAsked, LintAsked
+)
 describe_answers(PlanAnswer, PowerAnswer, FitAnswer, ProfileAnswer, GpuModels, ListedGpu)
+describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, RenderTargets, LintAnswer, LintRules, Rule)
 
 
 @router.get("/gpus", summary="Find GPU models", response_model=GpuModels, responses=refusals(404))
@@ -68,3 +85,94 @@ async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
         require(caller, Role.ADMIN)
     sources = Sources(store=api.services.weights, connections=Connections(), on_bytes=lambda file, done: None)
     return answer(answer_fit(await fit_model(asked, sources)))
+
+
+@router.post(
+    "/forecast", summary="Forecast workloads", response_model=ForecastAnswer, responses=refusals(400, 404, 413)
+)
+async def forecast(asked: ForecastAsked, api: Here, caller: Viewer) -> Response:
+    """Play a night of each workload with the production policy. `measured` reads durations from this queue."""
+    from corral.operations.forecasting import answer_forecasts, forecast_workloads
+
+    finished = _finished_tasks(api)
+    return await compute(lambda: answer_forecasts(forecast_workloads(asked, finished=finished)))
+
+
+@router.post(
+    "/forecast/batch", summary="Forecast a batch", response_model=BatchFigures, responses=refusals(400, 404, 413)
+)
+async def forecast_batch(asked: BatchForecastAsked, caller: Viewer) -> Response:
+    """Forecast how long a batch takes on a cluster that has nothing else to do."""
+    from corral.operations.forecasting import answer_batch, forecast_batch_of
+
+    return await compute(lambda: answer_batch(forecast_batch_of(asked)))
+
+
+@router.post("/forecast/replay", summary="Replay tasks", response_model=ReplayAnswer, responses=refusals(400, 404, 413))
+async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
+    """Play tasks that this queue has finished once more, on another cluster."""
+    from corral.operations.forecasting import answer_replay, replay_tasks
+
+    finished = _finished_tasks(api)
+    return await compute(lambda: answer_replay(replay_tasks(asked, finished=finished)))
+
+
+@router.post("/render", summary="Render a cluster file", response_model=RenderAnswer, responses=refusals(400, 404, 413))
+async def render(asked: RenderAsked, caller: Viewer) -> Response:
+    """Render the configuration of a cluster: Kubernetes and what stands around it."""
+    from corral.operations.rendering import render_files
+
+    return await compute(lambda: render_files(asked))
+
+
+@router.get("/render/targets", summary="List targets", response_model=RenderTargets, responses=refusals())
+async def list_render_targets(caller: Viewer) -> Response:
+    """List all that can be rendered."""
+    from corral.operations.rendering import list_targets
+
+    return await compute(list_targets)
+
+
+@router.post("/lint", summary="Lint files", response_model=LintAnswer, responses=refusals(400, 413))
+async def lint(asked: LintAsked, caller: Viewer) -> Response:
+    """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown."""
+    from corral.operations.linting import lint_files
+
+    return await compute(lambda: lint_files(asked))
+
+
+@router.get("/lint/rules", summary="List rules", response_model=LintRules, responses=refusals())
+async def list_lint_rules(caller: Viewer) -> Response:
+    """List every rule of the linter."""
+    from corral.operations.linting import list_rules
+
+    return await compute(list_rules)
+
+
+@router.get("/lint/rules/{name}", summary="Show a rule", response_model=Rule, responses=refusals(404))
+async def show_lint_rule(name: Word, caller: Viewer) -> Response:
+    """Show one rule, by its id or its name."""
+    from corral.operations.linting import show_rule
+
+    return await compute(lambda: show_rule(name))
+
+
+def _finished_tasks(api: Api) -> FinishedTasks:
+    """Return a reader of this queue for a use case that runs in a thread."""
+    loop = asyncio.get_running_loop()
+    return lambda since: asyncio.run_coroutine_threadsafe(_read_finished(api, since), loop).result()
+
+
+async def _read_finished(api: Api, since: datetime) -> list[Json]:
+    """Read the tasks that were submitted since then and have succeeded, the newest first."""
+    tasks: list[Json] = []
+    before: int | None = None
+    while True:
+        page = await reading.list_tasks(
+            api.services.pool, reading.Filter(states=[TaskState.SUCCEEDED]), before=before, limit=_PAGE
+        )
+        recent = [task for task in page if task.created_at >= since]
+        tasks += [answers.task(task, {}).model_dump(mode="json", by_alias=True) for task in recent]
+        if len(recent) < _PAGE:
+            return tasks
+        before = recent[-1].id

@@ -1,4 +1,4 @@
-"""What somebody wants to know of a forecast, as it was typed, and what that means; everything wrong is told at once."""
+"""Requests for forecasts, as people type them, and what they mean; everything wrong is reported at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field, JsonValue
 
 from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind, Problem, ProblemsError
-from corral.operations.replaying import SinceError, since_when
+from corral.operations.cluster_file import FileText
 from corral.planning.forecast import Scenario
 from corral.planning.forecast.seats import gpu_slots
 from corral.scheduling.simulator.values import Outage
@@ -39,25 +41,58 @@ class UnknownWorkloadError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the user wants to know, as it was typed."""
+class SinceError(CorralError):
+    """Neither an instant nor a duration."""
 
+    code: ClassVar[str] = "forecast.since"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastAsked:
+    """A cluster file whose workloads are forecast, and what may go wrong in the night."""
+
+    cluster: FileText
     workload: str | None = None
+    """The only workload to forecast; null forecasts each of the file."""
     night: str | None = None
-    """None is the night of the cluster file."""
-    nights: int = 1
-    models: int = 1
-    swap_every: int = 1
+    """Its length, such as `8h`; null is that of the cluster file."""
+    nights: Annotated[int, Field(ge=1, le=3660)] = 1
+    models: Annotated[int, Field(ge=1, le=100)] = 1
+    """So many models are used in turn."""
+    swap_every: Annotated[int, Field(ge=1, le=10**6)] = 1
+    """With several models: the next one after so many tasks."""
     load: str | None = None
+    """How long a model takes to load, such as `20s`."""
     measured: str | None = None
-    """Durations are taken from what the queue has finished since then."""
+    """Durations are taken from what the queue has finished since then: `7d`, or an instant."""
     spread: str | None = None
-    """`20%`: durations lie up to so much above and below the usual one."""
-    slow: Sequence[str] = ()
+    """`20%`: durations are up to so much above and below the usual one."""
+    slow: tuple[str, ...] = ()
     """`<slot>=<factor>`: tasks take that many times as long there."""
-    fail: Sequence[str] = ()
+    fail: tuple[str, ...] = ()
     """`<slot>@<from>..<until>`, or `<slot>@<from>` for a slot that does not come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchForecastAsked:
+    """A batch that is forecast before it is submitted, on a cluster that has nothing else to do."""
+
+    cluster: FileText
+    tasks: tuple[Mapping[str, JsonValue], ...]
+    """As `POST /corral/v1/batches` takes them, each with its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayAsked:
+    """Tasks that the queue has finished, played once more on another cluster."""
+
+    before: FileText
+    """The cluster file of the slots that they had."""
+    after: FileText
+    """The other cluster file."""
+    since: str
+    """Tasks that were submitted since then: `12h`, or an instant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +105,12 @@ class Understood:
     measured_since: datetime | None
 
 
-def understand(cluster: Cluster, asked: Asked, *, where: str) -> Understood:
+def understand(cluster: Cluster, asked: ForecastAsked, *, where: str) -> Understood:
     """Read what was typed. Raises: ForecastAskedError with all problems, or UnknownWorkloadError where it is alone."""
     problems: list[Problem] = []
     unknown = _unknown_workload(cluster, asked.workload, where)
     night_s, scenario = _scenario(cluster, asked, problems)
-    since = _since(asked.measured, "--measured", problems)
+    since = _read_since(asked.measured, "--measured", problems)
     if unknown is not None and not problems:
         raise unknown
     if problems:
@@ -98,20 +133,29 @@ def require_no_others(alone: str, others: Mapping[str, bool]) -> None:
         raise ForecastAskedError(problems)
 
 
-def replayed(since: str | None, against: Path | None) -> tuple[datetime, Path]:
-    """Read what `--replay` and `--against` say. Raises: ForecastAskedError, also where one of them is missing."""
+def require_both(since: str | None, against: Path | None) -> tuple[str, Path]:
+    """Return what `--replay` and `--against` name. Raises: ForecastAskedError where one of them is missing."""
     problems: list[Problem] = []
-    begin = _since(since, "--replay", problems)
+    _read_since(since, "--replay", problems)
     if against is None:
         problems.append(_problem("`--replay` has nothing to compare with", "--replay", "add `--against other.yaml`"))
     if since is None:
         problems.append(_problem("`--against` has nothing to play", "--against", "add `--replay 12h`"))
-    if begin is None or against is None:
+    if problems or since is None or against is None:
         raise ForecastAskedError(problems)
-    return begin, against
+    return since, against
 
 
-def in_words(asked: Asked) -> str:
+def read_since(text: str) -> datetime:
+    """Read what `--replay` says. Raises: ForecastAskedError."""
+    problems: list[Problem] = []
+    begin = _read_since(text, "--replay", problems)
+    if begin is None:
+        raise ForecastAskedError(problems)
+    return begin
+
+
+def in_words(asked: ForecastAsked) -> str:
     """Say what was asked to be different, as it was typed."""
     models = [f"{asked.models} models, the next after {asked.swap_every} tasks"] if asked.models > 1 else []
     load = [f"loading takes {asked.load}"] if asked.load else []
@@ -128,7 +172,22 @@ def _unknown_workload(cluster: Cluster, name: str | None, where: str) -> Unknown
     return UnknownWorkloadError(what, where=where, hint=did_you_mean(name, cluster.workloads))
 
 
-def _since(text: str | None, option: str, problems: list[Problem]) -> datetime | None:
+def since_when(text: str, *, now: datetime) -> datetime:
+    """Read an instant (`2026-03-01T22:00`) or how long ago it was (`12h`). Raises: SinceError."""
+    try:
+        return now - parse_duration(text)
+    except UnitError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SinceError(
+            f"neither an instant nor a duration: {text!r}", hint="write 12h or 2026-03-01T22:00"
+        ) from error
+    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+
+
+def _read_since(text: str | None, option: str, problems: list[Problem]) -> datetime | None:
     if text is None:
         return None
     try:
@@ -138,7 +197,7 @@ def _since(text: str | None, option: str, problems: list[Problem]) -> datetime |
         return None
 
 
-def _scenario(cluster: Cluster, asked: Asked, problems: list[Problem]) -> tuple[float | None, Scenario]:
+def _scenario(cluster: Cluster, asked: ForecastAsked, problems: list[Problem]) -> tuple[float | None, Scenario]:
     known = [slot.id for slot in gpu_slots(cluster, frozenset())]
     night_s = _seconds(asked.night, "--night", problems)
     load_s = _seconds(asked.load, "--load", problems)
