@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
+from corral.cli.figures import shorten_names
 from corral.figures import Origin
 from corral.hardware.fit.splitting import Way
 from corral.units import format_bytes
@@ -59,7 +60,7 @@ def put_profile(fit: ProfileFit) -> None:
     if not fit.fits:
         terminal.put(f"{fit.profile.name} needs {need}; name GPUs with --gpu or --cluster to see where it fits")
     elif holders:
-        terminal.put_text(f"{fit.profile.name} fits: {need}, on {_join_names(holders)}")
+        terminal.put_text(f"{fit.profile.name} fits: {need}, on {shorten_names(holders)}")
     else:
         terminal.put(f"{fit.profile.name} does not fit: it needs {need}")
     terminal.put_text(f"{memory.origin.value}: {memory.source}")
@@ -216,12 +217,6 @@ def _join_cards(cards: Sequence[str]) -> str:
     if len(cards) > _MOST_LISTED:
         return f"{cards[0]}{_PLUS}{len(cards) - 1} more"
     return _PLUS.join(cards)
-
-
-def _join_names(names: Sequence[str]) -> str:
-    """List a few names; of many, the first ones and how many more."""
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _shorten_reason(verdict: Verdict) -> str:

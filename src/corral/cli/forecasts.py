@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.cli import terminal
-from corral.cli.figures import amount
+from corral.cli.figures import format_figure
 from corral.units import format_duration
 from corral.wire import to_json
 
@@ -53,12 +53,12 @@ def _row(one: Forecast, name: str) -> tuple[str, ...]:
     return (
         name,
         _each(one),
-        amount(one.per_hour),
-        amount(one.per_night),
-        amount(one.nights),
+        format_figure(one.per_hour),
+        format_figure(one.per_night),
+        format_figure(one.nights),
         _busy(one),
-        amount(one.loads),
-        amount(one.energy),
+        format_figure(one.loads),
+        format_figure(one.energy),
         _money(one.cost_each),
         ", ".join(slots[:_MOST_SLOTS]) + more,
     )
@@ -85,7 +85,7 @@ def _put_sources(one: Forecast) -> None:
 
     terminal.put(f"\n{one.workload}: on {', '.join(one.slots) or 'no slot'}, queue {one.queue}: {one.where}")
     for name, figure in figures_of(one):
-        shown = _money(figure) if figure is one.cost_each else amount(figure)
+        shown = _money(figure) if figure is one.cost_each else format_figure(figure)
         terminal.put_text(f"{name}: {shown} ({figure.origin}: {figure.source})", indent="  ")
 
 
@@ -152,9 +152,9 @@ def put_batch(found: BatchForecast, *, as_json: bool) -> None:
         [
             ("tasks", found.tasks),
             ("takes", "unknown" if found.makespan is None else format_duration(found.makespan.value)),
-            ("loads", amount(found.loads)),
-            ("swaps", amount(found.swaps)),
-            *((f"{slot} busy", amount(part)) for slot, part in (found.occupancy or {}).items()),
+            ("loads", format_figure(found.loads)),
+            ("swaps", format_figure(found.swaps)),
+            *((f"{slot} busy", format_figure(part)) for slot, part in (found.occupancy or {}).items()),
             *((f"{name} waits", f"p50 {p50}, p99 {p99}") for name, p50, p99 in _waits(found.waits or {})),
         ]
     )
@@ -173,7 +173,7 @@ def _cells(play: Play) -> tuple[str, ...]:
         str(play.slots),
         format_duration(play.makespan.value),
         format_duration(play.median_wait.value),
-        amount(play.occupancy),
+        format_figure(play.occupancy),
         str(play.unfinished),
     )
 

@@ -46,15 +46,21 @@ def drop_columns(
     names = rows[0]
     spare = [name for name in expendable if name in names]
     empty = [name for name in spare if not any(row[names.index(name)].strip("-") for row in rows[1:])]
-    kept = [list(row) for row in _without(rows, empty)]
-    dropped: list[str] = []
-    for name in spare:
-        if width is None or _can_fit(kept, width):
-            break
-        if name in kept[0]:
+    whole = _without(rows, empty)
+    if width is None:
+        return whole, ()
+    # Whole lines are easiest to read, so as many columns go as that takes; where it takes more than all of them, only
+    # as many go as keep rows from becoming lists.
+    for fits in (_fits, _can_fold):
+        kept, dropped = whole, list[str]()
+        for name in (name for name in spare if name not in empty):
+            if fits(kept, width):
+                break
             kept = _without(kept, [name])
             dropped.append(name)
-    return kept, tuple(dropped)
+        if fits(kept, width):
+            return kept, tuple(dropped)
+    return whole, ()
 
 
 def align_fields(pairs: Sequence[tuple[str, str]], *, width: int | None = None) -> list[str]:
@@ -81,9 +87,12 @@ def _without(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[s
     return [[row[place] for place in kept] for row in rows]
 
 
-def _can_fit(rows: Sequence[Sequence[str]], width: int) -> bool:
-    widths = _measure(rows)
-    return _sum_widths(widths) <= width or _narrow(rows, widths, width) is not None
+def _fits(rows: Sequence[Sequence[str]], width: int) -> bool:
+    return _sum_widths(_measure(rows)) <= width
+
+
+def _can_fold(rows: Sequence[Sequence[str]], width: int) -> bool:
+    return _narrow(rows, _measure(rows), width) is not None
 
 
 def _measure(rows: Sequence[Sequence[str]]) -> list[int]:

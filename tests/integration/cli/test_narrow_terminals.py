@@ -33,4 +33,5 @@ def test_a_program_that_reads_the_report_gets_each_row_on_one_line() -> None:
     with a_home() as home:
         told = run(home, "power", FILE).stdout
 
-    assert [line.split()[0] for line in told.splitlines()[:4]] == ["node", "hydra-ai", "hydra-compute", "hydra-storage"]
+    _, table, *_ = told.split("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["node", "hydra-ai", "hydra-compute", "hydra-storage"]

@@ -42,7 +42,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:  # JSON
 
 def test_every_node_has_its_row_and_its_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, "power", str(file))
-    table = told(capsys, "power", str(file)).split("\n\n")[0].splitlines()
+    table = told(capsys, "power", str(file)).split("\n\n")[1].splitlines()
 
     assert [line.split()[0] for line in table[1:]] == [node["node"] for node in found["nodes"]]
     assert {node["verdict"] for node in found["nodes"]} <= {verdict.value for verdict in Verdict}
@@ -74,10 +74,24 @@ def test_hydra_is_told_what_its_owners_worked_out_by_hand(capsys: pytest.Capture
     assert after["limited"]["gpus"]["value"] == 500
 
 
+def test_the_answer_says_which_supplies_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml")).splitlines()[0]
+    assert answer == "power supplies: 1 ok (hydra-compute), 2 unknown (hydra-ai, hydra-storage)"
+
+
+def test_a_sentence_is_printed_once_and_its_source_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    short = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"))
+    long = told(capsys, "power", str(EXAMPLES / "hydra/cluster.yaml"), "-v")
+
+    assert short.count("which cables the supply has is not known") == 1
+    assert "Intel" not in short
+    assert "Intel, ATX Version 3 design guide" in long
+
+
 def test_the_cost_of_a_night_stands_in_the_table_where_there_is_a_tariff(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    header = told(capsys, "power", str(file)).splitlines()[0]
+    header = told(capsys, "power", str(file)).split("\n\n")[1].splitlines()[0]
     assert ("cost" in header.split()) is (file.name == "forty.yaml")
 
 
@@ -88,7 +102,7 @@ def test_sums_that_lack_a_card_or_rest_on_an_assumption_are_marked(
     path.write_text("apiVersion: corral/v1\nname: c\nnodes: [{name: n, gpus: [{model: RTX 4090}, {memory: 8Gi}]}]\n")
     out = told(capsys, "power", str(path))
     assert ">=450 W" in out
-    assert "unknown: GPU 1 (no model stated): nobody states its power; it is counted as nothing" in out
+    assert "n: GPU 1 (no model stated): nobody states its power; it is counted as nothing" in out
     assert "~671 W" in told(capsys, "power", str(EXAMPLES / "harvis/cluster.yaml"))
 
 

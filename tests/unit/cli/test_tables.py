@@ -57,8 +57,14 @@ def test_columns_are_left_out_before_rows_become_lists() -> None:
 
 
 def test_no_column_is_left_out_where_there_is_room_or_no_terminal() -> None:
-    assert drop_columns(ROWS, ["why"], width=50) == (ROWS, ())
+    assert drop_columns(ROWS, ["why"], width=81) == (ROWS, ())
     assert drop_columns(ROWS, ["why"]) == (ROWS, ())
+
+
+def test_no_column_is_left_out_for_nothing_where_cells_can_continue_below() -> None:
+    rows = [["node", "heat", "why"], *([node, "1", why] for node, why in ROWS[1:])]
+
+    assert drop_columns(rows, ["heat"], width=50) == (rows, ())
 
 
 def test_a_column_without_a_value_is_left_out_in_silence() -> None:
