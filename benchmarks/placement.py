@@ -16,13 +16,12 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.table import machine, show
 from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
-from corral.planning.placement.asks import Ask, asks_of
-from corral.planning.placement.cards import machines_of
-from corral.planning.placement.evicting import WORTH
-from corral.planning.placement.first_fit import fill, seat_all
+from corral.planning.placement.demand import Ask, asks_of
+from corral.planning.placement.greedy import WORTH, fill, seat_all
+from corral.planning.placement.ledger import Room
 from corral.planning.placement.planner import plan
-from corral.planning.placement.room import Room
 from corral.planning.placement.search import worth_of
+from corral.planning.placement.values import machines_of
 from corral.units import Bytes
 
 _GIB = 2**30

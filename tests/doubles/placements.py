@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
 from corral.figures import computed
 from corral.hardware.needs import Need
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.values import Card, Plan, Tier
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.values import Card, Machine, Plan, Tier
 from corral.units import Bytes
 
 GIB = 2**30

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from xml.etree.ElementTree import Element
 
-from corral.charts.paper import PALETTE, add, as_text, sheet
+from corral.charts.svg import PALETTE, add, as_text, sheet
 from corral.units import format_duration
 
 _WIDTH, _ROW, _TOP, _BOTTOM, _NAMES = 960, 28, 56, 44, 180

@@ -13,7 +13,7 @@ from typing import Any
 import pygal
 from pygal.style import Style
 
-from corral.charts.paper import PALETTE, as_text, framed, without_scripts
+from corral.charts.svg import PALETTE, as_text, framed, without_scripts
 
 _STYLE = Style(
     background="var(--paper)",

@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from corral.client.api import Api
     from corral.planning.forecast.batches import BatchForecast
     from corral.planning.forecast.replay import Play, Replay
-    from corral.planning.forecast.waits import ClassWaits
+    from corral.planning.forecast.values import ClassWaits
     from corral.work import Json
 
 _PAGE = 500

@@ -17,7 +17,7 @@ from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.operations.cluster_file import FileText
 from corral.planning.forecast import Scenario
-from corral.planning.forecast.seats import gpu_slots
+from corral.planning.forecast.workload_slots import gpu_slots
 from corral.scheduling.simulator.values import Outage
 from corral.units import UnitError, parse_duration
 from corral.work import SlotId

@@ -27,7 +27,7 @@ from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, f
 from corral.planning.forecast.drawing import draw_run
 from corral.planning.forecast.page import page
 from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
-from corral.planning.forecast.seats import gpu_slots
+from corral.planning.forecast.workload_slots import gpu_slots
 from corral.scheduling.durations import History, observe
 from corral.scheduling.values import DurationKey, Priority, TaskClass
 from corral.units import Bytes

@@ -12,9 +12,9 @@ from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.operations.rendered import rendered
 from corral.operations.upgrading import checklist_for
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, checklist_markdown, checklist_of
-from corral.planning.checklist.drivers import driver_need
+from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
-from corral.planning.checklist.units import POWER_LIMIT_UNIT
+from corral.planning.checklist.software import driver_need
 from corral.rendering.systemd.power import UNIT
 from doubles.clusters import forty_mixed_nodes
 from doubles.upgrades import hydra as compared

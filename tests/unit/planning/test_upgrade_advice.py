@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corral.planning.upgrade import Advice, Recommendation
-from corral.planning.upgrade.reasons import Weight
+from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from doubles.upgrades import EXAMPLES, TWO_EQUAL, hydra, upgrade_of
 

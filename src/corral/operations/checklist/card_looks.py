@@ -9,6 +9,7 @@ from corral.errors import CorralError
 from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.checklist.machines import Machines, NodeCards
 from corral.operations.checklist.values import Evidence, Status
+from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import (
     CardsDetected,
     DriverSuits,
@@ -17,7 +18,6 @@ from corral.planning.checklist.probes import (
     PowerLimitsSet,
     WantedCard,
 )
-from corral.planning.checklist.units import POWER_LIMIT_UNIT
 from corral.telemetry.nvml import FoundGpu, GpuState
 
 _CLOSE_W = 1.0

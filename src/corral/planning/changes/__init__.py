@@ -6,8 +6,7 @@ May import: what `corral.planning` may.
 """
 
 from corral.planning.changes.applying import apply_changes, problems_of
-from corral.planning.changes.file import parse_file
-from corral.planning.changes.options import parse_options
+from corral.planning.changes.parsing import parse_file, parse_options
 from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, Note
 
 __all__ = [

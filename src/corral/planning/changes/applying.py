@@ -1,20 +1,20 @@
-"""Makes the cluster file after the changes from the one before."""
+"""The cluster file after the changes, made from the one before; with the comments that no longer fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from corral.cluster import Cluster, load
+from corral.cluster.editing.comments import comments
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.node_labels import write_labels, write_removed_labels
 from corral.cluster.gpu_facts import FindGpu
 from corral.errors import Problem
-from corral.planning.changes import cards
-from corral.planning.changes.following import follow
-from corral.planning.changes.rewriting import rewrite
-from corral.planning.changes.stale import stale_comments
+from corral.planning.changes.arrangement import arrange, places
+from corral.planning.changes.checking import Checker, LimitRanges
+from corral.planning.changes.rewriting import follow, rewrite
 from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
-from corral.planning.changes.wanted import Checker, LimitRanges
 from corral.planning.labels import LabelChange, LabelsOf, label_changes, labels_in_file, removed_labels
 
 
@@ -41,8 +41,8 @@ def apply_changes(
     if checker.problems:
         raise ChangesError(checker.problems)
     editor = Editor(text, filename=filename)
-    arrangement = cards.arrange(before, wanted)
-    gpus = cards.places(before, arrangement)
+    arrangement = arrange(before, wanted)
+    gpus = places(before, arrangement)
     told = rewrite(editor, before, wanted, arrangement)
     more, problems = follow(editor, gpus, wanted.where)
     if problems:
@@ -87,3 +87,30 @@ def _labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:
     nodes = {node.name: node for node in before.nodes}
     pairs = [(nodes[node.name], node) for node in after.nodes if node.name in nodes]
     return tuple(change for old, new in pairs if old.gpus != new.gpus for change in label_changes(old, new))
+
+
+_MAKER_AND_FAMILY = re.compile(r"^(?:(?:nvidia|amd|intel|geforce|radeon|rtx|gtx|rx|arc)\s+)+", re.IGNORECASE)
+_MEMORY = re.compile(r"\s*\b\d+\s*GB\b", re.IGNORECASE)
+_VARIANTS = r"(?!\s*(?:ti|super|xt|xtx|laptop)\b)"
+"""What makes another model of a name, when it stands right behind it."""
+
+
+def stale_comments(text: str, before: Cluster, after: Cluster, *, filename: str) -> Iterator[Note]:
+    """Find comments about models of which no card is left in the cluster."""
+    gone = sorted(_models(before) - _models(after))
+    patterns = {model: _pattern(model) for model in gone}
+    for position, comment in comments(text) if gone else ():
+        named = [model for model, pattern in patterns.items() if pattern.search(comment)]
+        if named:
+            what = f"the comment speaks of {' and '.join(named)}, of which none is left; see whether it still holds"
+            yield Note(what=what, where=f"{filename}:{position.line}:{position.column}")
+
+
+def _models(cluster: Cluster) -> set[str]:
+    return {gpu.model for node in cluster.nodes for gpu in node.gpus or () if gpu.model}
+
+
+def _pattern(model: str) -> re.Pattern[str]:
+    words = _MEMORY.sub("", _MAKER_AND_FAMILY.sub("", model)).split()
+    name = r"[\s-]*".join(re.escape(word) for word in words)
+    return re.compile(rf"(?<![0-9A-Za-z]){name}(?![0-9A-Za-z]){_VARIANTS}", re.IGNORECASE)

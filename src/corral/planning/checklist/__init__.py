@@ -8,10 +8,8 @@ May import: `corral.hardware`, `corral.cluster`, `corral.figures`, `corral.units
 
 from __future__ import annotations
 
-from corral.planning.checklist.making import checklist_of
-from corral.planning.checklist.outlook import Outlook
-from corral.planning.checklist.values import Checklist, Command, FromFile, Item, ItemKind, Phase, Question
-from corral.planning.checklist.writing import checklist_markdown
+from corral.planning.checklist.making import checklist_markdown, checklist_of
+from corral.planning.checklist.values import Checklist, Command, FromFile, Item, ItemKind, Outlook, Phase, Question
 
 __all__ = [
     "Checklist",

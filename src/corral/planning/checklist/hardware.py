@@ -8,7 +8,7 @@ from corral.cluster.values import Cluster, Gpu
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.power import NodePower, Verdict, power_of
 from corral.hardware.power.supply import SUPPLY, TRANSIENTS
-from corral.planning.checklist import shells
+from corral.planning.checklist import commands
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.probes import CardsDetected, LoadTested, PowerLimitsSet, WantedCard
 from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
@@ -125,7 +125,7 @@ def _drain(change: NodeChange, after: Cluster) -> Iterator[Item]:
         "drain",
         title=f"{change.name}: no pods while the machine is open",
         why="what runs there loses its work with the power, and waits until Kubernetes gives the node up, 5 minutes",
-        work=Command(line=shells.drain(change.name)),
+        work=Command(line=commands.drain(change.name)),
     )
 
 
@@ -176,7 +176,7 @@ def _limits(change: NodeChange) -> Iterator[Item]:
             f"limit.gpu{index}",
             title=f"{change.name}: limit GPU {index} to {watts} W",
             why="less heat and smaller load steps, for a few per cent of speed; a limit is no undervolt (C03)",
-            work=Command(line=shells.power_limit(change.after, index, watts)),
+            work=Command(line=commands.power_limit(change.after, index, watts)),
         )
     if limits:
         yield _item(
@@ -197,5 +197,5 @@ def _load_test(change: NodeChange) -> Item:
         "load-test",
         title=f"{change.name}: all cards under load for {LOAD_TEST_S // 60} minutes",
         why="heat, the supply's transients and a bad riser show after minutes at full load, not at the desktop",
-        work=Command(line=shells.load_test(change.after, LOAD_TEST_S)) if remote else test,
+        work=Command(line=commands.load_test(change.after, LOAD_TEST_S)) if remote else test,
     )

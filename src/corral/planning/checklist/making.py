@@ -1,17 +1,15 @@
-"""Puts the checklist of an upgrade together."""
+"""The checklist of an upgrade: all phases put together, its documentation phase, and its Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Node
-from corral.planning.checklist.documentation import documentation_items
+from corral.planning.checklist.commands import drain, kubectl
 from corral.planning.checklist.hardware import hardware_items
 from corral.planning.checklist.nodes import NodeChange, changed_nodes, gone_nodes
-from corral.planning.checklist.outlook import NOTHING_KNOWN, Outlook
-from corral.planning.checklist.shells import drain, kubectl
-from corral.planning.checklist.software import software_items
-from corral.planning.checklist.values import Checklist, Command, Item, Phase, Question
+from corral.planning.checklist.software import old_words, software_items
+from corral.planning.checklist.values import NOTHING_KNOWN, Checklist, Command, Item, ItemKind, Outlook, Phase, Question
 from corral.planning.checklist.workload import workload_items
 from corral.planning.rendered import labelled
 
@@ -61,3 +59,62 @@ def _gone(node: Node, after: Cluster) -> Iterator[Item]:
             why="a node that is gone stays in the list as NotReady, and its pods with it",
             work=Command(line=kubectl("delete", "node", node.name)),
         )
+
+
+def documentation_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+    """List what has to be written down, in order."""
+    yield _item(
+        "cluster-file",
+        title="the new cluster file is the one in use, under version control",
+        why="the next plan, forecast and upgrade start from it",
+        text="is the new cluster file committed, in the place of the old one?",
+    )
+    for change in changes:
+        words = old_words(change, before, after)
+        if words:
+            yield _item(
+                f"notes.{change.name}",
+                node=change.name,
+                title=f"{change.name}: notes and runbooks say what the machine is now",
+                why="the next person believes what is written",
+                text=f"do your documents (cluster, architecture, agents' notes) no longer name {', '.join(words)}?",
+            )
+    yield _item(
+        "report",
+        title="the upgrade report and this checklist's report are archived",
+        why="when something fails in a month, the evidence of today tells what was different",
+        text="are both kept beside the cluster file?",
+    )
+
+
+def _item(what: str, *, title: str, why: str, text: str, node: str | None = None) -> Item:
+    return Item(
+        id=f"documentation.{what}",
+        phase=Phase.DOCUMENTATION,
+        node=node,
+        title=title,
+        why=why,
+        work=Question(text=text),
+    )
+
+
+def checklist_markdown(checklist: Checklist, *, level: int = 2) -> str:
+    """Write all items under a heading for each phase; `level` is that of the headings."""
+    if not checklist.items:
+        return "Nothing has to be done: the two cluster files describe the same machines and services.\n"
+    parts = [
+        "\n".join([f"{'#' * level} {phase.value.capitalize()} phase", "", *_lines(checklist.of(phase))])
+        for phase in checklist.phases
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines(items: tuple[Item, ...]) -> Iterator[str]:
+    for item in items:
+        yield f"- [ ] **{item.title}** ({item.kind.value}): {_task(item)}. Why: {item.why}."
+        if item.material:
+            yield from ["", "  ```text", *(f"  {line}".rstrip() for line in item.material.splitlines()), "  ```", ""]
+
+
+def _task(item: Item) -> str:
+    return f"`{item.task}`" if item.kind is ItemKind.COMMANDED else item.task.rstrip(".")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
-from corral.planning.checklist import shells
-from corral.planning.checklist.drivers import driver_need
+from corral.hardware.catalogue import GpuModel
+from corral.hardware.pools import UNKNOWN_CLASS, class_of
+from corral.planning.checklist import commands
+from corral.planning.checklist.commands import power_limit_unit
 from corral.planning.checklist.nodes import NodeChange
-from corral.planning.checklist.outlook import Outlook
 from corral.planning.checklist.probes import (
     DriverSuits,
     GpuPodsAlive,
@@ -17,9 +21,7 @@ from corral.planning.checklist.probes import (
     NodeReady,
     PersistenceOn,
 )
-from corral.planning.checklist.references import references_item
-from corral.planning.checklist.units import power_limit_unit
-from corral.planning.checklist.values import Command, Item, Phase, Question, Work
+from corral.planning.checklist.values import Command, Item, Outlook, Phase, Question, Work
 
 NIXOS = "nixos"
 
@@ -84,7 +86,7 @@ def _persistence(change: NodeChange) -> Iterator[Item]:
             "persistenced",
             title=f"{change.name}: keep the driver loaded",
             why=why,
-            work=Command(line=shells.persistence(change.after)),
+            work=Command(line=commands.persistence(change.after)),
         )
     yield _item(
         change,
@@ -139,7 +141,7 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
             "rebuild",
             title=f"{change.name}: apply the NixOS configuration",
             why="labels, driver and units of the new configuration are live only then",
-            work=Command(line=shells.rebuild(change.after)),
+            work=Command(line=commands.rebuild(change.after)),
         )
         if change.limits and change.nvidia:
             yield from _persisting_probes(change, tuple(gpu.index for gpu in change.nvidia))
@@ -149,7 +151,7 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
             "restart-k3s",
             title=f"{change.name}: restart K3s",
             why="K3s reads its flags at its start",
-            work=Command(line=shells.restart_k3s(change.after)),
+            work=Command(line=commands.restart_k3s(change.after)),
         )
     elif relabelled and after.kubernetes is not None:
         for key, value in change.new_labels:
@@ -158,7 +160,7 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
                 f"label.{key}",
                 title=f"{change.name}: set the label {key}={value}",
                 why="nothing on this node sets labels at its start, as far as the file says",
-                work=Command(line=shells.kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")),
+                work=Command(line=commands.kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")),
             )
 
 
@@ -171,7 +173,7 @@ def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
             f"unlabel.{key}",
             title=f"{change.name}: take the label {key} off",
             why="a label whose flag is gone stays on the node for ever: K3s only ever adds them (F02)",
-            work=Command(line=shells.kubectl("label", "node", change.name, f"{key}-")),
+            work=Command(line=commands.kubectl("label", "node", change.name, f"{key}-")),
         )
     yield _item(
         change,
@@ -193,7 +195,7 @@ def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item
             "uncordon",
             title=f"{change.name}: let pods in again",
             why="a node stays closed until somebody opens it, over restarts too",
-            work=Command(line=shells.kubectl("uncordon", change.name)),
+            work=Command(line=commands.kubectl("uncordon", change.name)),
         )
     yield _item(
         change,
@@ -212,3 +214,86 @@ def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item
             why="a reload of systemd, as in `nixos-rebuild switch`, can take running pods' GPUs away (B13)",
             work=GpuPodsAlive(node=change.name),
         )
+
+
+_OLDEST = (
+    ((12, 0), (570, 26)),
+    ((10, 0), (570, 26)),
+    ((8, 9), (520, 61)),
+    ((8, 6), (455, 23)),
+    ((8, 0), (450, 36)),
+    ((7, 5), (410, 48)),
+    ((7, 0), (384, 81)),
+    ((6, 0), (375, 26)),
+)
+"""CUDA capability, and the first Linux driver for it; the first row that is not above a card is its own."""
+OPEN_ONLY_FROM = (10, 0)
+"""Blackwell: the closed kernel modules do not run it."""
+OPEN_FROM = (7, 5)
+"""Turing: the open kernel modules do not run what is older."""
+_FIRST_WITHOUT_OLD = 590
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverNeed:
+    """What the driver of a machine has to be."""
+
+    oldest: tuple[int, int]
+    below: int | None
+    open_modules: bool
+    newest_card: str
+    """The card that asks for `oldest`."""
+    contradiction: str | None
+    """Why no driver runs all the cards; None when one does."""
+
+
+def driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
+    """Find what a machine with these NVIDIA cards needs; None when no card's capability is known."""
+    known = sorted(((model.cuda_capability, model.name) for model in models if model.cuda_capability), reverse=True)
+    if not known:
+        return None
+    newest, oldest = known[0], known[-1]
+    needs_open, needs_closed = newest[0] >= OPEN_ONLY_FROM, oldest[0] < OPEN_FROM
+    contradiction = None
+    if needs_open and needs_closed:
+        contradiction = f"{newest[1]} runs on the open kernel modules only, and {oldest[1]} on the closed ones only"
+    return DriverNeed(
+        oldest=next((driver for capability, driver in _OLDEST if capability <= newest[0]), _OLDEST[-1][1]),
+        below=_FIRST_WITHOUT_OLD if needs_closed else None,
+        open_modules=needs_open,
+        newest_card=newest[1],
+        contradiction=contradiction,
+    )
+
+
+_ALWAYS = (r"CUDA_VISIBLE_DEVICES", r"NVIDIA_VISIBLE_DEVICES")
+
+
+"""Numbers of cards in a pod or a script: inside a container counting starts at 0 (A10)."""
+
+
+def old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str, ...]:
+    """List what named the cards, labels and queues that go: model classes, label keys, queue names."""
+    stays = {class_of(gpu) for gpu in change.cards}
+    classes = [class_of(gpu) for gpu in change.went]
+    words = [name for name in classes if name not in stays and name != UNKNOWN_CLASS]
+    words += change.removed_labels
+    words += [name for name in before.queues if name not in after.queues]
+    return tuple(dict.fromkeys(words))
+
+
+def references_item(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
+    """Make the item that looks for them; none when no card moved."""
+    if not change.went:
+        return
+    words = old_words(change, before, after)
+    pattern = "|".join([*(re.escape(word) for word in words), *_ALWAYS])
+    yield Item(
+        id=f"software.{change.name}.references",
+        phase=Phase.SOFTWARE,
+        node=change.name,
+        title=f"{change.name}: no manifest or script names what is gone",
+        why="a selector for a label that is gone leaves pods waiting for ever, a card's number picks the wrong card",
+        work=Command(line=f"! grep -rnIE --exclude-dir=.git {shlex.quote(pattern)} ."),
+        material="run it where manifests and scripts are kept; it succeeds when nothing is found",
+    )

@@ -1,4 +1,4 @@
-"""The items of a migration checklist, as values."""
+"""The items of a migration checklist, and the forecasts and rendered files that they rest on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.planning.checklist.probes import Probe
+from corral.planning.forecast import Forecast
+from corral.planning.rendered import NOTHING_RENDERED, Rendered
 
 
 class Phase(StrEnum):
@@ -113,3 +115,16 @@ class Checklist:
     def phases(self) -> tuple[Phase, ...]:
         """The phases that have items, in their order."""
         return tuple(phase for phase in Phase if self.of(phase))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Empty where nobody worked it out."""
+
+    forecasts: tuple[Forecast, ...] = ()
+    """Of each workload by itself, after the upgrade."""
+    before: Rendered = NOTHING_RENDERED
+    after: Rendered = NOTHING_RENDERED
+
+
+NOTHING_KNOWN = Outlook()

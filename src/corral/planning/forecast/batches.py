@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
-from corral.planning.forecast.floors import queues_for, slots_for, table_for, workload_of
 from corral.planning.forecast.nights import OWNER
-from corral.planning.forecast.waits import ClassWaits, simulated_waits
+from corral.planning.forecast.slots import queues_for, slots_for, table_for, workload_of
+from corral.planning.forecast.values import ClassWaits, simulated_waits
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise

@@ -13,9 +13,8 @@ from math import ceil
 from corral.cluster.values import Cluster, Workload
 from corral.figures import Figure, Origin, computed
 from corral.planning.forecast.electricity import consumption, power_for
-from corral.planning.forecast.seats import Seats, seats_of
-from corral.planning.forecast.values import Forecast, Scenario
-from corral.planning.forecast.waits import simulated_waits
+from corral.planning.forecast.values import Forecast, Scenario, simulated_waits
+from corral.planning.forecast.workload_slots import Seats, seats_of
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate_nights, summarise

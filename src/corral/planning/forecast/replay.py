@@ -16,9 +16,9 @@ from statistics import median
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, Origin, computed
-from corral.planning.forecast.floors import cpu_slots, queues_for, workload_of
-from corral.planning.forecast.seats import UNKNOWN_MODEL, gpu_slots
-from corral.planning.forecast.waits import ClassWaits, real_waits, simulated_waits
+from corral.planning.forecast.slots import cpu_slots, queues_for, workload_of
+from corral.planning.forecast.values import ClassWaits, real_waits, simulated_waits
+from corral.planning.forecast.workload_slots import UNKNOWN_MODEL, gpu_slots
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
 from corral.scheduling.values import Owner, Priority, Settings, Slot, TaskClass

@@ -1,14 +1,15 @@
-"""What may be asked of a forecast, and what it says."""
+"""Scenarios and forecasts as values, with the waits of tasks by class."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from corral.figures import Figure
-from corral.planning.forecast.waits import ClassWaits
+from corral.figures import Figure, Origin
 from corral.scheduling.simulator import Outcome
+from corral.scheduling.simulator.outcome import quantile
 from corral.scheduling.simulator.values import Outage, Run, Trace
+from corral.scheduling.values import TaskClass
 from corral.work import SlotId
 
 
@@ -27,6 +28,14 @@ class Scenario:
     """How long a model takes to load; None leaves it to the cluster file."""
     spread: float = 0.0
     """How far a task's duration lies from the usual one at most, as a share of it; all between are equally likely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassWaits:
+    """The waits of one class, in seconds; each is one that occurred."""
+
+    p50: Figure
+    p99: Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +84,29 @@ class Forecast(WorkloadForecast):
     outcome: Outcome | None = None
     trace: Trace | None = None
     run: Run | None = None
+
+
+def simulated_waits(outcome: Outcome) -> Mapping[str, ClassWaits]:
+    """The waits of the tasks that ended in a simulated run."""
+    return {
+        task_class.value: _told(waits.p50, waits.p99, Origin.COMPUTED, f"{waits.tasks} simulated tasks, from arrival")
+        for task_class, waits in outcome.waits.items()
+    }
+
+
+def real_waits(waits: Iterable[tuple[TaskClass, float]]) -> Mapping[str, ClassWaits]:
+    """The waits that were measured."""
+    found: dict[str, list[float]] = {}
+    for task_class, seconds in sorted(waits):
+        found.setdefault(task_class.value, []).append(seconds)
+    return {
+        name: _told(quantile(each, 0.5), quantile(each, 0.99), Origin.MEASURED, f"{len(each)} tasks, from ready")
+        for name, each in found.items()
+    }
+
+
+def _told(p50: float, p99: float, origin: Origin, source: str) -> ClassWaits:
+    return ClassWaits(
+        p50=Figure(value=p50, unit="s", origin=origin, source=f"half of {source} to start"),
+        p99=Figure(value=p99, unit="s", origin=origin, source=f"99 % of {source} to start"),
+    )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corral.cluster.values import Cluster, Layout
-from corral.planning.placement.asks import Ask, asks_of
-from corral.planning.placement.cards import machines_of
 from corral.planning.placement.cautions import cautions_of
-from corral.planning.placement.reach import Reach
-from corral.planning.placement.reasons import Refusals, why_here
-from corral.planning.placement.room import Room, unit_name
+from corral.planning.placement.demand import Ask, asks_of
+from corral.planning.placement.eligibility import Reach, Refusals, why_here
+from corral.planning.placement.greedy import preference_of, tidy
+from corral.planning.placement.ledger import Room, unit_name
 from corral.planning.placement.search import search
 from corral.planning.placement.values import (
     Card,
@@ -18,9 +17,9 @@ from corral.planning.placement.values import (
     Placed,
     Plan,
     Unplaced,
+    machines_of,
 )
 from corral.planning.placement.vram import Needs
-from corral.planning.placement.wishes import preference_of, tidy
 
 
 def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:

@@ -1,4 +1,4 @@
-"""Searches for the best plan: first fit, then tier by tier what an integer program finds better, with its bound.
+"""The search for the best plan: first fit, then tier by tier what an integer program finds better, with its bound.
 
 A cluster in which first fit places everything needs no search. Small clusters are searched card by card and tier by
 tier: no plan has more of a tier without having fewer of one before it. In large ones, cards and replicas that are alike
@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.counting import Counting
-from corral.planning.placement.evicting import WORTH, make_way
-from corral.planning.placement.first_fit import fill
-from corral.planning.placement.room import Room
-from corral.planning.placement.seating import seat
-from corral.planning.placement.stocks import EXACT_LIMIT, Detail
-from corral.planning.placement.values import Proof, Tier
+from corral.planning.placement.alike import EXACT_LIMIT, Detail, Group, Sort, Stock
+from corral.planning.placement.candidates import Offers
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.greedy import WORTH, fill, make_way
+from corral.planning.placement.integer_program import Counting
+from corral.planning.placement.ledger import Room, Unit
+from corral.planning.placement.values import Card, Machine, Proof, Tier
 
 _ROUNDING = 1e-6
 """What a bound may be off by in the solver."""
@@ -117,3 +115,47 @@ def placed_of(asks: Sequence[Ask], room: Room, tier: Tier) -> int:
         for ask in asks
         for replica in range(ask.replicas)
     )
+
+
+def seat(counting: Counting, values: Sequence[int], machines: Sequence[Machine]) -> Room:
+    """Place the replicas that an answer counts, as far as they can be."""
+    room = Room(machines)
+    numbers = sorted(range(len(counting.sorts)), key=lambda number: _hardness(counting.sorts[number]))
+    for number in numbers:
+        waiting = counting.sorts[number].units
+        for place, group in enumerate(counting.groups):
+            if counting.sorts[number].like.gpus == 1:
+                _seat_on_stocks(room, counting, values, number, group, waiting)
+            elif column := counting.replicas.get((number, place)):
+                stocks = [stock for stock in group.stocks if _value(counting, values, number, stock)]
+                _seat(room, counting.sorts[number], group, stocks, waiting, values[column])
+    return room
+
+
+def _hardness(sort: Sort) -> tuple[object, ...]:
+    like = sort.like
+    return (not like.bonds, like.indexes is None, -like.gpus, not like.whole, -like.needed, -like.memory, like.place)
+
+
+def _seat_on_stocks(
+    room: Room, counting: Counting, values: Sequence[int], number: int, group: Group, waiting: list[Unit]
+) -> None:
+    for stock in group.stocks:
+        if count := _value(counting, values, number, stock):
+            _seat(room, counting.sorts[number], group, [stock], waiting, count)
+
+
+def _value(counting: Counting, values: Sequence[int], number: int, stock: Stock) -> int:
+    column = counting.cards.get((number, stock.number))
+    return 0 if column is None else values[column]
+
+
+def _seat(room: Room, sort: Sort, group: Group, stocks: Sequence[Stock], waiting: list[Unit], count: int) -> None:
+    def allowed(card: Card) -> bool:
+        return any(stock.has(card) for stock in stocks)
+
+    offers = Offers(room, sort.like, sort.like.nodes(group.nodes), allowed)
+    for _ in range(count):
+        if not waiting or not offers.take(waiting[0]):
+            return
+        waiting.pop(0)

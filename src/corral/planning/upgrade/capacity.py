@@ -14,7 +14,7 @@ from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
-from corral.planning.placement.cards import machines_of
+from corral.planning.placement.values import machines_of
 from corral.planning.upgrade.cards import cards_of
 from corral.planning.upgrade.differences import Difference, amount
 from corral.planning.upgrade.hardware import Hardware

@@ -11,22 +11,33 @@ from corral.planning.checklist import Checklist, Outlook, checklist_of
 from corral.planning.placement.values import Plan
 from corral.planning.rendered import NOTHING_RENDERED, Rendered, labelled
 from corral.planning.upgrade.adaptations import Adaptation, propose
-from corral.planning.upgrade.advice import Recommendation, advise
+from corral.planning.upgrade.advice import Evidence, Recommendation, advise
 from corral.planning.upgrade.capacity import Capacity, compare_capacity
-from corral.planning.upgrade.choices import ServiceChoice, compare_choices
-from corral.planning.upgrade.complexity import Complexity, compare_complexity
+from corral.planning.upgrade.choices import (
+    ServiceChoice,
+    Survival,
+    compare_choices,
+    compare_redundancy,
+    shared_dependencies,
+)
 from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
 from corral.planning.upgrade.distribution import Distribution, compare_plans
+from corral.planning.upgrade.file_changes import (
+    AgentFlags,
+    NodeLabels,
+    QueueChange,
+    Records,
+    Unchanged,
+    compare_agent_flags,
+    compare_labels,
+    compare_queues,
+    find_unchanged,
+    records_of,
+)
 from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
-from corral.planning.upgrade.labels import AgentFlags, NodeLabels, compare_agent_flags, compare_labels
 from corral.planning.upgrade.power import PowerComparison, compare_power
-from corral.planning.upgrade.queues import QueueChange, compare_queues
-from corral.planning.upgrade.reasons import Evidence
-from corral.planning.upgrade.redundancy import Survival, compare_redundancy, shared_dependencies
-from corral.planning.upgrade.schema import Records, records_of
 from corral.planning.upgrade.throughput import Throughput
-from corral.planning.upgrade.unchanged import Unchanged, find_unchanged
-from corral.planning.upgrade.uniformity import Uniformity, compare_uniformity
+from corral.planning.upgrade.uniformity import Complexity, Uniformity, compare_complexity, compare_uniformity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, assume, given, settings
 
-from corral.planning.placement.asks import asks_of
-from corral.planning.placement.cards import machines_of
-from corral.planning.placement.first_fit import fill
+from corral.planning.placement.demand import asks_of
+from corral.planning.placement.greedy import fill
+from corral.planning.placement.ledger import Room
 from corral.planning.placement.planner import plan
-from corral.planning.placement.room import Room
 from corral.planning.placement.search import counted_search
-from corral.planning.placement.values import Tier
+from corral.planning.placement.values import Tier, machines_of
 from doubles.placements import best_counts, broken_rules, clusters, seats_of
 
 _MOST_UNITS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.planning.placement.counting import fillable, sharing_rows
+from corral.planning.placement.integer_program import fillable, sharing_rows
 
 GIB = 2**30
 MIB = 2**20

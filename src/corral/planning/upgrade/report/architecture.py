@@ -9,7 +9,7 @@ from corral.planning.changes import Note
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
-from corral.planning.upgrade.queues import QueueChange
+from corral.planning.upgrade.file_changes import QueueChange
 from corral.planning.upgrade.report import excerpts
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import Capacity
+from corral.planning.upgrade.choices import Survival
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import ABSENT, figure_text, number, origin_text
-from corral.planning.upgrade.redundancy import Survival
 from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corral.planning.checklist import FromFile, checklist_markdown
+from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import named
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind
-from corral.planning.upgrade.reasons import Weight
 from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
 
 _MOST_NAMES = 12

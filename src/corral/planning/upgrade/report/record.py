@@ -17,9 +17,9 @@ from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.choices import Choice
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import Difference
+from corral.planning.upgrade.file_changes import Records
 from corral.planning.upgrade.hardware import NodeComparison, Side
 from corral.planning.upgrade.power import PowerComparison
-from corral.planning.upgrade.schema import Records
 from corral.work import Json
 
 Record = dict[str, Any]  # JSON

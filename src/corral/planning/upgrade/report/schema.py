@@ -9,8 +9,8 @@ from dataclasses import asdict
 from corral.hardware.pools import GpuPool
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, amount
+from corral.planning.upgrade.file_changes import Records
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
-from corral.planning.upgrade.schema import Records
 
 
 def schema(upgrade: Upgrade) -> list[str]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from corral.figures import Figure
+from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, amount, change_text, figure_text
 from corral.planning.upgrade.hardware import CardChange, CardChangeKind, NodeComparison, Side
 from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
-from corral.planning.upgrade.reasons import Weight
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 
 _MOST_NODES = 12

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from corral.cluster.values import Cluster, Workload
-from corral.planning.forecast.seats import gpu_slots, queue_of, seats_of
+from corral.planning.forecast.workload_slots import gpu_slots, queue_of, seats_of
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.values import DurationKey, Queue, Slot

@@ -1,4 +1,4 @@
-"""The integer program of placement: how many replicas of each sort go to each stock of cards.
+"""The integer program of placement: how many replicas of each sort go to each group of equal GPUs.
 
 Columns: cards of a stock that a sort gets; for sorts that want several cards, replicas on a group (all cards of a
 replica are on one node); cards of a stock that are shared; first and further replicas that are placed.
@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.room import Room
+from corral.planning.placement.alike import Detail, Group, Sort, Stock, groups_of, sorts_of, would_suit
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.ledger import Room
 from corral.planning.placement.solver import Answer, Effort, Program
-from corral.planning.placement.stocks import Detail, Group, Sort, Stock, groups_of, sorts_of, would_suit
-from corral.planning.placement.values import Tier
+from corral.planning.placement.values import Machine, Tier
 
 EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
 """Programs of small clusters are solved to the end; the limit is for the odd one that would take minutes."""

@@ -1,4 +1,4 @@
-"""Which cards each node has after the changes, and how the driver will number them.
+"""The GPUs of each node after the changes, and how the driver will number them.
 
 The driver numbers the cards of a node by PCI bus, without gaps. So when a card leaves a node whose indexes had no gaps,
 those behind it move up. A card that comes is taken to be the last; which slot it gets is only known once it is in.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from corral.cluster.values import Cluster, Node
+from corral.planning.changes.checking import Wanted
 from corral.planning.changes.values import GpuAddress
-from corral.planning.changes.wanted import Wanted
 
 
 class Fate(Enum):

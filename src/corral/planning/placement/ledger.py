@@ -1,4 +1,4 @@
-"""What is free while a plan is made: the one place where a replica takes cards and memory.
+"""The ledger of a plan in the making: which GPU and memory is free, and the one place where a replica takes some.
 
 Whatever chose a place, it is taken here, and here it is refused when it is not free: no plan gives a byte of a card or
 of a node twice.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.values import Card
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.values import Card, Machine
 from corral.units import format_bytes
 
 Seat = tuple[str | None, tuple[int, ...]]

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.room import Room, Seat, Unit
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.ledger import Room, Seat, Unit
 from corral.planning.placement.values import Card
 
 _Models = frozenset[str | None]

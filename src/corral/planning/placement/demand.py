@@ -1,4 +1,4 @@
-"""What a layout asks for: services and pods with their replicas, what each needs, and where it may run.
+"""The demand of a layout: services and pods with their replicas, what each needs, and where each may run.
 
 A layout's services hold their GPUs all the time. A service that wants GPUs and that the layout does not name is *on
 demand*: it gets what is left, and otherwise takes turns. A service that wants no GPU runs in every layout. Without a
@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.values import Tier
+from corral.planning.placement.values import Machine, Tier
 from corral.planning.placement.vram import Needs, Vram, vram_of
 
 

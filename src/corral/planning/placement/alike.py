@@ -1,4 +1,4 @@
-"""Cards that are alike and replicas that are alike, so that programs count them instead of naming each.
+"""GPUs that are alike and replicas that are alike, so that programs count them instead of naming each.
 
 An answer of a program that counts need not be a plan: it is a relaxation. Its bound holds, and how much of it can be
 seated is seen by seating it. The less is counted together, the more can be; the more, the smaller the program.
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.cards import Machine
-from corral.planning.placement.first_fit import is_anywhere
-from corral.planning.placement.room import Room, Unit, suits
-from corral.planning.placement.values import Card, Tier
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.greedy import is_anywhere
+from corral.planning.placement.ledger import Room, Unit, suits
+from corral.planning.placement.values import Card, Machine, Tier
 
 
 class Detail(StrEnum):

@@ -1,17 +1,57 @@
-"""Makes way for replicas of an earlier tier: what goes later gives up its place, where that is worth it.
+"""Plans in one pass: first fit with hard cases first, making way for earlier tiers, and tidying up.
 
-Seating the counts of a program can leave a first replica without a place while a further one of another service has
-one. That would be worse than what the program said by more than the count tells.
+It is where the exact search starts from, and what completes a plan in the end. It never puts a replica where `Room`
+would refuse it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 
-from corral.planning.placement.asks import Ask
-from corral.planning.placement.room import Room, Seat, Unit, suits
-from corral.planning.placement.values import Card, Tier
+from corral.planning.placement.candidates import Offers
+from corral.planning.placement.demand import Ask
+from corral.planning.placement.ledger import Room, Seat, Unit, suits
+from corral.planning.placement.values import Card, Preference, Tier
+
+likeness = attrgetter("likeness")
+
+
+def fill(room: Room, asks: Sequence[Ask]) -> None:
+    """Place what still fits, tier by tier."""
+    hardest = sorted(asks, key=likeness)
+    for tier in Tier:
+        for alike in (list(group) for _, group in groupby(hardest, key=likeness)):
+            units = [
+                (ask, replica)
+                for ask in alike
+                for replica in range(ask.replicas)
+                if ask.tier(replica) is tier and (ask.place, replica) not in room.seats
+            ]
+            if units:
+                seat_all(room, units)
+
+
+def seat_all(room: Room, units: Iterable[Unit]) -> None:
+    """Give replicas that are alike their best places, until there is none left."""
+    offers: Offers | None = None
+    for unit in units:
+        ask = unit[0]
+        if is_anywhere(room, ask):
+            room.take(unit, (None, ()))
+            continue
+        offers = offers or Offers(room, ask, ask.nodes(room.machines))
+        if not offers.take(unit):
+            return
+
+
+def is_anywhere(room: Room, ask: Ask) -> bool:
+    """Tell whether nothing that is known speaks for or against any node."""
+    nothing_counted = not ask.memory or all(machine.memory is None for machine in room.machines.values())
+    return not ask.gpus and not ask.bonds and nothing_counted
+
 
 WORTH: Mapping[Tier, int] = MappingProxyType({Tier.FIRST: 100, Tier.FURTHER: 10, Tier.ON_DEMAND: 1})
 """What a replica is worth in large clusters, where plans are not exact: a first one as much as ten further ones."""
@@ -99,3 +139,29 @@ def _leaving(room: Room, ask: Ask, card: Card, tier: Tier) -> tuple[Unit, ...] |
         leaving.append(unit)
         left += unit[0].needed
     return tuple(leaving) if left >= ask.needed else None
+
+
+_PASSES = 2
+"""Moving one replica can open a better place for another; a third pass found nothing on any cluster that was tried."""
+
+
+def tidy(room: Room, asks: Sequence[Ask]) -> None:
+    """Move each replica to the best place that is free for it; what is placed stays placed."""
+    for _ in range(_PASSES):
+        for unit in [(ask, replica) for ask in asks for replica in range(ask.replicas)]:
+            seat = room.seats.get((unit[0].place, unit[1]))
+            if seat is not None and seat[0] is not None:
+                room.release(unit)
+                if not Offers(room, unit[0], unit[0].nodes(room.machines)).take(unit):
+                    room.take(unit, seat)
+
+
+def preference_of(room: Room, asks: Sequence[Ask]) -> Preference:
+    """Count how far a plan is from the wishes."""
+    return Preference(
+        crowded=sum(max(0, replicas - 1) for replicas in room.on_node.values()),
+        mixed=sum(max(0, len(room.models.get(ask.place, ())) - 1) for ask in asks),
+        left_over=sum(
+            room.left[key] or 0 for key, tenants in room.tenants.items() if tenants and not tenants[0][0].is_open
+        ),
+    )

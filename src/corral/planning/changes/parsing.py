@@ -1,16 +1,21 @@
-"""What a change is called and what it takes, the same on the command line and in a changes file."""
+"""Changes read from the words of a command line and from a changes file, with the same names in both."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
+from corral.cluster.document import Document, Path
 from corral.cluster.errors import did_you_mean
+from corral.cluster.parsing import read
 from corral.errors import Problem
 from corral.planning.changes.values import (
     AddGpu,
     AddNode,
     Change,
+    ChangesError,
     GpuAddress,
     LimitPower,
     MoveGpu,
@@ -179,3 +184,89 @@ def _shown(value: object) -> str:
         return "nothing"
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def parse_options(options: Iterable[tuple[str, str]]) -> tuple[Change, ...]:
+    """Read options as pairs of a word without dashes (`replace`) and what stands behind it (`node/gpu1=RTX 5070 Ti`).
+
+    Raises: ChangesError with every option that cannot be read.
+    """
+    changes: list[Change] = []
+    problems: list[Problem] = []
+    for word, text in options:
+        target, equals, value = text.partition("=")
+        made = make(word, target.strip(), value.strip() if equals else None, f"--{word} {target.strip()}".strip())
+        if isinstance(made, Problem):
+            problems.append(made)
+        else:
+            changes.extend(made)
+    if problems:
+        raise ChangesError(problems, readable=changes)
+    return tuple(changes)
+
+
+_EXAMPLE = "write a list, such as `- replace: {node/gpu1: RTX 5070 Ti}`"
+_LINE_AND_COLUMN = re.compile(r":(\d+):(\d+)$")
+_MOST_VALUES = 10_000  # a thousand changes have about this many
+
+
+def parse_file(text: str, *, filename: str) -> tuple[Change, ...]:
+    """Read the text of a changes file; `filename` is shown in problems and as the place of each change.
+
+    Raises: ChangesError with every problem of the file, by line and column.
+    """
+    document = read(text, filename=filename, most_values=_MOST_VALUES)
+    problems = [_of_changes(problem) for problem in document.sorted_problems()]
+    if not isinstance(document.value, list) or not document.value:
+        what = "a changes file is a list, and this is none" if document.value else "the changes file is empty"
+        problem = Problem(code="changes.bad_value", what=what, where=f"{filename}:1:1", hint=_EXAMPLE)
+        raise ChangesError(problems or [problem])
+    changes: list[Change] = []
+    for made in _made(document):
+        if isinstance(made, Problem):
+            problems.append(made)
+        else:
+            changes.extend(made)
+    if problems:
+        raise ChangesError(sorted(problems, key=_line_and_column), readable=changes)
+    return tuple(changes)
+
+
+def _made(document: Document) -> Iterator[tuple[Change, ...] | Problem]:
+    for index, entry in enumerate(document.value):
+        change = _mapping(entry)
+        if not change:
+            what = "an entry is not a change"
+            yield Problem(code="changes.bad_value", what=what, where=_where(document, (index,)), hint=_EXAMPLE)
+        for word, asked in change.items():
+            yield from _asked(document, word, asked, (index, word))
+
+
+def _asked(document: Document, word: str, asked: Any, at: Path) -> Iterator[tuple[Change, ...] | Problem]:  # plain YAML
+    where = _where(document, at)
+    targets = _mapping(asked)
+    if not targets:
+        yield make(word, "" if asked is None else str(asked), None, where)
+    elif word == "add-node":
+        yield make_node(targets, where)
+    for target, value in targets.items() if word != "add-node" else ():
+        yield make(word, target, value, _where(document, (*at, target)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:  # plain YAML
+    mapping: Mapping[str, Any] = value
+    return mapping if isinstance(value, dict) else {}
+
+
+def _where(document: Document, at: Path) -> str:
+    position = document.keys.get(at) or document.values.get(at)
+    return f"{document.filename}:{position.line}:{position.column}" if position else document.filename
+
+
+def _of_changes(problem: Problem) -> Problem:
+    return replace(problem, code=f"changes.{problem.code.partition('.')[2]}")
+
+
+def _line_and_column(problem: Problem) -> tuple[int, int]:
+    match = _LINE_AND_COLUMN.search((problem.where or "").partition(" ")[0])
+    return (int(match[1]), int(match[2])) if match else (0, 0)

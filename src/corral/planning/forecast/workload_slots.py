@@ -1,4 +1,4 @@
-"""Where a workload runs: the slots that its service has in the plan, as far as a queue reaches them.
+"""The slots of one workload: those that its service has in the plan, as far as a queue reaches them.
 
 A service that takes turns has the cards on which it could; a workload without a service has every card with the memory
 that it needs. The queue is the one whose pool covers most of these slots; what it does not cover is not used. Where no
