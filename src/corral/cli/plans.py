@@ -1,4 +1,4 @@
-"""Prints a plan for people."""
+"""Plans as people read them: the answer, the GPUs, what is without one and why, and what to beware of."""
 
 from __future__ import annotations
 
@@ -7,142 +7,192 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
+from corral.cli.figures import shorten_names
+from corral.cli.powers import describe_supplies
 from corral.cli.tables import wrap_sentence
 from corral.figures import Origin
-from corral.units import format_bytes
+from corral.units import format_bytes, format_list
 
 if TYPE_CHECKING:
     from corral.hardware.power import NodePower
-    from corral.planning.placement.values import CardTotal, Plan, Proof, Unplaced
+    from corral.planning.placement.values import CardTotal, Caution, Plan, Proof, Unplaced
 
 _CAUTION_INDENT = " " * 7
 _TEXT_WIDTH = 112
+_MOST_CAUTIONS = 3
+"""Of one plan; of several, one less."""
+_MOST_GPUS = 12
+_GPU_COLUMNS = ("node", "GPU", "workload", "VRAM planned", "usable")
 
 
-def put_plan(plan: Plan) -> None:
-    """Print the GPU allocation, what runs without a GPU, what has no place and why, and the cautions."""
-    terminal.put(f"layout {plan.layout}" if plan.layout else "services, without a layout")
-    rows = [_row(total, plan) for total in plan.totals]
-    if rows:
-        terminal.put_rows([("node", "GPU", "workload", "VRAM planned / usable"), *rows])
-    else:
-        terminal.put("the file describes no GPU")
-    for line in (*_without_gpu(plan), *_unplaced(plan)):
+def put_plans(plans: Sequence[Plan], power: Sequence[NodePower], *, verbose: bool) -> None:
+    """Print each layout's plan, and whether the power supplies carry it; with `verbose`, every reason and hint."""
+    if len(plans) > 1:
+        terminal.put_text(_answer_for_all(plans))
+        terminal.put("")
+    for plan in plans:
+        _put_plan(plan, verbose=verbose, is_alone=len(plans) == 1)
+        terminal.put("")
+    if power and verbose:
+        _put_power(power)
+    elif power:
+        terminal.put_text(f"power supplies at full load: {describe_supplies(power)}")
+    if not verbose:
+        terminal.note("-v adds every reason and hint, what is proven, and each node's power")
+
+
+def _put_plan(plan: Plan, *, verbose: bool, is_alone: bool) -> None:
+    terminal.put_text(_answer(plan))
+    if plan.totals:
+        rows = [_make_row(total, plan) for total in plan.totals]
+        terminal.put_table(_GPU_COLUMNS, rows, empty="", most=None if verbose else _MOST_GPUS)
+    for line in (*_list_without_gpu(plan), *_list_unplaced(plan, verbose=verbose)):
         terminal.put_text(line.lstrip(), indent=line[: len(line) - len(line.lstrip())])
-    for line in (*_cautions(plan), *_verdict(plan)):
-        terminal.put(line)
+    most = len(plan.cautions) if verbose else _MOST_CAUTIONS if is_alone else _MOST_CAUTIONS - 1
+    # Hints of several plans are much alike and do not fit on a screen; those of one do.
+    _put_cautions(plan.cautions[:most], with_hints=verbose or is_alone)
+    if len(plan.cautions) > most:
+        terminal.put(f"  ... and {terminal.format_count(len(plan.cautions) - most, 'more warning')}: -v")
+    if verbose:
+        for line in _list_proofs(plan):
+            terminal.put(line)
 
 
-def _row(total: CardTotal, plan: Plan) -> tuple[str, str, str, str]:
+def _answer_for_all(plans: Sequence[Plan]) -> str:
+    lacking = [str(plan.layout) for plan in plans if plan.missing]
+    if not lacking:
+        names = format_list([str(plan.layout) for plan in plans])
+        return f"everything that the layouts {names} name has its place"
+    return f"{len(lacking)} of {len(plans)} layouts have no place for all they name: {', '.join(lacking)}"
+
+
+def _answer(plan: Plan) -> str:
+    """Say in one line whether everything has its place."""
+    name = f"layout {plan.layout}" if plan.layout else "services, without a layout"
+    turns = sum(unplaced.takes_turns for unplaced in plan.unplaced)
+    parts = [_describe_missing(plan) if plan.missing else _describe_placed(plan)]
+    parts += [f"{turns} on demand take turns" if turns > 1 else "1 on demand takes turns"] if turns else []
+    parts += [terminal.format_count(len(plan.cautions), "warning")] if plan.cautions else []
+    return f"{name}: {'; '.join(parts)}"
+
+
+def _describe_placed(plan: Plan) -> str:
+    if plan.placed:
+        return f"all {len(plan.placed)} replicas have their place"
+    return "nothing is to be placed" if plan.totals else "nothing is planned, since the file describes no GPU"
+
+
+def _describe_missing(plan: Plan) -> str:
+    names = list(dict.fromkeys(_name(unplaced) for unplaced in plan.missing))
+    is_best = plan.exact and all(proof.gap == 0 for proof in plan.proofs)
+    proven = ", and no plan places more" if is_best else ""
+    count = len(plan.placed) + len(plan.missing)
+    return f"{len(plan.placed)} of {count} replicas have their place{proven}; none for {shorten_names(names)}"
+
+
+def _name(unplaced: Unplaced) -> str:
+    return unplaced.ask + (f" #{unplaced.replica + 1}" if unplaced.replica else "")
+
+
+def _make_row(total: CardTotal, plan: Plan) -> tuple[str, ...]:
     card = total.card
-    size = "VRAM unknown" if card.memory is None else format_bytes(card.memory)
-    workload = ", ".join(_workload(tenant, plan) for tenant in total.tenants) or "free"
-    return card.node, f"gpu{card.index} {card.model or 'unknown model'} ({size})", workload, _planned(total)
+    usable = "unknown" if card.usable is None else format_bytes(card.usable)
+    workload = ", ".join(_describe_workload(tenant, plan) for tenant in total.tenants) or "free"
+    return card.node, f"gpu{card.index} {card.model or 'unknown model'}", workload, _describe_memory(total), usable
 
 
-def _planned(total: CardTotal) -> str:
-    usable = "unknown" if total.card.usable is None else format_bytes(total.card.usable)
+def _describe_memory(total: CardTotal) -> str:
     if not total.tenants:
-        return f"0 / {usable}"
+        return "0"
     if total.planned is None:
-        return f"up to all / {usable}"
-    more = " and more" if total.open_ended else ""
-    return f"{format_bytes(total.planned)}{more} / {usable}"
+        return "up to all"
+    return format_bytes(total.planned) + (" and more" if total.open_ended else "")
 
 
-def _workload(tenant: str, plan: Plan) -> str:
-    services = next((one.services for one in plan.placed if one.ask == tenant.split(" #")[0]), ())
+def _describe_workload(tenant: str, plan: Plan) -> str:
+    services = next((placed.services for placed in plan.placed if placed.ask == tenant.split(" #")[0]), ())
     return f"{tenant} ({' + '.join(services)})" if len(services) > 1 else tenant
 
 
-def _without_gpu(plan: Plan) -> Iterator[str]:
-    resting = [one for one in plan.placed if not one.gpus]
-    if resting:
-        yield ""
-        yield "without a GPU"
-    for node, there in groupby(sorted(resting, key=lambda one: one.node or ""), key=lambda one: one.node):
-        names = ", ".join(dict.fromkeys(one.ask for one in there))
-        yield f"  {node or 'any node'}: {names}"
+def _list_without_gpu(plan: Plan) -> Iterator[str]:
+    resting = sorted((placed for placed in plan.placed if not placed.gpus), key=lambda placed: placed.node or "")
+    for node, members in groupby(resting, key=lambda placed: placed.node):
+        names = ", ".join(dict.fromkeys(placed.ask for placed in members))
+        yield f"without a GPU, on {node or 'any node'}: {names}"
 
 
-def _unplaced(plan: Plan) -> Iterator[str]:
-    for title, chosen in (
-        (
-            "on demand: these take turns with what holds the GPUs, through the queue",
-            [one for one in plan.unplaced if one.takes_turns],
-        ),
+def _list_unplaced(plan: Plan, *, verbose: bool) -> Iterator[str]:
+    sections = (
+        ("on demand, in turn with what holds the GPUs, through the queue", [u for u in plan.unplaced if u.takes_turns]),
         ("no place", list(plan.missing)),
-    ):
-        if chosen:
-            yield ""
-            yield title
-        yield from _alike(chosen)
+    )
+    for title, chosen in sections:
+        if not chosen:
+            continue
+        yield ""
+        yield title
+        # What is the same for several is printed once.
+        for lines, members in groupby(chosen, key=lambda unplaced: _explain_unplaced(unplaced, verbose=verbose)):
+            yield "  " + ", ".join(_name(unplaced) for unplaced in members)
+            yield from lines
 
 
-def _alike(chosen: Sequence[Unplaced]) -> Iterator[str]:
-    """Say once what is the same for several."""
-    for lines, ones in groupby(chosen, key=_why_unplaced):
-        yield "  " + ", ".join(one.ask + (f" #{one.replica + 1}" if one.replica else "") for one in ones)
-        yield from lines
-
-
-def _why_unplaced(one: Unplaced) -> list[str]:
+def _explain_unplaced(unplaced: Unplaced, *, verbose: bool) -> list[str]:
     from corral.operations.planning import grouped
 
-    lines = [f"    {places}: {reason}" for reason, places in grouped(one.refusals)]
-    if one.takes_turns:
-        lines.insert(0, f"    could run on {', '.join(one.turns)}, in turn with {', '.join(one.turns_with)}")
+    lines: list[str] = []
+    if unplaced.takes_turns:
+        lines.append(f"    could run on {', '.join(unplaced.turns)}, in turn with {', '.join(unplaced.turns_with)}")
+    if verbose or not unplaced.takes_turns:
+        lines += [f"    {places}: {reason}" for reason, places in grouped(unplaced.refusals)]
     return lines
 
 
-def _cautions(plan: Plan) -> Iterator[str]:
-    if plan.cautions:
-        yield ""
-        yield "warnings"
-    for caution in plan.cautions:
-        yield f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}"
-        for text in (caution.what, f"hint: {caution.hint}"):
-            yield from wrap_sentence(
-                _CAUTION_INDENT, text, _CAUTION_INDENT, width=terminal.count_columns() or _TEXT_WIDTH
-            )
+def _put_cautions(cautions: Sequence[Caution], *, with_hints: bool) -> None:
+    if cautions:
+        terminal.put("")
+        terminal.put("warnings")
+    width = terminal.count_columns() or _TEXT_WIDTH
+    for caution in cautions:
+        terminal.put(f"  {(caution.pitfall or '-').ljust(3)}  {caution.where}")
+        for text in (caution.what, f"hint: {caution.hint}") if with_hints else (caution.what,):
+            for line in wrap_sentence(_CAUTION_INDENT, text, _CAUTION_INDENT, width=width):
+                terminal.put(line)
 
 
-def _verdict(plan: Plan) -> Iterator[str]:
+def _list_proofs(plan: Plan) -> Iterator[str]:
     asked = [proof for proof in plan.proofs if proof.asked]
     if asked:
         yield ""
     for proof in asked:
-        yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed" + _bound(proof)
+        yield f"{proof.tier.label}: {proof.placed} of {proof.asked} placed" + _describe_bound(proof)
     if not plan.exact:
         yield f"no plan is better by more than {plan.gap:.2%} (tiers weighed 100 : 10 : 1)"
 
 
-def _bound(proof: Proof) -> str:
+def _describe_bound(proof: Proof) -> str:
     if proof.at_most is None or proof.placed == proof.asked:
         return ""
     return "; no plan places more" if proof.gap == 0 else f"; no plan places more than {proof.at_most}"
 
 
-def put_power(nodes: Sequence[NodePower]) -> None:
-    """Print what the nodes with GPUs draw at most."""
-    if not nodes:
-        return
-    terminal.put("")
+def _put_power(nodes: Sequence[NodePower]) -> None:
+    """Print what the nodes with GPUs draw at most; `corral power` has all of it."""
     rows = [
         (
-            one.node,
-            f"{one.full.gpus.value:.0f} W" + (" or more" if one.unknown else ""),
-            "-" if one.limited is None else f"{one.limited.gpus.value:.0f} W",
-            _about(one) + f"{one.full.system.value:.0f} W" + (" or more" if one.unknown else ""),
-            "unknown" if one.psu is None else f"{one.psu.value:.0f} W",
-            one.verdict.value,
+            node.node,
+            f"{node.full.gpus.value:.0f} W" + (" or more" if node.unknown else ""),
+            "-" if node.limited is None else f"{node.limited.gpus.value:.0f} W",
+            _mark_assumed(node) + f"{node.full.system.value:.0f} W" + (" or more" if node.unknown else ""),
+            "unknown" if node.psu is None else f"{node.psu.value:.0f} W",
+            node.verdict.value,
         )
-        for one in nodes
+        for node in nodes
     ]
     head = ("node at full load", "GPUs", "with limits", "machine", "power supply", "sufficient")
-    terminal.put_table(head, rows, empty="")
+    terminal.put_table(head, rows, empty="", expendable=("with limits", "GPUs"))
 
 
-def _about(one: NodePower) -> str:
+def _mark_assumed(node: NodePower) -> str:
     """Mark a sum with an assumption in it; `corral power` says which."""
-    return "~" if one.other.origin is Origin.ASSUMED else ""
+    return "~" if node.other.origin is Origin.ASSUMED else ""

@@ -44,7 +44,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:  # J
 
 def test_every_gpu_of_the_file_has_its_line_and_its_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, "plan", file)
-    text = told(capsys, "plan", file)
+    text = told(capsys, "plan", file, "-v")
 
     for plan in found["plans"]:
         assert f"layout {plan['layout']}" in text
@@ -135,7 +135,16 @@ def test_the_text_says_it_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[
     text = told(capsys, "plan", file, code=NO_CAPACITY)
 
     assert "no place\n  large\n    one/gpu0: needs 40.0 GiB, 23.5 GiB usable" in text
-    assert "first replicas: 1 of 2 placed; no plan places more" in text
+    assert text.startswith("services, without a layout: 1 of 3 replicas have their place, and no plan places more")
+
+
+def test_the_answer_comes_first_and_the_proofs_when_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    file = EXAMPLES / "hydra/cluster.yaml"
+
+    assert told(capsys, "plan", file).splitlines()[0] == (
+        "layout pool: all 9 replicas have their place; 4 on demand take turns; 1 warning"
+    )
+    assert "on demand: 0 of 4 placed; no plan places more" in told(capsys, "plan", file, "-v")
 
 
 def test_a_layout_that_there_is_not_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, make_example
+from corral.cli.options import AsJson, ClusterArgument, Verbose, make_example
 
 Layout = Annotated[
     str | None,
@@ -20,13 +20,15 @@ def register(app: typer.Typer) -> None:
     app.command("plan", epilog=make_example("corral plan cluster.yaml"))(plan)
 
 
-def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson = False) -> None:
+def plan(
+    cluster: ClusterArgument = None, layout: Layout = None, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
     """Show what would run on which GPU, what has no place and why, and what to beware of. Nothing is changed.
 
     The exit code is 5 when something that a layout asks for cannot be placed; what can take turns with others through
     the queue does not count as that.
     """
-    from corral.cli.plans import put_plan, put_power
+    from corral.cli.plans import put_plans
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.planning import PlanAsked, answer_plan, plan_layouts, require_places
     from corral.wire import to_json
@@ -35,9 +37,5 @@ def plan(cluster: ClusterArgument = None, layout: Layout = None, as_json: AsJson
     if as_json:
         terminal.put_json(to_json(answer_plan(planned)))
     else:
-        for place, one in enumerate(planned.plans):
-            if place:
-                terminal.put("")
-            put_plan(one)
-        put_power(planned.power)
+        put_plans(planned.plans, planned.power, verbose=verbose)
     require_places(planned)
