@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cli import terminal
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem
 from corral.files import write_whole
-from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_json, load_test_markdown, rows_of
+from corral.operations.load_testing import LoadTestAskedError, answer_load_test, read_duration
+from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_markdown, rows_of
 from corral.telemetry.loadtest.running import LoadTest, LoadTestWish, describe_progress, run_load_test
 from corral.telemetry.nvml import GpuState
 from corral.telemetry.sampling import Sample
-from corral.units import UnitError, format_duration, parse_duration
+from corral.units import format_duration
+from corral.wire import to_json
 
 _SAY_EVERY_S = 60.0
 
@@ -27,32 +29,21 @@ class ReportUnwritableError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-class LoadTestAskedError(ProblemsError):
-    """A load test cannot be run as it was asked for; `problems` has every reason."""
-
-    code: ClassVar[str] = "loadtest.asked"
-    kind: ClassVar[Kind] = Kind.INVALID
-
-
 def check_request(duration: str, report: Path | None) -> float:
     """Read how long a test is to take, and check that its report will find its folder: half an hour later is too late.
 
     Raises: LoadTestAskedError.
     """
     problems: list[Problem] = []
+    seconds = 0.0
     try:
         require_folder(report)
     except ReportUnwritableError as error:
         problems += error.problems
-    seconds = 0.0
     try:
-        seconds = parse_duration(duration).total_seconds()
-    except UnitError as error:
-        problems.append(Problem(code=error.code, what=error.what, where="--duration", hint=error.hint))
-    else:
-        if not seconds:
-            what, hint = "a load test of no length has nothing to watch", "give it minutes, as 30m"
-            problems.append(Problem(code=LoadTestAskedError.code, what=what, where="--duration", hint=hint))
+        seconds = read_duration(duration)
+    except LoadTestAskedError as error:
+        problems += error.problems
     if problems:
         raise LoadTestAskedError(problems)
     return seconds
@@ -75,7 +66,7 @@ def run_shown(wish: LoadTestWish, data_dir: Path) -> LoadTest:
 def put_load_test(test: LoadTest, *, as_json: bool) -> None:
     """Print a test's verdict as data."""
     if as_json:
-        terminal.put_json(load_test_json(test))
+        terminal.put_json(to_json(answer_load_test(test)))
         return
     terminal.put_table(ROW_TITLES, rows_of(test), empty="no card was watched")
     for remark in test.remarks:

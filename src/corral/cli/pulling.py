@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
+from corral.operations.models import ListedModel, PullAsked, pull_model
 from corral.units import format_bytes
-from corral.weights.values import Model, Progress, Stage
+from corral.weights.values import Progress, Stage
 
 if TYPE_CHECKING:
     from corral.weights.store import Store
 
 
-async def pull(store: Store, name: str) -> Model:
+async def pull(store: Store, name: str) -> ListedModel:
     """Pull a model and show how it goes. Raises: what `Store.pull` raises."""
     with _show_progress() as show:
-        return await store.pull(name, show)
+        return await pull_model(store, PullAsked(model=name), show)
 
 
 @contextmanager

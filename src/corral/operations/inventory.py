@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster import Cluster
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.facts import CardFacts, NodeFacts
 from corral.cluster.editing.merging import Merged, merge_node, nodes_like
+from corral.cluster.values import Disk
 from corral.cluster.write import fitted
 from corral.errors import CorralError, Kind
 from corral.hardware.catalogue import GpuModel, find_gpu
-from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.cluster_file import FileText, checked, read_cluster
 from corral.planning.labels import label_changes
 from corral.telemetry.inventory.values import Inventory
-from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus
+from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus, PcieLink
 
 _OTHER_MAKERS = {"0x1002": "AMD", "0x8086": "Intel"}
 
@@ -30,10 +30,19 @@ class NoSuchMachineError(CorralError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeAsked:
+    """A cluster file into which this machine is merged."""
+
+    cluster: FileText
+    node: str | None = None
+    """The node that is this machine; null finds it by GPU, host name or address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
     """A cluster file with what was found merged into it, and not yet written."""
 
-    path: Path
+    name: str
     before: str
     merged: Merged
 
@@ -46,8 +55,8 @@ class Merge:
         lines = difflib.unified_diff(
             self.before.splitlines(),
             self.merged.text.splitlines(),
-            str(self.path),
-            f"{self.path} (merged)",
+            self.name,
+            f"{self.name} (merged)",
             lineterm="",
         )
         return "\n".join(lines)
@@ -81,18 +90,18 @@ def resolve(gpu: FoundGpu) -> GpuModel | None:
     return found if isinstance(found, GpuModel) else None
 
 
-def merge(path: Path, facts: NodeFacts, *, node: str | None) -> Merge:
+def merge(asked: MergeAsked, facts: NodeFacts) -> Merge:
     """Merge what was found into a cluster file's node: the one named, else the one that is this machine.
 
-    Raises: UnreadableClusterFileError, ClusterFileError, NoSuchMachineError, UneditableError.
+    Raises: ClusterFileError, NoSuchMachineError, UneditableError.
     """
-    opened = open_cluster(path)
+    opened = checked(asked.cluster)
     editor = Editor(opened.text, filename=opened.name)
-    chosen = node or _this_machine(editor, facts, path)
+    chosen = asked.node or _this_machine(editor, facts, opened.name)
     merged = merge_node(editor, facts, node=chosen, find_gpu=find_gpu)
     after = read_cluster(merged.text, name=opened.name)  # what does not load is never written
     stale = _stale_labels(opened.cluster, after.cluster, chosen)
-    return Merge(path=path, before=opened.text, merged=replace(merged, notes=(*merged.notes, *stale)))
+    return Merge(name=opened.name, before=opened.text, merged=replace(merged, notes=(*merged.notes, *stale)))
 
 
 def _stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]:
@@ -106,7 +115,7 @@ def _stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]
     )
 
 
-def _this_machine(editor: Editor, facts: NodeFacts, path: Path) -> str:
+def _this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
     names = nodes_like(editor, facts)
     if len(names) == 1:
         return names[0]
@@ -115,7 +124,7 @@ def _this_machine(editor: Editor, facts: NodeFacts, path: Path) -> str:
     else:
         what = f"{len(names)} nodes of the file may be this machine: {', '.join(names)}"
     hint = "say which it is with `--node NAME`; a name that the file does not have is added"
-    raise NoSuchMachineError(what, where=str(path), hint=hint)
+    raise NoSuchMachineError(what, where=file, hint=hint)
 
 
 def _cards(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | None]:
@@ -154,3 +163,187 @@ def _limit(gpu: FoundGpu) -> int | None:
     if gpu.power_limit_w is None or gpu.power_limit_default_w is None:
         return None
     return None if round(gpu.power_limit_w) == round(gpu.power_limit_default_w) else round(gpu.power_limit_w)
+
+
+# --- the answers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSystem:
+    """An operating system."""
+
+    id: str | None
+    """The `ID` of /etc/os-release: `nixos`, `ubuntu`."""
+    version: str | None
+    kernel: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundProcessor:
+    """A processor."""
+
+    model: str | None
+    cores: int | None
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMemory:
+    """Main memory."""
+
+    size: int
+    is_installed: bool
+    """Whether the board says what is installed; otherwise it is what the kernel manages, a few per cent less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSupply:
+    """A power supply."""
+
+    watts: int | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDriver:
+    """NVIDIA's driver."""
+
+    status: NvmlStatus
+    reason: str | None
+    """Why it cannot be asked."""
+    version: str | None
+    cuda: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLimit:
+    """The power limit of a GPU, in watts."""
+
+    watts: float | None
+    default: float | None
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLink:
+    """The PCIe link of a GPU."""
+
+    now: PcieLink | None
+    best: PcieLink | None
+    """The widest and fastest of GPU and slot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoriedGpu:
+    """A GPU as its driver describes it."""
+
+    index: int
+    state: GpuState
+    problem: str | None
+    model: str | None
+    """Its name in the catalogue."""
+    driver_name: str | None
+    uuid: str | None
+    memory: int | None
+    cuda_capability: str | None
+    power_limit: FoundLimit
+    pcie: FoundLink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryAnswer:
+    """A machine's parts; null is unknown, and sizes are bytes."""
+
+    node: str
+    hostname: str
+    address: str | None
+    addresses: tuple[str, ...]
+    os: FoundSystem
+    cpu: FoundProcessor
+    memory: FoundMemory
+    disks: tuple[Disk, ...]
+    psu: FoundSupply
+    driver: FoundDriver
+    gpus: tuple[InventoriedGpu, ...] | None
+    gpus_unknown_because: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeAnswer:
+    """What a merge makes of a cluster file."""
+
+    file: str
+    node: str
+    is_new: bool
+    """Whether the node was added."""
+    changed: bool
+    written: bool
+    """Whether the file was written; over HTTP it never is."""
+    notes: tuple[str, ...]
+    diff: str
+    text: str
+    """The file with the merge in it."""
+
+
+def answer_inventory(inventory: Inventory, facts: NodeFacts) -> InventoryAnswer:
+    """Return an inventory as doors show it to programs."""
+    nvml, models = inventory.nvml, {card.index: card.model for card in facts.gpus or ()}
+    return InventoryAnswer(
+        node=facts.name,
+        hostname=inventory.hostname,
+        address=inventory.address,
+        addresses=inventory.addresses,
+        os=FoundSystem(id=inventory.os, version=inventory.os_version, kernel=inventory.kernel),
+        cpu=FoundProcessor(model=inventory.cpu_model, cores=inventory.cpu_cores, threads=inventory.cpu_threads),
+        memory=FoundMemory(size=inventory.memory, is_installed=inventory.memory_is_installed),
+        disks=inventory.disks,
+        psu=FoundSupply(watts=inventory.board.psu_w, name=inventory.board.psu_name),
+        driver=FoundDriver(
+            status=nvml.status,
+            reason=nvml.reason or None,
+            version=nvml.driver_version,
+            cuda=_version(nvml.cuda_version),
+        ),
+        gpus=None if facts.gpus is None else tuple(_inventoried(gpu, models[gpu.index]) for gpu in nvml.gpus),
+        gpus_unknown_because=facts.gpus_unknown_because,
+    )
+
+
+def answer_merge(merge: Merge, *, is_written: bool) -> MergeAnswer:
+    """Return a merge as doors show it to programs."""
+    return MergeAnswer(
+        file=merge.name,
+        node=merge.merged.node,
+        is_new=merge.merged.is_new,
+        changed=merge.is_changed,
+        written=is_written,
+        notes=merge.merged.notes,
+        diff=merge.diff(),
+        text=merge.merged.text,
+    )
+
+
+def name_node(facts: NodeFacts, name: str | None) -> NodeFacts:
+    """Return the facts of a machine under the name of a node."""
+    return facts if name is None else replace(facts, name=fitted(name))
+
+
+def _inventoried(gpu: FoundGpu, model: str | None) -> InventoriedGpu:
+    least, most = gpu.power_limit_range_w or (None, None)
+    return InventoriedGpu(
+        index=gpu.index,
+        state=gpu.state,
+        problem=gpu.problem,
+        model=model,
+        driver_name=gpu.name,
+        uuid=gpu.uuid,
+        memory=gpu.memory_total,
+        cuda_capability=_version(gpu.cuda_capability),
+        power_limit=FoundLimit(watts=gpu.power_limit_w, default=gpu.power_limit_default_w, min=least, max=most),
+        pcie=FoundLink(now=gpu.pcie, best=gpu.pcie_best),
+    )
+
+
+def _version(parts: tuple[int, int] | None) -> str | None:
+    return None if parts is None else f"{parts[0]}.{parts[1]}"

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from corral.cli.doctor import judge
 from corral.cli.listing import format_ago, format_span
 from corral.cli.terminal import format_count, put_fields, put_table
+from corral.operations.doctor import judge_server
 from corral.telemetry.findings import State
 
 
@@ -18,7 +18,7 @@ def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> N
         {"id": "n/cpu0", "gate": "paused", "engines": ["piper"], "engine_problems": {}},
     ]
 
-    server, first, second = judge("http://x", {"dispatcher": "leading"}, slots)
+    server, first, second = judge_server("http://x", "leading", slots)
 
     assert (server.state, server.what) == (
         State.OK,

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from corral.weights.store import Store
-    from corral.weights.values import Entry, Model
-    from corral.work import Json
 
 NAME = "models"
 app = make_group("Fetch, find and remove model files on this machine.", example_command="corral models list")
@@ -22,24 +20,23 @@ app = make_group("Fetch, find and remove model files on this machine.", example_
 @app.command("list", epilog=make_example("corral models list"))
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the models that are here, and those of the catalogue that can be fetched."""
+    from corral.operations.models import list_models
     from corral.units import format_bytes
+    from corral.wire import to_json
 
-    store = _store(data_dir)
-    here = {model.name: model for model in store.list()}
-    items = [_here(model) for model in here.values()]
-    items += [_fetchable(entry) for entry in store.catalogue if entry.name not in here]
+    models = list_models(_store(data_dir))
     if as_json:
-        terminal.put_json({"items": items})
+        terminal.put_json(to_json(models))
         return
     rows = [
         (
-            item["name"],
-            "here" if item["path"] else "can be fetched",
-            format_bytes(item["size"]) if item["size"] else "",
-            ", ".join(item["engines"]),
-            item["licence"],
+            model.name,
+            "here" if model.path else "can be fetched",
+            format_bytes(model.size) if model.size else "",
+            ", ".join(model.engines),
+            model.licence,
         )
-        for item in items
+        for model in models.items
     ]
     terminal.put_table(("model", "state", "size", "engines", "licence"), rows, empty="no models")
 
@@ -51,6 +48,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
 
     from corral.cli.pulling import pull as bring
     from corral.weights.names import resolve
+    from corral.wire import to_json
 
     store = _store(data_dir)
     if dry_run:
@@ -61,7 +59,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
     prepare_data_dir(choose_data_dir(data_dir))
     pulled = asyncio.run(bring(store, model))
     if as_json:
-        terminal.put_json(_here(pulled))
+        terminal.put_json(to_json(pulled))
     else:
         terminal.put(f"{pulled.name}: {pulled.path}")
 
@@ -69,11 +67,14 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
 @app.command("path", epilog=make_example("corral models path smollm2-135m-instruct"))
 def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Print where a model lies: the file or folder that an engine opens."""
-    model_path = _store(data_dir).path(model)
+    from corral.operations.models import find_path
+    from corral.wire import to_json
+
+    stored = find_path(_store(data_dir), model)
     if as_json:
-        terminal.put_json({"model": model, "path": str(model_path)})
+        terminal.put_json(to_json(stored))
     else:
-        terminal.put(str(model_path))
+        terminal.put(str(stored.path))
 
 
 @app.command("rm", epilog=make_example("corral models rm smollm2-135m-instruct --yes"))
@@ -94,27 +95,3 @@ def _store(data_dir: Path | None) -> Store:
     from corral.weights.store import Store
 
     return Store(models_dir(choose_data_dir(data_dir)))
-
-
-def _here(model: Model) -> Json:
-    return {
-        "name": model.name,
-        "path": str(model.path),
-        "size": model.size,
-        "engines": list(model.engines),
-        "licence": model.licence,
-        "source": model.source,
-        "pulled_at": model.pulled_at.isoformat(),
-    }
-
-
-def _fetchable(entry: Entry) -> Json:
-    return {
-        "name": entry.name,
-        "path": None,
-        "size": entry.size,
-        "engines": list(entry.engines),
-        "licence": entry.licence,
-        "source": str(entry.sources[0]),
-        "pulled_at": None,
-    }

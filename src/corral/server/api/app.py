@@ -14,7 +14,19 @@ from corral import __version__
 from corral.server.api.changes import Changes
 from corral.server.api.context import RequestContext
 from corral.server.api.errors import handle_errors
-from corral.server.api.routes import batches, catalogue, events, files, planning, queues, server, slots, tasks, tokens
+from corral.server.api.routes import (
+    batches,
+    catalogue,
+    events,
+    files,
+    machine,
+    planning,
+    queues,
+    server,
+    slots,
+    tasks,
+    tokens,
+)
 from corral.server.api.state import MAX_UPLOAD, Api
 from corral.server.metrics import Metrics
 from corral.server.services import Services
@@ -62,7 +74,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    for part in (tasks, batches, events, files, slots, queues, catalogue, planning, tokens, server):
+    for part in (tasks, batches, events, files, slots, queues, catalogue, planning, machine, tokens, server):
         app.include_router(part.router)
     return app
 

@@ -241,23 +241,6 @@ class Engines(Answer):
     items: list[EngineOut]
 
 
-class ModelOut(Answer):
-    """A model in the store."""
-
-    name: str
-    size: int
-    licence: str | None
-    engines: list[str]
-    source: str
-    pulled_at: datetime
-
-
-class Models(Answer):
-    """Every model in the store."""
-
-    items: list[ModelOut]
-
-
 class QueueLimits(Answer):
     """What one owner may have in a queue; null is no limit."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 from pydantic import ConfigDict
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from corral.wire import to_json
 
 _AT_ONCE = 2
-_running = asyncio.Semaphore(_AT_ONCE)
+_threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="use-case")
 _names: set[str] = set()
 
 
@@ -41,8 +42,7 @@ def names_asked() -> frozenset[str]:
 
 async def compute(make: Callable[[], object]) -> Response:
     """Answer with what a use case that computes returns."""
-    async with _running:
-        return await asyncio.to_thread(lambda: answer(make()))
+    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: answer(make()))
 
 
 def answer(result: object) -> Response:

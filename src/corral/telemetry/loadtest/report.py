@@ -1,33 +1,17 @@
-"""Writes what a load test gave: for people as Markdown with charts, for programs as JSON; pure."""
+"""Writes what a load test gave: for people as Markdown with charts; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 
 from corral.charts import lines
 from corral.telemetry.loadtest.running import LoadTest
 from corral.telemetry.loadtest.verdict import CardVerdict, Measured
 from corral.telemetry.sampling import CardLimits, Sample
 from corral.units import format_duration
-from corral.work import Json
 
 _POINTS = 600
 """Points that a line keeps; half an hour of seconds is thinned to every third, its highest value kept."""
-
-
-def load_test_json(test: LoadTest) -> Json:
-    """Return the test for programs; samples are in the file that `recording` names."""
-    return {
-        "started_at": test.started_at.isoformat(),
-        "wanted_s": test.wanted_s,
-        "ended": test.ended,
-        "load": test.load,
-        "outcome": test.outcome.value,
-        "recording": str(test.recording),
-        "remarks": [asdict(remark) for remark in test.remarks],
-        "cards": [asdict(card) | {"slowed": dict(card.slowed)} for card in test.cards],
-    }
 
 
 def charts_of(test: LoadTest) -> Mapping[str, str]:
@@ -124,7 +108,7 @@ def _range(measured: Measured | None, unit: str) -> str:
 
 
 def _slowed(card: CardVerdict) -> str:
-    return ", ".join(f"{reason.value} {share:.0%}" for reason, share in card.slowed) or "nothing"
+    return ", ".join(f"{reason.value} {share:.0%}" for reason, share in card.slowed.items()) or "nothing"
 
 
 def _points(test: LoadTest, gpu: int, value: Callable[[Sample], float | None]) -> list[tuple[float, float]]:

@@ -49,8 +49,8 @@ class LoadTestWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadTest:
-    """What a test gave."""
+class LoadTestFigures:
+    """What a test gave, without its samples."""
 
     started_at: datetime
     wanted_s: float
@@ -59,20 +59,29 @@ class LoadTest:
     load: str | None
     outcome: Outcome
     cards: tuple[CardVerdict, ...]
-    samples: tuple[Sample, ...]
     remarks: tuple[Remark, ...]
     """About the test as a whole: load commands that ended, an earlier test without an end."""
     recording: Path
     """The file with every sample."""
 
 
-def run_load_test(wish: LoadTestWish, data_dir: Path, *, tell: Callable[[Sample], None]) -> LoadTest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadTest(LoadTestFigures):
+    """What a test gave."""
+
+    samples: tuple[Sample, ...]
+
+
+def run_load_test(
+    wish: LoadTestWish, data_dir: Path, *, tell: Callable[[Sample], None], ticks: Iterator[float] | None = None
+) -> LoadTest:
     """Test the cards of this machine; `tell` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
 
     Raises: NoGpusError, NoSuchGpuError.
     """
+    ticks = seconds(wish.seconds) if ticks is None else ticks
     with open_sampler(wish.gpus) as sampler:
-        return watch(sampler, wish, data_dir / FOLDER, ticks=seconds(wish.seconds), now=datetime.now(UTC), tell=tell)
+        return watch(sampler, wish, data_dir / FOLDER, ticks=ticks, now=datetime.now(UTC), tell=tell)
 
 
 def watch(

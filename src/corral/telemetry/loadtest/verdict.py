@@ -6,7 +6,7 @@ for is judged by a declared one, and says so; what it does not report at all is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
@@ -83,7 +83,7 @@ class CardVerdict:
     power_w: Measured | None
     sm_mhz: Measured | None
     utilization: Measured | None
-    slowed: tuple[tuple[Slowed, float], ...]
+    slowed: Mapping[Slowed, float]
     """Each reason for lower clocks with its share of the samples; the most frequent first."""
 
 
@@ -112,7 +112,7 @@ def judge(limits: CardLimits, samples: Sequence[Sample], *, wanted_s: float) -> 
         power_w=_measured(alive, lambda sample: sample.power_w),
         sm_mhz=_measured(alive, lambda sample: sample.sm_mhz),
         utilization=_measured(alive, lambda sample: sample.utilization),
-        slowed=_shares(alive),
+        slowed=dict(_shares(alive)),
     )
 
 

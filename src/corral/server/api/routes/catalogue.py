@@ -1,43 +1,22 @@
-"""What this cluster can do: engines and models."""
+"""What this cluster can do: its engines."""
 
 from __future__ import annotations
-
-import asyncio
 
 from fastapi import APIRouter
 
 from corral.engines.inputs import ENGINES, EngineKind
 from corral.server.api.refusals import refusals
-from corral.server.api.schemas import EngineOut, Engines, ModelOut, Models
+from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.submitting import enabled
 
-router = APIRouter(prefix="/corral/v1", tags=["engines and models"])
+router = APIRouter(prefix="/corral/v1", tags=["engines"])
 
 
 @router.get("/engines", summary="List engines", responses=refusals())
 async def list_engines(api: Here, caller: Viewer) -> Engines:
     """List every engine, the slots where it runs, and the JSON Schema of its inputs."""
     return Engines(items=[_engine(kind, api) for kind in ENGINES.values()])
-
-
-@router.get("/models", summary="List models", responses=refusals())
-async def list_models(api: Here, caller: Viewer) -> Models:
-    """List the models in the store."""
-    found = await asyncio.to_thread(api.services.weights.list)
-    return Models(
-        items=[
-            ModelOut(
-                name=model.name,
-                size=model.size,
-                licence=model.licence,
-                engines=list(model.engines),
-                source=model.source,
-                pulled_at=model.pulled_at,
-            )
-            for model in found
-        ]
-    )
 
 
 def _engine(kind: EngineKind, api: Api) -> EngineOut:

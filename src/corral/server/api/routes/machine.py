@@ -1,0 +1,125 @@
+"""Use cases about the machine that the server runs on; they look at it, so they are for administrators."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from corral.errors import CorralError, Kind
+from corral.operations.doctor import DoctorAnswer, examine, judge_server
+from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
+from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
+from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
+from corral.server.api import answers
+from corral.server.api.body import StrictRoute
+from corral.server.api.fields import LongWord, Word
+from corral.server.api.refusals import refusals
+from corral.server.api.state import Admin, Here, Viewer
+from corral.server.api.wired import answer, compute, describe_answers, describe_requests
+from corral.tasks.store.controls import Gated, gates
+from corral.telemetry.loadtest.running import LoadTestFigures
+
+router = APIRouter(prefix="/corral/v1", tags=["machine"], route_class=StrictRoute)
+
+describe_requests(MergeAsked, LoadTestAsked, PullAsked)
+describe_answers(DoctorAnswer, InventoryAnswer, MergeAnswer, LoadTestFigures, ListedModel, ModelList, ModelPath)
+
+
+class LoadTestRunsError(CorralError):
+    """Another load test runs on this machine."""
+
+    code: ClassVar[str] = "loadtest.runs"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+_load_test = threading.Lock()
+NodeName = Annotated[Word | None, Query(description="the name of the node; null takes the host name")]
+ModelName = Annotated[LongWord, Query(description="a name of the catalogue, `hf:owner/repo/file`, a URL or a path")]
+
+
+@router.get("/models", summary="List models", response_model=ModelList, responses=refusals())
+async def models(api: Here, caller: Viewer) -> Response:
+    """List the models in the store, and those of the catalogue that can be fetched."""
+    return await compute(lambda: list_models(api.services.weights))
+
+
+@router.post(
+    "/models/pull", summary="Fetch a model", response_model=ListedModel, responses=refusals(400, 404, 413, 507)
+)
+async def pull(asked: PullAsked, api: Here, caller: Admin) -> Response:
+    """Fetch a model, verify it, and keep it; the answer comes when it is there."""
+    return answer(await pull_model(api.services.weights, asked, lambda progress: None))
+
+
+@router.get("/models/path", summary="Find a model", response_model=ModelPath, responses=refusals(404))
+async def model_path(model: ModelName, api: Here, caller: Admin) -> Response:
+    """Return where a model is stored: the file or folder that an engine opens."""
+    return await compute(lambda: find_path(api.services.weights, model))
+
+
+@router.get("/doctor", summary="Examine the machine", response_model=DoctorAnswer, responses=refusals())
+async def doctor(request: Request, api: Here, caller: Admin) -> Response:
+    """Examine the server's machine: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
+    services = api.services
+    board = services.board
+    slots = answers.slots(board.slots, await gates(services.pool, Gated.SLOT), board.progress)
+    served = judge_server(
+        str(request.base_url).rstrip("/"),
+        "leading" if board.leading else "standby",
+        [slot.model_dump(mode="json") for slot in slots],
+    )
+    return await compute(lambda: examine(services.data_dir, served))
+
+
+@router.get("/inventory", summary="Take the inventory", response_model=InventoryAnswer, responses=refusals())
+async def inventory(caller: Admin, node: NodeName = None) -> Response:
+    """Read the GPUs, processor, memory, drives and power supply of the server's machine."""
+    from corral.operations.inventory import answer_inventory, facts_of, name_node
+    from corral.telemetry.inventory.reading import take_inventory
+
+    def take() -> InventoryAnswer:
+        taken = take_inventory()
+        return answer_inventory(taken, name_node(facts_of(taken), node))
+
+    return await compute(take)
+
+
+@router.post(
+    "/inventory/merge", summary="Merge the inventory", response_model=MergeAnswer, responses=refusals(400, 404, 413)
+)
+async def merge_inventory(asked: MergeAsked, caller: Admin) -> Response:
+    """Merge the inventory of the server's machine into the text of a cluster file, comments kept."""
+    from corral.operations.inventory import answer_merge, facts_of, merge
+    from corral.telemetry.inventory.reading import take_inventory
+
+    return await compute(lambda: answer_merge(merge(asked, facts_of(take_inventory())), is_written=False))
+
+
+@router.post(
+    "/loadtest", summary="Test GPUs under load", response_model=LoadTestFigures, responses=refusals(400, 404, 409, 413)
+)
+async def loadtest(asked: LoadTestAsked, request: Request, api: Here, caller: Admin) -> Response:
+    """Watch the GPUs of the server's machine while they work, and judge them; one test at a time.
+
+    The answer comes when the time is over. A client that leaves ends the test. The load is whatever runs: no command
+    is taken over HTTP.
+    """
+    if not _load_test.acquire(blocking=False):
+        raise LoadTestRunsError("a load test runs on this machine", hint="wait for its end")
+    over = threading.Event()
+    testing = asyncio.create_task(
+        asyncio.to_thread(watch_gpus, asked, api.services.data_dir, stopped=over.is_set, tell=lambda _: None)
+    )
+    testing.add_done_callback(lambda _: _load_test.release())
+    try:
+        while not testing.done():
+            await asyncio.wait({testing}, timeout=1.0)
+            if await request.is_disconnected():
+                over.set()
+        return answer(answer_load_test(await asyncio.shield(testing)))
+    finally:
+        over.set()
