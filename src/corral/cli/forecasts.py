@@ -1,174 +1,197 @@
-"""Forecasts, replays and batches of `corral forecast`: what they need from the server, and how they are printed."""
+"""Forecasts, replays and batches of `corral forecast` as people read them: the answer, a table, what is unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.figures import format_figure
+from corral.cli.figures import format_figure, shorten_names
 from corral.units import format_duration
-from corral.wire import to_json
 
 if TYPE_CHECKING:
     from corral.figures import Figure
     from corral.operations.forecasting import Forecasts
     from corral.planning.forecast import Forecast
-    from corral.work import Json
+    from corral.planning.forecast.batches import BatchForecast
+    from corral.planning.forecast.replay import Play, Replay
+    from corral.planning.forecast.values import ClassWaits
 
 _MOST_SLOTS = 3
+_MOST_ROWS = 20
+_MOST_ANSWERS = 3
 _UNKNOWN = "unknown"
 _COLUMNS = ("workload", "each", "per hour", "per night", "all nights", "busy", "loads", "energy", "cost each", "where")
+_EXPENDABLE = ("loads", "cost each", "all nights", "energy", "busy")
 
 
-def put_forecasts(found: Forecasts, *, explain: bool) -> None:
-    """Print a row for each workload, and one below it for what was asked to be different."""
-    rows = list(_rows(found))
-    shown = [place for place, name in enumerate(_COLUMNS) if name == "workload" or any(row[place] for row in rows)]
-    terminal.put_table(
-        [_COLUMNS[place] for place in shown],
-        [[row[place] for place in shown] for row in rows],
-        empty="the cluster file has no workloads",
-    )
-    for one in (*found.plain, *found.changed):
+def put_forecasts(forecasts: Forecasts, *, explain: bool) -> None:
+    """Print what each workload makes, a row for it, and one below for what was asked to be different."""
+    if not forecasts.plain:
+        terminal.note("the cluster file has no workloads")
+        return
+    terminal.put_text(_answer(forecasts))
+    terminal.put("")
+    rows = list(_make_rows(forecasts))
+    names = [name for place, name in enumerate(_COLUMNS) if any(row[place] for row in rows)]
+    table = [[row[_COLUMNS.index(name)] for name in names] for row in rows]
+    most = None if explain else _MOST_ROWS
+    terminal.put_table(names, table, empty="", expendable=() if explain else _EXPENDABLE, most=most)
+    for forecast in (*forecasts.plain, *forecasts.changed):
         if explain:
-            _put_sources(one)
-    for line in dict.fromkeys(_notes(found)):
+            _put_sources(forecast)
+    for line in _list_notes((*forecasts.plain, *forecasts.changed)):
         terminal.put_text(line)
 
 
-def _rows(found: Forecasts) -> Iterator[tuple[str, ...]]:
-    for place, one in enumerate(found.plain):
-        yield _row(one, one.workload)
-        if found.changed:
-            yield _row(found.changed[place], "- as asked")
+def _answer(forecasts: Forecasts) -> str:
+    """Say in one line what comes of the night."""
+    changed = forecasts.changed or (None,) * len(forecasts.plain)
+    known = [
+        _describe_night(plain, other)
+        for plain, other in zip(forecasts.plain, changed, strict=True)
+        if plain.per_night is not None
+    ]
+    unknown = [plain.workload for plain in forecasts.plain if plain.per_night is None]
+    more = f"; and {len(known) - _MOST_ANSWERS} more workloads" if len(known) > _MOST_ANSWERS else ""
+    parts = ["; ".join(known[:_MOST_ANSWERS]) + more] if known else []
+    parts += [f"unknown for {shorten_names(unknown)}"] if unknown else []
+    return "; ".join(parts)
 
 
-def _row(one: Forecast, name: str) -> tuple[str, ...]:
-    slots = list(one.slots)
-    more = f" and {len(slots) - _MOST_SLOTS} more" if len(slots) > _MOST_SLOTS else ""
-    if one.per_night is None:
-        return (name, _each(one), _UNKNOWN, _UNKNOWN, "", "", "", "", "", ", ".join(slots[:_MOST_SLOTS]) + more)
+def _describe_night(plain: Forecast, changed: Forecast | None) -> str:
+    asked = ""
+    if changed is not None and plain.per_night is not None and changed.per_night is not None:
+        part = changed.per_night.value / plain.per_night.value - 1 if plain.per_night.value else 0.0
+        asked = f", as asked {format_figure(changed.per_night)} ({round(100 * part) + 0:+d} %)"
+    return f"{plain.workload}: {format_figure(plain.per_night)} a night, {format_figure(plain.per_hour)}{asked}"
+
+
+def _make_rows(forecasts: Forecasts) -> Iterator[tuple[str, ...]]:
+    for place, forecast in enumerate(forecasts.plain):
+        yield _make_row(forecast, forecast.workload)
+        if forecasts.changed:
+            yield _make_row(forecasts.changed[place], "- as asked")
+
+
+def _make_row(forecast: Forecast, name: str) -> tuple[str, ...]:
+    slots = shorten_names(forecast.slots, _MOST_SLOTS)
+    if forecast.per_night is None:
+        return (name, _format_seconds(forecast), _UNKNOWN, _UNKNOWN, "", "", "", "", "", slots)
     return (
         name,
-        _each(one),
-        format_figure(one.per_hour),
-        format_figure(one.per_night),
-        format_figure(one.nights),
-        _busy(one),
-        format_figure(one.loads),
-        format_figure(one.energy),
-        _money(one.cost_each),
-        ", ".join(slots[:_MOST_SLOTS]) + more,
+        _format_seconds(forecast),
+        format_figure(forecast.per_hour),
+        format_figure(forecast.per_night),
+        format_figure(forecast.nights),
+        _format_occupancy(forecast),
+        format_figure(forecast.loads),
+        format_figure(forecast.energy),
+        _format_money(forecast.cost_each),
+        slots,
     )
 
 
-def _each(one: Forecast) -> str:
-    known = sorted({figure.value for figure in one.seconds.values()})
+def _format_seconds(forecast: Forecast) -> str:
+    known = sorted({figure.value for figure in forecast.seconds.values()})
     if not known:
         return _UNKNOWN
     return f"{known[0]:g} s" if len(known) == 1 else f"{known[0]:g} to {known[-1]:g} s"
 
 
-def _busy(one: Forecast) -> str:
-    parts = sorted({round(figure.value) for figure in one.occupancy.values()})
+def _format_occupancy(forecast: Forecast) -> str:
+    parts = sorted({round(figure.value) for figure in forecast.occupancy.values()})
     return f"{parts[0]} %" if len(parts) == 1 else f"{parts[0]} to {parts[-1]} %"
 
 
-def _money(figure: Figure | None) -> str:
+def _format_money(figure: Figure | None) -> str:
     return "" if figure is None else f"{figure.value:.4g} {figure.unit}"
 
 
-def _put_sources(one: Forecast) -> None:
+def _put_sources(forecast: Forecast) -> None:
     from corral.planning.forecast.page import figures_of
 
-    terminal.put(f"\n{one.workload}: on {', '.join(one.slots) or 'no slot'}, queue {one.queue}: {one.where}")
-    for name, figure in figures_of(one):
-        shown = _money(figure) if figure is one.cost_each else format_figure(figure)
+    slots = ", ".join(forecast.slots) or "no slot"
+    terminal.put(f"\n{forecast.workload}: on {slots}, queue {forecast.queue}: {forecast.where}")
+    for name, figure in figures_of(forecast):
+        shown = _format_money(figure) if figure is forecast.cost_each else format_figure(figure)
         terminal.put_text(f"{name}: {shown} ({figure.origin}: {figure.source})", indent="  ")
 
 
-def _notes(found: Forecasts) -> Iterator[str]:
-    for one in (*found.plain, *found.changed):
-        yield from (f"unknown: {one.workload}: {each}" for each in one.unknown)
-        yield from (f"assumed: {each}" for each in one.assumed)
+def _list_notes(forecasts: Iterable[Forecast]) -> Iterator[str]:
+    """List what is unknown, once for all workloads that lack it, and what is assumed."""
+    unknown: dict[str, list[str]] = {}
+    assumed: dict[str, None] = {}
+    for forecast in forecasts:
+        for lacking in forecast.unknown:
+            unknown.setdefault(lacking, []).append(forecast.workload)
+        assumed.update(dict.fromkeys(forecast.assumed))
+    for lacking, workloads in unknown.items():
+        yield f"unknown: {', '.join(dict.fromkeys(workloads))}: {lacking}"
+    for assumption in assumed:
+        yield f"assumed: {assumption}"
 
 
-if TYPE_CHECKING:
-    from corral.client.api import Api
-    from corral.planning.forecast.batches import BatchForecast
-    from corral.planning.forecast.replay import Play, Replay
-    from corral.planning.forecast.values import ClassWaits
-    from corral.work import Json
-
-_PAGE = 500
-Played = TypeVar("Played", "Play", "BatchForecast")
-
-
-async def finished_since(api: Api, since: datetime) -> list[Json]:
-    """Read the tasks that were submitted since then and have succeeded, the newest first."""
-    found: list[Json] = []
-    cursor: str | None = None
-    while True:
-        asked: list[tuple[str, str | int]] = [("state", "succeeded"), ("limit", _PAGE)]
-        page = await api.get("/corral/v1/tasks", [*asked, *([("cursor", cursor)] if cursor else [])])
-        recent = [task for task in page["items"] if datetime.fromisoformat(task["created_at"]) >= since]
-        found += recent
-        cursor = page.get("next")
-        if not cursor or len(recent) < len(page["items"]):
-            return found
-
-
-def put_replay(found: Replay, *, as_json: bool) -> None:
-    """Print the three plays side by side."""
+def put_replay(replay: Replay, *, as_json: bool) -> None:
+    """Print whether the other file would have been faster, then the three plays."""
     from corral.operations.forecasting import answer_replay
+    from corral.wire import to_json
 
     if as_json:
-        terminal.put_json(to_json(answer_replay(found)))
+        terminal.put_json(to_json(answer_replay(replay)))
         return
     rows = [
-        ("as it was", *_cells(found.real), ""),
-        ("simulated on the same slots", *_cells(found.again), f"{_signed(found.error.value)} against reality"),
-        ("simulated on the other file", *_cells(found.against), f"{_signed(-found.gain.value)} against the row above"),
+        ("as it was", *_make_cells(replay.real), ""),
+        ("simulated on the same slots", *_make_cells(replay.again), f"{_sign(replay.error.value)} against reality"),
+        (
+            "simulated on the other file",
+            *_make_cells(replay.against),
+            f"{_sign(-replay.gain.value)} against the row above",
+        ),
     ]
-    terminal.put_table(("play", "slots", "took", "median wait", "busy", "unfinished", "difference"), rows, empty="")
-    plays = (found.real, found.again, found.against)
-    by_class = [(row[0], *cells) for row, play in zip(rows, plays, strict=True) for cells in _waits(play.waits)]
+    took, would_take = (format_duration(play.makespan.value) for play in (replay.again, replay.against))
+    terminal.put_text(f"on the other file: {would_take} instead of {took} ({_sign(-replay.gain.value)})")
+    terminal.put("")
+    columns = ("play", "slots", "took", "median wait", "busy", "unfinished", "difference")
+    terminal.put_table(columns, rows, empty="", expendable=("unfinished", "busy"))
+    plays = (replay.real, replay.again, replay.against)
+    by_class = [(row[0], *cells) for row, play in zip(rows, plays, strict=True) for cells in _list_waits(play.waits)]
     terminal.put("")
     terminal.put_table(("play", "class", "p50 wait", "p99 wait"), by_class, empty="no task ended")
-    for one in found.assumed:
-        terminal.put_text(f"assumed: {one}")
+    for assumption in replay.assumed:
+        terminal.put_text(f"assumed: {assumption}")
 
 
-def put_batch(found: BatchForecast, *, as_json: bool) -> None:
+def put_batch(forecast: BatchForecast, *, as_json: bool) -> None:
     """Print how long a batch takes."""
     from corral.operations.forecasting import answer_batch
+    from corral.wire import to_json
 
     if as_json:
-        terminal.put_json(to_json(answer_batch(found)))
+        terminal.put_json(to_json(answer_batch(forecast)))
         return
+    tasks = terminal.format_count(forecast.tasks, "task")
+    takes = "an unknown time" if forecast.makespan is None else format_duration(forecast.makespan.value)
+    terminal.put(f"{tasks}: {takes}")
     terminal.put_fields(
         [
-            ("tasks", found.tasks),
-            ("takes", "unknown" if found.makespan is None else format_duration(found.makespan.value)),
-            ("loads", format_figure(found.loads)),
-            ("swaps", format_figure(found.swaps)),
-            *((f"{slot} busy", format_figure(part)) for slot, part in (found.occupancy or {}).items()),
-            *((f"{name} waits", f"p50 {p50}, p99 {p99}") for name, p50, p99 in _waits(found.waits or {})),
+            ("loads", format_figure(forecast.loads)),
+            ("swaps", format_figure(forecast.swaps)),
+            *((f"{slot} busy", format_figure(part)) for slot, part in (forecast.occupancy or {}).items()),
+            *((f"{name} waits", f"p50 {p50}, p99 {p99}") for name, p50, p99 in _list_waits(forecast.waits or {})),
         ]
     )
-    for one in found.unknown:
-        terminal.put_text(f"unknown: {one}")
-    for one in found.assumed:
-        terminal.put_text(f"assumed: {one}")
+    for lacking in forecast.unknown:
+        terminal.put_text(f"unknown: {lacking}")
+    for assumption in forecast.assumed:
+        terminal.put_text(f"assumed: {assumption}")
 
 
-def _signed(percent: float) -> str:
+def _sign(percent: float) -> str:
     return f"{round(percent, 1) + 0.0:+.1f} %"  # adding 0.0 makes -0.0 what it means
 
 
-def _cells(play: Play) -> tuple[str, ...]:
+def _make_cells(play: Play) -> tuple[str, ...]:
     return (
         str(play.slots),
         format_duration(play.makespan.value),
@@ -178,6 +201,6 @@ def _cells(play: Play) -> tuple[str, ...]:
     )
 
 
-def _waits(waits: Mapping[str, ClassWaits]) -> Iterator[tuple[str, str, str]]:
-    for name, each in waits.items():
-        yield name, format_duration(each.p50.value), format_duration(each.p99.value)
+def _list_waits(waits: Mapping[str, ClassWaits]) -> Iterator[tuple[str, str, str]]:
+    for name, figures in waits.items():
+        yield name, format_duration(figures.p50.value), format_duration(figures.p99.value)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
-from corral.client.api import Api, Event
+from corral.client.api import PAGE, Api, Event
 from corral.client.progress import BatchProgress, TaskView, to_slot_view, to_task_progress, to_task_view
 from corral.client.remote_errors import RemoteError
 from corral.errors import CorralError, Kind
@@ -169,3 +170,17 @@ async def wait_for_batch(api: Api, batch: int) -> Json:
         answer = await api.get(f"/corral/v1/batches/{batch}/wait", {"timeout": _HELD_S})
         if answer["done"]:
             return answer
+
+
+async def read_succeeded(api: Api, since: datetime) -> list[Json]:
+    """Read the tasks that were submitted since then and have succeeded, the newest first. Raises: RemoteError."""
+    tasks: list[Json] = []
+    cursor: str | None = None
+    while True:
+        query: list[tuple[str, str | int]] = [("state", "succeeded"), ("limit", PAGE)]
+        page = await api.get("/corral/v1/tasks", [*query, *([("cursor", cursor)] if cursor else [])])
+        recent = [task for task in page["items"] if datetime.fromisoformat(task["created_at"]) >= since]
+        tasks += recent
+        cursor = page.get("next")
+        if not cursor or len(recent) < len(page["items"]):
+            return tasks

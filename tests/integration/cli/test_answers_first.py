@@ -19,7 +19,7 @@ MODELS = ("llama3:8b", "33b@q4_k_m", "deepseek-r1:70b", "sdxl")
 REPORTS = [("fit", model, "--cluster", cluster) for model in MODELS for cluster in CLUSTERS] + [
     ("fit", "llama3:8b"),
     ("fit", "33b@q4_k_m", "--gpu", "RTX 5070 Ti"),
-    *((command, cluster) for command in ("plan", "power") for cluster in CLUSTERS),
+    *((command, cluster) for command in ("plan", "power", "forecast") for cluster in CLUSTERS),
 ]
 
 

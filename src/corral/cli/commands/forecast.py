@@ -40,7 +40,7 @@ Fail = Annotated[
     list[str] | None,
     typer.Option("--fail", metavar="SLOT@FROM..UNTIL", help="The slot is away; without `..UNTIL` it stays away."),
 ]
-Explain = Annotated[bool, typer.Option("--explain", help="List every number with where it comes from.")]
+Explain = Annotated[bool, typer.Option("--explain", "--verbose", "-v", help="Print every number with its origin.")]
 GanttFile = Annotated[
     Path | None, typer.Option("--gantt", metavar="FILE", help="Draw the night of one workload as SVG.")
 ]
@@ -135,10 +135,10 @@ def _list_given(asked: ForecastAsked) -> dict[str, bool]:
 
 
 def _read_finished(since: datetime, url: str | None, data_dir: Path | None) -> Sequence[Json]:
-    from corral.cli.forecasts import finished_since
     from corral.client.connection import call_server
+    from corral.client.following import read_succeeded
 
-    return call_server(url, data_dir, lambda api: finished_since(api, since))
+    return call_server(url, data_dir, lambda api: read_succeeded(api, since))
 
 
 def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
