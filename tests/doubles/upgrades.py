@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.operations.upgrading import Upgrading, Wish, upgrade_text
+from corral.operations.cluster_file import FileText, open_cluster, read_cluster
+from corral.operations.upgrading import UpgradeAsked, Upgrading, apply_upgrade
 from corral.planning.changes import parse_options
 from corral.planning.upgrade import Upgrade
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HYDRA = (("replace", "hydra-compute/gpu1=RTX 5070 Ti"), ("limit", "hydra-compute=250"))
 """The upgrade that examples/hydra is about."""
+NO_FILE = FileText(text="")
+"""In requests whose changes are applied to a file that was read already."""
 TWO_EQUAL = """\
 apiVersion: corral/v1
 name: pair
@@ -34,10 +36,11 @@ workloads:
 def hydra(*changes: tuple[str, str], adapting: bool = False) -> Upgrading:
     """Compare examples/hydra/before.yaml with itself after changes; after its own upgrade when none is named."""
     file = open_cluster(EXAMPLES / "hydra" / "before.yaml")
-    return upgrade_text(file, parse_options(changes or HYDRA), Wish(adapting=adapting))
+    return apply_upgrade(file, parse_options(changes or HYDRA), UpgradeAsked(cluster=NO_FILE, adapt=adapting))
 
 
 @cache
 def upgrade_of(text: str, *changes: tuple[str, str]) -> Upgrade:
     """Compare the text of a cluster file with itself after changes: `("add", "box=RTX 4090")`."""
-    return upgrade_text(read_cluster(text, name="cluster.yaml"), parse_options(changes)).upgrade
+    before = read_cluster(text, name="cluster.yaml")
+    return apply_upgrade(before, parse_options(changes), UpgradeAsked(cluster=NO_FILE)).upgrade

@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from corral.cli import terminal
 from corral.cli.checklist_terminal import AbsentPerson, LoadTests, ServerQueue, Teller, TerminalPerson
 from corral.cli.load_testing import ReportUnwritableError, require_folder
 from corral.data_dir import prepare_data_dir
-from corral.errors import CorralError, Kind
 from corral.files import write_whole
+from corral.operations.checklist.answering import ChecklistAsked, require_reason, take_up_checklist
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import Machines
-from corral.operations.checklist.report import Standing, standing_chart, standing_json, standing_markdown
-from corral.operations.checklist.running import Kept, require_items, run_items, settle, status_of
+from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
+from corral.operations.checklist.running import Kept, run_items, status_of
 from corral.operations.checklist.shell import LocalShell
-from corral.operations.checklist.state import OtherUpgradeError, Progress, begin, digest_of, locked, state_path
-from corral.operations.checklist.values import SETTLED, Status
-from corral.operations.upgrading import Wish, checklist_for, upgrade_file
+from corral.operations.checklist.state import Progress
+from corral.operations.checklist.values import SETTLED
 from corral.planning.checklist import Checklist, Item, ItemKind
+from corral.wire import to_json
 from corral.work import Json
-
-
-class NoReasonError(CorralError):
-    """An item was skipped or called done without saying why."""
-
-    code: ClassVar[str] = "checklist.no_reason"
-    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistRequest:
     """What the command line asks for."""
 
-    cluster: Path | None
-    wish: Wish
+    asked: ChecklistAsked
     running: bool
     only: tuple[str, ...]
-    done: tuple[str, ...]
-    skipped: tuple[str, ...]
-    reason: str | None
-    restarting: bool
-    carrying: bool
     load: str | None
     report: Path | None
     url: str | None
@@ -56,61 +42,40 @@ class ChecklistRequest:
     dry: bool
     as_json: bool
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether nothing is to be written down."""
-        return self.dry or not (self.running or self.done or self.skipped or self.restarting)
 
-
-def run_checklist(asked: ChecklistRequest) -> Standing:
+def run_checklist(request: ChecklistRequest) -> Standing:
     """Do what is asked and print how the checklist stands.
 
-    Raises: NoReasonError, ReportUnwritableError, UnknownItemError, OtherUpgradeError, DamagedChecklistError,
-    BusyChecklistError, UnreachableAnswersError, and what reading the files raises.
+    Raises: ReportUnwritableError, and what `take_up_checklist` and reading the files raise.
     """
-    if (asked.done or asked.skipped) and not asked.reason:
-        raise NoReasonError("`--done` and `--skip` need a reason", hint='add `--reason "..."`; it is kept as evidence')
-    require_folder(asked.report)
-    done = upgrade_file(asked.cluster, asked.wish)
-    checklist = checklist_for(done)
-    require_items(checklist, [*asked.only, *asked.done, *asked.skipped])
-    path = state_path(asked.data_dir, checklist)
-    if not asked.is_reading:
-        prepare_data_dir(asked.data_dir)
-    with nullcontext() if asked.is_reading else locked(path):
-        standing = _go_through(asked, checklist, path)
-    if asked.report is not None:
-        terminal.note(f"report: {', '.join(str(file) for file in _write_report(standing, asked.report))}")
-    if asked.dry:
-        _put_dry(standing, asked)
-    elif asked.as_json:
-        terminal.put_json(standing_json(standing))
+    asked = request.asked
+    require_reason(asked)
+    require_folder(request.report)
+    if not request.dry and (request.running or not asked.is_reading):
+        prepare_data_dir(request.data_dir)
+    standing = take_up_checklist(
+        replace(asked, done=(), skipped=(), restart=False) if request.dry else asked,
+        request.data_dir,
+        run=partial(_run_items, request) if request.running else None,
+        only=(*request.only, *asked.done, *asked.skipped),
+        note=terminal.note,
+    )
+    if request.report is not None:
+        terminal.note(f"report: {', '.join(str(file) for file in _write_report(standing, request.report))}")
+    if request.dry:
+        _put_dry(standing, request)
+    elif request.as_json:
+        terminal.put_json(to_json(answer_checklist(standing)))
     else:
         _put(standing)
     return standing
 
 
-def _go_through(asked: ChecklistRequest, checklist: Checklist, path: Path) -> Standing:
-    now = datetime.now(UTC)
-    restarting = asked.restarting and not asked.is_reading
-    try:
-        progress = begin(path, checklist, now=now, restarting=restarting, carrying=asked.carrying)
-    except OtherUpgradeError as error:
-        if not asked.is_reading:
-            raise
-        terminal.note(f"not shown: {error.what}")
-        progress = Progress(digest=digest_of(checklist), started_at=now)
-    if asked.is_reading:
-        return Standing(checklist=checklist, progress=progress)
-    answers = [*((id, Status.DONE) for id in asked.done), *((id, Status.SKIPPED) for id in asked.skipped)]
-    kept = settle(Kept(progress=progress, path=path), checklist, answers, reason=asked.reason or "", now=now)
-    if not asked.running:
-        return Standing(checklist=checklist, progress=kept.progress)
-    person = TerminalPerson(agreed=asked.agreed) if terminal.is_attended() else AbsentPerson(agreed=asked.agreed)
-    progress = run_items(
-        checklist, kept, _make_tools(asked, checklist), person, Teller(), now=lambda: datetime.now(UTC), only=asked.only
-    )
-    return Standing(checklist=checklist, progress=progress)
+def _run_items(request: ChecklistRequest, checklist: Checklist, kept: Kept) -> Progress:
+    agreed = request.agreed
+    person = TerminalPerson(agreed=agreed) if terminal.is_attended() else AbsentPerson(agreed=agreed)
+    tools = _make_tools(request, checklist)
+    return run_items(checklist, kept, tools, person, Teller(), now=lambda: datetime.now(UTC), only=request.only)
 
 
 def _make_tools(asked: ChecklistRequest, checklist: Checklist) -> Tools:
@@ -168,7 +133,7 @@ def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:
     chart, record = target.with_name(f"{target.stem}-phases.svg"), target.with_suffix(".json")
     texts = {
         chart: standing_chart(standing),
-        record: json.dumps(standing_json(standing), indent=2, ensure_ascii=False) + "\n",
+        record: json.dumps(to_json(answer_checklist(standing)), indent=2, ensure_ascii=False) + "\n",
         target: standing_markdown(standing, chart=chart.name),  # last: a report named *.json is Markdown after all
     }
     try:

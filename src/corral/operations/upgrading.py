@@ -13,7 +13,7 @@ from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
 from corral.hardware.catalogue import find_gpu
-from corral.operations.cluster_file import ClusterText, open_cluster, read_bounded, read_cluster, too_large
+from corral.operations.cluster_file import ClusterText, FileText, checked, read_bounded, read_cluster, too_large
 from corral.operations.planning import needs_of
 from corral.operations.rendered import labels_of, rendered
 from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
@@ -25,6 +25,7 @@ from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_h
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
 from corral.rendering.targets import render
+from corral.work import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +39,29 @@ class Upgrading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What somebody wants to compare a cluster file with: itself after some changes, or another file."""
+class ChangeAsked:
+    """A change of hardware, in the words of the command line."""
 
-    options: Sequence[tuple[str, str]] = ()
-    """Words and what stands behind them, as `parse_options` reads them."""
-    file: Path | None = None
-    """A changes file."""
-    other: Path | None = None
-    """A cluster file that was written by hand."""
-    adapting: bool = False
-    """Whether the proposals are written into the new cluster file."""
-    rendering: bool = False
-    """Whether the report shows how each file of `corral render` changes."""
+    word: str
+    """`replace`, `add`, `remove`, `move`, `add-node`, `limit`, `psu` or `memory`."""
+    value: str
+    """What the option of that name takes: `node/gpu1=RTX 5070 Ti`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeAsked:
+    """A cluster file, and what it is compared with: itself after some changes, or another file."""
+
+    cluster: FileText
+    changes: tuple[ChangeAsked, ...] = ()
+    changes_file: FileText | None = None
+    """A YAML list of changes with the same words."""
+    to: FileText | None = None
+    """Another cluster file, in place of changes."""
+    adapt: bool = False
+    """Whether the proposals (queues, replicas) are written into the new cluster file."""
+    files: bool = False
+    """Whether the answer shows how each rendered file changes."""
 
 
 class UnclearUpgradeError(CorralError):
@@ -81,39 +92,35 @@ class UnwritableOutputError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
-def upgrade_file(path: Path | None, wish: Wish) -> Upgrading:
-    """Compare a cluster file with what somebody wants it to become.
+def compare_upgrade(asked: UpgradeAsked) -> Upgrading:
+    """Compare a cluster file with what it is to become.
 
-    Raises: UnclearUpgradeError, UnreadableChangesError, UnreadableClusterFileError, ClusterFileError, ChangesError with
-    every problem of the changes, UneditableError.
+    Raises: UnclearUpgradeError, ClusterFileError, ChangesError with every problem of the changes, UneditableError.
     """
-    if wish.other is not None:
-        if wish.options or wish.file:
+    if asked.to is not None:
+        if asked.changes or asked.changes_file:
             raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
-        return _compared(open_cluster(path), open_cluster(wish.other), None, wish)
+        return _compared(checked(asked.cluster), checked(asked.to), None, asked)
     try:
-        changes = _changes(wish)
-    except ChangesError as error:  # what is wrong with the others is told at once
-        known = open_cluster(path).cluster
+        changes = _changes(asked)
+    except ChangesError as error:  # what is wrong with the others is reported in the same answer
+        known = checked(asked.cluster).cluster
         raise ChangesError([*error.problems, *problems_of(error.readable, known, find_gpu)]) from error
     if not changes:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
         )
-    return upgrade_text(open_cluster(path), changes, wish)
+    return apply_upgrade(checked(asked.cluster), changes, asked)
 
 
-_NOTHING_MORE = Wish()
-
-
-def upgrade_text(before: ClusterText, changes: Sequence[Change], wish: Wish = _NOTHING_MORE) -> Upgrading:
-    """Compare the text of a cluster file with itself after some changes; of `wish`, only what is wanted besides counts.
+def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: UpgradeAsked) -> Upgrading:
+    """Compare a cluster file with itself after some changes; of `asked`, only `adapt` and `files` count.
 
     Raises: ChangesError with every problem of the changes, UneditableError.
     """
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, labels_of=labels_of)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed, wish)
+    return _compared(before, after, changed, asked)
 
 
 def checklist_for(done: Upgrading) -> Checklist:
@@ -127,6 +134,11 @@ def checklist_for(done: Upgrading) -> Checklist:
         after=_rendered(done.after, done.after),
     )
     return checklist_of(done.before.cluster, done.after.cluster, outlook)
+
+
+def record_upgrade(done: Upgrading) -> Json:
+    """Return the comparison as doors show it to programs: every section of the report, every figure with its origin."""
+    return to_record(done.upgrade)
 
 
 def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
@@ -161,14 +173,15 @@ def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
             ) from error
 
 
-def _changes(wish: Wish) -> tuple[Change, ...]:
-    """Read the changes of the command line and of the file; the problems of both are told at once."""
+def _changes(asked: UpgradeAsked) -> tuple[Change, ...]:
+    """Read the changes of both kinds; the problems of both are reported at once."""
     changes: list[Change] = []
     problems: list[Problem] = []
-    readers: list[Callable[[], tuple[Change, ...]]] = [lambda: parse_options(wish.options)]
-    if wish.file is not None:
-        name, text = str(wish.file), _text_of(wish.file)
-        readers.append(lambda: parse_file(text, filename=name))
+    options = [(change.word, change.value) for change in asked.changes]
+    readers: list[Callable[[], tuple[Change, ...]]] = [lambda: parse_options(options)]
+    file = asked.changes_file
+    if file is not None:
+        readers.append(lambda: parse_file(file.text, filename=file.name))
     for read in readers:
         try:
             changes += read()
@@ -180,7 +193,8 @@ def _changes(wish: Wish) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _text_of(path: Path) -> str:
+def read_changes_file(path: Path) -> FileText:
+    """Read a changes file unchecked. Raises: UnreadableChangesError, ChangesError for one that is not usable text."""
     try:
         data = read_bounded(path)
         text = None if data is None else data.decode("utf-8")
@@ -194,14 +208,14 @@ def _text_of(path: Path) -> str:
         ) from error
     if text is None:
         raise ChangesError([too_large("changes.too_large", path)])
-    return text
+    return FileText(text=text, name=str(path))
 
 
-def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, wish: Wish) -> Upgrading:
+def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, asked: UpgradeAsked) -> Upgrading:
     adapted = _adapted(before, after)
     sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
     written = [_rendered(one, after) for one in (before, adapted)]
-    if wish.adapting:
+    if asked.adapt:
         after = adapted
     findings = Findings(
         plans_before=sides[0].plans,
@@ -209,8 +223,8 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
         throughput=compare_throughput(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
-        file_diffs=_every_diff(before, adapted) if wish.rendering else _diffs(*(one.files for one in written)),
-        every_file=wish.rendering,
+        file_diffs=_every_diff(before, adapted) if asked.files else _diffs(*(one.files for one in written)),
+        every_file=asked.files,
         rendered_before=written[0],
         rendered_after=written[1],
         places=changed.gpus if changed else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.operations.checklist.report import Standing, standing_chart, standing_json, standing_markdown
+from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
 from corral.operations.checklist.running import Kept, UnknownItemError, settle, status_of
 from corral.operations.checklist.shell import LocalShell
 from corral.operations.checklist.state import (
@@ -214,13 +214,13 @@ def test_the_report_has_every_item_with_its_evidence(tmp_path: Path) -> None:
     checklist = a_checklist(an_item("one", FromFile(evidence="proof")), an_item("two", Question(text="is it in?")))
     standing = Standing(checklist=checklist, progress=run_checklist(checklist, tmp_path, ScriptedPerson()))
 
-    record = standing_json(standing)
+    answer = answer_checklist(standing)
 
     assert standing.summary == "1 of 2 settled; 1 open"
     assert "- [x] **one** (automatic, done): proof" in standing_markdown(standing)
     assert "- [ ] **two** (by hand, open): is it in?" in standing_markdown(standing)
-    assert (record["left"], record["counts"]) == (["two"], {"open": 1, "done": 1})
-    assert [item["status"] for item in record["items"]] == ["done", "open"]
+    assert (answer.left, answer.counts) == (("two",), {"open": 1, "done": 1})
+    assert [item.status for item in answer.items] == ["done", "open"]
     assert standing_chart(standing).startswith("<svg")
 
 

@@ -24,6 +24,11 @@ from doubles.serving import Serving
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
+BEFORE = EXAMPLES / "hydra" / "before.yaml"
+CHANGES = [
+    {"word": "replace", "value": "hydra-compute/gpu1=RTX 5070 Ti"},
+    {"word": "psu", "value": "hydra-compute=1000"},
+]
 MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "bad.yaml"
 
 
@@ -93,6 +98,26 @@ ROWS = {
         body={"cluster": text_of(HYDRA), "node": "hydra-compute"},
     ),
     "doctor": Row(arguments=("doctor", "--data-dir", "{data}"), method="GET", path="/doctor"),
+    "upgrade": Row(
+        arguments=(
+            "upgrade",
+            str(BEFORE),
+            "--replace",
+            "hydra-compute/gpu1=RTX 5070 Ti",
+            "--psu",
+            "hydra-compute=1000",
+        ),
+        path="/upgrade",
+        body={"cluster": text_of(BEFORE), "changes": CHANGES},
+    ),
+    "checklist": Row(
+        arguments=(
+            *("checklist", str(BEFORE), "--data-dir", "{data}"),
+            *("--replace", "hydra-compute/gpu1=RTX 5070 Ti", "--psu", "hydra-compute=1000"),
+        ),
+        path="/checklist",
+        body={"cluster": text_of(BEFORE), "changes": CHANGES},
+    ),
     "gpus find": Row(arguments=("gpus", "find", "RTX", "3060"), method="GET", path="/gpus?name=RTX 3060"),
     "gpus show": Row(arguments=("gpus", "show", "RTX 5070 Ti"), method="GET", path="/gpus/RTX 5070 Ti"),
 }
@@ -135,6 +160,8 @@ def filled(row: Row, data_dir: Path) -> Row:
 
 def steady(command: str, answer: Any) -> Any:
     """Leave out what differs between two looks at one machine: free memory, and whether a server is announced."""
+    if command == "checklist":
+        return {**answer, "started_at": None}  # it begins whenever it is looked at, until an answer is kept
     if command != "doctor":
         return answer
     return [

@@ -20,6 +20,7 @@ from corral.cli.commands.upgrade import (
     Psu,
     Remove,
     Replace,
+    read_upgrade,
 )
 from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, make_example
 from corral.data_dir import choose_data_dir
@@ -86,7 +87,7 @@ def checklist(
 ) -> None:
     """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
     from corral.cli.checklist import ChecklistRequest, run_checklist
-    from corral.operations.upgrading import Wish
+    from corral.operations.checklist.answering import ChecklistAsked
 
     words = {
         "replace": replace,
@@ -98,17 +99,23 @@ def checklist(
         "psu": psu,
         "memory": memory,
     }
-    options = [(word, text) for word, texts in words.items() for text in texts or ()]
-    asked = ChecklistRequest(
-        cluster=cluster,
-        wish=Wish(options=options, file=changes, other=to, adapting=adapt),
-        running=run and not dry_run,
-        only=tuple(item or ()),
+    upgrade = read_upgrade(cluster, words, changes, to)
+    asked = ChecklistAsked(
+        cluster=upgrade.cluster,
+        changes=upgrade.changes,
+        changes_file=upgrade.changes_file,
+        to=upgrade.to,
+        adapt=adapt,
         done=tuple(done or ()),
         skipped=tuple(skip or ()),
         reason=reason,
-        restarting=restart,
-        carrying=carry_over,
+        restart=restart,
+        carry_over=carry_over,
+    )
+    request = ChecklistRequest(
+        asked=asked,
+        running=run and not dry_run,
+        only=tuple(item or ()),
         load=load,
         report=report,
         url=url,
@@ -117,7 +124,7 @@ def checklist(
         dry=dry_run,
         as_json=as_json,
     )
-    standing = run_checklist(asked)
-    if asked.running and standing.left:
+    standing = run_checklist(request)
+    if request.running and standing.left:
         terminal.note(f"not settled: {len(standing.left)} items, from {standing.left[0].id} on")
         raise typer.Exit(NOT_SETTLED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, Yes, make_example
 
 if TYPE_CHECKING:
-    from corral.operations.upgrading import Upgrading
+    from collections.abc import Mapping
+
+    from corral.operations.upgrading import UpgradeAsked, Upgrading
 
 _Texts = list[str] | None
 
@@ -83,7 +86,8 @@ def upgrade(
     The report is Markdown on stdout, unless files are asked for. A file that exists is only overwritten with `--yes`.
     """
     from corral.operations import upgrading
-    from corral.planning.upgrade.report import to_markdown, to_record
+    from corral.planning.upgrade.report import to_markdown
+    from corral.wire import to_json
 
     words = {
         "replace": replace,
@@ -95,21 +99,34 @@ def upgrade(
         "psu": psu,
         "memory": memory,
     }
-    options = [(word, text) for word, texts in words.items() for text in texts or ()]
-    done = upgrading.upgrade_file(
-        cluster, upgrading.Wish(options=options, file=changes, other=to, adapting=adapt, rendering=files)
-    )
+    asked = read_upgrade(cluster, words, changes, to)
+    done = upgrading.compare_upgrade(dataclasses.replace(asked, adapt=adapt, files=files))
     written = _choose_outputs(done, out, {"markdown": markdown, "html": html, "cluster": write_cluster})
     upgrading.write_outputs(written, overwriting=yes)
     for path in written:
         terminal.note(f"written: {path}")
     if as_json:
-        terminal.put_json(to_record(done.upgrade))
+        terminal.put_json(to_json(upgrading.record_upgrade(done)))
     elif written:
         recommendation = done.upgrade.recommendation
         terminal.put(f"{recommendation.advice.value}: {recommendation.sentence}")
     else:
         terminal.put(to_markdown(done.upgrade).rstrip())
+
+
+def read_upgrade(
+    cluster: Path | None, words: Mapping[str, list[str] | None], changes: Path | None, to: Path | None
+) -> UpgradeAsked:
+    """Read the files that an upgrade is about, and put its options into a request."""
+    from corral.operations.cluster_file import read_cluster_file
+    from corral.operations.upgrading import ChangeAsked, UpgradeAsked, read_changes_file
+
+    return UpgradeAsked(
+        cluster=read_cluster_file(cluster),
+        changes=tuple(ChangeAsked(word=word, value=text) for word, texts in words.items() for text in texts or ()),
+        changes_file=None if changes is None else read_changes_file(changes),
+        to=None if to is None else read_cluster_file(to),
+    )
 
 
 def _choose_outputs(done: Upgrading, folder: Path | None, files: dict[str, Path | None]) -> dict[Path, str]:

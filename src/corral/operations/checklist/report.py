@@ -1,17 +1,17 @@
-"""Writes how a checklist stands: as JSON, as Markdown, and as a chart of its phases."""
+"""Writes how a checklist stands: for programs, as Markdown, and as a chart of its phases."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from corral.charts import bars
 from corral.operations.checklist.running import status_of
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED, Status
-from corral.planning.checklist import Checklist, Item, ItemKind
-from corral.work import Json
+from corral.planning.checklist import Checklist, Item, ItemKind, Phase
 
 _BOXES = {Status.DONE: "x", Status.SKIPPED: "-"}
 
@@ -42,16 +42,50 @@ class Standing:
         return f"{total - len(self.left)} of {total} settled" + (f"; {rest}" if rest else "")
 
 
-def standing_json(standing: Standing) -> Json:
-    """Return it for programs."""
-    return {
-        "cluster": standing.checklist.cluster,
-        "digest": standing.progress.digest,
-        "started_at": standing.progress.started_at.isoformat(),
-        "counts": {status.value: count for status, count in standing.counts.items()},
-        "left": [item.id for item in standing.left],
-        "items": [_item_json(standing.progress, item) for item in standing.checklist.items],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemAnswer:
+    """An item with its answer."""
+
+    id: str
+    phase: Phase
+    kind: ItemKind
+    node: str | None
+    title: str
+    why: str
+    task: str
+    """What to do, or the command that does it."""
+    material: str | None
+    status: Status
+    at: datetime | None
+    evidence: str | None
+    """What was seen, what the command returned, or what the person said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChecklistAnswer:
+    """A checklist with its answers."""
+
+    cluster: str
+    digest: str
+    """Of the upgrade: answers belong to one."""
+    started_at: datetime
+    counts: Mapping[str, int]
+    """Items by status."""
+    left: tuple[str, ...]
+    """Ids of the items that are not settled."""
+    items: tuple[ItemAnswer, ...]
+
+
+def answer_checklist(standing: Standing) -> ChecklistAnswer:
+    """Return a checklist as doors show it to programs."""
+    return ChecklistAnswer(
+        cluster=standing.checklist.cluster,
+        digest=standing.progress.digest,
+        started_at=standing.progress.started_at,
+        counts={status.value: count for status, count in standing.counts.items()},
+        left=tuple(item.id for item in standing.left),
+        items=tuple(_answered(standing.progress, item) for item in standing.checklist.items),
+    )
 
 
 def standing_markdown(standing: Standing, *, chart: str | None = None) -> str:
@@ -80,21 +114,21 @@ def standing_chart(standing: Standing) -> str:
     return bars(f"Migration of {standing.checklist.cluster}", "items", groups)
 
 
-def _item_json(progress: Progress, item: Item) -> Json:
+def _answered(progress: Progress, item: Item) -> ItemAnswer:
     answer = progress.of(item)
-    return {
-        "id": item.id,
-        "phase": item.phase.value,
-        "kind": item.kind.value,
-        "node": item.node,
-        "title": item.title,
-        "why": item.why,
-        "task": item.task,
-        "material": item.material,
-        "status": status_of(progress, item).value,
-        "at": answer.at.isoformat() if answer else None,
-        "evidence": answer.evidence if answer else None,
-    }
+    return ItemAnswer(
+        id=item.id,
+        phase=item.phase,
+        kind=item.kind,
+        node=item.node,
+        title=item.title,
+        why=item.why,
+        task=item.task,
+        material=item.material,
+        status=status_of(progress, item),
+        at=answer.at if answer else None,
+        evidence=answer.evidence if answer else None,
+    )
 
 
 def _lines(progress: Progress, item: Item) -> Iterator[str]:

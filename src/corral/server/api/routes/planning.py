@@ -7,9 +7,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import JsonValue
 from starlette.responses import Response
 
 from corral.linting.values import Rule
+from corral.operations.checklist.answering import ChecklistAsked
+from corral.operations.checklist.report import ChecklistAnswer
 from corral.operations.fitting import FitAnswer, FitAsked, ProfileAnswer
 from corral.operations.forecast_requests import BatchForecastAsked, ForecastAsked, ReplayAsked
 from corral.operations.forecasting import FinishedTasks, ForecastAnswer, ReplayAnswer
@@ -18,6 +21,7 @@ from corral.operations.linting import LintAnswer, LintAsked, LintRules
 from corral.operations.planning import PlanAnswer, PlanAsked
 from corral.operations.powering import PowerAnswer, PowerAsked
 from corral.operations.rendering import RenderAnswer, RenderAsked, RenderTargets
+from corral.operations.upgrading import UpgradeAsked
 from corral.planning.forecast.batches import BatchFigures
 from corral.server.api import answers
 from corral.server.api.body import StrictRoute
@@ -37,9 +41,19 @@ router = APIRouter(prefix="/corral/v1", tags=["planning"], route_class=StrictRou
 Name = Annotated[Word, Query(description="as people write it: `5070ti`")]
 
 describe_requests(
-    PlanAsked, PowerAsked, FitAsked, ForecastAsked, BatchForecastAsked, ReplayAsked, RenderAsked, LintAsked
+    PlanAsked,
+    PowerAsked,
+    FitAsked,
+    ForecastAsked,
+    BatchForecastAsked,
+    ReplayAsked,
+    RenderAsked,
+    LintAsked,
+    UpgradeAsked,
+    ChecklistAsked,
 )
 describe_answers(PlanAnswer, PowerAnswer, FitAnswer, ProfileAnswer, GpuModels, ListedGpu)
+describe_answers(ChecklistAnswer)
 describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, RenderTargets, LintAnswer, LintRules, Rule)
 
 
@@ -155,6 +169,30 @@ async def show_lint_rule(name: Word, caller: Viewer) -> Response:
     from corral.operations.linting import show_rule
 
     return await compute(lambda: show_rule(name))
+
+
+@router.post(
+    "/upgrade", summary="Compare an upgrade", response_model=dict[str, JsonValue], responses=refusals(400, 404, 413)
+)
+async def upgrade(asked: UpgradeAsked, caller: Viewer) -> Response:
+    """Report what a change of hardware brings, costs and asks for, and whether to do it."""
+    from corral.operations.upgrading import compare_upgrade, record_upgrade
+
+    return await compute(lambda: record_upgrade(compare_upgrade(asked)))
+
+
+@router.post(
+    "/checklist", summary="Take up a checklist", response_model=ChecklistAnswer, responses=refusals(400, 404, 409, 413)
+)
+async def checklist(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:
+    """List what an upgrade takes, with the answers that this server has kept. Administrators settle items with it."""
+    from corral.operations.checklist.answering import take_up_checklist
+    from corral.operations.checklist.report import answer_checklist
+
+    if not asked.is_reading:
+        require(caller, Role.ADMIN)
+    data_dir = api.services.data_dir
+    return await compute(lambda: answer_checklist(take_up_checklist(asked, data_dir)))
 
 
 def _finished_tasks(api: Api) -> FinishedTasks:
