@@ -20,6 +20,7 @@ from corral.scheduling.values import (
     Slot,
     Snapshot,
     TaskClass,
+    Turn,
 )
 from doubles.scheduling_values import NOW, ago
 
@@ -131,5 +132,95 @@ def snapshots(draw: st.DrawFn, gpus: st.SearchStrategy[int] | None = None, most_
         durations=draw(durations),
         fair=draw(fair_shares),
         passed_since=draw(st.dictionaries(st.integers(1, 10), st.sampled_from([1, 100, 500]).map(ago), max_size=3)),
+        settings=Settings(affinity_window=draw(st.sampled_from([0, 2, 32]))),
+    )
+
+
+MANY_SLOT_IDS = tuple(f"{node}/gpu{index}" for node in "abc" for index in range(4))
+GPU_MODELS = ("fast", "slow", "slower")
+
+
+def _many_queued(number: int) -> st.SearchStrategy[QueuedTask]:
+    return st.builds(
+        QueuedTask,
+        id=st.just(number),
+        owner=owners,
+        queue=st.sampled_from(["default", "default", "night"]),
+        engine=st.sampled_from(["llama", "llama", "llama", "comfyui"]),
+        model=st.sampled_from([None, "m1", "m1", "m2"]),
+        task_class=st.sampled_from([TaskClass.BATCH, TaskClass.BATCH, TaskClass.INTERACTIVE]),
+        priority=st.sampled_from([Priority.LOW, Priority.NORMAL]),
+        queued_at=st.integers(1, 5000).map(ago),
+        gpus=st.sampled_from([1] * 9 + [2]),
+        memory=st.sampled_from([None, None, 2, 6]),
+        prefer_slot=st.sampled_from([None] * 9 + [MANY_SLOT_IDS[0], MANY_SLOT_IDS[5]]),
+        avoid_slots=st.sampled_from([frozenset()] * 7 + [frozenset(MANY_SLOT_IDS[:1]), frozenset(MANY_SLOT_IDS[2:5])]),
+    )
+
+
+@st.composite
+def _many_slots(draw: st.DrawFn) -> tuple[Slot, ...]:
+    """Up to twelve slots on three nodes, most of them busy with the same few models; some share a device."""
+    names = draw(st.lists(st.sampled_from(MANY_SLOT_IDS), unique=True, min_size=1))
+    is_shared, is_known = draw(st.booleans()), draw(st.booleans())
+    free = draw(st.sampled_from([1, 3]))
+    return tuple(
+        Slot(
+            id=name,
+            node=name[0],
+            device=name.replace("gpu3", "gpu2") if is_shared else name,
+            device_model=draw(st.sampled_from(GPU_MODELS)),
+            capacity=8 if is_known else None,
+            engines=draw(st.sampled_from([frozenset({"llama"}), frozenset({"llama", "comfyui"})])),
+            resident=tuple(draw(st.lists(residents, max_size=2, unique_by=lambda each: (each.engine, each.model)))),
+            running=draw(st.sampled_from([None] * free + [True])) and draw(_many_running(900 + index)),
+            gate=draw(st.sampled_from([Gate.OPEN] * 9 + [Gate.PAUSED, Gate.UNHEALTHY])),
+        )
+        for index, name in enumerate(names)
+    )
+
+
+def _many_running(number: int) -> st.SearchStrategy[RunningTask]:
+    return st.builds(
+        RunningTask,
+        task=st.just(number),
+        owner=owners,
+        queue=queue_names,
+        engine=st.just("llama"),
+        model=st.sampled_from([None, "m1", "m1", "m2"]),
+        memory=st.sampled_from([None, 2]),
+        started_at=st.just(ago(30)),
+        expected_end=st.one_of(st.none(), st.integers(-5, 130).map(lambda seconds: NOW + timedelta(seconds=seconds))),
+    )
+
+
+@st.composite
+def busy_snapshots(draw: st.DrawFn) -> Snapshot:
+    """More tasks and slots than in `snapshots`, nearly everything measured, models in their turns."""
+    tasks = tuple(draw(_many_queued(number)) for number in range(1, draw(st.integers(1, 30)) + 1))
+    slots = draw(_many_slots())
+    seconds = st.sampled_from([None, 0.0, 1.0, 10.0, 12.5, 30.0, 30.1, 75.0, 100.0])
+    measured = {
+        DurationKey(engine, model, device_model): draw(seconds)
+        for engine in ("llama", "comfyui")
+        for model in (None, "m1", "m2")
+        for device_model in GPU_MODELS
+    }
+    turns = {
+        slot.id: Turn(
+            engine=slot.resident[0].engine, model=slot.resident[0].model, since=ago(draw(st.integers(1, 500)))
+        )
+        for slot in slots
+        if slot.resident and draw(st.booleans())
+    }
+    return Snapshot(
+        now=NOW,
+        tasks=tasks,
+        slots=slots,
+        queues={name: draw(queues(name)) for name in draw(st.sets(queue_names))},
+        durations={key: value for key, value in measured.items() if value is not None},
+        fair=draw(fair_shares),
+        passed_since=draw(st.dictionaries(st.integers(1, 30), st.sampled_from([1, 100, 500]).map(ago), max_size=3)),
+        turns=turns,
         settings=Settings(affinity_window=draw(st.sampled_from([0, 2, 32]))),
     )

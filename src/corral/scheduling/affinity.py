@@ -25,11 +25,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from corral.scheduling.choosing import is_resident
+from corral.scheduling.choosing import Choosing, is_resident
 from corral.scheduling.durations import Expectations
-from corral.scheduling.floor import Floor
 from corral.scheduling.ordering import Line
-from corral.scheduling.reservation import Reservations
+from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, QueuedTask, Settings, Slot, Turn
 from corral.work import SlotId
 
@@ -48,16 +47,16 @@ class Affinity:
     def __init__(
         self,
         *,
-        floor: Floor,
+        room: Room,
         expectations: Expectations,
-        reservations: Reservations,
+        choosing: Choosing,
         settings: Settings,
         passed_since: Mapping[int, datetime],
         turns: Mapping[SlotId, Turn],
     ) -> None:
-        self._floor = floor
+        self._room = room
         self._expectations = expectations
-        self._reservations = reservations
+        self._choosing = choosing
         self._settings = settings
         self._passed_since = passed_since
         self._turns = turns
@@ -71,21 +70,22 @@ class Affinity:
             return None
         left, latest = self._bounds(head, slot)
         for task in line.behind_head(self._settings.affinity_window, lambda each: self._seconds(each, slot)):
-            if not self._may_have(task, slot):
-                continue
             if task.gpus > 1:
-                return None
-            if (
+                if slot.id in self._room.eligible(task.queue, task.engine).members:
+                    return None
+            elif (
                 (task.engine, task.model) in models
                 and task.queued_at <= latest
                 and timedelta(seconds=self._seconds(task, slot)) <= left
+                and not self._room.is_limited(task)
+                and self._choosing.can_have(task, slot)
             ):
                 return task
         return None
 
     def _bounds(self, head: QueuedTask, slot: Slot) -> tuple[timedelta, datetime]:
         """How long what passes the head on the slot may take, and until when it may have come."""
-        now, delay = self._floor.now, self._settings.affinity_delay
+        now, delay = self._room.now, self._settings.affinity_delay
         since = self._passed_since.get(head.id, now)
         turn = self._turns.get(slot.id)
         if turn is None or not any((each.engine, each.model) == (turn.engine, turn.model) for each in slot.resident):
@@ -97,22 +97,13 @@ class Affinity:
 
     def _has_a_slot_soon(self, head: QueuedTask, until: datetime) -> bool:
         """Whether a busy slot with the head's model should be free in time."""
+        if until < self._room.now:
+            return False
+        able = self._room.eligible(head.queue, head.engine).members
         return any(
-            slot.gate is Gate.OPEN
-            and self._floor.works_with(slot) == (head.engine, head.model)
-            and self._floor.ends_at(slot) <= until
-            for slot in self._floor.able(head.queue, head.engine)
+            slot.id in able and slot.gate is Gate.OPEN
+            for slot in self._room.working_with((head.engine, head.model), until)
         )
 
     def _seconds(self, task: QueuedTask, slot: Slot) -> float:
         return self._expectations.of(task, slot.device_model)
-
-    def _may_have(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether the slot could be given to the task now; with others, if it needs several."""
-        if task.gpus > 1:
-            return slot in self._floor.able(task.queue, task.engine)
-        return (
-            not self._floor.is_limited(task)
-            and any(option.id == slot.id for option in self._floor.options(task))
-            and self._reservations.allows(slot, self._seconds(task, slot))
-        )

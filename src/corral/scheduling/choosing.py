@@ -3,19 +3,28 @@
 In order: where a lost attempt of it ran (its job may be found again), where its model is resident, where it was
 measured fastest, where the fewest warm models are lost, where the least memory is left over, and the slot's name, so
 that the same question always has the same answer.
+
+Tasks that ask for the same rank the free slots alike, so these are ranked once and kept in heaps. A slot that was given
+away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is looked
+at: a choice costs O(log slots), and the first one for a demand O(slots that are free).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
+from heapq import heapify, heappop, heappush
 from math import inf
+from typing import NamedTuple
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.floor import Floor, is_model_of
+from corral.scheduling.room import Room, is_model_of
 from corral.scheduling.values import QueuedTask, Slot
 from corral.work import SlotId
 
 Choice = tuple[bool, bool, float, int, float, SlotId]
+
+_Ranked = tuple[bool, float, int, float, SlotId, int]
+"""A choice but for the preference, and which view of the slot it was made from (`Room.stamps`)."""
 
 _REASONS = (
     "lost attempt ran here",
@@ -28,48 +37,182 @@ _REASONS = (
 """What decided, by the place in `Choice` where the best and the second best differ."""
 
 
+class Pick(NamedTuple):
+    """What a choice came to."""
+
+    slot: Slot | None
+    """None where no free slot can have the task, or all are too late for it."""
+    because: str = ""
+    is_late: bool = False
+    """Whether a free slot could have it, but is too late."""
+
+
 def is_resident(slot: Slot, task: QueuedTask) -> bool:
     """Whether the task's model is in the slot's memory."""
     return any(is_model_of(resident, task) for resident in slot.resident)
 
 
-def choice_of(slot: Slot, task: QueuedTask, floor: Floor, expectations: Expectations) -> Choice:
+def choice_of(slot: Slot, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
     """Sort key of a slot for a task; the lowest is the best."""
     measured = expectations.measured(task, slot.device_model)
-    evicted, load = floor.evictions(slot, task)
+    evicted, load = room.evictions(slot, task)
     swapped = sum(
-        each.engine == task.engine and not is_model_of(each, task) and (slot.id, each) not in evicted
-        for each in slot.resident
+        resident.engine == task.engine and not is_model_of(resident, task) and (slot.id, resident) not in evicted
+        for resident in slot.resident
     )
     return (
         slot.id != task.prefer_slot,
         not is_resident(slot, task),
         inf if measured is None else measured,
         len(evicted) + swapped,
-        floor.room(slot) - load,
+        room.left(slot) - load,
         slot.id,
     )
 
 
-def best_slot(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> tuple[Slot, str]:
-    """Choose among free slots that the task fits (at least one), and say why in a few words."""
-    if len(options) == 1:
-        return options[0], _why_alone(options[0], task)
-    ranked = sorted((choice_of(slot, task, floor, expectations), slot.id, slot) for slot in options)
-    return ranked[0][2], _why_before(ranked[0][0], ranked[1][0])
+class Choosing:
+    """Chooses slots for the tasks of one decision."""
+
+    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Slot, float], bool]) -> None:
+        self._room = room
+        self._expectations = expectations
+        self._allows = allows
+        self._rankings: dict[Hashable, _Ranking] = {}
+
+    def can_have(self, task: QueuedTask, slot: Slot) -> bool:
+        """Whether the slot is free and fits the task, and no reservation keeps it."""
+        return self._room.is_option(slot, task) and self._is_allowed(task, slot)
+
+    def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]) -> Pick:
+        """Choose the best free slot that is not too late for the task, and say why in a few words.
+
+        Slots are too late by their device model; the one that the task prefers never is.
+        """
+        preferred = self._room.free.get(task.prefer_slot) if task.prefer_slot is not None else None
+        if preferred is not None and self.can_have(task, preferred):
+            return Pick(preferred, _REASONS[0])
+        best, is_late = self._best_two(task, is_too_late)
+        if not best:
+            return Pick(None, is_late=is_late)
+        return Pick(self._room.free[best[0][4]], _why(best))
+
+    def _is_allowed(self, task: QueuedTask, slot: Slot) -> bool:
+        return self._allows(slot, self._expectations.of(task, slot.device_model))
+
+    def _best_two(
+        self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]
+    ) -> tuple[list[_Ranked], bool]:
+        """The best choices (the second is there for its reason), and whether what could have had the task is late.
+
+        Only what is looked at is asked whether it is too late, which costs more than the choice.
+        """
+        ranking = self._ranking(task)
+        avoided = self._room.avoided(task)
+        asked: set[str] = set()
+        late: set[str] = set()
+        best: list[_Ranked] = []
+        aside: list[tuple[str, _Ranked]] = []
+        while len(best) < 2:
+            found = ranking.first(late)
+            if found is None:
+                break
+            device_model, ranked = found
+            slot = self._room.free[ranked[4]]
+            if slot.id not in avoided:
+                if device_model not in asked and is_too_late(task, slot):
+                    late.add(device_model)
+                    continue
+                asked.add(device_model)
+                best.append(ranked)
+                if not ranked[0]:
+                    break  # its model is resident there, which is reason enough
+            aside.append((device_model, ranking.pop(device_model)))
+        for device_model, ranked in aside:
+            ranking.push(device_model, ranked)
+        return best, bool(late)
+
+    def _ranking(self, task: QueuedTask) -> _Ranking:
+        """The free slots in the order in which they suit the task, as they are now."""
+        demand = (task.queue, task.engine, task.model, task.memory)
+        ranking = self._rankings.get(demand)
+        if ranking is None:
+            ranking = self._rankings[demand] = _Ranking(task, self._room, self._expectations, self._allows)
+        ranking.follow()
+        return ranking
 
 
-def _why_alone(slot: Slot, task: QueuedTask) -> str:
-    """What speaks for the only slot."""
-    if slot.id == task.prefer_slot:
-        return _REASONS[0]
-    return _REASONS[1] if is_resident(slot, task) else "only slot free"
+class _Ranking:
+    """The free slots for one demand, in a heap for each device model."""
+
+    def __init__(
+        self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Slot, float], bool]
+    ) -> None:
+        self._task = task
+        self._room = room
+        self._expectations = expectations
+        self._allows = allows
+        self._free = room.eligible(task.queue, task.engine).free
+        self._heaps: dict[str, list[_Ranked]] = {}
+        self._ranks: dict[Hashable, tuple[bool, float, int, float]] = {}
+        self._followed = len(room.touched)
+        for name, slot in self._free.items():
+            if name in room.free:
+                self._enter(slot)
+        for heap in self._heaps.values():
+            heapify(heap)
+
+    def follow(self) -> None:
+        """Rank anew what was touched since."""
+        touched = self._room.touched
+        while self._followed < len(touched):
+            name = touched[self._followed]
+            self._followed += 1
+            if name in self._free and name in self._room.free:
+                slot = self._free[name]
+                if self._enter(slot):
+                    heap = self._heaps[slot.device_model]
+                    heappush(heap, heap.pop())
+
+    def first(self, but: Container[str]) -> tuple[str, _Ranked] | None:
+        """The best slot with its device model, those of some device models left aside."""
+        best: tuple[str, _Ranked] | None = None
+        for device_model, heap in self._heaps.items():
+            if device_model not in but:
+                self._drop_stale(heap)
+                if heap and (best is None or heap[0] < best[1]):
+                    best = device_model, heap[0]
+        return best
+
+    def pop(self, device_model: str) -> _Ranked:
+        """Take the first one of a device model out."""
+        return heappop(self._heaps[device_model])
+
+    def push(self, device_model: str, ranked: _Ranked) -> None:
+        """Put one back."""
+        heappush(self._heaps[device_model], ranked)
+
+    def _drop_stale(self, heap: list[_Ranked]) -> None:
+        free, stamps = self._room.free, self._room.stamps
+        while heap and (heap[0][4] not in free or stamps.get(heap[0][4], 0) != heap[0][5]):
+            heappop(heap)
+
+    def _enter(self, slot: Slot) -> bool:
+        """Put a slot at the end of its heap, if the task can have it."""
+        task, room = self._task, self._room
+        if not room.fits(slot, task) or not self._allows(slot, self._expectations.of(task, slot.device_model)):
+            return False
+        alike = room.alike(slot)
+        rank = self._ranks.get(alike)
+        if rank is None:
+            rank = self._ranks[alike] = choice_of(slot, task, room, self._expectations)[1:5]
+        self._heaps.setdefault(slot.device_model, []).append((*rank, slot.id, room.stamps.get(slot.id, 0)))
+        return True
 
 
-def _why_before(best: Choice, second: Choice) -> str:
-    """What set the best slot apart from the second best."""
-    if not best[0]:
-        return _REASONS[0]
-    if not best[1]:
+def _why(best: Sequence[_Ranked]) -> str:
+    """What speaks for the best slot, or what sets it apart from the second best."""
+    if not best[0][0]:
         return _REASONS[1]
-    return next(reason for reason, one, other in zip(_REASONS, best, second, strict=True) if one != other)
+    if len(best) == 1:
+        return "only slot free"
+    return next(reason for reason, first, second in zip(_REASONS[1:], *best, strict=False) if first != second)

@@ -66,14 +66,14 @@ class Expectations:
     def __init__(self, durations: Mapping[DurationKey, float], settings: Settings) -> None:
         self._durations = durations
         self._settings = settings
-        self._seconds: dict[DurationKey, float] = {}
+        self._seconds: dict[tuple[str, str | None, str], float] = {}
 
     def of(self, task: QueuedTask, device_model: str) -> float:
         """Seconds that the task is expected to take on a device model; charged to its owner per slot."""
-        key = DurationKey(task.engine, task.model, device_model)
+        key = (task.engine, task.model, device_model)
         seconds = self._seconds.get(key)
         if seconds is None:
-            seconds = self._seconds[key] = expected_seconds(self._durations, key, self._settings)
+            seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._settings)
         return seconds
 
     def measured(self, task: QueuedTask, device_model: str) -> float | None:

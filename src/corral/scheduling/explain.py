@@ -50,7 +50,7 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
         task=task_id,
         rule=rule,
         summary=sentence(rule, snapshot, task, outcome),
-        slots={slot.id: _why_not(slot, task, outcome) for slot in outcome.floor.slots},
+        slots={slot.id: _why_not(slot, task, outcome) for slot in outcome.room.slots},
         since=task.queued_at,
         may_start_at=None if rule in _NO_START else may_start_at(snapshot, task),
     )
@@ -72,15 +72,15 @@ def _starting(snapshot: Snapshot, task: QueuedTask, mine: Assignment) -> Explana
 
 def _why_not(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
     """Why one slot is not given to the task now: what can never work first, then what passes."""
-    floor = outcome.floor
-    queue = floor.queue(task.queue)
+    room = outcome.room
+    queue = room.queue(task.queue)
     if queue.slots is not None and slot.id not in queue.slots:
         return f"not in the pool of queue {task.queue}"
     if task.engine not in slot.engines:
         return slot.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
-    if not floor.fits_ever(slot, task):
-        return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(floor.capacity(slot)))}"
-    if slot.id in floor.avoided(task):
+    if not room.fits_ever(slot, task):
+        return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(slot)))}"
+    if slot.id in room.avoided(task):
         return "the engine here failed this task before"
     if slot.gate is not Gate.OPEN:
         return f"{slot.gate}: {slot.gate_reason}" if slot.gate_reason else str(slot.gate)
@@ -89,26 +89,26 @@ def _why_not(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
 
 def _occupied(slot: Slot, task: QueuedTask, outcome: Outcome) -> str | None:
     """Who has the slot or its memory."""
-    floor = outcome.floor
+    room = outcome.room
     if slot.running is not None:
-        ending = format_duration((floor.ends_at(slot) - floor.now).total_seconds())
+        ending = format_duration((room.ends_at(slot) - room.now).total_seconds())
         return f"runs task {slot.running.task} of {slot.running.owner}, expected to end in {ending}"
     given = next((each for each in outcome.assignments if slot.id in each.slots), None)
     if given is not None:
         return f"given to task {given.task} ({given.because})"
-    if not floor.fits(slot, task):
-        free = format_bytes(max(0, int(floor.room(slot))))
+    if not room.fits(slot, task):
+        free = format_bytes(max(0, int(room.left(slot))))
         return f"needs {format_bytes(task.memory or 0)}, busy slots of the device leave {free}"
     return None
 
 
 def _held_back(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
     """Why a slot that is free and fits is not given."""
-    floor = outcome.floor
-    if floor.queue(task.queue).paused:
+    room = outcome.room
+    if room.queue(task.queue).paused:
         return f"free, but queue {task.queue} is paused"
-    if floor.is_limited(task):
-        return f"free, but {task.owner} runs {floor.running(task)} tasks of queue {task.queue}"
+    if room.is_limited(task):
+        return f"free, but {task.owner} runs {room.running(task)} tasks of queue {task.queue}"
     if task.gpus > 1:
         return f"free, but the task needs {task.gpus} slots of one node"
     ready_at = outcome.reservations.ready_at(slot)
@@ -116,5 +116,5 @@ def _held_back(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
         return "free, but faster slots should have done all that waits before this one could finish the task"
     if ready_at is None:
         return "free, but a task that goes first is considered for it"
-    left = format_duration((ready_at - floor.now).total_seconds())
+    left = format_duration((ready_at - room.now).total_seconds())
     return f"reserved in {left} for a task that needs several GPUs, and this one is expected to take longer"

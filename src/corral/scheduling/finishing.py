@@ -1,6 +1,6 @@
 """Leaves a slow slot idle at the end of a batch, where faster ones will have done everything sooner.
 
-A card that takes 75 s for what another does in 12 s is worth using while much is queued: it adds a sixth. The last
+A GPU that takes 75 s for what another does in 12 s is worth using while much is queued: it adds a sixth. The last
 task that it takes, however, ends long after the others, and everybody waits for that one. So a slot is too late for a
 task when faster slots, busy with its model now, are expected to finish every waiting task that they can run, this one
 among them, before this slot would finish the task alone. Nothing that is queued then ends later than it would have:
@@ -8,74 +8,191 @@ when more arrives, there is more to do, and the slot is used again.
 
 Only measured durations count, and only slots whose present task is not overdue: one that hangs holds nobody up. (What
 list scheduling loses to its last task is Graham's, "Bounds on multiprocessing timing anomalies", 1969.)
+
+The waiting tasks are laid out on the faster slots one by one only where it is close. Before that, the tasks that the
+slots have time for are counted as if all took as long as the shortest, then as the longest: the first bounds the answer
+from above, the second from below, and where all take the same they meet. The slots are kept from one question to the
+next, with those that were given away since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import heapify, heapreplace
+from math import inf
+from operator import attrgetter
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.floor import Floor
+from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, QueuedTask, Slot
+
+_Kind = tuple[str, str, str | None, int | None, int]
+
+_kind: Callable[[QueuedTask], _Kind] = attrgetter("queue", "engine", "model", "memory", "gpus")
+"""What decides where a waiting task could run, and for how long."""
 
 
 class Finishing:
     """Says which slots are too late for a task, over one decision."""
 
-    def __init__(
-        self,
-        *,
-        floor: Floor,
-        expectations: Expectations,
-        tasks: Sequence[QueuedTask],
-        has_started: Callable[[int], bool],
-    ) -> None:
-        self._floor = floor
+    def __init__(self, *, room: Room, expectations: Expectations, tasks: Sequence[QueuedTask]) -> None:
+        self._room = room
         self._expectations = expectations
-        self._tasks = tasks
-        self._has_started = has_started
+        self._waiting = _Waiting(tasks)
+        self._faster: dict[Hashable, _Faster] = {}
 
-    def in_time(self, task: QueuedTask, options: list[Slot]) -> list[Slot]:
-        """The slots among these free ones that are not too late for the task; slots of one speed never are."""
-        return [slot for slot in options if not self.is_too_late(task, slot)]
+    def start(self, task: QueuedTask) -> None:
+        """Note that a task no longer waits."""
+        self._waiting.remove(task)
 
     def is_too_late(self, task: QueuedTask, slot: Slot) -> bool:
         """Whether faster slots would finish everything that waits for them before this one could finish the task."""
         alone_s = self._expectations.measured(task, slot.device_model)
         if alone_s is None or slot.id == task.prefer_slot:
             return False
-        faster = [each for each in self._floor.able(task.queue, task.engine) if self._is_faster(each, task, alone_s)]
-        return bool(faster) and self._finish_all(faster, alone_s)
+        key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, alone_s)
+        faster = self._faster.get(key)
+        if faster is None:
+            faster = self._faster[key] = _Faster(task, alone_s, self._room, self._expectations)
+        return faster.would_finish(self._waiting)
 
-    def _is_faster(self, slot: Slot, task: QueuedTask, than_s: float) -> bool:
-        """Whether a slot is busy with the task's model, not overdue, and measured to be faster."""
-        if slot.gate is not Gate.OPEN or slot.id in self._floor.free:
+
+class _Waiting:
+    """The tasks of a decision that have not started; they are counted by kind once a question needs it."""
+
+    def __init__(self, tasks: Sequence[QueuedTask]) -> None:
+        self._tasks = tasks
+        self._started: set[int] = set()
+        self._kinds: dict[_Kind, QueuedTask] | None = None
+        self._counts: Counter[_Kind] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._tasks) - len(self._started)
+
+    def __iter__(self) -> Iterator[QueuedTask]:
+        return (task for task in self._tasks if task.id not in self._started)
+
+    def remove(self, task: QueuedTask) -> None:
+        """Take out a task that starts."""
+        self._started.add(task.id)
+        if self._kinds is not None:
+            self._counts[_kind(task)] -= 1
+
+    def by_kind(self) -> Iterator[tuple[_Kind, QueuedTask, int]]:
+        """Each kind of which a task waits, with a task of the kind, and how many wait."""
+        if self._kinds is None:
+            self._kinds = {_kind(task): task for task in self}
+            self._counts.update(map(_kind, self))
+        return ((kind, task, self._counts[kind]) for kind, task in self._kinds.items() if self._counts[kind])
+
+
+class _Faster:
+    """The slots that are busy with a task's model, measured to be faster than one that is free, and not overdue."""
+
+    def __init__(self, task: QueuedTask, alone_s: float, room: Room, expectations: Expectations) -> None:
+        self._task = task
+        self._alone_s = alone_s
+        self._room = room
+        self._expectations = expectations
+        self._slots: list[Slot] = []
+        self._ready_s: dict[str, list[float]] = {}
+        """By device model: seconds until each slot is free."""
+        self._times: dict[tuple[str, float], tuple[int, int]] = {}
+        """How many tasks of so many seconds the first few slots of a device model have time for."""
+        self._reach: dict[_Kind, int] = {}
+        """For kinds that none of the slots can run: how many were looked at; for others -1."""
+        self._followed = 0
+        work = (task.engine, task.model)
+        for device_model, by_end in room.table.busy.get(work, {}).items():
+            if self._is_faster(device_model):
+                for end, name in by_end:
+                    if end >= room.now:
+                        self._enter(room.table[name])
+
+    def would_finish(self, waiting: _Waiting) -> bool:
+        """Whether the slots would finish all waiting tasks that they can run before the free one finishes this one."""
+        self._follow()
+        if not self._slots:
             return False
-        seconds = self._expectations.measured(task, slot.device_model)
-        return (
-            seconds is not None
-            and seconds < than_s
-            and self._floor.works_with(slot) == (task.engine, task.model)
-            and not self._floor.is_overdue(slot)
-            and self._floor.fits_ever(slot, task)
-            and slot.id not in task.avoid_slots
-        )
+        count, longest, shortest = 0, 0.0, dict.fromkeys(self._ready_s, inf)
+        for kind, task, number in waiting.by_kind():
+            if self._can_run(kind, task):
+                count += number
+                for device_model, least in shortest.items():
+                    seconds = self._expectations.of(task, device_model) * task.gpus
+                    shortest[device_model] = min(least, seconds)
+                    longest = max(longest, seconds)
+        if count > sum(self._count(device_model, seconds, len(waiting)) for device_model, seconds in shortest.items()):
+            return False
+        if count <= sum(self._count(device_model, longest, len(waiting)) for device_model in shortest):
+            return True
+        return self._finish_in_turn(waiting)
 
-    def _finish_all(self, slots: Sequence[Slot], within_s: float) -> bool:
-        """Whether the slots would finish all waiting tasks that one of them can run, in less than so many seconds."""
-        now = self._floor.now
-        ready = [((self._floor.ends_at(slot) - now).total_seconds(), slot.id, slot) for slot in slots]
+    def _follow(self) -> None:
+        """Add the slots that were given away to the model since."""
+        taken = self._room.taken_for((self._task.engine, self._task.model))
+        for slot in taken[self._followed :]:
+            if self._is_faster(slot.device_model):
+                self._enter(slot)
+        self._followed = len(taken)
+
+    def _is_faster(self, device_model: str) -> bool:
+        seconds = self._expectations.measured(self._task, device_model)
+        return seconds is not None and seconds < self._alone_s
+
+    def _enter(self, slot: Slot) -> None:
+        """Add a slot, if the task could run there in its turn."""
+        task, room = self._task, self._room
+        if (
+            slot.gate is Gate.OPEN
+            and slot.id in room.eligible(task.queue, task.engine).members
+            and room.fits_ever(slot, task)
+            and slot.id not in task.avoid_slots
+        ):
+            self._slots.append(slot)
+            ready_s = (room.ends_at(slot) - room.now).total_seconds()
+            self._ready_s.setdefault(slot.device_model, []).append(ready_s)
+
+    def _can_run(self, kind: _Kind, task: QueuedTask) -> bool:
+        """Whether one of the slots could run a waiting task."""
+        looked_at = self._reach.get(kind, 0)
+        if looked_at < 0:
+            return True
+        members = self._room.eligible(task.queue, task.engine).members
+        can_run = any(slot.id in members and self._room.fits_ever(slot, task) for slot in self._slots[looked_at:])
+        self._reach[kind] = -1 if can_run else len(self._slots)
+        return can_run
+
+    def _count(self, device_model: str, seconds: float, most: int) -> int:
+        """How many tasks of one length the slots of a device model finish in time; of each slot at most so many."""
+        ready_s = self._ready_s[device_model]
+        counted, total = self._times.get((device_model, seconds), (0, 0))
+        for at_s in ready_s[counted:]:
+            total += _tasks_in_time(at_s, seconds, self._alone_s, most)
+        self._times[device_model, seconds] = len(ready_s), total
+        return total
+
+    def _finish_in_turn(self, waiting: _Waiting) -> bool:
+        """Lay the waiting tasks out, each on the slot that is free first."""
+        now = self._room.now
+        ready = [((self._room.ends_at(slot) - now).total_seconds(), slot.id, slot) for slot in self._slots]
         heapify(ready)
-        for task in self._tasks:
-            if self._has_started(task.id) or not any(self._could_run(slot, task) for slot in slots):
+        for task in waiting:
+            if not self._can_run(_kind(task), task):
                 continue
             at_s, name, slot = ready[0]
             at_s += self._expectations.of(task, slot.device_model) * task.gpus
-            if at_s >= within_s:
+            if at_s >= self._alone_s:
                 return False
             heapreplace(ready, (at_s, name, slot))
         return True
 
-    def _could_run(self, slot: Slot, task: QueuedTask) -> bool:
-        return slot in self._floor.able(task.queue, task.engine) and self._floor.fits_ever(slot, task)
+
+def _tasks_in_time(at_s: float, seconds: float, within_s: float, most: int) -> int:
+    """How many tasks one after the other end in less than so many seconds, added up as `_finish_in_turn` does."""
+    for count in range(most):
+        at_s += seconds
+        if at_s >= within_s:
+            return count
+    return most

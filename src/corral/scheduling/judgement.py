@@ -7,7 +7,7 @@ simulator both decide through this class, so that a forecast rests on what produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.explain import explain
 from corral.scheduling.policy import decide
+from corral.scheduling.slot_table import SlotTable
 from corral.scheduling.values import (
     Assignment,
     Decision,
@@ -49,6 +50,7 @@ class Judgement:
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
         self._turns: Mapping[SlotId, Turn] = {}
+        self._table = SlotTable(unknown_s=settings.unknown_duration_s)
 
     @property
     def history(self) -> durations.History:
@@ -68,9 +70,13 @@ class Judgement:
         self._fair = fairness.settle(self._fair, owner, assignment.expected_s * slots, seconds * slots)
 
     def assign(
-        self, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], free: int, now: datetime
+        self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> tuple[Assignment, ...]:
-        """Say what to start now; `free` is how many of the slots may take a task."""
+        """Say what to start now; `free` is how many of the slots may take a task.
+
+        The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
+        keeps saves the comparison too.
+        """
         decision = self._policy(self._snapshot(backlog, slots, queues, free, now))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
@@ -78,7 +84,7 @@ class Judgement:
         return decision.assignments
 
     def explain(
-        self, task: int, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], now: datetime
+        self, task: int, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], now: datetime
     ) -> Explanation | None:
         """Say why a task of the backlog waits; None when it is not in the backlog."""
         found = backlog.get(task)
@@ -90,13 +96,13 @@ class Judgement:
         return explain(snapshot, task)
 
     def _snapshot(
-        self, backlog: Backlog, slots: tuple[Slot, ...], queues: Mapping[str, Queue], free: int, now: datetime
+        self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> Snapshot:
         keep = self._passed_since.keys()
         return Snapshot(
             now=now,
             tasks=backlog.candidates(now, self._settings, CANDIDATES, free=free, keep=keep),
-            slots=slots,
+            slots=self._table_of(slots),
             queues=queues,
             durations=self._history.expected,
             fair=self._fair,
@@ -104,3 +110,10 @@ class Judgement:
             turns=self._turns,
             settings=self._settings,
         )
+
+    def _table_of(self, slots: Collection[Slot]) -> SlotTable:
+        """The caller's table, or the one kept here, brought up to date."""
+        if isinstance(slots, SlotTable):
+            return slots
+        self._table.replace(slots)
+        return self._table

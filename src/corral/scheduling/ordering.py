@@ -1,16 +1,16 @@
 """Who goes first: classes, then each queue's order, then age.
 
 Tasks of equal class and priority form a *rank*; inside a rank each owner (each queue, where the order is fifo) has a
-line by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
+row by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
 its tasks say.
 
-Promotion lifts a task over priorities and makes its line share with the interactive ones, but not over other owners: a
+Promotion lifts a task over priorities and makes its row share with the interactive ones, but not over other owners: a
 night's batch is past its bound for hours, and would keep everybody else out. While promoted tasks wait, batch tasks
-stand in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
+are in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
 priority. Interactive tasks and due ones get equal shares of the time where both want it; what due ones got while
 nobody interactive waited counts, so a person waits for them only where interactive work took more than half.
 
-Lines and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
+Rows and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
 is O(tasks), each look O(log tasks).
 """
 
@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from heapq import heapify, heappop, heapreplace, nsmallest
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
 from operator import attrgetter
 
 from corral.cluster.values import QueueOrder
@@ -26,13 +27,13 @@ from corral.scheduling.fairness import Account
 from corral.scheduling.values import Priority, Queue, QueuedTask, Settings, TaskClass
 
 Entry = tuple[datetime, int, QueuedTask]
-Head = tuple[float, datetime, int, list[Entry]]
+Head = tuple[float, datetime, int, "Row"]
 _Name = tuple[bool, str]
-"""Of a line: whether it is a fifo queue's, and that queue, else the owner."""
+"""Of a row: whether it is a fifo queue's, and that queue, else the owner."""
 _Kind = tuple[TaskClass, Priority, str, str]
 
 _kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner")
-"""What decides which line a task joins, except its age."""
+"""What decides which row a task joins, except its age."""
 
 
 def age(task: QueuedTask) -> tuple[datetime, int]:
@@ -40,21 +41,65 @@ def age(task: QueuedTask) -> tuple[datetime, int]:
     return task.queued_at, task.id
 
 
+class Row:
+    """One owner's tasks of a rank, or a fifo queue's, by age; several ranks may hold the same row.
+
+    It is a heap until somebody looks behind its first task, which few decisions do; then it is sorted, once.
+    """
+
+    __slots__ = ("_entries", "_first", "_gone", "_is_sorted")
+
+    def __init__(self, entries: list[Entry], gone: Collection[int]) -> None:
+        self._entries = entries
+        self._gone = gone
+        self._is_sorted = False
+        self._first = 0
+        heapify(entries)
+
+    def first(self) -> Entry | None:
+        """The oldest entry that is not gone."""
+        entries, gone = self._entries, self._gone
+        if self._is_sorted:
+            while self._first < len(entries) and entries[self._first][1] in gone:
+                self._first += 1
+            return entries[self._first] if self._first < len(entries) else None
+        while entries and entries[0][1] in gone:
+            heappop(entries)
+        return entries[0] if entries else None
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries that are not gone, by age."""
+        if not self._is_sorted:
+            self._entries.sort()
+            self._is_sorted = True
+        return (entry for entry in islice(self._entries, self._first, None) if entry[1] not in self._gone)
+
+    def tasks(self) -> Iterator[QueuedTask]:
+        """The tasks that were not gone when last looked at, in no order."""
+        return (task for _, _, task in self._entries)
+
+
 class Rank:
     """Tasks of equal class and priority, owners by their tags, each owner's tasks by age."""
 
     def __init__(self, account: Account, gone: Collection[int]) -> None:
-        self.lines: dict[_Name, list[Entry]] = {}
+        self.rows: dict[_Name, Row] = {}
+        self._joining: dict[_Name, list[Entry]] = {}
         self._account = account
         self._gone = gone
         self._heads: list[Head] | None = None
+        self._wanting: dict[tuple[str, str | None], list[int]] | None = None
 
     def join(self, name: _Name, entries: list[Entry]) -> None:
-        """Let tasks join a line; it takes the list over where the line is new."""
-        if name in self.lines:
-            self.lines[name] += entries
+        """Let tasks join a row; it takes the list over where the row is new."""
+        if name in self._joining:
+            self._joining[name] += entries
         elif entries:
-            self.lines[name] = entries
+            self._joining[name] = entries
+
+    def close(self) -> None:
+        """Make rows of the tasks that joined."""
+        self.rows = {name: Row(entries, self._gone) for name, entries in self._joining.items()}
 
     def head(self) -> QueuedTask | None:
         """The task that goes first."""
@@ -63,54 +108,60 @@ class Rank:
         heads = self._heads
         while heads:
             head = heads[0]
-            line = head[3]
-            while line and line[0][1] in self._gone:
-                heappop(line)
-            if not line:
+            row = head[3]
+            first = row.first()
+            if first is None:
                 heappop(heads)
                 continue
-            current = self._head_of(line)
+            current = self._account.tag(first[2].owner), first[0], first[1], row
             if current[:3] == head[:3]:
-                return line[0][2]
+                return first[2]
             heapreplace(heads, current)
         return None
 
     def wants(self, models: Collection[tuple[str, str | None]]) -> bool:
         """Whether a task of the rank needs one of these models, given as engine and model."""
-        return any(
-            (task.engine, task.model) in models and number not in self._gone
-            for line in self.lines.values()
-            for _, number, task in line
-        )
+        if self._wanting is None:
+            self._wanting = {}
+            for row in self.rows.values():
+                for task in row.tasks():
+                    self._wanting.setdefault((task.engine, task.model), []).append(task.id)
+        return any(self._is_wanted(self._wanting.get(model, [])) for model in models)
 
     def upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
-        lines = [
-            nsmallest(count + 1, (each for each in line if each[1] not in self._gone)) for line in self.lines.values()
-        ]
-        heads = [self._head_of(line) for line in lines if line]
+        heads: list[tuple[float, datetime, int, QueuedTask, Iterator[Entry]]] = []
+        for row in self.rows.values():
+            entries = iter(row)
+            for at, number, task in entries:
+                heads.append((self._account.tag(task.owner), at, number, task, entries))
+                break
         heapify(heads)
         for _ in range(count):
             if not heads:
                 return
-            start, _, _, line = heads[0]
-            task = line.pop(0)[2]
+            start, _, _, task, entries = heads[0]
             yield task
-            if line:
-                heapreplace(heads, (start + expected_s(task) * task.gpus, line[0][0], line[0][1], line))
+            for at, number, later in entries:
+                heapreplace(heads, (start + expected_s(task) * task.gpus, at, number, later, entries))
+                break
             else:
                 heappop(heads)
 
     def _all_heads(self) -> list[Head]:
-        for line in self.lines.values():
-            heapify(line)
-        heads = [self._head_of(line) for line in self.lines.values() if line]  # another rank may have emptied a line
+        heads: list[Head] = []
+        for row in self.rows.values():
+            first = row.first()
+            if first is not None:  # another rank may have emptied a row
+                heads.append((self._account.tag(first[2].owner), first[0], first[1], row))
         heapify(heads)
         return heads
 
-    def _head_of(self, line: list[Entry]) -> Head:
-        at, number, task = line[0]
-        return self._account.tag(task.owner), at, number, line
+    def _is_wanted(self, tasks: list[int]) -> bool:
+        """Whether one of the tasks is not gone; those at the end that are gone are dropped for good."""
+        while tasks and tasks[-1] in self._gone:
+            tasks.pop()
+        return bool(tasks)
 
 
 class Line:
@@ -136,7 +187,9 @@ class Line:
             {name for name, queue in queues.items() if queue.order is QueueOrder.FIFO},
             now - settings.promote_after,
         )
-        if self._promoted.lines:
+        for rank in (self._promoted, *self._interactive.values(), *self._batch.values()):
+            rank.close()
+        if self._promoted.rows:
             self._let_others_be_due()
         self._classes = tuple(
             [ranks[priority] for priority in sorted(ranks, reverse=True)] for ranks in (self._interactive, self._batch)
@@ -163,20 +216,20 @@ class Line:
                     self._join(self._batch, rank, name, others)
 
     def _join(self, ranks: dict[Priority, Rank], priority: Priority, name: _Name, entries: list[Entry]) -> None:
-        """Let entries join a line of the rank of their priority."""
+        """Let entries join a row of the rank of their priority."""
         if priority not in ranks:
             ranks[priority] = Rank(self._account, self._gone)
         ranks[priority].join(name, entries)
 
     def _let_others_be_due(self) -> None:
-        """Let lines without a promoted task stand beside the promoted ones, each with its highest priority."""
-        others: dict[_Name, list[Entry]] = {}
+        """Let rows without a promoted task be due next to the promoted ones, each with its highest priority."""
+        others: dict[_Name, Row] = {}
         for priority in sorted(self._batch, reverse=True):
-            for name, line in self._batch[priority].lines.items():
-                if name not in self._promoted.lines:
-                    others.setdefault(name, line)
+            for name, row in self._batch[priority].rows.items():
+                if name not in self._promoted.rows:
+                    others.setdefault(name, row)
         if others:
-            self._due.lines = {**self._promoted.lines, **others}
+            self._due.rows = {**self._promoted.rows, **others}
         else:
             self._due = self._promoted
 

@@ -1,13 +1,13 @@
 """The policy: which tasks start now, on which slots, and which rule keeps each of the others waiting.
 
-A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`floor`,
+A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`room`,
 `choosing`) that is not too late for it (`finishing`), unless another's model is resident there (`affinity`); a task
 that needs several GPUs gathers or reserves (`reservation`). It stops when no slot is free. A task that nothing free can
 run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
 goes on.
 
-With one slot free and 512 candidates a decision takes about half a millisecond (`python -m benchmarks.policy_cost`);
-with none free it costs the look at the slots.
+What a decision costs grows with the candidates and with what is free, not with slots on which nothing changed: those
+are in a table that is kept between decisions (`slot_table`). `python -m benchmarks.policy_cost` prints the times.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from functools import cache
 from operator import attrgetter
 
 from corral.scheduling.affinity import Affinity
-from corral.scheduling.choosing import best_slot, is_resident
+from corral.scheduling.choosing import Choosing, is_resident
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
-from corral.scheduling.floor import Floor, is_free
 from corral.scheduling.ordering import Line
 from corral.scheduling.reasons import Waiting, rule_of
 from corral.scheduling.reservation import Reservations, gather
+from corral.scheduling.room import Room
+from corral.scheduling.slot_table import SlotTable, is_free
 from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot, Turn
 from corral.work import SlotId
 
@@ -44,7 +45,7 @@ class Outcome:
     """A decision, and how it left the slots: what explanations are made of."""
 
     assignments: tuple[Assignment, ...] = ()
-    floor: Floor
+    room: Room
     reservations: Reservations
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
@@ -56,13 +57,13 @@ class Outcome:
 
     def rule_of(self, task: QueuedTask) -> Rule:
         """The rule that keeps a task waiting."""
-        rule = rule_of(task, self.floor, self.passed)
+        rule = rule_of(task, self.room, self.passed)
         return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
 
 
 def decide(snapshot: Snapshot) -> Decision:
     """Say what to start now, what waits and why, and the state that the next decision needs."""
-    if not any(map(is_free, snapshot.slots)):
+    if not _has_a_free_slot(snapshot):
         return _nothing_free(snapshot)
     outcome = resolve(snapshot)
     started = frozenset(assignment.task for assignment in outcome.assignments)
@@ -73,6 +74,11 @@ def decide(snapshot: Snapshot) -> Decision:
         passed_since=outcome.passed_since,
         turns=outcome.turns,
     )
+
+
+def _has_a_free_slot(snapshot: Snapshot) -> bool:
+    slots = snapshot.slots
+    return bool(slots.free) if isinstance(slots, SlotTable) else any(map(is_free, slots))
 
 
 def resolve(snapshot: Snapshot) -> Outcome:
@@ -97,14 +103,15 @@ class _Round:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._floor = Floor(snapshot)
+        self._room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.settings)
-        self._reservations = Reservations(self._floor)
+        self._reservations = Reservations(self._room)
+        self._choosing = Choosing(self._room, self._expectations, allows=self._reservations.allows)
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
-            floor=self._floor,
+            room=self._room,
             expectations=self._expectations,
-            reservations=self._reservations,
+            choosing=self._choosing,
             settings=snapshot.settings,
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
@@ -122,23 +129,18 @@ class _Round:
         self._turns = dict(snapshot.turns)
         self._assignments: list[Assignment] = []
         self._started: set[int] = set()
-        self._finishing = Finishing(
-            floor=self._floor,
-            expectations=self._expectations,
-            tasks=snapshot.tasks,
-            has_started=self._started.__contains__,
-        )
+        self._finishing = Finishing(room=self._room, expectations=self._expectations, tasks=snapshot.tasks)
         self._late: set[_Shape] = set()
 
     def outcome(self) -> Outcome:
-        while self._floor.free:
+        while self._room.free:
             task = self._line.head()
             if task is None:
                 break
             self._consider(task)
         return Outcome(
             assignments=tuple(self._assignments),
-            floor=self._floor,
+            room=self._room,
             reservations=self._reservations,
             passed=frozenset(self._passed),
             late=frozenset(self._late),
@@ -155,16 +157,17 @@ class _Round:
         return [task for task in tasks if _demand(task) not in without] if without else tasks
 
     def _has_a_slot(self, task: QueuedTask) -> bool:
-        floor = self._floor
-        if floor.queue(task.queue).paused:
+        room = self._room
+        if room.queue(task.queue).paused:
             return False
-        able = floor.able(task.queue, task.engine)
-        return bool(able) if task.gpus > 1 else any(slot.id in floor.free and floor.fits(slot, task) for slot in able)
+        if task.gpus > 1:
+            return bool(room.eligible(task.queue, task.engine).members)
+        return room.has_an_option(task)
 
     def _consider(self, task: QueuedTask) -> None:
         """Start the head, let another pass it, or take it out because nothing free can run it."""
         shape = _shape(task)
-        if shape in self._blocked or self._floor.is_limited(task):
+        if shape in self._blocked or self._room.is_limited(task):
             self._line.remove(task)
         elif task.gpus > 1:
             self._gather(task, shape)
@@ -172,24 +175,22 @@ class _Round:
             self._place(task, shape)
 
     def _place(self, task: QueuedTask, shape: _Shape) -> None:
-        allowed = self._allowed(task)
-        options = self._finishing.in_time(task, allowed)
-        if not options:
-            if allowed:
+        pick = self._choosing.pick(task, self._finishing.is_too_late)
+        if pick.slot is None:
+            if pick.is_late:
                 self._late.add(shape)
             self._blocked.add(shape)
             self._line.remove(task)
             return
-        slot, because = best_slot(options, task, self._floor, self._expectations)
-        found = self._affinity.look_ahead(self._line, task, slot)
-        if found is None:
-            self._start(task, [slot], because)
+        passing = self._affinity.look_ahead(self._line, task, pick.slot)
+        if passing is None:
+            self._start(task, [pick.slot], pick.because)
         else:
             self._passed.add(task.id)
-            self._start(found, [slot], "model resident")
+            self._start(passing, [pick.slot], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
-        slots = gather(self._allowed(task), task, self._floor, self._expectations)
+        slots = gather(self._allowed(task), task, self._room, self._expectations)
         if slots:
             self._start(task, slots, f"{task.gpus} slots of {slots[0].node}")
             return
@@ -200,7 +201,7 @@ class _Round:
     def _allowed(self, task: QueuedTask) -> list[Slot]:
         return [
             slot
-            for slot in self._floor.options(task)
+            for slot in self._room.options(task)
             if self._reservations.allows(slot, self._expectations.of(task, slot.device_model))
         ]
 
@@ -209,9 +210,10 @@ class _Round:
             self._account.advance({each.owner for each in self._eligible})
         expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
         self._note_turns(task, slots)
-        evicted = self._floor.take(slots, task, expected_s)
+        evicted = self._room.take(slots, task, expected_s)
         self._line.start(task, expected_s * len(slots))
         self._started.add(task.id)
+        self._finishing.start(task)
         self._assignments.append(
             Assignment(
                 task=task.id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
-from corral.scheduling.floor import Floor, has_node_with
+from corral.scheduling.room import Room, has_node_with
 from corral.scheduling.values import Gate, QueuedTask, Rule, Slot
 
 
@@ -39,46 +39,46 @@ class Waiting(Mapping[int, Rule]):
         return repr(dict(self))
 
 
-def rule_of(task: QueuedTask, floor: Floor, passed: frozenset[int]) -> Rule:
-    """Name the rule that keeps a task waiting; `floor` is how the decision left the slots."""
-    impossible = _impossible(task, floor)
+def rule_of(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
+    """Name the rule that keeps a task waiting; `room` is how the decision left the slots."""
+    impossible = _impossible(task, room)
     if impossible is not None:
         return impossible
-    if floor.is_limited(task):
+    if room.is_limited(task):
         return Rule.OWNER_LIMIT
-    usable = usable_slots(task, floor)
+    usable = usable_slots(task, room)
     if not has_node_with((slot for slot in usable if slot.gate is Gate.OPEN), task.gpus):
         return Rule.SLOTS_CLOSED
     if task.gpus > 1:
         return Rule.GATHERING
-    return _competition(task, [slot for slot in usable if slot.gate is Gate.OPEN], floor, passed)
+    return _competition(task, [slot for slot in usable if slot.gate is Gate.OPEN], room, passed)
 
 
-def usable_slots(task: QueuedTask, floor: Floor) -> list[Slot]:
+def usable_slots(task: QueuedTask, room: Room) -> list[Slot]:
     """Slots that could run the task if they were open and idle."""
-    avoided = floor.avoided(task)
+    avoided = room.avoided(task)
     return [
-        slot for slot in floor.able(task.queue, task.engine) if slot.id not in avoided and floor.fits_ever(slot, task)
+        slot for slot in room.able(task.queue, task.engine) if slot.id not in avoided and room.fits_ever(slot, task)
     ]
 
 
-def _impossible(task: QueuedTask, floor: Floor) -> Rule | None:
+def _impossible(task: QueuedTask, room: Room) -> Rule | None:
     """What no passing of time mends."""
-    if floor.queue(task.queue).paused:
+    if room.queue(task.queue).paused:
         return Rule.QUEUE_PAUSED
-    if not floor.able(task.queue, task.engine):
+    if not room.able(task.queue, task.engine):
         return Rule.NO_ENGINE
-    if not has_node_with(usable_slots(task, floor), task.gpus):
+    if not has_node_with(usable_slots(task, room), task.gpus):
         return Rule.NO_FIT
     return None
 
 
-def _competition(task: QueuedTask, slots: list[Slot], floor: Floor, passed: frozenset[int]) -> Rule:
+def _competition(task: QueuedTask, slots: list[Slot], room: Room, passed: frozenset[int]) -> Rule:
     """Who has the slots that it could use."""
     if task.id in passed:
         return Rule.AFFINITY
-    if any(slot.id in floor.free and floor.fits(slot, task) for slot in slots):
+    if any(slot.id in room.free and room.fits(slot, task) for slot in slots):
         return Rule.RESERVED
-    if any(slot.running is None and slot.id not in floor.free for slot in slots):
+    if any(slot.running is None and slot.id not in room.free for slot in slots):
         return Rule.BEHIND_OTHERS
     return Rule.SLOTS_BUSY

@@ -17,7 +17,7 @@ from math import inf
 
 from corral.scheduling.choosing import choice_of
 from corral.scheduling.durations import Expectations
-from corral.scheduling.floor import Floor
+from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, QueuedTask, Slot
 from corral.work import SlotId
 
@@ -34,9 +34,9 @@ class Reservation:
 class Reservations:
     """What is reserved in one decision; made anew each time from the same facts."""
 
-    def __init__(self, floor: Floor) -> None:
+    def __init__(self, room: Room) -> None:
         self.held: dict[int, Reservation] = {}
-        self._floor = floor
+        self._room = room
         self._slots: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
 
@@ -50,8 +50,9 @@ class Reservations:
         self.held[task.id] = reservation
         for slot in chosen:
             self._slots[slot.id] = reservation
-            if self._floor.capacity(slot) < inf:
+            if self._room.capacity(slot) < inf:
                 self._devices[slot.device] = min(ready_at, self._devices.get(slot.device, ready_at))
+            self._room.touch(neighbour.id for neighbour in self._room.neighbours(slot))
         return reservation
 
     def allows(self, slot: Slot, expected_s: float) -> bool:
@@ -59,7 +60,7 @@ class Reservations:
         if not self._slots:
             return True
         ready_at = self.ready_at(slot)
-        return ready_at is None or self._floor.now + timedelta(seconds=expected_s) <= ready_at
+        return ready_at is None or self._room.now + timedelta(seconds=expected_s) <= ready_at
 
     def ready_at(self, slot: Slot) -> datetime | None:
         """When the reservation that binds the slot should be ready; None when none does."""
@@ -71,43 +72,43 @@ class Reservations:
 
     def _plans(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Slot]]]:
         """For each node that could run the task: when, on which slots."""
-        avoided = self._floor.avoided(task)
+        avoided = self._room.avoided(task)
         able = [
             slot
-            for slot in self._floor.able(task.queue, task.engine)
+            for slot in self._room.able(task.queue, task.engine)
             if slot.gate is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
         ]
         for node, slots in by_node(able).items():
             ready = {slot.id: self._ready(slot, task) for slot in slots}
             in_time = sorted(slots, key=lambda slot: (ready[slot.id], slot.id))
-            chosen = side_by_side(in_time, task, self._floor.capacity)
+            chosen = side_by_side(in_time, task, self._room.capacity)
             if chosen:
                 yield max(ready[slot.id] for slot in chosen), node, tuple(slot.id for slot in chosen), chosen
 
     def _ready(self, slot: Slot, task: QueuedTask) -> datetime:
-        floor = self._floor
-        if slot.id not in floor.free or floor.fits(slot, task):
-            return floor.ends_at(slot)
-        busy = [floor.ends_at(neighbour) for neighbour in floor.neighbours(slot) if neighbour.id not in floor.free]
-        return min(busy, default=floor.now)
+        room = self._room
+        if slot.id not in room.free or room.fits(slot, task):
+            return room.ends_at(slot)
+        busy = [room.ends_at(neighbour) for neighbour in room.neighbours(slot) if neighbour.id not in room.free]
+        return min(busy, default=room.now)
 
 
-def gather(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> list[Slot]:
+def gather(options: Sequence[Slot], task: QueuedTask, room: Room, expectations: Expectations) -> list[Slot]:
     """Choose N free slots of one node, the best by the order of `choosing`; empty when no node has them."""
-    choices = {slot.id: choice_of(slot, task, floor, expectations) for slot in options}
+    choices = {slot.id: choice_of(slot, task, room, expectations) for slot in options}
     in_order = sorted(options, key=lambda slot: choices[slot.id])
-    sets = [side_by_side(slots, task, floor.room) for slots in by_node(in_order).values()]
+    sets = [side_by_side(slots, task, room.left) for slots in by_node(in_order).values()]
     complete = [each for each in sets if each]
     return min(complete, key=lambda each: [choices[slot.id] for slot in each]) if complete else []
 
 
-def side_by_side(slots: Iterable[Slot], task: QueuedTask, room: Callable[[Slot], float]) -> list[Slot]:
-    """Take the first N slots that hold the task together; empty when they do not. A device's slots share its room."""
+def side_by_side(slots: Iterable[Slot], task: QueuedTask, memory: Callable[[Slot], float]) -> list[Slot]:
+    """Take the first N slots that hold the task together; empty when they do not. A device's slots share its memory."""
     chosen: list[Slot] = []
     taken: Counter[str] = Counter()
     need = task.memory or 0
     for slot in slots:
-        if task.memory is None or taken[slot.device] + need <= room(slot):
+        if task.memory is None or taken[slot.device] + need <= memory(slot):
             taken[slot.device] += need
             chosen.append(slot)
             if len(chosen) == task.gpus:

@@ -23,7 +23,7 @@ def sentence(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Outcome)
         case Rule.OWNER_LIMIT:
             return _owner_limit(task, outcome)
         case Rule.SLOTS_CLOSED:
-            return _closed(usable_slots(task, outcome.floor))
+            return _closed(usable_slots(task, outcome.room))
         case Rule.SLOTS_BUSY:
             return _busy(task, outcome)
         case Rule.BEHIND_OTHERS:
@@ -47,9 +47,9 @@ def _no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
 
 
 def _no_fit(task: QueuedTask, outcome: Outcome) -> str:
-    floor = outcome.floor
-    able = floor.able(task.queue, task.engine)
-    largest = max(floor.capacity(slot) for slot in able)
+    room = outcome.room
+    able = room.able(task.queue, task.engine)
+    largest = max(room.capacity(slot) for slot in able)
     slots = f"largest of its {len(able)} slots" if len(able) > 1 else "only slot for it"
     if task.memory is not None and task.memory > largest:
         need, most = format_bytes(task.memory), format_bytes(int(largest))
@@ -59,8 +59,8 @@ def _no_fit(task: QueuedTask, outcome: Outcome) -> str:
 
 
 def _owner_limit(task: QueuedTask, outcome: Outcome) -> str:
-    limit = outcome.floor.queue(task.queue).max_running_per_owner
-    running = outcome.floor.running(task)
+    limit = outcome.room.queue(task.queue).max_running_per_owner
+    running = outcome.room.running(task)
     return f"{task.owner} runs {running} of the {limit} tasks that queue {task.queue} allows per owner"
 
 
@@ -75,9 +75,9 @@ def _state(slot: Slot) -> str:
 
 
 def _busy(task: QueuedTask, outcome: Outcome) -> str:
-    floor = outcome.floor
-    slots = [slot for slot in usable_slots(task, floor) if slot.gate is Gate.OPEN]
-    left = format_duration(min((floor.ends_at(slot) - floor.now).total_seconds() for slot in slots))
+    room = outcome.room
+    slots = [slot for slot in usable_slots(task, room) if slot.gate is Gate.OPEN]
+    left = format_duration(min((room.ends_at(slot) - room.now).total_seconds() for slot in slots))
     if any(slot.running is None for slot in slots):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
     if len(slots) == 1:
@@ -94,7 +94,7 @@ def _gathering(task: QueuedTask, outcome: Outcome) -> str:
     held = outcome.reservations.held.get(task.id)
     if held is None:
         return f"it needs {task.gpus} slots of one node at once, and fewer are free"
-    left = format_duration((held.ready_at - outcome.floor.now).total_seconds())
+    left = format_duration((held.ready_at - outcome.room.now).total_seconds())
     return f"it needs {task.gpus} slots at once; {_some(held.slots)} are kept for it and expected to be free in {left}"
 
 

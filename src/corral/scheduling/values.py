@@ -5,7 +5,7 @@ All instants are timezone-aware UTC; the policy never reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -173,7 +173,8 @@ class Snapshot:
     now: datetime
     tasks: tuple[QueuedTask, ...]
     """Candidates, in any order; a bounded selection of what is queued (`corral.scheduling.backlog`)."""
-    slots: tuple[Slot, ...]
+    slots: Collection[Slot]
+    """All slots; a `SlotTable` that is kept from one decision to the next saves the policy a look at each."""
     queues: Mapping[str, Queue]
     """A queue that a task names and that is missing here is a queue with default rules."""
     durations: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from corral.scheduling.floor import is_free
+from corral.scheduling.slot_table import is_free
 from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
 from corral.work import SlotId
 

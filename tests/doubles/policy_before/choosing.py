@@ -1,0 +1,75 @@
+"""Where a task goes when several slots would do.
+
+In order: where a lost attempt of it ran (its job may be found again), where its model is resident, where it was
+measured fastest, where the fewest warm models are lost, where the least memory is left over, and the slot's name, so
+that the same question always has the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from corral.scheduling.durations import Expectations
+from corral.scheduling.values import QueuedTask, Slot
+from corral.work import SlotId
+from doubles.policy_before.floor import Floor, is_model_of
+
+Choice = tuple[bool, bool, float, int, float, SlotId]
+
+_REASONS = (
+    "lost attempt ran here",
+    "model resident",
+    "fastest measured",
+    "fewest models given up",
+    "least memory left over",
+    "first by name",
+)
+"""What decided, by the place in `Choice` where the best and the second best differ."""
+
+
+def is_resident(slot: Slot, task: QueuedTask) -> bool:
+    """Whether the task's model is in the slot's memory."""
+    return any(is_model_of(resident, task) for resident in slot.resident)
+
+
+def choice_of(slot: Slot, task: QueuedTask, floor: Floor, expectations: Expectations) -> Choice:
+    """Sort key of a slot for a task; the lowest is the best."""
+    measured = expectations.measured(task, slot.device_model)
+    evicted, load = floor.evictions(slot, task)
+    swapped = sum(
+        each.engine == task.engine and not is_model_of(each, task) and (slot.id, each) not in evicted
+        for each in slot.resident
+    )
+    return (
+        slot.id != task.prefer_slot,
+        not is_resident(slot, task),
+        inf if measured is None else measured,
+        len(evicted) + swapped,
+        floor.room(slot) - load,
+        slot.id,
+    )
+
+
+def best_slot(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> tuple[Slot, str]:
+    """Choose among free slots that the task fits (at least one), and say why in a few words."""
+    if len(options) == 1:
+        return options[0], _why_alone(options[0], task)
+    ranked = sorted((choice_of(slot, task, floor, expectations), slot.id, slot) for slot in options)
+    return ranked[0][2], _why_before(ranked[0][0], ranked[1][0])
+
+
+def _why_alone(slot: Slot, task: QueuedTask) -> str:
+    """What speaks for the only slot."""
+    if slot.id == task.prefer_slot:
+        return _REASONS[0]
+    return _REASONS[1] if is_resident(slot, task) else "only slot free"
+
+
+def _why_before(best: Choice, second: Choice) -> str:
+    """What set the best slot apart from the second best."""
+    if not best[0]:
+        return _REASONS[0]
+    if not best[1]:
+        return _REASONS[1]
+    return next(reason for reason, one, other in zip(_REASONS, best, second, strict=True) if one != other)
