@@ -79,6 +79,10 @@ class Api:
 
     async def read_list(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> list[Json]:
         """Read a list over its pages, up to `limit` entries. Raises: RemoteError."""
+        return (await self.read_page(path, query, limit=limit))["items"]
+
+    async def read_page(self, path: str, query: list[tuple[str, str | int]], *, limit: int | None = None) -> Json:
+        """Read a list over its pages as one page of up to `limit` entries. Raises: RemoteError."""
         entries: list[Json] = []
         cursor: str | int | None = None
         while limit is None or len(entries) < limit:
@@ -88,7 +92,7 @@ class Api:
             cursor = page.get("next")
             if not cursor:
                 break
-        return entries
+        return {"items": entries, "next": cursor}
 
     async def upload(self, path: Path) -> Json:
         """Send an input file. Raises: RemoteError."""

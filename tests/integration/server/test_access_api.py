@@ -14,6 +14,9 @@ from corral.tasks.store.tokens import create_token, find_token, list_tokens
 from doubles.serving import Serving, serving
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
+ONE = {"text": "apiVersion: corral/v1\nname: one\nnodes: [{name: n, gpus: [{model: RTX 4090}]}]\n"}
+LIMIT = [{"word": "limit", "value": "n/gpu0=300"}]
+FOR_ADMINS = {"viewer": 403, "submitter": 403, "admin": 200}
 COMMAND: dict[str, Any] = {"engine": "command", "inputs": {"argv": ["true"]}}
 
 
@@ -91,6 +94,13 @@ async def test_each_role_does_what_it_may(public: Serving, services: Services) -
         ("POST", "/corral/v1/queues/default/pause", None, {"viewer": 403, "submitter": 403, "admin": 200}),
         ("GET", "/corral/v1/tokens", None, {"viewer": 403, "submitter": 403, "admin": 200}),
         ("POST", "/corral/v1/gc", {}, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("GET", "/corral/v1/gpus?name=5070ti", None, {"viewer": 200, "submitter": 200, "admin": 200}),
+        ("GET", "/corral/v1/inventory", None, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("GET", "/corral/v1/doctor", None, {"viewer": 403, "submitter": 403, "admin": 200}),
+        ("POST", "/corral/v1/fit", {"model": "/etc/passwd"}, {"viewer": 403, "submitter": 403, "admin": 422}),
+        ("POST", "/corral/v1/models/pull", {"model": "/nowhere"}, {"viewer": 403, "submitter": 403, "admin": 422}),
+        ("POST", "/corral/v1/power", {"cluster": ONE, "here": "n"}, {"viewer": 403, "submitter": 403, "admin": 503}),
+        ("POST", "/corral/v1/checklist", {"cluster": ONE, "restart": True, "changes": LIMIT}, FOR_ADMINS),
     ]
     for method, path, body, expected in allowed:
         seen = {

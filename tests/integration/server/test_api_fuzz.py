@@ -1,6 +1,7 @@
 """The API is fuzzed from its own description: no 5xx, and every answer is one that OpenAPI declares.
 
-Streams and waits are left out: they answer late by design, and have tests of their own. Revoking and collecting are in.
+Streams, waits and load tests are left out: they answer late by design, and have tests of their own. Revoking and
+collecting are in.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from doubles.serving import Serving
 
 EXAMPLES = 8
 """Per operation and mode; with some 30 operations in two modes that is under a minute on two cores."""
-LATE = ("/corral/v1/events", "/corral/v1/tasks/{id}/wait", "/corral/v1/batches/{id}/wait")
+LATE = ("/corral/v1/loadtest", "/corral/v1/events", "/corral/v1/tasks/{id}/wait", "/corral/v1/batches/{id}/wait")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}

@@ -18,8 +18,11 @@ from typer.main import get_command
 
 from corral.cli.main import app, run_command
 from corral.client.batchfile.reading import open_batch_file
+from corral.scheduling.values import Slot
 from corral.server.services import Services
 from corral.weights.store import Store
+from corral.work import SlotId
+from doubles import queue_life
 from doubles.serving import Serving
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -30,6 +33,11 @@ CHANGES = [
     {"word": "psu", "value": "hydra-compute=1000"},
 ]
 MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "bad.yaml"
+
+
+NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}}
+SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
+SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +129,45 @@ ROWS = {
     "gpus find": Row(arguments=("gpus", "find", "RTX", "3060"), method="GET", path="/gpus?name=RTX 3060"),
     "gpus show": Row(arguments=("gpus", "show", "RTX 5070 Ti"), method="GET", path="/gpus/RTX 5070 Ti"),
 }
-WITHOUT_ROUTE: dict[str, str] = {}
-"""Commands whose `--json` is no route's answer, and why."""
+OF_THE_QUEUE = {
+    "tasks list": Row(arguments=("tasks", "list", "--limit", "2"), method="GET", path="/tasks?limit=2"),
+    "tasks explain": Row(arguments=("tasks", "explain", "6"), method="GET", path="/tasks/6/explain"),
+    "tasks cancel": Row(arguments=("tasks", "cancel", "5"), path="/tasks/5/cancel"),
+    "tasks retry": Row(arguments=("tasks", "retry", "1"), method="GET", path="/tasks/7"),
+    "tasks wait": Row(arguments=("tasks", "wait", "1"), method="GET", path="/tasks/1/wait"),
+    "batches list": Row(arguments=("batches", "list", "--limit", "1"), method="GET", path="/batches?limit=1"),
+    "batches cancel": Row(arguments=("batches", "cancel", "1", "--yes"), path="/batches/1/cancel"),
+    "slots list": Row(arguments=("slots", "list"), method="GET", path="/slots"),
+    "slots pause": Row(arguments=("slots", "pause", "node/cpu0"), path="/slots/node/cpu0/pause"),
+    "slots resume": Row(arguments=("slots", "resume", "node/cpu0"), path="/slots/node/cpu0/resume"),
+    "slots drain": Row(arguments=("slots", "drain", "node/cpu0", "--yes"), path="/slots/node/cpu0/drain"),
+    "queues list": Row(arguments=("queues", "list"), method="GET", path="/queues"),
+    "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),
+    "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),
+    "queues drain": Row(arguments=("queues", "drain", "small", "--yes"), path="/queues/small/drain"),
+    "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
+    "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
+    "gc": Row(arguments=("gc", "--dry-run"), path="/gc", body={"dry_run": True}),
+    "forecast --replay": Row(
+        arguments=("forecast", str(HYDRA), "--replay", "12h", "--against", str(BEFORE)),
+        path="/forecast/replay",
+        body={"before": text_of(HYDRA), "after": text_of(BEFORE), "since": "12h"},
+    ),
+}
+"""Asked of one server by both; the command goes first, and its route says the same again."""
+MANY = {"tasks cancel", "tasks retry", "tasks wait"}
+"""Take several tasks: `items` has the route's answer for each."""
+OTHERWISE = {
+    "tasks show": "joins the answers of two routes, the task and its story",
+    "batches show": "joins the answers of two routes, the batch and its tasks",
+    "batches retry": "is the answer of its route, which makes another batch each time",
+    "tokens create": "is the answer of its route, which makes another secret each time",
+    "submit": "is the answer of `POST /batches`, which makes another batch each time",
+    "run": "sums up the files that it wrote into a folder here, which no server knows",
+    "loadtest": "watches GPUs for a time; two tests never measure the same",
+    "version": "is of the program that is called; that of a server is in `GET /status`",
+}
+"""Commands whose `--json` cannot be compared with a second call, and why; the test below them compares what can be."""
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:  # click's own types are not public
@@ -133,6 +178,88 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:  #
             yield from commands(command, (*path, name))
         elif any("--json" in parameter.opts for parameter in command.params):
             yield " ".join((*path, name))
+
+
+def test_every_command_with_json_is_compared() -> None:
+    known = {command.partition(" --")[0] for command in (*ROWS, *OF_THE_QUEUE, *OTHERWISE)}
+    assert set(commands()) == known
+
+
+async def printed_by(api: Serving, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """Return what a command prints about the server, as JSON."""
+    await asyncio.to_thread(run_command, [*arguments, "--url", api.url, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+async def fill_queue(api: Serving, services: Services) -> None:
+    """Make tasks 1 to 6 of batch 1: one succeeded, one failed, one runs, the rest wait; and the token of ada."""
+    made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP] * 6})
+    assert [task["id"] for task in made.json["tasks"]] == [1, 2, 3, 4, 5, 6]
+    await queue_life.start(services.pool, 3)
+    await queue_life.succeed(services.pool, 1)
+    await queue_life.fail(services.pool, 2)
+    await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
+    services.board.show_slots((SLOT,))
+
+
+@pytest.mark.parametrize("command", OF_THE_QUEUE)
+async def test_json_of_a_command_of_the_queue_is_the_answer_of_its_route(
+    api: Serving, services: Services, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await fill_queue(api, services)
+    row = OF_THE_QUEUE[command]
+
+    printed = await printed_by(api, capsys, *row.arguments)
+
+    answered = await api.call(row.method, f"/corral/v1{row.path}", json=row.body)
+    assert answered.status == 200, answered.body
+    assert printed == ({"items": [answered.json]} if command in MANY else answered.json)
+
+
+async def test_json_of_what_makes_something_new_has_the_fields_of_its_route(
+    api: Serving, services: Services, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    await fill_queue(api, services)
+    file = tmp_path / "batch.yaml"
+    file.write_text(json.dumps({"apiVersion": "corral/v1", "kind": "Batch", "name": "naps", "tasks": [NAP]}))
+
+    submitted = await printed_by(api, capsys, "submit", str(file))
+    retried = await printed_by(api, capsys, "batches", "retry", "1")
+    made = await printed_by(api, capsys, "tokens", "create", "bob", "--role", "viewer")
+
+    again = await api.post("/corral/v1/batches", {"name": "naps", "tasks": [NAP]})
+    token = await api.post("/corral/v1/tokens", {"name": "eve", "role": "viewer"})
+    assert submitted.keys() == retried.keys() == again.json.keys()
+    assert submitted["batch"] == (await api.get(f"/corral/v1/batches/{submitted['batch']['id']}")).json
+    assert retried["batch"] == (await api.get(f"/corral/v1/batches/{retried['batch']['id']}")).json
+    assert made.keys() == token.json.keys()
+
+
+async def test_json_that_joins_two_routes_has_both_answers(
+    api: Serving, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await fill_queue(api, services)
+
+    task = await printed_by(api, capsys, "tasks", "show", "2")
+    batch = await printed_by(api, capsys, "batches", "show", "1")
+
+    story = (await api.get("/corral/v1/tasks/2/story")).json["items"]
+    tasks = (await api.get("/corral/v1/tasks?batch=1&order=oldest")).json["items"]
+    assert task == {**(await api.get("/corral/v1/tasks/2")).json, "story": story}
+    assert batch == {**(await api.get("/corral/v1/batches/1")).json, "tasks": tasks}
+
+
+async def test_a_load_test_is_refused_alike_where_no_gpu_can_be_watched(
+    api: Serving, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered = await api.post("/corral/v1/loadtest", {"duration": "1s", "gpus": [99]})
+    await asyncio.to_thread(
+        run_command, ["loadtest", "--duration", "1s", "--gpu", "99", "--data-dir", str(services.data_dir), "--json"]
+    )
+    refused = answered.json["error"]
+    assert json.loads(capsys.readouterr().err)["error"] == {
+        name: value for name, value in refused.items() if name != "request_id"
+    }
 
 
 @pytest.mark.parametrize("command", ROWS)

@@ -21,9 +21,11 @@ def list_(limit: Limit = 50, url: Url = None, data_dir: DataDir = None, as_json:
     """List batches, the newest first."""
     from corral.cli.listing import put_batches
 
-    put_batches(
-        call_server(url, data_dir, lambda api: api.read_list("/corral/v1/batches", [], limit=limit)), as_json=as_json
-    )
+    page = call_server(url, data_dir, lambda api: api.read_page("/corral/v1/batches", [], limit=limit))
+    if as_json:
+        terminal.put_json(page)
+    else:
+        put_batches(page["items"], as_json=False)
 
 
 @app.command("show", epilog=make_example("corral batches show 3"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, DryRun, Limit, TaskId, TaskIds, Url, make_example, make_group
 from corral.client.connection import call_server
 
@@ -48,9 +49,11 @@ def list_(
     query: list[tuple[str, str | int]] = [("state", task_state) for task_state in state or ()]
     query += [(name, value) for name, value in chosen if value is not None]
     query.append(("order", "oldest" if oldest_first else "newest"))
-    put_tasks(
-        call_server(url, data_dir, lambda api: api.read_list("/corral/v1/tasks", query, limit=limit)), as_json=as_json
-    )
+    page = call_server(url, data_dir, lambda api: api.read_page("/corral/v1/tasks", query, limit=limit))
+    if as_json:
+        terminal.put_json(page)
+    else:
+        put_tasks(page["items"], as_json=False)
 
 
 @app.command("show", epilog=make_example("corral tasks show 17"))
