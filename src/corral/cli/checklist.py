@@ -26,6 +26,8 @@ from corral.planning.checklist import Checklist, Item, ItemKind
 from corral.wire import to_json
 from corral.work import Json
 
+_MOST_ITEMS = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistRequest:
@@ -40,6 +42,7 @@ class ChecklistRequest:
     data_dir: Path
     agreed: bool
     dry: bool
+    verbose: bool
     as_json: bool
 
 
@@ -67,7 +70,7 @@ def run_checklist(request: ChecklistRequest) -> Standing:
     elif request.as_json:
         terminal.put_json(to_json(answer_checklist(standing)))
     else:
-        _put(standing)
+        _put(standing, verbose=request.verbose)
     return standing
 
 
@@ -88,17 +91,33 @@ def _make_tools(asked: ChecklistRequest, checklist: Checklist) -> Tools:
     )
 
 
-def _put(standing: Standing) -> None:
+def _put(standing: Standing, *, verbose: bool) -> None:
+    """Print what is settled and what comes next, then the items that are left; with `verbose`, all items at length."""
+    if not standing.checklist.items:
+        terminal.put("nothing has to be done: the two cluster files describe the same machines and services")
+        return
+    following = f"; next: {standing.left[0].title}" if standing.left else ""
+    terminal.put_text(f"{standing.summary}{following}")
+    if verbose:
+        _put_phases(standing)
+        return
+    if standing.left:
+        terminal.put("")
+        rows = [
+            (item.phase.value, status_of(standing.progress, item).value, item.kind.value, item.title)
+            for item in standing.left
+        ]
+        columns = ("phase", "state", "kind", "item")
+        terminal.put_table(columns, rows, empty="", expendable=("state", "phase"), most=_MOST_ITEMS)
+    terminal.note_more("-v adds each item's name, task and answer; --run walks you through them")
+
+
+def _put_phases(standing: Standing) -> None:
     for phase in standing.checklist.phases:
-        terminal.put(f"{phase.value.capitalize()} phase")
+        terminal.put(f"\n{phase.value.capitalize()} phase")
         for item in standing.checklist.of(phase):
             for line in _format_item(standing, item):
                 terminal.put(line)
-        terminal.put("")
-    if not standing.checklist.items:
-        terminal.note("nothing has to be done: the two cluster files describe the same machines and services")
-        return
-    terminal.put(standing.summary)
 
 
 def _format_item(standing: Standing, item: Item) -> Iterator[str]:

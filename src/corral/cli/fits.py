@@ -38,7 +38,7 @@ def put_fit(fit: Fit, *, verbose: bool) -> None:
         terminal.put("")
         _put_places(fit, verbose=verbose)
     if not verbose:
-        terminal.note("-v lists each part with its origin, every quantization, and the cost of a split")
+        terminal.note_more("-v lists each part with its origin, every quantization, and the cost of a split")
         return
     terminal.put("")
     _put_shape(fit.shape)

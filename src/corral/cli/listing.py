@@ -34,7 +34,7 @@ def put_tasks(tasks: Sequence[Json], *, as_json: bool) -> None:
         )
         for task in tasks
     ]
-    terminal.put_table(columns, rows, empty="no tasks")
+    terminal.put_table(columns, rows, empty="no tasks", expendable=("batch", "model", "took", "engine", "slot"))
 
 
 def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
@@ -42,6 +42,8 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
     if as_json:
         terminal.put_json({**task, "story": list(story)})
         return
+    terminal.put_text(_answer(task))
+    terminal.put("")
     plain = ("id", "name", "state", "batch", "owner", "queue", "class", "priority", "engine", "model", "gpus")
     fields = [(name, task.get(name)) for name in plain]
     fields += [
@@ -60,22 +62,47 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
         for output in task["outputs"]
     ]
     terminal.put_fields(fields)
-    if task["error"]:
-        terminal.put(format_problem(task["error"]))
     terminal.put("")
     for event in story:
         terminal.put(format_event(event))
+
+
+def _answer(task: Json) -> str:
+    """Say in one line, or as an error, how a task is."""
+    if task["error"]:
+        return format_problem(task["error"])
+    took = format_span(task["started_at"], task["finished_at"])
+    where = f" on {', '.join(task['slots'])}" if task["slots"] else ""
+    return f"task {task['id']}, {task['name']}: {task['state']}{where}{f' after {took}' if took else ''}"
 
 
 def format_event(event: Json) -> str:
     """Write one line of a task's story: the time, what happened, and what belongs to it."""
     at = datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
     data = {name: value for name, value in event["data"].items() if name not in ("attempt", "state", "error")}
-    details = "  ".join(f"{name}={_shorten(value)}" for name, value in data.items())
+    details = "  ".join(_format_detail(name, value) for name, value in data.items())
     error = event["data"].get("error")
     words = [at, event["kind"], f"-> {event['data']['state']}" if "state" in event["data"] else "", details]
     words.append(f"{error['code']}: {error['what']}" if error else "")
     return "  ".join(word for word in words if word)
+
+
+def _format_detail(name: str, value: Json) -> str:
+    if name == "because":
+        return f"({_REASONS.get(value, value)})"
+    return f"{name}={_shorten(value)}"
+
+
+_REASONS = {
+    "lost attempt ran here": "an attempt that was lost ran there",
+    "model resident": "its model is loaded there",
+    "fastest measured": "it is the fastest so far",
+    "fewest models given up": "fewest models are unloaded for it",
+    "least memory left over": "it leaves the least memory unused",
+    "first by name": "the free slots are alike, and it is the first",
+    "only slot free": "it is the only free slot that fits",
+}
+"""Why a task got its slot, in the words of people; by what the scheduler notes."""
 
 
 def put_explanation(answer: Json, *, as_json: bool) -> None:
@@ -83,12 +110,10 @@ def put_explanation(answer: Json, *, as_json: bool) -> None:
     if as_json:
         terminal.put_json(answer)
         return
+    terminal.put_text(f"task {answer['task']} is {answer['state']}: {answer.get('summary') or 'nothing more is known'}")
     terminal.put_fields(
         [
-            ("task", answer["task"]),
-            ("state", answer["state"]),
             ("rule", answer.get("rule")),
-            ("summary", answer.get("summary")),
             ("since", format_ago(answer.get("since"))),
             ("may start", format_ago(answer.get("may_start_at"))),
         ]
@@ -124,7 +149,12 @@ def put_batches(batches: Sequence[Json], *, as_json: bool) -> None:
         )
         for batch in batches
     ]
-    terminal.put_table(("batch", "name", "owner", "tasks", "states", "created"), rows, empty="no batches")
+    terminal.put_table(
+        ("batch", "name", "owner", "tasks", "states", "created"),
+        rows,
+        empty="no batches",
+        expendable=("owner", "created"),
+    )
 
 
 def format_states(states: Json) -> str:

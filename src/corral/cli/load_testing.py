@@ -68,13 +68,16 @@ def put_load_test(test: LoadTest, *, as_json: bool) -> None:
     if as_json:
         terminal.put_json(to_json(answer_load_test(test)))
         return
-    terminal.put_table(ROW_TITLES, rows_of(test), empty="no card was watched")
+    terminal.put_text(f"load test: {test.outcome.value}; every sample is in {test.recording}")
+    terminal.put("")
+    terminal.put_table(
+        ROW_TITLES, rows_of(test), empty="no GPU was watched", expendable=tuple(reversed(ROW_TITLES[2:-1]))
+    )
     for remark in test.remarks:
         terminal.put(f"{remark.outcome.value}: {remark.what}")
     for card in test.cards:
         for remark in card.remarks:
             terminal.put(f"GPU {card.limits.gpu}: {remark.outcome.value}: {remark.what}")
-    terminal.put(f"load test: {test.outcome.value}; every sample is in {test.recording}")
 
 
 def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:

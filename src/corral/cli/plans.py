@@ -38,7 +38,7 @@ def put_plans(plans: Sequence[Plan], power: Sequence[NodePower], *, verbose: boo
     elif power:
         terminal.put_text(f"power supplies at full load: {describe_supplies(power)}")
     if not verbose:
-        terminal.note("-v adds every reason and hint, what is proven, and each node's power")
+        terminal.note_more("-v adds every reason and hint, what is proven, and each node's power")
 
 
 def _put_plan(plan: Plan, *, verbose: bool, is_alone: bool) -> None:

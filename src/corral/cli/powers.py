@@ -47,7 +47,7 @@ def put_power(nodes: Sequence[NodePower], *, verbose: bool) -> None:
             for text, names in texts:
                 terminal.put_text(f"{shorten_names(names)}: {text}", indent="  ")
     if not verbose:
-        terminal.note("-v adds the reasons and what is ok; --explain every number with its origin")
+        terminal.note_more("-v adds the reasons and what is ok; --explain every number with its origin")
 
 
 def put_power_sources(nodes: Sequence[NodePower]) -> None:

@@ -49,6 +49,12 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def note_more(text: str) -> None:
+    """Tell the person at a terminal what `-v` would add; programs and pipes have no use for it."""
+    if count_columns() is not None:
+        note(text)
+
+
 def put_table(
     names: Sequence[str],
     rows: Iterable[Sequence[object]],

@@ -19,7 +19,16 @@ MODELS = ("llama3:8b", "33b@q4_k_m", "deepseek-r1:70b", "sdxl")
 REPORTS = [("fit", model, "--cluster", cluster) for model in MODELS for cluster in CLUSTERS] + [
     ("fit", "llama3:8b"),
     ("fit", "33b@q4_k_m", "--gpu", "RTX 5070 Ti"),
-    *((command, cluster) for command in ("plan", "power", "forecast") for cluster in CLUSTERS),
+    *((command, cluster) for command in ("plan", "power", "forecast", "render", "lint") for cluster in CLUSTERS),
+    *(("checklist", cluster, "--to", "examples/hydra/cluster.yaml") for cluster in CLUSTERS),
+    ("checklist", "examples/hydra/before.yaml", "--add", "hydra-compute=RTX 5070 Ti"),
+    ("lint", "examples"),
+    ("gpus", "find", "RTX 5070"),
+    ("gpus", "show", "RTX 5070 Ti"),
+    ("render", "--targets"),
+    ("inventory",),
+    ("doctor",),
+    ("models", "list"),
 ]
 
 

@@ -22,7 +22,7 @@ from corral.cli.commands.upgrade import (
     Replace,
     read_upgrade,
 )
-from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, make_example
+from corral.cli.options import AsJson, ClusterArgument, DataDir, DryRun, Url, Verbose, make_example
 from corral.data_dir import choose_data_dir
 
 NOT_SETTLED = 1
@@ -83,6 +83,7 @@ def checklist(
     data_dir: DataDir = None,
     yes: Agree = False,
     dry_run: DryRun = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
@@ -122,6 +123,7 @@ def checklist(
         data_dir=choose_data_dir(data_dir),
         agreed=yes,
         dry=dry_run,
+        verbose=verbose,
         as_json=as_json,
     )
     standing = run_checklist(request)

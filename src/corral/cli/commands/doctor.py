@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, make_example
+from corral.cli.options import AsJson, DataDir, Verbose, make_example
 from corral.data_dir import choose_data_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.client.connection import Server
     from corral.telemetry.findings import Finding
 
+_VERDICTS = {"error": "does not work", "warning": "works, with a warning", "unknown": "unknown", "ok": "works"}
 UNHEALTHY = 1
 """The exit code when something does not work."""
 
@@ -24,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", epilog=make_example("corral doctor"))(doctor)
 
 
-def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     from corral.operations.doctor import examine
     from corral.telemetry.findings import State
@@ -36,16 +39,30 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         terminal.put_json(to_json(answer))
     else:
-        terminal.put_table(
-            ("", "what", "finding"),
-            [(finding.state.value, finding.name, finding.what) for finding in findings],
-            empty="no findings",
-        )
-        for finding in findings:
-            if finding.fix:
-                terminal.put(f"{finding.name}: {finding.fix}")
+        _put_findings(findings, verbose=verbose)
     if any(finding.state is State.ERROR for finding in findings):
         raise typer.Exit(UNHEALTHY)
+
+
+def _put_findings(findings: Sequence[Finding], *, verbose: bool) -> None:
+    """Print whether everything works, then what does not, and how to mend it; with `verbose`, what works as well."""
+    from corral.telemetry.findings import State
+
+    names = {state: [finding.name for finding in findings if finding.state is state] for state in State}
+    states = (State.ERROR, State.WARNING, State.UNKNOWN, State.OK)
+    terminal.put_text(
+        "; ".join(f"{_VERDICTS[state]}: {', '.join(names[state])}" for state in states if names[state]) or "no findings"
+    )
+    shown = [finding for finding in findings if verbose or finding.state is not State.OK]
+    if shown:
+        terminal.put("")
+        rows = [(finding.state.value, finding.name, finding.what) for finding in shown]
+        terminal.put_table(("", "what", "finding"), rows, empty="")
+    for finding in shown:
+        if finding.fix:
+            terminal.put_text(f"{finding.name}: {finding.fix}")
+    if not verbose and names[State.OK]:
+        terminal.note_more("-v adds what works")
 
 
 def _ask_server(folder: Path) -> tuple[Finding, ...] | None:

@@ -62,13 +62,14 @@ def _put_candidates(models: tuple[ListedGpu, ...]) -> None:
     facts = [_list_facts(model) for model in models]
     usual = ("name", "VRAM", "TDP")
     shown = [name for name in facts[0] if name in usual or (name != "source" and _is_different(name, facts))]
-    terminal.put_table(shown, [[one[name] for name in shown] for one in facts[:_MOST_SHOWN]], empty="")
+    rows = [[model_facts[name] for name in shown] for model_facts in facts[:_MOST_SHOWN]]
+    terminal.put_table(shown, rows, empty="", expendable=[name for name in reversed(shown) if name not in usual])
     if len(models) > _MOST_SHOWN:
         terminal.note(f"and {len(models) - _MOST_SHOWN} more; write more of the name")
 
 
 def _is_different(name: str, facts: list[dict[str, str]]) -> bool:
-    return len({one[name] for one in facts}) > 1
+    return len({model_facts[name] for model_facts in facts}) > 1
 
 
 def _list_facts(model: ListedGpu) -> dict[str, str]:

@@ -38,7 +38,9 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
         for model in models.items
     ]
-    terminal.put_table(("model", "state", "size", "engines", "licence"), rows, empty="no models")
+    terminal.put_table(
+        ("model", "state", "size", "engines", "licence"), rows, empty="no models", expendable=("licence", "engines")
+    )
 
 
 @app.command("pull", epilog=make_example("corral models pull smollm2-135m-instruct"))

@@ -29,7 +29,9 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
         )
         for queue in answer["items"]
     ]
-    terminal.put_table(("queue", "order", "pool", "gate", "tasks"), rows, empty="no queues")
+    terminal.put_table(
+        ("queue", "order", "pool", "gate", "tasks"), rows, empty="no queues", expendable=("order", "pool")
+    )
 
 
 @app.command("pause", epilog=make_example("corral queues pause default"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, DryRun, make_example
+from corral.cli.options import AsJson, ClusterArgument, DryRun, Verbose, make_example
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from corral.operations.rendering import Change, RenderAnswer
     from corral.work import Json
 
+_MOST_FILES = 20
+_NEWLINE = "\n"
 DIFFERENT = 1
 """The exit code of `--diff` when something differs."""
 
@@ -44,12 +46,13 @@ def render(
     diff: Diff = False,
     targets: Targets = False,
     dry_run: DryRun = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the configuration of a cluster: Kubernetes and what stands around it.
 
-    Without --out, every file is printed. In the folder, only files that this command wrote are replaced or removed.
-    With --diff the exit code is 1 when something differs.
+    Without --out, a terminal gets a list of folders, and a program every file. In the folder, only files that this
+    command wrote are replaced or removed. With --diff the exit code is 1 when something differs.
     """
     if targets:
         _list_targets(as_json=as_json)
@@ -63,7 +66,7 @@ def render(
     for note in rendered.notes:
         terminal.note(f"note: {note}")
     if out is None:
-        _print(rendered, as_json=as_json)
+        _print(rendered, verbose=verbose, as_json=as_json)
         return
     changed = changes(files, out, is_whole=not chosen and not layout)
     if diff:
@@ -78,20 +81,44 @@ def render(
     if as_json:
         terminal.put_json(_json(rendered, changed))
         return
-    for change in changed:
-        verb = "removed" if change.after is None else "changed" if change.before is not None else "written"
-        terminal.put(f"{verb}{' (not really: --dry-run)' if dry_run else ''}: {change.path}")
-    terminal.note(f"{len(files)} files in {out}, {len(changed)} of them changed")
+    would = " (not really: --dry-run)" if dry_run else ""
+    terminal.put(f"{len(files)} files in {out}, {len(changed)} of them changed{would}")
+    rows = [(_name_change(change), str(change.path)) for change in changed]
+    if rows:
+        terminal.put("")
+        terminal.put_table(("change", "file"), rows, empty="", most=None if verbose else _MOST_FILES)
 
 
-def _print(rendered: RenderAnswer, *, as_json: bool) -> None:
+def _name_change(change: Change) -> str:
+    return "removed" if change.after is None else "changed" if change.before is not None else "written"
+
+
+def _print(rendered: RenderAnswer, *, verbose: bool, as_json: bool) -> None:
+    """Print the files to a program; to a person at a terminal what there is, and the files with `verbose`."""
     from corral.wire import to_json
 
     if as_json:
         terminal.put_json(to_json(rendered))
         return
+    if terminal.count_columns() is not None and not verbose:
+        _put_folders(rendered.files)
+        return
     for path, text in rendered.files.items():
         terminal.put(f"# {path}\n{text}")
+
+
+def _put_folders(files: Mapping[str, str]) -> None:
+    folders: dict[str, list[str]] = {}
+    for path, text in files.items():
+        folders.setdefault(str(PurePosixPath(path).parent), []).append(text)
+    lines = sum(text.count("\n") for text in files.values())
+    terminal.put(f"{len(files)} files of {lines:,} lines; --out FOLDER writes them, -v prints them")
+    terminal.put("")
+    rows = [
+        (f"{folder}/", len(texts), f"{sum(text.count(_NEWLINE) for text in texts):,}")
+        for folder, texts in folders.items()
+    ]
+    terminal.put_table(("folder", "files", "lines"), rows, empty="", most=_MOST_FILES)
 
 
 def _json(rendered: RenderAnswer, changed: Collection[Change]) -> Json:

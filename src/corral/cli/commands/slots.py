@@ -24,7 +24,8 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
         terminal.put_json(answer)
         return
     columns = ("slot", "device", "gate", "engines", "resident", "task", "ends")
-    terminal.put_table(columns, [_make_row(slot) for slot in answer["items"]], empty="no slots")
+    rows = [_make_row(slot) for slot in answer["items"]]
+    terminal.put_table(columns, rows, empty="no slots", expendable=("engines", "device", "resident"))
     for slot in answer["items"]:
         problems: dict[str, str] = slot.get("engine_problems") or {}
         for engine, problem in problems.items():
@@ -75,9 +76,9 @@ def _make_row(slot: Json) -> tuple[object, ...]:
 
 
 def _format_end(running: Json) -> str:
-    """Say when a slot's task is expected to end; one that takes longer than those before it is overdue."""
+    """Say when a slot's task is expected to end, by how long those before it took."""
     said = format_ago(running.get("expected_end"))
-    return "overdue" if said.endswith(" ago") else said
+    return "takes longer than usual" if said.endswith(" ago") else said
 
 
 if TYPE_CHECKING:

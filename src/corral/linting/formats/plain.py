@@ -9,12 +9,12 @@ from corral.linting.values import Finding, Report, Rule
 
 def plain(report: Report) -> Iterator[str]:
     """Yield the lines of a report; what stands twice (why, and what to do) is said once for each rule."""
+    yield summary(report)
     told: set[str] = set()
     for one in report.findings:
         yield from _finding(one, told)
     for one in report.unread:
         yield f"{one.place}: not judged: {one.why}"
-    yield summary(report)
 
 
 def summary(report: Report) -> str:

@@ -151,13 +151,13 @@ def _install(change: NodeChange, gpu: Gpu) -> Item:
         f"install.gpu{gpu.index}",
         title=f"{change.name}: install {gpu.model or 'the new card'} as GPU {gpu.index}, {place}",
         why="the driver numbers cards by their PCI bus: another slot gives another index",
-        work=Question(text="is the card in its slot, screwed down, and are all its power connectors fully seated?"),
+        work=Question(text="is the card in its slot, screwed down, and are all its power connectors pushed in fully?"),
     )
 
 
 def _detected(change: NodeChange) -> Iterator[Item]:
     title = f"{change.name}: all cards are detected"
-    why = "a card that is badly seated is missing, or runs on fewer PCIe lanes than it has"
+    why = "a card that is loose in its slot is missing, or runs on fewer PCIe lanes than it has"
     if change.nvidia:
         cards = tuple(WantedCard(index=gpu.index, model=gpu.model, memory=gpu.memory) for gpu in change.nvidia)
         yield _item(change, "cards", title=title, why=why, work=CardsDetected(node=change.name, cards=cards))
