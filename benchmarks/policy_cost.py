@@ -130,7 +130,7 @@ def _row(case: Case, rounds: int) -> tuple[str, ...]:
     deciding: list[float] = []
     for _ in range(rounds):
         begun = time.process_time()
-        tasks = queue.candidates(NOW, settings, CANDIDATES, free=case.free)
+        tasks = queue.select_candidates(NOW, settings, CANDIDATES, free=case.free)
         chosen = time.process_time()
         table.put(replace(last))
         changed = time.process_time()

@@ -10,13 +10,13 @@ slot instead, but is passed only by tasks that came little later than itself, so
 gets it. In either case what passes is of the same class and priority, and is expected to end within the bound from
 the first time the task was passed over. Tasks that need several GPUs are never passed over.
 
-So nobody starves. What takes a slot when a turn is over is the first task in order. A turn serves its model's tasks in
+So no task starves. What takes a slot when a turn is over is the first task in order. A turn serves its model's tasks in
 order too: tasks that came after a waiting one are served only when those of their model that came before are, and
 then this model has no claim to another turn before it. So of M models on S slots at most (M - 1) x S such turns
-overtake a task, which delays it by at most (M - 1) turns and their loads (beside what came within the bound after it
-and passed while it waited for a slot with its model).
+overtake a task, which delays it by at most (M - 1) turns and their loads (in addition to what came within the bound
+after it and passed while it waited for a slot with its model).
 
-The bound is relative because a swap costs the same whatever the length of the queue: where everybody waits for an
+The bound is relative because a swap costs the same whatever the length of the queue: where all wait for an
 hour, a turn of two minutes spends a tenth of all time on loading and makes every wait longer.
 """
 
@@ -36,7 +36,7 @@ PART_OF_WAIT = 0.5
 """How much longer a wait may become for one turn of another model; `python -m benchmarks.policies` shows the effect."""
 
 
-def patience_of(task: QueuedTask, now: datetime, settings: Settings) -> timedelta:
+def find_patience(task: QueuedTask, now: datetime, settings: Settings) -> timedelta:
     """How long a task whose turn has come may be passed over for one turn of another model."""
     return max(settings.affinity_delay, (now - task.queued_at) * PART_OF_WAIT)
 
@@ -68,29 +68,31 @@ class Affinity:
         models = {(resident.engine, resident.model) for resident in slot.resident}
         if not line.is_wanted(models):
             return None
-        left, latest = self._bounds(head, slot)
-        for task in line.behind_head(self._settings.affinity_window, lambda each: self._seconds(each, slot)):
+        left, latest = self._find_bounds(head, slot)
+        for task in line.look_behind_head(
+            self._settings.affinity_window, lambda task: self._expect_seconds(task, slot)
+        ):
             if task.gpus > 1:
                 if slot.id in self._room.eligible(task.queue, task.engine).members:
                     return None
             elif (
                 (task.engine, task.model) in models
                 and task.queued_at <= latest
-                and timedelta(seconds=self._seconds(task, slot)) <= left
+                and timedelta(seconds=self._expect_seconds(task, slot)) <= left
                 and not self._room.is_limited(task)
                 and self._choosing.can_have(task, slot)
             ):
                 return task
         return None
 
-    def _bounds(self, head: QueuedTask, slot: Slot) -> tuple[timedelta, datetime]:
+    def _find_bounds(self, head: QueuedTask, slot: Slot) -> tuple[timedelta, datetime]:
         """How long what passes the head on the slot may take, and until when it may have come."""
         now, delay = self._room.now, self._settings.affinity_delay
         since = self._passed_since.get(head.id, now)
         turn = self._turns.get(slot.id)
-        if turn is None or not any((each.engine, each.model) == (turn.engine, turn.model) for each in slot.resident):
+        if turn is None or not any((held.engine, held.model) == (turn.engine, turn.model) for held in slot.resident):
             return since + delay - now, now
-        delay = patience_of(head, now, self._settings)
+        delay = find_patience(head, now, self._settings)
         if self._has_a_slot_soon(head, since + delay):
             return since + delay - now, head.queued_at + delay
         return min(since, turn.since) + delay - now, now
@@ -102,8 +104,8 @@ class Affinity:
         able = self._room.eligible(head.queue, head.engine).members
         return any(
             slot.id in able and slot.gate is Gate.OPEN
-            for slot in self._room.working_with((head.engine, head.model), until)
+            for slot in self._room.find_working_with((head.engine, head.model), until)
         )
 
-    def _seconds(self, task: QueuedTask, slot: Slot) -> float:
+    def _expect_seconds(self, task: QueuedTask, slot: Slot) -> float:
         return self._expectations.of(task, slot.device_model)

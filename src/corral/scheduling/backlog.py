@@ -1,7 +1,7 @@
 """All queued tasks, kept so that a fair, bounded part of them can be shown to the policy at once.
 
-Tasks that differ in nothing but age (`_Lane`) stand in one lane, oldest first. For the policy the tasks of a lane are
-interchangeable: if the oldest cannot start, none can. So the oldest few of each lane stand for all of them, and
+Tasks that differ in nothing but age (`_Lane`) are in one lane, oldest first. For the policy the tasks of a lane are
+interchangeable: if the oldest cannot start, none can. So the oldest few of each lane represent all of them, and
 nothing hides behind a task that waits for another engine or for more memory: with `limit` of at least lanes x (free
 slots + affinity window) a decision on the candidates is the decision on everything.
 
@@ -21,15 +21,15 @@ from itertools import chain, islice, takewhile, zip_longest
 from operator import attrgetter, itemgetter
 from typing import TypeVar
 
-from corral.scheduling.ages import Sorted
+from corral.scheduling.sorted_list import Sorted
 from corral.scheduling.values import Owner, QueuedTask, Settings, TaskClass
 
 _Age = tuple[datetime, int]
 _Lane = tuple[object, ...]
-_Standing = tuple[bool, int, datetime, int]
+_Rank = tuple[bool, int, datetime, int]
 _Item = TypeVar("_Item", bound=tuple[object, ...])
 
-_number: Callable[[_Age | _Standing], int] = itemgetter(-1)
+_number: Callable[[_Age | _Rank], int] = itemgetter(-1)
 _lane_of: Callable[[QueuedTask], _Lane] = attrgetter(
     "owner", "queue", "task_class", "priority", "engine", "model", "memory", "gpus", "prefer_slot", "avoid_slots"
 )
@@ -43,8 +43,8 @@ class Backlog:
         self._tasks: dict[int, QueuedTask] = {}
         self._lanes: dict[_Lane, Sorted[_Age]] = {}
         self._by_age: Sorted[_Age] = Sorted()
-        self._by_rank: Sorted[_Standing] = Sorted()
-        self._by_owner: defaultdict[Owner, Sorted[_Standing]] = defaultdict(Sorted)
+        self._by_rank: Sorted[_Rank] = Sorted()
+        self._by_owner: defaultdict[Owner, Sorted[_Rank]] = defaultdict(Sorted)
         for task in tasks:
             self.add(task)
 
@@ -68,24 +68,24 @@ class Backlog:
         lane = self._lanes.setdefault(_lane_of(task), Sorted())
         before = lane.first()
         lane.add((task.queued_at, task.id))
-        self._head_changed(before, lane.first())
+        self._move_head(before, lane.first())
 
     def remove(self, task: int) -> QueuedTask | None:
         """Take a task out and return it; None when it is not queued."""
-        found = self._tasks.get(task)
-        if found is None:
+        queued = self._tasks.get(task)
+        if queued is None:
             return None
-        name = _lane_of(found)
+        name = _lane_of(queued)
         lane = self._lanes[name]
         before = lane.first()
-        lane.remove((found.queued_at, task))
-        self._head_changed(before, lane.first())
+        lane.remove((queued.queued_at, task))
+        self._move_head(before, lane.first())
         del self._tasks[task]
         if not lane:
             del self._lanes[name]
-        return found
+        return queued
 
-    def candidates(
+    def select_candidates(
         self,
         now: datetime,
         settings: Settings,
@@ -103,46 +103,46 @@ class Backlog:
         shown = dict.fromkeys([task for task in keep if task in self._tasks][:limit])
         if len(self._lanes) <= limit:
             depth = limit if free is None else free + settings.affinity_window + 1
-            chosen = map(_number, _in_turn(self._lanes.values(), depth))
+            chosen = map(_number, _take_in_turn(self._lanes.values(), depth))
         else:
-            chosen = self._heads_of_some(limit, now - settings.promote_after)
+            chosen = self._select_heads(limit, now - settings.promote_after)
         for task in chosen:
             if len(shown) >= limit:
                 break
             shown[task] = None
         return tuple([self._tasks[task] for task in shown])
 
-    def _heads_of_some(self, limit: int, promoted_before: datetime) -> Iterator[int]:
+    def _select_heads(self, limit: int, promoted_before: datetime) -> Iterator[int]:
         """Heads of lanes where not all can be shown: promoted ones, by rank, by owner; the oldest fill the rest."""
         share = limit // 3
         oldest: Iterator[_Age] = islice(self._by_age, share)
         yield from (task for _, task in takewhile(lambda head: head[0] < promoted_before, oldest))
         yield from map(_number, islice(self._by_rank, share))
-        yield from map(_number, islice(_in_turn(islice(self._by_owner.values(), share), share), share))
+        yield from map(_number, islice(_take_in_turn(islice(self._by_owner.values(), share), share), share))
         yield from map(_number, self._by_age)
 
-    def _head_changed(self, before: _Age | None, after: _Age | None) -> None:
+    def _move_head(self, before: _Age | None, after: _Age | None) -> None:
         """Keep the orders of the lanes' heads; both tasks are still known."""
         if before == after:
             return
         if before is not None:
-            task, standing = self._standing(before)
+            task, standing = self._rank_head(before)
             self._by_age.remove(before)
             self._by_rank.remove(standing)
             self._by_owner[task.owner].remove(standing)
             if not self._by_owner[task.owner]:
                 del self._by_owner[task.owner]
         if after is not None:
-            task, standing = self._standing(after)
+            task, standing = self._rank_head(after)
             self._by_age.add(after)
             self._by_rank.add(standing)
             self._by_owner[task.owner].add(standing)
 
-    def _standing(self, head: _Age) -> tuple[QueuedTask, _Standing]:
+    def _rank_head(self, head: _Age) -> tuple[QueuedTask, _Rank]:
         task = self._tasks[head[1]]
         return task, (task.task_class is TaskClass.BATCH, -task.priority, *head)
 
 
-def _in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:
+def _take_in_turn(lines: Iterable[Iterable[_Item]], depth: int) -> Iterator[_Item]:
     """The first of each line, then the second of each, down to a depth."""
     return filter(None, chain.from_iterable(zip_longest(*[islice(line, depth) for line in lines])))

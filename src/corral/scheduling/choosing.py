@@ -34,11 +34,11 @@ _REASONS = (
     "least memory left over",
     "first by name",
 )
-"""What decided, by the place in `Choice` where the best and the second best differ."""
+"""The deciding property, by the place in `Choice` where the best and the second best differ."""
 
 
 class Pick(NamedTuple):
-    """What a choice came to."""
+    """The result of a choice."""
 
     slot: Slot | None
     """None where no free slot can have the task, or all are too late for it."""
@@ -52,10 +52,10 @@ def is_resident(slot: Slot, task: QueuedTask) -> bool:
     return any(is_model_of(resident, task) for resident in slot.resident)
 
 
-def choice_of(slot: Slot, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
+def rate_slot(slot: Slot, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
     """Sort key of a slot for a task; the lowest is the best."""
     measured = expectations.measured(task, slot.device_model)
-    evicted, load = room.evictions(slot, task)
+    evicted, load = room.plan_evictions(slot, task)
     swapped = sum(
         resident.engine == task.engine and not is_model_of(resident, task) and (slot.id, resident) not in evicted
         for resident in slot.resident
@@ -84,45 +84,45 @@ class Choosing:
         return self._room.is_option(slot, task) and self._is_allowed(task, slot)
 
     def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]) -> Pick:
-        """Choose the best free slot that is not too late for the task, and say why in a few words.
+        """Choose the best free slot that is not too late for the task, with the reason in a few words.
 
         Slots are too late by their device model; the one that the task prefers never is.
         """
         preferred = self._room.free.get(task.prefer_slot) if task.prefer_slot is not None else None
         if preferred is not None and self.can_have(task, preferred):
             return Pick(preferred, _REASONS[0])
-        best, is_late = self._best_two(task, is_too_late)
+        best, is_late = self._find_best_two(task, is_too_late)
         if not best:
             return Pick(None, is_late=is_late)
-        return Pick(self._room.free[best[0][4]], _why(best))
+        return Pick(self._room.free[best[0][4]], _explain_choice(best))
 
     def _is_allowed(self, task: QueuedTask, slot: Slot) -> bool:
         return self._allows(slot, self._expectations.of(task, slot.device_model))
 
-    def _best_two(
+    def _find_best_two(
         self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]
     ) -> tuple[list[_Ranked], bool]:
         """The best choices (the second is there for its reason), and whether what could have had the task is late.
 
-        Only what is looked at is asked whether it is too late, which costs more than the choice.
+        Lateness costs more than the choice, so it is worked out only for slots that are looked at.
         """
-        ranking = self._ranking(task)
-        avoided = self._room.avoided(task)
-        asked: set[str] = set()
+        ranking = self._rank_for(task)
+        avoided = self._room.find_avoided(task)
+        in_time: set[str] = set()
         late: set[str] = set()
         best: list[_Ranked] = []
         aside: list[tuple[str, _Ranked]] = []
         while len(best) < 2:
-            found = ranking.first(late)
-            if found is None:
+            top = ranking.first(late)
+            if top is None:
                 break
-            device_model, ranked = found
+            device_model, ranked = top
             slot = self._room.free[ranked[4]]
             if slot.id not in avoided:
-                if device_model not in asked and is_too_late(task, slot):
+                if device_model not in in_time and is_too_late(task, slot):
                     late.add(device_model)
                     continue
-                asked.add(device_model)
+                in_time.add(device_model)
                 best.append(ranked)
                 if not ranked[0]:
                     break  # its model is resident there, which is reason enough
@@ -131,7 +131,7 @@ class Choosing:
             ranking.push(device_model, ranked)
         return best, bool(late)
 
-    def _ranking(self, task: QueuedTask) -> _Ranking:
+    def _rank_for(self, task: QueuedTask) -> _Ranking:
         """The free slots in the order in which they suit the task, as they are now."""
         demand = (task.queue, task.engine, task.model, task.memory)
         ranking = self._rankings.get(demand)
@@ -199,18 +199,18 @@ class _Ranking:
     def _enter(self, slot: Slot) -> bool:
         """Put a slot at the end of its heap, if the task can have it."""
         task, room = self._task, self._room
-        if not room.fits(slot, task) or not self._allows(slot, self._expectations.of(task, slot.device_model)):
+        if not room.can_hold(slot, task) or not self._allows(slot, self._expectations.of(task, slot.device_model)):
             return False
         alike = room.alike(slot)
         rank = self._ranks.get(alike)
         if rank is None:
-            rank = self._ranks[alike] = choice_of(slot, task, room, self._expectations)[1:5]
+            rank = self._ranks[alike] = rate_slot(slot, task, room, self._expectations)[1:5]
         self._heaps.setdefault(slot.device_model, []).append((*rank, slot.id, room.stamps.get(slot.id, 0)))
         return True
 
 
-def _why(best: Sequence[_Ranked]) -> str:
-    """What speaks for the best slot, or what sets it apart from the second best."""
+def _explain_choice(best: Sequence[_Ranked]) -> str:
+    """Explain the best slot: its own merit, or its difference from the second best."""
     if not best[0][0]:
         return _REASONS[1]
     if len(best) == 1:

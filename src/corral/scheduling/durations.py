@@ -14,7 +14,7 @@ from statistics import median
 from corral.scheduling.values import DurationKey, QueuedTask, Settings
 
 ANY = "*"
-"""Stands for any model or any device model in a key; no model or device has this name."""
+"""Any model or any device model in a key; no model or device has this name."""
 
 KEPT = 15
 """Measurements kept per key: enough for a steady median, few enough to follow a change of settings within a batch."""
@@ -25,7 +25,7 @@ MOST_KEYS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What was measured, oldest key first, and what is expected from it (`Snapshot.durations`)."""
+    """Measured durations, oldest key first, and those expected from them (`Snapshot.durations`)."""
 
     samples: Mapping[DurationKey, tuple[float, ...]] = field(default_factory=dict[DurationKey, tuple[float, ...]])
     expected: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])
@@ -45,7 +45,7 @@ def observe(history: History, key: DurationKey, seconds: float) -> History:
 
 
 def expected_seconds(durations: Mapping[DurationKey, float], key: DurationKey, settings: Settings) -> float:
-    """Say how long a task takes: as measured for its model there, its model anywhere, its engine, else the default."""
+    """Estimate seconds of a task: as measured for its model there, its model anywhere, its engine, or the default."""
     for level in _levels(key):
         seconds = durations.get(level)
         if seconds is not None:

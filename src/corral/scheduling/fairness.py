@@ -1,7 +1,7 @@
 """Fair share between owners: start-time fair queuing, charged in expected slot-seconds.
 
 Each owner has a tag: the virtual seconds charged so far. The owner with the lowest tag goes first. Virtual time
-follows the lowest tag among those who compete, and nobody starts below it: an owner who was away, or whose queue was
+follows the lowest tag among those who compete, and no owner starts below it: an owner who was away, or whose queue was
 paused, brings no credit. An owner whose tag is not above virtual time is forgotten, so the state holds at most the
 owners who had more than their share lately. (Goyal, Vin, Cheng, "Start-time Fair Queuing", 1996; virtual time as the
 lowest tag follows the Linux scheduler's min_vruntime.)
@@ -21,7 +21,7 @@ MOST_OWNERS = 1024
 
 
 def tag(fair: FairShare, owner: Owner) -> float:
-    """Say where an owner's next task starts, in virtual seconds; the lowest goes first."""
+    """Return where an owner's next task starts, in virtual seconds; the lowest goes first."""
     return max(fair.virtual_time, fair.charged.get(owner, 0.0))
 
 
@@ -31,7 +31,7 @@ def settle(fair: FairShare, owner: Owner, expected_s: float, measured_s: float) 
     An owner already forgotten owes only what was measured above the charge: credit is never banked.
     """
     corrected = tag(fair, owner) + measured_s - expected_s
-    return _closed({**fair.charged, owner: corrected}, fair.virtual_time, fair.promoted_lead)
+    return _close({**fair.charged, owner: corrected}, fair.virtual_time, fair.promoted_lead)
 
 
 class Account:
@@ -74,17 +74,17 @@ class Account:
         self._promoted_lead += lead
 
     def note_undisputed(self, slot_seconds: float) -> None:
-        """Record slot-seconds given to promoted tasks while nobody interactive waited: they make up for a lag alone."""
+        """Record slot-seconds given to promoted tasks while nothing interactive waited; they only make up for a lag."""
         if self._promoted_lead < 0:
             self._promoted_lead = min(0.0, self._promoted_lead + slot_seconds)
 
     def closed(self) -> FairShare:
         """The state after this decision."""
-        return _closed({**self._before.charged, **self._tags}, self._virtual_time, self._promoted_lead)
+        return _close({**self._before.charged, **self._tags}, self._virtual_time, self._promoted_lead)
 
 
-def _closed(charged: Mapping[Owner, float], virtual_time: float, promoted_lead: float) -> FairShare:
-    """Forget who owes nothing; past `MOST_OWNERS`, virtual time moves up to those who owe least."""
+def _close(charged: Mapping[Owner, float], virtual_time: float, promoted_lead: float) -> FairShare:
+    """Forget owners who owe nothing; past `MOST_OWNERS`, virtual time moves up to those who owe least."""
     surplus = len(charged) - MOST_OWNERS
     if surplus > 0:
         virtual_time = max(virtual_time, sorted(charged.values())[surplus - 1])

@@ -1,13 +1,13 @@
 """Leaves a slow slot idle at the end of a batch, where faster ones will have done everything sooner.
 
 A GPU that takes 75 s for what another does in 12 s is worth using while much is queued: it adds a sixth. The last
-task that it takes, however, ends long after the others, and everybody waits for that one. So a slot is too late for a
+task that it takes, however, ends long after the others, and all wait for that one. So a slot is too late for a
 task when faster slots, busy with its model now, are expected to finish every waiting task that they can run, this one
 among them, before this slot would finish the task alone. Nothing that is queued then ends later than it would have:
 when more arrives, there is more to do, and the slot is used again.
 
-Only measured durations count, and only slots whose present task is not overdue: one that hangs holds nobody up. (What
-list scheduling loses to its last task is Graham's, "Bounds on multiprocessing timing anomalies", 1969.)
+Only measured durations count, and only slots whose present task is not overdue: one that hangs delays no other. (The
+loss of list scheduling to its last task is in Graham, "Bounds on multiprocessing timing anomalies", 1969.)
 
 The waiting tasks are laid out on the faster slots one by one only where it is close. Before that, the tasks that the
 slots have time for are counted as if all took as long as the shortest, then as the longest: the first bounds the answer
@@ -30,11 +30,11 @@ from corral.scheduling.values import Gate, QueuedTask, Slot
 _Kind = tuple[str, str, str | None, int | None, int]
 
 _kind: Callable[[QueuedTask], _Kind] = attrgetter("queue", "engine", "model", "memory", "gpus")
-"""What decides where a waiting task could run, and for how long."""
+"""The properties that decide where a waiting task could run, and for how long."""
 
 
 class Finishing:
-    """Says which slots are too late for a task, over one decision."""
+    """Finds the slots that are too late for a task, over one decision."""
 
     def __init__(self, *, room: Room, expectations: Expectations, tasks: Sequence[QueuedTask]) -> None:
         self._room = room
@@ -79,7 +79,7 @@ class _Waiting:
         if self._kinds is not None:
             self._counts[_kind(task)] -= 1
 
-    def by_kind(self) -> Iterator[tuple[_Kind, QueuedTask, int]]:
+    def count_by_kind(self) -> Iterator[tuple[_Kind, QueuedTask, int]]:
         """Each kind of which a task waits, with a task of the kind, and how many wait."""
         if self._kinds is None:
             self._kinds = {_kind(task): task for task in self}
@@ -116,7 +116,7 @@ class _Faster:
         if not self._slots:
             return False
         count, longest, shortest = 0, 0.0, dict.fromkeys(self._ready_s, inf)
-        for kind, task, number in waiting.by_kind():
+        for kind, task, number in waiting.count_by_kind():
             if self._can_run(kind, task):
                 count += number
                 for device_model, least in shortest.items():
@@ -147,7 +147,7 @@ class _Faster:
         if (
             slot.gate is Gate.OPEN
             and slot.id in room.eligible(task.queue, task.engine).members
-            and room.fits_ever(slot, task)
+            and room.can_ever_hold(slot, task)
             and slot.id not in task.avoid_slots
         ):
             self._slots.append(slot)
@@ -160,7 +160,7 @@ class _Faster:
         if looked_at < 0:
             return True
         members = self._room.eligible(task.queue, task.engine).members
-        can_run = any(slot.id in members and self._room.fits_ever(slot, task) for slot in self._slots[looked_at:])
+        can_run = any(slot.id in members and self._room.can_ever_hold(slot, task) for slot in self._slots[looked_at:])
         self._reach[kind] = -1 if can_run else len(self._slots)
         return can_run
 
@@ -169,7 +169,7 @@ class _Faster:
         ready_s = self._ready_s[device_model]
         counted, total = self._times.get((device_model, seconds), (0, 0))
         for at_s in ready_s[counted:]:
-            total += _tasks_in_time(at_s, seconds, self._alone_s, most)
+            total += _count_in_time(at_s, seconds, self._alone_s, most)
         self._times[device_model, seconds] = len(ready_s), total
         return total
 
@@ -189,7 +189,7 @@ class _Faster:
         return True
 
 
-def _tasks_in_time(at_s: float, seconds: float, within_s: float, most: int) -> int:
+def _count_in_time(at_s: float, seconds: float, within_s: float, most: int) -> int:
     """How many tasks one after the other end in less than so many seconds, added up as `_finish_in_turn` does."""
     for count in range(most):
         at_s += seconds

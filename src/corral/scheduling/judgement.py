@@ -1,4 +1,4 @@
-"""The policy with its memory: what tasks took, what owners were charged, who was passed over.
+"""The policy with its memory: durations of tasks, charges of owners, tasks that were passed over.
 
 The policy itself (`corral.scheduling.policy`) is a function; what it needs from one decision to the next is kept here.
 It is learnt anew at each start from the newest successes; what owners were charged starts even. The dispatcher and the
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
-from corral.scheduling.explain import explain
+from corral.scheduling.explaining import explain
 from corral.scheduling.policy import decide
 from corral.scheduling.slot_table import SlotTable
 from corral.scheduling.values import (
@@ -35,7 +35,7 @@ CANDIDATES = 512
 
 
 class Judgement:
-    """Decides which tasks start where, and says why others wait."""
+    """Decides which tasks start where, and explains why others wait."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Judgement:
 
     @property
     def history(self) -> durations.History:
-        """What was measured so far."""
+        """Durations measured so far."""
         return self._history
 
     def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
@@ -72,12 +72,12 @@ class Judgement:
     def assign(
         self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> tuple[Assignment, ...]:
-        """Say what to start now; `free` is how many of the slots may take a task.
+        """Choose what to start now; `free` is how many of the slots may take a task.
 
         The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
         keeps saves the comparison too.
         """
-        decision = self._policy(self._snapshot(backlog, slots, queues, free, now))
+        decision = self._policy(self._make_snapshot(backlog, slots, queues, free, now))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
         self._turns = decision.turns
@@ -86,23 +86,23 @@ class Judgement:
     def explain(
         self, task: int, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], now: datetime
     ) -> Explanation | None:
-        """Say why a task of the backlog waits; None when it is not in the backlog."""
-        found = backlog.get(task)
-        if found is None:
+        """Explain why a task of the backlog waits; None when it is not in the backlog."""
+        queued = backlog.get(task)
+        if queued is None:
             return None
-        snapshot = self._snapshot(backlog, slots, queues, len(slots), now)
+        snapshot = self._make_snapshot(backlog, slots, queues, len(slots), now)
         if all(candidate.id != task for candidate in snapshot.tasks):
-            snapshot = replace(snapshot, tasks=(*snapshot.tasks, found))
+            snapshot = replace(snapshot, tasks=(*snapshot.tasks, queued))
         return explain(snapshot, task)
 
-    def _snapshot(
+    def _make_snapshot(
         self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> Snapshot:
         keep = self._passed_since.keys()
         return Snapshot(
             now=now,
-            tasks=backlog.candidates(now, self._settings, CANDIDATES, free=free, keep=keep),
-            slots=self._table_of(slots),
+            tasks=backlog.select_candidates(now, self._settings, CANDIDATES, free=free, keep=keep),
+            slots=self._update_table(slots),
             queues=queues,
             durations=self._history.expected,
             fair=self._fair,
@@ -111,7 +111,7 @@ class Judgement:
             settings=self._settings,
         )
 
-    def _table_of(self, slots: Collection[Slot]) -> SlotTable:
+    def _update_table(self, slots: Collection[Slot]) -> SlotTable:
         """The caller's table, or the one kept here, brought up to date."""
         if isinstance(slots, SlotTable):
             return slots

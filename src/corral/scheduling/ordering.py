@@ -1,14 +1,14 @@
-"""Who goes first: classes, then each queue's order, then age.
+"""The order of tasks: classes, then each queue's order, then age.
 
 Tasks of equal class and priority form a *rank*; inside a rank each owner (each queue, where the order is fifo) has a
 row by age. The owner with the lowest tag goes first (`fairness`). A fifo queue ranks as normal priority, whatever
-its tasks say.
+the priority of its tasks.
 
 Promotion lifts a task over priorities and makes its row share with the interactive ones, but not over other owners: a
-night's batch is past its bound for hours, and would keep everybody else out. While promoted tasks wait, batch tasks
+night's batch is past its bound for hours, and would keep everything else out. While promoted tasks wait, batch tasks
 are in one rank (*due*) where each owner is represented by their promoted tasks or else by those of their highest
 priority. Interactive tasks and due ones get equal shares of the time where both want it; what due ones got while
-nobody interactive waited counts, so a person waits for them only where interactive work took more than half.
+nothing interactive waited counts, so a person waits for them only where interactive work took more than half.
 
 Rows and ranks are heaps that are put right when looked at, because one decision starts few of many tasks: building
 is O(tasks), each look O(log tasks).
@@ -33,7 +33,7 @@ _Name = tuple[bool, str]
 _Kind = tuple[TaskClass, Priority, str, str]
 
 _kind: Callable[[QueuedTask], _Kind] = attrgetter("task_class", "priority", "queue", "owner")
-"""What decides which row a task joins, except its age."""
+"""The properties that decide which row a task joins, except its age."""
 
 
 def age(task: QueuedTask) -> tuple[datetime, int]:
@@ -44,7 +44,7 @@ def age(task: QueuedTask) -> tuple[datetime, int]:
 class Row:
     """One owner's tasks of a rank, or a fifo queue's, by age; several ranks may hold the same row.
 
-    It is a heap until somebody looks behind its first task, which few decisions do; then it is sorted, once.
+    It is a heap until a decision looks behind its first task, which few decisions do; then it is sorted, once.
     """
 
     __slots__ = ("_entries", "_first", "_gone", "_is_sorted")
@@ -56,7 +56,7 @@ class Row:
         self._first = 0
         heapify(entries)
 
-    def first(self) -> Entry | None:
+    def find_first(self) -> Entry | None:
         """The oldest entry that is not gone."""
         entries, gone = self._entries, self._gone
         if self._is_sorted:
@@ -101,15 +101,15 @@ class Rank:
         """Make rows of the tasks that joined."""
         self.rows = {name: Row(entries, self._gone) for name, entries in self._joining.items()}
 
-    def head(self) -> QueuedTask | None:
+    def find_head(self) -> QueuedTask | None:
         """The task that goes first."""
         if self._heads is None:
-            self._heads = self._all_heads()
+            self._heads = self._collect_heads()
         heads = self._heads
         while heads:
             head = heads[0]
             row = head[3]
-            first = row.first()
+            first = row.find_first()
             if first is None:
                 heappop(heads)
                 continue
@@ -119,7 +119,7 @@ class Rank:
             heapreplace(heads, current)
         return None
 
-    def wants(self, models: Collection[tuple[str, str | None]]) -> bool:
+    def is_wanted(self, models: Collection[tuple[str, str | None]]) -> bool:
         """Whether a task of the rank needs one of these models, given as engine and model."""
         if self._wanting is None:
             self._wanting = {}
@@ -128,7 +128,7 @@ class Rank:
                     self._wanting.setdefault((task.engine, task.model), []).append(task.id)
         return any(self._is_wanted(self._wanting.get(model, [])) for model in models)
 
-    def upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
+    def iterate_upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
         heads: list[tuple[float, datetime, int, QueuedTask, Iterator[Entry]]] = []
         for row in self.rows.values():
@@ -148,10 +148,10 @@ class Rank:
             else:
                 heappop(heads)
 
-    def _all_heads(self) -> list[Head]:
+    def _collect_heads(self) -> list[Head]:
         heads: list[Head] = []
         for row in self.rows.values():
-            first = row.first()
+            first = row.find_first()
             if first is not None:  # another rank may have emptied a row
                 heads.append((self._account.tag(first[2].owner), first[0], first[1], row))
         heapify(heads)
@@ -233,18 +233,18 @@ class Line:
         else:
             self._due = self._promoted
 
-    def head(self) -> QueuedTask | None:
+    def find_head(self) -> QueuedTask | None:
         """The task that goes first of those not yet removed."""
-        promoted, interactive = self._promoted.head(), self._first_of(self._classes[0])
+        promoted, interactive = self._promoted.find_head(), self._find_first_of(self._classes[0])
         self._contested = promoted is not None and interactive is not None
         if promoted is not None and interactive is None:
-            self._head, self._rank = self._due.head(), self._due
+            self._head, self._rank = self._due.find_head(), self._due
         elif promoted is not None and self._account.promoted_may_go:
             self._head, self._rank = promoted, self._promoted
         elif interactive is not None:
             self._head, self._rank = interactive
         else:
-            self._head, self._rank = self._first_of(self._classes[1]) or (None, None)
+            self._head, self._rank = self._find_first_of(self._classes[1]) or (None, None)
         return self._head
 
     def remove(self, task: QueuedTask) -> None:
@@ -262,16 +262,16 @@ class Line:
 
     def is_wanted(self, models: Collection[tuple[str, str | None]]) -> bool:
         """Whether a task of the head's rank needs one of these models, given as engine and model."""
-        return self._rank is not None and self._rank.wants(models)
+        return self._rank is not None and self._rank.is_wanted(models)
 
-    def behind_head(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
+    def look_behind_head(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The head, then the tasks of its rank behind it, as many as `count`, in the order in which they would go."""
-        return iter(()) if self._rank is None else self._rank.upcoming(count + 1, expected_s)
+        return iter(()) if self._rank is None else self._rank.iterate_upcoming(count + 1, expected_s)
 
     @staticmethod
-    def _first_of(ranks: list[Rank]) -> tuple[QueuedTask, Rank] | None:
+    def _find_first_of(ranks: list[Rank]) -> tuple[QueuedTask, Rank] | None:
         while ranks:
-            head = ranks[0].head()
+            head = ranks[0].find_head()
             if head is not None:
                 return head, ranks[0]
             ranks.pop(0)

@@ -6,16 +6,16 @@ that needs several GPUs gathers or reserves (`reservation`). It stops when no sl
 run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
 goes on.
 
-What a decision costs grows with the candidates and with what is free, not with slots on which nothing changed: those
+The cost of a decision grows with the candidates and with what is free, not with slots on which nothing changed: those
 are in a table that is kept between decisions (`slot_table`). `python -m benchmarks.policy_cost` prints the times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from operator import attrgetter
 
 from corral.scheduling.affinity import Affinity
@@ -24,20 +24,19 @@ from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
 from corral.scheduling.ordering import Line
-from corral.scheduling.reasons import Waiting, rule_of
 from corral.scheduling.reservation import Reservations, gather
-from corral.scheduling.room import Room
+from corral.scheduling.room import Room, has_node_with
 from corral.scheduling.slot_table import SlotTable, is_free
-from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot, Turn
+from corral.scheduling.values import Assignment, Decision, FairShare, Gate, QueuedTask, Rule, Slot, Snapshot, Turn
 from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
 _demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
-"""What decides whether a task could use a slot that is free, whatever is loaded there."""
+"""The properties that decide whether a task could use a free slot, whatever is loaded there."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "avoid_slots")
-"""What decides whether a free slot can run the task; tasks of one shape stand or fall together."""
+"""The properties that decide whether a free slot can run the task; all tasks of one shape can run, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,26 +49,26 @@ class Outcome:
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
     late: frozenset[_Shape] = frozenset()
-    """What waits for faster slots although slower ones are free."""
+    """Tasks that wait for faster slots although slower ones are free, by shape."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
 
-    def rule_of(self, task: QueuedTask) -> Rule:
-        """The rule that keeps a task waiting."""
-        rule = rule_of(task, self.room, self.passed)
+    def find_rule(self, task: QueuedTask) -> Rule:
+        """Find the rule that keeps a task waiting."""
+        rule = find_rule(task, self.room, self.passed)
         return Rule.FASTER_SOON if rule is Rule.RESERVED and _shape(task) in self.late else rule
 
 
 def decide(snapshot: Snapshot) -> Decision:
-    """Say what to start now, what waits and why, and the state that the next decision needs."""
+    """Decide what starts now, what waits and why, and the state that the next decision needs."""
     if not _has_a_free_slot(snapshot):
-        return _nothing_free(snapshot)
+        return _answer_without_tasks(snapshot)
     outcome = resolve(snapshot)
     started = frozenset(assignment.task for assignment in outcome.assignments)
     return Decision(
         assignments=outcome.assignments,
-        waiting=Waiting(snapshot.tasks, started, outcome.rule_of),
+        waiting=Waiting(snapshot.tasks, started, outcome.find_rule),
         fair=outcome.fair,
         passed_since=outcome.passed_since,
         turns=outcome.turns,
@@ -83,15 +82,15 @@ def _has_a_free_slot(snapshot: Snapshot) -> bool:
 
 def resolve(snapshot: Snapshot) -> Outcome:
     """Decide, and keep how the slots were left."""
-    return _Round(snapshot).outcome()
+    return _Round(snapshot).run()
 
 
-def _nothing_free(snapshot: Snapshot) -> Decision:
-    """Answer without a look at the tasks; rules are worked out if somebody asks."""
+def _answer_without_tasks(snapshot: Snapshot) -> Decision:
+    """Answer without a look at the tasks; rules are worked out when they are read."""
     left = cache(lambda: resolve(snapshot))
     return Decision(
         assignments=(),
-        waiting=Waiting(snapshot.tasks, (), lambda task: left().rule_of(task)),
+        waiting=Waiting(snapshot.tasks, (), lambda task: left().find_rule(task)),
         fair=snapshot.fair,
         passed_since=snapshot.passed_since,
         turns=snapshot.turns,
@@ -116,7 +115,7 @@ class _Round:
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
         )
-        self._eligible = self._those_with_a_slot()
+        self._eligible = self._select_eligible()
         self._line = Line(
             self._eligible,
             account=self._account,
@@ -132,9 +131,9 @@ class _Round:
         self._finishing = Finishing(room=self._room, expectations=self._expectations, tasks=snapshot.tasks)
         self._late: set[_Shape] = set()
 
-    def outcome(self) -> Outcome:
+    def run(self) -> Outcome:
         while self._room.free:
-            task = self._line.head()
+            task = self._line.find_head()
             if task is None:
                 break
             self._consider(task)
@@ -145,11 +144,11 @@ class _Round:
             passed=frozenset(self._passed),
             late=frozenset(self._late),
             fair=self._account.closed() if self._assignments else self._snapshot.fair,
-            passed_since=self._passed_since(),
+            passed_since=self._update_passed(),
             turns=self._turns,
         )
 
-    def _those_with_a_slot(self) -> Sequence[QueuedTask]:
+    def _select_eligible(self) -> Sequence[QueuedTask]:
         """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they may reserve."""
         tasks = self._snapshot.tasks
         one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
@@ -172,9 +171,9 @@ class _Round:
         elif task.gpus > 1:
             self._gather(task, shape)
         else:
-            self._place(task, shape)
+            self._place_on_slot(task, shape)
 
-    def _place(self, task: QueuedTask, shape: _Shape) -> None:
+    def _place_on_slot(self, task: QueuedTask, shape: _Shape) -> None:
         pick = self._choosing.pick(task, self._finishing.is_too_late)
         if pick.slot is None:
             if pick.is_late:
@@ -190,7 +189,7 @@ class _Round:
             self._start(passing, [pick.slot], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
-        slots = gather(self._allowed(task), task, self._room, self._expectations)
+        slots = gather(self._list_allowed(task), task, self._room, self._expectations)
         if slots:
             self._start(task, slots, f"{task.gpus} slots of {slots[0].node}")
             return
@@ -198,16 +197,16 @@ class _Round:
         if self._reservations.reserve(task) is None:
             self._blocked.add(shape)
 
-    def _allowed(self, task: QueuedTask) -> list[Slot]:
+    def _list_allowed(self, task: QueuedTask) -> list[Slot]:
         return [
             slot
-            for slot in self._room.options(task)
+            for slot in self._room.list_options(task)
             if self._reservations.allows(slot, self._expectations.of(task, slot.device_model))
         ]
 
     def _start(self, task: QueuedTask, slots: list[Slot], because: str) -> None:
         if not self._assignments:
-            self._account.advance({each.owner for each in self._eligible})
+            self._account.advance({waiting.owner for waiting in self._eligible})
         expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
         self._note_turns(task, slots)
         evicted = self._room.take(slots, task, expected_s)
@@ -232,7 +231,7 @@ class _Round:
             if not is_resident(slot, task):
                 self._turns[slot.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
 
-    def _passed_since(self) -> dict[int, datetime]:
+    def _update_passed(self) -> dict[int, datetime]:
         """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""
         before = self._snapshot.passed_since
         if not before and not self._passed:
@@ -240,3 +239,75 @@ class _Round:
         kept = {task.id for task in self._snapshot.tasks} - self._started
         now = self._snapshot.now
         return {task: before.get(task, now) for task in sorted({*before, *self._passed} & kept)}
+
+
+class Waiting(Mapping[int, Rule]):
+    """The rule of every task left waiting, by task id, found on demand."""
+
+    def __init__(
+        self, tasks: Iterable[QueuedTask], started: Collection[int], rule_of: Callable[[QueuedTask], Rule]
+    ) -> None:
+        self._tasks = tasks
+        self._started = started
+        self._rule_of = rule_of
+
+    @cached_property
+    def _left(self) -> dict[int, QueuedTask]:
+        return {task.id: task for task in self._tasks if task.id not in self._started}
+
+    def __getitem__(self, task: int) -> Rule:
+        return self._rule_of(self._left[task])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._left)
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def find_rule(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
+    """Name the rule that keeps a task waiting; `room` is how the decision left the slots."""
+    impossible = find_impossible(task, room)
+    if impossible is not None:
+        return impossible
+    if room.is_limited(task):
+        return Rule.OWNER_LIMIT
+    usable = usable_slots(task, room)
+    if not has_node_with((slot for slot in usable if slot.gate is Gate.OPEN), task.gpus):
+        return Rule.SLOTS_CLOSED
+    if task.gpus > 1:
+        return Rule.GATHERING
+    return _name_competition(task, [slot for slot in usable if slot.gate is Gate.OPEN], room, passed)
+
+
+def usable_slots(task: QueuedTask, room: Room) -> list[Slot]:
+    """Slots that could run the task if they were open and idle."""
+    avoided = room.find_avoided(task)
+    return [
+        slot for slot in room.able(task.queue, task.engine) if slot.id not in avoided and room.can_ever_hold(slot, task)
+    ]
+
+
+def find_impossible(task: QueuedTask, room: Room) -> Rule | None:
+    """Find the rule that no passing of time lifts."""
+    if room.queue(task.queue).paused:
+        return Rule.QUEUE_PAUSED
+    if not room.able(task.queue, task.engine):
+        return Rule.NO_ENGINE
+    if not has_node_with(usable_slots(task, room), task.gpus):
+        return Rule.NO_FIT
+    return None
+
+
+def _name_competition(task: QueuedTask, slots: list[Slot], room: Room, passed: frozenset[int]) -> Rule:
+    """Name the rule of a task whose slots others have."""
+    if task.id in passed:
+        return Rule.AFFINITY
+    if any(slot.id in room.free and room.can_hold(slot, task) for slot in slots):
+        return Rule.RESERVED
+    if any(slot.running is None and slot.id not in room.free for slot in slots):
+        return Rule.BEHIND_OTHERS
+    return Rule.SLOTS_BUSY

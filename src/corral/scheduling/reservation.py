@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
 
-from corral.scheduling.choosing import choice_of
+from corral.scheduling.choosing import rate_slot
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room
 from corral.scheduling.values import Gate, QueuedTask, Slot
@@ -32,7 +32,7 @@ class Reservation:
 
 
 class Reservations:
-    """What is reserved in one decision; made anew each time from the same facts."""
+    """The reservations of one decision; made anew each time from the same facts."""
 
     def __init__(self, room: Room) -> None:
         self.held: dict[int, Reservation] = {}
@@ -42,7 +42,7 @@ class Reservations:
 
     def reserve(self, task: QueuedTask) -> Reservation | None:
         """Keep slots for a task that cannot gather them now; None when no node could ever give them."""
-        plans = [plan for plan in self._plans(task) if plan]
+        plans = [plan for plan in self._plan_on_each_node(task) if plan]
         if not plans:
             return None
         ready_at, _, _, chosen = min(plans, key=lambda plan: plan[:3])
@@ -70,24 +70,24 @@ class Reservations:
             bounds.append(self._devices[slot.device])
         return min(bounds, default=None)
 
-    def _plans(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Slot]]]:
+    def _plan_on_each_node(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Slot]]]:
         """For each node that could run the task: when, on which slots."""
-        avoided = self._room.avoided(task)
+        avoided = self._room.find_avoided(task)
         able = [
             slot
             for slot in self._room.able(task.queue, task.engine)
             if slot.gate is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
         ]
-        for node, slots in by_node(able).items():
-            ready = {slot.id: self._ready(slot, task) for slot in slots}
+        for node, slots in group_by_node(able).items():
+            ready = {slot.id: self._estimate_ready(slot, task) for slot in slots}
             in_time = sorted(slots, key=lambda slot: (ready[slot.id], slot.id))
-            chosen = side_by_side(in_time, task, self._room.capacity)
+            chosen = take_side_by_side(in_time, task, self._room.capacity)
             if chosen:
                 yield max(ready[slot.id] for slot in chosen), node, tuple(slot.id for slot in chosen), chosen
 
-    def _ready(self, slot: Slot, task: QueuedTask) -> datetime:
+    def _estimate_ready(self, slot: Slot, task: QueuedTask) -> datetime:
         room = self._room
-        if slot.id not in room.free or room.fits(slot, task):
+        if slot.id not in room.free or room.can_hold(slot, task):
             return room.ends_at(slot)
         busy = [room.ends_at(neighbour) for neighbour in room.neighbours(slot) if neighbour.id not in room.free]
         return min(busy, default=room.now)
@@ -95,14 +95,14 @@ class Reservations:
 
 def gather(options: Sequence[Slot], task: QueuedTask, room: Room, expectations: Expectations) -> list[Slot]:
     """Choose N free slots of one node, the best by the order of `choosing`; empty when no node has them."""
-    choices = {slot.id: choice_of(slot, task, room, expectations) for slot in options}
+    choices = {slot.id: rate_slot(slot, task, room, expectations) for slot in options}
     in_order = sorted(options, key=lambda slot: choices[slot.id])
-    sets = [side_by_side(slots, task, room.left) for slots in by_node(in_order).values()]
-    complete = [each for each in sets if each]
-    return min(complete, key=lambda each: [choices[slot.id] for slot in each]) if complete else []
+    sets = [take_side_by_side(slots, task, room.left) for slots in group_by_node(in_order).values()]
+    complete = [slots_of_node for slots_of_node in sets if slots_of_node]
+    return min(complete, key=lambda slots_of_node: [choices[slot.id] for slot in slots_of_node]) if complete else []
 
 
-def side_by_side(slots: Iterable[Slot], task: QueuedTask, memory: Callable[[Slot], float]) -> list[Slot]:
+def take_side_by_side(slots: Iterable[Slot], task: QueuedTask, memory: Callable[[Slot], float]) -> list[Slot]:
     """Take the first N slots that hold the task together; empty when they do not. A device's slots share its memory."""
     chosen: list[Slot] = []
     taken: Counter[str] = Counter()
@@ -116,7 +116,7 @@ def side_by_side(slots: Iterable[Slot], task: QueuedTask, memory: Callable[[Slot
     return []
 
 
-def by_node(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
+def group_by_node(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
     """Slots of each node, in the order given."""
     nodes: defaultdict[str, list[Slot]] = defaultdict(list)
     for slot in slots:

@@ -1,6 +1,6 @@
 """The slots as one decision sees and fills them: which tasks can use which, and what memory is left on each device.
 
-Memory is counted per device, because slots on one device share it. What busy slots hold cannot be had; residents of
+Memory is counted per device, because slots on one device share it. The memory of busy slots cannot be had; residents of
 idle slots can be given up. So a task fits when it fits next to the busy ones, and while a decision goes on the room
 can only shrink: a task that fits nowhere once need not be looked at again.
 
@@ -31,7 +31,7 @@ class Room:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.now
-        self.table = table_of(snapshot)
+        self.table = to_table(snapshot)
         self.free = dict(self.table.free)
         self.touched: list[SlotId] = []
         """Free slots that are another choice than before, because something changed on their device."""
@@ -76,9 +76,9 @@ class Room:
     def is_limited(self, task: QueuedTask) -> bool:
         """Whether the owner runs as many tasks of the queue as it allows."""
         limit = self.queue(task.queue).max_running_per_owner
-        return limit is not None and self.running(task) >= limit
+        return limit is not None and self.count_running(task) >= limit
 
-    def running(self, task: QueuedTask) -> int:
+    def count_running(self, task: QueuedTask) -> int:
         """How many tasks of the same queue the owner runs."""
         return self.table.count_running(task.queue, task.owner) + self._started[task.queue, task.owner]
 
@@ -93,25 +93,25 @@ class Room:
             return inf
         return device.capacity - self._held.get(slot.device, device.held)
 
-    def fits_ever(self, slot: Slot, task: QueuedTask) -> bool:
+    def can_ever_hold(self, slot: Slot, task: QueuedTask) -> bool:
         """Whether the task would fit if the device held nothing else."""
         return task.memory is None or task.memory <= self.capacity(slot)
 
-    def fits(self, slot: Slot, task: QueuedTask) -> bool:
+    def can_hold(self, slot: Slot, task: QueuedTask) -> bool:
         """Whether the task fits next to what busy slots hold; unknown memory fits anywhere."""
         return task.memory is None or task.memory <= self.left(slot)
 
     def has_an_option(self, task: QueuedTask) -> bool:
         """Whether a free slot fits the task, avoided ones included."""
         free = self.eligible(task.queue, task.engine).free
-        return any(name in self.free and self.fits(slot, task) for name, slot in free.items())
+        return any(name in self.free and self.can_hold(slot, task) for name, slot in free.items())
 
-    def options(self, task: QueuedTask) -> list[Slot]:
+    def list_options(self, task: QueuedTask) -> list[Slot]:
         """Free slots that the task fits, by id; slots it avoids only where no other slot could ever run it."""
         free = self.eligible(task.queue, task.engine).free
-        fitting = [slot for name, slot in sorted(free.items()) if name in self.free and self.fits(slot, task)]
+        fitting = [slot for name, slot in sorted(free.items()) if name in self.free and self.can_hold(slot, task)]
         if fitting and task.avoid_slots:
-            avoided = self.avoided(task)
+            avoided = self.find_avoided(task)
             return [slot for slot in fitting if slot.id not in avoided]
         return fitting
 
@@ -120,11 +120,11 @@ class Room:
         return (
             slot.id in self.free
             and slot.id in self.eligible(task.queue, task.engine).free
-            and self.fits(slot, task)
-            and slot.id not in self.avoided(task)
+            and self.can_hold(slot, task)
+            and slot.id not in self.find_avoided(task)
         )
 
-    def avoided(self, task: QueuedTask) -> frozenset[SlotId]:
+    def find_avoided(self, task: QueuedTask) -> frozenset[SlotId]:
         """Slots that the task stays away from: none, when no other slot could ever run it."""
         if not task.avoid_slots:
             return frozenset()
@@ -134,7 +134,7 @@ class Room:
             others = (
                 slot
                 for slot in self.eligible(task.queue, task.engine).members.values()
-                if slot.id not in task.avoid_slots and slot.gate in _WILL_SERVE and self.fits_ever(slot, task)
+                if slot.id not in task.avoid_slots and slot.gate in _WILL_SERVE and self.can_ever_hold(slot, task)
             )
             avoided = self._avoided[key] = task.avoid_slots if has_node_with(others, task.gpus) else frozenset()
         return avoided
@@ -158,7 +158,7 @@ class Room:
             return slot.running.engine, slot.running.model
         return self._works.get(slot.id)
 
-    def working_with(self, work: Work, until: datetime) -> Iterator[Slot]:
+    def find_working_with(self, work: Work, until: datetime) -> Iterator[Slot]:
         """Slots that work with a model and should be free by then, those given away in this decision last."""
         for by_end in self.table.busy.get(work, {}).values():
             for end, name in by_end:
@@ -174,13 +174,13 @@ class Room:
     def neighbours(self, slot: Slot) -> list[Slot]:
         """All slots on the slot's device, itself included, by id."""
         slots = self.table.devices[slot.device].slots
-        return list(slots.values()) if len(slots) == 1 else [each for _, each in sorted(slots.items())]
+        return list(slots.values()) if len(slots) == 1 else [neighbour for _, neighbour in sorted(slots.items())]
 
     def alike(self, slot: Slot) -> Hashable:
-        """What a choice between free slots looks at, except their names: equal for slots that are the same choice."""
+        """The properties by which free slots are chosen, except their names; equal where the choice is the same."""
         alike = self._alike.get(slot.id)
         if alike is None:
-            others = tuple(sorted(resident.memory or 0 for _, resident in self._yielded_by_neighbours(slot)))
+            others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(slot)))
             alike = slot.device_model, self.left(slot), tuple(self._residents_of(slot)), others
             self._alike[slot.id] = alike
         return alike
@@ -194,11 +194,11 @@ class Room:
                 self.touched.append(slot)
 
     def take(self, slots: Sequence[Slot], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
-        """Give free slots that hold the task together to it, and say what must be given up first."""
+        """Give free slots that hold the task together to it, and return what must be given up first."""
         evictions: list[Eviction] = []
         for place, slot in enumerate(slots, start=1):
             same_device = sum(later.device == slot.device for later in slots[place:])
-            evicted, load = self.evictions(slot, task, still_needed=same_device * (task.memory or 0))
+            evicted, load = self.plan_evictions(slot, task, still_needed=same_device * (task.memory or 0))
             for loser, resident in evicted:
                 self._give_up(loser, resident)
             del self.free[slot.id]
@@ -213,8 +213,10 @@ class Room:
         self._started[task.queue, task.owner] += 1
         return tuple(evictions)
 
-    def evictions(self, slot: Slot, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
-        """What to give up so that the task fits on the slot, and the bytes the slot then holds.
+    def plan_evictions(
+        self, slot: Slot, task: QueuedTask, *, still_needed: int = 0
+    ) -> tuple[tuple[Eviction, ...], int]:
+        """Choose what to give up so that the task fits on the slot, and return the bytes the slot then holds too.
 
         Nothing is given up where memory is unknown. The slot's own residents go first, then the largest, so that few
         are lost; the task's own model goes last of all. `still_needed` bytes of the device are left for other slots.
@@ -224,18 +226,18 @@ class Room:
         load = load_of(task, mine)
         if left == inf or task.memory is None:
             return (), load
-        others = self._yielded_by_neighbours(slot)
+        others = self._list_yielded(slot)
         if not others and load <= left:
             return (), load
-        return self._losses(slot, task, list(mine), others, left)
+        return self._lose_until_it_fits(slot, task, list(mine), others, left)
 
-    def _losses(
+    def _lose_until_it_fits(
         self, slot: Slot, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], left: float
     ) -> tuple[tuple[Eviction, ...], int]:
         """Take away from the slot's residents and its neighbours' until the task fits next to what is left."""
         evicted: list[Eviction] = []
-        for loser, resident in _in_order_of_loss(slot, task, mine, others):
-            if load_of(task, mine) + sum(each.memory or 0 for _, each in others) <= left:
+        for loser, resident in _sort_by_loss(slot, task, mine, others):
+            if load_of(task, mine) + sum(other.memory or 0 for _, other in others) <= left:
                 break
             evicted.append((loser, resident))
             if loser == slot.id:
@@ -245,7 +247,7 @@ class Room:
         return tuple(evicted), load_of(task, mine)
 
     def _residents_of(self, slot: Slot) -> Sequence[ResidentModel]:
-        """What an idle slot could still give up."""
+        """The models that an idle slot could still give up."""
         return self._residents.get(slot.id, slot.resident)
 
     def _give_up(self, slot: SlotId, resident: ResidentModel) -> None:
@@ -253,7 +255,7 @@ class Room:
             self._residents[slot] = list(self.table[slot].resident)
         self._residents[slot].remove(resident)
 
-    def _yielded_by_neighbours(self, slot: Slot) -> list[Eviction]:
+    def _list_yielded(self, slot: Slot) -> list[Eviction]:
         """Residents of the other idle slots on the device."""
         slots = self.table.devices[slot.device].slots
         if len(slots) == 1:
@@ -266,7 +268,7 @@ class Room:
         ]
 
 
-def table_of(snapshot: Snapshot) -> SlotTable:
+def to_table(snapshot: Snapshot) -> SlotTable:
     """The table of a snapshot's slots: its own, or one made of them."""
     slots, unknown_s = snapshot.slots, snapshot.settings.unknown_duration_s
     if isinstance(slots, SlotTable) and slots.unknown_s == unknown_s:
@@ -300,17 +302,17 @@ def has_node_with(slots: Iterable[Slot], count: int) -> bool:
     return count <= 0
 
 
-def _in_order_of_loss(
+def _sort_by_loss(
     slot: Slot, task: QueuedTask, mine: Iterable[ResidentModel], others: Iterable[Eviction]
 ) -> list[Eviction]:
     return sorted(
-        (each for each in (*((slot.id, resident) for resident in mine), *others) if each[1].memory),
-        key=lambda each: (
-            is_model_of(each[1], task) and each[0] == slot.id,
-            each[0] != slot.id,
-            -(each[1].memory or 0),
-            each[0],
-            each[1].engine,
-            each[1].model,
+        (loss for loss in (*((slot.id, resident) for resident in mine), *others) if loss[1].memory),
+        key=lambda loss: (
+            is_model_of(loss[1], task) and loss[0] == slot.id,
+            loss[0] != slot.id,
+            -(loss[1].memory or 0),
+            loss[0],
+            loss[1].engine,
+            loss[1].model,
         ),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
 
-from corral.scheduling.ages import Sorted
+from corral.scheduling.sorted_list import Sorted
 from corral.scheduling.values import Gate, Owner, RunningTask, Settings, Slot
 from corral.work import SlotId
 
@@ -27,7 +27,7 @@ _MOST_POOLS = 256
 
 @dataclass(slots=True)
 class Device:
-    """What the slots of one device share."""
+    """The memory that the slots of one device share."""
 
     slots: dict[SlotId, Slot] = field(default_factory=dict[SlotId, Slot])
     capacity: float = inf
@@ -130,8 +130,8 @@ class SlotTable(Collection[Slot]):
     def _put_in(self, slot: Slot) -> None:
         device = self.devices.setdefault(slot.device, Device())
         device.slots[slot.id] = slot
-        device.held += _held(slot)
-        device.capacity = _capacity(device.slots.values())
+        device.held += _count_held(slot)
+        device.capacity = _find_capacity(device.slots.values())
         if slot.running is not None:
             self._start(slot, slot.running)
         free = is_free(slot)
@@ -150,8 +150,8 @@ class SlotTable(Collection[Slot]):
         device = self.devices[slot.device]
         del device.slots[slot.id]
         if device.slots:
-            device.held -= _held(slot)
-            device.capacity = _capacity(device.slots.values())
+            device.held -= _count_held(slot)
+            device.capacity = _find_capacity(device.slots.values())
         else:
             del self.devices[slot.device]
         if slot.running is not None:
@@ -191,7 +191,7 @@ def is_idle(slot: Slot) -> bool:
     return slot.running is None and slot.gate is not Gate.UNHEALTHY
 
 
-def _held(slot: Slot) -> int:
+def _count_held(slot: Slot) -> int:
     """Bytes that a slot holds and does not give up: its residents, and what runs beyond the model it runs on."""
     if is_idle(slot):
         return 0
@@ -205,6 +205,6 @@ def _held(slot: Slot) -> int:
     return others + max(own, (running.memory or 0) if running is not None else 0)
 
 
-def _capacity(slots: Iterable[Slot]) -> float:
+def _find_capacity(slots: Iterable[Slot]) -> float:
     """The least capacity given for a device; infinite when none is."""
     return min((slot.capacity for slot in slots if slot.capacity is not None), default=inf)

@@ -1,4 +1,4 @@
-"""What the policy is asked and what it answers.
+"""The policy's questions and answers.
 
 All instants are timezone-aware UTC; the policy never reads a clock.
 """
@@ -19,7 +19,7 @@ Owner = str
 
 
 class TaskClass(StrEnum):
-    """Who waits for the result: a person, or a night."""
+    """Whether a person waits for the result, or a night."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"
@@ -69,7 +69,7 @@ class ResidentModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """What occupies a slot."""
+    """The task that occupies a slot."""
 
     task: int
     owner: Owner
@@ -98,7 +98,7 @@ class Slot:
     id: SlotId
     node: str
     device: str
-    """What provides the memory, unique in the cluster (`<node>/GPU-<uuid>`); slots on one device share it."""
+    """The provider of the memory, unique in the cluster (`<node>/GPU-<uuid>`); slots on one device share it."""
     device_model: str
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
@@ -159,7 +159,7 @@ class Turn:
 
 
 class DurationKey(NamedTuple):
-    """What durations are measured by; a tuple, because it is looked up many times in each decision."""
+    """The key by which durations are measured; a tuple, because it is looked up many times in each decision."""
 
     engine: str
     model: str | None
@@ -206,7 +206,7 @@ class Rule(StrEnum):
     FASTER_SOON = "faster_soon"
     """A slower slot is free, but faster ones should have done all that waits before it could finish this one task."""
     STARTING = "starting"
-    """It does not wait: the next decision starts it. Only explanations say this."""
+    """It does not wait: the next decision starts it. Only explanations have this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,16 +216,16 @@ class Assignment:
     task: int
     slots: tuple[SlotId, ...]
     evict: tuple[tuple[SlotId, ResidentModel], ...] = ()
-    """Residents to give up first, because the task does not fit beside them."""
+    """Residents to give up first, because the task does not fit next to them."""
     expected_s: float
-    """What the owner was charged, per slot."""
+    """Seconds that the owner was charged, per slot."""
     because: str
     """Why this slot, in a few words: `model resident`, `fastest measured`, `least memory left over`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to start now, what waits and why, and the state that the next decision needs."""
+    """The tasks to start now, those that wait and why, and the state that the next decision needs."""
 
     assignments: tuple[Assignment, ...]
     waiting: Mapping[int, Rule]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import Phase, given, settings
 
-from corral.scheduling.explain import NotQueuedError, explain
+from corral.scheduling.explaining import NotQueuedError, explain
 from corral.scheduling.policy import decide
 from corral.scheduling.values import DurationKey, Gate, Queue, Rule
 from doubles.scheduling_strategies import snapshots

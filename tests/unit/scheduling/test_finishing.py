@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.scheduling.explain import explain
+from corral.scheduling.explaining import explain
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator import simulate
 from corral.scheduling.simulator.values import Arrival, Trace

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from corral.figures import Figure, Origin
 from corral.scheduling.simulator import Outcome
-from corral.scheduling.simulator.outcome import quantile
+from corral.scheduling.simulator.outcome import find_quantile
 from corral.scheduling.simulator.values import Outage, Run, Trace
 from corral.scheduling.values import TaskClass
 from corral.work import SlotId
@@ -100,7 +100,9 @@ def real_waits(waits: Iterable[tuple[TaskClass, float]]) -> Mapping[str, ClassWa
     for task_class, seconds in sorted(waits):
         found.setdefault(task_class.value, []).append(seconds)
     return {
-        name: _told(quantile(each, 0.5), quantile(each, 0.99), Origin.MEASURED, f"{len(each)} tasks, from ready")
+        name: _told(
+            find_quantile(each, 0.5), find_quantile(each, 0.99), Origin.MEASURED, f"{len(each)} tasks, from ready"
+        )
         for name, each in found.items()
     }
 

@@ -1,4 +1,4 @@
-"""Says everything that is wrong with a trace before it is run."""
+"""Reports everything that is wrong with a trace before it is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_SHOWN = 20
 
 
 class TraceError(CorralError):
-    """A trace that says nothing definite; every reason is in `what`."""
+    """A trace that cannot be run; every reason is in `what`."""
 
     code: ClassVar[str] = "simulator.trace_invalid"
     kind: ClassVar[Kind] = Kind.INVALID
@@ -23,17 +23,17 @@ class TraceError(CorralError):
 
 def check(trace: Trace) -> None:
     """Refuse a trace that cannot be run. Raises: TraceError with all reasons."""
-    problems = [*_arrivals(trace), *_times(trace), *_slots(trace)]
+    problems = [*_check_arrivals(trace), *_check_times(trace), *_check_slots(trace)]
     if problems:
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
         raise TraceError("; ".join(problems[:_MOST_SHOWN]) + more, hint="correct the trace")
 
 
-def _arrivals(trace: Trace) -> Iterator[str]:
+def _check_arrivals(trace: Trace) -> Iterator[str]:
     for before, after in pairwise(trace.arrivals):
         if after.at_s < before.at_s:
             yield f"task {after.id} arrives at {after.at_s:g} s, before task {before.id} ahead of it"
-    for number in _repeated(arrival.id for arrival in trace.arrivals):
+    for number in _find_repeated(arrival.id for arrival in trace.arrivals):
         yield f"task {number} arrives more than once"
     known = {arrival.id for arrival in trace.arrivals}
     for arrival in trace.arrivals:
@@ -42,11 +42,11 @@ def _arrivals(trace: Trace) -> Iterator[str]:
         )
 
 
-def _times(trace: Trace) -> Iterator[str]:
+def _check_times(trace: Trace) -> Iterator[str]:
     for arrival in trace.arrivals:
         if not _is_span(arrival.at_s):
             yield f"task {arrival.id} arrives at {arrival.at_s} s"
-    for arrival in _one_of_each(trace.arrivals):
+    for arrival in _select_distinct(trace.arrivals):
         yield from (
             f"task {arrival.id} takes {seconds} s on {device_model}"
             for device_model, seconds in arrival.seconds.items()
@@ -60,9 +60,9 @@ def _times(trace: Trace) -> Iterator[str]:
             yield f"{load.model or load.engine} loads in {load.seconds} s"
 
 
-def _slots(trace: Trace) -> Iterator[str]:
+def _check_slots(trace: Trace) -> Iterator[str]:
     known = {slot.id for slot in trace.slots}
-    for slot in _repeated(slot.id for slot in trace.slots):
+    for slot in _find_repeated(slot.id for slot in trace.slots):
         yield f"slot {slot} is there more than once"
     for slot in trace.slots:
         if slot.running is not None:
@@ -83,13 +83,13 @@ def _is_span(seconds: float) -> bool:
     return isfinite(seconds) and seconds >= 0
 
 
-def _one_of_each(arrivals: Iterable[Arrival]) -> Iterable[Arrival]:
+def _select_distinct(arrivals: Iterable[Arrival]) -> Iterable[Arrival]:
     """The first of those that share their engine and their table of seconds; tasks of a batch share one table."""
-    found: dict[tuple[str, int], Arrival] = {}
+    distinct: dict[tuple[str, int], Arrival] = {}
     for arrival in arrivals:
-        found.setdefault((arrival.engine, id(arrival.seconds)), arrival)
-    return found.values()
+        distinct.setdefault((arrival.engine, id(arrival.seconds)), arrival)
+    return distinct.values()
 
 
-def _repeated(names: Iterable[object]) -> list[object]:
+def _find_repeated(names: Iterable[object]) -> list[object]:
     return [name for name, count in Counter(names).items() if count > 1]

@@ -5,7 +5,7 @@ outages, settings) equals that of an earlier one has that night's run, and is no
 the traces are compared. A year of equal nights is played as the two or three that differ, for from the second night on
 the models are loaded and the durations are measured; where tasks or outages differ, every night is played.
 
-Between nights nobody is owed anything: fair share starts even, as it does when the server starts.
+Between nights no owner is owed anything: fair share starts even, as it does when the server starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What came of a run in numbers: how much was finished when, who waited, what was loaded, what it took in power.
+"""A run in numbers: the work finished, the waits, the loads, the energy.
 
 A wait lasts from arrival to the start of the attempt that ended well, so time lost to an outage counts as waiting.
 Loading counts as work: the slot is busy and draws power. Quantiles are nearest ranks, so each is a wait that occurred.
@@ -20,7 +20,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watts:
-    """What a slot's device draws."""
+    """The power draw of a slot's device."""
 
     busy: float
     idle: float = 0.0
@@ -41,7 +41,7 @@ class Outcome:
     """A run in numbers, over a window that starts with it."""
 
     span_s: float
-    """The window: as asked for, else the makespan."""
+    """The window: as given, else the makespan."""
     makespan_s: float
     """When the last task ended, whether inside the window or not; 0 when none did."""
     finished: int
@@ -60,7 +60,7 @@ class Outcome:
     lost_s: float
     """Slot-seconds of work that was lost with its slot."""
     energy_wh: float | None
-    """What the slots' devices drew; None when a slot's watts are unknown."""
+    """The energy of the slots' devices; None when a slot's watts are unknown."""
 
     @property
     def per_hour(self) -> float:
@@ -73,7 +73,7 @@ def summarise(
 ) -> Outcome:
     """Count what a run brought within its first `span_s` seconds, all of it unless given.
 
-    `watts` says what each slot's device draws busy and idle; without it no energy is worked out. A slot that is away
+    `watts` is the draw of each slot's device, busy and idle; without it no energy is worked out. A slot that is away
     draws nothing.
     """
     good = [span for span in run.spans if not span.lost]
@@ -81,58 +81,58 @@ def summarise(
     window_s = makespan_s if span_s is None else span_s
     inside = [span for span in good if span.until_s <= window_s]
     loads = [span for span in run.spans if span.load_s > 0 and span.from_s < window_s]
-    busy = _busy(trace, run.spans, window_s)
+    busy = _measure_busy(trace, run.spans, window_s)
     return Outcome(
         span_s=window_s,
         makespan_s=makespan_s,
         finished=len(inside),
         left=len(trace.arrivals) - len(inside),
-        waits=_waits(trace, inside),
+        waits=_summarise_waits(trace, inside),
         occupancy={slot: seconds / window_s if window_s else 0.0 for slot, seconds in busy.items()},
         loads=len(loads),
         swaps=len(loads) - len({span.slots[0] for span in loads}),
         load_s=sum(min(span.load_s, window_s - span.from_s) for span in loads),
-        lost_s=sum(_within(span, window_s) * len(span.slots) for span in run.spans if span.lost),
-        energy_wh=None if watts is None else _energy_wh(trace, busy, window_s, watts),
+        lost_s=sum(_clip(span, window_s) * len(span.slots) for span in run.spans if span.lost),
+        energy_wh=None if watts is None else _compute_energy_wh(trace, busy, window_s, watts),
     )
 
 
-def quantile(ordered: Sequence[float], part: float) -> float:
+def find_quantile(ordered: Sequence[float], part: float) -> float:
     """The nearest rank of ascending values that `part` (0 to 1) of them do not exceed."""
     return ordered[max(0, ceil(part * len(ordered)) - 1)]
 
 
-def _waits(trace: Trace, spans: Iterable[Span]) -> dict[TaskClass, Waits]:
+def _summarise_waits(trace: Trace, spans: Iterable[Span]) -> dict[TaskClass, Waits]:
     arrivals = {arrival.id: arrival for arrival in trace.arrivals}
-    found: defaultdict[TaskClass, list[float]] = defaultdict(list)
+    waits: defaultdict[TaskClass, list[float]] = defaultdict(list)
     for span in spans:
         arrival = arrivals[span.task]
-        found[arrival.task_class].append(span.from_s - arrival.at_s)
-    return {task_class: _in_ranks(sorted(waits)) for task_class, waits in sorted(found.items())}
+        waits[arrival.task_class].append(span.from_s - arrival.at_s)
+    return {task_class: _to_quantiles(sorted(of_class)) for task_class, of_class in sorted(waits.items())}
 
 
-def _in_ranks(waits: Sequence[float]) -> Waits:
-    return Waits(p50=quantile(waits, 0.5), p99=quantile(waits, 0.99), longest=waits[-1], tasks=len(waits))
+def _to_quantiles(waits: Sequence[float]) -> Waits:
+    return Waits(p50=find_quantile(waits, 0.5), p99=find_quantile(waits, 0.99), longest=waits[-1], tasks=len(waits))
 
 
-def _busy(trace: Trace, spans: Iterable[Span], window_s: float) -> dict[SlotId, float]:
+def _measure_busy(trace: Trace, spans: Iterable[Span], window_s: float) -> dict[SlotId, float]:
     busy = {slot.id: 0.0 for slot in trace.slots}
     for span in spans:
         for slot in span.slots:
-            busy[slot] += _within(span, window_s)
+            busy[slot] += _clip(span, window_s)
     return busy
 
 
-def _within(span: Span, window_s: float) -> float:
+def _clip(span: Span, window_s: float) -> float:
     return max(0.0, min(span.until_s, window_s) - span.from_s)
 
 
-def _energy_wh(
+def _compute_energy_wh(
     trace: Trace, busy: Mapping[SlotId, float], window_s: float, watts: Mapping[SlotId, Watts]
 ) -> float | None:
     if any(slot not in watts for slot in busy):
         return None
-    away = _away(trace, window_s)
+    away = _measure_away(trace, window_s)
     joules = sum(
         seconds * watts[slot].busy + max(0.0, window_s - seconds - away.get(slot, 0.0)) * watts[slot].idle
         for slot, seconds in busy.items()
@@ -140,7 +140,7 @@ def _energy_wh(
     return joules / _HOUR_S
 
 
-def _away(trace: Trace, window_s: float) -> dict[SlotId, float]:
+def _measure_away(trace: Trace, window_s: float) -> dict[SlotId, float]:
     """Seconds of the window in which each slot is away; outages that overlap count once."""
     away: defaultdict[SlotId, float] = defaultdict(float)
     until: defaultdict[SlotId, float] = defaultdict(float)

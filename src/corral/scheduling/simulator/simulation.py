@@ -1,4 +1,4 @@
-"""Plays a workload forward from event to event, and asks the policy after each instant.
+"""Plays a workload forward from event to event, and calls the policy after each instant.
 
 Decisions go through `Judgement`, as the dispatcher's do: the same candidates, the same fair share, durations learnt
 from what each success took with its loading. Time is kept in whole microseconds, which is what `datetime` holds, so
@@ -11,7 +11,8 @@ out. Each decision costs what the policy costs; everything else is O(log n) per 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
@@ -20,9 +21,8 @@ from math import inf
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
-from corral.scheduling.simulator.bays import Bay, Bays
 from corral.scheduling.simulator.checking import check
-from corral.scheduling.simulator.needs import Needs
+from corral.scheduling.simulator.simulated_slots import SimulatedSlot, SimulatedSlots
 from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Span, Trace
 from corral.scheduling.values import (
     Assignment,
@@ -36,10 +36,10 @@ from corral.scheduling.values import (
 from corral.work import SlotId
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-"""What the policy is told as the time at second 0; nothing depends on which instant it is."""
+"""The policy's time at second 0; nothing depends on which instant it is."""
 
 PATIENCE_S = 86_400.0
-"""A policy that wakes by itself and starts nothing for a day, though nothing else will happen, is not asked again."""
+"""A policy that wakes by itself and starts nothing for a day, though nothing else will happen, is not called again."""
 
 _SECOND = 1_000_000
 _ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
@@ -49,7 +49,7 @@ _ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
 def simulate(trace: Trace, policy: Policy = decide, *, wake_every_s: float | None = None) -> Run:
     """Run a trace through a policy until nothing more can happen.
 
-    `wake_every_s` asks the policy again at such intervals while something waits and a slot is free; the production
+    `wake_every_s` calls the policy again at such intervals while something waits and a slot is free; the production
     policy never needs that, a rival that puts off its decisions does. Raises: TraceError.
     """
     check(trace)
@@ -67,7 +67,7 @@ class _Attempt:
     load_us: int
     lost: bool = False
 
-    def span(self) -> Span:
+    def to_span(self) -> Span:
         return Span(
             task=self.task.id,
             slots=self.assignment.slots,
@@ -83,7 +83,7 @@ _Event = tuple[int, int, int, "_Attempt | SlotId | None"]
 
 @dataclass(slots=True)
 class _Agenda:
-    """What will happen, in order; what was entered first goes first among equals."""
+    """Events to come, in order; what was entered first goes first among equals."""
 
     events: list[_Event] = field(default_factory=list[_Event])
     entered: int = 0
@@ -98,15 +98,15 @@ class _Simulation:
 
     def __init__(self, trace: Trace, policy: Policy, wake_every_s: float | None) -> None:
         self._arrivals = {arrival.id: arrival for arrival in trace.arrivals}
-        self._coming = sorted(((_us(each.at_s), each.id) for each in trace.arrivals), reverse=True)
+        self._coming = sorted(((_to_us(coming.at_s), coming.id) for coming in trace.arrivals), reverse=True)
         self._loads = {(load.engine, load.model): load for load in trace.loads}
         self._slowdown = trace.slowdown
         self._queues = trace.queues
         self._settings = trace.settings
         self._policy = policy
-        self._wake_us = None if wake_every_s is None else max(1, _us(wake_every_s))
+        self._wake_us = None if wake_every_s is None else max(1, _to_us(wake_every_s))
         self._judgement = Judgement(trace.settings, history=trace.history, policy=policy)
-        self._bays = Bays(trace.slots)
+        self._slots = SimulatedSlots(trace.slots, unknown_s=trace.settings.unknown_duration_s)
         self._backlog = Backlog()
         self._needs = Needs()
         self._agenda = _Agenda()
@@ -116,28 +116,28 @@ class _Simulation:
         self._wake_entered = False
         self._last_start_us = 0
         for outage in trace.outages:
-            self._agenda.add(_us(outage.from_s), _LEAVES, outage.slot)
+            self._agenda.add(_to_us(outage.from_s), _LEAVES, outage.slot)
             if outage.until_s < inf:
-                self._agenda.add(_us(outage.until_s), _RETURNS, outage.slot)
+                self._agenda.add(_to_us(outage.until_s), _RETURNS, outage.slot)
 
     def run(self) -> Run:
-        while (at := self._next()) is not None:
+        while (at := self._find_next()) is not None:
             self._now_us = at
             self._now = START + timedelta(microseconds=at)
             self._let_happen()
             self._decide()
-        because = self._reasons()
+        because = self._explain_left()
         return Run(
-            spans=tuple([attempt.span() for attempt in self._attempts]),
+            spans=tuple([attempt.to_span() for attempt in self._attempts]),
             unfinished=tuple(sorted(because)),
             because=because,
-            slots=self._bays.slots(),
+            slots=tuple(self._slots.table),
             history=self._judgement.history,
         )
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def _next(self) -> int | None:
+    def _find_next(self) -> int | None:
         """The next instant at which something happens."""
         events, coming = self._agenda.events, self._coming
         if not events:
@@ -156,50 +156,50 @@ class _Simulation:
             elif kind == _LEAVES:
                 self._leave(what)
             else:
-                self._bays[what].come_back()
+                self._slots[what].come_back()
         while coming and coming[-1][0] == self._now_us:
             arrival = self._arrivals[coming.pop()[1]]
             if not (arrival.needs and self._needs.hold(arrival)):
-                self._backlog.add(_queued(arrival, self._now))
+                self._backlog.add(_to_queued(arrival, self._now))
 
     def _end(self, attempt: _Attempt) -> None:
         """Let an attempt end well, unless its slot went away before."""
         if attempt.lost:
             return
         self._free(attempt)
-        task, first = attempt.task, self._bays[attempt.assignment.slots[0]]
+        task, first = attempt.task, self._slots[attempt.assignment.slots[0]]
         if task.model is not None:
-            first.holds(_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
-        key = DurationKey(task.engine, task.model, first.slot.device_model)
+            first.keep(_to_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
+        key = DurationKey(task.engine, task.model, first.device_model)
         seconds = (attempt.until_us - attempt.from_us) / _SECOND
         self._judgement.learn(key, attempt.assignment, task.owner, seconds)
         for freed in self._needs.end(task.id):
-            self._backlog.add(_queued(self._arrivals[freed], self._now))
+            self._backlog.add(_to_queued(self._arrivals[freed], self._now))
 
     def _leave(self, slot: SlotId) -> None:
         """Let a slot go away; what ran there is lost, and queued again as it was."""
         attempt = self._on.get(slot)
-        self._bays[slot].leave()
+        self._slots[slot].leave()
         if attempt is None:
             return
         attempt.lost = True
         attempt.until_us = self._now_us
         self._free(attempt)
-        self._bays[attempt.assignment.slots[0]].give_up(attempt.task.engine)
+        self._slots[attempt.assignment.slots[0]].give_up(attempt.task.engine)
         self._backlog.add(attempt.task)
 
     def _free(self, attempt: _Attempt) -> None:
         for slot in attempt.assignment.slots:
             del self._on[slot]
-            self._bays[slot].vacate()
+            self._slots[slot].vacate()
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
-        free = self._bays.free()
+        free = self._slots.count_free()
         if not free or not self._backlog:
             return
-        assignments = self._judgement.assign(self._backlog, self._bays.slots(), self._queues, free, self._now)
+        assignments = self._judgement.assign(self._backlog, self._slots.table, self._queues, free, self._now)
         for assignment in assignments:
             self._start(assignment)
         self._enter_wake(started=bool(assignments))
@@ -207,43 +207,41 @@ class _Simulation:
     def _start(self, assignment: Assignment) -> None:
         task = self._backlog.remove(assignment.task)
         assert task is not None, "the policy assigns only tasks that it was given"
-        bays = [self._bays[slot] for slot in assignment.slots]
-        assert len(bays) == task.gpus, "the policy gives a task as many slots as it needs"
-        assert all(bay.is_free for bay in bays), "the policy assigns only free slots"
+        simulated = [self._slots[slot] for slot in assignment.slots]
+        assert len(simulated) == task.gpus, "the policy gives a task as many slots as it needs"
+        assert all(slot.is_free for slot in simulated), "the policy assigns only free slots"
         self._evict(assignment)
-        load_us = self._load_us(task, bays[0])
-        until_us = self._now_us + load_us + self._run_us(task, bays)
+        load_us = self._load_us(task, simulated[0])
+        until_us = self._now_us + load_us + self._run_us(task, simulated)
         attempt = _Attempt(task=task, assignment=assignment, from_us=self._now_us, until_us=until_us, load_us=load_us)
-        running = _running(attempt, self._now)
-        for bay in bays:
-            bay.occupy(running)
-            self._on[bay.slot.id] = attempt
+        running = _to_running(attempt, self._now)
+        for slot in simulated:
+            slot.occupy(running)
+            self._on[slot.id] = attempt
         self._attempts.append(attempt)
         self._agenda.add(until_us, _ENDS, attempt)
 
     def _evict(self, assignment: Assignment) -> None:
-        for slot, resident in assignment.evict:
-            bay = self._bays[slot]
-            if bay.running is None:  # a neighbour may have got work in the same decision
-                bay.give_up(resident.engine)
+        for name, resident in assignment.evict:
+            slot = self._slots[name]
+            if slot.running is None:  # a neighbour may have got work in the same decision
+                slot.give_up(resident.engine)
 
-    def _load_us(self, task: QueuedTask, bay: Bay) -> int:
+    def _load_us(self, task: QueuedTask, slot: SimulatedSlot) -> int:
         """How long loading takes; what has no model cannot stay loaded, and pays at each start."""
         load = self._loads.get((task.engine, task.model))
-        return 0 if load is None or bay.has(task.engine, task.model) else _us(load.seconds)
+        return 0 if load is None or slot.has(task.engine, task.model) else _to_us(load.seconds)
 
-    def _run_us(self, task: QueuedTask, bays: list[Bay]) -> int:
+    def _run_us(self, task: QueuedTask, slots: list[SimulatedSlot]) -> int:
         """How long the work takes; several slots are as fast as the slowest of them."""
         arrival = self._arrivals[task.id]
-        return max(
-            _us((arrival.on(bay.slot.device_model) or 0.0) * self._slowdown.get(bay.slot.id, 1.0)) for bay in bays
-        )
+        return max(_to_us((arrival.on(slot.device_model) or 0.0) * self._slowdown.get(slot.id, 1.0)) for slot in slots)
 
     def _enter_wake(self, *, started: bool) -> None:
         """Ask again later, where the policy wants that and there is something to decide."""
         if started:
             self._last_start_us = self._now_us
-        if self._wake_us is None or self._wake_entered or not (self._backlog and self._bays.free()):
+        if self._wake_us is None or self._wake_entered or not (self._backlog and self._slots.count_free()):
             return
         nothing_else = not self._agenda.events and not self._coming
         if nothing_else and self._now_us - self._last_start_us > PATIENCE_S * _SECOND:
@@ -253,31 +251,31 @@ class _Simulation:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def _reasons(self) -> Mapping[int, str]:
+    def _explain_left(self) -> Mapping[int, str]:
         """Ask the policy why each task that is left waits, as many at a time as one decision looks at."""
         left = sorted(self._backlog, key=lambda task: task.id)
         reasons: dict[int, str] = {task: f"needs task {need}" for task, need in self._needs.left()}
         for first in range(0, len(left), CANDIDATES):
-            asked = tuple(left[first : first + CANDIDATES])
+            batch = tuple(left[first : first + CANDIDATES])
             waiting = self._policy(
                 Snapshot(
                     now=self._now,
-                    tasks=asked,
-                    slots=self._bays.slots(),
+                    tasks=batch,
+                    slots=self._slots.table,
                     queues=self._queues,
                     settings=self._settings,
                 )
             ).waiting
-            reasons.update({task.id: waiting.get(task.id, Rule.BEHIND_OTHERS) for task in asked})
+            reasons.update({task.id: waiting.get(task.id, Rule.BEHIND_OTHERS) for task in batch})
         return reasons
 
 
-def _us(seconds: float) -> int:
+def _to_us(seconds: float) -> int:
     """Whole microseconds."""
     return round(seconds * _SECOND)
 
 
-def _queued(arrival: Arrival, now: datetime) -> QueuedTask:
+def _to_queued(arrival: Arrival, now: datetime) -> QueuedTask:
     return QueuedTask(
         id=arrival.id,
         owner=arrival.owner,
@@ -292,8 +290,8 @@ def _queued(arrival: Arrival, now: datetime) -> QueuedTask:
     )
 
 
-def _running(attempt: _Attempt, now: datetime) -> RunningTask:
-    """What the policy is told of an attempt; it expects the measured time, and does not know the true one."""
+def _to_running(attempt: _Attempt, now: datetime) -> RunningTask:
+    """The policy's view of an attempt; it expects the measured time, and does not know the true one."""
     task = attempt.task
     return RunningTask(
         task=task.id,
@@ -307,5 +305,41 @@ def _running(attempt: _Attempt, now: datetime) -> RunningTask:
     )
 
 
-def _resident(engine: str, model: str, load: Load | None) -> ResidentModel:
+def _to_resident(engine: str, model: str, load: Load | None) -> ResidentModel:
     return ResidentModel(engine=engine, model=model, memory=None if load is None else load.memory)
+
+
+class Needs:
+    """Tasks that have arrived and wait for others to end."""
+
+    __slots__ = ("_ended", "_open", "_waiting")
+
+    def __init__(self) -> None:
+        self._ended: set[int] = set()
+        self._open: dict[int, set[int]] = {}
+        self._waiting: defaultdict[int, list[int]] = defaultdict(list)
+
+    def hold(self, arrival: Arrival) -> bool:
+        """Whether the task has to wait for others; it is then kept until the last of them has ended."""
+        missing = set(arrival.needs) - self._ended
+        if not missing:
+            return False
+        self._open[arrival.id] = missing
+        for need in missing:
+            self._waiting[need].append(arrival.id)
+        return True
+
+    def end(self, task: int) -> list[int]:
+        """Note that a task has ended, and return those that waited for nothing else."""
+        self._ended.add(task)
+        freed: list[int] = []
+        for waiting in self._waiting.pop(task, ()):
+            self._open[waiting].discard(task)
+            if not self._open[waiting]:
+                del self._open[waiting]
+                freed.append(waiting)
+        return freed
+
+    def left(self) -> Iterator[tuple[int, int]]:
+        """Tasks that still wait, each with the first one that it waits for."""
+        return ((task, min(missing)) for task, missing in sorted(self._open.items()))

@@ -1,4 +1,4 @@
-"""What a simulation is given and what it returns. Time is in seconds from the start of the trace."""
+"""The values that a simulation takes and returns. Time is in seconds from the start of the trace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arrival:
     gpus: int = 1
     memory: Bytes | None = None
     seconds: Mapping[str, float]
-    """True duration without loading, by device model; `*` stands for any other."""
+    """True duration without loading, by device model; `*` is any other."""
     needs: tuple[int, ...] = ()
     """Tasks that must end first; its wait is counted from then."""
 
@@ -74,13 +74,13 @@ class Trace:
     arrivals: tuple[Arrival, ...]
     """In order of `at_s`."""
     slots: tuple[Slot, ...]
-    """As they stand at the start: idle, with what is resident."""
+    """At the start: idle, with what is resident."""
     queues: Mapping[str, Queue] = field(default_factory=dict[str, Queue])
     loads: tuple[Load, ...] = ()
     """A model that is not listed loads in no time."""
     outages: tuple[Outage, ...] = ()
     history: History = field(default_factory=History)
-    """What was measured before the trace starts; the simulator goes on measuring."""
+    """Durations measured before the trace starts; the simulator goes on measuring."""
     settings: Settings = field(default_factory=Settings)
     slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
     """How many times as long tasks take on a slot, such as 1.1 under a power limit; 1 where nothing is said."""
@@ -102,7 +102,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came of a trace."""
+    """The result of a trace."""
 
     spans: tuple[Span, ...]
     """In order of `from_s`."""
@@ -111,6 +111,6 @@ class Run:
     because: Mapping[int, str] = field(default_factory=dict[int, str])
     """For each unfinished task, the `Rule` that kept it waiting at the end, or the task that it needed."""
     slots: tuple[Slot, ...] = ()
-    """As they stand at the end, with what is resident."""
+    """At the end, with what is resident."""
     history: History = field(default_factory=History)
-    """What was measured before and during the run."""
+    """Durations measured before and during the run."""

@@ -1,35 +1,46 @@
 """The slots while a simulation goes on: what runs, what is loaded, whether they are there.
 
-A bay follows `corral.tasks.stations`, which stands behind a slot in production: an engine keeps the last model that it
+A simulated slot follows `corral.tasks.stations`, as slots behave in production: an engine keeps the last model that it
 ran, a model that is given up takes all of its engine's with it, and a slot that went away has lost what it held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from corral.scheduling.slot_table import is_free
+from corral.scheduling.slot_table import SlotTable, is_free
 from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
 from corral.work import SlotId
 
 
-class Bay:
-    """One slot; `slot` is the policy's view of it, made anew after each change."""
+class SimulatedSlot:
+    """One slot; its view in the policy's table is made anew after each change."""
 
-    __slots__ = ("_away", "_given", "_idle", "resident", "running", "slot")
+    __slots__ = ("_away", "_given", "_idle", "_table", "resident", "running")
 
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
+    def __init__(self, slot: Slot, table: SlotTable) -> None:
         self.running: RunningTask | None = None
         self.resident = slot.resident
         self._given = slot
         self._idle = slot
+        self._table = table
         self._away = 0
+        table.put(slot)
+
+    @property
+    def id(self) -> SlotId:
+        """The slot's name."""
+        return self._given.id
+
+    @property
+    def device_model(self) -> str:
+        """The model of its GPU, or `cpu`."""
+        return self._given.device_model
 
     @property
     def is_free(self) -> bool:
         """Whether the policy may give it a task."""
-        return is_free(self.slot)
+        return is_free(self._table[self.id])
 
     def has(self, engine: str, model: str | None) -> bool:
         """Whether a model is in its memory."""
@@ -38,41 +49,42 @@ class Bay:
     def occupy(self, running: RunningTask) -> None:
         """Begin with a task."""
         self.running = running
-        self.slot = self._view(running)
+        self._table.put(self._view(running))
 
     def vacate(self) -> None:
         """End the present task."""
         self.running = None
-        self.slot = self._idle
+        self._table.put(self._idle)
 
-    def holds(self, loaded: ResidentModel) -> None:
+    def keep(self, loaded: ResidentModel) -> None:
         """Note that an engine has just used a model, and has given up the one that it had before."""
         if not self.has(loaded.engine, loaded.model):
             self.resident = (*self._without(loaded.engine), loaded)
-            self._changed()
+            self._show()
 
     def give_up(self, engine: str) -> None:
         """Empty an engine's memory."""
         self.resident = self._without(engine)
-        self._changed()
+        self._show()
 
     def leave(self) -> None:
-        """Go away, for one reason more, and lose what is loaded."""
+        """Go away, for one more reason, and lose what is loaded."""
         self._away += 1
         self.resident = ()
-        self._changed()
+        self._show()
 
     def come_back(self) -> None:
         """Be there again once no reason to be away is left."""
         self._away -= 1
-        self._changed()
+        self._show()
 
     def _without(self, engine: str) -> tuple[ResidentModel, ...]:
         return tuple(held for held in self.resident if held.engine != engine)
 
-    def _changed(self) -> None:
+    def _show(self) -> None:
+        """Put the slot as it is now into the policy's table."""
         self._idle = self._view(None)
-        self.slot = self._idle if self.running is None else self._view(self.running)
+        self._table.put(self._idle if self.running is None else self._view(self.running))
 
     def _view(self, running: RunningTask | None) -> Slot:
         given = self._given
@@ -91,22 +103,16 @@ class Bay:
         )
 
 
-class Bays:
-    """All slots of a trace, by name."""
+class SimulatedSlots:
+    """All slots of a trace, by name, and the policy's view of them."""
 
-    def __init__(self, slots: Iterable[Slot]) -> None:
-        self._bays = {slot.id: Bay(slot) for slot in slots}
+    def __init__(self, slots: Iterable[Slot], *, unknown_s: float) -> None:
+        self.table = SlotTable(unknown_s=unknown_s)
+        self._slots = {slot.id: SimulatedSlot(slot, self.table) for slot in slots}
 
-    def __getitem__(self, slot: SlotId) -> Bay:
-        return self._bays[slot]
+    def __getitem__(self, slot: SlotId) -> SimulatedSlot:
+        return self._slots[slot]
 
-    def __iter__(self) -> Iterator[Bay]:
-        return iter(self._bays.values())
-
-    def slots(self) -> tuple[Slot, ...]:
-        """The policy's view of all."""
-        return tuple([bay.slot for bay in self._bays.values()])
-
-    def free(self) -> int:
-        """How many may be given a task now."""
-        return sum([bay.is_free for bay in self._bays.values()])
+    def count_free(self) -> int:
+        """Count those that may be given a task now."""
+        return len(self.table.free)

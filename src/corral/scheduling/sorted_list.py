@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Comparable(Protocol):
-    """What a sorted list needs of its items."""
+    """The comparison that a sorted list needs of its items."""
 
     def __lt__(self, other: Any, /) -> bool: ...  # Any: the type of the other side is the item's own
 
