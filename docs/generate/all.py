@@ -36,7 +36,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/errors.md": errors_page.render,
         "reference/metrics.md": metrics_page.render,
         "reference/rendering.md": rendering_page.render_page,
-        **rule_pages.pages(),
+        "rules/README.md": rule_pages.index_page,
     }
 )
 """Pages that are generated as a whole, by their path below `docs/`."""

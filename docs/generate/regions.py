@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import groupby
 from types import MappingProxyType
 
+import rule_pages
 from pieces import anchor, code, first_paragraph, sentence, table
 from shapes import Schema, fields, names_used
 
@@ -32,7 +33,7 @@ from corral.tasks.values import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.units import format_bytes, format_duration
 from corral.weights.catalogue import CATALOGUE
 
-_REGION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_REGION = re.compile(r"(<!-- generated: ([a-zA-Z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _RULES = {
     Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must mend it.",
@@ -228,6 +229,7 @@ REGIONS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "models": models,
         "default-cluster-file": default_cluster_file,
         **{f"engine-{kind.name}": _engine_region(kind) for kind in ENGINES.values()},
+        **rule_pages.regions(),
     }
 )
 """Every region by its name."""

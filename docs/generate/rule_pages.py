@@ -1,4 +1,4 @@
-"""A page for each rule of `corral lint`, from the rule itself and from the examples that its tests read."""
+"""The index of the rules of `corral lint`, and the examples on their pages: those that the tests of a rule read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from pieces import code, page, sentence, table
+from pieces import code, page, table
 
 from corral.linting.rules import CHECKS
-from corral.linting.values import Rule
 
 EXAMPLES = Path(__file__).parents[2] / "tests" / "unit" / "linting" / "rules"
 _FAMILIES = {
@@ -28,13 +27,13 @@ _FENCES = {".yaml": "yaml", ".nix": "nix", ".md": "markdown", ".sh": "bash"}
 _HARDWARE = "cluster.yaml"
 
 
-def pages() -> Mapping[str, Callable[[], str]]:
-    """The pages by their path below `docs/`."""
-    rules = {f"rules/{check.rule.id}.md": partial(_rule_page, check.rule) for check in CHECKS}
-    return {"rules/README.md": _index, **rules}
+def regions() -> Mapping[str, Callable[[], str]]:
+    """The examples of each rule's page, by the name of their region."""
+    return {f"rule-{check.rule.id}": partial(_examples, check.rule.id) for check in CHECKS}
 
 
-def _index() -> str:
+def index_page() -> str:
+    """List the rules by family."""
     parts: list[str] = []
     for letter, title in _FAMILIES.items():
         rows = [
@@ -51,19 +50,16 @@ def _index() -> str:
     return page("Rules", intro, *parts)
 
 
-def _rule_page(rule: Rule) -> str:
-    folder = EXAMPLES / rule.id
-    return page(
-        f"{rule.id} {rule.name}",
-        f"{rule.severity.value.capitalize()}: {rule.summary}.",
-        f"**In practice.** {rule.practice}",
-        f"**Why.** {sentence(rule.source)}",
-        f"**Fix.** {rule.fix}",
-        f"Accept it with a comment: {code(f'# corral: ignore {rule.id} because ...')}.",
-        "## Found",
-        _example(folder, "bad"),
-        "## Not found",
-        _example(folder, "good"),
+def _examples(rule: str) -> str:
+    folder = EXAMPLES / rule
+    return "\n\n".join(
+        [
+            f"Accept it with a comment: {code(f'# corral: ignore {rule} because ...')}.",
+            "## Found",
+            _example(folder, "bad"),
+            "## Not found",
+            _example(folder, "good"),
+        ]
     )
 
 

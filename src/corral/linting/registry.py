@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from corral.linting.rule_pages import all_rules
 from corral.linting.scene import Scene
 from corral.linting.values import Edit, Finding, Place, Rule, Severity
 
@@ -43,6 +44,6 @@ class Check:
             )
 
 
-def checks(rule: Rule) -> Callable[[Look], Check]:
-    """Make a check of a function."""
-    return lambda look: Check(rule, look)
+def checks(rule: str) -> Callable[[Look], Check]:
+    """Make a check of a function, for the rule with this id."""
+    return lambda look: Check(all_rules()[rule], look)

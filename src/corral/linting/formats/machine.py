@@ -47,7 +47,7 @@ def _sarif_rule(rule: Rule) -> Json:
         "name": rule.name,
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": rule.practice},
-        "help": {"text": f"{rule.fix} Why: {rule.source}."},
+        "help": {"text": f"{rule.fix} Why: {rule.source}"},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
     }
 

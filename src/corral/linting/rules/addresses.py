@@ -9,24 +9,13 @@ from collections.abc import Iterator
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 
 _URL = re.compile(r"^(?:https?|postgresql|redis|ws)://(?:[^/@\s]*@)?(?P<host>[a-z0-9.-]+)(?::\d+)?(?:[/?]|$)")
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _CLUSTER_DOMAIN = (".svc", ".svc.cluster.local")
 
 
-@checks(
-    Rule(
-        id="D05",
-        name="dangling-service-name",
-        severity=Severity.ERROR,
-        summary="an address of a Service that no file defines",
-        practice="The name does not resolve: every call fails.",
-        source="seen in public manifests after a Service was renamed",
-        fix="Correct the name, or add the Service.",
-    )
-)
+@checks("D05")
 def dangling(scene: Scene) -> Iterator[Found]:
     """Look for URLs of settings whose host looks like a Service of a namespace of the files, and is none."""
     services: dict[str, set[str]] = defaultdict(set)
@@ -48,17 +37,7 @@ def dangling(scene: Scene) -> Iterator[Found]:
             yield Found(place=tree.place, what=what, subject=subject)
 
 
-@checks(
-    Rule(
-        id="D06",
-        name="config-not-switched",
-        severity=Severity.ERROR,
-        summary="an address of a Service that only another layout has",
-        practice="After the switch the name no longer resolves: what kept the old address fails at every call.",
-        source="seen in public manifests: a frontend kept the address of a backend that its new layout deletes",
-        fix="Change the address in the layout that changes the Service, or give both layouts a Service of one name.",
-    )
-)
+@checks("D06")
 def not_switched(scene: Scene) -> Iterator[Found]:
     """Look for hosts that are Services of the files, and not of what is deployed with the setting."""
     elsewhere = _elsewhere(scene)

@@ -9,7 +9,6 @@ from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.scene import Scene
-from corral.linting.values import Rule, Severity
 from corral.units import UnitError, format_bytes, parse_bytes
 
 _STAYS = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "Pod"})
@@ -25,17 +24,7 @@ def _pinned(scene: Scene) -> Iterator[tuple[str, list[Pod]]]:
     yield from nodes.items()
 
 
-@checks(
-    Rule(
-        id="A07",
-        name="layout-demand-exceeds-pinned-node",
-        severity=Severity.ERROR,
-        summary="more GPUs pinned to a node than it has",
-        practice="The objects are accepted; the pods beyond the last card stay Pending.",
-        source="reproduced on Kubernetes 1.36: two replicas pinned to a host with one GPU",
-        fix="Lower the replicas, remove the pin, or put some of them into another layout.",
-    )
-)
+@checks("A07")
 def too_many_pinned(scene: Scene) -> Iterator[Found]:
     """Look for nodes of the cluster file that have fewer GPUs than is pinned to them."""
     cards = {
@@ -50,19 +39,7 @@ def too_many_pinned(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what=what, subject=last.owner)
 
 
-@checks(
-    Rule(
-        id="A25",
-        name="memory-limit-over-node",
-        severity=Severity.WARNING,
-        summary="memory limits beyond what the node has",
-        practice="Limits are never checked when an object is admitted (9000Gi is accepted); the kernel ends a "
-        "process of "
-        "its own choice once the memory is used up.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Lower the limits, so that those of one node add up to less than its memory and what the system needs.",
-    )
-)
+@checks("A25")
 def memory_beyond_node(scene: Scene) -> Iterator[Found]:
     """Look for limits that are over the memory of the node they are pinned to, alone or together."""
     memory = {node.name: node.memory for node in (scene.cluster.nodes if scene.cluster else ())}

@@ -9,7 +9,6 @@ from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import bound_node
 from corral.linting.scene import Scene
-from corral.linting.values import Rule, Severity
 
 _SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
 _SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORECASE)
@@ -24,19 +23,7 @@ _IN_IMAGE = (
 _CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
 
 
-@checks(
-    Rule(
-        id="A28",
-        name="dataparallel",
-        severity=Severity.NOTE,
-        summary="torch.nn.DataParallel",
-        practice="One process drives all cards and copies the model to each at every step; it is slower than one "
-        "process "
-        "for each card.",
-        source="PyTorch's documentation of nn.DataParallel recommends DistributedDataParallel, also on one machine",
-        fix="Use DistributedDataParallel (`torchrun`, `accelerate launch --multi_gpu`).",
-    )
-)
+@checks("A28")
 def data_parallel(scene: Scene) -> Iterator[Found]:
     """Look for the class in code, also in pages."""
     for text in scene.texts:
@@ -46,18 +33,7 @@ def data_parallel(scene: Scene) -> Iterator[Found]:
             yield Found(place=text.place(match.start()), what="nn.DataParallel drives all cards from one process")
 
 
-@checks(
-    Rule(
-        id="A29",
-        name="arch-facts",
-        severity=Severity.WARNING,
-        summary="capability 10.0 for a consumer card",
-        practice="Code that is compiled for sm_100 does not run on an RTX 50 card: `no kernel image is available`.",
-        source="GeForce RTX 50 cards have CUDA capability 12.0 (sm_120), sm_100 is the data centre's Blackwell; "
-        "pytorch#153928",
-        fix="Write 12.0 (sm_120), and use CUDA 12.8 or newer with PyTorch 2.7 or newer.",
-    )
-)
+@checks("A29")
 def wrong_capability(scene: Scene) -> Iterator[Found]:
     """Look for SM 100 in a text that is about RTX 50 cards."""
     for text in scene.texts:
@@ -70,17 +46,7 @@ def wrong_capability(scene: Scene) -> Iterator[Found]:
                 yield Found(place=text.place(match.start()), what=what)
 
 
-@checks(
-    Rule(
-        id="A33",
-        name="image-too-old-for-card",
-        severity=Severity.ERROR,
-        summary="an image whose CUDA or PyTorch is older than the card",
-        practice="The program starts and fails at its first kernel: `no kernel image is available for execution`.",
-        source="pytorch#153928, ComfyUI#7779, OneTrainer#755: capability 12.0 needs CUDA 12.8 and PyTorch 2.7",
-        fix="Use an image with CUDA 12.8 or newer and PyTorch 2.7 or newer.",
-    )
-)
+@checks("A33")
 def old_image(scene: Scene) -> Iterator[Found]:
     """Look for GPU images that name a version too old for a card of the cluster file."""
     new = sorted(

@@ -7,25 +7,12 @@ from collections.abc import Iterator
 
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
-from corral.linting.values import Rule, Severity
 
 _NO_TOOLKIT = re.compile(r"toolkit:\s*(?:\{[^}]*|\n(?:[ \t]+[^\n]*\n)*?[ \t]+)enabled:\s*false")
 _TOLD = ("CONTAINERD_SOCKET", "nriPluginEnabled")
 
 
-@checks(
-    Rule(
-        id="F13",
-        name="gpu-operator-on-k3s",
-        severity=Severity.WARNING,
-        summary="the GPU operator without the paths of K3s' containerd",
-        practice="Its toolkit changes a containerd that is not there, and waits for a restart that never comes: no "
-        "runtime, no GPU.",
-        source="gpu-operator#1109, #238; docs.k3s.io/advanced",
-        fix="Set CONTAINERD_CONFIG and CONTAINERD_SOCKET (`/run/k3s/containerd/containerd.sock`) in `toolkit.env`, or "
-        "`toolkit.enabled: false` where the nodes have the toolkit.",
-    )
-)
+@checks("F13")
 def operator_without_paths(scene: Scene) -> Iterator[Found]:
     """Look for K3s' own chart objects; a file elsewhere that names the socket says that it is known."""
     if any(word in text for text in scene.sources.values() for word in _TOLD):

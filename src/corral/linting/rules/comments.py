@@ -9,23 +9,12 @@ from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 
 _COMMENT = re.compile(r"(?:^|\s)#(?P<words>.*)$")
 _WORD = re.compile(r"[a-z0-9](?:[-.a-z0-9]*[a-z0-9])?")
 
 
-@checks(
-    Rule(
-        id="E10",
-        name="placement-comment-lies",
-        severity=Severity.NOTE,
-        summary="a comment that names another node than the value beside it",
-        practice="The value counts: whoever reads the comment looks for the pod or the volume on the wrong machine.",
-        source="seen in public manifests: volumes of models lay on the second node, their comments named the first",
-        fix="Correct the one that is wrong.",
-    )
-)
+@checks("E10")
 def other_node_said(scene: Scene) -> Iterator[Found]:
     """Look for comments on the line of a host name that name other nodes of the cluster file, and not that one."""
     nodes = {node.name for node in (scene.cluster.nodes if scene.cluster else ())}

@@ -9,7 +9,7 @@ from corral.linting.reading.documents import Document
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Place, Rule, Severity
+from corral.linting.values import Place
 
 
 def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
@@ -27,17 +27,7 @@ def _services_of(document: Document) -> Iterator[tuple[str, Tree]]:
                     yield name, service
 
 
-@checks(
-    Rule(
-        id="G11",
-        name="compose-count-1-twice",
-        severity=Severity.ERROR,
-        summary="two services that each reserve `count: 1` GPU",
-        practice="Both get the same card, the first one: Compose has no pool of GPUs.",
-        source="nvidia-container-toolkit#521, docker/compose#11863",
-        fix='Name the cards: `device_ids: ["0"]` and `device_ids: ["1"]`.',
-    )
-)
+@checks("G11")
 def same_card(scene: Scene) -> Iterator[Found]:
     """Look for a second service of a file that counts cards; on machines of one card they share it knowingly."""
     nodes = scene.cluster.nodes if scene.cluster else ()
@@ -64,17 +54,7 @@ def _counted(document: Document) -> Iterator[tuple[str, Tree]]:
                 yield name, device["count"]
 
 
-@checks(
-    Rule(
-        id="G10",
-        name="secret-in-the-open",
-        severity=Severity.ERROR,
-        summary="a secret written into a file",
-        practice="Whoever reads the repository has it, also after it was changed: it stays in the history.",
-        source="OWASP, secrets management",
-        fix="Take it from a Secret (`valueFrom.secretKeyRef`), from the environment (`${NAME}`) or from a file.",
-    )
-)
+@checks("G10")
 def secret_in_file(scene: Scene) -> Iterator[Found]:
     """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
     for name, value, place, subject in _settings(scene):

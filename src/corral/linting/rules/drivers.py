@@ -10,7 +10,6 @@ from corral.hardware.catalogue import GpuModel
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
-from corral.linting.values import Rule, Severity
 
 _NAMES = ("networking.hostName", "services.k3s.nodeName")
 _OPEN_SINCE = (7, 5)
@@ -19,18 +18,7 @@ _ONLY_OPEN_SINCE = (10, 0)
 """Blackwell: the open modules are the only ones for it."""
 
 
-@checks(
-    Rule(
-        id="A30",
-        name="open-kernel-modules",
-        severity=Severity.ERROR,
-        summary="kernel modules that do not drive the card",
-        practice="The driver does not bind to the card: `nvidia-smi` finds no device.",
-        source="NVIDIA's README of the driver: Blackwell needs the open modules, driver 570 or newer; they drive no "
-        "card before Turing",
-        fix="Set `hardware.nvidia.open = true` from Turing on, and false for older cards.",
-    )
-)
+@checks("A30")
 def wrong_modules(scene: Scene) -> Iterator[Found]:
     """Look for closed modules where a card is of Blackwell, and for open ones on a node whose cards are all too old."""
     for text, module in scene.modules if scene.cluster else ():

@@ -9,7 +9,7 @@ from corral.linting.objects import GPU_RESOURCE, Container
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
+from corral.linting.values import Severity
 
 _GPU_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"})
 _NO_GPU = frozenset({"", "none", "void", "-1"})
@@ -25,17 +25,7 @@ def _asked(container: Container, part: str) -> Tree:
     return container.tree["resources"][part][GPU_RESOURCE]
 
 
-@checks(
-    Rule(
-        id="A03",
-        name="gpu-limit-missing",
-        severity=Severity.ERROR,
-        summary="a GPU in `requests` and none in `limits`",
-        practice="The API server refuses the object: `Limit must be set for non overcommitable resources`.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Write `limits: {nvidia.com/gpu: N}`; the request follows from it.",
-    )
-)
+@checks("A03")
 def limit_missing(scene: Scene) -> Iterator[Found]:
     """Look for requests without a limit."""
     for one in scene.containers:
@@ -45,17 +35,7 @@ def limit_missing(scene: Scene) -> Iterator[Found]:
             yield Found(place=request.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="A04",
-        name="gpu-request-ne-limit",
-        severity=Severity.ERROR,
-        summary="a GPU request that differs from its limit",
-        practice="The API server refuses the object, also a Deployment: a GPU cannot be overcommitted.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Write the limit alone; the request is set to it.",
-    )
-)
+@checks("A04")
 def request_differs(scene: Scene) -> Iterator[Found]:
     """Look for requests that are not their limit."""
     for one in scene.containers:
@@ -65,17 +45,7 @@ def request_differs(scene: Scene) -> Iterator[Found]:
             yield Found(place=request.place, what=what, subject=one.pod.owner, edits=request.edited(limit.raw))
 
 
-@checks(
-    Rule(
-        id="A05",
-        name="gpu-fractional",
-        severity=Severity.ERROR,
-        summary="a part of a GPU",
-        practice="The API server refuses it: `must be an integer`.",
-        source="reproduced on Kubernetes 1.36; skypilot#2655",
-        fix="Ask for whole GPUs; to share one, use a DRA claim of two containers, MPS or time-slicing.",
-    )
-)
+@checks("A05")
 def fractional(scene: Scene) -> Iterator[Found]:
     """Look for numbers of GPUs that are no whole numbers."""
     for one in scene.containers:
@@ -86,17 +56,7 @@ def fractional(scene: Scene) -> Iterator[Found]:
                 yield Found(place=asked.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="A06",
-        name="gpu-count-exceeds-largest-node",
-        severity=Severity.ERROR,
-        summary="more GPUs in one pod than any node has",
-        practice="The object is accepted and its pod stays Pending for ever.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Ask for at most what one node has, or split the work into pods of one GPU.",
-    )
-)
+@checks("A06")
 def more_than_a_node_has(scene: Scene) -> Iterator[Found]:
     """Look for pods that no node of the cluster file can hold."""
     if scene.cluster is None or scene.shares_gpus or any(node.gpus is None for node in scene.cluster.nodes):
@@ -109,19 +69,7 @@ def more_than_a_node_has(scene: Scene) -> Iterator[Found]:
             yield Found(place=place.place, what=what, subject=pod.owner)
 
 
-@checks(
-    Rule(
-        id="A08",
-        name="gpu-user-without-request",
-        severity=Severity.ERROR,
-        summary="a container that uses the GPU while only its sibling asks for one",
-        practice="It gets every GPU of the node, or none, depending on image and runtime; no planner and no exporter "
-        "sees "
-        "its VRAM.",
-        source="k8s-device-plugin#61, #87, #1605; dcgm-exporter#138; reproduced: one DRA claim serves both containers",
-        fix="Let both containers share one DRA claim, give each a GPU of its own, or put both into one container.",
-    )
-)
+@checks("A08")
 def user_without_request(scene: Scene) -> Iterator[Found]:
     """Look for containers with GPU variables beside one that asks for a GPU."""
     for one in scene.containers:
@@ -136,19 +84,7 @@ def user_without_request(scene: Scene) -> Iterator[Found]:
                 break
 
 
-@checks(
-    Rule(
-        id="A26",
-        name="shm-64mb",
-        severity=Severity.ERROR,
-        summary="several GPUs in one container with 64 MB of shared memory",
-        practice="NCCL and PyTorch's data loaders need /dev/shm; containers have 64 MB of it, and the work ends with "
-        "a bus "
-        "error or hangs.",
-        source="pytorch#16979, nccl#525",
-        fix="Mount an `emptyDir: {medium: Memory, sizeLimit: 8Gi}` at /dev/shm, and add its size to the memory limit.",
-    )
-)
+@checks("A26")
 def small_shared_memory(scene: Scene) -> Iterator[Found]:
     """Look for containers of several GPUs without a volume at /dev/shm."""
     for one in scene.containers:
@@ -173,17 +109,7 @@ def _starts_several(one: Container) -> bool:
     return found is not None and found["count"] != "1" and one.gpus > 0
 
 
-@checks(
-    Rule(
-        id="A27",
-        name="nccl-p2p-geforce",
-        severity=Severity.WARNING,
-        summary="NCCL over several GeForce cards without NCCL_P2P_DISABLE",
-        practice="GeForce cards have no peer-to-peer access; NCCL may hang where it tries it.",
-        source="nccl-tests#287, nccl-tests#117, nccl#1637",
-        fix='Set `NCCL_P2P_DISABLE: "1"` (and `NCCL_IB_DISABLE: "1"`), and expect the speed of PCIe through the host.',
-    )
-)
+@checks("A27")
 def peer_to_peer_on_geforce(scene: Scene) -> Iterator[Found]:
     """Look for containers of several GPUs on nodes of GeForce cards."""
     if scene.cluster is None:

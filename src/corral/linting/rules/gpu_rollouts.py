@@ -8,7 +8,7 @@ from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree, counted
-from corral.linting.values import Rule, Severity
+from corral.linting.values import Severity
 
 _CLOUDS = (
     "cloud.google.com/",
@@ -21,18 +21,7 @@ _CLOUDS = (
 """Labels of nodes that a cloud or its autoscaler makes."""
 
 
-@checks(
-    Rule(
-        id="A02",
-        name="gpu-rollout-deadlock",
-        severity=Severity.ERROR,
-        summary="a rolling update that needs a spare GPU",
-        practice="The new pod stays Pending (`Insufficient nvidia.com/gpu`) and the old one is never stopped, until "
-        "`ProgressDeadlineExceeded`: the first update of the image does not go through.",
-        source="reproduced on Kubernetes 1.36 with 2 replicas on 2 GPUs; LLMKube#192, airunway#400, rune#250",
-        fix="Set `strategy: {type: Recreate}` for one replica, or `rollingUpdate: {maxSurge: 0, maxUnavailable: 1}`.",
-    )
-)
+@checks("A02")
 def rollout_deadlock(scene: Scene) -> Iterator[Found]:
     """Look for Deployments whose pods hold GPUs and whose update starts a pod before it stops one."""
     for one in scene.of_kind("Deployment"):

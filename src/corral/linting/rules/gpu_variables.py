@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree, counted
-from corral.linting.values import Rule, Severity
 
 _HIDES_ALL = frozenset({"none", "void"})
 
@@ -20,18 +19,7 @@ def _variables(scene: Scene, name: str) -> Iterator[tuple[Spot, Tree]]:
                 yield spot, entry["value"]
 
 
-@checks(
-    Rule(
-        id="A09",
-        name="nvidia-visible-devices-env",
-        severity=Severity.WARNING,
-        summary="NVIDIA_VISIBLE_DEVICES in a pod",
-        practice="Where a GPU is asked for, the device plugin overwrites it; where none is, it takes GPUs past the "
-        "scheduler.",
-        source="nvidia-container-toolkit#27",
-        fix="Remove it; on pods that are to see no GPU, write `void`.",
-    )
-)
+@checks("A09")
 def visible_devices(scene: Scene) -> Iterator[Found]:
     """Look for the variable with anything but `void` or `none`."""
     for spot, value in _variables(scene, "NVIDIA_VISIBLE_DEVICES"):
@@ -42,17 +30,7 @@ def visible_devices(scene: Scene) -> Iterator[Found]:
             yield Found(place=value.place, what=what, subject=spot.subject)
 
 
-@checks(
-    Rule(
-        id="A10",
-        name="cuda-visible-devices-host-index",
-        severity=Severity.ERROR,
-        summary="CUDA_VISIBLE_DEVICES with an index of the host",
-        practice="Inside a container its GPUs are numbered from 0: a pod with one GPU and index 1 sees no device.",
-        source="nvidia-docker#907; CUDA's order differs from nvidia-smi's too: nvidia-docker#262",
-        fix="Remove it; the pod sees only the GPUs that it asked for. To choose a card, use a DRA claim.",
-    )
-)
+@checks("A10")
 def host_index(scene: Scene) -> Iterator[Found]:
     """Look for indexes that a container with its number of GPUs does not have."""
     limits = {one.tree["env"].place: one for one in scene.containers if one.tree["env"]}

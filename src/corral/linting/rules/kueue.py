@@ -9,7 +9,6 @@ from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _GROUP = "kueue.x-k8s.io"
@@ -55,17 +54,7 @@ def _covered(queue: Object) -> set[str]:
     }
 
 
-@checks(
-    Rule(
-        id="H01",
-        name="job-without-queue",
-        severity=Severity.WARNING,
-        summary="a GPU Job without a queue, where Kueue is used",
-        practice="It runs at once, around the quota, and takes the card that a queued Job was promised.",
-        source="reproduced with Kueue 0.19",
-        fix="Add the label `kueue.x-k8s.io/queue-name`.",
-    )
-)
+@checks("H01")
 def no_queue(scene: Scene) -> Iterator[Found]:
     """Look for Jobs with GPUs and no label, beside queues."""
     if not _kueue(scene, "LocalQueue") and not _kueue(scene, "ClusterQueue"):
@@ -76,17 +65,7 @@ def no_queue(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what="asks for a GPU and is in no queue", subject=one)
 
 
-@checks(
-    Rule(
-        id="H02",
-        name="resource-not-covered",
-        severity=Severity.ERROR,
-        summary="a resource that the queue does not cover",
-        practice="The Job is never admitted: `resource cpu unavailable in ClusterQueue`.",
-        source="reproduced with Kueue 0.19",
-        fix="Add it to coveredResources, with a quota.",
-    )
-)
+@checks("H02")
 def not_covered(scene: Scene) -> Iterator[Found]:
     """Look for Jobs that ask for something their ClusterQueue does not list."""
     for one in scene.of_kind("Job"):
@@ -102,19 +81,7 @@ def not_covered(scene: Scene) -> Iterator[Found]:
                     yield Found(place=value.key or value.place, what=what, subject=one)
 
 
-@checks(
-    Rule(
-        id="H03",
-        name="quota-vs-reality",
-        severity=Severity.ERROR,
-        summary="a quota of cards that always-on workloads hold",
-        practice="Kueue counts its own quota only: it admits a Job while a Deployment holds the card, and the Job's "
-        "pod stays "
-        "Pending.",
-        source="reproduced with Kueue 0.19; kueue#3210, #10116",
-        fix="Make the quota the capacity less what always runs, or put the Deployments into a queue too.",
-    )
-)
+@checks("H03")
 def quota_of_held_cards(scene: Scene) -> Iterator[Found]:
     """Look for GPU quotas that, with the always-on GPUs, are above the cards of the cluster file."""
     if scene.cluster is None or scene.shares_gpus or any(node.gpus is None for node in scene.cluster.nodes):
@@ -133,17 +100,7 @@ def _is_held(pod: Pod) -> bool:
     return pod.owner.kind in _ALWAYS_ON and _queue_of(pod.owner) is None
 
 
-@checks(
-    Rule(
-        id="H04",
-        name="flavor-label-mismatch",
-        severity=Severity.ERROR,
-        summary="a flavour whose labels no node has",
-        practice="The Job is admitted, and its pod stays Pending.",
-        source="reproduced with Kueue 0.19",
-        fix="Write labels that the nodes have.",
-    )
-)
+@checks("H04")
 def flavor_of_no_node(scene: Scene) -> Iterator[Found]:
     """Look for flavours that fit no node of the cluster file; labels that others write on nodes are not judged."""
     nodes = [{HOSTNAME: node.name, **node.labels} for node in (scene.cluster.nodes if scene.cluster else ())]
@@ -157,17 +114,7 @@ def flavor_of_no_node(scene: Scene) -> Iterator[Found]:
             yield Found(place=first.place, what=what, subject=one)
 
 
-@checks(
-    Rule(
-        id="H05",
-        name="gang-over-quota",
-        severity=Severity.ERROR,
-        summary="a Job that needs more GPUs than its queue may give",
-        practice="It is never admitted.",
-        source="reproduced with Kueue 0.19",
-        fix="Lower its parallelism, or raise the quota.",
-    )
-)
+@checks("H05")
 def over_quota(scene: Scene) -> Iterator[Found]:
     """Look for Jobs whose pods together ask for more than the nominal quota."""
     for one in scene.of_kind("Job"):
@@ -195,17 +142,7 @@ def _together(one: Object, pod: Pod | None) -> int:
     return (pod.gpus if pod else 0) * (1 if parallelism is None else parallelism)
 
 
-@checks(
-    Rule(
-        id="H06",
-        name="kueue-api-v1beta1",
-        severity=Severity.NOTE,
-        summary="an old version of Kueue's API",
-        practice="v1beta1 is still served and marked as deprecated; a later release drops it.",
-        source="Kueue 0.19: all kinds are stored as v1beta2",
-        fix="Write `kueue.x-k8s.io/v1beta2` (`cohort` is called `cohortName` there).",
-    )
-)
+@checks("H06")
 def old_version(scene: Scene) -> Iterator[Found]:
     """Look for objects of older versions."""
     for one in scene.objects:

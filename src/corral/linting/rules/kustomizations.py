@@ -13,7 +13,7 @@ from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
+from corral.linting.values import Severity
 
 _LISTS = ("resources", "components", "patchesStrategicMerge", "configurations")
 _POSITION = re.compile(r"/(?:containers|initContainers|volumes|env|volumeMounts)/(?P<number>\d+)(?:/|$)")
@@ -37,17 +37,7 @@ def _listed(one: Document) -> Iterator[Tree]:
         yield from one.tree[key].entries
 
 
-@checks(
-    Rule(
-        id="G01",
-        name="kustomization-missing-file",
-        severity=Severity.ERROR,
-        summary="a kustomization that lists a file that is not there",
-        practice="The build fails: `no such file or directory`.",
-        source="reproduced with kustomize 5",
-        fix="Correct the path, or take it out.",
-    )
-)
+@checks("G01")
 def missing_file(scene: Scene) -> Iterator[Found]:
     """Look for local paths that are not among the files, where their folder is."""
     files = {str(PurePosixPath(name)) for name in scene.sources}
@@ -76,17 +66,7 @@ def _is_looked_for(entry: str) -> bool:
     )
 
 
-@checks(
-    Rule(
-        id="G02",
-        name="kustomize-load-restriction",
-        severity=Severity.ERROR,
-        summary="a kustomization that lists a file of another folder",
-        practice="The build fails: `security; file is not in or below`. Folders may be outside, files may not.",
-        source="reproduced with kustomize 5",
-        fix="List the folder, with a kustomization of its own.",
-    )
-)
+@checks("G02")
 def outside(scene: Scene) -> Iterator[Found]:
     """Look for files whose path goes up; Flux builds without the restriction."""
     is_flux = any(one.group == "kustomize.toolkit.fluxcd.io" for one in scene.custom_objects)
@@ -98,18 +78,7 @@ def outside(scene: Scene) -> Iterator[Found]:
                 yield Found(place=entry.place, what=f"{entry.raw} is a file outside of this folder")
 
 
-@checks(
-    Rule(
-        id="G03",
-        name="common-labels",
-        severity=Severity.WARNING,
-        summary="commonLabels",
-        practice="They are written into selectors too, which cannot change: the next apply fails with `field is "
-        "immutable`.",
-        source="reproduced on Kubernetes 1.36; deprecated by kustomize",
-        fix="Use `labels:` with `includeSelectors: false`.",
-    )
-)
+@checks("G03")
 def common_labels(scene: Scene) -> Iterator[Found]:
     """Look for the field."""
     for one in scene.kustomizations:
@@ -118,17 +87,7 @@ def common_labels(scene: Scene) -> Iterator[Found]:
             yield Found(place=field.key or field.place, what="commonLabels changes selectors")
 
 
-@checks(
-    Rule(
-        id="G04",
-        name="images-noop",
-        severity=Severity.WARNING,
-        summary="an image override that matches nothing",
-        practice="The build says nothing, and the old image is deployed.",
-        source="seen in public overlays after an image was renamed",
-        fix="Write the image's name as it stands in the manifests, without its tag.",
-    )
-)
+@checks("G04")
 def override_of_nothing(scene: Scene) -> Iterator[Found]:
     """Look for names that no container of the files has."""
     names = (
@@ -144,17 +103,7 @@ def override_of_nothing(scene: Scene) -> Iterator[Found]:
                 yield Found(place=name.place, what=f"no container of these files runs {name.raw!r}")
 
 
-@checks(
-    Rule(
-        id="G05",
-        name="positional-json6902",
-        severity=Severity.WARNING,
-        summary="a patch by position",
-        practice="Once a container is added in front, the patch changes another one, and says nothing.",
-        source="RFC 6902 addresses the entries of a list by their number",
-        fix="Use a strategic merge patch: it finds the container by its name.",
-    )
-)
+@checks("G05")
 def by_position(scene: Scene) -> Iterator[Found]:
     """Look for paths with the number of a container, volume or variable."""
     for one in scene.kustomizations:
@@ -168,20 +117,7 @@ def by_position(scene: Scene) -> Iterator[Found]:
                 yield Found(place=tree.place, what=f"a patch of {match[0]!r}, by its position", severity=known)
 
 
-@checks(
-    Rule(
-        id="G06",
-        name="psa-restricted",
-        severity=Severity.ERROR,
-        summary="pods that their namespace does not admit",
-        practice="The Deployment is accepted with a warning, its ReplicaSet fails (`violates PodSecurity`), and "
-        "there are no "
-        "pods.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Set runAsNonRoot, seccompProfile RuntimeDefault, allowPrivilegeEscalation false and drop ALL "
-        "capabilities.",
-    )
-)
+@checks("G06")
 def not_admitted(scene: Scene) -> Iterator[Found]:
     """Look for containers that miss what the restricted profile asks for."""
     strict = {
@@ -208,17 +144,7 @@ def _missing(one: Container) -> list[str]:
     return missing
 
 
-@checks(
-    Rule(
-        id="G07",
-        name="hpa-external-without-adapter",
-        severity=Severity.NOTE,
-        summary="an autoscaler on metrics that something has to serve",
-        practice="Without an adapter for custom metrics the autoscaler stays at `<unknown>` and never scales.",
-        source="Kubernetes documentation, horizontal pod autoscaling: custom and external metrics need an adapter",
-        fix="Install an adapter (prometheus-adapter, KEDA), or scale by a queue.",
-    )
-)
+@checks("G07")
 def without_adapter(scene: Scene) -> Iterator[Found]:
     """Look for such metrics where no APIService of the files serves them."""
     served = any("metrics.k8s.io" in (one.name or "") for one in scene.of_kind("APIService"))
@@ -228,17 +154,7 @@ def without_adapter(scene: Scene) -> Iterator[Found]:
                 yield Found(place=metric["type"].place, what=f"a metric of type {metric['type'].raw}", subject=one)
 
 
-@checks(
-    Rule(
-        id="G08",
-        name="replicas-vs-hpa",
-        severity=Severity.WARNING,
-        summary="replicas that an autoscaler also sets",
-        practice="Every apply sets the number back, and the autoscaler changes it again: pods come and go.",
-        source="reproduced: server-side apply names the conflict on .spec.replicas",
-        fix="Leave `replicas` out of the object that the autoscaler scales.",
-    )
-)
+@checks("G08")
 def two_owners(scene: Scene) -> Iterator[Found]:
     """Look for targets of autoscalers that say how many they are."""
     for one in scene.of_kind("HorizontalPodAutoscaler"):
@@ -249,17 +165,7 @@ def two_owners(scene: Scene) -> Iterator[Found]:
             yield Found(place=replicas.place, what=f"replicas is {replicas.raw}, and {one} sets it too", subject=scaled)
 
 
-@checks(
-    Rule(
-        id="G09",
-        name="subpath-configmap",
-        severity=Severity.WARNING,
-        summary="a ConfigMap mounted by subPath",
-        practice="The file never changes while the pod runs: an update of the ConfigMap is not seen.",
-        source="Kubernetes documentation, ConfigMap: containers with subPath mounts receive no updates",
-        fix="Mount the whole ConfigMap as a folder, or give the ConfigMap a name with its hash.",
-    )
-)
+@checks("G09")
 def frozen_file(scene: Scene) -> Iterator[Found]:
     """Look for mounts with subPath of volumes that are ConfigMaps."""
     for one in scene.containers:

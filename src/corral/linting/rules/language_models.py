@@ -14,24 +14,13 @@ from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 from corral.units import UnitError, format_bytes, parse_bytes
 
 _OLLAMA = re.compile(r"^ollama(?:_chat)?/(?P<model>.+)$")
 _PULL = re.compile(r"\bollama\s+(?:pull|run)\s+(?P<model>[\w./:-]+)")
 
 
-@checks(
-    Rule(
-        id="B08",
-        name="model-larger-than-card",
-        severity=Severity.ERROR,
-        summary="a language model that its machine's cards cannot hold",
-        practice="Ollama moves the layers that do not fit to the processor, and answers ten times slower or more.",
-        source="computed: parameters x bits of the quantization that Ollama pulls; `corral fit MODEL` shows the parts",
-        fix="Choose a smaller quantization or model (`corral fit MODEL` lists what fits), or route it elsewhere.",
-    )
-)
+@checks("B08")
 def too_large(scene: Scene) -> Iterator[Found]:
     """Look for routes of LiteLLM and pulls of containers, where the cluster file says what the cards have."""
     if scene.cluster is None:
@@ -48,17 +37,7 @@ def too_large(scene: Scene) -> Iterator[Found]:
             yield Found(place=tree.place, what=what)
 
 
-@checks(
-    Rule(
-        id="B09",
-        name="cross-pod-overcommit",
-        severity=Severity.ERROR,
-        summary="pods that share cards and together need more VRAM than there is",
-        practice="The last one to load fails with `out of memory`, or takes the others with it: sharing has no limits.",
-        source="gpustack#3034; computed from the models that the pods pull, and from gpu-memory annotations",
-        fix="Move one of them to another node, or choose smaller models (`corral fit MODEL` lists what fits).",
-    )
-)
+@checks("B09")
 def overcommitted(scene: Scene) -> Iterator[Found]:
     """Look for nodes of the cluster file with shared cards whose pods are known to need more than all of them have."""
     memory = {node.name: _memory(node) for node in (scene.cluster.nodes if scene.cluster else ())}
@@ -83,17 +62,7 @@ def _needed(pod: Pod) -> int:
     return max((need.on(1) for need in needs if need), default=0)
 
 
-@checks(
-    Rule(
-        id="E09",
-        name="pvc-smaller-than-models",
-        severity=Severity.ERROR,
-        summary="a claim that is smaller than the models that are pulled into it",
-        practice="The pull ends with `no space left on device`; local-path enforces no size and fills the node.",
-        source="computed: parameters x bits of the quantization that Ollama pulls",
-        fix="Ask for more storage, or pull fewer models.",
-    )
-)
+@checks("E09")
 def small_claim(scene: Scene) -> Iterator[Found]:
     """Look for Ollama's claims that do not hold what its pods pull."""
     for pod in scene.pods:

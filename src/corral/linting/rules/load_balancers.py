@@ -9,24 +9,14 @@ from corral.linting.objects import Object
 from corral.linting.registry import Found, checks
 from corral.linting.rules.runtimes import is_k3s
 from corral.linting.scene import Scene
-from corral.linting.values import Place, Rule, Severity
+from corral.linting.values import Place
 
 _NO_SERVICELB = re.compile(
     r"disable[^\n]{0,200}servicelb|servicelb[^\n]{0,40}disable|^[ \t]*-[ \t]*servicelb\b", re.MULTILINE
 )
 
 
-@checks(
-    Rule(
-        id="D07",
-        name="servicelb-port-clash",
-        severity=Severity.ERROR,
-        summary="two load balancers on one port of K3s",
-        practice="K3s' load balancer binds the port on every node: the second Service stays `<pending>`.",
-        source="k3s#1969",
-        fix="Give each Service a port of its own, or put one ingress in front.",
-    )
-)
+@checks("D07")
 def port_clash(scene: Scene) -> Iterator[Found]:
     """Look for LoadBalancer Services with the same port on K3s, unless another load balancer is used."""
     if not is_k3s(scene) or _has_other_balancer(scene):
@@ -44,17 +34,7 @@ def port_clash(scene: Scene) -> Iterator[Found]:
                 yield Found(place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=one)
 
 
-@checks(
-    Rule(
-        id="D08",
-        name="servicelb-and-metallb",
-        severity=Severity.WARNING,
-        summary="K3s' own load balancer beside MetalLB",
-        practice="Both answer for every LoadBalancer Service: the address goes back and forth between them.",
-        source="k3s#269; docs.k3s.io, networking services: disable servicelb to use another load balancer",
-        fix="Start the servers with `--disable=servicelb`.",
-    )
-)
+@checks("D08")
 def two_balancers(scene: Scene) -> Iterator[Found]:
     """Look for objects of MetalLB beside a server of K3s that keeps its own."""
     pools = [one for one in scene.objects if one.group == "metallb.io"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
-from corral.linting.values import Place, Rule, Severity
+from corral.linting.values import Place
 
 _FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]{1,320})=(?P<value>[^\s\"',]{0,320})")
 _PAIR = re.compile(r"(?<!\S)(?P<key>[^\s=]{1,320})=(?P<value>\S{0,320})")
@@ -81,17 +81,7 @@ def _in_commands(scene: Scene) -> Iterator[Label]:
             start += len(line) + 1
 
 
-@checks(
-    Rule(
-        id="F01",
-        name="duplicate-node-label-key",
-        severity=Severity.ERROR,
-        summary="one label key given twice to a node",
-        practice="The last one wins: what selects the first value finds no node.",
-        source="K3s' source: flags are merged into a map, and the map into the Node at each start of the agent",
-        fix="Use a key for each: `workload.example.io/generation=true`, `workload.example.io/training=true`.",
-    )
-)
+@checks("F01")
 def duplicate_key(scene: Scene) -> Iterator[Found]:
     """Look for keys that one list of flags gives twice with different values."""
     seen: dict[tuple[str, str], str] = {}
@@ -104,19 +94,7 @@ def duplicate_key(scene: Scene) -> Iterator[Found]:
         seen[one.unit, one.key] = one.value
 
 
-@checks(
-    Rule(
-        id="F02",
-        name="stale-label-after-flag-removal",
-        severity=Severity.WARNING,
-        summary="a label flag that was taken out",
-        practice="K3s adds and changes labels at each start of the agent and never removes one: the old label stays "
-        "on the "
-        "node, and so does what selects it.",
-        source="K3s' source: labels of flags are merged into the Node; none is deleted",
-        fix="Remove it by hand, once: `kubectl label node <node> <key>-`.",
-    )
-)
+@checks("F02")
 def removed_flag(scene: Scene) -> Iterator[Found]:
     """Look for comments that say that a flag was removed, and for flags that were commented out."""
     for text, module in scene.modules:
@@ -131,17 +109,7 @@ def removed_flag(scene: Scene) -> Iterator[Found]:
                 yield Found(place=text.place(comment.offset), what=what)
 
 
-@checks(
-    Rule(
-        id="F03",
-        name="manual-label-reverted",
-        severity=Severity.NOTE,
-        summary="a label set by hand that a flag sets too",
-        practice="The next start of the agent writes the flag's value over it.",
-        source="K3s' source: labels of flags are merged into the Node at each start",
-        fix="Change the flag.",
-    )
-)
+@checks("F03")
 def label_by_hand(scene: Scene) -> Iterator[Found]:
     """Look for `kubectl label` with a key that a flag gives another value."""
     flags = {one.key: one.value for one in labels_of(scene)}
@@ -153,17 +121,7 @@ def label_by_hand(scene: Scene) -> Iterator[Found]:
                     yield Found(place=text.place(match.start()), what=what)
 
 
-@checks(
-    Rule(
-        id="F04",
-        name="restricted-label",
-        severity=Severity.ERROR,
-        summary="a label that a kubelet may not give to its node",
-        practice="The agent does not start, or goes on saying `Failed to set labels`, and the label never appears.",
-        source="reproduced on Kubernetes 1.36: NodeRestriction refuses *.kubernetes.io and *.k8s.io but for a few",
-        fix="Use a domain of your own, or set it with `kubectl label node` as an administrator.",
-    )
-)
+@checks("F04")
 def restricted(scene: Scene) -> Iterator[Found]:
     """Look for keys in Kubernetes' own domains."""
     for one in labels_of(scene):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Text
-from corral.linting.values import Place, Rule, Severity
+from corral.linting.values import Place
 
 _LIMIT = re.compile(
     r"nvidia-smi\b(?P<before>[^\n`|;&]{0,300}?)(?:-pl|--power-limit)[= ]+(?P<watts>\d{2,4})\b"
@@ -32,19 +32,7 @@ def _limits(scene: Scene) -> Iterator[tuple[Text | None, Place, re.Match[str], o
                     yield None, word.place, match, one.pod.owner
 
 
-@checks(
-    Rule(
-        id="C01",
-        name="power-limit-not-persistent",
-        severity=Severity.WARNING,
-        summary="a power limit set by a command",
-        practice="It is gone after a reboot or a reload of the driver; in a container the command needs SYS_ADMIN "
-        "and is "
-        "refused.",
-        source="nixos_config#1396, club-3090#483, nvidia-docker#495",
-        fix="Set it in a systemd unit that runs after nvidia-persistenced.",
-    )
-)
+@checks("C01")
 def not_persistent(scene: Scene) -> Iterator[Found]:
     """Look for the command outside of units."""
     for text, place, match, subject in _limits(scene):
@@ -53,17 +41,7 @@ def not_persistent(scene: Scene) -> Iterator[Found]:
         yield Found(place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject)
 
 
-@checks(
-    Rule(
-        id="C02",
-        name="power-limit-out-of-range",
-        severity=Severity.ERROR,
-        summary="a power limit beyond every card",
-        practice="The driver refuses it, and the card keeps the limit that it had.",
-        source="nvidia-smi's manual: the limit must lie between the card's minimum and maximum",
-        fix="Ask the card: `nvidia-smi -q -d POWER` shows both bounds.",
-    )
-)
+@checks("C02")
 def out_of_range(scene: Scene) -> Iterator[Found]:
     """Look for limits far above what any card of the cluster file is made for."""
     powers = [model.tdp_w for model in scene.gpu_models]
@@ -80,19 +58,7 @@ _HEADROOM = 1.34
 """The highest limit that a maker allows over the design power: 600 W on cards of 450 W."""
 
 
-@checks(
-    Rule(
-        id="C03",
-        name="power-limit-for-all-cards",
-        severity=Severity.NOTE,
-        summary="a power limit without `-i`",
-        practice="It is set on every card of the machine, and fails for those that do not take it. It is no "
-        "undervolt either: "
-        "it only caps.",
-        source="nvidia-smi's manual; C01's reports",
-        fix="Name the card: `nvidia-smi -i <uuid> -pl <watts>`.",
-    )
-)
+@checks("C03")
 def all_cards(scene: Scene) -> Iterator[Found]:
     """Look for commands that name no card."""
     for _, place, match, subject in _limits(scene):
@@ -100,18 +66,7 @@ def all_cards(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
 
 
-@checks(
-    Rule(
-        id="C06",
-        name="power-limit-without-persistence",
-        severity=Severity.WARNING,
-        summary="a unit that sets a power limit and does not wait for nvidia-persistenced",
-        practice="Without a program that keeps it loaded, the driver lets a card go once nvidia-smi ends, and the "
-        "limit with it; a unit that runs before the daemon may find no card yet.",
-        source="NVIDIA's README of the driver, chapter on nvidia-persistenced; C01's reports",
-        fix='Set `hardware.nvidia.nvidiaPersistenced = true` and `after = [ "nvidia-persistenced.service" ]`.',
-    )
-)
+@checks("C06")
 def no_persistence(scene: Scene) -> Iterator[Found]:
     """Look for units that set a limit and name neither the daemon nor the persistence mode."""
     for text, module in scene.modules:

@@ -7,22 +7,11 @@ from collections.abc import Iterator
 from corral.linting.objects import Object
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
-from corral.linting.values import Rule, Severity
 
 _SERVING = frozenset({"Deployment", "StatefulSet"})
 
 
-@checks(
-    Rule(
-        id="A23",
-        name="default-priority-preemption",
-        severity=Severity.WARNING,
-        summary="a serving pod without a priority beside classes above 0",
-        practice="Any GPU pod with a priority class above 0 evicts the serving pod that has none.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Give serving and batch pods priority classes of their own, serving the higher one.",
-    )
-)
+@checks("A23")
 def no_priority(scene: Scene) -> Iterator[Found]:
     """Look for serving GPU pods without a class where the files define classes above 0 that may preempt."""
     above = [
@@ -39,17 +28,7 @@ def no_priority(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what=what, subject=pod.owner)
 
 
-@checks(
-    Rule(
-        id="A24",
-        name="pdb-blocks-drain",
-        severity=Severity.WARNING,
-        summary="a disruption budget that no drain can meet",
-        practice="`kubectl drain` asks again and again and never ends; an upgrade of the node waits with it.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Use `maxUnavailable: 1`, or run more replicas than `minAvailable`.",
-    )
-)
+@checks("A24")
 def budget_without_room(scene: Scene) -> Iterator[Found]:
     """Look for budgets that allow no pod of their workload to go."""
     for one in scene.of_kind("PodDisruptionBudget"):

@@ -11,7 +11,7 @@ from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.shell import commands_that_may_fail
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
+from corral.linting.values import Severity
 
 _SERVER_THEN = re.compile(
     r"(?:^|[\n;&|({]|\bexec )[ \t]*(?:ollama serve|(?:uvicorn|python3? main\.py) [^\n&|;]{0,500})[ \t]{0,100}&&"
@@ -51,19 +51,7 @@ def _words(one: Container) -> Iterator[Tree]:
     yield from one.tree["args"].entries
 
 
-@checks(
-    Rule(
-        id="B01",
-        name="shell-and-chain-never-returns",
-        severity=Severity.ERROR,
-        summary="`server && next`: what comes after a server that never ends",
-        practice="The rest runs only after the server has died: models are never pulled, and the container restarts "
-        "again and "
-        "again.",
-        source="reproduced with a server that stays",
-        fix="Start the server with `&`, do the rest, then `wait`; or use a postStart hook or a Job.",
-    )
-)
+@checks("B01")
 def server_first(scene: Scene) -> Iterator[Found]:
     """Look for a server in front of `&&`."""
     for one in scene.containers:
@@ -73,19 +61,7 @@ def server_first(scene: Scene) -> Iterator[Found]:
                 yield Found(place=word.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B02",
-        name="init-script-without-set-e",
-        severity=Severity.WARNING,
-        summary="an init script that goes on after a failure",
-        practice="A download fails, the last command works, the init container ends with 0, and the pod starts "
-        "without its "
-        "models.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Begin the script with `set -eu`.",
-    )
-)
+@checks("B02")
 def goes_on(scene: Scene) -> Iterator[Found]:
     """Look for shell scripts of several commands in init containers."""
     for one in scene.containers:
@@ -100,18 +76,7 @@ def goes_on(scene: Scene) -> Iterator[Found]:
                 yield Found(place=word.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B03",
-        name="liveness-before-load",
-        severity=Severity.ERROR,
-        summary="a liveness probe that kills a load",
-        practice="The probe fails while the model loads, the kubelet restarts the container, and it loads again, for "
-        "ever.",
-        source="kserve#5062, aibrix#772, kthena#943",
-        fix="Add a startupProbe whose failureThreshold x periodSeconds is longer than the longest load.",
-    )
-)
+@checks("B03")
 def killed_while_loading(scene: Scene) -> Iterator[Found]:
     """Look for liveness probes of GPU containers that give less than five minutes, without a startup probe."""
     for one in scene.containers:
@@ -134,19 +99,7 @@ def _seconds(probe: Tree, name: str, default: int) -> int:
     return default if number is None else number
 
 
-@checks(
-    Rule(
-        id="B04",
-        name="probe-timeout-1s",
-        severity=Severity.WARNING,
-        summary="a probe of a GPU container with a timeout of a second",
-        practice="A program that is busy on the GPU answers late; a second (the default) is missed, and the pod is "
-        "taken out "
-        "or killed under load.",
-        source="Kubernetes documentation: timeoutSeconds is 1 by default",
-        fix="Set `timeoutSeconds: 5` or more.",
-    )
-)
+@checks("B04")
 def impatient(scene: Scene) -> Iterator[Found]:
     """Look for probes without a timeout, or with one of a second."""
     for one in scene.containers:
@@ -157,17 +110,7 @@ def impatient(scene: Scene) -> Iterator[Found]:
                 yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B05",
-        name="health-path-is-docs",
-        severity=Severity.NOTE,
-        summary="a readiness path that says nothing about the model",
-        practice="The path answers 200 before any model is loaded: ready is not able to serve.",
-        source="FastAPI serves /docs, and Ollama /api/tags, as soon as the process listens",
-        fix="Ask a path that answers once the model is there.",
-    )
-)
+@checks("B05")
 def says_nothing(scene: Scene) -> Iterator[Found]:
     """Look for readiness probes on such paths."""
     for one in scene.containers:
@@ -177,17 +120,7 @@ def says_nothing(scene: Scene) -> Iterator[Found]:
             yield Found(place=path.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B06",
-        name="workers-multiply-vram",
-        severity=Severity.ERROR,
-        summary="several workers in a GPU container",
-        practice="Each worker is a process of its own and loads the models again: N times the VRAM.",
-        source="fastapi#2425; uvicorn and gunicorn start a process for each worker",
-        fix="Run one worker, and more replicas if there are more cards.",
-    )
-)
+@checks("B06")
 def workers(scene: Scene) -> Iterator[Found]:
     """Look for numbers of workers above 1 beside a GPU."""
     for one in scene.containers if scene.pods else ():
@@ -214,19 +147,7 @@ def _pairs(one: Container) -> Iterator[tuple[Tree, str]]:
         yield word, following
 
 
-@checks(
-    Rule(
-        id="B07",
-        name="parallel-multiplies-kv",
-        severity=Severity.WARNING,
-        summary="Ollama's parallel requests times its loaded models",
-        practice="Each parallel request has a context of its own for each loaded model; together they take more VRAM "
-        "than the "
-        "card has, and layers move to the processor.",
-        source="Ollama's FAQ: memory grows with OLLAMA_NUM_PARALLEL x OLLAMA_CONTEXT_LENGTH",
-        fix="Lower one of the two, or the context; `corral fit MODEL --parallel N` says what fits.",
-    )
-)
+@checks("B07")
 def contexts(scene: Scene) -> Iterator[Found]:
     """Look for containers where both are above 1."""
     for one in scene.containers:
@@ -237,17 +158,7 @@ def contexts(scene: Scene) -> Iterator[Found]:
             yield Found(place=parallel.place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B11",
-        name="image-latest",
-        severity=Severity.WARNING,
-        summary="an image without a fixed version",
-        practice="Two nodes run different versions, a restart brings an update, and going back is not possible.",
-        source="Kubernetes documentation, container images: avoid :latest",
-        fix="Write the version, or the digest.",
-    )
-)
+@checks("B11")
 def latest(scene: Scene) -> Iterator[Found]:
     """Look for `latest` and for no tag at all, as kustomizations leave it."""
     for one in scene.containers:
@@ -260,19 +171,7 @@ def latest(scene: Scene) -> Iterator[Found]:
             yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="B12",
-        name="pull-always",
-        severity=Severity.WARNING,
-        summary="`imagePullPolicy: Always` for an image that no registry has",
-        practice="An image that was built on the machine is asked for at a registry, and the pod ends in "
-        "ImagePullBackOff; "
-        "without the network nothing starts at all.",
-        source="seen in public manifests with an image that has no registry in its name",
-        fix="Use `IfNotPresent`, or push the image to a registry and write its name.",
-    )
-)
+@checks("B12")
 def always_pulled(scene: Scene) -> Iterator[Found]:
     """Look for the policy on images without a registry and without an owner."""
     for one in scene.containers:

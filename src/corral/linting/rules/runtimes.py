@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
-from corral.linting.values import Rule, Severity
 
 _MADE_BY_K3S = frozenset(
     {"nvidia", "nvidia-cdi", "nvidia-experimental", "crun", "lunatic", "slight", "spin", "wasmedge", "wasmer",
@@ -28,20 +27,7 @@ def is_k3s(scene: Scene) -> bool:
     return is_nix or any(one.group in ("helm.cattle.io", "k3s.cattle.io") for one in scene.objects)
 
 
-@checks(
-    Rule(
-        id="A16",
-        name="runtimeclass-field-missing",
-        severity=Severity.ERROR,
-        summary="a GPU pod without `runtimeClassName: nvidia` on K3s",
-        practice="K3s leaves runc as its default runtime: the pod starts and finds no GPU; the device plugin itself "
-        "then "
-        "reports none.",
-        source="docs.k3s.io/advanced; k8s-device-plugin#406, k3s#4391",
-        fix="Set `runtimeClassName: nvidia` on every pod that uses a GPU, or start K3s with "
-        "`--default-runtime=nvidia`.",
-    )
-)
+@checks("A16")
 def no_runtime_class(scene: Scene) -> Iterator[Found]:
     """Look for GPU pods without a runtime class, where the files are for K3s."""
     if not is_k3s(scene) or any("default-runtime" in text for text in scene.sources.values()):
@@ -53,18 +39,7 @@ def no_runtime_class(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what="uses a GPU and names no runtime class", subject=pod.owner)
 
 
-@checks(
-    Rule(
-        id="A17",
-        name="runtimeclass-object-missing",
-        severity=Severity.ERROR,
-        summary="a runtime class that nothing makes",
-        practice="The Deployment says `created`, its ReplicaSet fails with `RuntimeClass not found`, and there are "
-        "no pods.",
-        source="reproduced on Kubernetes 1.36; a server-side dry run does not see it",
-        fix="Add the RuntimeClass object, or correct the name.",
-    )
-)
+@checks("A17")
 def missing_runtime_class(scene: Scene) -> Iterator[Found]:
     """Look for names that neither the files nor K3s define."""
     defined = {one.name for one in scene.of_kind("RuntimeClass")}
@@ -76,17 +51,7 @@ def missing_runtime_class(scene: Scene) -> Iterator[Found]:
             yield Found(place=name.place, what=f"no file defines the RuntimeClass {name.raw!r}", subject=pod.owner)
 
 
-@checks(
-    Rule(
-        id="A18",
-        name="runtime-handler-missing-on-node",
-        severity=Severity.ERROR,
-        summary="a RuntimeClass whose handler the nodes do not have",
-        practice='Pods stay in ContainerCreating: `no runtime for "..." is configured`.',
-        source="gpu-operator#730, nix-snapshotter#153; the runtimes that K3s looks for by itself: docs.k3s.io/advanced",
-        fix="Use a handler that K3s finds (`nvidia`), or add the runtime to containerd's template.",
-    )
-)
+@checks("A18")
 def missing_handler(scene: Scene) -> Iterator[Found]:
     """Look for handlers that neither K3s knows nor a containerd template names, where the nodes are among the files."""
     if not any(_ON_NIX.search(text.text) for text in scene.texts if text.language == "nix"):
@@ -112,17 +77,7 @@ def _configured(scene: Scene, handler: str) -> bool:
     return any(named.search(text) for text in scene.sources.values())
 
 
-@checks(
-    Rule(
-        id="A19",
-        name="toleration-missing",
-        severity=Severity.ERROR,
-        summary="a GPU pod that does not tolerate the taint of GPU nodes",
-        practice="The pod stays Pending: `node(s) had untolerated taint`.",
-        source="k8s-device-plugin#826",
-        fix="Add a toleration of the taint, to the workload and to the device plugin.",
-    )
-)
+@checks("A19")
 def untolerated_taint(scene: Scene) -> Iterator[Found]:
     """Look for GPU pods without a toleration of a GPU taint that a Node of the files carries."""
     taints = {

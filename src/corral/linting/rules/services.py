@@ -9,7 +9,7 @@ from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene
 from corral.linting.selecting import Behind
-from corral.linting.values import Rule, Severity
+from corral.linting.values import Severity
 
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
 _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
@@ -32,17 +32,7 @@ def _replicas(behind: Behind, pods: Sequence[Pod], program: re.Pattern[str]) -> 
     return behind.numbers[program.pattern]
 
 
-@checks(
-    Rule(
-        id="D01",
-        name="service-other-namespace",
-        severity=Severity.ERROR,
-        summary="a Service that selects nothing: its pods are in another namespace, or have other labels",
-        practice="The Service has no endpoints: every connection is refused.",
-        source="reproduced on Kubernetes 1.36: an EndpointSlice without addresses",
-        fix="Write the pods' namespace into the Service, or their labels into its selector.",
-    )
-)
+@checks("D01")
 def selects_nothing(scene: Scene) -> Iterator[Found]:
     """Look for Services that select nothing in their namespace, and something in another or almost something here.
 
@@ -72,20 +62,7 @@ def _missed(scene: Scene, service: Object) -> str | None:
     return None
 
 
-@checks(
-    Rule(
-        id="D02",
-        name="lb-over-comfyui",
-        severity=Severity.ERROR,
-        summary="one address in front of several ComfyUI instances",
-        practice="Each instance owns its queue, its /history and its /ws: a prompt goes to one and its result is "
-        "asked of "
-        "the other, so results are lost. Affinity by client IP puts everyone behind one router on one card.",
-        source="ComfyUI#8154, #2401",
-        fix="Give each replica an address of its own (StatefulSet with a headless Service), and put one queue in "
-        "front.",
-    )
-)
+@checks("D02")
 def balancer_over_comfyui(scene: Scene) -> Iterator[Found]:
     """Look for Services with an address of their own over more than one ComfyUI pod."""
     for one in scene.of_kind("Service"):
@@ -102,19 +79,7 @@ def balancer_over_comfyui(scene: Scene) -> Iterator[Found]:
             yield Found(place=place, what=f"{replicas} ComfyUI instances behind one address", subject=one)
 
 
-@checks(
-    Rule(
-        id="D03",
-        name="lb-over-ollama",
-        severity=Severity.WARNING,
-        summary="one address in front of several Ollama instances",
-        practice="A request reaches an instance that does not have the model, or has it cold; kept-alive connections "
-        "stay on "
-        "one instance while the other idles.",
-        source="open-webui#1745, litellm#8444, LLMKube#1812",
-        fix="Give each instance an address of its own, and a router that knows where a model is loaded in front.",
-    )
-)
+@checks("D03")
 def balancer_over_ollama(scene: Scene) -> Iterator[Found]:
     """Look for Services with an address of their own over more than one Ollama pod."""
     for one in scene.of_kind("Service"):
@@ -128,17 +93,7 @@ def balancer_over_ollama(scene: Scene) -> Iterator[Found]:
             )
 
 
-@checks(
-    Rule(
-        id="D04",
-        name="selector-overlap",
-        severity=Severity.ERROR,
-        summary="a Service that also selects another workload's pods",
-        practice="Connections go to either workload at random.",
-        source="reproduced: a selector by `component` alone matched the pods of two layouts",
-        fix="Select by a label that one workload alone has, such as app.kubernetes.io/instance.",
-    )
-)
+@checks("D04")
 def overlapping(scene: Scene) -> Iterator[Found]:
     """Look for Services over several workloads that run different images."""
     for one in scene.of_kind("Service"):
@@ -150,18 +105,7 @@ def overlapping(scene: Scene) -> Iterator[Found]:
             yield Found(place=selector.key or selector.place, what=f"selects the pods of {behind.named}", subject=one)
 
 
-@checks(
-    Rule(
-        id="D09",
-        name="deprecated-lb-fields",
-        severity=Severity.NOTE,
-        summary="a field or annotation of load balancers that is on its way out",
-        practice="`spec.loadBalancerIP` may be ignored by newer load balancers; MetalLB reads `metallb.io/` "
-        "annotations now.",
-        source="Kubernetes API reference: loadBalancerIP is deprecated since 1.24; MetalLB's release notes",
-        fix="Use the annotation of your load balancer (`metallb.io/loadBalancerIPs`, `kube-vip.io/loadbalancerIPs`).",
-    )
-)
+@checks("D09")
 def deprecated_fields(scene: Scene) -> Iterator[Found]:
     """Look for the field and the annotations."""
     for one in scene.of_kind("Service"):
@@ -173,17 +117,7 @@ def deprecated_fields(scene: Scene) -> Iterator[Found]:
                 yield Found(place=value.key or value.place, what=f"the annotation {name} is deprecated", subject=one)
 
 
-@checks(
-    Rule(
-        id="D10",
-        name="netpol-namespace-label",
-        severity=Severity.ERROR,
-        summary="a network policy that selects a namespace by a label it may not have",
-        practice="The rule matches no namespace, so what it was to allow is refused.",
-        source="Kubernetes sets only kubernetes.io/metadata.name on namespaces by itself",
-        fix="Use `kubernetes.io/metadata.name: <namespace>`.",
-    )
-)
+@checks("D10")
 def namespace_label(scene: Scene) -> Iterator[Found]:
     """Look for namespace selectors on `name`, where no Namespace of the files has that label."""
     labelled = {one.tree["metadata"]["labels"]["name"].raw for one in scene.of_kind("Namespace")}
@@ -198,17 +132,7 @@ def namespace_label(scene: Scene) -> Iterator[Found]:
                     yield Found(place=name.key or name.place, what=what, subject=one, severity=known)
 
 
-@checks(
-    Rule(
-        id="D11",
-        name="unauthenticated-lb",
-        severity=Severity.WARNING,
-        summary="ComfyUI or Ollama open to the network",
-        practice="Neither asks who is there: everyone who reaches the port can run work, read results and pull models.",
-        source="ComfyUI#987, #10653: no users and no keys; Ollama has none either",
-        fix="Keep the Service inside (ClusterIP) and put something that asks for a token in front.",
-    )
-)
+@checks("D11")
 def open_to_all(scene: Scene) -> Iterator[Found]:
     """Look for Services that reach outside over pods of either program."""
     for one in scene.of_kind("Service"):

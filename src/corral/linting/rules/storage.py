@@ -13,7 +13,6 @@ from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.scene import Scene
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 
 _CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|whisper", re.IGNORECASE)
 _WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
@@ -73,19 +72,7 @@ def _place(use: Use) -> Tree:
     return use.volume["persistentVolumeClaim"]["claimName"]
 
 
-@checks(
-    Rule(
-        id="E01",
-        name="pv-pinned-by-previous-layout",
-        severity=Severity.ERROR,
-        summary="a pod pinned to one node, its volume to another",
-        practice="The pod stays Pending: `didn't match PersistentVolume's node affinity`. A local volume keeps the "
-        "node on "
-        "which it was first used, also when the layout moves its service.",
-        source="reproduced: a switch of layouts left 3 of 3 pods Pending; local-path-provisioner#111",
-        fix="Give each layout a claim of its own, or copy the data and make the volume anew before the switch.",
-    )
-)
+@checks("E01")
 def pinned_volume(scene: Scene) -> Iterator[Found]:
     """Look for pods whose host name is not one that their volume names."""
     for use in _uses(scene):
@@ -110,17 +97,7 @@ def _hosts(volume: Object | None) -> set[str]:
     }
 
 
-@checks(
-    Rule(
-        id="E02",
-        name="rwo-shared-across-nodes",
-        severity=Severity.ERROR,
-        summary="a ReadWriteOnce claim used on two nodes",
-        practice="At most one of the pods runs; the other stays Pending or in ContainerCreating.",
-        source="reproduced on Kubernetes 1.36 with a local-path volume",
-        fix="Use ReadWriteMany (NFS), or a claim for each node.",
-    )
-)
+@checks("E02")
 def shared_across_nodes(scene: Scene) -> Iterator[Found]:
     """Look for claims of one access whose pods are pinned to different hosts."""
     users: dict[tuple[str, str], list[Use]] = defaultdict(list)
@@ -135,17 +112,7 @@ def shared_across_nodes(scene: Scene) -> Iterator[Found]:
                 yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
 
 
-@checks(
-    Rule(
-        id="E03",
-        name="rwo-replicas",
-        severity=Severity.WARNING,
-        summary="several replicas on one ReadWriteOnce claim",
-        practice="It works while all of them are on one node; a replica on another node does not start.",
-        source="Kubernetes documentation, access modes of persistent volumes",
-        fix="Pin them to one node, use ReadWriteMany, or a StatefulSet with a claim for each replica.",
-    )
-)
+@checks("E03")
 def replicas_on_one_claim(scene: Scene) -> Iterator[Found]:
     """Look for Deployments of several replicas that are pinned nowhere."""
     for use in _uses(scene):
@@ -156,18 +123,7 @@ def replicas_on_one_claim(scene: Scene) -> Iterator[Found]:
             yield Found(place=_place(use).place, what=what, subject=owner)
 
 
-@checks(
-    Rule(
-        id="E04",
-        name="pvc-other-namespace",
-        severity=Severity.ERROR,
-        summary="a claim of another namespace",
-        practice="The pod stays Pending: `persistentvolumeclaim not found`. Claims are seen in their own namespace "
-        "only.",
-        source="reproduced on Kubernetes 1.36",
-        fix="Make a claim in the pod's namespace; two claims can be bound to volumes of one NFS export.",
-    )
-)
+@checks("E04")
 def other_namespace(scene: Scene) -> Iterator[Found]:
     """Look for claims that only another namespace of the files has."""
     for use in _uses(scene):
@@ -179,17 +135,7 @@ def other_namespace(scene: Scene) -> Iterator[Found]:
             yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
 
 
-@checks(
-    Rule(
-        id="E05",
-        name="emptydir-model-cache",
-        severity=Severity.WARNING,
-        summary="models in an emptyDir",
-        practice="Every restart downloads them again, and a full node evicts the pod for its ephemeral storage.",
-        source="Kubernetes documentation, emptyDir and local ephemeral storage",
-        fix="Use a claim; keep emptyDir for what is small or quick to make again.",
-    )
-)
+@checks("E05")
 def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
     """Look for emptyDir volumes that are called after models and that no init container fills."""
     for pod in scene.pods:
@@ -205,17 +151,7 @@ def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
                 yield Found(place=(empty.key or empty.place), what=what, subject=pod.owner)
 
 
-@checks(
-    Rule(
-        id="E06",
-        name="no-volume",
-        severity=Severity.WARNING,
-        summary="ComfyUI or Ollama without a volume",
-        practice="Models and results are written into the container and are gone with it.",
-        source="both programs keep models (and ComfyUI its results) below their own folder",
-        fix="Mount a claim where the program keeps its models, and one for results.",
-    )
-)
+@checks("E06")
 def nothing_is_kept(scene: Scene) -> Iterator[Found]:
     """Look for containers of either program without any mount."""
     for one in scene.containers:
@@ -225,19 +161,7 @@ def nothing_is_kept(scene: Scene) -> Iterator[Found]:
             yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
 
 
-@checks(
-    Rule(
-        id="E07",
-        name="nfs-mmap",
-        severity=Severity.WARNING,
-        summary="model weights that are mapped from NFS",
-        practice="A model that loads in 11 s from a local disk took over 5 minutes: programs map the file and read "
-        "it in "
-        "small parts.",
-        source="ollama#5826, ComfyUI#2288, safetensors#562",
-        fix="Keep weights of language and image models on a local disk; NFS is fine for what is loaded once.",
-    )
-)
+@checks("E07")
 def weights_over_nfs(scene: Scene) -> Iterator[Found]:
     """Look for containers that map weights and mount an NFS claim for models."""
     for use in _uses(scene):
@@ -270,19 +194,7 @@ def _mounting(use: Use) -> Iterator[Container]:
                 yield one
 
 
-@checks(
-    Rule(
-        id="E08",
-        name="root-squash-chown",
-        severity=Severity.ERROR,
-        summary="chown on NFS",
-        practice="An export squashes root unless told otherwise, so chown fails; a script without `set -e` hides it, "
-        "and the "
-        "program cannot write.",
-        source="exports(5): root_squash is the default",
-        fix="Set the owner on the NFS server, or run with the user and `fsGroup` that own the export.",
-    )
-)
+@checks("E08")
 def chown_on_nfs(scene: Scene) -> Iterator[Found]:
     """Look for init containers with chown that mount an NFS claim."""
     on_nfs = {(id(use.pod), use.volume["name"].raw) for use in _uses(scene) if _is_nfs(scene, _claim(scene, use))}

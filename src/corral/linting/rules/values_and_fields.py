@@ -9,25 +9,13 @@ from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
 from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree
-from corral.linting.values import Rule, Severity
 
 _TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")
 _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
 """YAML 1.1, as Kubernetes reads it; PyYAML takes these four for text."""
 
 
-@checks(
-    Rule(
-        id="A21",
-        name="label-value-not-string",
-        severity=Severity.ERROR,
-        summary="a label, selector, annotation or variable whose value is no text",
-        practice="The API server refuses the object: `cannot unmarshal number into Go struct field ... of type "
-        "string`.",
-        source="reproduced on Kubernetes 1.36; YAML 1.1 reads y, n, on and off as booleans too",
-        fix="Put the value in quotes.",
-    )
-)
+@checks("A21")
 def not_text(scene: Scene) -> Iterator[Found]:
     """Look for numbers and booleans where Kubernetes takes text."""
     for spot in scene.under(*_TEXT_MAPS):
@@ -82,17 +70,7 @@ def _found(value: Tree, what: str, subject: str) -> Found:
     return Found(place=value.place, what=what, subject=subject, edits=value.edited(f'"{value.raw}"'))
 
 
-@checks(
-    Rule(
-        id="A22",
-        name="field-typo",
-        severity=Severity.ERROR,
-        summary="a field that the kind does not have",
-        practice="The API server refuses it (`unknown field`), or a client that does not validate drops it in silence.",
-        source="reproduced on Kubernetes 1.36 with `runTimeClassName`; fields are those of the API's own schema",
-        fix="Correct the name, or move the field to where it belongs.",
-    )
-)
+@checks("A22")
 def unknown_field(scene: Scene) -> Iterator[Found]:
     """Look for keys that the models of the built-in kinds do not have; other kinds are not known and not judged."""
     for one in scene.written_objects:
@@ -101,18 +79,7 @@ def unknown_field(scene: Scene) -> Iterator[Found]:
             yield Found(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=one)
 
 
-@checks(
-    Rule(
-        id="A34",
-        name="duplicate-yaml-key",
-        severity=Severity.ERROR,
-        summary="a key that stands twice in one mapping",
-        practice="The last one wins where it is read at all: the first value is lost in silence; kustomize and "
-        "kubectl's validation refuse the file (`already defined`, `duplicate field`).",
-        source="YAML 1.2.2, 3.2.1.3: keys are unique; sigs.k8s.io/yaml in strict mode",
-        fix="Keep one of the two, or join their values.",
-    )
-)
+@checks("A34")
 def duplicate_keys(scene: Scene) -> Iterator[Found]:
     """Look for keys of the same text in one mapping, in every file, and in the objects of pages."""
     for mapping, subject in scene.doubled:
