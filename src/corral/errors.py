@@ -4,17 +4,21 @@ An error has a stable dotted `code`, a `kind` that says what the caller can do, 
 one imperative (`hint`). The edges map `kind` once: to exit codes (`corral.cli`), to HTTP statuses (`corral.server`), to
 retry or not (`corral.tasks`).
 
-Belongs here: the base, its kinds, and the error that carries several problems.
+Belongs here: the base, its kinds, the error that carries several problems, and the hint that names what was meant.
 Does not belong here: errors of one package; they stand beside the code that raises them.
 May import: nothing of Corral.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+CLOSE = 0.6
+"""How alike two words are, from 0 to 1, when one is probably meant by the other (difflib's own default)."""
 
 
 class Kind(StrEnum):
@@ -95,3 +99,29 @@ class ProblemsError(CorralError):
     @property
     def problems(self) -> tuple[Problem, ...]:
         return self._problems
+
+
+def did_you_mean(wrong: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Name the closest known word in a hint; where none is near say `otherwise`, else list at most twelve words."""
+    words = sorted(set(known))
+    if (suggestion := suggest(wrong, words)) is not None:
+        return suggestion
+    if otherwise is not None:
+        return otherwise
+    if not words:
+        return "remove it: nothing of this kind is defined in the file"
+    listed = ", ".join(f"`{word}`" for word in words[:12])
+    return f"use one of {listed}" + (", ..." if len(words) > 12 else "")
+
+
+def suggest(wrong: str, known: Iterable[str], *, cutoff: float = CLOSE) -> str | None:
+    """Name the closest known word in a hint; None when none is near."""
+    close = closest(wrong, known, cutoff=cutoff)
+    return None if close is None else f"did you mean `{close}`?"
+
+
+def closest(wrong: str, known: Iterable[str], *, cutoff: float = CLOSE) -> str | None:
+    """Find the known word that is spelled most like `wrong`, capitals aside; None when none is near."""
+    lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(wrong.lower()[:100], lower, n=1, cutoff=cutoff)
+    return lower[close[0]] if close else None

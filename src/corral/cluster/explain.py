@@ -8,9 +8,9 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from corral.cluster.document import Document, Path, printable
-from corral.cluster.errors import closest, did_you_mean
 from corral.cluster.fields import kind_of, shown
 from corral.cluster.shape import Shape, shape_at
+from corral.errors import closest, did_you_mean
 
 _KINDS = {
     "string_type": ("text", "write text; numbers and true/false need quotes to be text"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from corral.cluster.document import Document, Path
-from corral.cluster.errors import did_you_mean
 from corral.cluster.salvage import names_in
 from corral.cluster.shape import ClusterShape, GpuShape, NodeShape, ServiceShape, StorageShape
+from corral.errors import did_you_mean
 
 _SECTIONS = {"node": "nodes", "storage": "storage", "service": "services"}
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from corral.errors import Problem, ProblemsError
+from corral.errors import Problem, ProblemsError, did_you_mean
 from corral.work import TaskInvalidError
 
 if TYPE_CHECKING:
@@ -308,8 +307,7 @@ def _problem(details: ErrorDetails, known: list[str], root: str) -> Problem:
 
 
 def _unknown(what: str, name: str, known: list[str] | Mapping[str, object], *, where: str, code: str) -> Problem:
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else (f"use one of: {', '.join(sorted(known))}" if known else None)
+    hint = did_you_mean(name, known, otherwise=f"use one of: {', '.join(sorted(known))}") if known else None
     return Problem(code=code, what=what, where=where, hint=hint)
 
 

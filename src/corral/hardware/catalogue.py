@@ -157,6 +157,21 @@ def every_model() -> tuple[GpuModel, ...]:
     return _catalogue().models
 
 
+def list_matching(text: str, *, memory: int | None = None) -> tuple[GpuModel, ...]:
+    """List the models that a name may stand for; empty when the catalogue has none of this name."""
+    try:
+        found = find_gpu(text, memory=memory)
+    except UnknownGpuError:
+        return ()
+    return (found,) if isinstance(found, GpuModel) else found
+
+
+def resolve_gpu(text: str | None, *, memory: int | None = None) -> GpuModel | None:
+    """Return the model that a name stands for; None without a name, or where it names no model or several."""
+    matching = () if text is None else list_matching(text, memory=memory)
+    return matching[0] if len(matching) == 1 else None
+
+
 def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:
     """Resolve a name that has to stand for one model.
 

@@ -6,18 +6,20 @@ quantities, raw JSON) may hold anything.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from corral.errors import closest
 from corral.linting.objects import Object
 from corral.linting.tree import Tree
 
 _ANYWHERE = frozenset({"apiVersion", "kind", "sops"})
 """What may stand beside the fields, as the directives of a patch (`$patch`) may; `sops` goes with decryption."""
+_CLOSE = 0.75
+"""How alike two names are when one is probably meant by the other: fields of Kubernetes are alike by nature."""
 _RENAMED = {"continue_": "continue", "except_": "except", "not_": "not", "from_": "from", "enum_": "enum"}
 _SCHEMALESS = frozenset({"CustomResourceDefinition"})
 """Kinds whose content is a schema of its own."""
@@ -42,8 +44,7 @@ def _unknown(tree: Tree, model: Any, where: str) -> Iterator[Unknown]:
     for name, value in tree.items:
         if name not in known:
             if name not in _ANYWHERE and not name.startswith("$"):
-                close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-                yield value, name, where, close[0] if close else None
+                yield value, name, where, closest(name, known, cutoff=_CLOSE)
             continue
         inner, is_list = known[name]
         if inner is None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from corral.cluster.values import Cluster, Gpu, Node
-from corral.errors import CorralError
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.cluster.values import Cluster, Node
+from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.linting.kustomizing import NAMES, Kustomizing, normal
 from corral.linting.objects import Container, Object, Pod, read_objects
 from corral.linting.reading.documents import Document, read_documents
@@ -193,7 +192,9 @@ class Scene:
 
     def models_of(self, node: Node) -> tuple[GpuModel, ...]:
         """The models of a node's cards, as far as the catalogue knows them."""
-        return tuple(model for gpu in node.gpus or () if (model := _model_of(gpu)) is not None)
+        return tuple(
+            model for gpu in node.gpus or () if (model := resolve_gpu(gpu.model, memory=gpu.memory)) is not None
+        )
 
     @cached_property
     def fragments(self) -> tuple[Document, ...]:
@@ -335,13 +336,3 @@ class Scene:
 
 def _folder(one: Object) -> str:
     return posixpath.dirname(one.file.replace("\\", "/"))
-
-
-def _model_of(gpu: Gpu) -> GpuModel | None:
-    if gpu.model is None:
-        return None
-    try:
-        found = find_gpu(gpu.model, memory=gpu.memory)
-    except CorralError:
-        return None
-    return found if isinstance(found, GpuModel) else None

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from corral.cluster import Cluster
 from corral.cluster.values import Gpu
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, suggest
 from corral.figures import Figure, Origin
-from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu
+from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_matching
 from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
 from corral.hardware.fit.names import shape_of_name
 from corral.hardware.fit.parts import Parts
@@ -28,7 +28,7 @@ from corral.weights.errors import ModelNameError
 from corral.weights.fetching import Connections
 from corral.weights.headers.places import OnBytes
 from corral.weights.headers.reading import shape_here, shape_there
-from corral.weights.names import resolve, suggest
+from corral.weights.names import CLOSE, resolve
 from corral.weights.store import Store
 from corral.weights.values import Entry, HuggingFaceSource, UrlSource
 
@@ -175,7 +175,8 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
         names = [name for profile in PROFILES for name in (profile.name, *profile.aliases)]
         raise NothingKnownError(
             f"nothing is known about {model!r}: no file, no profile, and its name says no size",
-            hint=suggest(model, names) or "name a file, hf:owner/repo/file, a tag with a size, or `33b@q4_k_m`",
+            hint=suggest(model, names, cutoff=CLOSE)
+            or "name a file, hf:owner/repo/file, a tag with a size, or `33b@q4_k_m`",
         )
     return known
 
@@ -189,7 +190,7 @@ def cards_of_names(names: Sequence[str]) -> Cards:
     """Resolve GPU names of the catalogue; all of them together are one split. Raises: UnclearCardsError."""
     problems, cards = list[Problem](), list[Card]()
     for place, name in enumerate(names):
-        found = _models(name)
+        found = list_matching(name)
         if len(found) == 1:
             several = len(names) > 1
             cards.append(_card(f"gpu{place} {found[0].name}" if several else found[0].name, found[0], None))
@@ -266,14 +267,6 @@ def _files_alone(entry: Entry, size: Bytes) -> Profile:
     return Profile(name=entry.name, aliases=entry.aliases, engines=entry.engines, memory=memory)
 
 
-def _models(name: str, memory: int | None = None) -> tuple[GpuModel, ...]:
-    try:
-        found = find_gpu(name, memory=memory)
-    except UnknownGpuError:
-        return ()
-    return found if isinstance(found, tuple) else (found,)
-
-
 def _unclear(name: str, found: Sequence[GpuModel]) -> Problem:
     if not found:
         try:
@@ -287,7 +280,7 @@ def _unclear(name: str, found: Sequence[GpuModel]) -> Problem:
 
 
 def _card_of(name: str, gpu: Gpu) -> Card:
-    found = _models(gpu.model, gpu.memory) if gpu.model else ()
+    found = list_matching(gpu.model, memory=gpu.memory) if gpu.model else ()
     return _card(name, found[0] if len(found) == 1 else None, gpu.memory)
 
 

@@ -12,9 +12,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, JsonValue
 
-from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Workload
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.operations.cluster_file import FileText
 from corral.planning.forecast import Scenario
 from corral.planning.forecast.workload_slots import gpu_slots

@@ -13,7 +13,7 @@ from corral.cluster.editing.merging import Merged, merge_node, nodes_like
 from corral.cluster.values import Disk
 from corral.cluster.write import fitted
 from corral.errors import CorralError, Kind
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.catalogue import find_gpu, resolve_gpu
 from corral.operations.cluster_file import FileText, checked, read_cluster
 from corral.planning.labels import label_changes
 from corral.telemetry.inventory.values import Inventory
@@ -81,15 +81,6 @@ def facts_of(inventory: Inventory) -> NodeFacts:
     )
 
 
-def resolve(gpu: FoundGpu) -> GpuModel | None:
-    """Find a card in the catalogue, by the driver's name and its memory; None when it is not there, or not clear."""
-    try:
-        found = None if gpu.name is None else find_gpu(gpu.name, memory=gpu.memory_total)
-    except CorralError:
-        return None
-    return found if isinstance(found, GpuModel) else None
-
-
 def merge(asked: MergeAsked, facts: NodeFacts) -> Merge:
     """Merge what was found into a cluster file's node: the one named, else the one that is this machine.
 
@@ -145,7 +136,7 @@ def _cards(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | No
 
 
 def _card(gpu: FoundGpu) -> CardFacts:
-    model = resolve(gpu)
+    model = resolve_gpu(gpu.name, memory=gpu.memory_total)
     return CardFacts(
         index=gpu.index,
         uuid=gpu.uuid,

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar
 
-from corral.cluster.errors import did_you_mean
 from corral.cluster.values import Cluster, Layout
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.figures import Figure
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.declared import doubts_of

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from corral.cluster import Cluster
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, did_you_mean
 from corral.hardware.power import LimitRange, NodePower, models_of, power_of
 from corral.operations.cluster_file import FileText, checked
 from corral.telemetry.nvml import NvmlReading, NvmlStatus, find_gpus
@@ -82,6 +81,5 @@ def _require_node(cluster: Cluster, name: str | None, where: str) -> None:
     names = [node.name for node in cluster.nodes]
     if name is None or name in names:
         return
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"its nodes are {', '.join(names)}"
+    hint = did_you_mean(name, names, otherwise=f"its nodes are {', '.join(names)}")
     raise NoSuchNodeError(f"the cluster file has no node {name!r}", where=where, hint=hint)

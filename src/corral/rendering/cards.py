@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from corral.cluster.values import Gpu, Node
-from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu
+from corral.hardware.catalogue import GpuModel, resolve_gpu
 
 NVIDIA = "NVIDIA"
 OPEN_SINCE: tuple[int, int] = (7, 5)
@@ -40,7 +40,7 @@ class Card:
 
 def nvidia_cards(node: Node) -> tuple[Card, ...]:
     """Every card of a node that is or may be NVIDIA's, in the order of the file; none when they are yet to be found."""
-    cards = (Card(gpu=gpu, model=_model(gpu)) for gpu in node.gpus or ())
+    cards = (Card(gpu=gpu, model=resolve_gpu(gpu.model, memory=gpu.memory)) for gpu in node.gpus or ())
     return tuple(card for card in cards if card.model is None or card.model.vendor == NVIDIA)
 
 
@@ -66,13 +66,3 @@ def product_name(model: str) -> str:
     if not _GEFORCE.match(plain):
         return f"NVIDIA {plain}"
     return f"NVIDIA GeForce {_SIZE.sub('', plain).replace(' Mobile', ' Laptop GPU')}"
-
-
-def _model(gpu: Gpu) -> GpuModel | None:
-    if gpu.model is None:
-        return None
-    try:
-        found = find_gpu(gpu.model, memory=gpu.memory)
-    except UnknownGpuError:
-        return None
-    return None if isinstance(found, tuple) else found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from corral.cluster.values import Gpu
-from corral.errors import CorralError
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.catalogue import resolve_gpu
 from corral.rendering.cards import is_geforce
 from corral.rendering.installation import Deployed, Installation
 
@@ -34,7 +33,7 @@ def launched(installation: Installation, one: Deployed) -> tuple[str, ...]:
 
 def precision(installation: Installation, one: Deployed) -> str:
     """The mixed precision that all of its cards have; `no` where one of them is not known."""
-    models = [_model(gpu) for gpu in _cards(installation, one)]
+    models = [resolve_gpu(gpu.model, memory=gpu.memory) for gpu in _cards(installation, one)]
     capabilities = [model.cuda_capability if model else None for model in models]
     known = [capability for capability in capabilities if capability is not None]
     if not known or len(known) < len(capabilities) or min(known) < _FP16_SINCE:
@@ -56,11 +55,3 @@ def _cards(installation: Installation, one: Deployed) -> list[Gpu]:
         for gpu in node.gpus or ()
         if one.node is None or one.gpus is None or gpu.index in one.gpus
     ]
-
-
-def _model(gpu: Gpu) -> GpuModel | None:
-    try:
-        found = find_gpu(gpu.model or "", memory=gpu.memory)
-    except CorralError:
-        return None
-    return None if isinstance(found, tuple) else found

@@ -5,7 +5,6 @@ What an engine accepts is asked through a function, since engines are the queue'
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar
 
-from corral.errors import Kind, Problem, ProblemsError
+from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.tasks.values import OutputRef, Submission, TaskSpec
 from corral.work import Json
 
@@ -125,8 +124,7 @@ def _task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
 
 
 def _unknown(field: str, value: str, known: Collection[str]) -> Problem:
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)[:10]) or 'none'}"
+    hint = did_you_mean(value, known, otherwise=f"known: {', '.join(sorted(known)[:10]) or 'none'}")
     return Problem(code=f"submission.unknown_{field}", what=f"there is no {value!r}", where=field, hint=hint)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Gpu, Node
 from corral.errors import Problem
-from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu
+from corral.hardware.catalogue import list_matching
 from corral.telemetry.machine import Machine
 from corral.telemetry.nvml import FoundGpu, GpuState
 from corral.units import Bytes, format_bytes
@@ -78,7 +78,7 @@ def short_name(gpu: FoundGpu) -> str | None:
     """Give a card the name that people use, `RTX 5070 Ti`: the catalogue's, else the driver's without the maker."""
     if gpu.name is None:
         return None
-    models = _catalogue_models(gpu.name, gpu.memory_total)
+    models = list_matching(gpu.name, memory=gpu.memory_total)
     return models[0].name if len(models) == 1 else gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ").strip()
 
 
@@ -157,15 +157,7 @@ def _is_model(found: FoundGpu, said: str) -> bool:
     """Tell whether a card may be what the file calls it; a name may stand for several models of the catalogue."""
     if said.casefold() in {(found.name or "").casefold(), (short_name(found) or "").casefold()}:
         return True
-    return bool(set(_catalogue_models(found.name or "", found.memory_total)) & set(_catalogue_models(said, None)))
-
-
-def _catalogue_models(name: str, memory: Bytes | None) -> tuple[GpuModel, ...]:
-    try:
-        found = find_gpu(name, memory=memory)
-    except UnknownGpuError:
-        return ()
-    return (found,) if isinstance(found, GpuModel) else found
+    return bool(set(list_matching(found.name or "", memory=found.memory_total)) & set(list_matching(said)))
 
 
 def _is_less(found: int, said: int) -> bool:

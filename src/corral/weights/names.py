@@ -5,19 +5,21 @@ A name is resolved without asking anyone: the same name always means the same en
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from corral.errors import suggest
 from corral.weights.errors import ModelNameError
 from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PathSource, UrlSource, is_plain_name
 
 _SHA256_FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _HUGGING_FACE = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?/([^\s?#]+)")
+CLOSE = 0.5
+"""How alike two names are when one is probably meant by the other: people leave out half of a model's name."""
 _FORMS = "a name of `corral models list`, hf:owner/repo/file, an https:// URL or a local path"
 
 
@@ -37,7 +39,9 @@ def resolve(name: str, catalogue: Sequence[Entry]) -> Entry:
         return _local(name)
     if name.count("/") >= 2:
         return _hugging_face(name)
-    raise ModelNameError(f"no model is called {name!r}", hint=suggest(name, _known(catalogue)) or f"give {_FORMS}")
+    raise ModelNameError(
+        f"no model is called {name!r}", hint=suggest(name, _known(catalogue), cutoff=CLOSE) or f"give {_FORMS}"
+    )
 
 
 def as_path(name: str) -> str:
@@ -46,12 +50,6 @@ def as_path(name: str) -> str:
         return str(Path(name).expanduser().absolute())
     except (ValueError, RuntimeError):
         return name
-
-
-def suggest(name: str, known: Iterable[str]) -> str | None:
-    """Say which known name was probably meant; None when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else None
 
 
 def _known(catalogue: Sequence[Entry]) -> list[str]:

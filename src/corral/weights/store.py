@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.errors import Problem
+from corral.errors import Problem, suggest
 from corral.files import sync_folder
 from corral.units import Bytes
 from corral.weights.catalogue import CATALOGUE
@@ -34,7 +34,7 @@ from corral.weights.errors import (
 from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure
 from corral.weights.locks import exclusive
 from corral.weights.manifests import read_manifest, write_manifest
-from corral.weights.names import as_path, resolve, suggest
+from corral.weights.names import CLOSE, as_path, resolve
 from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Report, Source, Stage
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Store:
             resolve(name, self._catalogue)
         except ModelNameError as error:
             known = [known for entry in self._catalogue for known in (entry.name, *entry.aliases)]
-            meant = suggest(name, [*known, *self._stored_names()])
+            meant = suggest(name, [*known, *self._stored_names()], cutoff=CLOSE)
             return ModelMissingError(f"no model is called {name!r}", where=str(self._root), hint=meant or error.hint)
         hint = f"corral models pull {name}"
         return ModelMissingError(f"the model {name!r} is not in the store", where=str(self._root), hint=hint)

@@ -124,7 +124,7 @@ async def test_images_are_sent_with_the_prompt(
 async def test_an_image_that_the_task_does_not_have_is_refused_with_the_one_it_has(
     engine: Ollama, reports: KeptReports, tmp_path: Path
 ) -> None:
-    with pytest.raises(RequestRefusedError, match=r"did you mean 'cat\.png'"):
+    with pytest.raises(RequestRefusedError, match=r"did you mean `cat\.png`"):
         await engine.run(asked(tmp_path, prompt="?", images=["cta.png"], files={"cat.png": tmp_path}), reports)
 
 

@@ -54,7 +54,7 @@ async def test_every_problem_of_a_task_is_told_at_once_with_its_path(api: Servin
     answer = await api.post("/corral/v1/tasks", {**asked, "files": {}})
     assert answer.status == 422
     assert set(wheres(answer)) == {"queue", "needs", "inputs.secons", "inputs.seconds"}
-    assert any("'default'" in problem["hint"] for problem in answer.json["error"]["problems"])
+    assert any("`default`" in problem["hint"] for problem in answer.json["error"]["problems"])
 
 
 async def test_every_wrong_field_is_told_at_once_with_its_path(api: Serving) -> None:
@@ -63,7 +63,7 @@ async def test_every_wrong_field_is_told_at_once_with_its_path(api: Serving) -> 
     assert answer.status == 422
     assert {"engine", "engin", "gpus", "priority", "timeout", "files.a.upload"} <= set(wheres(answer))
     hints = {problem["where"]: problem["hint"] for problem in answer.json["error"]["problems"]}
-    assert hints["engin"] == "did you mean 'engine'?"
+    assert hints["engin"] == "did you mean `engine`?"
 
 
 @pytest.mark.parametrize(

@@ -268,4 +268,4 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(tmp_path: Path)
     with pytest.raises(ModelMissingError) as raised:
         Store(tmp_path).path("smolm2")
 
-    assert raised.value.hint == "did you mean 'smollm2'?"
+    assert raised.value.hint == "did you mean `smollm2`?"

@@ -26,7 +26,7 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
     found = facts("llama", max_token=3, temperature=9, messages=[{"role": "wizard"}])
 
     assert found == {
-        "inputs.max_token": "did you mean 'max_tokens'?",
+        "inputs.max_token": "did you mean `max_tokens`?",
         "inputs.temperature": "input should be less than or equal to 5; seen: 9",
         "inputs.messages[0].role": "input should be 'system', 'user' or 'assistant'; seen: 'wizard'",
         "inputs.messages[0].content": "give it a value",
@@ -42,7 +42,7 @@ def test_conflict_between_fields_is_reported_beside_a_wrong_field() -> None:
 def test_unknown_engine_is_met_with_the_nearest_name() -> None:
     (problem,) = check_inputs("whispr", {})
 
-    assert (problem.where, problem.hint) == ("engine", "did you mean 'whisper'?")
+    assert (problem.where, problem.hint) == ("engine", "did you mean `whisper`?")
 
 
 @pytest.mark.parametrize("value", [True, "7", 1.5, -1, 2**40])
@@ -68,7 +68,7 @@ def test_text_without_a_word_cannot_be_spoken() -> None:
 def test_options_are_checked_in_the_spelling_of_the_cluster_file() -> None:
     (problem,) = check_options("llama", {"contextsize": 2048})
 
-    assert (problem.where, problem.hint) == ("options.contextsize", "did you mean 'contextSize'?")
+    assert (problem.where, problem.hint) == ("options.contextsize", "did you mean `contextSize`?")
     assert read_options(LlamaOptions, "llama", {"contextSize": 2048}).context_size == 2048
     with pytest.raises(ProblemsError):
         read_options(LlamaOptions, "llama", {"contextSize": 1})

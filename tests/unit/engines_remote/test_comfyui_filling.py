@@ -155,8 +155,8 @@ def test_every_problem_is_told_at_once_with_what_was_meant() -> None:
         filled(workflow=image_to_image(), width=512, set={"6.txet": "x", "66.text": "y", "nonsense": 1}, seed=-4)
 
     told = {problem.where: problem.hint for problem in failure.value.problems}
-    assert told["inputs.set.6.txet"] == "did you mean 'text'?"
-    assert told["inputs.set.66.text"] == "did you mean '6'?"
+    assert told["inputs.set.6.txet"] == "did you mean `text`?"
+    assert told["inputs.set.66.text"] == "did you mean `6`?"
     assert "inputs.set.nonsense" in told
     assert "inputs.width" in told
     assert "inputs.seed" in told
@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_told_when_the_task_is_submitted() -> None:
     (problem,) = check_inputs("comfyui", given)
 
     assert "'6.txet'" in problem.what
-    assert "did you mean 'text'" in problem.what
+    assert "did you mean `text`" in problem.what
 
 
 def test_files_are_not_asked_for_before_the_task_has_them() -> None:

@@ -20,7 +20,7 @@ def test_every_engine_that_is_not_local_is_built_from_its_url(name: str) -> None
 
 
 def test_wrong_options_are_refused_by_their_names_in_the_file() -> None:
-    with pytest.raises(ProblemsError, match="did you mean 'contextSize'"):
+    with pytest.raises(ProblemsError, match="did you mean `contextSize`"):
         build_remote("ollama", url="http://127.0.0.1:1", options={"contextsize": 4096})
 
 

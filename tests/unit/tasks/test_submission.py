@@ -43,7 +43,7 @@ def test_every_problem_is_told_at_once() -> None:
 def test_misspelt_queue_gets_a_suggestion() -> None:
     with pytest.raises(SubmissionError) as caught:
         check(a_submission(a_task("a", queue="nigth")), RULES)
-    assert caught.value.problems[0].hint == "did you mean 'night'?"
+    assert caught.value.problems[0].hint == "did you mean `night`?"
 
 
 def test_circle_of_needs_is_named() -> None:

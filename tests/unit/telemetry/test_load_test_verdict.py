@@ -43,7 +43,7 @@ def test_a_card_that_holds_its_power_limit_passes() -> None:
     done = verdict(samples())
 
     assert (done.outcome, done.remarks, done.seconds, done.samples) == (Outcome.PASS, (), 60, 61)
-    assert done.slowed == ((Slowed.POWER_CAP, 1.0),)
+    assert done.slowed == {Slowed.POWER_CAP: 1.0}
 
 
 def test_a_card_that_nobody_loaded_says_nothing() -> None:
@@ -122,7 +122,7 @@ def test_what_a_driver_does_not_report_is_not_judged() -> None:
     done = verdict(seen, CardLimits(gpu=0))
 
     assert done.outcome is Outcome.PASS
-    assert (done.power_w, done.sm_mhz, done.slowed) == (None, None, ())
+    assert (done.power_w, done.sm_mhz, done.slowed) == (None, None, {})
 
 
 def test_a_card_without_one_sample_is_inconclusive() -> None:

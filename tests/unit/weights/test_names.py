@@ -121,7 +121,7 @@ def test_a_url_that_names_no_file_is_refused(url: str) -> None:
 
 
 def test_a_mistyped_name_gets_the_one_that_was_meant() -> None:
-    with pytest.raises(ModelNameError, match=r"did you mean 'whisper-tiny\.en'"):
+    with pytest.raises(ModelNameError, match=r"did you mean `whisper-tiny\.en`"):
         resolve("whisper-tinyen", CATALOGUE)
 
 

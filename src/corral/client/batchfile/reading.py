@@ -20,10 +20,9 @@ from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document
 from corral.cluster.document import Path as Place
-from corral.cluster.errors import did_you_mean
 from corral.cluster.parsing import read
 from corral.cluster.shape import Shape
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 
 _INDEXED = re.compile(r"tasks\[(\d+)\](?: \(.*?\))?(.*)", re.DOTALL)
 

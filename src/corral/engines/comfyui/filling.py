@@ -6,7 +6,6 @@ same task makes the same image, and the forty tasks of a batch make forty differ
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping
@@ -18,7 +17,7 @@ from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.inputs import LARGEST_SEED, ComfyUiInputs
 from corral.engines.comfyui.placing import Field, place
 from corral.engines.comfyui.workflow import Node, Place, models_of, prompt_of, read_workflow
-from corral.errors import Problem
+from corral.errors import Problem, did_you_mean
 from corral.work import Json
 
 _SEED_INPUTS = ("seed", "noise_seed")
@@ -154,7 +153,4 @@ def _bad_key(key: str, hint: str) -> Problem:
 
 
 def _meant(name: str, known: Collection[str], lead: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"{lead}: {', '.join(sorted(known)[:20]) or 'none'}"
+    return did_you_mean(name, known, otherwise=f"{lead}: {', '.join(sorted(known)[:20]) or 'none'}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corral.engines.ollama.errors import RequestRefusedError
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
+from corral.errors import did_you_mean
 from corral.work import Json
 
 PATHS: dict[Call, str] = {"chat": "/api/chat", "generate": "/api/generate", "embed": "/api/embed"}
@@ -71,8 +71,7 @@ async def _images(names: Sequence[str], files: Mapping[str, Path]) -> list[str] 
 def _encoded(name: str, files: Mapping[str, Path]) -> str:
     path = files.get(name)
     if path is None:
-        near = difflib.get_close_matches(name, files, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its files are: {', '.join(sorted(files)) or 'none'}"
+        hint = did_you_mean(name, files, otherwise=f"its files are: {', '.join(sorted(files)) or 'none'}")
         raise RequestRefusedError(f"the task has no file {name!r}", where="inputs.images", hint=hint)
     if path.stat().st_size > LARGEST_IMAGE:
         what = f"the image {name!r} is {path.stat().st_size} bytes, and at most {LARGEST_IMAGE} are sent"

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from corral.cluster.values import Electricity, Gpu, Node
-from corral.errors import CorralError
 from corral.figures import Figure, Origin
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.power import board, draw, limits, supply
 from corral.hardware.power.advice import advise
 from corral.hardware.power.speeds import speed_losses
@@ -36,11 +35,8 @@ def models_of(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
     for gpu in (gpu for node in nodes for gpu in node.gpus or ()):
         if gpu.model is None or gpu.model in found:
             continue
-        try:
-            model = find_gpu(gpu.model, memory=gpu.memory)
-        except CorralError:  # a file that was read without the catalogue may name anything
-            continue
-        if isinstance(model, GpuModel):
+        model = resolve_gpu(gpu.model, memory=gpu.memory)
+        if model is not None:
             found[gpu.model] = model
     return found
 

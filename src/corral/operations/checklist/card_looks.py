@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.errors import CorralError
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.catalogue import resolve_gpu
 from corral.operations.checklist.machines import Machines, NodeCards
 from corral.operations.checklist.values import Evidence, Status
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
@@ -121,18 +120,10 @@ def _problems_of(card: WantedCard, seen: NodeCards) -> Iterator[str]:
 
 def _is(card: WantedCard, found: FoundGpu) -> bool:
     """Compare by the catalogue, where both names are in it; by their letters otherwise."""
-    wanted, have = _model(card.model, card.memory), _model(found.name, found.memory_total)
+    wanted, have = resolve_gpu(card.model, memory=card.memory), resolve_gpu(found.name, memory=found.memory_total)
     if wanted is not None and have is not None:
         return wanted == have
     return (card.model or "").lower().replace(" ", "") in (found.name or "").lower().replace(" ", "")
-
-
-def _model(name: str | None, memory: int | None) -> GpuModel | None:
-    try:
-        model = find_gpu(name or "", memory=memory)
-    except CorralError:
-        return None
-    return model if isinstance(model, GpuModel) else None
 
 
 def _limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:

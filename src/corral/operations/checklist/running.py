@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.operations.checklist.looking import Tools, look
 from corral.operations.checklist.state import Progress, fingerprint, save_progress
 from corral.operations.checklist.values import SETTLED, Agreed, Answer, Evidence, Person, Ran, Status
@@ -121,16 +121,12 @@ def settle(kept: Kept, checklist: Checklist, told: Iterable[tuple[str, Status]],
 
 def require_items(checklist: Checklist, ids: Iterable[str]) -> None:
     """Check that items are there. Raises: UnknownItemError with every one that is not."""
-    import difflib
-
     known = [item.id for item in checklist.items]
     problems = [
         Problem(
             code=UnknownItemError.code,
             what=f"the checklist has no item {id!r}",
-            hint=f"did you mean `{close[0]}`?"
-            if (close := difflib.get_close_matches(id, known, n=1))
-            else "use an id of this checklist; `--json` lists them",
+            hint=did_you_mean(id, known, otherwise="use an id of this checklist; `--json` lists them"),
         )
         for id in ids
         if id not in known

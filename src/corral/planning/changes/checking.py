@@ -9,10 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from corral.cluster.errors import did_you_mean
 from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.values import Cluster, Node
-from corral.errors import CorralError, Problem
+from corral.errors import CorralError, Problem, did_you_mean
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.declared import doubt_of_limit
 from corral.hardware.power.limits import LimitRange

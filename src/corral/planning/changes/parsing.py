@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from corral.cluster.document import Document, Path
-from corral.cluster.errors import did_you_mean
 from corral.cluster.parsing import read
-from corral.errors import Problem
+from corral.errors import Problem, did_you_mean
 from corral.planning.changes.values import (
     AddGpu,
     AddNode,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Gpu, Node
-from corral.errors import CorralError
-from corral.hardware.catalogue import GpuModel, find_gpu
+from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.power.values import NVIDIA
 from corral.units import Bytes
 
@@ -55,15 +54,5 @@ def _card(node: Node, gpu: Gpu) -> Card:
         model=gpu.model,
         memory=gpu.memory,
         power_limit_w=gpu.power_limit_w,
-        facts=_facts(gpu),
+        facts=resolve_gpu(gpu.model, memory=gpu.memory),
     )
-
-
-def _facts(gpu: Gpu) -> GpuModel | None:
-    if gpu.model is None:
-        return None
-    try:
-        found = find_gpu(gpu.model, memory=gpu.memory)
-    except CorralError:  # the file gives its memory instead: a model that is in no catalogue is allowed
-        return None
-    return found if isinstance(found, GpuModel) else None

@@ -7,7 +7,6 @@ traceback and told without any of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, ClassVar, cast
 
 import asyncpg
@@ -17,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 
-from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.server.api.requests import KNOWN_NAMES
 from corral.server.api.schemas import ErrorBody, ErrorOut, ProblemOut
 from corral.server.api.strict_json import path, printable
@@ -192,8 +191,8 @@ def _problem(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydan
             what = f"{steps[-1]!r} is missing" if steps else "the body is missing"
             return Problem(code="request.missing", what=what, where=where, hint="give it a value")
         case "extra_forbidden" | "unexpected_keyword_argument":
-            near = get_close_matches(str(steps[-1]), (*KNOWN_NAMES, *names_asked()), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "remove it; /openapi.json lists the names"
+            names = (*KNOWN_NAMES, *names_asked())
+            hint = did_you_mean(str(steps[-1]), names, otherwise="remove it; /openapi.json lists the names")
             return Problem(code="request.unknown_name", what=f"unknown name {steps[-1]!r}", where=where, hint=hint)
         case _:
             message = details["msg"].removeprefix("Value error, ")
