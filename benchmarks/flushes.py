@@ -1,12 +1,11 @@
 """Makes every flush of PostgreSQL take longer, as a slow disk does: a library in front of `fdatasync` that waits.
 
 Nothing of the server is relaxed or patched: commits wait for their flush as always, and share one where PostgreSQL lets
-them. `cc` compiles the few lines; the server that is started with `environment` loads them.
+them. `cc` compiles the few lines; a server that is started with `LD_PRELOAD` loads them.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -25,13 +24,14 @@ int fdatasync(int file) {
 """
 
 
-def slow_flushes(folder: Path, wait_ms: int) -> dict[str, str]:
-    """Return the environment in which each `fdatasync` takes so much longer; without a wait, the usual one."""
+def slow_flushes(folder: Path, wait_ms: int) -> Path | None:
+    """Return the library that makes each `fdatasync` take so much longer; None without a wait."""
     if not wait_ms:
-        return dict(os.environ)
+        return None
     source, library = folder / "slow.c", folder / "slow.so"
     source.write_text(_SOURCE, encoding="utf-8")
     subprocess.run(
         ["cc", "-shared", "-fPIC", f"-DWAIT_MS={wait_ms}", "-o", str(library), str(source), "-ldl"], check=True
     )
-    return {**os.environ, "LD_PRELOAD": str(library)}
+    library.chmod(0o644)
+    return library

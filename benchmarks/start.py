@@ -70,7 +70,7 @@ def _up(folder: Path, *, settle_s: float) -> tuple[float, float, float]:
         [CORRAL, "up", "--data-dir", str(folder), "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _until_ready(folder, process)
+        until_ready(folder, process)
         took = time.perf_counter() - begun
         time.sleep(settle_s)
         return took, psutil.Process(process.pid).memory_info().rss / 1e6, _database_mb(folder)
@@ -79,7 +79,8 @@ def _up(folder: Path, *, settle_s: float) -> tuple[float, float, float]:
         process.wait(DEADLINE_S)
 
 
-def _until_ready(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def until_ready(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server answers that it is ready. Raises: RuntimeError."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
