@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from corral.requests import BatchFields
 from corral.scheduling.values import Queue
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -91,7 +92,7 @@ async def submit_tasks(pool: Pool, tasks: int, batch: int, seconds: float) -> li
             for number in range(start, min(start + batch, tasks))
         )
         accepted = await submit(
-            pool, Submission(owner="benchmark", batch=f"batch-{start}", tasks=specs), queued_limits={}
+            pool, Submission(owner="benchmark", batch=BatchFields(name=f"batch-{start}"), tasks=specs), queued_limits={}
         )
         ids += accepted.tasks
     return ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from corral.requests import BatchFields
 from corral.tasks.values import Submission, TaskSpec
 
 
@@ -14,4 +15,6 @@ def a_task(name: str = "task", **changes: Any) -> TaskSpec:  # changes are the f
 
 def a_submission(*tasks: TaskSpec, **changes: Any) -> Submission:  # changes are the fields of Submission
     """A batch of the tasks given, or of one."""
-    return Submission(**{"owner": "ada", "batch": "batch", "tasks": tasks or (a_task(),), **changes})
+    fields = {"owner": "ada", "batch": "batch", "tasks": tasks or (a_task(),), **changes}
+    named = None if fields["batch"] is None else BatchFields(name=fields["batch"])
+    return Submission(**{**fields, "batch": named})

@@ -18,6 +18,7 @@ from corral.cluster.write import default_file
 from corral.data_dir import LONGEST_DATA_DIR
 from corral.engines.inputs import ENGINES, EngineKind
 from corral.errors import Kind
+from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.scheduling.values import Rule, Settings
 from corral.server.api.body import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
@@ -29,7 +30,6 @@ from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState
 from corral.tasks.store.transitions import kind_of
 from corral.tasks.submission import MAX_INPUTS_BYTES, MAX_TASKS
-from corral.tasks.values import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.units import format_bytes, format_duration
 from corral.weights.catalogue import CATALOGUE
 

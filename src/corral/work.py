@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, NewType, Protocol
 from uuid import UUID
@@ -24,6 +24,23 @@ SlotId = NewType("SlotId", str)
 """Names a slot in one cluster: `<node>/gpu0`, `<node>/cpu1`."""
 
 Json = Any  # a JSON value: it comes from the user and is checked by the engine that knows its shape
+
+
+class TaskClass(StrEnum):
+    """Whether a person waits for the result, or a night."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Priority(IntEnum):
+    """Higher goes first inside a class."""
+
+    CRITICAL = 4
+    HIGH = 3
+    NORMAL = 2
+    LOW = 1
+    IDLE = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

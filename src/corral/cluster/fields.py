@@ -32,7 +32,8 @@ def _unreadable(error: Exception, value: object, what: str, hint: str) -> Pydant
     return wrong(f"{what}: {shown(value)}", hint)
 
 
-def _size(value: object) -> Bytes:
+def read_size(value: object) -> Bytes:
+    """Read a size as it is written: `16Gi`, or a number of bytes."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise wrong(f"a size is text such as 16Gi, not {shown(value)}", "write a number and Ki, Mi, Gi or Ti")
     try:
@@ -44,7 +45,8 @@ def _size(value: object) -> Bytes:
     return size
 
 
-def _duration(value: object) -> timedelta:
+def read_duration(value: object) -> timedelta:
+    """Read a duration as it is written: `30d`, `1h30m`, or a number of seconds."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong(f"a duration is text such as 30d, not {shown(value)}", "write a number and s, m, h, d or w")
     try:
@@ -60,7 +62,7 @@ FOREVER = timedelta.max
 
 
 def _retention(value: object) -> timedelta:
-    return FOREVER if value == "forever" else _duration(value)
+    return FOREVER if value == "forever" else read_duration(value)
 
 
 def _watts(value: object) -> int:
@@ -194,12 +196,12 @@ Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Index = Annotated[int, Field(ge=0, le=255, strict=True)]
 Size = Annotated[
     Bytes,
-    BeforeValidator(_size),
+    BeforeValidator(read_size),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
 ]
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
+    BeforeValidator(read_duration),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DURATION_PATTERN}, {"type": "number", "minimum": 0}]}),
 ]
 KeptFor = Annotated[

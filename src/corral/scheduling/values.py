@@ -8,31 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import NamedTuple
 
 from corral.cluster.values import QueueOrder
 from corral.units import Bytes
-from corral.work import SlotId
+from corral.work import Priority, SlotId, TaskClass
 
 Owner = str
-
-
-class TaskClass(StrEnum):
-    """Whether a person waits for the result, or a night."""
-
-    INTERACTIVE = "interactive"
-    BATCH = "batch"
-
-
-class Priority(IntEnum):
-    """Higher goes first inside a class."""
-
-    CRITICAL = 4
-    HIGH = 3
-    NORMAL = 2
-    LOW = 1
-    IDLE = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

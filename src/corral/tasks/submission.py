@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar
 
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
+from corral.requests import Fields
 from corral.tasks.values import OutputRef, Submission, TaskSpec
 from corral.work import Json
 
@@ -74,17 +74,14 @@ def in_order(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
 
 def digest(submission: Submission) -> bytes:
     """Return 32 bytes that are equal exactly when two submissions ask for the same."""
+    # Without defaults: a field that is new in a later version changes nothing for those who do not use it.
     asked = [_comparable(task) for task in submission.tasks]
-    text = json.dumps([submission.batch, asked], sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).digest()
+    batch = None if submission.batch is None else _comparable(submission.batch)
+    return hashlib.sha256(json.dumps([batch, asked], sort_keys=True).encode()).digest()
 
 
-def _comparable(task: TaskSpec) -> dict[str, Json]:
-    return asdict(task)
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _comparable(fields: Fields) -> dict[str, Json]:
+    return fields.model_dump(mode="json", exclude_defaults=True)
 
 
 def _whole(submission: Submission) -> Iterator[Problem]:

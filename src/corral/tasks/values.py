@@ -1,14 +1,16 @@
-"""What is submitted to the queue, and what the queue tells about it."""
+"""What is submitted to the queue, and what the queue knows of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NewType
+from typing import Annotated, ClassVar, NewType
+
+from pydantic import ConfigDict, Field, StringConstraints
 
 from corral.errors import Problem
-from corral.scheduling.values import Priority, TaskClass
+from corral.requests import BatchFields, Need, TaskFields, Word
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.units import Bytes
 from corral.work import Json, SlotId
@@ -16,48 +18,41 @@ from corral.work import Json, SlotId
 Sha256 = NewType("Sha256", str)
 """64 lower-case hexadecimal digits; names content."""
 
-DEFAULT_TIMEOUT_S = 3600.0
-DEFAULT_MAX_ATTEMPTS = 3
-
 
 @dataclass(frozen=True, slots=True)
 class UploadRef:
     """An input file that was uploaded before."""
 
-    upload: Sha256
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    upload: Annotated[
+        Sha256,
+        StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+        Field(description="SHA-256 that the upload's answer named"),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputRef:
     """An input file that another task makes; that task becomes a need."""
 
-    task: str | int
-    """A name in the same batch, or the id of any task."""
-    output: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    task: Annotated[Need, Field(description="a name in the same batch, or the id of any task")]
+    output: Annotated[Word, Field(description="the output's name, such as `speech.wav`")]
 
 
 FileRef = UploadRef | OutputRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
+class TaskSpec(TaskFields):
     """One task as it is submitted."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     name: str
     engine: str
-    model: str | None = None
-    inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    files: Mapping[str, FileRef] = field(default_factory=dict[str, FileRef])
+    files: Mapping[str, FileRef] = Field(default_factory=dict[str, FileRef])
     needs: tuple[str | int, ...] = ()
     """Names in the same batch, or ids of any tasks; they must succeed first."""
-    queue: str = "default"
-    task_class: TaskClass = TaskClass.BATCH
-    priority: Priority = Priority.NORMAL
-    gpus: int = 1
-    memory: Bytes | None = None
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    not_before: datetime | None = None
     retry_of: int | None = None
 
 
@@ -67,8 +62,8 @@ class Submission:
 
     owner: str
     tasks: tuple[TaskSpec, ...]
-    batch: str | None = None
-    """The batch's name; None submits tasks that belong to no batch."""
+    batch: BatchFields | None = None
+    """None submits tasks that belong to no batch."""
     idempotency_key: str | None = None
 
 
@@ -95,35 +90,24 @@ class StoredFile:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(TaskFields):
     """A task as the queue knows it."""
 
     id: int
     batch: int | None
     name: str
     owner: str
-    queue: str
     engine: str
-    model: str | None
-    task_class: TaskClass
-    priority: Priority
-    gpus: int
-    memory: Bytes | None
-    inputs: Mapping[str, Json]
     files: Mapping[str, Json]
     needs: tuple[int, ...]
-    timeout_s: float
     retry_of: int | None
     state: TaskState
     created_at: datetime
-    not_before: datetime | None
     queued_at: datetime | None
     ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
-    max_attempts: int
     losses: int
     slots: tuple[SlotId, ...]
     cancel_requested: bool
@@ -132,12 +116,10 @@ class Task:
     outputs: tuple[StoredFile, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(BatchFields):
     """A batch and how many of its tasks are in which state."""
 
     id: int
-    name: str
     owner: str
     created_at: datetime
     task_count: int

@@ -58,6 +58,35 @@ def test_defaults_fill_what_a_task_leaves_out_and_never_replace_what_it_says() -
     assert second.model == "other"
 
 
+def test_defaults_are_sent_as_they_are_written_and_filled_in_by_the_server() -> None:
+    batch = read(
+        "defaults: {engine: llama, model: m, timeout: 10m, class: interactive, notBefore: 2030-01-01T00:00:00+01:00}\n"
+        "tasks:\n- {name: a, inputs: {prompt: p}}\n"
+    ).batch
+
+    assert batch.request({}) == {
+        "name": "b",
+        "defaults": {
+            "engine": "llama",
+            "model": "m",
+            "timeout": 600.0,
+            "class": "interactive",
+            "not_before": "2029-12-31T23:00:00Z",
+        },
+        "tasks": [{"name": "a", "inputs": {"prompt": "p"}}],
+    }
+
+
+def test_a_file_of_this_machine_that_all_tasks_take_is_uploaded_once(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"")
+    text = f"{HEAD}defaults: {{files: {{audio: ./x.wav}}}}\ntasks:\n- {{name: a, engine: whisper, model: m}}\n"
+
+    batch = read_batch(text, filename="b.yaml", folder=tmp_path).batch
+
+    assert batch.local_files == (tmp_path / "x.wav",)
+    assert batch.request({tmp_path / "x.wav": "ab"})["defaults"] == {"files": {"audio": {"upload": "ab"}}}
+
+
 def test_units_are_written_out_for_the_server() -> None:
     task = read("tasks:\n- {name: a, engine: llama, model: m, memory: 8Gi, timeout: 1h30m, inputs: {prompt: p}}\n")
 
@@ -125,12 +154,20 @@ def test_a_misspelt_reference_gets_the_name_that_was_meant() -> None:
     assert caught.value.hint == "did you mean `say-1`?"
 
 
-def test_what_the_server_refuses_is_shown_at_its_place_in_the_file() -> None:
-    found = read("tasks:\n- {name: a, engine: piper, model: m, inputs: {text: hi}}\n").placed(
-        (Problem(code="queue.unknown", what="no such queue", where="tasks[0] (a).inputs.text"),)
-    )
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ("tasks[0] (a).inputs.text", "b.yaml:6:53 tasks[0].inputs.text"),
+        ("tasks[0].max_attempts", "b.yaml:6:71 tasks[0].maxAttempts"),
+        ("defaults.queue", "b.yaml:4:19 defaults.queue"),
+    ],
+)
+def test_what_the_server_refuses_is_shown_at_its_place_in_the_file(where: str, place: str) -> None:
+    found = read(
+        "defaults: {queue: nigth}\ntasks:\n- {name: a, engine: piper, model: m, inputs: {text: hi}, maxAttempts: 99}\n"
+    ).placed((Problem(code="queue.unknown", what="no such queue", where=where),))
 
-    assert found.problems[0].where == "b.yaml:5:53 tasks[0].inputs.text"
+    assert found.problems[0].where == place
 
 
 @pytest.mark.parametrize("text", ["", "- a", "7", "a: [", "{}", "\x00", "a: *b"])

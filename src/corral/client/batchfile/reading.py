@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from corral.client.batchfile.checks import check
 from corral.client.batchfile.resolving import resolve
-from corral.client.batchfile.shape import BatchShape, PathShape, TaskFields, TaskShape
+from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape
 from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document
@@ -24,7 +25,7 @@ from corral.cluster.parsing import read
 from corral.cluster.shape import Shape
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 
-_INDEXED = re.compile(r"tasks\[(\d+)\](?: \(.*?\))?(.*)", re.DOTALL)
+_PART = re.compile(r"(?:tasks\[(\d+)\](?: \(.*?\))?|defaults)(.*)", re.DOTALL)
 
 
 class BatchFileError(ProblemsError):
@@ -122,7 +123,7 @@ def _shape_at(at: Place) -> type[Shape]:
         case ("tasks", _):
             return TaskShape
         case ("defaults",):
-            return TaskFields
+            return DefaultsShape
         case (*_, "files", _):
             return PathShape
         case _:
@@ -135,9 +136,10 @@ def _ours(problem: Problem) -> Problem:
 
 
 def _place_of(where: str | None) -> Place:
-    """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`."""
-    match = _INDEXED.fullmatch(where or "")
+    """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
+    match = _PART.fullmatch(where or "")
     if match is None:
         return ()
     rest: list[Any] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", match[2])]
-    return ("tasks", int(match[1]), *rest)
+    rest[:1] = [to_camel(name) for name in rest[:1]]
+    return ("defaults", *rest) if match[1] is None else ("tasks", int(match[1]), *rest)

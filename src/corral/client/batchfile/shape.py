@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from corral.cluster.fields import Count, Duration, Name, Size, Text, shown, wrong
+from corral.cluster.fields import Name, Text, shown, wrong
 from corral.cluster.shape import Shape
-from corral.work import Json
+from corral.requests import BatchFields, TaskFields
 
 API_VERSION = "corral/v1"
 KIND = "Batch"
@@ -31,18 +30,7 @@ def _kind(value: object) -> object:
     return value
 
 
-def _instant(value: str) -> str:
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise wrong(f"not an instant: {shown(value)}", "write date, time and zone, such as 2026-12-24T18:00:00+01:00")
-    return value
-
-
 TaskName = Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
-Instant = Annotated[Text, AfterValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class OutputShape(Shape):
@@ -106,37 +94,26 @@ FileRef = Annotated[
 ]
 
 
-class TaskFields(Shape):
-    """What a task may say, and what `defaults` may say for all of them."""
-
+class _EngineShape(Shape):
     engine: Text | None = Field(None, description="The engine that does the work: `llama`, `whisper`, `piper`, ...")
-    model: Text | None = Field(None, description="The model: a name of `corral models list`, or what the engine knows.")
-    inputs: dict[str, Json] = Field(default_factory=dict[str, Json], description="What to do, in the engine's words.")
+
+
+class DefaultsShape(TaskFields, _EngineShape):
+    """What a task can say, and what `defaults` can say for all of them."""
+
     files: dict[Name, FileRef] = Field(
         default_factory=dict[str, Any], description="Input files by name; outputs of other tasks make those needed."
     )
     needs: tuple[TaskName | int, ...] = Field((), description="Tasks that must succeed first, by name or number.")
-    queue: Name | None = Field(None, description="The queue. Default: `default`.")
-    task_class: Literal["batch", "interactive"] | None = Field(
-        None, alias="class", description="`interactive` tasks go before `batch` tasks. Default: `batch`."
-    )
-    priority: Literal["critical", "high", "normal", "low", "idle"] | None = Field(
-        None, description="The order inside a class. Default: `normal`."
-    )
-    gpus: Count | None = Field(None, description="How many GPUs of one node it needs. Default: 1.")
-    memory: Size | None = Field(None, description="GPU memory that it needs, such as `8Gi`; measured when left out.")
-    timeout: Duration | None = Field(None, description="How long an attempt may take, such as `10m`. Default: 1h.")
-    max_attempts: Count | None = Field(None, description="How often it is tried when attempts fail. Default: 3.")
-    not_before: Instant | None = Field(None, description="It starts at this instant at the earliest.")
 
 
-class TaskShape(TaskFields):
+class TaskShape(DefaultsShape):
     """One task."""
 
     name: TaskName = Field(description="Unique in the batch; its outputs are named after it.")
 
 
-class BatchShape(Shape):
+class BatchShape(BatchFields, Shape):
     """A batch file."""
 
     api_version: Annotated[str, BeforeValidator(_api_version), WithJsonSchema({"const": API_VERSION})] = Field(
@@ -144,7 +121,7 @@ class BatchShape(Shape):
     )
     kind: Annotated[str, BeforeValidator(_kind), WithJsonSchema({"const": KIND})] = Field(description="What it is.")
     name: Name = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
-    defaults: TaskFields | None = Field(
+    defaults: DefaultsShape | None = Field(
         None, description="What tasks say when they do not say it themselves; `inputs` and `files` are joined by key."
     )
     tasks: Annotated[tuple[TaskShape, ...], Field(min_length=1, max_length=10_000)] = Field(description="The tasks.")

@@ -1,47 +1,47 @@
-"""What a batch file says, once it is checked: tasks as the HTTP API takes them."""
+"""What a batch file says, once it is checked: the body that the HTTP API takes, files of this machine apart."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from corral.requests import fill_in
 from corral.work import Json
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """A file of this machine that a task takes."""
-
-    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTask:
-    """One task, defaults filled in."""
+    """One task with the batch's defaults, to be shown and planned with; the server fills them in for itself."""
 
     name: str
     engine: str
     model: str | None
     body: Mapping[str, Json]
-    """What the HTTP API takes, without the files of this machine."""
-    local_files: Mapping[str, LocalFile] = field(default_factory=dict[str, LocalFile])
-
-    def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
-        """Return what the HTTP API takes; `uploads` has the SHA-256 of each file of this machine."""
-        uploaded = {name: {"upload": uploads[file.path]} for name, file in self.local_files.items()}
-        files = {**self.body.get("files", {}), **uploaded}
-        return {**self.body, "files": files} if files else dict(self.body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class BatchFile:
     """A whole batch file."""
 
-    name: str
-    tasks: tuple[BatchTask, ...]
+    body: Mapping[str, Json]
+    """What `POST /corral/v1/batches` takes, with `{"path": ...}` for each file of this machine."""
+
+    @property
+    def name(self) -> str:
+        """The batch's name."""
+        return self.body["name"]
+
+    @property
+    def tasks(self) -> tuple[BatchTask, ...]:
+        """Its tasks, in the order of the file."""
+        common = self.body.get("defaults", {})
+        bodies = [fill_in(task, common) for task in self.body["tasks"]]
+        return tuple(
+            BatchTask(name=body["name"], engine=body["engine"], model=body.get("model"), body=body) for body in bodies
+        )
 
     @property
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -51,11 +51,29 @@ class BatchFile:
     @property
     def local_files(self) -> tuple[Path, ...]:
         """Every file of this machine that tasks take, each once."""
-        return tuple(dict.fromkeys(file.path for task in self.tasks for file in task.local_files.values()))
+        parts = (self.body.get("defaults", {}), *self.body["tasks"])
+        return tuple(dict.fromkeys(Path(file["path"]) for part in parts for file in _files_of(part) if "path" in file))
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
-        """Return what `POST /corral/v1/batches` takes."""
-        return {"name": self.name, "tasks": [task.request(uploads) for task in self.tasks]}
+        """Return what `POST /corral/v1/batches` takes; `uploads` has the SHA-256 of each file of this machine."""
+        request: dict[str, Json] = {**self.body, "tasks": [_uploaded(task, uploads) for task in self.body["tasks"]]}
+        if "defaults" in request:
+            request["defaults"] = _uploaded(request["defaults"], uploads)
+        return request
+
+
+def _files_of(part: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+    return iter(part.get("files", {}).values())
+
+
+def _uploaded(part: Mapping[str, Json], uploads: Mapping[Path, str]) -> dict[str, Json]:
+    if "files" not in part:
+        return dict(part)
+    files = {
+        name: {"upload": uploads[Path(file["path"])]} if "path" in file else file
+        for name, file in part["files"].items()
+    }
+    return {**part, "files": files}
 
 
 def content_digest(request: Mapping[str, Json]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 from urllib.parse import quote
 
 from corral.errors import Problem
+from corral.requests import BatchFields, TaskFields, values_of
 from corral.scheduling.values import Gate, Slot
-from corral.server.api.requests import PriorityWord
 from corral.server.api.schemas import (
     BatchOut,
     OutputOut,
@@ -26,32 +25,23 @@ from corral.tasks.values import Batch, StoryEvent, Task
 
 def task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
     """Describe a task; `progress` is the board's."""
-    return TaskOut(
+    return TaskOut.model_construct(
+        **values_of(task, TaskFields),
         id=task.id,
         batch=task.batch,
         name=task.name,
         owner=task.owner,
-        queue=task.queue,
         engine=task.engine,
-        model=task.model,
-        task_class=task.task_class,
-        priority=cast("PriorityWord", task.priority.name.lower()),  # the enum has exactly these words
-        gpus=task.gpus,
-        memory=task.memory,
-        inputs=dict(task.inputs),
         files=dict(task.files),
         needs=list(task.needs),
-        timeout_s=task.timeout_s,
         retry_of=task.retry_of,
         state=task.state,
         created_at=task.created_at,
-        not_before=task.not_before,
         queued_at=task.queued_at,
         ready_at=task.ready_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
         attempts=task.attempts,
-        max_attempts=task.max_attempts,
         losses=task.losses,
         slots=list(task.slots),
         cancel_requested=task.cancel_requested,
@@ -69,9 +59,9 @@ def problem(problem: Problem) -> ProblemOut:
 
 def batch(batch: Batch) -> BatchOut:
     """Describe a batch."""
-    return BatchOut(
+    return BatchOut.model_construct(
+        **values_of(batch, BatchFields),
         id=batch.id,
-        name=batch.name,
         owner=batch.owner,
         created_at=batch.created_at,
         task_count=batch.task_count,

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from corral.errors import Kind
-from corral.scheduling.values import Gate, TaskClass
-from corral.server.api.requests import PriorityWord
+from corral.requests import BatchFields, TaskFields
+from corral.scheduling.values import Gate
 from corral.server.auth import Role
 from corral.tasks.lifecycle import TaskState
 
@@ -17,7 +17,7 @@ from corral.tasks.lifecycle import TaskState
 class Answer(BaseModel):
     """Base of every answer; names are part of the contract."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, json_schema_serialization_defaults_required=True)
 
 
 class ProblemOut(Answer):
@@ -66,34 +66,27 @@ class ProgressOut(Answer):
     at: datetime
 
 
-class TaskOut(Answer):
-    """A task as the queue knows it."""
-
+class _NumberedTask(Answer):
     id: int
     batch: int | None
     name: str
     owner: str
-    queue: str
     engine: str
-    model: str | None
-    task_class: TaskClass = Field(serialization_alias="class")
-    priority: PriorityWord
-    gpus: int
-    memory: int | None
-    inputs: dict[str, JsonValue]
+
+
+class TaskOut(TaskFields, _NumberedTask):
+    """A task as the queue knows it."""
+
     files: dict[str, JsonValue]
     needs: list[int]
-    timeout_s: float
     retry_of: int | None
     state: TaskState
     created_at: datetime
-    not_before: datetime | None
     queued_at: datetime | None
     ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
-    max_attempts: int
     losses: int
     slots: list[str]
     cancel_requested: bool
@@ -110,11 +103,10 @@ class TaskPage(Answer):
     next: str | None = Field(description="the cursor of the next page; null at the end")
 
 
-class BatchOut(Answer):
+class BatchOut(BatchFields, Answer):
     """A batch and how many of its tasks are in which state."""
 
     id: int
-    name: str
     owner: str
     created_at: datetime
     task_count: int

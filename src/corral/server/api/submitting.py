@@ -9,13 +9,13 @@ from dataclasses import replace
 from corral.cluster.values import Cluster
 from corral.engines.inputs import ENGINES, EngineKind, check_inputs, model_name
 from corral.errors import Problem
-from corral.scheduling.values import Priority
-from corral.server.api.requests import BatchAsked, BatchTaskAsked, OutputAsked, TaskAsked, UploadAsked
+from corral.requests import BatchFields, TaskFields, fill_in, only, values_of
+from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import Api
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
 from corral.tasks.submission import Rules, SubmissionError, check
-from corral.tasks.values import Accepted, FileRef, OutputRef, Sha256, Submission, TaskSpec, UploadRef
+from corral.tasks.values import Accepted, Submission, TaskSpec
 
 _ADMIN_ENGINE = "command"
 """Runs any program as the server's user, so it takes an administrator."""
@@ -30,7 +30,7 @@ def whole_batch(asked: BatchAsked, owner: str, idempotency_key: str | None) -> S
     """Return the submission of a batch, with what its tasks have in common written into each."""
     merged = (_merged(asked.defaults, task) for task in asked.tasks)
     specs = tuple(_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
-    return Submission(owner=owner, batch=asked.name, tasks=specs, idempotency_key=idempotency_key)
+    return Submission(owner=owner, batch=only(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
 async def accept(api: Api, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
@@ -85,35 +85,20 @@ def _kind_problems(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterat
 
 
 def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
-    missing = defaults.model_fields_set - task.model_fields_set
-    common = {name: getattr(defaults, name) for name in missing}
-    together = {"inputs": {**defaults.inputs, **task.inputs}, "files": {**defaults.files, **task.files}}
-    return task.model_copy(update={**common, **together})
+    own, common = ({name: getattr(asked, name) for name in asked.model_fields_set} for asked in (task, defaults))
+    return task.model_copy(update=fill_in(own, common))
 
 
 def _spec(asked: TaskAsked, name: str) -> TaskSpec:
-    return TaskSpec(
+    fields = values_of(asked, TaskFields)
+    fields["model"] = model_name(asked.engine, asked.model, asked.inputs)
+    return TaskSpec.model_construct(
+        **fields,
         name=asked.name or name,
         engine=asked.engine,
-        model=model_name(asked.engine, asked.model, asked.inputs),
-        inputs=asked.inputs,
-        files={name: _file(file) for name, file in asked.files.items()},
-        needs=tuple(asked.needs),
-        queue=asked.queue,
-        task_class=asked.task_class,
-        priority=Priority[asked.priority.upper()],
-        gpus=asked.gpus,
-        memory=asked.memory,
-        timeout_s=asked.timeout,
-        max_attempts=asked.max_attempts,
-        not_before=asked.not_before,
+        files=asked.files,
+        needs=asked.needs,
     )
-
-
-def _file(asked: UploadAsked | OutputAsked) -> FileRef:
-    if isinstance(asked, UploadAsked):
-        return UploadRef(Sha256(asked.upload))
-    return OutputRef(asked.task, asked.output)
 
 
 def _of_single(error: SubmissionError, name: str) -> SubmissionError:

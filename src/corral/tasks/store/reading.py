@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem
-from corral.scheduling.values import Priority, TaskClass
+from corral.requests import BatchFields, TaskFields
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.columns import fields_of
 from corral.tasks.store.pool import Queries, Row
 from corral.tasks.values import Batch, Sha256, StoredFile, Task
 from corral.units import Bytes
@@ -130,32 +131,23 @@ async def count_states(pool: Queries) -> dict[str, dict[TaskState, int]]:
 
 def task_of(row: Row) -> Task:
     """Read one row of the query above."""
-    return Task(
+    return Task.model_construct(
+        **fields_of(row, TaskFields),
         id=row["id"],
         batch=row["batch_id"],
         name=row["name"],
         owner=row["owner"],
-        queue=row["queue"],
         engine=row["engine"],
-        model=row["model"],
-        task_class=TaskClass(row["class"]),
-        priority=Priority(row["priority"]),
-        gpus=row["gpus"],
-        memory=row["memory"],
-        inputs=row["inputs"],
         files=row["files"],
         needs=tuple(row["needs"]),
-        timeout_s=row["timeout_s"],
         retry_of=row["retry_of"],
         state=TaskState(row["state"]),
         created_at=row["created_at"],
-        not_before=row["not_before"],
         queued_at=row["queued_at"],
         ready_at=row["ready_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         attempts=row["attempts"],
-        max_attempts=row["max_attempts"],
         losses=row["losses"],
         slots=tuple(SlotId(slot) for slot in row["slots"]),
         cancel_requested=row["cancel_requested"],
@@ -175,9 +167,9 @@ def task_of(row: Row) -> Task:
 
 def batch_of(row: Row) -> Batch:
     """Read one row of the batch query."""
-    return Batch(
+    return Batch.model_construct(
+        **fields_of(row, BatchFields),
         id=row["id"],
-        name=row["name"],
         owner=row["owner"],
         created_at=row["created_at"],
         task_count=row["task_count"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.requests import BatchFields, TaskFields, only, values_of
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store.pool import Queries
 from corral.tasks.store.reading import get_batch, get_task, get_tasks
@@ -81,7 +82,12 @@ async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = N
     if not tasks:
         raise NothingToRetryError(f"no task of batch {id} has failed or was cancelled")
     specs = await _specs(pool, tasks)
-    return Submission(owner=batch.owner, batch=batch.name, tasks=specs, idempotency_key=idempotency_key)
+    return Submission(
+        owner=batch.owner,
+        batch=only(batch, BatchFields),
+        tasks=specs,
+        idempotency_key=idempotency_key,
+    )
 
 
 async def _specs(pool: Queries, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
@@ -132,23 +138,15 @@ def _unmet(task: Task, need: int, state: TaskState | None) -> Problem:
 
 
 def _spec(task: Task, replacements: _Replacements) -> TaskSpec:
-    return TaskSpec(
+    again = TaskSpec.model_construct(
+        **values_of(task, TaskFields),
         name=task.name,
         engine=task.engine,
-        model=task.model,
-        inputs=task.inputs,
         files={name: _file(file, replacements) for name, file in task.files.items()},
         needs=tuple(replacements.of(need) for need in task.needs),
-        queue=task.queue,
-        task_class=task.task_class,
-        priority=task.priority,
-        gpus=task.gpus,
-        memory=task.memory,
-        timeout_s=task.timeout_s,
-        max_attempts=task.max_attempts,
-        not_before=None,
         retry_of=task.id,
     )
+    return again.model_copy(update={"not_before": None})
 
 
 def _file(file: Json, replacements: _Replacements) -> FileRef:

@@ -17,8 +17,10 @@ from typing import ClassVar
 import asyncpg
 
 from corral.errors import CorralError, Kind, Problem
+from corral.requests import BatchFields, TaskFields, values_of
 from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
+from corral.tasks.store.columns import column_values, columns_of
 from corral.tasks.store.pool import CONNECTION_LOST, Connection, Pool
 from corral.tasks.submission import MAX_TASKS, SubmissionError, digest, in_order, needs_of
 from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
@@ -178,7 +180,7 @@ class _Group:
     """What one transaction writes."""
 
     placed: list[_Placed] = field(default_factory=list[_Placed])
-    batches: list[tuple[int, str, str, int]] = field(default_factory=list[tuple[int, str, str, int]])
+    batches: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
     keys: list[tuple[str, str, bytes, int | None, int | None]] = field(
         default_factory=list[tuple[str, str, bytes, int | None, int | None]]
     )
@@ -349,7 +351,8 @@ def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) 
     batch: int | None = None
     if submission.batch is not None:
         batch = next(facts.batch_ids)
-        group.batches.append((batch, submission.batch, submission.owner, len(submission.tasks)))
+        fields = column_values(submission.batch, BatchFields)
+        group.batches.append((batch, submission.owner, len(submission.tasks), *fields))
     placed = _place(submission, batch, facts)
     group.placed += placed
     ids = {task.spec.name: task.id for task in placed}
@@ -421,33 +424,23 @@ def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Pl
 
 
 def _as_stored(task: _Placed, now: datetime) -> Task:
-    spec = task.spec
-    return Task(
+    return Task.model_construct(
+        **values_of(task.spec, TaskFields),
         id=task.id,
         batch=task.batch,
-        name=spec.name,
+        name=task.spec.name,
         owner=task.owner,
-        queue=spec.queue,
-        engine=spec.engine,
-        model=spec.model,
-        task_class=spec.task_class,
-        priority=spec.priority,
-        gpus=spec.gpus,
-        memory=spec.memory,
-        inputs=spec.inputs,
+        engine=task.spec.engine,
         files=task.files,
         needs=tuple(sorted(task.needs)),
-        timeout_s=spec.timeout_s,
-        retry_of=spec.retry_of,
+        retry_of=task.spec.retry_of,
         state=task.state,
         created_at=now,
-        not_before=spec.not_before,
         queued_at=now if task.state is TaskState.QUEUED else None,
         ready_at=None,
         started_at=None,
         finished_at=None,
         attempts=0,
-        max_attempts=spec.max_attempts,
         losses=0,
         slots=(),
         cancel_requested=False,
@@ -466,32 +459,28 @@ def _file_json(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-_COLUMNS = (
-    *("id", "batch_id", "name", "owner", "queue", "engine", "model", "class", "priority", "gpus", "memory"),
-    *("inputs", "files", "timeout_s", "retry_of", "state", "open_needs", "has_dependents", "not_before"),
-    *("queued_at", "max_attempts", "created_at"),
+_TASK_COLUMNS = (
+    *("id", "batch_id", "name", "owner", "engine", "files", "retry_of", "state", "open_needs", "has_dependents"),
+    *("queued_at", "created_at", *columns_of(TaskFields)),
 )
+_BATCH_COLUMNS = ("id", "owner", "task_count", *columns_of(BatchFields))
+
+
+def _record(task: _Placed, now: datetime) -> tuple[object, ...]:
+    queued_at = now if task.state is TaskState.QUEUED else None
+    spec = task.spec
+    return (
+        *(task.id, task.batch, spec.name, task.owner, spec.engine, task.files, spec.retry_of, task.state.value),
+        *(task.open_needs, task.needed, queued_at, now, *column_values(spec, TaskFields)),
+    )
 
 
 async def _write(connection: Connection, group: _Group, now: datetime) -> None:
     if group.batches:
-        await connection.execute(
-            "insert into batches (id, name, owner, task_count)"
-            " select * from unnest($1::bigint[], $2::text[], $3::text[], $4::int[])",
-            *(list(column) for column in zip(*group.batches, strict=True)),
-        )
-    records = [
-        (
-            task.id, task.batch, task.spec.name, task.owner, task.spec.queue, task.spec.engine, task.spec.model,
-            task.spec.task_class.value, int(task.spec.priority), task.spec.gpus, task.spec.memory,
-            dict(task.spec.inputs), task.files, task.spec.timeout_s, task.spec.retry_of, task.state.value,
-            task.open_needs, task.needed, task.spec.not_before, now if task.state is TaskState.QUEUED else None,
-            task.spec.max_attempts, now,
-        )
-        for task in group.placed
-    ]  # fmt: skip
+        await connection.copy_records_to_table("batches", records=group.batches, columns=_BATCH_COLUMNS)
+    records = [_record(task, now) for task in group.placed]
     if records:
-        await connection.copy_records_to_table("tasks", records=records, columns=_COLUMNS)
+        await connection.copy_records_to_table("tasks", records=records, columns=_TASK_COLUMNS)
     needs = [(task.id, need) for task in group.placed for need in task.needs]
     if needs:
         await connection.copy_records_to_table("needs", records=needs, columns=["task_id", "need_id"])

@@ -1,0 +1,220 @@
+"""What can be asked of the queue: the one description of a task's and a batch's fields.
+
+Every other shape of a task inherits these fields or copies them as a whole: the HTTP API's request and answer, the
+batch file, what is submitted, the columns of its row and what is read from them. So a new field of a task is a field
+here and a column in a migration; whoever acts on it reads it where it acts.
+
+Belongs here: fields that the user sets, how each is written, checked and explained.
+Does not belong here: what the queue adds to a task (its state, its attempts), HTTP, SQL.
+May import: `corral.cluster` (for the values that both kinds of file have), `corral.work`, `corral.units`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from corral.cluster.fields import kind_of, read_duration, read_size, shown, wrong
+from corral.errors import did_you_mean
+from corral.units import Bytes
+from corral.work import Json, Priority, TaskClass
+
+DEFAULT_TIMEOUT_S = 3600.0
+DEFAULT_MAX_ATTEMPTS = 3
+_JOINED = ("inputs", "files")
+"""Fields of which a task and the defaults of its batch each give a part."""
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+"""Years whose instants keep inside Python's and PostgreSQL's range in every time zone."""
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+
+
+# --- how a field is written -----------------------------------------------------------------------------------------
+
+
+def _storable(text: str) -> str:
+    """Refuse what PostgreSQL's `text` cannot hold."""
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise wrong("a NUL character or half of a surrogate pair cannot be stored", "remove it")
+    return text
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise wrong(f"expected a whole number, found {kind_of(value)}", "write a whole number, without quotes")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, float | int) and not isinstance(value, bool) and value <= 0:
+        raise wrong(f"a duration is above zero, not {shown(value)}", "write a duration above 0, such as 30s")
+    duration = read_duration(value)
+    if duration <= timedelta(0):
+        raise wrong("a duration is above zero", "write a duration above 0, such as 30s")
+    return duration.total_seconds()
+
+
+def _priority(value: object) -> Priority:
+    if isinstance(value, Priority):
+        return value
+    if not isinstance(value, str) or value not in _PRIORITIES:
+        words = ", ".join(_PRIORITIES)
+        hint = did_you_mean(value, _PRIORITIES) if isinstance(value, str) else f"use one of {words}"
+        raise wrong(f"{shown(value)} is not one of {words}", hint)
+    return _PRIORITIES[value]
+
+
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+
+
+def _instant(value: object) -> datetime:
+    hint = "write date, time and zone, such as 2026-12-24T18:00:00+01:00"
+    if not isinstance(value, str | datetime):
+        raise wrong(f"an instant is text, not {kind_of(value)}", hint)
+    try:
+        instant = _INSTANT.validate_python(value)
+    except ValidationError:
+        raise wrong(f"not an instant: {shown(value)}", hint) from None
+    if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+        raise wrong(f"the year is between {_FIRST_YEAR} and {_LAST_YEAR}, not {instant.year}", hint)
+    return instant.astimezone(UTC)
+
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True), AfterValidator(_storable)]
+"""A name: of a task, a queue, an engine, a slot."""
+LongWord = Annotated[str, StringConstraints(min_length=1, max_length=2000, strict=True), AfterValidator(_storable)]
+"""A name that can be a path or a URL: of a model."""
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""Names a task or a batch."""
+Need = Annotated[Id, Field(strict=True)] | Word
+"""Names a task of the same batch, or any task by its id."""
+Whole = Annotated[int, BeforeValidator(_whole)]
+Size = Annotated[
+    Bytes,
+    BeforeValidator(read_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)?$"},
+                {"type": "integer", "minimum": 1, "maximum": 2**60},
+            ]
+        },
+        mode="validation",
+    ),
+]
+"""Bytes, or text such as `8Gi`."""
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[1-9][0-9]{0,5}(s|m|h)$"},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9},
+            ]
+        },
+        mode="validation",
+    ),
+]
+"""Seconds, or text such as `10m`."""
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+"""RFC 3339 with an offset; kept in UTC."""
+PriorityWord = Annotated[
+    Priority,
+    BeforeValidator(_priority),
+    PlainSerializer(lambda priority: priority.name.lower(), return_type=str),
+    WithJsonSchema({"type": "string", "enum": [*_PRIORITIES]}),
+]
+
+
+# --- the fields -----------------------------------------------------------------------------------------------------
+
+
+class Fields(BaseModel):
+    """Base of what is described here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskFields(Fields):
+    """What a task can say of itself next to its name, its engine and what it needs."""
+
+    model: LongWord | None = Field(
+        default=None, description="The model: a name of `corral models list`, or what the engine knows."
+    )
+    inputs: dict[str, Json] = Field(
+        default_factory=dict[str, Json], description="What to do, in the engine's words; see the engine's reference."
+    )
+    queue: Word = Field(default="default", description="The queue.")
+    task_class: TaskClass = Field(
+        default=TaskClass.BATCH, alias="class", description="`interactive` tasks go before `batch` tasks."
+    )
+    priority: PriorityWord = Field(
+        default=Priority.NORMAL, description="The order inside a class.", json_schema_extra={"default": "normal"}
+    )
+    gpus: Whole = Field(default=1, ge=1, le=64, description="How many GPUs of one node it takes at once.")
+    memory: Size | None = Field(
+        default=None, description="Memory that it needs on each of them, such as `8Gi`; measured when left out."
+    )
+    timeout_s: Seconds = Field(
+        default=DEFAULT_TIMEOUT_S,
+        validation_alias="timeout",
+        description="How long an attempt can take, such as `10m`.",
+    )
+    max_attempts: Whole = Field(
+        default=DEFAULT_MAX_ATTEMPTS, ge=1, le=100, description="How often it is tried when attempts fail."
+    )
+    not_before: Instant | None = Field(default=None, description="It starts at this instant at the earliest.")
+
+
+class BatchFields(Fields):
+    """What a batch can say of itself next to its tasks."""
+
+    name: Word = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
+
+
+FieldsT = TypeVar("FieldsT", bound=Fields)
+
+
+def values_of(fields: Fields, kind: type[Fields]) -> dict[str, Any]:  # of every field's own type
+    """Return the values of the fields that `kind` declares, by name, to hand them on to another shape."""
+    return {name: getattr(fields, name) for name in kind.model_fields}
+
+
+def fill_in(own: Mapping[str, Json], common: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what a task of a batch asks for: its own values, else the common ones; `inputs` and `files` are joined."""
+    joined = {name: {**common.get(name, {}), **own.get(name, {})} for name in _JOINED if name in own or name in common}
+    return {**common, **own, **joined}
+
+
+def only(fields: Fields, kind: type[FieldsT]) -> FieldsT:
+    """Return a value of `kind` alone, without what `fields` adds to it."""
+    return kind.model_construct(**values_of(fields, kind))
+
+
+def request_of(fields: Fields, kind: type[Fields]) -> dict[str, Json]:
+    """Return those fields of `kind` that were set, as the HTTP API takes them."""
+    names = fields.model_fields_set & kind.model_fields.keys()
+    values = fields.model_dump(mode="json", include=set(names))
+    return {_key_of(name, kind): values[name] for name in kind.model_fields if name in names}
+
+
+def _key_of(name: str, kind: type[Fields]) -> str:
+    info = kind.model_fields[name]
+    return str(info.validation_alias or info.alias or name)
