@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.table import machine, show
 from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
-from corral.planning.placement.demand import Ask, asks_of
-from corral.planning.placement.greedy import WORTH, fill, seat_all
-from corral.planning.placement.ledger import Room
-from corral.planning.placement.planner import plan
-from corral.planning.placement.search import worth_of
-from corral.planning.placement.values import machines_of
+from corral.planning.placement.demand import Demand, list_demands
+from corral.planning.placement.greedy import WORTH, fill, place_all
+from corral.planning.placement.ledger import Ledger
+from corral.planning.placement.planner import plan_layout
+from corral.planning.placement.search import weigh_placed
+from corral.planning.placement.values import list_machines
 from corral.units import Bytes
 
 _GIB = 2**30
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=5, help="clusters of each size (5)")
     chosen = parser.parse_args()
     crowded = a_cluster(20, 100, seed=0)
-    plan(crowded, crowded.layouts["pool"], {})  # loads the solver, which is not what is measured
+    plan_layout(crowded, crowded.layouts["pool"], {})  # loads the solver, which is not what is measured
     rows = [_row(gpus, services, aim, range(1, chosen.clusters + 1)) for gpus, services, aim in _SIZES]
     notes = [
         f"{chosen.clusters} clusters of each size, median and worst; times are of this process alone",
@@ -100,21 +100,26 @@ def _measure(cluster: Cluster) -> tuple[float, float, float, float]:
     """Return seconds, gap, and what two kinds of first fit place in comparison."""
     layout = cluster.layouts["pool"]
     begun = time.process_time()
-    made = plan(cluster, layout, {})
+    made = plan_layout(cluster, layout, {})
     took = time.process_time() - begun
-    machines = machines_of(cluster)
-    asks = asks_of(cluster, layout, {}, machines)
-    hard = Room(machines)
-    fill(hard, asks)
+    machines = list_machines(cluster)
+    demands = list_demands(cluster, layout, {}, machines)
+    hard = Ledger(machines)
+    fill(hard, demands)
     reached = sum(WORTH[proof.tier] * proof.placed for proof in made.proofs)
-    return took, made.gap, worth_of(asks, hard) / reached, worth_of(asks, _in_order(Room(machines), asks)) / reached
+    return (
+        took,
+        made.gap,
+        weigh_placed(demands, hard) / reached,
+        weigh_placed(demands, _in_order(Ledger(machines), demands)) / reached,
+    )
 
 
-def _in_order(room: Room, asks: Sequence[Ask]) -> Room:
+def _in_order(ledger: Ledger, demands: Sequence[Demand]) -> Ledger:
     """Place as `kubectl apply` would, service after service in the order of the file: the first free card that does."""
-    for unit in [(ask, replica) for ask in asks for replica in range(ask.replicas)]:
-        seat_all(room, [unit])
-    return room
+    for unit in [(demand, replica) for demand in demands for replica in range(demand.replicas)]:
+        place_all(ledger, [unit])
+    return ledger
 
 
 def _seconds(seconds: float) -> str:
@@ -142,12 +147,12 @@ def _nodes(gpus: int, chance: random.Random) -> list[Node]:
     left = gpus
     while left:
         models, memory, _ = chance.choices(_KINDS, [kind[2] for kind in _KINDS])[0]
-        cards = [
+        gpus = [
             Gpu(index=place, model=model, memory=Bytes(_CARDS[model] * _GIB))
             for place, model in enumerate(models[:left])
         ]
-        nodes.append(Node(name=f"node-{len(nodes):03d}", gpus=tuple(cards), memory=Bytes(memory * _GIB)))
-        left -= len(cards)
+        nodes.append(Node(name=f"node-{len(nodes):03d}", gpus=tuple(gpus), memory=Bytes(memory * _GIB)))
+        left -= len(gpus)
     return nodes
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
 from corral.figures import computed
 from corral.hardware.needs import Need
-from corral.planning.placement.demand import Ask
-from corral.planning.placement.values import Card, Machine, Plan, Tier
+from corral.planning.placement.demand import Demand
+from corral.planning.placement.values import Machine, Plan, PlannedGpu, Tier
 from corral.units import Bytes
 
 GIB = 2**30
 Taken = dict[tuple[str, int], list[tuple[bool, int]]]
 """Cards by node and index, with what each tenant has: whether all of it, and how many bytes."""
-Place = tuple[Ask, str | None, tuple[int, ...]]
+Place = tuple[Demand, str | None, tuple[int, ...]]
 """Who is on which node with which GPUs."""
 
 
@@ -29,9 +29,9 @@ def gib(size: float | None) -> Bytes | None:
     return None if size is None else Bytes(round(size * GIB))
 
 
-def a_node(name: str, *cards: tuple[str, float | None], memory: float | None = None) -> Node:
+def a_node(name: str, *gpus: tuple[str, float | None], memory: float | None = None) -> Node:
     """Make a node whose cards have models and sizes in GiB."""
-    gpus = tuple(Gpu(index=place, model=model, memory=gib(size)) for place, (model, size) in enumerate(cards))
+    gpus = tuple(Gpu(index=place, model=model, memory=gib(size)) for place, (model, size) in enumerate(gpus))
     return Node(name=name, gpus=gpus, memory=gib(memory))
 
 
@@ -58,32 +58,32 @@ def a_need(engine: str, model: str, size: float, floor: float = 0.0) -> Need:
     return Need(engine=engine, model=model, divisible=shared, floor=each)
 
 
-def seats_of(plan: Plan, asks: Sequence[Ask]) -> list[Place]:
+def seats_of(plan: Plan, demands: Sequence[Demand]) -> list[Place]:
     """List who is where in a plan."""
-    by_name = {ask.name: ask for ask in asks}
-    return [(by_name[one.ask], one.node, one.gpus) for one in plan.placed]
+    by_name = {demand.name: demand for demand in demands}
+    return [(by_name[one.demand], one.node, one.gpus) for one in plan.placed]
 
 
-def broken_rules(seats: Sequence[Place], machines: Sequence[Machine]) -> list[str]:
+def broken_rules(locations: Sequence[Place], machines: Sequence[Machine]) -> list[str]:
     """List where seats give away what is not there, or break what the file says."""
     taken: Taken = {}
     memory: dict[str, int] = {}
     wrong: list[str] = []
-    for ask, node, gpus in seats:
-        if len(set(gpus)) != ask.gpus:
-            wrong.append(f"{ask.name} has {gpus}")
+    for demand, node, gpus in locations:
+        if len(set(gpus)) != demand.gpus:
+            wrong.append(f"{demand.name} has {gpus}")
         if node is None:
             continue
-        if any(bond.node != node for bond in ask.bonds):
-            wrong.append(f"{ask.name} is bound elsewhere")
-        if ask.indexes is not None and not ask.indexes.issuperset(gpus):
-            wrong.append(f"{ask.name} has GPUs that it may not have")
-        memory[node] = memory.get(node, 0) + ask.memory
+        if any(bond.node != node for bond in demand.bonds):
+            wrong.append(f"{demand.name} is bound elsewhere")
+        if demand.indexes is not None and not demand.indexes.issuperset(gpus):
+            wrong.append(f"{demand.name} has GPUs that it may not have")
+        memory[node] = memory.get(node, 0) + demand.memory
         for index in gpus:
-            taken.setdefault((node, index), []).append((ask.whole, ask.needed))
+            taken.setdefault((node, index), []).append((demand.whole, demand.needed))
     wrong += [f"{name}: main memory" for name in memory if not _holds_memory(machines, name, memory[name])]
-    cards = {(card.node, card.index): card for machine in machines for card in machine.cards}
-    return wrong + [f"{key}: {tenants}" for key, tenants in taken.items() if not holds(cards[key], tenants)]
+    gpus = {(gpu.node, gpu.index): gpu for machine in machines for gpu in machine.gpus}
+    return wrong + [f"{key}: {tenants}" for key, tenants in taken.items() if not holds(gpus[key], tenants)]
 
 
 def _holds_memory(machines: Sequence[Machine], name: str, used: int) -> bool:
@@ -91,46 +91,46 @@ def _holds_memory(machines: Sequence[Machine], name: str, used: int) -> bool:
     return memory is None or used <= memory
 
 
-def holds(card: Card, tenants: Sequence[tuple[bool, int]]) -> bool:
+def holds(gpu: PlannedGpu, tenants: Sequence[tuple[bool, int]]) -> bool:
     """Tell whether tenants can be on a card together."""
     if any(whole for whole, _ in tenants) and len(tenants) > 1:
         return False
-    if card.usable is None:
+    if gpu.usable is None:
         return all(whole for whole, _ in tenants)
-    return sum(size for _, size in tenants) <= card.usable
+    return sum(size for _, size in tenants) <= gpu.usable
 
 
-def best_counts(asks: Sequence[Ask], machines: Sequence[Machine]) -> tuple[int, ...]:
+def best_counts(demands: Sequence[Demand], machines: Sequence[Machine]) -> tuple[int, ...]:
     """Try every plan, and count for the best one what it has of each tier."""
-    units = [(ask, replica) for ask in asks for replica in range(ask.replicas)]
+    units = [(demand, replica) for demand in demands for replica in range(demand.replicas)]
     return max(_counts(units, machines, {}, {}))
 
 
 def _counts(
-    units: Sequence[tuple[Ask, int]], machines: Sequence[Machine], taken: Taken, memory: dict[str, int]
+    units: Sequence[tuple[Demand, int]], machines: Sequence[Machine], taken: Taken, memory: dict[str, int]
 ) -> Iterator[tuple[int, ...]]:
     if not units:
         yield tuple(0 for _ in Tier)
         return
-    (ask, replica), *rest = units
+    (demand, replica), *rest = units
     yield from _counts(rest, machines, taken, memory)
-    for machine, cards in _seats(ask, machines):
+    for machine, gpus in _seats(demand, machines):
         after = {key: list(tenants) for key, tenants in taken.items()}
-        for card in cards:
-            after.setdefault((card.node, card.index), []).append((ask.whole, ask.needed))
-        used = {**memory, machine.name: memory.get(machine.name, 0) + ask.memory}
+        for gpu in gpus:
+            after.setdefault((gpu.node, gpu.index), []).append((demand.whole, demand.needed))
+        used = {**memory, machine.name: memory.get(machine.name, 0) + demand.memory}
         if machine.memory is not None and used[machine.name] > machine.memory:
             continue
-        if all(holds(card, after[card.node, card.index]) for card in cards):
+        if all(holds(gpu, after[gpu.node, gpu.index]) for gpu in gpus):
             for counts in _counts(rest, machines, after, used):
-                yield tuple(count + (tier is ask.tier(replica)) for tier, count in zip(Tier, counts, strict=True))
+                yield tuple(count + (tier is demand.tier(replica)) for tier, count in zip(Tier, counts, strict=True))
 
 
-def _seats(ask: Ask, machines: Sequence[Machine]) -> Iterator[tuple[Machine, tuple[Card, ...]]]:
+def _seats(demand: Demand, machines: Sequence[Machine]) -> Iterator[tuple[Machine, tuple[PlannedGpu, ...]]]:
     for machine in machines:
-        if all(bond.node == machine.name for bond in ask.bonds):
-            allowed = [card for card in machine.cards if ask.indexes is None or card.index in ask.indexes]
-            yield from ((machine, cards) for cards in combinations(allowed, ask.gpus))
+        if all(bond.node == machine.name for bond in demand.bonds):
+            allowed = [gpu for gpu in machine.gpus if demand.indexes is None or gpu.index in demand.indexes]
+            yield from ((machine, gpus) for gpus in combinations(allowed, demand.gpus))
 
 
 _MODELS = (("RTX 3070", 8), ("RTX 3060 12GB", 12), ("RTX 5070 Ti", 16), ("RTX 4090", 24), ("unknown", None))

@@ -5,7 +5,7 @@ Does not belong here: what the numbers mean; reading or writing anything.
 May import: `corral.work`, `corral.units`, `corral.errors`.
 """
 
-from corral.charts.gantt import GanttBar, GanttRow, Mark, gantt
-from corral.charts.plots import bars, lines
+from corral.charts.gantt import GanttBar, GanttRow, Mark, draw_gantt
+from corral.charts.plots import draw_bars, draw_lines
 
-__all__ = ["GanttBar", "GanttRow", "Mark", "bars", "gantt", "lines"]
+__all__ = ["GanttBar", "GanttRow", "Mark", "draw_bars", "draw_gantt", "draw_lines"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from xml.etree.ElementTree import Element
 
-from corral.charts.svg import PALETTE, add, as_text, sheet
+from corral.charts.svg import PALETTE, add, as_text, begin_sheet
 from corral.units import format_duration
 
 _WIDTH, _ROW, _TOP, _BOTTOM, _NAMES = 960, 28, 56, 44, 180
@@ -75,26 +75,26 @@ _SHAPES = {
 }
 
 
-def gantt(rows: Sequence[GanttRow], *, title: str, span_s: float) -> str:
+def draw_gantt(rows: Sequence[GanttRow], *, title: str, span_s: float) -> str:
     """Draw rows over `span_s` seconds from 0; what lies outside is cut off."""
     height = _TOP + _ROW * len(rows) + _BOTTOM
     bars = sum(len(row.bars) for row in rows)
-    root = sheet(_WIDTH, height, title, f"{len(rows)} rows with {bars} bars over {format_duration(span_s)}")
+    root = begin_sheet(_WIDTH, height, title, f"{len(rows)} rows with {bars} bars over {format_duration(span_s)}")
     add(root, "text", title, x=_WIDTH / 2, y=22, text_anchor="middle", font_size="16")
     scale = (_WIDTH - _NAMES - 20) / max(span_s, 1e-9)
-    _axis(root, span_s, scale, _TOP + _ROW * len(rows))
+    _draw_axis(root, span_s, scale, _TOP + _ROW * len(rows))
     for place, row in enumerate(rows):
-        _row(root, row, _TOP + _ROW * place, span_s, scale)
-    _legend(root, rows, height - 8)
+        _draw_row(root, row, _TOP + _ROW * place, span_s, scale)
+    _draw_legend(root, rows, height - 8)
     return as_text(root)
 
 
-def _row(root: Element, row: GanttRow, top: float, span_s: float, scale: float) -> None:
+def _draw_row(root: Element, row: GanttRow, top: float, span_s: float, scale: float) -> None:
     group = add(root, "g")
     name = row.name if len(row.name) <= _LETTERS else row.name[: _LETTERS - 1] + "…"
     text = add(group, "text", name, x=_NAMES - 10, y=top + 15, text_anchor="end", font_size="12")
     add(text, "title", row.name)
-    for bar, count in _joined(_cut(row.bars, span_s), scale):
+    for bar, count in _join_narrow(_cut(row.bars, span_s), scale):
         shape = _SHAPES[bar.mark]
         drawn = add(
             group,
@@ -105,7 +105,7 @@ def _row(root: Element, row: GanttRow, top: float, span_s: float, scale: float) 
             height=_BAR * shape.height,
             style=shape.style or f"fill:{PALETTE[bar.group % len(PALETTE)]}",
         )
-        add(drawn, "title", _told(bar, count))
+        add(drawn, "title", _describe(bar, count))
 
 
 def _cut(bars: Sequence[GanttBar], span_s: float) -> Iterator[GanttBar]:
@@ -115,12 +115,12 @@ def _cut(bars: Sequence[GanttBar], span_s: float) -> Iterator[GanttBar]:
             yield replace(bar, from_s=from_s, until_s=until_s)
 
 
-def _joined(bars: Iterator[GanttBar], scale: float) -> Iterator[tuple[GanttBar, int]]:
+def _join_narrow(bars: Iterator[GanttBar], scale: float) -> Iterator[tuple[GanttBar, int]]:
     """Narrow bars of one kind that touch, as one, and of how many each is made."""
     present: GanttBar | None = None
     count = 0
     for bar in bars:
-        if present is not None and _belongs(present, bar, scale):
+        if present is not None and _is_joinable(present, bar, scale):
             present, count = replace(present, until_s=bar.until_s), count + 1
             continue
         if present is not None:
@@ -130,30 +130,30 @@ def _joined(bars: Iterator[GanttBar], scale: float) -> Iterator[tuple[GanttBar, 
         yield present, count
 
 
-def _belongs(present: GanttBar, bar: GanttBar, scale: float) -> bool:
+def _is_joinable(present: GanttBar, bar: GanttBar, scale: float) -> bool:
     same = (present.mark, present.group) == (bar.mark, bar.group)
     narrow = (bar.until_s - bar.from_s) * scale < _NARROW
     return same and narrow and (bar.from_s - present.until_s) * scale < 0.5
 
 
-def _told(bar: GanttBar, count: int) -> str:
+def _describe(bar: GanttBar, count: int) -> str:
     what = bar.label if count == 1 and bar.label else f"{count} x {bar.mark}" if count > 1 else str(bar.mark)
     return f"{what}, {format_duration(bar.from_s)} to {format_duration(bar.until_s)}"
 
 
-def _axis(root: Element, span_s: float, scale: float, bottom: float) -> None:
-    step = next((step for step in _STEPS_S if span_s / step <= _MOST_TICKS), None) or _whole_days(span_s)
+def _draw_axis(root: Element, span_s: float, scale: float, bottom: float) -> None:
+    step = next((step for step in _STEPS_S if span_s / step <= _MOST_TICKS), None) or _count_whole_days(span_s)
     for place in range(int(span_s // step) + 1):
         x = _NAMES + place * step * scale
         add(root, "line", x1=x, x2=x, y1=_TOP - 6, y2=bottom, stroke="var(--faint)", stroke_width="0.5")
-        add(root, "text", _clock(place * step, span_s), x=x, y=_TOP - 12, text_anchor="middle", font_size="11")
+        add(root, "text", _format_clock(place * step, span_s), x=x, y=_TOP - 12, text_anchor="middle", font_size="11")
 
 
-def _whole_days(span_s: float) -> int:
+def _count_whole_days(span_s: float) -> int:
     return 86_400 * (int(span_s / 86_400 / _MOST_TICKS) + 1)
 
 
-def _legend(root: Element, rows: Sequence[GanttRow], y: float) -> None:
+def _draw_legend(root: Element, rows: Sequence[GanttRow], y: float) -> None:
     """Name the marks that occur."""
     seen = {bar.mark for row in rows for bar in row.bars}
     x = float(_NAMES)
@@ -166,7 +166,7 @@ def _legend(root: Element, rows: Sequence[GanttRow], y: float) -> None:
             x += 90
 
 
-def _clock(seconds: int, span_s: float) -> str:
+def _format_clock(seconds: int, span_s: float) -> str:
     """Hours and minutes, or minutes and seconds in a chart of less than an hour."""
     larger, smaller = divmod(seconds // 60 if span_s >= 3600 else seconds, 60)
     return f"{larger}:{smaller:02d}"

@@ -13,7 +13,7 @@ from typing import Any
 import pygal
 from pygal.style import Style
 
-from corral.charts.svg import PALETTE, as_text, framed, without_scripts
+from corral.charts.svg import PALETTE, as_text, frame, without_scripts
 
 _STYLE = Style(
     background="var(--paper)",
@@ -39,27 +39,27 @@ _LONGEST = 28
 """Letters of a name in a legend or under a bar; longer ones are cut."""
 
 
-def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]) -> str:
+def draw_bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]) -> str:
     """Draw a bar for each value, by group and then by series: `{"per night": {"before": 960, "after": 1920}}`.
 
     None leaves a gap: the value is unknown.
     """
-    chart = pygal.Bar(**_settings(title, unit), print_values=True, include_x_axis=True)
-    chart.x_labels = [_short(name) for name in groups]
-    for series in _series_of(groups):
-        chart.add(_short(series), [group.get(series) for group in groups.values()])
-    return _drawn(chart, title, f"bars of {', '.join(groups) or 'nothing'}, in {unit}")
+    chart = pygal.Bar(**_make_settings(title, unit), print_values=True, include_x_axis=True)
+    chart.x_labels = [_shorten(name) for name in groups]
+    for series in _list_series(groups):
+        chart.add(_shorten(series), [group.get(series) for group in groups.values()])
+    return _draw(chart, title, f"bars of {', '.join(groups) or 'nothing'}, in {unit}")
 
 
-def lines(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], *, along: str = "s") -> str:
+def draw_lines(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], *, along: str = "s") -> str:
     """Draw a line through the points of each series; x is in `along`, y in `unit`, points in order of x."""
-    chart = pygal.XY(**_settings(title, unit), x_title=along, show_dots=False)
+    chart = pygal.XY(**_make_settings(title, unit), x_title=along, show_dots=False)
     for name, points in series.items():
-        chart.add(_short(name), list(points))
-    return _drawn(chart, title, f"lines of {', '.join(series) or 'nothing'}, in {unit} along {along}")
+        chart.add(_shorten(name), list(points))
+    return _draw(chart, title, f"lines of {', '.join(series) or 'nothing'}, in {unit} along {along}")
 
 
-def _settings(title: str, unit: str) -> dict[str, Any]:  # Any: pygal's settings are untyped keywords
+def _make_settings(title: str, unit: str) -> dict[str, Any]:  # Any: pygal's settings are untyped keywords
     return {
         "title": title,
         "y_title": unit,
@@ -69,18 +69,18 @@ def _settings(title: str, unit: str) -> dict[str, Any]:  # Any: pygal's settings
         "js": [],
         "disable_xml_declaration": True,
         "legend_at_bottom": True,
-        "formatter": _number,
+        "formatter": _format_number,
         "no_data_text": "no values",
     }
 
 
-def _drawn(chart: Any, title: str, description: str) -> str:  # Any: pygal has no types
+def _draw(chart: Any, title: str, description: str) -> str:  # Any: pygal has no types
     chart.uuid = _name_of(title)
     root = without_scripts(chart.render(is_unicode=True))
-    return as_text(framed(root, title, description))
+    return as_text(frame(root, title, description))
 
 
-def _series_of(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+def _list_series(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     return list(dict.fromkeys(series for group in groups.values() for series in group))
 
 
@@ -89,9 +89,9 @@ def _name_of(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "untitled"
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:,.6g}"

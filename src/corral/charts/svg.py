@@ -22,13 +22,13 @@ font-family:system-ui,sans-serif;font-variant-numeric:tabular-nums}
 """
 
 
-def sheet(width: int, height: int, title: str, description: str) -> Element:
+def begin_sheet(width: int, height: int, title: str, description: str) -> Element:
     """Begin a chart: its size, what it is called and what it shows for those who cannot see it."""
     root = Element("svg", {"xmlns": NAMESPACE, "viewBox": f"0 0 {width} {height}"})
-    return framed(root, title, description)
+    return frame(root, title, description)
 
 
-def framed(root: Element, title: str, description: str) -> Element:
+def frame(root: Element, title: str, description: str) -> Element:
     """Give a chart its class, its title and its description, and return it."""
     root.set("class", "corral-chart")
     root.set("role", "img")
@@ -43,7 +43,7 @@ def framed(root: Element, title: str, description: str) -> Element:
 
 def add(parent: Element, tag: str, text: str | None = None, /, **attributes: str | float) -> Element:
     """Put an element into another; numbers are written with at most two decimals, `_` in names becomes `-`."""
-    written = {name.rstrip("_").replace("_", "-"): _written(value) for name, value in attributes.items()}
+    written = {name.rstrip("_").replace("_", "-"): _write_value(value) for name, value in attributes.items()}
     element = SubElement(parent, tag, written)
     element.text = text
     return element
@@ -70,5 +70,5 @@ def without_scripts(svg: str) -> Element:
     return root
 
 
-def _written(value: str | float) -> str:
+def _write_value(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

@@ -109,11 +109,11 @@ def _format_money(figure: Figure | None) -> str:
 
 
 def _put_sources(forecast: Forecast) -> None:
-    from corral.planning.forecast.page import figures_of
+    from corral.planning.forecast.page import list_figures
 
     slots = ", ".join(forecast.slots) or "no slot"
     terminal.put(f"\n{forecast.workload}: on {slots}, queue {forecast.queue}: {forecast.where}")
-    for name, figure in figures_of(forecast):
+    for name, figure in list_figures(forecast):
         shown = _format_money(figure) if figure is forecast.cost_each else format_figure(figure)
         terminal.put_text(f"{name}: {shown} ({figure.origin}: {figure.source})", indent="  ")
 

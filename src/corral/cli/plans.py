@@ -15,7 +15,7 @@ from corral.units import format_bytes, format_list
 
 if TYPE_CHECKING:
     from corral.hardware.power import NodePower
-    from corral.planning.placement.values import CardTotal, Caution, Plan, Proof, Unplaced
+    from corral.planning.placement.values import Caution, GpuTotal, Plan, Proof, Unplaced
 
 _CAUTION_INDENT = " " * 7
 _TEXT_WIDTH = 112
@@ -91,17 +91,17 @@ def _describe_missing(plan: Plan) -> str:
 
 
 def _name(unplaced: Unplaced) -> str:
-    return unplaced.ask + (f" #{unplaced.replica + 1}" if unplaced.replica else "")
+    return unplaced.demand + (f" #{unplaced.replica + 1}" if unplaced.replica else "")
 
 
-def _make_row(total: CardTotal, plan: Plan) -> tuple[str, ...]:
-    card = total.card
+def _make_row(total: GpuTotal, plan: Plan) -> tuple[str, ...]:
+    card = total.gpu
     usable = "unknown" if card.usable is None else format_bytes(card.usable)
     workload = ", ".join(_describe_workload(tenant, plan) for tenant in total.tenants) or "free"
     return card.node, f"gpu{card.index} {card.model or 'unknown model'}", workload, _describe_memory(total), usable
 
 
-def _describe_memory(total: CardTotal) -> str:
+def _describe_memory(total: GpuTotal) -> str:
     if not total.tenants:
         return "0"
     if total.planned is None:
@@ -110,14 +110,14 @@ def _describe_memory(total: CardTotal) -> str:
 
 
 def _describe_workload(tenant: str, plan: Plan) -> str:
-    services = next((placed.services for placed in plan.placed if placed.ask == tenant.split(" #")[0]), ())
+    services = next((placed.services for placed in plan.placed if placed.demand == tenant.split(" #")[0]), ())
     return f"{tenant} ({' + '.join(services)})" if len(services) > 1 else tenant
 
 
 def _list_without_gpu(plan: Plan) -> Iterator[str]:
     resting = sorted((placed for placed in plan.placed if not placed.gpus), key=lambda placed: placed.node or "")
     for node, members in groupby(resting, key=lambda placed: placed.node):
-        names = ", ".join(dict.fromkeys(placed.ask for placed in members))
+        names = ", ".join(dict.fromkeys(placed.demand for placed in members))
         yield f"without a GPU, on {node or 'any node'}: {names}"
 
 

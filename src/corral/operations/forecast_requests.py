@@ -16,7 +16,7 @@ from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.operations.cluster_file import FileText
 from corral.planning.forecast import Scenario
-from corral.planning.forecast.workload_slots import gpu_slots
+from corral.planning.forecast.workload_slots import list_gpu_slots
 from corral.scheduling.simulator.values import Outage
 from corral.units import UnitError, parse_duration
 from corral.work import SlotId
@@ -197,7 +197,7 @@ def _read_since(text: str | None, option: str, problems: list[Problem]) -> datet
 
 
 def _scenario(cluster: Cluster, asked: ForecastAsked, problems: list[Problem]) -> tuple[float | None, Scenario]:
-    known = [slot.id for slot in gpu_slots(cluster, frozenset())]
+    known = [slot.id for slot in list_gpu_slots(cluster, frozenset())]
     night_s = _seconds(asked.night, "--night", problems)
     load_s = _seconds(asked.load, "--load", problems)
     if night_s == 0:

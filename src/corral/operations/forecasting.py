@@ -22,12 +22,12 @@ from corral.operations.forecast_requests import (
     understand,
 )
 from corral.operations.planning import PlanAsked, plan_layouts
-from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast
+from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast_workload
 from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, forecast_batch
 from corral.planning.forecast.drawing import draw_run
-from corral.planning.forecast.page import page
+from corral.planning.forecast.page import make_page
 from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
-from corral.planning.forecast.workload_slots import gpu_slots
+from corral.planning.forecast.workload_slots import list_gpu_slots
 from corral.scheduling.durations import History, observe
 from corral.scheduling.values import DurationKey, Priority, TaskClass
 from corral.units import Bytes
@@ -83,7 +83,7 @@ def forecast_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Fore
     measured = None if since is None else history_of(finished(since), cluster)
 
     def play(workload: Workload, scenario: Scenario) -> Forecast:
-        return forecast(
+        return forecast_workload(
             cluster,
             workload,
             planned.plans,
@@ -151,7 +151,7 @@ def answer_replay(replay: Replay) -> ReplayAnswer:
 
 def history_of(tasks: Sequence[Json], cluster: Cluster) -> History:
     """Return what finished tasks say of durations on the GPUs of a cluster. Raises: NothingToReplayError."""
-    models = {slot.id: slot.device_model for slot in gpu_slots(cluster, frozenset())}
+    models = {slot.id: slot.device_model for slot in list_gpu_slots(cluster, frozenset())}
     history = History()
     for task in sorted(_ended_tasks(tasks), key=lambda task: task.finished_at):
         key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
@@ -261,7 +261,7 @@ def write_batch(found: BatchForecast, name: str, path: Path) -> None:
 
 def write_page(found: Forecasts, asked: ForecastAsked, path: Path) -> None:
     """Write the forecast as one HTML page. Raises: UnwritableForecastError."""
-    _write(path, page(found.cluster, found.plain, found.changed, in_words(asked)))
+    _write(path, make_page(found.cluster, found.plain, found.changed, in_words(asked)))
 
 
 def _write(path: Path, text: str) -> None:

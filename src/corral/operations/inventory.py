@@ -15,7 +15,7 @@ from corral.cluster.write import fitted
 from corral.errors import CorralError, Kind
 from corral.hardware.catalogue import find_gpu, resolve_gpu
 from corral.operations.cluster_file import FileText, checked, read_cluster
-from corral.planning.labels import label_changes
+from corral.planning.labels import list_label_changes
 from corral.telemetry.inventory.values import Inventory
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus, PcieLink
 
@@ -102,7 +102,7 @@ def _stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]
         return ()
     return tuple(
         f"the label {change.key} stays {change.before or 'absent'}; the cards call for {change.after or 'none'}"
-        for change in label_changes(old, new)
+        for change in list_label_changes(old, new)
     )
 
 

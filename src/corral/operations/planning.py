@@ -16,8 +16,8 @@ from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
 from corral.hardware.power import NodePower, Verdict, models_of, power_of
 from corral.operations.cluster_file import ClusterText, FileText, checked
-from corral.planning.placement.planner import plan
-from corral.planning.placement.values import CardTotal, Caution, Placed, Plan, Preference, Refusal, Unplaced
+from corral.planning.placement.planner import plan_layout
+from corral.planning.placement.values import Caution, GpuTotal, Placed, Plan, Preference, Refusal, Unplaced
 from corral.planning.placement.vram import Needs
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
@@ -69,7 +69,7 @@ def plan_layouts(asked: PlanAsked) -> Planned:
     layouts = _chosen(file, asked.layout)
     models = models_of(file.cluster.nodes)
     doubts = _doubts(file.cluster, models)
-    plans = (plan(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
+    plans = (plan_layout(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
     return Planned(
         file=file,
         plans=tuple(replace(one, cautions=(*doubts, *one.cautions)) for one in plans),
@@ -144,7 +144,7 @@ def _problem(file: str, plan: Plan, one: Unplaced) -> Problem:
     layout = f" layouts.{plan.layout}" if plan.layout else ""
     return Problem(
         code=NoPlacementError.code,
-        what=f"nothing can run {one.ask!r} (replica {one.replica + 1}): {told or 'the cluster has no node'}{more}",
+        what=f"nothing can run {one.demand!r} (replica {one.replica + 1}): {told or 'the cluster has no node'}{more}",
         where=f"{file}:{layout} services.{one.services[0]}",
         hint="lower what it needs, change its node or layout, or add a GPU",
     )
@@ -310,13 +310,13 @@ def _layout_plan(plan: Plan) -> LayoutPlan:
     )
 
 
-def _gpu_plan(total: CardTotal) -> GpuPlan:
+def _gpu_plan(total: GpuTotal) -> GpuPlan:
     return GpuPlan(
-        node=total.card.node,
-        index=total.card.index,
-        model=total.card.model,
-        memory=total.card.memory,
-        usable=total.card.usable,
+        node=total.gpu.node,
+        index=total.gpu.index,
+        model=total.gpu.model,
+        memory=total.gpu.memory,
+        usable=total.gpu.usable,
         planned=total.planned,
         tenants=total.tenants,
         whole=total.whole,
@@ -326,7 +326,7 @@ def _gpu_plan(total: CardTotal) -> GpuPlan:
 
 def _placed(replica: Placed) -> PlacedReplica:
     return PlacedReplica(
-        name=replica.ask,
+        name=replica.demand,
         services=replica.services,
         replica=replica.replica,
         tier=replica.tier.label,
@@ -340,7 +340,7 @@ def _placed(replica: Placed) -> PlacedReplica:
 
 def _unplaced(replica: Unplaced) -> UnplacedReplica:
     return UnplacedReplica(
-        name=replica.ask,
+        name=replica.demand,
         services=replica.services,
         replica=replica.replica,
         tier=replica.tier.label,

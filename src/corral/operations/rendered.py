@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from corral.cluster.values import Cluster, GpuMode
-from corral.planning.labels import labels_in_file
+from corral.planning.labels import read_labels_in_file
 from corral.planning.rendered import KubernetesWorkload, Rendered
 from corral.rendering.installation import Installation, gpu_mode_of, installation_of
 from corral.rendering.kubernetes import workloads
@@ -42,7 +42,7 @@ def rendered(cluster: Cluster, *, source: str, text: str) -> Rendered:
 def labels_of(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
     """Say by node which labels it has once what is rendered is applied; those of the file without Kubernetes."""
     if cluster.kubernetes is None:
-        return labels_in_file(cluster)
+        return read_labels_in_file(cluster)
     installation = installation_of(cluster, None, source="", text="")
     return {node.name: node_labels(installation, node) for node in cluster.nodes}
 

@@ -16,9 +16,17 @@ from corral.hardware.catalogue import find_gpu
 from corral.operations.cluster_file import ClusterText, FileText, checked, read_bounded, read_cluster, too_large
 from corral.operations.planning import needs_of
 from corral.operations.rendered import labels_of, rendered
-from corral.planning.changes import Change, Changed, ChangesError, apply_changes, parse_file, parse_options, problems_of
-from corral.planning.checklist import Checklist, Outlook, checklist_of
-from corral.planning.placement.planner import plan
+from corral.planning.changes import (
+    Change,
+    Changed,
+    ChangesError,
+    apply_changes,
+    find_problems,
+    parse_file,
+    parse_options,
+)
+from corral.planning.checklist import Checklist, Outlook, make_checklist
+from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Plan
 from corral.planning.rendered import Rendered
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
@@ -105,7 +113,7 @@ def compare_upgrade(asked: UpgradeAsked) -> Upgrading:
         changes = _changes(asked)
     except ChangesError as error:  # what is wrong with the others is reported in the same answer
         known = checked(asked.cluster).cluster
-        raise ChangesError([*error.problems, *problems_of(error.readable, known, find_gpu)]) from error
+        raise ChangesError([*error.problems, *find_problems(error.readable, known, find_gpu)]) from error
     if not changes:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
@@ -133,7 +141,7 @@ def checklist_for(done: Upgrading) -> Checklist:
         before=done.upgrade.findings.rendered_before,
         after=_rendered(done.after, done.after),
     )
-    return checklist_of(done.before.cluster, done.after.cluster, outlook)
+    return make_checklist(done.before.cluster, done.after.cluster, outlook)
 
 
 def record_upgrade(done: Upgrading) -> Json:
@@ -244,7 +252,7 @@ def _adapted(before: ClusterText, after: ClusterText) -> ClusterText:
 
 def _plans(cluster: Cluster) -> tuple[Plan, ...]:
     needs = needs_of(cluster)
-    return tuple(plan(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
+    return tuple(plan_layout(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
 
 
 def _rendered(one: ClusterText, named: ClusterText) -> Rendered:

@@ -43,10 +43,10 @@ class LabelChange:
     @property
     def command(self) -> str | None:
         """The command that a removed label needs, since K3s never removes one; None for the others."""
-        return removal_command(self.node, self.key) if self.after is None else None
+        return write_removal_command(self.node, self.key) if self.after is None else None
 
 
-def removal_command(node: str, key: str) -> str:
+def write_removal_command(node: str, key: str) -> str:
     """Write the command that takes a label off a node."""
     return f"kubectl label node {node} {key}-"
 
@@ -55,12 +55,12 @@ LabelsOf = Callable[[Cluster], Mapping[str, Mapping[str, str]]]
 """Says by node which labels the nodes of a cluster get."""
 
 
-def labels_in_file(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
+def read_labels_in_file(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
     """Take the labels as the file writes them."""
     return {node.name: node.labels for node in cluster.nodes}
 
 
-def removed_labels(before: Cluster, after: Cluster, labels_of: LabelsOf) -> Mapping[str, tuple[str, ...]]:
+def list_removed_labels(before: Cluster, after: Cluster, labels_of: LabelsOf) -> Mapping[str, tuple[str, ...]]:
     """List by node what it is to lose, where that changes: what it had once, or has now, and gets no longer."""
     old, new = labels_of(before), labels_of(after)
     lists = {
@@ -70,39 +70,39 @@ def removed_labels(before: Cluster, after: Cluster, labels_of: LabelsOf) -> Mapp
     return {node.name: lists[node.name] for node in after.nodes if lists[node.name] != node.removed_labels}
 
 
-def labels_for(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
+def make_labels(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
     """Write all conventional labels of a node; without what depends on a card's unknown memory or model."""
     pool = pool_of(node)
     if pool is None:
         return {} if node.gpus is None else {f"{prefix}/{_VRAM}": "0", f"{prefix}/{_COUNT}": "0"}
     labels = {} if pool.total_vram is None else {_VRAM: str(round(pool.total_vram / _GIB))}
-    if classes := _classes(pool, joiner):
+    if classes := _join_classes(pool, joiner):
         labels[_CLASSES if len(pool.classes) > 1 else _CLASS] = classes
     labels[_COUNT] = str(pool.count)
     labels[_SAME] = "true" if pool.homogeneous else "false"
-    labels |= {_HAS + one: "true" for one in pool.classes if one != UNKNOWN_CLASS}
+    labels |= {_HAS + gpu_class: "true" for gpu_class in pool.classes if gpu_class != UNKNOWN_CLASS}
     return {f"{prefix}/{name}": value for name, value in labels.items()}
 
 
-def label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
+def list_label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
     """Compare the labels of `before` with those that the cards of `after` call for; only what it uses is touched."""
     prefixes = dict.fromkeys(key.partition("/")[0] for key in before.labels if "/" in key)
-    return tuple(change for prefix in prefixes for change in _changes(before, after, prefix))
+    return tuple(change for prefix in prefixes for change in _list_changes(before, after, prefix))
 
 
-def _changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
+def _list_changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
     used = {key.partition("/")[2]: value for key, value in before.labels.items() if key.startswith(f"{prefix}/")}
     old_pool, pool = pool_of(before), pool_of(after)
     joiner = "_" if "_" in used.get(_CLASSES, "") else "-"
-    wanted = {key.partition("/")[2]: value for key, value in labels_for(after, prefix, joiner=joiner).items()}
+    wanted = {key.partition("/")[2]: value for key, value in make_labels(after, prefix, joiner=joiner).items()}
     has_classes = any(name in used for name in (_CLASS, _CLASSES))
     is_new_pool = has_classes and pool is not None and pool.homogeneous and pool.count > 1
     touched = [name for name in (_VRAM, _COUNT, _SAME) if name in used and (name in wanted or pool is None)]
     touched += [name for name in (_COUNT, _SAME) if is_new_pool and name not in used]
     touched += [_CLASS, _CLASSES] if has_classes and (pool is None or _CLASS in wanted or _CLASSES in wanted) else []
     classes = [*(old_pool.classes if old_pool else ()), *(pool.classes if pool else ())]
-    if any(_HAS + one in used for one in classes):
-        touched += [_HAS + one for one in classes]
+    if any(_HAS + gpu_class in used for gpu_class in classes):
+        touched += [_HAS + gpu_class for gpu_class in classes]
     return [
         LabelChange(node=after.name, key=f"{prefix}/{name}", before=used.get(name), after=wanted.get(name))
         for name in dict.fromkeys(touched)
@@ -110,7 +110,7 @@ def _changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
     ]
 
 
-def _classes(pool: GpuPool, joiner: str) -> str | None:
+def _join_classes(pool: GpuPool, joiner: str) -> str | None:
     """Join the classes of a pool; None when one is unknown, or when they are too many for a label."""
     joined = joiner.join(pool.classes)
     return None if UNKNOWN_CLASS in pool.classes or len(joined) > _LONGEST_VALUE else joined

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from corral.charts import GanttBar, GanttRow, Mark, bars, gantt, lines
+from corral.charts import GanttBar, GanttRow, Mark, draw_bars, draw_gantt, draw_lines
 
 NASTY = """<script>alert("&'")</script>"""
 ROWS = (
@@ -23,12 +23,12 @@ ROWS = (
     ),
 )
 CHARTS: dict[str, Callable[[], str]] = {
-    "gantt": lambda: gantt(ROWS, title=NASTY, span_s=3600),
-    "bars": lambda: bars(NASTY, NASTY, {NASTY: {NASTY: 1.5, "other": None}, "second": {"other": 3}}),
-    "lines": lambda: lines(NASTY, NASTY, {NASTY: [(0, 1), (1, 3)], "other": [(0, 2), (2, 2)]}, along=NASTY),
-    "gantt of nothing": lambda: gantt((), title="empty", span_s=0),
-    "bars of nothing": lambda: bars("empty", "W", {}),
-    "lines of nothing": lambda: lines("empty", "W", {}),
+    "gantt": lambda: draw_gantt(ROWS, title=NASTY, span_s=3600),
+    "bars": lambda: draw_bars(NASTY, NASTY, {NASTY: {NASTY: 1.5, "other": None}, "second": {"other": 3}}),
+    "lines": lambda: draw_lines(NASTY, NASTY, {NASTY: [(0, 1), (1, 3)], "other": [(0, 2), (2, 2)]}, along=NASTY),
+    "gantt of nothing": lambda: draw_gantt((), title="empty", span_s=0),
+    "bars of nothing": lambda: draw_bars("empty", "W", {}),
+    "lines of nothing": lambda: draw_lines("empty", "W", {}),
 }
 every_chart = pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 
@@ -80,45 +80,45 @@ def test_any_name_is_written_as_text(kind: str) -> None:
 
 def test_a_bar_is_drawn_where_and_as_long_as_it_lasts() -> None:
     row = GanttRow(name="slot", bars=(GanttBar(from_s=900, until_s=2700),))
-    (drawn,) = rects(gantt((row,), title="t", span_s=3600))
+    (drawn,) = rects(draw_gantt((row,), title="t", span_s=3600))
     assert float(drawn.attrib["x"]) == pytest.approx(180 + 760 / 4)
     assert float(drawn.attrib["width"]) == pytest.approx(760 / 2 - 0.5)
 
 
 def test_what_lies_outside_the_span_is_cut_off() -> None:
     row = GanttRow(name="slot", bars=(GanttBar(from_s=-5, until_s=50), GanttBar(from_s=90, until_s=5000)))
-    drawn = rects(gantt((row,), title="t", span_s=100))
+    drawn = rects(draw_gantt((row,), title="t", span_s=100))
     assert all(180 <= float(one.attrib["x"]) <= 940 for one in drawn)
     assert max(float(one.attrib["x"]) + float(one.attrib["width"]) for one in drawn) <= 940
 
 
 def test_a_night_of_short_tasks_stays_a_small_file() -> None:
     night = tuple(GanttBar(from_s=30 * place, until_s=30 * place + 30, label=f"task {place}") for place in range(960))
-    svg = gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800)
+    svg = draw_gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800)
     assert len(rects(svg)) == 1
     assert "960 x work" in svg
 
 
 def test_bars_of_other_models_are_not_joined() -> None:
     night = tuple(GanttBar(from_s=30 * place, until_s=30 * place + 30, group=place // 480) for place in range(960))
-    assert len(rects(gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800))) == 2
+    assert len(rects(draw_gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800))) == 2
 
 
 def test_an_unknown_value_leaves_a_gap() -> None:
-    known = bars("t", "W", {"a": {"x": 1, "y": 2}})
-    lacking = bars("t", "W", {"a": {"x": 1, "y": None}})
+    known = draw_bars("t", "W", {"a": {"x": 1, "y": 2}})
+    lacking = draw_bars("t", "W", {"a": {"x": 1, "y": None}})
     drawn = [svg.count('class="rect') for svg in (known, lacking)]
     assert drawn == [2, 1]
 
 
 def test_bars_start_at_zero() -> None:
-    svg = bars("t", "W", {"a": {"before": 100, "after": 101}})
+    svg = draw_bars("t", "W", {"a": {"before": 100, "after": 101}})
     heights = [float(found) for found in re.findall(r'height="([\d.]+)" class="rect', svg)]
     assert heights[0] / heights[1] == pytest.approx(100 / 101, rel=0.01)
 
 
 def test_two_charts_of_one_page_share_no_name() -> None:
-    both = [bars(title, "W", {"one": {"a": 1, "b": 2}}) for title in ("Power", "Heat")]
+    both = [draw_bars(title, "W", {"one": {"a": 1, "b": 2}}) for title in ("Power", "Heat")]
     names = [re.findall(r'\bid="([^"]+)"', svg) for svg in both]
     assert names[0]
     assert not set(names[0]) & set(names[1])

@@ -15,9 +15,9 @@ from corral.operations.checklist.machines import Machines, NodeCards, read_smi
 from corral.operations.checklist.values import Ran, Status, UnlookedError
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
-    CardsDetected,
     DriverSuits,
     GpuPodsAlive,
+    GpusDetected,
     LabelsOnNode,
     LimitsPersist,
     LoadTested,
@@ -28,7 +28,7 @@ from corral.planning.checklist.probes import (
     ReplicasReady,
     SlotsKnown,
     ThroughputReached,
-    WantedCard,
+    WantedGpu,
 )
 from corral.telemetry.loadtest.running import LoadTest
 
@@ -238,7 +238,7 @@ def test_measured_throughput_is_compared_with_the_forecast() -> None:
 
 
 def test_cards_of_another_machine_are_read_over_ssh() -> None:
-    cards = over_ssh().cards("box")
+    cards = over_ssh().gpus("box")
 
     assert (cards.machine, cards.driver) == ("10.0.0.7", "580.95.05")
     assert [gpu.power_limit_w for gpu in cards.gpus] == [250, 300]
@@ -248,12 +248,12 @@ def test_cards_of_another_machine_are_read_over_ssh() -> None:
 
 def test_a_card_on_too_few_lanes_or_of_another_model_is_not_detected() -> None:
     wanted = (
-        WantedCard(index=0, model="RTX 5070 Ti", memory=None),
-        WantedCard(index=1, model="RTX 5090", memory=None),
-        WantedCard(index=2, model=None, memory=None),
+        WantedGpu(index=0, model="RTX 5070 Ti", memory=None),
+        WantedGpu(index=1, model="RTX 5090", memory=None),
+        WantedGpu(index=2, model=None, memory=None),
     )
 
-    seen = card_looks.cards_detected(CardsDetected(node="box", cards=wanted), over_ssh())
+    seen = card_looks.cards_detected(GpusDetected(node="box", gpus=wanted), over_ssh())
 
     assert seen.status is Status.FAILED
     assert "GPU 1 is NVIDIA GeForce RTX 5070 Ti, wanted RTX 5090" in seen.what

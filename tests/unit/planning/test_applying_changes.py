@@ -13,7 +13,7 @@ from corral.cluster import load
 from corral.cluster.values import Cluster
 from corral.hardware.catalogue import find_gpu
 from corral.hardware.power.limits import LimitRange
-from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, parse_options, problems_of
+from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, find_problems, parse_options
 from doubles.clusters import forty_mixed_nodes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -339,14 +339,14 @@ MODELS = st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3090 Ti"])
 def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(data: st.DataObject) -> None:
     text = FILES[data.draw(st.sampled_from(sorted(FILES)))]
     before = load(text, filename="before", find_gpu=find_gpu)
-    cards = [f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()]
+    gpus = [f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()]
     nodes = [node.name for node in before.nodes if node.gpus is not None]
-    chosen = data.draw(st.lists(st.sampled_from(cards), unique=True, max_size=4))
+    chosen = data.draw(st.lists(st.sampled_from(gpus), unique=True, max_size=4))
     options: list[tuple[str, str]] = []
-    for card in chosen:
+    for gpu in chosen:
         word = data.draw(st.sampled_from(["replace", "remove", "move"]))
         value = {"replace": MODELS, "move": st.sampled_from(nodes)}.get(word)
-        options.append((word, card if value is None else f"{card}={data.draw(value)}"))
+        options.append((word, gpu if value is None else f"{gpu}={data.draw(value)}"))
     options += [("add", f"{data.draw(st.sampled_from(nodes))}={data.draw(MODELS)}")]
 
     try:
@@ -369,7 +369,7 @@ def test_changes_beside_one_that_cannot_be_read_are_checked_all_the_same() -> No
         parse_options([("psu", "hydra-compute=nan"), ("replace", "hydra-compute/gpu7=RTX 9999")])
 
     cluster = load(BEFORE, filename="before", find_gpu=find_gpu)
-    places = [problem.where for problem in problems_of(caught.value.readable, cluster, find_gpu)]
+    places = [problem.where for problem in find_problems(caught.value.readable, cluster, find_gpu)]
 
     assert places == ["--replace hydra-compute/gpu7", "--replace hydra-compute/gpu7"]
 
@@ -385,6 +385,6 @@ def test_a_card_that_could_not_be_read_may_be_the_one_that_gets_a_limit() -> Non
     with pytest.raises(ChangesError) as caught:
         parse_options([("add", "hydra-ai="), ("limit", "hydra-ai/gpu2=250"), ("remove", "hydra-ai/gpu5")])
 
-    places = [problem.where for problem in problems_of(caught.value.readable, cluster, find_gpu)]
+    places = [problem.where for problem in find_problems(caught.value.readable, cluster, find_gpu)]
 
     assert places == ["--remove hydra-ai/gpu5"]

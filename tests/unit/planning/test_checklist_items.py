@@ -11,10 +11,10 @@ from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.operations.rendered import rendered
 from corral.operations.upgrading import checklist_for
-from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, checklist_markdown, checklist_of
+from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
-from corral.planning.checklist.probes import CardsDetected, LabelsOnNode, ThroughputReached
-from corral.planning.checklist.software import driver_need
+from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
+from corral.planning.checklist.software import find_driver_need
 from corral.rendering.systemd.power import UNIT
 from doubles.clusters import forty_mixed_nodes
 from doubles.upgrades import hydra as compared
@@ -86,7 +86,7 @@ def test_a_supply_that_the_file_proves_is_not_asked_about() -> None:
 def test_a_supply_that_is_too_small_is_asked_about_with_the_figures() -> None:
     before, after = read(a_node(psu=450)), read(a_node(gpus="[{model: RTX 5090}, {model: RTX 5090}]", psu=450))
 
-    supply = item(checklist_of(before, after), "hardware.box.supply")
+    supply = item(make_checklist(before, after), "hardware.box.supply")
 
     assert supply.kind is ItemKind.BY_HAND
     assert "of 450 W" in supply.task
@@ -95,17 +95,17 @@ def test_a_supply_that_is_too_small_is_asked_about_with_the_figures() -> None:
 def test_equal_files_need_nothing() -> None:
     cluster = open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster
 
-    checklist = checklist_of(cluster, cluster)
+    checklist = make_checklist(cluster, cluster)
 
     assert checklist.items == ()
-    assert "Nothing has to be done" in checklist_markdown(checklist)
+    assert "Nothing has to be done" in write_checklist(checklist)
 
 
 def test_labels_alone_open_no_machine() -> None:
     before = read("kubernetes: {distribution: k3s}\n" + a_node(", labels: {a/b: '1', a/gone: x}"))
     after = read("kubernetes: {distribution: k3s}\n" + a_node(", labels: {a/b: '2'}"))
 
-    checklist = checklist_of(before, after)
+    checklist = make_checklist(before, after)
 
     assert checklist.of(Phase.HARDWARE) == ()
     assert commands(checklist) == ["kubectl label node box a/b=2 --overwrite", "kubectl label node box a/gone-"]
@@ -122,7 +122,7 @@ def test_a_node_with_an_address_is_reached_over_ssh_with_its_command_quoted() ->
         + a_node(node + ", labels: {a/b: '2'}", gpus="[{model: RTX 5070 Ti, powerLimit: 260}]")
     )
 
-    said = commands(checklist_of(before, after))
+    said = commands(make_checklist(before, after))
 
     assert "ssh -t 10.0.0.7 'sudo nvidia-smi -i 0 -pl 260'" in said
     assert "ssh -t 10.0.0.7 'sudo systemctl restart k3s-agent'" in said
@@ -133,13 +133,13 @@ def test_a_node_with_an_address_is_reached_over_ssh_with_its_command_quoted() ->
 def test_without_kubernetes_nothing_asks_for_kubectl() -> None:
     before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti}, {model: RTX 5070 Ti}]"))
 
-    assert not any("kubectl" in one.task for one in checklist_of(before, after).items)
+    assert not any("kubectl" in one.task for one in make_checklist(before, after).items)
 
 
 def test_a_power_limit_alone_is_set_tested_and_made_to_last() -> None:
     before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti, powerLimit: 250}]"))
 
-    ids = [one.id for one in checklist_of(before, after).items if one.phase is not Phase.DOCUMENTATION]
+    ids = [one.id for one in make_checklist(before, after).items if one.phase is not Phase.DOCUMENTATION]
 
     assert ids == [
         "hardware.box.limit.gpu0",
@@ -155,25 +155,25 @@ def test_a_power_limit_alone_is_set_tested_and_made_to_last() -> None:
 def test_cards_of_other_makers_are_asked_about_since_nvml_does_not_see_them() -> None:
     before, after = read(a_node()), read(a_node(gpus="[{model: RTX 5070 Ti}, {model: RX 7900 XTX}]"))
 
-    checklist = checklist_of(before, after)
+    checklist = make_checklist(before, after)
 
     assert item(checklist, "hardware.box.other-cards").kind is ItemKind.BY_HAND
     detected = item(checklist, "hardware.box.cards").work
-    assert isinstance(detected, CardsDetected)
-    assert [card.index for card in detected.cards] == [0]
+    assert isinstance(detected, GpusDetected)
+    assert [gpu.index for gpu in detected.gpus] == [0]
 
 
 def test_cards_that_no_driver_runs_together_are_told() -> None:
     before = read(a_node(gpus="[{model: GTX 1080 Ti}]"))
     after = read(a_node(gpus="[{model: GTX 1080 Ti}, {model: RTX 5070 Ti}]"))
 
-    conflict = item(checklist_of(before, after), "software.box.driver-conflict")
+    conflict = item(make_checklist(before, after), "software.box.driver-conflict")
 
     assert "open kernel modules only" in conflict.why
 
 
 @pytest.mark.parametrize(
-    ("card", "oldest", "below", "open_modules"),
+    ("gpu", "oldest", "below", "open_modules"),
     [
         ("RTX 5070 Ti", (570, 26), None, True),
         ("RTX 4090", (520, 61), None, False),
@@ -182,23 +182,23 @@ def test_cards_that_no_driver_runs_together_are_told() -> None:
     ],
 )
 def test_the_driver_follows_from_the_architecture(
-    card: str, oldest: tuple[int, int], below: int | None, open_modules: bool
+    gpu: str, oldest: tuple[int, int], below: int | None, open_modules: bool
 ) -> None:
-    model = find_gpu(card)
+    model = find_gpu(gpu)
     assert isinstance(model, GpuModel)
 
-    need = driver_need([model])
+    need = find_driver_need([model])
 
     assert need is not None
     assert (need.oldest, need.below, need.open_modules) == (oldest, below, open_modules)
 
 
 @pytest.mark.parametrize(
-    ("model", "per_hour", "cards"),
+    ("model", "per_hour", "gpus"),
     [("RTX 5070 Ti", 240, ("gpu0", "gpu1")), ("RTX 5070", 120, ("gpu0",))],  # 12 GB are too few for a task of 10 GiB
 )
 def test_the_checklist_wants_the_throughput_that_the_report_forecasts(
-    model: str, per_hour: int, cards: tuple[str, ...]
+    model: str, per_hour: int, gpus: tuple[str, ...]
 ) -> None:
     done = compared(("replace", f"hydra-compute/gpu1={model}"))
 
@@ -213,14 +213,14 @@ def test_the_checklist_wants_the_throughput_that_the_report_forecasts(
     work = item(done.upgrade.checklist, "workload.throughput.images").work
     assert isinstance(work, ThroughputReached)
     assert work.per_hour.value == per_hour
-    assert work.slots == tuple(f"hydra-compute/{card}" for card in cards)
+    assert work.slots == tuple(f"hydra-compute/{gpu}" for gpu in gpus)
 
 
 def test_a_node_that_leaves_is_emptied_first() -> None:
     before = read("kubernetes: {distribution: k3s}\nnodes: [{name: a, gpus: []}, {name: b, gpus: []}]\n")
     after = read("kubernetes: {distribution: k3s}\nnodes: [{name: a, gpus: []}]\n")
 
-    checklist = checklist_of(before, after)
+    checklist = make_checklist(before, after)
 
     assert [one.id for one in checklist.items][:3] == ["hardware.b.gone", "hardware.b.drain", "software.b.delete"]
     assert commands(checklist) == [
@@ -233,7 +233,7 @@ def test_phases_follow_each_other_when_several_nodes_leave() -> None:
     nodes = "kubernetes: {}\nnodes: [{name: a, gpus: []}, {name: b, gpus: []}, {name: c, gpus: []}]\n"
     after = read("kubernetes: {}\nnodes: [{name: a, gpus: []}]\n")
 
-    ids = [one.id for one in checklist_of(read(nodes), after).items if one.phase is not Phase.DOCUMENTATION]
+    ids = [one.id for one in make_checklist(read(nodes), after).items if one.phase is not Phase.DOCUMENTATION]
 
     assert [id.partition(".")[0] for id in ids] == ["hardware"] * 4 + ["software"] * 2
 
@@ -242,20 +242,20 @@ def test_forty_nodes_give_unique_ids_phases_in_order_and_the_same_twice() -> Non
     before = read_cluster(forty_mixed_nodes(), name="forty.yaml").cluster
     after = read_cluster(forty_mixed_nodes().replace("RTX 3090 Ti", "RTX 5090"), name="forty.yaml").cluster
 
-    checklist = checklist_of(before, after)
+    checklist = make_checklist(before, after)
 
     ids = [one.id for one in checklist.items]
     phases = list(Phase)
     places = [phases.index(one.phase) for one in checklist.items]
     assert len(ids) == len(set(ids)) > 80
     assert places == sorted(places)
-    assert checklist_markdown(checklist) == checklist_markdown(checklist_of(before, after))
+    assert write_checklist(checklist) == write_checklist(make_checklist(before, after))
 
 
 def test_from_one_installation_to_another_works_too() -> None:
     harvis = open_cluster(EXAMPLES / "harvis" / "cluster.yaml").cluster
 
-    checklist = checklist_of(harvis, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
+    checklist = make_checklist(harvis, open_cluster(EXAMPLES / "hydra" / "cluster.yaml").cluster)
 
     assert "hardware.pop-os.gone" in [one.id for one in checklist.items]
     assert all(one.title and one.why and one.task for one in checklist.items)
@@ -264,7 +264,7 @@ def test_from_one_installation_to_another_works_too() -> None:
 def test_a_new_supply_and_new_memory_are_asked_about() -> None:
     before, after = read(a_node(", memory: 32Gi")), read(a_node(", memory: 64Gi", psu=1200))
 
-    ids = [one.id for one in checklist_of(before, after).items]
+    ids = [one.id for one in make_checklist(before, after).items]
 
     assert ids[:2] == ["hardware.box.psu", "hardware.box.memory"]
 
@@ -280,7 +280,7 @@ layouts: {one: {kind: edge, services: {web: {name: web-on-one}}}}
 
 def rendered_checklist(before: Cluster, after: Cluster) -> Checklist:
     old, new = (rendered(one, source="test.yaml", text="") for one in (before, after))
-    return checklist_of(before, after, Outlook(before=old, after=new))
+    return make_checklist(before, after, Outlook(before=old, after=new))
 
 
 def test_replicas_are_those_of_the_objects_that_are_rendered() -> None:

@@ -12,9 +12,9 @@ import pytest
 from corral.cluster import load
 from corral.cluster.values import Cluster
 from corral.figures import Origin
-from corral.planning.forecast import Forecast, Scenario, forecast
+from corral.planning.forecast import Forecast, Scenario, forecast_workload
 from corral.planning.forecast.batches import Job, forecast_batch
-from corral.planning.forecast.page import page
+from corral.planning.forecast.page import make_page
 from corral.planning.forecast.replay import Ended, replay
 from corral.scheduling.durations import History, observe
 from corral.scheduling.simulator.values import Outage
@@ -39,12 +39,12 @@ queues: [{queues}]
 CARD = "{model: RTX 5070 Ti, memory: 16Gi, powerLimit: 250}"
 
 
-def a_cluster(cards: int = 1, duration: str = "duration: 30s", queues: str = "{name: default}") -> Cluster:
-    return load(NIGHT.format(gpus=", ".join([CARD] * cards), duration=duration, queues=queues), filename="cluster.yaml")
+def a_cluster(gpus: int = 1, duration: str = "duration: 30s", queues: str = "{name: default}") -> Cluster:
+    return load(NIGHT.format(gpus=", ".join([CARD] * gpus), duration=duration, queues=queues), filename="cluster.yaml")
 
 
 def images(cluster: Cluster, **asked: Any) -> Forecast:  # asked are the keywords of forecast
-    return forecast(cluster, cluster.workloads["images"], (), **asked)
+    return forecast_workload(cluster, cluster.workloads["images"], (), **asked)
 
 
 def made(found: Forecast) -> float:
@@ -129,7 +129,7 @@ def test_a_spread_moves_tasks_and_not_the_mean() -> None:
 def test_a_duration_that_nobody_knows_makes_the_night_unknown() -> None:
     cluster = a_cluster()
     workload = replace(cluster.workloads["images"], seconds={})
-    found = forecast(cluster, workload, ())
+    found = forecast_workload(cluster, workload, ())
     assert found.per_night is None
     assert found.unknown == ("how long one image takes on RTX 5070 Ti: neither measured nor in the cluster file",)
 
@@ -137,12 +137,12 @@ def test_a_duration_that_nobody_knows_makes_the_night_unknown() -> None:
 def test_a_workload_with_no_card_that_holds_it_says_so() -> None:
     cluster = a_cluster()
     workload = replace(cluster.workloads["images"], min_vram=Bytes(10**12))
-    assert forecast(cluster, workload, ()).unknown[0].startswith("no slot")
+    assert forecast_workload(cluster, workload, ()).unknown[0].startswith("no slot")
 
 
 def test_a_wanted_number_is_not_exceeded() -> None:
     cluster = a_cluster()
-    assert made(forecast(cluster, replace(cluster.workloads["images"], per_night=100), ())) == 100
+    assert made(forecast_workload(cluster, replace(cluster.workloads["images"], per_night=100), ())) == 100
 
 
 def test_a_night_of_very_short_tasks_is_counted_up() -> None:
@@ -174,11 +174,11 @@ def test_every_figure_says_where_it_comes_from() -> None:
 
 def test_the_page_stands_alone_and_takes_any_name() -> None:
     found = replace(images(a_cluster()), workload='<b>&"')
-    html = page("<i>", (found,), (), "")
+    html = make_page("<i>", (found,), (), "")
     assert "<b>" not in html
     assert "<i>" not in html
     assert html.replace("http://www.w3.org/2000/svg", "").count("http") == 0
-    assert html == page("<i>", (found,), (), "")
+    assert html == make_page("<i>", (found,), (), "")
 
 
 def naps(*seconds: float, **changes: Any) -> list[Job]:  # changes are the fields of Job

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.cluster.values import Gpu, Node
-from corral.planning.labels import LabelChange, label_changes, labels_for
+from corral.planning.labels import LabelChange, list_label_changes, make_labels
 from corral.units import Bytes
 
 GIB = 2**30
@@ -21,11 +21,11 @@ def a_node(*models: str, labels: dict[str, str] | None = None) -> Node:
 
 
 def changes(before: Node, after: Node) -> dict[str, tuple[str | None, str | None]]:
-    return {one.key: (one.before, one.after) for one in label_changes(before, after)}
+    return {one.key: (one.before, one.after) for one in list_label_changes(before, after)}
 
 
 def test_two_equal_cards_are_one_class_and_homogeneous() -> None:
-    assert labels_for(a_node("RTX 5070 Ti", "RTX 5070 Ti"), "hydra.io") == {
+    assert make_labels(a_node("RTX 5070 Ti", "RTX 5070 Ti"), "hydra.io") == {
         "hydra.io/vram-total": "32",
         "hydra.io/gpu-class": "5070ti",
         "hydra.io/gpu-count": "2",
@@ -35,7 +35,7 @@ def test_two_equal_cards_are_one_class_and_homogeneous() -> None:
 
 
 def test_several_classes_are_joined_by_what_a_label_may_hold() -> None:
-    labels = labels_for(a_node("RTX 5070 Ti", "RTX 3060 12 GB"), "hydra.io")
+    labels = make_labels(a_node("RTX 5070 Ti", "RTX 3060 12 GB"), "hydra.io")
 
     assert labels["hydra.io/gpu-classes"] == "5070ti-3060"
     assert labels["hydra.io/homogeneous"] == "false"
@@ -43,7 +43,7 @@ def test_several_classes_are_joined_by_what_a_label_may_hold() -> None:
 
 
 def test_two_sizes_of_one_class_are_one_class_and_not_homogeneous() -> None:
-    labels = labels_for(a_node("RTX 3060 12 GB", "RTX 3060 8 GB"), "x")
+    labels = make_labels(a_node("RTX 3060 12 GB", "RTX 3060 8 GB"), "x")
 
     assert (labels["x/gpu-class"], labels["x/homogeneous"]) == ("3060", "false")
 
@@ -51,8 +51,8 @@ def test_two_sizes_of_one_class_are_one_class_and_not_homogeneous() -> None:
 def test_what_depends_on_an_unknown_card_is_left_out() -> None:
     unknown = Node(name="node", gpus=(Gpu(index=0), Gpu(index=1, model="RTX 5070 Ti", memory=Bytes(16 * GIB))))
 
-    assert labels_for(unknown, "x") == {"x/gpu-count": "2", "x/homogeneous": "false", "x/has-5070ti": "true"}
-    assert labels_for(Node(name="node"), "x") == {}
+    assert make_labels(unknown, "x") == {"x/gpu-count": "2", "x/homogeneous": "false", "x/has-5070ti": "true"}
+    assert make_labels(Node(name="node"), "x") == {}
 
 
 def test_only_labels_that_the_node_uses_are_touched() -> None:
@@ -112,6 +112,6 @@ def test_a_removed_label_has_a_command_and_the_others_need_none() -> None:
 
 @given(st.lists(st.sampled_from(sorted(SIZES)), max_size=30))
 def test_every_label_is_one_that_kubernetes_takes(models: list[str]) -> None:
-    for key, value in labels_for(a_node(*models), "hydra.io").items():
+    for key, value in make_labels(a_node(*models), "hydra.io").items():
         assert re.fullmatch(r"hydra\.io/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", key)
         assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", value)

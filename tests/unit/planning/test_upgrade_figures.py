@@ -7,7 +7,7 @@ import pytest
 from corral.planning.upgrade import Advice, Upgrade
 from corral.planning.upgrade.capacity import Seating
 from corral.planning.upgrade.choices import Freedom
-from corral.planning.upgrade.hardware import CardChangeKind
+from corral.planning.upgrade.hardware import GpuChangeKind
 from corral.planning.upgrade.power import ItemState
 from corral.planning.upgrade.report import to_markdown
 from doubles.upgrades import HYDRA, TWO_EQUAL, hydra, upgrade_of
@@ -156,7 +156,7 @@ def test_a_card_that_moves_changes_both_nodes() -> None:
 
     assert {node.name: node.memory.change for node in upgrade.hardware.changed} == {"box": -16 * GIB, "other": 16 * GIB}
     assert upgrade.hardware.memory.change == 0
-    assert [change.kind for change in upgrade.hardware.changes] == [CardChangeKind.MOVED]
+    assert [change.kind for change in upgrade.hardware.changes] == [GpuChangeKind.MOVED]
 
 
 def test_cards_behind_one_that_goes_are_the_same_cards() -> None:
@@ -165,8 +165,8 @@ def test_cards_behind_one_that_goes_are_the_same_cards() -> None:
     upgrade = upgrade_of(text, ("remove", "box/gpu0"))
 
     assert [(change.kind, change.place) for change in upgrade.hardware.changes] == [
-        (CardChangeKind.RENUMBERED, "box/gpu0"),
-        (CardChangeKind.REMOVED, "box/gpu0"),
+        (GpuChangeKind.RENUMBERED, "box/gpu0"),
+        (GpuChangeKind.REMOVED, "box/gpu0"),
     ]
 
 

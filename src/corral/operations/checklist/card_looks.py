@@ -10,12 +10,12 @@ from corral.operations.checklist.machines import Machines, NodeCards
 from corral.operations.checklist.values import Evidence, Status
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import (
-    CardsDetected,
     DriverSuits,
+    GpusDetected,
     LimitsPersist,
     PersistenceOn,
     PowerLimitsSet,
-    WantedCard,
+    WantedGpu,
 )
 from corral.telemetry.nvml import FoundGpu, GpuState
 
@@ -32,11 +32,11 @@ _SERVICES = (
 )
 
 
-def cards_detected(probe: CardsDetected, machines: Machines) -> Evidence:
+def cards_detected(probe: GpusDetected, machines: Machines) -> Evidence:
     """See whether the driver has every card, on a link that is wide enough. Raises: UnlookedError."""
-    seen = machines.cards(probe.node)
-    problems = [problem for card in probe.cards for problem in _problems_of(card, seen)]
-    wanted = {card.index for card in probe.cards}
+    seen = machines.gpus(probe.node)
+    problems = [problem for gpu in probe.gpus for problem in _problems_of(gpu, seen)]
+    wanted = {gpu.index for gpu in probe.gpus}
     problems += [f"GPU {gpu.index} {gpu.name or ''} is not in the file" for gpu in seen.gpus if gpu.index not in wanted]
     if problems:
         return Evidence(status=Status.FAILED, what=_on(seen, "; ".join(problems)))
@@ -45,7 +45,7 @@ def cards_detected(probe: CardsDetected, machines: Machines) -> Evidence:
 
 def driver_suits(probe: DriverSuits, machines: Machines) -> Evidence:
     """See whether the driver knows the cards. Raises: UnlookedError."""
-    seen = machines.cards(probe.node)
+    seen = machines.gpus(probe.node)
     version = re.match(r"(\d+)\.(\d+)", seen.driver or "")
     if version is None:
         return Evidence(status=Status.UNKNOWN, what=_on(seen, "the driver does not say its version"))
@@ -65,7 +65,7 @@ _MODULES = {True: "open kernel modules", False: "closed kernel modules", None: "
 
 def power_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
     """See whether the cards have their limits. Raises: UnlookedError."""
-    seen = machines.cards(probe.node)
+    seen = machines.gpus(probe.node)
     by_index = {gpu.index: gpu for gpu in seen.gpus}
     facts: list[str] = []
     status = Status.DONE
@@ -78,7 +78,7 @@ def power_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
 
 def persistence_on(probe: PersistenceOn, machines: Machines) -> Evidence:
     """See whether persistence mode is on. Raises: UnlookedError."""
-    seen = machines.cards(probe.node)
+    seen = machines.gpus(probe.node)
     modes = {gpu: seen.persistent.get(gpu) for gpu in probe.gpus}
     off = [gpu for gpu, mode in modes.items() if mode is False]
     if off:
@@ -104,26 +104,26 @@ def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
     return Evidence(status=Status.FAILED, what="no loaded service runs `nvidia-smi` with a power limit")
 
 
-def _problems_of(card: WantedCard, seen: NodeCards) -> Iterator[str]:
-    found = next((gpu for gpu in seen.gpus if gpu.index == card.index), None)
+def _problems_of(gpu: WantedGpu, seen: NodeCards) -> Iterator[str]:
+    found = next((present for present in seen.gpus if present.index == gpu.index), None)
     if found is None:
-        yield f"no GPU {card.index}; the driver has {len(seen.gpus)}"
+        yield f"no GPU {gpu.index}; the driver has {len(seen.gpus)}"
         return
     if found.state is not GpuState.OK:
-        yield f"GPU {card.index} is {found.state.value}: {found.problem}"
+        yield f"GPU {gpu.index} is {found.state.value}: {found.problem}"
         return
-    if card.model is not None and found.name is not None and not _is(card, found):
-        yield f"GPU {card.index} is {found.name}, wanted {card.model}"
+    if gpu.model is not None and found.name is not None and not _is(gpu, found):
+        yield f"GPU {gpu.index} is {found.name}, wanted {gpu.model}"
     if found.pcie and found.pcie_best and found.pcie.width < min(_FEW_LANES, found.pcie_best.width):
-        yield f"GPU {card.index} has {found.pcie.width} PCIe lanes of {found.pcie_best.width}"
+        yield f"GPU {gpu.index} has {found.pcie.width} PCIe lanes of {found.pcie_best.width}"
 
 
-def _is(card: WantedCard, found: FoundGpu) -> bool:
+def _is(gpu: WantedGpu, found: FoundGpu) -> bool:
     """Compare by the catalogue, where both names are in it; by their letters otherwise."""
-    wanted, have = resolve_gpu(card.model, memory=card.memory), resolve_gpu(found.name, memory=found.memory_total)
+    wanted, have = resolve_gpu(gpu.model, memory=gpu.memory), resolve_gpu(found.name, memory=found.memory_total)
     if wanted is not None and have is not None:
         return wanted == have
-    return (card.model or "").lower().replace(" ", "") in (found.name or "").lower().replace(" ", "")
+    return (gpu.model or "").lower().replace(" ", "") in (found.name or "").lower().replace(" ", "")
 
 
 def _limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:

@@ -12,9 +12,9 @@ from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shel
 from corral.planning.checklist import FromFile
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
-    CardsDetected,
     DriverSuits,
     GpuPodsAlive,
+    GpusDetected,
     LabelsOnNode,
     LimitsPersist,
     LoadTested,
@@ -54,7 +54,7 @@ def _look(work: Probe | FromFile, tools: Tools) -> Evidence:
     match work:
         case FromFile(evidence=evidence):
             return Evidence(status=Status.DONE, what=evidence)
-        case CardsDetected() | DriverSuits() | PowerLimitsSet() | PersistenceOn() | LimitsPersist():
+        case GpusDetected() | DriverSuits() | PowerLimitsSet() | PersistenceOn() | LimitsPersist():
             return _of_cards(work, tools.machines)
         case NodeReady() | LabelsOnNode() | GpuPodsAlive() | ReplicasReady():
             return _of_cluster(work, tools.shell)
@@ -65,10 +65,10 @@ def _look(work: Probe | FromFile, tools: Tools) -> Evidence:
 
 
 def _of_cards(
-    probe: CardsDetected | DriverSuits | PowerLimitsSet | PersistenceOn | LimitsPersist, machines: Machines
+    probe: GpusDetected | DriverSuits | PowerLimitsSet | PersistenceOn | LimitsPersist, machines: Machines
 ) -> Evidence:
     match probe:
-        case CardsDetected():
+        case GpusDetected():
             return card_looks.cards_detected(probe, machines)
         case DriverSuits():
             return card_looks.driver_suits(probe, machines)
@@ -126,8 +126,8 @@ def _load_test(probe: LoadTested, tools: Tools) -> Evidence:
     tools.machines.require_here(probe.node)
     test = tools.load_tester.test(probe.gpus, probe.seconds)
     facts = [f"load test: {test.outcome.value}"]
-    for card in test.cards:
-        hottest = "" if card.temperature_c is None else f", at most {card.temperature_c.most:.0f} °C"
-        facts += [f"GPU {card.limits.gpu} {card.outcome.value}{hottest}"]
-        facts += [remark.what for remark in card.remarks]
+    for gpu in test.cards:
+        hottest = "" if gpu.temperature_c is None else f", at most {gpu.temperature_c.most:.0f} °C"
+        facts += [f"GPU {gpu.limits.gpu} {gpu.outcome.value}{hottest}"]
+        facts += [remark.what for remark in gpu.remarks]
     return Evidence(status=_OF_TEST[test.outcome], what="; ".join([*facts, f"samples in {test.recording}"]))

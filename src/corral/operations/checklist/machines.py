@@ -48,7 +48,7 @@ class Machines:
         self._shell = shell
         self._hostname = hostname or socket.gethostname()
 
-    def cards(self, node: str) -> NodeCards:
+    def gpus(self, node: str) -> NodeCards:
         """Look at a node's cards. Raises: UnlookedError."""
         address = self._address(node)
         return self._here() if address is None else self._there(address)

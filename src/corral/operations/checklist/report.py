@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from corral.charts import bars
+from corral.charts import draw_bars
 from corral.operations.checklist.running import status_of
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED, Status
@@ -111,7 +111,7 @@ def standing_chart(standing: Standing) -> str:
         for phase in standing.checklist.phases
         if (items := standing.checklist.of(phase))
     }
-    return bars(f"Migration of {standing.checklist.cluster}", "items", groups)
+    return draw_bars(f"Migration of {standing.checklist.cluster}", "items", groups)
 
 
 def _answered(progress: Progress, item: Item) -> ItemAnswer:

@@ -5,7 +5,7 @@ Does not belong here: judging a change (`corral.planning.upgrade`), reading or w
 May import: what `corral.planning` may.
 """
 
-from corral.planning.changes.applying import apply_changes, problems_of
+from corral.planning.changes.applying import apply_changes, find_problems
 from corral.planning.changes.parsing import parse_file, parse_options
 from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, Note
 
@@ -16,7 +16,7 @@ __all__ = [
     "GpuAddress",
     "Note",
     "apply_changes",
+    "find_problems",
     "parse_file",
     "parse_options",
-    "problems_of",
 ]

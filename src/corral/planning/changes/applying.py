@@ -11,11 +11,11 @@ from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.node_labels import write_labels, write_removed_labels
 from corral.cluster.gpu_facts import FindGpu
 from corral.errors import Problem
-from corral.planning.changes.arrangement import arrange, places
+from corral.planning.changes.arrangement import arrange, map_places
 from corral.planning.changes.checking import Checker, LimitRanges
 from corral.planning.changes.rewriting import follow, rewrite
 from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
-from corral.planning.labels import LabelChange, LabelsOf, label_changes, labels_in_file, removed_labels
+from corral.planning.labels import LabelChange, LabelsOf, list_label_changes, list_removed_labels, read_labels_in_file
 
 
 def apply_changes(
@@ -25,7 +25,7 @@ def apply_changes(
     filename: str,
     find_gpu: FindGpu,
     limit_ranges: LimitRanges | None = None,
-    labels_of: LabelsOf = labels_in_file,
+    labels_of: LabelsOf = read_labels_in_file,
 ) -> Changed:
     """Apply changes to the text of a cluster file; all of them, or none.
 
@@ -42,36 +42,36 @@ def apply_changes(
         raise ChangesError(checker.problems)
     editor = Editor(text, filename=filename)
     arrangement = arrange(before, wanted)
-    gpus = places(before, arrangement)
-    told = rewrite(editor, before, wanted, arrangement)
+    gpus = map_places(before, arrangement)
+    written = rewrite(editor, before, wanted, arrangement)
     more, problems = follow(editor, gpus, wanted.where)
     if problems:
         raise ChangesError(problems)
     middle = load(editor.finish(), filename=filename, find_gpu=find_gpu)
-    labels = _labels(before, middle)
-    write_labels(editor, {(one.node, one.key): one.after for one in labels})
+    labels = _choose_labels(before, middle)
+    write_labels(editor, {(label.node, label.key): label.after for label in labels})
     labelled = load(editor.finish(), filename=filename, find_gpu=find_gpu)
-    write_removed_labels(editor, removed_labels(before, labelled, labels_of))
+    write_removed_labels(editor, list_removed_labels(before, labelled, labels_of))
     new = editor.finish()
     after = load(new, filename=filename, find_gpu=find_gpu)
-    notes = [Note(what=what, where=editor.place(at)) for what, at in (*told, *more)]
+    notes = [Note(what=what, where=editor.place(at)) for what, at in (*written, *more)]
     return Changed(
         text=new,
         cluster=after,
         before=before,
-        notes=(*notes, *stale_comments(new, before, after, filename=filename)),
+        notes=(*notes, *find_stale_comments(new, before, after, filename=filename)),
         labels=labels,
         gpus=gpus,
     )
 
 
-def problems_of(changes: Iterable[Change], cluster: Cluster, find_gpu: FindGpu) -> tuple[Problem, ...]:
+def find_problems(changes: Iterable[Change], cluster: Cluster, find_gpu: FindGpu) -> tuple[Problem, ...]:
     """List what is wrong with changes of a cluster, beside others that could not be read; nothing is applied.
 
     What could not be read may bring a card or a node: what is asked of one that is not there yet is let be.
     """
     there = {node.name: {gpu.index for gpu in node.gpus or ()} for node in cluster.nodes}
-    checker = Checker(cluster, (one for one in changes if not _may_come(one, there)), find_gpu, {})
+    checker = Checker(cluster, (change for change in changes if not _may_come(change, there)), find_gpu, {})
     checker.check()
     return tuple(checker.problems)
 
@@ -83,10 +83,10 @@ def _may_come(change: Change, there: Mapping[str, set[int]]) -> bool:
     return change.index > max(indexes, default=-1)
 
 
-def _labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:
+def _choose_labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:
     nodes = {node.name: node for node in before.nodes}
     pairs = [(nodes[node.name], node) for node in after.nodes if node.name in nodes]
-    return tuple(change for old, new in pairs if old.gpus != new.gpus for change in label_changes(old, new))
+    return tuple(change for old, new in pairs if old.gpus != new.gpus for change in list_label_changes(old, new))
 
 
 _MAKER_AND_FAMILY = re.compile(r"^(?:(?:nvidia|amd|intel|geforce|radeon|rtx|gtx|rx|arc)\s+)+", re.IGNORECASE)
@@ -95,10 +95,10 @@ _VARIANTS = r"(?!\s*(?:ti|super|xt|xtx|laptop)\b)"
 """What makes another model of a name, when it stands right behind it."""
 
 
-def stale_comments(text: str, before: Cluster, after: Cluster, *, filename: str) -> Iterator[Note]:
+def find_stale_comments(text: str, before: Cluster, after: Cluster, *, filename: str) -> Iterator[Note]:
     """Find comments about models of which no card is left in the cluster."""
-    gone = sorted(_models(before) - _models(after))
-    patterns = {model: _pattern(model) for model in gone}
+    gone = sorted(_list_models(before) - _list_models(after))
+    patterns = {model: _make_pattern(model) for model in gone}
     for position, comment in comments(text) if gone else ():
         named = [model for model, pattern in patterns.items() if pattern.search(comment)]
         if named:
@@ -106,11 +106,11 @@ def stale_comments(text: str, before: Cluster, after: Cluster, *, filename: str)
             yield Note(what=what, where=f"{filename}:{position.line}:{position.column}")
 
 
-def _models(cluster: Cluster) -> set[str]:
+def _list_models(cluster: Cluster) -> set[str]:
     return {gpu.model for node in cluster.nodes for gpu in node.gpus or () if gpu.model}
 
 
-def _pattern(model: str) -> re.Pattern[str]:
+def _make_pattern(model: str) -> re.Pattern[str]:
     words = _MEMORY.sub("", _MAKER_AND_FAMILY.sub("", model)).split()
     name = r"[\s-]*".join(re.escape(word) for word in words)
     return re.compile(rf"(?<![0-9A-Za-z]){name}(?![0-9A-Za-z]){_VARIANTS}", re.IGNORECASE)

@@ -25,7 +25,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class ArrangedGpu:
     """One card of a node after the changes."""
 
     at: GpuAddress
@@ -39,7 +39,7 @@ class Card:
     """The catalogue's name, of a card that is new."""
 
 
-Arrangement = Mapping[str, tuple[Card, ...]]
+Arrangement = Mapping[str, tuple[ArrangedGpu, ...]]
 """By node: its cards in the order of the file, those that come last. Nodes without listed GPUs are not in it."""
 
 
@@ -48,29 +48,34 @@ def arrange(cluster: Cluster, wanted: Wanted) -> Arrangement:
     before = {node.name: node for node in cluster.nodes if node.gpus is not None}
     for name in wanted.nodes:
         before.setdefault(name, Node(name=name, gpus=()))
-    return {name: _cards(node, wanted) for name, node in before.items()}
+    return {name: _list_gpus(node, wanted) for name, node in before.items()}
 
 
-def places(cluster: Cluster, arrangement: Arrangement) -> Mapping[GpuAddress, GpuAddress | None]:
+def map_places(cluster: Cluster, arrangement: Arrangement) -> Mapping[GpuAddress, GpuAddress | None]:
     """Map every place of a card before to its place after; None when the card is gone."""
-    after = {card.origin: card.at for cards in arrangement.values() for card in cards if card.origin is not None}
+    after = {
+        arranged.origin: arranged.at
+        for gpus in arrangement.values()
+        for arranged in gpus
+        if arranged.origin is not None
+    }
     addresses = [GpuAddress(node=node.name, index=gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
     return {address: after.get(address) for address in addresses}
 
 
-def _cards(node: Node, wanted: Wanted) -> tuple[Card, ...]:
+def _list_gpus(node: Node, wanted: Wanted) -> tuple[ArrangedGpu, ...]:
     before = [gpu.index for gpu in node.gpus or ()]
-    staying = [index for index in before if not _leaves(GpuAddress(node=node.name, index=index), wanted)]
-    number = _numbers(before, staying)
-    cards = [_staying(GpuAddress(node=node.name, index=index), number[index], wanted) for index in staying]
+    staying = [index for index in before if not _is_leaving(GpuAddress(node=node.name, index=index), wanted)]
+    number = _number_staying(before, staying)
+    gpus = [_keep(GpuAddress(node=node.name, index=index), number[index], wanted) for index in staying]
     called, at = max(before, default=-1) + 1, max(number.values(), default=-1) + 1
     incoming: list[tuple[GpuAddress | None, str | None]] = [
         (origin, None) for origin, to in wanted.moved.items() if to == node.name
     ]
     incoming += [(None, model) for model in wanted.added.get(node.name, ())]
     for step, (origin, model) in enumerate(incoming):
-        cards.append(
-            Card(
+        gpus.append(
+            ArrangedGpu(
                 at=GpuAddress(node=node.name, index=at + step),
                 called=GpuAddress(node=node.name, index=called + step) if origin is None else origin,
                 fate=Fate.ADDED if origin is None else Fate.MOVED,
@@ -78,23 +83,23 @@ def _cards(node: Node, wanted: Wanted) -> tuple[Card, ...]:
                 model=model,
             )
         )
-    return tuple(cards)
+    return tuple(gpus)
 
 
-def _leaves(gpu: GpuAddress, wanted: Wanted) -> bool:
+def _is_leaving(gpu: GpuAddress, wanted: Wanted) -> bool:
     return gpu in wanted.removed or gpu in wanted.moved
 
 
-def _numbers(before: list[int], staying: list[int]) -> dict[int, int]:
+def _number_staying(before: list[int], staying: list[int]) -> dict[int, int]:
     """Number the cards that stay: without a gap if there was none before, else as they are."""
     if sorted(before) != list(range(len(before))):
         return {index: index for index in staying}
     return {index: place for place, index in enumerate(sorted(staying))}
 
 
-def _staying(address: GpuAddress, index: int, wanted: Wanted) -> Card:
+def _keep(address: GpuAddress, index: int, wanted: Wanted) -> ArrangedGpu:
     model = wanted.replaced.get(address)
-    return Card(
+    return ArrangedGpu(
         at=GpuAddress(node=address.node, index=index),
         called=address,
         fate=Fate.KEPT if model is None else Fate.REPLACED,

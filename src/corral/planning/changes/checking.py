@@ -78,7 +78,7 @@ class Checker:
         wanted = self.wanted
         match change:
             case ReplaceGpu():
-                model = self._model(change.model, change.where)
+                model = self._find_model(change.model, change.where)
                 if self._is_free(change.gpu, change.where, "replaced") and model is not None:
                     wanted.replaced[change.gpu] = model
             case RemoveGpu():
@@ -87,7 +87,7 @@ class Checker:
             case MoveGpu():
                 self._move(change)
             case AddGpu():
-                model = self._model(change.model, change.where)
+                model = self._find_model(change.model, change.where)
                 if self._has_known_gpus(change.node, change.where) and model is not None:
                     wanted.added[change.node].append(model)
             case AddNode():
@@ -102,10 +102,10 @@ class Checker:
                 if self._is_once(("limit", node, index), where, "the power limit"):
                     self.wanted.limits[node, index] = change
             case SetPsu():
-                if self._node(node, where) and self._is_once(("psu", node), where, "the power supply"):
+                if self._has_node(node, where) and self._is_once(("psu", node), where, "the power supply"):
                     self.wanted.psus[node] = change
             case SetMemory():
-                if self._node(node, where) and self._is_once(("memory", node), where, "the memory"):
+                if self._has_node(node, where) and self._is_once(("memory", node), where, "the memory"):
                     self.wanted.memories[node] = change
 
     def _move(self, change: MoveGpu) -> None:
@@ -120,7 +120,7 @@ class Checker:
         if change.name in self._nodes or change.name in self.wanted.nodes:
             what = f"there is a node {change.name!r} already"
             self._report("changes.duplicate_name", what, change.where, "give the new node another name")
-        models = [self._model(model, change.where) for model in change.models]
+        models = [self._find_model(model, change.where) for model in change.models]
         self.wanted.nodes.setdefault(change.name, change)
         self.wanted.added[change.name] += [model for model in models if model is not None]
         if change.psu_w is not None:
@@ -140,8 +140,8 @@ class Checker:
         if address in self.wanted.removed:
             what = f"{address} is removed, and gets a power limit"
             self._report("changes.conflict", what, limit.where, "drop one of the two")
-        elif limit.index not in self._indexes(limit.node) | self._new_indexes(limit.node):
-            self._no_such_gpu(address, limit.where)
+        elif limit.index not in self._list_indexes(limit.node) | self._list_new_indexes(limit.node):
+            self._report_no_such_gpu(address, limit.where)
 
     def _check_range(self, limit: LimitPower, address: GpuAddress, known: LimitRange) -> None:
         """Report a limit that a card refuses; a card that is replaced takes its own limits with it."""
@@ -155,11 +155,13 @@ class Checker:
     def _check_height(self, limit: LimitPower) -> None:
         """Report a limit that no board of a card's model takes; of a card that was asked, its own range counts."""
         wanted = self.wanted
-        for address, model in limited_cards(limit, self._nodes, replaced=wanted.replaced, added=wanted.added):
+        for address, model in list_limited_gpus(limit, self._nodes, replaced=wanted.replaced, added=wanted.added):
             if limit.index is None and (address.node, address.index) in wanted.limits:
                 continue
             is_asked = address in self._limit_ranges and address not in wanted.replaced
-            why = None if is_asked or address in wanted.removed else too_high(limit.watts, model, self._find_gpu)
+            why = (
+                None if is_asked or address in wanted.removed else explain_too_high(limit.watts, model, self._find_gpu)
+            )
             if why is not None:
                 what, hint = f"{address}: {why}", "ask for a limit in watts of one card, not over what it takes"
                 self._report("changes.out_of_range", what, limit.where, hint)
@@ -168,8 +170,8 @@ class Checker:
         """Tell whether a card exists and nothing else was asked of it."""
         if not self._has_known_gpus(gpu.node, where):
             return False
-        if gpu.index not in self._indexes(gpu.node):
-            self._no_such_gpu(gpu, where)
+        if gpu.index not in self._list_indexes(gpu.node):
+            self._report_no_such_gpu(gpu, where)
             return False
         if gpu in self._asked:
             what = f"{gpu} is to be {self._asked[gpu]}, and also {fate}"
@@ -187,7 +189,7 @@ class Checker:
         self._asked[thing] = where
         return True
 
-    def _node(self, name: str, where: str) -> bool:
+    def _has_node(self, name: str, where: str) -> bool:
         if name in self._nodes or name in self._new:
             return True
         hint = did_you_mean(name, [*self._nodes, *self._new])
@@ -195,7 +197,7 @@ class Checker:
         return False
 
     def _has_known_gpus(self, name: str, where: str) -> bool:
-        if not self._node(name, where):
+        if not self._has_node(name, where):
             return False
         if name not in self._new and self._nodes[name].gpus is None:
             what = f"the cluster file does not list the GPUs of {name!r}; which it has is not known"
@@ -204,38 +206,38 @@ class Checker:
             return False
         return True
 
-    def _indexes(self, node: str) -> set[int]:
+    def _list_indexes(self, node: str) -> set[int]:
         return {gpu.index for gpu in self._nodes[node].gpus or ()} if node in self._nodes else set()
 
-    def _new_indexes(self, node: str) -> set[int]:
+    def _list_new_indexes(self, node: str) -> set[int]:
         """Return the indexes that cards get which come into a node (`cards.arrange` numbers them so)."""
         # counted as they are asked for: a model that nobody knows is one problem, and the limit of its card no other
-        incoming = sum(_brings(change, node) for change in self._changes)
-        first = max(self._indexes(node), default=-1) + 1
+        incoming = sum(_count_new(change, node) for change in self._changes)
+        first = max(self._list_indexes(node), default=-1) + 1
         return set(range(first, first + incoming))
 
-    def _no_such_gpu(self, gpu: GpuAddress, where: str) -> None:
-        listed = ", ".join(str(index) for index in sorted(self._indexes(gpu.node)))
+    def _report_no_such_gpu(self, gpu: GpuAddress, where: str) -> None:
+        listed = ", ".join(str(index) for index in sorted(self._list_indexes(gpu.node)))
         hint = f"use one of its GPUs ({listed})" if listed else f"add one: `--add {gpu.node}=MODEL`"
         self._report("changes.unknown_reference", f"node {gpu.node!r} has no GPU {gpu.index}", where, hint)
 
-    def _model(self, text: str, where: str) -> str | None:
+    def _find_model(self, text: str, where: str) -> str | None:
         try:
-            found = self._find_gpu(text)
+            model = self._find_gpu(text)
         except CorralError as error:
             self._report("changes.unknown_reference", error.what, where, error.hint)
             return None
-        if isinstance(found, tuple):
-            what = f"{text!r} is the name of {len(found)} GPU models"
-            self._report("changes.ambiguous_reference", what, where, f"write one of {_listed(found)}")
+        if isinstance(model, tuple):
+            what = f"{text!r} is the name of {len(model)} GPU models"
+            self._report("changes.ambiguous_reference", what, where, f"write one of {_list_candidates(model)}")
             return None
-        return found.name
+        return model.name
 
     def _report(self, code: str, what: str, where: str, hint: str | None) -> None:
         self.problems.append(Problem(code=code, what=what, where=where, hint=hint))
 
 
-def _brings(change: Change, node: str) -> int:
+def _count_new(change: Change, node: str) -> int:
     """Count the cards that a change brings into a node."""
     match change:
         case AddGpu():
@@ -248,11 +250,11 @@ def _brings(change: Change, node: str) -> int:
             return 0
 
 
-def _listed(candidates: tuple[GpuFacts, ...]) -> str:
-    return ", ".join(f"`{one.name}` ({format_bytes(one.memory)})" for one in candidates[:6])
+def _list_candidates(candidates: tuple[GpuFacts, ...]) -> str:
+    return ", ".join(f"`{candidate.name}` ({format_bytes(candidate.memory)})" for candidate in candidates[:6])
 
 
-def limited_cards(
+def list_limited_gpus(
     limit: LimitPower,
     nodes: Mapping[str, Node],
     *,
@@ -271,13 +273,13 @@ def limited_cards(
             yield GpuAddress(node=limit.node, index=index), model
 
 
-def too_high(watts: int, model: str, find_gpu: FindGpu) -> str | None:
+def explain_too_high(watts: int, model: str, find_gpu: FindGpu) -> str | None:
     """Say why a limit is beyond all that boards of a model take; None when it is not, or when nobody knows."""
     try:
-        found = find_gpu(model)
+        board = find_gpu(model)
     except CorralError:
         return None  # of a model that is in no catalogue the file says what it knows
-    if not isinstance(found, GpuModel) or found.tdp_w is None or watts <= found.tdp_w:
+    if not isinstance(board, GpuModel) or board.tdp_w is None or watts <= board.tdp_w:
         return None
-    doubt = doubt_of_limit(watts, found.tdp_w)
-    return None if doubt is None else f"{doubt} ({found.name}: {found.source})"
+    doubt = doubt_of_limit(watts, board.tdp_w)
+    return None if doubt is None else f"{doubt} ({board.name}: {board.source})"

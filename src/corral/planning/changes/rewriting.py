@@ -11,7 +11,7 @@ from corral.cluster.editing import spelling
 from corral.cluster.editing.editor import Editor
 from corral.cluster.values import Cluster, Gpu
 from corral.errors import Problem
-from corral.planning.changes.arrangement import Arrangement, Card, Fate
+from corral.planning.changes.arrangement import ArrangedGpu, Arrangement, Fate
 from corral.planning.changes.checking import Wanted
 from corral.planning.changes.values import AddNode, GpuAddress
 
@@ -22,22 +22,22 @@ Told = list[tuple[str, Path]]
 
 def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrangement) -> Told:
     """Write new nodes, cards, power limits, power supplies and memory; return what else was changed for them."""
-    told: Told = []
+    notes: Told = []
     for node in wanted.nodes.values():
-        editor.append(("nodes",), _new_node(node))
+        editor.append(("nodes",), _make_new_node(node))
     at: dict[str, Path] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.at(("nodes",)))}
-    entries = _entries(editor, before, at)
+    entries = _find_entries(editor, before, at)
     gpus = {GpuAddress(node=node.name, index=gpu.index): gpu for node in before.nodes for gpu in node.gpus or ()}
-    for name, cards in arrangement.items():
-        _Node(editor, at[name], told).write(cards, entries, gpus, wanted)
+    for name, arranged in arrangement.items():
+        _Node(editor, at[name], notes).write(arranged, entries, gpus, wanted)
     for psu in wanted.psus.values():
         editor.assign((*at[psu.node], "psu", "watts"), psu.watts)
     for memory in wanted.memories.values():
         editor.assign((*at[memory.node], "memory"), spelling.size(memory.memory))
-    return told
+    return notes
 
 
-def _new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
+def _make_new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
     entry: dict[str, Any] = {"name": node.name, "gpus": []}
     if node.psu_w is not None:
         entry["psu"] = {"watts": node.psu_w}
@@ -46,7 +46,7 @@ def _new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
     return entry
 
 
-def _entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping[GpuAddress, tuple[int, Any]]:
+def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping[GpuAddress, tuple[int, Any]]:
     """Find the place and the plain values of every card before anything is written."""
     return {
         GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.at((*at[node.name], "gpus", place))))
@@ -58,36 +58,36 @@ def _entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping
 class _Node:
     """Writes the cards of one node."""
 
-    def __init__(self, editor: Editor, at: Path, told: Told) -> None:
+    def __init__(self, editor: Editor, at: Path, notes: Told) -> None:
         self._editor = editor
         self._at: Path = (*at, "gpus")
-        self._told = told
+        self._told = notes
 
     def write(
         self,
-        cards: tuple[Card, ...],
+        arranged: tuple[ArrangedGpu, ...],
         entries: Mapping[GpuAddress, tuple[int, Any]],  # plain YAML
         gpus: Mapping[GpuAddress, Gpu],
         wanted: Wanted,
     ) -> None:
         had = len(self._editor.at(self._at) or ())
-        for card in cards:
-            if card.fate is Fate.REPLACED and card.origin is not None:
-                self._replace((*self._at, entries[card.origin][0]), card, gpus[card.origin])
-        is_numbered = any("index" in one for one in self._editor.at(self._at) or ())
-        for card in cards:
-            if card.fate in (Fate.MOVED, Fate.ADDED):
-                moved: Mapping[str, Any] = entries[card.origin][1] if card.origin is not None else {}
-                self._append(card, moved, is_numbered=is_numbered)
-        staying = {entries[card.origin][0] for card in cards if card.origin and card.fate in (Fate.KEPT, Fate.REPLACED)}
+        for gpu in arranged:
+            if gpu.fate is Fate.REPLACED and gpu.origin is not None:
+                self._replace((*self._at, entries[gpu.origin][0]), gpu, gpus[gpu.origin])
+        is_numbered = any("index" in entry for entry in self._editor.at(self._at) or ())
+        for gpu in arranged:
+            if gpu.fate in (Fate.MOVED, Fate.ADDED):
+                moved: Mapping[str, Any] = entries[gpu.origin][1] if gpu.origin is not None else {}
+                self._append(gpu, moved, is_numbered=is_numbered)
+        staying = {entries[gpu.origin][0] for gpu in arranged if gpu.origin and gpu.fate in (Fate.KEPT, Fate.REPLACED)}
         for place in reversed([place for place in range(had) if place not in staying]):
             self._editor.remove((*self._at, place))
-        for place, card in enumerate(cards):
-            self._number(place, card)
-            self._limit(place, card, wanted)
+        for place, gpu in enumerate(arranged):
+            self._write_number(place, gpu)
+            self._write_limit(place, gpu, wanted)
 
-    def _replace(self, at: Path, card: Card, old: Gpu) -> None:
-        self._editor.assign((*at, "model"), card.model)
+    def _replace(self, at: Path, gpu: ArrangedGpu, old: Gpu) -> None:
+        self._editor.assign((*at, "model"), gpu.model)
         for key in _OF_THE_OLD_CARD:
             if not self._editor.has((*at, key)):
                 continue
@@ -95,30 +95,30 @@ class _Node:
             if key == "powerLimit":
                 self._told.append((f"the power limit of {old.power_limit_w} W was the old card's and is gone", at))
 
-    def _append(self, card: Card, moved: Mapping[str, Any], *, is_numbered: bool) -> None:  # plain YAML
-        entry: dict[str, Any] = {"model": card.model} if card.model else {}
+    def _append(self, gpu: ArrangedGpu, moved: Mapping[str, Any], *, is_numbered: bool) -> None:  # plain YAML
+        entry: dict[str, Any] = {"model": gpu.model} if gpu.model else {}
         if is_numbered:
-            entry["index"] = card.at.index
+            entry["index"] = gpu.at.index
         entry |= {key: value for key, value in moved.items() if key != "index"}
         if "model" in entry:
             entry = {"model": entry["model"], **entry}
         self._editor.append(self._at, entry)
         place = len(self._editor.at(self._at)) - 1
-        what = f"the card is taken to be GPU {card.at.index} of its node; once it is in, `corral inventory` tells"
+        what = f"the card is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` tells"
         self._told.append((what, (*self._at, place)))
 
-    def _number(self, place: int, card: Card) -> None:
+    def _write_number(self, place: int, gpu: ArrangedGpu) -> None:
         """Write the index of a card where its entry states another, or where its place would say another."""
         at = (*self._at, place)
         stated = self._editor.at((*at, "index"))
-        if (place if stated is None else stated) != card.at.index:
-            self._editor.assign((*at, "index"), card.at.index, after="model")
-        if card.fate is Fate.KEPT and card.origin != card.at:
-            self._told.append((f"{card.origin} becomes {card.at}: the driver numbers cards without gaps", at))
+        if (place if stated is None else stated) != gpu.at.index:
+            self._editor.assign((*at, "index"), gpu.at.index, after="model")
+        if gpu.fate is Fate.KEPT and gpu.origin != gpu.at:
+            self._told.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers cards without gaps", at))
 
-    def _limit(self, place: int, card: Card, wanted: Wanted) -> None:
-        own = wanted.limits.get((card.called.node, card.called.index))
-        limit = own or wanted.limits.get((card.at.node, None))
+    def _write_limit(self, place: int, gpu: ArrangedGpu, wanted: Wanted) -> None:
+        own = wanted.limits.get((gpu.called.node, gpu.called.index))
+        limit = own or wanted.limits.get((gpu.at.node, None))
         if limit is not None:
             self._editor.assign((*self._at, place, "powerLimit"), limit.watts)
 
@@ -131,13 +131,13 @@ def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> t
     """Rewrite every reference; `asked` says where a card's change was asked for, for the problems."""
     follower = _Follower(editor, {old: new for old, new in places.items() if old != new}, asked)
     for at in editor.inside(("queues",)):
-        follower.pool(at)
+        follower.rewrite_pool(at)
     for layout in editor.inside(("layouts",)):
         for at in editor.inside((*layout, "services")):
-            follower.placement(at, str(at[-1]))
+            follower.rewrite_placement(at, str(at[-1]))
     for engine in editor.inside(("engines",)):
         for at in editor.inside((*engine, "instances")):
-            follower.instance(at)
+            follower.rewrite_instance(at)
     return follower.told, follower.problems
 
 
@@ -151,49 +151,51 @@ class _Follower:
         self._gone = gone
         self._asked = asked
 
-    def pool(self, at: Path) -> None:
+    def rewrite_pool(self, at: Path) -> None:
         """Rewrite the pool of a queue."""
         here = (*at, "pool")
         selectors: list[Any] = self._editor.at(here) or []
-        found = [(place, address) for place, address in _selected(selectors) if address in self._gone]
-        left = len(selectors) - sum(self._gone[address] is None for _, address in found)
-        if found and not left:
-            lost = found[0][1]
-            self._undecided(
+        gone = [(place, address) for place, address in _find_selected(selectors) if address in self._gone]
+        left = len(selectors) - sum(self._gone[address] is None for _, address in gone)
+        if gone and not left:
+            lost = gone[0][1]
+            self._report_undecided(
                 lost,
                 f"the queue {self._editor.at((*at, 'name'))!r} would have no slot left without {lost}",
                 f"give `{spell(here)}` another slot in the cluster file first, or remove the queue",
             )
             return
-        for place, address in reversed(found):
+        for place, address in reversed(gone):
             new = self._gone[address]
             self._rewrite((*here, place), None if new is None else str(new), f"{address}")
 
-    def placement(self, at: Path, service: str) -> None:
+    def rewrite_placement(self, at: Path, service: str) -> None:
         """Rewrite the GPUs that a layout gives to a service; without any left, its GPUs are left open."""
         here = (*at, "gpus")
-        node = self._editor.at((*at, "node")) or self._node_of(service)
+        node = self._editor.at((*at, "node")) or self._find_node(service)
         indexes: list[Any] = self._editor.at(here) or []
-        found = [(place, address) for place, address in _addresses(node, indexes) if address in self._gone]
-        if found and len(found) == len(indexes) and all(self._new(address) is None for _, address in found):
+        gone = [(place, address) for place, address in _list_addresses(node, indexes) if address in self._gone]
+        if gone and len(gone) == len(indexes) and all(self._find_new_index(address) is None for _, address in gone):
             self._editor.remove(here)
-            what = f"{found[0][1]} is not there any more: which GPUs {service!r} gets in this layout is left open"
+            what = f"{gone[0][1]} is not there any more: which GPUs {service!r} gets in this layout is left open"
             self.told.append((what, at))
             return
-        for place, address in reversed(found):
-            self._rewrite((*here, place), self._new(address), str(address))
+        for place, address in reversed(gone):
+            self._rewrite((*here, place), self._find_new_index(address), str(address))
 
-    def instance(self, at: Path) -> None:
+    def rewrite_instance(self, at: Path) -> None:
         """Rewrite the GPU that a running server is bound to."""
         node, index = self._editor.at((*at, "node")), self._editor.at((*at, "gpu"))
         address = GpuAddress(node=node, index=index) if isinstance(node, str) and isinstance(index, int) else None
         if address is None or address not in self._gone:
             return
-        new = self._new(address)
+        new = self._find_new_index(address)
         if new is None:
             name = self._editor.at((*at, "name"))
             what = f"the server {name!r} computes on {address}, which will not be there"
-            self._undecided(address, what, f"bind `{spell(at)}` to another GPU in the cluster file first, or remove it")
+            self._report_undecided(
+                address, what, f"bind `{spell(at)}` to another GPU in the cluster file first, or remove it"
+            )
         else:
             self._rewrite((*at, "gpu"), new, str(address))
 
@@ -207,28 +209,28 @@ class _Follower:
             where = tuple(holder) if isinstance(step, int) else at  # a place in a list may change once more
             self.told.append((f"{old} became {value}: it follows the card", where))
 
-    def _new(self, address: GpuAddress) -> int | None:
+    def _find_new_index(self, address: GpuAddress) -> int | None:
         """Return the card's new index on its node; None when it is not on this node any more."""
         new = self._gone[address]
         return new.index if new is not None and new.node == address.node else None
 
-    def _undecided(self, address: GpuAddress, what: str, hint: str) -> None:
+    def _report_undecided(self, address: GpuAddress, what: str, hint: str) -> None:
         where = self._asked.get(address) or str(address)
         self.problems.append(Problem(code="changes.dangling", what=what, where=where, hint=hint))
 
-    def _node_of(self, service: str) -> Any:  # plain YAML
+    def _find_node(self, service: str) -> Any:  # plain YAML
         for entry in self._editor.at(("services",)) or ():
             if entry.get("name") == service:
                 return entry.get("node")
         return None
 
 
-def _selected(selectors: list[str]) -> Iterator[tuple[int, GpuAddress]]:
+def _find_selected(selectors: list[str]) -> Iterator[tuple[int, GpuAddress]]:
     for place, selector in enumerate(selectors):
         if match := _SELECTOR.fullmatch(selector):
             yield place, GpuAddress(node=match[1], index=int(match[2]))
 
 
-def _addresses(node: Any, indexes: list[Any]) -> Iterator[tuple[int, GpuAddress]]:  # plain YAML
+def _list_addresses(node: Any, indexes: list[Any]) -> Iterator[tuple[int, GpuAddress]]:  # plain YAML
     for place, index in enumerate(indexes if isinstance(node, str) else ()):
         yield place, GpuAddress(node=node, index=index)

@@ -8,7 +8,7 @@ May import: `corral.hardware`, `corral.cluster`, `corral.figures`, `corral.units
 
 from __future__ import annotations
 
-from corral.planning.checklist.making import checklist_markdown, checklist_of
+from corral.planning.checklist.making import make_checklist, write_checklist
 from corral.planning.checklist.values import Checklist, Command, FromFile, Item, ItemKind, Outlook, Phase, Question
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "Outlook",
     "Phase",
     "Question",
-    "checklist_markdown",
-    "checklist_of",
+    "make_checklist",
+    "write_checklist",
 ]

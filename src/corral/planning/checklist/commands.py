@@ -15,12 +15,12 @@ def on_node(node: Node, command: str) -> str:
     return command if node.address is None else f"ssh -t {shlex.quote(node.address)} {shlex.quote(command)}"
 
 
-def power_limit(node: Node, index: int, watts: int) -> str:
+def set_power_limit(node: Node, index: int, watts: int) -> str:
     """Set one card's power limit; always with `-i`, since without it every card of the machine gets it (C03)."""
     return on_node(node, f"sudo nvidia-smi -i {index} -pl {watts}")
 
 
-def persistence(node: Node) -> str:
+def keep_driver_loaded(node: Node) -> str:
     """Keep the driver loaded, and with it what was set on the cards, while nobody uses them."""
     return on_node(node, "sudo systemctl enable --now nvidia-persistenced")
 
@@ -44,10 +44,10 @@ def load_test(node: Node, seconds: int) -> str:
 def drain(node: str) -> str:
     """Close a node for pods and let those on it go; DaemonSets stay, and scratch space is lost with its pod."""
     flags = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_TIMEOUT}")
-    return kubectl("drain", node, *flags)
+    return write_kubectl("drain", node, *flags)
 
 
-def kubectl(*words: str) -> str:
+def write_kubectl(*words: str) -> str:
     """Write a kubectl command about nodes, which are in no namespace."""
     return shlex.join(["kubectl", *words])
 
@@ -56,12 +56,12 @@ POWER_LIMIT_UNIT = "gpu-power-limit"
 """The name that `corral render` gives it too: a machine has one of them."""
 
 
-def power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> str:
+def write_power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> str:
     """Write the unit: as a NixOS option, or as a file for `/etc/systemd/system/`."""
-    return _nixos(limits_w) if nixos else _file(limits_w)
+    return _write_nixos_unit(limits_w) if nixos else _write_unit_file(limits_w)
 
 
-def _file(limits_w: tuple[tuple[int, int], ...]) -> str:
+def _write_unit_file(limits_w: tuple[tuple[int, int], ...]) -> str:
     starts = "\n".join(f"ExecStart=/usr/bin/nvidia-smi -i {index} -pl {watts}" for index, watts in limits_w)
     return f"""\
 # /etc/systemd/system/{POWER_LIMIT_UNIT}.service, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}
@@ -79,7 +79,7 @@ RemainAfterExit=yes
 WantedBy=multi-user.target"""
 
 
-def _nixos(limits_w: tuple[tuple[int, int], ...]) -> str:
+def _write_nixos_unit(limits_w: tuple[tuple[int, int], ...]) -> str:
     smi = "${config.hardware.nvidia.package.bin}/bin/nvidia-smi"
     starts = "\n".join(f'      "{smi} -i {index} -pl {watts}"' for index, watts in limits_w)
     return f"""\

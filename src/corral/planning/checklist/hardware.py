@@ -10,7 +10,7 @@ from corral.hardware.power import NodePower, Verdict, power_of
 from corral.hardware.power.supply import SUPPLY, TRANSIENTS
 from corral.planning.checklist import commands
 from corral.planning.checklist.nodes import NodeChange
-from corral.planning.checklist.probes import CardsDetected, LoadTested, PowerLimitsSet, WantedCard
+from corral.planning.checklist.probes import GpusDetected, LoadTested, PowerLimitsSet, WantedGpu
 from corral.planning.checklist.values import Command, FromFile, Item, Phase, Question, Work
 from corral.units import format_bytes
 
@@ -21,22 +21,22 @@ _OF_THE_SUPPLY = (SUPPLY, TRANSIENTS)
 """The judgements that the item about the supply needs; connectors have one of their own."""
 
 
-def hardware_items(change: NodeChange, after: Cluster) -> Iterator[Item]:
+def list_hardware_items(change: NodeChange, after: Cluster) -> Iterator[Item]:
     """List what a node's hardware needs, in order."""
-    yield from _parts(change)
+    yield from _ask_for_parts(change)
     if change.hardware_differs:
-        yield _supply(change, after)
-        yield from _space(change)
+        yield _check_supply(change, after)
+        yield from _check_space(change)
         yield from _drain(change, after)
         yield from (_remove(change, gpu) for gpu in change.went if not _is_replaced(change, gpu))
         yield from (_install(change, gpu) for gpu in change.came)
-        yield from _detected(change)
-    yield from _limits(change)
+        yield from _check_detected(change)
+    yield from _set_limits(change)
     if change.nvidia and (change.hardware_differs or change.limits):
         yield _load_test(change)
 
 
-def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
+def _make_item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
     return Item(
         id=f"hardware.{change.name}.{what}",
         phase=Phase.HARDWARE,
@@ -48,13 +48,13 @@ def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, ma
     )
 
 
-def _parts(change: NodeChange) -> Iterator[Item]:
+def _ask_for_parts(change: NodeChange) -> Iterator[Item]:
     """Ask for a new power supply and for new memory."""
     old, new = change.before, change.after
     if old is None:
         return
     if new.psu_w is not None and new.psu_w != old.psu_w:
-        yield _item(
+        yield _make_item(
             change,
             "psu",
             title=f"{change.name}: the power supply of {new.psu_w} W is in",
@@ -63,7 +63,7 @@ def _parts(change: NodeChange) -> Iterator[Item]:
         )
     if new.memory is not None and new.memory != old.memory:
         size = format_bytes(new.memory)
-        yield _item(
+        yield _make_item(
             change,
             "memory",
             title=f"{change.name}: {size} of memory are in",
@@ -72,30 +72,30 @@ def _parts(change: NodeChange) -> Iterator[Item]:
         )
 
 
-def _supply(change: NodeChange, after: Cluster) -> Item:
+def _check_supply(change: NodeChange, after: Cluster) -> Item:
     power = power_of(change.after, change.models, electricity=None, night=after.night)
-    about = [one for one in power.judgements if one.about in _OF_THE_SUPPLY]
-    proven = bool(about) and not power.unknown and all(one.verdict is Verdict.OK for one in about)
-    facts = "; ".join([*(one.what for one in about), *power.unknown])
-    return _item(
+    about = [judgement for judgement in power.judgements if judgement.about in _OF_THE_SUPPLY]
+    proven = bool(about) and not power.unknown and all(known.verdict is Verdict.OK for known in about)
+    facts = "; ".join([*(known.what for known in about), *power.unknown])
+    return _make_item(
         change,
         "supply",
         title=f"{change.name}: the power supply carries the cards",
         why="a supply that is too small cuts out on a load step and takes the whole machine down (C04)",
-        work=FromFile(evidence=facts) if proven else Question(text=_supply_question(power, facts)),
+        work=FromFile(evidence=facts) if proven else Question(text=_ask_about_supply(power, facts)),
     )
 
 
-def _supply_question(power: NodePower, facts: str) -> str:
+def _ask_about_supply(power: NodePower, facts: str) -> str:
     advised = f"{power.recommended_psu.value:.0f} W" if power.recommended_psu else "what the machine's maker says"
     return f"does the supply carry it? {facts}; advised: {advised}"
 
 
-def _space(change: NodeChange) -> Iterator[Item]:
+def _check_space(change: NodeChange) -> Iterator[Item]:
     if not change.came:
         return
-    facts = "; ".join(_board(gpu, change.models.get(gpu.model or "")) for gpu in change.came)
-    yield _item(
+    facts = "; ".join(_describe_board(gpu, change.models.get(gpu.model or "")) for gpu in change.came)
+    yield _make_item(
         change,
         "connectors",
         title=f"{change.name}: power connectors and slot space are there",
@@ -104,7 +104,7 @@ def _space(change: NodeChange) -> Iterator[Item]:
     )
 
 
-def _board(gpu: Gpu, model: GpuModel | None) -> str:
+def _describe_board(gpu: Gpu, model: GpuModel | None) -> str:
     name = f"GPU {gpu.index} {gpu.model or 'of unknown model'}"
     if model is None:
         return f"{name}: the catalogue does not know its board"
@@ -120,7 +120,7 @@ def _board(gpu: Gpu, model: GpuModel | None) -> str:
 def _drain(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if after.kubernetes is None or change.before is None:
         return
-    yield _item(
+    yield _make_item(
         change,
         "drain",
         title=f"{change.name}: no pods while the machine is open",
@@ -134,7 +134,7 @@ def _is_replaced(change: NodeChange, gpu: Gpu) -> bool:
 
 
 def _remove(change: NodeChange, gpu: Gpu) -> Item:
-    return _item(
+    return _make_item(
         change,
         f"remove.gpu{gpu.index}",
         title=f"{change.name}: take out GPU {gpu.index}, {gpu.model or 'of unknown model'}",
@@ -144,9 +144,9 @@ def _remove(change: NodeChange, gpu: Gpu) -> Item:
 
 
 def _install(change: NodeChange, gpu: Gpu) -> Item:
-    old = next((one for one in change.went if one.index == gpu.index), None)
+    old = next((gone for gone in change.went if gone.index == gpu.index), None)
     place = f"in place of {old.model or 'the old card'}" if old else "in a free slot"
-    return _item(
+    return _make_item(
         change,
         f"install.gpu{gpu.index}",
         title=f"{change.name}: install {gpu.model or 'the new card'} as GPU {gpu.index}, {place}",
@@ -155,31 +155,31 @@ def _install(change: NodeChange, gpu: Gpu) -> Item:
     )
 
 
-def _detected(change: NodeChange) -> Iterator[Item]:
+def _check_detected(change: NodeChange) -> Iterator[Item]:
     title = f"{change.name}: all cards are detected"
     why = "a card that is loose in its slot is missing, or runs on fewer PCIe lanes than it has"
     if change.nvidia:
-        cards = tuple(WantedCard(index=gpu.index, model=gpu.model, memory=gpu.memory) for gpu in change.nvidia)
-        yield _item(change, "cards", title=title, why=why, work=CardsDetected(node=change.name, cards=cards))
+        gpus = tuple(WantedGpu(index=gpu.index, model=gpu.model, memory=gpu.memory) for gpu in change.nvidia)
+        yield _make_item(change, "cards", title=title, why=why, work=GpusDetected(node=change.name, gpus=gpus))
     if change.others:
         names = ", ".join(f"GPU {gpu.index} {gpu.model}" for gpu in change.others)
         question = f"does the driver of its maker answer with {names}? (`lspci -nn | grep -Ei 'vga|3d|display'`)"
-        yield _item(change, "other-cards", title=title, why=why, work=Question(text=question))
+        yield _make_item(change, "other-cards", title=title, why=why, work=Question(text=question))
 
 
-def _limits(change: NodeChange) -> Iterator[Item]:
+def _set_limits(change: NodeChange) -> Iterator[Item]:
     nvidia = {gpu.index for gpu in change.nvidia}
     limits = tuple(limit for limit in change.limits if limit[0] in nvidia)
     for index, watts in limits:
-        yield _item(
+        yield _make_item(
             change,
             f"limit.gpu{index}",
             title=f"{change.name}: limit GPU {index} to {watts} W",
             why="less heat and smaller load steps, for a few per cent of speed; a limit is no undervolt (C03)",
-            work=Command(line=commands.power_limit(change.after, index, watts)),
+            work=Command(line=commands.set_power_limit(change.after, index, watts)),
         )
     if limits:
-        yield _item(
+        yield _make_item(
             change,
             "limits",
             title=f"{change.name}: the power limits are set",
@@ -192,7 +192,7 @@ def _load_test(change: NodeChange) -> Item:
     gpus = tuple(gpu.index for gpu in change.nvidia)
     remote = change.after.address is not None
     test = LoadTested(node=change.name, gpus=gpus, seconds=LOAD_TEST_S)
-    return _item(
+    return _make_item(
         change,
         "load-test",
         title=f"{change.name}: all cards under load for {LOAD_TEST_S // 60} minutes",

@@ -5,34 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Node
-from corral.planning.checklist.commands import drain, kubectl
-from corral.planning.checklist.hardware import hardware_items
-from corral.planning.checklist.nodes import NodeChange, changed_nodes, gone_nodes
-from corral.planning.checklist.software import old_words, software_items
+from corral.planning.checklist.commands import drain, write_kubectl
+from corral.planning.checklist.hardware import list_hardware_items
+from corral.planning.checklist.nodes import NodeChange, list_changed_nodes, list_gone_nodes
+from corral.planning.checklist.software import list_old_words, list_software_items
 from corral.planning.checklist.values import NOTHING_KNOWN, Checklist, Command, Item, ItemKind, Outlook, Phase, Question
-from corral.planning.checklist.workload import workload_items
+from corral.planning.checklist.workload import list_workload_items
 from corral.planning.rendered import labelled
 
 
-def checklist_of(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNOWN) -> Checklist:
+def make_checklist(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNOWN) -> Checklist:
     """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal."""
     before, after = labelled(before, outlook.before), labelled(after, outlook.after)
-    changes = changed_nodes(before, after)
-    items = [item for change in changes for item in hardware_items(change, after)]
-    items += [item for node in gone_nodes(before, after) for item in _gone(node, after)]
-    items += [item for change in changes for item in software_items(change, before, after, outlook)]
-    items += workload_items(changes, before, after, outlook)
+    changes = list_changed_nodes(before, after)
+    items = [item for change in changes for item in list_hardware_items(change, after)]
+    items += [item for node in list_gone_nodes(before, after) for item in _list_items_of_gone(node, after)]
+    items += [item for change in changes for item in list_software_items(change, before, after, outlook)]
+    items += list_workload_items(changes, before, after, outlook)
     if items:
-        items += documentation_items(changes, before, after)
+        items += list_documentation_items(changes, before, after)
     items.sort(key=lambda item: list(Phase).index(item.phase))  # stable: a node that goes has items of two phases
-    return Checklist(cluster=after.name, items=tuple(items), addresses=_addresses(changes))
+    return Checklist(cluster=after.name, items=tuple(items), addresses=_list_addresses(changes))
 
 
-def _addresses(changes: Sequence[NodeChange]) -> tuple[tuple[str, str | None], ...]:
+def _list_addresses(changes: Sequence[NodeChange]) -> tuple[tuple[str, str | None], ...]:
     return tuple((change.name, change.after.address) for change in changes)
 
 
-def _gone(node: Node, after: Cluster) -> Iterator[Item]:
+def _list_items_of_gone(node: Node, after: Cluster) -> Iterator[Item]:
     """List what a machine that leaves needs."""
     yield Item(
         id=f"hardware.{node.name}.gone",
@@ -57,29 +57,29 @@ def _gone(node: Node, after: Cluster) -> Iterator[Item]:
             node=node.name,
             title=f"{node.name}: take it out of Kubernetes",
             why="a node that is gone stays in the list as NotReady, and its pods with it",
-            work=Command(line=kubectl("delete", "node", node.name)),
+            work=Command(line=write_kubectl("delete", "node", node.name)),
         )
 
 
-def documentation_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+def list_documentation_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
     """List what has to be written down, in order."""
-    yield _item(
+    yield _make_item(
         "cluster-file",
         title="the new cluster file is the one in use, under version control",
         why="the next plan, forecast and upgrade start from it",
         text="is the new cluster file committed, in the place of the old one?",
     )
     for change in changes:
-        words = old_words(change, before, after)
+        words = list_old_words(change, before, after)
         if words:
-            yield _item(
+            yield _make_item(
                 f"notes.{change.name}",
                 node=change.name,
                 title=f"{change.name}: notes and runbooks say what the machine is now",
                 why="the next person believes what is written",
                 text=f"do your documents (cluster, architecture, agents' notes) no longer name {', '.join(words)}?",
             )
-    yield _item(
+    yield _make_item(
         "report",
         title="the upgrade report and this checklist's report are archived",
         why="when something fails in a month, the evidence of today tells what was different",
@@ -87,7 +87,7 @@ def documentation_items(changes: Sequence[NodeChange], before: Cluster, after: C
     )
 
 
-def _item(what: str, *, title: str, why: str, text: str, node: str | None = None) -> Item:
+def _make_item(what: str, *, title: str, why: str, text: str, node: str | None = None) -> Item:
     return Item(
         id=f"documentation.{what}",
         phase=Phase.DOCUMENTATION,
@@ -98,23 +98,23 @@ def _item(what: str, *, title: str, why: str, text: str, node: str | None = None
     )
 
 
-def checklist_markdown(checklist: Checklist, *, level: int = 2) -> str:
+def write_checklist(checklist: Checklist, *, level: int = 2) -> str:
     """Write all items under a heading for each phase; `level` is that of the headings."""
     if not checklist.items:
         return "Nothing has to be done: the two cluster files describe the same machines and services.\n"
     parts = [
-        "\n".join([f"{'#' * level} {phase.value.capitalize()} phase", "", *_lines(checklist.of(phase))])
+        "\n".join([f"{'#' * level} {phase.value.capitalize()} phase", "", *_write_lines(checklist.of(phase))])
         for phase in checklist.phases
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _lines(items: tuple[Item, ...]) -> Iterator[str]:
+def _write_lines(items: tuple[Item, ...]) -> Iterator[str]:
     for item in items:
-        yield f"- [ ] **{item.title}** ({item.kind.value}): {_task(item)}. Why: {item.why}."
+        yield f"- [ ] **{item.title}** ({item.kind.value}): {_write_task(item)}. Why: {item.why}."
         if item.material:
             yield from ["", "  ```text", *(f"  {line}".rstrip() for line in item.material.splitlines()), "  ```", ""]
 
 
-def _task(item: Item) -> str:
+def _write_task(item: Item) -> str:
     return f"`{item.task}`" if item.kind is ItemKind.COMMANDED else item.task.rstrip(".")

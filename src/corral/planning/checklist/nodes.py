@@ -31,19 +31,19 @@ class NodeChange:
         return self.after.name
 
     @property
-    def cards(self) -> tuple[Gpu, ...]:
+    def gpus(self) -> tuple[Gpu, ...]:
         """Its cards after the upgrade, in order of their index."""
         return tuple(sorted(self.after.gpus or (), key=lambda gpu: gpu.index))
 
     @property
     def nvidia(self) -> tuple[Gpu, ...]:
         """Its cards after the upgrade that NVIDIA's driver answers for; one of unknown model is taken for one."""
-        return tuple(gpu for gpu in self.cards if self._is_nvidia(gpu))
+        return tuple(gpu for gpu in self.gpus if self._is_nvidia(gpu))
 
     @property
     def others(self) -> tuple[Gpu, ...]:
         """Its cards after the upgrade of other makers."""
-        return tuple(gpu for gpu in self.cards if not self._is_nvidia(gpu))
+        return tuple(gpu for gpu in self.gpus if not self._is_nvidia(gpu))
 
     @property
     def hardware_differs(self) -> bool:
@@ -54,8 +54,8 @@ class NodeChange:
     def limits(self) -> tuple[tuple[int, int], ...]:
         """GPU index and watts of all power limits after the upgrade, when they differ or belong to a new card."""
         old = {gpu.index: gpu.power_limit_w for gpu in (self.before.gpus if self.before else None) or ()}
-        new = tuple((gpu.index, gpu.power_limit_w) for gpu in self.cards if gpu.power_limit_w is not None)
-        is_new = any(gpu in self.came for gpu in self.cards if gpu.power_limit_w is not None)
+        new = tuple((gpu.index, gpu.power_limit_w) for gpu in self.gpus if gpu.power_limit_w is not None)
+        is_new = any(gpu in self.came for gpu in self.gpus if gpu.power_limit_w is not None)
         return new if is_new or any(old.get(index) != watts for index, watts in new) else ()
 
     @property
@@ -74,24 +74,24 @@ class NodeChange:
         return model is None or model.vendor == NVIDIA
 
 
-def changed_nodes(before: Cluster, after: Cluster) -> tuple[NodeChange, ...]:
+def list_changed_nodes(before: Cluster, after: Cluster) -> tuple[NodeChange, ...]:
     """List the nodes of `after` that differ, in the order of the file."""
     old = {node.name: node for node in before.nodes}
     models = models_of([*before.nodes, *after.nodes])
     return tuple(
         _change(old.get(node.name), node, models)
         for node in after.nodes
-        if _machine(old.get(node.name)) != _machine(node)
+        if _describe_machine(old.get(node.name)) != _describe_machine(node)
     )
 
 
-def gone_nodes(before: Cluster, after: Cluster) -> tuple[Node, ...]:
+def list_gone_nodes(before: Cluster, after: Cluster) -> tuple[Node, ...]:
     """List the nodes that leave the cluster."""
     names = {node.name for node in after.nodes}
     return tuple(node for node in before.nodes if node.name not in names)
 
 
-def _machine(node: Node | None) -> tuple[object, ...] | None:
+def _describe_machine(node: Node | None) -> tuple[object, ...] | None:
     """Take what an upgrade of hardware may change; None stands for a node that is not there."""
     if node is None:
         return None
@@ -99,7 +99,7 @@ def _machine(node: Node | None) -> tuple[object, ...] | None:
 
 
 def _change(before: Node | None, after: Node, models: Mapping[str, GpuModel]) -> NodeChange:
-    old, new = _places(before), _places(after)
+    old, new = _index_gpus(before), _index_gpus(after)
     return NodeChange(
         before=before,
         after=after,
@@ -109,6 +109,6 @@ def _change(before: Node | None, after: Node, models: Mapping[str, GpuModel]) ->
     )
 
 
-def _places(node: Node | None) -> dict[tuple[object, ...], Gpu]:
+def _index_gpus(node: Node | None) -> dict[tuple[object, ...], Gpu]:
     """Index a node's cards by what makes a card another card; a power limit does not."""
     return {(gpu.index, gpu.model, gpu.memory): gpu for gpu in (node.gpus if node else None) or ()}

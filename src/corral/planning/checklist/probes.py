@@ -12,7 +12,7 @@ from corral.units import Bytes, format_bytes, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WantedCard:
+class WantedGpu:
     """A card that the cluster file puts into a node."""
 
     index: int
@@ -21,16 +21,16 @@ class WantedCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardsDetected:
+class GpusDetected:
     """The driver sees these cards, each on enough lanes: two cards on a consumer board have 8 each."""
 
     node: str
-    cards: tuple[WantedCard, ...]
+    gpus: tuple[WantedGpu, ...]
 
     @property
     def wanted(self) -> str:
         """The evidence, in words."""
-        names = ", ".join(f"GPU {card.index} {card.model or 'of any model'}" for card in self.cards)
+        names = ", ".join(f"GPU {gpu.index} {gpu.model or 'of any model'}" for gpu in self.gpus)
         return f"the driver of {self.node} answers with {names or 'no card'}, each on 8 PCIe lanes or more"
 
 
@@ -91,7 +91,7 @@ class PersistenceOn:
     @property
     def wanted(self) -> str:
         """The evidence, in words."""
-        return f"persistence mode is on for {_gpus(self.gpus)} of {self.node}"
+        return f"persistence mode is on for {_list_gpus(self.gpus)} of {self.node}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class LoadTested:
     def wanted(self) -> str:
         """The evidence, in words."""
         return (
-            f"{_gpus(self.gpus)} of {self.node} under load for {format_duration(self.seconds)}: no card lost, "
+            f"{_list_gpus(self.gpus)} of {self.node} under load for {format_duration(self.seconds)}: no card lost, "
             "no thermal slowdown, no power brake, temperature under the driver's threshold"
         )
 
@@ -243,7 +243,7 @@ class ThroughputReached:
 
 
 Probe = (
-    CardsDetected
+    GpusDetected
     | DriverSuits
     | PowerLimitsSet
     | LimitsPersist
@@ -261,11 +261,11 @@ Probe = (
 )
 
 
-def card_text(card: WantedCard) -> str:
+def write_gpu(gpu: WantedGpu) -> str:
     """Write a card for people: `GPU 1 RTX 5070 Ti (16.0 GiB)`."""
-    memory = "" if card.memory is None else f" ({format_bytes(card.memory)})"
-    return f"GPU {card.index} {card.model or 'of any model'}{memory}"
+    memory = "" if gpu.memory is None else f" ({format_bytes(gpu.memory)})"
+    return f"GPU {gpu.index} {gpu.model or 'of any model'}{memory}"
 
 
-def _gpus(indexes: tuple[int, ...]) -> str:
+def _list_gpus(indexes: tuple[int, ...]) -> str:
     return ("GPU " if len(indexes) == 1 else "GPUs ") + ", ".join(str(index) for index in indexes)

@@ -11,7 +11,7 @@ from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.pools import UNKNOWN_CLASS, class_of
 from corral.planning.checklist import commands
-from corral.planning.checklist.commands import power_limit_unit
+from corral.planning.checklist.commands import write_power_limit_unit
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.probes import (
     DriverSuits,
@@ -26,18 +26,18 @@ from corral.planning.checklist.values import Command, Item, Outlook, Phase, Ques
 NIXOS = "nixos"
 
 
-def software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def list_software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what a node's software needs, in order."""
-    yield from _driver(change)
-    yield from _persistence(change)
-    yield from _configuration(change)
+    yield from _check_driver(change)
+    yield from _keep_drivers_loaded(change)
+    yield from _change_configuration(change)
     yield from _apply(change, after)
-    yield from _labels(change, after)
-    yield from _back(change, after, outlook)
-    yield from references_item(change, before, after)
+    yield from _check_labels(change, after)
+    yield from _check_node_is_back(change, after, outlook)
+    yield from make_references_item(change, before, after)
 
 
-def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
+def _make_item(change: NodeChange, what: str, *, title: str, why: str, work: Work, material: str | None = None) -> Item:
     return Item(
         id=f"software.{change.name}.{what}",
         phase=Phase.SOFTWARE,
@@ -49,14 +49,14 @@ def _item(change: NodeChange, what: str, *, title: str, why: str, work: Work, ma
     )
 
 
-def _driver(change: NodeChange) -> Iterator[Item]:
+def _check_driver(change: NodeChange) -> Iterator[Item]:
     if not change.came:
         return
-    need = driver_need(model for gpu in change.nvidia if (model := change.models.get(gpu.model or "")))
+    need = find_driver_need(model for gpu in change.nvidia if (model := change.models.get(gpu.model or "")))
     if need is None:
         return
     if need.contradiction:
-        yield _item(
+        yield _make_item(
             change,
             "driver-conflict",
             title=f"{change.name}: its cards need different drivers",
@@ -65,50 +65,50 @@ def _driver(change: NodeChange) -> Iterator[Item]:
         )
         return
     modules = " with the open kernel modules (A30)" if need.open_modules else ""
-    yield _item(
+    yield _make_item(
         change,
         "driver",
-        title=f"{change.name}: the driver knows {need.newest_card}",
-        why=f"{need.newest_card} runs from driver {need.oldest[0]} on{modules}; an older one does not see the card",
+        title=f"{change.name}: the driver knows {need.newest_gpu}",
+        why=f"{need.newest_gpu} runs from driver {need.oldest[0]} on{modules}; an older one does not see the card",
         work=DriverSuits(node=change.name, oldest=need.oldest, below=need.below, open_modules=need.open_modules),
         material="hardware.nvidia.open = true;" if need.open_modules and change.after.os == NIXOS else None,
     )
 
 
-def _persistence(change: NodeChange) -> Iterator[Item]:
+def _keep_drivers_loaded(change: NodeChange) -> Iterator[Item]:
     if not change.limits or not change.nvidia:
         return
     gpus = tuple(gpu.index for gpu in change.nvidia)
     why = "without it the driver unloads when the last program leaves, and forgets the power limits (C01)"
     if change.after.os != NIXOS:  # there, it is a line of the configuration below
-        yield _item(
+        yield _make_item(
             change,
             "persistenced",
             title=f"{change.name}: keep the driver loaded",
             why=why,
-            work=Command(line=commands.persistence(change.after)),
+            work=Command(line=commands.keep_driver_loaded(change.after)),
         )
-    yield _item(
+    yield _make_item(
         change,
         "limits-unit",
         title=f"{change.name}: a unit that sets the power limits at each start",
         why="`nvidia-smi -pl` holds until the driver reloads: after a restart the card draws its maker's limit (C01)",
         work=Question(text="is the unit below in the machine's configuration?"),
-        material=power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
+        material=write_power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
     )
     if change.after.os != NIXOS:
-        yield from _persisting_probes(change, gpus)
+        yield from _make_persisting_probes(change, gpus)
 
 
-def _persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterator[Item]:
-    yield _item(
+def _make_persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterator[Item]:
+    yield _make_item(
         change,
         "persistence",
         title=f"{change.name}: persistence mode is on",
         why="without it the driver unloads when the last program leaves, and forgets the power limits (C01)",
         work=PersistenceOn(node=change.name, gpus=gpus),
     )
-    yield _item(
+    yield _make_item(
         change,
         "limits-persist",
         title=f"{change.name}: the power limits come back after a restart",
@@ -117,13 +117,13 @@ def _persisting_probes(change: NodeChange, gpus: tuple[int, ...]) -> Iterator[It
     )
 
 
-def _configuration(change: NodeChange) -> Iterator[Item]:
+def _change_configuration(change: NodeChange) -> Iterator[Item]:
     if not (change.new_labels or change.removed_labels):
         return
     lines = [f"--node-label={key}={value}" for key, value in sorted(change.after.labels.items())]
     lines += [f"# gone: --node-label={key}=..." for key in sorted(change.removed_labels)]
     place = "the NixOS configuration" if change.after.os == NIXOS else "the node's K3s or kubelet configuration"
-    yield _item(
+    yield _make_item(
         change,
         "labels-configured",
         title=f"{change.name}: the new labels are in its configuration",
@@ -136,7 +136,7 @@ def _configuration(change: NodeChange) -> Iterator[Item]:
 def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
     relabelled = bool(change.new_labels or change.removed_labels)
     if change.after.os == NIXOS and (relabelled or change.limits or change.came):
-        yield _item(
+        yield _make_item(
             change,
             "rebuild",
             title=f"{change.name}: apply the NixOS configuration",
@@ -144,9 +144,9 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
             work=Command(line=commands.rebuild(change.after)),
         )
         if change.limits and change.nvidia:
-            yield from _persisting_probes(change, tuple(gpu.index for gpu in change.nvidia))
+            yield from _make_persisting_probes(change, tuple(gpu.index for gpu in change.nvidia))
     elif relabelled and change.after.k3s_role is not None:
-        yield _item(
+        yield _make_item(
             change,
             "restart-k3s",
             title=f"{change.name}: restart K3s",
@@ -155,27 +155,29 @@ def _apply(change: NodeChange, after: Cluster) -> Iterator[Item]:
         )
     elif relabelled and after.kubernetes is not None:
         for key, value in change.new_labels:
-            yield _item(
+            yield _make_item(
                 change,
                 f"label.{key}",
                 title=f"{change.name}: set the label {key}={value}",
                 why="nothing on this node sets labels at its start, as far as the file says",
-                work=Command(line=commands.kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")),
+                work=Command(
+                    line=commands.write_kubectl("label", "node", change.name, f"{key}={value}", "--overwrite")
+                ),
             )
 
 
-def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
+def _check_labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if after.kubernetes is None or not (change.new_labels or change.removed_labels):
         return
     for key in change.removed_labels:
-        yield _item(
+        yield _make_item(
             change,
             f"unlabel.{key}",
             title=f"{change.name}: take the label {key} off",
             why="a label whose flag is gone stays on the node for ever: K3s only ever adds them (F02)",
-            work=Command(line=commands.kubectl("label", "node", change.name, f"{key}-")),
+            work=Command(line=commands.write_kubectl("label", "node", change.name, f"{key}-")),
         )
-    yield _item(
+    yield _make_item(
         change,
         "labels",
         title=f"{change.name}: the node carries the new labels",
@@ -186,18 +188,18 @@ def _labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
     )
 
 
-def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def _check_node_is_back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     if after.kubernetes is None:
         return
     if change.hardware_differs and change.before is not None:
-        yield _item(
+        yield _make_item(
             change,
             "uncordon",
             title=f"{change.name}: let pods in again",
             why="a node stays closed until somebody opens it, over restarts too",
-            work=Command(line=commands.kubectl("uncordon", change.name)),
+            work=Command(line=commands.write_kubectl("uncordon", change.name)),
         )
-    yield _item(
+    yield _make_item(
         change,
         "ready",
         title=f"{change.name}: back in Kubernetes with all its GPUs",
@@ -207,7 +209,7 @@ def _back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item
         work=NodeReady(node=change.name, gpus=len(change.nvidia), by_claim=outlook.after.by_claim),
     )
     if change.nvidia:
-        yield _item(
+        yield _make_item(
             change,
             "gpu-pods",
             title=f"{change.name}: pods still reach their GPUs",
@@ -241,13 +243,13 @@ class DriverNeed:
     oldest: tuple[int, int]
     below: int | None
     open_modules: bool
-    newest_card: str
+    newest_gpu: str
     """The card that asks for `oldest`."""
     contradiction: str | None
     """Why no driver runs all the cards; None when one does."""
 
 
-def driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
+def find_driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
     """Find what a machine with these NVIDIA cards needs; None when no card's capability is known."""
     known = sorted(((model.cuda_capability, model.name) for model in models if model.cuda_capability), reverse=True)
     if not known:
@@ -261,7 +263,7 @@ def driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
         oldest=next((driver for capability, driver in _OLDEST if capability <= newest[0]), _OLDEST[-1][1]),
         below=_FIRST_WITHOUT_OLD if needs_closed else None,
         open_modules=needs_open,
-        newest_card=newest[1],
+        newest_gpu=newest[1],
         contradiction=contradiction,
     )
 
@@ -272,9 +274,9 @@ _ALWAYS = (r"CUDA_VISIBLE_DEVICES", r"NVIDIA_VISIBLE_DEVICES")
 """Numbers of cards in a pod or a script: inside a container counting starts at 0 (A10)."""
 
 
-def old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str, ...]:
+def list_old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str, ...]:
     """List what named the cards, labels and queues that go: model classes, label keys, queue names."""
-    stays = {class_of(gpu) for gpu in change.cards}
+    stays = {class_of(gpu) for gpu in change.gpus}
     classes = [class_of(gpu) for gpu in change.went]
     words = [name for name in classes if name not in stays and name != UNKNOWN_CLASS]
     words += change.removed_labels
@@ -282,11 +284,11 @@ def old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str,
     return tuple(dict.fromkeys(words))
 
 
-def references_item(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
+def make_references_item(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
     """Make the item that looks for them; none when no card moved."""
     if not change.went:
         return
-    words = old_words(change, before, after)
+    words = list_old_words(change, before, after)
     pattern = "|".join([*(re.escape(word) for word in words), *_ALWAYS])
     yield Item(
         id=f"software.{change.name}.references",

@@ -18,31 +18,33 @@ from corral.planning.checklist.values import Command, FromFile, Item, Outlook, P
 from corral.planning.rendered import KubernetesWorkload
 
 
-def workload_items(changes: Sequence[NodeChange], before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def list_workload_items(
+    changes: Sequence[NodeChange], before: Cluster, after: Cluster, outlook: Outlook
+) -> Iterator[Item]:
     """List what services and queues need, in order."""
-    yield from _moved(changes, before, after)
-    yield from replica_items(before, after, outlook)
-    yield from _instances(before, after)
-    yield from _gone_queues(before, after)
-    yield from _slots(changes, before, after)
-    yield from _queues(before, after)
-    yield from _busy(changes)
-    yield from _throughput(changes, after, outlook)
+    yield from _ask_about_moved(changes, before, after)
+    yield from list_replica_items(before, after, outlook)
+    yield from _ask_for_instances(before, after)
+    yield from _check_gone_queues(before, after)
+    yield from _check_slots(changes, before, after)
+    yield from _check_queues(before, after)
+    yield from _check_busy(changes)
+    yield from _check_throughput(changes, after, outlook)
 
 
-def _item(what: str, *, title: str, why: str, work: Work, node: str | None = None) -> Item:
+def _make_item(what: str, *, title: str, why: str, work: Work, node: str | None = None) -> Item:
     return Item(id=f"workload.{what}", phase=Phase.WORKLOAD, node=node, title=title, why=why, work=work)
 
 
-def _moved(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+def _ask_about_moved(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
     """Ask where the services went that a layout had pinned to a card that is gone."""
     for change in changes:
         for gpu in change.went:
-            pinned = _pinned_to(before, change.name, gpu.index)
+            pinned = _list_pinned_to(before, change.name, gpu.index)
             if not pinned:
                 continue
             names = ", ".join(pinned)
-            yield _item(
+            yield _make_item(
                 f"moved.{change.name}.gpu{gpu.index}",
                 node=change.name,
                 title=f"{names}: moved off {gpu.model or 'the old card'}",
@@ -51,22 +53,22 @@ def _moved(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> It
             )
 
 
-def _pinned_to(cluster: Cluster, node: str, index: int) -> list[str]:
+def _list_pinned_to(cluster: Cluster, node: str, index: int) -> list[str]:
     pinned = [
         name
         for layout in cluster.layouts.values()
         for name, placement in layout.services.items()
-        if placement.gpus is not None and index in placement.gpus and _node_of(cluster, name, placement.node) == node
+        if placement.gpus is not None and index in placement.gpus and _find_node(cluster, name, placement.node) == node
     ]
     return list(dict.fromkeys(pinned))
 
 
-def _node_of(cluster: Cluster, service: str, placed: str | None) -> str | None:
+def _find_node(cluster: Cluster, service: str, placed: str | None) -> str | None:
     known = cluster.services.get(service)
     return placed or (known.node if known else None)
 
 
-def _instances(before: Cluster, after: Cluster) -> Iterator[Item]:
+def _ask_for_instances(before: Cluster, after: Cluster) -> Iterator[Item]:
     """Ask for one address for each replica of an engine that keeps a queue and a history of its own."""
     for service in after.services.values():
         old = before.services.get(service.name)
@@ -75,8 +77,8 @@ def _instances(before: Cluster, after: Cluster) -> Iterator[Item]:
             continue
         instances = after.engines[engines[0]].instances
         enough = len(instances) >= service.replicas
-        names = ", ".join(f"{one.name} at {one.url}" for one in instances)
-        yield _item(
+        names = ", ".join(f"{instance.name} at {instance.url}" for instance in instances)
+        yield _make_item(
             f"instances.{service.name}",
             title=f"{service.name}: each replica has an address of its own",
             why="behind one address, a task goes to one replica and the question for its result to another (D02, D03)",
@@ -88,19 +90,19 @@ def _instances(before: Cluster, after: Cluster) -> Iterator[Item]:
         )
 
 
-def _slots(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
-    slots = tuple(f"{change.name}/gpu{gpu.index}" for change in changes for gpu in change.cards)
+def _check_slots(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
+    slots = tuple(f"{change.name}/gpu{gpu.index}" for change in changes for gpu in change.gpus)
     old = {f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()}
     new = {f"{node.name}/gpu{gpu.index}" for node in after.nodes for gpu in node.gpus or ()}
     if not any(change.hardware_differs for change in changes) and old == new:
         return
-    yield _item(
+    yield _make_item(
         "restart",
         title="Corral runs with the new cluster file",
         why="the server reads the file at its start; until then its queues are those of the old machine",
         work=Question(text="was the server stopped, and started again with the new file (`corral up --cluster FILE`)?"),
     )
-    yield _item(
+    yield _make_item(
         "slots",
         title="Corral has a slot for every card",
         why="a card without a slot does nothing, and nobody notices but the electricity meter",
@@ -108,9 +110,9 @@ def _slots(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> It
     )
 
 
-def _gone_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
+def _check_gone_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
     for name in (name for name in before.queues if name not in after.queues):
-        yield _item(
+        yield _make_item(
             f"queue-gone.{name}",
             title=f"queue {name} has run empty",
             why="the new file does not have this queue: what still waits in it runs nowhere",
@@ -118,7 +120,7 @@ def _gone_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
         )
 
 
-def _queues(before: Cluster, after: Cluster) -> Iterator[Item]:
+def _check_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
     changed = {
         name: queue.pool
         for name, queue in after.queues.items()
@@ -126,13 +128,13 @@ def _queues(before: Cluster, after: Cluster) -> Iterator[Item]:
     }
     if not changed:
         return
-    yield _item(
+    yield _make_item(
         "queues",
         title=f"queues have their new pools: {', '.join(changed)}",
         why="a queue that still names one card leaves the other idle",
         work=QueuePools(pools=tuple(changed.items())),
     )
-    yield _item(
+    yield _make_item(
         "scripts",
         title="scripts and batch files submit to the new queues",
         why="a batch for a queue that is gone is refused",
@@ -140,12 +142,12 @@ def _queues(before: Cluster, after: Cluster) -> Iterator[Item]:
     )
 
 
-def _busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
+def _check_busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
     for change in changes:
-        if len(change.cards) < 2 or not change.came:
+        if len(change.gpus) < 2 or not change.came:
             continue
-        slots = tuple(f"{change.name}/gpu{gpu.index}" for gpu in change.cards)
-        yield _item(
+        slots = tuple(f"{change.name}/gpu{gpu.index}" for gpu in change.gpus)
+        yield _make_item(
             f"busy.{change.name}",
             node=change.name,
             title=f"{change.name}: all {len(slots)} cards work at once",
@@ -154,24 +156,24 @@ def _busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
         )
 
 
-def _throughput(changes: Sequence[NodeChange], after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def _check_throughput(changes: Sequence[NodeChange], after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """Ask for what was forecast, where a card came to a node that has a part in it."""
     came = {change.name for change in changes if change.came}
-    for one in outlook.forecasts:
-        nodes = dict.fromkeys(slot.rpartition("/")[0] for slot in one.slots)
-        if one.per_hour is None or came.isdisjoint(nodes):
+    for forecast in outlook.forecasts:
+        nodes = dict.fromkeys(slot.rpartition("/")[0] for slot in forecast.slots)
+        if forecast.per_hour is None or came.isdisjoint(nodes):
             continue
         probe = ThroughputReached(
-            workload=one.workload,
-            engine=after.workloads[one.workload].engine,
-            slots=one.slots,
-            unit=one.unit,
-            per_hour=one.per_hour,
+            workload=forecast.workload,
+            engine=after.workloads[forecast.workload].engine,
+            slots=forecast.slots,
+            unit=forecast.unit,
+            per_hour=forecast.per_hour,
         )
-        yield _item(
-            f"throughput.{one.workload}",
+        yield _make_item(
+            f"throughput.{forecast.workload}",
             node=next(iter(nodes)) if len(nodes) == 1 else None,
-            title=f"{one.workload}: as fast as forecast",
+            title=f"{forecast.workload}: as fast as forecast",
             why="heat, a narrow PCIe link or a slow disk cost speed without any error",
             work=probe,
         )
@@ -183,18 +185,18 @@ _WHY_SCALE = {
 }
 
 
-def replica_items(before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def list_replica_items(before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
     """List what has other replicas than before; those that get fewer first, since they free what others wait for."""
-    changed = sorted(_changed(outlook), key=lambda pair: not (pair[0] and pair[1].replicas < pair[0].replicas))
+    changed = sorted(_pair_changed(outlook), key=lambda pair: not (pair[0] and pair[1].replicas < pair[0].replicas))
     for old, new in changed:
-        yield from _of_workload(old, new, is_one_of_several=_count(changed, new) > 1)
-    rendered = {name for one in outlook.after.workloads for name in one.services}
+        yield from _list_items_of_workload(old, new, is_one_of_several=_count(changed, new) > 1)
+    rendered = {name for workload in outlook.after.workloads for name in workload.services}
     for service in after.services.values():
         known = before.services.get(service.name)
         if service.name not in rendered and service.replicas != (known.replicas if known else 0):
-            yield _replica_item(
+            yield _make_replica_item(
                 f"replicas.{service.name}",
-                title=f"{service.name}: {_replicas(service.replicas)}",
+                title=f"{service.name}: {_count_replicas(service.replicas)}",
                 why="the file says so, and nothing that is rendered from it brings them",
                 work=Question(text=f"do {service.replicas} of {service.name} run and answer?"),
             )
@@ -203,34 +205,36 @@ def replica_items(before: Cluster, after: Cluster, outlook: Outlook) -> Iterator
 Pair = tuple[KubernetesWorkload | None, KubernetesWorkload]
 
 
-def _changed(outlook: Outlook) -> list[Pair]:
+def _pair_changed(outlook: Outlook) -> list[Pair]:
     """Pair what is new or has other replicas with what it was; what several layouts share, once."""
-    old = {(one.layout, one.services): one for one in outlook.before.workloads}
-    found: dict[tuple[object, ...], Pair] = {}
+    old = {(workload.layout, workload.services): workload for workload in outlook.before.workloads}
+    pairs: dict[tuple[object, ...], Pair] = {}
     for new in outlook.after.workloads:
         known = old.get((new.layout, new.services))
         before = known if known and known.identity == new.identity else None
         if before is None or before.replicas != new.replicas:
             key = (new.identity, new.services, new.replicas, before and before.replicas)
-            found.setdefault(key, (before, new))
-    return list(found.values())
+            pairs.setdefault(key, (before, new))
+    return list(pairs.values())
 
 
 def _count(changed: list[Pair], new: KubernetesWorkload) -> int:
-    return sum(one.services == new.services for _, one in changed)
+    return sum(other.services == new.services for _, other in changed)
 
 
-def _of_workload(old: KubernetesWorkload | None, new: KubernetesWorkload, *, is_one_of_several: bool) -> Iterator[Item]:
+def _list_items_of_workload(
+    old: KubernetesWorkload | None, new: KubernetesWorkload, *, is_one_of_several: bool
+) -> Iterator[Item]:
     names = ", ".join(new.services)
     layout = f" in the layout {new.layout}" if is_one_of_several else ""
     what = f"{new.services[0]}.{new.layout}" if is_one_of_several else new.services[0]
-    title = f"{names}: {_replicas(new.replicas)}{layout}"
+    title = f"{names}: {_count_replicas(new.replicas)}{layout}"
     if old is None:
         deploy = Question(text=f"is the {new.kind} {new.name} applied, as `corral render` writes it?")
-        yield _replica_item(f"deploy.{what}", title=f"{names}: deploy it{layout}", why="it is new", work=deploy)
+        yield _make_replica_item(f"deploy.{what}", title=f"{names}: deploy it{layout}", why="it is new", work=deploy)
     else:
         target = f"{new.kind.lower()}/{new.name}"
-        yield _replica_item(
+        yield _make_replica_item(
             f"scale.{what}",
             title=f"{title}: scale the {new.kind}",
             why=_WHY_SCALE[new.kind] if new.replicas else "it takes turns, and leaves its card to who needs it now",
@@ -238,12 +242,12 @@ def _of_workload(old: KubernetesWorkload | None, new: KubernetesWorkload, *, is_
         )
     probe = ReplicasReady(kind=new.kind, name=new.name, namespace=new.namespace, replicas=new.replicas)
     why = "a replica without a GPU of its own stays Pending, and nothing else tells"
-    yield _replica_item(f"replicas.{what}", title=f"{title}: ready", why=why, work=probe)
+    yield _make_replica_item(f"replicas.{what}", title=f"{title}: ready", why=why, work=probe)
 
 
-def _replicas(count: int) -> str:
+def _count_replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count or 'no'} replicas"
 
 
-def _replica_item(what: str, *, title: str, why: str, work: Work) -> Item:
+def _make_replica_item(what: str, *, title: str, why: str, work: Work) -> Item:
     return Item(id=f"workload.{what}", phase=Phase.WORKLOAD, title=title, why=why, work=work)

@@ -6,7 +6,7 @@ May import: `corral.planning.placement`, `corral.scheduling`, `corral.hardware`,
 `corral.figures`, `corral.units`, `corral.errors`.
 """
 
-from corral.planning.forecast.nights import forecast
+from corral.planning.forecast.nights import forecast_workload
 from corral.planning.forecast.values import Forecast, Scenario, WorkloadForecast
 
-__all__ = ["Forecast", "Scenario", "WorkloadForecast", "forecast"]
+__all__ = ["Forecast", "Scenario", "WorkloadForecast", "forecast_workload"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.planning.forecast.nights import OWNER
-from corral.planning.forecast.slots import queues_for, slots_for, table_for, workload_of
-from corral.planning.forecast.values import ClassWaits, simulated_waits
+from corral.planning.forecast.slots import find_durations, find_workload, list_slots_for, make_queues
+from corral.planning.forecast.values import ClassWaits, summarise_simulated_waits
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise
@@ -65,46 +65,46 @@ def forecast_batch(
     cluster: Cluster, jobs: Sequence[Job], plans: Sequence[Plan], *, history: History | None = None
 ) -> BatchForecast:
     """Play a batch from its submission to its end."""
-    slots = slots_for(cluster, (job.engine for job in jobs), plans)
+    slots = list_slots_for(cluster, (job.engine for job in jobs), plans)
     models = sorted({slot.device_model for slot in slots})
-    tables = {(job.engine, job.model): table_for(cluster, job.engine, job.model, models, history) for job in jobs}
-    unknown = _unknown(jobs, tables, {(slot.device_model, each) for slot in slots for each in slot.engines})
+    tables = {(job.engine, job.model): find_durations(cluster, job.engine, job.model, models, history) for job in jobs}
+    unknown = _list_unknown(jobs, tables, {(slot.device_model, engine) for slot in slots for engine in slot.engines})
     if unknown:
         return BatchForecast(tasks=len(jobs), unknown=unknown)
     trace = Trace(
-        arrivals=_arrivals(jobs, tables),
+        arrivals=_list_arrivals(jobs, tables),
         slots=slots,
-        queues=queues_for(cluster, slots),
-        loads=_loads(cluster, jobs),
+        queues=make_queues(cluster, slots),
+        loads=_list_loads(cluster, jobs),
         settings=Settings(promote_after=cluster.promote_after),
     )
     run = simulate(trace)
-    return _told(jobs, trace, run, summarise(trace, run), _assumed(cluster, jobs))
+    return _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))
 
 
 _Tables = Mapping[tuple[str, str | None], Mapping[str, float]]
 
 
-def _unknown(jobs: Sequence[Job], tables: _Tables, able: set[tuple[str, str]]) -> tuple[str, ...]:
+def _list_unknown(jobs: Sequence[Job], tables: _Tables, able: set[tuple[str, str]]) -> tuple[str, ...]:
     """Say of each engine and model once why its tasks cannot be forecast."""
-    found: dict[str, None] = {}
+    reasons: dict[str, None] = {}
     for job in jobs:
         called = f"{job.engine} {job.model}" if job.model else job.engine
         on = sorted(device_model for device_model, engine in able if engine == job.engine)
         if not on:
-            found[f"no slot of the cluster file runs {job.engine}"] = None
+            reasons[f"no slot of the cluster file runs {job.engine}"] = None
         elif job.seconds is None:
-            lacking = [each for each in on if each not in tables[job.engine, job.model]]
-            found.update(
+            lacking = [device for device in on if device not in tables[job.engine, job.model]]
+            reasons.update(
                 {
-                    f"how long a task of {called} takes on {each}: neither measured nor in a workload": None
-                    for each in lacking
+                    f"how long a task of {called} takes on {device}: neither measured nor in a workload": None
+                    for device in lacking
                 }
             )
-    return tuple(found)
+    return tuple(reasons)
 
 
-def _arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
+def _list_arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
     numbers = {job.name: place for place, job in enumerate(jobs, start=1)}
     return tuple(
         Arrival(
@@ -125,27 +125,29 @@ def _arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
     )
 
 
-def _loads(cluster: Cluster, jobs: Sequence[Job]) -> tuple[Load, ...]:
-    found: dict[tuple[str, str | None], Load] = {}
+def _list_loads(cluster: Cluster, jobs: Sequence[Job]) -> tuple[Load, ...]:
+    loads: dict[tuple[str, str | None], Load] = {}
     for job in jobs:
-        workload = workload_of(cluster, job.engine, job.model)
+        workload = find_workload(cluster, job.engine, job.model)
         if workload is not None and workload.load_s:
-            found[job.engine, job.model] = Load(
+            loads[job.engine, job.model] = Load(
                 engine=job.engine, model=job.model, seconds=workload.load_s, memory=job.memory or workload.min_vram
             )
-    return tuple(found.values())
+    return tuple(loads.values())
 
 
-def _assumed(cluster: Cluster, jobs: Sequence[Job]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+def _list_assumed(cluster: Cluster, jobs: Sequence[Job]) -> tuple[str, ...]:
+    notes: dict[str, None] = {}
     for job in jobs:
-        workload = workload_of(cluster, job.engine, job.model)
+        workload = find_workload(cluster, job.engine, job.model)
         if job.seconds is None and (workload is None or workload.load_s is None):
-            found[f"loading {job.model or job.engine} takes no time: no workload says how long it takes"] = None
-    return tuple(found)
+            notes[f"loading {job.model or job.engine} takes no time: no workload says how long it takes"] = None
+    return tuple(notes)
 
 
-def _told(jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed: tuple[str, ...]) -> BatchForecast:
+def _summarise(
+    jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed: tuple[str, ...]
+) -> BatchForecast:
     names = {place: job.name for place, job in enumerate(jobs, start=1)}
     source = f"simulated with the production policy: {len(jobs)} tasks on {len(trace.slots)} slots"
     timed = bool(trace.loads)
@@ -153,7 +155,7 @@ def _told(jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed
         tasks=len(jobs),
         makespan=computed(outcome.makespan_s, "s", source),
         finished=computed(outcome.finished, "", "tasks that end"),
-        waits=simulated_waits(outcome),
+        waits=summarise_simulated_waits(outcome),
         occupancy={
             slot: computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")
             for slot, part in outcome.occupancy.items()

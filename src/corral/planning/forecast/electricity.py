@@ -36,29 +36,29 @@ class Consumption:
 class Power:
     """The watts of some slots and of the machines that they are in."""
 
-    cards: Mapping[SlotId, Watts]
+    gpus: Mapping[SlotId, Watts]
     machines: Mapping[str, Figure]
     unknown: tuple[str, ...]
 
 
-def power_for(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
+def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
     """Look up what the cards of these slots draw, and what their nodes draw besides."""
-    cards: dict[SlotId, Watts] = {}
+    gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}
     nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
     models = models_of(nodes)
     for node in nodes:
         power = power_of(node, models, electricity=cluster.electricity, night=cluster.night)
         machines[node.name] = power.other
-        for card in power.cards:
-            if drawn := card.limit or card.tgp:
-                cards[_slot_of(node, card.index)] = Watts(busy=drawn.value)
-    lacking = [slot.id for slot in slots if slot.id not in cards]
+        for gpu in power.cards:
+            if drawn := gpu.limit or gpu.tgp:
+                gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
+    lacking = [slot.id for slot in slots if slot.id not in gpus]
     unknown = (f"energy: nobody says what {', '.join(lacking)} draws",) if lacking else ()
-    return Power(cards=cards, machines=machines, unknown=unknown)
+    return Power(gpus=gpus, machines=machines, unknown=unknown)
 
 
-def consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
+def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
     """Work out the electricity of a night from what was busy how long."""
     if outcome.energy_wh is None:
         return Consumption(energy=None, energy_each=None, cost_each=None, unknown=power.unknown)
@@ -66,19 +66,19 @@ def consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> 
     others = sum(figure.value for figure in power.machines.values())
     total_wh = outcome.energy_wh + others * hours
     formula = f"{outcome.energy_wh:.0f} Wh of cards while they work + {others:g} W of machines x {hours:g} h"
-    each = (
+    energy_each = (
         computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
     )
     return Consumption(
         energy=computed(total_wh / _WH, "kWh", formula),
-        energy_each=each,
-        cost_each=_cost(cluster, each, unit),
+        energy_each=energy_each,
+        cost_each=_compute_cost(cluster, energy_each, unit),
         unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
-        assumed=tuple(_assumed(power.machines)),
+        assumed=tuple(_list_assumed(power.machines)),
     )
 
 
-def _assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
+def _list_assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
     """Say once what was assumed of several machines."""
     nodes: defaultdict[Figure, list[str]] = defaultdict(list)
     for node, figure in machines.items():
@@ -91,13 +91,13 @@ def _assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
         yield f"{figure.value:g} W besides the cards, each of {shown}: {figure.source}"
 
 
-def _cost(cluster: Cluster, each: Figure | None, unit: str) -> Figure | None:
+def _compute_cost(cluster: Cluster, energy_each: Figure | None, unit: str) -> Figure | None:
     tariff = cluster.electricity
-    if tariff is None or each is None:
+    if tariff is None or energy_each is None:
         return None
-    formula = f"{each.value:.4g} Wh for one {unit} x {tariff.price_per_kwh:g} {tariff.currency}/kWh"
-    return computed(each.value / _WH * tariff.price_per_kwh, tariff.currency, formula)
+    formula = f"{energy_each.value:.4g} Wh for one {unit} x {tariff.price_per_kwh:g} {tariff.currency}/kWh"
+    return computed(energy_each.value / _WH * tariff.price_per_kwh, tariff.currency, formula)
 
 
-def _slot_of(node: Node, index: int) -> SlotId:
+def _name_slot(node: Node, index: int) -> SlotId:
     return SlotId(f"{node.name}/gpu{index}")

@@ -12,9 +12,9 @@ from math import ceil
 
 from corral.cluster.values import Cluster, Workload
 from corral.figures import Figure, Origin, computed
-from corral.planning.forecast.electricity import consumption, power_for
-from corral.planning.forecast.values import Forecast, Scenario, simulated_waits
-from corral.planning.forecast.workload_slots import Seats, seats_of
+from corral.planning.forecast.electricity import compute_consumption, look_up_power
+from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
+from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate_nights, summarise
@@ -31,7 +31,7 @@ without a generator, the same for everybody."""
 _PLAIN = Scenario()
 
 
-def forecast(
+def forecast_workload(
     cluster: Cluster,
     workload: Workload,
     plans: Sequence[Plan],
@@ -47,56 +47,61 @@ def forecast(
     the workload does not use changes nothing.
     """
     length_s = cluster.night.total_seconds() if night_s is None else night_s
-    seats = seats_of(cluster, workload, plans)
-    seconds = seconds_of(workload, seats.slots, history)
+    workload_slots = find_workload_slots(cluster, workload, plans)
+    seconds = find_seconds(workload, workload_slots.slots, history)
     asked = Forecast(
         workload=workload.name,
         unit=workload.unit,
-        queue=seats.queue.name,
-        slots=tuple(slot.id for slot in seats.slots),
-        where=seats.because,
+        queue=workload_slots.queue.name,
+        slots=tuple(slot.id for slot in workload_slots.slots),
+        where=workload_slots.because,
         night_s=length_s,
         seconds=seconds,
     )
-    unknown = _what_lacks(workload, seats, seconds, scenario)
+    unknown = _list_lacking(workload, workload_slots, seconds, scenario)
     if unknown:
         return replace(asked, unknown=unknown)
-    return _played(cluster, workload, seats, asked, scenario, nights)
+    return _play(cluster, workload, workload_slots, asked, scenario, nights)
 
 
-def _played(
-    cluster: Cluster, workload: Workload, seats: Seats, asked: Forecast, scenario: Scenario, nights: int
+def _play(
+    cluster: Cluster,
+    workload: Workload,
+    workload_slots: WorkloadSlots,
+    asked: Forecast,
+    scenario: Scenario,
+    nights: int,
 ) -> Forecast:
     """The forecast with its figures: the first night in all of them, the others in what all make together."""
-    trace, window_s = _trace(workload, seats, asked.seconds, scenario, asked.night_s)
+    trace, window_s = _trace(workload, workload_slots, asked.seconds, scenario, asked.night_s)
     played = simulate_nights([trace] * nights)
     _, run = next(played)
-    power = power_for(cluster, seats.slots)
-    outcome = summarise(trace, run, span_s=window_s, watts=power.cards)
-    several = None if nights == 1 else outcome.finished + _finished(played, window_s)
-    told = _told(asked, trace, run, outcome, several=several)
-    used = consumption(cluster, power, outcome, workload.unit)
+    power = look_up_power(cluster, workload_slots.slots)
+    outcome = summarise(trace, run, span_s=window_s, watts=power.gpus)
+    several = None if nights == 1 else outcome.finished + _count_finished(played, window_s)
+    forecast = _summarise(asked, trace, run, outcome, several=several)
+    used = compute_consumption(cluster, power, outcome, workload.unit)
     return replace(
-        told,
-        energy=used.energy and _over(used.energy, asked.night_s / window_s),
+        forecast,
+        energy=used.energy and _scale(used.energy, asked.night_s / window_s),
         energy_each=used.energy_each,
         cost_each=used.cost_each,
         unknown=used.unknown,
-        assumed=(*_loading(workload, scenario), *used.assumed),
+        assumed=(*_note_loading(workload, scenario), *used.assumed),
     )
 
 
-def seconds_of(workload: Workload, slots: Sequence[Slot], history: History | None) -> Mapping[str, Figure]:
+def find_seconds(workload: Workload, slots: Sequence[Slot], history: History | None) -> Mapping[str, Figure]:
     """How long a task takes on each device model; models that nobody knows it for are left out."""
-    found: dict[str, Figure] = {}
+    seconds: dict[str, Figure] = {}
     for model in sorted({slot.device_model for slot in slots}):
-        figure = _measured(workload, model, history) or _declared(workload, model)
+        figure = _take_measured(workload, model, history) or _take_declared(workload, model)
         if figure is not None:
-            found[model] = figure
-    return found
+            seconds[model] = figure
+    return seconds
 
 
-def _measured(workload: Workload, model: str, history: History | None) -> Figure | None:
+def _take_measured(workload: Workload, model: str, history: History | None) -> Figure | None:
     if history is None:
         return None
     of_engine = [DurationKey(workload.engine, ANY, ANY)] if workload.model is None else []
@@ -109,7 +114,7 @@ def _measured(workload: Workload, model: str, history: History | None) -> Figure
     return None
 
 
-def _declared(workload: Workload, model: str) -> Figure | None:
+def _take_declared(workload: Workload, model: str) -> Figure | None:
     seconds = workload.seconds.get(model, workload.seconds.get(ANY))
     if seconds is None:
         return None
@@ -117,39 +122,45 @@ def _declared(workload: Workload, model: str) -> Figure | None:
     return Figure(value=seconds, unit="s", origin=Origin.CLUSTER_FILE, source=source)
 
 
-def _what_lacks(workload: Workload, seats: Seats, seconds: Mapping[str, Figure], scenario: Scenario) -> tuple[str, ...]:
-    if not seats.slots:
-        return (f"no slot: {seats.because}",)
-    found = [
+def _list_lacking(
+    workload: Workload, workload_slots: WorkloadSlots, seconds: Mapping[str, Figure], scenario: Scenario
+) -> tuple[str, ...]:
+    if not workload_slots.slots:
+        return (f"no slot: {workload_slots.because}",)
+    lacking = [
         f"how long one {workload.unit} takes on {model}: neither measured nor in the cluster file"
-        for model in sorted({slot.device_model for slot in seats.slots} - seconds.keys())
+        for model in sorted({slot.device_model for slot in workload_slots.slots} - seconds.keys())
     ]
     if scenario.models > 1 and _load_s(workload, scenario) is None:
-        found.append("how long a model takes to load: the workload has no load time")
-    return tuple(found)
+        lacking.append("how long a model takes to load: the workload has no load time")
+    return tuple(lacking)
 
 
 def _load_s(workload: Workload, scenario: Scenario) -> float | None:
     return workload.load_s if scenario.load_s is None else scenario.load_s
 
 
-def _loading(workload: Workload, scenario: Scenario) -> tuple[str, ...]:
+def _note_loading(workload: Workload, scenario: Scenario) -> tuple[str, ...]:
     if _load_s(workload, scenario) is not None:
         return ()
     return (f"loading the model of {workload.name} takes no time: the workload has no load time",)
 
 
 def _trace(
-    workload: Workload, seats: Seats, seconds: Mapping[str, Figure], scenario: Scenario, length_s: float
+    workload: Workload,
+    workload_slots: WorkloadSlots,
+    seconds: Mapping[str, Figure],
+    scenario: Scenario,
+    length_s: float,
 ) -> tuple[Trace, float]:
     """The night, or the part of it that is played, and how long that is."""
     table = {model: figure.value for model, figure in seconds.items()}
-    per_second = sum(1 / max(table[slot.device_model], _LEAST_S) for slot in seats.slots)
+    per_second = sum(1 / max(table[slot.device_model], _LEAST_S) for slot in workload_slots.slots)
     window_s = min(length_s, MOST_TASKS / per_second)
-    fitting = sum(ceil(window_s / max(table[slot.device_model], _LEAST_S)) for slot in seats.slots)
+    fitting = sum(ceil(window_s / max(table[slot.device_model], _LEAST_S)) for slot in workload_slots.slots)
     wanted = fitting if workload.per_night is None else min(fitting, ceil(workload.per_night * window_s / length_s))
-    models = _models(workload, scenario)
-    used = {slot.id for slot in seats.slots}
+    models = _list_models(workload, scenario)
+    used = {slot.id for slot in workload_slots.slots}
     arrivals = tuple(
         Arrival(
             id=place + 1,
@@ -157,20 +168,22 @@ def _trace(
             owner=OWNER,
             engine=workload.engine,
             model=models[place // scenario.swap_every % len(models)],
-            queue=seats.queue.name,
+            queue=workload_slots.queue.name,
             memory=workload.min_vram,
             seconds=_spread(table, scenario.spread, place),
         )
         for place in range(wanted)
     )
     load_s = _load_s(workload, scenario) or 0.0
-    loads = tuple(Load(engine=workload.engine, model=each, seconds=load_s, memory=workload.min_vram) for each in models)
+    loads = tuple(
+        Load(engine=workload.engine, model=model, seconds=load_s, memory=workload.min_vram) for model in models
+    )
     trace = Trace(
         arrivals=arrivals,
-        slots=seats.slots,
-        queues={seats.queue.name: seats.queue},
+        slots=workload_slots.slots,
+        queues={workload_slots.queue.name: workload_slots.queue},
         loads=loads,
-        outages=tuple(each for each in scenario.outages if each.slot in used),
+        outages=tuple(outage for outage in scenario.outages if outage.slot in used),
         slowdown={slot: factor for slot, factor in scenario.slowdown.items() if slot in used},
     )
     return trace, window_s
@@ -184,13 +197,13 @@ def _spread(table: Mapping[str, float], share: float, place: int) -> Mapping[str
     return {model: seconds * factor for model, seconds in table.items()}
 
 
-def _models(workload: Workload, scenario: Scenario) -> list[str]:
+def _list_models(workload: Workload, scenario: Scenario) -> list[str]:
     """The models that tasks use in turn; a model is named even where the file names none, so that it stays loaded."""
     first = workload.model or workload.name
     return [first, *(f"{first} ({place})" for place in range(2, scenario.models + 1))]
 
 
-def _finished(nights: Iterable[tuple[Trace, Run]], window_s: float) -> int:
+def _count_finished(nights: Iterable[tuple[Trace, Run]], window_s: float) -> int:
     """What nights make together; a night that is the one before over again is not counted up again."""
     total, last, finished = 0, None, 0
     for trace, run in nights:
@@ -200,23 +213,23 @@ def _finished(nights: Iterable[tuple[Trace, Run]], window_s: float) -> int:
     return total
 
 
-def _told(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, several: int | None) -> Forecast:
+def _summarise(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, several: int | None) -> Forecast:
     """The figures that come straight from the outcome."""
     unit = f"{asked.unit}s"
     factor = asked.night_s / outcome.span_s
     takes_time = any(load.seconds for load in trace.loads)
-    each = ", ".join(f"{asked.seconds[slot.device_model].value:g} s on {slot.id}" for slot in trace.slots[:8])
+    durations = ", ".join(f"{asked.seconds[slot.device_model].value:g} s on {slot.id}" for slot in trace.slots[:8])
     more = f" and {len(trace.slots) - 8} more slots" if len(trace.slots) > 8 else ""
-    source = f"simulated with the production policy: {each}{more}"
+    source = f"simulated with the production policy: {durations}{more}"
     return replace(
         asked,
         per_hour=computed(outcome.per_hour, f"{unit}/h", f"{outcome.finished} in {outcome.span_s / 3600:g} h"),
-        per_night=_over(computed(outcome.finished, unit, source), factor),
+        per_night=_scale(computed(outcome.finished, unit, source), factor),
         nights=None if several is None else computed(several * factor, unit, f"night after night, {source}"),
-        occupancy={slot: _percent(part, outcome) for slot, part in outcome.occupancy.items()},
-        waits=simulated_waits(outcome),
-        loads=_over(computed(outcome.loads, "", "loads in the simulated night"), factor) if takes_time else None,
-        swaps=_over(computed(outcome.swaps, "", "loads after the first on each slot"), factor) if takes_time else None,
+        occupancy={slot: _compute_percent(part, outcome) for slot, part in outcome.occupancy.items()},
+        waits=summarise_simulated_waits(outcome),
+        loads=_scale(computed(outcome.loads, "", "loads in the simulated night"), factor) if takes_time else None,
+        swaps=_scale(computed(outcome.swaps, "", "loads after the first on each slot"), factor) if takes_time else None,
         lost=computed(outcome.lost_s, "s", "time of attempts whose slot went away"),
         outcome=outcome,
         trace=trace,
@@ -224,12 +237,12 @@ def _told(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, several:
     )
 
 
-def _over(figure: Figure, factor: float) -> Figure:
+def _scale(figure: Figure, factor: float) -> Figure:
     """A figure of a part of a night as that of all of it."""
     if factor == 1:
         return figure
     return computed(figure.value * factor, figure.unit, f"{figure.source}, x {factor:.4g} for the whole night")
 
 
-def _percent(part: float, outcome: Outcome) -> Figure:
+def _compute_percent(part: float, outcome: Outcome) -> Figure:
     return computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")

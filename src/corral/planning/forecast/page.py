@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from corral.charts import bars
+from corral.charts import draw_bars
 from corral.figures import Figure
 from corral.planning.forecast.drawing import draw_run
 from corral.planning.forecast.values import Forecast
@@ -19,68 +19,68 @@ svg{width:100%;height:auto}figure{margin:1rem 0}td.number{text-align:right;white
 _MOST_BARS = 16
 
 
-def figures_of(one: Forecast) -> Iterator[tuple[str, Figure]]:
+def list_figures(forecast: Forecast) -> Iterator[tuple[str, Figure]]:
     """Walk over every number of a forecast that is known, with its name."""
-    yield from ((f"one {one.unit} on {model}", figure) for model, figure in one.seconds.items())
+    yield from ((f"one {forecast.unit} on {model}", figure) for model, figure in forecast.seconds.items())
     alone = (
-        ("in an hour", one.per_hour),
-        ("in a night", one.per_night),
-        ("in all nights", one.nights),
-        ("models loaded", one.loads),
-        ("models swapped", one.swaps),
-        ("work lost", one.lost),
-        ("energy of a night", one.energy),
-        (f"energy of one {one.unit}", one.energy_each),
-        (f"cost of one {one.unit}", one.cost_each),
+        ("in an hour", forecast.per_hour),
+        ("in a night", forecast.per_night),
+        ("in all nights", forecast.nights),
+        ("models loaded", forecast.loads),
+        ("models swapped", forecast.swaps),
+        ("work lost", forecast.lost),
+        ("energy of a night", forecast.energy),
+        (f"energy of one {forecast.unit}", forecast.energy_each),
+        (f"cost of one {forecast.unit}", forecast.cost_each),
     )
     yield from ((name, figure) for name, figure in alone if figure is not None)
-    yield from ((f"{slot} busy", figure) for slot, figure in one.occupancy.items())
-    for name, waits in one.waits.items():
+    yield from ((f"{slot} busy", figure) for slot, figure in forecast.occupancy.items())
+    for name, waits in forecast.waits.items():
         yield f"p50 wait of {name} tasks", waits.p50
         yield f"p99 wait of {name} tasks", waits.p99
 
 
-def page(cluster: str, plain: Sequence[Forecast], changed: Sequence[Forecast], asked: str) -> str:
+def make_page(cluster: str, plain: Sequence[Forecast], changed: Sequence[Forecast], asked: str) -> str:
     """Write the page; `asked` says in words what is different in `changed`."""
     title = f"Forecast for {cluster}"
     parts = [f"<h1>{escape(title)}</h1>"]
-    if chart := _per_night(plain, changed):
+    if chart := _draw_per_night(plain, changed):
         parts.append(f"<figure>{chart}</figure>")
-    for place, one in enumerate(plain):
-        parts.append(_section(one, one.workload))
+    for place, forecast in enumerate(plain):
+        parts.append(_write_section(forecast, forecast.workload))
         if changed:
-            parts.append(_section(changed[place], f"{one.workload}: {asked}"))
+            parts.append(_write_section(changed[place], f"{forecast.workload}: {asked}"))
     head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
     return f"{head}<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
 
 
-def _per_night(plain: Sequence[Forecast], changed: Sequence[Forecast]) -> str:
-    known = [(place, one) for place, one in enumerate(plain) if one.per_night is not None][:_MOST_BARS]
+def _draw_per_night(plain: Sequence[Forecast], changed: Sequence[Forecast]) -> str:
+    known = [(place, possible) for place, possible in enumerate(plain) if possible.per_night is not None][:_MOST_BARS]
     if not known:
         return ""
     groups: dict[str, dict[str, float | None]] = {}
-    for place, one in known:
-        groups[one.workload] = {"as it is": one.per_night.value if one.per_night else None}
+    for place, forecast in known:
+        groups[forecast.workload] = {"as it is": forecast.per_night.value if forecast.per_night else None}
         if changed:
             other = changed[place].per_night
-            groups[one.workload]["as asked"] = other.value if other else None
-    return bars("In a night", "tasks", groups)
+            groups[forecast.workload]["as asked"] = other.value if other else None
+    return draw_bars("In a night", "tasks", groups)
 
 
-def _section(one: Forecast, heading: str) -> str:
+def _write_section(forecast: Forecast, heading: str) -> str:
     rows = "".join(
         f'<tr><td>{escape(name)}</td><td class="number">{figure.value:,.6g} {escape(figure.unit)}</td>'
         f"<td>{escape(figure.origin)}: {escape(figure.source)}</td></tr>"
-        for name, figure in figures_of(one)
+        for name, figure in list_figures(forecast)
     )
-    where = f"On {', '.join(one.slots) or 'no slot'} through queue {one.queue}: {one.where}."
-    notes = "".join(f"<li>{escape(each)}</li>" for each in (*one.unknown, *one.assumed))
+    where = f"On {', '.join(forecast.slots) or 'no slot'} through queue {forecast.queue}: {forecast.where}."
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*forecast.unknown, *forecast.assumed))
     parts = [f"<h2>{escape(heading)}</h2>", f"<p>{escape(where)}</p>"]
     if rows:
         parts.append(f"<table><tr><th>figure</th><th>value</th><th>from</th></tr>{rows}</table>")
     if notes:
         parts.append(f"<p>Unknown or assumed:</p><ul>{notes}</ul>")
-    if one.trace is not None and one.run is not None and one.outcome is not None:
-        drawn = draw_run(one.trace, one.run, title=f"{heading}: the night", span_s=one.outcome.span_s)
+    if forecast.trace is not None and forecast.run is not None and forecast.outcome is not None:
+        drawn = draw_run(forecast.trace, forecast.run, title=f"{heading}: the night", span_s=forecast.outcome.span_s)
         parts.append(f"<figure>{drawn}</figure>")
     return "\n".join(parts)

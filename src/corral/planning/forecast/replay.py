@@ -16,9 +16,9 @@ from statistics import median
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, Origin, computed
-from corral.planning.forecast.slots import cpu_slots, queues_for, workload_of
-from corral.planning.forecast.values import ClassWaits, real_waits, simulated_waits
-from corral.planning.forecast.workload_slots import UNKNOWN_MODEL, gpu_slots
+from corral.planning.forecast.slots import find_workload, list_cpu_slots, make_queues
+from corral.planning.forecast.values import ClassWaits, summarise_real_waits, summarise_simulated_waits
+from corral.planning.forecast.workload_slots import UNKNOWN_MODEL, list_gpu_slots
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
 from corral.scheduling.values import Owner, Priority, Settings, Slot, TaskClass
@@ -98,43 +98,44 @@ class Replay:
 def replay(tasks: Sequence[Ended], before: Cluster, after: Cluster) -> Replay:
     """Play tasks (at least one) on the slots that they had in `before`, and on those of `after`."""
     ordered = sorted(tasks, key=lambda task: (task.created_at, task.id))
-    used = _used(ordered, before)
-    changed = _changed(used, before, after)
+    used = _list_used(ordered, before)
+    changed = _change_slots(used, before, after)
     tables = _Tables(ordered, used, before, after)
-    again = _played(ordered, used, before, tables)
-    against = _played(ordered, changed, after, tables)
-    real = _real(ordered, used)
+    again = _play_tasks(ordered, used, before, tables)
+    against = _play_tasks(ordered, changed, after, tables)
+    real = _summarise_real(ordered, used)
     return Replay(
         tasks=len(ordered),
         real=real,
         again=again,
-        error=_percent(again.makespan.value, real.makespan.value, "simulated", "real"),
+        error=_compare(again.makespan.value, real.makespan.value, "simulated", "real"),
         against=against,
-        gain=_percent(again.makespan.value, against.makespan.value, "as it was", "changed", of_first=True),
-        assumed=(*tables.assumed(changed), *_lost_queues(ordered, after)),
+        gain=_compare(again.makespan.value, against.makespan.value, "as it was", "changed", of_first=True),
+        assumed=(*tables.list_assumed(changed), *_list_lost_queues(ordered, after)),
     )
 
 
-def _used(tasks: Iterable[Ended], cluster: Cluster) -> tuple[Slot, ...]:
+def _list_used(tasks: Iterable[Ended], cluster: Cluster) -> tuple[Slot, ...]:
     """The slots that the tasks ran on, each with the engines that ran there."""
     engines: defaultdict[SlotId, set[str]] = defaultdict(set)
     for task in tasks:
         for slot in task.slots:
             engines[slot].add(task.engine)
-    known = _listed(cluster)
+    known = _list_slots(cluster)
     return tuple(
-        replace(known.get(name) or _unlisted(name), engines=frozenset(able)) for name, able in sorted(engines.items())
+        replace(known.get(name) or _make_unlisted(name), engines=frozenset(able))
+        for name, able in sorted(engines.items())
     )
 
 
-def _unlisted(name: SlotId) -> Slot:
+def _make_unlisted(name: SlotId) -> Slot:
     """A slot that the file does not have: a processor's, or an instance reached by its address alone."""
     node, _, place = name.partition("/")
     model = "cpu" if place.startswith("cpu") else UNKNOWN_MODEL
     return Slot(id=name, node=node, device=name, device_model=model, engines=frozenset())
 
 
-def _changed(used: Sequence[Slot], before: Cluster, after: Cluster) -> tuple[Slot, ...]:
+def _change_slots(used: Sequence[Slot], before: Cluster, after: Cluster) -> tuple[Slot, ...]:
     """The slots of the other file: those that are in both keep their engines, new ones get those of their node.
 
     A slot that neither file lists, such as a processor's where no file says how many it has, is kept as it was.
@@ -143,17 +144,17 @@ def _changed(used: Sequence[Slot], before: Cluster, after: Cluster) -> tuple[Slo
     by_node: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
     for slot in used:
         by_node[slot.node] |= slot.engines
-    old, new = _listed(before), _listed(after)
-    found = [
+    old, new = _list_slots(before), _list_slots(after)
+    slots = [
         replace(slot, engines=engines.get(slot.id, frozenset() if slot.id in old else by_node[slot.node]))
         for slot in new.values()
     ]
     others = [slot for slot in used if slot.id not in old and slot.id not in new]
-    return tuple(slot for slot in (*found, *others) if slot.engines)
+    return tuple(slot for slot in (*slots, *others) if slot.engines)
 
 
-def _listed(cluster: Cluster) -> dict[SlotId, Slot]:
-    return {slot.id: slot for slot in (*gpu_slots(cluster, frozenset()), *cpu_slots(cluster))}
+def _list_slots(cluster: Cluster) -> dict[SlotId, Slot]:
+    return {slot.id: slot for slot in (*list_gpu_slots(cluster, frozenset()), *list_cpu_slots(cluster))}
 
 
 class _Tables:
@@ -162,32 +163,35 @@ class _Tables:
     def __init__(self, tasks: Sequence[Ended], used: Sequence[Slot], before: Cluster, after: Cluster) -> None:
         self._models = {slot.id: slot.device_model for slot in used}
         self._clusters = (after, before)
-        found: defaultdict[tuple[_Kind, str], list[float]] = defaultdict(list)
+        durations: defaultdict[tuple[_Kind, str], list[float]] = defaultdict(list)
         for task in tasks:
-            found[(task.engine, task.model), self._models[task.slots[0]]].append(task.seconds)
-        self._medians = {key: median(seconds) for key, seconds in found.items()}
+            durations[(task.engine, task.model), self._models[task.slots[0]]].append(task.seconds)
+        self._medians = {key: median(seconds) for key, seconds in durations.items()}
         self._kinds = {(task.engine, task.model, self._models[task.slots[0]]) for task in tasks}
 
-    def table(self, task: Ended, device_models: Iterable[str]) -> Mapping[str, float]:
+    def find_durations(self, task: Ended, device_models: Iterable[str]) -> Mapping[str, float]:
         on = self._models[task.slots[0]]
         kind = (task.engine, task.model)
-        return {each: task.seconds * (self._ratio(kind, on, each) or 1.0) for each in device_models}
+        return {
+            device_model: task.seconds * (self._find_ratio(kind, on, device_model) or 1.0)
+            for device_model in device_models
+        }
 
-    def assumed(self, slots: Iterable[Slot]) -> tuple[str, ...]:
+    def list_assumed(self, slots: Iterable[Slot]) -> tuple[str, ...]:
         """Say for which device models nobody knows the ratio."""
         models = sorted({slot.device_model for slot in slots})
         return tuple(
             f"{engine} {model or ''}".rstrip() + f" takes as long on {other} as on {on}: no ratio is known"
             for engine, model, on in sorted(self._kinds, key=str)
             for other in models
-            if self._ratio((engine, model), on, other) is None
+            if self._find_ratio((engine, model), on, other) is None
         )
 
-    def _ratio(self, kind: _Kind, on: str, other: str) -> float | None:
+    def _find_ratio(self, kind: _Kind, on: str, other: str) -> float | None:
         if on == other:
             return 1.0
         for cluster in self._clusters:
-            workload = workload_of(cluster, *kind)
+            workload = find_workload(cluster, *kind)
             declared = workload.seconds if workload is not None else dict[str, float]()
             if declared.get(on) and declared.get(other):
                 return declared[other] / declared[on]
@@ -195,22 +199,22 @@ class _Tables:
         return second / first if first and second else None
 
 
-def _played(tasks: Sequence[Ended], slots: tuple[Slot, ...], cluster: Cluster, tables: _Tables) -> Play:
+def _play_tasks(tasks: Sequence[Ended], slots: tuple[Slot, ...], cluster: Cluster, tables: _Tables) -> Play:
     start = tasks[0].created_at
     known = {task.id for task in tasks}
     models = {slot.device_model for slot in slots}
-    arrivals = [_arrival(task, start, known, tables.table(task, models)) for task in tasks]
+    arrivals = [_make_arrival(task, start, known, tables.find_durations(task, models)) for task in tasks]
     trace = Trace(
         arrivals=tuple(sorted(arrivals, key=lambda arrival: (arrival.at_s, arrival.id))),
         slots=slots,
-        queues=queues_for(cluster, slots),
+        queues=make_queues(cluster, slots),
         settings=Settings(promote_after=cluster.promote_after),
     )
     run = simulate(trace)
     return _play(trace, run, summarise(trace, run))
 
 
-def _arrival(task: Ended, start: datetime, known: set[int], seconds: Mapping[str, float]) -> Arrival:
+def _make_arrival(task: Ended, start: datetime, known: set[int], seconds: Mapping[str, float]) -> Arrival:
     """A task that needed others arrives when it was made, and waits for them; any other when it became ready."""
     needs = tuple(need for need in task.needs if need in known)
     at = task.created_at if needs else max(task.queued_at, task.created_at)
@@ -237,7 +241,7 @@ def _play(trace: Trace, run: Run, outcome: Outcome) -> Play:
     return Play(
         makespan=computed(outcome.makespan_s, "s", f"simulated on {len(trace.slots)} slots"),
         median_wait=computed(median(waits) if waits else 0.0, "s", "from arrival to start"),
-        waits=simulated_waits(outcome),
+        waits=summarise_simulated_waits(outcome),
         occupancy=computed(100 * sum(parts) / len(parts) if parts else 0.0, "%", "mean over the slots"),
         slots=len(trace.slots),
         unfinished=len(run.unfinished),
@@ -246,31 +250,31 @@ def _play(trace: Trace, run: Run, outcome: Outcome) -> Play:
     )
 
 
-def _real(tasks: Sequence[Ended], used: Sequence[Slot]) -> Play:
+def _summarise_real(tasks: Sequence[Ended], used: Sequence[Slot]) -> Play:
     start, end = tasks[0].created_at, max(task.finished_at for task in tasks)
     makespan_s = (end - start).total_seconds()
     waits = [(task.started_at - max(task.queued_at, task.created_at)).total_seconds() for task in tasks]
     busy_s = sum(task.seconds * len(task.slots) for task in tasks)
     part = busy_s / (makespan_s * len(used)) if makespan_s else 0.0
     return Play(
-        makespan=_measured(makespan_s, "s", "from the first submission to the last end"),
-        median_wait=_measured(median(waits), "s", "from ready to start"),
-        waits=real_waits(zip((task.task_class for task in tasks), waits, strict=True)),
-        occupancy=_measured(100 * part, "%", f"{len(tasks)} tasks on the {len(used)} slots that they ran on"),
+        makespan=_measure(makespan_s, "s", "from the first submission to the last end"),
+        median_wait=_measure(median(waits), "s", "from ready to start"),
+        waits=summarise_real_waits(zip((task.task_class for task in tasks), waits, strict=True)),
+        occupancy=_measure(100 * part, "%", f"{len(tasks)} tasks on the {len(used)} slots that they ran on"),
         slots=len(used),
     )
 
 
-def _measured(value: float, unit: str, source: str) -> Figure:
+def _measure(value: float, unit: str, source: str) -> Figure:
     return Figure(value=value, unit=unit, origin=Origin.MEASURED, source=source)
 
 
-def _percent(first: float, second: float, one: str, other: str, *, of_first: bool = False) -> Figure:
+def _compare(first: float, second: float, first_name: str, second_name: str, *, of_first: bool = False) -> Figure:
     base = first if of_first else second
-    formula = f"({one} {first:.6g} s - {other} {second:.6g} s) / {base:.6g} s"
+    formula = f"({first_name} {first:.6g} s - {second_name} {second:.6g} s) / {base:.6g} s"
     return computed(100 * (first - second) / base if base else 0.0, "%", formula)
 
 
-def _lost_queues(tasks: Iterable[Ended], cluster: Cluster) -> tuple[str, ...]:
+def _list_lost_queues(tasks: Iterable[Ended], cluster: Cluster) -> tuple[str, ...]:
     missing = sorted({task.queue for task in tasks} - cluster.queues.keys())
     return tuple(f"queue {name} is not in the other file: its tasks may use every slot" for name in missing)

@@ -86,28 +86,33 @@ class Forecast(WorkloadForecast):
     run: Run | None = None
 
 
-def simulated_waits(outcome: Outcome) -> Mapping[str, ClassWaits]:
+def summarise_simulated_waits(outcome: Outcome) -> Mapping[str, ClassWaits]:
     """The waits of the tasks that ended in a simulated run."""
     return {
-        task_class.value: _told(waits.p50, waits.p99, Origin.COMPUTED, f"{waits.tasks} simulated tasks, from arrival")
+        task_class.value: _make_waits(
+            waits.p50, waits.p99, Origin.COMPUTED, f"{waits.tasks} simulated tasks, from arrival"
+        )
         for task_class, waits in outcome.waits.items()
     }
 
 
-def real_waits(waits: Iterable[tuple[TaskClass, float]]) -> Mapping[str, ClassWaits]:
+def summarise_real_waits(waits: Iterable[tuple[TaskClass, float]]) -> Mapping[str, ClassWaits]:
     """The waits that were measured."""
-    found: dict[str, list[float]] = {}
+    by_class: dict[str, list[float]] = {}
     for task_class, seconds in sorted(waits):
-        found.setdefault(task_class.value, []).append(seconds)
+        by_class.setdefault(task_class.value, []).append(seconds)
     return {
-        name: _told(
-            find_quantile(each, 0.5), find_quantile(each, 0.99), Origin.MEASURED, f"{len(each)} tasks, from ready"
+        name: _make_waits(
+            find_quantile(measured, 0.5),
+            find_quantile(measured, 0.99),
+            Origin.MEASURED,
+            f"{len(measured)} tasks, from ready",
         )
-        for name, each in found.items()
+        for name, measured in by_class.items()
     }
 
 
-def _told(p50: float, p99: float, origin: Origin, source: str) -> ClassWaits:
+def _make_waits(p50: float, p99: float, origin: Origin, source: str) -> ClassWaits:
     return ClassWaits(
         p50=Figure(value=p50, unit="s", origin=origin, source=f"half of {source} to start"),
         p99=Figure(value=p99, unit="s", origin=origin, source=f"99 % of {source} to start"),

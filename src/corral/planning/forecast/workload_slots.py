@@ -21,7 +21,7 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seats:
+class WorkloadSlots:
     """The slots of a workload, its queue, and why these."""
 
     slots: tuple[Slot, ...]
@@ -29,23 +29,23 @@ class Seats:
     because: str
 
 
-def seats_of(cluster: Cluster, workload: Workload, plans: Sequence[Plan]) -> Seats:
+def find_workload_slots(cluster: Cluster, workload: Workload, plans: Sequence[Plan]) -> WorkloadSlots:
     """Find the slots on which a workload runs; none when it has no place."""
-    able = {slot.id: slot for slot in gpu_slots(cluster, frozenset({workload.engine}))}
-    wanted, because = _wanted(cluster, workload, plans, able)
-    queue = _queue_for(cluster, [able[name] for name in wanted])
+    able = {slot.id: slot for slot in list_gpu_slots(cluster, frozenset({workload.engine}))}
+    wanted, because = _choose_slots(cluster, workload, plans, able)
+    queue = _choose_queue(cluster, [able[name] for name in wanted])
     slots = tuple(able[name] for name in wanted if queue.slots is None or name in queue.slots)
     if len(slots) < len(wanted):
         because += f", of which queue {queue.name} reaches {len(slots)}"
-    return Seats(slots=slots, queue=queue, because=because)
+    return WorkloadSlots(slots=slots, queue=queue, because=because)
 
 
-def gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...]:
+def list_gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...]:
     """List a slot for each card of the file, free, with nothing loaded."""
-    return tuple(_slot(node, gpu, engines) for node in cluster.nodes for gpu in node.gpus or ())
+    return tuple(_make_slot(node, gpu, engines) for node in cluster.nodes for gpu in node.gpus or ())
 
 
-def queue_of(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
+def make_queue(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
     """The policy's view of a queue over these slots."""
     pool = settings.pool
     return Queue(
@@ -56,49 +56,58 @@ def queue_of(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
     )
 
 
-def _wanted(
+def _choose_slots(
     cluster: Cluster, workload: Workload, plans: Sequence[Plan], able: dict[SlotId, Slot]
 ) -> tuple[list[SlotId], str]:
     instances = cluster.engines[workload.engine].instances if workload.engine in cluster.engines else ()
-    bound = [SlotId(f"{one.node}/gpu{one.gpu}") for one in instances if one.node and one.gpu is not None]
+    bound = [
+        SlotId(f"{instance.node}/gpu{instance.gpu}")
+        for instance in instances
+        if instance.node and instance.gpu is not None
+    ]
     if bound:
-        return _known(bound, able), f"the instances of {workload.engine} compute there"
+        return _keep_known(bound, able), f"the instances of {workload.engine} compute there"
     if workload.service is not None:
-        return _planned(workload.service, plans, able)
-    fits = [slot.id for slot in able.values() if _fits(workload, slot)]
+        return _find_planned(workload.service, plans, able)
+    fits = [slot.id for slot in able.values() if _is_large_enough(workload, slot)]
     return fits, "every card with the memory that it needs" if workload.min_vram else "every card"
 
 
-def _planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot]) -> tuple[list[SlotId], str]:
+def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot]) -> tuple[list[SlotId], str]:
     """The cards of a service in the first plan that has any for it."""
     for plan in plans:
         called = f"layout {plan.layout}" if plan.layout else "the plan"
-        placed = [SlotId(f"{one.node}/gpu{gpu}") for one in plan.placed if service in one.services for gpu in one.gpus]
-        if found := _known(placed, able):
-            return found, f"service {service} has them in {called}"
-        turns = [SlotId(card) for one in plan.unplaced if service in one.services for card in one.turns]
-        if found := _known(turns, able):
-            return found, f"service {service} takes turns there in {called}"
+        placed = [
+            SlotId(f"{replica.node}/gpu{gpu}")
+            for replica in plan.placed
+            if service in replica.services
+            for gpu in replica.gpus
+        ]
+        if slots := _keep_known(placed, able):
+            return slots, f"service {service} has them in {called}"
+        turns = [SlotId(turn) for replica in plan.unplaced if service in replica.services for turn in replica.turns]
+        if slots := _keep_known(turns, able):
+            return slots, f"service {service} takes turns there in {called}"
     return [], f"service {service} has no card in any plan"
 
 
-def _known(names: Iterable[SlotId], able: dict[SlotId, Slot]) -> list[SlotId]:
+def _keep_known(names: Iterable[SlotId], able: dict[SlotId, Slot]) -> list[SlotId]:
     return [name for name in dict.fromkeys(names) if name in able]
 
 
-def _fits(workload: Workload, slot: Slot) -> bool:
+def _is_large_enough(workload: Workload, slot: Slot) -> bool:
     if workload.prefer_node is not None and slot.node != workload.prefer_node:
         return False
     return workload.min_vram is None or (slot.capacity is not None and slot.capacity >= workload.min_vram)
 
 
-def _queue_for(cluster: Cluster, wanted: Sequence[Slot]) -> Queue:
+def _choose_queue(cluster: Cluster, wanted: Sequence[Slot]) -> Queue:
     """The queue with a pool that reaches most of the slots, the first of the file between equals; else one without."""
-    queues = [queue_of(settings, wanted) for settings in cluster.queues.values()] or [Queue(name=DEFAULT)]
-    return max(queues, key=lambda queue: (bool(queue.slots), _reached(queue, wanted)))
+    queues = [make_queue(settings, wanted) for settings in cluster.queues.values()] or [Queue(name=DEFAULT)]
+    return max(queues, key=lambda queue: (bool(queue.slots), _count_reached(queue, wanted)))
 
 
-def _reached(queue: Queue, wanted: Sequence[Slot]) -> int:
+def _count_reached(queue: Queue, wanted: Sequence[Slot]) -> int:
     return len(wanted) if queue.slots is None else len(queue.slots)
 
 
@@ -106,7 +115,7 @@ def _is_in(slot: Slot, pool: Iterable[str]) -> bool:
     return any(selector in (slot.node, slot.id) for selector in pool)
 
 
-def _slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Slot:
+def _make_slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Slot:
     name = SlotId(f"{node.name}/gpu{gpu.index}")
     return Slot(
         id=name,

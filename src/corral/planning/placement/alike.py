@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from corral.planning.placement.demand import Ask
+from corral.planning.placement.demand import Demand
 from corral.planning.placement.greedy import is_anywhere
-from corral.planning.placement.ledger import Room, Unit, suits
-from corral.planning.placement.values import Card, Machine, Tier
+from corral.planning.placement.ledger import Ledger, Unit, suits
+from corral.planning.placement.values import Machine, PlannedGpu, Tier
 
 
 class Detail(StrEnum):
@@ -39,115 +39,115 @@ class Group:
     nodes: tuple[str, ...]
     memory: int | None
     """Of each node."""
-    stocks: tuple[Stock, ...]
+    gpu_groups: tuple[GpuGroup, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class GpuGroup:
     """Cards that are alike, on the nodes of a group."""
 
     number: int
-    card: Card
+    gpu: PlannedGpu
     """One of them, to ask what it would do for."""
     count: int
     """In the whole group."""
     indexes: frozenset[int] | None
     """Which cards of the node they are; None where it is for several nodes."""
 
-    def has(self, card: Card) -> bool:
+    def has(self, gpu: PlannedGpu) -> bool:
         """Tell whether a card of one of the group's nodes is in the stock."""
         if self.indexes is not None:
-            return card.index in self.indexes
-        return (card.model, card.usable) == (self.card.model, self.card.usable)
+            return gpu.index in self.indexes
+        return (gpu.model, gpu.usable) == (self.gpu.model, self.gpu.usable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sort:
     """Replicas that are alike."""
 
-    like: Ask
-    asks: tuple[Ask, ...]
+    like: Demand
+    demands: tuple[Demand, ...]
 
     @property
     def units(self) -> list[Unit]:
         """List the replicas: all first ones, then the further ones."""
-        units = [(ask, replica) for ask in self.asks for replica in range(ask.replicas)]
+        units = [(demand, replica) for demand in self.demands for replica in range(demand.replicas)]
         return sorted(units, key=lambda unit: unit[0].tier(unit[1]))
 
     def count(self, tier: Tier) -> int:
         """Count the replicas of a tier."""
-        return sum(ask.tier(replica) is tier for ask in self.asks for replica in range(ask.replicas))
+        return sum(demand.tier(replica) is tier for demand in self.demands for replica in range(demand.replicas))
 
 
-def groups_of(machines: Sequence[Machine], asks: Sequence[Ask], detail: Detail) -> tuple[Group, ...]:
+def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: Detail) -> tuple[Group, ...]:
     """Put nodes that are alike together, or each by itself.
 
     Nodes that something is bound to stand apart: part of their cards is spoken for, and so they hold fewer replicas
     that want several cards.
     """
-    named = {bond.node for ask in asks if ask.gpus for bond in ask.bonds}
+    named = {bond.node for demand in demands if demand.gpus for bond in demand.bonds}
     alike: dict[object, list[Machine]] = {}
     for machine in machines:
-        contents = sorted((card.model or "", card.usable or 0, card.usable is None) for card in machine.cards)
+        contents = sorted((gpu.model or "", gpu.usable or 0, gpu.usable is None) for gpu in machine.gpus)
         key = (machine.name in named, machine.memory, tuple(contents)) if detail is Detail.KIND else machine.name
         alike.setdefault(key, []).append(machine)
     groups: list[Group] = []
     for members in alike.values():
-        first = sum(len(group.stocks) for group in groups)
-        pinned = [ask.indexes for ask in asks if ask.indexes and ask.may_run_on(members[0].name)]
-        groups.append(_group(members, first, pinned, detail))
+        first = sum(len(group.gpu_groups) for group in groups)
+        pinned = [demand.indexes for demand in demands if demand.indexes and demand.may_run_on(members[0].name)]
+        groups.append(_make_group(members, first, pinned, detail))
     return tuple(groups)
 
 
-def _group(members: Sequence[Machine], first: int, pinned: Sequence[frozenset[int]], detail: Detail) -> Group:
-    alike: dict[object, list[Card]] = {}
-    for card in members[0].cards:
-        pins = tuple(card.index in indexes for indexes in pinned)
-        own = {Detail.CARD: card.index, Detail.NODE: pins, Detail.KIND: None}[detail]
-        alike.setdefault((card.model, card.usable, own), []).append(card)
-    stocks = [
-        Stock(
+def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozenset[int]], detail: Detail) -> Group:
+    alike: dict[object, list[PlannedGpu]] = {}
+    for gpu in members[0].gpus:
+        pins = tuple(gpu.index in indexes for indexes in pinned)
+        own = {Detail.CARD: gpu.index, Detail.NODE: pins, Detail.KIND: None}[detail]
+        alike.setdefault((gpu.model, gpu.usable, own), []).append(gpu)
+    gpu_groups = [
+        GpuGroup(
             number=first + place,
-            card=cards[0],
-            count=len(members) * len(cards),
-            indexes=None if detail is Detail.KIND else frozenset(card.index for card in cards),
+            gpu=gpus[0],
+            count=len(members) * len(gpus),
+            indexes=None if detail is Detail.KIND else frozenset(gpu.index for gpu in gpus),
         )
-        for place, cards in enumerate(alike.values())
+        for place, gpus in enumerate(alike.values())
     ]
-    return Group(nodes=tuple(one.name for one in members), memory=members[0].memory, stocks=tuple(stocks))
+    return Group(nodes=tuple(member.name for member in members), memory=members[0].memory, gpu_groups=tuple(gpu_groups))
 
 
-def sorts_of(asks: Sequence[Ask], room: Room) -> tuple[Sort, ...]:
+def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...]:
     """Put asks that the program need not tell apart together; those that may run anywhere need no program."""
-    bound = [ask for ask in asks if not is_anywhere(room, ask)]
-    sizes = sorted({card.usable for card in room.cards.values() if card.usable is not None})
-    keys = {ask.place: _key(ask, sizes) for ask in bound}
-    ordered = sorted(bound, key=lambda ask: (keys[ask.place], ask.place))
-    grouped = [list(members) for _, members in groupby(ordered, key=lambda ask: keys[ask.place])]
-    return tuple(Sort(like=members[0], asks=tuple(members)) for members in grouped)
+    bound = [demand for demand in demands if not is_anywhere(ledger, demand)]
+    sizes = sorted({gpu.usable for gpu in ledger.gpus.values() if gpu.usable is not None})
+    keys = {demand.place: _make_key(demand, sizes) for demand in bound}
+    ordered = sorted(bound, key=lambda demand: (keys[demand.place], demand.place))
+    grouped = [list(members) for _, members in groupby(ordered, key=lambda demand: keys[demand.place])]
+    return tuple(Sort(like=members[0], demands=tuple(members)) for members in grouped)
 
 
-def _key(ask: Ask, sizes: Sequence[int]) -> tuple[object, ...]:
+def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
     """Tell asks apart by what the program sees: a whole card is as good as another that is also large enough."""
-    needed = ask.needed
-    if ask.whole and needed:
+    needed = demand.needed
+    if demand.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)
-    nodes = tuple(sorted({bond.node for bond in ask.bonds}))
-    return (ask.on_demand, ask.gpus, ask.whole, needed, ask.memory, nodes, sorted(ask.indexes or ()))
+    nodes = tuple(sorted({bond.node for bond in demand.bonds}))
+    return (demand.on_demand, demand.gpus, demand.whole, needed, demand.memory, nodes, sorted(demand.indexes or ()))
 
 
-def would_suit(sort: Sort, group: Group, stock: Stock) -> bool:
+def would_suit(sort: Sort, group: Group, gpu_group: GpuGroup) -> bool:
     """Tell whether a replica could have a card of the stock."""
     nodes = sort.like.nodes(group.nodes)
-    if not nodes or not suits_alike(sort.like, stock):
+    if not nodes or not suits_alike(sort.like, gpu_group):
         return False
     return group.memory is None or sort.like.memory <= group.memory
 
 
-def suits_alike(ask: Ask, stock: Stock) -> bool:
+def suits_alike(demand: Demand, gpu_group: GpuGroup) -> bool:
     """Tell whether a stock's cards are large enough, and of the indexes that are allowed where the stock has one."""
     if (
-        stock.indexes is None and ask.indexes is not None
+        gpu_group.indexes is None and demand.indexes is not None
     ):  # alike cards have several indexes: only their size counts here
-        return ask.whole if stock.card.usable is None else ask.needed <= stock.card.usable
-    return suits(ask, stock.card)
+        return demand.whole if gpu_group.gpu.usable is None else demand.needed <= gpu_group.gpu.usable
+    return suits(demand, gpu_group.gpu)

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
-from corral.planning.placement.demand import Ask
-from corral.planning.placement.ledger import Room, Seat, Unit
-from corral.planning.placement.values import Card
+from corral.planning.placement.demand import Demand
+from corral.planning.placement.ledger import Ledger, Location, Unit
+from corral.planning.placement.values import PlannedGpu
 
 _Models = frozenset[str | None]
 _Entry = tuple[int, int, str, tuple[int, ...]]
@@ -21,73 +21,75 @@ _UNKNOWN_SIZE = 2**62
 """Points of a card whose memory is unknown: the last choice."""
 
 
-def any_card(card: Card) -> bool:
+def allow_any_gpu(gpu: PlannedGpu) -> bool:
     """Allow every card."""
     return True
 
 
-class Offers:
+class Candidates:
     """The free places for one kind of replica on some nodes, by the models of card they have."""
 
-    def __init__(self, room: Room, like: Ask, nodes: Iterable[str], allowed: Callable[[Card], bool] = any_card) -> None:
-        self._room = room
+    def __init__(
+        self, ledger: Ledger, like: Demand, nodes: Iterable[str], allowed: Callable[[PlannedGpu], bool] = allow_any_gpu
+    ) -> None:
+        self._ledger = ledger
         self._like = like
         self._allowed = allowed
         self._heaps: dict[_Models, list[_Entry]] = defaultdict(list)
-        order = {name: place for place, name in enumerate(room.machines)}
+        order = {name: place for place, name in enumerate(ledger.machines)}
         for node in nodes:
-            if room.node_admits(like, node):
-                for models, points, indexes in self._choices(node):
+            if ledger.node_admits(like, node):
+                for models, points, indexes in self._list_choices(node):
                     self._heaps[models].append((points, order[node], node, indexes))
         for heap in self._heaps.values():
             heapify(heap)
 
     def take(self, unit: Unit) -> bool:
         """Take the best place for a replica: away from its like, on their model of card, the least memory left over."""
-        seat = self._best(unit[0])
-        if seat is None:
+        location = self._choose_best(unit[0])
+        if location is None:
             return False
-        self._room.take(unit, seat)
+        self._ledger.take(unit, location)
         return True
 
-    def _best(self, ask: Ask) -> Seat | None:
-        had = self._room.models.get(ask.place)
+    def _choose_best(self, demand: Demand) -> Location | None:
+        had = self._ledger.models.get(demand.place)
         tops: list[tuple[int, bool, _Entry]] = []
         for models, heap in self._heaps.items():
-            top = self._top(models, heap, ask)
+            top = self._find_top(models, heap, demand)
             if top is not None:
                 # The first replica looks for a model that there are enough nodes of; the others follow it.
-                mixed = not models <= had if had else len(heap) < ask.replicas
+                mixed = not models <= had if had else len(heap) < demand.replicas
                 tops.append((top[0], mixed, top[1]))
         if not tops:
             return None
         _, _, (_, _, node, indexes) = min(tops)
         return node, indexes
 
-    def _top(self, models: _Models, heap: list[_Entry], ask: Ask) -> tuple[int, _Entry] | None:
+    def _find_top(self, models: _Models, heap: list[_Entry], demand: Demand) -> tuple[int, _Entry] | None:
         """Find the best place of a heap: the first on a node without its like, else where they are fewest."""
         aside: list[_Entry] = []
-        found: tuple[int, _Entry] | None = None
-        while heap and found is None:
-            entry = self._settled(models, heap)
+        top: tuple[int, _Entry] | None = None
+        while heap and top is None:
+            entry = self._settle_top(models, heap)
             if entry is None:
                 break
-            crowd = self._room.on_node[ask.place, entry[2]] if ask.replicas > 1 else 0
+            crowd = self._ledger.on_node[demand.place, entry[2]] if demand.replicas > 1 else 0
             if crowd == 0:
-                found = (0, entry)
+                top = (0, entry)
             else:
                 aside.append(heappop(heap))
         for entry in aside:
             heappush(heap, entry)
-        if found is None and aside:
-            found = min((self._room.on_node[ask.place, entry[2]], entry) for entry in aside)
-        return found
+        if top is None and aside:
+            top = min((self._ledger.on_node[demand.place, entry[2]], entry) for entry in aside)
+        return top
 
-    def _settled(self, models: _Models, heap: list[_Entry]) -> _Entry | None:
+    def _settle_top(self, models: _Models, heap: list[_Entry]) -> _Entry | None:
         """Bring a heap's top up to date with what has been taken, and return it."""
         while heap:
             points, place, node, indexes = heap[0]
-            now = next((each for each in self._choices(node) if each[0] == models), None)
+            now = next((choice for choice in self._list_choices(node) if choice[0] == models), None)
             if now is not None and now[1:] == (points, indexes):
                 return heap[0]
             heappop(heap)
@@ -95,32 +97,32 @@ class Offers:
                 heappush(heap, (now[1], place, node, now[2]))
         return None
 
-    def _choices(self, node: str) -> Iterator[tuple[_Models, int, tuple[int, ...]]]:
+    def _list_choices(self, node: str) -> Iterator[tuple[_Models, int, tuple[int, ...]]]:
         """List the best place of a node for each model of card, and a mixed one where no model has enough cards."""
-        if not self._room.node_admits(self._like, node):
+        if not self._ledger.node_admits(self._like, node):
             return
         if not self._like.gpus:
-            left = self._room.memory_left[node]
+            left = self._ledger.memory_left[node]
             yield frozenset(), -(left or 0), ()
             return
         by_model: dict[str | None, list[tuple[int, int]]] = defaultdict(list)
-        for card in self._room.machines[node].cards:
-            if self._allowed(card) and self._room.admits(self._like, card):
-                by_model[card.model].append((points_of(self._room, self._like, card), card.index))
-        enough = {model: cards for model, cards in by_model.items() if len(cards) >= self._like.gpus}
-        for model, cards in enough.items():
-            yield self._choice(frozenset([model]), cards)
+        for gpu in self._ledger.machines[node].gpus:
+            if self._allowed(gpu) and self._ledger.admits(self._like, gpu):
+                by_model[gpu.model].append((count_points(self._ledger, self._like, gpu), gpu.index))
+        enough = {model: gpus for model, gpus in by_model.items() if len(gpus) >= self._like.gpus}
+        for model, gpus in enough.items():
+            yield self._make_choice(frozenset([model]), gpus)
         if not enough and sum(map(len, by_model.values())) >= self._like.gpus:
-            yield self._choice(frozenset(by_model), [each for cards in by_model.values() for each in cards])
+            yield self._make_choice(frozenset(by_model), [points for gpus in by_model.values() for points in gpus])
 
-    def _choice(self, models: _Models, cards: list[tuple[int, int]]) -> tuple[_Models, int, tuple[int, ...]]:
-        chosen = sorted(cards)[: self._like.gpus]
+    def _make_choice(self, models: _Models, gpus: list[tuple[int, int]]) -> tuple[_Models, int, tuple[int, ...]]:
+        chosen = sorted(gpus)[: self._like.gpus]
         return models, sum(points for points, _ in chosen), tuple(sorted(index for _, index in chosen))
 
 
-def points_of(room: Room, ask: Ask, card: Card) -> int:
+def count_points(ledger: Ledger, demand: Demand, gpu: PlannedGpu) -> int:
     """Count the bytes that a replica would waste on a card; what takes all it can get wants the largest."""
-    left = room.left[card.node, card.index]
+    left = ledger.left[gpu.node, gpu.index]
     if left is None:
         return _UNKNOWN_SIZE
-    return -left if ask.vram is not None and ask.vram.is_open else left - ask.needed
+    return -left if demand.vram is not None and demand.vram.is_open else left - demand.needed

@@ -7,40 +7,42 @@ from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster, Layout, Service, Storage
 from corral.hardware.fit.names import TEXT_ENGINES, shape_of_name
-from corral.planning.placement.demand import Ask, volumes_of, wants_gpu
-from corral.planning.placement.eligibility import Reach
-from corral.planning.placement.ledger import Room, names_of
-from corral.planning.placement.values import NODE_RESERVE, Card, Caution, Machine
+from corral.planning.placement.demand import Demand, list_volumes, wants_gpu
+from corral.planning.placement.eligibility import Eligibility
+from corral.planning.placement.ledger import Ledger, list_unit_names
+from corral.planning.placement.values import NODE_RESERVE, Caution, Machine, PlannedGpu
 from corral.planning.placement.vram import Vram
 from corral.units import format_bytes
 
 
-def cautions_of(cluster: Cluster, layout: Layout | None, asks: Sequence[Ask], reach: Reach) -> tuple[Caution, ...]:
+def find_cautions(
+    cluster: Cluster, layout: Layout | None, demands: Sequence[Demand], eligibility: Eligibility
+) -> tuple[Caution, ...]:
     """List the cautions about nodes, then about services and volumes, in the order of the file."""
-    room = reach.room
-    found = [
-        *_nodes(cluster, asks, room),
-        *(caution for ask in asks for caution in cautions_of_ask(ask, reach)),
-        *(_sharing(cluster, room) if cluster.kubernetes is not None else ()),
-        *_volumes(cluster, layout),
+    ledger = eligibility.ledger
+    cautions = [
+        *_check_nodes(cluster, demands, ledger),
+        *(caution for demand in demands for caution in find_cautions_of_demand(demand, eligibility)),
+        *(_check_sharing(cluster, ledger) if cluster.kubernetes is not None else ()),
+        *_check_volumes(cluster, layout),
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(cautions))
 
 
-def _nodes(cluster: Cluster, asks: Sequence[Ask], room: Room) -> Iterator[Caution]:
-    limits = _limits_by_node(cluster, asks, room)
-    for machine in room.machines.values():
+def _check_nodes(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Iterator[Caution]:
+    limits = _count_limits(cluster, demands, ledger)
+    for machine in ledger.machines.values():
         if cluster.kubernetes is not None:
-            yield from _mixed(machine)
-        yield from _limits(machine, limits[machine.name])
-        yield from _unknown_cards(machine)
+            yield from _warn_of_mixed(machine)
+        yield from _check_limits(machine, limits[machine.name])
+        yield from _warn_of_unknown_gpus(machine)
 
 
-def _mixed(machine: Machine) -> Iterator[Caution]:
-    models = Counter(card.model or "unknown model" for card in machine.cards)
+def _warn_of_mixed(machine: Machine) -> Iterator[Caution]:
+    models = Counter(gpu.model or "unknown model" for gpu in machine.gpus)
     if len(models) < 2:
         return
-    smallest = min((card.usable for card in machine.cards if card.usable is not None), default=None)
+    smallest = min((gpu.usable for gpu in machine.gpus if gpu.usable is not None), default=None)
     listed = ", ".join(f"{count} x {model}" for model, count in models.items())
     room_for = "" if smallest is None else f"; only {format_bytes(smallest)} can be counted on"
     yield Caution(
@@ -52,15 +54,17 @@ def _mixed(machine: Machine) -> Iterator[Caution]:
     )
 
 
-def _limits_by_node(cluster: Cluster, asks: Sequence[Ask], room: Room) -> Counter[str]:
-    limits = {ask.place: sum(cluster.services[name].memory_limit or 0 for name in ask.services) for ask in asks}
+def _count_limits(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Counter[str]:
+    limits = {
+        demand.place: sum(cluster.services[name].memory_limit or 0 for name in demand.services) for demand in demands
+    }
     sums: Counter[str] = Counter()
-    for (place, node), replicas in room.on_node.items():
+    for (place, node), replicas in ledger.on_node.items():
         sums[node] += limits[place] * replicas
     return sums
 
 
-def _limits(machine: Machine, limits: int) -> Iterator[Caution]:
+def _check_limits(machine: Machine, limits: int) -> Iterator[Caution]:
     if machine.memory is None:
         return
     if limits <= machine.memory:
@@ -74,7 +78,7 @@ def _limits(machine: Machine, limits: int) -> Iterator[Caution]:
     )
 
 
-def _unknown_cards(machine: Machine) -> Iterator[Caution]:
+def _warn_of_unknown_gpus(machine: Machine) -> Iterator[Caution]:
     if not machine.described:
         yield Caution(
             pitfall="",
@@ -82,34 +86,34 @@ def _unknown_cards(machine: Machine) -> Iterator[Caution]:
             what="the file does not say which GPUs the node has, so nothing is planned on them",
             hint="run `corral inventory` there; it writes the node's section",
         )
-    for card in machine.cards:
-        if card.usable is None:
+    for gpu in machine.gpus:
+        if gpu.usable is None:
             yield Caution(
                 pitfall="",
-                where=card.name,
+                where=gpu.name,
                 what="the VRAM of the card is unknown, so nothing is checked against it",
                 hint="name its `model`, or give its `memory`; `corral inventory` reads both",
             )
 
 
-def _sharing(cluster: Cluster, room: Room) -> Iterator[Caution]:
+def _check_sharing(cluster: Cluster, ledger: Ledger) -> Iterator[Caution]:
     """Warn of cards that Kubernetes would not share as the plan does."""
-    for key, card in room.cards.items():
-        tenants = room.tenants.get(key, [])
+    for key, gpu in ledger.gpus.items():
+        tenants = ledger.tenants.get(key, [])
         if len(tenants) > 1:
             yield Caution(
                 pitfall="A14",
-                where=card.name,
-                what=f"{names_of(tenants)} share the card, and nothing holds each to what it declares: one that takes"
-                " more makes the others fail",
+                where=gpu.name,
+                what=f"{list_unit_names(tenants)} share the GPU, and nothing holds each to what it declares: one that"
+                " takes more makes the others fail",
                 hint="set limits with MPS, HAMi or a device claim (DRA) with a capacity, or give one its own card",
             )
-        for ask, _ in tenants:
-            users = [name for name in ask.services if wants_gpu(cluster.services[name])]
+        for demand, _ in tenants:
+            users = [name for name in demand.services if wants_gpu(cluster.services[name])]
             if len(users) > 1:
                 yield Caution(
                     pitfall="A08",
-                    where=ask.name,
+                    where=demand.name,
                     what=f"{' and '.join(users)} use one card from one pod, and `nvidia.com/gpu: 1` gives it to one"
                     " container alone",
                     hint="let both containers name one device claim (DRA), as `corral render` does unless `gpuMode`"
@@ -117,19 +121,19 @@ def _sharing(cluster: Cluster, room: Room) -> Iterator[Caution]:
                 )
 
 
-def _volumes(cluster: Cluster, layout: Layout | None) -> Iterator[Caution]:
+def _check_volumes(cluster: Cluster, layout: Layout | None) -> Iterator[Caution]:
     """Warn of volumes that cannot hold the models of the services that use them."""
     users: dict[str, list[Service]] = {}
     for service in cluster.services.values():
-        for name in volumes_of(service, layout):
+        for name in list_volumes(service, layout):
             users.setdefault(name, []).append(service)
     for volume in cluster.storage.values():
         if volume.size is not None and volume.name in users:
-            yield from _too_small(volume, volume.size, users[volume.name])
+            yield from _warn_of_small_volume(volume, volume.size, users[volume.name])
 
 
-def _too_small(volume: Storage, size: int, users: Sequence[Service]) -> Iterator[Caution]:
-    names = dict.fromkeys(model for one in users if TEXT_ENGINES.intersection(one.engines) for model in one.models)
+def _warn_of_small_volume(volume: Storage, size: int, users: Sequence[Service]) -> Iterator[Caution]:
+    names = dict.fromkeys(model for user in users if TEXT_ENGINES.intersection(user.engines) for model in user.models)
     shapes = {name: shape for name in names if (shape := shape_of_name(name)) is not None}
     needed = sum(shape.weights for shape in shapes.values())
     if needed > size:
@@ -142,139 +146,144 @@ def _too_small(volume: Storage, size: int, users: Sequence[Service]) -> Iterator
         )
 
 
-def cautions_of_ask(ask: Ask, reach: Reach) -> Iterator[Caution]:
+def find_cautions_of_demand(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:
     """List what is wrong with a service or pod, wherever it is."""
-    if ask.vram is not None:
-        yield from _unknown(ask)
-        yield from _sizes(ask, reach)
-        yield from _counts(ask, reach)
-    yield from _bound_by_volume(ask)
+    if demand.vram is not None:
+        yield from _warn_of_unknown_needs(demand)
+        yield from _check_sizes(demand, eligibility)
+        yield from _check_counts(demand, eligibility)
+    yield from _bound_by_volume(demand)
 
 
-def _unknown(ask: Ask) -> Iterator[Caution]:
-    assert ask.vram is not None
-    if ask.vram.figure is None:
+def _warn_of_unknown_needs(demand: Demand) -> Iterator[Caution]:
+    assert demand.vram is not None
+    if demand.vram.figure is None:
         yield Caution(
             pitfall="",
-            where=ask.name,
+            where=demand.name,
             what="what it needs in VRAM is unknown, so it has its card alone and nothing is checked",
             hint="give its `gpuMemory`, or its `models`",
         )
-    elif unknown := [each.model for each in ask.vram.models if each.bytes is None and ask.vram.is_open]:
+    elif unknown := [model.model for model in demand.vram.models if model.bytes is None and demand.vram.is_open]:
         yield Caution(
             pitfall="",
-            where=ask.name,
+            where=demand.name,
             what=f"what {', '.join(unknown)} need in VRAM is unknown",
             hint="name the models with their size, or run `corral fit` on them",
         )
 
 
-def _sizes(ask: Ask, reach: Reach) -> Iterator[Caution]:
-    if ask.vram is None or not ask.vram.models:
+def _check_sizes(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:
+    if demand.vram is None or not demand.vram.models:
         return
-    cards = [card for card in _cards(ask, reach) if card.usable is not None]
-    if cards:
-        best = max(cards, key=lambda card: card.usable or 0)
-        yield from _too_large(ask, ask.vram, best)
-        yield from _taking_turns(ask, ask.vram, best)
+    gpus = [gpu for gpu in _list_gpus(demand, eligibility) if gpu.usable is not None]
+    if gpus:
+        best = max(gpus, key=lambda gpu: gpu.usable or 0)
+        yield from _warn_of_large_models(demand, demand.vram, best)
+        yield from _warn_of_turns(demand, demand.vram, best)
 
 
-def _too_large(ask: Ask, vram: Vram, best: Card) -> Iterator[Caution]:
-    for each in vram.models:
-        room = _left(vram, best) if each.within is None else each.within
-        if each.bytes is None or each.bytes <= room:
+def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu) -> Iterator[Caution]:
+    for model in vram.models:
+        ledger = _count_left(vram, best) if model.within is None else model.within
+        if model.bytes is None or model.bytes <= ledger:
             continue
         has = (
-            f"{format_bytes(room)} are usable on {_where(vram, best)}"
-            if each.within is None
-            else f"`gpuMemory` of {each.service} is {format_bytes(room)}"
+            f"{format_bytes(ledger)} are usable on {_name_where(vram, best)}"
+            if model.within is None
+            else f"`gpuMemory` of {model.service} is {format_bytes(ledger)}"
         )
         yield Caution(
             pitfall="B08",
-            where=f"{ask.name}: {each.model}",
-            what=f"the model needs {format_bytes(each.bytes)}, and {has}: what does not fit is computed by the"
+            where=f"{demand.name}: {model.model}",
+            what=f"the model needs {format_bytes(model.bytes)}, and {has}: what does not fit is computed by the"
             " processor, many times slower",
-            hint=f"choose a smaller quantization (`corral fit {each.model}` lists what fits), or a larger card",
+            hint=f"choose a smaller quantization (`corral fit {model.model}` lists what fits), or a larger card",
         )
 
 
-def _taking_turns(ask: Ask, vram: Vram, best: Card) -> Iterator[Caution]:
-    counted = [each.bytes for each in vram.models if each.bytes is not None and each.within is None]
+def _warn_of_turns(demand: Demand, vram: Vram, best: PlannedGpu) -> Iterator[Caution]:
+    counted = [model.bytes for model in vram.models if model.bytes is not None and model.within is None]
     if vram.swaps and len(counted) > 1:
         yield Caution(
             pitfall="B10",
-            where=ask.name,
+            where=demand.name,
             what=f"its {len(counted)} models need {format_bytes(sum(counted))} together, and"
-            f" {format_bytes(_left(vram, best))} are usable on {_where(vram, best)}: they take turns, each unloaded"
-            " before the next is loaded",
+            f" {format_bytes(_count_left(vram, best))} are usable on {_name_where(vram, best)}: they take turns, each"
+            " unloaded before the next is loaded",
             hint="keep one model loaded at a time (OLLAMA_MAX_LOADED_MODELS=1), or give a model its own card",
         )
 
 
-def _left(vram: Vram, card: Card) -> int:
-    return (card.usable or 0) - vram.declared
+def _count_left(vram: Vram, gpu: PlannedGpu) -> int:
+    return (gpu.usable or 0) - vram.declared
 
 
-def _where(vram: Vram, card: Card) -> str:
+def _name_where(vram: Vram, gpu: PlannedGpu) -> str:
     beside = f" beside {format_bytes(vram.declared)} for the rest of the pod" if vram.declared else ""
-    return f"{card.name} ({card.model or 'unknown model'}){beside}"
+    return f"{gpu.name} ({gpu.model or 'unknown model'}){beside}"
 
 
-def _cards(ask: Ask, reach: Reach) -> Sequence[Card]:
+def _list_gpus(demand: Demand, eligibility: Eligibility) -> Sequence[PlannedGpu]:
     """Return the cards it has, or those it could have."""
-    seats = [reach.room.seats.get((ask.place, replica)) for replica in range(ask.replicas)]
-    mine = [reach.room.cards[seat[0], index] for seat in seats if seat and seat[0] for index in seat[1]]
-    return mine or reach.allowed(ask)
+    locations = [eligibility.ledger.locations.get((demand.place, replica)) for replica in range(demand.replicas)]
+    mine = [
+        eligibility.ledger.gpus[location[0], index]
+        for location in locations
+        if location and location[0]
+        for index in location[1]
+    ]
+    return mine or eligibility.allowed(demand)
 
 
-def _counts(ask: Ask, reach: Reach) -> Iterator[Caution]:
-    cards, most = len(reach.allowed(ask)), reach.most_on_a_node(ask)
-    wanted = ask.replicas * ask.gpus
-    if ask.whole and 0 < most < ask.gpus:
+def _check_counts(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:
+    gpus, most = len(eligibility.allowed(demand)), eligibility.most_on_a_node(demand)
+    wanted = demand.replicas * demand.gpus
+    if demand.whole and 0 < most < demand.gpus:
         yield Caution(
             pitfall="A06",
-            where=ask.name,
-            what=f"a replica wants {ask.gpus} GPUs, and no node that it may run on has more than {most}: it would wait"
-            " for ever",
+            where=demand.name,
+            what=f"a replica wants {demand.gpus} GPUs, and no node that it may run on has more than {most}: it would"
+            " wait for ever",
             hint="ask for fewer GPUs per replica",
         )
-    elif ask.whole and wanted > cards and (ask.bonds or ask.indexes):
+    elif demand.whole and wanted > gpus and (demand.bonds or demand.indexes):
         yield Caution(
             pitfall="A07",
-            where=ask.name,
-            what=_too_few(ask, wanted, cards),
-            hint="lower `replicas`, or name more GPUs or another node" if cards else "name a node that has GPUs",
+            where=demand.name,
+            what=_explain_too_few(demand, wanted, gpus),
+            hint="lower `replicas`, or name more GPUs or another node" if gpus else "name a node that has GPUs",
         )
 
 
-def _too_few(ask: Ask, wanted: int, cards: int) -> str:
-    each = "a GPU" if ask.gpus == 1 else f"{ask.gpus} GPUs"
-    if not cards:
-        return f"it wants {each}, and there is none where it may run: it would wait for ever"
+def _explain_too_few(demand: Demand, wanted: int, gpus: int) -> str:
+    need = "a GPU" if demand.gpus == 1 else f"{demand.gpus} GPUs"
+    if not gpus:
+        return f"it wants {need}, and there is none where it may run: it would wait for ever"
     return (
-        f"{ask.replicas} replicas with {each} each want {wanted}, and where they may run there"
-        f" {'is one' if cards == 1 else f'are {cards}'}: the rest would wait for ever"
+        f"{demand.replicas} replicas with {need} each want {wanted}, and where they may run there"
+        f" {'is one' if gpus == 1 else f'are {gpus}'}: the rest would wait for ever"
     )
 
 
-def _bound_by_volume(ask: Ask) -> Iterator[Caution]:
-    for bond in ask.bonds:
+def _bound_by_volume(demand: Demand) -> Iterator[Caution]:
+    for bond in demand.bonds:
         if bond.volume is None:
             continue
-        named = any(other.volume is None and other.node == bond.node for other in ask.bonds)
+        named = any(other.volume is None and other.node == bond.node for other in demand.bonds)
         if not named:
             yield Caution(
                 pitfall="E01",
-                where=ask.name,
+                where=demand.name,
                 what=f"nothing but its volume {bond.volume} says where it runs: that lies on {bond.node} and keeps it"
                 " there",
                 hint=f"write `node: {bond.node}`, or use a volume that every node reaches",
             )
-        if ask.replicas > 1 and not named:
+        if demand.replicas > 1 and not named:
             yield Caution(
                 pitfall="E03",
-                where=ask.name,
-                what=f"its {ask.replicas} replicas share the local volume {bond.volume}, so all of them stay on"
+                where=demand.name,
+                what=f"its {demand.replicas} replicas share the local volume {bond.volume}, so all of them stay on"
                 f" {bond.node}",
                 hint="use an nfs volume, or a volume for each node",
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
 from corral.planning.placement.values import Machine, Tier
-from corral.planning.placement.vram import Needs, Vram, vram_of
+from corral.planning.placement.vram import Needs, Vram, work_out_vram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Bond:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Demand:
     """A service, or the services that share a pod, with identical replicas."""
 
     place: int
@@ -85,23 +85,27 @@ class Ask:
         return tuple(name for name in known if self.may_run_on(name))
 
 
-def asks_of(cluster: Cluster, layout: Layout | None, needs: Needs, machines: Sequence[Machine]) -> tuple[Ask, ...]:
+def list_demands(
+    cluster: Cluster, layout: Layout | None, needs: Needs, machines: Sequence[Machine]
+) -> tuple[Demand, ...]:
     """List what the layout asks for, in the order of the file; a pod stands where its first service does."""
     groups: dict[str, list[Service]] = {}
     for service in cluster.services.values():
-        pod = _placement(layout, service).pod
+        pod = _find_placement(layout, service).pod
         groups.setdefault(f"pod {pod}" if pod else f"service {service.name}", []).append(service)
-    best = _BestCard(machines)
-    asks = (_ask(place, cluster, layout, members, needs, best) for place, members in enumerate(groups.values()))
-    return tuple(ask for ask in asks if ask.replicas)
+    best = _BestGpu(machines)
+    demands = (
+        _make_demand(place, cluster, layout, members, needs, best) for place, members in enumerate(groups.values())
+    )
+    return tuple(demand for demand in demands if demand.replicas)
 
 
-class _BestCard:
+class _BestGpu:
     """Finds the largest card that somebody may have."""
 
     def __init__(self, machines: Sequence[Machine]) -> None:
         self._machines = {machine.name: machine for machine in machines}
-        self._anywhere = self._largest(machines, None)
+        self._anywhere = self._find_largest(machines, None)
 
     def usable(self, bonds: Sequence[Bond], indexes: frozenset[int] | None) -> int | None:
         """Return its usable memory; None when no card's is known."""
@@ -109,35 +113,35 @@ class _BestCard:
             return self._anywhere
         nodes = {bond.node for bond in bonds}
         among = self._machines.values() if not nodes else [self._machines[node] for node in nodes if len(nodes) == 1]
-        return self._largest(among, indexes)
+        return self._find_largest(among, indexes)
 
-    def _largest(self, machines: Iterable[Machine], indexes: frozenset[int] | None) -> int | None:
-        cards = (card for machine in machines for card in machine.cards)
-        allowed = (card.usable for card in cards if indexes is None or card.index in indexes)
+    def _find_largest(self, machines: Iterable[Machine], indexes: frozenset[int] | None) -> int | None:
+        gpus = (gpu for machine in machines for gpu in machine.gpus)
+        allowed = (gpu.usable for gpu in gpus if indexes is None or gpu.index in indexes)
         return max((usable for usable in allowed if usable is not None), default=None)
 
 
-def _placement(layout: Layout | None, service: Service) -> Placement:
+def _find_placement(layout: Layout | None, service: Service) -> Placement:
     return layout.services.get(service.name, Placement()) if layout else Placement()
 
 
-def _ask(
-    place: int, cluster: Cluster, layout: Layout | None, members: Sequence[Service], needs: Needs, best: _BestCard
-) -> Ask:
-    placements = [_placement(layout, service) for service in members]
+def _make_demand(
+    place: int, cluster: Cluster, layout: Layout | None, members: Sequence[Service], needs: Needs, best: _BestGpu
+) -> Demand:
+    placements = [_find_placement(layout, service) for service in members]
     pairs = list(zip(members, placements, strict=True))
-    gpus = max(_whole_cards(service, placement) for service, placement in pairs)
-    wants_gpu = gpus > 0 or any(_shares(service, placement) for service, placement in pairs)
-    bonds = tuple(bond for service, placement in pairs for bond in _bonds(cluster, layout, service, placement))
+    gpus = max(_count_whole_gpus(service, placement) for service, placement in pairs)
+    wants_gpu = gpus > 0 or any(_is_sharing(service, placement) for service, placement in pairs)
+    bonds = tuple(bond for service, placement in pairs for bond in _list_bonds(cluster, layout, service, placement))
     named = [frozenset(placement.gpus) for placement in placements if placement.gpus]
     indexes = named[0].intersection(*named[1:]) if named else None
-    vram = vram_of(members, needs, gpus=max(1, gpus), largest=best.usable(bonds, indexes)) if wants_gpu else None
-    return Ask(
+    vram = work_out_vram(members, needs, gpus=max(1, gpus), largest=best.usable(bonds, indexes)) if wants_gpu else None
+    return Demand(
         place=place,
         name=placements[0].pod or members[0].name,
         services=tuple(service.name for service in members),
-        replicas=max(_replicas(service, placement) for service, placement in pairs),
-        on_demand=layout is not None and wants_gpu and not any(one.name in layout.services for one in members),
+        replicas=max(_count_replicas(service, placement) for service, placement in pairs),
+        on_demand=layout is not None and wants_gpu and not any(member.name in layout.services for member in members),
         gpus=max(gpus, 1) if wants_gpu else 0,
         whole=gpus > 0 or (vram is not None and vram.is_open),
         vram=vram,
@@ -152,35 +156,35 @@ def wants_gpu(service: Service) -> bool:
     return bool(service.gpus) or (service.gpus is None and service.gpu_memory is not None)
 
 
-def volumes_of(service: Service, layout: Layout | None) -> tuple[str, ...]:
+def list_volumes(service: Service, layout: Layout | None) -> tuple[str, ...]:
     """List the volumes that a service uses in a layout."""
-    instead = _placement(layout, service).storage
+    instead = _find_placement(layout, service).storage
     return service.storage if instead is None else instead
 
 
-def _replicas(service: Service, placement: Placement) -> int:
+def _count_replicas(service: Service, placement: Placement) -> int:
     return service.replicas if placement.replicas is None else placement.replicas
 
 
-def _whole_cards(service: Service, placement: Placement) -> int:
+def _count_whole_gpus(service: Service, placement: Placement) -> int:
     """Return how many cards a replica has for itself: what the service says, else its share of those that are named."""
     if service.gpus is not None or service.gpu_memory is not None or not placement.gpus:
         return service.gpus or 0
-    return max(1, len(placement.gpus) // max(1, _replicas(service, placement)))
+    return max(1, len(placement.gpus) // max(1, _count_replicas(service, placement)))
 
 
-def _shares(service: Service, placement: Placement) -> bool:
+def _is_sharing(service: Service, placement: Placement) -> bool:
     """Tell whether it wants a part of a card: memory is declared for it, and no card of its own."""
     return service.gpus is None and (service.gpu_memory is not None or bool(placement.gpus))
 
 
-def _bonds(cluster: Cluster, layout: Layout | None, service: Service, placement: Placement) -> list[Bond]:
+def _list_bonds(cluster: Cluster, layout: Layout | None, service: Service, placement: Placement) -> list[Bond]:
     bonds: list[Bond] = []
     if placement.node is not None and layout is not None:
         bonds.append(Bond(node=placement.node, reason=f"the layout {layout.name} runs it on {placement.node}"))
     elif service.node is not None:
         bonds.append(Bond(node=service.node, reason=f"the file keeps it on {service.node}"))
-    volumes = [cluster.storage[name] for name in volumes_of(service, layout)]
+    volumes = [cluster.storage[name] for name in list_volumes(service, layout)]
     return bonds + [
         Bond(node=volume.node, reason=f"its volume {volume.name} lies on {volume.node}", volume=volume.name)
         for volume in volumes

@@ -10,84 +10,84 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import overload
 
-from corral.planning.placement.demand import Ask
-from corral.planning.placement.ledger import Room, Seat, index_names, names_of, suits, unit_name
-from corral.planning.placement.values import Card, Machine, Refusal
+from corral.planning.placement.demand import Demand
+from corral.planning.placement.ledger import Ledger, Location, list_index_names, list_unit_names, name_unit, suits
+from corral.planning.placement.values import Machine, PlannedGpu, Refusal
 
 
-class Reach:
+class Eligibility:
     """The cards within reach of asks, in a finished plan."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
-        self._allowed: dict[object, Sequence[Card]] = {}
-        self._able: dict[object, Sequence[Card]] = {}
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._allowed: dict[object, Sequence[PlannedGpu]] = {}
+        self._able: dict[object, Sequence[PlannedGpu]] = {}
         self._turns: dict[object, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
-    def allowed(self, ask: Ask) -> Sequence[Card]:
+    def allowed(self, demand: Demand) -> Sequence[PlannedGpu]:
         """List the cards that no bond and no layout keeps it from."""
-        if not ask.bonds and ask.indexes is None:
-            return self._all
-        key = (ask.bonds, ask.indexes)
+        if not demand.bonds and demand.indexes is None:
+            return self._work_out
+        key = (demand.bonds, demand.indexes)
         if key not in self._allowed:
-            machines = [self.room.machines[node] for node in ask.nodes(self.room.machines)]
-            self._allowed[key] = _named(machines, ask.indexes)
+            machines = [self.ledger.machines[node] for node in demand.nodes(self.ledger.machines)]
+            self._allowed[key] = _select(machines, demand.indexes)
         return self._allowed[key]
 
     @cached_property
-    def _all(self) -> Sequence[Card]:
-        return tuple(self.room.cards.values())
+    def _work_out(self) -> Sequence[PlannedGpu]:
+        return tuple(self.ledger.gpus.values())
 
-    def most_on_a_node(self, ask: Ask) -> int:
+    def most_on_a_node(self, demand: Demand) -> int:
         """Count the cards of the node where it may have the most."""
-        cards = self.allowed(ask)
-        return self._most if cards is self._all else _most(cards)
+        gpus = self.allowed(demand)
+        return self._find_most if gpus is self._work_out else _find_most(gpus)
 
     @cached_property
-    def _most(self) -> int:
-        return _most(self._all)
+    def _find_most(self) -> int:
+        return _find_most(self._work_out)
 
-    def able(self, ask: Ask) -> Sequence[Card]:
+    def able(self, demand: Demand) -> Sequence[PlannedGpu]:
         """List the cards that would do if they were empty."""
-        if ask.likeness not in self._able:
-            self._able[ask.likeness] = tuple(card for card in self.allowed(ask) if suits(ask, card))
-        return self._able[ask.likeness]
+        if demand.likeness not in self._able:
+            self._able[demand.likeness] = tuple(gpu for gpu in self.allowed(demand) if suits(demand, gpu))
+        return self._able[demand.likeness]
 
-    def turns(self, ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def turns(self, demand: Demand) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Name the GPUs on which it would run if it had them for itself, and who holds them."""
-        if ask.likeness not in self._turns:
-            self._turns[ask.likeness] = self._turns_of(ask)
-        return self._turns[ask.likeness]
+        if demand.likeness not in self._turns:
+            self._turns[demand.likeness] = self._list_turns(demand)
+        return self._turns[demand.likeness]
 
-    def _turns_of(self, ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        able = self.able(ask)
-        per_node = Counter(card.node for card in able)
-        machines = self.room.machines
-        roomy = {node for node in per_node if _has_memory(machines[node], ask) and per_node[node] >= ask.gpus}
-        cards = [card for card in able if card.node in roomy]
-        tenants = (unit for card in cards for unit in self.room.tenants.get((card.node, card.index), []))
-        return tuple(card.name for card in cards), tuple(dict.fromkeys(map(unit_name, tenants)))
-
-
-def _named(machines: Sequence[Machine], indexes: frozenset[int] | None) -> Sequence[Card]:
-    cards = (card for machine in machines for card in machine.cards)
-    return tuple(card for card in cards if indexes is None or card.index in indexes)
+    def _list_turns(self, demand: Demand) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        able = self.able(demand)
+        per_node = Counter(gpu.node for gpu in able)
+        machines = self.ledger.machines
+        roomy = {node for node in per_node if _has_memory(machines[node], demand) and per_node[node] >= demand.gpus}
+        gpus = [gpu for gpu in able if gpu.node in roomy]
+        tenants = (unit for gpu in gpus for unit in self.ledger.tenants.get((gpu.node, gpu.index), []))
+        return tuple(gpu.name for gpu in gpus), tuple(dict.fromkeys(map(name_unit, tenants)))
 
 
-def _most(cards: Sequence[Card]) -> int:
-    return max(Counter(card.node for card in cards).values(), default=0)
+def _select(machines: Sequence[Machine], indexes: frozenset[int] | None) -> Sequence[PlannedGpu]:
+    gpus = (gpu for machine in machines for gpu in machine.gpus)
+    return tuple(gpu for gpu in gpus if indexes is None or gpu.index in indexes)
 
 
-def _has_memory(machine: Machine, ask: Ask) -> bool:
-    return machine.memory is None or ask.memory <= machine.memory
+def _find_most(gpus: Sequence[PlannedGpu]) -> int:
+    return max(Counter(gpu.node for gpu in gpus).values(), default=0)
+
+
+def _has_memory(machine: Machine, demand: Demand) -> bool:
+    return machine.memory is None or demand.memory <= machine.memory
 
 
 class Refusals(Sequence[Refusal]):
     """One reason for every GPU; worked out when somebody looks, for a large cluster has a million of them."""
 
-    def __init__(self, room: Room, ask: Ask) -> None:
-        self._room = room
-        self._ask = ask
+    def __init__(self, ledger: Ledger, demand: Demand) -> None:
+        self._ledger = ledger
+        self._demand = demand
         self._found: tuple[Refusal, ...] | None = None
 
     @overload
@@ -95,55 +95,59 @@ class Refusals(Sequence[Refusal]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Refusal]: ...
     def __getitem__(self, index: int | slice) -> Refusal | Sequence[Refusal]:
-        return self._all()[index]
+        return self._work_out()[index]
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._work_out())
 
-    def _all(self) -> tuple[Refusal, ...]:
+    def _work_out(self) -> tuple[Refusal, ...]:
         if self._found is None:
-            self._found = tuple(_refusals(self._room, self._ask))
+            self._found = tuple(_list_refusals(self._ledger, self._demand))
         return self._found
 
 
-def _refusals(room: Room, ask: Ask) -> Iterator[Refusal]:
-    for machine in room.machines.values():
-        why_node = room.node_refusal(ask, machine.name)
-        if not ask.gpus:
+def _list_refusals(ledger: Ledger, demand: Demand) -> Iterator[Refusal]:
+    for machine in ledger.machines.values():
+        why_node = ledger.explain_node_refusal(demand, machine.name)
+        if not demand.gpus:
             yield Refusal(node=machine.name, gpu=None, reason=why_node or "has room")
-        elif not machine.cards:
-            yield Refusal(node=machine.name, gpu=None, reason=why_node or _no_cards(machine))
+        elif not machine.gpus:
+            yield Refusal(node=machine.name, gpu=None, reason=why_node or _explain_no_gpus(machine))
         else:
-            yield from _of_cards(room, ask, machine, why_node)
+            yield from _refuse_gpus(ledger, demand, machine, why_node)
 
 
-def _of_cards(room: Room, ask: Ask, machine: Machine, why_node: str | None) -> Iterator[Refusal]:
-    free = sum(room.admits(ask, card) for card in machine.cards)
-    for card in machine.cards:
-        reason = why_node or room.refusal(ask, card) or f"wants {ask.gpus} GPUs of one node, {free} here would do"
-        yield Refusal(node=machine.name, gpu=card.index, reason=reason)
+def _refuse_gpus(ledger: Ledger, demand: Demand, machine: Machine, why_node: str | None) -> Iterator[Refusal]:
+    free = sum(ledger.admits(demand, gpu) for gpu in machine.gpus)
+    for gpu in machine.gpus:
+        reason = (
+            why_node
+            or ledger.explain_refusal(demand, gpu)
+            or f"wants {demand.gpus} GPUs of one node, {free} here would do"
+        )
+        yield Refusal(node=machine.name, gpu=gpu.index, reason=reason)
 
 
-def _no_cards(machine: Machine) -> str:
+def _explain_no_gpus(machine: Machine) -> str:
     return "has no GPU" if machine.described else "the file does not say which GPUs it has"
 
 
-def why_here(reach: Reach, ask: Ask, seat: Seat) -> str:
+def explain_location(eligibility: Eligibility, demand: Demand, location: Location) -> str:
     """Say what made a place the right one."""
-    node, indexes = seat
+    node, indexes = location
     if node is None:
         return "nothing binds it to a node"
-    told = list(dict.fromkeys(bond.reason for bond in ask.bonds))
-    if ask.indexes is not None:
-        told.append("the layout names " + index_names(ask.indexes))
+    reasons = list(dict.fromkeys(bond.reason for bond in demand.bonds))
+    if demand.indexes is not None:
+        reasons.append("the layout names " + list_index_names(demand.indexes))
     if not indexes:
-        return "; ".join(told) or "its main memory fits"
-    able = reach.able(ask)
+        return "; ".join(reasons) or "its main memory fits"
+    able = eligibility.able(demand)
     if len(able) == len(indexes):
-        told.append("nothing else would hold it")
-    elif not told:
-        told.append(f"one of {len(able)} GPUs that would hold it")
-    others = [unit for index in indexes for unit in reach.room.tenants[node, index] if unit[0] is not ask]
+        reasons.append("nothing else would hold it")
+    elif not reasons:
+        reasons.append(f"one of {len(able)} GPUs that would hold it")
+    others = [unit for index in indexes for unit in eligibility.ledger.tenants[node, index] if unit[0] is not demand]
     if others:
-        told.append(f"shares its card with {names_of(others)}")
-    return "; ".join(told)
+        reasons.append(f"shares its card with {list_unit_names(others)}")
+    return "; ".join(reasons)

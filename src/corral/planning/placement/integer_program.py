@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 
-from corral.planning.placement.alike import Detail, Group, Sort, Stock, groups_of, sorts_of, would_suit
-from corral.planning.placement.demand import Ask
-from corral.planning.placement.ledger import Room
+from corral.planning.placement.alike import Detail, GpuGroup, Group, Sort, group_nodes, sort_out_alike, would_suit
+from corral.planning.placement.demand import Demand
+from corral.planning.placement.ledger import Ledger
 from corral.planning.placement.solver import Answer, Effort, Program
 from corral.planning.placement.values import Machine, Tier
 
@@ -33,14 +33,14 @@ _PARTS = (1, 2, 3, 4)
 Terms = dict[int, float]
 
 
-class Counting:
+class ReplicaProgram:
     """The program, its columns by what they mean."""
 
-    def __init__(self, machines: Sequence[Machine], asks: Sequence[Ask], room: Room, detail: Detail) -> None:
-        self.groups = groups = groups_of(machines, asks, detail)
-        self.sorts = sorts = sorts_of(asks, room)
+    def __init__(self, machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger, detail: Detail) -> None:
+        self.groups = groups = group_nodes(machines, demands, detail)
+        self.sorts = sorts = sort_out_alike(demands, ledger)
         self.program = Program()
-        self.cards: dict[tuple[int, int], int] = {}
+        self.gpus: dict[tuple[int, int], int] = {}
         """Columns by sort and stock: cards that the sort gets there."""
         self.replicas: dict[tuple[int, int], int] = {}
         """Columns by sort and group: replicas on a group, for sorts of several cards or none."""
@@ -52,8 +52,8 @@ class Counting:
         for number in range(len(sorts)):
             self._add_sort(number)
         for place, group in enumerate(groups):
-            for stock in group.stocks:
-                self._add_stock(stock)
+            for gpu_group in group.gpu_groups:
+                self._add_stock(gpu_group)
             self._add_memory(place, group)
         if detail is Detail.KIND:
             self._add_named_nodes()
@@ -67,73 +67,75 @@ class Counting:
                 placed |= self._add_without_cards(number, place, group, units)
             else:
                 placed |= self._add_on_group(number, place, group, units)
-        counted = {self.program.column(sort.count(tier)): tier for tier in Tier if sort.count(tier)}
+        counted = {self.program.add_column(sort.count(tier)): tier for tier in Tier if sort.count(tier)}
         for column, tier in counted.items():
             self.tiers[tier][column] = 1.0
-        self.program.equal({**placed, **dict.fromkeys(counted, -1.0)}, 0)
+        self.program.fix_sum({**placed, **dict.fromkeys(counted, -1.0)}, 0)
 
     def _add_without_cards(self, number: int, place: int, group: Group, units: int) -> Terms:
         like = self.sorts[number].like
         nodes = like.nodes(group.nodes)
-        each = units if not like.memory or group.memory is None else int(group.memory // like.memory)
-        if not nodes or not each:
+        most = units if not like.memory or group.memory is None else int(group.memory // like.memory)
+        if not nodes or not most:
             return {}
-        column = self.program.column(min(units, each * len(nodes)))
+        column = self.program.add_column(min(units, most * len(nodes)))
         self.replicas[number, place] = column
         return {column: 1.0}
 
     def _add_on_group(self, number: int, place: int, group: Group, units: int) -> Terms:
         sort = self.sorts[number]
-        stocks = [stock for stock in group.stocks if would_suit(sort, group, stock)]
+        gpu_groups = [gpu_group for gpu_group in group.gpu_groups if would_suit(sort, group, gpu_group)]
         nodes = len(sort.like.nodes(group.nodes))
-        per_node = {stock.number: stock.count // len(group.nodes) for stock in stocks}
+        per_node = {gpu_group.number: gpu_group.count // len(group.nodes) for gpu_group in gpu_groups}
         gpus = sort.like.gpus
         if sum(per_node.values()) < gpus:
             return {}
-        for stock in stocks:
-            most = units * gpus if not sort.like.whole else min(units * gpus, per_node[stock.number] * nodes)
-            self.cards[number, stock.number] = self.program.column(most)
-        columns = {self.cards[number, stock.number]: 1.0 for stock in stocks}
+        for gpu_group in gpu_groups:
+            most = units * gpus if not sort.like.whole else min(units * gpus, per_node[gpu_group.number] * nodes)
+            self.gpus[number, gpu_group.number] = self.program.add_column(most)
+        columns = {self.gpus[number, gpu_group.number]: 1.0 for gpu_group in gpu_groups}
         if gpus == 1:
             return columns
-        replicas = self.program.column(min(units, sum(per_node.values()) // gpus * nodes))
+        replicas = self.program.add_column(min(units, sum(per_node.values()) // gpus * nodes))
         self.replicas[number, place] = replicas
-        self.program.equal({**columns, replicas: -float(gpus)}, 0)
+        self.program.fix_sum({**columns, replicas: -float(gpus)}, 0)
         return {replicas: 1.0}
 
-    def _add_stock(self, stock: Stock) -> None:
-        mine = [number for number in range(len(self.sorts)) if (number, stock.number) in self.cards]
-        whole: Terms = {self.cards[one, stock.number]: 1.0 for one in mine if self.sorts[one].like.whole}
+    def _add_stock(self, gpu_group: GpuGroup) -> None:
+        mine = [number for number in range(len(self.sorts)) if (number, gpu_group.number) in self.gpus]
+        whole: Terms = {self.gpus[index, gpu_group.number]: 1.0 for index in mine if self.sorts[index].like.whole}
         needs = {
-            self.cards[one, stock.number]: self.sorts[one].like.needed for one in mine if not self.sorts[one].like.whole
+            self.gpus[index, gpu_group.number]: self.sorts[index].like.needed
+            for index in mine
+            if not self.sorts[index].like.whole
         }
-        if needs and stock.card.usable:
-            shared = self.program.column(stock.count)
-            self.shared[stock.number] = shared
+        if needs and gpu_group.gpu.usable:
+            shared = self.program.add_column(gpu_group.count)
+            self.shared[gpu_group.number] = shared
             whole[shared] = 1.0
-            for weights, capacity in sharing_rows(needs, stock.card.usable):
-                self.program.at_most({**weights, shared: -capacity}, 0)
-        self.program.at_most(whole, stock.count)
+            for weights, capacity in make_sharing_rows(needs, gpu_group.gpu.usable):
+                self.program.bound_above({**weights, shared: -capacity}, 0)
+        self.program.bound_above(whole, gpu_group.count)
 
     def _add_memory(self, place: int, group: Group) -> None:
         if group.memory is None:
             return
         terms = self.on_group(place, lambda sort: sort.like.memory / _MIB)
-        self.program.at_most(terms, len(group.nodes) * group.memory / _MIB)
+        self.program.bound_above(terms, len(group.nodes) * group.memory / _MIB)
 
     def on_group(self, place: int, weight: Callable[[Sort], float], numbers: Iterable[int] | None = None) -> Terms:
         """Weigh the replicas on a group: of all sorts, or of some."""
         terms: Terms = {}
         for number in range(len(self.sorts)) if numbers is None else numbers:
             sort = self.sorts[number]
-            if not (each := weight(sort)):
+            if not (weighed := weight(sort)):
                 continue
             if (number, place) in self.replicas:
-                terms[self.replicas[number, place]] = each
+                terms[self.replicas[number, place]] = weighed
                 continue
-            for stock in self.groups[place].stocks:
-                if (number, stock.number) in self.cards:
-                    terms[self.cards[number, stock.number]] = each
+            for gpu_group in self.groups[place].gpu_groups:
+                if (number, gpu_group.number) in self.gpus:
+                    terms[self.gpus[number, gpu_group.number]] = weighed
         return terms
 
     def _add_named_nodes(self) -> None:
@@ -150,48 +152,48 @@ class Counting:
     def _add_named_node(self, place: int, numbers: Sequence[int]) -> None:
         group = self.groups[place]
         nodes = len(group.nodes)
-        for stock in group.stocks:
+        for gpu_group in group.gpu_groups:
             terms = {
-                self.cards[number, stock.number]: _part(self.sorts[number], stock)
+                self.gpus[number, gpu_group.number]: _count_part(self.sorts[number], gpu_group)
                 for number in numbers
-                if (number, stock.number) in self.cards
+                if (number, gpu_group.number) in self.gpus
             }
-            self.program.at_most(terms, stock.count / nodes)
+            self.program.bound_above(terms, gpu_group.count / nodes)
         if group.memory is not None:
             terms = self.on_group(place, lambda sort: sort.like.memory / _MIB, numbers)
-            self.program.at_most(terms, group.memory / _MIB)
+            self.program.bound_above(terms, group.memory / _MIB)
 
-    def most(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:
+    def maximise_tier(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:
         """Place as many of a tier as can be, with at least so many of the tiers before it."""
         floors = [(self.tiers[before], reached[before]) for before in Tier if before < tier]
         return self.program.maximise(self.tiers[tier], self._effort, floors)
 
-    def worthiest(self, worth: Mapping[Tier, int]) -> Answer:
+    def maximise_worth(self, worth: Mapping[Tier, int]) -> Answer:
         """Place what is worth the most together."""
         costs = {column: float(worth[tier]) for tier in Tier for column in self.tiers[tier]}
         return self.program.maximise(costs, self._effort)
 
 
-def _part(sort: Sort, stock: Stock) -> float:
+def _count_part(sort: Sort, gpu_group: GpuGroup) -> float:
     """Return how much of a card a replica takes at least."""
-    return 1.0 if sort.like.whole or not stock.card.usable else sort.like.needed / stock.card.usable
+    return 1.0 if sort.like.whole or not gpu_group.gpu.usable else sort.like.needed / gpu_group.gpu.usable
 
 
-def sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms, float]]:
+def make_sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms, float]]:
     """Bound what cards of one size can hold: weights by column, and the capacity of one card."""
-    usable = fillable(needs.values(), usable)
+    usable = find_fillable(needs.values(), usable)
     yield {column: need / _MIB for column, need in needs.items()}, usable / _MIB
     small = sorted({need for need in needs.values() if 2 * need <= usable})
     step = max(1, -(-len(small) // _MOST_THRESHOLDS))
     for threshold in small[::step]:
-        weights = {column: _above(need, threshold, usable) for column, need in needs.items()}
+        weights = {column: _round_above(need, threshold, usable) for column, need in needs.items()}
         yield {column: weight for column, weight in weights.items() if weight}, 1.0
     for parts in _PARTS:
-        weights = {column: _rounded_down(need, parts, usable) for column, need in needs.items()}
+        weights = {column: _round_down(need, parts, usable) for column, need in needs.items()}
         yield {column: weight for column, weight in weights.items() if weight}, 1.0
 
 
-def fillable(needs: Iterable[int], usable: int) -> int:
+def find_fillable(needs: Iterable[int], usable: int) -> int:
     """Return the most of a card that needs of these sizes can fill, each used as often as one likes.
 
     Needs of whole GiB fill 15 of 15.5 GiB. Sums are counted in steps of the largest size that all needs are multiples
@@ -212,14 +214,14 @@ def fillable(needs: Iterable[int], usable: int) -> int:
     return (sums.bit_length() - 1) * step
 
 
-def _above(need: int, threshold: int, usable: int) -> float:
+def _round_above(need: int, threshold: int, usable: int) -> float:
     """Count a need that leaves less than the threshold as a whole card, one below the threshold as nothing."""
     if need < threshold:
         return 0.0
     return 1.0 if need > usable - threshold else need / usable
 
 
-def _rounded_down(need: int, parts: int, usable: int) -> float:
+def _round_down(need: int, parts: int, usable: int) -> float:
     """Round a need down to parts of a card; three needs above a third do not fit on one card, so each counts a half."""
     if need * (parts + 1) % usable == 0:
         return need / usable

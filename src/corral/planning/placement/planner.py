@@ -5,100 +5,102 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corral.cluster.values import Cluster, Layout
-from corral.planning.placement.cautions import cautions_of
-from corral.planning.placement.demand import Ask, asks_of
-from corral.planning.placement.eligibility import Reach, Refusals, why_here
-from corral.planning.placement.greedy import preference_of, tidy
-from corral.planning.placement.ledger import Room, unit_name
+from corral.planning.placement.cautions import find_cautions
+from corral.planning.placement.demand import Demand, list_demands
+from corral.planning.placement.eligibility import Eligibility, Refusals, explain_location
+from corral.planning.placement.greedy import measure_preference, tidy
+from corral.planning.placement.ledger import Ledger, name_unit
 from corral.planning.placement.search import search
 from corral.planning.placement.values import (
-    Card,
-    CardTotal,
+    GpuTotal,
     Placed,
     Plan,
+    PlannedGpu,
     Unplaced,
-    machines_of,
+    list_machines,
 )
 from corral.planning.placement.vram import Needs
 
 
-def plan(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
+def plan_layout(cluster: Cluster, layout: Layout | None, needs: Needs) -> Plan:
     """Place what a layout asks for; without a layout, every service as it stands.
 
     `needs` says what models need in VRAM, by engine and model; one that is missing is unknown.
     """
-    machines = machines_of(cluster)
-    asks = asks_of(cluster, layout, needs, machines)
-    found = search(machines, asks)
-    room = found.room
-    if found.exact:
-        tidy(room, asks)
-    reach = Reach(room)
+    machines = list_machines(cluster)
+    demands = list_demands(cluster, layout, needs, machines)
+    result = search(machines, demands)
+    ledger = result.ledger
+    if result.exact:
+        tidy(ledger, demands)
+    eligibility = Eligibility(ledger)
     return Plan(
         layout=layout.name if layout else None,
-        placed=tuple(_placed(reach, asks)),
-        unplaced=tuple(_unplaced(reach, asks)),
-        cautions=cautions_of(cluster, layout, asks, reach),
-        totals=tuple(_total(room, card) for card in room.cards.values()),
-        proofs=found.proofs,
-        gap=found.gap,
-        exact=found.exact,
-        preference=preference_of(room, asks),
+        placed=tuple(_list_placed(eligibility, demands)),
+        unplaced=tuple(_list_unplaced(eligibility, demands)),
+        cautions=find_cautions(cluster, layout, demands, eligibility),
+        totals=tuple(_add_up(ledger, gpu) for gpu in ledger.gpus.values()),
+        proofs=result.proofs,
+        gap=result.gap,
+        exact=result.exact,
+        preference=measure_preference(ledger, demands),
     )
 
 
-def _placed(reach: Reach, asks: Sequence[Ask]) -> list[Placed]:
+def _list_placed(eligibility: Eligibility, demands: Sequence[Demand]) -> list[Placed]:
     return [
-        _placed_one(reach, ask, replica)
-        for ask in asks
-        for replica in range(ask.replicas)
-        if (ask.place, replica) in reach.room.seats
+        _make_placed(eligibility, demand, replica)
+        for demand in demands
+        for replica in range(demand.replicas)
+        if (demand.place, replica) in eligibility.ledger.locations
     ]
 
 
-def _placed_one(reach: Reach, ask: Ask, replica: int) -> Placed:
-    node, indexes = seat = reach.room.seats[ask.place, replica]
+def _make_placed(eligibility: Eligibility, demand: Demand, replica: int) -> Placed:
+    node, indexes = location = eligibility.ledger.locations[demand.place, replica]
     return Placed(
-        ask=ask.name,
-        services=ask.services,
+        demand=demand.name,
+        services=demand.services,
         replica=replica,
-        tier=ask.tier(replica),
+        tier=demand.tier(replica),
         node=node,
         gpus=indexes,
-        memory=ask.vram.figure if ask.vram else None,
-        whole=ask.whole,
-        why=why_here(reach, ask, seat),
+        memory=demand.vram.figure if demand.vram else None,
+        whole=demand.whole,
+        why=explain_location(eligibility, demand, location),
     )
 
 
-def _unplaced(reach: Reach, asks: Sequence[Ask]) -> list[Unplaced]:
-    found: list[Unplaced] = []
-    for ask in asks:
-        refusals = Refusals(reach.room, ask)
-        missing = [replica for replica in range(ask.replicas) if (ask.place, replica) not in reach.room.seats]
-        cards, holders = reach.turns(ask) if missing else ((), ())
-        found += [
+def _list_unplaced(eligibility: Eligibility, demands: Sequence[Demand]) -> list[Unplaced]:
+    unplaced: list[Unplaced] = []
+    for demand in demands:
+        refusals = Refusals(eligibility.ledger, demand)
+        missing = [
+            replica for replica in range(demand.replicas) if (demand.place, replica) not in eligibility.ledger.locations
+        ]
+        gpus, holders = eligibility.turns(demand) if missing else ((), ())
+        unplaced += [
             Unplaced(
-                ask=ask.name,
-                services=ask.services,
+                demand=demand.name,
+                services=demand.services,
                 replica=replica,
-                tier=ask.tier(replica),
+                tier=demand.tier(replica),
                 refusals=refusals,
-                turns=cards,
+                turns=gpus,
                 turns_with=holders,
             )
             for replica in missing
         ]
-    return found
+    return unplaced
 
 
-def _total(room: Room, card: Card) -> CardTotal:
-    tenants = room.tenants.get((card.node, card.index), [])
-    unknown = any(ask.vram is None or ask.vram.figure is None for ask, _ in tenants)
-    return CardTotal(
-        card=card,
-        planned=None if unknown else sum(ask.needed for ask, _ in tenants),
-        tenants=tuple(unit_name((ask, replica)) for ask, replica in tenants),
-        whole=any(ask.whole for ask, _ in tenants),
-        open_ended=any(ask.vram is not None and ask.vram.is_open for ask, _ in tenants),
+def _add_up(ledger: Ledger, gpu: PlannedGpu) -> GpuTotal:
+    tenants = ledger.tenants.get((gpu.node, gpu.index), [])
+    unknown = any(demand.vram is None or demand.vram.figure is None for demand, _ in tenants)
+    return GpuTotal(
+        gpu=gpu,
+        planned=None if unknown else sum(demand.needed for demand, _ in tenants),
+        tenants=tuple(name_unit((demand, replica)) for demand, replica in tenants),
+        whole=any(demand.whole for demand, _ in tenants),
+        open_ended=any(demand.vram is not None and demand.vram.is_open for demand, _ in tenants),
     )

@@ -12,150 +12,160 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-from corral.planning.placement.alike import EXACT_LIMIT, Detail, Group, Sort, Stock
-from corral.planning.placement.candidates import Offers
-from corral.planning.placement.demand import Ask
+from corral.planning.placement.alike import EXACT_LIMIT, Detail, GpuGroup, Group, Sort
+from corral.planning.placement.candidates import Candidates
+from corral.planning.placement.demand import Demand
 from corral.planning.placement.greedy import WORTH, fill, make_way
-from corral.planning.placement.integer_program import Counting
-from corral.planning.placement.ledger import Room, Unit
-from corral.planning.placement.values import Card, Machine, Proof, Tier
+from corral.planning.placement.integer_program import ReplicaProgram
+from corral.planning.placement.ledger import Ledger, Unit
+from corral.planning.placement.values import Machine, PlannedGpu, Proof, Tier
 
 _ROUNDING = 1e-6
 """What a bound may be off by in the solver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """The best plan that was found, and what is proven about it."""
 
-    room: Room
+    ledger: Ledger
     proofs: tuple[Proof, ...]
     gap: float
     """Part by which another plan could be better at most, from 0 (proven best) to 1."""
     exact: bool
 
 
-def search(machines: Sequence[Machine], asks: Sequence[Ask]) -> Found:
+def search(machines: Sequence[Machine], demands: Sequence[Demand]) -> SearchResult:
     """Place as many replicas as can be, the first tiers first."""
-    room = Room(machines)
-    fill(room, asks)
-    if all(placed_of(asks, room, tier) == asked_of(asks, tier) for tier in Tier):
-        proofs = tuple(_proof(asks, room, tier, asked_of(asks, tier)) for tier in Tier)
-        return Found(room=room, proofs=proofs, gap=0.0, exact=is_exact(asks, room))
-    return _exactly(machines, asks, room) if is_exact(asks, room) else counted_search(machines, asks, room)
+    ledger = Ledger(machines)
+    fill(ledger, demands)
+    if all(count_placed(demands, ledger, tier) == count_asked(demands, tier) for tier in Tier):
+        proofs = tuple(_prove(demands, ledger, tier, count_asked(demands, tier)) for tier in Tier)
+        return SearchResult(ledger=ledger, proofs=proofs, gap=0.0, exact=is_exact(demands, ledger))
+    return (
+        _search_exactly(machines, demands, ledger)
+        if is_exact(demands, ledger)
+        else search_by_count(machines, demands, ledger)
+    )
 
 
-def is_exact(asks: Sequence[Ask], room: Room) -> bool:
+def is_exact(demands: Sequence[Demand], ledger: Ledger) -> bool:
     """Tell whether the cluster is small enough to be searched card by card."""
-    return len(asks) * max(len(room.cards), len(room.machines)) <= EXACT_LIMIT
+    return len(demands) * max(len(ledger.gpus), len(ledger.machines)) <= EXACT_LIMIT
 
 
-def _exactly(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+def _search_exactly(machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger) -> SearchResult:
     """Count the alike cards of a node together, and only where that cannot be seated, search card by card."""
-    found = _tier_by_tier(machines, asks, room, Detail.NODE)
-    return found if found.gap == 0 else _tier_by_tier(machines, asks, found.room, Detail.CARD)
+    result = _search_tiers(machines, demands, ledger, Detail.NODE)
+    return result if result.gap == 0 else _search_tiers(machines, demands, result.ledger, Detail.CARD)
 
 
-def _tier_by_tier(machines: Sequence[Machine], asks: Sequence[Ask], room: Room, detail: Detail) -> Found:
+def _search_tiers(
+    machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger, detail: Detail
+) -> SearchResult:
     """Those tiers that the room has completely need no program, until one that it has not."""
-    counting = Counting(machines, asks, room, detail)
+    counting = ReplicaProgram(machines, demands, ledger, detail)
     reached: dict[Tier, int] = {}
     bounds: dict[Tier, int] = {}
     values: Sequence[int] = ()
     for tier in Tier:
         counted = sum(sort.count(tier) for sort in counting.sorts)
-        outside = asked_of(asks, tier) - counted  # placed in every plan, in no program
+        outside = count_asked(demands, tier) - counted  # placed in every plan, in no program
         reached[tier], bounds[tier] = counted, counted + outside
-        if values or placed_of(asks, room, tier) < bounds[tier]:
-            answer = counting.most(tier, reached)
+        if values or count_placed(demands, ledger, tier) < bounds[tier]:
+            answer = counting.maximise_tier(tier, reached)
             values, reached[tier] = answer.values, round(answer.objective)
             bounds[tier] = outside + floor(answer.bound + _ROUNDING)
-    other = seat(counting, values, machines)
-    fill(other, asks)
-    best = max(room, other, key=lambda one: [placed_of(asks, one, tier) for tier in Tier])
-    proofs = tuple(_proof(asks, best, tier, bounds[tier]) for tier in Tier)
-    return Found(room=best, proofs=proofs, gap=max(proof.gap for proof in proofs), exact=True)
+    other = place_counted(counting, values, machines)
+    fill(other, demands)
+    best = max(ledger, other, key=lambda plan: [count_placed(demands, plan, tier) for tier in Tier])
+    proofs = tuple(_prove(demands, best, tier, bounds[tier]) for tier in Tier)
+    return SearchResult(ledger=best, proofs=proofs, gap=max(proof.gap for proof in proofs), exact=True)
 
 
-def counted_search(machines: Sequence[Machine], asks: Sequence[Ask], room: Room) -> Found:
+def search_by_count(machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger) -> SearchResult:
     """Count what a large cluster can hold, and seat it; `room` is a plan to better."""
-    counting = Counting(machines, asks, room, Detail.KIND)
-    answer = counting.worthiest(WORTH)
-    other = seat(counting, answer.values, machines)
-    fill(other, asks)
-    make_way(other, asks)
-    fill(other, asks)
-    best = max(room, other, key=lambda one: worth_of(asks, one))
+    counting = ReplicaProgram(machines, demands, ledger, Detail.KIND)
+    answer = counting.maximise_worth(WORTH)
+    other = place_counted(counting, answer.values, machines)
+    fill(other, demands)
+    make_way(other, demands)
+    fill(other, demands)
+    best = max(ledger, other, key=lambda plan: weigh_placed(demands, plan))
     counted = sum(WORTH[tier] * sort.count(tier) for sort in counting.sorts for tier in Tier)
-    outside = sum(WORTH[tier] * asked_of(asks, tier) for tier in Tier) - counted
+    outside = sum(WORTH[tier] * count_asked(demands, tier) for tier in Tier) - counted
     bound = answer.bound + outside
-    missing = bound - worth_of(asks, best)
-    proofs = tuple(_proof(asks, best, tier, None) for tier in Tier)
-    return Found(room=best, proofs=proofs, gap=missing / bound if missing > _ROUNDING else 0.0, exact=False)
+    missing = bound - weigh_placed(demands, best)
+    proofs = tuple(_prove(demands, best, tier, None) for tier in Tier)
+    return SearchResult(ledger=best, proofs=proofs, gap=missing / bound if missing > _ROUNDING else 0.0, exact=False)
 
 
-def _proof(asks: Sequence[Ask], room: Room, tier: Tier, bound: int | None) -> Proof:
-    return Proof(tier=tier, asked=asked_of(asks, tier), placed=placed_of(asks, room, tier), at_most=bound)
+def _prove(demands: Sequence[Demand], ledger: Ledger, tier: Tier, bound: int | None) -> Proof:
+    return Proof(tier=tier, asked=count_asked(demands, tier), placed=count_placed(demands, ledger, tier), at_most=bound)
 
 
-def worth_of(asks: Sequence[Ask], room: Room) -> int:
+def weigh_placed(demands: Sequence[Demand], ledger: Ledger) -> int:
     """Weigh what is placed."""
-    return sum(WORTH[tier] * placed_of(asks, room, tier) for tier in Tier)
+    return sum(WORTH[tier] * count_placed(demands, ledger, tier) for tier in Tier)
 
 
-def asked_of(asks: Sequence[Ask], tier: Tier) -> int:
+def count_asked(demands: Sequence[Demand], tier: Tier) -> int:
     """Count the replicas of a tier."""
-    return sum(ask.tier(replica) is tier for ask in asks for replica in range(ask.replicas))
+    return sum(demand.tier(replica) is tier for demand in demands for replica in range(demand.replicas))
 
 
-def placed_of(asks: Sequence[Ask], room: Room, tier: Tier) -> int:
+def count_placed(demands: Sequence[Demand], ledger: Ledger, tier: Tier) -> int:
     """Count the replicas of a tier that have a place."""
     return sum(
-        ask.tier(replica) is tier and (ask.place, replica) in room.seats
-        for ask in asks
-        for replica in range(ask.replicas)
+        demand.tier(replica) is tier and (demand.place, replica) in ledger.locations
+        for demand in demands
+        for replica in range(demand.replicas)
     )
 
 
-def seat(counting: Counting, values: Sequence[int], machines: Sequence[Machine]) -> Room:
+def place_counted(counting: ReplicaProgram, values: Sequence[int], machines: Sequence[Machine]) -> Ledger:
     """Place the replicas that an answer counts, as far as they can be."""
-    room = Room(machines)
-    numbers = sorted(range(len(counting.sorts)), key=lambda number: _hardness(counting.sorts[number]))
+    ledger = Ledger(machines)
+    numbers = sorted(range(len(counting.sorts)), key=lambda number: _rank_hardness(counting.sorts[number]))
     for number in numbers:
         waiting = counting.sorts[number].units
         for place, group in enumerate(counting.groups):
             if counting.sorts[number].like.gpus == 1:
-                _seat_on_stocks(room, counting, values, number, group, waiting)
+                _place_on_gpu_groups(ledger, counting, values, number, group, waiting)
             elif column := counting.replicas.get((number, place)):
-                stocks = [stock for stock in group.stocks if _value(counting, values, number, stock)]
-                _seat(room, counting.sorts[number], group, stocks, waiting, values[column])
-    return room
+                gpu_groups = [
+                    gpu_group for gpu_group in group.gpu_groups if _read_value(counting, values, number, gpu_group)
+                ]
+                _place(ledger, counting.sorts[number], group, gpu_groups, waiting, values[column])
+    return ledger
 
 
-def _hardness(sort: Sort) -> tuple[object, ...]:
+def _rank_hardness(sort: Sort) -> tuple[object, ...]:
     like = sort.like
     return (not like.bonds, like.indexes is None, -like.gpus, not like.whole, -like.needed, -like.memory, like.place)
 
 
-def _seat_on_stocks(
-    room: Room, counting: Counting, values: Sequence[int], number: int, group: Group, waiting: list[Unit]
+def _place_on_gpu_groups(
+    ledger: Ledger, counting: ReplicaProgram, values: Sequence[int], number: int, group: Group, waiting: list[Unit]
 ) -> None:
-    for stock in group.stocks:
-        if count := _value(counting, values, number, stock):
-            _seat(room, counting.sorts[number], group, [stock], waiting, count)
+    for gpu_group in group.gpu_groups:
+        if count := _read_value(counting, values, number, gpu_group):
+            _place(ledger, counting.sorts[number], group, [gpu_group], waiting, count)
 
 
-def _value(counting: Counting, values: Sequence[int], number: int, stock: Stock) -> int:
-    column = counting.cards.get((number, stock.number))
+def _read_value(counting: ReplicaProgram, values: Sequence[int], number: int, gpu_group: GpuGroup) -> int:
+    column = counting.gpus.get((number, gpu_group.number))
     return 0 if column is None else values[column]
 
 
-def _seat(room: Room, sort: Sort, group: Group, stocks: Sequence[Stock], waiting: list[Unit], count: int) -> None:
-    def allowed(card: Card) -> bool:
-        return any(stock.has(card) for stock in stocks)
+def _place(
+    ledger: Ledger, sort: Sort, group: Group, gpu_groups: Sequence[GpuGroup], waiting: list[Unit], count: int
+) -> None:
+    def allowed(gpu: PlannedGpu) -> bool:
+        return any(gpu_group.has(gpu) for gpu_group in gpu_groups)
 
-    offers = Offers(room, sort.like, sort.like.nodes(group.nodes), allowed)
+    candidates = Candidates(ledger, sort.like, sort.like.nodes(group.nodes), allowed)
     for _ in range(count):
-        if not waiting or not offers.take(waiting[0]):
+        if not waiting or not candidates.take(waiting[0]):
             return
         waiting.pop(0)

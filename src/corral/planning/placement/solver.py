@@ -60,22 +60,22 @@ class Program:
         self._upper: list[float] = []
         self._rows: list[tuple[float, float, Mapping[int, float]]] = []
 
-    def column(self, most: float) -> int:
+    def add_column(self, most: float) -> int:
         """Add a column; returns its number."""
         self._upper.append(most)
         return len(self._upper) - 1
 
-    def at_most(self, terms: Mapping[int, float], limit: float) -> None:
+    def bound_above(self, terms: Mapping[int, float], limit: float) -> None:
         """Bound a sum from above."""
         if terms:
             self._rows.append((-_INFINITE, limit, terms))
 
-    def at_least(self, terms: Mapping[int, float], limit: float) -> None:
+    def bound_below(self, terms: Mapping[int, float], limit: float) -> None:
         """Bound a sum from below."""
         if terms:
             self._rows.append((limit, _INFINITE, terms))
 
-    def equal(self, terms: Mapping[int, float], value: float) -> None:
+    def fix_sum(self, terms: Mapping[int, float], value: float) -> None:
         """Fix a sum."""
         if terms:
             self._rows.append((value, value, terms))
@@ -91,10 +91,10 @@ class Program:
     def _solve(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor], *, sign: int) -> Answer:
         if not self._upper:
             return Answer(values=(), objective=0.0, bound=0.0)
-        highs = _highs(effort)
+        highs = _start_highs(effort)
         rows = len(self._rows)
         for terms, limit in floors:
-            self.at_least(terms, limit)
+            self.bound_below(terms, limit)
         self._pass_to(highs, costs)
         del self._rows[rows:]
         highs.run()
@@ -111,7 +111,7 @@ class Program:
         import highspy
         import numpy as np
 
-        starts, indexes, coefficients = self._matrix()
+        starts, indexes, coefficients = self._make_matrix()
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = len(self._upper), len(self._rows)
         model.col_cost_ = np.array([costs.get(column, 0.0) for column in range(len(self._upper))], dtype=np.double)
@@ -126,7 +126,7 @@ class Program:
         model.a_matrix_.value_ = np.array(coefficients, dtype=np.double)
         highs.passModel(model)
 
-    def _matrix(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:
+    def _make_matrix(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:
         starts, indexes, coefficients = [0], list[int](), list[float]()
         for _, _, terms in self._rows:
             indexes += terms.keys()
@@ -135,7 +135,7 @@ class Program:
         return starts, indexes, coefficients
 
 
-def _highs(effort: Effort) -> Highs:
+def _start_highs(effort: Effort) -> Highs:
     import highspy  # here: it takes a third of a second to load, and most plans of small clusters need no search
 
     highs = highspy.Highs()

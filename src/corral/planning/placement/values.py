@@ -29,7 +29,7 @@ class Tier(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class PlannedGpu:
     """A GPU as placement sees it."""
 
     node: str
@@ -50,7 +50,7 @@ class Card:
 class Placed:
     """A replica with its place."""
 
-    ask: str
+    demand: str
     """The service, or the pod that several services share."""
     services: tuple[str, ...]
     replica: int
@@ -85,7 +85,7 @@ class Refusal:
 class Unplaced:
     """A replica without a place."""
 
-    ask: str
+    demand: str
     services: tuple[str, ...]
     replica: int
     tier: Tier
@@ -114,10 +114,10 @@ class Caution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardTotal:
+class GpuTotal:
     """What is planned on a GPU beside what it has."""
 
-    card: Card
+    gpu: PlannedGpu
     planned: int | None
     """Bytes; None when somebody on it has an unknown need."""
     tenants: tuple[str, ...]
@@ -170,7 +170,7 @@ class Plan:
     placed: tuple[Placed, ...]
     unplaced: tuple[Unplaced, ...]
     cautions: tuple[Caution, ...]
-    totals: tuple[CardTotal, ...]
+    totals: tuple[GpuTotal, ...]
     proofs: tuple[Proof, ...]
     gap: float
     """Part by which another plan could place more, at most: 0 is proven best, 0.02 is two percent."""
@@ -181,7 +181,7 @@ class Plan:
     @property
     def missing(self) -> tuple[Unplaced, ...]:
         """Return what was asked for and can neither be placed nor take turns."""
-        return tuple(one for one in self.unplaced if not one.takes_turns)
+        return tuple(replica for replica in self.unplaced if not replica.takes_turns)
 
 
 NODE_RESERVE = 2 * 2**30
@@ -195,27 +195,27 @@ class Machine:
     """A node with the cards that the file names, and the main memory that may be planned with."""
 
     name: str
-    cards: tuple[Card, ...]
+    gpus: tuple[PlannedGpu, ...]
     described: bool
     """Whether the file says which GPUs it has."""
     memory: int | None
     """Bytes; None is unknown, and then nothing is held against it."""
 
 
-def machines_of(cluster: Cluster) -> tuple[Machine, ...]:
+def list_machines(cluster: Cluster) -> tuple[Machine, ...]:
     """List the nodes in the order of the file."""
-    return tuple(_machine(node) for node in cluster.nodes)
+    return tuple(_make_machine(node) for node in cluster.nodes)
 
 
-def _machine(node: Node) -> Machine:
+def _make_machine(node: Node) -> Machine:
     return Machine(
         name=node.name,
-        cards=tuple(sorted((_card(node.name, gpu) for gpu in node.gpus or ()), key=lambda card: card.index)),
+        gpus=tuple(sorted((_make_gpu(node.name, gpu) for gpu in node.gpus or ()), key=lambda gpu: gpu.index)),
         described=node.gpus is not None,
         memory=None if node.memory is None else max(0, node.memory - NODE_RESERVE),
     )
 
 
-def _card(node: str, gpu: Gpu) -> Card:
-    room = None if gpu.memory is None else usable(gpu.memory)
-    return Card(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=room)
+def _make_gpu(node: str, gpu: Gpu) -> PlannedGpu:
+    ledger = None if gpu.memory is None else usable(gpu.memory)
+    return PlannedGpu(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=ledger)

@@ -49,18 +49,18 @@ class Vram:
     """Whether its models are not planned to be in memory together."""
 
 
-def vram_of(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int | None) -> Vram:
+def work_out_vram(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int | None) -> Vram:
     """Work out the need of services that share a place; `largest` is the usable memory of the best card it may use."""
-    declared = {one.name: int(one.gpu_memory) for one in members if one.gpu_memory is not None}
-    models = tuple(each for one in members for each in _models(one, needs, gpus))
-    counted = [each for each in models if each.service not in declared and each.bytes is not None]
+    declared = {member.name: int(member.gpu_memory) for member in members if member.gpu_memory is not None}
+    models = tuple(need for member in members for need in _list_models(member, needs, gpus))
+    counted = [model for model in models if model.service not in declared and model.bytes is not None]
     base = sum(declared.values())
-    silent = any(one.name not in declared and not _is_known(one, models) for one in members)
-    chosen = _resident(counted, base, largest, swaps=_all_swap(members, declared))
-    needed = base + sum(each.bytes or 0 for each in chosen)
+    silent = any(member.name not in declared and not _is_known(member, models) for member in members)
+    chosen = _choose_resident(counted, base, largest, swaps=_can_all_swap(members, declared))
+    needed = base + sum(model.bytes or 0 for model in chosen)
     return Vram(
         needed=needed,
-        figure=_figure(members, chosen) if needed else None,
+        figure=_make_figure(members, chosen) if needed else None,
         is_open=silent or len(chosen) < len(counted),
         declared=base,
         models=models,
@@ -68,8 +68,8 @@ def vram_of(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int
     )
 
 
-def _models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
-    found = [
+def _list_models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
+    models = [
         (model, next((needs[engine, model] for engine in service.engines if (engine, model) in needs), None))
         for model in service.models
     ]
@@ -80,34 +80,34 @@ def _models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
             bytes=None if need is None else need.on(gpus if need.splits else 1),
             within=service.gpu_memory,
         )
-        for model, need in found
+        for model, need in models
     ]
 
 
 def _is_known(service: Service, models: Sequence[ModelNeed]) -> bool:
-    mine = [each for each in models if each.service == service.name]
-    return bool(mine) and all(each.bytes is not None for each in mine)
+    mine = [model for model in models if model.service == service.name]
+    return bool(mine) and all(index.bytes is not None for index in mine)
 
 
-def _all_swap(members: Sequence[Service], declared: Mapping[str, int]) -> bool:
-    silent = [one for one in members if one.name not in declared and one.models]
-    return all(SWAPPING.intersection(one.engines) for one in silent)
+def _can_all_swap(members: Sequence[Service], declared: Mapping[str, int]) -> bool:
+    silent = [member for member in members if member.name not in declared and member.models]
+    return all(SWAPPING.intersection(member.engines) for member in silent)
 
 
-def _resident(counted: list[ModelNeed], base: int, largest: int | None, *, swaps: bool) -> list[ModelNeed]:
+def _choose_resident(counted: list[ModelNeed], base: int, largest: int | None, *, swaps: bool) -> list[ModelNeed]:
     """Choose the models that must have room at once: all, else the largest that fits, else none."""
-    room = None if largest is None else largest - base
-    if not swaps or room is None or sum(each.bytes or 0 for each in counted) <= room:
+    ledger = None if largest is None else largest - base
+    if not swaps or ledger is None or sum(model.bytes or 0 for model in counted) <= ledger:
         return counted
-    fitting = [each for each in counted if each.bytes is not None and each.bytes <= room]
-    return [max(fitting, key=lambda each: each.bytes or 0)] if fitting else []
+    fitting = [model for model in counted if model.bytes is not None and model.bytes <= ledger]
+    return [max(fitting, key=lambda need: need.bytes or 0)] if fitting else []
 
 
-def _figure(members: Sequence[Service], chosen: Sequence[ModelNeed]) -> Figure:
-    terms = [(one.name, int(one.gpu_memory)) for one in members if one.gpu_memory is not None]
+def _make_figure(members: Sequence[Service], chosen: Sequence[ModelNeed]) -> Figure:
+    terms = [(member.name, int(member.gpu_memory)) for member in members if member.gpu_memory is not None]
     if len(terms) == 1 and not chosen:
         name, size = terms[0]
         return Figure(value=size, unit="B", origin=Origin.CLUSTER_FILE, source=f"`gpuMemory` of the service {name}")
-    terms += [(each.model, each.bytes or 0) for each in chosen]
+    terms += [(model.model, model.bytes or 0) for model in chosen]
     formula = " + ".join(f"{format_bytes(size)} ({name})" for name, size in terms)
     return computed(sum(size for _, size in terms), "B", formula)

@@ -49,13 +49,13 @@ class Adaptation:
 
 def propose(after: Cluster, hardware: Hardware) -> tuple[Adaptation, ...]:
     """List what should follow on the nodes that the upgrade changes and leaves with equal cards."""
-    found: list[Adaptation] = []
+    adaptations: list[Adaptation] = []
     for node in hardware.changed:
-        if node.after is None or node.after.homogeneous is not True or len(node.after.cards) < 2:
+        if node.after is None or node.after.homogeneous is not True or len(node.after.gpus) < 2:
             continue
-        found += _queues(after, node)
-        found += _replicas(after, node)
-    return tuple(found)
+        adaptations += _propose_queue(after, node)
+        adaptations += _propose_replicas(after, node)
+    return tuple(adaptations)
 
 
 def adapt(text: str, adaptations: Iterable[Adaptation], *, filename: str) -> str:
@@ -64,13 +64,13 @@ def adapt(text: str, adaptations: Iterable[Adaptation], *, filename: str) -> str
     Raises: ClusterFileError, UneditableError as the editor does.
     """
     editor = Editor(text, filename=filename)
-    for edit in (edit for one in adaptations for edit in one.edits):
+    for edit in (edit for adaptation in adaptations for edit in adaptation.edits):
         _apply(editor, edit)
     return editor.finish()
 
 
 def _apply(editor: Editor, edit: Edit) -> None:
-    path = _steps(editor, edit.path)
+    path = _find_steps(editor, edit.path)
     if edit.value is not None and path and path[-1] == _LAST:
         editor.append(path[:-1], edit.value)
     elif edit.value is not None:
@@ -82,7 +82,7 @@ def _apply(editor: Editor, edit: Edit) -> None:
 _LAST = -1
 
 
-def _steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
+def _find_steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
     """Turn names into places of the file; an item that a list does not have yet is its last (-1)."""
     path: tuple[Name, ...] = ()
     for name in names:
@@ -95,20 +95,20 @@ def _steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
     return path
 
 
-def _queues(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
+def _propose_queue(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
     """Propose one queue over all cards of a node where each queue has only some of them."""
-    cards = [card.name for card in node.after.cards] if node.after else []
-    partial = [queue for queue in after.queues.values() if queue.pool and set(queue.pool) < set(cards)]
+    gpus = [gpu.name for gpu in node.after.gpus] if node.after else []
+    partial = [queue for queue in after.queues.values() if queue.pool and set(queue.pool) < set(gpus)]
     covering = {name for queue in after.queues.values() for name in queue.pool or ()}
-    if not partial or (len(partial) == 1 and not set(cards) - covering and len(after.queues) > 1):
+    if not partial or (len(partial) == 1 and not set(gpus) - covering and len(after.queues) > 1):
         return
     name = f"{node.name}-pool" if len(partial) > 1 else partial[0].name
     removals = [Edit(path=("queues", queue.name), value=None) for queue in partial if queue.name != name]
-    queue = Edit(path=("queues", name), value={"name": name, "pool": cards, "order": partial[0].order.value})
+    queue = Edit(path=("queues", name), value={"name": name, "pool": gpus, "order": partial[0].order.value})
     yield Adaptation(
         about=f"queue {name}",
         before="; ".join(f"{queue.name} → {', '.join(queue.pool or ())}" for queue in partial),
-        after=f"{name} → {', '.join(cards)}",
+        after=f"{name} → {', '.join(gpus)}",
         why="the cards are equal: whoever is first takes whichever is free, and none idles while the other has a line",
         price="tasks name their queue: those who submit to "
         + " or ".join(queue.name for queue in partial)
@@ -119,27 +119,27 @@ def _queues(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
     )
 
 
-def _replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
+def _propose_replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
     """Propose as many replicas as there are cards, for the first workload whose tasks a service of the node does."""
-    service = _leading_service(after, node.name)
-    count = len(node.after.cards) if node.after else 0
+    service = _choose_leading_service(after, node.name)
+    count = len(node.after.gpus) if node.after else 0
     wanted = count // max(1, service.gpus or 1) if service else 0
-    if service is None or wanted <= _replicas_of(after, service):
+    if service is None or wanted <= _count_replicas(after, service):
         return
-    displaced = _displaced(after, service, node.name)
+    displaced = _list_displaced(after, service, node.name)
     yield Adaptation(
         about=f"service {service.name}",
-        before=f"{_replicas_of(after, service)} replica",
+        before=f"{_count_replicas(after, service)} replica",
         after=f"{wanted} replicas, one for each GPU of {node.name}",
         why="a replica computes on its own card only; a card without a replica makes nothing faster",
         price=None if not displaced else f"{', '.join(displaced)} no longer has a card of its own and takes turns",
-        edits=tuple(_replica_edits(after, service, node, wanted, displaced)),
+        edits=tuple(_list_replica_edits(after, service, node, wanted, displaced)),
     )
     if service.engines:
-        yield _addresses(service, wanted)
+        yield _propose_addresses(service, wanted)
 
 
-def _leading_service(after: Cluster, node: str) -> Service | None:
+def _choose_leading_service(after: Cluster, node: str) -> Service | None:
     """Choose the service of the first workload with a known duration that runs on the node, one card for each task."""
     for workload in after.workloads.values():
         service = after.services.get(workload.service or "")
@@ -148,14 +148,14 @@ def _leading_service(after: Cluster, node: str) -> Service | None:
     return None
 
 
-def _replicas_of(after: Cluster, service: Service) -> int:
+def _count_replicas(after: Cluster, service: Service) -> int:
     """Count replicas as the layouts that place the service see them; the fewest of them."""
     placed = [layout.services[service.name] for layout in after.layouts.values() if service.name in layout.services]
-    counts = [service.replicas if one.replicas is None else one.replicas for one in placed]
+    counts = [service.replicas if replica.replicas is None else replica.replicas for replica in placed]
     return min([service.replicas, *counts])
 
 
-def _displaced(after: Cluster, service: Service, node: str) -> tuple[str, ...]:
+def _list_displaced(after: Cluster, service: Service, node: str) -> tuple[str, ...]:
     """List the services that a layout with this one gives a card of the node."""
     names = [
         name
@@ -167,11 +167,11 @@ def _displaced(after: Cluster, service: Service, node: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _replica_edits(
+def _list_replica_edits(
     after: Cluster, service: Service, node: NodeComparison, wanted: int, displaced: tuple[str, ...]
 ) -> Iterable[Edit]:
     yield Edit(path=("services", service.name, "replicas"), value=wanted)
-    indexes = [card.index for card in node.after.cards] if node.after else []
+    indexes = [gpu.index for gpu in node.after.gpus] if node.after else []
     for layout in after.layouts.values():
         placement = layout.services.get(service.name)
         if placement is None or (placement.node or service.node) != node.name:
@@ -183,7 +183,7 @@ def _replica_edits(
         yield from (Edit(path=(*place, name), value=None) for name in displaced if name in layout.services)
 
 
-def _addresses(service: Service, wanted: int) -> Adaptation:
+def _propose_addresses(service: Service, wanted: int) -> Adaptation:
     engine = service.engines[0]
     return Adaptation(
         about=f"engine {engine}",

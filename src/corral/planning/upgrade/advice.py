@@ -14,7 +14,7 @@ from corral.hardware.power.values import DECIDING
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Freedom, ServiceChoice, Survival
-from corral.planning.upgrade.differences import change_text, figure_text, named, number
+from corral.planning.upgrade.differences import change_text, figure_text, format_number, list_names
 from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 from corral.planning.upgrade.power import LIMITED, NO_SINGLE_SUPPLY, TGP, PowerComparison, recommended_text
@@ -50,12 +50,12 @@ class Recommendation:
 
 def advise(evidence: Evidence) -> Recommendation:
     """Weigh what changes."""
-    reasons = reasons_in(evidence)
-    advice = _verdict(reasons)
-    return Recommendation(advice=advice, sentence=_sentence(advice, reasons), reasons=reasons)
+    reasons = list_reasons(evidence)
+    advice = _decide(reasons)
+    return Recommendation(advice=advice, sentence=_write_sentence(advice, reasons), reasons=reasons)
 
 
-def _verdict(reasons: tuple[Reason, ...]) -> Advice:
+def _decide(reasons: tuple[Reason, ...]) -> Advice:
     weights = [reason.weight for reason in reasons]
     if Weight.BLOCKER in weights or Weight.GAIN not in weights:
         return Advice.DONT
@@ -64,7 +64,7 @@ def _verdict(reasons: tuple[Reason, ...]) -> Advice:
     return Advice.CONDITIONS if Weight.LOSS in weights or Weight.CONDITION in weights else Advice.GO
 
 
-def _sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
+def _write_sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
     def told(*weights: Weight) -> str:
         return "; ".join(reason.what for weight in weights for reason in reasons if reason.weight is weight)
 
@@ -120,28 +120,28 @@ class Evidence:
     adaptations: tuple[Adaptation, ...]
 
 
-def reasons_in(evidence: Evidence) -> tuple[Reason, ...]:
+def list_reasons(evidence: Evidence) -> tuple[Reason, ...]:
     """List all reasons, in the order in which a report tells them."""
-    lost = {one.service for one in evidence.choices if one.freedom is Freedom.LOST}
+    lost = {choice.service for choice in evidence.choices if choice.freedom is Freedom.LOST}
     return (
-        *_memory(evidence.hardware),
-        *_pools(evidence.hardware),
-        *_models(evidence.capacity),
-        *_speed(evidence.throughput),
-        *_services(evidence.choices),
-        *_places(evidence.distribution, lost),
-        *_redundancy(evidence.survivals),
-        *_drivers(evidence.uniformity),
-        *_supply(evidence.power),
-        *_prices(evidence.adaptations),
+        *_judge_memory(evidence.hardware),
+        *_judge_pools(evidence.hardware),
+        *_judge_models(evidence.capacity),
+        *_judge_speed(evidence.throughput),
+        *_judge_services(evidence.choices),
+        *_judge_locations(evidence.distribution, lost),
+        *_judge_redundancy(evidence.survivals),
+        *_judge_drivers(evidence.uniformity),
+        *_judge_supply(evidence.power),
+        *_list_prices(evidence.adaptations),
     )
 
 
-def _memory(hardware: Hardware) -> Iterator[Reason]:
+def _judge_memory(hardware: Hardware) -> Iterator[Reason]:
     change = hardware.memory.change
     if change is None:
         changes = [node.memory for node in hardware.changed if node.memory.change is not None]
-        change = sum(one.change or 0 for one in changes)
+        change = sum(difference.change or 0 for difference in changes)
     if not change:
         return
     per_node = [
@@ -156,156 +156,157 @@ def _memory(hardware: Hardware) -> Iterator[Reason]:
         yield Reason(weight=Weight.LOSS, what=what, remedy="keep the cards, or choose ones with at least as much VRAM")
 
 
-def _pools(hardware: Hardware) -> Iterator[Reason]:
+def _judge_pools(hardware: Hardware) -> Iterator[Reason]:
     for node in hardware.changed:
         if node.becomes_homogeneous:
             yield Reason(
-                weight=Weight.GAIN, what=f"{node.name} becomes one pool of {_cards(node)}: any card does for any task"
+                weight=Weight.GAIN,
+                what=f"{node.name} becomes one pool of {_describe_gpus(node)}: any card does for any task",
             )
         if node.becomes_mixed:
             yield Reason(
                 weight=Weight.LOSS,
-                what=f"the pool of {node.name} becomes mixed ({_cards(node)}): a pod that asks for one GPU may get "
-                "either (pitfalls A11)",
+                what=f"the pool of {node.name} becomes mixed ({_describe_gpus(node)}): a pod that asks for one GPU may "
+                "get either (pitfalls A11)",
                 remedy=f"choose the model that {node.name} has already, or put the card into a node of its own",
             )
 
 
-def _cards(node: NodeComparison) -> str:
-    titles = [card.title for card in node.after.cards] if node.after else []
+def _describe_gpus(node: NodeComparison) -> str:
+    titles = [gpu.title for gpu in node.after.gpus] if node.after else []
     return ", ".join(f"{titles.count(title)} x {title}" for title in dict.fromkeys(titles))
 
 
-def _models(capacity: tuple[Capacity, ...]) -> Iterator[Reason]:
-    for one in capacity:
-        newly, no_longer = (", ".join(fit.model for fit in fits) for fits in (one.newly, one.no_longer))
+def _judge_models(capacity: tuple[Capacity, ...]) -> Iterator[Reason]:
+    for node in capacity:
+        newly, no_longer = (", ".join(fit.model for fit in fits) for fits in (node.newly, node.no_longer))
         if newly:
-            yield Reason(weight=Weight.GAIN, what=f"{one.node} holds models of the size {newly}, which it could not")
+            yield Reason(weight=Weight.GAIN, what=f"{node.node} holds models of the size {newly}, which it could not")
         if no_longer:
             yield Reason(
                 weight=Weight.LOSS,
-                what=f"{one.node} no longer holds models of the size {no_longer}",
+                what=f"{node.node} no longer holds models of the size {no_longer}",
                 remedy="keep the VRAM that they need on one node",
             )
 
 
-def _speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
-    for one in throughput:
-        if one.factor is None or abs(one.factor - 1) < _SAME_SPEED:
+def _judge_speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
+    for workload in throughput:
+        if workload.factor is None or abs(workload.factor - 1) < _SAME_SPEED:
             continue
-        told = f"{figure_text(one.per_night.before)} → {figure_text(one.per_night.after)} in a night"
-        if one.factor > 1:
-            yield Reason(weight=Weight.GAIN, what=f"{one.workload}: {number(one.factor)}x ({told})")
+        change = f"{figure_text(workload.per_night.before)} → {figure_text(workload.per_night.after)} in a night"
+        if workload.factor > 1:
+            yield Reason(weight=Weight.GAIN, what=f"{workload.workload}: {format_number(workload.factor)}x ({change})")
         else:
             yield Reason(
                 weight=Weight.LOSS,
-                what=f"{one.workload} gets slower: {told}",
-                remedy=f"leave {one.workload} the cards that it has",
+                what=f"{workload.workload} gets slower: {change}",
+                remedy=f"leave {workload.workload} the cards that it has",
             )
 
 
-def _services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
-    wider = [one.service for one in choices if one.freedom is Freedom.WIDER]
+def _judge_services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
+    wider = [other.service for other in choices if other.freedom is Freedom.WIDER]
     if wider:
-        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {named(wider)}")
-    gained = [one.service for one in choices if one.freedom is Freedom.GAINED and one.before is not None]
+        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {list_names(wider)}")
+    gained = [other.service for other in choices if other.freedom is Freedom.GAINED and other.before is not None]
     if gained:
-        yield Reason(weight=Weight.GAIN, what=f"{named(gained)} could not run, and can now")
-    narrower = [one.service for one in choices if one.freedom is Freedom.NARROWER]
+        yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} could not run, and can now")
+    narrower = [other.service for other in choices if other.freedom is Freedom.NARROWER]
     if narrower:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"fewer cards that can run {named(narrower)}",
+            what=f"fewer cards that can run {list_names(narrower)}",
             remedy="choose a card with enough VRAM for them",
         )
-    for one in choices:
-        if one.freedom is Freedom.LOST and one.after is not None:
-            reason = one.after.refused[0][1] if one.after.refused else "its node has no GPU any more"
+    for choice in choices:
+        if choice.freedom is Freedom.LOST and choice.after is not None:
+            reason = choice.after.refused[0][1] if choice.after.refused else "its node has no GPU any more"
             yield Reason(
                 weight=Weight.BLOCKER,
-                what=f"no card is left that can run {one.service} ({reason})",
-                remedy=f"leave a card for {one.service}, lower what it needs, or take it out of the file",
+                what=f"no card is left that can run {choice.service} ({reason})",
+                remedy=f"leave a card for {choice.service}, lower what it needs, or take it out of the file",
             )
 
 
-def _places(distribution: tuple[Distribution, ...], told: set[str]) -> Iterator[Reason]:
+def _judge_locations(distribution: tuple[Distribution, ...], known: set[str]) -> Iterator[Reason]:
     """Say who has no place any more in a layout; what no card could hold is told already."""
-    for one in distribution:
-        where = f" in the layout {one.layout}" if one.layout else ""
-        lost = [name for name in one.lost if name not in told]
+    for layout in distribution:
+        where = f" in the layout {layout.layout}" if layout.layout else ""
+        lost = [name for name in layout.lost if name not in known]
         if lost:
             yield Reason(
                 weight=Weight.BLOCKER,
-                what=f"no place is left for {named(lost)}{where}",
-                remedy=f"give {named(lost)} another node or another GPU{where}",
+                what=f"no place is left for {list_names(lost)}{where}",
+                remedy=f"give {list_names(lost)} another node or another GPU{where}",
             )
-        if one.gained:
-            yield Reason(weight=Weight.GAIN, what=f"a place for {named(one.gained)}{where}, which had none")
+        if layout.gained:
+            yield Reason(weight=Weight.GAIN, what=f"a place for {list_names(layout.gained)}{where}, which had none")
 
 
-def _redundancy(survivals: tuple[Survival, ...]) -> Iterator[Reason]:
-    gained = [one.service for one in survivals if one.before is False and one.after is True]
+def _judge_redundancy(survivals: tuple[Survival, ...]) -> Iterator[Reason]:
+    gained = [survival.service for survival in survivals if survival.before is False and survival.after is True]
     if gained:
-        yield Reason(weight=Weight.GAIN, what=f"{named(gained)} would survive the loss of a card")
-    lost = [one.service for one in survivals if one.before is True and one.after is False]
+        yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} would survive the loss of a card")
+    lost = [survival.service for survival in survivals if survival.before is True and survival.after is False]
     if lost:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"{named(lost)} would no longer survive the loss of a card",
+            what=f"{list_names(lost)} would no longer survive the loss of a card",
             remedy="keep two cards that can run them",
         )
 
 
-def _drivers(uniformity: tuple[Uniformity, ...]) -> Iterator[Reason]:
-    for one in uniformity:
-        if one.conflict:
+def _judge_drivers(uniformity: tuple[Uniformity, ...]) -> Iterator[Reason]:
+    for node in uniformity:
+        if node.conflict:
             yield Reason(
                 weight=Weight.BLOCKER,
-                what=f"{one.node}: {one.conflict}",
+                what=f"{node.node}: {node.conflict}",
                 remedy="put the cards into different machines",
             )
 
 
-def _prices(adaptations: tuple[Adaptation, ...]) -> Iterator[Reason]:
-    for one in adaptations:
-        if one.price:
-            yield Reason(weight=Weight.COST, what=f"{one.about}: {one.price}")
+def _list_prices(adaptations: tuple[Adaptation, ...]) -> Iterator[Reason]:
+    for adaptation in adaptations:
+        if adaptation.price:
+            yield Reason(weight=Weight.COST, what=f"{adaptation.about}: {adaptation.price}")
 
 
-def _supply(power: tuple[PowerComparison, ...]) -> Iterator[Reason]:
-    for one in power:
-        if one.after is not None:
-            yield from _draw(one)
-            yield from _judged(one, one.after)
+def _judge_supply(power: tuple[PowerComparison, ...]) -> Iterator[Reason]:
+    for machine in power:
+        if machine.after is not None:
+            yield from _draw(machine)
+            yield from _list_judged(machine, machine.after)
 
 
-def _draw(one: PowerComparison) -> Iterator[Reason]:
-    makers, limited = one.row(TGP), one.row(LIMITED)
+def _draw(machine: PowerComparison) -> Iterator[Reason]:
+    makers, limited = machine.row(TGP), machine.row(LIMITED)
     if makers is not None and makers.change is not None and makers.change > 0:
-        yield Reason(weight=Weight.COST, what=f"{change_text(makers)} of GPU power on {one.node}")
+        yield Reason(weight=Weight.COST, what=f"{change_text(makers)} of GPU power on {machine.node}")
     if limited is not None and limited.change is not None and limited.change < 0:
-        yield Reason(weight=Weight.GAIN, what=f"{change_text(limited)} at full load on {one.node}, by power limits")
+        yield Reason(weight=Weight.GAIN, what=f"{change_text(limited)} at full load on {machine.node}, by power limits")
 
 
-def _judged(one: PowerComparison, after: NodePower) -> Iterator[Reason]:
-    before = {judgement.about: judgement.verdict for judgement in one.before.judgements} if one.before else {}
+def _list_judged(machine: PowerComparison, after: NodePower) -> Iterator[Reason]:
+    before = {judgement.about: judgement.verdict for judgement in machine.before.judgements} if machine.before else {}
     for judgement in after.judgements:
-        told = f"{one.node}, {judgement.about}: {judgement.what}"
+        what = f"{machine.node}, {judgement.about}: {judgement.what}"
         if judgement.verdict is Verdict.NOT_ENOUGH:
-            yield Reason(weight=Weight.BLOCKER, what=told, remedy=_remedy(judgement, one.node, after))
+            yield Reason(weight=Weight.BLOCKER, what=what, remedy=_find_remedy(judgement, machine.node, after))
         elif judgement.verdict is Verdict.TIGHT:
-            yield Reason(weight=Weight.CONDITION, what=told, remedy=_remedy(judgement, one.node, after))
+            yield Reason(weight=Weight.CONDITION, what=what, remedy=_find_remedy(judgement, machine.node, after))
         elif judgement.verdict is Verdict.UNKNOWN and judgement.about == SUPPLY and after.cards:
             yield Reason(
                 weight=Weight.CONDITION,
-                what=f"the file does not state the power supply of {one.node}; recommended: {recommended_text(after)}",
-                remedy=f"state `psu.watts` of {one.node}, or add `--psu {one.node}=WATTS`",
+                what=f"the power supply of {machine.node} is not in the file; recommended: {recommended_text(after)}",
+                remedy=f"state `psu.watts` of {machine.node}, or add `--psu {machine.node}=WATTS`",
             )
         elif before.get(judgement.about) in (Verdict.NOT_ENOUGH, Verdict.TIGHT) and judgement.verdict is Verdict.OK:
-            yield Reason(weight=Weight.GAIN, what=f"{told}, which was {before[judgement.about].value}")
+            yield Reason(weight=Weight.GAIN, what=f"{what}, which was {before[judgement.about].value}")
 
 
-def _remedy(judgement: Judgement, node: str, after: NodePower) -> str:
+def _find_remedy(judgement: Judgement, node: str, after: NodePower) -> str:
     """Say what would take a judgement away that is not good."""
     if judgement.about not in DECIDING:
         return f"another {judgement.about} of {node}"

@@ -14,9 +14,9 @@ from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
-from corral.planning.placement.values import machines_of
-from corral.planning.upgrade.cards import cards_of
-from corral.planning.upgrade.differences import Difference, amount
+from corral.planning.placement.values import list_machines
+from corral.planning.upgrade.differences import Difference, format_amount
+from corral.planning.upgrade.gpus import list_gpus
 from corral.planning.upgrade.hardware import Hardware
 
 SIZES = ("8b", "14b", "24b", "33b", "70b", "120b", "235b")
@@ -60,16 +60,16 @@ class Capacity:
     @property
     def newly(self) -> tuple[ModelFit, ...]:
         """The sizes that fit after, and did not before."""
-        return tuple(one for one in self.fits if one.before is Seating.NO and one.after is not Seating.NO)
+        return tuple(fit for fit in self.fits if fit.before is Seating.NO and fit.after is not Seating.NO)
 
     @property
     def no_longer(self) -> tuple[ModelFit, ...]:
         """The sizes that fitted before, and do not after."""
-        return tuple(one for one in self.fits if one.before is not Seating.NO and one.after is Seating.NO)
+        return tuple(fit for fit in self.fits if fit.before is not Seating.NO and fit.after is Seating.NO)
 
 
 @dataclass(frozen=True, slots=True)
-class _Card:
+class _UsableGpu:
     usable: int
     bandwidth: float | None
     """Bytes per second."""
@@ -77,12 +77,12 @@ class _Card:
 
 def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[Capacity, ...]:
     """Compare what fits on every node whose cards change and whose cards' memory is known on both sides."""
-    old, new = _cards(before), _cards(after)
+    old, new = _list_gpus(before), _list_gpus(after)
     needs = [need for size in SIZES if (need := need_of(_ENGINE, f"{size}-{QUANTIZATION}"))]
     return tuple(
         Capacity(
             node=node.name,
-            room=_room(old.get(node.name, ()), new[node.name], needs[0]),
+            room=_compare_room(old.get(node.name, ()), new[node.name], needs[0]),
             fits=tuple(_fit(need, old.get(node.name, ()), new[node.name]) for need in needs),
         )
         for node in hardware.changed
@@ -90,40 +90,42 @@ def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tup
     )
 
 
-def _cards(cluster: Cluster) -> dict[str, tuple[_Card, ...]]:
+def _list_gpus(cluster: Cluster) -> dict[str, tuple[_UsableGpu, ...]]:
     """List the cards of each node; a node with a card of unknown memory is left out."""
-    usable = {card.name: card.usable for machine in machines_of(cluster) for card in machine.cards}
-    found: dict[str, tuple[_Card, ...]] = {}
+    usable = {gpu.name: gpu.usable for machine in list_machines(cluster) for gpu in machine.gpus}
+    usable_gpus: dict[str, tuple[_UsableGpu, ...]] = {}
     for node in cluster.nodes:
-        cards = cards_of(node)
-        sizes = [size for card in cards if (size := usable[card.name]) is not None]
-        if len(sizes) == len(cards) and node.gpus is not None:
-            bandwidths = [card.facts.bandwidth_gb_s if card.facts else None for card in cards]
-            found[node.name] = tuple(
-                _Card(size, None if speed is None else speed * 1e9)
+        gpus = list_gpus(node)
+        sizes = [size for gpu in gpus if (size := usable[gpu.name]) is not None]
+        if len(sizes) == len(gpus) and node.gpus is not None:
+            bandwidths = [gpu.facts.bandwidth_gb_s if gpu.facts else None for gpu in gpus]
+            usable_gpus[node.name] = tuple(
+                _UsableGpu(size, None if speed is None else speed * 1e9)
                 for size, speed in zip(sizes, bandwidths, strict=True)
             )
-    return found
+    return usable_gpus
 
 
-def _room(before: Sequence[_Card], after: Sequence[_Card], need: Need) -> Difference:
-    return Difference(name="VRAM for one model over all cards", before=_share(before, need), after=_share(after, need))
+def _compare_room(before: Sequence[_UsableGpu], after: Sequence[_UsableGpu], need: Need) -> Difference:
+    return Difference(
+        name="VRAM for one model over all cards", before=_compute_share(before, need), after=_compute_share(after, need)
+    )
 
 
-def _share(cards: Sequence[_Card], need: Need) -> Figure:
+def _compute_share(gpus: Sequence[_UsableGpu], need: Need) -> Figure:
     floor = round(need.floor.value)
-    usable = [amount(card.usable, "B") for card in cards]
-    formula = f"{' + '.join(usable) or '0'} - {len(cards)} x {amount(floor, 'B')} for context and buffers"
-    return computed(_splittable(cards, floor), "B", formula)
+    usable = [format_amount(gpu.usable, "B") for gpu in gpus]
+    formula = f"{' + '.join(usable) or '0'} - {len(gpus)} x {format_amount(floor, 'B')} for context and buffers"
+    return computed(_count_splittable(gpus, floor), "B", formula)
 
 
-def _splittable(cards: Sequence[_Card], floor: int) -> int:
-    return sum(max(0, card.usable - floor) for card in cards)
+def _count_splittable(gpus: Sequence[_UsableGpu], floor: int) -> int:
+    return sum(max(0, gpu.usable - floor) for gpu in gpus)
 
 
-def _fit(need: Need, before: Sequence[_Card], after: Sequence[_Card]) -> ModelFit:
+def _fit(need: Need, before: Sequence[_UsableGpu], after: Sequence[_UsableGpu]) -> ModelFit:
     even = need.on(len(after)) if len(after) > 1 else None
-    seating = _seating(need, after)
+    seating = _find_seating(need, after)
     alone = need.on(1)
     return ModelFit(
         model=need.model,
@@ -133,37 +135,39 @@ def _fit(need: Need, before: Sequence[_Card], after: Sequence[_Card]) -> ModelFi
         else computed(
             even,
             "B",
-            f"{amount(need.divisible.value, 'B')} / {len(after)} + {amount(need.floor.value, 'B')}",
+            f"{format_amount(need.divisible.value, 'B')} / {len(after)} + {format_amount(need.floor.value, 'B')}",
         ),
-        before=_seating(need, before),
+        before=_find_seating(need, before),
         after=seating,
         bound=None if seating is Seating.NO else _bound(need, after, seating),
     )
 
 
-def _seating(need: Need, cards: Sequence[_Card]) -> Seating:
-    if any(card.usable >= need.on(1) for card in cards):
+def _find_seating(need: Need, gpus: Sequence[_UsableGpu]) -> Seating:
+    if any(gpu.usable >= need.on(1) for gpu in gpus):
         return Seating.ONE
-    if len(cards) > 1 and _splittable(cards, round(need.floor.value)) >= need.divisible.value:
+    if len(gpus) > 1 and _count_splittable(gpus, round(need.floor.value)) >= need.divisible.value:
         return Seating.SPLIT
     return Seating.NO
 
 
-def _bound(need: Need, cards: Sequence[_Card], seating: Seating) -> Figure | None:
+def _bound(need: Need, gpus: Sequence[_UsableGpu], seating: Seating) -> Figure | None:
     """Bound the speed: each token reads all weights once; the cards of a split take turns, each with its share."""
     if seating is Seating.ONE:
-        speeds = [card.bandwidth for card in cards if card.usable >= need.on(1)]
+        speeds = [gpu.bandwidth for gpu in gpus if gpu.usable >= need.on(1)]
         best = max((speed for speed in speeds if speed is not None), default=None)
         if best is None:
             return None
-        return _tokens(best, need.divisible.value, f"{best / 1e9:g} GB/s")
-    speeds = [card.bandwidth for card in cards if card.bandwidth is not None]
-    if len(speeds) < len(cards):
+        return _bound_tokens(best, need.divisible.value, f"{best / 1e9:g} GB/s")
+    speeds = [gpu.bandwidth for gpu in gpus if gpu.bandwidth is not None]
+    if len(speeds) < len(gpus):
         return None
-    total = sum(card.usable for card in cards)
-    mean = 1 / sum(card.usable / total / speed for card, speed in zip(cards, speeds, strict=True))
-    return _tokens(mean, need.divisible.value, f"{mean / 1e9:g} GB/s, the cards one after the other")
+    total = sum(gpu.usable for gpu in gpus)
+    mean = 1 / sum(gpu.usable / total / speed for gpu, speed in zip(gpus, speeds, strict=True))
+    return _bound_tokens(mean, need.divisible.value, f"{mean / 1e9:g} GB/s, the cards one after the other")
 
 
-def _tokens(bandwidth: float, size: float, told: str) -> Figure:
-    return computed(bandwidth / size, "tokens/s", f"{told} / {amount(size, 'B')} that each token reads")
+def _bound_tokens(bandwidth: float, size: float, bandwidth_text: str) -> Figure:
+    return computed(
+        bandwidth / size, "tokens/s", f"{bandwidth_text} / {format_amount(size, 'B')} that each token reads"
+    )

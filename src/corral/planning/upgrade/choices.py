@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.cluster.values import Cluster, Service, StorageKind
-from corral.planning.placement.values import machines_of
+from corral.planning.placement.values import list_machines
 from corral.units import Bytes, format_bytes
 
 
@@ -65,7 +65,7 @@ def compare_choices(before: Cluster, after: Cluster) -> tuple[ServiceChoice, ...
     """List the services that need GPUs, in the order of the file after the upgrade; those that go stand last."""
     names = [*after.services, *(name for name in before.services if name not in after.services)]
     compared = (_compare(name, before, after) for name in names)
-    return tuple(one for one in compared if one is not None)
+    return tuple(comparison for comparison in compared if comparison is not None)
 
 
 def needs_gpu(service: Service) -> bool:
@@ -73,57 +73,57 @@ def needs_gpu(service: Service) -> bool:
     return bool(service.gpus) or service.gpu_memory is not None
 
 
-def choice_of(service: Service, cluster: Cluster) -> Choice:
+def find_choice(service: Service, cluster: Cluster) -> Choice:
     """Find the cards that hold one replica of a service."""
     nodes = tuple(
-        machine for machine in machines_of(cluster) if machine.name in _nodes_of(service, cluster) and machine.cards
+        machine for machine in list_machines(cluster) if machine.name in _list_nodes(service, cluster) and machine.gpus
     )
     wanted = max(1, service.gpus or 1)
     need = service.gpu_memory or 0
     fits: list[str] = []
     refused: list[tuple[str, str]] = []
     for machine in nodes:
-        large = [card for card in machine.cards if card.usable is None or card.usable >= need]
+        large = [gpu for gpu in machine.gpus if gpu.usable is None or gpu.usable >= need]
         refused += [
-            (card.name, f"{format_bytes(need)} do not fit: {format_bytes(card.usable or 0)} can be used")
-            for card in machine.cards
-            if card not in large
+            (gpu.name, f"{format_bytes(need)} do not fit: {format_bytes(gpu.usable or 0)} can be used")
+            for gpu in machine.gpus
+            if gpu not in large
         ]
         if len(large) < wanted:
-            refused += [(card.name, f"the node has {len(large)} such GPUs, {wanted} are needed") for card in large]
+            refused += [(gpu.name, f"the node has {len(large)} such GPUs, {wanted} are needed") for gpu in large]
         else:
-            fits += [card.name for card in large]
+            fits += [gpu.name for gpu in large]
     return Choice(
         nodes=tuple(machine.name for machine in nodes),
         fits=tuple(fits),
         refused=tuple(refused),
-        pins=_pins(service, cluster),
+        pins=_list_pins(service, cluster),
     )
 
 
 def _compare(name: str, before: Cluster, after: Cluster) -> ServiceChoice | None:
     old, new = before.services.get(name), after.services.get(name)
     service = new or old
-    if service is None or not any(needs_gpu(one) for one in (old, new) if one):
+    if service is None or not any(needs_gpu(side) for side in (old, new) if side):
         return None
     return ServiceChoice(
         service=name,
         needs=service.gpu_memory,
         gpus=max(1, service.gpus or 1),
-        before=choice_of(old, before) if old else None,
-        after=choice_of(new, after) if new else None,
+        before=find_choice(old, before) if old else None,
+        after=find_choice(new, after) if new else None,
     )
 
 
-def _nodes_of(service: Service, cluster: Cluster) -> frozenset[str]:
+def _list_nodes(service: Service, cluster: Cluster) -> frozenset[str]:
     if service.node is not None:
         return frozenset({service.node})
     volumes = (cluster.storage.get(name) for name in service.storage)
-    local = frozenset(one.node for one in volumes if one and one.kind is StorageKind.LOCAL and one.node)
+    local = frozenset(volume.node for volume in volumes if volume and volume.kind is StorageKind.LOCAL and volume.node)
     return local or frozenset(node.name for node in cluster.nodes)
 
 
-def _pins(service: Service, cluster: Cluster) -> tuple[str, ...]:
+def _list_pins(service: Service, cluster: Cluster) -> tuple[str, ...]:
     placements = ((layout.name, layout.services.get(service.name)) for layout in cluster.layouts.values())
     return tuple(
         f"{layout}: {', '.join(f'gpu{index}' for index in placement.gpus)}"
@@ -140,8 +140,8 @@ class Survival:
     before: bool | None
     """None when it could not run in the first place, or was not there."""
     after: bool | None
-    cards_before: int
-    cards_after: int
+    gpus_before: int
+    gpus_after: int
     one_node: str | None
     """The only node that has cards for it after the upgrade, if it is one: its loss ends the service."""
 
@@ -151,17 +151,17 @@ def compare_redundancy(choices: tuple[ServiceChoice, ...]) -> tuple[Survival, ..
     return tuple(
         Survival(
             service=choice.service,
-            before=_survives(choice.before, choice.gpus),
-            after=_survives(choice.after, choice.gpus),
-            cards_before=len(choice.before.fits) if choice.before else 0,
-            cards_after=len(choice.after.fits) if choice.after else 0,
-            one_node=_only_node(choice.after),
+            before=_is_surviving(choice.before, choice.gpus),
+            after=_is_surviving(choice.after, choice.gpus),
+            gpus_before=len(choice.before.fits) if choice.before else 0,
+            gpus_after=len(choice.after.fits) if choice.after else 0,
+            one_node=_find_only_node(choice.after),
         )
         for choice in choices
     )
 
 
-def shared_dependencies(after: Cluster) -> tuple[str, ...]:
+def list_shared_dependencies(after: Cluster) -> tuple[str, ...]:
     """List what all services with shared data lean on besides their GPUs: network volumes and who exports them."""
     return tuple(
         f"{volume.name} (exported by {volume.node or volume.server or 'a server that the file leaves open'})"
@@ -170,23 +170,23 @@ def shared_dependencies(after: Cluster) -> tuple[str, ...]:
     )
 
 
-def _survives(choice: Choice | None, gpus: int) -> bool | None:
+def _is_surviving(choice: Choice | None, gpus: int) -> bool | None:
     if choice is None or not choice.fits:
         return None
-    left = _by_node(choice)
+    left = _count_by_node(choice)
     if len(left) > 1:
         return True
     return max(left.values()) - 1 >= gpus
 
 
-def _by_node(choice: Choice) -> dict[str, int]:
+def _count_by_node(choice: Choice) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for card in choice.fits:
-        node = card.rpartition("/")[0]
+    for gpu in choice.fits:
+        node = gpu.rpartition("/")[0]
         counts[node] = counts.get(node, 0) + 1
     return counts
 
 
-def _only_node(choice: Choice | None) -> str | None:
-    nodes = _by_node(choice) if choice else {}
+def _find_only_node(choice: Choice | None) -> str | None:
+    nodes = _count_by_node(choice) if choice else {}
     return next(iter(nodes)) if len(nodes) == 1 else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster
 from corral.planning.changes.values import Note
-from corral.planning.checklist import Checklist, Outlook, checklist_of
+from corral.planning.checklist import Checklist, Outlook, make_checklist
 from corral.planning.placement.values import Plan
 from corral.planning.rendered import NOTHING_RENDERED, Rendered, labelled
 from corral.planning.upgrade.adaptations import Adaptation, propose
@@ -18,7 +18,7 @@ from corral.planning.upgrade.choices import (
     Survival,
     compare_choices,
     compare_redundancy,
-    shared_dependencies,
+    list_shared_dependencies,
 )
 from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
 from corral.planning.upgrade.distribution import Distribution, compare_plans
@@ -32,7 +32,7 @@ from corral.planning.upgrade.file_changes import (
     compare_labels,
     compare_queues,
     find_unchanged,
-    records_of,
+    make_records,
 )
 from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
 from corral.planning.upgrade.power import PowerComparison, compare_power
@@ -97,41 +97,45 @@ class Upgrade:
 
 def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Upgrade:
     """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
-    found = _evidence(before, after, adapted, findings)
+    evidence = _gather_evidence(before, after, adapted, findings)
     carried = labelled(before, findings.rendered_before), labelled(after, findings.rendered_after)
     labels = compare_labels(*carried)
-    forecasts = tuple(one.after for one in findings.throughput if one.after is not None)
+    forecasts = tuple(workload.after for workload in findings.throughput if workload.after is not None)
     outlook = Outlook(forecasts=forecasts, before=findings.rendered_before, after=findings.rendered_after)
     return Upgrade(
         before=before,
         after=after,
         adapted=adapted,
-        hardware=found.hardware,
-        power=found.power,
-        complexity=compare_complexity(before, adapted, found.hardware),
+        hardware=evidence.hardware,
+        power=evidence.power,
+        complexity=compare_complexity(before, adapted, evidence.hardware),
         labels=labels,
         agent_flags=compare_agent_flags(*carried),
-        choices=found.choices,
-        distribution=found.distribution,
-        uniformity=found.uniformity,
-        capacity=found.capacity,
-        survivals=found.survivals,
-        leans_on=shared_dependencies(after),
+        choices=evidence.choices,
+        distribution=evidence.distribution,
+        uniformity=evidence.uniformity,
+        capacity=evidence.capacity,
+        survivals=evidence.survivals,
+        leans_on=list_shared_dependencies(after),
         queues=compare_queues(before, adapted),
-        adaptations=found.adaptations,
-        records_before=records_of(before),
-        records_after=records_of(adapted),
-        unchanged=find_unchanged(before, adapted, moved={name for one in found.distribution for name in one.moved}),
-        checklist=checklist_of(before, adapted, outlook),
-        corrections=find_corrections(
-            Situation(before=before, after=adapted, hardware=found.hardware, labels=labels, capacity=found.capacity)
+        adaptations=evidence.adaptations,
+        records_before=make_records(before),
+        records_after=make_records(adapted),
+        unchanged=find_unchanged(
+            before, adapted, moved={name for layout in evidence.distribution for name in layout.moved}
         ),
-        recommendation=advise(found),
+        checklist=make_checklist(before, adapted, outlook),
+        corrections=find_corrections(
+            Situation(
+                before=before, after=adapted, hardware=evidence.hardware, labels=labels, capacity=evidence.capacity
+            )
+        ),
+        recommendation=advise(evidence),
         findings=findings,
     )
 
 
-def _evidence(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Evidence:
+def _gather_evidence(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Evidence:
     """What the recommendation rests on."""
     hardware = compare_hardware(before, after, findings.places)
     choices = compare_choices(before, adapted)

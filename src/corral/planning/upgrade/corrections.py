@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Node, Service
 from corral.planning.upgrade.capacity import Capacity, ModelFit, Seating
-from corral.planning.upgrade.cards import all_cards, cards_of
 from corral.planning.upgrade.differences import figure_text, origin_text
 from corral.planning.upgrade.file_changes import NodeLabels
+from corral.planning.upgrade.gpus import list_all_gpus, list_gpus
 from corral.planning.upgrade.hardware import Hardware
-from corral.planning.upgrade.uniformity import capability_of
+from corral.planning.upgrade.uniformity import write_capability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Situation:
         names = {node.name for node in self.hardware.changed}
         return tuple(node for node in self.after.nodes if node.name in names)
 
-    def gpu_services(self) -> Iterator[tuple[Service, Node]]:
+    def list_gpu_services(self) -> Iterator[tuple[Service, Node]]:
         """List the services with whole GPUs that are bound to a changed node."""
         for node in self.changed_nodes:
             for service in self.after.services.values():
@@ -72,26 +72,26 @@ class Belief:
     """Finds what it would do harm to; nothing, where it would do none."""
     separator: str = ", "
 
-    def corrected(self, now: Situation) -> Correction | None:
+    def correct(self, now: Situation) -> Correction | None:
         """The correction, if the situation calls for it."""
-        found = self.where(now)
-        if not found:
+        examples = self.where(now)
+        if not examples:
             return None
-        here = self.separator.join(dict.fromkeys(found))
+        here = self.separator.join(dict.fromkeys(examples))
         return Correction(id=self.id, belief=self.belief, truth=self.truth, here=here, source=self.source)
 
 
-def key_given_twice(now: Situation) -> Correction | None:
+def find_key_given_twice(now: Situation) -> Correction | None:
     """Tell of the first node whose roles share one label key."""
-    found = [
+    keys = [
         (node, key, value)
         for node in now.after.nodes
         for key, value in node.labels.items()
         if len(node.roles) > 1 and value in node.roles
     ]
-    if not found or not now.is_k3s:
+    if not keys or not now.is_k3s:
         return None
-    node, key, value = found[0]
+    node, key, value = keys[0]
     prefix = key.partition("/")[0]
     distinct = ", ".join(f"`workload.{prefix}/{role}=true`" for role in node.roles)
     return Correction(
@@ -103,18 +103,18 @@ def key_given_twice(now: Situation) -> Correction | None:
     )
 
 
-def value_with_comma(now: Situation) -> Correction | None:
+def find_value_with_comma(now: Situation) -> Correction | None:
     """Tell of the first label with classes of cards on a node of several models."""
-    found = [
+    values = [
         (node.name, key)
         for cluster in (now.before, now.after)
         for node in cluster.nodes
         for key in node.labels
-        if key.endswith("/gpu-classes") and len({card.model for card in cards_of(node)}) > 1
+        if key.endswith("/gpu-classes") and len({gpu.model for gpu in list_gpus(node)}) > 1
     ]
-    if not found:
+    if not values:
         return None
-    node, key = found[0]
+    node, key = values[0]
     return Correction(
         id="label-comma",
         belief="A label can hold a list with commas.",
@@ -125,10 +125,10 @@ def value_with_comma(now: Situation) -> Correction | None:
     )
 
 
-def _removals(now: Situation) -> list[str]:
+def _list_removals(now: Situation) -> list[str]:
     if not now.is_k3s:
         return []
-    return [f"`{command}`" for one in now.labels for command in one.commands]
+    return [f"`{command}`" for label in now.labels for command in label.commands]
 
 
 STALE_LABEL = Belief(
@@ -138,14 +138,14 @@ STALE_LABEL = Belief(
     "restart. A label whose flag is gone stays until it is removed by hand.",
     source="K3s, read in its source",
     separator="; ",
-    where=_removals,
+    where=_list_removals,
 )
 
 
-def _replicas_on_one_node(now: Situation) -> list[str]:
+def _list_replicas_on_one_node(now: Situation) -> list[str]:
     if now.after.kubernetes is None:
         return []
-    return [f"{service.name} on {node.name}" for service, node in now.gpu_services() if service.replicas > 1]
+    return [f"{service.name} on {node.name}" for service, node in now.list_gpu_services() if service.replicas > 1]
 
 
 ANTI_AFFINITY = Belief(
@@ -154,11 +154,11 @@ ANTI_AFFINITY = Belief(
     truth="It is accepted and does nothing, because no node has a label of that name. Replicas that ask for "
     "`nvidia.com/gpu: 1` get a card each anyway.",
     source="reproduced on Kubernetes 1.36",
-    where=_replicas_on_one_node,
+    where=_list_replicas_on_one_node,
 )
 
 
-def _later_cards(now: Situation) -> list[str]:
+def _list_later_gpus(now: Situation) -> list[str]:
     if now.after.kubernetes is None:
         return []
     return [
@@ -176,11 +176,11 @@ DEVICE_INDEX = Belief(
     truth="A container that asks for one GPU sees one, as number 0: `CUDA_VISIBLE_DEVICES=1` leaves it none. The "
     "device plugin chooses the card; with equal cards nothing has to be chosen.",
     source="nvidia-docker#907, nvidia-docker#262",
-    where=_later_cards,
+    where=_list_later_gpus,
 )
 
 
-def _mixed_nodes(now: Situation) -> list[str]:
+def _list_mixed_nodes(now: Situation) -> list[str]:
     if now.after.kubernetes is None:
         return []
     return [
@@ -196,16 +196,16 @@ NODE_SELECTOR = Belief(
     truth="It chooses the node. Which of its cards a pod with `nvidia.com/gpu: 1` gets is the device plugin's "
     "choice, whatever the models. Only equal cards, one model for each node, or DRA with a selector settle it.",
     source="k8s-device-plugin#133, #1169; reproduced with DRA on Kubernetes 1.36",
-    where=_mixed_nodes,
+    where=_list_mixed_nodes,
 )
 
 
-def _services_on_all_cards(now: Situation) -> list[str]:
+def _list_services_on_all_gpus(now: Situation) -> list[str]:
     if now.after.kubernetes is None:
         return []
     return [
         f"{service.name} on {node.name}"
-        for service, node in now.gpu_services()
+        for service, node in now.list_gpu_services()
         if service.replicas * (service.gpus or 0) >= len(node.gpus or ()) > 0
     ]
 
@@ -216,12 +216,14 @@ ROLLOUT = Belief(
     truth="The default makes a new pod before it stops an old one. With no GPU to spare the new one waits for "
     "ever, and the old one never stops. Set `maxSurge: 0` and `maxUnavailable: 1`; with one replica, `Recreate`.",
     source="reproduced on Kubernetes 1.36",
-    where=_services_on_all_cards,
+    where=_list_services_on_all_gpus,
 )
 
 
-def _replicated_comfyui(now: Situation) -> list[str]:
-    return [service.name for service, _ in now.gpu_services() if "comfyui" in service.engines and service.replicas > 1]
+def _list_replicated_comfyui(now: Situation) -> list[str]:
+    return [
+        service.name for service, _ in now.list_gpu_services() if "comfyui" in service.engines and service.replicas > 1
+    ]
 
 
 LOAD_BALANCER = Belief(
@@ -230,54 +232,56 @@ LOAD_BALANCER = Belief(
     truth="Each ComfyUI has its own queue, `/history` and `/ws`: behind one address, a client asks one instance "
     "for what the other has made. Give each replica an address of its own, and let one queue send to them.",
     source="ComfyUI#8154, ComfyUI#2401",
-    where=_replicated_comfyui,
+    where=_list_replicated_comfyui,
 )
 
 
-def capability(now: Situation) -> Correction | None:
+def explain_capability(now: Situation) -> Correction | None:
     """Tell the CUDA capability of a consumer Blackwell card, a new one if there is one."""
-    known = {card.model for card in all_cards(now.before)}
+    known = {gpu.model for gpu in list_all_gpus(now.before)}
     names = {node.name for node in now.hardware.changed}
-    cards = [card for card in all_cards(now.after) if card.node in names and capability_of(card) == "12.0"]
-    if not cards:
+    gpus = [gpu for gpu in list_all_gpus(now.after) if gpu.node in names and write_capability(gpu) == "12.0"]
+    if not gpus:
         return None
-    card = next((card for card in cards if card.model not in known), cards[0])
+    gpu = next((gpu for gpu in gpus if gpu.model not in known), gpus[0])
     return Correction(
         id="A29",
         belief="Consumer Blackwell cards have CUDA capability 10.0 (`sm_100`).",
-        truth=f"{card.title} has CUDA capability 12.0 (`sm_120`). 10.0 is the data centre's Blackwell; kernels for "
+        truth=f"{gpu.title} has CUDA capability 12.0 (`sm_120`). 10.0 is the data centre's Blackwell; kernels for "
         "`sm_100` do not run here. Builds need CUDA 12.8 or newer (PyTorch 2.7 or newer).",
-        here=", ".join(one.name for one in cards),
-        source=(card.facts.source if card.facts else None) or "the GPU catalogue",
+        here=", ".join(new_gpu.name for new_gpu in gpus),
+        source=(gpu.facts.source if gpu.facts else None) or "the GPU catalogue",
     )
 
 
 def split_model(now: Situation) -> Correction | None:
     """Tell what a 33B model takes on each card of a split, on the first node that has several."""
-    found = [(one.node, fit) for one in now.capacity for fit in one.fits if fit.model.startswith("33b") and fit.on_each]
-    if not found:
+    fits = [
+        (there.node, fit) for there in now.capacity for fit in there.fits if fit.model.startswith("33b") and fit.on_each
+    ]
+    if not fits:
         return None
-    node, fit = found[0]
+    node, fit = fits[0]
     return Correction(
         id="split-33b",
         belief="A 33B model at 4 bits needs about 16 GB on each of two cards.",
         truth=f"It needs {figure_text(fit.alone)} on one card, and {figure_text(fit.on_each)} on each card of an even "
-        f"split over those of {node}. {_before_and_after(fit)}",
-        here=", ".join(node for node, _ in found),
+        f"split over those of {node}. {_compare(fit)}",
+        here=", ".join(node for node, _ in fits),
         source=origin_text(fit.alone),
     )
 
 
-def _before_and_after(fit: ModelFit) -> str:
+def _compare(fit: ModelFit) -> str:
     if Seating.NO not in (fit.before, fit.after):
         return "So it fits after the upgrade, and it did before."
     return f"Before the upgrade: {fit.before.value}. After it: {fit.after.value}."
 
 
-def _parallel_workloads(now: Situation) -> list[str]:
+def _list_parallel_workloads(now: Situation) -> list[str]:
     if not any(len(node.gpus or ()) > 1 for node in now.changed_nodes):
         return []
-    return [one.name for one in now.after.workloads.values() if one.parallel_capable]
+    return [workload.name for workload in now.after.workloads.values() if workload.parallel_capable]
 
 
 DATA_PARALLEL = Belief(
@@ -287,15 +291,13 @@ DATA_PARALLEL = Belief(
     "(`accelerate launch --multi_gpu --num_processes 2`). In a container it needs more than the 64 MB of "
     "`/dev/shm` that pods have (pitfalls A26).",
     source="PyTorch documentation, torch.nn.DataParallel: warning",
-    where=_parallel_workloads,
+    where=_list_parallel_workloads,
 )
 
 
-def _equal_pairs(now: Situation) -> list[str]:
+def _list_equal_pairs(now: Situation) -> list[str]:
     return [
-        node.name
-        for node in now.hardware.changed
-        if node.after and len(node.after.cards) > 1 and node.after.homogeneous
+        node.name for node in now.hardware.changed if node.after and len(node.after.gpus) > 1 and node.after.homogeneous
     ]
 
 
@@ -305,16 +307,16 @@ SINGLE_POINT = Belief(
     truth="The machine, its power supply, its driver and the server of its data remain. A card that falls off the "
     "bus can even keep the other from new pods until the device plugin restarts.",
     source="k8s-device-plugin#2038; its health check, read in its source",
-    where=_equal_pairs,
+    where=_list_equal_pairs,
 )
 
 
-def _limited_cards(now: Situation) -> list[str]:
+def _list_limited_gpus(now: Situation) -> list[str]:
     return [
-        card.name
+        gpu.name
         for node in now.changed_nodes
-        for card in cards_of(node)
-        if card.power_limit_w is not None and card.is_nvidia
+        for gpu in list_gpus(node)
+        if gpu.power_limit_w is not None and gpu.is_nvidia
     ]
 
 
@@ -324,29 +326,29 @@ POWER_LIMIT = Belief(
     truth="It limits power, and the voltage curve stays. The limit is gone after a restart or a reload of the "
     "driver, so a service has to set it at each start; without `-i` it is set on every card of the machine.",
     source="NVIDIA, nvidia-smi: Power Limit; nixos_config#1396",
-    where=_limited_cards,
+    where=_list_limited_gpus,
 )
 
 
 _RULES: tuple[Callable[[Situation], Correction | None], ...] = (
-    capability,
-    STALE_LABEL.corrected,
-    key_given_twice,
-    value_with_comma,
-    NODE_SELECTOR.corrected,
-    DEVICE_INDEX.corrected,
-    ANTI_AFFINITY.corrected,
-    LOAD_BALANCER.corrected,
-    ROLLOUT.corrected,
-    DATA_PARALLEL.corrected,
+    explain_capability,
+    STALE_LABEL.correct,
+    find_key_given_twice,
+    find_value_with_comma,
+    NODE_SELECTOR.correct,
+    DEVICE_INDEX.correct,
+    ANTI_AFFINITY.correct,
+    LOAD_BALANCER.correct,
+    ROLLOUT.correct,
+    DATA_PARALLEL.correct,
     split_model,
-    SINGLE_POINT.corrected,
-    POWER_LIMIT.corrected,
+    SINGLE_POINT.correct,
+    POWER_LIMIT.correct,
 )
 """In the order in which a report tells them."""
 
 
 def find_corrections(situation: Situation) -> tuple[Correction, ...]:
     """List the corrections that the situation calls for, each once."""
-    found = (rule(situation) for rule in _RULES)
-    return tuple(one for one in found if one is not None)
+    corrections = (rule(situation) for rule in _RULES)
+    return tuple(correction for correction in corrections if correction is not None)

@@ -46,7 +46,7 @@ class Difference:
         return self.after.value - self.before.value
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Write a number with at most two decimals and with thousands apart: `1,920`, `0.31`, `7.5`."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
@@ -54,15 +54,15 @@ def number(value: float) -> str:
     return f"{value:,.{places}f}".rstrip("0").rstrip(".")
 
 
-def amount(value: float, unit: str) -> str:
+def format_amount(value: float, unit: str) -> str:
     """Write a quantity: bytes as GiB, a count alone."""
     factor, shown = _SIZES.get(unit, (1, unit))
-    return f"{number(value / factor)} {shown}".rstrip()
+    return f"{format_number(value / factor)} {shown}".rstrip()
 
 
 def figure_text(figure: Figure | None) -> str:
     """Write a figure without its origin."""
-    return UNKNOWN if figure is None else amount(figure.value, figure.unit)
+    return UNKNOWN if figure is None else format_amount(figure.value, figure.unit)
 
 
 def change_text(difference: Difference) -> str:
@@ -75,7 +75,7 @@ def change_text(difference: Difference) -> str:
     if change == 0:
         return "none"
     unit = "points" if difference.after.unit == "%" else difference.after.unit
-    return f"{'+' if change > 0 else '-'}{amount(abs(change), unit)}"
+    return f"{'+' if change > 0 else '-'}{format_amount(abs(change), unit)}"
 
 
 def origin_text(figure: Figure | None) -> str:
@@ -95,7 +95,7 @@ def origins_text(difference: Difference) -> str:
     return f"{after.origin.value}: {before.source} → {after.source}"
 
 
-def named(names: Sequence[str], most: int = 6) -> str:
+def list_names(names: Sequence[str], most: int = 6) -> str:
     """List names; when they are many, the first of them and how many more there are."""
     if len(names) <= most:
         return ", ".join(names)

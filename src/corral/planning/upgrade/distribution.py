@@ -8,7 +8,7 @@ from corral.planning.placement.values import Caution, Placed, Plan, Unplaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class ServiceLocations:
     """One service that needs GPUs, in one layout; each text says where its replicas are, or why they are nowhere."""
 
     service: str
@@ -21,7 +21,7 @@ class Distribution:
     """One layout; None is the services as they stand."""
 
     layout: str | None
-    seats: tuple[Seat, ...]
+    seats: tuple[ServiceLocations, ...]
     lost: tuple[str, ...]
     """Services that had a place or a turn before, and have neither now."""
     gained: tuple[str, ...]
@@ -41,70 +41,72 @@ def compare_plans(before: tuple[Plan, ...], after: tuple[Plan, ...]) -> tuple[Di
 
 
 def _compare(before: Plan | None, after: Plan) -> Distribution:
-    old, new = _texts(before), _texts(after)
+    old, new = _write_texts(before), _write_texts(after)
     names = [*new, *(name for name in old if name not in new)]
     return Distribution(
         layout=after.layout,
-        seats=tuple(Seat(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names),
-        lost=_newly_missing(after, before),
-        gained=_newly_missing(before, after),
-        moved=_moved(before, after),
-        settled=_only_in(before.cautions if before else (), after.cautions),
-        arisen=_only_in(after.cautions, before.cautions if before else ()),
+        seats=tuple(
+            ServiceLocations(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names
+        ),
+        lost=_list_newly_missing(after, before),
+        gained=_list_newly_missing(before, after),
+        moved=_list_moved(before, after),
+        settled=_list_only_in(before.cautions if before else (), after.cautions),
+        arisen=_list_only_in(after.cautions, before.cautions if before else ()),
     )
 
 
-def _newly_missing(here: Plan | None, there: Plan | None) -> tuple[str, ...]:
+def _list_newly_missing(here: Plan | None, there: Plan | None) -> tuple[str, ...]:
     """List the services without place and turn in one plan of which the other knows, and places all replicas."""
-    missing = [name for one in (here.missing if here else ()) for name in one.services]
-    elsewhere = {name for one in (there.missing if there else ()) for name in one.services}
-    known = {name for one in (*there.placed, *there.unplaced) for name in one.services} if there else set[str]()
+    missing = [name for replica in (here.missing if here else ()) for name in replica.services]
+    elsewhere = {name for replica in (there.missing if there else ()) for name in replica.services}
+    known = {name for replica in (*there.placed, *there.unplaced) for name in replica.services} if there else set[str]()
     return tuple(dict.fromkeys(name for name in missing if name in known - elsewhere))
 
 
-def _moved(before: Plan | None, after: Plan) -> tuple[str, ...]:
-    old, new = _cards(before), _cards(after)
-    return tuple(name for name, cards in new.items() if name in old and old[name] != cards)
+def _list_moved(before: Plan | None, after: Plan) -> tuple[str, ...]:
+    old, new = _map_gpus(before), _map_gpus(after)
+    return tuple(name for name, gpus in new.items() if name in old and old[name] != gpus)
 
 
-def _cards(plan: Plan | None) -> dict[str, list[tuple[bool, tuple[str, ...]]]]:
+def _map_gpus(plan: Plan | None) -> dict[str, list[tuple[bool, tuple[str, ...]]]]:
     """Say for each replica of a service whether its cards are its own, and which they are."""
     if plan is None:
         return {}
-    cards: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}
+    gpus: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}
     for placed in plan.placed:
         for name in placed.services:
             own = tuple(f"{placed.node}/gpu{index}" for index in placed.gpus)
-            cards.setdefault(name, []).append((bool(own), own))
+            gpus.setdefault(name, []).append((bool(own), own))
     for unplaced in plan.unplaced:
         for name in unplaced.services:
-            cards.setdefault(name, []).append((False, tuple(unplaced.turns)))
-    return {name: sorted(replicas) for name, replicas in cards.items()}
+            gpus.setdefault(name, []).append((False, tuple(unplaced.turns)))
+    return {name: sorted(replicas) for name, replicas in gpus.items()}
 
 
-def _only_in(here: tuple[Caution, ...], there: tuple[Caution, ...]) -> tuple[Caution, ...]:
-    known = {(one.pitfall, one.where) for one in there}
-    return tuple(one for one in here if (one.pitfall, one.where) not in known)
+def _list_only_in(here: tuple[Caution, ...], there: tuple[Caution, ...]) -> tuple[Caution, ...]:
+    known = {(caution.pitfall, caution.where) for caution in there}
+    return tuple(caution for caution in here if (caution.pitfall, caution.where) not in known)
 
 
-def _texts(plan: Plan | None) -> dict[str, str]:
+def _write_texts(plan: Plan | None) -> dict[str, str]:
     if plan is None:
         return {}
     texts: dict[str, list[str]] = {}
     for placed in plan.placed:
         if placed.gpus:
-            texts.setdefault(placed.ask, []).append(_place(placed))
+            texts.setdefault(placed.demand, []).append(_write_location(placed))
     for unplaced in plan.unplaced:
         if any(refusal.gpu is not None for refusal in unplaced.refusals):
-            texts.setdefault(unplaced.ask, []).append(_no_place(unplaced))
+            texts.setdefault(unplaced.demand, []).append(_write_refusal(unplaced))
     return {name: "; ".join(dict.fromkeys(parts)) for name, parts in texts.items()}
 
 
-def _place(placed: Placed) -> str:
+def _write_location(placed: Placed) -> str:
     return ", ".join(f"{placed.node}/gpu{index}" for index in placed.gpus)
 
 
-def _no_place(unplaced: Unplaced) -> str:
+def _write_refusal(unplaced: Unplaced) -> str:
     if unplaced.takes_turns:
         return f"takes turns on {', '.join(unplaced.turns)} with {', '.join(unplaced.turns_with)}"
     return "no place"

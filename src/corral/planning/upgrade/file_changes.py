@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster, K3sRole, Node, QueueSettings
 from corral.hardware.pools import GpuPool, pools_of
 from corral.hardware.profiles import ResourceProfile, WorkloadProfile, resource_profiles, workload_profiles
-from corral.planning.labels import removal_command
+from corral.planning.labels import write_removal_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class NodeLabels:
     @property
     def commands(self) -> tuple[str, ...]:
         """What takes the removed labels off the node; the rest lands when the agent starts again."""
-        return tuple(removal_command(self.node, key) for key, _ in self.removed)
+        return tuple(write_removal_command(self.node, key) for key, _ in self.removed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,11 @@ class AgentFlags:
 def compare_labels(before: Cluster, after: Cluster) -> tuple[NodeLabels, ...]:
     """List the nodes whose labels differ; a node that comes has only new ones, one that goes is left out."""
     old = {node.name: node.labels for node in before.nodes}
-    compared = (_labels(node, dict(old.get(node.name, {}))) for node in after.nodes)
-    return tuple(one for one in compared if one.added or one.changed or one.removed)
+    compared = (_compare_node_labels(node, dict(old.get(node.name, {}))) for node in after.nodes)
+    return tuple(comparison for comparison in compared if comparison.added or comparison.changed or comparison.removed)
 
 
-def _labels(node: Node, old: dict[str, str]) -> NodeLabels:
+def _compare_node_labels(node: Node, old: dict[str, str]) -> NodeLabels:
     return NodeLabels(
         node=node.name,
         added=tuple((key, value) for key, value in node.labels.items() if key not in old),
@@ -66,22 +66,22 @@ def compare_agent_flags(before: Cluster, after: Cluster) -> tuple[AgentFlags, ..
     if after.kubernetes is None or after.kubernetes.distribution != "k3s":
         return ()
     old = {node.name: node for node in before.nodes}
-    flags = (_flags(before, old.get(node.name), after, node) for node in after.nodes if node.k3s_role)
-    return tuple(one for one in flags if one.before != one.after)
+    flags = (_compare_flags(before, old.get(node.name), after, node) for node in after.nodes if node.k3s_role)
+    return tuple(flag for flag in flags if flag.before != flag.after)
 
 
-def _flags(before: Cluster, old: Node | None, after: Cluster, node: Node) -> AgentFlags:
+def _compare_flags(before: Cluster, old: Node | None, after: Cluster, node: Node) -> AgentFlags:
     return AgentFlags(
         node=node.name,
         role=node.k3s_role,
         nixos=node.os == "nixos",
         server=after.kubernetes.server if after.kubernetes else None,
-        before=() if old is None else _node_flags(before, old),
-        after=_node_flags(after, node),
+        before=() if old is None else _list_flags(before, old),
+        after=_list_flags(after, node),
     )
 
 
-def _node_flags(cluster: Cluster, node: Node) -> tuple[str, ...]:
+def _list_flags(cluster: Cluster, node: Node) -> tuple[str, ...]:
     pods = cluster.kubernetes.max_pods if cluster.kubernetes else None
     limit = () if pods is None else (f"--kubelet-arg=max-pods={pods}",)
     return limit + tuple(f"--node-label={key}={value}" for key, value in node.labels.items())
@@ -100,13 +100,13 @@ def compare_queues(before: Cluster, after: Cluster) -> tuple[QueueChange, ...]:
     """List the queues that differ; `after` with the adaptations."""
     names = dict.fromkeys([*before.queues, *after.queues])
     changes = (
-        QueueChange(name=name, before=_text(before.queues.get(name)), after=_text(after.queues.get(name)))
+        QueueChange(name=name, before=_write_queue(before.queues.get(name)), after=_write_queue(after.queues.get(name)))
         for name in names
     )
     return tuple(change for change in changes if change.before != change.after)
 
 
-def _text(queue: QueueSettings | None) -> str | None:
+def _write_queue(queue: QueueSettings | None) -> str | None:
     if queue is None:
         return None
     return f"{', '.join(queue.pool) if queue.pool is not None else 'every slot'}; order {queue.order.value}"
@@ -123,12 +123,12 @@ class Records:
     workloads: tuple[WorkloadProfile, ...]
 
 
-def records_of(cluster: Cluster) -> Records:
+def make_records(cluster: Cluster) -> Records:
     """Make the records of a cluster, in the order of its file."""
     pools = pools_of(cluster)
     return Records(
         pools=pools,
-        classes=tuple(dict.fromkeys(one for pool in pools for one in pool.classes)),
+        classes=tuple(dict.fromkeys(gpu_class for pool in pools for gpu_class in pool.classes)),
         resources=tuple(profile for node in cluster.nodes for profile in resource_profiles(node)),
         workloads=workload_profiles(cluster),
     )
@@ -157,20 +157,20 @@ def find_unchanged(before: Cluster, after: Cluster, moved: Collection[str] = ())
     old = {node.name: node for node in before.nodes}
     return Unchanged(
         nodes=tuple(node.name for node in after.nodes if old.get(node.name) == node),
-        services=tuple(name for name in _same(before.services, after.services) if name not in moved),
-        storage=_same(before.storage, after.storage),
-        layouts=_same(before.layouts, after.layouts),
-        queues=tuple(name for name in _same(before.queues, after.queues) if after.queues[name] != _IMPLIED),
-        workloads=_same(before.workloads, after.workloads),
-        kubernetes=_kubernetes(after) if before.kubernetes == after.kubernetes else None,
+        services=tuple(name for name in _list_same(before.services, after.services) if name not in moved),
+        storage=_list_same(before.storage, after.storage),
+        layouts=_list_same(before.layouts, after.layouts),
+        queues=tuple(name for name in _list_same(before.queues, after.queues) if after.queues[name] != _IMPLIED),
+        workloads=_list_same(before.workloads, after.workloads),
+        kubernetes=_write_kubernetes(after) if before.kubernetes == after.kubernetes else None,
     )
 
 
-def _same(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[str, ...]:
+def _list_same(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(name for name, value in after.items() if before.get(name) == value)
 
 
-def _kubernetes(cluster: Cluster) -> str | None:
+def _write_kubernetes(cluster: Cluster) -> str | None:
     if cluster.kubernetes is None:
         return None
     parts = [cluster.kubernetes.distribution or "Kubernetes"]

@@ -10,11 +10,11 @@ from corral.cluster.values import Cluster, Node
 from corral.figures import Figure, computed
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
 from corral.planning.changes import GpuAddress
-from corral.planning.upgrade.cards import Card, all_cards, cards_of
-from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, amount
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, format_amount
+from corral.planning.upgrade.gpus import NodeGpu, list_all_gpus, list_gpus
 
 
-class CardChangeKind(StrEnum):
+class GpuChangeKind(StrEnum):
     """What happens to a card's place."""
 
     REPLACED = "replaced"
@@ -29,22 +29,22 @@ class CardChangeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardChange:
+class GpuChange:
     """One place whose card, or whose card's power limit, changes."""
 
-    kind: CardChangeKind
+    kind: GpuChangeKind
     place: str
     """Where the card is afterwards; where it was when it is gone."""
-    before: Card | None
-    after: Card | None
+    before: NodeGpu | None
+    after: NodeGpu | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """A node before or after the upgrade."""
 
-    cards: tuple[Card, ...]
-    cards_known: bool
+    gpus: tuple[NodeGpu, ...]
+    gpus_known: bool
     """False when the file leaves the cards to be found on the machine."""
     pool: GpuPool | None
     """None when it has no card, or when its cards are still to be found."""
@@ -70,18 +70,18 @@ class NodeComparison:
     """VRAM of all its cards, in bytes."""
     tgp: Difference
     """The makers' power limits of all its cards, in watts."""
-    cards_change: bool
+    gpus_change: bool
     """Whether a card, or a card's power limit, is another one."""
 
     @property
     def becomes_homogeneous(self) -> bool:
         """Whether a node of several models becomes one of a single model."""
-        return _mixed(self.before) and self.after is not None and self.after.homogeneous is True
+        return _is_mixed(self.before) and self.after is not None and self.after.homogeneous is True
 
     @property
     def becomes_mixed(self) -> bool:
         """Whether a node of a single model becomes one of several."""
-        return self.before is not None and self.before.homogeneous is True and _mixed(self.after)
+        return self.before is not None and self.before.homogeneous is True and _is_mixed(self.after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +90,14 @@ class Hardware:
 
     nodes: tuple[NodeComparison, ...]
     """In the order of the file; nodes that go stand last."""
-    changes: tuple[CardChange, ...]
+    changes: tuple[GpuChange, ...]
     memory: Difference
-    cards: Difference
+    gpus: Difference
 
     @property
     def changed(self) -> tuple[NodeComparison, ...]:
         """The nodes whose cards change, come or go."""
-        return tuple(node for node in self.nodes if node.cards_change)
+        return tuple(node for node in self.nodes if node.gpus_change)
 
 
 Places = Mapping[GpuAddress, GpuAddress | None]
@@ -109,47 +109,47 @@ def compare_hardware(before: Cluster, after: Cluster, places: Places | None = No
 
     Without `places` a card is taken to be the one with its index afterwards.
     """
-    changes = _changes(before, after, _same_places(before, after) if places is None else places)
-    touched = {card.node for change in changes for card in (change.before, change.after) if card}
+    changes = _list_changes(before, after, _map_same(before, after) if places is None else places)
+    touched = {gpu.node for change in changes for gpu in (change.before, change.after) if gpu}
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     names = [*new, *(name for name in old if name not in new)]
-    nodes = tuple(_node(name, old.get(name), new.get(name), is_touched=name in touched) for name in names)
+    nodes = tuple(_compare_node(name, old.get(name), new.get(name), is_touched=name in touched) for name in names)
     return Hardware(
         nodes=nodes,
         changes=changes,
         memory=Difference(
             name="Total VRAM",
-            before=_total([(node.name, node.memory.before) for node in nodes if node.before]),
-            after=_total([(node.name, node.memory.after) for node in nodes if node.after]),
+            before=_add_up([(node.name, node.memory.before) for node in nodes if node.before]),
+            after=_add_up([(node.name, node.memory.after) for node in nodes if node.after]),
         ),
-        cards=Difference(name="GPUs", before=_count(before), after=_count(after)),
+        gpus=Difference(name="GPUs", before=_count(before), after=_count(after)),
     )
 
 
-def _same_places(before: Cluster, after: Cluster) -> Places:
-    there = {(card.node, card.index) for card in all_cards(after)}
+def _map_same(before: Cluster, after: Cluster) -> Places:
+    there = {(gpu.node, gpu.index) for gpu in list_all_gpus(after)}
     return {
-        GpuAddress(node=card.node, index=card.index): (
-            GpuAddress(node=card.node, index=card.index) if (card.node, card.index) in there else None
+        GpuAddress(node=gpu.node, index=gpu.index): (
+            GpuAddress(node=gpu.node, index=gpu.index) if (gpu.node, gpu.index) in there else None
         )
-        for card in all_cards(before)
+        for gpu in list_all_gpus(before)
     }
 
 
-def _node(name: str, before: Node | None, after: Node | None, *, is_touched: bool) -> NodeComparison:
-    old, new = _side(before), _side(after)
+def _compare_node(name: str, before: Node | None, after: Node | None, *, is_touched: bool) -> NodeComparison:
+    old, new = _make_side(before), _make_side(after)
     return NodeComparison(
         name=name,
         before=old,
         after=new,
-        memory=_compared("VRAM", _memory, old, new),
-        tgp=_compared("GPU power", _tgp, old, new),
-        cards_change=is_touched or (before is None) != (after is None),
+        memory=_compare_figures("VRAM", _sum_memory, old, new),
+        tgp=_compare_figures("GPU power", _sum_tgp, old, new),
+        gpus_change=is_touched or (before is None) != (after is None),
     )
 
 
-def _compared(
+def _compare_figures(
     name: str, quantity: Callable[[Side | None], Figure | None], old: Side | None, new: Side | None
 ) -> Difference:
     return Difference(
@@ -161,74 +161,74 @@ def _compared(
     )
 
 
-def _side(node: Node | None) -> Side | None:
+def _make_side(node: Node | None) -> Side | None:
     if node is None:
         return None
-    cards = cards_of(node)
-    architectures = (card.facts.architecture if card.facts else None for card in cards)
+    gpus = list_gpus(node)
+    architectures = (gpu.facts.architecture if gpu.facts else None for gpu in gpus)
     return Side(
-        cards=cards,
-        cards_known=node.gpus is not None,
+        gpus=gpus,
+        gpus_known=node.gpus is not None,
         pool=pool_of(node),
-        architectures=tuple(dict.fromkeys(one or "unknown" for one in architectures)),
+        architectures=tuple(dict.fromkeys(architecture or "unknown" for architecture in architectures)),
     )
 
 
-def _changes(before: Cluster, after: Cluster, places: Places) -> tuple[CardChange, ...]:
+def _list_changes(before: Cluster, after: Cluster, places: Places) -> tuple[GpuChange, ...]:
     """List what happens to each card, in the order of the file afterwards; those that are gone stand last."""
-    new = {card.name: card for card in all_cards(after)}
-    came_from: dict[str, Card] = {}
-    gone: list[CardChange] = []
-    for card in all_cards(before):
-        place = places.get(GpuAddress(node=card.node, index=card.index))
+    new = {gpu.name: gpu for gpu in list_all_gpus(after)}
+    came_from: dict[str, NodeGpu] = {}
+    gone: list[GpuChange] = []
+    for gpu in list_all_gpus(before):
+        place = places.get(GpuAddress(node=gpu.node, index=gpu.index))
         if place is None or str(place) not in new:
-            gone.append(CardChange(kind=CardChangeKind.REMOVED, place=card.name, before=card, after=None))
+            gone.append(GpuChange(kind=GpuChangeKind.REMOVED, place=gpu.name, before=gpu, after=None))
         else:
-            came_from[str(place)] = card
+            came_from[str(place)] = gpu
     stay = [
-        CardChange(kind=kind, place=name, before=came_from.get(name), after=card)
-        for name, card in new.items()
-        if (kind := _kind(came_from.get(name), card))
+        GpuChange(kind=kind, place=name, before=came_from.get(name), after=gpu)
+        for name, gpu in new.items()
+        if (kind := _find_kind(came_from.get(name), gpu))
     ]
     return (*stay, *gone)
 
 
-def _kind(before: Card | None, after: Card) -> CardChangeKind | None:
+def _find_kind(before: NodeGpu | None, after: NodeGpu) -> GpuChangeKind | None:
     if before is None:
-        return CardChangeKind.ADDED
+        return GpuChangeKind.ADDED
     if (before.model, before.memory) != (after.model, after.memory):
-        return CardChangeKind.REPLACED
+        return GpuChangeKind.REPLACED
     if before.node != after.node:
-        return CardChangeKind.MOVED
+        return GpuChangeKind.MOVED
     if before.index != after.index:
-        return CardChangeKind.RENUMBERED
-    return CardChangeKind.LIMITED if before.power_limit_w != after.power_limit_w else None
+        return GpuChangeKind.RENUMBERED
+    return GpuChangeKind.LIMITED if before.power_limit_w != after.power_limit_w else None
 
 
-def _memory(side: Side | None) -> Figure | None:
-    if side is None or not side.cards_known:
+def _sum_memory(side: Side | None) -> Figure | None:
+    if side is None or not side.gpus_known:
         return None
-    terms = [card.memory for card in side.cards if card.memory is not None]
-    if len(terms) < len(side.cards):
+    terms = [gpu.memory for gpu in side.gpus if gpu.memory is not None]
+    if len(terms) < len(side.gpus):
         return None
-    return computed(sum(terms), "B", " + ".join(amount(term, "B") for term in terms) or "no GPU")
+    return computed(sum(terms), "B", " + ".join(format_amount(term, "B") for term in terms) or "no GPU")
 
 
-def _tgp(side: Side | None) -> Figure | None:
-    if side is None or not side.cards_known:
+def _sum_tgp(side: Side | None) -> Figure | None:
+    if side is None or not side.gpus_known:
         return None
-    terms = [card.facts.tdp_w for card in side.cards if card.facts and card.facts.tdp_w is not None]
-    if len(terms) < len(side.cards):
+    terms = [gpu.facts.tdp_w for gpu in side.gpus if gpu.facts and gpu.facts.tdp_w is not None]
+    if len(terms) < len(side.gpus):
         return None
     return computed(sum(terms), "W", " + ".join(f"{term} W" for term in terms) or "no GPU")
 
 
-def _total(parts: list[tuple[str, Figure | None]]) -> Figure | None:
+def _add_up(parts: list[tuple[str, Figure | None]]) -> Figure | None:
     """Add up what nodes have; None as soon as one is unknown."""
     known = [(name, part) for name, part in parts if part is not None]
     if len(known) < len(parts):
         return None
-    terms = " + ".join(f"{amount(part.value, part.unit)} ({name})" for name, part in known if part.value)
+    terms = " + ".join(f"{format_amount(part.value, part.unit)} ({name})" for name, part in known if part.value)
     return computed(sum(part.value for _, part in known), "B", terms or "no GPU")
 
 
@@ -238,5 +238,5 @@ def _count(cluster: Cluster) -> Figure | None:
     return computed(sum(len(node.gpus or ()) for node in cluster.nodes), "", "GPUs that the file lists")
 
 
-def _mixed(side: Side | None) -> bool:
+def _is_mixed(side: Side | None) -> bool:
     return side is not None and side.homogeneous is False

@@ -10,8 +10,8 @@ from corral.figures import Figure
 from corral.hardware.power import NodePower, Verdict, models_of, power_of
 from corral.hardware.power.draw import EXCURSION_CARRIED
 from corral.hardware.power.supply import HIGHEST_SUSTAINED, STANDARD_SIZES_W
-from corral.planning.upgrade.cards import Card, cards_of
-from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, number
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_number
+from corral.planning.upgrade.gpus import NodeGpu, list_gpus
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 
 _RAIL_V = 12
@@ -66,17 +66,22 @@ def compare_power(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     return tuple(
-        _compare(node, _power(old.get(node.name), before), _power(new.get(node.name), after), new.get(node.name))
+        _compare(
+            node,
+            _work_out_power(old.get(node.name), before),
+            _work_out_power(new.get(node.name), after),
+            new.get(node.name),
+        )
         for node in hardware.nodes
-        if node.cards_change or _supply_of(old.get(node.name)) != _supply_of(new.get(node.name))
+        if node.gpus_change or _find_supply(old.get(node.name)) != _find_supply(new.get(node.name))
     )
 
 
-def _supply_of(node: Node | None) -> tuple[int | None, int | None]:
+def _find_supply(node: Node | None) -> tuple[int | None, int | None]:
     return (None, None) if node is None else (node.psu_w, node.other_power_w)
 
 
-def _power(node: Node | None, cluster: Cluster) -> NodePower | None:
+def _work_out_power(node: Node | None, cluster: Cluster) -> NodePower | None:
     if node is None:
         return None
     return power_of(node, models_of([node]), electricity=cluster.electricity, night=cluster.night)
@@ -89,13 +94,13 @@ def _compare(
         node=comparison.name,
         before=before,
         after=after,
-        rows=tuple(_rows(before, after)),
-        sources=_sources(before, after),
-        actions=() if after is None or node is None else tuple(_actions(comparison, after, node)),
+        rows=tuple(_list_rows(before, after)),
+        sources=_list_sources(before, after),
+        actions=() if after is None or node is None else tuple(_list_actions(comparison, after, node)),
     )
 
 
-def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]:
+def _list_rows(before: NodePower | None, after: NodePower | None) -> list[Difference]:
     absent = {"no_before": UNKNOWN if before else ABSENT, "no_after": UNKNOWN if after else ABSENT}
 
     def row(name: str, old: Figure | None, new: Figure | None) -> Difference:
@@ -105,7 +110,7 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
     rows = [
         row(TGP, full and full.gpus, now and now.gpus),
         row(MACHINE, full and full.system, now and now.system),
-        _recommended(before, after),
+        _compare_recommended(before, after),
         row("Power supply in the file", before and before.psu, after and after.psu),
         row("Load of that supply", full and full.psu_load, now and now.psu_load),
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
@@ -115,7 +120,7 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
         row("Cost of a night", full and full.cost, now and now.cost),
     ]
     if (before and before.limited) or (after and after.limited):
-        old, new = (one and (one.limited or one.full) for one in (before, after))
+        old, new = (entry and (entry.limited or entry.full) for entry in (before, after))
         rows += [
             row("GPUs" + _BY_LIMITS, old and old.gpus, new and new.gpus),
             row(LIMITED, old and old.system, new and new.system),
@@ -123,10 +128,10 @@ def _rows(before: NodePower | None, after: NodePower | None) -> list[Difference]
             row("Energy of a night" + _BY_LIMITS, old and old.energy, new and new.energy),
             row("Cost of a night" + _BY_LIMITS, old and old.cost, new and new.cost),
         ]
-    return [one for one in rows if one.before or one.after]
+    return [difference for difference in rows if difference.before or difference.after]
 
 
-def _recommended(before: NodePower | None, after: NodePower | None) -> Difference:
+def _compare_recommended(before: NodePower | None, after: NodePower | None) -> Difference:
     return Difference(
         name=RECOMMENDED,
         before=before and before.recommended_psu,
@@ -144,28 +149,30 @@ def recommended_text(power: NodePower) -> str:
     return figure_text(power.recommended_psu)
 
 
-def _sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[str, Figure], ...]:
-    cards = [card for power in (before, after) if power for card in power.cards]
-    return tuple({card.model: (card.model, card.tgp) for card in cards if card.model and card.tgp}.values())
+def _list_sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[str, Figure], ...]:
+    gpus = [gpu for power in (before, after) if power for gpu in power.cards]
+    return tuple({gpu.model: (gpu.model, gpu.tgp) for gpu in gpus if gpu.model and gpu.tgp}.values())
 
 
-def _actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[ActionItem]:
-    actions = [_supply(power), _rail(power), *_transients(power), *_connectors(power)]
-    if comparison.after and len(comparison.after.cards) > 1:
-        actions += [_airflow(comparison), _spacing(power)]
-    return [*actions, _limit(node)]
+def _list_actions(comparison: NodeComparison, power: NodePower, node: Node) -> list[ActionItem]:
+    actions = [_check_supply(power), _check_rail(power), *_check_transients(power), *_check_connectors(power)]
+    if comparison.after and len(comparison.after.gpus) > 1:
+        actions += [_check_airflow(comparison), _check_spacing(power)]
+    return [*actions, _check_limit(node)]
 
 
-def _supply(power: NodePower) -> ActionItem:
+def _check_supply(power: NodePower) -> ActionItem:
     asked = recommended_text(power)
     what = f"Power supply of at least {asked}" if power.recommended_psu else "A power supply for this load"
     if asked == NO_SINGLE_SUPPLY:
         what = f"A power supply for this load: {asked}"
     if power.psu is None:
         return ActionItem(what=what, state=ItemState.OPEN, evidence="the file does not say what is built in")
-    if any(one.verdict is Verdict.NOT_ENOUGH for one in power.judgements):
-        told = "; ".join(one.what for one in power.judgements if one.verdict is Verdict.NOT_ENOUGH)
-        return ActionItem(what=what, state=ItemState.FAILED, evidence=told)
+    if any(judgement.verdict is Verdict.NOT_ENOUGH for judgement in power.judgements):
+        evidence = "; ".join(
+            judgement.what for judgement in power.judgements if judgement.verdict is Verdict.NOT_ENOUGH
+        )
+        return ActionItem(what=what, state=ItemState.FAILED, evidence=evidence)
     enough = power.recommended_psu is not None and power.psu.value >= power.recommended_psu.value
     return ActionItem(
         what=what,
@@ -174,33 +181,37 @@ def _supply(power: NodePower) -> ActionItem:
     )
 
 
-def _rail(power: NodePower) -> ActionItem:
+def _check_rail(power: NodePower) -> ActionItem:
     what = f"12 V rail of {figure_text(power.full.gpu_current)} for the GPUs"
     if power.psu is None:
         return ActionItem(what=what, state=ItemState.OPEN, evidence="the file does not say what is built in")
     rail = power.psu.value / _RAIL_V
     enough = rail >= power.full.system_current.value
     needed = figure_text(power.full.system_current)
-    told = f"{figure_text(power.psu)} / {_RAIL_V} V = {number(rail)} A on one rail, {needed} for the whole machine"
-    return ActionItem(what=what, state=ItemState.PROVEN if enough else ItemState.FAILED, evidence=told)
+    evidence = (
+        f"{figure_text(power.psu)} / {_RAIL_V} V = {format_number(rail)} A on one rail, {needed} for the whole machine"
+    )
+    return ActionItem(what=what, state=ItemState.PROVEN if enough else ItemState.FAILED, evidence=evidence)
 
 
-def _transients(power: NodePower) -> list[ActionItem]:
+def _check_transients(power: NodePower) -> list[ActionItem]:
     if power.psu is None or power.full.peak.value <= power.psu.value:
         return []
-    told = f"peaks may reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
-    return [ActionItem(what="A supply of ATX 3.0 or newer", state=ItemState.OPEN, evidence=told)]
+    evidence = (
+        f"peaks may reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
+    )
+    return [ActionItem(what="A supply of ATX 3.0 or newer", state=ItemState.OPEN, evidence=evidence)]
 
 
-def _connectors(power: NodePower) -> list[ActionItem]:
+def _check_connectors(power: NodePower) -> list[ActionItem]:
     return [
-        ActionItem(what="Power connectors", state=ItemState.OPEN, evidence=f"{one.what} ({one.reason})")
-        for one in power.judgements
-        if one.about == "connectors" and one.verdict is not Verdict.OK
+        ActionItem(what="Power connectors", state=ItemState.OPEN, evidence=f"{judgement.what} ({judgement.reason})")
+        for judgement in power.judgements
+        if judgement.about == "connectors" and judgement.verdict is not Verdict.OK
     ]
 
 
-def _airflow(comparison: NodeComparison) -> ActionItem:
+def _check_airflow(comparison: NodeComparison) -> ActionItem:
     change = change_text(comparison.tgp)
     return ActionItem(
         what="Airflow of the case",
@@ -209,13 +220,13 @@ def _airflow(comparison: NodeComparison) -> ActionItem:
     )
 
 
-def _spacing(power: NodePower) -> ActionItem:
+def _check_spacing(power: NodePower) -> ActionItem:
     width = f"{figure_text(power.slots)} in all ({power.slots.source})" if power.slots else "their width is not known"
     return ActionItem(what="A free slot between the cards", state=ItemState.OPEN, evidence=width)
 
 
-def _limit(node: Node) -> ActionItem:
-    steps = [_set_limit(card, card.power_limit_w) for card in cards_of(node) if card.power_limit_w is not None]
+def _check_limit(node: Node) -> ActionItem:
+    steps = [_set_limit(gpu, gpu.power_limit_w) for gpu in list_gpus(node) if gpu.power_limit_w is not None]
     if not steps:
         return ActionItem(
             what="Power limit, if heat or noise asks for one",
@@ -229,7 +240,7 @@ def _limit(node: Node) -> ActionItem:
     )
 
 
-def _set_limit(card: Card, watts: float) -> str:
-    if card.is_nvidia:
-        return f"`nvidia-smi -i {card.index} -pl {watts:g}`"
-    return f"{watts:g} W on GPU {card.index} with its driver's tool"
+def _set_limit(gpu: NodeGpu, watts: float) -> str:
+    if gpu.is_nvidia:
+        return f"`nvidia-smi -i {gpu.index} -pl {watts:g}`"
+    return f"{watts:g} W on GPU {gpu.index} with its driver's tool"

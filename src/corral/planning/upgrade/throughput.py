@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure
-from corral.planning.forecast import Forecast, forecast
+from corral.planning.forecast import Forecast, forecast_workload
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade.differences import Difference
 
@@ -35,19 +35,19 @@ class Throughput:
     @property
     def per_hour(self) -> Difference:
         """What it makes in an hour."""
-        before, after = (one.per_hour if one else None for one in (self.before, self.after))
+        before, after = (entry.per_hour if entry else None for entry in (self.before, self.after))
         return Difference(name=f"{self.workload} in an hour", before=before, after=after)
 
     @property
     def per_night(self) -> Difference:
         """What it makes in a night."""
-        before, after = (one.per_night if one else None for one in (self.before, self.after))
+        before, after = (entry.per_night if entry else None for entry in (self.before, self.after))
         return Difference(name=f"{self.workload} in a night", before=before, after=after)
 
     @property
     def energy_each(self) -> Difference:
         """What one takes, in Wh."""
-        before, after = (one.energy_each if one else None for one in (self.before, self.after))
+        before, after = (entry.energy_each if entry else None for entry in (self.before, self.after))
         return Difference(name=f"Energy of one {self.unit}", before=before, after=after)
 
     @property
@@ -75,16 +75,16 @@ def compare_throughput(before: Situated, alone: Situated, after: Situated) -> tu
 
 def _compare(name: str, before: Situated, alone: Situated, after: Situated) -> Throughput:
     workload = after.cluster.workloads.get(name) or before.cluster.workloads[name]
-    last = _forecast(name, after)
+    last = _forecast_one(name, after)
     return Throughput(
         workload=name,
         unit=workload.unit,
-        before=_forecast(name, before),
-        alone=last if alone.cluster == after.cluster else _forecast(name, alone),
+        before=_forecast_one(name, before),
+        alone=last if alone.cluster == after.cluster else _forecast_one(name, alone),
         after=last,
     )
 
 
-def _forecast(name: str, situated: Situated) -> Forecast | None:
+def _forecast_one(name: str, situated: Situated) -> Forecast | None:
     workload = situated.cluster.workloads.get(name)
-    return None if workload is None else forecast(situated.cluster, workload, situated.plans)
+    return None if workload is None else forecast_workload(situated.cluster, workload, situated.plans)

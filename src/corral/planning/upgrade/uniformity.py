@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
-from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.differences import Difference
+from corral.planning.upgrade.gpus import NodeGpu
 from corral.planning.upgrade.hardware import Hardware, NodeComparison, Side
 
 _OPEN_ONLY = "Blackwell"
@@ -22,7 +22,7 @@ class Generation:
     architecture: str
     capability: str | None
     """`12.0`; None for a card that has none, or that is in no catalogue."""
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
     buses: tuple[str, ...]
     source: str | None
 
@@ -45,44 +45,44 @@ def compare_uniformity(hardware: Hardware) -> tuple[Uniformity, ...]:
     return tuple(
         Uniformity(
             node=node.name,
-            before=_generations(node.before),
-            after=_generations(node.after),
-            asks=_asks(node.before, node.after),
-            conflict=_conflict(node.after),
+            before=_list_generations(node.before),
+            after=_list_generations(node.after),
+            asks=_list_requirements(node.before, node.after),
+            conflict=_find_conflict(node.after),
         )
         for node in hardware.changed
-        if node.after is not None and node.after.cards
+        if node.after is not None and node.after.gpus
     )
 
 
-def capability_of(card: Card) -> str | None:
+def write_capability(gpu: NodeGpu) -> str | None:
     """Write a card's CUDA capability: `12.0`; None when it has none, or when it is in no catalogue."""
-    if card.facts is None or card.facts.cuda_capability is None:
+    if gpu.facts is None or gpu.facts.cuda_capability is None:
         return None
-    major, minor = card.facts.cuda_capability
+    major, minor = gpu.facts.cuda_capability
     return f"{major}.{minor}"
 
 
-def _generations(side: Side | None) -> tuple[Generation, ...]:
-    groups: dict[tuple[str, str | None], list[Card]] = {}
-    for card in side.cards if side else ():
-        architecture = (card.facts.architecture if card.facts else None) or "unknown"
-        groups.setdefault((architecture, capability_of(card)), []).append(card)
+def _list_generations(side: Side | None) -> tuple[Generation, ...]:
+    groups: dict[tuple[str, str | None], list[NodeGpu]] = {}
+    for gpu in side.gpus if side else ():
+        architecture = (gpu.facts.architecture if gpu.facts else None) or "unknown"
+        groups.setdefault((architecture, write_capability(gpu)), []).append(gpu)
     return tuple(
         Generation(
             architecture=architecture,
             capability=capability,
-            cards=tuple(f"gpu{card.index} {card.title}" for card in cards),
-            buses=tuple(dict.fromkeys(card.facts.bus for card in cards if card.facts and card.facts.bus)),
-            source=next((card.facts.source for card in cards if card.facts), None),
+            gpus=tuple(f"gpu{gpu.index} {gpu.title}" for gpu in gpus),
+            buses=tuple(dict.fromkeys(gpu.facts.bus for gpu in gpus if gpu.facts and gpu.facts.bus)),
+            source=next((gpu.facts.source for gpu in gpus if gpu.facts), None),
         )
-        for (architecture, capability), cards in groups.items()
+        for (architecture, capability), gpus in groups.items()
     )
 
 
-def _asks(before: Side | None, after: Side) -> tuple[str, ...]:
-    had = {_capability(card) for card in before.cards} if before else set[tuple[int, int] | None]()
-    new = {_capability(card) for card in after.cards} - had
+def _list_requirements(before: Side | None, after: Side) -> tuple[str, ...]:
+    had = {_find_capability(gpu) for gpu in before.gpus} if before else set[tuple[int, int] | None]()
+    new = {_find_capability(gpu) for gpu in after.gpus} - had
     if _FIRST_OF_CONSUMER_BLACKWELL not in new:
         return ()
     return (
@@ -92,14 +92,14 @@ def _asks(before: Side | None, after: Side) -> tuple[str, ...]:
     )
 
 
-def _capability(card: Card) -> tuple[int, int] | None:
-    return card.facts.cuda_capability if card.facts else None
+def _find_capability(gpu: NodeGpu) -> tuple[int, int] | None:
+    return gpu.facts.cuda_capability if gpu.facts else None
 
 
-def _conflict(side: Side | None) -> str | None:
+def _find_conflict(side: Side | None) -> str | None:
     architectures = side.architectures if side else ()
-    new = next((one for one in architectures if one.startswith(_OPEN_ONLY)), None)
-    old = next((one for one in architectures if one in _CLOSED_ONLY), None)
+    new = next((architecture for architecture in architectures if architecture.startswith(_OPEN_ONLY)), None)
+    old = next((architecture for architecture in architectures if architecture in _CLOSED_ONLY), None)
     if new is None or old is None:
         return None
     return (
@@ -131,17 +131,21 @@ def _compare(before: Cluster, after: Cluster, node: NodeComparison) -> Complexit
     return Complexity(
         node=node.name,
         rows=(
-            _row("Models of GPU", _models(node.before), _models(node.after)),
-            _row("Queues for a part of the node", _part_queues(before, node.before), _part_queues(after, node.after)),
-            _row("Pins of a service to one card", _pins(before, node.name), _pins(after, node.name)),
-            _row("Labels that name a model", _labels(before, node.name), _labels(after, node.name)),
+            _make_row("Models of GPU", _list_models(node.before), _list_models(node.after)),
+            _make_row(
+                "Queues for a part of the node",
+                _list_part_queues(before, node.before),
+                _list_part_queues(after, node.after),
+            ),
+            _make_row("Pins of a service to one card", _list_pins(before, node.name), _list_pins(after, node.name)),
+            _make_row("Labels that name a model", _list_labels(before, node.name), _list_labels(after, node.name)),
         ),
-        before=_words(node.before),
-        after=_words(node.after),
+        before=_list_words(node.before),
+        after=_list_words(node.after),
     )
 
 
-def _row(name: str, before: list[str], after: list[str]) -> Difference:
+def _make_row(name: str, before: list[str], after: list[str]) -> Difference:
     return Difference(name=name, before=_count(before), after=_count(after))
 
 
@@ -149,17 +153,17 @@ def _count(items: list[str]) -> Figure:
     return computed(len(items), "", ", ".join(items) or "none")
 
 
-def _models(side: Side | None) -> list[str]:
-    return list(dict.fromkeys(card.title for card in side.cards)) if side else []
+def _list_models(side: Side | None) -> list[str]:
+    return list(dict.fromkeys(gpu.title for gpu in side.gpus)) if side else []
 
 
-def _part_queues(cluster: Cluster, side: Side | None) -> list[str]:
-    cards = {card.name for card in side.cards} if side else set[str]()
-    return [queue.name for queue in cluster.queues.values() if queue.pool and set(queue.pool) < cards]
+def _list_part_queues(cluster: Cluster, side: Side | None) -> list[str]:
+    gpus = {gpu.name for gpu in side.gpus} if side else set[str]()
+    return [queue.name for queue in cluster.queues.values() if queue.pool and set(queue.pool) < gpus]
 
 
-def _pins(cluster: Cluster, node: str) -> list[str]:
-    count = next((len(one.gpus or ()) for one in cluster.nodes if one.name == node), 0)
+def _list_pins(cluster: Cluster, node: str) -> list[str]:
+    count = next((len(other.gpus or ()) for other in cluster.nodes if other.name == node), 0)
     return [
         f"{name} (layout {layout.name})"
         for layout in cluster.layouts.values()
@@ -168,20 +172,20 @@ def _pins(cluster: Cluster, node: str) -> list[str]:
     ]
 
 
-def _labels(cluster: Cluster, node: str) -> list[str]:
-    labels = (key for one in cluster.nodes if one.name == node for key in one.labels)
+def _list_labels(cluster: Cluster, node: str) -> list[str]:
+    labels = (key for other in cluster.nodes if other.name == node for key in other.labels)
     return [key for key in labels if key.rpartition("/")[2].startswith(_MODEL_LABELS)]
 
 
-def _words(side: Side | None) -> str:
+def _list_words(side: Side | None) -> str:
     if side is None:
         return "not there"
-    if not side.cards:
-        return "no GPU" if side.cards_known else "GPUs to be found on the machine"
+    if not side.gpus:
+        return "no GPU" if side.gpus_known else "GPUs to be found on the machine"
     if side.homogeneous is None:
         return "unknown (a card's model is not stated)"
-    if len(side.cards) == 1:
+    if len(side.gpus) == 1:
         return "simple (one card)"
     if side.homogeneous:
-        return f"simple ({len(side.cards)} identical cards)"
-    return f"complex ({len(_models(side))} models)"
+        return f"simple ({len(side.gpus)} identical cards)"
+    return f"complex ({len(_list_models(side))} models)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from corral.charts import lines
+from corral.charts import draw_lines
 from corral.telemetry.loadtest.running import LoadTest
 from corral.telemetry.loadtest.verdict import CardVerdict, Measured
 from corral.telemetry.sampling import CardLimits, Sample
@@ -26,7 +26,7 @@ def charts_of(test: LoadTest) -> Mapping[str, str]:
     for name, title, unit, value in wanted:
         series = {_title(card.limits): thinned(_points(test, card.limits.gpu, value)) for card in test.cards}
         if any(series.values()):
-            drawn[name] = lines(f"{title} under load", unit, series)
+            drawn[name] = draw_lines(f"{title} under load", unit, series)
     return drawn
 
 

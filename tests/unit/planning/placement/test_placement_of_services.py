@@ -6,7 +6,7 @@ import pytest
 
 from corral.cluster.values import Placement, Service, Storage, StorageKind
 from corral.figures import Origin
-from corral.planning.placement.planner import plan
+from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Tier
 from doubles.placements import GIB, a_cluster, a_need, a_node, gib
 
@@ -14,15 +14,15 @@ POOL = (("RTX 5070 Ti", 16), ("RTX 5070 Ti", 16))
 
 
 def planned(cluster, needs=None):
-    return plan(cluster, cluster.layouts.get("pool"), needs or {})
+    return plan_layout(cluster, cluster.layouts.get("pool"), needs or {})
 
 
 def places(found):
-    return {(one.ask, one.replica): (one.node, one.gpus) for one in found.placed}
+    return {(one.demand, one.replica): (one.node, one.gpus) for one in found.placed}
 
 
 def reasons(found, name):
-    one = next(each for each in found.unplaced if each.ask == name)
+    one = next(each for each in found.unplaced if each.demand == name)
     return {refusal.place: refusal.reason for refusal in one.refusals}
 
 
@@ -57,7 +57,7 @@ def test_services_of_one_pod_share_a_card_and_its_memory():
     found = planned(a_cluster([a_node("n", *POOL)], services, layout))
 
     (one,) = found.placed
-    assert (one.ask, one.services, one.gpus) == ("both", ("a", "b"), (0,))
+    assert (one.demand, one.services, one.gpus) == ("both", ("a", "b"), (0,))
     assert one.memory is not None
     assert (one.memory.value, one.memory.source) == (15 * GIB, "6.0 GiB (a) + 9.0 GiB (b)")
 
@@ -72,7 +72,7 @@ def test_first_replicas_go_before_further_ones_and_those_before_what_is_on_deman
     found = planned(a_cluster([a_node("n", *POOL)], services, {"big": Placement(), "late": Placement()}))
 
     assert set(places(found)) == {("big", 0), ("late", 0)}
-    assert {(one.ask, one.tier) for one in found.unplaced} == {("big", Tier.FURTHER), ("unnamed", Tier.ON_DEMAND)}
+    assert {(one.demand, one.tier) for one in found.unplaced} == {("big", Tier.FURTHER), ("unnamed", Tier.ON_DEMAND)}
 
 
 def test_what_is_on_demand_takes_turns_where_it_would_fit_and_is_not_missing():
@@ -93,7 +93,7 @@ def test_what_is_on_demand_and_fits_nowhere_is_missing():
 
     found = planned(a_cluster([a_node("n", *POOL)], services, {"held": Placement()}))
 
-    assert [one.ask for one in found.missing] == ["huge"]
+    assert [one.demand for one in found.missing] == ["huge"]
 
 
 def test_a_local_volume_keeps_its_service_on_its_node():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.planning.placement.integer_program import fillable, sharing_rows
+from corral.planning.placement.integer_program import find_fillable, make_sharing_rows
 
 GIB = 2**30
 MIB = 2**20
@@ -20,15 +20,15 @@ def test_no_row_forbids_what_fits_on_a_card(sizes, usable):
             fitting.append(column)
             left -= need
 
-    for weights, capacity in sharing_rows(needs, usable * MIB):
+    for weights, capacity in make_sharing_rows(needs, usable * MIB):
         assert sum(weights.get(column, 0) for column in fitting) <= capacity + 1e-9
 
 
 def test_needs_above_a_third_of_a_card_are_at_most_two_on_it():
-    rows = list(sharing_rows({0: 6 * GIB}, 16 * GIB))
+    rows = list(make_sharing_rows({0: 6 * GIB}, 16 * GIB))
 
     assert min(capacity / weights[0] for weights, capacity in rows if weights) == 2
 
 
 def test_needs_of_whole_gib_leave_the_half_of_a_card_s_last():
-    assert fillable([4 * GIB, 6 * GIB], 15 * GIB + GIB // 2) == 14 * GIB
+    assert find_fillable([4 * GIB, 6 * GIB], 15 * GIB + GIB // 2) == 14 * GIB

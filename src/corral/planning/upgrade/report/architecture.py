@@ -8,7 +8,7 @@ from corral.hardware.profiles import ResourceProfile
 from corral.planning.changes import Note
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import UNKNOWN, amount
+from corral.planning.upgrade.differences import UNKNOWN, format_amount
 from corral.planning.upgrade.file_changes import QueueChange
 from corral.planning.upgrade.report import excerpts
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
@@ -45,13 +45,15 @@ def _labels(upgrade: Upgrade) -> list[str]:
     labels = upgrade.labels
     if not labels:
         return paragraph("None changes.")
-    added = sum(len(one.added) + len(one.changed) for one in labels)
+    added = sum(len(label.added) + len(label.changed) for label in labels)
     lines = paragraph(f"{'One is' if added == 1 else f'{added} are'} added or changed.")
     if upgrade.after.kubernetes is not None:
         lines += paragraph(_LABELS_LAND)
-        patches = (f"kubectl patch node {one.node} --patch-file kubernetes/nodes/{one.node}.yaml" for one in labels)
+        patches = (
+            f"kubectl patch node {label.node} --patch-file kubernetes/nodes/{label.node}.yaml" for label in labels
+        )
         lines += code("sh", "\n".join(patches))
-    commands = [command for one in labels for command in one.commands]
+    commands = [command for label in labels for command in label.commands]
     if commands:
         lines += paragraph(f"To be taken off, since no agent removes a label (the patch does it too): {len(commands)}.")
         lines += code("sh", "\n".join(commands))
@@ -68,24 +70,25 @@ def _profiles(upgrade: Upgrade) -> list[str]:
     before, after = upgrade.records_before.resources, upgrade.records_after.resources
     if before == after:
         return paragraph("What nodes offer to workloads stays as it is.")
-    rows = [_profile("before", one) for one in before if one not in after]
+    rows = [_profile("before", entry) for entry in before if entry not in after]
     return table(
         ("", "Profile", "Class", "VRAM of each GPU", "Tasks at once", "Several GPUs for one task"),
-        rows + [_profile("after", one) for one in after if one not in before],
+        rows + [_profile("after", entry) for entry in after if entry not in before],
     )
 
 
-def _profile(when: str, one: ResourceProfile) -> tuple[str, ...]:
-    memory = UNKNOWN if one.vram_per_gpu is None else amount(one.vram_per_gpu, "B")
-    several = "yes" if one.parallel_capable else "no"
-    return (when, f"`{one.name}`", one.gpu_class, memory, str(one.max_workloads), several)
+def _profile(when: str, profile: ResourceProfile) -> tuple[str, ...]:
+    memory = UNKNOWN if profile.vram_per_gpu is None else format_amount(profile.vram_per_gpu, "B")
+    several = "yes" if profile.parallel_capable else "no"
+    return (when, f"`{profile.name}`", profile.gpu_class, memory, str(profile.max_workloads), several)
 
 
 def _queues(queues: tuple[QueueChange, ...]) -> list[str]:
     if not queues:
         return paragraph("Every queue keeps its pool.")
     return table(
-        ("Queue", "Before", "After"), ((f"`{one.name}`", one.before or "-", one.after or "gone") for one in queues)
+        ("Queue", "Before", "After"),
+        ((f"`{queue.name}`", queue.before or "-", queue.after or "gone") for queue in queues),
     )
 
 
@@ -98,7 +101,10 @@ def _adaptations(adaptations: tuple[Adaptation, ...]) -> list[str]:
     )
     return lines + table(
         ("What", "Before", "After", "Why", "Price"),
-        ((one.about, one.before, one.after, one.why, one.price or "none known") for one in adaptations),
+        (
+            (adaptation.about, adaptation.before, adaptation.after, adaptation.why, adaptation.price or "none known")
+            for adaptation in adaptations
+        ),
     )
 
 

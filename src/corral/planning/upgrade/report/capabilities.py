@@ -6,7 +6,7 @@ from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Survival
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import ABSENT, figure_text, number, origin_text
+from corral.planning.upgrade.differences import ABSENT, figure_text, format_number, origin_text
 from corral.planning.upgrade.report.pieces import bullets, differences, paragraph, table
 from corral.planning.upgrade.throughput import Throughput
 
@@ -36,13 +36,13 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
         return paragraph("The file declares no workload, so nothing could be simulated.")
     rows = [
         (
-            one.workload,
-            f"{_places(one.before)} → {_places(one.after)}",
-            f"{figure_text(one.per_hour.before)} → {figure_text(one.per_hour.after)}",
-            "unknown" if one.factor is None else f"{number(one.factor)}x",
-            _why(one),
+            workload.workload,
+            f"{_places(workload.before)} → {_places(workload.after)}",
+            f"{figure_text(workload.per_hour.before)} → {figure_text(workload.per_hour.after)}",
+            "unknown" if workload.factor is None else f"{format_number(workload.factor)}x",
+            _why(workload),
         )
-        for one in throughput
+        for workload in throughput
     ]
     return [
         *paragraph("Independent tasks need no link between cards: as many run at once as there are slots for them."),
@@ -51,48 +51,48 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
     ]
 
 
-def _places(one: Forecast | None) -> str:
-    return ABSENT if one is None else str(len(one.slots))
+def _places(forecast: Forecast | None) -> str:
+    return ABSENT if forecast is None else str(len(forecast.slots))
 
 
-def _why(one: Throughput) -> str:
-    if one.per_night.after is None:
-        return "; ".join(one.unknown) or "not in the file"
-    return origin_text(one.per_hour.after)
+def _why(workload: Throughput) -> str:
+    if workload.per_night.after is None:
+        return "; ".join(workload.unknown) or "not in the file"
+    return origin_text(workload.per_hour.after)
 
 
 def _training(upgrade: Upgrade) -> list[str]:
-    nodes = [node for node in upgrade.hardware.changed if node.after and len(node.after.cards) > 1]
-    names = [name for name, one in upgrade.adapted.workloads.items() if one.parallel_capable]
+    nodes = [node for node in upgrade.hardware.changed if node.after and len(node.after.gpus) > 1]
+    names = [name for name, workload in upgrade.adapted.workloads.items() if workload.parallel_capable]
     if not nodes or not names:
         return paragraph("No node that changes has several GPUs, or no workload can use several for one task.")
-    told: list[str] = []
+    notes: list[str] = []
     for node in nodes:
-        count = len(node.after.cards) if node.after else 0
+        count = len(node.after.gpus) if node.after else 0
         if node.after and node.after.homogeneous:
-            told.append(
+            notes.append(
                 f"{node.name}: one task of {', '.join(names)} can have {count} equal cards (data parallel, one process "
                 f"for each). At most {count}x as fast (computed: {count} cards / 1 card); the batch is {count}x as "
                 "large at the same batch size for each card."
             )
         else:
-            told.append(f"{node.name}: the cards differ; each step waits for the slowest of them.")
-    told.append(
+            notes.append(f"{node.name}: the cards differ; each step waits for the slowest of them.")
+    notes.append(
         "What is reached below that depends on model, batch and bus, and nobody has measured it here: unknown. Time "
         "saved = 1 - 1 / speed-up, so 1.8x would save 44 %. Train one epoch on one card and on all, and put the "
         "durations into the file."
     )
-    return bullets(told)
+    return bullets(notes)
 
 
 def _combined(upgrade: Upgrade) -> list[str]:
     if not upgrade.capacity:
         return paragraph("No node that changes has GPUs whose memory is known.")
     lines: list[str] = []
-    for one in upgrade.capacity:
-        lines += differences([one.room])
+    for node in upgrade.capacity:
+        lines += differences([node.room])
         lines += table(
-            (one.node, "On one GPU", "On each in a split", "Before", "After", "At most"),
+            (node.node, "On one GPU", "On each in a split", "Before", "After", "At most"),
             (
                 (
                     fit.model,
@@ -102,10 +102,10 @@ def _combined(upgrade: Upgrade) -> list[str]:
                     fit.after.value,
                     "-" if fit.bound is None else figure_text(fit.bound),
                 )
-                for fit in one.fits
+                for fit in node.fits
             ),
         )
-        lines += bullets(_newly(one))
+        lines += bullets(_newly(node))
     return lines + paragraph(
         "Sizes stand for models of about so many parameters, at about 4.9 bits for each weight and a context of 4,096 "
         "tokens; `corral fit` says it for a particular file. A split by layers moves little over PCIe, and makes one "
@@ -114,11 +114,11 @@ def _combined(upgrade: Upgrade) -> list[str]:
     )
 
 
-def _newly(one: Capacity) -> list[str]:
-    told = [f"newly on {one.node}: {', '.join(fit.model for fit in one.newly) or 'none of these sizes'}"]
-    if one.no_longer:
-        told.append(f"no longer on {one.node}: {', '.join(fit.model for fit in one.no_longer)}")
-    return told
+def _newly(capacity: Capacity) -> list[str]:
+    notes = [f"newly on {capacity.node}: {', '.join(fit.model for fit in capacity.newly) or 'none of these sizes'}"]
+    if capacity.no_longer:
+        notes.append(f"no longer on {capacity.node}: {', '.join(fit.model for fit in capacity.no_longer)}")
+    return notes
 
 
 def _redundancy(upgrade: Upgrade) -> list[str]:
@@ -129,24 +129,32 @@ def _redundancy(upgrade: Upgrade) -> list[str]:
     lines += table(
         ("Service", "Cards before", "Survives", "Cards after", "Survives"),
         (
-            (one.service, str(one.cards_before), _yes(one.before), str(one.cards_after), _yes(one.after))
-            for one in upgrade.survivals
+            (
+                survival.service,
+                str(survival.gpus_before),
+                _yes(survival.before),
+                str(survival.gpus_after),
+                _yes(survival.after),
+            )
+            for survival in upgrade.survivals
         ),
     )
     return [*lines, *bullets(_limits(upgrade))]
 
 
 def _limits(upgrade: Upgrade) -> list[str]:
-    told: list[str] = []
+    notes: list[str] = []
     by_node: dict[str, list[Survival]] = {}
-    for one in upgrade.survivals:
-        if one.one_node:
-            by_node.setdefault(one.one_node, []).append(one)
+    for survival in upgrade.survivals:
+        if survival.one_node:
+            by_node.setdefault(survival.one_node, []).append(survival)
     for node, services in by_node.items():
-        told.append(f"{node} itself stays a single point of failure for {', '.join(one.service for one in services)}.")
+        notes.append(
+            f"{node} itself stays a single point of failure for {', '.join(service.service for service in services)}."
+        )
     if upgrade.leans_on:
-        told.append(f"So does what services share: {', '.join(upgrade.leans_on)}.")
-    return told
+        notes.append(f"So does what services share: {', '.join(upgrade.leans_on)}.")
+    return notes
 
 
 def _yes(survives: bool | None) -> str:

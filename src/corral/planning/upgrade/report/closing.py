@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from corral.planning.checklist import FromFile, checklist_markdown
+from corral.planning.checklist import FromFile, write_checklist
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import named
-from corral.planning.upgrade.hardware import CardChange, CardChangeKind
+from corral.planning.upgrade.differences import list_names
+from corral.planning.upgrade.hardware import GpuChange, GpuChangeKind
 from corral.planning.upgrade.report.pieces import bullets, escaped, paragraph
 
 _MOST_NAMES = 12
@@ -23,19 +23,19 @@ def unchanged(upgrade: Upgrade) -> list[str]:
         ("Queues", same.queues),
         ("Workloads", same.workloads),
     )
-    told = [f"{name}: {named(names, _MOST_NAMES)}" for name, names in parts if names]
+    notes = [f"{name}: {list_names(names, _MOST_NAMES)}" for name, names in parts if names]
     if same.kubernetes:
-        told.append(f"Kubernetes: {same.kubernetes}")
-    lines = ["## Part 7: What does not change", "", *(bullets(told) or paragraph("Nothing is as it was."))]
+        notes.append(f"Kubernetes: {same.kubernetes}")
+    lines = ["## Part 7: What does not change", "", *(bullets(notes) or paragraph("Nothing is as it was."))]
     return lines + bullets(_metrics(change) for change in upgrade.hardware.changes if _is_other_card(change))
 
 
-def _is_other_card(change: CardChange) -> bool:
-    return change.before is not None and change.after is not None and change.kind is CardChangeKind.REPLACED
+def _is_other_card(change: GpuChange) -> bool:
+    return change.before is not None and change.after is not None and change.kind is GpuChangeKind.REPLACED
 
 
-def _metrics(change: CardChange) -> str:
-    before, after = (card.title if card else "" for card in (change.before, change.after))
+def _metrics(change: GpuChange) -> str:
+    before, after = (gpu.title if gpu else "" for gpu in (change.before, change.after))
     return (
         f"Metrics go on for {change.place} under another model and UUID: a panel or alert that filters by {before} "
         f"shows nothing, one that filters by index mixes it with {after}."
@@ -44,9 +44,9 @@ def _metrics(change: CardChange) -> str:
 
 def checklist(upgrade: Upgrade) -> list[str]:
     """Write Part 8; what the cluster file proves is checked off."""
-    proven = {f"- [ ] **{one.title}**" for one in upgrade.checklist.items if isinstance(one.work, FromFile)}
+    proven = {f"- [ ] **{item.title}**" for item in upgrade.checklist.items if isinstance(item.work, FromFile)}
     lines = ["## Part 8: Migration checklist", ""]
-    for line in checklist_markdown(upgrade.checklist, level=3).splitlines():
+    for line in write_checklist(upgrade.checklist, level=3).splitlines():
         is_proven = any(line.startswith(beginning) for beginning in proven)
         lines.append(line.replace("[ ]", "[x]", 1) if is_proven else line)
     lines.append("")
@@ -58,9 +58,12 @@ def beliefs(upgrade: Upgrade) -> list[str]:
     if not upgrade.corrections:
         return []
     lines = ["## Common beliefs that are wrong here", ""]
-    for one in upgrade.corrections:
-        lines += [f"**{escaped(one.belief)}** Not so. {escaped(one.truth)}", ""]
-        lines += [f"Here: {escaped(one.here)}. Source: {escaped(one.source)}{_pitfall(one.id)}.", ""]
+    for correction in upgrade.corrections:
+        lines += [f"**{escaped(correction.belief)}** Not so. {escaped(correction.truth)}", ""]
+        lines += [
+            f"Here: {escaped(correction.here)}. Source: {escaped(correction.source)}{_pitfall(correction.id)}.",
+            "",
+        ]
     return lines
 
 

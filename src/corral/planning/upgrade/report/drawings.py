@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corral.charts import bars
+from corral.charts import draw_bars
 from corral.figures import Figure
 from corral.planning.forecast.drawing import draw_run
 from corral.planning.upgrade.comparing import Upgrade
@@ -36,12 +36,12 @@ class Drawing:
 
 def drawings(upgrade: Upgrade) -> tuple[Drawing, ...]:
     """Draw VRAM by node, power by machine, and what a night makes; nothing for what is unknown."""
-    return (*_memory(upgrade), *(_power(one) for one in upgrade.power if one.after), *_nights(upgrade))
+    return (*_memory(upgrade), *(_power(machine) for machine in upgrade.power if machine.after), *_nights(upgrade))
 
 
 def _memory(upgrade: Upgrade) -> list[Drawing]:
     nodes = [node for node in upgrade.hardware.nodes if node.memory.before or node.memory.after]
-    shown = nodes if len(nodes) <= _MOST_BARS else [node for node in nodes if node.cards_change][:_MOST_BARS]
+    shown = nodes if len(nodes) <= _MOST_BARS else [node for node in nodes if node.gpus_change][:_MOST_BARS]
     if not shown:
         return []
     groups = {
@@ -49,46 +49,51 @@ def _memory(upgrade: Upgrade) -> list[Drawing]:
         for node in shown
     }
     caption = "VRAM of each node before and after" if len(shown) == len(nodes) else "VRAM of the nodes that change"
-    return [Drawing(heading="Cluster totals", svg=bars("VRAM by node", "GiB", groups), caption=caption)]
+    return [Drawing(heading="Cluster totals", svg=draw_bars("VRAM by node", "GiB", groups), caption=caption)]
 
 
-def _power(one: PowerComparison) -> Drawing:
+def _power(machine: PowerComparison) -> Drawing:
     groups = {
         name: {"before": _value(row.before), "after": _value(row.after)}
-        for row in one.rows
+        for row in machine.rows
         if (name := _POWER.get(row.name))
     }
     return Drawing(
-        heading=f"Power of {one.node}",
-        svg=bars(f"Power of {one.node}", "W", groups),
+        heading=f"Power of {machine.node}",
+        svg=draw_bars(f"Power of {machine.node}", "W", groups),
         caption="Draw without limits, beside what the supply should be and what it is",
     )
 
 
 def _nights(upgrade: Upgrade) -> list[Drawing]:
-    known = [one for one in upgrade.findings.throughput if one.per_night.after is not None][:_MOST_BARS]
+    known = [workload for workload in upgrade.findings.throughput if workload.per_night.after is not None][:_MOST_BARS]
     if not known:
         return []
     groups = {
-        f"{one.workload} ({one.unit})": {"before": _value(one.per_night.before), "after": _value(one.per_night.after)}
-        for one in known
+        f"{forecast.workload} ({forecast.unit})": {
+            "before": _value(forecast.per_night.before),
+            "after": _value(forecast.per_night.after),
+        }
+        for forecast in known
     }
-    nights = Drawing(heading="6.1", svg=bars("In a night", "tasks", groups), caption="Each workload by itself")
-    return [nights, *(drawing for one in known[:_MOST_CHARTS] for drawing in _openings(one))]
+    nights = Drawing(heading="6.1", svg=draw_bars("In a night", "tasks", groups), caption="Each workload by itself")
+    return [nights, *(drawing for forecast in known[:_MOST_CHARTS] for drawing in _openings(forecast))]
 
 
-def _openings(one: Throughput) -> list[Drawing]:
+def _openings(workload: Throughput) -> list[Drawing]:
     """Draw how the night begins, where the upgrade changes it."""
-    if one.factor in (None, 1):
+    if workload.factor in (None, 1):
         return []
     return [
         Drawing(
             heading="6.1",
-            svg=draw_run(each.trace, each.run, title=f"A night of {one.workload}, {when}", span_s=_OPENING_S),
+            svg=draw_run(
+                forecast.trace, forecast.run, title=f"A night of {workload.workload}, {when}", span_s=_OPENING_S
+            ),
             caption=f"The first {_OPENING_S // 60} minutes, {when}",
         )
-        for when, each in (("before", one.before), ("after", one.after))
-        if each and each.trace and each.run
+        for when, forecast in (("before", workload.before), ("after", workload.after))
+        if forecast and forecast.trace and forecast.run
     ]
 
 

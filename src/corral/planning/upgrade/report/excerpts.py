@@ -18,8 +18,8 @@ def of_nodes(upgrade: Upgrade) -> list[str]:
     diffs = _of_nodes(upgrade)
     if not diffs:
         return paragraph("No node that the file gives a system or a role in K3s gets another configuration.")
-    told = "`corral render` writes it; on NixOS `sudo nixos-rebuild switch` applies it, elsewhere a restart of K3s."
-    return [*paragraph(told), *_shown(diffs)]
+    note = "`corral render` writes it; on NixOS `sudo nixos-rebuild switch` applies it, elsewhere a restart of K3s."
+    return [*paragraph(note), *_shown(diffs)]
 
 
 def of_services(upgrade: Upgrade) -> list[str]:

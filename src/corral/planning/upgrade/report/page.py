@@ -95,10 +95,10 @@ def _with_drawings(reader: MarkdownIt, tokens: Sequence[Token], figures: Sequenc
     for place, token in enumerate(tokens):
         if token.type != "heading_close":
             continue
-        here = [one for one in figures if tokens[place - 1].content.startswith(one.heading)]
+        here = [figure for figure in figures if tokens[place - 1].content.startswith(figure.heading)]
         if here:
             html.append(_render(reader, tokens[start : place + 1]))
-            html += [_figure(one) for one in here]
+            html += [_figure(caution) for caution in here]
             start = place + 1
     html.append(_render(reader, tokens[start:]))
     return "".join(html)
@@ -108,8 +108,8 @@ def _render(reader: MarkdownIt, tokens: Sequence[Token]) -> str:
     return str(reader.renderer.render(tokens, reader.options, {}))
 
 
-def _figure(one: Drawing) -> str:
-    return f"<figure>{one.svg}<figcaption>{escape(one.caption)}</figcaption></figure>\n"
+def _figure(drawing: Drawing) -> str:
+    return f"<figure>{drawing.svg}<figcaption>{escape(drawing.caption)}</figcaption></figure>\n"
 
 
 def _after_title(body: str, contents: str) -> str:

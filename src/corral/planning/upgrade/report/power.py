@@ -13,37 +13,41 @@ def power(upgrade: Upgrade) -> list[str]:
     lines = ["## Part 1: Power and heat", ""]
     if not upgrade.power:
         return [*lines, *paragraph("No card changes, and no power limit.")]
-    for one in upgrade.power:
-        lines += _node(one)
+    for machine in upgrade.power:
+        lines += _node(machine)
     return lines
 
 
-def _node(one: PowerComparison) -> list[str]:
-    lines = [f"### Power of {one.node}", "", *differences(one.rows)]
-    lines += ["**Sources**", "", *bullets(f"{figure_text(tgp)} TGP, {tgp.source}" for _, tgp in one.sources)]
-    if one.after is None:
-        return [*lines, *paragraph(f"{one.node} is not in the cluster any more.")]
+def _node(machine: PowerComparison) -> list[str]:
+    lines = [f"### Power of {machine.node}", "", *differences(machine.rows)]
+    lines += ["**Sources**", "", *bullets(f"{figure_text(tgp)} TGP, {tgp.source}" for _, tgp in machine.sources)]
+    if machine.after is None:
+        return [*lines, *paragraph(f"{machine.node} is not in the cluster any more.")]
     lines += ["**Judgement**", ""]
     lines += table(
         ("", "Verdict", "Finding", "Rule"),
-        ((judged.about, judged.verdict.value, judged.what, judged.reason) for judged in one.after.judgements),
+        ((judged.about, judged.verdict.value, judged.what, judged.reason) for judged in machine.after.judgements),
     )
-    lines += [f"### Heat of {one.node}", "", *bullets([*_heat(one), *one.after.advice, *one.after.unknown])]
-    return [*lines, f"### Action items for {one.node}", "", *checkboxes(map(_action, one.actions))]
+    lines += [
+        f"### Heat of {machine.node}",
+        "",
+        *bullets([*_heat(machine), *machine.after.advice, *machine.after.unknown]),
+    ]
+    return [*lines, f"### Action items for {machine.node}", "", *checkboxes(map(_action, machine.actions))]
 
 
-def _heat(one: PowerComparison) -> list[str]:
-    heat, draw = one.row(HEAT), one.row(MACHINE)
+def _heat(machine: PowerComparison) -> list[str]:
+    heat, draw = machine.row(HEAT), machine.row(MACHINE)
     if heat is None or draw is None:
         return []
-    told = [f"At full load {draw.after_text} become {heat.after_text} in the room{_by(heat)}."]
-    limited, limited_heat = one.row(LIMITED), one.row(HEAT_LIMITED)
+    notes = [f"At full load {draw.after_text} become {heat.after_text} in the room{_by(heat)}."]
+    limited, limited_heat = machine.row(LIMITED), machine.row(HEAT_LIMITED)
     if limited is not None and limited_heat is not None:
         text = f"With the limits of the file {limited.after_text} become {limited_heat.after_text}{_by(limited_heat)}."
-        told.append(text)
-    if one.after is not None and one.after.full.cost is None:
-        told.append("What a night costs is unknown: the cluster file has no `electricity` with a price.")
-    return told
+        notes.append(text)
+    if machine.after is not None and machine.after.full.cost is None:
+        notes.append("What a night costs is unknown: the cluster file has no `electricity` with a price.")
+    return notes
 
 
 def _by(row: Difference) -> str:

@@ -13,11 +13,11 @@ from corral.figures import Figure
 from corral.planning.checklist import Item
 from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import ModelFit
-from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.choices import Choice
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import Difference
 from corral.planning.upgrade.file_changes import Records
+from corral.planning.upgrade.gpus import NodeGpu
 from corral.planning.upgrade.hardware import NodeComparison, Side
 from corral.planning.upgrade.power import PowerComparison
 from corral.work import Json
@@ -31,34 +31,40 @@ def to_record(upgrade: Upgrade) -> Json:
         "cluster": upgrade.after.name,
         "recommendation": _recommendation(upgrade),
         "hardware": _hardware(upgrade),
-        "power": [_power(one) for one in upgrade.power],
+        "power": [_power(machine) for machine in upgrade.power],
         "complexity": [
-            {"node": one.node, "before": one.before, "after": one.after, "counts": _differences(one.rows)}
-            for one in upgrade.complexity
+            {"node": node.node, "before": node.before, "after": node.after, "counts": _differences(node.rows)}
+            for node in upgrade.complexity
         ],
-        "labels": [_with_commands(asdict(one), one.commands) for one in upgrade.labels],
-        "agent_flags": [asdict(one) for one in upgrade.agent_flags],
+        "labels": [_with_commands(asdict(label), label.commands) for label in upgrade.labels],
+        "agent_flags": [asdict(flag) for flag in upgrade.agent_flags],
         "services": _services(upgrade),
-        "layouts": [asdict(one) for one in upgrade.distribution],
-        "architectures": [asdict(one) for one in upgrade.uniformity],
+        "layouts": [asdict(layout) for layout in upgrade.distribution],
+        "architectures": [asdict(node) for node in upgrade.uniformity],
         "throughput": _throughput(upgrade),
         "capacity": [
-            {"node": one.node, "room": _difference(one.room), "models": [_fit(fit) for fit in one.fits]}
-            for one in upgrade.capacity
+            {"node": node.node, "room": _difference(node.room), "models": [_fit(fit) for fit in node.fits]}
+            for node in upgrade.capacity
         ],
-        "queues": [asdict(one) for one in upgrade.queues],
+        "queues": [asdict(queue) for queue in upgrade.queues],
         "adaptations": [
-            {"about": one.about, "before": one.before, "after": one.after, "why": one.why, "price": one.price}
-            for one in upgrade.adaptations
+            {
+                "about": adaptation.about,
+                "before": adaptation.before,
+                "after": adaptation.after,
+                "why": adaptation.why,
+                "price": adaptation.price,
+            }
+            for adaptation in upgrade.adaptations
         ],
         "records": {"before": _records(upgrade.records_before), "after": _records(upgrade.records_after)},
         "unchanged": asdict(upgrade.unchanged),
-        "checklist": [_item(one) for one in upgrade.checklist.items],
-        "corrections": [asdict(one) for one in upgrade.corrections],
+        "checklist": [_item(item) for item in upgrade.checklist.items],
+        "corrections": [asdict(correction) for correction in upgrade.corrections],
         "cluster_file_diff": upgrade.findings.cluster_diff,
         "proposal_diff": upgrade.findings.proposal_diff,
         "file_diffs": dict(upgrade.findings.file_diffs) if upgrade.findings.every_file else {},
-        "notes": [asdict(one) for one in upgrade.findings.notes],
+        "notes": [asdict(note) for note in upgrade.findings.notes],
     }
 
 
@@ -69,8 +75,12 @@ def figure_record(figure: Figure | None) -> Record | None:
     return {"value": figure.value, "unit": figure.unit, "origin": figure.origin.value, "source": figure.source}
 
 
-def _difference(one: Difference) -> Record:
-    return {"before": figure_record(one.before), "after": figure_record(one.after), "change": one.change}
+def _difference(difference: Difference) -> Record:
+    return {
+        "before": figure_record(difference.before),
+        "after": figure_record(difference.after),
+        "change": difference.change,
+    }
 
 
 def _differences(rows: tuple[Difference, ...]) -> list[Record]:
@@ -79,7 +89,9 @@ def _differences(rows: tuple[Difference, ...]) -> list[Record]:
 
 def _recommendation(upgrade: Upgrade) -> Record:
     advice = upgrade.recommendation
-    reasons = [{"weight": one.weight.value, "what": one.what, "remedy": one.remedy} for one in advice.reasons]
+    reasons = [
+        {"weight": reason.weight.value, "what": reason.what, "remedy": reason.remedy} for reason in advice.reasons
+    ]
     return {
         "advice": advice.advice.value,
         "sentence": advice.sentence,
@@ -92,11 +104,16 @@ def _hardware(upgrade: Upgrade) -> Record:
     hardware = upgrade.hardware
     return {
         "memory": _difference(hardware.memory),
-        "gpus": _difference(hardware.cards),
+        "gpus": _difference(hardware.gpus),
         "nodes": [_node(node) for node in hardware.nodes],
         "changes": [
-            {"kind": one.kind.value, "gpu": one.place, "before": _card(one.before), "after": _card(one.after)}
-            for one in hardware.changes
+            {
+                "kind": change.kind.value,
+                "gpu": change.place,
+                "before": _card(change.before),
+                "after": _card(change.after),
+            }
+            for change in hardware.changes
         ],
     }
 
@@ -104,7 +121,7 @@ def _hardware(upgrade: Upgrade) -> Record:
 def _node(node: NodeComparison) -> Record:
     return {
         "name": node.name,
-        "changes": node.cards_change,
+        "changes": node.gpus_change,
         "memory": _difference(node.memory),
         "tgp": _difference(node.tgp),
         "before": _side(node.before),
@@ -115,31 +132,33 @@ def _node(node: NodeComparison) -> Record:
 def _side(side: Side | None) -> Record | None:
     if side is None:
         return None
-    return {"gpus": [_card(card) for card in side.cards], "homogeneous": side.homogeneous}
+    return {"gpus": [_card(gpu) for gpu in side.gpus], "homogeneous": side.homogeneous}
 
 
-def _card(card: Card | None) -> Record | None:
-    if card is None:
+def _card(gpu: NodeGpu | None) -> Record | None:
+    if gpu is None:
         return None
     return {
-        "gpu": card.name,
-        "model": card.model,
-        "memory": card.memory,
-        "power_limit_w": card.power_limit_w,
-        "source": card.facts.source if card.facts else None,
+        "gpu": gpu.name,
+        "model": gpu.model,
+        "memory": gpu.memory,
+        "power_limit_w": gpu.power_limit_w,
+        "source": gpu.facts.source if gpu.facts else None,
     }
 
 
-def _power(one: PowerComparison) -> Record:
-    judgements = one.after.judgements if one.after else ()
+def _power(machine: PowerComparison) -> Record:
+    judgements = machine.after.judgements if machine.after else ()
     return {
-        "node": one.node,
-        "figures": _differences(one.rows),
+        "node": machine.node,
+        "figures": _differences(machine.rows),
         "judgements": [
             {"about": judged.about, "verdict": judged.verdict.value, "what": judged.what, "reason": judged.reason}
             for judged in judgements
         ],
-        "actions": [{"what": item.what, "state": item.state.value, "evidence": item.evidence} for item in one.actions],
+        "actions": [
+            {"what": item.what, "state": item.state.value, "evidence": item.evidence} for item in machine.actions
+        ],
     }
 
 
@@ -148,18 +167,18 @@ def _with_commands(record: Record, commands: tuple[str, ...]) -> Record:
 
 
 def _services(upgrade: Upgrade) -> list[Record]:
-    survivals = {one.service: one for one in upgrade.survivals}
+    survivals = {survival.service: survival for survival in upgrade.survivals}
     return [
         {
-            "service": one.service,
-            "needs": one.needs,
-            "gpus": one.gpus,
-            "freedom": one.freedom.value,
-            "before": _choice(one.before),
-            "after": _choice(one.after),
-            "survives_a_gpu": {"before": survivals[one.service].before, "after": survivals[one.service].after},
+            "service": choice.service,
+            "needs": choice.needs,
+            "gpus": choice.gpus,
+            "freedom": choice.freedom.value,
+            "before": _choice(choice.before),
+            "after": _choice(choice.after),
+            "survives_a_gpu": {"before": survivals[choice.service].before, "after": survivals[choice.service].after},
         }
-        for one in upgrade.choices
+        for choice in upgrade.choices
     ]
 
 
@@ -173,22 +192,22 @@ def _choice(choice: Choice | None) -> Record | None:
 def _throughput(upgrade: Upgrade) -> list[Record]:
     return [
         {
-            "workload": one.workload,
-            "unit": one.unit,
-            "per_hour": _difference(one.per_hour),
-            "per_night": _difference(one.per_night),
-            "energy_each": _difference(one.energy_each),
-            "factor": one.factor,
-            "slots": {"before": _slots(one.before), "after": _slots(one.after)},
-            "unknown": list(one.unknown),
-            "unadapted_per_night": figure_record(one.unadapted),
+            "workload": workload.workload,
+            "unit": workload.unit,
+            "per_hour": _difference(workload.per_hour),
+            "per_night": _difference(workload.per_night),
+            "energy_each": _difference(workload.energy_each),
+            "factor": workload.factor,
+            "slots": {"before": _slots(workload.before), "after": _slots(workload.after)},
+            "unknown": list(workload.unknown),
+            "unadapted_per_night": figure_record(workload.unadapted),
         }
-        for one in upgrade.findings.throughput
+        for workload in upgrade.findings.throughput
     ]
 
 
-def _slots(one: Forecast | None) -> list[str] | None:
-    return None if one is None else list(one.slots)
+def _slots(forecast: Forecast | None) -> list[str] | None:
+    return None if forecast is None else list(forecast.slots)
 
 
 def _fit(fit: ModelFit) -> Record:
@@ -217,8 +236,8 @@ def _item(item: Item) -> Record:
 
 def _records(records: Records) -> Record:
     return {
-        "pools": [asdict(one) for one in records.pools],
+        "pools": [asdict(pool) for pool in records.pools],
         "classes": list(records.classes),
-        "resources": [asdict(one) for one in records.resources],
-        "workloads": [asdict(one) for one in records.workloads],
+        "resources": [asdict(resource) for resource in records.resources],
+        "workloads": [asdict(workload) for workload in records.workloads],
     }

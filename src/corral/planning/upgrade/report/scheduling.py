@@ -5,7 +5,7 @@ from __future__ import annotations
 from corral.planning.placement.values import Caution
 from corral.planning.upgrade.choices import Choice, ServiceChoice
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import UNKNOWN, amount
+from corral.planning.upgrade.differences import UNKNOWN, format_amount
 from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import NodeComparison
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
@@ -38,15 +38,15 @@ def scheduling(upgrade: Upgrade) -> list[str]:
 
 def _complexity(upgrade: Upgrade) -> list[str]:
     lines: list[str] = []
-    for node, one in zip(upgrade.hardware.changed, upgrade.complexity, strict=True):
-        lines += paragraph(f"**{one.node}**: {one.before} before, {one.after} after.")
-        lines += differences(one.rows)
+    for node, complexity in zip(upgrade.hardware.changed, upgrade.complexity, strict=True):
+        lines += paragraph(f"**{complexity.node}**: {complexity.before} before, {complexity.after} after.")
+        lines += differences(complexity.rows)
         lines += _selector(node, upgrade)
     return lines or paragraph("No node's cards change.")
 
 
 def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
-    if upgrade.after.kubernetes is None or node.after is None or len(node.after.cards) < 2:
+    if upgrade.after.kubernetes is None or node.after is None or len(node.after.gpus) < 2:
         return []
     by_claim = upgrade.findings.rendered_after.by_claim
     if node.after.homogeneous is not True:
@@ -73,13 +73,13 @@ def _labels(upgrade: Upgrade) -> list[str]:
     if not labels:
         return paragraph("No label changes.")
     rows = [
-        *((one.node, f"`{key}`", "-", value, "added") for one in labels for key, value in one.added),
-        *((one.node, f"`{key}`", old, new, "changed") for one in labels for key, old, new in one.changed),
-        *((one.node, f"`{key}`", value, "-", "removed") for one in labels for key, value in one.removed),
-        *((one.node, f"`{key}`", value, value, "kept") for one in labels for key, value in one.kept),
+        *((label.node, f"`{key}`", "-", value, "added") for label in labels for key, value in label.added),
+        *((label.node, f"`{key}`", old, new, "changed") for label in labels for key, old, new in label.changed),
+        *((label.node, f"`{key}`", value, "-", "removed") for label in labels for key, value in label.removed),
+        *((label.node, f"`{key}`", value, value, "kept") for label in labels for key, value in label.kept),
     ]
-    told = "Labels as `corral render` gives them to a node: those of the file, its roles, and what its GPUs are."
-    return [*(paragraph(told) if upgrade.after.kubernetes else []), *table(_LABEL_COLUMNS, rows)]
+    note = "Labels as `corral render` gives them to a node: those of the file, its roles, and what its GPUs are."
+    return [*(paragraph(note) if upgrade.after.kubernetes else []), *table(_LABEL_COLUMNS, rows)]
 
 
 _LABEL_COLUMNS = ("Node", "Label", "Before", "After", "")
@@ -92,15 +92,15 @@ def _choices(upgrade: Upgrade) -> list[str]:
     lines += table(
         ("Service", "Needs", "Before", "After", ""),
         (
-            (one.service, _need(one), _choice(one.before), _choice(one.after), one.freedom.value)
-            for one in upgrade.choices
+            (service.service, _need(service), _choice(service.before), _choice(service.after), service.freedom.value)
+            for service in upgrade.choices
         ),
     )
     refused = [
-        f"{one.service}, {when}: {card}: {reason}"
-        for one in upgrade.choices
-        for when, choice in (("before", one.before), ("after", one.after))
-        for card, reason in (choice.refused if choice else ())
+        f"{service.service}, {when}: {gpu}: {reason}"
+        for service in upgrade.choices
+        for when, choice in (("before", service.before), ("after", service.after))
+        for gpu, reason in (choice.refused if choice else ())
         if choice and len(choice.refused) <= _MOST_REFUSALS
     ]
     lines += bullets(refused)
@@ -114,29 +114,31 @@ _MOST_REFUSALS = 4
 _MOST_CARDS = 4
 
 
-def _need(one: ServiceChoice) -> str:
-    memory = UNKNOWN if one.needs is None else amount(one.needs, "B")
-    return memory if one.gpus == 1 else f"{one.gpus} GPUs, {memory} on each"
+def _need(choice: ServiceChoice) -> str:
+    memory = UNKNOWN if choice.needs is None else format_amount(choice.needs, "B")
+    return memory if choice.gpus == 1 else f"{choice.gpus} GPUs, {memory} on each"
 
 
 def _choice(choice: Choice | None) -> str:
     if choice is None:
         return "-"
-    cards = ", ".join(choice.fits) if len(choice.fits) <= _MOST_CARDS else f"{len(choice.fits)} cards"
+    gpus = ", ".join(choice.fits) if len(choice.fits) <= _MOST_CARDS else f"{len(choice.fits)} cards"
     pins = f" (layout {'; '.join(choice.pins)})" if choice.pins else ""
-    return f"{cards or 'none'}{pins}"
+    return f"{gpus or 'none'}{pins}"
 
 
-def _distribution(one: Distribution) -> list[str]:
-    if not one.seats:
+def _distribution(distribution: Distribution) -> list[str]:
+    if not distribution.seats:
         return []
-    name = f"In the layout `{one.layout}`" if one.layout else "With every service running"
+    name = f"In the layout `{distribution.layout}`" if distribution.layout else "With every service running"
     return [
         *paragraph(f"{name}, each replica on cards of its own:"),
-        *table(("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in one.seats)),
+        *table(
+            ("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in distribution.seats)
+        ),
         *bullets(
-            [f"no longer warned of: {_warning(caution)}" for caution in one.settled]
-            + [f"**new warning**: {_warning(caution)}; {caution.hint}" for caution in one.arisen]
+            [f"no longer warned of: {_warning(caution)}" for caution in distribution.settled]
+            + [f"**new warning**: {_warning(caution)}; {caution.hint}" for caution in distribution.arisen]
         ),
     ]
 
@@ -148,27 +150,28 @@ def _warning(caution: Caution) -> str:
 
 def _uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
     lines: list[str] = []
-    for one in uniformity:
+    for node in uniformity:
         lines += table(
-            (one.node, "Architecture", "CUDA capability", "Cards", "Bus", "Source"),
-            [_generation("before", each) for each in one.before] + [_generation("after", each) for each in one.after],
+            (node.node, "Architecture", "CUDA capability", "Cards", "Bus", "Source"),
+            [_generation("before", entry) for entry in node.before]
+            + [_generation("after", entry) for entry in node.after],
         )
-        told = list(one.asks)
-        if one.conflict:
-            told.append(f"**{one.conflict}**")
-        if len(one.after) == 1 < len(one.before):
-            told.append("one architecture is left: one build of each library, and one set of kernels, serves the node")
-        told.append("video encoders and decoders: the catalogue does not list them; unknown")
-        lines += bullets(told)
+        notes = list(node.asks)
+        if node.conflict:
+            notes.append(f"**{node.conflict}**")
+        if len(node.after) == 1 < len(node.before):
+            notes.append("one architecture is left: one build of each library, and one set of kernels, serves the node")
+        notes.append("video encoders and decoders: the catalogue does not list them; unknown")
+        lines += bullets(notes)
     return lines or paragraph("No card changes.")
 
 
-def _generation(when: str, one: Generation) -> tuple[str, ...]:
+def _generation(when: str, generation: Generation) -> tuple[str, ...]:
     return (
         when,
-        one.architecture,
-        one.capability or "none or unknown",
-        ", ".join(one.cards),
-        ", ".join(one.buses) or UNKNOWN,
-        one.source or "in no catalogue",
+        generation.architecture,
+        generation.capability or "none or unknown",
+        ", ".join(generation.gpus),
+        ", ".join(generation.buses) or UNKNOWN,
+        generation.source or "in no catalogue",
     )

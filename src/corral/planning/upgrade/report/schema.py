@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from corral.hardware.pools import GpuPool
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import UNKNOWN, amount
+from corral.planning.upgrade.differences import UNKNOWN, format_amount
 from corral.planning.upgrade.file_changes import Records
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 
@@ -36,24 +36,26 @@ def _pools(before: Records, after: Records) -> list[str]:
     new = [pool for pool in after.pools if pool not in before.pools]
     lines = table(
         ("", "Node", "Class", "GPUs", "Homogeneous", "VRAM", "Slots"),
-        [_pool("before", one) for one in old] + [_pool("after", one) for one in new],
+        [_pool("before", gpu_pool) for gpu_pool in old] + [_pool("after", gpu_pool) for gpu_pool in new],
     ) or paragraph("Every pool stays as it is.")
-    gone = [one for one in before.classes if one not in after.classes]
-    come = [one for one in after.classes if one not in before.classes]
-    told = [f"class {one}: no card of it is left; a list of allowed classes can lose it" for one in gone]
-    return lines + bullets(told + [f"class {one}: new; a list of allowed classes has to have it" for one in come])
+    gone = [gpu_class for gpu_class in before.classes if gpu_class not in after.classes]
+    come = [gpu_class for gpu_class in after.classes if gpu_class not in before.classes]
+    notes = [f"class {gpu_pool}: no card of it is left; a list of allowed classes can lose it" for gpu_pool in gone]
+    return lines + bullets(
+        notes + [f"class {gpu_pool}: new; a list of allowed classes has to have it" for gpu_pool in come]
+    )
 
 
-def _pool(when: str, one: GpuPool) -> tuple[str, ...]:
-    memory = UNKNOWN if one.total_vram is None else amount(one.total_vram, "B")
+def _pool(when: str, gpu_pool: GpuPool) -> tuple[str, ...]:
+    memory = UNKNOWN if gpu_pool.total_vram is None else format_amount(gpu_pool.total_vram, "B")
     return (
         when,
-        one.node,
-        one.gpu_class,
-        str(one.count),
-        "yes" if one.homogeneous else "no",
+        gpu_pool.node,
+        gpu_pool.gpu_class,
+        str(gpu_pool.count),
+        "yes" if gpu_pool.homogeneous else "no",
         memory,
-        str(one.available_slots),
+        str(gpu_pool.available_slots),
     )
 
 
@@ -61,7 +63,7 @@ def _workloads(after: Records) -> list[str]:
     if not after.workloads:
         return paragraph("The file declares no workload.")
     lines = paragraph("A workload asks for memory, and perhaps for a node; it names no model of card.")
-    return lines + code("json", _json([asdict(one) for one in after.workloads]))
+    return lines + code("json", _json([asdict(workload) for workload in after.workloads]))
 
 
 def _json(values: Sequence[object]) -> str:
@@ -70,14 +72,14 @@ def _json(values: Sequence[object]) -> str:
 
 
 def _databases(before: Records, after: Records) -> list[str]:
-    told = [
+    notes = [
         "Corral's own: no migration. A pool stands in the cluster file, and a task names a queue rather than a card.",
     ]
     if before.classes != after.classes:
-        told.append(
+        notes.append(
             "Tables of your own that store a class of card for a task: no SQL is given here, because nobody has seen "
             "them. First stop writing the column, then stop reading it, and drop it last, after a backup: a dropped "
             "column does not come back. A column with a node's name as its default would write today's machines into "
             "every row."
         )
-    return bullets(told)
+    return bullets(notes)

@@ -8,10 +8,10 @@ from itertools import zip_longest
 
 from corral.figures import Figure
 from corral.planning.upgrade.advice import Weight
-from corral.planning.upgrade.cards import Card
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, amount, change_text, figure_text
-from corral.planning.upgrade.hardware import CardChange, CardChangeKind, NodeComparison, Side
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_amount
+from corral.planning.upgrade.gpus import NodeGpu
+from corral.planning.upgrade.hardware import GpuChange, GpuChangeKind, NodeComparison, Side
 from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
 from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
 
@@ -22,9 +22,9 @@ _GAP = 3
 
 def title(upgrade: Upgrade) -> str:
     """Name the report by what changes: `Upgrade of hydra: hydra-compute/gpu1 becomes RTX 5070 Ti`."""
-    cards = [change for change in upgrade.hardware.changes if change.kind is not CardChangeKind.LIMITED]
-    if len(cards) == 1:
-        return f"Upgrade of {upgrade.after.name}: {change_sentence(cards[0])}"
+    gpus = [change for change in upgrade.hardware.changes if change.kind is not GpuChangeKind.LIMITED]
+    if len(gpus) == 1:
+        return f"Upgrade of {upgrade.after.name}: {change_sentence(gpus[0])}"
     nodes = ", ".join(node.name for node in upgrade.hardware.changed)
     return f"Upgrade of {upgrade.after.name}: {nodes or 'no card changes'}"
 
@@ -37,7 +37,10 @@ def summary(upgrade: Upgrade) -> list[str]:
     against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
     if against:
         lines += ["**What it costs, and what to settle**", "", *bullets(against)]
-    rows = [(one.name, one.before_text, one.after_text, change_text(one)) for one in _key_figures(upgrade)]
+    rows = [
+        (difference.name, difference.before_text, difference.after_text, change_text(difference))
+        for difference in _key_figures(upgrade)
+    ]
     lines += ["### Key figures", "", *table(("", "Before", "After", "Change"), rows)]
     lines += [*paragraph("Where each comes from stands in Parts 1 and 6."), "### Before and after", ""]
     for node in upgrade.hardware.changed:
@@ -50,38 +53,40 @@ def _key_figures(upgrade: Upgrade) -> list[Difference]:
     """List what most people ask first: memory, watts, supply, and what a night makes."""
     hardware = upgrade.hardware
     rows = [hardware.memory]
-    for one in upgrade.power:
-        found = (one.row(name) for name in (TGP, MACHINE, RECOMMENDED))
-        rows += [replace(row, name=f"{row.name}, {one.node}") for row in found if row is not None]
-    return rows + [one.per_night for one in upgrade.findings.throughput if one.per_night.after is not None]
+    for machine in upgrade.power:
+        figures = (machine.row(name) for name in (TGP, MACHINE, RECOMMENDED))
+        rows += [replace(row, name=f"{row.name}, {machine.node}") for row in figures if row is not None]
+    return rows + [
+        workload.per_night for workload in upgrade.findings.throughput if workload.per_night.after is not None
+    ]
 
 
-def change_sentence(change: CardChange) -> str:
+def change_sentence(change: GpuChange) -> str:
     """Say what happens at one place."""
-    if change.kind is CardChangeKind.LIMITED:
-        limits = [card.power_limit_w if card else None for card in (change.before, change.after)]
+    if change.kind is GpuChangeKind.LIMITED:
+        limits = [gpu.power_limit_w if gpu else None for gpu in (change.before, change.after)]
         old, new = ("no power limit" if limit is None else f"{limit} W" for limit in limits)
         return f"{change.place}: {old} → {new}"
-    if change.before is not None and change.kind in (CardChangeKind.MOVED, CardChangeKind.RENUMBERED):
+    if change.before is not None and change.kind in (GpuChangeKind.MOVED, GpuChangeKind.RENUMBERED):
         return f"{change.place}: was {change.before.name}, {card_text(change.before)}"
     if change.before is None and change.after is not None:
         return f"{change.place}: new, {card_text(change.after)}"
     if change.after is None and change.before is not None:
         return f"{change.place}: gone, {card_text(change.before)}"
-    before, after = (card_text(card) if card else "" for card in (change.before, change.after))
+    before, after = (card_text(gpu) if gpu else "" for gpu in (change.before, change.after))
     return f"{change.place}: {before} → {after}"
 
 
-def card_text(card: Card) -> str:
+def card_text(gpu: NodeGpu) -> str:
     """Write a card with its memory and power limit: `RTX 5070 Ti (16 GiB, limit 250 W)`."""
-    facts = [UNKNOWN + " VRAM" if card.memory is None else amount(card.memory, "B")]
-    if card.power_limit_w is not None:
-        facts.append(f"limit {card.power_limit_w} W")
-    return f"{card.title} ({', '.join(facts)})"
+    facts = [UNKNOWN + " VRAM" if gpu.memory is None else format_amount(gpu.memory, "B")]
+    if gpu.power_limit_w is not None:
+        facts.append(f"limit {gpu.power_limit_w} W")
+    return f"{gpu.title} ({', '.join(facts)})"
 
 
 def _trees(upgrade: Upgrade, node: NodeComparison) -> list[str]:
-    words = next(one for one in upgrade.complexity if one.node == node.name)
+    words = next(comparison for comparison in upgrade.complexity if comparison.node == node.name)
     left = _tree("BEFORE", node, node.before, words.before)
     right = _tree("AFTER", node, node.after, words.after)
     width = max(len(line) for line in left) + _GAP
@@ -92,12 +97,12 @@ def _tree(heading: str, node: NodeComparison, side: Side | None, words: str) -> 
     before = heading == "BEFORE"
     memory = node.memory.before if before else node.memory.after
     tgp = node.tgp.before if before else node.tgp.after
-    cards = side.cards if side else ()
+    gpus = side.gpus if side else ()
     lines = [heading, node.name if side else f"({node.name} is not there)"]
-    for place, card in enumerate(cards):
-        branch = "└──" if place == len(cards) - 1 else "├──"
-        architecture = f" {card.facts.architecture}" if card.facts and card.facts.architecture else ""
-        lines.append(f"{branch} gpu{card.index} {card_text(card)}{architecture}")
+    for place, gpu in enumerate(gpus):
+        branch = "└──" if place == len(gpus) - 1 else "├──"
+        architecture = f" {gpu.facts.architecture}" if gpu.facts and gpu.facts.architecture else ""
+        lines.append(f"{branch} gpu{gpu.index} {card_text(gpu)}{architecture}")
     if side is None:
         return lines
     changes = ("", "") if before else (_bracket(change_text(node.memory)), _bracket(change_text(node.tgp)))
@@ -128,7 +133,7 @@ def _totals(upgrade: Upgrade) -> list[str]:
     hidden = len(hardware.nodes) - len(shown)
     if hidden:
         rows.append((f"{hidden} other nodes", "as before", "as before", "none"))
-    before, after = (figure_text(one) for one in (hardware.memory.before, hardware.memory.after))
+    before, after = (figure_text(entry) for entry in (hardware.memory.before, hardware.memory.after))
     rows.append(("**Total**", f"**{before}**", f"**{after}**", f"**{change_text(hardware.memory)}**"))
     return table(("Node", "VRAM before", "VRAM after", "Change"), rows)
 
@@ -142,11 +147,11 @@ def _change(node: NodeComparison) -> str:
 def _side_text(memory: Figure | None, side: Side | None) -> str:
     if side is None:
         return "-"
-    return f"{figure_text(memory)} ({models_text(side.cards)})" if side.cards else figure_text(memory)
+    return f"{figure_text(memory)} ({models_text(side.gpus)})" if side.gpus else figure_text(memory)
 
 
-def models_text(cards: Sequence[Card]) -> str:
+def models_text(gpus: Sequence[NodeGpu]) -> str:
     """Count the models: `2 x RTX 5070 Ti`, `RTX 5090 + RTX 4090`."""
-    titles = [card.title for card in cards]
-    counts = {one: titles.count(one) for one in dict.fromkeys(titles)}
-    return " + ".join(one if count == 1 else f"{count} x {one}" for one, count in counts.items())
+    titles = [gpu.title for gpu in gpus]
+    counts = {title: titles.count(title) for title in dict.fromkeys(titles)}
+    return " + ".join(model if count == 1 else f"{count} x {model}" for model, count in counts.items())

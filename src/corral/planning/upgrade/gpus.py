@@ -11,7 +11,7 @@ from corral.units import Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class NodeGpu:
     """One GPU at its place; None where neither the file nor the catalogue says."""
 
     node: str
@@ -37,18 +37,18 @@ class Card:
         return self.model or "a card of unknown model"
 
 
-def cards_of(node: Node) -> tuple[Card, ...]:
+def list_gpus(node: Node) -> tuple[NodeGpu, ...]:
     """List a node's cards in order of their index; empty when it has none, or when the file does not say."""
-    return tuple(_card(node, gpu) for gpu in sorted(node.gpus or (), key=lambda gpu: gpu.index))
+    return tuple(_make_gpu(node, gpu) for gpu in sorted(node.gpus or (), key=lambda gpu: gpu.index))
 
 
-def all_cards(cluster: Cluster) -> tuple[Card, ...]:
+def list_all_gpus(cluster: Cluster) -> tuple[NodeGpu, ...]:
     """List the cards of all nodes, in the order of the file."""
-    return tuple(card for node in cluster.nodes for card in cards_of(node))
+    return tuple(gpu for node in cluster.nodes for gpu in list_gpus(node))
 
 
-def _card(node: Node, gpu: Gpu) -> Card:
-    return Card(
+def _make_gpu(node: Node, gpu: Gpu) -> NodeGpu:
+    return NodeGpu(
         node=node.name,
         index=gpu.index,
         model=gpu.model,
