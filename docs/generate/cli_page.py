@@ -30,7 +30,7 @@ def render() -> str:
         "stdout carries data, stderr the rest. [Configuration](configuration.md#exit-codes) lists the exit codes, and "
         "[errors](errors.md) says what errors mean.",
         *(_section(name, command) for name, command in found if command is not root),
-        "## Options of every command",
+        "## Options of corral itself",
         _options(ROOT, root),
     )
 

@@ -76,6 +76,7 @@ for single in (
     single.register(app)
 for group in (tasks, batches, slots, queues, models, gpus, tokens):
     app.add_typer(group.app, name=group.NAME)
+version.register_option(app)
 
 
 class UsageError(CorralError):
