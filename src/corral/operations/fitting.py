@@ -26,7 +26,7 @@ from corral.operations.cluster_file import FileText, checked
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ModelNameError
 from corral.weights.fetching import Connections
-from corral.weights.headers.places import OnBytes
+from corral.weights.headers.byte_sources import OnBytes
 from corral.weights.headers.reading import shape_here, shape_there
 from corral.weights.names import CLOSE, resolve
 from corral.weights.store import Store

@@ -16,7 +16,7 @@ from corral.errors import CorralError, Kind
 from corral.hardware.catalogue import find_gpu, resolve_gpu
 from corral.operations.cluster_file import FileText, checked, read_cluster
 from corral.planning.labels import list_label_changes
-from corral.telemetry.inventory.values import Inventory
+from corral.telemetry.inventory import Inventory
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus, PcieLink
 
 _OTHER_MAKERS = {"0x1002": "AMD", "0x8086": "Intel"}

@@ -1,7 +1,6 @@
-"""Looks this machine over: what works, what does not, and the one thing to do about it.
+"""Checks of this machine: what works, what does not, and the one thing to do about it.
 
-`examine` is pure; `look` reads the machine and calls it. Findings about engines and the database are added by those who
-know them, in the same shape.
+A finding is the result of one check with its remedy, in the one shape that `corral doctor` prints.
 """
 
 from __future__ import annotations
@@ -9,13 +8,39 @@ from __future__ import annotations
 import resource
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
-from corral.telemetry.findings import Finding, State
 from corral.telemetry.machine import Machine, describe
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus, find_gpus
 from corral.units import format_bytes
+
+
+class State(StrEnum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Works, and will hurt."""
+    ERROR = "error"
+    """Does not work."""
+    UNKNOWN = "unknown"
+    """Could not be looked at; that says neither well nor ill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    """What was looked at, in a word or two: `driver`, `GPU 0`, `disk`."""
+    state: State
+    what: str
+    """The fact with the value seen, lower case, without a final period."""
+    fix: str | None = None
+    """One imperative or a command; None when there is nothing to mend."""
+
 
 OLDEST_PYTHON = (3, 11)
 MEMORY_TIGHT = 2 * 2**30

@@ -1,7 +1,9 @@
 """Files that are whole or absent: hash, sync, then rename.
 
 A name without `.part` is only ever given to bytes that were verified and are on the disk; so whatever is killed,
-nothing that looks whole is not.
+nothing that looks whole is not. The manifest next to a stored model's files describes it; a folder without one holds no
+model. One process at a time writes a model, by `flock`: the kernel drops that lock when its holder dies, however it
+dies, where a lock file that is merely present means nothing.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from corral.files import sync_folder
+from corral.files import sync_folder, write_whole
 from corral.units import Bytes, format_bytes
-from corral.weights.errors import ChecksumError, DiskFullError, StoreUnwritableError
-from corral.weights.values import ModelFile
+from corral.weights.errors import ChecksumError, DiskFullError, ModelDamagedError, StoreUnwritableError
+from corral.weights.values import MANIFEST, Entry, Model, ModelFile
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
@@ -96,4 +102,97 @@ def full_disk(folder: Path, needed: int | None = None) -> DiskFullError:
         f"the disk of the model store is full ({free} free{need})",
         where=str(folder),
         hint="free space with `corral models rm NAME`, or move the data directory to a larger disk",
+    )
+
+
+_LOOK_AGAIN_S = 0.1
+"""flock cannot wake an event loop, and a thread blocked in it could not be cancelled."""
+
+
+@contextlib.asynccontextmanager
+async def exclusive(path: Path, *, on_wait: Callable[[], None]) -> AsyncGenerator[None]:
+    """Hold the lock at `path`; `on_wait` is called once when another holds it already.
+
+    Raises: DiskFullError, StoreUnwritableError.
+    """
+    with disk_errors_are_clear(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _try_lock(descriptor):
+            on_wait()
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - the holder is another process
+                await asyncio.sleep(_LOOK_AGAIN_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_VERSION = 1
+
+
+def write_manifest(
+    folder: Path, entry: Entry, files: tuple[ModelFile, ...], *, source: str, pulled_at: datetime
+) -> None:
+    """Describe the model whose files are in `folder`; on the disk when this returns."""
+    content = {
+        "version": _VERSION,
+        "name": entry.name,
+        "opens": entry.opens,
+        "licence": entry.licence,
+        "engines": list(entry.engines),
+        "source": source,
+        "pulledAt": pulled_at.isoformat(),
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in files],
+    }
+    write_whole(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Model | None:
+    """Read what a folder of the store holds; None when it holds no model.
+
+    Raises: ModelDamagedError when the manifest cannot be read.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return _to_model(folder, json.loads(content))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelDamagedError(
+            f"the manifest of a stored model cannot be read: {error}",
+            where=str(folder / MANIFEST),
+            hint=f"run `corral models rm {folder.name}` and pull it again",
+        ) from error
+
+
+def _to_model(
+    folder: Path, content: dict[str, Any]
+) -> Model:  # Any: JSON of our own making, checked by what it must hold
+    if content["version"] != _VERSION:
+        raise ValueError(f"version {content['version']!r} instead of {_VERSION}")
+    files = tuple(
+        ModelFile(name=str(file["name"]), size=Bytes(int(file["size"])), sha256=str(file["sha256"]))
+        for file in content["files"]
+    )
+    opens = content["opens"]
+    return Model(
+        name=str(content["name"]),
+        folder=folder,
+        path=folder / str(opens) if opens else folder,
+        files=files,
+        size=Bytes(sum(file.size or 0 for file in files)),
+        licence=content["licence"],
+        engines=tuple(content["engines"]),
+        source=str(content["source"]),
+        pulled_at=datetime.fromisoformat(content["pulledAt"]),
     )

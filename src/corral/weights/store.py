@@ -31,9 +31,16 @@ from corral.weights.errors import (
     PullError,
     SourceError,
 )
-from corral.weights.files import delete_folder, difference, disk_errors_are_clear, full_disk, measure
-from corral.weights.locks import exclusive
-from corral.weights.manifests import read_manifest, write_manifest
+from corral.weights.files import (
+    delete_folder,
+    difference,
+    disk_errors_are_clear,
+    exclusive,
+    full_disk,
+    measure,
+    read_manifest,
+    write_manifest,
+)
 from corral.weights.names import CLOSE, as_path, resolve
 from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Report, Source, Stage
 

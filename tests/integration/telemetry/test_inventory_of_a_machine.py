@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from corral.cluster.values import Disk
-from corral.telemetry.inventory.disks import find_disks
-from corral.telemetry.inventory.reading import take_inventory
-from corral.telemetry.inventory.system import addresses, os_release
+from corral.telemetry.inventory import find_addresses, find_disks, read_os_release, take_inventory
 from corral.telemetry.machine import display_vendors
 from corral.telemetry.nvml import NvmlReading, NvmlStatus
 
@@ -57,11 +55,11 @@ def test_drives_are_listed_and_what_is_made_of_them_is_not(tmp_path: Path) -> No
 def test_the_system_is_what_os_release_says(tmp_path: Path, text: str, found: tuple[str | None, str | None]) -> None:
     write(tmp_path, "etc/os-release", text)
 
-    assert os_release(tmp_path) == found
+    assert read_os_release(tmp_path) == found
 
 
 def test_without_a_default_route_no_address_leads_out(tmp_path: Path) -> None:
-    first, every = addresses(tmp_path)
+    first, every = find_addresses(tmp_path)
 
     assert first is None
     assert "127.0.0.1" not in every

@@ -9,7 +9,7 @@ import pytest
 from corral.cli.listing import format_ago, format_span
 from corral.cli.terminal import format_count, put_fields, put_table
 from corral.operations.doctor import judge_server
-from corral.telemetry.findings import State
+from corral.telemetry.doctor import State
 
 
 def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> None:

@@ -7,8 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.telemetry.inventory.board import understand
-from corral.telemetry.inventory.values import BoardTables
+from corral.telemetry.board import BoardTables, understand
 
 GIB = 2**30
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.telemetry.doctor import Looked, examine
-from corral.telemetry.findings import Finding, State
+from corral.telemetry.doctor import Finding, Looked, State, examine
 from corral.telemetry.machine import Machine
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus
 from corral.units import Bytes

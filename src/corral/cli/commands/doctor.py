@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from corral.client.connection import Server
-    from corral.telemetry.findings import Finding
+    from corral.telemetry.doctor import Finding
 
 _VERDICTS = {"error": "does not work", "warning": "works, with a warning", "unknown": "unknown", "ok": "works"}
 UNHEALTHY = 1
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     from corral.operations.doctor import examine
-    from corral.telemetry.findings import State
+    from corral.telemetry.doctor import State
     from corral.wire import to_json
 
     folder = choose_data_dir(data_dir)
@@ -46,7 +46,7 @@ def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson =
 
 def _put_findings(findings: Sequence[Finding], *, verbose: bool) -> None:
     """Print whether everything works, then what does not, and how to mend it; with `verbose`, what works as well."""
-    from corral.telemetry.findings import State
+    from corral.telemetry.doctor import State
 
     names = {state: [finding.name for finding in findings if finding.state is state] for state in State}
     states = (State.ERROR, State.WARNING, State.UNKNOWN, State.OK)
@@ -79,7 +79,7 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
     from corral.client.api import Api
     from corral.errors import CorralError
     from corral.operations.doctor import judge_server
-    from corral.telemetry.findings import Finding, State
+    from corral.telemetry.doctor import Finding, State
 
     async with Api(server.url, server.token) as api:
         try:

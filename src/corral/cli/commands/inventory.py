@@ -12,7 +12,7 @@ from corral.cli.options import AsJson, DryRun, Yes, make_example
 
 if TYPE_CHECKING:
     from corral.cluster.editing.facts import NodeFacts
-    from corral.telemetry.inventory.values import Inventory
+    from corral.telemetry.inventory import Inventory
 
 MergeInto = Annotated[
     Path | None, typer.Option("--merge", metavar="FILE", help="Merge it into this cluster file, comments kept.")
@@ -39,7 +39,7 @@ def inventory(
 ) -> None:
     """Read this machine's GPUs, processor, memory, drives and power supply; print a cluster file, or merge into one."""
     from corral.operations.inventory import answer_inventory, facts_of, name_node
-    from corral.telemetry.inventory.reading import take_inventory
+    from corral.telemetry.inventory import take_inventory
     from corral.wire import to_json
 
     found = take_inventory()

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlsplit
 from corral.hardware.fit.shape import ModelShape
 from corral.weights.errors import ModelMissingError, SourceError
 from corral.weights.fetching import Connections
+from corral.weights.headers.byte_sources import ByteSource, Folder, OnBytes, WebFolder, cut_short, web_session
 from corral.weights.headers.errors import HeaderError, MoreBytesNeeded, UnknownFormatError
 from corral.weights.headers.gguf import MAGIC, read_gguf
 from corral.weights.headers.gguf_shape import shape_of_gguf
-from corral.weights.headers.places import Folder, OnBytes, Place, WebFolder, cut_short, web_session
 from corral.weights.headers.safetensors import (
     SafetensorsTensor,
     looks_like_safetensors,
@@ -77,7 +77,7 @@ async def shape_there(entry: Entry, *, connections: Connections, on_bytes: OnByt
     )
 
 
-async def shape_at(place: Place, file: str, *, name: str) -> ModelShape:
+async def shape_at(place: ByteSource, file: str, *, name: str) -> ModelShape:
     """Read the shape of the model that a file of a place is, or begins, or lists.
 
     Raises: HeaderError, UnknownFormatError, ModelMissingError, SourceError.
@@ -95,7 +95,7 @@ async def shape_at(place: Place, file: str, *, name: str) -> ModelShape:
     )
 
 
-async def _indexed(place: Place, file: str, name: str) -> ModelShape:
+async def _indexed(place: ByteSource, file: str, name: str) -> ModelShape:
     where = place.where(file)
     index = parse_mapping(await place.start_of(file, _LARGEST_JSON), where=where)
     listed: Any = index.get("weight_map")  # Any: JSON
@@ -107,7 +107,7 @@ async def _indexed(place: Place, file: str, name: str) -> ModelShape:
     return await _of_safetensors(place, files, name, where)
 
 
-async def _of_safetensors(place: Place, files: Sequence[str], name: str, source: str) -> ModelShape:
+async def _of_safetensors(place: ByteSource, files: Sequence[str], name: str, source: str) -> ModelShape:
     tensors: list[SafetensorsTensor] = []
     for file in files:
         tensors += await _grown(place, file, read_safetensors)
@@ -118,7 +118,7 @@ async def _of_safetensors(place: Place, files: Sequence[str], name: str, source:
     return shape_of_safetensors(tensors, config, name=name, source=source)
 
 
-async def _grown(place: Place, file: str, read: Callable[..., _T]) -> _T:
+async def _grown(place: ByteSource, file: str, read: Callable[..., _T]) -> _T:
     """Read a header, asking for more of the file until it is whole."""
     length = _FIRST
     while True:

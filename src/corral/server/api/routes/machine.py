@@ -79,7 +79,7 @@ async def doctor(request: Request, api: Here, caller: Admin) -> Response:
 async def inventory(caller: Admin, node: NodeName = None) -> Response:
     """Read the GPUs, processor, memory, drives and power supply of the server's machine."""
     from corral.operations.inventory import answer_inventory, facts_of, name_node
-    from corral.telemetry.inventory.reading import take_inventory
+    from corral.telemetry.inventory import take_inventory
 
     def take() -> InventoryAnswer:
         taken = take_inventory()
@@ -94,7 +94,7 @@ async def inventory(caller: Admin, node: NodeName = None) -> Response:
 async def merge_inventory(asked: MergeAsked, caller: Admin) -> Response:
     """Merge the inventory of the server's machine into the text of a cluster file, comments kept."""
     from corral.operations.inventory import answer_merge, facts_of, merge
-    from corral.telemetry.inventory.reading import take_inventory
+    from corral.telemetry.inventory import take_inventory
 
     return await compute(lambda: answer_merge(merge(asked, facts_of(take_inventory())), is_written=False))
 

@@ -26,7 +26,7 @@ OnBytes = Callable[[str, int], None]
 """Gets the name of a file and how many of its bytes are here."""
 
 
-class Place(Protocol):
+class ByteSource(Protocol):
     """A folder with files whose beginnings can be read."""
 
     def where(self, file: str) -> str:

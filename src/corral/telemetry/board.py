@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corral.telemetry.inventory.values import BoardTables
 from corral.units import Bytes
 
 TABLES = Path("sys/firmware/dmi/tables/DMI")
@@ -44,6 +43,18 @@ class _Structure:
         number = self.area[offset] if len(self.area) > offset else 0
         text = self.strings[number - 1].strip() if 0 < number <= len(self.strings) else ""
         return None if not text or text.lower().startswith(_PLACEHOLDERS) else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardTables:
+    """What the maker of the board wrote into its tables (SMBIOS); on most desktop boards little of it is true."""
+
+    memory: Bytes | None = None
+    """Sum of the installed modules."""
+    psu_w: int | None = None
+    """What the power supply gives; None also when there are several, which may stand in for each other."""
+    psu_name: str | None = None
+    """Maker and model of the power supply."""
 
 
 def read_board(root: Path = Path("/")) -> BoardTables | None:
