@@ -42,14 +42,14 @@ def put_fit(fit: Fit, *, verbose: bool) -> None:
         return
     terminal.put("")
     _put_shape(fit.shape)
-    rows = [(name, _size(figure), *_origin(name, figure)) for name, figure in _parts(fit)]
+    rows = [(name, _format_size(figure), *_describe_origin(name, figure)) for name, figure in _list_parts(fit)]
     terminal.put("")
     terminal.put_table(("part", "size", "origin", "from"), rows, empty="nothing is known")
     terminal.put("")
-    terminal.put_table(("quantization", "on one GPU", "fits on"), _quantization_rows(fit), empty="")
+    terminal.put_table(("quantization", "on one GPU", "fits on"), _make_quantization_rows(fit), empty="")
     for cost in fit.bus_costs:
         terminal.put("")
-        terminal.put_text(_bus_sentence(cost))
+        terminal.put_text(_describe_bus(cost))
 
 
 def put_profile(fit: ProfileFit) -> None:
@@ -68,7 +68,7 @@ def put_profile(fit: ProfileFit) -> None:
         terminal.put(f"its files take {format_bytes(fit.file_size)}")
     if fit.fits:
         terminal.put("")
-        rows = [(card.name, "yes" if fits else "no", _memory(card.room)) for card, fits in fit.fits]
+        rows = [(card.name, "yes" if fits else "no", _format_memory(card.room)) for card, fits in fit.fits]
         terminal.put_table(("where", "fits", "usable"), rows, empty="")
 
 
@@ -81,35 +81,38 @@ def _answer(fit: Fit) -> Iterator[str]:
     if not whole:
         yield f"{name} needs {size} on one GPU; name GPUs with --gpu or --cluster to see where it fits"
     elif holding:
-        where = _where([_name_place(verdict) for verdict in holding], whole, f"{size} on one GPU")
-        yield f"{name} fits: {where}{_fastest(holding)}"
+        where = _describe_places([_name_place(verdict) for verdict in holding], whole, f"{size} on one GPU")
+        yield f"{name} fits: {where}{_describe_fastest(holding)}"
     else:
-        yield f"{name} does not fit: {size} on one GPU, and the largest has {_largest(whole)} usable{_spilled(fit)}"
-    yield _best_quality(fit, whole)
+        usable = f"the largest has {_find_largest(whole)} usable"
+        yield f"{name} does not fit: {size} on one GPU, and {usable}{_describe_spill(fit)}"
+    yield _describe_best_quality(fit, whole)
     parts = fit.parts
     yield (
-        f"memory at {fit.running.context} tokens of context: weights {_size(parts.weights)}, KV cache "
-        f"{_size(parts.cache)}; on each GPU {_size(parts.buffer)} of compute buffer and {_size(parts.context)} of CUDA "
-        "context"
+        f"memory at {fit.running.context} tokens of context: weights {_format_size(parts.weights)}, KV cache "
+        f"{_format_size(parts.cache)}; on each GPU {_format_size(parts.buffer)} of compute buffer and "
+        f"{_format_size(parts.context)} of CUDA context"
     )
     if fit.shape.origin is Origin.ASSUMED:
         yield "estimated from the name; a model file or hf:owner/repo/file gives exact sizes"
 
 
-def _best_quality(fit: Fit, places: Sequence[Verdict]) -> str:
+def _describe_best_quality(fit: Fit, places: Sequence[Verdict]) -> str:
     """Name the largest quantization that fits; without GPUs, the range of sizes."""
     if not fit.quantizations:
         return "sizes in other quantizations are unknown"
     least, most = fit.quantizations[0], fit.quantizations[-1]
     if not places:
-        return f"other quantizations: from {_size(least.size)} ({least.name}) to {_size(most.size)} ({most.name})"
+        sizes = f"from {_format_size(least.size)} ({least.name}) to {_format_size(most.size)} ({most.name})"
+        return f"other quantizations: {sizes}"
     best = next((quantized for quantized in reversed(fit.quantizations) if quantized.fits), None)
     if best is None:
-        return f"no quantization fits: the smallest, {least.name}, takes {_size(least.size)}"
-    return f"best quality that fits: {best.name}, {_where(best.fits, places, f'{_size(best.size)} on one GPU')}"
+        return f"no quantization fits: the smallest, {least.name}, takes {_format_size(least.size)}"
+    where = _describe_places(best.fits, places, f"{_format_size(best.size)} on one GPU")
+    return f"best quality that fits: {best.name}, {where}"
 
 
-def _where(names: Sequence[str], places: Sequence[Verdict], alone: str) -> str:
+def _describe_places(names: Sequence[str], places: Sequence[Verdict], alone: str) -> str:
     """Name the only place; of several, say how many. `alone` is what a GPU that has all of it holds."""
     taken = "split" if all(_PLUS in name for name in names) else alone
     if len(names) == 1:
@@ -122,12 +125,12 @@ def _name_place(verdict: Verdict) -> str:
     return _PLUS.join(card.name for card in verdict.cards)
 
 
-def _spilled(fit: Fit) -> str:
+def _describe_spill(fit: Fit) -> str:
     spilled = next((verdict for verdict in fit.verdicts if verdict.way is Way.SPILLED and verdict.fits), None)
     return "" if spilled is None else f"; {spilled.reason}, would do"
 
 
-def _fastest(holding: Sequence[Verdict]) -> str:
+def _describe_fastest(holding: Sequence[Verdict]) -> str:
     fastest = max(holding, key=lambda verdict: verdict.speed.value if verdict.speed else 0.0)
     if fastest.speed is None:
         return ""
@@ -135,7 +138,7 @@ def _fastest(holding: Sequence[Verdict]) -> str:
     return f"; {where}at most {_round_speed(fastest.speed.value)} tokens/s"
 
 
-def _largest(verdicts: Sequence[Verdict]) -> str:
+def _find_largest(verdicts: Sequence[Verdict]) -> str:
     return format_bytes(max(card.room or 0 for verdict in verdicts for card in verdict.cards))
 
 
@@ -169,7 +172,7 @@ def _put_shape(shape: ModelShape) -> None:
     )
 
 
-def _parts(fit: Fit) -> list[tuple[str, Figure | None]]:
+def _list_parts(fit: Fit) -> list[tuple[str, Figure | None]]:
     parts = fit.parts
     return [
         (_WEIGHTS, parts.weights),
@@ -180,7 +183,7 @@ def _parts(fit: Fit) -> list[tuple[str, Figure | None]]:
     ]
 
 
-def _origin(name: str, figure: Figure | None) -> tuple[str, str]:
+def _describe_origin(name: str, figure: Figure | None) -> tuple[str, str]:
     """Return a part's origin; that of the weights is above the table already."""
     if figure is None:
         return "unknown", "the file does not say what it depends on"
@@ -196,10 +199,11 @@ def _make_row(verdict: Verdict) -> tuple[str, ...]:
     return where, answer, layers, speed, _shorten_reason(verdict).removeprefix(f"{where}: ")
 
 
-def _quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
+def _make_quantization_rows(fit: Fit) -> list[tuple[str, ...]]:
     places = sum(verdict.way is not Way.SPILLED for verdict in fit.verdicts)
     return [
-        (quantized.name, _size(quantized.size), _list_places(quantized.fits, places)) for quantized in fit.quantizations
+        (quantized.name, _format_size(quantized.size), _list_places(quantized.fits, places))
+        for quantized in fit.quantizations
     ]
 
 
@@ -228,20 +232,20 @@ def _shorten_reason(verdict: Verdict) -> str:
     return f"at most {reasons[fullest]}"
 
 
-def _bus_sentence(cost: BusCost) -> str:
+def _describe_bus(cost: BusCost) -> str:
     where = f"{_join_cards(cost.cards)} over {cost.bus or 'an unknown bus'}, without NVLink"
-    layer = f"whole layers split: {_moved(cost.layer_bytes, cost.layer_seconds)}"
-    tensor = f"every layer split: {_moved(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
+    layer = f"whole layers split: {_format_move(cost.layer_bytes, cost.layer_seconds)}"
+    tensor = f"every layer split: {_format_move(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
     return f"bus, for each token ({where}): {layer}; {tensor}; each transfer's latency is unknown and comes on top"
 
 
-def _moved(size: int, seconds: float | None) -> str:
+def _format_move(size: int, seconds: float | None) -> str:
     return format_bytes(size) if seconds is None else f"{format_bytes(size)} in {seconds * 1e6:.1f} us"
 
 
-def _size(figure: Figure | None) -> str:
+def _format_size(figure: Figure | None) -> str:
     return "unknown" if figure is None else format_bytes(round(figure.value))
 
 
-def _memory(memory: int | None) -> str:
+def _format_memory(memory: int | None) -> str:
     return "unknown" if memory is None else format_bytes(memory)

@@ -83,14 +83,14 @@ def _describe_placed(plan: Plan) -> str:
 
 
 def _describe_missing(plan: Plan) -> str:
-    names = list(dict.fromkeys(_name(unplaced) for unplaced in plan.missing))
+    names = list(dict.fromkeys(_format_name(unplaced) for unplaced in plan.missing))
     is_best = plan.exact and all(proof.gap == 0 for proof in plan.proofs)
     proven = ", and no plan places more" if is_best else ""
     count = len(plan.placed) + len(plan.missing)
     return f"{len(plan.placed)} of {count} replicas have their place{proven}; none for {shorten_names(names)}"
 
 
-def _name(unplaced: Unplaced) -> str:
+def _format_name(unplaced: Unplaced) -> str:
     return unplaced.demand + (f" #{unplaced.replica + 1}" if unplaced.replica else "")
 
 
@@ -133,7 +133,7 @@ def _list_unplaced(plan: Plan, *, verbose: bool) -> Iterator[str]:
         yield title
         # What is the same for several is printed once.
         for lines, members in groupby(chosen, key=lambda unplaced: _explain_unplaced(unplaced, verbose=verbose)):
-            yield "  " + ", ".join(_name(unplaced) for unplaced in members)
+            yield "  " + ", ".join(_format_name(unplaced) for unplaced in members)
             yield from lines
 
 

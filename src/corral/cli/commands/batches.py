@@ -88,12 +88,11 @@ def retry(
 
     async def use(api: Api) -> Json:
         if dry_run:
-            found = await api.get(f"/corral/v1/batches/{batch}")
-            count = found["states"].get("failed", 0) + found["states"].get("cancelled", 0)
-            terminal.note(
-                f"{terminal.format_count(count, 'task')} of batch {batch}, {found['name']}, would be submitted again"
-            )
-            return {"batch": found, "tasks": []}
+            batch_before = await api.get(f"/corral/v1/batches/{batch}")
+            count = batch_before["states"].get("failed", 0) + batch_before["states"].get("cancelled", 0)
+            tasks = terminal.format_count(count, "task")
+            terminal.note(f"{tasks} of batch {batch}, {batch_before['name']}, would be submitted again")
+            return {"batch": batch_before, "tasks": []}
         return await api.post(f"/corral/v1/batches/{batch}/retry")
 
     answer = call_server(url, data_dir, use)

@@ -119,9 +119,9 @@ def forecast(
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
     asked = dataclasses.replace(asked, cluster=read_cluster_file(cluster))
-    found = forecast_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
-    _write(found, asked, gantt, html)
-    return _put(found, explain=explain, as_json=as_json)
+    forecasts = forecast_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
+    _write(forecasts, asked, gantt, html)
+    return _put(forecasts, explain=explain, as_json=as_json)
 
 
 def _list_given(asked: ForecastAsked) -> dict[str, bool]:
@@ -150,11 +150,11 @@ def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as
 
     read = open_batch_file(batch).batch
     tasks = tuple(task.body for task in read.tasks)
-    found = forecast_batch_of(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
+    forecast_of_batch = forecast_batch_of(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
     if gantt is not None:
-        write_batch(found, read.name, gantt)
+        write_batch(forecast_of_batch, read.name, gantt)
         terminal.note(f"wrote {gantt}")
-    put_batch(found, as_json=as_json)
+    put_batch(forecast_of_batch, as_json=as_json)
 
 
 def _replay(
@@ -173,28 +173,28 @@ def _replay(
 
     begin, other = require_both(since, against)
     asked = ReplayAsked(before=read_cluster_file(cluster), after=read_cluster_file(other), since=begin)
-    found = replay_tasks(asked, finished=lambda since: _read_finished(since, url, data_dir))
-    put_replay(found, as_json=as_json)
+    replay_answer = replay_tasks(asked, finished=lambda since: _read_finished(since, url, data_dir))
+    put_replay(replay_answer, as_json=as_json)
 
 
-def _put(found: Forecasts, *, explain: bool, as_json: bool) -> None:
+def _put(forecasts: Forecasts, *, explain: bool, as_json: bool) -> None:
     from corral.cli.forecasts import put_forecasts
     from corral.operations.forecasting import answer_forecasts
     from corral.wire import to_json
 
     if as_json:
-        terminal.put_json(to_json(answer_forecasts(found)))
+        terminal.put_json(to_json(answer_forecasts(forecasts)))
     else:
-        put_forecasts(found, explain=explain)
+        put_forecasts(forecasts, explain=explain)
 
 
-def _write(found: Forecasts, asked: ForecastAsked, gantt: Path | None, html: Path | None) -> None:
+def _write(forecasts: Forecasts, asked: ForecastAsked, gantt: Path | None, html: Path | None) -> None:
     """Write the files that were asked for, and say so."""
     from corral.operations.forecasting import write_gantt, write_page
 
     if gantt is not None:
-        write_gantt(found, gantt)
+        write_gantt(forecasts, gantt)
         terminal.note(f"wrote {gantt}")
     if html is not None:
-        write_page(found, asked, html)
+        write_page(forecasts, asked, html)
         terminal.note(f"wrote {html}")

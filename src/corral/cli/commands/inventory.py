@@ -42,17 +42,17 @@ def inventory(
     from corral.telemetry.inventory import take_inventory
     from corral.wire import to_json
 
-    found = take_inventory()
-    facts = facts_of(found)
+    reading = take_inventory()
+    facts = facts_of(reading)
     if merge is not None:
         _merge(merge, facts, node, yes=yes, dry_run=dry_run, as_json=as_json)
         return
     facts = name_node(facts, node)
     if as_json:
-        terminal.put_json(to_json(answer_inventory(found, facts)))
+        terminal.put_json(to_json(answer_inventory(reading, facts)))
         return
     _print(facts, is_section=section)
-    _note_unknowns(found, facts)
+    _note_unknowns(reading, facts)
 
 
 def _print(facts: NodeFacts, *, is_section: bool) -> None:
@@ -63,7 +63,7 @@ def _print(facts: NodeFacts, *, is_section: bool) -> None:
     terminal.put(text if is_section else file_of(facts.name, text).rstrip("\n"))
 
 
-def _note_unknowns(found: Inventory, facts: NodeFacts) -> None:
+def _note_unknowns(reading: Inventory, facts: NodeFacts) -> None:
     """Say on stderr what a file cannot."""
     if facts.gpus is None:
         terminal.note(f"GPUs: unknown, since {facts.gpus_unknown_because}")
@@ -72,7 +72,7 @@ def _note_unknowns(found: Inventory, facts: NodeFacts) -> None:
             terminal.note(f"GPU {card.index} ({card.driver_name or 'no name'}): lost; it does not answer the driver")
         if card.model is None:
             terminal.note(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
-    if not found.board_is_readable:
+    if not reading.board_is_readable:
         terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` may tell more")
 
 

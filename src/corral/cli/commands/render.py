@@ -83,13 +83,13 @@ def render(
         return
     would = " (not really: --dry-run)" if dry_run else ""
     terminal.put(f"{len(files)} files in {out}, {len(changed)} of them changed{would}")
-    rows = [(_name_change(change), str(change.path)) for change in changed]
+    rows = [(_describe_change(change), str(change.path)) for change in changed]
     if rows:
         terminal.put("")
         terminal.put_table(("change", "file"), rows, empty="", most=None if verbose else _MOST_FILES)
 
 
-def _name_change(change: Change) -> str:
+def _describe_change(change: Change) -> str:
     return "removed" if change.after is None else "changed" if change.before is not None else "written"
 
 

@@ -126,7 +126,7 @@ class Run:
             ask=lambda: ask_choice(interrupts, choices),
             cancel_batch=cancel,
         )
-        with interrupts.catch_signals():
+        with interrupts.handle_signals():
             return await watch.run()
 
     def _choose_folder(self, read: Read) -> Path:

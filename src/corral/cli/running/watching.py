@@ -126,7 +126,7 @@ class Interrupts:
         self._pressed.clear()
 
     @contextmanager
-    def catch_signals(self) -> Generator[None, None, None]:
+    def handle_signals(self) -> Generator[None, None, None]:
         """Catch SIGINT and SIGTERM while the context lasts; the event loop's own handling comes back after it."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
