@@ -1,4 +1,4 @@
-"""Joins a checklist with the terminal: shows it, goes through it, and writes its report."""
+"""A checklist at the terminal: printed, walked through, and written as a report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ChecklistRequest:
 
 
 def run_checklist(request: ChecklistRequest) -> Standing:
-    """Do what is asked and print how the checklist stands.
+    """Do what is asked and print the state of the checklist.
 
     Raises: ReportUnwritableError, and what `take_up_checklist` and reading the files raise.
     """
@@ -148,7 +148,7 @@ def _put_dry(standing: Standing, asked: ChecklistRequest) -> None:
 
 
 def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:
-    """Write Markdown to `target`, JSON and the chart beside it. Raises: ReportUnwritableError."""
+    """Write Markdown to `target`, JSON and the chart next to it. Raises: ReportUnwritableError."""
     chart, record = target.with_name(f"{target.stem}-phases.svg"), target.with_suffix(".json")
     texts = {
         chart: standing_chart(standing),

@@ -1,4 +1,4 @@
-"""The people, servers and cards that a checklist asks, as the command line reaches them."""
+"""The person, the server and the GPUs that a checklist needs, as the command line reaches them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TerminalPerson:
         terminal.note(f"  {'$ ' if is_command else ''}{item.task}")
         was_interrupted = before is not None and before.status is Status.INTERRUPTED
         if was_interrupted:
-            terminal.note("  this command was started before and its end was not seen: it is unknown whether it ran")
+            terminal.note("  this command was started before; whether it ran is unknown")
         if is_command and self._agreed and not was_interrupted:
             return Agreed.RUN
         return self._ask(is_command=is_command)
@@ -41,10 +41,10 @@ class TerminalPerson:
                 return Agreed.RUN
             case "y" | "d":
                 note = _read("  a note for the report (Enter for none): ")
-                return Evidence(status=Status.DONE, what=f"a person says so{f': {note}' if note else ''}")
+                return Evidence(status=Status.DONE, what=f"a person confirmed it{f': {note}' if note else ''}")
             case "n" if not is_command:
                 note = _read("  what is wrong: ")
-                return Evidence(status=Status.FAILED, what=f"a person says no{f': {note}' if note else ''}")
+                return Evidence(status=Status.FAILED, what=f"a person denied it{f': {note}' if note else ''}")
             case "s":
                 return Evidence(status=Status.SKIPPED, what=_read("  why is it not needed: ") or "no reason was given")
             case _:
@@ -52,7 +52,7 @@ class TerminalPerson:
 
 
 class AbsentPerson:
-    """Nobody is at the terminal: says what would be asked, and leaves it open."""
+    """An unattended terminal: prints what would be asked, and leaves it open."""
 
     def __init__(self, *, agreed: bool) -> None:
         self._agreed = agreed
@@ -65,12 +65,12 @@ class AbsentPerson:
             return Agreed.RUN
         unknown = " (started before; whether it ran is unknown)" if was_interrupted else ""
         terminal.note(f"  would ask: {item.task}{unknown}")
-        terminal.note(f'  nobody is there to answer; say it with `--done {item.id} --reason "..."`')
+        terminal.note(f'  no terminal to ask on; answer with `--done {item.id} --reason "..."`')
         return None
 
 
 class Teller:
-    """Tells on stderr how a run goes."""
+    """The progress of a run, on stderr."""
 
     def begins(self, item: Item) -> None:
         """Name the item, and why it matters."""
@@ -104,14 +104,14 @@ class ServerQueue:
 
 
 class LoadTests:
-    """Load tests of this machine's cards, with a report beside each recording."""
+    """Load tests of this machine's GPUs, with a report next to each recording."""
 
     def __init__(self, data_dir: Path, load: str | None) -> None:
         self._data_dir = data_dir
         self._load = load
 
     def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
-        """Watch the cards. Raises: UnlookedError when nothing loads them, NoGpusError, NoSuchGpuError."""
+        """Watch the GPUs. Raises: UnlookedError when nothing loads them, NoGpusError, NoSuchGpuError."""
         if self._load is None:
             _require_load()
         test = run_shown(LoadTestWish(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
@@ -122,10 +122,10 @@ class LoadTests:
 
 
 def _require_load() -> None:
-    """Let the person put the cards under load. Raises: UnlookedError when nobody is there, or not now."""
+    """Let the person put the GPUs under load. Raises: UnlookedError when there is no terminal to ask on, or not now."""
     if not terminal.is_attended():
-        raise UnlookedError("nothing puts the cards under load", hint="add `--load COMMAND`, run for each card")
-    if _read("  put the cards under load, then press Enter ([l]ater; `--load COMMAND` would start one for each): "):
+        raise UnlookedError("nothing puts the GPUs under load", hint="add `--load COMMAND`, which is run for each GPU")
+    if _read("  put the GPUs under load, then press Enter ([l]ater; `--load COMMAND` would start one for each): "):
         raise UnlookedError("the load test was put off")
 
 

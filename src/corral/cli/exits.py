@@ -1,4 +1,4 @@
-"""What the command's exit code says; a script can decide on it without reading a message."""
+"""The exit codes of commands, on which a script can decide without reading a message."""
 
 from __future__ import annotations
 

@@ -217,14 +217,14 @@ def _list_places(names: tuple[str, ...], places: int) -> str:
 
 
 def _join_cards(cards: Sequence[str]) -> str:
-    """Name the cards of a split; of many, the first and how many more."""
+    """Name the GPUs of a split; of many, the first and how many more."""
     if len(cards) > _MOST_LISTED:
         return f"{cards[0]}{_PLUS}{len(cards) - 1} more"
     return _PLUS.join(cards)
 
 
 def _shorten_reason(verdict: Verdict) -> str:
-    """Give the reason; of a split over many cards that holds the model, the card that is fullest."""
+    """Give the reason; of a split over many GPUs that holds the model, the fullest GPU."""
     if not verdict.fits or len(verdict.cards) <= _MOST_LISTED:
         return verdict.reason
     reasons = verdict.reason.split("; ")
@@ -235,7 +235,7 @@ def _shorten_reason(verdict: Verdict) -> str:
 def _describe_bus(cost: BusCost) -> str:
     where = f"{_join_cards(cost.cards)} over {cost.bus or 'an unknown bus'}, without NVLink"
     layer = f"whole layers split: {_format_move(cost.layer_bytes, cost.layer_seconds)}"
-    tensor = f"every layer split: {_format_move(cost.tensor_bytes, cost.tensor_seconds)} sent by each card"
+    tensor = f"every layer split: {_format_move(cost.tensor_bytes, cost.tensor_seconds)} sent by each GPU"
     return f"bus, for each token ({where}): {layer}; {tensor}; each transfer's latency is unknown and comes on top"
 
 

@@ -1,4 +1,4 @@
-"""Starts a server in the background for a command that needs one, and stops it again.
+"""A server in the background, started for a command that needs one and stopped again.
 
 It runs in a session of its own, so that Ctrl-C in the terminal reaches the command and not the server.
 """
@@ -24,7 +24,7 @@ from corral.errors import CorralError, Kind
 START_S = 60.0
 """A cold first start creates the database, on slow disks in some ten seconds."""
 RECORDED_S = 10.0
-"""How long a server that `server.json` speaks of may take to answer: its database may be away for a moment."""
+"""How long a server that `server.json` names can take to answer: its database can be away for a moment."""
 STOP_S = 60.0
 """The server gives running work a grace period before it ends."""
 _LOOK_S = 0.1

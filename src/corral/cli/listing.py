@@ -115,7 +115,7 @@ def put_explanation(answer: Json, *, as_json: bool) -> None:
         [
             ("rule", answer.get("rule")),
             ("since", format_ago(answer.get("since"))),
-            ("may start", format_ago(answer.get("may_start_at"))),
+            ("can start", format_ago(answer.get("may_start_at"))),
         ]
     )
     reasons: dict[str, str] = answer.get("slots") or {}

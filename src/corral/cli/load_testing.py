@@ -1,4 +1,4 @@
-"""Shows a load test while it runs: a bar on a terminal, a line now and then elsewhere; and prints what it gave."""
+"""A load test while it runs (a bar on a terminal, a line now and then elsewhere), and its verdict."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def put_load_test(test: LoadTest, *, as_json: bool) -> None:
 
 
 def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
-    """Write Markdown to `target` and its charts beside it; return all files. Raises: ReportUnwritableError."""
+    """Write Markdown to `target` and its charts next to it; return all files. Raises: ReportUnwritableError."""
     charts = charts_of(test)
     names = {name: f"{target.stem}-{name}.svg" for name in charts}
     try:

@@ -48,7 +48,7 @@ from corral.errors import CorralError, Kind
 
 app = typer.Typer(
     name=ROOT,
-    help="Runs AI work on the GPUs you own: one file, one durable queue, every GPU busy.",
+    help="Run AI work on the GPUs you own: one file, one durable queue, every GPU busy.",
     epilog=make_example("corral run examples/first-batch.yaml"),
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -87,14 +87,14 @@ class UsageError(CorralError):
 
 
 class NoSpaceError(CorralError):
-    """What was to be written or printed finds no room on the disk."""
+    """The disk has no room for what is written or printed."""
 
     code: ClassVar[str] = "cli.no_space"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class UnexpectedError(CorralError):
-    """A mistake in Corral."""
+    """A bug in Corral."""
 
     code: ClassVar[str] = "cli.unexpected"
     kind: ClassVar[Kind] = Kind.BUG
@@ -111,7 +111,7 @@ def run_command(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = get_command(app).main(args=list(arguments), prog_name=ROOT, standalone_mode=False)
-        sys.stdout.flush()  # here, where a full disk or a reader that has left is still told apart from a mistake
+        sys.stdout.flush()  # here, where a full disk or a reader that has left is still distinct from a bug
     except CorralError as error:
         terminal.report(error, as_json=as_json)
         return exits.CODES[error.kind]
@@ -136,7 +136,7 @@ def run_command(arguments: Sequence[str]) -> int:
         except OSError:
             _drop_output()
         return exits.CODES[full.kind]
-    except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a mistake of ours
+    except Exception as error:  # noqa: BLE001  the outermost edge: whatever is left is a bug
         return _report_bug(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 
@@ -149,7 +149,7 @@ def _open_closed_streams() -> None:
 
 
 def _drop_output() -> None:
-    """Let go of what nobody takes: Python would try again at the end, and end with a code of its own."""
+    """Drop output that has no reader: Python would try again at the end, and end with a code of its own."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

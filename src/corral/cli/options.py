@@ -15,7 +15,7 @@ Url = Annotated[
         "--url",
         envvar="CORRAL_URL",
         metavar="URL",
-        help="A server elsewhere; its token comes from CORRAL_TOKEN. Default: the server of the data directory.",
+        help="Use this server, with the token in CORRAL_TOKEN. Default: the server of the data directory.",
     ),
 ]
 DataDir = Annotated[
@@ -24,16 +24,16 @@ DataDir = Annotated[
         "--data-dir",
         envvar="CORRAL_DATA_DIR",
         metavar="FOLDER",
-        help="Where Corral keeps its database, artifacts and models. Default: the user's data directory.",
+        help="Keep the database, artifacts and models in this folder. Default: the user's data directory.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs; its shape is that of the HTTP API.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in the shape of the HTTP API.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print everything, not the answer alone.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the question in advance.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 ClusterFile = Annotated[
     Path | None,
-    typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file. Default: the machine as it is found."),
+    typer.Option("--cluster", "-c", metavar="FILE", help="Read this cluster file. Default: the machine as it is."),
 ]
 ClusterArgument = Annotated[
     Path | None,
@@ -49,7 +49,7 @@ ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A name of the catalogue, hf:owner/repo/file, a URL or a local path."),
 ]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="List at most so many.")]
 
 
 def make_example(command: str) -> str:

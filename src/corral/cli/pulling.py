@@ -1,4 +1,4 @@
-"""Brings models into the store while somebody watches: a bar on a terminal, a line at each step elsewhere."""
+"""Models, pulled into the store: with a bar on a terminal, a line at each step elsewhere."""
 
 from __future__ import annotations
 

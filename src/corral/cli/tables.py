@@ -15,15 +15,15 @@ from textwrap import wrap
 
 _COLUMN_GAP = "  "
 _LEAST_COLUMN = 8  # a narrower one splits even `240 images/h` over more than two lines
-_MOST_LINES = 4  # about so many for a cell; more are a tower of words that nobody reads
-_LEAST_TEXT = 20  # beside a name; on a terminal that is narrower still, lines run over its edge
+_MOST_LINES = 4  # about so many for a cell; more are a tower of words
+_LEAST_TEXT = 20  # next to a name; on a terminal that is narrower still, lines run over its edge
 _CODE = re.compile(r"`[^`]*`")
 _HELD = "\u00a0"
 """`textwrap` breaks at spaces of ASCII alone."""
 
 
 def align(rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:
-    """Make lines of rows whose columns stand under each other, the first row being their names.
+    """Make lines of rows with aligned columns, the first row being their names.
 
     `width` in characters; None gives each row one line, however long that is.
     """
@@ -147,5 +147,5 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _hold_code_together(text: str) -> str:
-    """Keep what stands between backticks together."""
+    """Keep text between backticks together."""
     return _CODE.sub(lambda narrower: narrower[0].replace(" ", _HELD), text)

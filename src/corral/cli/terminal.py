@@ -1,4 +1,4 @@
-"""Where words go: data to stdout, everything else to stderr.
+"""Output: data to stdout, everything else to stderr.
 
 Tables are plain aligned text: quick to start, and good for `grep`, `awk` and screen readers; on a terminal they
 and long sentences keep to its width. What moves (bars) is in `corral.cli.running.view` and `corral.cli.pulling`, and
@@ -44,13 +44,13 @@ def put_json(value: Json) -> None:
 
 
 def note(text: str) -> None:
-    """Tell the person at the terminal something that is not data."""
+    """Print something that is not data, to stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def note_more(text: str) -> None:
-    """Tell the person at a terminal what `-v` would add; programs and pipes have no use for it."""
+    """Print to a terminal what `-v` would add; programs and pipes have no use for it."""
     if count_columns() is not None:
         note(text)
 
@@ -97,12 +97,12 @@ def put_fields(pairs: Iterable[tuple[str, object]]) -> None:
 def confirm(question: str, *, agreed: bool) -> None:
     """Ask once before a step that cannot be undone; `agreed` is `--yes`.
 
-    Raises: UnconfirmedError when the answer is no, or when nobody is there to ask.
+    Raises: UnconfirmedError when the answer is no, or when there is no terminal to ask on.
     """
     if agreed:
         return
     if not is_attended():
-        raise UnconfirmedError(f"{question} nobody is there to answer", hint="add `--yes` if that is meant")
+        raise UnconfirmedError(f"{question} there is no terminal to ask on", hint="add `--yes` if that is meant")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -110,12 +110,12 @@ def confirm(question: str, *, agreed: bool) -> None:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Say how many: `1 task`, `12 tasks`."""
+    """Write a count with its noun: `1 task`, `12 tasks`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def is_attended() -> bool:
-    """Whether a person can read what is said and answer it."""
+    """Whether a person can read the output and answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

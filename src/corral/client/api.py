@@ -1,7 +1,7 @@
-"""Speaks to a server over its HTTP API; one instance for one command.
+"""The HTTP API of a server; one instance for one command.
 
-Answers are JSON values as the API documents them. Every error is a CorralError: what the server says keeps its kind and
-problems, and a server that does not answer is `server.unreachable`.
+Answers are JSON values as the API documents them. Every error is a CorralError: an error of the server keeps its kind
+and problems, and a server that does not answer is `server.unreachable`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from corral.work import Json
 PAGE = 500
 """The most that the server lists in one answer."""
 _CONNECT_S = 5.0
-_ANSWER_S = 90.0  # the longest the server may hold an answer back is 60 s (`wait`)
+_ANSWER_S = 90.0  # the longest the server can hold an answer back is 60 s (`wait`)
 _HEARTBEATS_S = 45.0  # three heartbeats of the event stream; after that the connection is dead
 _CHUNK = 256 * 1024
 

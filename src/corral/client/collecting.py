@@ -1,4 +1,4 @@
-"""Writes a batch's outputs into a folder as its tasks end, and the manifest that says what is what.
+"""A batch's outputs, written into a folder as its tasks end, with the manifest that says what is what.
 
 Every file is written under a temporary name, compared with its checksum, and renamed, so a file with a readable name
 is always whole. A file that is there already with the right content is kept; so a run that continues fetches the rest.

@@ -1,6 +1,6 @@
-"""Finds the server that a command speaks to: by URL, else the one of the data directory.
+"""The server that a command calls: the one at a URL, else the one of the data directory.
 
-A running server writes `server.json` into its data directory; whoever may read that file may use the server.
+A running server writes `server.json` into its data directory; whoever can read that file can use the server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NoServerError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How to enter a server."""
+    """A server's address and token."""
 
     url: str
     token: str | None
@@ -38,7 +38,7 @@ class Server:
 
 
 def call_server(url: str | None, data_dir: Path | None, use: Callable[[Api], Awaitable[Answer]]) -> Answer:
-    """Connect to the server, let `use` speak to it, and return what it returns.
+    """Connect to the server, pass it to `use`, and return what that returns.
 
     Raises: NoServerError, RemoteError.
     """

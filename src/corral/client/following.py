@@ -1,8 +1,8 @@
-"""Follows a batch from outside: the event stream says that something changed, and a read says how it is now.
+"""A batch, followed from outside: the event stream says that something changed, and a read says how it is now.
 
 Whenever the stream opens, the whole batch is read once, so nothing that happened before is missed. While there is no
 stream (it broke, or the server has too many), the batch is read every second instead. A server that does not answer is
-waited for, since its database may be away or it may be starting again; after a while the run gives up and says so.
+waited for, since its database can be away, or it can be starting again; after a while the run gives up and says so.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from corral.work import Json
 POLL_S = 1.0
 """Between two reads while there is no event stream, and between two looks at the slots."""
 PATIENCE_S = 120.0
-"""How long the server may be away; its own patience with its database is shorter."""
+"""How long the server can be away; its own patience with its database is shorter."""
 _HELD_S = 30
-"""How long the server holds back its answer to somebody who waits for an end."""
+"""How long the server holds back its answer to a client that waits for an end."""
 _FEW = 8
 """Up to so many changed tasks are read one by one; more are read with their batch."""
 
@@ -141,7 +141,7 @@ class Follower:
         self._answered_at = asyncio.get_running_loop().time()
 
     def _raise_if_lasting(self, error: RemoteError) -> None:
-        """Return when the error may pass. Raises: the error, or ServerLostError once it lasted too long."""
+        """Return when the error can pass. Raises: the error, or ServerLostError once it lasted too long."""
         if error.kind not in (Kind.UNAVAILABLE, Kind.NO_CAPACITY, Kind.BUG):
             raise error
         away = asyncio.get_running_loop().time() - self._answered_at
@@ -149,7 +149,7 @@ class Follower:
             raise ServerLostError(
                 f"the server did not answer for {away:.0f} s: {error.what}",
                 where=self._api.url,
-                hint="run the same command again: it continues where the batch stands",
+                hint="run the same command again: it continues the batch",
             ) from error
         self._batch_progress.note = (
             f"the server does not answer for {away:.0f} s; waiting for it" if away > POLL_S else ""

@@ -1,4 +1,4 @@
-"""What a run knows of its tasks and slots, read from the HTTP API's answers."""
+"""A batch's tasks and slots as they were seen last, read from the HTTP API's answers."""
 
 from __future__ import annotations
 

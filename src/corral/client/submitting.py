@@ -1,4 +1,4 @@
-"""Submits a batch so that doing it twice does it once, and running it again after its end runs it anew.
+"""A batch, submitted so that doing it twice does it once, and running it again after its end runs it anew.
 
 The idempotency key is the SHA-256 of what is asked for (the files' checksums included) and a generation. The server
 answers a key that it knows with the batch that it made then. While that batch has unfinished tasks, it is the one to

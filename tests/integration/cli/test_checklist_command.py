@@ -92,7 +92,7 @@ def test_a_run_that_nobody_attends_looks_asks_nothing_runs_nothing_and_says_what
     assert seen["software.hydra-compute.ready"] == "unknown"
     assert seen["hardware.hydra-compute.load-test"] == "unknown"
     assert seen["hardware.hydra-compute.drain"] == "open"
-    assert "nothing puts the cards under load" in done.stderr
+    assert "nothing puts the GPUs under load" in done.stderr
     assert "would ask: is the card in its slot" in done.stderr
     assert '--done hardware.hydra-compute.install.gpu1 --reason "..."' in done.stderr
 
@@ -194,4 +194,4 @@ def test_a_person_answers_at_the_terminal_and_may_leave_at_any_moment(tmp_path: 
 
     kept = json.loads((tmp_path / "data" / "checklists" / "box.json").read_text())["answers"]
     assert list(kept) == ["hardware.box.limit.gpu0"]
-    assert kept["hardware.box.limit.gpu0"]["evidence"] == "a person says so: set by hand"
+    assert kept["hardware.box.limit.gpu0"]["evidence"] == "a person confirmed it: set by hand"

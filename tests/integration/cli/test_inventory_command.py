@@ -139,7 +139,7 @@ def test_a_merge_shows_what_would_change_and_writes_only_when_it_is_agreed_to(ru
     assert looked.returncode == 0
     assert "-      - {model: RTX 3060 12GB, index: 1}\n" in looked.stdout
     assert unasked.returncode == INVALID
-    assert "nobody is there to answer" in unasked.stderr
+    assert "there is no terminal to ask on" in unasked.stderr
     assert (tmp_path / "cluster.yaml").read_text() == before
 
 

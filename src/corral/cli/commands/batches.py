@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "batches"
-app = make_group("Look at batches, and steer them.", example_command="corral batches list")
+app = make_group("List, show, cancel and retry batches.", example_command="corral batches list")
 
 
 @app.command("list", epilog=make_example("corral batches list"))

@@ -29,25 +29,32 @@ NOT_SETTLED = 1
 """The exit code of a run after which items are open or failed."""
 
 _Ids = list[str] | None
-Run = Annotated[bool, typer.Option("--run", help="Go through the items: look, ask, run commands.")]
-OnlyItems = Annotated[_Ids, typer.Option("--item", metavar="ID", help="Only this item, settled or not; repeatable.")]
-Done = Annotated[_Ids, typer.Option("--done", metavar="ID", help="Say that an item is done; repeatable.")]
-Skip = Annotated[_Ids, typer.Option("--skip", metavar="ID", help="Say that an item is not needed; repeatable.")]
-Reason = Annotated[
-    str | None, typer.Option("--reason", metavar="TEXT", help="Why, for --done and --skip; kept as evidence.")
+Run = Annotated[bool, typer.Option("--run", help="Walk through the items: look, ask, run commands.")]
+OnlyItems = Annotated[
+    _Ids, typer.Option("--item", metavar="ID", help="Walk through only this item, settled or not (repeatable).")
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin anew; earlier answers are put aside.")]
+Done = Annotated[_Ids, typer.Option("--done", metavar="ID", help="Mark an item as done (repeatable).")]
+Skip = Annotated[_Ids, typer.Option("--skip", metavar="ID", help="Mark an item as not needed (repeatable).")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Keep this reason for --done and --skip as evidence.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew, and put earlier answers aside.")]
 CarryOver = Annotated[
-    bool, typer.Option("--carry-over", help="After the files changed: keep answers of items that are the same.")
+    bool, typer.Option("--carry-over", help="Keep the answers of items that are the same after the files changed.")
 ]
 Load = Annotated[
     str | None,
     typer.Option(
-        "--load", metavar="COMMAND", help="What puts each card under load in the load test, as `loadtest` has it."
+        "--load",
+        metavar="COMMAND",
+        help="Put each GPU under load in the load test with this command, as `loadtest` does.",
     ),
 ]
 Report = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write Markdown here, with JSON and a chart beside it.")
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write a Markdown report to this file, with JSON and a chart next to it."
+    ),
 ]
 Agree = Annotated[bool, typer.Option("--yes", "-y", help="Run commands without asking; questions are still asked.")]
 
@@ -86,7 +93,7 @@ def checklist(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what an upgrade takes, item by item, and go through it with `--run`; it stops and goes on at any moment."""
+    """List the steps of an upgrade, and walk through them with `--run`, which can stop and continue at any moment."""
     from corral.cli.checklist import ChecklistRequest, run_checklist
     from corral.operations.checklist.answering import ChecklistAsked
 

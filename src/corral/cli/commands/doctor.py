@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Look this machine over: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
+    """Check this machine: GPUs, drivers, engines, database, memory, disk. Each finding has its fix."""
     from corral.operations.doctor import examine
     from corral.telemetry.doctor import State
     from corral.wire import to_json

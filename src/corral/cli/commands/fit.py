@@ -17,21 +17,35 @@ Model = Annotated[
         help="A file, a model of the store, hf:owner/repo/file, an Ollama name (llama3:8b), or a size (33b@q4_k_m).",
     ),
 ]
-Context = Annotated[int, typer.Option("--ctx", min=1, max=2**24, help="Tokens of context, for each sequence.")]
-Parallel = Annotated[int, typer.Option("--parallel", min=1, max=256, help="Sequences at the same time.")]
-CacheType = Annotated[str, typer.Option("--cache-type", metavar="TYPE", help="Type of the KV cache: f16, q8_0, q4_0.")]
+Context = Annotated[
+    int, typer.Option("--ctx", min=1, max=2**24, help="Keep so many tokens of context for each sequence.")
+]
+Parallel = Annotated[int, typer.Option("--parallel", min=1, max=256, help="Run so many sequences at the same time.")]
+CacheType = Annotated[
+    str, typer.Option("--cache-type", metavar="TYPE", help="Keep the KV cache in this type: f16, q8_0, q4_0.")
+]
 Gpus = Annotated[
     list[str] | None,
-    typer.Option("--gpu", metavar="NAME", help="A GPU of the catalogue; several are judged as a split too."),
+    typer.Option(
+        "--gpu", metavar="NAME", help="Judge this GPU of the catalogue (repeatable; several are judged as a split too)."
+    ),
 ]
 LayersOnGpu = Annotated[
     int | None, typer.Option("--layers-on-gpu", min=0, help="Put so many layers on the GPU, the rest on the processor.")
 ]
 ProcessorBandwidth = Annotated[
     float | None,
-    typer.Option("--cpu-bandwidth", min=0.1, max=10_000, metavar="GB/S", help="Bandwidth of the machine's memory."),
+    typer.Option(
+        "--cpu-bandwidth",
+        min=0.1,
+        max=10_000,
+        metavar="GB/S",
+        help="Take this as the bandwidth of the machine's memory.",
+    ),
 ]
-NoFlashAttention = Annotated[bool, typer.Option("--no-flash-attention", help="As with llama.cpp's `-fa off`.")]
+NoFlashAttention = Annotated[
+    bool, typer.Option("--no-flash-attention", help="Compute without flash attention, as llama.cpp's `-fa off`.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +67,7 @@ def fit(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a model takes in VRAM, where it fits, in which quantization, and how fast it can be at most.
+    """Print whether a model fits, on which GPUs, in which quantization, and how fast it can be at most.
 
     Sizes of a file are read from its header; of one on Hugging Face, only the header is fetched. A name without a file
     is estimated, and the output says so. The exit code is 5 when cards were named and none holds the model.

@@ -18,42 +18,52 @@ if TYPE_CHECKING:
     from corral.operations.forecasting import Forecasts
     from corral.work import Json
 
-OfWorkload = Annotated[str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only this workload.")]
-Night = Annotated[str | None, typer.Option("--night", metavar="TIME", help="How long it is; else as the file says.")]
-Nights = Annotated[int, typer.Option("--nights", min=1, max=3660, help="So many nights, one after the other.")]
-Models = Annotated[int, typer.Option("--models", min=1, max=100, help="The tasks use so many models in turn.")]
-SwapEvery = Annotated[
-    int, typer.Option("--swap-every", min=1, metavar="TASKS", help="With --models: the next model after so many tasks.")
+OfWorkload = Annotated[
+    str | None, typer.Option("--workload", "-w", metavar="NAME", help="Forecast only this workload.")
 ]
-LoadTime = Annotated[str | None, typer.Option("--load", metavar="TIME", help="How long a model takes to load.")]
+Night = Annotated[
+    str | None, typer.Option("--night", metavar="TIME", help="Let the night last this long. Default: as the file says.")
+]
+Nights = Annotated[int, typer.Option("--nights", min=1, max=3660, help="Forecast so many nights, one after the other.")]
+Models = Annotated[int, typer.Option("--models", min=1, max=100, help="Let the tasks use so many models in turn.")]
+SwapEvery = Annotated[
+    int,
+    typer.Option("--swap-every", min=1, metavar="TASKS", help="Change the model after so many tasks (with --models)."),
+]
+LoadTime = Annotated[str | None, typer.Option("--load", metavar="TIME", help="Let a model take this long to load.")]
 Spread = Annotated[
-    str | None, typer.Option("--spread", metavar="PERCENT", help="Durations lie up to so much above and below.")
+    str | None, typer.Option("--spread", metavar="PERCENT", help="Let durations vary by so much above and below.")
 ]
 Measured = Annotated[
     str | None,
-    typer.Option("--measured", metavar="SINCE", help="Take durations from what the queue finished since then (`7d`)."),
+    typer.Option(
+        "--measured", metavar="SINCE", help="Take durations from what the queue finished since then, such as `7d`."
+    ),
 ]
 Slow = Annotated[
-    list[str] | None, typer.Option("--slow", metavar="SLOT=FACTOR", help="Tasks take FACTOR times as long there.")
+    list[str] | None,
+    typer.Option("--slow", metavar="SLOT=FACTOR", help="Let tasks take FACTOR times as long on a slot (repeatable)."),
 ]
 Fail = Annotated[
     list[str] | None,
-    typer.Option("--fail", metavar="SLOT@FROM..UNTIL", help="The slot is away; without `..UNTIL` it stays away."),
+    typer.Option(
+        "--fail", metavar="SLOT@FROM..UNTIL", help="Let a slot be away, for good without `..UNTIL` (repeatable)."
+    ),
 ]
 Explain = Annotated[bool, typer.Option("--explain", "--verbose", "-v", help="Print every number with its origin.")]
 GanttFile = Annotated[
-    Path | None, typer.Option("--gantt", metavar="FILE", help="Draw the night of one workload as SVG.")
+    Path | None, typer.Option("--gantt", metavar="FILE", help="Draw the night of one workload into this SVG file.")
 ]
-HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one HTML page.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write everything as one HTML page.")]
 BatchOf = Annotated[
-    Path | None, typer.Option("--batch", metavar="FILE", help="How long this batch takes, instead of workloads.")
+    Path | None, typer.Option("--batch", metavar="FILE", help="Forecast this batch, instead of workloads.")
 ]
 ReplaySince = Annotated[
     str | None,
-    typer.Option("--replay", metavar="SINCE", help="Play what the queue finished since then (`12h`) once more."),
+    typer.Option("--replay", metavar="SINCE", help="Replay what the queue finished since then, such as `12h`."),
 ]
 Against = Annotated[
-    Path | None, typer.Option("--against", metavar="CLUSTER", help="With --replay: the other cluster file.")
+    Path | None, typer.Option("--against", metavar="CLUSTER", help="Replay on this cluster file (with --replay).")
 ]
 
 
@@ -84,14 +94,14 @@ def forecast(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what each workload makes in an hour and in a night, by playing the night with the production policy.
+    """Forecast each workload's output in an hour and in a night, by playing the night with the production policy.
 
     Each workload is played by itself, on the slots that its service has in the plan. Times in --fail count from the
     start of the night. With --models, --spread, --slow or --fail, a second row shows the night with that. Durations are
     those of the cluster file; with --measured, those of the queue's finished tasks where there are any.
 
-    --batch tells how long a batch takes. --replay with --against asks what the tasks of last night would have taken on
-    another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
+    --batch forecasts how long a batch takes. --replay with --against asks what the tasks of last night would have
+    taken on another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
     """
     from corral.operations.cluster_file import FileText, read_cluster_file
     from corral.operations.forecast_requests import ForecastAsked, require_no_others
@@ -125,7 +135,7 @@ def forecast(
 
 
 def _list_given(asked: ForecastAsked) -> dict[str, bool]:
-    """Say which options about workloads differ from what they are when nobody gives them."""
+    """List the options about workloads that differ from their defaults."""
     return {
         f"--{field.name.replace('_', '-')}": bool(value) and value != field.default
         for field in dataclasses.fields(asked)

@@ -17,7 +17,9 @@ app = make_group("Look up GPU models in the catalogue.", example_command="corral
 
 Words = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="A model as people, drivers or `lspci` write it; quotes are free."),
+    typer.Argument(
+        metavar="NAME...", help="The model's name as people, drivers or `lspci` write it, with or without quotes."
+    ),
 ]
 
 
@@ -27,7 +29,7 @@ _MOST_SHOWN = 30
 
 @app.command("find", epilog=make_example("corral gpus find RTX 3060"))
 def find(words: Words, as_json: AsJson = False) -> None:
-    """List the models that a name may stand for, and what differs between them."""
+    """List the models that a name can mean, and the differences between them."""
     from corral.operations.gpu_models import find_models
     from corral.wire import to_json
 
@@ -40,7 +42,7 @@ def find(words: Words, as_json: AsJson = False) -> None:
 
 @app.command("show", epilog=make_example("corral gpus show RTX 5070 Ti"))
 def show(words: Words, as_json: AsJson = False) -> None:
-    """Show what the catalogue says of one model; what it does not say is `unknown`.
+    """Show the catalogue's facts about one model; a missing fact is `unknown`.
 
     A name of several models lists them with what differs, and the exit code is 2.
     """

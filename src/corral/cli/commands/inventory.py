@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from corral.telemetry.inventory import Inventory
 
 MergeInto = Annotated[
-    Path | None, typer.Option("--merge", metavar="FILE", help="Merge it into this cluster file, comments kept.")
+    Path | None,
+    typer.Option("--merge", metavar="FILE", help="Merge the machine into this cluster file, comments kept."),
 ]
 NodeName = Annotated[
     str | None,
-    typer.Option("--node", metavar="NAME", help="The node that is this machine. Default: by card, host name, address."),
+    typer.Option("--node", metavar="NAME", help="Take this node as this machine. Default: by GPU, host name, address."),
 ]
 SectionOnly = Annotated[bool, typer.Option("--section", help="Print the node's section alone, not a whole file.")]
 
@@ -73,7 +74,7 @@ def _note_unknowns(reading: Inventory, facts: NodeFacts) -> None:
         if card.model is None:
             terminal.note(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
     if not reading.board_is_readable:
-        terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` may tell more")
+        terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` can show more")
 
 
 def _merge(path: Path, facts: NodeFacts, node: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:

@@ -31,9 +31,11 @@ Paths = Annotated[
 ]
 Hardware = Annotated[
     Path | None,
-    typer.Option("--cluster", "-c", metavar="FILE", help="The cluster file of the machines that the files are for."),
+    typer.Option("--cluster", "-c", metavar="FILE", help="Judge against the machines of this cluster file."),
 ]
-Explain = Annotated[str | None, typer.Option("--explain", metavar="RULE", help="Tell all about one rule, such as A02.")]
+Explain = Annotated[
+    str | None, typer.Option("--explain", metavar="RULE", help="Print all about one rule, such as A02.")
+]
 Rules = Annotated[bool, typer.Option("--rules", help="List the rules.")]
 Fix = Annotated[bool, typer.Option("--fix", help="Show the safe changes as a diff, and make them once agreed.")]
 
@@ -47,7 +49,7 @@ class Format(StrEnum):
     GITHUB = "github"
 
 
-As = Annotated[Format, typer.Option("--format", help="For people, programs, code scanning or GitHub Actions.")]
+As = Annotated[Format, typer.Option("--format", help="Print for people, programs, code scanning or GitHub Actions.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +68,11 @@ def lint(
     explain: Explain = None,
     rules: Rules = False,
 ) -> None:
-    """Judge manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
+    """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
 
-    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. What cannot be read is named, and
-    changes nothing. A comment accepts a finding on its line or the next: `# corral: ignore A02 because the node has a
-    spare card`.
+    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. Files that cannot be read are
+    named, and change nothing. A comment accepts a finding on its line or the next: `# corral: ignore A02 because the
+    node has a spare card`.
     """
     chosen = Format.JSON if as_json else format
     if explain is not None:

@@ -21,25 +21,31 @@ def register(app: typer.Typer) -> None:
 
 
 def loadtest(
-    duration: Annotated[str, typer.Option("--duration", metavar="TIME", help="How long: `30m`, `90s`.")] = "30m",
+    duration: Annotated[
+        str, typer.Option("--duration", metavar="TIME", help="Watch for this long, such as `30m` or `90s`.")
+    ] = "30m",
     gpu: Annotated[
-        list[int] | None, typer.Option("--gpu", metavar="INDEX", min=0, help="A card, by its index; may be repeated.")
+        list[int] | None,
+        typer.Option("--gpu", metavar="INDEX", min=0, help="Watch only the GPU of this index (repeatable)."),
     ] = None,
     load: Annotated[
         str | None,
         typer.Option(
             "--load",
             metavar="COMMAND",
-            help="Run this for each card, with the card's UUID in CUDA_VISIBLE_DEVICES. Default: watch whatever runs.",
+            help="Run this for each GPU, with its UUID in CUDA_VISIBLE_DEVICES. Default: watch whatever runs.",
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write Markdown here, and its charts beside it.")
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Write a Markdown report to this file, and its charts next to it."
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch cards under load: temperature, power, clocks, what holds them back; and judge them against their limits."""
+    """Watch GPUs under load, and judge temperature, power, clocks and throttling against their limits."""
     from corral.cli.load_testing import check_request, put_load_test, run_shown, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
     from corral.telemetry.loadtest.verdict import Outcome

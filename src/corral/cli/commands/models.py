@@ -19,7 +19,7 @@ app = make_group("Fetch, find and remove model files on this machine.", example_
 
 @app.command("list", epilog=make_example("corral models list"))
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the models that are here, and those of the catalogue that can be fetched."""
+    """List the models on this machine, and those of the catalogue that can be fetched."""
     from corral.operations.models import list_models
     from corral.units import format_bytes
     from corral.wire import to_json
@@ -68,7 +68,7 @@ def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dr
 
 @app.command("path", epilog=make_example("corral models path smollm2-135m-instruct"))
 def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Print where a model lies: the file or folder that an engine opens."""
+    """Print the path of a model: the file or folder that an engine opens."""
     from corral.operations.models import find_path
     from corral.wire import to_json
 
@@ -81,7 +81,7 @@ def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) ->
 
 @app.command("rm", epilog=make_example("corral models rm smollm2-135m-instruct --yes"))
 def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
-    """Remove a model from this machine; one that was linked stays where it lies."""
+    """Remove a model from this machine; the target of a linked one stays."""
     import asyncio
 
     store = _store(data_dir)

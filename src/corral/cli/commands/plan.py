@@ -11,7 +11,7 @@ from corral.cli.options import AsJson, ClusterArgument, Verbose, make_example
 
 Layout = Annotated[
     str | None,
-    typer.Option("--layout", metavar="NAME", help="The layout to plan. Default: each layout of the file in turn."),
+    typer.Option("--layout", metavar="NAME", help="Plan only this layout. Default: each layout of the file."),
 ]
 
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def plan(
     cluster: ClusterArgument = None, layout: Layout = None, verbose: Verbose = False, as_json: AsJson = False
 ) -> None:
-    """Show what would run on which GPU, what has no place and why, and what to beware of. Nothing is changed.
+    """Plan which service runs on which GPU, with reasons and warnings. Nothing is changed.
 
     The exit code is 5 when something that a layout asks for cannot be placed; what can take turns with others through
     the queue does not count as that.

@@ -9,10 +9,12 @@ import typer
 from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, Verbose, make_example
 
-Explain = Annotated[bool, typer.Option("--explain", help="List every number with where it comes from.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Print every number with its origin.")]
 Here = Annotated[
     str | None,
-    typer.Option("--here", metavar="NODE", help="This machine is NODE: ask its driver which limits its cards take."),
+    typer.Option(
+        "--here", metavar="NODE", help="Take NODE as this machine, and ask its driver for the range of power limits."
+    ),
 ]
 
 
@@ -28,7 +30,7 @@ def power(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each node draws at full load, whether its power supply carries it, the heat, and what a night costs.
+    """Print each node's power draw at full load, whether its power supply carries it, its heat, and a night's cost.
 
     All of it comes from the cluster file and the catalogue; `--explain` says which number from where. `>=` marks a sum
     that lacks a card of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits

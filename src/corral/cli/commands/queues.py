@@ -9,12 +9,12 @@ from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, mak
 from corral.client.connection import call_server
 
 NAME = "queues"
-app = make_group("Look at queues, and open or close them.", example_command="corral queues list")
+app = make_group("List queues, and pause, resume or drain them.", example_command="corral queues list")
 
 
 @app.command("list", epilog=make_example("corral queues list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List queues: their slots, their order, and what waits in them."""
+    """List queues with their slots, their order and their tasks."""
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/queues"))
     if as_json:
         terminal.put_json(answer)
@@ -38,7 +38,7 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
 def pause(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Start nothing from a queue; what runs goes on, and new tasks are accepted."""
+    """Start no task of a queue; running ones go on, and new ones are accepted."""
     change_gate("queues", queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
@@ -59,7 +59,7 @@ def drain(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Empty a queue: no new tasks are accepted, and what is in it is worked off."""
+    """Empty a queue: accept no new tasks, and work off those in it."""
     if not dry_run:
         terminal.confirm(f"drain the queue {queue}?", agreed=yes)
     change_gate("queues", queue, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)

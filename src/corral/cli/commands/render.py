@@ -22,12 +22,14 @@ DIFFERENT = 1
 """The exit code of `--diff` when something differs."""
 
 LayoutNames = Annotated[
-    list[str] | None, typer.Option("--layout", "-l", metavar="NAME", help="Only this layout; may be given again.")
+    list[str] | None, typer.Option("--layout", "-l", metavar="NAME", help="Render only this layout (repeatable).")
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write the files below this folder.")]
 Only = Annotated[
     str | None,
-    typer.Option("--only", metavar="TARGET,...", help="Only these targets; `corral render --targets` lists them."),
+    typer.Option(
+        "--only", metavar="TARGET,...", help="Render only these targets; `corral render --targets` lists them."
+    ),
 ]
 Diff = Annotated[bool, typer.Option("--diff", help="Show how the files in --out would change, and write nothing.")]
 Targets = Annotated[bool, typer.Option("--targets", help="List what can be written.")]
@@ -49,7 +51,7 @@ def render(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the configuration of a cluster: Kubernetes and what stands around it.
+    """Write the configuration of a cluster: Kubernetes and the programs around it.
 
     Without --out, a terminal gets a list of folders, and a program every file. In the folder, only files that this
     command wrote are replaced or removed. With --diff the exit code is 1 when something differs.

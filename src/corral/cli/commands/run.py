@@ -9,7 +9,7 @@ import typer
 
 from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Url, make_example
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Outputs go to FOLDER/<batch name>/.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Write the outputs to FOLDER/<batch name>/.")]
 
 
 def register(app: typer.Typer) -> None:

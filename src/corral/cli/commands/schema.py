@@ -1,4 +1,4 @@
-"""`corral schema`: what editors complete and check cluster files and batch files with."""
+"""`corral schema`: the schemas with which editors check cluster files and batch files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    batch: Annotated[bool, typer.Option("--batch", help="The schema of batch files instead.")] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Print the schema of batch files instead.")] = False,
 ) -> None:
     """Print the JSON Schema of the cluster file, for editors."""
     if batch:

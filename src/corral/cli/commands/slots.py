@@ -1,4 +1,4 @@
-"""`corral slots`: the places where tasks run."""
+"""`corral slots`: where tasks run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from corral.client.connection import call_server
 from corral.work import Json
 
 NAME = "slots"
-app = make_group("Look at slots, and open or close them.", example_command="corral slots list")
+app = make_group("List slots, and pause, resume or drain them.", example_command="corral slots list")
 
 
 @app.command("list", epilog=make_example("corral slots list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List slots: what they are, what they hold, what runs on them."""
+    """List slots with their device, their models and their task."""
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/slots"))
     if as_json:
         terminal.put_json(answer)
@@ -36,7 +36,7 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
 def pause(
     slot: SlotName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Give a slot no new tasks; what runs on it goes on."""
+    """Give a slot no new tasks; its running task goes on."""
     change_gate("slots", slot, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
@@ -57,7 +57,7 @@ def drain(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Empty a slot: no new tasks, and its models are given up once it is free."""
+    """Empty a slot: give it no new tasks, and unload its models once it is free."""
     if not dry_run:
         terminal.confirm(f"drain the slot {slot}?", agreed=yes)
     change_gate("slots", slot, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)

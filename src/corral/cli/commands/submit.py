@@ -12,10 +12,14 @@ from corral.cli.options import AsJson, BatchFile, DataDir, DryRun, Url, make_exa
 if TYPE_CHECKING:
     from corral.client.api import Api
 
-Wait = Annotated[bool, typer.Option("--wait", help="Return when every task has ended; the exit code says how.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait until every task has ended; the exit code is 1 if one failed.")
+]
 Key = Annotated[
     str | None,
-    typer.Option("--key", metavar="KEY", help="An idempotency key: with the same key, a batch is accepted once."),
+    typer.Option(
+        "--key", metavar="KEY", help="Submit with this idempotency key: a batch with the same key is accepted once."
+    ),
 ]
 
 
@@ -33,7 +37,7 @@ def submit(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Submit a batch to a running server; all of it is accepted, or none."""
+    """Submit a batch to a running server, which accepts all of it or nothing."""
     from corral.cli.listing import put_batch_file
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server

@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tasks"
-app = make_group("Look at tasks, and steer them.", example_command="corral tasks list --state running")
+app = make_group("List, follow, explain, cancel and retry tasks.", example_command="corral tasks list --state running")
 
 States = Annotated[
-    list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only these; can be repeated.")
+    list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="List only tasks in this state (repeatable).")
 ]
-OfBatch = Annotated[int | None, typer.Option("--batch", "-b", metavar="BATCH", help="Only tasks of this batch.")]
-OfQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Only tasks of this queue.")]
-OfOwner = Annotated[str | None, typer.Option("--owner", metavar="OWNER", help="Only tasks of this owner.")]
-OfEngine = Annotated[str | None, typer.Option("--engine", "-e", metavar="ENGINE", help="Only tasks of this engine.")]
-OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="Only tasks on this slot.")]
-OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first; else the newest.")]
+OfBatch = Annotated[int | None, typer.Option("--batch", "-b", metavar="BATCH", help="List only tasks of this batch.")]
+OfQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="List only tasks of this queue.")]
+OfOwner = Annotated[str | None, typer.Option("--owner", metavar="OWNER", help="List only tasks of this owner.")]
+OfEngine = Annotated[
+    str | None, typer.Option("--engine", "-e", metavar="ENGINE", help="List only tasks of this engine.")
+]
+OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="List only tasks on this slot.")]
+OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="List the oldest first. Default: the newest.")]
 
 
 @app.command("list", epilog=make_example("corral tasks list --state running --limit 20"))
@@ -58,7 +60,7 @@ def list_(
 
 @app.command("show", epilog=make_example("corral tasks show 17"))
 def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one task and its story: everything that happened to it."""
+    """Show one task and its story."""
     from corral.cli.listing import put_task
 
     async def use(api: Api) -> tuple[Json, Json]:
@@ -79,7 +81,7 @@ def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
 
 @app.command("explain", epilog=make_example("corral tasks explain 17"))
 def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say why a task waits: which rule, which slots, since when, and when it may start."""
+    """Explain why a task waits: the rule, the slots, since when, and when it can start."""
     from corral.cli.listing import put_explanation
 
     put_explanation(
@@ -122,7 +124,7 @@ def retry(
 
 @app.command("logs", epilog=make_example("corral tasks logs 17"))
 def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
-    """Print what a task's program printed."""
+    """Print the log of a task's program."""
     from corral.cli.following import put_log
 
     call_server(url, data_dir, lambda api: put_log(api, task))
@@ -130,7 +132,7 @@ def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
 
 @app.command("wait", epilog=make_example("corral tasks wait 17 18"))
 def wait(tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Return when all these tasks have ended; the exit code is 0 if all succeeded."""
+    """Wait until all these tasks have ended; the exit code is 0 if all succeeded."""
     from corral.cli.exits import exit_code
     from corral.cli.listing import put_tasks
     from corral.client.following import wait_for_task

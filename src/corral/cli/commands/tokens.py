@@ -1,4 +1,4 @@
-"""`corral tokens`: who may use a server from other machines."""
+"""`corral tokens`: access to a server from other machines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tokens"
-app = make_group("Let people and programs on other machines in.", example_command="corral tokens list")
+app = make_group(
+    "Create, list and revoke tokens for people and programs on other machines.", example_command="corral tokens list"
+)
 
-TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; its tasks are owned by this name.")]
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name, which owns its tasks.")]
 RoleOption = Annotated[
     Literal["viewer", "submitter", "admin"],
-    typer.Option("--role", help="viewer reads, submitter submits too, admin may do everything."),
+    typer.Option(
+        "--role", help="Give the token this role: viewer reads, submitter submits too, admin can do everything."
+    ),
 ]
 
 

@@ -19,10 +19,11 @@ def up(
     cluster: ClusterFile = None,
     data_dir: DataDir = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; any other address than loopback needs tokens.")
+        str, typer.Option(metavar="ADDRESS", help="Listen on this address; any other than loopback needs tokens.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one. Default: 7433.")
+        int | None,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Listen on this port; 0 takes a free one. Default: 7433."),
     ] = None,
 ) -> None:
     """Run the server in the foreground, until Ctrl-C.

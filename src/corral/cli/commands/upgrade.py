@@ -19,21 +19,37 @@ if TYPE_CHECKING:
 _Texts = list[str] | None
 
 Replace = Annotated[
-    _Texts, typer.Option("--replace", metavar="NODE/GPU=MODEL", help="Another card comes into the place of this one.")
+    _Texts, typer.Option("--replace", metavar="NODE/GPU=MODEL", help="Replace a GPU by another model (repeatable).")
 ]
-Add = Annotated[_Texts, typer.Option("--add", metavar="NODE=MODEL", help="A card comes into a node.")]
-Remove = Annotated[_Texts, typer.Option("--remove", metavar="NODE/GPU", help="A card leaves the cluster.")]
-Move = Annotated[_Texts, typer.Option("--move", metavar="NODE/GPU=NODE", help="A card goes to another node.")]
+Add = Annotated[_Texts, typer.Option("--add", metavar="NODE=MODEL", help="Add a GPU to a node (repeatable).")]
+Remove = Annotated[
+    _Texts, typer.Option("--remove", metavar="NODE/GPU", help="Remove a GPU from the cluster (repeatable).")
+]
+Move = Annotated[
+    _Texts, typer.Option("--move", metavar="NODE/GPU=NODE", help="Move a GPU to another node (repeatable).")
+]
 AddNode = Annotated[
-    _Texts, typer.Option("--add-node", metavar="NAME=MODEL,MODEL", help="A machine comes, with its cards.")
+    _Texts, typer.Option("--add-node", metavar="NAME=MODEL,MODEL", help="Add a machine with its GPUs (repeatable).")
 ]
 PowerLimit = Annotated[
-    _Texts, typer.Option("--limit", metavar="NODE[/GPU]=WATTS", help="A power limit for a card, or for all of a node.")
+    _Texts,
+    typer.Option(
+        "--limit", metavar="NODE[/GPU]=WATTS", help="Set a power limit for a GPU, or for all of a node (repeatable)."
+    ),
 ]
-Psu = Annotated[_Texts, typer.Option("--psu", metavar="NODE=WATTS", help="A power supply of so many watts.")]
-Memory = Annotated[_Texts, typer.Option("--memory", metavar="NODE=SIZE", help="So much main memory, such as 64Gi.")]
+Psu = Annotated[
+    _Texts,
+    typer.Option("--psu", metavar="NODE=WATTS", help="Fit a node with a power supply of so many watts (repeatable)."),
+]
+Memory = Annotated[
+    _Texts,
+    typer.Option(
+        "--memory", metavar="NODE=SIZE", help="Fit a node with so much main memory, such as 64Gi (repeatable)."
+    ),
+]
 Changes = Annotated[
-    Path | None, typer.Option("--changes", metavar="FILE", help="A YAML list of changes with the same words.")
+    Path | None,
+    typer.Option("--changes", metavar="FILE", help="Read the changes from this YAML list, in the same words."),
 ]
 Other = Annotated[
     Path | None, typer.Option("--to", metavar="FILE", help="Compare with another cluster file, and change nothing.")
@@ -41,7 +57,7 @@ Other = Annotated[
 Adapt = Annotated[
     bool, typer.Option("--adapt", help="Write the proposals (queues, replicas) into the new cluster file as well.")
 ]
-Files = Annotated[bool, typer.Option("--files", help="Also show how each file of `corral render` changes.")]
+Files = Annotated[bool, typer.Option("--files", help="Show how each file of `corral render` changes, too.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -81,7 +97,7 @@ def upgrade(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Report what a change of hardware brings, costs and asks for, and whether to do it. Nothing is changed.
+    """Report the gain, the cost and the steps of a change of hardware, and whether to do it. Nothing is changed.
 
     The report is Markdown on stdout, unless files are asked for. A file that exists is only overwritten with `--yes`.
     """

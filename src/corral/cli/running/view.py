@@ -27,7 +27,7 @@ class View(Protocol):
     """Shows a batch's progress until it is cancelled."""
 
     async def show(self, batch_progress: BatchProgress) -> None:
-        """Show how things stand, again and again; ends by being cancelled and then leaves the terminal clean."""
+        """Show the progress again and again; ends by being cancelled and then leaves the terminal clean."""
         ...
 
     def show_end(self, task: TaskView) -> None:
@@ -124,7 +124,7 @@ def format_end(task: TaskView) -> str:
 
 
 def describe_slot(slot: SlotView, batch_progress: BatchProgress) -> tuple[str, float | None, str]:
-    """Return what stands beside a slot's bar: the engine, the share done (None when unknown), and a few words."""
+    """Return the text next to a slot's bar: the engine, the share done (None when unknown), and a few words."""
     if slot.task is None:
         return "", 0.0, "idle" if slot.gate == "open" else slot.gate
     task = batch_progress.tasks.get(slot.task)

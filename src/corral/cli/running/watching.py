@@ -34,7 +34,7 @@ class Watch:
     cancel_batch: Callable[[], Awaitable[None]]
 
     async def run(self) -> Choice | None:
-        """Watch until every task has ended and its outputs are written, or until somebody chooses otherwise.
+        """Watch until every task has ended and its outputs are written, or until another choice is made.
 
         Returns: None at the end of the batch, CANCEL at the end of one that was cancelled here, else LEAVE or STOP.
         Raises: ServerLostError, RemoteError, OutputsIncompleteError, OutputUnwritableError.

@@ -43,7 +43,7 @@ class BatchFileMissingError(CorralError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Read:
-    """A batch file and where its parts stand, for what the server will say about them."""
+    """A batch file and the places of its parts, for the problems that the server finds."""
 
     batch: BatchFile
     document: Document
