@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from corral.operations.checklist.looking import Tools
-from corral.operations.checklist.machines import Machines
+from corral.operations.checklist.machines import LocalShell, Machines
 from corral.operations.checklist.running import Kept, run_items
-from corral.operations.checklist.shell import LocalShell
 from corral.operations.checklist.state import Progress, begin, state_path
 from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
 from corral.planning.checklist import Checklist, Item, Phase

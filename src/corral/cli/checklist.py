@@ -16,10 +16,9 @@ from corral.data_dir import prepare_data_dir
 from corral.files import write_whole
 from corral.operations.checklist.answering import ChecklistAsked, require_reason, take_up_checklist
 from corral.operations.checklist.looking import Tools
-from corral.operations.checklist.machines import Machines
+from corral.operations.checklist.machines import LocalShell, Machines
 from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
 from corral.operations.checklist.running import Kept, run_items, status_of
-from corral.operations.checklist.shell import LocalShell
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED
 from corral.planning.checklist import Checklist, Item, ItemKind

@@ -2,5 +2,6 @@
 
 Belongs here: what joins readers, planners and probes into one thing that a person asks for.
 Does not belong here: decisions (planning, scheduling), parsing of command lines, printing.
-May import: everything but `corral.server` and `corral.cli`.
+May import: everything but `corral.tasks` (the queue is asked through functions and protocols), `corral.client`,
+`corral.server` and `corral.cli`.
 """

@@ -31,9 +31,7 @@ from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
 from corral.server.floor import build_floor, policy_settings, queues_of
-from corral.server.housekeeping import keep_house
-from corral.server.logs import configure_logs
-from corral.server.services import Services
+from corral.server.services import Services, configure_logs, keep_house
 from corral.server.settings import Settings, read_cluster
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from corral.operations.checklist.machines import LocalShell
 from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
 from corral.operations.checklist.running import Kept, UnknownItemError, settle, status_of
-from corral.operations.checklist.shell import LocalShell
 from corral.operations.checklist.state import (
     BusyChecklistError,
     DamagedChecklistError,

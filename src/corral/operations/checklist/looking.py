@@ -1,14 +1,22 @@
-"""Sends each probe to who can see its evidence."""
+"""Evidence for the probes of a checklist: from Kubernetes through kubectl, from the queue through its API, from GPUs.
+
+What cannot be looked at is unknown, with the reason.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
 from typing import assert_never
+from urllib.parse import quote
 
 from corral.errors import CorralError
-from corral.operations.checklist import card_looks, cluster_looks, queue_looks
+from corral.operations.checklist import gpu_looks
 from corral.operations.checklist.machines import Machines
-from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shell, Status
+from corral.operations.checklist.values import Evidence, LoadTester, Queue, Shell, Status, UnlookedError
 from corral.planning.checklist import FromFile
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
@@ -29,6 +37,7 @@ from corral.planning.checklist.probes import (
     ThroughputReached,
 )
 from corral.telemetry.loadtest.verdict import Outcome
+from corral.work import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +78,15 @@ def _of_cards(
 ) -> Evidence:
     match probe:
         case GpusDetected():
-            return card_looks.cards_detected(probe, machines)
+            return gpu_looks.cards_detected(probe, machines)
         case DriverSuits():
-            return card_looks.driver_suits(probe, machines)
+            return gpu_looks.driver_suits(probe, machines)
         case PowerLimitsSet():
-            return card_looks.power_limits_set(probe, machines)
+            return gpu_looks.power_limits_set(probe, machines)
         case PersistenceOn():
-            return card_looks.persistence_on(probe, machines)
+            return gpu_looks.persistence_on(probe, machines)
         case LimitsPersist():
-            return card_looks.limits_persist(probe, machines)
+            return gpu_looks.limits_persist(probe, machines)
         case _:
             assert_never(probe)
 
@@ -85,13 +94,13 @@ def _of_cards(
 def _of_cluster(probe: NodeReady | LabelsOnNode | GpuPodsAlive | ReplicasReady, shell: Shell) -> Evidence:
     match probe:
         case NodeReady():
-            return cluster_looks.node_ready(probe, shell)
+            return node_ready(probe, shell)
         case LabelsOnNode():
-            return cluster_looks.labels_on_node(probe, shell)
+            return labels_on_node(probe, shell)
         case GpuPodsAlive():
-            return cluster_looks.gpu_pods_alive(probe, shell)
+            return gpu_pods_alive(probe, shell)
         case ReplicasReady():
-            return cluster_looks.replicas_ready(probe, shell)
+            return replicas_ready(probe, shell)
         case _:
             assert_never(probe)
 
@@ -101,15 +110,15 @@ def _of_queue(
 ) -> Evidence:
     match probe:
         case SlotsKnown():
-            return queue_looks.slots_known(probe, queue)
+            return slots_known(probe, queue)
         case QueuePools():
-            return queue_looks.queue_pools(probe, queue)
+            return queue_pools(probe, queue)
         case QueueEmpty():
-            return queue_looks.queue_empty(probe, queue)
+            return queue_empty(probe, queue)
         case AllBusyAtOnce():
-            return queue_looks.all_busy(probe, queue)
+            return all_busy(probe, queue)
         case ThroughputReached():
-            return queue_looks.throughput_reached(probe, queue)
+            return throughput_reached(probe, queue)
         case _:
             assert_never(probe)
 
@@ -131,3 +140,184 @@ def _load_test(probe: LoadTested, tools: Tools) -> Evidence:
         facts += [f"GPU {gpu.limits.gpu} {gpu.outcome.value}{hottest}"]
         facts += [remark.what for remark in gpu.remarks]
     return Evidence(status=_OF_TEST[test.outcome], what="; ".join([*facts, f"samples in {test.recording}"]))
+
+
+_DEADLINE_S = 20.0
+_TIMEOUT = "--request-timeout=10s"
+_GPU = "nvidia.com/gpu"
+_DRIVER = "gpu.nvidia.com"
+"""NVIDIA's DRA driver, as its ResourceSlices name it."""
+
+
+def node_ready(probe: NodeReady, shell: Shell) -> Evidence:
+    """See whether a node is back with all its GPUs. Raises: UnlookedError."""
+    node = _get(shell, "node", probe.node)
+    conditions = {one["type"]: one["status"] for one in node["status"].get("conditions", [])}
+    gpus = _claimable(shell, probe.node) if probe.by_claim else int(node["status"].get("allocatable", {}).get(_GPU, 0))
+    is_ready, is_closed = conditions.get("Ready") == "True", bool(node["spec"].get("unschedulable"))
+    closed = ", closed for pods" if is_closed else ""
+    offered = "GPUs to claim" if probe.by_claim else f"allocatable {_GPU}"
+    what = f"{'Ready' if is_ready else 'not Ready'}{closed}, {gpus} {offered}"
+    good = is_ready and not is_closed and gpus == probe.gpus
+    return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
+
+
+def labels_on_node(probe: LabelsOnNode, shell: Shell) -> Evidence:
+    """Compare a node's labels. Raises: UnlookedError."""
+    labels: dict[str, str] = _get(shell, "node", probe.node)["metadata"].get("labels", {})
+    wrong = [
+        f"{key} is {labels[key]!r}, wanted {value!r}" if key in labels else f"{key} is missing"
+        for key, value in probe.labels
+        if labels.get(key) != value
+    ]
+    wrong += [f"{key}={labels[key]} is still there" for key in probe.gone if key in labels]
+    if wrong:
+        return Evidence(status=Status.FAILED, what="; ".join(wrong))
+    return Evidence(status=Status.DONE, what=f"{len(probe.labels)} labels as in the file, {len(probe.gone)} gone")
+
+
+def gpu_pods_alive(probe: GpuPodsAlive, shell: Shell) -> Evidence:
+    """Ask for the GPUs inside of every pod that has one. Raises: UnlookedError."""
+    selector = f"--field-selector=spec.nodeName={probe.node},status.phase=Running"
+    pods = _get(shell, "pods", "--all-namespaces", selector)["items"]
+    asked = [place for pod in pods for place in _with_gpu(pod)]
+    broken = [
+        f"{namespace}/{pod}: {why}" for namespace, pod, box in asked if (why := _lost(shell, namespace, pod, box))
+    ]
+    if broken:
+        return Evidence(status=Status.FAILED, what="; ".join(broken))
+    return Evidence(status=Status.DONE, what=f"{len(asked)} of {len(asked)} containers with a GPU reach it")
+
+
+def replicas_ready(probe: ReplicasReady, shell: Shell) -> Evidence:
+    """Count replicas. Raises: UnlookedError."""
+    status = _get(shell, probe.kind.lower(), probe.name, "-n", probe.namespace)["status"]
+    ready = int(status.get("readyReplicas", 0))
+    good = ready == probe.replicas and int(status.get("replicas", 0)) == probe.replicas
+    what = f"{ready} of {status.get('replicas', 0)} replicas ready, {probe.replicas} wanted"
+    return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
+
+
+def _get(shell: Shell, *words: str) -> Json:
+    """Ask the API server. Raises: UnlookedError when kubectl is missing, fails, or says nothing that can be read."""
+    ran = shell.run(("kubectl", "get", *words, "-o", "json", _TIMEOUT), deadline_s=_DEADLINE_S)
+    if ran.exit_code != 0:
+        said = (ran.errors.strip().splitlines() or ["it said nothing"])[-1]
+        raise UnlookedError(f"kubectl get {' '.join(words)}: {said}")
+    try:
+        return json.loads(ran.out)
+    except ValueError as error:
+        raise UnlookedError(f"kubectl get {' '.join(words)}: its answer is not JSON") from error
+
+
+def _claimable(shell: Shell, node: str) -> int:
+    """Count the whole cards that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
+    slices = _get(shell, "resourceslices", f"--field-selector=spec.nodeName={node},spec.driver={_DRIVER}")["items"]
+    newest = max((one["spec"]["pool"]["generation"] for one in slices), default=0)
+    devices = [
+        device
+        for one in slices
+        if one["spec"]["pool"]["generation"] == newest
+        for device in one["spec"].get("devices", [])
+    ]
+    return sum(one.get("attributes", {}).get("type", {}).get("string") == "gpu" for one in devices)
+
+
+def _with_gpu(pod: Json) -> Iterator[tuple[str, str, str]]:
+    """List the containers that ask for a GPU by number or by claim; no other devices are claimed on these clusters."""
+    for container in pod["spec"].get("containers", []):
+        resources = container.get("resources", {})
+        if resources.get("limits", {}).get(_GPU) or resources.get("claims"):
+            yield pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"]
+
+
+def _lost(shell: Shell, namespace: str, pod: str, container: str) -> str | None:
+    """Say why a container does not reach its GPU; None when it does."""
+    words = ("kubectl", "-n", namespace, "exec", pod, "-c", container, _TIMEOUT, "--", "nvidia-smi", "-L")
+    ran = shell.run(words, deadline_s=_DEADLINE_S)
+    if ran.exit_code == 0 and "GPU 0" in ran.out:
+        return None
+    return ((ran.errors + ran.out).strip().splitlines() or ["nvidia-smi lists no GPU"])[-1]
+
+
+_TASKS = 20
+"""Finished tasks that a slot's speed is taken from: enough to even out a slow one, few enough to be of today."""
+_CLOSE = 0.9
+"""Share of the forecast that counts as reached; loads and swaps of models take the rest."""
+
+
+def slots_known(probe: SlotsKnown, queue: Queue) -> Evidence:
+    """Compare the server's slots. Raises: UnlookedError."""
+    have = {slot["id"] for slot in queue.get("/corral/v1/slots")["items"]}
+    wrong = [f"{slot} is missing" for slot in probe.slots if slot not in have]
+    wrong += [f"{slot} is still there" for slot in probe.gone if slot in have]
+    if wrong:
+        return Evidence(status=Status.FAILED, what="; ".join(wrong))
+    return Evidence(status=Status.DONE, what=f"the server has {', '.join(sorted(have))}")
+
+
+def queue_pools(probe: QueuePools, queue: Queue) -> Evidence:
+    """Compare the server's queues. Raises: UnlookedError."""
+    have = {one["name"]: one["pool"] for one in queue.get("/corral/v1/queues")["items"]}
+    wrong = [
+        f"{name} has {_pool(have[name])}" if name in have else f"{name} is missing"
+        for name, pool in probe.pools
+        if name not in have or have[name] != (None if pool is None else list(pool))
+    ]
+    if wrong:
+        return Evidence(status=Status.FAILED, what="; ".join(wrong))
+    facts = [f"{name} on {_pool(have[name])}" for name, _ in probe.pools]
+    return Evidence(status=Status.DONE, what="; ".join(facts))
+
+
+def queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
+    """Count what a queue still holds. Raises: UnlookedError."""
+    one = next((one for one in queue.get("/corral/v1/queues")["items"] if one["name"] == probe.queue), None)
+    if one is None:
+        return Evidence(status=Status.DONE, what="the server has no such queue")
+    states = {state: count for state, count in one["states"].items() if count}
+    if states:
+        what = ", ".join(f"{count} {state}" for state, count in states.items())
+        return Evidence(status=Status.FAILED, what=f"it holds {what}")
+    return Evidence(status=Status.DONE, what="it holds no task")
+
+
+def all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
+    """Look at what runs now. Raises: UnlookedError."""
+    running = {slot["id"]: slot["running"] for slot in queue.get("/corral/v1/slots")["items"]}
+    busy = [slot for slot in probe.slots if running.get(slot)]
+    if len(busy) == len(probe.slots):
+        tasks = ", ".join(f"{slot} runs task {running[slot]['task']}" for slot in busy)
+        return Evidence(status=Status.DONE, what=tasks)
+    idle = ", ".join(slot for slot in probe.slots if slot not in busy)
+    return Evidence(status=Status.FAILED, what=f"nothing runs on {idle} in this moment")
+
+
+def throughput_reached(probe: ThroughputReached, queue: Queue) -> Evidence:
+    """Compare what the slots did lately with the forecast. Raises: UnlookedError."""
+    means = {slot: _mean_seconds(queue, probe.engine, slot) for slot in probe.slots}
+    missing = [slot for slot, mean in means.items() if not mean]
+    if missing:
+        what = f"no {probe.engine} task has succeeded on {', '.join(missing)} yet"
+        return Evidence(status=Status.UNKNOWN, what=what)
+    rate = sum(3600 / mean for mean in means.values() if mean)
+    share = rate / probe.per_hour.value
+    what = f"{rate:,.0f} {probe.unit}s an hour, {share:.0%} of {probe.per_hour.value:,.0f} (" + ", ".join(
+        f"{slot}: {mean:.1f} s each" for slot, mean in means.items()
+    )
+    return Evidence(status=Status.DONE if share >= _CLOSE else Status.FAILED, what=what + ")")
+
+
+def _mean_seconds(queue: Queue, engine: str, slot: str) -> float | None:
+    """Take the mean time of a slot's last tasks; None when there are none."""
+    query = f"state=succeeded&engine={quote(engine)}&slot={quote(slot, safe='')}&limit={_TASKS}"
+    times = [_seconds(task) for task in queue.get(f"/corral/v1/tasks?{query}")["items"] if task["slots"] == [slot]]
+    return fmean(times) if times else None
+
+
+def _seconds(task: Json) -> float:
+    return (datetime.fromisoformat(task["finished_at"]) - datetime.fromisoformat(task["started_at"])).total_seconds()
+
+
+def _pool(pool: list[str] | None) -> str:
+    return "every slot" if pool is None else ", ".join(pool) or "no slot"

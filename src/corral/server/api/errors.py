@@ -1,7 +1,7 @@
 """Turns every error into one shape with a request id; the only place that knows HTTP statuses.
 
 A caller acts on `kind` and `code`; the status says the same in HTTP's words. An unexpected error is logged with its
-traceback and told without any of it.
+traceback and answered without any of it. Routes declare their errors with `refusals`, so that OpenAPI describes them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from starlette.responses import Response
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.server.api.requests import KNOWN_NAMES
-from corral.server.api.schemas import ErrorBody, ErrorOut, ProblemOut
-from corral.server.api.strict_json import path, printable
+from corral.server.api.schemas import Answer, ErrorBody, ErrorOut, ProblemOut
 from corral.server.api.wired import names_asked
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError
 
@@ -221,3 +220,45 @@ def _seen(value: object) -> str:
 
 def _printable(text: str | None) -> str | None:
     return None if text is None else printable(text)
+
+
+_DESCRIPTIONS = {
+    400: "the body is not JSON",
+    401: "no token, or not a usable one",
+    403: "the caller's role does not allow it",
+    404: "there is no such thing",
+    409: "it does not apply to the present state",
+    413: "the body is too large",
+    416: "the file has no such range",
+    422: "the request cannot be used; every problem is listed",
+    429: "a limit is reached",
+    500: "a bug",
+    503: "the database is away, or the server stops",
+    507: "the disk is full",
+}
+
+Declared = dict[int | str, dict[str, Any]]  # FastAPI's own type
+
+
+def replays(model: type[Answer]) -> Declared:
+    """Declare the answer to an idempotency key that was used before."""
+    return {200: {"model": model, "description": "this idempotency key was accepted before; here is what it made"}}
+
+
+def refusals(*statuses: int) -> Declared:
+    """Declare these errors, and those that every route can answer with."""
+    always = (401, 403, 422, 500, 503)
+    return {
+        status: {"model": ErrorOut, "description": _DESCRIPTIONS[status]} for status in sorted({*always, *statuses})
+    }
+
+
+def path(steps: list[str | int]) -> str:
+    """Return the path of a value in its body: `tasks[0].inputs.seed`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step)[:80]}" for step in steps if step != "")
+    return text.removeprefix(".")
+
+
+def printable(text: str) -> str:
+    """Return text that can stand in any answer and log line."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")

@@ -1,16 +1,44 @@
-"""Types that the other parts of a request are checked with, so that PostgreSQL never sees what it cannot hold."""
+"""Types that the other parts of a request are checked with, so that PostgreSQL never sees what it cannot hold.
+
+Lists continue from a cursor: the id of the last entry shown, as text that clients hand back unread.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Protocol
 
+from fastapi import Query
 from pydantic import Field, StringConstraints
 
 from corral.requests import Id, LongWord, Word
+from corral.tasks.store.reading import MAX_PAGE
 
-__all__ = ["Digest", "EventId", "Id", "LongWord", "Word"]
+__all__ = ["Cursor", "Digest", "EventId", "Id", "Limit", "LongWord", "Numbered", "Word", "id_of", "next_cursor"]
 
 EventId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Names a line of the story; 0 stands before the first."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256, 64 lower-case hexadecimal digits."""
+
+Cursor = Annotated[
+    str | None, Query(pattern=r"^[1-9][0-9]{0,17}$", description="`next` of the page before; leave out for the first")
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+class Numbered(Protocol):
+    """Has an id."""
+
+    @property
+    def id(self) -> int: ...
+
+
+def id_of(cursor: Cursor) -> int | None:
+    """Return the id that a cursor stands for; None before the first page."""
+    return None if cursor is None else int(cursor)
+
+
+def next_cursor(found: Sequence[Numbered], limit: int) -> str | None:
+    """Return where the list goes on; None when the page was not full."""
+    return str(found[-1].id) if len(found) == limit else None

@@ -1,17 +1,23 @@
 """Reads JSON as RFC 8259 has it, and refuses at once what PostgreSQL cannot hold.
 
 Python's own reader takes NaN, turns 1e999 into infinity, and passes NUL characters and half surrogate pairs; `jsonb`
-refuses all of them, when it is too late for a good answer. All problems of a body are reported, each with its path.
+refuses all of them, when it is too late for a good answer. All problems of a body are reported, each with its path. A
+`StrictRoute` reads its body this way, up to a bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from typing import ClassVar, NoReturn, cast
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ClassVar, NoReturn, cast
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
+from corral.server.api.errors import Refused, path
 from corral.work import Json
 
 MAX_DEPTH = 64
@@ -112,12 +118,58 @@ def _problem(what: str, steps: list[str | int]) -> Problem:
     return Problem(code="request.unusable_value", what=what, where=path(steps))
 
 
-def path(steps: list[str | int]) -> str:
-    """Return the path of a value in its body: `tasks[0].inputs.seed`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step)[:80]}" for step in steps if step != "")
-    return text.removeprefix(".")
+MAX_JSON_BYTES = 32 * 1024 * 1024
+"""A batch of 10,000 tasks with 3 KiB of inputs each."""
 
 
-def printable(text: str) -> str:
-    """Return text that can stand in any answer and log line."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
+class BodyTooLargeError(CorralError):
+    """A body has more bytes than allowed."""
+
+    code: ClassVar[str] = "request.too_large"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class StrictRequest(Request):
+    """A request whose body is bounded, and JSON in the strict sense."""
+
+    async def body(self) -> bytes:
+        """Return the whole body. Raises: Refused when it is too large."""
+        if not hasattr(self, "_body"):
+            declared = self.headers.get("content-length", "")
+            _refuse_above_bound(int(declared) if declared.isdecimal() else 0)
+            chunks = bytearray()
+            async for chunk in self.stream():
+                chunks += chunk
+                _refuse_above_bound(len(chunks))
+            self._body = bytes(chunks)
+        return self._body
+
+    async def json(self) -> Json:
+        """Return what the body says. Raises: Refused with every problem of it."""
+        try:
+            return await read_json(await self.body())
+        except CorralError as error:
+            raise Refused(error) from error
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body as a `StrictRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:  # FastAPI's own signature
+        """Wrap FastAPI's handler."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _refuse_above_bound(size: int) -> None:
+    if size > MAX_JSON_BYTES:
+        raise Refused(
+            BodyTooLargeError(
+                f"the body has more than {MAX_JSON_BYTES} bytes",
+                hint="submit several batches, or upload files instead of putting them into inputs",
+            )
+        )

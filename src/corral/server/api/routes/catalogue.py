@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from corral.engines.inputs import ENGINES, EngineKind
-from corral.server.api.refusals import refusals
+from corral.server.api.errors import refusals
 from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.submitting import enabled

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
+from corral.server.api.errors import refusals
 from corral.server.api.fields import EventId, Id
-from corral.server.api.refusals import refusals
 from corral.server.api.state import Here, Viewer
 from corral.server.api.streams import EventStream, Following, Sources
 from corral.tasks.store import reading, story

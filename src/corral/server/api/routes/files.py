@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from corral.errors import CorralError, Kind
 from corral.server.api.downloads import download
+from corral.server.api.errors import refusals
 from corral.server.api.fields import Digest, Id, Word
-from corral.server.api.refusals import refusals
 from corral.server.api.schemas import UploadOut
 from corral.server.api.state import Here, Submitter, Viewer
 from corral.tasks.store import reading

@@ -15,10 +15,10 @@ from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
 from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
 from corral.server.api import answers
-from corral.server.api.body import StrictRoute
+from corral.server.api.errors import refusals
 from corral.server.api.fields import LongWord, Word
-from corral.server.api.refusals import refusals
 from corral.server.api.state import Admin, Here, Viewer
+from corral.server.api.strict_json import StrictRoute
 from corral.server.api.wired import answer, compute, describe_answers, describe_requests
 from corral.tasks.store.controls import Gated, gates
 from corral.telemetry.loadtest.running import LoadTestFigures

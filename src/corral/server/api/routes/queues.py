@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from corral.cluster.values import QueueSettings
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate
+from corral.server.api.errors import refusals
 from corral.server.api.fields import Word
-from corral.server.api.refusals import refusals
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.tasks.lifecycle import TaskState

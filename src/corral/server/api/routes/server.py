@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from corral import __version__
-from corral.server.api.body import StrictRoute
-from corral.server.api.refusals import refusals
+from corral.server.api.errors import refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
+from corral.server.api.strict_json import StrictRoute
 from corral.tasks.retention import collect
 from corral.tasks.store.reading import count_states
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate
 from corral.server.api import answers
+from corral.server.api.errors import refusals
 from corral.server.api.fields import Word
-from corral.server.api.refusals import refusals
 from corral.server.api.schemas import SlotOut, Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.tasks.store.controls import Gated, gates, set_gate

@@ -8,15 +8,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from corral.server.api import answers
-from corral.server.api.body import StrictRoute
-from corral.server.api.cursors import Cursor, Limit, id_of, next_cursor
+from corral.server.api.answers import explain
 from corral.server.api.direct import SubmittingRoute
-from corral.server.api.explaining import explain
-from corral.server.api.fields import EventId, Id, Word
-from corral.server.api.refusals import refusals, replays
+from corral.server.api.errors import refusals, replays
+from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of, next_cursor
 from corral.server.api.requests import TaskAsked
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
+from corral.server.api.strict_json import StrictRoute
 from corral.server.api.submitting import accept, one_task
 from corral.server.api.waiting import Timeout, until_ended
 from corral.server.auth import require_own
