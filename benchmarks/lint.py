@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks.table import machine, show
 from corral.cluster.values import Cluster
-from corral.linting.engine import lint
 from corral.linting.rules import CHECKS
+from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
 

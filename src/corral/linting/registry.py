@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from corral.linting.corpus import Scene
 from corral.linting.rule_pages import all_rules
-from corral.linting.scene import Scene
 from corral.linting.values import Edit, Finding, Place, Rule, Severity
 
 

@@ -9,7 +9,7 @@ from corral.linting.kustomizing import split_image
 from corral.linting.objects import Object, Pod
 
 if TYPE_CHECKING:
-    from corral.linting.scene import Scene
+    from corral.linting.corpus import Scene
 
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _MOST_NAMES = 4

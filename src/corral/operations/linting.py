@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import replace_text
-from corral.linting.engine import lint, rule_called
 from corral.linting.kustomizing import NAMES, listed_by, normal
 from corral.linting.rules import CHECKS
+from corral.linting.runner import lint, rule_called
 from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
 from corral.operations.cluster_file import FileText, checked
 

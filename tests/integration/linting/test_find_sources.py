@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from corral.errors import ProblemsError
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.operations.linting import find_sources
 from doubles.installed import CORRAL
 

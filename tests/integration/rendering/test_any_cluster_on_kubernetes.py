@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from corral.cluster import ClusterFileError, load
 from corral.hardware.catalogue import find_gpu
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Severity, Source
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.targets import render

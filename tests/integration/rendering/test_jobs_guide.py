@@ -12,7 +12,7 @@ import yaml
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.rendering.targets import render
 from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals

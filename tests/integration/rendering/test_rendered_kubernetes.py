@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.rendering.targets import render

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.cluster.values import Cluster, StorageKind
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
 from corral.rendering import nixos

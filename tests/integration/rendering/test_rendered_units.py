@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from corral.cluster.values import Cluster
 from corral.data_dir import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
 from corral.rendering import k3s, systemd

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.linting.engine import lint
+from corral.linting.runner import lint
 from corral.linting.values import Report, Severity, Source
 
 CORRECT = Path(__file__).parent / "correct"

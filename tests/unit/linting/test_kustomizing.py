@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from corral.linting.engine import lint
-from corral.linting.scene import Scene
+from corral.linting.corpus import Scene
+from corral.linting.runner import lint
 from corral.linting.values import Source
 
 OLLAMA = """\

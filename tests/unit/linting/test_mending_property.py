@@ -6,9 +6,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.linting.engine import lint
-from corral.linting.mending import mended
+from corral.linting.fixing import mended
 from corral.linting.reading.markdown import blocks
+from corral.linting.runner import lint
 from corral.linting.values import Source
 
 WRONG = """\

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.linting.engine import lint
+from corral.linting.corpus import LARGEST_FILE
 from corral.linting.reading.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_documents
 from corral.linting.reading.markdown import blocks
-from corral.linting.scene import LARGEST_FILE
+from corral.linting.runner import lint
 from corral.linting.values import Place, Source, Unread
 
 BAD = "kind: Deployment\n  broken: [\n"

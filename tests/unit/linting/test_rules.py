@@ -13,9 +13,9 @@ import pytest
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
-from corral.linting.engine import lint
 from corral.linting.registry import Check
 from corral.linting.rules import CHECKS
+from corral.linting.runner import lint
 from corral.linting.values import Report, Severity, Source
 
 EXAMPLES = Path(__file__).parent / "rules"

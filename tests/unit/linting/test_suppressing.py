@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from corral.linting.engine import UnknownRuleError, lint, rule_called
-from corral.linting.mending import mended
+from corral.linting.fixing import mended
+from corral.linting.runner import UnknownRuleError, lint, rule_called
 from corral.linting.values import Edit, Finding, Place, Report, Source
 
 BAD = "topologyKey: nvidia.com/gpu"

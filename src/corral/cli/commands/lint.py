@@ -81,7 +81,7 @@ def lint(
     if rules:
         _list_rules(chosen)
         return
-    from corral.linting.engine import lint as judge
+    from corral.linting.runner import lint as judge
     from corral.operations.linting import find_sources
 
     sources = find_sources(paths or [Path()])
@@ -148,8 +148,8 @@ def _fix(
     sources: tuple[Source, ...], report: Report, chosen: Format, *, yes: bool, dry_run: bool, cluster: Cluster | None
 ) -> Report:
     """Show what would change, make it once agreed, and judge again."""
-    from corral.linting.engine import lint as judge
-    from corral.linting.mending import difference, mended
+    from corral.linting.fixing import difference, mended
+    from corral.linting.runner import lint as judge
     from corral.linting.values import STDIN
     from corral.operations.linting import find_sources, write_mended
 

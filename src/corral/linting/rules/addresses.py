@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 
 _URL = re.compile(r"^(?:https?|postgresql|redis|ws)://(?:[^/@\s]*@)?(?P<host>[a-z0-9.-]+)(?::\d+)?(?:[/?]|$)")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.scene import Scene
 from corral.units import UnitError, format_bytes, parse_bytes
 
 _STAYS = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "Pod"})

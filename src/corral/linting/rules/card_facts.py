@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import bound_node
-from corral.linting.scene import Scene
 
 _SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
 _SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORECASE)

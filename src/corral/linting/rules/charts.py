@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 
 _NO_TOOLKIT = re.compile(r"toolkit:\s*(?:\{[^}]*|\n(?:[ \t]+[^\n]*\n)*?[ \t]+)enabled:\s*false")
 _TOLD = ("CONTAINERD_SOCKET", "nriPluginEnabled")

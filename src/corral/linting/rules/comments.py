@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 
 _COMMENT = re.compile(r"(?:^|\s)#(?P<words>.*)$")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.secrecy import is_secret
+from corral.linting.corpus import Scene
 from corral.linting.reading.documents import Document
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Place
 

@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 
 from corral.cluster.values import Node
 from corral.hardware.catalogue import GpuModel
+from corral.linting.corpus import Scene, Text
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene, Text
 
 _NAMES = ("networking.hostName", "services.k3s.nodeName")
 _OPEN_SINCE = (7, 5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import GPU_RESOURCE, Container
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 

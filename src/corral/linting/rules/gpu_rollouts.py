@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree, counted
 from corral.linting.values import Severity
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.values import Node
+from corral.linting.corpus import Scene
 from corral.linting.objects import GPU_RESOURCE, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 
 HOSTNAME = "kubernetes.io/hostname"

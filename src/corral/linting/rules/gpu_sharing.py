@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 
 _PRODUCT = "nvidia.com/gpu.product"
 _KAI = ("gpu-fraction", "gpu-memory")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene, Spot
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree, counted
 
 _HIDES_ALL = frozenset({"none", "void"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene, Text
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene, Text
 from corral.linting.values import Severity
 
 _TOKENS = ("services.k3s.token", "services.k3s.agentToken")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import GPU_RESOURCE, Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 
 _QUEUE = "kueue.x-k8s.io/queue-name"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from corral.linting.corpus import Scene
 from corral.linting.kustomizing import is_fetched, split_image
 from corral.linting.objects import Container
 from corral.linting.reading.documents import Document
 from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.fit.names import need_of, shape_of_name
+from corral.linting.corpus import Scene
 from corral.linting.objects import Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 from corral.units import UnitError, format_bytes, parse_bytes
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Object
 from corral.linting.registry import Found, checks
 from corral.linting.rules.runtimes import is_k3s
-from corral.linting.scene import Scene
 from corral.linting.values import Place
 
 _NO_SERVICELB = re.compile(

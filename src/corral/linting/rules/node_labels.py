@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from corral.linting.corpus import Scene
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.values import Place
 
 _FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]{1,320})=(?P<value>[^\s\"',]{0,320})")

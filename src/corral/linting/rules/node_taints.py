@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 
 _FLAG = re.compile(r"--node-taint[= ][\"']?(?P<taint>[^\s\"']{1,400})")
 _GONE = re.compile(r"\b(?:removed|gone|deleted|was|changed)\b", re.IGNORECASE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from corral.linting.corpus import Scene, Text
 from corral.linting.reading.nix import Binding
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene, Text
 from corral.linting.values import Place
 
 _LIMIT = re.compile(

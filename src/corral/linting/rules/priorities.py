@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Object
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 
 _SERVING = frozenset({"Deployment", "StatefulSet"})
 

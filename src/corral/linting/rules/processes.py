@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.shell import commands_that_may_fail
 from corral.linting.tree import Tree
 from corral.linting.values import Severity

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 
 _MADE_BY_K3S = frozenset(
     {"nvidia", "nvidia-cdi", "nvidia-experimental", "crun", "lunatic", "slight", "spin", "wasmedge", "wasmer",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from corral.linting.corpus import Scene
 from corral.linting.objects import Object, Pod
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene
 from corral.linting.selecting import Behind
 from corral.linting.values import Severity
 

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from corral.linting.corpus import Scene
 from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container, Object, Pod
 from corral.linting.registry import Found, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.scene import Scene
 from corral.linting.tree import Tree
 
 _CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|whisper", re.IGNORECASE)

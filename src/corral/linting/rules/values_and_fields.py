@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corral.linting.corpus import Scene, Spot
 from corral.linting.fields import is_known, unknown_fields
 from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
-from corral.linting.scene import Scene, Spot
 from corral.linting.tree import Tree
 
 _TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
+from corral.linting.corpus import Scene
 from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Check
 from corral.linting.rules import CHECKS
-from corral.linting.scene import Scene
 from corral.linting.suppressing import accepted
 from corral.linting.values import Finding, Report, Rule, Source, Suppressed
 
