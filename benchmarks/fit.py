@@ -15,8 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from corral.hardware.fit.parts import Parts, parts_of
-from corral.hardware.fit.running import Running
+from corral.hardware.fit.memory import Parts, Running, parts_of
 from corral.weights.headers.reading import shape_here
 from doubles.llama_memory import Reported, report_of
 from doubles.tiny_llms import ALL, write_llm

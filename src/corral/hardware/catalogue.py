@@ -152,11 +152,6 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
     return found[0] if len(found) == 1 else found
 
 
-def every_model() -> tuple[GpuModel, ...]:
-    """List the whole catalogue, in its order."""
-    return _catalogue().models
-
-
 def list_matching(text: str, *, memory: int | None = None) -> tuple[GpuModel, ...]:
     """List the models that a name may stand for; empty when the catalogue has none of this name."""
     try:

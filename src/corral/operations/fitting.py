@@ -16,10 +16,9 @@ from corral.errors import CorralError, Kind, Problem, ProblemsError, suggest
 from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_matching
 from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
+from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running
 from corral.hardware.fit.names import shape_of_name
-from corral.hardware.fit.parts import Parts
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
-from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.splitting import Card, Verdict
 from corral.operations.cluster_file import FileText, checked

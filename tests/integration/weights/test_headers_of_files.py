@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from corral.errors import CorralError
 from corral.figures import Origin
-from corral.hardware.fit.parts import parts_of
-from corral.hardware.fit.running import Running
+from corral.hardware.fit.memory import Running, parts_of
 from corral.weights.errors import ModelMissingError
 from corral.weights.headers.errors import HeaderError, MoreBytesNeeded, UnknownFormatError
 from corral.weights.headers.gguf import read_gguf

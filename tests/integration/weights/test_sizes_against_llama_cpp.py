@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.hardware.fit.parts import parts_of
-from corral.hardware.fit.running import Running
+from corral.hardware.fit.memory import Running, parts_of
 from corral.weights.headers.reading import shape_here
 from doubles.llama_memory import report_of
 from doubles.tiny_llms import ALL, LLAMA, write_llm

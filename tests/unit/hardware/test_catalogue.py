@@ -11,10 +11,10 @@ from corral.hardware.catalogue import (
     GpuModel,
     UnknownGpuError,
     describe,
-    every_model,
     find_gpu,
     find_one_gpu,
 )
+from doubles.gpu_models import every_model
 
 GIB = 2**30
 

@@ -10,15 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.figures import Origin
-from corral.hardware.fit.cache import block_cache_bytes, cache_bytes
-from corral.hardware.fit.claims import split_claim
 from corral.hardware.fit.ggml import BLOCKS, UnknownTypeError, bytes_of
 from corral.hardware.fit.judging import judge
+from corral.hardware.fit.memory import Running, block_cache_bytes, cache_bytes, parts_of
 from corral.hardware.fit.names import need_of, shape_of_name
-from corral.hardware.fit.parts import parts_of
+from corral.hardware.fit.nearest_shape import shape_like
 from corral.hardware.fit.profiles import PROFILES, find_profile
 from corral.hardware.fit.quantizations import BITS
-from corral.hardware.fit.running import Running
 from corral.hardware.fit.shape import Attention, Block, ModelShape
 from corral.hardware.fit.speed import active_bytes, bus_bandwidth, layer_split_bytes, tensor_split_bytes
 from corral.hardware.fit.splitting import Card, Way, on_one, spilled, split_over
@@ -87,15 +85,21 @@ def test_a_window_bounds_the_cache_however_long_the_context_is() -> None:
     assert short == long == 1536 * 2 * 8 * 128 * 2
 
 
-def test_the_33b_model_takes_between_10_and_11_gib_on_each_of_two_cards_not_16() -> None:
-    claim = split_claim(33 * 10**9, BITS["Q4_K_M"], 2, memory=16 * GIB)
+def test_a_33b_model_takes_between_10_and_11_gib_on_each_of_two_cards_and_leaves_room_for_40_000_tokens() -> None:
+    running = Running()
+    shape = shape_like(
+        "claim", parameters=33 * 10**9, bits=BITS["Q4_K_M"], quantization="Q4_K_M", source="the usual rule of thumb"
+    )
+    parts = parts_of(shape, running)
+    cache = cache_bytes(shape, running)
+    assert cache is not None
 
-    assert 10 * GIB < claim.per_gpu.value < 11 * GIB
-    assert claim.spare is not None
-    assert claim.spare.value > 5 * GIB
-    assert claim.tokens_that_fit is not None
-    assert claim.tokens_that_fit.value > 40_000
-    assert claim.per_gpu.origin is Origin.COMPUTED
+    per_gpu = parts.divisible / 2 + parts.floor
+    spare = 16 * GIB - per_gpu
+
+    assert 10 * GIB < per_gpu < 11 * GIB
+    assert spare > 5 * GIB
+    assert running.context + spare * 2 / (cache / running.context) > 40_000
 
 
 def test_33b_fits_two_cards_of_16_gib_and_not_one() -> None:

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from corral.cluster.values import Cluster, Gpu, Node, Workload
-from corral.hardware.catalogue import every_model
 from corral.hardware.pools import GpuPool, gpu_class, pool_of, pools_of
 from corral.hardware.profiles import ResourceProfile, WorkloadProfile, resource_profiles, workload_profiles
 from corral.units import Bytes
+from doubles.gpu_models import every_model
 
 GIB = 2**30
 LABEL_VALUE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]")

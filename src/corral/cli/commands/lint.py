@@ -116,23 +116,22 @@ def _show_status(sources: Sequence[Source]) -> Generator[None]:
 
 def _put(report: Report, chosen: Format) -> None:
     from corral import __version__
-    from corral.linting.formats import machine
-    from corral.linting.formats.plain import plain, summary
+    from corral.linting import formats
     from corral.operations.linting import answer_lint
     from corral.wire import to_json
 
     match chosen:
         case Format.TEXT:
-            for line in plain(report):
+            for line in formats.plain(report):
                 terminal.put(line)
         case Format.JSON:
             terminal.put_json(to_json(answer_lint(report)))
         case Format.SARIF:
-            terminal.put_json(machine.as_sarif(report, __version__))
+            terminal.put_json(formats.as_sarif(report, __version__))
         case Format.GITHUB:
-            for line in machine.as_github(report):
+            for line in formats.as_github(report):
                 terminal.put(line)
-            terminal.note(summary(report))
+            terminal.note(formats.summary(report))
 
 
 def exit_by_severity(report: Report) -> None:
@@ -168,7 +167,7 @@ def _fix(
 
 
 def _explain(text: str, chosen: Format) -> None:
-    from corral.linting.formats.plain import explain
+    from corral.linting.formats import explain
     from corral.operations.linting import show_rule
     from corral.wire import to_json
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from corral.figures import Figure, computed
-from corral.hardware.fit.likeness import shape_like
-from corral.hardware.fit.parts import Parts, parts_of
+from corral.hardware.fit.memory import Parts, Running, parts_of
+from corral.hardware.fit.nearest_shape import shape_like
 from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
-from corral.hardware.fit.running import Running
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.speed import bus_bandwidth, layer_split_bytes, tensor_split_bytes
 from corral.hardware.fit.splitting import Card, Verdict, Way, on_one, spilled, split_over

@@ -14,11 +14,10 @@ from types import MappingProxyType
 
 from corral.figures import Figure, computed
 from corral.hardware.fit.gpt_oss import shape_of_gpt_oss
-from corral.hardware.fit.likeness import shape_like
-from corral.hardware.fit.parts import Parts, parts_of
+from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, parts_of
+from corral.hardware.fit.nearest_shape import shape_like
 from corral.hardware.fit.profiles import find_profile
 from corral.hardware.fit.quantizations import bits_per_weight, quantization_in
-from corral.hardware.fit.running import USUAL_CONTEXT, Running
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.needs import Need
 from corral.units import format_bytes

@@ -13,10 +13,7 @@ from enum import StrEnum
 from itertools import accumulate
 
 from corral.figures import Figure
-from corral.hardware.fit.cache import block_cache_bytes
-from corral.hardware.fit.overheads import usable
-from corral.hardware.fit.parts import Parts
-from corral.hardware.fit.running import Running
+from corral.hardware.fit.memory import Parts, Running, block_cache_bytes, usable
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.speed import active_bytes, bound
 from corral.units import Bytes, format_bytes

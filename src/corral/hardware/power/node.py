@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from corral.cluster.values import Electricity, Gpu, Node
-from corral.figures import Figure, Origin
+from corral.figures import Figure, Origin, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
-from corral.hardware.power import board, draw, limits, supply
+from corral.hardware.power import draw, limits, supply
 from corral.hardware.power.advice import advise
 from corral.hardware.power.speeds import speed_losses
-from corral.hardware.power.values import CardPower, Draw, Judgement, NodePower, Verdict, worst_of
+from corral.hardware.power.values import CardPower, Connector, Draw, Judgement, NodePower, Verdict, worst_of
 
 ASSUMED_PROCESSOR_W = 125
 """A desktop processor at its base power, not at its turbo (for which Intel reckons with 26 A at 12 V): while GPUs work,
@@ -60,7 +63,7 @@ def power_of(
     full = draw.draw_of(_watts(cards), other, psu, electricity=electricity, night=night)
     limited = _limited(cards, other, psu, electricity=electricity, night=night)
     catalogue_psu = _catalogue_psu(node.gpus or (), models)
-    is_desktop = all(board.is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
+    is_desktop = all(is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
     recommended = supply.recommended(full, catalogue_psu) if is_desktop and (cards or node.other_power_w) else None
     unknown = _unknown(node, cards)
     on_supply = supply.judge(full, limited, psu, catalogue_psu)
@@ -76,9 +79,9 @@ def power_of(
         limited=limited,
         recommended_psu=recommended,
         catalogue_psu=catalogue_psu,
-        connectors=board.all_connectors(cards),
-        slots=board.all_slots(cards),
-        longest=board.longest(cards),
+        connectors=all_connectors(cards),
+        slots=all_slots(cards),
+        longest=longest(cards),
         judgements=judgements,
         verdict=worst_of(judgements),
         unknown=unknown,
@@ -105,8 +108,8 @@ def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
         tgp=tgp,
         limit=limit,
         speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
-        connectors=board.connectors_of(model),
-        slots=board.slots_of(model),
+        connectors=connectors_of(model),
+        slots=slots_of(model),
         length=_catalogued(model, model.length_mm if model else None, "mm"),
     )
 
@@ -139,7 +142,7 @@ def _checks(cards: tuple[CardPower, ...], ranges: Mapping[int, limits.LimitRange
 
 
 def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:
-    wanted = board.all_connectors(cards)
+    wanted = all_connectors(cards)
     if not wanted:
         return ()
     listed = " and ".join(f"{one.count} x {one.kind}" for one in wanted)
@@ -178,3 +181,67 @@ def _unknown(node: Node, cards: Iterable[CardPower]) -> tuple[str, ...]:
         for card in cards
         if card.tgp is None
     )
+
+
+SLOT_PITCH_MM = 20.32
+"""Distance from slot to slot, 0.8 inch (PCIe CEM, ATX)."""
+BACK_PLATE_MM = 5
+"""The catalogue's width is over all; so much of it is back plate, on the side that faces away from the next slot."""
+_SLOTS = {"Single-slot": 1, "Dual-slot": 2, "Triple-slot": 3, "Quad-slot": 4}
+_NO_PLUG_IN_CARD = frozenset({"IGP", "MXM Module", "SXM Module", "OAM Module"})
+_CONNECTOR = re.compile(r"(?:(\d+)x\s*)?(.+)")
+
+
+def connectors_of(model: GpuModel | None) -> tuple[Connector, ...] | None:
+    """Read the connectors of a model: `1x 6-pin + 1x 8-pin`; empty when it needs none, None when nobody says."""
+    if model is None or model.power_connectors is None:
+        return None
+    if model.power_connectors == "None":
+        return ()
+    found = [_CONNECTOR.fullmatch(part.strip()) for part in model.power_connectors.split("+")]
+    return tuple(Connector(kind=one.group(2), count=int(one.group(1) or 1)) for one in found if one)
+
+
+def slots_of(model: GpuModel | None) -> Figure | None:
+    """Count the slots that a card covers: what the catalogue says, or more when its width does."""
+    if model is None or model.slot_width is None or model.slot_width not in _SLOTS:
+        return None
+    stated = _SLOTS[model.slot_width]
+    by_width = math.ceil((model.width_mm - BACK_PLATE_MM) / SLOT_PITCH_MM) if model.width_mm else stated
+    if by_width <= stated:
+        return Figure(
+            value=stated, unit=_unit(stated), origin=Origin.CATALOGUE, source=f"{model.slot_width}: {model.source}"
+        )
+    formula = f"({model.width_mm:g} mm wide - {BACK_PLATE_MM} mm of back plate) / {SLOT_PITCH_MM} mm, rounded up"
+    return computed(by_width, _unit(by_width), f"{formula}; the catalogue calls it {model.slot_width}")
+
+
+def is_plug_in(model: GpuModel | None) -> bool:
+    """Say whether it is a card for a slot, as far as known; modules and processors with graphics are not."""
+    return model is None or model.slot_width not in _NO_PLUG_IN_CARD
+
+
+def all_connectors(cards: Iterable[CardPower]) -> tuple[Connector, ...]:
+    """Add up the connectors of all cards, as far as known."""
+    counts: Counter[str] = Counter()
+    for connector in (connector for card in cards for connector in card.connectors or ()):
+        counts[connector.kind] += connector.count
+    return tuple(Connector(kind=kind, count=count) for kind, count in counts.items())
+
+
+def all_slots(cards: Iterable[CardPower]) -> Figure | None:
+    """Add up the slots of all cards; None when there is no card, or when one of them is unknown."""
+    known = [card.slots.value if card.slots else None for card in cards]
+    slots = [each for each in known if each is not None]
+    if not slots or len(slots) < len(known):
+        return None
+    return computed(sum(slots), _unit(sum(slots)), " + ".join(f"{each:g} {_unit(each)}" for each in slots))
+
+
+def _unit(count: float) -> str:
+    return "slot" if count == 1 else "slots"
+
+
+def longest(cards: Iterable[CardPower]) -> Figure | None:
+    """Find the longest of the cards, as far as known."""
+    return max((card.length for card in cards if card.length), key=lambda length: length.value, default=None)

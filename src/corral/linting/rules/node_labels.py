@@ -1,4 +1,4 @@
-"""Labels that K3s writes on nodes: from flags in Nix, in its configuration file, or on a command line."""
+"""Labels and taints of nodes, as the flags of K3s set them."""
 
 from __future__ import annotations
 
@@ -130,3 +130,20 @@ def restricted(scene: Scene) -> Iterator[Found]:
         is_open = domain.endswith(_OPEN_DOMAINS) or one.key in _OPEN_KEYS
         if is_kubernetes and not is_open:
             yield Found(place=one.place, what=f"a kubelet may not set {one.key}")
+
+
+_TAINT_FLAG = re.compile(r"--node-taint[= ][\"']?(?P<taint>[^\s\"']{1,400})")
+_GONE = re.compile(r"\b(?:removed|gone|deleted|was|changed)\b", re.IGNORECASE)
+_COMMENTED_OUT = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-taint[= ]")
+
+
+@checks("F05")
+def taint_stays(scene: Scene) -> Iterator[Found]:
+    """Look for comments that say that a flag was removed or changed, and for flags that were commented out."""
+    for text, module in scene.modules:
+        for comment in module.comments:
+            match = _TAINT_FLAG.search(comment.text)
+            is_gone = _GONE.search(comment.text) or _COMMENTED_OUT.match(comment.text)
+            if match and is_gone and "kubectl taint" not in comment.text:
+                what = f"the flag of {match['taint']} is gone, the taint stays on the node"
+                yield Found(place=text.place(comment.offset), what=what)

@@ -9,7 +9,6 @@ from corral.linting.corpus import Scene
 from corral.linting.kustomizing import split_image
 from corral.linting.objects import Container
 from corral.linting.registry import Found, checks
-from corral.linting.shell import commands_that_may_fail
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 
@@ -184,3 +183,23 @@ def always_pulled(scene: Scene) -> Iterator[Found]:
                 subject=one.pod.owner,
                 edits=policy.edited("IfNotPresent"),
             )
+
+
+_JOINED = re.compile(r"(?:\\|&&|\|\||\|)[ \t]*\n")
+_OPENS = re.compile(r"^(?:if|for|while|until|case)\b")
+_CLOSES = re.compile(r"(?:^|;[ \t]*|[ \t])(?:fi|done|esac)\b")
+_HARMLESS = re.compile(r"^(?:echo|printf|export|sleep|true|:|exit|[A-Za-z_]\w*=[^$`]*$|[{}()]|\w+[ \t]*\(\))")
+_GUARDED = re.compile(r"\|\|[ \t]*(?:exit|return|\{)")
+
+
+def commands_that_may_fail(script: str) -> int:
+    """Count the commands of a script whose failure the next one would hide; a loop or a condition is one command."""
+    depth = number = 0
+    for line in _JOINED.sub(" ", script).splitlines():
+        command = line.strip()
+        if not command or command.startswith("#"):
+            continue
+        if depth == 0 and not _HARMLESS.match(command) and not _GUARDED.search(command):
+            number += 1
+        depth = max(0, depth + bool(_OPENS.match(command)) - len(_CLOSES.findall(command)))
+    return number

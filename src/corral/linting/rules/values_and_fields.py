@@ -1,13 +1,15 @@
-"""Values of the wrong kind, and fields that do not exist."""
+"""Values, fields and keys that Kubernetes reads differently, and comments that contradict their value."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from corral.linting.corpus import Scene, Spot
 from corral.linting.fields import is_known, unknown_fields
 from corral.linting.reading.markdown import is_page
 from corral.linting.registry import Found, checks
+from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
 
 _TEXT_MAPS = ("labels", "matchLabels", "nodeSelector", "annotations")
@@ -87,3 +89,36 @@ def duplicate_keys(scene: Scene) -> Iterator[Found]:
             continue  # a page shows choices one below the other
         for name, place in mapping.duplicates:
             yield Found(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)
+
+
+_COMMENT = re.compile(r"(?:^|\s)#(?P<words>.*)$")
+_WORD = re.compile(r"[a-z0-9](?:[-.a-z0-9]*[a-z0-9])?")
+
+
+@checks("E10")
+def other_node_said(scene: Scene) -> Iterator[Found]:
+    """Look for comments on the line of a host name that name other nodes of the cluster file, and not that one."""
+    nodes = {node.name for node in (scene.cluster.nodes if scene.cluster else ())}
+    for one in scene.objects if len(nodes) > 1 else ():
+        for tree in _hosts(one.tree):
+            said = set(_WORD.findall(_comment_at(scene, tree))) & nodes
+            if tree.raw in nodes and said and tree.raw not in said:
+                what = f"{tree.raw} here, {' and '.join(sorted(said))} in the comment"
+                yield Found(place=tree.place, what=what, subject=one)
+
+
+def _hosts(tree: Tree) -> Iterator[Tree]:
+    """Every host name that an object is bound to: in a selector, or in an expression."""
+    for path, value in tree.walk():
+        if path[-1:] == (HOSTNAME,):
+            yield value
+        elif value.is_mapping and value["key"].raw == HOSTNAME:
+            yield from value["values"].entries
+
+
+def _comment_at(scene: Scene, tree: Tree) -> str:
+    """The comment on the line of a value; empty when there is none."""
+    lines = scene.lines_of(tree.file)
+    number = tree.place.line
+    match = _COMMENT.search(lines[number - 1]) if number <= len(lines) else None
+    return match["words"].lower() if match else ""

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure
-from corral.hardware.fit.overheads import usable
+from corral.hardware.fit.memory import usable
 from corral.units import Bytes
 
 

@@ -1,0 +1,10 @@
+"""Every model of the catalogue: a universe for properties of names. The product looks models up one by one."""
+
+from __future__ import annotations
+
+from corral.hardware.catalogue import GpuModel, _catalogue  # no caller of the product asks for all of them
+
+
+def every_model() -> tuple[GpuModel, ...]:
+    """List the whole catalogue, in its order."""
+    return _catalogue().models
