@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.tasks.store.pool import connect
 
-HEAD = "0001"
-"""The newest revision in `versions/`; a test compares it with what Alembic finds."""
-KNOWN = frozenset({"0001"})
+KNOWN = frozenset(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*_*.py"))
+"""The revisions in `versions/`, by the numbers that their files begin with; a test compares them with Alembic's."""
+HEAD = max(KNOWN)
 MIN_SERVER_VERSION = 150000
 """PostgreSQL 15, as `server_version_num`."""
 URL_VARIABLE = "CORRAL_MIGRATE_URL"
