@@ -29,14 +29,14 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from corral.cluster.fields import kind_of, read_duration, read_size, shown, wrong
+from corral.cluster.fields import LabelKey, kind_of, read_duration, read_size, shown, wrong
 from corral.errors import did_you_mean
 from corral.units import Bytes
 from corral.work import Json, Priority, TaskClass
 
 DEFAULT_TIMEOUT_S = 3600.0
 DEFAULT_MAX_ATTEMPTS = 3
-_JOINED = ("inputs", "files")
+_JOINED = ("inputs", "files", "labels")
 """Fields of which a task and the defaults of its batch each give a part."""
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998
 """Years whose instants keep inside Python's and PostgreSQL's range in every time zone."""
@@ -135,6 +135,20 @@ Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]
 """RFC 3339 with an offset; kept in UTC."""
+LabelText = Annotated[str, StringConstraints(max_length=200, strict=True), AfterValidator(_storable)]
+Labels = Annotated[
+    dict[LabelKey, LabelText],
+    Field(default_factory=dict[str, str], max_length=32, description="Words of your own to find it by, up to 32."),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "string", "maxLength": 200},
+            "propertyNames": {"pattern": r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"},
+            "maxProperties": 32,
+        }
+    ),
+]
+"""By key, `project: aurora`; keys are written as those of Kubernetes."""
 PriorityWord = Annotated[
     Priority,
     BeforeValidator(_priority),
@@ -181,12 +195,14 @@ class TaskFields(Fields):
         default=DEFAULT_MAX_ATTEMPTS, ge=1, le=100, description="How often it is tried when attempts fail."
     )
     not_before: Instant | None = Field(default=None, description="It starts at this instant at the earliest.")
+    labels: Labels = Field(default_factory=dict[str, str])
 
 
 class BatchFields(Fields):
     """What a batch can say of itself next to its tasks."""
 
     name: Word = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
+    labels: Labels = Field(default_factory=dict[str, str])
 
 
 FieldsT = TypeVar("FieldsT", bound=Fields)

@@ -53,6 +53,7 @@ def put_task(task: Json, story: Sequence[Json], *, as_json: bool) -> None:
         ("ran", format_span(task["started_at"], task["finished_at"])),
         ("retry of", task.get("retry_of")),
         ("needs", ", ".join(str(need) for need in task["needs"])),
+        ("labels", ", ".join(f"{key}={value}" for key, value in task["labels"].items())),
     ]
     fields += [(f"input {name}", _shorten(value)) for name, value in task["inputs"].items()]
     values: dict[str, Json] = task["result"] or {}

@@ -87,3 +87,14 @@ async def test_batch_that_does_not_exist_is_missing_everywhere(api: Serving) -> 
     answers = [await api.get(f"/corral/v1/batches/7{path}") for path in ("", "/wait")]
     answers += [await api.post(f"/corral/v1/batches/7{path}") for path in ("/cancel", "/retry")]
     assert {(answer.status, answer.json["error"]["code"]) for answer in answers} == {(404, "batch.missing")}
+
+
+async def test_batch_has_labels_and_its_defaults_give_more_to_each_task(api: Serving) -> None:
+    tasks = [{"name": "a", "labels": {"take": "1"}}, {"name": "b", "labels": {"project": "other"}}]
+    defaults = {"engine": "sleep", "inputs": {"seconds": 0}, "labels": {"project": "aurora"}}
+    body = {"name": "takes", "labels": {"season": "winter"}, "defaults": defaults, "tasks": tasks}
+    made = await api.post("/corral/v1/batches", body)
+    assert made.status == 201, made.body
+    assert made.json["batch"]["labels"] == {"season": "winter"}
+    shown = [(await api.get(f"/corral/v1/tasks/{task['id']}")).json["labels"] for task in made.json["tasks"]]
+    assert shown == [{"project": "aurora", "take": "1"}, {"project": "other"}]

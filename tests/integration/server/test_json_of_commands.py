@@ -35,7 +35,7 @@ CHANGES = [
 MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "bad.yaml"
 
 
-NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}}
+NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}, "labels": {"project": "aurora"}}
 SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
 SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
 
@@ -130,7 +130,11 @@ ROWS = {
     "gpus show": Row(arguments=("gpus", "show", "RTX 5070 Ti"), method="GET", path="/gpus/RTX 5070 Ti"),
 }
 OF_THE_QUEUE = {
-    "tasks list": Row(arguments=("tasks", "list", "--limit", "2"), method="GET", path="/tasks?limit=2"),
+    "tasks list": Row(
+        arguments=("tasks", "list", "--limit", "2", "--label", "project=aurora"),
+        method="GET",
+        path="/tasks?limit=2&label=project%3Daurora",
+    ),
     "tasks explain": Row(arguments=("tasks", "explain", "6"), method="GET", path="/tasks/6/explain"),
     "tasks cancel": Row(arguments=("tasks", "cancel", "5"), path="/tasks/5/cancel"),
     "tasks retry": Row(arguments=("tasks", "retry", "1"), method="GET", path="/tasks/7"),

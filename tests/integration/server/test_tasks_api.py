@@ -216,3 +216,32 @@ async def test_owner_limit_is_told_as_a_limit(api: Serving) -> None:
     answer = await api.post("/corral/v1/tasks", {**SLEEP, "queue": "small"})
     assert (answer.status, answer.json["error"]["code"]) == (429, "queue.owner_limit")
     assert answer.headers["retry-after"]
+
+
+async def test_tasks_are_found_by_all_of_the_labels_asked_for(api: Serving) -> None:
+    both = await submitted(api, labels={"project": "aurora", "kind": "draft"})
+    one = await submitted(api, labels={"project": "aurora"})
+    await submitted(api)
+
+    async def found(*labels: str) -> list[int]:
+        answer = await api.get("/corral/v1/tasks", params=[("label", label) for label in labels])
+        return [task["id"] for task in answer.json["items"]]
+
+    assert await found("project=aurora") == [one, both]
+    assert await found("kind=draft", "project=aurora") == [both]
+    assert await found("project=borealis") == []
+    assert (await api.get("/corral/v1/tasks", params={"label": "project"})).status == 422
+
+
+async def test_everything_wrong_with_labels_is_said_at_once(api: Serving) -> None:
+    labels = {"not a key": "x", "long": "x" * 201, "nul": 7, "fine": "yes"}
+    answer = await api.post("/corral/v1/tasks", {**SLEEP, "labels": labels})
+    assert answer.status == 422
+    assert wheres(answer) == ["labels.not a key", "labels.long", "labels.nul"]
+    assert (await api.post("/corral/v1/tasks", {**SLEEP, "labels": {f"k{n}": "" for n in range(33)}})).status == 422
+
+
+async def test_retry_keeps_the_labels(api: Serving, services: Services) -> None:
+    id = await submitted(api, labels={"project": "aurora"})
+    await api.post(f"/corral/v1/tasks/{id}/cancel")
+    assert (await api.post(f"/corral/v1/tasks/{id}/retry")).json["labels"] == {"project": "aurora"}

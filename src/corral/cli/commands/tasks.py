@@ -27,6 +27,10 @@ OfEngine = Annotated[
     str | None, typer.Option("--engine", "-e", metavar="ENGINE", help="List only tasks of this engine.")
 ]
 OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="List only tasks on this slot.")]
+WithLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "-l", metavar="KEY=VALUE", help="List only tasks with this label (repeatable)."),
+]
 OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="List the oldest first. Default: the newest.")]
 
 
@@ -38,6 +42,7 @@ def list_(
     owner: OfOwner = None,
     engine: OfEngine = None,
     slot: OnSlot = None,
+    label: WithLabels = None,
     limit: Limit = 50,
     oldest_first: OldestFirst = False,
     url: Url = None,
@@ -49,6 +54,7 @@ def list_(
 
     chosen = [("batch", batch), ("queue", queue), ("owner", owner), ("engine", engine), ("slot", slot)]
     query: list[tuple[str, str | int]] = [("state", task_state) for task_state in state or ()]
+    query += [("label", text) for text in label or ()]
     query += [(name, value) for name, value in chosen if value is not None]
     query.append(("order", "oldest" if oldest_first else "newest"))
     page = call_server(url, data_dir, lambda api: api.read_page("/corral/v1/tasks", query, limit=limit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,8 @@ class Filter:
     owner: str | None = None
     engine: str | None = None
     slot: SlotId | None = None
+    labels: Mapping[str, str] | None = None
+    """All of these."""
 
 
 _TASK = """
@@ -81,6 +83,7 @@ async def list_tasks(
           and ($3::text is null or t.queue = $3) and ($4::text is null or t.owner = $4)
           and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots))
           and ($7::bigint is null or t.id {compare} $7)
+          and ($9::jsonb is null or (t.labels <> '{{}}' and t.labels @> $9))
         order by t.id {order} limit $8
         """,
         None if chosen.states is None else [state.value for state in chosen.states],
@@ -91,6 +94,7 @@ async def list_tasks(
         chosen.slot,
         before,
         min(limit, MAX_PAGE),
+        None if chosen.labels is None else dict(chosen.labels),
     )
     return tuple(task_of(row) for row in rows)
 

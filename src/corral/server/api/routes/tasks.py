@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
 
 from corral.server.api import answers
 from corral.server.api.answers import explain
@@ -25,6 +26,8 @@ from corral.tasks.store.retrying import task_again
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Task
 from corral.work import SlotId
+
+Label = Annotated[Word, StringConstraints(pattern="^[^=]+=")]
 
 router = APIRouter(prefix="/corral/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 
@@ -67,6 +70,7 @@ async def list_tasks(
     owner: Word | None = None,
     engine: Word | None = None,
     slot: Word | None = None,
+    label: Annotated[list[Label] | None, Query(max_length=32, description="`key=value`; all of these keys")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
     order: Literal["newest", "oldest"] = "newest",
@@ -79,6 +83,7 @@ async def list_tasks(
         owner=owner,
         engine=engine,
         slot=None if slot is None else SlotId(slot),
+        labels=None if label is None else {key: value for key, _, value in (text.partition("=") for text in label)},
     )
     found = await reading.list_tasks(
         api.services.pool, chosen, before=id_of(cursor), limit=limit, oldest_first=order == "oldest"
