@@ -124,16 +124,17 @@ class FileNames:
     def name_outputs(self, task: int, name: str, outputs: Iterable[str]) -> dict[str, str]:
         """Return the file name for each of a task's outputs."""
         outputs = list(outputs)
-        kinds = Counter(_extension(output) for output in outputs)
+        kinds = Counter(_find_extension(output) for output in outputs)
         return {
-            output: self._choose_name(task, name, output, alone=kinds[_extension(output)] == 1) for output in outputs
+            output: self._choose_name(task, name, output, alone=kinds[_find_extension(output)] == 1)
+            for output in outputs
         }
 
     def _choose_name(self, task: int, name: str, output: str, *, alone: bool) -> str:
         given = self._given.get((task, output))
         if given is not None:
             return given
-        extension = _extension(output)
+        extension = _find_extension(output)
         stem = to_file_name(name)
         if not alone or not extension:
             stem = f"{stem}.{to_file_name(output.removesuffix(extension))}"[:_LONGEST_STEM]
@@ -154,7 +155,7 @@ def _generate_names(stem: str, task: int, extension: str) -> Iterable[str]:
         number += 1
 
 
-def _extension(output: str) -> str:
+def _find_extension(output: str) -> str:
     """Return `.wav` of `speech.wav`, lower case; empty when there is none that is short and plain."""
     suffix = PurePosixPath(output.replace("\\", "/")).suffix.lower()
     return suffix if re.fullmatch(rf"\.[a-z0-9]{{1,{_LONGEST_EXTENSION}}}", suffix) else ""

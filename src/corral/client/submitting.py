@@ -14,7 +14,7 @@ from pathlib import Path
 
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read
-from corral.client.batchfile.values import BatchFile, content_digest
+from corral.client.batchfile.values import BatchFile, digest_content
 from corral.client.remote_errors import RemoteInvalidError
 from corral.work import Json
 
@@ -39,7 +39,7 @@ async def upload_files(api: Api, batch: BatchFile) -> dict[Path, str]:
 async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], memory: Generations) -> Submitted:
     """Submit the batch, or find the unfinished one of the same content. Raises: BatchFileError, RemoteError."""
     request = read.batch.request(uploads)
-    digest = content_digest(request)
+    digest = digest_content(request)
     generation = memory.recall(digest)
     while True:
         answer = await submit(api, read, request, key=f"{digest}-{generation}")
@@ -58,7 +58,7 @@ async def submit(api: Api, read: Read, request: Mapping[str, Json], *, key: str 
     try:
         return await api.post("/corral/v1/batches", dict(request), idempotency_key=key)
     except RemoteInvalidError as error:
-        raise read.placed(error.problems) from error
+        raise read.make_error(error.problems) from error
 
 
 class Generations:

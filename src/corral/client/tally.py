@@ -119,7 +119,7 @@ def summarise(tasks: Sequence[TaskView]) -> Summary:
     )
 
 
-def percentile(values: Iterable[float], share: float) -> float | None:
+def find_percentile(values: Iterable[float], share: float) -> float | None:
     """Return the nearest-rank percentile, `share` from 0 to 1; None when there are no values."""
     ordered = sorted(values)
     if not ordered:
@@ -127,7 +127,7 @@ def percentile(values: Iterable[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def summary_json(summary: Summary) -> dict[str, Json]:
+def summary_to_json(summary: Summary) -> dict[str, Json]:
     """Return the figures for programs."""
     return {
         "wall_s": summary.wall_s,
@@ -147,8 +147,8 @@ def _summarise_engine(name: str, tasks: Sequence[TaskView]) -> EngineSummary:
         engine=name,
         succeeded=sum(task.state == "succeeded" for task in own),
         total=len(own),
-        p50_s=percentile(durations, 0.5),
-        p95_s=percentile(durations, 0.95),
+        p50_s=find_percentile(durations, 0.5),
+        p95_s=find_percentile(durations, 0.95),
     )
 
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from corral.client.batchfile.reading import BatchFileError, Read, open_batch_file, read_batch
 from corral.client.batchfile.shape import json_schema
-from corral.client.batchfile.values import content_digest
+from corral.client.batchfile.values import digest_content
 from corral.errors import Problem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "first-batch.yaml"
@@ -165,7 +165,7 @@ def test_a_misspelt_reference_gets_the_name_that_was_meant() -> None:
 def test_what_the_server_refuses_is_shown_at_its_place_in_the_file(where: str, place: str) -> None:
     found = read(
         "defaults: {queue: nigth}\ntasks:\n- {name: a, engine: piper, model: m, inputs: {text: hi}, maxAttempts: 99}\n"
-    ).placed((Problem(code="queue.unknown", what="no such queue", where=where),))
+    ).make_error((Problem(code="queue.unknown", what="no such queue", where=where),))
 
     assert found.problems[0].where == place
 
@@ -193,7 +193,7 @@ def test_any_content_is_a_batch_or_a_clear_error(tasks: object, defaults: object
 
 
 def test_the_digest_depends_on_content_and_not_on_the_order_of_keys() -> None:
-    one = content_digest({"name": "b", "tasks": [{"a": 1, "b": 2}]})
+    one = digest_content({"name": "b", "tasks": [{"a": 1, "b": 2}]})
 
-    assert one == content_digest({"tasks": [{"b": 2, "a": 1}], "name": "b"})
-    assert one != content_digest({"name": "b", "tasks": [{"a": 1, "b": 3}]})
+    assert one == digest_content({"tasks": [{"b": 2, "a": 1}], "name": "b"})
+    assert one != digest_content({"name": "b", "tasks": [{"a": 1, "b": 3}]})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.client.progress import BatchProgress, SlotView, TaskProgress, TaskView
-from corral.client.tally import count_states, estimate_remaining_s, format_counts, percentile, summarise
+from corral.client.tally import count_states, estimate_remaining_s, find_percentile, format_counts, summarise
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,15 +64,15 @@ def test_nothing_is_left_when_all_have_ended() -> None:
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
-    assert percentile([], 0.5) is None
-    assert percentile([3], 0.95) == 3
-    assert percentile(range(1, 101), 0.5) == 50
-    assert percentile(range(1, 101), 0.95) == 95
+    assert find_percentile([], 0.5) is None
+    assert find_percentile([3], 0.95) == 3
+    assert find_percentile(range(1, 101), 0.5) == 50
+    assert find_percentile(range(1, 101), 0.95) == 95
 
 
 @given(values=st.lists(st.floats(0, 1e6), min_size=1), share=st.floats(0, 1))
 def test_a_percentile_is_one_of_the_values(values: list[float], share: float) -> None:
-    assert percentile(values, share) in values
+    assert find_percentile(values, share) in values
 
 
 def test_the_summary_measures_engines_slots_and_rate() -> None:

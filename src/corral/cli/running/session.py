@@ -23,7 +23,7 @@ from corral.client.following import Follower
 from corral.client.manifest import Heading, to_file_name
 from corral.client.progress import ENDED, BatchProgress, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
-from corral.client.tally import summarise, summary_json
+from corral.client.tally import summarise, summary_to_json
 from corral.data_dir import models_dir, prepare_data_dir
 from corral.engines.inputs import ENGINES
 from corral.errors import CorralError, Kind, Problem
@@ -138,7 +138,7 @@ class Run:
             return exits.INTERRUPTED
         summary = summarise(batch_progress.all)
         if self.as_json:
-            terminal.put_json({**summary_json(summary), "folder": str(self._choose_folder(read))})
+            terminal.put_json({**summary_to_json(summary), "folder": str(self._choose_folder(read))})
         else:
             terminal.put("\n".join(format_summary(summary)))
             terminal.put(f"outputs: {self._choose_folder(read)}/")
@@ -177,7 +177,7 @@ async def ensure_models(read: Read, store: Store) -> None:
                 for problem in error.problems
             ]
     if unknown:
-        raise read.placed(tuple(unknown))
+        raise read.make_error(tuple(unknown))
 
 
 def is_here(store: Store, model: str) -> bool:

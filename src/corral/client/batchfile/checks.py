@@ -38,7 +38,7 @@ def inputs_of(task: TaskShape, shape: BatchShape) -> dict[str, Json]:
 
 
 def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: Document, at: Path) -> None:
-    for place, need, output in _references(task, at):
+    for place, need, output in _list_references(task, at):
         if isinstance(need, int):
             continue
         if need == task.name:
@@ -48,12 +48,12 @@ def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: D
             document.report(
                 "batchfile.unknown_task", f"no task of this batch is called `{need[:60]}`", at=place, hint=hint
             )
-        elif output is not None and (known := _outputs(engines[need])) and output not in known:
+        elif output is not None and (known := _list_outputs(engines[need])) and output not in known:
             what = f"`{need[:60]}` makes no `{output[:60]}`"
             document.report("batchfile.unknown_output", what, at=place, hint=did_you_mean(output, known))
 
 
-def _references(task: TaskShape, at: Path) -> Iterator[tuple[Path, str | int, str | None]]:
+def _list_references(task: TaskShape, at: Path) -> Iterator[tuple[Path, str | int, str | None]]:
     for number, need in enumerate(task.needs):
         yield (*at, "needs", number), need, None
     for name, file in task.files.items():
@@ -61,7 +61,7 @@ def _references(task: TaskShape, at: Path) -> Iterator[tuple[Path, str | int, st
             yield (*at, "files", name), file.task, file.output
 
 
-def _outputs(engine: str | None) -> list[str]:
+def _list_outputs(engine: str | None) -> list[str]:
     """Return the outputs that an engine always names the same; none when the task decides on names."""
     kind = ENGINES.get(engine or "")
     names = [rule.name for rule in kind.outputs] if kind else []
@@ -75,7 +75,7 @@ def _check_engine(task: TaskShape, shape: BatchShape, document: Document, at: Pa
         document.report("batchfile.missing_key", what, at=at, hint=f"add `engine`: one of {', '.join(ENGINES)}")
         return
     for problem in check_inputs(engine, inputs_of(task, shape)):
-        place = (*at, *_steps(problem.where or ""))
+        place = (*at, *_parse_path(problem.where or ""))
         document.report(problem.code, problem.what, at=place, hint=problem.hint)
     kind = ENGINES.get(engine)
     if kind is None:
@@ -89,6 +89,6 @@ def _check_engine(task: TaskShape, shape: BatchShape, document: Document, at: Pa
         document.report("batchfile.files", what, at=(*at, "files"), hint=f"give it {kind.files.summary}")
 
 
-def _steps(where: str) -> list[str | int]:
+def _parse_path(where: str) -> list[str | int]:
     """Read a path such as `inputs.messages[0].role`."""
     return [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", where)]

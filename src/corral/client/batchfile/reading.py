@@ -1,6 +1,7 @@
-"""Reads a batch file in three steps: YAML, shape, checks between the tasks and of each engine's inputs.
+"""A batch file, read in four steps: YAML, shape, checks between the tasks and of each engine's inputs, request body.
 
-YAML with positions, field types and wording come from the cluster file, so both speak alike.
+The request body has the same parts as the file, with units written out and paths made absolute. YAML with positions,
+field types and wording come from the cluster file, so both are alike.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from corral.client.batchfile.checks import check
-from corral.client.batchfile.resolving import resolve
-from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape
+from corral.client.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
 from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document
@@ -24,6 +24,8 @@ from corral.cluster.document import Path as Place
 from corral.cluster.parsing import read
 from corral.cluster.shape import Shape
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.requests import BatchFields, TaskFields, request_of
+from corral.work import Json
 
 _PART = re.compile(r"(?:tasks\[(\d+)\](?: \(.*?\))?|defaults)(.*)", re.DOTALL)
 
@@ -48,10 +50,10 @@ class Read:
     batch: BatchFile
     document: Document
 
-    def placed(self, problems: tuple[Problem, ...]) -> BatchFileError:
+    def make_error(self, problems: tuple[Problem, ...]) -> BatchFileError:
         """Make the error for problems that the server found, with their places in the file where they have one."""
         for problem in problems:
-            self.document.report(problem.code, problem.what, at=_place_of(problem.where), hint=problem.hint)
+            self.document.report(problem.code, problem.what, at=_parse_place(problem.where), hint=problem.hint)
         return BatchFileError(self.document.sorted_problems())
 
 
@@ -74,7 +76,7 @@ def read_batch(text: str, *, filename: str, folder: Path) -> Read:
     """Read the text of a batch file; relative paths in it start at `folder`. Raises: BatchFileError."""
     document = read(text, filename=filename)
     if isinstance(document.value, dict):
-        shape = _shape(document)
+        shape = _validate_shape(document)
         if shape is not None:
             check(shape, document)
             batch = resolve(shape, folder=folder, document=document)
@@ -85,20 +87,20 @@ def read_batch(text: str, *, filename: str, folder: Path) -> Read:
         document.report(
             "cluster.bad_value", what, at=(), hint="start it with `apiVersion: corral/v1` and `kind: Batch`"
         )
-    raise BatchFileError([_ours(problem) for problem in document.sorted_problems()])
+    raise BatchFileError([_to_batchfile_problem(problem) for problem in document.sorted_problems()])
 
 
-def _shape(document: Document) -> BatchShape | None:
+def _validate_shape(document: Document) -> BatchShape | None:
     """Validate the shape; None with problems reported when it does not fit."""
     try:
         return BatchShape.model_validate(document.value)
     except ValidationError as error:
         for error_details in error.errors(include_url=False):
-            _explain(error_details, document)
+            _report_shape_error(error_details, document)
         return None
 
 
-def _explain(error: ErrorDetails, document: Document) -> None:
+def _report_shape_error(error: ErrorDetails, document: Document) -> None:
     """Report one of pydantic's errors; keys are ours, values are explained as the cluster file's are."""
     at = tuple(part for part in error["loc"] if part not in _FORMS)
     known = explain.keys_of(_shape_at(at[:-1]))
@@ -130,12 +132,12 @@ def _shape_at(at: Place) -> type[Shape]:
             return BatchShape
 
 
-def _ours(problem: Problem) -> Problem:
+def _to_batchfile_problem(problem: Problem) -> Problem:
     """Give a problem of the shared YAML reader the code of this file."""
     return dataclasses.replace(problem, code=problem.code.replace("cluster.", "batchfile.", 1))
 
 
-def _place_of(where: str | None) -> Place:
+def _parse_place(where: str | None) -> Place:
     """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
     match = _PART.fullmatch(where or "")
     if match is None:
@@ -143,3 +145,46 @@ def _place_of(where: str | None) -> Place:
     rest: list[Any] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", match[2])]
     rest[:1] = [to_camel(name) for name in rest[:1]]
     return ("defaults", *rest) if match[1] is None else ("tasks", int(match[1]), *rest)
+
+
+def resolve(shape: BatchShape, *, folder: Path, document: Document) -> BatchFile:
+    """Make the batch; report files of this machine that are not there."""
+    body = request_of(shape, BatchFields)
+    if shape.defaults is not None:
+        body["defaults"] = _make_body(shape.defaults, folder, document, ("defaults",))
+    body["tasks"] = [
+        {"name": task.name, **_make_body(task, folder, document, ("tasks", index))}
+        for index, task in enumerate(shape.tasks)
+    ]
+    return BatchFile(body)
+
+
+def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: Place) -> dict[str, Json]:
+    body = request_of(shape, TaskFields)
+    if shape.engine is not None:
+        body["engine"] = shape.engine
+    if shape.files:
+        body["files"] = {name: _make_reference(file, folder) for name, file in shape.files.items()}
+        _check_paths(body["files"], document, (*at, "files"))
+    if shape.needs:
+        body["needs"] = list(shape.needs)
+    return body
+
+
+def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: Place) -> None:
+    for name, file in files.items():
+        if "path" in file and not Path(file["path"]).is_file():
+            document.report(
+                "batchfile.no_file", f"there is no file {file['path']}", at=(*at, name), hint="check the path"
+            )
+
+
+def _make_reference(file: OutputShape | PathShape | UploadShape, folder: Path) -> dict[str, Json]:
+    match file:
+        case OutputShape():
+            return {"task": file.task, "output": file.output}
+        case UploadShape():
+            return {"upload": file.upload}
+        case PathShape():
+            path = Path(file.path).expanduser()
+            return {"path": str((path if path.is_absolute() else folder / path).absolute())}

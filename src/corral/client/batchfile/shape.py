@@ -18,13 +18,13 @@ KIND = "Batch"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _api_version(value: object) -> object:
+def _check_api_version(value: object) -> object:
     if value != API_VERSION:
         raise wrong(f"apiVersion {shown(value)} is not known here", f"write `apiVersion: {API_VERSION}`")
     return value
 
 
-def _kind(value: object) -> object:
+def _check_kind(value: object) -> object:
     if value != KIND:
         raise wrong(f"the kind {shown(value)} is not a batch's", f"write `kind: {KIND}`")
     return value
@@ -57,10 +57,10 @@ class UploadShape(Shape):
 FILE_SHAPES: tuple[type[Shape], ...] = (OutputShape, PathShape, UploadShape)
 
 
-def _file(value: object) -> object:
+def _choose_form(value: object) -> object:
     """Choose the form by its keys, so that a problem is about that form alone; text is the short form."""
     if isinstance(value, str):
-        return _short(value)
+        return _parse_short_form(value)
     if isinstance(value, dict):
         for shape in FILE_SHAPES:
             if set(shape.model_fields) & set(value):  # pyright: ignore[reportUnknownArgumentType]  YAML's own keys
@@ -69,7 +69,7 @@ def _file(value: object) -> object:
     raise wrong(f"not a file: {shown(cast(object, value))}", hint)
 
 
-def _short(text: str) -> Shape:
+def _parse_short_form(text: str) -> Shape:
     if text.startswith(("./", "../", "/", "~")):
         return PathShape(path=text)
     task, _, output = text.rpartition("/")
@@ -82,7 +82,7 @@ def _short(text: str) -> Shape:
 
 FileRef = Annotated[
     OutputShape | PathShape | UploadShape,
-    BeforeValidator(_file),
+    BeforeValidator(_choose_form),
     WithJsonSchema(
         {
             "anyOf": [
@@ -116,10 +116,12 @@ class TaskShape(DefaultsShape):
 class BatchShape(BatchFields, Shape):
     """A batch file."""
 
-    api_version: Annotated[str, BeforeValidator(_api_version), WithJsonSchema({"const": API_VERSION})] = Field(
+    api_version: Annotated[str, BeforeValidator(_check_api_version), WithJsonSchema({"const": API_VERSION})] = Field(
         description="The version of this file's format."
     )
-    kind: Annotated[str, BeforeValidator(_kind), WithJsonSchema({"const": KIND})] = Field(description="What it is.")
+    kind: Annotated[str, BeforeValidator(_check_kind), WithJsonSchema({"const": KIND})] = Field(
+        description="What it is."
+    )
     name: Name = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
     defaults: DefaultsShape | None = Field(
         None, description="What tasks say when they do not say it themselves; `inputs` and `files` are joined by key."

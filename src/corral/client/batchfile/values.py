@@ -52,21 +52,26 @@ class BatchFile:
     def local_files(self) -> tuple[Path, ...]:
         """Every file of this machine that tasks take, each once."""
         parts = (self.body.get("defaults", {}), *self.body["tasks"])
-        return tuple(dict.fromkeys(Path(file["path"]) for part in parts for file in _files_of(part) if "path" in file))
+        return tuple(
+            dict.fromkeys(Path(file["path"]) for part in parts for file in _list_files(part) if "path" in file)
+        )
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
         """Return what `POST /corral/v1/batches` takes; `uploads` has the SHA-256 of each file of this machine."""
-        request: dict[str, Json] = {**self.body, "tasks": [_uploaded(task, uploads) for task in self.body["tasks"]]}
+        request: dict[str, Json] = {
+            **self.body,
+            "tasks": [_replace_paths(task, uploads) for task in self.body["tasks"]],
+        }
         if "defaults" in request:
-            request["defaults"] = _uploaded(request["defaults"], uploads)
+            request["defaults"] = _replace_paths(request["defaults"], uploads)
         return request
 
 
-def _files_of(part: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+def _list_files(part: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
     return iter(part.get("files", {}).values())
 
 
-def _uploaded(part: Mapping[str, Json], uploads: Mapping[Path, str]) -> dict[str, Json]:
+def _replace_paths(part: Mapping[str, Json], uploads: Mapping[Path, str]) -> dict[str, Json]:
     if "files" not in part:
         return dict(part)
     files = {
@@ -76,7 +81,7 @@ def _uploaded(part: Mapping[str, Json], uploads: Mapping[Path, str]) -> dict[str
     return {**part, "files": files}
 
 
-def content_digest(request: Mapping[str, Json]) -> str:
+def digest_content(request: Mapping[str, Json]) -> str:
     """Return the SHA-256 of a batch's content; equal exactly when two batches ask for the same, files included."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
