@@ -10,7 +10,7 @@ from typing import Any
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import LocalShell, Machines
 from corral.operations.checklist.running import Kept, run_items
-from corral.operations.checklist.state import Progress, begin, state_path
+from corral.operations.checklist.state import Progress, begin, name_state_file
 from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
 from corral.planning.checklist import Checklist, Item, Phase
 from corral.telemetry.loadtest.running import LoadTest
@@ -69,7 +69,7 @@ class NoLoadTests:
 def run_checklist(
     checklist: Checklist, folder: Path, person: ScriptedPerson, *, log: Log | None = None, only: tuple[str, ...] = ()
 ) -> Progress:
-    path = state_path(folder, checklist)
+    path = name_state_file(folder, checklist)
     kept = Kept(progress=begin(path, checklist, now=AT, restarting=False, carrying=False), path=path)
     shell = LocalShell()
     tools = Tools(machines=Machines([], shell), shell=shell, queue=NoServer(), load_tester=NoLoadTests())

@@ -17,7 +17,7 @@ from corral.files import write_whole
 from corral.operations.checklist.answering import ChecklistAsked, require_reason, take_up_checklist
 from corral.operations.checklist.looking import Tools
 from corral.operations.checklist.machines import LocalShell, Machines
-from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
+from corral.operations.checklist.report import Standing, answer_checklist, draw_chart, write_markdown
 from corral.operations.checklist.running import Kept, run_items, status_of
 from corral.operations.checklist.state import Progress
 from corral.operations.checklist.values import SETTLED
@@ -150,9 +150,9 @@ def _write_report(standing: Standing, target: Path) -> tuple[Path, ...]:
     """Write Markdown to `target`, JSON and the chart next to it. Raises: ReportUnwritableError."""
     chart, record = target.with_name(f"{target.stem}-phases.svg"), target.with_suffix(".json")
     texts = {
-        chart: standing_chart(standing),
+        chart: draw_chart(standing),
         record: json.dumps(to_json(answer_checklist(standing)), indent=2, ensure_ascii=False) + "\n",
-        target: standing_markdown(standing, chart=chart.name),  # last: a report named *.json is Markdown after all
+        target: write_markdown(standing, chart=chart.name),  # last: a report named *.json is Markdown after all
     }
     try:
         for path, text in texts.items():

@@ -138,13 +138,13 @@ def _list_unplaced(plan: Plan, *, verbose: bool) -> Iterator[str]:
 
 
 def _explain_unplaced(unplaced: Unplaced, *, verbose: bool) -> list[str]:
-    from corral.operations.planning import grouped
+    from corral.operations.planning import group_refusals
 
     lines: list[str] = []
     if unplaced.takes_turns:
         lines.append(f"    could run on {', '.join(unplaced.turns)}, in turn with {', '.join(unplaced.turns_with)}")
     if verbose or not unplaced.takes_turns:
-        lines += [f"    {places}: {reason}" for reason, places in grouped(unplaced.refusals)]
+        lines += [f"    {places}: {reason}" for reason, places in group_refusals(unplaced.refusals)]
     return lines
 
 

@@ -56,7 +56,7 @@ def open_cluster(path: Path | None) -> ClusterText:
 
     Raises: UnreadableClusterFileError, NotTextError, ClusterFileError with every problem of the file.
     """
-    return checked(read_cluster_file(path))
+    return check_cluster(read_cluster_file(path))
 
 
 def read_cluster_file(path: Path | None) -> FileText:
@@ -78,11 +78,11 @@ def read_cluster_file(path: Path | None) -> FileText:
             hint="name one, or write one for this machine with `corral inventory > cluster.yaml`",
         ) from error
     if text is None:
-        raise ClusterFileError([too_large("cluster.too_large", chosen)])
+        raise ClusterFileError([report_too_large("cluster.too_large", chosen)])
     return FileText(text=text, name=str(chosen))
 
 
-def checked(file: FileText) -> ClusterText:
+def check_cluster(file: FileText) -> ClusterText:
     """Check a cluster file against the catalogue. Raises: ClusterFileError with every problem of the file."""
     return read_cluster(file.text, name=file.name)
 
@@ -94,7 +94,7 @@ def read_bounded(path: Path) -> bytes | None:
     return data if len(data) <= _MOST_BYTES else None
 
 
-def too_large(code: str, path: Path) -> Problem:
+def report_too_large(code: str, path: Path) -> Problem:
     """Tell of a file that `read_bounded` did not take."""
     return Problem(code=code, what=f"the file has more than {_MOST_BYTES} bytes", where=str(path), hint="split it")
 

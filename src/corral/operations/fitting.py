@@ -21,7 +21,7 @@ from corral.hardware.fit.names import shape_of_name
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
 from corral.hardware.fit.shape import ModelShape
 from corral.hardware.fit.splitting import Card, Verdict
-from corral.operations.cluster_file import FileText, checked
+from corral.operations.cluster_file import FileText, check_cluster
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ModelNameError
 from corral.weights.fetching import Connections
@@ -126,15 +126,15 @@ async def fit_model(asked: FitAsked, sources: Sources) -> Fitted:
 
     Raises: UnclearCardsError, ClusterFileError, UnknownTypeError, and what `find_model` raises.
     """
-    cards = await asyncio.to_thread(_cards_of, asked)
+    cards = await asyncio.to_thread(_resolve_gpus, asked)
     model = await find_model(asked.model, sources)
     judged = await asyncio.to_thread(_judge, model, asked, cards, sources)
     return Fitted(asked=asked, cards=cards, judged=judged)
 
 
-def _cards_of(asked: FitAsked) -> Cards:
-    named = cards_of_names(asked.gpus)
-    listed = Cards() if asked.cluster is None else cards_of_cluster(checked(asked.cluster).cluster)
+def _resolve_gpus(asked: FitAsked) -> Cards:
+    named = resolve_names(asked.gpus)
+    listed = Cards() if asked.cluster is None else list_gpus(check_cluster(asked.cluster).cluster)
     return Cards(alone=(*named.alone, *listed.alone), groups=(*named.groups, *listed.groups))
 
 
@@ -166,9 +166,9 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
     """
     if model.startswith(_LOCAL) or is_file(model):
         return await shape_here(Path(model).expanduser(), name=model)
-    entry = _entry(model, sources.store)
-    if entry is not None and (found := await _of_entry(entry, model, sources)) is not None:
-        return found
+    entry = _find_entry(model, sources.store)
+    if entry is not None and (matching := await _describe_entry(entry, model, sources)) is not None:
+        return matching
     known = find_profile(model) or shape_of_name(model)
     if known is None:
         names = [name for profile in PROFILES for name in (profile.name, *profile.aliases)]
@@ -185,24 +185,26 @@ def is_file(model: str) -> bool:
     return model.endswith(_FILES) and not model.startswith(_REMOTE)
 
 
-def cards_of_names(names: Sequence[str]) -> Cards:
+def resolve_names(names: Sequence[str]) -> Cards:
     """Resolve GPU names of the catalogue; all of them together are one split. Raises: UnclearCardsError."""
     problems, cards = list[Problem](), list[Card]()
     for place, name in enumerate(names):
-        found = list_matching(name)
-        if len(found) == 1:
+        matching = list_matching(name)
+        if len(matching) == 1:
             several = len(names) > 1
-            cards.append(_card(f"gpu{place} {found[0].name}" if several else found[0].name, found[0], None))
+            cards.append(
+                _make_card(f"gpu{place} {matching[0].name}" if several else matching[0].name, matching[0], None)
+            )
         else:
-            problems.append(_unclear(name, found))
+            problems.append(_report_unclear(name, matching))
     if problems:
         raise UnclearCardsError(problems)
     return Cards(alone=tuple(cards), groups=(tuple(cards),) if len(cards) > 1 else ())
 
 
-def cards_of_cluster(cluster: Cluster) -> Cards:
+def list_gpus(cluster: Cluster) -> Cards:
     """List the GPUs of a cluster file; those of one node together are one split."""
-    nodes = [tuple(_card_of(f"{node.name}/gpu{gpu.index}", gpu) for gpu in node.gpus or ()) for node in cluster.nodes]
+    nodes = [tuple(_find_card(f"{node.name}/gpu{gpu.index}", gpu) for gpu in node.gpus or ()) for node in cluster.nodes]
     alone = tuple(card for cards in nodes for card in cards)
     return Cards(alone=alone, groups=tuple(cards for cards in nodes if len(cards) > 1))
 
@@ -236,7 +238,7 @@ def require_room(fitted: Fitted) -> None:
     )
 
 
-def _entry(model: str, store: Store) -> Entry | None:
+def _find_entry(model: str, store: Store) -> Entry | None:
     try:
         return resolve(model, store.catalogue)
     except ModelNameError:
@@ -245,45 +247,48 @@ def _entry(model: str, store: Store) -> Entry | None:
         return None
 
 
-async def _of_entry(entry: Entry, model: str, sources: Sources) -> ModelShape | Profile | None:
+async def _describe_entry(entry: Entry, model: str, sources: Sources) -> ModelShape | Profile | None:
     here = sources.store.find(model)
     if here is not None:
         try:
             return await shape_here(here.path, name=here.name)
         except (CorralError, OSError):
-            return find_profile(model) or _files_alone(entry, here.size)
+            return find_profile(model) or _describe_files(entry, here.size)
     if "llama" not in entry.engines and entry.engines:
-        return find_profile(model) or (_files_alone(entry, entry.size) if entry.size else None)
+        return find_profile(model) or (_describe_files(entry, entry.size) if entry.size else None)
     if any(isinstance(source, HuggingFaceSource | UrlSource) for source in entry.sources):
         return await shape_there(entry, connections=sources.connections, on_bytes=sources.on_bytes)
     return None
 
 
-def _files_alone(entry: Entry, size: Bytes) -> Profile:
+def _describe_files(entry: Entry, size: Bytes) -> Profile:
     """Describe a model of which only the size of its files is known: the least that it takes."""
     source = "size of its files, which is the least that it takes; what it needs besides is not known"
     memory = Figure(value=size, unit="B", origin=Origin.MODEL_FILE, source=source)
     return Profile(name=entry.name, aliases=entry.aliases, engines=entry.engines, memory=memory)
 
 
-def _unclear(name: str, found: Sequence[GpuModel]) -> Problem:
-    if not found:
+def _report_unclear(name: str, matching: Sequence[GpuModel]) -> Problem:
+    if not matching:
         try:
             find_gpu(name)
         except UnknownGpuError as error:
             return Problem(code="fit.unknown_gpu", what=error.what, where="--gpu", hint=error.hint)
-    names = ", ".join(one.name for one in found[:5])
+    names = ", ".join(model.name for model in matching[:5])
     return Problem(
-        code="fit.ambiguous_gpu", what=f"{name!r} names {len(found)} GPUs", where="--gpu", hint=f"write one of {names}"
+        code="fit.ambiguous_gpu",
+        what=f"{name!r} names {len(matching)} GPUs",
+        where="--gpu",
+        hint=f"write one of {names}",
     )
 
 
-def _card_of(name: str, gpu: Gpu) -> Card:
-    found = list_matching(gpu.model, memory=gpu.memory) if gpu.model else ()
-    return _card(name, found[0] if len(found) == 1 else None, gpu.memory)
+def _find_card(name: str, gpu: Gpu) -> Card:
+    matching = list_matching(gpu.model, memory=gpu.memory) if gpu.model else ()
+    return _make_card(name, matching[0] if len(matching) == 1 else None, gpu.memory)
 
 
-def _card(name: str, model: GpuModel | None, memory: Bytes | None) -> Card:
+def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> Card:
     return Card(
         name=name,
         model=model.name if model else None,
@@ -368,7 +373,7 @@ def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer:
             verdicts=tuple(ProfileVerdict(card=card, fits=fits) for card, fits in judged.fits),
         )
     return FitAnswer(
-        model=_summary(judged.shape),
+        model=_summarize(judged.shape),
         running=judged.running,
         parts=judged.parts,
         on_one_gpu=judged.parts.on_one_gpu,
@@ -380,7 +385,7 @@ def answer_fit(fitted: Fitted) -> FitAnswer | ProfileAnswer:
     )
 
 
-def _summary(shape: ModelShape) -> ModelSummary:
+def _summarize(shape: ModelShape) -> ModelSummary:
     return ModelSummary(
         name=shape.name,
         origin=shape.origin,

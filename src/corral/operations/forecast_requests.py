@@ -104,11 +104,11 @@ class Understood:
     measured_since: datetime | None
 
 
-def understand(cluster: Cluster, asked: ForecastAsked, *, where: str) -> Understood:
+def read_request(cluster: Cluster, asked: ForecastAsked, *, where: str) -> Understood:
     """Read what was typed. Raises: ForecastAskedError with all problems, or UnknownWorkloadError where it is alone."""
     problems: list[Problem] = []
-    unknown = _unknown_workload(cluster, asked.workload, where)
-    night_s, scenario = _scenario(cluster, asked, problems)
+    unknown = _check_workload(cluster, asked.workload, where)
+    night_s, scenario = _read_scenario(cluster, asked, problems)
     since = _read_since(asked.measured, "--measured", problems)
     if unknown is not None and not problems:
         raise unknown
@@ -124,7 +124,7 @@ def require_no_others(alone: str, others: Mapping[str, bool]) -> None:
     Raises: ForecastAskedError with each.
     """
     problems = [
-        _problem(f"`{option}` has no meaning with `{alone}`", option, "leave one of the two out")
+        _make_problem(f"`{option}` has no meaning with `{alone}`", option, "leave one of the two out")
         for option, is_given in others.items()
         if is_given
     ]
@@ -137,9 +137,11 @@ def require_both(since: str | None, against: Path | None) -> tuple[str, Path]:
     problems: list[Problem] = []
     _read_since(since, "--replay", problems)
     if against is None:
-        problems.append(_problem("`--replay` has nothing to compare with", "--replay", "add `--against other.yaml`"))
+        problems.append(
+            _make_problem("`--replay` has nothing to compare with", "--replay", "add `--against other.yaml`")
+        )
     if since is None:
-        problems.append(_problem("`--against` has nothing to play", "--against", "add `--replay 12h`"))
+        problems.append(_make_problem("`--against` has nothing to play", "--against", "add `--replay 12h`"))
     if problems or since is None or against is None:
         raise ForecastAskedError(problems)
     return since, against
@@ -154,57 +156,59 @@ def read_since(text: str) -> datetime:
     return begin
 
 
-def in_words(asked: ForecastAsked) -> str:
+def describe_request(asked: ForecastAsked) -> str:
     """Say what was asked to be different, as it was typed."""
     models = [f"{asked.models} models, the next after {asked.swap_every} tasks"] if asked.models > 1 else []
     load = [f"loading takes {asked.load}"] if asked.load else []
     spread = [f"durations up to {asked.spread} above and below"] if asked.spread else []
     return ", ".join(
-        [*models, *load, *spread, *(f"slow {each}" for each in asked.slow), *(f"away {each}" for each in asked.fail)]
+        [*models, *load, *spread, *(f"slow {text}" for text in asked.slow), *(f"away {text}" for text in asked.fail)]
     )
 
 
-def _unknown_workload(cluster: Cluster, name: str | None, where: str) -> UnknownWorkloadError | None:
+def _check_workload(cluster: Cluster, name: str | None, where: str) -> UnknownWorkloadError | None:
     if name is None or name in cluster.workloads:
         return None
     what = f"the cluster file has no workload {name!r}"
     return UnknownWorkloadError(what, where=where, hint=did_you_mean(name, cluster.workloads))
 
 
-def since_when(text: str, *, now: datetime) -> datetime:
+def read_instant(text: str, *, now: datetime) -> datetime:
     """Read an instant (`2026-03-01T22:00`) or how long ago it was (`12h`). Raises: SinceError."""
     try:
         return now - parse_duration(text)
     except UnitError:
         pass
     try:
-        found = datetime.fromisoformat(text)
+        match = datetime.fromisoformat(text)
     except ValueError as error:
         raise SinceError(
             f"neither an instant nor a duration: {text!r}", hint="write 12h or 2026-03-01T22:00"
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+    return match if match.tzinfo else match.replace(tzinfo=now.tzinfo)
 
 
 def _read_since(text: str | None, option: str, problems: list[Problem]) -> datetime | None:
     if text is None:
         return None
     try:
-        return since_when(text, now=datetime.now(UTC))
+        return read_instant(text, now=datetime.now(UTC))
     except SinceError as error:
         problems.append(Problem(code=error.code, what=error.what, where=option, hint=error.hint))
         return None
 
 
-def _scenario(cluster: Cluster, asked: ForecastAsked, problems: list[Problem]) -> tuple[float | None, Scenario]:
+def _read_scenario(cluster: Cluster, asked: ForecastAsked, problems: list[Problem]) -> tuple[float | None, Scenario]:
     known = [slot.id for slot in list_gpu_slots(cluster, frozenset())]
-    night_s = _seconds(asked.night, "--night", problems)
-    load_s = _seconds(asked.load, "--load", problems)
+    night_s = _read_seconds(asked.night, "--night", problems)
+    load_s = _read_seconds(asked.load, "--load", problems)
     if night_s == 0:
-        problems.append(_problem("a night of no length has nothing to forecast", "--night", "give it hours, as 8h"))
-    slowdown = dict(_slow_slots(asked.slow, known, problems))
-    outages = tuple(_failures(asked.fail, known, problems))
-    spread = _share(asked.spread, problems)
+        problems.append(
+            _make_problem("a night of no length has nothing to forecast", "--night", "give it hours, as 8h")
+        )
+    slowdown = dict(_read_slow_slots(asked.slow, known, problems))
+    outages = tuple(_read_failures(asked.fail, known, problems))
+    spread = _read_share(asked.spread, problems)
     scenario = Scenario(
         slowdown=slowdown,
         outages=outages,
@@ -216,44 +220,46 @@ def _scenario(cluster: Cluster, asked: ForecastAsked, problems: list[Problem]) -
     return night_s, scenario
 
 
-def _share(text: str | None, problems: list[Problem]) -> float:
+def _read_share(text: str | None, problems: list[Problem]) -> float:
     if text is None:
         return 0.0
-    percent = _number(text.strip().removesuffix("%"))
+    percent = _read_number(text.strip().removesuffix("%"))
     if percent is None or not 0 <= percent < 100:
-        problems.append(_problem(f"not a share from 0 to 100 %: {text!r}", "--spread", "write it as 20%"))
+        problems.append(_make_problem(f"not a share from 0 to 100 %: {text!r}", "--spread", "write it as 20%"))
         return 0.0
     return percent / 100
 
 
-def _slow_slots(
+def _read_slow_slots(
     texts: Iterable[str], known: Sequence[SlotId], problems: list[Problem]
 ) -> Iterator[tuple[SlotId, float]]:
     for text in texts:
-        found = _SLOW.fullmatch(text)
-        factor = _number(found["factor"]) if found else None
-        if found is None or factor is None:
-            problems.append(_problem(f"not a slot and a factor: {text!r}", "--slow", "write it as node/gpu1=1.5"))
+        match = _SLOW.fullmatch(text)
+        factor = _read_number(match["factor"]) if match else None
+        if match is None or factor is None:
+            problems.append(_make_problem(f"not a slot and a factor: {text!r}", "--slow", "write it as node/gpu1=1.5"))
         elif not 1 / _MOST_FACTOR <= factor <= _MOST_FACTOR:
-            what = f"a factor is from {1 / _MOST_FACTOR:g} to {_MOST_FACTOR}, not {found['factor']!r}"
-            problems.append(_problem(what, "--slow", "use `--fail` for a slot that does nothing"))
-        elif _is_known(found["slot"], known, "--slow", problems):
-            yield SlotId(found["slot"]), factor
+            what = f"a factor is from {1 / _MOST_FACTOR:g} to {_MOST_FACTOR}, not {match['factor']!r}"
+            problems.append(_make_problem(what, "--slow", "use `--fail` for a slot that does nothing"))
+        elif _is_known(match["slot"], known, "--slow", problems):
+            yield SlotId(match["slot"]), factor
 
 
-def _failures(texts: Iterable[str], known: Sequence[SlotId], problems: list[Problem]) -> Iterator[Outage]:
+def _read_failures(texts: Iterable[str], known: Sequence[SlotId], problems: list[Problem]) -> Iterator[Outage]:
     for text in texts:
         slot, at, span = text.partition("@")
         begin, dots, end = span.partition("..")
         if not (slot and at and begin) or (dots and not end):
-            problems.append(_problem(f"not a slot and a time: {text!r}", "--fail", "write it as node/gpu1@2h..4h"))
+            problems.append(_make_problem(f"not a slot and a time: {text!r}", "--fail", "write it as node/gpu1@2h..4h"))
             continue
-        from_s = _seconds(begin, "--fail", problems)
-        until_s = _seconds(end, "--fail", problems) if end else inf
+        from_s = _read_seconds(begin, "--fail", problems)
+        until_s = _read_seconds(end, "--fail", problems) if end else inf
         if not _is_known(slot, known, "--fail", problems) or from_s is None or until_s is None:
             continue
         if from_s >= until_s:
-            problems.append(_problem(f"it ends before it begins: {text!r}", "--fail", "give the earlier time first"))
+            problems.append(
+                _make_problem(f"it ends before it begins: {text!r}", "--fail", "give the earlier time first")
+            )
             continue
         yield Outage(slot=SlotId(slot), from_s=from_s, until_s=until_s)
 
@@ -261,27 +267,27 @@ def _failures(texts: Iterable[str], known: Sequence[SlotId], problems: list[Prob
 def _is_known(slot: str, known: Sequence[SlotId], option: str, problems: list[Problem]) -> bool:
     if slot in known:
         return True
-    problems.append(_problem(f"the cluster file has no GPU {slot!r}", option, did_you_mean(slot, known)))
+    problems.append(_make_problem(f"the cluster file has no GPU {slot!r}", option, did_you_mean(slot, known)))
     return False
 
 
-def _number(text: str) -> float | None:
+def _read_number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
         return None
 
 
-def _seconds(text: str | None, option: str, problems: list[Problem]) -> float | None:
+def _read_seconds(text: str | None, option: str, problems: list[Problem]) -> float | None:
     if text is None:
         return None
     try:
-        found: timedelta = parse_duration(text)
+        match: timedelta = parse_duration(text)
     except UnitError as error:
-        problems.append(_problem(error.what, option, error.hint or "write it as 8h"))
+        problems.append(_make_problem(error.what, option, error.hint or "write it as 8h"))
         return None
-    return found.total_seconds()
+    return match.total_seconds()
 
 
-def _problem(what: str, where: str, hint: str) -> Problem:
+def _make_problem(what: str, where: str, hint: str) -> Problem:
     return Problem(code=ForecastAskedError.code, what=what, where=where, hint=hint)

@@ -12,14 +12,14 @@ from corral.cluster.values import Cluster, Workload
 from corral.errors import CorralError, Kind
 from corral.figures import Figure
 from corral.files import write_whole
-from corral.operations.cluster_file import checked
+from corral.operations.cluster_file import check_cluster
 from corral.operations.forecast_requests import (
     BatchForecastAsked,
     ForecastAsked,
     ReplayAsked,
-    in_words,
+    describe_request,
+    read_request,
     read_since,
-    understand,
 )
 from corral.operations.planning import PlanAsked, plan_layouts
 from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast_workload
@@ -69,18 +69,18 @@ class ForecastAnswer:
     """In a night as it was asked for; empty when nothing was."""
 
 
-def forecast_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecasts:
+def play_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Forecasts:
     """Forecast one workload of a cluster file, or each.
 
     Raises: ClusterFileError, UnknownWorkloadError, NothingToReplayError, ForecastAskedError with every problem.
     """
     planned = plan_layouts(PlanAsked(cluster=asked.cluster))
     cluster = planned.file.cluster
-    understood = understand(cluster, asked, where=planned.file.name)
+    understood = read_request(cluster, asked, where=planned.file.name)
     scenario = understood.scenario
     usual = Scenario(load_s=scenario.load_s)  # how long a model loads is a fact of the machine, whatever happens
     since = understood.measured_since
-    measured = None if since is None else history_of(finished(since), cluster)
+    measured = None if since is None else read_history(finished(since), cluster)
 
     def play(workload: Workload, scenario: Scenario) -> Forecast:
         return forecast_workload(
@@ -100,12 +100,12 @@ def forecast_workloads(asked: ForecastAsked, *, finished: FinishedTasks) -> Fore
     )
 
 
-def answer_forecasts(found: Forecasts) -> ForecastAnswer:
+def answer_forecasts(forecasts: Forecasts) -> ForecastAnswer:
     """Return forecasts as doors show them to programs: every figure, without the simulated nights."""
     return ForecastAnswer(
-        cluster=found.cluster,
-        workloads=tuple(narrow(WorkloadForecast, workload) for workload in found.plain),
-        asked=tuple(narrow(WorkloadForecast, workload) for workload in found.changed),
+        cluster=forecasts.cluster,
+        workloads=tuple(narrow(WorkloadForecast, workload) for workload in forecasts.plain),
+        asked=tuple(narrow(WorkloadForecast, workload) for workload in forecasts.changed),
     )
 
 
@@ -132,8 +132,8 @@ def replay_tasks(asked: ReplayAsked, *, finished: FinishedTasks) -> Replay:
     Raises: ForecastAskedError, NothingToReplayError, ClusterFileError.
     """
     since = read_since(asked.since)
-    before, after = checked(asked.before).cluster, checked(asked.after).cluster
-    return replay(_ended_tasks(finished(since)), before, after)
+    before, after = check_cluster(asked.before).cluster, check_cluster(asked.after).cluster
+    return replay(_select_ended(finished(since)), before, after)
 
 
 def answer_replay(replay: Replay) -> ReplayAnswer:
@@ -149,20 +149,20 @@ def answer_replay(replay: Replay) -> ReplayAnswer:
     )
 
 
-def history_of(tasks: Sequence[Json], cluster: Cluster) -> History:
+def read_history(tasks: Sequence[Json], cluster: Cluster) -> History:
     """Return what finished tasks say of durations on the GPUs of a cluster. Raises: NothingToReplayError."""
     models = {slot.id: slot.device_model for slot in list_gpu_slots(cluster, frozenset())}
     history = History()
-    for task in sorted(_ended_tasks(tasks), key=lambda task: task.finished_at):
+    for task in sorted(_select_ended(tasks), key=lambda task: task.finished_at):
         key = DurationKey(task.engine, task.model, models.get(task.slots[0], _UNLISTED))
         history = observe(history, key, task.seconds)
     return history
 
 
-def forecast_batch_of(asked: BatchForecastAsked) -> BatchForecast:
+def play_batch(asked: BatchForecastAsked) -> BatchForecast:
     """Forecast a batch. Raises: ClusterFileError."""
     planned = plan_layouts(PlanAsked(cluster=asked.cluster))
-    return forecast_batch(planned.file.cluster, [_job(task) for task in asked.tasks], planned.plans)
+    return forecast_batch(planned.file.cluster, [_read_job(task) for task in asked.tasks], planned.plans)
 
 
 def answer_batch(forecast: BatchForecast) -> BatchFigures:
@@ -170,8 +170,8 @@ def answer_batch(forecast: BatchForecast) -> BatchFigures:
     return narrow(BatchFigures, forecast)
 
 
-def _ended_tasks(tasks: Sequence[Json]) -> list[Ended]:
-    ended = [_ended(task) for task in tasks if task["started_at"] and task["finished_at"] and task["slots"]]
+def _select_ended(tasks: Sequence[Json]) -> list[Ended]:
+    ended = [_read_ended(task) for task in tasks if task["started_at"] and task["finished_at"] and task["slots"]]
     if not ended:
         raise NothingToReplayError(
             "no task has succeeded since then", hint="go further back, or look at `corral tasks list`"
@@ -179,7 +179,7 @@ def _ended_tasks(tasks: Sequence[Json]) -> list[Ended]:
     return ended
 
 
-def _ended(task: Json) -> Ended:
+def _read_ended(task: Json) -> Ended:
     return Ended(
         id=task["id"],
         owner=task["owner"],
@@ -199,7 +199,7 @@ def _ended(task: Json) -> Ended:
     )
 
 
-def _job(task: Mapping[str, Json]) -> Job:
+def _read_job(task: Mapping[str, Json]) -> Job:
     files: Mapping[str, Json] = task.get("files", {})
     outputs = [file["task"] for file in files.values() if "task" in file]
     asked = [need for need in task.get("needs", ()) if isinstance(need, str)]  # a number is a task of another batch
@@ -236,32 +236,32 @@ class UnwritableForecastError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-def write_gantt(found: Forecasts, path: Path) -> None:
+def write_gantt(forecasts: Forecasts, path: Path) -> None:
     """Draw the night of the first workload that could be played, as it was asked.
 
     Raises: NothingToDrawError, UnwritableForecastError.
     """
-    for one in found.changed or found.plain:
-        if one.trace is not None and one.run is not None and one.outcome is not None:
-            title = f"A night of {one.workload} on {found.cluster}"
-            _write(path, draw_run(one.trace, one.run, title=title, span_s=one.outcome.span_s))
+    for workload in forecasts.changed or forecasts.plain:
+        if workload.trace is not None and workload.run is not None and workload.outcome is not None:
+            title = f"A night of {workload.workload} on {forecasts.cluster}"
+            _write(path, draw_run(workload.trace, workload.run, title=title, span_s=workload.outcome.span_s))
             return
     raise NothingToDrawError(
-        f"no workload of {found.cluster} can be played, so there is nothing to draw",
+        f"no workload of {forecasts.cluster} can be played, so there is nothing to draw",
         hint="give a workload a `duration` in the cluster file",
     )
 
 
-def write_batch(found: BatchForecast, name: str, path: Path) -> None:
+def write_batch(forecast: BatchForecast, name: str, path: Path) -> None:
     """Draw a batch from its first start to its end. Raises: NothingToDrawError, UnwritableForecastError."""
-    if found.trace is None or found.run is None or found.makespan is None:
-        raise NothingToDrawError(f"batch {name} cannot be played: {'; '.join(found.unknown)}")
-    _write(path, draw_run(found.trace, found.run, title=f"Batch {name}", span_s=found.makespan.value))
+    if forecast.trace is None or forecast.run is None or forecast.makespan is None:
+        raise NothingToDrawError(f"batch {name} cannot be played: {'; '.join(forecast.unknown)}")
+    _write(path, draw_run(forecast.trace, forecast.run, title=f"Batch {name}", span_s=forecast.makespan.value))
 
 
-def write_page(found: Forecasts, asked: ForecastAsked, path: Path) -> None:
+def write_page(forecasts: Forecasts, asked: ForecastAsked, path: Path) -> None:
     """Write the forecast as one HTML page. Raises: UnwritableForecastError."""
-    _write(path, make_page(found.cluster, found.plain, found.changed, in_words(asked)))
+    _write(path, make_page(forecasts.cluster, forecasts.plain, forecasts.changed, describe_request(asked)))
 
 
 def _write(path: Path, text: str) -> None:

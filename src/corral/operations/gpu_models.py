@@ -25,16 +25,16 @@ class GpuModels:
 
 def find_models(name: str) -> GpuModels:
     """List the models that a name may stand for. Raises: UnknownGpuError."""
-    found = find_gpu(name)
-    models = found if isinstance(found, tuple) else (found,)
-    return GpuModels(items=tuple(_listed(model) for model in models))
+    matching = find_gpu(name)
+    models = matching if isinstance(matching, tuple) else (matching,)
+    return GpuModels(items=tuple(_list_model(model) for model in models))
 
 
 def show_model(name: str) -> ListedGpu:
     """Return the one model that a name stands for. Raises: UnknownGpuError, AmbiguousGpuError."""
-    return _listed(find_one_gpu(name))
+    return _list_model(find_one_gpu(name))
 
 
-def _listed(model: GpuModel) -> ListedGpu:
+def _list_model(model: GpuModel) -> ListedGpu:
     facts = {field.name: getattr(model, field.name) for field in fields(model)}
     return ListedGpu(**facts, gpu_class=gpu_class(model.name))

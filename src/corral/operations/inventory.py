@@ -14,7 +14,7 @@ from corral.cluster.values import Disk
 from corral.cluster.write import fitted
 from corral.errors import CorralError, Kind
 from corral.hardware.catalogue import find_gpu, resolve_gpu
-from corral.operations.cluster_file import FileText, checked, read_cluster
+from corral.operations.cluster_file import FileText, check_cluster, read_cluster
 from corral.planning.labels import list_label_changes
 from corral.telemetry.inventory import Inventory
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlStatus, PcieLink
@@ -62,9 +62,9 @@ class Merge:
         return "\n".join(lines)
 
 
-def facts_of(inventory: Inventory) -> NodeFacts:
+def collect_facts(inventory: Inventory) -> NodeFacts:
     """Put an inventory into the words of a cluster file; names of GPUs become the catalogue's."""
-    gpus, because = _cards(inventory)
+    gpus, because = _read_gpus(inventory)
     return NodeFacts(
         name=fitted(inventory.hostname),
         address=inventory.address,
@@ -86,16 +86,16 @@ def merge(asked: MergeAsked, facts: NodeFacts) -> Merge:
 
     Raises: ClusterFileError, NoSuchMachineError, UneditableError.
     """
-    opened = checked(asked.cluster)
+    opened = check_cluster(asked.cluster)
     editor = Editor(opened.text, filename=opened.name)
-    chosen = asked.node or _this_machine(editor, facts, opened.name)
+    chosen = asked.node or _find_this_machine(editor, facts, opened.name)
     merged = merge_node(editor, facts, node=chosen, find_gpu=find_gpu)
     after = read_cluster(merged.text, name=opened.name)  # what does not load is never written
-    stale = _stale_labels(opened.cluster, after.cluster, chosen)
+    stale = _find_stale_labels(opened.cluster, after.cluster, chosen)
     return Merge(name=opened.name, before=opened.text, merged=replace(merged, notes=(*merged.notes, *stale)))
 
 
-def _stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]:
+def _find_stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]:
     """Say which labels do not fit the cards any more; they are the user's, so they stay."""
     old, new = ({node.name: node for node in cluster.nodes}.get(name) for cluster in (before, after))
     if old is None or new is None or old.gpus == new.gpus:
@@ -106,7 +106,7 @@ def _stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]
     )
 
 
-def _this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
+def _find_this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
     names = nodes_like(editor, facts)
     if len(names) == 1:
         return names[0]
@@ -118,11 +118,11 @@ def _this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
     raise NoSuchMachineError(what, where=file, hint=hint)
 
 
-def _cards(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | None]:
+def _read_gpus(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | None]:
     """Return the cards, or why they are not known."""
     nvml = inventory.nvml
     if nvml.status is NvmlStatus.OK:
-        return tuple(_card(gpu) for gpu in nvml.gpus), None
+        return tuple(_read_gpu(gpu) for gpu in nvml.gpus), None
     if nvml.status is not NvmlStatus.NO_LIBRARY:
         return None, f"NVIDIA's driver says: {nvml.reason}"
     vendors = inventory.display_vendors
@@ -135,7 +135,7 @@ def _cards(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | No
     return (), None
 
 
-def _card(gpu: FoundGpu) -> CardFacts:
+def _read_gpu(gpu: FoundGpu) -> CardFacts:
     model = resolve_gpu(gpu.name, memory=gpu.memory_total)
     return CardFacts(
         index=gpu.index,
@@ -143,13 +143,13 @@ def _card(gpu: FoundGpu) -> CardFacts:
         model=None if model is None else model.name,
         driver_name=gpu.name,
         memory=gpu.memory_total,
-        power_limit_w=_limit(gpu),
+        power_limit_w=_read_limit(gpu),
         power_range_w=gpu.power_limit_range_w,
         is_lost=gpu.state is not GpuState.OK,
     )
 
 
-def _limit(gpu: FoundGpu) -> int | None:
+def _read_limit(gpu: FoundGpu) -> int | None:
     """Return the power limit that somebody set; None when it is the card's own, or when either is unknown."""
     if gpu.power_limit_w is None or gpu.power_limit_default_w is None:
         return None
@@ -294,9 +294,9 @@ def answer_inventory(inventory: Inventory, facts: NodeFacts) -> InventoryAnswer:
             status=nvml.status,
             reason=nvml.reason or None,
             version=nvml.driver_version,
-            cuda=_version(nvml.cuda_version),
+            cuda=_format_version(nvml.cuda_version),
         ),
-        gpus=None if facts.gpus is None else tuple(_inventoried(gpu, models[gpu.index]) for gpu in nvml.gpus),
+        gpus=None if facts.gpus is None else tuple(_answer_gpu(gpu, models[gpu.index]) for gpu in nvml.gpus),
         gpus_unknown_because=facts.gpus_unknown_because,
     )
 
@@ -315,12 +315,12 @@ def answer_merge(merge: Merge, *, is_written: bool) -> MergeAnswer:
     )
 
 
-def name_node(facts: NodeFacts, name: str | None) -> NodeFacts:
+def put_name(facts: NodeFacts, name: str | None) -> NodeFacts:
     """Return the facts of a machine under the name of a node."""
     return facts if name is None else replace(facts, name=fitted(name))
 
 
-def _inventoried(gpu: FoundGpu, model: str | None) -> InventoriedGpu:
+def _answer_gpu(gpu: FoundGpu, model: str | None) -> InventoriedGpu:
     least, most = gpu.power_limit_range_w or (None, None)
     return InventoriedGpu(
         index=gpu.index,
@@ -330,11 +330,11 @@ def _inventoried(gpu: FoundGpu, model: str | None) -> InventoriedGpu:
         driver_name=gpu.name,
         uuid=gpu.uuid,
         memory=gpu.memory_total,
-        cuda_capability=_version(gpu.cuda_capability),
+        cuda_capability=_format_version(gpu.cuda_capability),
         power_limit=FoundLimit(watts=gpu.power_limit_w, default=gpu.power_limit_default_w, min=least, max=most),
         pcie=FoundLink(now=gpu.pcie, best=gpu.pcie_best),
     )
 
 
-def _version(parts: tuple[int, int] | None) -> str | None:
+def _format_version(parts: tuple[int, int] | None) -> str | None:
     return None if parts is None else f"{parts[0]}.{parts[1]}"

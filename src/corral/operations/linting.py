@@ -16,7 +16,7 @@ from corral.linting.kustomizing import NAMES, listed_by, normal
 from corral.linting.rules import CHECKS
 from corral.linting.runner import lint, rule_called
 from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
-from corral.operations.cluster_file import FileText, checked
+from corral.operations.cluster_file import FileText, check_cluster
 
 SUFFIXES = frozenset({".yaml", ".yml", ".nix", ".md", ".markdown"})
 """What is looked for in folders; a file that is named is read whatever it is called."""
@@ -48,38 +48,38 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     ]
     if problems:
         raise ProblemsError(problems)
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     for path in paths:
         if path == _DASH:
-            found[STDIN] = _decoded(STDIN, sys.stdin.buffer.read(LARGEST_FILE + 1))
+            sources[STDIN] = _decode(STDIN, sys.stdin.buffer.read(LARGEST_FILE + 1))
             continue
         unreadable: list[OSError] = []
-        for file in _files(path, unreadable.append):
-            found.setdefault(normal(str(file)), _read(file))
+        for file in _find_files(path, unreadable.append):
+            sources.setdefault(normal(str(file)), _read(file))
         for error in unreadable:
-            found.setdefault(normal(str(error.filename)), _unread(str(error.filename), error))
-    if not found:
+            sources.setdefault(normal(str(error.filename)), _make_unread(str(error.filename), error))
+    if not sources:
         named = ", ".join(str(path) for path in paths)
         wanted = ", ".join(sorted(SUFFIXES))
         raise NothingToLintError(f"nothing to judge in {named}", hint=f"name a file, or a folder that holds {wanted}")
-    _follow(found)
-    return tuple(found.values())
+    _follow(sources)
+    return tuple(sources.values())
 
 
-def _follow(found: dict[str, Source]) -> None:
+def _follow(sources: dict[str, Source]) -> None:
     """Add the files that kustomizations list: an overlay is judged with its base, wherever that lies."""
-    waiting = list(found.values())
+    waiting = list(sources.values())
     while waiting:
         for entry in listed_by(waiting.pop()):
             path = Path(entry)
-            files = _kustomization_in(path) if _is(path, stat.S_ISDIR) else [path] if _is(path, stat.S_ISREG) else []
+            files = _find_kustomization(path) if _is(path, stat.S_ISDIR) else [path] if _is(path, stat.S_ISREG) else []
             for file in files:
-                if normal(str(file)) not in found:
-                    source = found[normal(str(file))] = _read(file)
+                if normal(str(file)) not in sources:
+                    source = sources[normal(str(file))] = _read(file)
                     waiting.append(source)
 
 
-def _kustomization_in(folder: Path) -> list[Path]:
+def _find_kustomization(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(NAMES) if _is(folder / name, stat.S_ISREG)]
 
 
@@ -106,12 +106,14 @@ def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         replace_text(Path(file), before=before[file], after=text)
 
 
-def _files(path: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+def _find_files(path: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     if not _is(path, stat.S_ISDIR):
         yield path
         return
     for folder, below, names in os.walk(path, onerror=on_error):
-        below[:] = sorted(one for one in below if one not in _SKIPPED and not one.startswith("."))
+        below[:] = sorted(
+            folder_name for folder_name in below if folder_name not in _SKIPPED and not folder_name.startswith(".")
+        )
         for name in sorted(names):
             if Path(name).suffix.lower() in SUFFIXES or name in NAMES:
                 yield Path(folder) / name
@@ -126,16 +128,16 @@ def _read(file: Path) -> Source:
         if facts.st_size > LARGEST_FILE:
             why = f"{facts.st_size:,} bytes; up to {LARGEST_FILE:,} are read"
             return Source(name=str(file), text="", unread=why)
-        return _decoded(str(file), file.read_bytes())
+        return _decode(str(file), file.read_bytes())
     except OSError as error:
-        return _unread(str(file), error)
+        return _make_unread(str(file), error)
 
 
-def _unread(name: str, error: OSError) -> Source:
+def _make_unread(name: str, error: OSError) -> Source:
     return Source(name=name, text="", unread=f"cannot be read: {error.strerror or error}")
 
 
-def _decoded(name: str, content: bytes) -> Source:
+def _decode(name: str, content: bytes) -> Source:
     """Text as it stands: line ends are kept, so that an edit changes nothing else."""
     if len(content) > LARGEST_FILE:
         return Source(name=name, text="", unread=f"more than {LARGEST_FILE:,} bytes")
@@ -228,7 +230,7 @@ def lint_files(asked: LintAsked) -> LintAnswer:
 
 def lint_sources(sources: Iterable[Source], cluster: FileText | None) -> Report:
     """Lint files that were read. Raises: ClusterFileError."""
-    return lint(tuple(sources), cluster=None if cluster is None else checked(cluster).cluster)
+    return lint(tuple(sources), cluster=None if cluster is None else check_cluster(cluster).cluster)
 
 
 def list_rules() -> LintRules:
@@ -244,9 +246,10 @@ def show_rule(name: str) -> Rule:
 def answer_lint(report: Report) -> LintAnswer:
     """Return a report as doors show it to programs."""
     return LintAnswer(
-        findings=tuple(LintFinding(**_facts(finding)) for finding in report.findings),
+        findings=tuple(LintFinding(**_collect_facts(finding)) for finding in report.findings),
         suppressed=tuple(
-            AcceptedFinding(**_facts(accepted.finding), reason=accepted.reason) for accepted in report.suppressed
+            AcceptedFinding(**_collect_facts(accepted.finding), reason=accepted.reason)
+            for accepted in report.suppressed
         ),
         unread=tuple(
             UnreadPart(file=part.place.file, line=part.place.line, column=part.place.column, why=part.why)
@@ -258,7 +261,7 @@ def answer_lint(report: Report) -> LintAnswer:
     )
 
 
-def _facts(finding: Finding) -> dict[str, Any]:  # Any: keyword arguments of two classes that have these fields
+def _collect_facts(finding: Finding) -> dict[str, Any]:  # Any: keyword arguments of two classes that have these fields
     return {
         "rule": finding.rule.id,
         "name": finding.rule.name,

@@ -52,7 +52,7 @@ def watch_gpus(
     Raises: LoadTestAskedError, NoGpusError, NoSuchGpuError.
     """
     wish = LoadTestWish(seconds=read_duration(asked.duration), gpus=asked.gpus)
-    return run_load_test(wish, data_dir, tell=tell, ticks=_until(stopped, seconds(wish.seconds)))
+    return run_load_test(wish, data_dir, tell=tell, ticks=_stop_early(stopped, seconds(wish.seconds)))
 
 
 def answer_load_test(test: LoadTest) -> LoadTestFigures:
@@ -60,7 +60,7 @@ def answer_load_test(test: LoadTest) -> LoadTestFigures:
     return narrow(LoadTestFigures, test)
 
 
-def _until(stopped: Callable[[], bool], ticks: Iterator[float]) -> Iterator[float]:
+def _stop_early(stopped: Callable[[], bool], ticks: Iterator[float]) -> Iterator[float]:
     for tick in ticks:
         if stopped():
             raise KeyboardInterrupt  # what ends a test early, with its verdict

@@ -53,12 +53,12 @@ def list_models(store: Store) -> ModelList:
     """List the models of a store, and those of its catalogue that can be fetched."""
     stored = {model.name: model for model in store.list()}
     fetchable = [entry for entry in store.catalogue if entry.name not in stored]
-    return ModelList(items=(*map(_stored, stored.values()), *map(_fetchable, fetchable)))
+    return ModelList(items=(*map(_list_stored, stored.values()), *map(_list_fetchable, fetchable)))
 
 
 async def pull_model(store: Store, asked: PullAsked, on_progress: Callable[[Progress], None]) -> ListedModel:
     """Fetch a model, verify it, and keep it. Raises: what `Store.pull` raises."""
-    return _stored(await store.pull(asked.model, on_progress))
+    return _list_stored(await store.pull(asked.model, on_progress))
 
 
 def find_path(store: Store, model: str) -> ModelPath:
@@ -66,7 +66,7 @@ def find_path(store: Store, model: str) -> ModelPath:
     return ModelPath(model=model, path=store.path(model))
 
 
-def _stored(model: Model) -> ListedModel:
+def _list_stored(model: Model) -> ListedModel:
     return ListedModel(
         name=model.name,
         path=model.path,
@@ -78,7 +78,7 @@ def _stored(model: Model) -> ListedModel:
     )
 
 
-def _fetchable(entry: Entry) -> ListedModel:
+def _list_fetchable(entry: Entry) -> ListedModel:
     return ListedModel(
         name=entry.name,
         path=None,

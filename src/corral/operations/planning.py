@@ -15,7 +15,7 @@ from corral.hardware.declared import doubts_of
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
 from corral.hardware.power import NodePower, Verdict, models_of, power_of
-from corral.operations.cluster_file import ClusterText, FileText, checked
+from corral.operations.cluster_file import ClusterText, FileText, check_cluster
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Caution, GpuTotal, Placed, Plan, Preference, Refusal, Unplaced
 from corral.planning.placement.vram import Needs
@@ -65,24 +65,24 @@ def plan_layouts(asked: PlanAsked) -> Planned:
 
     Raises: ClusterFileError, UnknownLayoutError.
     """
-    file = checked(asked.cluster)
-    layouts = _chosen(file, asked.layout)
+    file = check_cluster(asked.cluster)
+    layouts = _choose_layouts(file, asked.layout)
     models = models_of(file.cluster.nodes)
-    doubts = _doubts(file.cluster, models)
-    plans = (plan_layout(file.cluster, one, needs_of(file.cluster, one)) for one in layouts)
+    doubts = _collect_doubts(file.cluster, models)
+    plans = (plan_layout(file.cluster, layout, needs_of(file.cluster, layout)) for layout in layouts)
     return Planned(
         file=file,
-        plans=tuple(replace(one, cautions=(*doubts, *one.cautions)) for one in plans),
-        power=_power(file.cluster, models),
+        plans=tuple(replace(layout, cautions=(*doubts, *layout.cautions)) for layout in plans),
+        power=_work_out_power(file.cluster, models),
     )
 
 
-def _doubts(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[Caution, ...]:
-    found = (doubt for node in cluster.nodes for doubt in doubts_of(node, models))
-    return tuple(Caution(pitfall="", where=doubt.where, what=doubt.what, hint=doubt.hint) for doubt in found)
+def _collect_doubts(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[Caution, ...]:
+    doubts = (doubt for node in cluster.nodes for doubt in doubts_of(node, models))
+    return tuple(Caution(pitfall="", where=doubt.where, what=doubt.what, hint=doubt.hint) for doubt in doubts)
 
 
-def _power(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[NodePower, ...]:
+def _work_out_power(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[NodePower, ...]:
     return tuple(
         power_of(node, models, electricity=cluster.electricity, night=cluster.night)
         for node in cluster.nodes
@@ -96,32 +96,34 @@ def needs_of(cluster: Cluster, layout: Layout | None = None) -> Needs:
     A context size or a number of parallel requests that a service sets multiplies its KV cache (B07). Where two
     services run a model differently, the larger need counts for both.
     """
-    found: dict[tuple[str, str], Need] = {}
+    needs: dict[tuple[str, str], Need] = {}
     for service in cluster.services.values():
         env = {
             **service.env,
             **(layout.services[service.name].env if layout and service.name in layout.services else {}),
         }
         for engine, model in product(service.engines, service.models):
-            need = need_of(engine, model, context=_context(cluster, engine, env), parallel=_number(env, _PARALLEL) or 1)
-            known = found.get((engine, model))
+            need = need_of(
+                engine, model, context=_read_context(cluster, engine, env), parallel=_read_number(env, _PARALLEL) or 1
+            )
+            known = needs.get((engine, model))
             if need is not None and (known is None or known.on(1) < need.on(1)):
-                found[engine, model] = need
-    return found
+                needs[engine, model] = need
+    return needs
 
 
-def _context(cluster: Cluster, engine: str, env: Mapping[str, str]) -> int | None:
+def _read_context(cluster: Cluster, engine: str, env: Mapping[str, str]) -> int | None:
     settings = cluster.engines.get(engine)
     option = settings.options.get("contextSize") if settings else None
-    return _number(env, _CONTEXT) or (option if isinstance(option, int) else None)
+    return _read_number(env, _CONTEXT) or (option if isinstance(option, int) else None)
 
 
-def _number(env: Mapping[str, str], name: str) -> int | None:
+def _read_number(env: Mapping[str, str], name: str) -> int | None:
     text = env.get(name, "")
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
-def _chosen(file: ClusterText, name: str | None) -> Sequence[Layout | None]:
+def _choose_layouts(file: ClusterText, name: str | None) -> Sequence[Layout | None]:
     layouts = file.cluster.layouts
     if name is None:
         return list(layouts.values()) or [None]
@@ -132,25 +134,26 @@ def _chosen(file: ClusterText, name: str | None) -> Sequence[Layout | None]:
 
 def require_places(planned: Planned) -> None:
     """Raises: NoPlacementError when something that was asked for has no place in one of the plans."""
-    problems = [_problem(planned.file.name, plan, one) for plan in planned.plans for one in plan.missing]
+    problems = [_make_problem(planned.file.name, plan, layout) for plan in planned.plans for layout in plan.missing]
     if problems:
         raise NoPlacementError(problems)
 
 
-def _problem(file: str, plan: Plan, one: Unplaced) -> Problem:
-    reasons = grouped(one.refusals)
-    told = "; ".join(f"{places}: {reason}" for reason, places in reasons[:_REASONS_SHOWN])
+def _make_problem(file: str, plan: Plan, replica: Unplaced) -> Problem:
+    reasons = group_refusals(replica.refusals)
+    listed = "; ".join(f"{places}: {reason}" for reason, places in reasons[:_REASONS_SHOWN])
     more = f"; {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
     layout = f" layouts.{plan.layout}" if plan.layout else ""
+    why = f"{listed or 'the cluster has no node'}{more}"
     return Problem(
         code=NoPlacementError.code,
-        what=f"nothing can run {one.demand!r} (replica {one.replica + 1}): {told or 'the cluster has no node'}{more}",
-        where=f"{file}:{layout} services.{one.services[0]}",
+        what=f"nothing can run {replica.demand!r} (replica {replica.replica + 1}): {why}",
+        where=f"{file}:{layout} services.{replica.services[0]}",
         hint="lower what it needs, change its node or layout, or add a GPU",
     )
 
 
-def grouped(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
+def group_refusals(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
     """Put places with the same reason together: `(reason, "hydra-ai/gpu0, hydra-ai/gpu1")`."""
     places: dict[str, list[str]] = {}
     for refusal in refusals:
@@ -285,17 +288,17 @@ def answer_plan(planned: Planned) -> PlanAnswer:
     """Return the plans as doors show them to programs."""
     return PlanAnswer(
         cluster=planned.file.cluster.name,
-        plans=tuple(_layout_plan(plan) for plan in planned.plans),
-        power=tuple(_full_load(power) for power in planned.power),
+        plans=tuple(_answer_layout(plan) for plan in planned.plans),
+        power=tuple(_answer_power(power) for power in planned.power),
     )
 
 
-def _layout_plan(plan: Plan) -> LayoutPlan:
+def _answer_layout(plan: Plan) -> LayoutPlan:
     return LayoutPlan(
         layout=plan.layout,
-        gpus=tuple(_gpu_plan(total) for total in plan.totals),
-        placed=tuple(_placed(replica) for replica in plan.placed),
-        unplaced=tuple(_unplaced(replica) for replica in plan.unplaced),
+        gpus=tuple(_answer_gpu(total) for total in plan.totals),
+        placed=tuple(_answer_placed(replica) for replica in plan.placed),
+        unplaced=tuple(_answer_unplaced(replica) for replica in plan.unplaced),
         warnings=plan.cautions,
         proofs=tuple(
             TierProof(
@@ -310,7 +313,7 @@ def _layout_plan(plan: Plan) -> LayoutPlan:
     )
 
 
-def _gpu_plan(total: GpuTotal) -> GpuPlan:
+def _answer_gpu(total: GpuTotal) -> GpuPlan:
     return GpuPlan(
         node=total.gpu.node,
         index=total.gpu.index,
@@ -324,7 +327,7 @@ def _gpu_plan(total: GpuTotal) -> GpuPlan:
     )
 
 
-def _placed(replica: Placed) -> PlacedReplica:
+def _answer_placed(replica: Placed) -> PlacedReplica:
     return PlacedReplica(
         name=replica.demand,
         services=replica.services,
@@ -338,7 +341,7 @@ def _placed(replica: Placed) -> PlacedReplica:
     )
 
 
-def _unplaced(replica: Unplaced) -> UnplacedReplica:
+def _answer_unplaced(replica: Unplaced) -> UnplacedReplica:
     return UnplacedReplica(
         name=replica.demand,
         services=replica.services,
@@ -351,7 +354,7 @@ def _unplaced(replica: Unplaced) -> UnplacedReplica:
     )
 
 
-def _full_load(power: NodePower) -> FullLoad:
+def _answer_power(power: NodePower) -> FullLoad:
     return FullLoad(
         node=power.node,
         gpus=power.full.gpus,

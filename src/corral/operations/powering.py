@@ -9,7 +9,7 @@ from typing import ClassVar
 from corral.cluster import Cluster
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.hardware.power import LimitRange, NodePower, models_of, power_of
-from corral.operations.cluster_file import FileText, checked
+from corral.operations.cluster_file import FileText, check_cluster
 from corral.telemetry.nvml import NvmlReading, NvmlStatus, find_gpus
 
 
@@ -46,11 +46,11 @@ class PowerAnswer:
 
 def work_out_power(asked: PowerAsked, *, look: Callable[[], NvmlReading] = find_gpus) -> PowerAnswer:
     """Work out the power of each node. Raises: ClusterFileError, NoSuchNodeError, NoDriverError."""
-    file, here = checked(asked.cluster), asked.here
+    file, here = check_cluster(asked.cluster), asked.here
     cluster = file.cluster
     _require_node(cluster, here, file.name)
     models = models_of(cluster.nodes)
-    ranges = _ranges(look()) if here else None
+    ranges = _read_ranges(look()) if here else None
     nodes = tuple(
         power_of(
             node,
@@ -64,7 +64,7 @@ def work_out_power(asked: PowerAsked, *, look: Callable[[], NvmlReading] = find_
     return PowerAnswer(cluster=cluster.name, nodes=nodes)
 
 
-def _ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:
+def _read_ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:
     if reading.status is not NvmlStatus.OK:
         raise NoDriverError(
             f"this machine's driver cannot be asked which limits its cards take: {reading.reason}",

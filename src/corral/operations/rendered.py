@@ -31,7 +31,7 @@ def rendered(cluster: Cluster, *, source: str, text: str) -> Rendered:
     layouts = list(cluster.layouts.values()) or [None]
     installations = [installation_of(cluster, layout, source=source, text=text) for layout in layouts]
     return Rendered(
-        workloads=() if refused else tuple(one for each in installations for one in _workloads(each)),
+        workloads=() if refused else tuple(service for each in installations for service in _workloads(each)),
         labels=labels_of(cluster),
         by_claim=gpu_mode_of(cluster) is GpuMode.DRA,
         files=files,
@@ -52,7 +52,7 @@ def _workloads(installation: Installation) -> Iterator[KubernetesWorkload]:
         written = workloads.workload(installation, members)
         yield KubernetesWorkload(
             layout=installation.layout.name if installation.layout else None,
-            services=tuple(one.service.name for one in members),
+            services=tuple(service.service.name for service in members),
             kind=type(written).__name__,
             name=workload_name(members[0]),
             namespace=members[0].namespace,

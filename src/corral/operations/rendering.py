@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.files import write_whole
-from corral.operations.cluster_file import FileText, checked
+from corral.operations.cluster_file import FileText, check_cluster
 from corral.rendering import targets
 from corral.rendering.targets import TARGETS, render
 
@@ -75,7 +75,7 @@ class RenderTargets:
 
 def render_files(asked: RenderAsked) -> RenderAnswer:
     """Render a cluster file. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError, ContradictionError."""
-    file = checked(asked.cluster)
+    file = check_cluster(asked.cluster)
     files = render(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
     notes = targets.notes(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
     return RenderAnswer(files=files, notes=notes)
@@ -86,14 +86,14 @@ def list_targets() -> RenderTargets:
     return RenderTargets(items=tuple(ListedTarget(name=target.name, summary=target.summary) for target in TARGETS))
 
 
-def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:
+def compare_folder(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:
     """Compare with what lies in a folder; `is_whole` also removes files of ours that are no longer written.
 
     Raises: ForeignFileError when a file that is not ours is in the way.
     """
-    found: list[Change] = []
+    changed: list[Change] = []
     for path, text in files.items():
-        before = _text(folder / path)
+        before = _read_text(folder / path)
         if before is not None and before != text and not _is_ours(before):
             raise ForeignFileError(
                 "a file that was not written by `corral render` is in the way",
@@ -101,9 +101,9 @@ def changes(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[
                 hint="choose another folder with --out, or move the file away",
             )
         if before != text:
-            found.append(Change(path=path, before=before, after=text))
-    gone = _left_over(files, folder) if is_whole else ()
-    return (*found, *(Change(path=path, before=_text(folder / path), after=None) for path in gone))
+            changed.append(Change(path=path, before=before, after=text))
+    gone = _find_left_over(files, folder) if is_whole else ()
+    return (*changed, *(Change(path=path, before=_read_text(folder / path), after=None) for path in gone))
 
 
 def write(changed: Collection[Change], folder: Path) -> None:
@@ -117,7 +117,7 @@ def write(changed: Collection[Change], folder: Path) -> None:
         write_whole(target, change.after)
 
 
-def difference(changed: Collection[Change]) -> Iterator[str]:
+def write_diff(changed: Collection[Change]) -> Iterator[str]:
     """A unified diff of the changes."""
     for change in changed:
         yield from difflib.unified_diff(
@@ -129,10 +129,10 @@ def difference(changed: Collection[Change]) -> Iterator[str]:
         )
 
 
-def _left_over(files: Mapping[str, str], folder: Path) -> Iterator[str]:
+def _find_left_over(files: Mapping[str, str], folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         name = path.relative_to(folder).as_posix()
-        if name not in files and path.is_file() and _is_ours(_text(path) or ""):
+        if name not in files and path.is_file() and _is_ours(_read_text(path) or ""):
             yield name
 
 
@@ -140,7 +140,7 @@ def _is_ours(text: str) -> bool:
     return any(MARK in line for line in text.splitlines()[:_LINES_READ])
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):

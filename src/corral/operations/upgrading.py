@@ -13,7 +13,14 @@ from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
 from corral.hardware.catalogue import find_gpu
-from corral.operations.cluster_file import ClusterText, FileText, checked, read_bounded, read_cluster, too_large
+from corral.operations.cluster_file import (
+    ClusterText,
+    FileText,
+    check_cluster,
+    read_bounded,
+    read_cluster,
+    report_too_large,
+)
 from corral.operations.planning import needs_of
 from corral.operations.rendered import labels_of, rendered
 from corral.planning.changes import (
@@ -108,17 +115,17 @@ def compare_upgrade(asked: UpgradeAsked) -> Upgrading:
     if asked.to is not None:
         if asked.changes or asked.changes_file:
             raise UnclearUpgradeError("`--to` and changes were both given", hint="give either another file or changes")
-        return _compared(checked(asked.cluster), checked(asked.to), None, asked)
+        return _compare(check_cluster(asked.cluster), check_cluster(asked.to), None, asked)
     try:
-        changes = _changes(asked)
+        changes = _read_changes(asked)
     except ChangesError as error:  # what is wrong with the others is reported in the same answer
-        known = checked(asked.cluster).cluster
+        known = check_cluster(asked.cluster).cluster
         raise ChangesError([*error.problems, *find_problems(error.readable, known, find_gpu)]) from error
     if not changes:
         raise UnclearUpgradeError(
             "no change was asked for", hint='add one, such as `--replace node/gpu1="RTX 5070 Ti"`'
         )
-    return apply_upgrade(checked(asked.cluster), changes, asked)
+    return apply_upgrade(check_cluster(asked.cluster), changes, asked)
 
 
 def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: UpgradeAsked) -> Upgrading:
@@ -128,18 +135,18 @@ def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: Upgrade
     """
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, labels_of=labels_of)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
-    return _compared(before, after, changed, asked)
+    return _compare(before, after, changed, asked)
 
 
-def checklist_for(done: Upgrading) -> Checklist:
+def list_items(done: Upgrading) -> Checklist:
     """List what it takes to carry out what the new file says; with the proposals only when they stand in it."""
     if done.after.cluster == done.upgrade.adapted:
         return done.upgrade.checklist
-    found = (one.alone for one in done.upgrade.findings.throughput)
+    forecasts = (side.alone for side in done.upgrade.findings.throughput)
     outlook = Outlook(
-        forecasts=tuple(one for one in found if one is not None),
+        forecasts=tuple(side for side in forecasts if side is not None),
         before=done.upgrade.findings.rendered_before,
-        after=_rendered(done.after, done.after),
+        after=_render(done.after, done.after),
     )
     return make_checklist(done.before.cluster, done.after.cluster, outlook)
 
@@ -149,7 +156,7 @@ def record_upgrade(done: Upgrading) -> Json:
     return to_record(done.upgrade)
 
 
-def texts_of(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
+def write_texts(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
     """Write the outputs of some kinds: `markdown`, `html`, `record` (JSON) and `cluster` (the new file)."""
     writers: dict[str, Callable[[], str]] = {
         "markdown": lambda: to_markdown(done.upgrade),
@@ -181,7 +188,7 @@ def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
             ) from error
 
 
-def _changes(asked: UpgradeAsked) -> tuple[Change, ...]:
+def _read_changes(asked: UpgradeAsked) -> tuple[Change, ...]:
     """Read the changes of both kinds; the problems of both are reported at once."""
     changes: list[Change] = []
     problems: list[Problem] = []
@@ -215,14 +222,14 @@ def read_changes_file(path: Path) -> FileText:
             f"cannot read the changes file: {error.strerror or error}", where=str(path), hint="check its path"
         ) from error
     if text is None:
-        raise ChangesError([too_large("changes.too_large", path)])
+        raise ChangesError([report_too_large("changes.too_large", path)])
     return FileText(text=text, name=str(path))
 
 
-def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, asked: UpgradeAsked) -> Upgrading:
-    adapted = _adapted(before, after)
-    sides = [Situated(one.cluster, _plans(one.cluster)) for one in (before, after, adapted)]
-    written = [_rendered(one, after) for one in (before, adapted)]
+def _compare(before: ClusterText, after: ClusterText, changed: Changed | None, asked: UpgradeAsked) -> Upgrading:
+    adapted = _adapt(before, after)
+    sides = [Situated(side.cluster, _plan_layouts(side.cluster)) for side in (before, after, adapted)]
+    written = [_render(side, after) for side in (before, adapted)]
     if asked.adapt:
         after = adapted
     findings = Findings(
@@ -231,7 +238,7 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
         throughput=compare_throughput(*sides),
         cluster_diff=_diff(before, after),
         proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
-        file_diffs=_every_diff(before, adapted) if asked.files else _diffs(*(one.files for one in written)),
+        file_diffs=_diff_every(before, adapted) if asked.files else _diff_files(*(side.files for side in written)),
         every_file=asked.files,
         rendered_before=written[0],
         rendered_after=written[1],
@@ -242,7 +249,7 @@ def _compared(before: ClusterText, after: ClusterText, changed: Changed | None, 
     return Upgrading(before=before, after=after, upgrade=upgrade)
 
 
-def _adapted(before: ClusterText, after: ClusterText) -> ClusterText:
+def _adapt(before: ClusterText, after: ClusterText) -> ClusterText:
     """Write what should follow from the new cards into the new file."""
     proposals = propose(after.cluster, compare_hardware(before.cluster, after.cluster))
     if not any(proposal.edits for proposal in proposals):
@@ -250,27 +257,27 @@ def _adapted(before: ClusterText, after: ClusterText) -> ClusterText:
     return read_cluster(adapt(after.text, proposals, filename=after.name), name=after.name)
 
 
-def _plans(cluster: Cluster) -> tuple[Plan, ...]:
+def _plan_layouts(cluster: Cluster) -> tuple[Plan, ...]:
     needs = needs_of(cluster)
     return tuple(plan_layout(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
 
 
-def _rendered(one: ClusterText, named: ClusterText) -> Rendered:
+def _render(file: ClusterText, named: ClusterText) -> Rendered:
     # Name and text stand in each file's header: of two that are compared they are the same.
-    return rendered(one.cluster, source=named.name, text=named.text)
+    return rendered(file.cluster, source=named.name, text=named.text)
 
 
-def _every_diff(before: ClusterText, after: ClusterText) -> dict[str, str]:
+def _diff_every(before: ClusterText, after: ClusterText) -> dict[str, str]:
     """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
-    return _diffs(*(render(one.cluster, source=after.name, text=after.text) for one in (before, after)))
+    return _diff_files(*(render(side.cluster, source=after.name, text=after.text) for side in (before, after)))
 
 
-def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    diffs = {path: _unified(old.get(path, ""), new.get(path, ""), path) for path in sorted({*old, *new})}
+def _diff_files(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    diffs = {path: _diff_texts(old.get(path, ""), new.get(path, ""), path) for path in sorted({*old, *new})}
     return {path: diff for path, diff in diffs.items() if diff}
 
 
-def _unified(before: str, after: str, path: str) -> str:
+def _diff_texts(before: str, after: str, path: str) -> str:
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{path} (before)", f"{path} (after)", lineterm=""
     )

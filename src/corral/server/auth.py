@@ -62,8 +62,8 @@ async def authenticate(headers: Mapping[str, str], *, pool: Pool, local_token: s
     """Return whom the request speaks for. `headers` has lower-case names. Raises: NotAuthenticatedError."""
     given = headers.get("authorization")
     if given is not None:
-        return await _by_token(given, pool, local_token)
-    refusal = "the server listens beyond loopback" if not loopback else why_not_local(headers)
+        return await _find_caller(given, pool, local_token)
+    refusal = "the server listens beyond loopback" if not loopback else explain_distrust(headers)
     if refusal is not None:
         raise NotAuthenticatedError(
             f"a token is needed: {refusal}",
@@ -86,7 +86,7 @@ def require_own(caller: Caller, owner: str) -> None:
         raise RoleError(f"this belongs to {owner!r}, not to {caller.owner!r}", hint="ask its owner or an administrator")
 
 
-async def _by_token(given: str, pool: Pool, local_token: str) -> Caller:
+async def _find_caller(given: str, pool: Pool, local_token: str) -> Caller:
     scheme, _, secret = given.partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
@@ -103,7 +103,7 @@ async def _by_token(given: str, pool: Pool, local_token: str) -> Caller:
     return Caller(owner=token.name, role=Role(token.role))
 
 
-def why_not_local(headers: Mapping[str, str]) -> str | None:
+def explain_distrust(headers: Mapping[str, str]) -> str | None:
     """Say why a request without a token is not trusted on loopback; None when it is."""
     host = _split(f"//{headers.get('host', '')}")
     if host is None or not _is_loopback(host.hostname):

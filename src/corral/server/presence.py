@@ -33,7 +33,7 @@ class AlreadyRunningError(CorralError):
 
 
 @contextmanager
-def only_server(data_dir: Path) -> Generator[None, None, None]:
+def hold_data_dir(data_dir: Path) -> Generator[None, None, None]:
     """Hold the data directory while the context lasts. Raises: AlreadyRunningError."""
     with (data_dir / LOCK_FILE).open("a+") as file:
         try:

@@ -82,7 +82,7 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
-    with _quiet_stop_while_starting(), presence.only_server(settings.data_dir):
+    with _quiet_stop_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
         sockets = [_listen(settings)]
         async with _database(settings, cluster) as url:

@@ -13,7 +13,7 @@ import pytest
 
 from corral.cli.main import run_command
 from corral.operations.cluster_file import open_cluster
-from corral.operations.forecasting import history_of
+from corral.operations.forecasting import read_history
 from corral.scheduling.values import DurationKey
 from doubles.clusters import forty_mixed_nodes
 
@@ -169,7 +169,9 @@ def test_a_replay_needs_both_of_its_options(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_finished_tasks_say_how_long_one_takes_on_which_card() -> None:
-    history = history_of([a_finished(1, 20), a_finished(2, 24)], open_cluster(EXAMPLES / "hydra/cluster.yaml").cluster)
+    history = read_history(
+        [a_finished(1, 20), a_finished(2, 24)], open_cluster(EXAMPLES / "hydra/cluster.yaml").cluster
+    )
     assert history.expected[DurationKey("comfyui", "sdxl", "RTX 5070 Ti")] == 22
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from corral.operations.checklist.machines import LocalShell
-from corral.operations.checklist.report import Standing, answer_checklist, standing_chart, standing_markdown
+from corral.operations.checklist.report import Standing, answer_checklist, draw_chart, write_markdown
 from corral.operations.checklist.running import Kept, UnknownItemError, settle, status_of
 from corral.operations.checklist.state import (
     BusyChecklistError,
@@ -22,8 +22,8 @@ from corral.operations.checklist.state import (
     UnreachableAnswersError,
     begin,
     load_progress,
-    locked,
-    state_path,
+    lock_state,
+    name_state_file,
 )
 from corral.operations.checklist.values import Agreed, Evidence, Status, UnlookedError
 from corral.planning.checklist import Command, FromFile, Question
@@ -147,7 +147,7 @@ def test_a_changed_upgrade_is_noticed_and_unchanged_items_can_be_kept(tmp_path: 
     before = a_checklist(an_item("same", Question(text="?")), an_item("other", Question(text="250 W?")))
     after = a_checklist(an_item("same", Question(text="?")), an_item("other", Question(text="300 W?")))
     run_checklist(before, tmp_path, ScriptedPerson({"same": DONE, "other": DONE}))
-    path = state_path(tmp_path, after)
+    path = name_state_file(tmp_path, after)
 
     with pytest.raises(OtherUpgradeError, match="2 answers, 1 of items that are the same"):
         begin(path, after, now=AT, restarting=False, carrying=False)
@@ -159,7 +159,7 @@ def test_a_changed_upgrade_is_noticed_and_unchanged_items_can_be_kept(tmp_path: 
 def test_a_new_beginning_keeps_the_old_answers_under_another_name(tmp_path: Path) -> None:
     checklist = a_checklist(an_item("one", Question(text="?")))
     run_checklist(checklist, tmp_path, ScriptedPerson({"one": DONE}))
-    path = state_path(tmp_path, checklist)
+    path = name_state_file(tmp_path, checklist)
 
     fresh = begin(path, checklist, now=AT, restarting=True, carrying=False)
 
@@ -183,7 +183,7 @@ def test_a_data_directory_that_is_a_file_is_told_as_that_and_nothing_is_begun_an
     (tmp_path / "data").write_text("")
     path = tmp_path / "data" / "checklists" / "x.json"
 
-    for attempt in (lambda: load_progress(path), lambda: locked(path).__enter__()):
+    for attempt in (lambda: load_progress(path), lambda: lock_state(path).__enter__()):
         with pytest.raises(UnreachableAnswersError) as told:
             attempt()
         assert "Not a directory" in told.value.what
@@ -191,9 +191,9 @@ def test_a_data_directory_that_is_a_file_is_told_as_that_and_nothing_is_begun_an
 
 
 def test_two_runs_of_one_checklist_do_not_meet(tmp_path: Path) -> None:
-    with locked(tmp_path / "test.json"), pytest.raises(BusyChecklistError), locked(tmp_path / "test.json"):
+    with lock_state(tmp_path / "test.json"), pytest.raises(BusyChecklistError), lock_state(tmp_path / "test.json"):
         pass
-    with locked(tmp_path / "test.json"):
+    with lock_state(tmp_path / "test.json"):
         pass
 
 
@@ -217,11 +217,11 @@ def test_the_report_has_every_item_with_its_evidence(tmp_path: Path) -> None:
     answer = answer_checklist(standing)
 
     assert standing.summary == "1 of 2 settled; 1 open"
-    assert "- [x] **one** (automatic, done): proof" in standing_markdown(standing)
-    assert "- [ ] **two** (by hand, open): is it in?" in standing_markdown(standing)
+    assert "- [x] **one** (automatic, done): proof" in write_markdown(standing)
+    assert "- [ ] **two** (by hand, open): is it in?" in write_markdown(standing)
     assert (answer.left, answer.counts) == (("two",), {"open": 1, "done": 1})
     assert [item.status for item in answer.items] == ["done", "open"]
-    assert standing_chart(standing).startswith("<svg")
+    assert draw_chart(standing).startswith("<svg")
 
 
 def test_a_program_that_is_not_there_or_does_not_answer_is_unlooked() -> None:

@@ -30,5 +30,5 @@ def test_server_that_was_killed_is_not_found_while_its_successor_starts(tmp_path
     killed = Presence(pid=1, url="http://127.0.0.1:1", token="secret", started_at="")
     (tmp_path / LOCK_FILE).touch()
     presence.announce(tmp_path, killed)
-    with presence.only_server(tmp_path):
+    with presence.hold_data_dir(tmp_path):
         assert find_server(tmp_path) is None

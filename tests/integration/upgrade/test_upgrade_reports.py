@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.operations.upgrading import texts_of
+from corral.operations.upgrading import write_texts
 from doubles.upgrades import EXAMPLES, HYDRA, hydra
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +33,7 @@ def without_folders(text: str) -> str:
     ids=("hydra.md", "hydra.json", "worse.md"),
 )
 def test_the_report_is_the_one_that_was_read(file: Path, kind: str, changes: tuple[tuple[str, str], ...]) -> None:
-    text = without_folders(texts_of(hydra(*changes), [kind])[kind])
+    text = without_folders(write_texts(hydra(*changes), [kind])[kind])
 
     if os.environ.get("REGENERATE"):
         file.write_text(text, encoding="utf-8")
@@ -41,7 +41,7 @@ def test_the_report_is_the_one_that_was_read(file: Path, kind: str, changes: tup
 
 
 def test_no_report_names_a_folder_of_this_machine() -> None:
-    text = without_folders(texts_of(hydra(), ["markdown"])["markdown"])
+    text = without_folders(write_texts(hydra(), ["markdown"])["markdown"])
 
     assert str(EXAMPLES.parent) not in text
 

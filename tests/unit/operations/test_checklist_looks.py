@@ -92,17 +92,17 @@ def over_ssh(text: str = SMI, exit_code: int = 0, errors: str = "") -> Machines:
 def test_a_node_is_ready_with_all_its_gpus_and_open() -> None:
     probe = NodeReady(node="box", gpus=2)
 
-    assert looking.node_ready(probe, Said({"kubectl get node box": NODE})).status is Status.DONE
+    assert looking.check_node_ready(probe, Said({"kubectl get node box": NODE})).status is Status.DONE
     closed = NODE | {"spec": {"unschedulable": True}}
-    assert looking.node_ready(probe, Said({"kubectl": closed})).status is Status.FAILED
-    fewer = looking.node_ready(NodeReady(node="box", gpus=3), Said({"kubectl": NODE}))
+    assert looking.check_node_ready(probe, Said({"kubectl": closed})).status is Status.FAILED
+    fewer = looking.check_node_ready(NodeReady(node="box", gpus=3), Said({"kubectl": NODE}))
     assert (fewer.status, fewer.what) == (Status.FAILED, "Ready, 2 allocatable nvidia.com/gpu")
 
 
 def test_a_label_that_stayed_is_told() -> None:
     probe = LabelsOnNode(node="box", labels=(("a/b", "2"), ("a/new", "y")), gone=("a/old", "a/never"))
 
-    seen = looking.labels_on_node(probe, Said({"kubectl": NODE}))
+    seen = looking.check_labels(probe, Said({"kubectl": NODE}))
 
     assert seen.status is Status.FAILED
     assert seen.what == "a/b is '1', wanted '2'; a/new is missing; a/old=x is still there"
@@ -127,7 +127,7 @@ def test_a_pod_that_lost_its_gpu_is_named_and_pods_without_one_are_left_alone() 
         }
     )
 
-    seen = looking.gpu_pods_alive(GpuPodsAlive(node="box"), shell)
+    seen = looking.check_gpu_pods(GpuPodsAlive(node="box"), shell)
 
     assert (seen.status, seen.what) == (Status.FAILED, "ai/bad: Failed to initialize NVML: Unknown Error")
     assert not any("exec web" in line for line in shell.lines)
@@ -139,7 +139,7 @@ def test_containers_that_claim_a_gpu_have_to_reach_it_too() -> None:
     lost = Ran(exit_code=1, out="", errors="no devices were found\n")
     shell = Said({"kubectl get pods": {"items": [pod]}, "kubectl -n ai exec claims": lost})
 
-    assert looking.gpu_pods_alive(GpuPodsAlive(node="box"), shell).what == "ai/claims: no devices were found"
+    assert looking.check_gpu_pods(GpuPodsAlive(node="box"), shell).what == "ai/claims: no devices were found"
 
 
 def a_slice(generation: int, *types: str) -> Any:
@@ -154,10 +154,10 @@ def test_where_gpus_are_claimed_those_that_the_driver_offers_are_counted() -> No
         {"kubectl get node box": ready, slices: {"items": [a_slice(1, "gpu"), a_slice(2, "gpu", "gpu", "mig")]}}
     )
 
-    seen = looking.node_ready(NodeReady(node="box", gpus=2, by_claim=True), shell)
+    seen = looking.check_node_ready(NodeReady(node="box", gpus=2, by_claim=True), shell)
 
     assert (seen.status, seen.what) == (Status.DONE, "Ready, 2 GPUs to claim")
-    assert looking.node_ready(NodeReady(node="box", gpus=3, by_claim=True), shell).status is Status.FAILED
+    assert looking.check_node_ready(NodeReady(node="box", gpus=3, by_claim=True), shell).status is Status.FAILED
 
 
 def test_replicas_that_are_pending_are_counted() -> None:
@@ -165,7 +165,7 @@ def test_replicas_that_are_pending_are_counted() -> None:
 
     probe = ReplicasReady(kind="StatefulSet", name="comfyui", namespace="ai", replicas=2)
 
-    seen = looking.replicas_ready(probe, shell)
+    seen = looking.check_replicas(probe, shell)
 
     assert (seen.status, seen.what) == (Status.FAILED, "1 of 2 replicas ready, 2 wanted")
 
@@ -198,16 +198,16 @@ def test_slots_queues_and_what_runs_are_compared_with_the_server() -> None:
     )
     both = ("box/gpu0", "box/gpu1")
 
-    assert looking.slots_known(SlotsKnown(slots=both, gone=("box/gpu2",)), server).status is Status.DONE
-    assert looking.slots_known(SlotsKnown(slots=("box/gpu9",), gone=("box/gpu0",)), server).what == (
+    assert looking.check_slots(SlotsKnown(slots=both, gone=("box/gpu2",)), server).status is Status.DONE
+    assert looking.check_slots(SlotsKnown(slots=("box/gpu9",), gone=("box/gpu0",)), server).what == (
         "box/gpu9 is missing; box/gpu0 is still there"
     )
-    assert looking.queue_pools(QueuePools(pools=(("pool", both),)), server).what == "pool has box/gpu0"
-    assert looking.queue_empty(QueueEmpty(queue="pool"), server).what == "it holds 3 queued"
-    assert looking.queue_empty(QueueEmpty(queue="gone"), server).status is Status.DONE
-    busy = looking.all_busy(AllBusyAtOnce(slots=both), server)
+    assert looking.check_pools(QueuePools(pools=(("pool", both),)), server).what == "pool has box/gpu0"
+    assert looking.check_queue_empty(QueueEmpty(queue="pool"), server).what == "it holds 3 queued"
+    assert looking.check_queue_empty(QueueEmpty(queue="gone"), server).status is Status.DONE
+    busy = looking.check_all_busy(AllBusyAtOnce(slots=both), server)
     assert (busy.status, busy.what) == (Status.FAILED, "nothing runs on box/gpu1 in this moment")
-    assert looking.all_busy(AllBusyAtOnce(slots=("box/gpu0",)), server).what == "box/gpu0 runs task 7"
+    assert looking.check_all_busy(AllBusyAtOnce(slots=("box/gpu0",)), server).what == "box/gpu0 runs task 7"
 
 
 def throughput(*seconds: float) -> Any:
@@ -227,7 +227,7 @@ def throughput(*seconds: float) -> Any:
         unit="image",
         per_hour=computed(120, "images/h", "3600 s / 30 s"),
     )
-    return looking.throughput_reached(probe, Server({query: {"items": tasks}}))
+    return looking.check_throughput(probe, Server({query: {"items": tasks}}))
 
 
 def test_measured_throughput_is_compared_with_the_forecast() -> None:
@@ -253,7 +253,7 @@ def test_a_card_on_too_few_lanes_or_of_another_model_is_not_detected() -> None:
         WantedGpu(index=2, model=None, memory=None),
     )
 
-    seen = gpu_looks.cards_detected(GpusDetected(node="box", gpus=wanted), over_ssh())
+    seen = gpu_looks.check_detected(GpusDetected(node="box", gpus=wanted), over_ssh())
 
     assert seen.status is Status.FAILED
     assert "GPU 1 is NVIDIA GeForce RTX 5070 Ti, wanted RTX 5090" in seen.what
@@ -263,7 +263,7 @@ def test_a_card_on_too_few_lanes_or_of_another_model_is_not_detected() -> None:
 
 
 def test_a_limit_that_was_lost_is_told_with_the_range() -> None:
-    seen = gpu_looks.power_limits_set(PowerLimitsSet(node="box", limits_w=((0, 250), (1, 250))), over_ssh())
+    seen = gpu_looks.check_limits_set(PowerLimitsSet(node="box", limits_w=((0, 250), (1, 250))), over_ssh())
 
     assert seen.status is Status.FAILED
     assert "GPU 1 is limited to 300 W (it takes 250 to 350 W), wanted 250 W" in seen.what
@@ -283,7 +283,7 @@ def test_the_driver_has_to_be_new_enough_and_of_the_right_kind(
 ) -> None:
     probe = DriverSuits(node="box", oldest=oldest, below=below, open_modules=True)
 
-    assert gpu_looks.driver_suits(probe, over_ssh(SMI.replace("Open Kernel Module", module))).status is status
+    assert gpu_looks.check_driver(probe, over_ssh(SMI.replace("Open Kernel Module", module))).status is status
 
 
 UNITS = """\
@@ -304,17 +304,17 @@ UnitFileState=enabled
 def test_a_unit_that_sets_limits_has_to_be_enabled() -> None:
     probe = LimitsPersist(node="box")
 
-    assert gpu_looks.limits_persist(probe, over_ssh(UNITS)).what == "gpu-power-limits.service is enabled, active"
+    assert gpu_looks.check_limits_persist(probe, over_ssh(UNITS)).what == "gpu-power-limits.service is enabled, active"
     off = UNITS.replace("active\nUnitFileState=enabled\n", "active\nUnitFileState=disabled\n")
-    assert gpu_looks.limits_persist(probe, over_ssh(off)).status is Status.FAILED
-    assert gpu_looks.limits_persist(probe, over_ssh(UNITS.partition("\n\n")[0])).status is Status.FAILED
+    assert gpu_looks.check_limits_persist(probe, over_ssh(off)).status is Status.FAILED
+    assert gpu_looks.check_limits_persist(probe, over_ssh(UNITS.partition("\n\n")[0])).status is Status.FAILED
 
 
 def test_the_unit_that_is_rendered_for_nixos_is_known_by_its_name() -> None:
     script = "/nix/store/abc-unit-script-gpu-power-limit-start/bin/gpu-power-limit-start"
     unit = f"Id=gpu-power-limit.service\nExecStart={{ path={script} ; argv[]={script} }}\nActiveState=active\n"
 
-    seen = gpu_looks.limits_persist(LimitsPersist(node="box"), over_ssh(unit + "UnitFileState=enabled\n"))
+    seen = gpu_looks.check_limits_persist(LimitsPersist(node="box"), over_ssh(unit + "UnitFileState=enabled\n"))
 
     assert (seen.status, seen.what) == (Status.DONE, "gpu-power-limit.service is enabled, active")
 

@@ -10,7 +10,7 @@ from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.operations.rendered import rendered
-from corral.operations.upgrading import checklist_for
+from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
@@ -204,7 +204,7 @@ def test_the_checklist_wants_the_throughput_that_the_report_forecasts(
 
     for checklist, forecast in (
         (done.upgrade.checklist, done.upgrade.findings.throughput[0].after),
-        (checklist_for(done), done.upgrade.findings.throughput[0].alone),
+        (list_items(done), done.upgrade.findings.throughput[0].alone),
     ):
         work = item(checklist, "workload.throughput.images").work
         assert isinstance(work, ThroughputReached)

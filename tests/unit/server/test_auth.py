@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from corral.server.auth import Caller, Role, RoleError, require, require_own, why_not_local
+from corral.server.auth import Caller, Role, RoleError, explain_distrust, require, require_own
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8470", "127.0.0.1:8470", "127.3.2.1", "[::1]:8470"])
 def test_loopback_host_is_trusted(host: str) -> None:
-    assert why_not_local({"host": host}) is None
+    assert explain_distrust({"host": host}) is None
 
 
 @pytest.mark.parametrize(
@@ -26,23 +26,23 @@ def test_loopback_host_is_trusted(host: str) -> None:
     ],
 )
 def test_rebound_name_is_not_trusted(host: str) -> None:
-    assert why_not_local({"host": host}) is not None
+    assert explain_distrust({"host": host}) is not None
 
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:8470", "http://localhost:8470"])
 def test_page_of_this_server_is_trusted(origin: str) -> None:
-    assert why_not_local({"host": "127.0.0.1:8470", "origin": origin}) is None
+    assert explain_distrust({"host": "127.0.0.1:8470", "origin": origin}) is None
 
 
 @pytest.mark.parametrize(
     "origin", ["null", "http://evil.example", "http://evil.example:8470", "http://localhost:3000", "http://localhost"]
 )
 def test_page_of_another_server_is_not_trusted(origin: str) -> None:
-    assert why_not_local({"host": "127.0.0.1:8470", "origin": origin}) is not None
+    assert explain_distrust({"host": "127.0.0.1:8470", "origin": origin}) is not None
 
 
 def test_cross_site_request_of_a_browser_is_not_trusted() -> None:
-    assert why_not_local({"host": "localhost:8470", "sec-fetch-site": "cross-site"}) is not None
+    assert explain_distrust({"host": "localhost:8470", "sec-fetch-site": "cross-site"}) is not None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.server.api.downloads import RangeError, Span, asked_span
+from corral.server.api.downloads import RangeError, Span, read_span
 
 
 @pytest.mark.parametrize(
@@ -19,17 +19,17 @@ from corral.server.api.downloads import RangeError, Span, asked_span
     ],
 )
 def test_range_is_cut_to_the_file(header: str, span: Span) -> None:
-    assert asked_span(header, 10) == span
+    assert read_span(header, 10) == span
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "bytes", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=0-1,4-5", "bytes=5-2"]
 )
 def test_header_that_asks_for_no_single_range_gets_the_whole_file(header: str | None) -> None:
-    assert asked_span(header, 10) is None
+    assert read_span(header, 10) is None
 
 
 @pytest.mark.parametrize(("header", "size"), [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-5", 0)])
 def test_range_outside_the_file_is_refused(header: str, size: int) -> None:
     with pytest.raises(RangeError):
-        asked_span(header, size)
+        read_span(header, size)

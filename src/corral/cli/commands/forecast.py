@@ -105,7 +105,7 @@ def forecast(
     """
     from corral.operations.cluster_file import FileText, read_cluster_file
     from corral.operations.forecast_requests import ForecastAsked, require_no_others
-    from corral.operations.forecasting import forecast_workloads
+    from corral.operations.forecasting import play_workloads
 
     asked = ForecastAsked(
         cluster=FileText(text=""),  # read below, where it is needed
@@ -129,7 +129,7 @@ def forecast(
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
     asked = dataclasses.replace(asked, cluster=read_cluster_file(cluster))
-    forecasts = forecast_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
+    forecasts = play_workloads(asked, finished=lambda since: _read_finished(since, url, data_dir))
     _write(forecasts, asked, gantt, html)
     return _put(forecasts, explain=explain, as_json=as_json)
 
@@ -156,11 +156,11 @@ def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as
     from corral.client.batchfile.reading import open_batch_file
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.forecast_requests import BatchForecastAsked
-    from corral.operations.forecasting import forecast_batch_of, write_batch
+    from corral.operations.forecasting import play_batch, write_batch
 
     read = open_batch_file(batch).batch
     tasks = tuple(task.body for task in read.tasks)
-    forecast_of_batch = forecast_batch_of(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
+    forecast_of_batch = play_batch(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
     if gantt is not None:
         write_batch(forecast_of_batch, read.name, gantt)
         terminal.note(f"wrote {gantt}")

@@ -39,16 +39,16 @@ def inventory(
     as_json: AsJson = False,
 ) -> None:
     """Read this machine's GPUs, processor, memory, drives and power supply; print a cluster file, or merge into one."""
-    from corral.operations.inventory import answer_inventory, facts_of, name_node
+    from corral.operations.inventory import answer_inventory, collect_facts, put_name
     from corral.telemetry.inventory import take_inventory
     from corral.wire import to_json
 
     reading = take_inventory()
-    facts = facts_of(reading)
+    facts = collect_facts(reading)
     if merge is not None:
         _merge(merge, facts, node, yes=yes, dry_run=dry_run, as_json=as_json)
         return
-    facts = name_node(facts, node)
+    facts = put_name(facts, node)
     if as_json:
         terminal.put_json(to_json(answer_inventory(reading, facts)))
         return

@@ -60,7 +60,7 @@ def render(
         _list_targets(as_json=as_json)
         return
     from corral.operations.cluster_file import read_cluster_file
-    from corral.operations.rendering import RenderAsked, changes, difference, render_files, write
+    from corral.operations.rendering import RenderAsked, compare_folder, render_files, write, write_diff
 
     chosen = tuple(name.strip() for name in (only or "").split(",") if name.strip())
     rendered = render_files(RenderAsked(cluster=read_cluster_file(cluster), layouts=tuple(layout or ()), only=chosen))
@@ -70,12 +70,12 @@ def render(
     if out is None:
         _print(rendered, verbose=verbose, as_json=as_json)
         return
-    changed = changes(files, out, is_whole=not chosen and not layout)
+    changed = compare_folder(files, out, is_whole=not chosen and not layout)
     if diff:
         if as_json:
             terminal.put_json(_json(rendered, changed))
         else:
-            for line in difference(changed):
+            for line in write_diff(changed):
                 terminal.put(line)
         raise typer.Exit(DIFFERENT if changed else 0)
     if not dry_run:

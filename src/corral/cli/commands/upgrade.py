@@ -147,10 +147,10 @@ def read_upgrade(
 
 def _choose_outputs(done: Upgrading, folder: Path | None, files: dict[str, Path | None]) -> dict[Path, str]:
     """Write what is asked for as text, by the path that it goes to."""
-    from corral.operations.upgrading import texts_of
+    from corral.operations.upgrading import write_texts
 
     names = {"markdown": "upgrade.md", "html": "upgrade.html", "record": "upgrade.json", "cluster": "cluster.yaml"}
     paths = [(kind, folder / name) for kind, name in names.items()] if folder else []
     paths += [(kind, path) for kind, path in files.items() if path is not None]
-    texts = texts_of(done, {kind for kind, _ in paths})
+    texts = write_texts(done, {kind for kind, _ in paths})
     return {path: texts[kind] for kind, path in paths}

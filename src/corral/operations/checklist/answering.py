@@ -16,9 +16,9 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind
 from corral.operations.checklist.report import Standing
 from corral.operations.checklist.running import Kept, require_items, settle
-from corral.operations.checklist.state import OtherUpgradeError, Progress, begin, digest_of, locked, state_path
+from corral.operations.checklist.state import OtherUpgradeError, Progress, begin, digest_of, lock_state, name_state_file
 from corral.operations.checklist.values import Status
-from corral.operations.upgrading import UpgradeAsked, checklist_for, compare_upgrade
+from corral.operations.upgrading import UpgradeAsked, compare_upgrade, list_items
 from corral.planning.checklist import Checklist
 
 Run = Callable[[Checklist, Kept], Progress]
@@ -69,12 +69,12 @@ def take_up_checklist(
     UnreachableAnswersError, and what `compare_upgrade` raises.
     """
     require_reason(asked)
-    checklist = checklist_for(compare_upgrade(asked))
+    checklist = list_items(compare_upgrade(asked))
     require_items(checklist, [*only, *asked.done, *asked.skipped])
-    path = state_path(data_dir, checklist)
+    path = name_state_file(data_dir, checklist)
     is_reading = asked.is_reading and run is None
-    with nullcontext() if is_reading else locked(path):
-        progress = _answers(asked, checklist, path, is_reading=is_reading, note=note)
+    with nullcontext() if is_reading else lock_state(path):
+        progress = _load_answers(asked, checklist, path, is_reading=is_reading, note=note)
         if is_reading:
             return Standing(checklist=checklist, progress=progress)
         settled = [*((id, Status.DONE) for id in asked.done), *((id, Status.SKIPPED) for id in asked.skipped)]
@@ -89,7 +89,7 @@ def require_reason(asked: ChecklistAsked) -> None:
         raise NoReasonError("`--done` and `--skip` need a reason", hint='add `--reason "..."`; it is kept as evidence')
 
 
-def _answers(
+def _load_answers(
     asked: ChecklistAsked, checklist: Checklist, path: Path, *, is_reading: bool, note: Callable[[str], None]
 ) -> Progress:
     now = datetime.now(UTC)

@@ -32,18 +32,18 @@ _SERVICES = (
 )
 
 
-def cards_detected(probe: GpusDetected, machines: Machines) -> Evidence:
+def check_detected(probe: GpusDetected, machines: Machines) -> Evidence:
     """See whether the driver has every card, on a link that is wide enough. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
-    problems = [problem for gpu in probe.gpus for problem in _problems_of(gpu, seen)]
+    problems = [problem for gpu in probe.gpus for problem in _list_problems(gpu, seen)]
     wanted = {gpu.index for gpu in probe.gpus}
     problems += [f"GPU {gpu.index} {gpu.name or ''} is not in the file" for gpu in seen.gpus if gpu.index not in wanted]
     if problems:
         return Evidence(status=Status.FAILED, what=_on(seen, "; ".join(problems)))
-    return Evidence(status=Status.DONE, what=_on(seen, "; ".join(_fact(gpu) for gpu in seen.gpus)))
+    return Evidence(status=Status.DONE, what=_on(seen, "; ".join(_describe(gpu) for gpu in seen.gpus)))
 
 
-def driver_suits(probe: DriverSuits, machines: Machines) -> Evidence:
+def check_driver(probe: DriverSuits, machines: Machines) -> Evidence:
     """See whether the driver knows the cards. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     version = re.match(r"(\d+)\.(\d+)", seen.driver or "")
@@ -63,20 +63,20 @@ def driver_suits(probe: DriverSuits, machines: Machines) -> Evidence:
 _MODULES = {True: "open kernel modules", False: "closed kernel modules", None: "kernel modules of unknown kind"}
 
 
-def power_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
+def check_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
     """See whether the cards have their limits. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     by_index = {gpu.index: gpu for gpu in seen.gpus}
     facts: list[str] = []
     status = Status.DONE
     for index, watts in probe.limits_w:
-        state, fact = _limit(by_index.get(index), index, watts)
+        state, fact = _check_limit(by_index.get(index), index, watts)
         facts.append(fact)
         status = max(status, state, key=[Status.DONE, Status.UNKNOWN, Status.FAILED].index)
     return Evidence(status=status, what=_on(seen, "; ".join(facts)))
 
 
-def persistence_on(probe: PersistenceOn, machines: Machines) -> Evidence:
+def check_persistence(probe: PersistenceOn, machines: Machines) -> Evidence:
     """See whether persistence mode is on. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     modes = {gpu: seen.persistent.get(gpu) for gpu in probe.gpus}
@@ -88,12 +88,12 @@ def persistence_on(probe: PersistenceOn, machines: Machines) -> Evidence:
     return Evidence(status=Status.DONE, what=_on(seen, f"on for GPU {', '.join(map(str, modes))}"))
 
 
-def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
+def check_limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
     """Look for a service that sets power limits at the start of the machine. Raises: UnlookedError."""
     ran = machines.run(probe.node, _SERVICES)
     if ran.exit_code != 0:
         return Evidence(status=Status.UNKNOWN, what=f"systemctl: {' '.join((ran.errors or ran.out).split())}")
-    for unit in _units(ran.out):
+    for unit in _find_units(ran.out):
         name, command = unit.get("Id", "?"), unit.get("ExecStart", "")
         # On NixOS a unit starts a script of the store, which does not tell what it runs; there the name does.
         if name == f"{POWER_LIMIT_UNIT}.service" or re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):
@@ -104,29 +104,36 @@ def limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
     return Evidence(status=Status.FAILED, what="no loaded service runs `nvidia-smi` with a power limit")
 
 
-def _problems_of(gpu: WantedGpu, seen: NodeCards) -> Iterator[str]:
-    found = next((present for present in seen.gpus if present.index == gpu.index), None)
-    if found is None:
+def _list_problems(gpu: WantedGpu, seen: NodeCards) -> Iterator[str]:
+    present_gpu = next((present for present in seen.gpus if present.index == gpu.index), None)
+    if present_gpu is None:
         yield f"no GPU {gpu.index}; the driver has {len(seen.gpus)}"
         return
-    if found.state is not GpuState.OK:
-        yield f"GPU {gpu.index} is {found.state.value}: {found.problem}"
+    if present_gpu.state is not GpuState.OK:
+        yield f"GPU {gpu.index} is {present_gpu.state.value}: {present_gpu.problem}"
         return
-    if gpu.model is not None and found.name is not None and not _is(gpu, found):
-        yield f"GPU {gpu.index} is {found.name}, wanted {gpu.model}"
-    if found.pcie and found.pcie_best and found.pcie.width < min(_FEW_LANES, found.pcie_best.width):
-        yield f"GPU {gpu.index} has {found.pcie.width} PCIe lanes of {found.pcie_best.width}"
+    if gpu.model is not None and present_gpu.name is not None and not _is(gpu, present_gpu):
+        yield f"GPU {gpu.index} is {present_gpu.name}, wanted {gpu.model}"
+    if (
+        present_gpu.pcie
+        and present_gpu.pcie_best
+        and present_gpu.pcie.width < min(_FEW_LANES, present_gpu.pcie_best.width)
+    ):
+        yield f"GPU {gpu.index} has {present_gpu.pcie.width} PCIe lanes of {present_gpu.pcie_best.width}"
 
 
-def _is(gpu: WantedGpu, found: FoundGpu) -> bool:
+def _is(gpu: WantedGpu, present_gpu: FoundGpu) -> bool:
     """Compare by the catalogue, where both names are in it; by their letters otherwise."""
-    wanted, have = resolve_gpu(gpu.model, memory=gpu.memory), resolve_gpu(found.name, memory=found.memory_total)
+    wanted, have = (
+        resolve_gpu(gpu.model, memory=gpu.memory),
+        resolve_gpu(present_gpu.name, memory=present_gpu.memory_total),
+    )
     if wanted is not None and have is not None:
         return wanted == have
-    return (gpu.model or "").lower().replace(" ", "") in (found.name or "").lower().replace(" ", "")
+    return (gpu.model or "").lower().replace(" ", "") in (present_gpu.name or "").lower().replace(" ", "")
 
 
-def _limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:
+def _check_limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:
     if gpu is None or gpu.state is not GpuState.OK:
         return Status.FAILED, f"GPU {index} does not answer"
     if gpu.power_limit_w is None:
@@ -139,12 +146,12 @@ def _limit(gpu: FoundGpu | None, index: int, watts: int) -> tuple[Status, str]:
     return Status.FAILED, f"{fact}, wanted {watts} W"
 
 
-def _fact(gpu: FoundGpu) -> str:
+def _describe(gpu: FoundGpu) -> str:
     link = "" if gpu.pcie is None or gpu.pcie_best is None else f", PCIe x{gpu.pcie.width} of x{gpu.pcie_best.width}"
     return f"GPU {gpu.index} {gpu.name or 'of unknown model'}{link}"
 
 
-def _units(text: str) -> Iterator[dict[str, str]]:
+def _find_units(text: str) -> Iterator[dict[str, str]]:
     """Read blocks of `systemctl show`, which a blank line ends; a property that stands several times is joined."""
     for block in re.split(r"\n\s*\n", text):
         unit: dict[str, str] = {}

@@ -64,61 +64,61 @@ def _look(work: Probe | FromFile, tools: Tools) -> Evidence:
         case FromFile(evidence=evidence):
             return Evidence(status=Status.DONE, what=evidence)
         case GpusDetected() | DriverSuits() | PowerLimitsSet() | PersistenceOn() | LimitsPersist():
-            return _of_cards(work, tools.machines)
+            return _look_at_gpus(work, tools.machines)
         case NodeReady() | LabelsOnNode() | GpuPodsAlive() | ReplicasReady():
-            return _of_cluster(work, tools.shell)
+            return _look_at_cluster(work, tools.shell)
         case LoadTested():
             return _load_test(work, tools)
         case _:
-            return _of_queue(work, tools.queue)
+            return _look_at_queue(work, tools.queue)
 
 
-def _of_cards(
+def _look_at_gpus(
     probe: GpusDetected | DriverSuits | PowerLimitsSet | PersistenceOn | LimitsPersist, machines: Machines
 ) -> Evidence:
     match probe:
         case GpusDetected():
-            return gpu_looks.cards_detected(probe, machines)
+            return gpu_looks.check_detected(probe, machines)
         case DriverSuits():
-            return gpu_looks.driver_suits(probe, machines)
+            return gpu_looks.check_driver(probe, machines)
         case PowerLimitsSet():
-            return gpu_looks.power_limits_set(probe, machines)
+            return gpu_looks.check_limits_set(probe, machines)
         case PersistenceOn():
-            return gpu_looks.persistence_on(probe, machines)
+            return gpu_looks.check_persistence(probe, machines)
         case LimitsPersist():
-            return gpu_looks.limits_persist(probe, machines)
+            return gpu_looks.check_limits_persist(probe, machines)
         case _:
             assert_never(probe)
 
 
-def _of_cluster(probe: NodeReady | LabelsOnNode | GpuPodsAlive | ReplicasReady, shell: Shell) -> Evidence:
+def _look_at_cluster(probe: NodeReady | LabelsOnNode | GpuPodsAlive | ReplicasReady, shell: Shell) -> Evidence:
     match probe:
         case NodeReady():
-            return node_ready(probe, shell)
+            return check_node_ready(probe, shell)
         case LabelsOnNode():
-            return labels_on_node(probe, shell)
+            return check_labels(probe, shell)
         case GpuPodsAlive():
-            return gpu_pods_alive(probe, shell)
+            return check_gpu_pods(probe, shell)
         case ReplicasReady():
-            return replicas_ready(probe, shell)
+            return check_replicas(probe, shell)
         case _:
             assert_never(probe)
 
 
-def _of_queue(
+def _look_at_queue(
     probe: SlotsKnown | QueuePools | QueueEmpty | AllBusyAtOnce | ThroughputReached, queue: Queue
 ) -> Evidence:
     match probe:
         case SlotsKnown():
-            return slots_known(probe, queue)
+            return check_slots(probe, queue)
         case QueuePools():
-            return queue_pools(probe, queue)
+            return check_pools(probe, queue)
         case QueueEmpty():
-            return queue_empty(probe, queue)
+            return check_queue_empty(probe, queue)
         case AllBusyAtOnce():
-            return all_busy(probe, queue)
+            return check_all_busy(probe, queue)
         case ThroughputReached():
-            return throughput_reached(probe, queue)
+            return check_throughput(probe, queue)
         case _:
             assert_never(probe)
 
@@ -149,11 +149,15 @@ _DRIVER = "gpu.nvidia.com"
 """NVIDIA's DRA driver, as its ResourceSlices name it."""
 
 
-def node_ready(probe: NodeReady, shell: Shell) -> Evidence:
+def check_node_ready(probe: NodeReady, shell: Shell) -> Evidence:
     """See whether a node is back with all its GPUs. Raises: UnlookedError."""
     node = _get(shell, "node", probe.node)
-    conditions = {one["type"]: one["status"] for one in node["status"].get("conditions", [])}
-    gpus = _claimable(shell, probe.node) if probe.by_claim else int(node["status"].get("allocatable", {}).get(_GPU, 0))
+    conditions = {entry["type"]: entry["status"] for entry in node["status"].get("conditions", [])}
+    gpus = (
+        _count_claimable(shell, probe.node)
+        if probe.by_claim
+        else int(node["status"].get("allocatable", {}).get(_GPU, 0))
+    )
     is_ready, is_closed = conditions.get("Ready") == "True", bool(node["spec"].get("unschedulable"))
     closed = ", closed for pods" if is_closed else ""
     offered = "GPUs to claim" if probe.by_claim else f"allocatable {_GPU}"
@@ -162,7 +166,7 @@ def node_ready(probe: NodeReady, shell: Shell) -> Evidence:
     return Evidence(status=Status.DONE if good else Status.FAILED, what=what)
 
 
-def labels_on_node(probe: LabelsOnNode, shell: Shell) -> Evidence:
+def check_labels(probe: LabelsOnNode, shell: Shell) -> Evidence:
     """Compare a node's labels. Raises: UnlookedError."""
     labels: dict[str, str] = _get(shell, "node", probe.node)["metadata"].get("labels", {})
     wrong = [
@@ -176,20 +180,20 @@ def labels_on_node(probe: LabelsOnNode, shell: Shell) -> Evidence:
     return Evidence(status=Status.DONE, what=f"{len(probe.labels)} labels as in the file, {len(probe.gone)} gone")
 
 
-def gpu_pods_alive(probe: GpuPodsAlive, shell: Shell) -> Evidence:
+def check_gpu_pods(probe: GpuPodsAlive, shell: Shell) -> Evidence:
     """Ask for the GPUs inside of every pod that has one. Raises: UnlookedError."""
     selector = f"--field-selector=spec.nodeName={probe.node},status.phase=Running"
     pods = _get(shell, "pods", "--all-namespaces", selector)["items"]
     asked = [place for pod in pods for place in _with_gpu(pod)]
     broken = [
-        f"{namespace}/{pod}: {why}" for namespace, pod, box in asked if (why := _lost(shell, namespace, pod, box))
+        f"{namespace}/{pod}: {why}" for namespace, pod, box in asked if (why := _find_loss(shell, namespace, pod, box))
     ]
     if broken:
         return Evidence(status=Status.FAILED, what="; ".join(broken))
     return Evidence(status=Status.DONE, what=f"{len(asked)} of {len(asked)} containers with a GPU reach it")
 
 
-def replicas_ready(probe: ReplicasReady, shell: Shell) -> Evidence:
+def check_replicas(probe: ReplicasReady, shell: Shell) -> Evidence:
     """Count replicas. Raises: UnlookedError."""
     status = _get(shell, probe.kind.lower(), probe.name, "-n", probe.namespace)["status"]
     ready = int(status.get("readyReplicas", 0))
@@ -210,17 +214,17 @@ def _get(shell: Shell, *words: str) -> Json:
         raise UnlookedError(f"kubectl get {' '.join(words)}: its answer is not JSON") from error
 
 
-def _claimable(shell: Shell, node: str) -> int:
+def _count_claimable(shell: Shell, node: str) -> int:
     """Count the whole cards that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
     slices = _get(shell, "resourceslices", f"--field-selector=spec.nodeName={node},spec.driver={_DRIVER}")["items"]
-    newest = max((one["spec"]["pool"]["generation"] for one in slices), default=0)
+    newest = max((entry["spec"]["pool"]["generation"] for entry in slices), default=0)
     devices = [
         device
-        for one in slices
-        if one["spec"]["pool"]["generation"] == newest
-        for device in one["spec"].get("devices", [])
+        for entry in slices
+        if entry["spec"]["pool"]["generation"] == newest
+        for device in entry["spec"].get("devices", [])
     ]
-    return sum(one.get("attributes", {}).get("type", {}).get("string") == "gpu" for one in devices)
+    return sum(entry.get("attributes", {}).get("type", {}).get("string") == "gpu" for entry in devices)
 
 
 def _with_gpu(pod: Json) -> Iterator[tuple[str, str, str]]:
@@ -231,7 +235,7 @@ def _with_gpu(pod: Json) -> Iterator[tuple[str, str, str]]:
             yield pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"]
 
 
-def _lost(shell: Shell, namespace: str, pod: str, container: str) -> str | None:
+def _find_loss(shell: Shell, namespace: str, pod: str, container: str) -> str | None:
     """Say why a container does not reach its GPU; None when it does."""
     words = ("kubectl", "-n", namespace, "exec", pod, "-c", container, _TIMEOUT, "--", "nvidia-smi", "-L")
     ran = shell.run(words, deadline_s=_DEADLINE_S)
@@ -246,7 +250,7 @@ _CLOSE = 0.9
 """Share of the forecast that counts as reached; loads and swaps of models take the rest."""
 
 
-def slots_known(probe: SlotsKnown, queue: Queue) -> Evidence:
+def check_slots(probe: SlotsKnown, queue: Queue) -> Evidence:
     """Compare the server's slots. Raises: UnlookedError."""
     have = {slot["id"] for slot in queue.get("/corral/v1/slots")["items"]}
     wrong = [f"{slot} is missing" for slot in probe.slots if slot not in have]
@@ -256,33 +260,33 @@ def slots_known(probe: SlotsKnown, queue: Queue) -> Evidence:
     return Evidence(status=Status.DONE, what=f"the server has {', '.join(sorted(have))}")
 
 
-def queue_pools(probe: QueuePools, queue: Queue) -> Evidence:
+def check_pools(probe: QueuePools, queue: Queue) -> Evidence:
     """Compare the server's queues. Raises: UnlookedError."""
-    have = {one["name"]: one["pool"] for one in queue.get("/corral/v1/queues")["items"]}
+    have = {entry["name"]: entry["pool"] for entry in queue.get("/corral/v1/queues")["items"]}
     wrong = [
-        f"{name} has {_pool(have[name])}" if name in have else f"{name} is missing"
+        f"{name} has {_format_pool(have[name])}" if name in have else f"{name} is missing"
         for name, pool in probe.pools
         if name not in have or have[name] != (None if pool is None else list(pool))
     ]
     if wrong:
         return Evidence(status=Status.FAILED, what="; ".join(wrong))
-    facts = [f"{name} on {_pool(have[name])}" for name, _ in probe.pools]
+    facts = [f"{name} on {_format_pool(have[name])}" for name, _ in probe.pools]
     return Evidence(status=Status.DONE, what="; ".join(facts))
 
 
-def queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
+def check_queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
     """Count what a queue still holds. Raises: UnlookedError."""
-    one = next((one for one in queue.get("/corral/v1/queues")["items"] if one["name"] == probe.queue), None)
-    if one is None:
+    entry = next((entry for entry in queue.get("/corral/v1/queues")["items"] if entry["name"] == probe.queue), None)
+    if entry is None:
         return Evidence(status=Status.DONE, what="the server has no such queue")
-    states = {state: count for state, count in one["states"].items() if count}
+    states = {state: count for state, count in entry["states"].items() if count}
     if states:
         what = ", ".join(f"{count} {state}" for state, count in states.items())
         return Evidence(status=Status.FAILED, what=f"it holds {what}")
     return Evidence(status=Status.DONE, what="it holds no task")
 
 
-def all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
+def check_all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
     """Look at what runs now. Raises: UnlookedError."""
     running = {slot["id"]: slot["running"] for slot in queue.get("/corral/v1/slots")["items"]}
     busy = [slot for slot in probe.slots if running.get(slot)]
@@ -293,9 +297,9 @@ def all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
     return Evidence(status=Status.FAILED, what=f"nothing runs on {idle} in this moment")
 
 
-def throughput_reached(probe: ThroughputReached, queue: Queue) -> Evidence:
+def check_throughput(probe: ThroughputReached, queue: Queue) -> Evidence:
     """Compare what the slots did lately with the forecast. Raises: UnlookedError."""
-    means = {slot: _mean_seconds(queue, probe.engine, slot) for slot in probe.slots}
+    means = {slot: _measure_seconds(queue, probe.engine, slot) for slot in probe.slots}
     missing = [slot for slot, mean in means.items() if not mean]
     if missing:
         what = f"no {probe.engine} task has succeeded on {', '.join(missing)} yet"
@@ -308,7 +312,7 @@ def throughput_reached(probe: ThroughputReached, queue: Queue) -> Evidence:
     return Evidence(status=Status.DONE if share >= _CLOSE else Status.FAILED, what=what + ")")
 
 
-def _mean_seconds(queue: Queue, engine: str, slot: str) -> float | None:
+def _measure_seconds(queue: Queue, engine: str, slot: str) -> float | None:
     """Take the mean time of a slot's last tasks; None when there are none."""
     query = f"state=succeeded&engine={quote(engine)}&slot={quote(slot, safe='')}&limit={_TASKS}"
     times = [_seconds(task) for task in queue.get(f"/corral/v1/tasks?{query}")["items"] if task["slots"] == [slot]]
@@ -319,5 +323,5 @@ def _seconds(task: Json) -> float:
     return (datetime.fromisoformat(task["finished_at"]) - datetime.fromisoformat(task["started_at"])).total_seconds()
 
 
-def _pool(pool: list[str] | None) -> str:
+def _format_pool(pool: list[str] | None) -> str:
     return "every slot" if pool is None else ", ".join(pool) or "no slot"

@@ -69,7 +69,7 @@ class Machines:
             return self._shell.run(argv, deadline_s=DEADLINE_S)
         ran = self._shell.run((*_SSH, address, shlex.join(argv)), deadline_s=DEADLINE_S)
         if ran.exit_code == 255:  # ssh's own failures; whatever the program returns is below
-            raise UnlookedError(f"ssh to {address} failed: {_last(ran.errors)}", hint=f"try `ssh {address} true`")
+            raise UnlookedError(f"ssh to {address} failed: {_take_last(ran.errors)}", hint=f"try `ssh {address} true`")
         return ran
 
     def require_here(self, node: str) -> None:
@@ -102,14 +102,14 @@ class Machines:
             driver=reading.driver_version,
             gpus=reading.gpus,
             persistent=persistent,
-            module=_text(Path(_MODULE)),
+            module=_read_text(Path(_MODULE)),
         )
 
     def _there(self, address: str) -> NodeCards:
         query = f"nvidia-smi --query-gpu={_FIELDS} --format=csv,noheader,nounits && cat {_MODULE}"
         ran = self._shell.run((*_SSH, address, query), deadline_s=DEADLINE_S)
         if ran.exit_code != 0:
-            raise UnlookedError(f"nvidia-smi on {address} failed: {_last(ran.errors or ran.out)}")
+            raise UnlookedError(f"nvidia-smi on {address} failed: {_take_last(ran.errors or ran.out)}")
         return read_smi(ran.out, address)
 
 
@@ -121,30 +121,30 @@ def read_smi(text: str, machine: str) -> NodeCards:
     return NodeCards(
         machine=machine,
         driver=rows[0][3] if rows else None,
-        gpus=tuple(_gpu(row) for row in rows),
+        gpus=tuple(_read_gpu(row) for row in rows),
         persistent={int(row[0]): row[7] == "Enabled" for row in rows},
         module=module,
     )
 
 
-def _gpu(row: Sequence[str]) -> FoundGpu:
-    memory, least, most = _number(row[2]), _number(row[5]), _number(row[6])
+def _read_gpu(row: Sequence[str]) -> FoundGpu:
+    memory, least, most = _read_number(row[2]), _read_number(row[5]), _read_number(row[6])
     gpu = FoundGpu(
         index=int(row[0]),
         name=row[1],
         memory_total=None if memory is None else Bytes(int(memory * _MIB)),
-        power_limit_w=_number(row[4]),
+        power_limit_w=_read_number(row[4]),
         power_limit_range_w=None if least is None or most is None else (least, most),
     )
     return replace(gpu, pcie=_link(row[8], row[10]), pcie_best=_link(row[9], row[11]))
 
 
 def _link(width: str, generation: str) -> PcieLink | None:
-    lanes, speed = _number(width), _number(generation)
+    lanes, speed = _read_number(width), _read_number(generation)
     return None if lanes is None or speed is None else PcieLink(generation=int(speed), width=int(lanes))
 
 
-def _number(text: str) -> float | None:
+def _read_number(text: str) -> float | None:
     """Read a number of nvidia-smi; None for `[N/A]` and its like."""
     try:
         return float(text)
@@ -152,14 +152,14 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()[0]
     except (OSError, IndexError):
         return None
 
 
-def _last(text: str) -> str:
+def _take_last(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 

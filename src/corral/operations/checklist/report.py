@@ -84,11 +84,11 @@ def answer_checklist(standing: Standing) -> ChecklistAnswer:
         started_at=standing.progress.started_at,
         counts={status.value: count for status, count in standing.counts.items()},
         left=tuple(item.id for item in standing.left),
-        items=tuple(_answered(standing.progress, item) for item in standing.checklist.items),
+        items=tuple(_answer_item(standing.progress, item) for item in standing.checklist.items),
     )
 
 
-def standing_markdown(standing: Standing, *, chart: str | None = None) -> str:
+def write_markdown(standing: Standing, *, chart: str | None = None) -> str:
     """Write it for people; `chart` is the file beside the report."""
     parts = [
         f"# Migration of {standing.checklist.cluster}",
@@ -96,12 +96,12 @@ def standing_markdown(standing: Standing, *, chart: str | None = None) -> str:
         *([f"![items by phase]({chart})"] if chart else []),
     ]
     for phase in standing.checklist.phases:
-        lines = [line for item in standing.checklist.of(phase) for line in _lines(standing.progress, item)]
+        lines = [line for item in standing.checklist.of(phase) for line in _write_item(standing.progress, item)]
         parts.append("\n".join([f"## {phase.value.capitalize()} phase", "", *lines]))
     return "\n\n".join(parts) + "\n"
 
 
-def standing_chart(standing: Standing) -> str:
+def draw_chart(standing: Standing) -> str:
     """Draw how many items of each phase stand how, as SVG."""
     groups = {
         phase.value: {
@@ -114,7 +114,7 @@ def standing_chart(standing: Standing) -> str:
     return draw_bars(f"Migration of {standing.checklist.cluster}", "items", groups)
 
 
-def _answered(progress: Progress, item: Item) -> ItemAnswer:
+def _answer_item(progress: Progress, item: Item) -> ItemAnswer:
     answer = progress.of(item)
     return ItemAnswer(
         id=item.id,
@@ -131,7 +131,7 @@ def _answered(progress: Progress, item: Item) -> ItemAnswer:
     )
 
 
-def _lines(progress: Progress, item: Item) -> Iterator[str]:
+def _write_item(progress: Progress, item: Item) -> Iterator[str]:
     answer = progress.of(item)
     status = status_of(progress, item)
     task = f"`{item.task}`" if item.kind is ItemKind.COMMANDED else item.task.rstrip(".")

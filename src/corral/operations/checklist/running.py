@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.operations.checklist.looking import Tools, look
-from corral.operations.checklist.state import Progress, fingerprint, save_progress
+from corral.operations.checklist.state import Progress, make_fingerprint, save_progress
 from corral.operations.checklist.values import SETTLED, Agreed, Answer, Evidence, Person, Ran, Status
 from corral.planning.checklist import Checklist, Command, Item, ItemKind, Question
 
@@ -59,10 +59,10 @@ class Kept:
     progress: Progress
     path: Path
 
-    def answered(self, item: Item, evidence: Evidence, now: datetime) -> Kept:
+    def write_answer(self, item: Item, evidence: Evidence, now: datetime) -> Kept:
         """Write an answer down; it is on the disk when this returns. Raises: UnsavedAnswerError."""
         answer = Answer(
-            status=evidence.status, at=now, evidence=" ".join(evidence.what.split()), fingerprint=fingerprint(item)
+            status=evidence.status, at=now, evidence=" ".join(evidence.what.split()), fingerprint=make_fingerprint(item)
         )
         progress = self.progress.with_answer(item, answer)
         try:
@@ -92,7 +92,7 @@ def run_items(
         before = kept.progress.of(item)
         if item.id not in only if only else before is not None and before.status in SETTLED:
             continue
-        earlier = None if only else _in_the_way(checklist, kept.progress, item)
+        earlier = None if only else _find_in_the_way(checklist, kept.progress, item)
         if earlier is not None:
             watcher.holds(item, earlier)
             continue
@@ -100,22 +100,24 @@ def run_items(
         decided = _decide(item, before, tools, person)
         if decided is Agreed.RUN and isinstance(item.work, Command):
             started = Evidence(status=Status.INTERRUPTED, what="it was started, and its end was not seen")
-            kept = kept.answered(item, started, now())
-            decided = _result(tools.shell.stream(item.work.line))
+            kept = kept.write_answer(item, started, now())
+            decided = _read_result(tools.shell.stream(item.work.line))
         evidence = decided if isinstance(decided, Evidence) else None
         if evidence is not None:
-            kept = kept.answered(item, evidence, now())
+            kept = kept.write_answer(item, evidence, now())
         watcher.ends(item, evidence)
     return kept.progress
 
 
-def settle(kept: Kept, checklist: Checklist, told: Iterable[tuple[str, Status]], *, reason: str, now: datetime) -> Kept:
+def settle(
+    kept: Kept, checklist: Checklist, settled: Iterable[tuple[str, Status]], *, reason: str, now: datetime
+) -> Kept:
     """Write down what a person says without being asked. Raises: UnknownItemError, UnsavedAnswerError."""
-    told = tuple(told)
-    require_items(checklist, [id for id, _ in told])
+    settled = tuple(settled)
+    require_items(checklist, [id for id, _ in settled])
     items = {item.id: item for item in checklist.items}
-    for id, status in told:
-        kept = kept.answered(items[id], Evidence(status=status, what=reason), now)
+    for id, status in settled:
+        kept = kept.write_answer(items[id], Evidence(status=status, what=reason), now)
     return kept
 
 
@@ -147,7 +149,7 @@ def _decide(item: Item, before: Answer | None, tools: Tools, person: Person) -> 
     return look(item.work, tools)
 
 
-def _in_the_way(checklist: Checklist, progress: Progress, item: Item) -> Item | None:
+def _find_in_the_way(checklist: Checklist, progress: Progress, item: Item) -> Item | None:
     """Find the first earlier item that a command has to wait for."""
     if item.kind is not ItemKind.COMMANDED:
         return None
@@ -161,7 +163,7 @@ def _in_the_way(checklist: Checklist, progress: Progress, item: Item) -> Item | 
     return None
 
 
-def _result(ran: Ran) -> Evidence:
+def _read_result(ran: Ran) -> Evidence:
     said = " ".join(ran.out.split())[-_TOLD:]
     status = Status.DONE if ran.exit_code == 0 else Status.FAILED
     return Evidence(status=status, what=f"exit code {ran.exit_code}" + (f": {said}" if said else ""))

@@ -68,25 +68,25 @@ class Progress:
     def of(self, item: Item) -> Answer | None:
         """Return the item's answer, when the item is still what was answered."""
         answer = self.answers.get(item.id)
-        return answer if answer is not None and answer.fingerprint == fingerprint(item) else None
+        return answer if answer is not None and answer.fingerprint == make_fingerprint(item) else None
 
     def with_answer(self, item: Item, answer: Answer) -> Progress:
         """Return the answers with one more, or one in place of another."""
         return replace(self, answers={**self.answers, item.id: answer})
 
 
-def fingerprint(item: Item) -> str:
+def make_fingerprint(item: Item) -> str:
     """Identify an item with all that it asks for."""
     return hashlib.sha256(repr((item.id, item.work, item.material)).encode()).hexdigest()[:16]
 
 
 def digest_of(checklist: Checklist) -> str:
     """Identify an upgrade by what it needs."""
-    text = "\n".join([checklist.cluster, *(f"{item.id} {fingerprint(item)}" for item in checklist.items)])
+    text = "\n".join([checklist.cluster, *(f"{item.id} {make_fingerprint(item)}" for item in checklist.items)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def state_path(data_dir: Path, checklist: Checklist) -> Path:
+def name_state_file(data_dir: Path, checklist: Checklist) -> Path:
     """Return the file for a cluster; its name keeps what file systems take."""
     return data_dir / FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]', '_', checklist.cluster)}.json"
 
@@ -117,7 +117,7 @@ def load_progress(path: Path) -> Progress | None:
 def save_progress(path: Path, progress: Progress) -> None:
     """Write the answers; they are on the disk when this returns, whole or not at all. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(_raw(progress), indent=1, ensure_ascii=False))
+    write_whole(path, json.dumps(_make_record(progress), indent=1, ensure_ascii=False))
 
 
 def begin(path: Path, checklist: Checklist, *, now: datetime, restarting: bool, carrying: bool) -> Progress:
@@ -132,24 +132,24 @@ def begin(path: Path, checklist: Checklist, *, now: datetime, restarting: bool, 
         if path.exists():
             path.replace(path.with_suffix(f".{now:%Y%m%dT%H%M%S}.json"))
         return fresh
-    found = load_progress(path)
-    if found is None:
+    earlier = load_progress(path)
+    if earlier is None:
         return fresh
-    if found.digest == fresh.digest:
-        return found
-    same = {item.id: answer for item in checklist.items if (answer := found.of(item)) is not None}
+    if earlier.digest == fresh.digest:
+        return earlier
+    same = {item.id: answer for item in checklist.items if (answer := earlier.of(item)) is not None}
     if carrying:
-        return replace(fresh, started_at=found.started_at, answers=same)
+        return replace(fresh, started_at=earlier.started_at, answers=same)
     raise OtherUpgradeError(
-        f"there are answers from {found.started_at:%Y-%m-%d %H:%M} of another upgrade of {checklist.cluster!r}, or of "
-        f"this one before its files changed: {len(found.answers)} answers, {len(same)} of items that are the same",
+        f"there are answers from {earlier.started_at:%Y-%m-%d %H:%M} of another upgrade of {checklist.cluster!r}, or "
+        f"of this one before its files changed: {len(earlier.answers)} answers, {len(same)} of items that are the same",
         where=str(path),
         hint="add `--carry-over` to keep the answers of items that are the same, or `--restart` to begin anew",
     )
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def lock_state(path: Path) -> Generator[None]:
     """Keep other runs away from the answers. Raises: BusyChecklistError, UnreachableAnswersError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def _unreachable(path: Path, error: OSError) -> UnreachableAnswersError:
     )
 
 
-def _raw(progress: Progress) -> dict[str, object]:
+def _make_record(progress: Progress) -> dict[str, object]:
     answers = {
         id: {
             "status": answer.status.value,

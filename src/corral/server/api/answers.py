@@ -29,7 +29,7 @@ from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.values import Batch, StoryEvent, Task
 
 
-def task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
+def describe_task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
     """Describe a task; `progress` is the board's."""
     return TaskOut.model_construct(
         **values_of(task, TaskFields),
@@ -51,19 +51,19 @@ def task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
         losses=task.losses,
         slots=list(task.slots),
         cancel_requested=task.cancel_requested,
-        error=None if task.error is None else problem(task.error),
+        error=None if task.error is None else describe_problem(task.error),
         result=None if task.result is None else dict(task.result),
-        outputs=_outputs(task),
-        progress=_progress(progress.get(task.id)),
+        outputs=_describe_outputs(task),
+        progress=_describe_progress(progress.get(task.id)),
     )
 
 
-def problem(problem: Problem) -> ProblemOut:
+def describe_problem(problem: Problem) -> ProblemOut:
     """Describe one thing that is wrong."""
     return ProblemOut(code=problem.code, what=problem.what, where=problem.where, hint=problem.hint)
 
 
-def batch(batch: Batch) -> BatchOut:
+def describe_batch(batch: Batch) -> BatchOut:
     """Describe a batch."""
     return BatchOut.model_construct(
         **values_of(batch, BatchFields),
@@ -76,19 +76,19 @@ def batch(batch: Batch) -> BatchOut:
     )
 
 
-def story_event(event: StoryEvent) -> StoryEventOut:
+def describe_event(event: StoryEvent) -> StoryEventOut:
     """Describe one line of the story."""
     return StoryEventOut(
         id=event.id, at=event.at, task=event.task, batch=event.batch, kind=event.kind, data=dict(event.data)
     )
 
 
-def slots(slots: Iterable[Slot], gates: Mapping[str, Gate], progress: Mapping[int, Progress]) -> list[SlotOut]:
+def describe_slots(slots: Iterable[Slot], gates: Mapping[str, Gate], progress: Mapping[int, Progress]) -> list[SlotOut]:
     """Describe slots; `gates` are those that people set, which the dispatcher may not have seen yet."""
-    return [_slot(slot, gates.get(slot.id), progress) for slot in slots]
+    return [_describe_slot(slot, gates.get(slot.id), progress) for slot in slots]
 
 
-def _slot(slot: Slot, gate: Gate | None, progress: Mapping[int, Progress]) -> SlotOut:
+def _describe_slot(slot: Slot, gate: Gate | None, progress: Mapping[int, Progress]) -> SlotOut:
     seen, reason = slot.gate, slot.gate_reason
     if gate is None and seen in (Gate.PAUSED, Gate.DRAINING):
         seen, reason = Gate.OPEN, ""
@@ -103,7 +103,10 @@ def _slot(slot: Slot, gate: Gate | None, progress: Mapping[int, Progress]) -> Sl
         capacity=slot.capacity,
         engines=sorted(slot.engines),
         engine_problems=dict(slot.engine_problems),
-        resident=[ResidentOut(engine=one.engine, model=one.model, memory=one.memory) for one in slot.resident],
+        resident=[
+            ResidentOut(engine=resident.engine, model=resident.model, memory=resident.memory)
+            for resident in slot.resident
+        ],
         gate=seen,
         gate_reason=reason,
         running=None
@@ -116,17 +119,17 @@ def _slot(slot: Slot, gate: Gate | None, progress: Mapping[int, Progress]) -> Sl
             started_at=running.started_at,
             expected_end=running.expected_end,
         ),
-        progress=None if running is None else _progress(progress.get(running.task)),
+        progress=None if running is None else _describe_progress(progress.get(running.task)),
     )
 
 
-def _progress(progress: Progress | None) -> ProgressOut | None:
+def _describe_progress(progress: Progress | None) -> ProgressOut | None:
     if progress is None:
         return None
     return ProgressOut(fraction=progress.fraction, note=progress.note, slot=progress.slot, at=progress.at)
 
 
-def _outputs(task: Task) -> list[OutputOut]:
+def _describe_outputs(task: Task) -> list[OutputOut]:
     return [
         OutputOut(
             name=file.name,
@@ -143,35 +146,37 @@ def explain(task: Task, needs: Iterable[Task], policy: Explanation | None, *, no
     """Explain a task; `needs` are the tasks that it needs, `policy` is asked for queued tasks alone."""
     match task.state:
         case TaskState.WAITING:
-            return _waiting(task, needs)
+            return _explain_waiting(task, needs)
         case TaskState.QUEUED:
-            return _queued(task, policy, now)
+            return _explain_queued(task, policy, now)
         case TaskState.LEASED | TaskState.RUNNING:
-            return _active(task)
+            return _explain_active(task)
         case TaskState.SUCCEEDED | TaskState.FAILED | TaskState.CANCELLED:
-            return _ended(task)
+            return _explain_ended(task)
 
 
-def _waiting(task: Task, needs: Iterable[Task]) -> ExplanationOut:
+def _explain_waiting(task: Task, needs: Iterable[Task]) -> ExplanationOut:
     open_needs = [need for need in needs if need.state not in TERMINAL]
     if open_needs:
         listed = ", ".join(f"{need.id} ({need.name}) is {need.state}" for need in open_needs[:10])
         more = f" and {len(open_needs) - 10} more" if len(open_needs) > 10 else ""
-        return _told(task, "needs", f"it waits for {len(open_needs)} tasks: {listed}{more}", task.created_at)
+        return _make_explanation(
+            task, "needs", f"it waits for {len(open_needs)} tasks: {listed}{more}", task.created_at
+        )
     if task.not_before is not None:
         summary = f"it waits for its start time, {task.not_before.isoformat()}"
-        return _told(task, "start_time", summary, task.created_at, may_start_at=task.not_before)
-    return _told(task, "needs", "what it needs has just ended; it is queued next", task.created_at)
+        return _make_explanation(task, "start_time", summary, task.created_at, may_start_at=task.not_before)
+    return _make_explanation(task, "needs", "what it needs has just ended; it is queued next", task.created_at)
 
 
-def _queued(task: Task, policy: Explanation | None, now: datetime) -> ExplanationOut:
+def _explain_queued(task: Task, policy: Explanation | None, now: datetime) -> ExplanationOut:
     since = task.queued_at or task.created_at
     if task.ready_at is not None and task.ready_at > now:
         failures = task.attempts + task.losses
         summary = f"it waits until {task.ready_at.isoformat()} after {failures} tries that went wrong"
-        return _told(task, "backoff", summary, since, may_start_at=task.ready_at)
+        return _make_explanation(task, "backoff", summary, since, may_start_at=task.ready_at)
     if policy is None:
-        return _told(task, "undecided", "the dispatcher has not decided about it yet", since)
+        return _make_explanation(task, "undecided", "the dispatcher has not decided about it yet", since)
     return ExplanationOut(
         task=task.id,
         state=task.state,
@@ -183,26 +188,26 @@ def _queued(task: Task, policy: Explanation | None, now: datetime) -> Explanatio
     )
 
 
-def _active(task: Task) -> ExplanationOut:
+def _explain_active(task: Task) -> ExplanationOut:
     where = ", ".join(task.slots)
     doing = "starts" if task.state is TaskState.LEASED else "runs"
     since = task.started_at or task.queued_at or task.created_at
     if task.cancel_requested:
-        return _told(task, "stopping", f"it {doing} on {where} and is being cancelled", since)
-    return _told(task, task.state.value, f"it {doing} on {where}", since)
+        return _make_explanation(task, "stopping", f"it {doing} on {where} and is being cancelled", since)
+    return _make_explanation(task, task.state.value, f"it {doing} on {where}", since)
 
 
-def _ended(task: Task) -> ExplanationOut:
+def _explain_ended(task: Task) -> ExplanationOut:
     since = task.finished_at or task.created_at
     if task.state is TaskState.FAILED and task.error is not None:
         hint = f" ({task.error.hint})" if task.error.hint else ""
-        return _told(task, "failed", f"it failed: {task.error.what}{hint}", since)
-    return _told(
+        return _make_explanation(task, "failed", f"it failed: {task.error.what}{hint}", since)
+    return _make_explanation(
         task, task.state.value, f"it {'was cancelled' if task.state is TaskState.CANCELLED else 'succeeded'}", since
     )
 
 
-def _told(
+def _make_explanation(
     task: Task, rule: str, summary: str, since: datetime, *, may_start_at: datetime | None = None
 ) -> ExplanationOut:
     return ExplanationOut(

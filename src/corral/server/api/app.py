@@ -68,7 +68,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
         lifespan=lifespan,
         docs_url=None,  # the pages that FastAPI offers load their scripts from elsewhere
         redoc_url=None,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=_name_operation,
         redirect_slashes=False,
     )
     app.state.api = api
@@ -88,5 +88,5 @@ def _queued_limits(services: Services) -> dict[str, int | None]:
     return {name: queue.max_queued_per_owner for name, queue in services.cluster.queues.items()}
 
 
-def _operation_id(route: APIRoute) -> str:
+def _name_operation(route: APIRoute) -> str:
     return route.name

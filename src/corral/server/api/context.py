@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from corral.server.api.errors import bug
+from corral.server.api.errors import answer_bug
 from corral.server.metrics import Metrics
 
 _log = structlog.get_logger()
@@ -50,10 +50,10 @@ class RequestContext:
             _log.info("client_went_away", request_id=request_id, path=scope["path"])
         except Exception:  # noqa: BLE001 - a request that meets a bug is answered, and the others go on
             # As text: a renderer that shows local variables would write tokens into the log.
-            told = {"method": scope["method"], "path": scope["path"], "traceback": format_exc()}
-            _log.error("request_failed", request_id=request_id, **told)
+            facts = {"method": scope["method"], "path": scope["path"], "traceback": format_exc()}
+            _log.error("request_failed", request_id=request_id, **facts)
             if not status:
-                await bug(request_id)(scope, receive, send_named)
+                await answer_bug(request_id)(scope, receive, send_named)
         finally:
             self._metrics.end_request(scope["method"], _route_of(scope), status[0] if status else 499)
 

@@ -40,7 +40,7 @@ class Span:
     end: int
 
 
-def asked_span(header: str | None, size: int) -> Span | None:
+def read_span(header: str | None, size: int) -> Span | None:
     """Return the one range that is asked for; None for the whole file, also where the header cannot be read.
 
     Raises: RangeError when the range lies outside the file.
@@ -75,7 +75,7 @@ def download(store: ArtifactStore, file: StoredFile, asked: Headers) -> Response
         return Response(status_code=304, headers=headers)
     size = path.stat().st_size
     fresh = asked.get("if-range", etag) == etag
-    span = asked_span(asked.get("range"), size) if fresh else None
+    span = read_span(asked.get("range"), size) if fresh else None
     if span is None:
         return _stream(path, Span(0, size), headers, file.media_type, 200)
     headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
@@ -84,12 +84,12 @@ def download(store: ArtifactStore, file: StoredFile, asked: Headers) -> Response
 
 def _stream(path: Path, span: Span, headers: dict[str, str], media_type: str, status: int) -> Response:
     headers["Content-Length"] = str(span.end - span.start)
-    answer = StreamingResponse(_chunks(path, span), status, headers)
+    answer = StreamingResponse(_read_chunks(path, span), status, headers)
     answer.headers["Content-Type"] = media_type  # not as an argument, which would add a charset to text
     return answer
 
 
-async def _chunks(path: Path, span: Span) -> AsyncIterator[bytes]:
+async def _read_chunks(path: Path, span: Span) -> AsyncIterator[bytes]:
     left = span.end - span.start
     try:
         file = await asyncio.to_thread(path.open, "rb")

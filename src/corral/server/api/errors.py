@@ -19,7 +19,7 @@ from starlette.responses import Response
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.server.api.requests import KNOWN_NAMES
 from corral.server.api.schemas import Answer, ErrorBody, ErrorOut, ProblemOut
-from corral.server.api.wired import names_asked
+from corral.server.api.wired import list_names
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError
 
 _log = structlog.get_logger()
@@ -94,7 +94,7 @@ def answer(error: CorralError, request_id: str) -> Response:
     return _answer(error.code, error.kind, error.problems, request_id, status=status, headers=headers)
 
 
-def bug(request_id: str) -> Response:
+def answer_bug(request_id: str) -> Response:
     """Return the answer to a request that met a bug; the log has the rest."""
     problem = Problem(
         code="server.bug",
@@ -118,16 +118,16 @@ def _answer(
         error=ErrorBody(
             code=code,
             kind=kind,
-            what=printable(first.what),
-            where=_printable(first.where),
-            hint=_printable(first.hint),
+            what=make_printable(first.what),
+            where=_make_printable(first.where),
+            hint=_make_printable(first.hint),
             request_id=request_id,
             problems=[
                 ProblemOut(
                     code=problem.code,
-                    what=printable(problem.what),
-                    where=_printable(problem.where),
-                    hint=_printable(problem.hint),
+                    what=make_printable(problem.what),
+                    where=_make_printable(problem.where),
+                    hint=_make_printable(problem.hint),
                 )
                 for problem in problems
             ],
@@ -154,12 +154,12 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = [_problem(details, error.body) for details in error.errors()]
+        problems = [_make_problem(details, error.body) for details in error.errors()]
         return answer(RequestInvalidError(problems), request_id_of(request))
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, error: StarletteHTTPException) -> Response:
-        told = answer(_translated(request, error), request_id_of(request))
+        told = answer(_translate(request, error), request_id_of(request))
         told.headers.update(error.headers or {})
         return told
 
@@ -174,7 +174,7 @@ def handle_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, database_lost)
 
 
-def _translated(request: Request, error: StarletteHTTPException) -> CorralError:
+def _translate(request: Request, error: StarletteHTTPException) -> CorralError:
     if error.status_code == 405:
         return MethodError(f"{request.url.path} does not know {request.method}", hint="see /openapi.json")
     if error.status_code == 404:
@@ -182,26 +182,26 @@ def _translated(request: Request, error: StarletteHTTPException) -> CorralError:
     return RequestInvalidError([Problem(code="request.invalid", what=str(error.detail))])
 
 
-def _problem(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydantic's description of an error
+def _make_problem(details: Mapping[str, Any], body: object) -> Problem:  # Any: pydantic's description of an error
     source, *steps = details["loc"]
-    where = _path_in(body, steps, details["type"]) if source == "body" else f"{source}.{'.'.join(map(str, steps))}"
+    where = _find_path(body, steps, details["type"]) if source == "body" else f"{source}.{'.'.join(map(str, steps))}"
     match details["type"]:
         case "missing":
             what = f"{steps[-1]!r} is missing" if steps else "the body is missing"
             return Problem(code="request.missing", what=what, where=where, hint="give it a value")
         case "extra_forbidden" | "unexpected_keyword_argument":
-            names = (*KNOWN_NAMES, *names_asked())
+            names = (*KNOWN_NAMES, *list_names())
             hint = did_you_mean(str(steps[-1]), names, otherwise="remove it; /openapi.json lists the names")
             return Problem(code="request.unknown_name", what=f"unknown name {steps[-1]!r}", where=where, hint=hint)
         case _:
             message = details["msg"].removeprefix("Value error, ")
-            what = f"{message[:1].lower()}{message[1:]}; seen: {_seen(details.get('input'))}"
+            what = f"{message[:1].lower()}{message[1:]}; seen: {_shorten(details.get('input'))}"
             return Problem(code="request.invalid_value", what=what, where=where)
 
 
-def _path_in(body: object, steps: Sequence[str | int], kind: str) -> str | None:
+def _find_path(body: object, steps: Sequence[str | int], kind: str) -> str | None:
     """Return the path of a value in the body, without the names of alternatives that pydantic puts between."""
-    found: list[str | int] = []
+    steps_found: list[str | int] = []
     for index, step in enumerate(steps):
         if isinstance(body, dict) and step in body:
             body = cast("dict[str | int, object]", body)[step]  # JSON that a client sent
@@ -209,17 +209,17 @@ def _path_in(body: object, steps: Sequence[str | int], kind: str) -> str | None:
             body = cast("list[object]", body)[step]  # as above
         elif kind != "missing" or index < len(steps) - 1:
             continue
-        found.append(step)
-    return path(found) or None
+        steps_found.append(step)
+    return write_path(steps_found) or None
 
 
-def _seen(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SEEN_LENGTH else f"{text[:_SEEN_LENGTH]}..."
 
 
-def _printable(text: str | None) -> str | None:
-    return None if text is None else printable(text)
+def _make_printable(text: str | None) -> str | None:
+    return None if text is None else make_printable(text)
 
 
 _DESCRIPTIONS = {
@@ -240,12 +240,12 @@ _DESCRIPTIONS = {
 Declared = dict[int | str, dict[str, Any]]  # FastAPI's own type
 
 
-def replays(model: type[Answer]) -> Declared:
+def declare_replays(model: type[Answer]) -> Declared:
     """Declare the answer to an idempotency key that was used before."""
     return {200: {"model": model, "description": "this idempotency key was accepted before; here is what it made"}}
 
 
-def refusals(*statuses: int) -> Declared:
+def declare_refusals(*statuses: int) -> Declared:
     """Declare these errors, and those that every route can answer with."""
     always = (401, 403, 422, 500, 503)
     return {
@@ -253,12 +253,14 @@ def refusals(*statuses: int) -> Declared:
     }
 
 
-def path(steps: list[str | int]) -> str:
+def write_path(steps: list[str | int]) -> str:
     """Return the path of a value in its body: `tasks[0].inputs.seed`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step)[:80]}" for step in steps if step != "")
+    text = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{make_printable(step)[:80]}" for step in steps if step != ""
+    )
     return text.removeprefix(".")
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """Return text that can stand in any answer and log line."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 from corral.requests import Id, LongWord, Word
 from corral.tasks.store.reading import MAX_PAGE
 
-__all__ = ["Cursor", "Digest", "EventId", "Id", "Limit", "LongWord", "Numbered", "Word", "id_of", "next_cursor"]
+__all__ = ["Cursor", "Digest", "EventId", "Id", "Limit", "LongWord", "Numbered", "Word", "find_next", "id_of"]
 
 EventId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Names a line of the story; 0 stands before the first."""
@@ -39,6 +39,6 @@ def id_of(cursor: Cursor) -> int | None:
     return None if cursor is None else int(cursor)
 
 
-def next_cursor(found: Sequence[Numbered], limit: int) -> str | None:
+def find_next(entries: Sequence[Numbered], limit: int) -> str | None:
     """Return where the list goes on; None when the page was not full."""
-    return str(found[-1].id) if len(found) == limit else None
+    return str(entries[-1].id) if len(entries) == limit else None

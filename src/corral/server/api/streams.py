@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from corral.errors import CorralError, Kind
-from corral.server.api.answers import story_event
+from corral.server.api.answers import describe_event
 from corral.server.api.changes import Changes
 from corral.tasks.board import Board, Preview, Progress, Update
 from corral.tasks.store.pool import CONNECTION_LOST
@@ -112,8 +112,8 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await write(f"retry: {_RETRY_MS}\n\n")
             async with asyncio.TaskGroup() as group:
-                told = (self._tell_story(write), self._tell_updates(write), self._beat(write), _gone(receive))
-                parts = [group.create_task(part) for part in told]
+                facts = (self._tell_story(write), self._tell_updates(write), self._beat(write), _gone(receive))
+                parts = [group.create_task(part) for part in facts]
                 await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
                 for part in parts:
                     part.cancel()
@@ -127,7 +127,7 @@ class EventStream(Response):
         try:
             while lines := await self._sources.changes.after(last):
                 last = lines[-1].id
-                text = "".join(_line(line) for line in lines if self._following.concerns(line))
+                text = "".join(_write_line(line) for line in lines if self._following.concerns(line))
                 if text:
                     await write(text)
         except CONNECTION_LOST as error:
@@ -137,7 +137,7 @@ class EventStream(Response):
         with self._sources.board.feed() as feed:
             async for update in feed:
                 if self._following.concerns(update):
-                    await write(_live(update))
+                    await write(_write_live(update))
 
     async def _beat(self, write: Write) -> None:
         while True:
@@ -150,26 +150,28 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _line(event: StoryEvent) -> str:
-    return f"id: {event.id}\nevent: {event.kind}\ndata: {story_event(event).model_dump_json()}\n\n"
+def _write_line(event: StoryEvent) -> str:
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {describe_event(event).model_dump_json()}\n\n"
 
 
-def _live(update: Update) -> str:
+def _write_live(update: Update) -> str:
     match update:
         case Progress():
-            return _event("progress", {"task": update.task, "batch": update.batch, **_progress(update)})
+            return _describe_event(
+                "progress", {"task": update.task, "batch": update.batch, **_describe_progress(update)}
+            )
         case Preview():
             encoded = base64.b64encode(update.data).decode()
-            told = {"task": update.task, "media_type": update.media_type, "data_base64": encoded}
-            return _event("preview", told)
+            facts = {"task": update.task, "media_type": update.media_type, "data_base64": encoded}
+            return _describe_event("preview", facts)
         case _:
             assert_never(update)
 
 
-def _progress(update: Progress) -> dict[str, Json]:
+def _describe_progress(update: Progress) -> dict[str, Json]:
     at = update.at.isoformat()
     return {"slot": update.slot, "fraction": update.fraction, "note": update.note, "at": at}
 
 
-def _event(kind: str, data: Mapping[str, Json]) -> str:
+def _describe_event(kind: str, data: Mapping[str, Json]) -> str:
     return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

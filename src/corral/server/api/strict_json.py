@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
-from corral.server.api.errors import Refused, path
+from corral.server.api.errors import Refused, write_path
 from corral.work import Json
 
 MAX_DEPTH = 64
@@ -63,7 +63,7 @@ def parse(body: bytes) -> Json:
         raise MalformedJsonError(f"the body is nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:  # a number of more digits than Python reads
         raise MalformedJsonError(f"the body holds a number that cannot be read: {str(error)[:100]}") from error
-    problems = _first(_problems(value))
+    problems = _take_first(_find_problems(value))
     if problems:
         raise UnusableJsonError(problems)
     return value
@@ -73,11 +73,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise MalformedJsonError(f"the body is not JSON: {name} is not a number", hint="use null, or leave it out")
 
 
-def _first(problems: Iterator[Problem]) -> list[Problem]:
+def _take_first(problems: Iterator[Problem]) -> list[Problem]:
     return [problem for problem, _ in zip(problems, range(MAX_PROBLEMS), strict=False)]
 
 
-def _problems(value: Json) -> Iterator[Problem]:
+def _find_problems(value: Json) -> Iterator[Problem]:
     """Walk without recursion; a path is built only for a value that is wrong."""
     levels: list[tuple[str | int, Iterator[tuple[str | int, Json]]]] = [("", iter([("", value)]))]
     while levels:
@@ -86,24 +86,24 @@ def _problems(value: Json) -> Iterator[Problem]:
             levels.pop()
             continue
         key, item = step
-        wrong = _wrong(key) or _wrong(item)
+        wrong = _find_wrong(key) or _find_wrong(item)
         if wrong:
-            yield _problem(wrong, [*(name for name, _ in levels), key])
+            yield _make_problem(wrong, [*(name for name, _ in levels), key])
         if not isinstance(item, dict | list):
             continue
         if len(levels) > MAX_DEPTH:
-            yield _problem(f"the nesting is deeper than {MAX_DEPTH} levels", [name for name, _ in levels])
+            yield _make_problem(f"the nesting is deeper than {MAX_DEPTH} levels", [name for name, _ in levels])
             return
-        levels.append((key, _members(item)))
+        levels.append((key, _iterate_members(item)))
 
 
-def _members(value: Json) -> Iterator[tuple[str | int, Json]]:
+def _iterate_members(value: Json) -> Iterator[tuple[str | int, Json]]:
     if isinstance(value, dict):
         return iter(cast("dict[str, Json]", value).items())  # what JSON's readers return
     return iter(enumerate(cast("list[Json]", value)))  # as above
 
 
-def _wrong(value: Json) -> str | None:
+def _find_wrong(value: Json) -> str | None:
     if isinstance(value, str):
         if "\x00" in value:
             return "a NUL character cannot be stored"
@@ -114,8 +114,8 @@ def _wrong(value: Json) -> str | None:
     return None
 
 
-def _problem(what: str, steps: list[str | int]) -> Problem:
-    return Problem(code="request.unusable_value", what=what, where=path(steps))
+def _make_problem(what: str, steps: list[str | int]) -> Problem:
+    return Problem(code="request.unusable_value", what=what, where=write_path(steps))
 
 
 MAX_JSON_BYTES = 32 * 1024 * 1024

@@ -17,7 +17,7 @@ Timeout = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="
 T = TypeVar("T")
 
 
-async def until_ended(
+async def wait_until_ended(
     api: Api,
     read: Callable[[], Awaitable[T]],
     *,

@@ -35,7 +35,7 @@ def describe_answers(*kinds: type) -> None:
         _document(kind, ConfigDict(use_attribute_docstrings=True))
 
 
-def names_asked() -> frozenset[str]:
+def list_names() -> frozenset[str]:
     """Return every name that the request of a use case may have."""
     return frozenset(_names)
 

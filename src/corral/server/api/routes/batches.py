@@ -8,14 +8,14 @@ from fastapi import APIRouter, Request, Response
 
 from corral.server.api import answers
 from corral.server.api.direct import SubmittingRoute
-from corral.server.api.errors import refusals, replays
-from corral.server.api.fields import Cursor, Id, Limit, id_of, next_cursor
+from corral.server.api.errors import declare_refusals, declare_replays
+from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
 from corral.server.api.requests import BatchAsked
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.strict_json import StrictRoute
 from corral.server.api.submitting import accept, whole_batch
-from corral.server.api.waiting import Timeout, until_ended
+from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
 from corral.tasks.store import reading
@@ -46,25 +46,25 @@ router.add_api_route(
     methods=["POST"],
     status_code=201,
     summary="Submit a batch",
-    responses={**refusals(400, 409, 413, 429), **replays(BatchAccepted)},
+    responses={**declare_refusals(400, 409, 413, 429), **declare_replays(BatchAccepted)},
     route_class_override=SubmittingRoute,
 )
 
 
-@router.get("", summary="List batches", responses=refusals())
+@router.get("", summary="List batches", responses=declare_refusals())
 async def list_batches(api: Here, caller: Viewer, cursor: Cursor = None, limit: Limit = 50) -> BatchPage:
     """List batches, newest first."""
-    found = await reading.list_batches(api.services.pool, before=id_of(cursor), limit=limit)
-    return BatchPage(items=[answers.batch(batch) for batch in found], next=next_cursor(found, limit))
+    batches = await reading.list_batches(api.services.pool, before=id_of(cursor), limit=limit)
+    return BatchPage(items=[answers.describe_batch(batch) for batch in batches], next=find_next(batches, limit))
 
 
-@router.get("/{id}", summary="Show a batch", responses=refusals(404))
+@router.get("/{id}", summary="Show a batch", responses=declare_refusals(404))
 async def get_batch(id: Id, api: Here, caller: Viewer) -> BatchOut:
     """Show a batch and how many of its tasks are in which state."""
-    return answers.batch(await reading.get_batch(api.services.pool, id))
+    return answers.describe_batch(await reading.get_batch(api.services.pool, id))
 
 
-@router.post("/{id}/cancel", summary="Cancel a batch", responses=refusals(404))
+@router.post("/{id}/cancel", summary="Cancel a batch", responses=declare_refusals(404))
 async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     """Cancel every task of a batch that has not ended; running ones end soon after."""
     pool = api.services.pool
@@ -73,14 +73,14 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     note = {"by": caller.owner}
     changes = [Change(task=task, event=CancelRequested(), note=note) for task in await open_tasks_of(pool, id)]
     await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
-    return answers.batch(await reading.get_batch(pool, id))
+    return answers.describe_batch(await reading.get_batch(pool, id))
 
 
 @router.post(
     "/{id}/retry",
     status_code=201,
     summary="Retry a batch",
-    responses={**refusals(404, 409, 429), **replays(BatchAccepted)},
+    responses={**declare_refusals(404, 409, 429), **declare_replays(BatchAccepted)},
 )
 async def retry_batch(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
@@ -91,17 +91,17 @@ async def retry_batch(
     return await _accept(api, caller, submission, response)
 
 
-@router.get("/{id}/wait", summary="Wait for a batch", responses=refusals(404))
+@router.get("/{id}/wait", summary="Wait for a batch", responses=declare_refusals(404))
 async def wait_for_batch(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30.0) -> BatchOut:
     """Answer when every task of the batch has ended, or with the batch as it is when the time has run out."""
 
     async def read() -> Batch:
         return await reading.get_batch(api.services.pool, id)
 
-    batch = await until_ended(
+    batch = await wait_until_ended(
         api, read, still_open=_open_count, concerns=lambda line: line.batch == id, timeout_s=timeout
     )
-    return answers.batch(batch)
+    return answers.describe_batch(batch)
 
 
 def _open_count(batch: Batch) -> int:
@@ -116,7 +116,7 @@ async def _accept(
         response.status_code = 200
     batch = await reading.get_batch(api.services.pool, accepted.batch or 0)
     return BatchAccepted(
-        batch=answers.batch(batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
+        batch=answers.describe_batch(batch), tasks=_named(submission, accepted.tasks), replayed=accepted.replayed
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from corral.engines.inputs import ENGINES, EngineKind
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.submitting import enabled
@@ -13,13 +13,13 @@ from corral.server.api.submitting import enabled
 router = APIRouter(prefix="/corral/v1", tags=["engines"])
 
 
-@router.get("/engines", summary="List engines", responses=refusals())
+@router.get("/engines", summary="List engines", responses=declare_refusals())
 async def list_engines(api: Here, caller: Viewer) -> Engines:
     """List every engine, the slots where it runs, and the JSON Schema of its inputs."""
-    return Engines(items=[_engine(kind, api) for kind in ENGINES.values()])
+    return Engines(items=[_describe_engine(kind, api) for kind in ENGINES.values()])
 
 
-def _engine(kind: EngineKind, api: Api) -> EngineOut:
+def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:
     slots = api.services.board.slots
     return EngineOut(
         name=kind.name,

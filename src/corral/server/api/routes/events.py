@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import EventId, Id
 from corral.server.api.state import Here, Viewer
 from corral.server.api.streams import EventStream, Following, Sources
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/corral/v1/events", tags=["events"])
     summary="Follow events",
     response_class=Response,
     responses={
-        **refusals(404, 429),
+        **declare_refusals(404, 429),
         200: {"description": "server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
     },
 )

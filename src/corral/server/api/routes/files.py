@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from corral.errors import CorralError, Kind
 from corral.server.api.downloads import download
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Digest, Id, Word
 from corral.server.api.schemas import UploadOut
 from corral.server.api.state import Here, Submitter, Viewer
@@ -51,7 +51,7 @@ class OutputMissingError(CorralError):
     status_code=201,
     summary="Upload a file",
     openapi_extra=_BODY,
-    responses=refusals(413, 507),
+    responses=declare_refusals(413, 507),
 )
 async def upload_file(
     request: Request,
@@ -62,7 +62,7 @@ async def upload_file(
     """Take an input file; tasks name it by the SHA-256 in the answer. The same content is stored once."""
     content = await api.services.artifacts.receive(request.stream(), limit=api.max_upload)
     file = StoredFile(
-        name=name, sha256=content.sha256, size=content.size, media_type=_media_type(name, request.headers)
+        name=name, sha256=content.sha256, size=content.size, media_type=_guess_media_type(name, request.headers)
     )
     await record_upload(api.services.pool, caller.owner, file)
     return UploadOut(sha256=file.sha256, size=file.size, name=file.name, media_type=file.media_type)
@@ -72,7 +72,7 @@ async def upload_file(
     "/corral/v1/tasks/{id}/outputs/{name}",
     summary="Download an output",
     response_class=Response,
-    responses={**refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
+    responses={**declare_refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
 )
 async def download_output(
     id: Id, name: Annotated[Word, Path(description="as the task lists it")], request: Request, api: Here, caller: Viewer
@@ -90,7 +90,7 @@ async def download_output(
     "/corral/v1/artifacts/{sha256}",
     summary="Download an artifact",
     response_class=Response,
-    responses={**refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
+    responses={**declare_refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
 )
 async def download_artifact(sha256: Digest, request: Request, api: Here, caller: Viewer) -> Response:
     """Download any stored file by its content's name, whole or a range of it."""
@@ -98,7 +98,7 @@ async def download_artifact(sha256: Digest, request: Request, api: Here, caller:
     return download(api.services.artifacts, file, request.headers)
 
 
-def _media_type(name: str, headers: Mapping[str, str]) -> str:
+def _guess_media_type(name: str, headers: Mapping[str, str]) -> str:
     guessed, encoding = mimetypes.guess_type(name)
     if guessed is not None and encoding is None:
         return guessed

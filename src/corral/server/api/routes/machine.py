@@ -15,7 +15,7 @@ from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
 from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
 from corral.server.api import answers
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.strict_json import StrictRoute
@@ -41,32 +41,32 @@ NodeName = Annotated[Word | None, Query(description="the name of the node; null 
 ModelName = Annotated[LongWord, Query(description="a name of the catalogue, `hf:owner/repo/file`, a URL or a path")]
 
 
-@router.get("/models", summary="List models", response_model=ModelList, responses=refusals())
-async def models(api: Here, caller: Viewer) -> Response:
+@router.get("/models", summary="List models", response_model=ModelList, responses=declare_refusals())
+async def list_stored_models(api: Here, caller: Viewer) -> Response:
     """List the models in the store, and those of the catalogue that can be fetched."""
     return await compute(lambda: list_models(api.services.weights))
 
 
 @router.post(
-    "/models/pull", summary="Fetch a model", response_model=ListedModel, responses=refusals(400, 404, 413, 507)
+    "/models/pull", summary="Fetch a model", response_model=ListedModel, responses=declare_refusals(400, 404, 413, 507)
 )
-async def pull(asked: PullAsked, api: Here, caller: Admin) -> Response:
+async def pull_stored_model(asked: PullAsked, api: Here, caller: Admin) -> Response:
     """Fetch a model, verify it, and keep it; the answer comes when it is there."""
     return answer(await pull_model(api.services.weights, asked, lambda progress: None))
 
 
-@router.get("/models/path", summary="Find a model", response_model=ModelPath, responses=refusals(404))
-async def model_path(model: ModelName, api: Here, caller: Admin) -> Response:
+@router.get("/models/path", summary="Find a model", response_model=ModelPath, responses=declare_refusals(404))
+async def find_model_path(model: ModelName, api: Here, caller: Admin) -> Response:
     """Return where a model is stored: the file or folder that an engine opens."""
     return await compute(lambda: find_path(api.services.weights, model))
 
 
-@router.get("/doctor", summary="Examine the machine", response_model=DoctorAnswer, responses=refusals())
-async def doctor(request: Request, api: Here, caller: Admin) -> Response:
+@router.get("/doctor", summary="Examine the machine", response_model=DoctorAnswer, responses=declare_refusals())
+async def examine_machine(request: Request, api: Here, caller: Admin) -> Response:
     """Examine the server's machine: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     services = api.services
     board = services.board
-    slots = answers.slots(board.slots, await gates(services.pool, Gated.SLOT), board.progress)
+    slots = answers.describe_slots(board.slots, await gates(services.pool, Gated.SLOT), board.progress)
     served = judge_server(
         str(request.base_url).rstrip("/"),
         "leading" if board.leading else "standby",
@@ -75,34 +75,40 @@ async def doctor(request: Request, api: Here, caller: Admin) -> Response:
     return await compute(lambda: examine(services.data_dir, served))
 
 
-@router.get("/inventory", summary="Take the inventory", response_model=InventoryAnswer, responses=refusals())
-async def inventory(caller: Admin, node: NodeName = None) -> Response:
+@router.get("/inventory", summary="Take the inventory", response_model=InventoryAnswer, responses=declare_refusals())
+async def take_machine_inventory(caller: Admin, node: NodeName = None) -> Response:
     """Read the GPUs, processor, memory, drives and power supply of the server's machine."""
-    from corral.operations.inventory import answer_inventory, facts_of, name_node
+    from corral.operations.inventory import answer_inventory, collect_facts, put_name
     from corral.telemetry.inventory import take_inventory
 
     def take() -> InventoryAnswer:
         taken = take_inventory()
-        return answer_inventory(taken, name_node(facts_of(taken), node))
+        return answer_inventory(taken, put_name(collect_facts(taken), node))
 
     return await compute(take)
 
 
 @router.post(
-    "/inventory/merge", summary="Merge the inventory", response_model=MergeAnswer, responses=refusals(400, 404, 413)
+    "/inventory/merge",
+    summary="Merge the inventory",
+    response_model=MergeAnswer,
+    responses=declare_refusals(400, 404, 413),
 )
 async def merge_inventory(asked: MergeAsked, caller: Admin) -> Response:
     """Merge the inventory of the server's machine into the text of a cluster file, comments kept."""
-    from corral.operations.inventory import answer_merge, facts_of, merge
+    from corral.operations.inventory import answer_merge, collect_facts, merge
     from corral.telemetry.inventory import take_inventory
 
-    return await compute(lambda: answer_merge(merge(asked, facts_of(take_inventory())), is_written=False))
+    return await compute(lambda: answer_merge(merge(asked, collect_facts(take_inventory())), is_written=False))
 
 
 @router.post(
-    "/loadtest", summary="Test GPUs under load", response_model=LoadTestFigures, responses=refusals(400, 404, 409, 413)
+    "/loadtest",
+    summary="Test GPUs under load",
+    response_model=LoadTestFigures,
+    responses=declare_refusals(400, 404, 409, 413),
 )
-async def loadtest(asked: LoadTestAsked, request: Request, api: Here, caller: Admin) -> Response:
+async def test_gpus(asked: LoadTestAsked, request: Request, api: Here, caller: Admin) -> Response:
     """Watch the GPUs of the server's machine while they work, and judge them; one test at a time.
 
     The answer comes when the time is over. A client that leaves ends the test. The load is whatever runs: no command

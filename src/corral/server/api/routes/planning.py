@@ -24,7 +24,7 @@ from corral.operations.rendering import RenderAnswer, RenderAsked, RenderTargets
 from corral.operations.upgrading import UpgradeAsked
 from corral.planning.forecast.batches import BatchFigures
 from corral.server.api import answers
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.strict_json import StrictRoute
@@ -57,19 +57,19 @@ describe_answers(ChecklistAnswer)
 describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, RenderTargets, LintAnswer, LintRules, Rule)
 
 
-@router.get("/gpus", summary="Find GPU models", response_model=GpuModels, responses=refusals(404))
+@router.get("/gpus", summary="Find GPU models", response_model=GpuModels, responses=declare_refusals(404))
 async def find_gpus(name: Name, caller: Viewer) -> Response:
     """List the models of the catalogue that a name may stand for."""
     return await compute(lambda: find_models(name))
 
 
-@router.get("/gpus/{name:path}", summary="Show a GPU model", response_model=ListedGpu, responses=refusals(404))
+@router.get("/gpus/{name:path}", summary="Show a GPU model", response_model=ListedGpu, responses=declare_refusals(404))
 async def show_gpu(name: Word, caller: Viewer) -> Response:
     """Show what the catalogue says of the one model that a name stands for."""
     return await compute(lambda: show_model(name))
 
 
-@router.post("/plan", summary="Plan layouts", response_model=PlanAnswer, responses=refusals(400, 404, 413))
+@router.post("/plan", summary="Plan layouts", response_model=PlanAnswer, responses=declare_refusals(400, 404, 413))
 async def plan(asked: PlanAsked, caller: Viewer) -> Response:
     """Plan what would run on which GPU; nothing is changed."""
     from corral.operations.planning import answer_plan, plan_layouts
@@ -77,8 +77,8 @@ async def plan(asked: PlanAsked, caller: Viewer) -> Response:
     return await compute(lambda: answer_plan(plan_layouts(asked)))
 
 
-@router.post("/power", summary="Work out power", response_model=PowerAnswer, responses=refusals(400, 404, 413))
-async def power(asked: PowerAsked, caller: Viewer) -> Response:
+@router.post("/power", summary="Work out power", response_model=PowerAnswer, responses=declare_refusals(400, 404, 413))
+async def calculate_power(asked: PowerAsked, caller: Viewer) -> Response:
     """Work out power, heat and cost of each node at full load. `here` asks the server's driver: administrators only."""
     from corral.operations.powering import work_out_power
 
@@ -88,7 +88,10 @@ async def power(asked: PowerAsked, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/fit", summary="Fit a model", response_model=FitAnswer | ProfileAnswer, responses=refusals(400, 404, 413, 507)
+    "/fit",
+    summary="Fit a model",
+    response_model=FitAnswer | ProfileAnswer,
+    responses=declare_refusals(400, 404, 413, 507),
 )
 async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
     """Judge what a model takes and where it fits. A path or an address is read by the server: administrators only."""
@@ -102,36 +105,43 @@ async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/forecast", summary="Forecast workloads", response_model=ForecastAnswer, responses=refusals(400, 404, 413)
+    "/forecast", summary="Forecast workloads", response_model=ForecastAnswer, responses=declare_refusals(400, 404, 413)
 )
-async def forecast(asked: ForecastAsked, api: Here, caller: Viewer) -> Response:
+async def forecast_nights(asked: ForecastAsked, api: Here, caller: Viewer) -> Response:
     """Play a night of each workload with the production policy. `measured` reads durations from this queue."""
-    from corral.operations.forecasting import answer_forecasts, forecast_workloads
+    from corral.operations.forecasting import answer_forecasts, play_workloads
 
-    finished = _finished_tasks(api)
-    return await compute(lambda: answer_forecasts(forecast_workloads(asked, finished=finished)))
+    finished = _make_reader(api)
+    return await compute(lambda: answer_forecasts(play_workloads(asked, finished=finished)))
 
 
 @router.post(
-    "/forecast/batch", summary="Forecast a batch", response_model=BatchFigures, responses=refusals(400, 404, 413)
+    "/forecast/batch",
+    summary="Forecast a batch",
+    response_model=BatchFigures,
+    responses=declare_refusals(400, 404, 413),
 )
 async def forecast_batch(asked: BatchForecastAsked, caller: Viewer) -> Response:
     """Forecast how long a batch takes on a cluster that has nothing else to do."""
-    from corral.operations.forecasting import answer_batch, forecast_batch_of
+    from corral.operations.forecasting import answer_batch, play_batch
 
-    return await compute(lambda: answer_batch(forecast_batch_of(asked)))
+    return await compute(lambda: answer_batch(play_batch(asked)))
 
 
-@router.post("/forecast/replay", summary="Replay tasks", response_model=ReplayAnswer, responses=refusals(400, 404, 413))
+@router.post(
+    "/forecast/replay", summary="Replay tasks", response_model=ReplayAnswer, responses=declare_refusals(400, 404, 413)
+)
 async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
     """Play tasks that this queue has finished once more, on another cluster."""
     from corral.operations.forecasting import answer_replay, replay_tasks
 
-    finished = _finished_tasks(api)
+    finished = _make_reader(api)
     return await compute(lambda: answer_replay(replay_tasks(asked, finished=finished)))
 
 
-@router.post("/render", summary="Render a cluster file", response_model=RenderAnswer, responses=refusals(400, 404, 413))
+@router.post(
+    "/render", summary="Render a cluster file", response_model=RenderAnswer, responses=declare_refusals(400, 404, 413)
+)
 async def render(asked: RenderAsked, caller: Viewer) -> Response:
     """Render the configuration of a cluster: Kubernetes and what stands around it."""
     from corral.operations.rendering import render_files
@@ -139,7 +149,7 @@ async def render(asked: RenderAsked, caller: Viewer) -> Response:
     return await compute(lambda: render_files(asked))
 
 
-@router.get("/render/targets", summary="List targets", response_model=RenderTargets, responses=refusals())
+@router.get("/render/targets", summary="List targets", response_model=RenderTargets, responses=declare_refusals())
 async def list_render_targets(caller: Viewer) -> Response:
     """List all that can be rendered."""
     from corral.operations.rendering import list_targets
@@ -147,7 +157,7 @@ async def list_render_targets(caller: Viewer) -> Response:
     return await compute(list_targets)
 
 
-@router.post("/lint", summary="Lint files", response_model=LintAnswer, responses=refusals(400, 413))
+@router.post("/lint", summary="Lint files", response_model=LintAnswer, responses=declare_refusals(400, 413))
 async def lint(asked: LintAsked, caller: Viewer) -> Response:
     """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown."""
     from corral.operations.linting import lint_files
@@ -155,7 +165,7 @@ async def lint(asked: LintAsked, caller: Viewer) -> Response:
     return await compute(lambda: lint_files(asked))
 
 
-@router.get("/lint/rules", summary="List rules", response_model=LintRules, responses=refusals())
+@router.get("/lint/rules", summary="List rules", response_model=LintRules, responses=declare_refusals())
 async def list_lint_rules(caller: Viewer) -> Response:
     """List every rule of the linter."""
     from corral.operations.linting import list_rules
@@ -163,7 +173,7 @@ async def list_lint_rules(caller: Viewer) -> Response:
     return await compute(list_rules)
 
 
-@router.get("/lint/rules/{name}", summary="Show a rule", response_model=Rule, responses=refusals(404))
+@router.get("/lint/rules/{name}", summary="Show a rule", response_model=Rule, responses=declare_refusals(404))
 async def show_lint_rule(name: Word, caller: Viewer) -> Response:
     """Show one rule, by its id or its name."""
     from corral.operations.linting import show_rule
@@ -172,9 +182,12 @@ async def show_lint_rule(name: Word, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/upgrade", summary="Compare an upgrade", response_model=dict[str, JsonValue], responses=refusals(400, 404, 413)
+    "/upgrade",
+    summary="Compare an upgrade",
+    response_model=dict[str, JsonValue],
+    responses=declare_refusals(400, 404, 413),
 )
-async def upgrade(asked: UpgradeAsked, caller: Viewer) -> Response:
+async def compare(asked: UpgradeAsked, caller: Viewer) -> Response:
     """Report what a change of hardware brings, costs and asks for, and whether to do it."""
     from corral.operations.upgrading import compare_upgrade, record_upgrade
 
@@ -182,9 +195,12 @@ async def upgrade(asked: UpgradeAsked, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/checklist", summary="Take up a checklist", response_model=ChecklistAnswer, responses=refusals(400, 404, 409, 413)
+    "/checklist",
+    summary="Take up a checklist",
+    response_model=ChecklistAnswer,
+    responses=declare_refusals(400, 404, 409, 413),
 )
-async def checklist(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:
+async def take_up(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:
     """List what an upgrade takes, with the answers that this server has kept. Administrators settle items with it."""
     from corral.operations.checklist.answering import take_up_checklist
     from corral.operations.checklist.report import answer_checklist
@@ -195,7 +211,7 @@ async def checklist(asked: ChecklistAsked, api: Here, caller: Viewer) -> Respons
     return await compute(lambda: answer_checklist(take_up_checklist(asked, data_dir)))
 
 
-def _finished_tasks(api: Api) -> FinishedTasks:
+def _make_reader(api: Api) -> FinishedTasks:
     """Return a reader of this queue for a use case that runs in a thread."""
     loop = asyncio.get_running_loop()
     return lambda since: asyncio.run_coroutine_threadsafe(_read_finished(api, since), loop).result()
@@ -210,7 +226,7 @@ async def _read_finished(api: Api, since: datetime) -> list[Json]:
             api.services.pool, reading.Filter(states=[TaskState.SUCCEEDED]), before=before, limit=_PAGE
         )
         recent = [task for task in page if task.created_at >= since]
-        tasks += [answers.task(task, {}).model_dump(mode="json", by_alias=True) for task in recent]
+        tasks += [answers.describe_task(task, {}).model_dump(mode="json", by_alias=True) for task in recent]
         if len(recent) < _PAGE:
             return tasks
         before = recent[-1].id

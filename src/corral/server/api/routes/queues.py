@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from corral.cluster.values import QueueSettings
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
 from corral.server.api.state import Admin, Api, Here, Viewer
@@ -28,37 +28,40 @@ class QueueMissingError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-@router.get("", summary="List queues", responses=refusals())
+@router.get("", summary="List queues", responses=declare_refusals())
 async def list_queues(api: Here, caller: Viewer) -> Queues:
     """List the queues of the cluster file and what waits in them."""
-    return Queues(items=await _queues(api))
+    return Queues(items=await _describe_queues(api))
 
 
-@router.post("/{name}/pause", summary="Pause a queue", responses=refusals(404))
+@router.post("/{name}/pause", summary="Pause a queue", responses=declare_refusals(404))
 async def pause_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Start nothing from a queue until it is resumed; it still takes tasks."""
     return await _set(api, name, Gate.PAUSED)
 
 
-@router.post("/{name}/resume", summary="Resume a queue", responses=refusals(404))
+@router.post("/{name}/resume", summary="Resume a queue", responses=declare_refusals(404))
 async def resume_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Let a queue take and start tasks again."""
     return await _set(api, name, Gate.OPEN)
 
 
-@router.post("/{name}/drain", summary="Drain a queue", responses=refusals(404))
+@router.post("/{name}/drain", summary="Drain a queue", responses=declare_refusals(404))
 async def drain_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Empty a queue: what is in it still runs, new tasks are refused until it is resumed."""
     return await _set(api, name, Gate.DRAINING)
 
 
-async def _queues(api: Api) -> list[QueueOut]:
+async def _describe_queues(api: Api) -> list[QueueOut]:
     pool = api.services.pool
     gated, counts = await gates(pool, Gated.QUEUE), await count_states(pool)
-    return [_queue(queue, gated, counts.get(name, {})) for name, queue in sorted(api.services.cluster.queues.items())]
+    return [
+        _describe_queue(queue, gated, counts.get(name, {}))
+        for name, queue in sorted(api.services.cluster.queues.items())
+    ]
 
 
-def _queue(queue: QueueSettings, gated: Mapping[str, Gate], states: Mapping[TaskState, int]) -> QueueOut:
+def _describe_queue(queue: QueueSettings, gated: Mapping[str, Gate], states: Mapping[TaskState, int]) -> QueueOut:
     return QueueOut(
         name=queue.name,
         order=queue.order.value,
@@ -74,4 +77,4 @@ async def _set(api: Api, name: str, gate: Gate) -> QueueOut:
     if name not in known:
         raise QueueMissingError(f"there is no queue {name!r}", hint=f"known: {', '.join(sorted(known)[:10])}")
     await set_gate(api.services.pool, Gated.QUEUE, name, gate)
-    return next(queue for queue in await _queues(api) if queue.name == name)
+    return next(queue for queue in await _describe_queues(api) if queue.name == name)

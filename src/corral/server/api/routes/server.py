@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from corral import __version__
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
@@ -37,7 +37,7 @@ async def ready(api: Here) -> Ready:
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={
-        **refusals(),
+        **declare_refusals(),
         200: {"description": "Prometheus text format", "content": {_METRICS_TYPE: {"schema": {"type": "string"}}}},
     },
 )
@@ -46,7 +46,7 @@ async def metrics(api: Here, caller: Viewer) -> Response:
     return Response(await api.metrics.scrape(api.services), headers={"Content-Type": _METRICS_TYPE})
 
 
-@router.get("/corral/v1/status", summary="Who answers", responses=refusals())
+@router.get("/corral/v1/status", summary="Who answers", responses=declare_refusals())
 async def status(api: Here, caller: Viewer) -> Status:
     """Say which server answers, for whom, and how much is open."""
     services = api.services
@@ -62,7 +62,9 @@ async def status(api: Here, caller: Viewer) -> Status:
     )
 
 
-@router.post("/corral/v1/gc", summary="Collect what is past its time", responses=refusals(400, 413), name="collect")
+@router.post(
+    "/corral/v1/gc", summary="Collect what is past its time", responses=declare_refusals(400, 413), name="collect"
+)
 async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> CollectedOut:
     """Delete ended tasks, uploads and files that are older than the cluster file keeps them."""
     services = api.services

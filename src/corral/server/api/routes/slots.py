@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate
 from corral.server.api import answers
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.schemas import SlotOut, Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
@@ -25,33 +25,33 @@ class SlotMissingError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-@router.get("", summary="List slots", responses=refusals())
+@router.get("", summary="List slots", responses=declare_refusals())
 async def list_slots(api: Here, caller: Viewer) -> Slots:
     """List every slot as the dispatcher saw it last."""
-    return Slots(items=await _slots(api))
+    return Slots(items=await _describe_slots(api))
 
 
-@router.post("/{slot:path}/pause", summary="Pause a slot", responses=refusals(404))
+@router.post("/{slot:path}/pause", summary="Pause a slot", responses=declare_refusals(404))
 async def pause_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
     """Start nothing on a slot until it is resumed; what runs there goes on."""
     return await _set(api, slot, Gate.PAUSED)
 
 
-@router.post("/{slot:path}/resume", summary="Resume a slot", responses=refusals(404))
+@router.post("/{slot:path}/resume", summary="Resume a slot", responses=declare_refusals(404))
 async def resume_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
     """Let a slot take tasks again."""
     return await _set(api, slot, Gate.OPEN)
 
 
-@router.post("/{slot:path}/drain", summary="Drain a slot", responses=refusals(404))
+@router.post("/{slot:path}/drain", summary="Drain a slot", responses=declare_refusals(404))
 async def drain_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
     """Empty a slot for maintenance: what runs there ends, nothing new starts until it is resumed."""
     return await _set(api, slot, Gate.DRAINING)
 
 
-async def _slots(api: Api) -> list[SlotOut]:
+async def _describe_slots(api: Api) -> list[SlotOut]:
     services = api.services
-    return answers.slots(services.board.slots, await gates(services.pool, Gated.SLOT), services.board.progress)
+    return answers.describe_slots(services.board.slots, await gates(services.pool, Gated.SLOT), services.board.progress)
 
 
 async def _set(api: Api, name: str, gate: Gate) -> SlotOut:
@@ -60,4 +60,4 @@ async def _set(api: Api, name: str, gate: Gate) -> SlotOut:
         listed = ", ".join(known[:10]) or "this server's dispatcher has shown none yet"
         raise SlotMissingError(f"there is no slot {name!r}", hint=f"known: {listed}")
     await set_gate(api.services.pool, Gated.SLOT, name, gate)
-    return next(slot for slot in await _slots(api) if slot.id == name)
+    return next(slot for slot in await _describe_slots(api) if slot.id == name)

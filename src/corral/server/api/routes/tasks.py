@@ -11,14 +11,14 @@ from pydantic import StringConstraints
 from corral.server.api import answers
 from corral.server.api.answers import explain
 from corral.server.api.direct import SubmittingRoute
-from corral.server.api.errors import refusals, replays
-from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of, next_cursor
+from corral.server.api.errors import declare_refusals, declare_replays
+from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, find_next, id_of
 from corral.server.api.requests import TaskAsked
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.strict_json import StrictRoute
 from corral.server.api.submitting import accept, one_task
-from corral.server.api.waiting import Timeout, until_ended
+from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
@@ -44,7 +44,7 @@ async def submit_task(
     submission = one_task(asked, caller.owner, idempotency_key)
     accepted = await accept(api, caller, submission, size=len(await request.body()))
     if accepted.task is not None:
-        return answers.task(accepted.task, {})
+        return answers.describe_task(accepted.task, {})
     response.status_code = 200
     return await _show(api, accepted.tasks[0])
 
@@ -55,12 +55,12 @@ router.add_api_route(
     methods=["POST"],
     status_code=201,
     summary="Submit a task",
-    responses={**refusals(400, 409, 413, 429), **replays(TaskOut)},
+    responses={**declare_refusals(400, 409, 413, 429), **declare_replays(TaskOut)},
     route_class_override=SubmittingRoute,
 )
 
 
-@router.get("", summary="List tasks", responses=refusals())
+@router.get("", summary="List tasks", responses=declare_refusals())
 async def list_tasks(
     api: Here,
     caller: Viewer,
@@ -85,28 +85,28 @@ async def list_tasks(
         slot=None if slot is None else SlotId(slot),
         labels=None if label is None else {key: value for key, _, value in (text.partition("=") for text in label)},
     )
-    found = await reading.list_tasks(
+    tasks = await reading.list_tasks(
         api.services.pool, chosen, before=id_of(cursor), limit=limit, oldest_first=order == "oldest"
     )
     progress = api.services.board.progress
-    return TaskPage(items=[answers.task(task, progress) for task in found], next=next_cursor(found, limit))
+    return TaskPage(items=[answers.describe_task(task, progress) for task in tasks], next=find_next(tasks, limit))
 
 
-@router.get("/{id}", summary="Show a task", responses=refusals(404))
+@router.get("/{id}", summary="Show a task", responses=declare_refusals(404))
 async def get_task(id: Id, api: Here, caller: Viewer) -> TaskOut:
     """Show a task as it is now."""
     return await _show(api, id)
 
 
-@router.get("/{id}/story", summary="Tell a task's story", responses=refusals(404))
+@router.get("/{id}/story", summary="Tell a task's story", responses=declare_refusals(404))
 async def get_story(id: Id, api: Here, caller: Viewer, after: EventId = 0) -> Story:
     """Tell what happened to a task: at most 1000 lines after the given one, oldest first."""
     await reading.get_task(api.services.pool, id)
     lines = await story.read(api.services.pool, after=after, task=id)
-    return Story(items=[answers.story_event(line) for line in lines])
+    return Story(items=[answers.describe_event(line) for line in lines])
 
 
-@router.get("/{id}/explain", summary="Explain a task", responses=refusals(404))
+@router.get("/{id}/explain", summary="Explain a task", responses=declare_refusals(404))
 async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
     """Say why a task is where it is: which rule, which slots, since when, and when it may start."""
     task = await reading.get_task(api.services.pool, id)
@@ -115,7 +115,7 @@ async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
     return explain(task, needs, policy, now=datetime.now(UTC))
 
 
-@router.post("/{id}/cancel", summary="Cancel a task", responses=refusals(404, 409))
+@router.post("/{id}/cancel", summary="Cancel a task", responses=declare_refusals(404, 409))
 async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
     """Cancel a task: at once while it waits, through its engine while it runs. Cancelling it again changes nothing."""
     task = await reading.get_task(api.services.pool, id)
@@ -132,7 +132,7 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
     "/{id}/retry",
     status_code=201,
     summary="Retry a task",
-    responses={**refusals(404, 409, 429), **replays(TaskOut)},
+    responses={**declare_refusals(404, 409, 429), **declare_replays(TaskOut)},
 )
 async def retry_task(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
@@ -146,22 +146,22 @@ async def retry_task(
     return await _show(api, accepted.tasks[0])
 
 
-@router.get("/{id}/wait", summary="Wait for a task", responses=refusals(404))
+@router.get("/{id}/wait", summary="Wait for a task", responses=declare_refusals(404))
 async def wait_for_task(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30.0) -> TaskOut:
     """Answer when the task has ended, or with the task as it is when the time has run out."""
 
     async def read() -> Task:
         return await reading.get_task(api.services.pool, id)
 
-    task = await until_ended(
+    task = await wait_until_ended(
         api,
         read,
         still_open=lambda task: int(task.state not in TERMINAL),
         concerns=lambda line: line.task == id,
         timeout_s=timeout,
     )
-    return answers.task(task, api.services.board.progress)
+    return answers.describe_task(task, api.services.board.progress)
 
 
 async def _show(api: Api, id: int) -> TaskOut:
-    return answers.task(await reading.get_task(api.services.pool, id), api.services.board.progress)
+    return answers.describe_task(await reading.get_task(api.services.pool, id), api.services.board.progress)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from fastapi import APIRouter
 
 from corral.errors import CorralError, Kind
-from corral.server.api.errors import refusals
+from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.requests import TokenAsked
 from corral.server.api.schemas import TokenCreated, TokenOut, Tokens
@@ -26,7 +26,9 @@ class ReservedNameError(CorralError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-@router.post("", status_code=201, summary="Create a token", responses=refusals(400, 409, 413), name="create_token")
+@router.post(
+    "", status_code=201, summary="Create a token", responses=declare_refusals(400, 409, 413), name="create_token"
+)
 async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     """Make a token. Its secret is in this answer and nowhere else."""
     if asked.name == LOCAL_OWNER:
@@ -35,19 +37,19 @@ async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     return TokenCreated(name=token.name, role=asked.role, token=secret)
 
 
-@router.get("", summary="List tokens", responses=refusals(), name="list_tokens")
+@router.get("", summary="List tokens", responses=declare_refusals(), name="list_tokens")
 async def list_all(api: Here, caller: Admin) -> Tokens:
     """List every token, without secrets."""
-    return Tokens(items=[_shown(token) for token in await list_tokens(api.services.pool)])
+    return Tokens(items=[_describe_token(token) for token in await list_tokens(api.services.pool)])
 
 
-@router.delete("/{name}", summary="Revoke a token", responses=refusals(404), name="revoke_token")
+@router.delete("/{name}", summary="Revoke a token", responses=declare_refusals(404), name="revoke_token")
 async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
     """Refuse a token from now on."""
-    return _shown(await revoke_token(api.services.pool, name))
+    return _describe_token(await revoke_token(api.services.pool, name))
 
 
-def _shown(token: Token) -> TokenOut:
+def _describe_token(token: Token) -> TokenOut:
     return TokenOut(
         name=token.name,
         role=Role(token.role),
