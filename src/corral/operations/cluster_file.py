@@ -14,7 +14,7 @@ from corral.hardware.catalogue import find_gpu
 
 USUAL_NAME = "cluster.yaml"
 _MOST_BYTES = 4 * LARGEST_TEXT
-"""A character of UTF-8 has at most four bytes; how many characters are too many, the parser tells."""
+"""A character of UTF-8 has at most four bytes; the parser decides how many characters are too many."""
 
 
 class UnreadableClusterFileError(CorralError):

@@ -1,4 +1,4 @@
-"""Finds what a model is, wherever it lies, and judges it on the cards that are asked about."""
+"""Finds what a model is, wherever it is stored, and judges it on GPUs."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Forecasts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastAnswer:
-    """The workloads of a cluster file; null is unknown, and `unknown` says why."""
+    """The workloads of a cluster file; null is unknown, and `unknown` has the reasons."""
 
     cluster: str
     workloads: tuple[WorkloadForecast, ...]

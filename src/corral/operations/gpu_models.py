@@ -10,7 +10,7 @@ from corral.hardware.pools import gpu_class
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedGpu(GpuModel):
-    """A model of the catalogue; null is what the catalogue does not say."""
+    """A model of the catalogue; null is unknown to the catalogue."""
 
     gpu_class: str
     """The name that labels and pools have for it."""

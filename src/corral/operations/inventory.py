@@ -150,7 +150,7 @@ def _read_gpu(gpu: FoundGpu) -> CardFacts:
 
 
 def _read_limit(gpu: FoundGpu) -> int | None:
-    """Return the power limit that somebody set; None when it is the card's own, or when either is unknown."""
+    """Return the power limit that was set; None when it is the GPU's own, or when either is unknown."""
     if gpu.power_limit_w is None or gpu.power_limit_default_w is None:
         return None
     return None if round(gpu.power_limit_w) == round(gpu.power_limit_default_w) else round(gpu.power_limit_w)
@@ -184,7 +184,7 @@ class FoundMemory:
 
     size: int
     is_installed: bool
-    """Whether the board says what is installed; otherwise it is what the kernel manages, a few per cent less."""
+    """Whether the board reports what is installed; otherwise it is what the kernel manages, a few per cent less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ SUFFIXES = frozenset({".yaml", ".yml", ".nix", ".md", ".markdown"})
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 """Folders of other people's files; folders whose name starts with a dot are left out too."""
 LARGEST_FILE = 64 * 2**20
-"""Bytes; a larger file is told without being read."""
+"""Bytes; a larger file is reported without being read."""
 _DASH = Path("-")
 
 
@@ -37,7 +37,7 @@ class NothingToLintError(CorralError):
 def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     """Read files and folders, each file once, in order of name; and what kustomizations among them list elsewhere.
 
-    What is there and cannot be read is a source that says why. `-` is the standard input.
+    What is there and cannot be read is a source with the reason. `-` is the standard input.
     Raises: ProblemsError with every path that is not there, NothingToLintError.
     """
     paths = tuple(paths)
@@ -67,7 +67,7 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
 
 
 def _follow(sources: dict[str, Source]) -> None:
-    """Add the files that kustomizations list: an overlay is judged with its base, wherever that lies."""
+    """Add the files that kustomizations list: an overlay is judged with its base, wherever that is."""
     waiting = list(sources.values())
     while waiting:
         for entry in listed_by(waiting.pop()):
@@ -138,7 +138,7 @@ def _make_unread(name: str, error: OSError) -> Source:
 
 
 def _decode(name: str, content: bytes) -> Source:
-    """Text as it stands: line ends are kept, so that an edit changes nothing else."""
+    """Text as it is: line ends are kept, so that an edit changes nothing else."""
     if len(content) > LARGEST_FILE:
         return Source(name=name, text="", unread=f"more than {LARGEST_FILE:,} bytes")
     if b"\0" in content:

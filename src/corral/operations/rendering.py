@@ -1,4 +1,4 @@
-"""Writes rendered files into a folder, and compares them with what lies there."""
+"""Writes rendered files into a folder, and compares them with what is there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINES_READ = 5
 
 
 class ForeignFileError(CorralError):
-    """A file that somebody else wrote is in the way."""
+    """A file that `corral render` did not write is in the way."""
 
     code: ClassVar[str] = "render.foreign_file"
     kind: ClassVar[Kind] = Kind.CONFLICT
@@ -87,7 +87,7 @@ def list_targets() -> RenderTargets:
 
 
 def compare_folder(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:
-    """Compare with what lies in a folder; `is_whole` also removes files of ours that are no longer written.
+    """Compare with what is in a folder; `is_whole` also removes files of ours that are no longer written.
 
     Raises: ForeignFileError when a file that is not ours is in the way.
     """

@@ -80,7 +80,7 @@ class UpgradeAsked:
 
 
 class UnclearUpgradeError(CorralError):
-    """It is not said, or said twice, what the cluster file is to be compared with."""
+    """What the cluster file is compared with is missing, or given twice."""
 
     code: ClassVar[str] = "upgrade.unclear"
     kind: ClassVar[Kind] = Kind.INVALID
@@ -139,7 +139,7 @@ def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: Upgrade
 
 
 def list_items(done: Upgrading) -> Checklist:
-    """List what it takes to carry out what the new file says; with the proposals only when they stand in it."""
+    """List what it takes to carry out what the new file says; with the proposals only when they are in it."""
     if done.after.cluster == done.upgrade.adapted:
         return done.upgrade.checklist
     forecasts = (side.alone for side in done.upgrade.findings.throughput)

@@ -152,7 +152,7 @@ def _open(folder: Path) -> PostgresServer:
                 configuration.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
             fresh.rename(folder)
         server = get_server(folder, cleanup_mode=None, start=False)
-        # Its own lock lies in the machine's temporary folder, where a file of another user would stop ours.
+        # Its own lock is in the machine's temporary folder, where a file of another user would stop ours.
         server._lock = InterProcessLock(f"{folder}.lock")  # pyright: ignore[reportPrivateUsage]
         server.ensure_pgdata_inited()
         return server
@@ -168,7 +168,7 @@ def _start(server: PostgresServer, folder: Path) -> None:
         # keep the library from starting the server.
         pid_file.unlink(missing_ok=True)
     server.ensure_postgres_running()
-    if not _alive(server):  # a killed postmaster that nobody has reaped yet looks to the library as if it ran
+    if not _alive(server):  # a killed postmaster that is not reaped yet looks to the library as if it ran
         raise RuntimeError("what is left of the one that was killed has not ended yet")
 
 

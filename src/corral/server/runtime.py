@@ -51,7 +51,7 @@ WRITE_OUT_S = 15.0
 
 
 class ListenError(CorralError):
-    """The server cannot listen where it was told to."""
+    """The server cannot listen at its address."""
 
     code: ClassVar[str] = "server.cannot_listen"
     kind: ClassVar[Kind] = Kind.CONFLICT
@@ -263,7 +263,7 @@ async def _database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str,
     starting = asyncio.create_task(database.start(), name="embedded-database-start")
     watching: asyncio.Task[None] | None = None
     try:
-        url = await asyncio.shield(starting)  # a start that is cut off would leave a server that nobody stops
+        url = await asyncio.shield(starting)  # a start that is cut off would leave a server that runs for ever
         watching = asyncio.create_task(database.watch(), name="embedded-database")
         yield url
     finally:

@@ -25,7 +25,7 @@ class Settings:
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
     database_url: str | None = None
-    """A PostgreSQL URL; None takes what the cluster file says, and else the embedded server."""
+    """A PostgreSQL URL; None takes that of the cluster file, and else the embedded server."""
 
     @property
     def loopback(self) -> bool:

@@ -95,7 +95,7 @@ def check_limits_persist(probe: LimitsPersist, machines: Machines) -> Evidence:
         return Evidence(status=Status.UNKNOWN, what=f"systemctl: {' '.join((ran.errors or ran.out).split())}")
     for unit in _find_units(ran.out):
         name, command = unit.get("Id", "?"), unit.get("ExecStart", "")
-        # On NixOS a unit starts a script of the store, which does not tell what it runs; there the name does.
+        # On NixOS a unit starts a script of the store, which does not show what it runs; there the name does.
         if name == f"{POWER_LIMIT_UNIT}.service" or re.search(r"nvidia-smi\b.*(-pl|--power-limit)\b", command):
             state = unit.get("UnitFileState") or "?"
             if state.startswith("enabled"):
@@ -152,7 +152,7 @@ def _describe(gpu: FoundGpu) -> str:
 
 
 def _find_units(text: str) -> Iterator[dict[str, str]]:
-    """Read blocks of `systemctl show`, which a blank line ends; a property that stands several times is joined."""
+    """Read blocks of `systemctl show`, which a blank line ends; a property that occurs several times is joined."""
     for block in re.split(r"\n\s*\n", text):
         unit: dict[str, str] = {}
         for line in block.splitlines():

@@ -36,7 +36,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCards:
-    """What the driver of one node says."""
+    """What the driver of one node reports."""
 
     machine: str
     """The machine that was really looked at: a host name, or an address."""
@@ -44,7 +44,7 @@ class NodeCards:
     gpus: tuple[FoundGpu, ...]
     persistent: Mapping[int, bool | None]
     module: str | None
-    """The kernel module's own words; the open one says `Open Kernel Module`."""
+    """The kernel module's own words; the open one reports `Open Kernel Module`."""
 
 
 class Machines:
@@ -165,7 +165,7 @@ def _take_last(text: str) -> str:
 
 
 _KEPT = 2000
-"""Letters of a command's output that are kept as evidence: its end, where the error stands."""
+"""Letters of a command's output that are kept as evidence: its end, where the error is."""
 
 
 class LocalShell:

@@ -1,4 +1,4 @@
-"""Writes how a checklist stands: for programs, as Markdown, and as a chart of its phases."""
+"""The state of a checklist: for programs, as Markdown, and as a chart of its phases."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def answer_checklist(standing: Standing) -> ChecklistAnswer:
 
 
 def write_markdown(standing: Standing, *, chart: str | None = None) -> str:
-    """Write it for people; `chart` is the file beside the report."""
+    """Write it for people; `chart` is the file next to the report."""
     parts = [
         f"# Migration of {standing.checklist.cluster}",
         f"Begun {standing.progress.started_at:%Y-%m-%d %H:%M} UTC. {standing.summary}.",

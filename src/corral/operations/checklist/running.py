@@ -1,7 +1,7 @@
 """Goes through the items of a checklist: looks, asks, runs, and writes each answer down before it goes on.
 
 Items have an order. A command is held back while an earlier item is open or failed, since it may build on it: labels
-of a card that is not there help nobody. What an automatic item could not look at holds nothing back.
+of a GPU that is not there are of no use. What an automatic item could not look at holds nothing back.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnsavedAnswerError(CorralError):
 
 
 class Watcher(Protocol):
-    """Is told how a run goes."""
+    """Receives the progress of a run."""
 
     def begins(self, item: Item) -> None:
         """An item is taken up."""
@@ -138,7 +138,7 @@ def require_items(checklist: Checklist, ids: Iterable[str]) -> None:
 
 
 def status_of(progress: Progress, item: Item) -> Status:
-    """Say how an item stands."""
+    """Return the state of an item."""
     answer = progress.of(item)
     return Status.OPEN if answer is None else answer.status
 

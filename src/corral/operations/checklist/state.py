@@ -2,7 +2,7 @@
 
 One file for each cluster, `checklists/<cluster>.json` in the data directory: written to a temporary name, synced,
 renamed. It is bound to the upgrade by a digest of its items. A command is recorded as started before it starts: a file
-that still says so belongs to a command whose end nobody saw. A lock keeps two runs of one checklist apart.
+that still records a start belongs to a command whose end is unknown. A lock keeps two runs of one checklist apart.
 """
 
 from __future__ import annotations

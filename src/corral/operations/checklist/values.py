@@ -14,7 +14,7 @@ from corral.work import Json
 
 
 class Status(StrEnum):
-    """How an item stands."""
+    """The state of an item."""
 
     OPEN = "open"
     DONE = "done"
@@ -51,7 +51,7 @@ class Evidence:
 
 
 class UnlookedError(CorralError):
-    """Something could not be looked at; `what` says why."""
+    """Something could not be looked at; `what` is the reason."""
 
     code: ClassVar[str] = "checklist.unlooked"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE

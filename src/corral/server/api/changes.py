@@ -38,7 +38,7 @@ class Changes:
         self._poll_s = poll_s
         self._window: deque[StoryEvent] = deque(maxlen=window)
         self._floor: int | None = None
-        """Every line above this id, up to the newest one read, stands in the window."""
+        """Every line above this id, up to the newest one read, is in the window."""
         self._grown = asyncio.Event()
         self._notified = asyncio.Event()
         self._stopping = False

@@ -43,7 +43,7 @@ class Span:
 def read_span(header: str | None, size: int) -> Span | None:
     """Return the one range that is asked for; None for the whole file, also where the header cannot be read.
 
-    Raises: RangeError when the range lies outside the file.
+    Raises: RangeError when the range is outside the file.
     """
     match = _ONE_RANGE.fullmatch(header or "")
     if match is None or match.group(1) == match.group(2) == "":

@@ -79,12 +79,12 @@ class Refused(HTTPException):
 
 
 def status_of(error: CorralError) -> int:
-    """Return the HTTP status that says what the error says."""
+    """Return the HTTP status of an error."""
     return _STATUS_OF_CODE.get(error.code, _STATUS[error.kind])
 
 
 def answer(error: CorralError, request_id: str) -> Response:
-    """Return the answer that tells an error."""
+    """Return the answer that reports an error."""
     status = status_of(error)
     headers: dict[str, str] = {}
     if status == 401:
@@ -159,9 +159,9 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, error: StarletteHTTPException) -> Response:
-        told = answer(_translate(request, error), request_id_of(request))
-        told.headers.update(error.headers or {})
-        return told
+        refusal = answer(_translate(request, error), request_id_of(request))
+        refusal.headers.update(error.headers or {})
+        return refusal
 
     async def database_lost(request: Request, error: Exception) -> Response:
         _log.warning("database_lost", request_id=request_id_of(request), error=repr(error))

@@ -17,7 +17,7 @@ from corral.tasks.store.reading import MAX_PAGE
 __all__ = ["Cursor", "Digest", "EventId", "Id", "Limit", "LongWord", "Numbered", "Word", "find_next", "id_of"]
 
 EventId = Annotated[int, Field(ge=0, le=2**63 - 1)]
-"""Names a line of the story; 0 stands before the first."""
+"""Names a line of the story; 0 is before the first."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256, 64 lower-case hexadecimal digits."""
 

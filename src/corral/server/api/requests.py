@@ -64,7 +64,7 @@ class TokenAsked(Asked):
 class CollectAsked(Asked):
     """What to do with what retention lets go."""
 
-    dry_run: bool = Field(default=False, description="only say what would be removed")
+    dry_run: bool = Field(default=False, description="only report what would be removed")
 
 
 KNOWN_NAMES = (

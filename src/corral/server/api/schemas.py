@@ -30,7 +30,7 @@ class ProblemOut(Answer):
 
 
 class ErrorBody(Answer):
-    """Why a request was refused; the first problem stands in front, `problems` has all."""
+    """Why a request was refused; the first problem is in front, `problems` has all."""
 
     code: str = Field(description="stable, dotted")
     kind: Kind = Field(description="what the caller can do")

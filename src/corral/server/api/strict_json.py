@@ -42,14 +42,14 @@ class UnusableJsonError(ProblemsError):
 
 
 async def read_json(body: bytes) -> Json:
-    """Return what a body says. Raises: MalformedJsonError, UnusableJsonError."""
+    """Return the JSON of a body. Raises: MalformedJsonError, UnusableJsonError."""
     if len(body) <= LOOP_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)
 
 
 def parse(body: bytes) -> Json:
-    """Return what a body says; blocks for about 30 ms per MiB. Raises: MalformedJsonError, UnusableJsonError."""
+    """Return the JSON of a body; blocks for about 30 ms per MiB. Raises: MalformedJsonError, UnusableJsonError."""
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -145,7 +145,7 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Json:
-        """Return what the body says. Raises: Refused with every problem of it."""
+        """Return the JSON of the body. Raises: Refused with every problem of it."""
         try:
             return await read_json(await self.body())
         except CorralError as error:

@@ -65,7 +65,7 @@ async def find_gpus(name: Name, caller: Viewer) -> Response:
 
 @router.get("/gpus/{name:path}", summary="Show a GPU model", response_model=ListedGpu, responses=declare_refusals(404))
 async def show_gpu(name: Word, caller: Viewer) -> Response:
-    """Show what the catalogue says of the one model that a name stands for."""
+    """Show what the catalogue knows of the one model that a name means."""
     return await compute(lambda: show_model(name))
 
 
@@ -143,7 +143,7 @@ async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
     "/render", summary="Render a cluster file", response_model=RenderAnswer, responses=declare_refusals(400, 404, 413)
 )
 async def render(asked: RenderAsked, caller: Viewer) -> Response:
-    """Render the configuration of a cluster: Kubernetes and what stands around it."""
+    """Render the configuration of a cluster: Kubernetes and what surrounds it."""
     from corral.operations.rendering import render_files
 
     return await compute(lambda: render_files(asked))

@@ -27,7 +27,7 @@ async def live() -> Live:
 
 @router.get("/health/ready", summary="Can the server take work", responses={503: {"model": ErrorOut}})
 async def ready(api: Here) -> Ready:
-    """Answer 200 when the database does, and say whether this server's dispatcher acts; needs no token."""
+    """Answer 200 when the database does, and whether this server's dispatcher acts; needs no token."""
     await api.services.pool.fetchval("select 1")
     return Ready(dispatcher="leading" if api.services.board.leading else "standby")
 
