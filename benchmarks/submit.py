@@ -35,8 +35,8 @@ from benchmarks.http_clients import ask, post
 from benchmarks.start import CORRAL, DEADLINE_S, until_ready
 from benchmarks.table import machine, percentile, show
 from corral.tasks.migrations import migrate
+from corral.tasks.store.intake import Intake
 from corral.tasks.store.pool import open_pool
-from corral.tasks.store.submitting import Intake
 from corral.tasks.values import Submission, TaskSpec
 
 CLIENTS = 32

@@ -12,9 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from corral.server.services import Services
 from corral.tasks.store import story
-from corral.tasks.store.endings import endings_after
 from corral.tasks.store.pool import CONNECTION_LOST
-from corral.tasks.store.reading import count_states
+from corral.tasks.store.reading import count_states, endings_after
 
 _BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 """From a spoken line (0.1 s) to a training run (hours)."""

@@ -46,8 +46,8 @@ from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.stations import Stations, StationSetup
 from corral.tasks.store import dispatching, story
-from corral.tasks.store.cancelling import to_be_cancelled
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
+from corral.tasks.store.reading import to_be_cancelled
 from corral.tasks.store.transitions import Change, Lease
 from corral.tasks.values import StoryEvent
 from corral.work import FailureScope

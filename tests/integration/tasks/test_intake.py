@@ -10,9 +10,9 @@ from builders import a_submission, a_task
 from corral.errors import CorralError
 from corral.scheduling.values import Gate
 from corral.tasks.store.controls import Gated, set_gate
+from corral.tasks.store.intake import Intake
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.reading import get_task
-from corral.tasks.store.submitting import Intake
 from corral.tasks.submission import SubmissionError
 from corral.tasks.values import Accepted, Submission
 

@@ -14,9 +14,9 @@ from builders import a_submission, a_task
 from corral.cluster.values import Retention
 from corral.tasks.artifacts import SWEEP_GRACE_S, ArtifactStore
 from corral.tasks.retention import Collected, collect
+from corral.tasks.store.controls import record_upload
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.uploads import record_upload
 from corral.tasks.values import StoredFile, UploadRef
 from corral.units import Bytes
 from doubles import queue_life

@@ -30,7 +30,7 @@ from corral.server.api.routes import (
 from corral.server.api.state import MAX_UPLOAD, Api
 from corral.server.metrics import Metrics
 from corral.server.services import Services
-from corral.tasks.store.submitting import Intake
+from corral.tasks.store.intake import Intake
 from corral.units import Bytes
 
 _DESCRIPTION = """Runs AI work on the GPUs you own: one durable queue, every GPU busy.

@@ -12,7 +12,7 @@ from corral.server.api.streams import OpenStreams
 from corral.server.auth import Caller, Role, authenticate, require
 from corral.server.metrics import Metrics
 from corral.server.services import Services
-from corral.tasks.store.submitting import Intake
+from corral.tasks.store.intake import Intake
 from corral.units import Bytes
 
 MAX_UPLOAD = Bytes(10 * 1024**3)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from corral.scheduling.values import Gate
 from corral.tasks.store import story
 from corral.tasks.store.pool import Pool, Queries
+from corral.tasks.values import StoredFile
 
 
 class Gated(StrEnum):
@@ -45,3 +46,19 @@ async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
             data = {"kind": kind.value, "name": name, "gate": gate.value}
             await story.append(writing, [story.Entry(kind="gate_changed", data=data)])
         return bool(changed)
+
+
+async def record_upload(pool: Pool, owner: str, file: StoredFile) -> None:
+    """Record an upload after its content is stored; the same content again counts as new for retention."""
+    await pool.execute(
+        """
+        insert into uploads (sha256, owner, name, size, media_type) values ($1, $2, $3, $4, $5)
+        on conflict (sha256, owner) do update
+          set name = excluded.name, media_type = excluded.media_type, created_at = now()
+        """,
+        bytes.fromhex(file.sha256),
+        owner,
+        file.name,
+        file.size,
+        file.media_type,
+    )

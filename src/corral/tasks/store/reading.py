@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from corral.requests import BatchFields, TaskFields
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.columns import fields_of
 from corral.tasks.store.pool import Queries, Row
+from corral.tasks.store.story import horizon
 from corral.tasks.values import Batch, Sha256, StoredFile, Task
 from corral.units import Bytes
 from corral.work import SlotId
@@ -178,4 +179,61 @@ def batch_of(row: Row) -> Batch:
         created_at=row["created_at"],
         task_count=row["task_count"],
         states={TaskState(state): count for state, count in row["states"].items()},
+    )
+
+
+async def to_be_cancelled(pool: Queries, tasks: Iterable[int]) -> tuple[int, ...]:
+    """Return those of the tasks whose attempt is to be stopped."""
+    rows = await pool.fetch(
+        "select id from tasks where id = any($1::bigint[]) and cancel_requested and finished_at is null", list(tasks)
+    )
+    return tuple(row["id"] for row in rows)
+
+
+async def open_tasks_of(pool: Queries, batch: int) -> tuple[int, ...]:
+    """Return their ids, those first that others need: cancelling in this order settles each task once."""
+    rows = await pool.fetch(
+        "select id from tasks where batch_id = $1 and state in ('waiting', 'queued', 'leased', 'running') order by id",
+        batch,
+    )
+    return tuple(row["id"] for row in rows)
+
+
+MAX_ENDINGS = 20_000
+"""Read in one go; a reader that is further behind catches up with its next calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one task ended."""
+
+    event: int
+    """The line of the story that says so."""
+    engine: str
+    outcome: str
+    duration_s: float | None
+    """Seconds since its last attempt started, for a task that succeeded."""
+
+
+async def endings_after(pool: Queries, event: int) -> tuple[Ending, ...]:
+    """Return at most `MAX_ENDINGS` endings after a line of the story; tasks that were collected since are left out."""
+    rows = await pool.fetch(
+        """
+        select e.id, t.engine, t.state, extract(epoch from t.finished_at - t.started_at)::float8 as duration_s
+        from events e join tasks t on t.id = e.task_id
+        where e.id > $1 and e.id <= $3 and e.data->>'state' in ('succeeded', 'failed', 'cancelled')
+        order by e.id limit $2
+        """,
+        event,
+        MAX_ENDINGS,
+        await horizon(pool),
+    )
+    return tuple(
+        Ending(
+            event=row["id"],
+            engine=row["engine"],
+            outcome=row["state"],
+            duration_s=row["duration_s"] if row["state"] == "succeeded" else None,
+        )
+        for row in rows
     )

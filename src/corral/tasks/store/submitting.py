@@ -1,33 +1,22 @@
-"""Stores submissions: all of one or nothing, and those that wait at the same time in one transaction.
-
-A durable commit costs a flush of the disk, and each statement a round trip; a group shares both, and one refusal leaves
-the others of its group as they are. So a server has one `Intake`, and what many clients submit one by one is written
-nearly as fast as a batch.
-"""
+"""Stores submissions: all of one or nothing, and several in one transaction, where one refusal leaves the others."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
-
-import asyncpg
 
 from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields, values_of
 from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
 from corral.tasks.store.columns import column_values, columns_of
-from corral.tasks.store.pool import CONNECTION_LOST, Connection, Pool
-from corral.tasks.submission import MAX_TASKS, SubmissionError, digest, in_order, needs_of
+from corral.tasks.store.pool import Connection, Pool
+from corral.tasks.submission import SubmissionError, digest, in_order, needs_of
 from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
 from corral.work import Json
-
-GROUPED_TASKS = 100
-"""A submission with more tasks goes in a transaction of its own: small ones do not wait for it."""
 
 
 class IdempotencyConflictError(CorralError):
@@ -61,88 +50,10 @@ async def submit(pool: Pool, submission: Submission, *, queued_limits: Limits) -
 
     Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
     """
-    (outcome,) = await _store(pool, [submission], queued_limits)
+    (outcome,) = await store_group(pool, [submission], queued_limits)
     if isinstance(outcome, CorralError):
         raise outcome
     return outcome
-
-
-class Intake:
-    """Takes submissions from many callers at once; what came while a group was written is the next group."""
-
-    def __init__(self, pool: Pool, *, limits: Callable[[], Limits]) -> None:
-        """`limits` is called for each group: what it returns can change while the server runs."""
-        self._pool = pool
-        self._limits = limits
-        self._waiting: list[tuple[Submission, asyncio.Future[Accepted]]] = []
-        self._storing: asyncio.Task[None] | None = None
-
-    async def submit(self, submission: Submission) -> Accepted:
-        """Store a checked submission, as `submit` does."""
-        if len(submission.tasks) > GROUPED_TASKS:
-            return await submit(self._pool, submission, queued_limits=self._limits())
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((submission, answer))
-        if self._storing is None or self._storing.done():
-            self._storing = asyncio.create_task(self._store_groups(), name="intake")
-        return await answer
-
-    async def _store_groups(self) -> None:
-        while self._waiting:
-            group = self._next_group()
-            try:
-                outcomes = await self._store_group([submission for submission, _ in group])
-            except BaseException as error:
-                _settle(group, [error] * len(group))
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                _settle(group, outcomes)
-
-    def _next_group(self) -> list[tuple[Submission, asyncio.Future[Accepted]]]:
-        """Take what waits, as far as it fits; the second of two with the same key has to see what the first became."""
-        group: list[tuple[Submission, asyncio.Future[Accepted]]] = []
-        left: list[tuple[Submission, asyncio.Future[Accepted]]] = []
-        keys: set[tuple[str, str]] = set()
-        room = MAX_TASKS
-        for submission, answer in self._waiting:
-            key = _key_of(submission)
-            room -= len(submission.tasks)
-            if room < 0 or key in keys:
-                left.append((submission, answer))
-                continue
-            group.append((submission, answer))
-            if key is not None:
-                keys.add(key)
-        self._waiting = left
-        return group
-
-    async def _store_group(self, submissions: Sequence[Submission]) -> Sequence[Outcome | BaseException]:
-        try:
-            return await _store(self._pool, submissions, self._limits())
-        except asyncpg.PostgresError as error:
-            if len(submissions) == 1 or isinstance(error, CONNECTION_LOST):
-                raise
-        # One of them is something that PostgreSQL refuses, or two transactions were in each other's way: one by one.
-        return [await self._store_alone(submission) for submission in submissions]
-
-    async def _store_alone(self, submission: Submission) -> Outcome | BaseException:
-        try:
-            return (await _store(self._pool, [submission], self._limits()))[0]
-        except Exception as error:  # noqa: BLE001 - it is raised where the submission came from
-            return error
-
-
-def _settle(
-    group: Iterable[tuple[Submission, asyncio.Future[Accepted]]], outcomes: Sequence[Outcome | BaseException]
-) -> None:
-    for (_, answer), outcome in zip(group, outcomes, strict=True):
-        if answer.done():  # who asked has gone away
-            continue
-        if isinstance(outcome, BaseException):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +101,7 @@ class _KeyTakenError(Exception):
     """Another transaction has committed one of the group's idempotency keys since they were looked up."""
 
 
-async def _store(pool: Pool, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
+async def store_group(pool: Pool, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
     """Store what can be stored, in one transaction, and return what became of each submission."""
     while True:
         try:
@@ -203,14 +114,14 @@ async def _store(pool: Pool, submissions: Sequence[Submission], limits: Limits) 
 async def _store_in(writing: story.Writing, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
     connection = writing.connection
     known = await _known_keys(connection, submissions)
-    new = [submission for submission in submissions if _key_of(submission) not in known]
+    new = [submission for submission in submissions if key_of(submission) not in known]
     if not new:
-        return [known[_key_of(submission)] for submission in submissions]
+        return [known[key_of(submission)] for submission in submissions]
     facts = await _facts(connection, new, limits)
     group = _Group()
     outcomes: list[Outcome] = []
     for submission in submissions:
-        seen = known.get(_key_of(submission))
+        seen = known.get(key_of(submission))
         outcomes.append(seen if seen is not None else _take(submission, facts, limits, group))
     await _write(connection, group, facts.now)
     await story.append(writing, [_entry(task) for task in group.placed])
@@ -220,7 +131,8 @@ async def _store_in(writing: story.Writing, submissions: Sequence[Submission], l
 # --- what is there --------------------------------------------------------------------------------------------------
 
 
-def _key_of(submission: Submission) -> tuple[str, str] | None:
+def key_of(submission: Submission) -> tuple[str, str] | None:
+    """Return what an idempotency key is unique by: its owner and itself."""
     return None if submission.idempotency_key is None else (submission.owner, submission.idempotency_key)
 
 
@@ -228,7 +140,7 @@ async def _known_keys(
     connection: Connection, submissions: Sequence[Submission]
 ) -> dict[tuple[str, str] | None, Outcome]:
     """Return what the idempotency keys that were used before stand for."""
-    keyed = {key: submission for submission in submissions if (key := _key_of(submission)) is not None}
+    keyed = {key: submission for submission in submissions if (key := key_of(submission)) is not None}
     if not keyed:
         return {}
     rows = await connection.fetch(

@@ -19,7 +19,7 @@ from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
 from corral.tasks.store import reading
-from corral.tasks.store.open_tasks import open_tasks_of
+from corral.tasks.store.reading import open_tasks_of
 from corral.tasks.store.retrying import batch_again
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Batch, Submission

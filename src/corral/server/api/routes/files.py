@@ -17,7 +17,7 @@ from corral.server.api.fields import Digest, Id, Word
 from corral.server.api.schemas import UploadOut
 from corral.server.api.state import Here, Submitter, Viewer
 from corral.tasks.store import reading
-from corral.tasks.store.uploads import record_upload
+from corral.tasks.store.controls import record_upload
 from corral.tasks.values import Sha256, StoredFile
 from corral.units import Bytes
 
