@@ -2,7 +2,7 @@
 
 Every other shape of a task inherits these fields or copies them as a whole: the HTTP API's request and answer, the
 batch file, what is submitted, the columns of its row and what is read from them. So a new field of a task is a field
-here and a column in a migration; whoever acts on it reads it where it acts.
+here and a column in a migration; code that acts on it reads it where it acts.
 
 Belongs here: fields that the user sets, how each is written, checked and explained.
 Does not belong here: what the queue adds to a task (its state, its attempts), HTTP, SQL.

@@ -1,6 +1,6 @@
 """The seam between the queue and the engines: what an engine is asked to do, and what it gives back.
 
-`corral.tasks` and `corral.engines` are siblings and do not import each other; both speak in these values and protocols,
+`corral.tasks` and `corral.engines` are siblings and do not import each other; both use these values and protocols,
 and `corral.server` connects them.
 
 Belongs here: values and protocols that the queue and the engines share.
@@ -50,7 +50,7 @@ class Work:
     attempt: UUID
     """Random, lower-case in text; an engine that names jobs elsewhere (ComfyUI's prompt_id) uses this one."""
     earlier: tuple[UUID, ...] = ()
-    """Attempts at the same task that were lost (not failed), oldest first; their jobs may still run elsewhere."""
+    """Attempts at the same task that were lost (not failed), oldest first; their jobs can still run elsewhere."""
     task: int
     engine: str
     model: str | None = None
@@ -87,10 +87,10 @@ class Produced:
 
 
 class Reporter(Protocol):
-    """Where an engine tells how an attempt goes; calls never block and never fail."""
+    """Where an engine reports how an attempt goes; calls never block and never fail."""
 
     def progress(self, fraction: float | None, note: str = "") -> None:
-        """Say how far the attempt is, 0 to 1, or None where the engine cannot know; `note` is a few words."""
+        """Report how far the attempt is, 0 to 1, or None where the engine cannot know; `note` is a few words."""
         ...
 
     def preview(self, media_type: str, data: bytes) -> None:
@@ -104,11 +104,11 @@ class Resident:
 
     model: str
     memory: Bytes | None = None
-    """Bytes of the slot's memory that it takes; None where the engine does not say."""
+    """Bytes of the slot's memory that it takes; None where the engine does not report it."""
 
 
 class FailureScope(StrEnum):
-    """What a failed attempt says about where to try next."""
+    """What a failed attempt means for where to try next."""
 
     TASK = "task"
     """The task itself is wrong: no other attempt can succeed, so none is made."""
@@ -163,13 +163,13 @@ class Engine(Protocol):
     async def run(self, work: Work, report: Reporter) -> Produced:
         """Do the work and return what it made.
 
-        Cancelling the call stops the work: on return nothing of it runs any longer, as far as the engine can tell.
-        Raises: EngineError (or a subclass that says where to try next).
+        Cancelling the call stops the work: on return nothing of it runs any longer, as far as the engine knows.
+        Raises: EngineError (or a subclass that knows where to try next).
         """
         ...
 
     async def resident(self) -> tuple[Resident, ...]:
-        """Say which models are in the slot's memory now; empty when none or when the engine is not running."""
+        """Return which models are in the slot's memory now; empty when none or when the engine is not running."""
         ...
 
     async def check(self) -> None:

@@ -1,6 +1,6 @@
 """Makes text and JSON of engines such that PostgreSQL takes them.
 
-It holds no NUL, no lone surrogate (Python makes them of file names that are no UTF-8) and, in JSON, no NaN and no
+It holds no NUL, no lone surrogate (Python makes them of file names that are not UTF-8) and, in JSON, no NaN and no
 infinity. One such value would fail the transaction that carries it, and with it the outcomes of all others, for ever.
 """
 
@@ -23,16 +23,16 @@ def storable_text(text: str) -> str:
 
 
 def storable_json(value: Json) -> Json:
-    """Return the value with its text storable, and null for numbers that are none."""
+    """Return the value with its text storable, and null for what is not a number."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         items = cast("Mapping[object, Json]", value).items()  # JSON: the keys are text
-        return {storable_text(str(key)): storable_json(each) for key, each in items}
+        return {storable_text(str(key)): storable_json(member) for key, member in items}
     if isinstance(value, Sequence):
-        return [storable_json(each) for each in cast("Sequence[Json]", value)]
+        return [storable_json(member) for member in cast("Sequence[Json]", value)]
     return value
 
 

@@ -1,4 +1,4 @@
-"""Checks a submission before it is stored; every problem at once, each with the task and field it stands at.
+"""Checks a submission before it is stored; every problem at once, each with its task and field.
 
 What an engine accepts is asked through a function, since engines are the queue's siblings.
 """
@@ -24,7 +24,7 @@ MAX_INPUTS_BYTES = 1024 * 1024
 _NAME_LENGTH = 200
 
 EngineCheck = Callable[[TaskSpec], Iterable[Problem]]
-"""Says what is wrong with a task's engine, model and inputs; `where` is relative to the task: `inputs.seed`."""
+"""Returns what is wrong with a task's engine, model and inputs; `where` is relative to the task: `inputs.seed`."""
 
 
 class SubmissionError(ProblemsError):
@@ -43,7 +43,7 @@ class Rules:
 
 
 def check(submission: Submission, rules: Rules) -> None:
-    """Return when the submission may be stored. Raises: SubmissionError with every problem found."""
+    """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
     problems = [*_whole(submission), *_names(submission)]
     known = {task.name for task in submission.tasks}
     for index, task in enumerate(submission.tasks):
@@ -86,7 +86,7 @@ def _comparable(fields: Fields) -> dict[str, Json]:
 
 def _whole(submission: Submission) -> Iterator[Problem]:
     if not submission.tasks:
-        yield Problem(code="submission.empty", what="there is no task in it", where="tasks", hint="add a task")
+        yield Problem(code="submission.empty", what="it has no task", where="tasks", hint="add a task")
     if len(submission.tasks) > MAX_TASKS:
         what = f"{len(submission.tasks)} tasks are more than {MAX_TASKS}"
         yield Problem(code="submission.too_large", what=what, where="tasks", hint="submit several batches")
@@ -100,7 +100,7 @@ def _names(submission: Submission) -> Iterator[Problem]:
             what = f"a name has 1 to {_NAME_LENGTH} printable characters, not {task.name[:80]!r}"
             yield Problem(code="submission.bad_name", what=what, where=where, hint="give each task a short name")
         elif task.name in seen:
-            what = f"the name {task.name!r} stands twice"
+            what = f"the name {task.name!r} is there twice"
             yield Problem(code="submission.duplicate_name", what=what, where=where, hint="rename one of them")
         seen.add(task.name)
 

@@ -1,6 +1,6 @@
 """The domain's values as answers, and the explanation of a task in every state.
 
-What the policy says of a queued task is taken from the dispatcher.
+The policy's reason for a queued task is taken from the dispatcher.
 """
 
 from __future__ import annotations

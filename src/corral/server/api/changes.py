@@ -1,4 +1,4 @@
-"""Follows the story once for the whole server, and wakes everybody who waits for it.
+"""Follows the story once for the whole server, and wakes whatever waits for it.
 
 One connection listens; a slow poll is the safety net for a lost notification. The newest lines are kept in a window, so
 that a follower who keeps up costs no query; one who fell behind reads from the database. Lines are read up to the
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class Changes:
-    """The story as it grows; `run` belongs to one task, the rest may be used by any."""
+    """The story as it grows; `run` belongs to one task, any task can use the rest."""
 
     def __init__(self, pool: Pool, *, window: int = WINDOW, poll_s: float = _POLL_S) -> None:
         self._pool = pool

@@ -1,7 +1,7 @@
 """A route that FastAPI describes and does not run, for the few that are called hundreds of times a second.
 
 FastAPI resolves the parameters of each request anew and answers through several layers, which takes longer than storing
-a task. Here the same endpoint gets the same arguments: the body, the API, a caller who may submit, and the idempotency
+a task. Here the same endpoint gets the same arguments: the body, the API, a caller who can submit, and the idempotency
 key; everything that is wrong with them is reported in the same words.
 """
 

@@ -35,7 +35,7 @@ class Numbered(Protocol):
 
 
 def id_of(cursor: Cursor) -> int | None:
-    """Return the id that a cursor stands for; None before the first page."""
+    """Return the id that a cursor means; None before the first page."""
     return None if cursor is None else int(cursor)
 
 

@@ -1,4 +1,4 @@
-"""What clients may send. Unknown names are refused: a misspelt setting must not be ignored."""
+"""What clients can send. Unknown names are refused: a misspelt setting must not be ignored."""
 
 from __future__ import annotations
 

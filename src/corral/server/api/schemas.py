@@ -234,7 +234,7 @@ class Engines(Answer):
 
 
 class QueueLimits(Answer):
-    """What one owner may have in a queue; null is no limit."""
+    """What one owner can have in a queue; null is no limit."""
 
     running_per_owner: int | None
     queued_per_owner: int | None

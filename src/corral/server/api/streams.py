@@ -112,8 +112,13 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await write(f"retry: {_RETRY_MS}\n\n")
             async with asyncio.TaskGroup() as group:
-                facts = (self._tell_story(write), self._tell_updates(write), self._beat(write), _gone(receive))
-                parts = [group.create_task(part) for part in facts]
+                senders = (
+                    self._send_story(write),
+                    self._send_updates(write),
+                    self._beat(write),
+                    _wait_for_end(receive),
+                )
+                parts = [group.create_task(part) for part in senders]
                 await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
                 for part in parts:
                     part.cancel()
@@ -121,8 +126,8 @@ class EventStream(Response):
         finally:
             self._sources.streams.leave()
 
-    async def _tell_story(self, write: Write) -> None:
-        """Tell every line once, in order, until the server stops or the database is lost."""
+    async def _send_story(self, write: Write) -> None:
+        """Send every line once, in order, until the server stops or the database is lost."""
         last = self._following.after
         try:
             while lines := await self._sources.changes.after(last):
@@ -133,7 +138,7 @@ class EventStream(Response):
         except CONNECTION_LOST as error:
             _log.info("stream_ended", reason=type(error).__name__)
 
-    async def _tell_updates(self, write: Write) -> None:
+    async def _send_updates(self, write: Write) -> None:
         with self._sources.board.feed() as feed:
             async for update in feed:
                 if self._following.concerns(update):
@@ -145,7 +150,7 @@ class EventStream(Response):
             await write(": heartbeat\n\n")
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_end(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -13,9 +13,9 @@ from corral.tasks.migrations import URL_VARIABLE
 
 def config() -> Config:
     """Return Alembic's configuration for the scripts of this package."""
-    found = Config()
-    found.set_main_option("script_location", str(Path(__file__).parent))
-    return found
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent))
+    return settings
 
 
 if __name__ == "__main__":

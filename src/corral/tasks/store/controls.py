@@ -1,6 +1,7 @@
-"""Gates that people set on queues and slots: open, paused (starts nothing), draining (for a queue: takes nothing new).
+"""What people set or bring next to tasks: uploads, and the gates of queues and slots.
 
-A change is appended to the story, which wakes the dispatcher.
+A gate is open, paused (starts nothing) or draining (for a queue: takes nothing new). A change of a gate is appended to
+the story, which wakes the dispatcher.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Ready:
     task: QueuedTask
     state: TaskState
     delay_s: float
-    """Seconds until it may start, by the database's clock; 0 when it may start now."""
+    """Seconds until it can start, by the database's clock; 0 when it can start now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +84,13 @@ where t.finished_at is null and (t.state = 'queued' or (t.state = 'waiting' and 
 
 
 async def ready_tasks(pool: Queries, ids: Iterable[int]) -> tuple[Ready, ...]:
-    """Return those of the tasks that may start now or at a known time."""
+    """Return those of the tasks that can start now or at a known time."""
     rows = await pool.fetch(f"{_READY} and t.id = any($1::bigint[])", list(ids))
     return tuple(_ready(row) for row in rows)
 
 
 async def all_ready_tasks(pool: Queries) -> tuple[Ready, ...]:
-    """Return every task that may start now or at a known time, oldest first."""
+    """Return every task that can start now or at a known time, oldest first."""
     return tuple(_ready(row) for row in await pool.fetch(f"{_READY} order by t.id"))
 
 
@@ -103,9 +103,9 @@ where finished_at is null
 
 
 async def due_sum(pool: Queries) -> tuple[int, int]:
-    """Return how many tasks may start now, by the database's clock, and the sum of their ids.
+    """Return how many tasks can start now, by the database's clock, and the sum of their ids.
 
-    Compared with what is in memory, two numbers say whether anything is missing, without 100,000 ids every few seconds.
+    Compared with what is in memory, two numbers show whether anything is missing, without 100,000 ids each time.
     """
     row = await pool.fetchrow(f"select count(*) as count, coalesce(sum(id), 0)::bigint as sum {_DUE}")
     assert row is not None, "an aggregate has one row"
@@ -113,7 +113,7 @@ async def due_sum(pool: Queries) -> tuple[int, int]:
 
 
 async def due_ids(pool: Queries) -> frozenset[int]:
-    """Return the ids of all tasks that may start now, by the database's clock."""
+    """Return the ids of all tasks that can start now, by the database's clock."""
     return frozenset(row["id"] for row in await pool.fetch(f"select id {_DUE}"))
 
 
@@ -146,14 +146,14 @@ async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[i
         return Round(applied, {row["id"]: _detail(row, made) for row in applied.leased})
 
 
-async def _outputs_of(connection: Connection, rows: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
-    wanted = {ref["task"] for row in rows for ref in row["files"].values() if "task" in ref}
+async def _outputs_of(connection: Connection, leased: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
+    wanted = {ref["task"] for row in leased for ref in row["files"].values() if "task" in ref}
     if not wanted:
         return {}
-    found = await connection.fetch(
+    rows = await connection.fetch(
         "select task_id, name, sha256 from outputs where task_id = any($1::bigint[])", list(wanted)
     )
-    return {(row["task_id"], row["name"]): Sha256(row["sha256"].hex()) for row in found}
+    return {(row["task_id"], row["name"]): Sha256(row["sha256"].hex()) for row in rows}
 
 
 def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
@@ -178,7 +178,7 @@ def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
 
 
 async def renew(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozenset[UUID]:
-    """Move the deadlines of these leases; return those that still stand. Locks in the order of ids, as all do."""
+    """Move the deadlines of these leases; return those that are still valid. Locks in the order of ids, as all do."""
     rows = await pool.fetch(
         """
         update tasks set lease_until = now() + $2

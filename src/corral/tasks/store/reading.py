@@ -59,10 +59,10 @@ from tasks t
 
 async def get_task(pool: Queries, id: int) -> Task:
     """Return one task. Raises: TaskMissingError."""
-    found = await get_tasks(pool, [id])
-    if not found:
+    tasks = await get_tasks(pool, [id])
+    if not tasks:
         raise TaskMissingError(f"there is no task {id}", hint="`corral tasks list` shows those that there are")
-    return found[0]
+    return tasks[0]
 
 
 async def get_tasks(pool: Queries, ids: Sequence[int]) -> tuple[Task, ...]:
@@ -183,7 +183,7 @@ def batch_of(row: Row) -> Batch:
 
 
 async def to_be_cancelled(pool: Queries, tasks: Iterable[int]) -> tuple[int, ...]:
-    """Return those of the tasks whose attempt is to be stopped."""
+    """Return those of the tasks whose attempt must be stopped: a dispatcher can have missed the line of the story."""
     rows = await pool.fetch(
         "select id from tasks where id = any($1::bigint[]) and cancel_requested and finished_at is null", list(tasks)
     )
@@ -208,7 +208,7 @@ class Ending:
     """How one task ended."""
 
     event: int
-    """The line of the story that says so."""
+    """Its line of the story."""
     engine: str
     outcome: str
     duration_s: float | None

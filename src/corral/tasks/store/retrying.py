@@ -36,7 +36,7 @@ class NothingToRetryError(CorralError):
 
 
 class NeedsUnmetError(ProblemsError):
-    """A task needs others that have failed, and nobody has retried them."""
+    """A task needs others that have failed, and that were not retried since."""
 
     code: ClassVar[str] = "task.needs_unmet"
     kind: ClassVar[Kind] = Kind.CONFLICT
@@ -44,7 +44,7 @@ class NeedsUnmetError(ProblemsError):
 
 @dataclass(frozen=True, slots=True)
 class _Replacements:
-    """What stands now for the tasks that were needed before."""
+    """What replaces the tasks that were needed before."""
 
     names: Mapping[int, str]
     """Tasks that are retried in the same submission, by id."""
@@ -100,12 +100,12 @@ async def _specs(pool: Queries, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
 
 
 def _needed(task: Task) -> set[int]:
-    """Return the ids of all tasks that one needs; a need that was collected stands in its files only."""
+    """Return the ids of all tasks that one needs; a need that was collected is in its files only."""
     return {*task.needs, *(file["task"] for file in task.files.values() if "task" in file)}
 
 
 async def _newest_usable(pool: Queries, needs: Collection[int]) -> tuple[dict[int, int], dict[int, TaskState]]:
-    """Return, for each need, the newest of it and its retries that may still succeed, and the states of the needs."""
+    """Return, for each need, the newest of it and its retries that can still succeed, and the states of the needs."""
     rows = await pool.fetch(
         """
         with recursive chain (root, id) as (

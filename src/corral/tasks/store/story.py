@@ -2,9 +2,9 @@
 
 Lines are read in the order of their ids, and a reader that remembers its last id misses nothing. Ids are given before
 their transaction commits, so a line with a small id can appear after one with a larger id was read. Writers therefore
-publish where their ids begin (a shared advisory lock on the newest id, which makes nobody wait), and `horizon` returns
-the id below which no line is still to come: readers read up to it. A writer that is slow delays what readers see; it
-does not delay other writers.
+publish where their ids begin (a shared advisory lock on the newest id, for which no other writer waits), and `horizon`
+returns the id below which no line is still to come: readers read up to it. A writer that is slow delays what readers
+see; it does not delay other writers.
 
 Listeners are notified after the commit, in a transaction of its own: a notification inside would make all commits of
 the database take turns. One that is lost is made up for by the readers' slow poll.

@@ -41,7 +41,7 @@ class OwnerLimitError(CorralError):
 
 
 Limits = Mapping[str, int | None]
-"""How many open tasks an owner may have, by queue."""
+"""How many open tasks an owner can have, by queue."""
 Outcome = Accepted | CorralError
 
 
@@ -73,7 +73,7 @@ class _Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the database says that submissions are checked against."""
+    """What is in the database that submissions are checked against."""
 
     now: datetime
     task_ids: Iterator[int]

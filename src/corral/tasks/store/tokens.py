@@ -13,7 +13,7 @@ from corral.errors import CorralError, Kind
 from corral.tasks.store.pool import Pool, Queries, Row
 
 PREFIX = "corral_"
-"""Lets secret scanners and people tell what a leaked string is."""
+"""Lets secret scanners and people recognise a leaked secret."""
 _SECRET_BYTES = 32
 _USE_NOTED_EVERY = timedelta(minutes=1)
 """A write per request would cost a durable commit each."""
@@ -46,7 +46,7 @@ class Token:
 
 
 def new_secret() -> str:
-    """Return a secret that nobody can guess."""
+    """Return a secret that cannot be guessed."""
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 

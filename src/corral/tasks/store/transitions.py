@@ -183,34 +183,34 @@ def life_of(row: Row) -> Life:
 
 async def _lock(connection: Connection, rows: dict[int, TaskRow], wanted: set[int]) -> datetime:
     missing = sorted(wanted - rows.keys())
-    found = await connection.fetch(
+    locked = await connection.fetch(
         f"""
         select {LIFE_COLUMNS}, batch_id, has_dependents, now() as now
         from tasks where id = any($1::bigint[]) order by id for update
         """,
         missing,
     )
-    for row in found:
+    for row in locked:
         life = life_of(row)
         rows[life.id] = TaskRow(before=life, life=life, batch=row["batch_id"], has_dependents=row["has_dependents"])
-    now: datetime = found[0]["now"] if found else await connection.fetchval("select now()")
+    now: datetime = locked[0]["now"] if locked else await connection.fetchval("select now()")
     return now
 
 
 async def _dependents_of(connection: Connection, settled: Mapping[int, bool]) -> list[Change]:
     if not settled:
         return []
-    found = await connection.fetch(
+    dependents = await connection.fetch(
         """
         select n.task_id, n.need_id from needs n join tasks t on t.id = n.task_id
         where n.need_id = any($1::bigint[]) and t.state = 'waiting' order by n.task_id
         """,
         list(settled),
     )
-    return [_told(row["task_id"], row["need_id"], settled[row["need_id"]]) for row in found]
+    return [_settle(row["task_id"], row["need_id"], settled[row["need_id"]]) for row in dependents]
 
 
-def _told(task: int, need: int, succeeded: bool) -> Change:  # a value of the table, not a mode
+def _settle(task: int, need: int, succeeded: bool) -> Change:  # a value of the table, not a mode
     if succeeded:
         return Change(task=task, event=NeedMet(), note={"need": need})
     error = Problem(

@@ -77,7 +77,7 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
         lambda row: row.avoid_slot,
     ),
 }
-"""What an update may send for each row: the type that is sent, what the column becomes, and where the value is."""
+"""What an update can send for each row: the type that is sent, what the column becomes, and where the value is."""
 
 _LIFE = ("open_needs", "ready_at", "attempts", "losses", "lost", "lease", "slots", "cancel_requested")
 """Those that are compared with the row as it was."""
@@ -106,7 +106,7 @@ class _Shape:
 async def write(connection: Connection, rows: Sequence[TaskRow], lease: Lease | None) -> list[Row]:
     """Write the rows, their outputs and the slots in use; return what new attempts need of the tasks just leased.
 
-    The table's checks refuse a lease that nobody holds; a slot that is in use raises `asyncpg.UniqueViolationError`.
+    The table's checks refuse a lease without a holder; a slot that is in use raises `asyncpg.UniqueViolationError`.
     """
     shaped: dict[_Shape, list[TaskRow]] = {}
     for row in rows:

@@ -98,9 +98,9 @@ async def get_task(id: Id, api: Here, caller: Viewer) -> TaskOut:
     return await _show(api, id)
 
 
-@router.get("/{id}/story", summary="Tell a task's story", responses=declare_refusals(404))
+@router.get("/{id}/story", summary="Show a task's story", responses=declare_refusals(404))
 async def get_story(id: Id, api: Here, caller: Viewer, after: EventId = 0) -> Story:
-    """Tell what happened to a task: at most 1000 lines after the given one, oldest first."""
+    """Return what happened to a task: at most 1000 lines after the given one, oldest first."""
     await reading.get_task(api.services.pool, id)
     lines = await story.read(api.services.pool, after=after, task=id)
     return Story(items=[answers.describe_event(line) for line in lines])
@@ -108,7 +108,7 @@ async def get_story(id: Id, api: Here, caller: Viewer, after: EventId = 0) -> St
 
 @router.get("/{id}/explain", summary="Explain a task", responses=declare_refusals(404))
 async def explain_task(id: Id, api: Here, caller: Viewer) -> ExplanationOut:
-    """Say why a task is where it is: which rule, which slots, since when, and when it may start."""
+    """Return why a task is where it is: which rule, which slots, since when, and when it can start."""
     task = await reading.get_task(api.services.pool, id)
     needs = await reading.get_tasks(api.services.pool, task.needs) if task.state is TaskState.WAITING else ()
     policy = api.services.explain(id) if task.state is TaskState.QUEUED else None

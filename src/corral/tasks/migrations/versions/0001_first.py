@@ -1,7 +1,7 @@
 """The first schema.
 
-The database guards what the lifecycle promises: the states are an enum, a lease stands exactly with an active state, a
-terminal task has an end, and an idempotency key is used once per owner.
+The database guards what the lifecycle promises: the states are an enum, a task has a lease exactly in an active state,
+a terminal task has an end, and an idempotency key is used once per owner.
 
 `events` is the tasks' story and the server's change log in one; `corral.tasks.store.story` says how readers that
 remember the last id miss nothing.
