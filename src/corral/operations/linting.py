@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import replace_text
 from corral.linting.kustomizing import NAMES, listed_by, normal
-from corral.linting.rules import CHECKS
-from corral.linting.runner import lint, rule_called
 from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
 from corral.operations.cluster_file import FileText, check_cluster
 
@@ -230,16 +228,22 @@ def lint_files(asked: LintAsked) -> LintAnswer:
 
 def lint_sources(sources: Iterable[Source], cluster: FileText | None) -> Report:
     """Lint files that were read. Raises: ClusterFileError."""
+    from corral.linting.runner import lint  # it loads half a second of libraries; a server starts without
+
     return lint(tuple(sources), cluster=None if cluster is None else check_cluster(cluster).cluster)
 
 
 def list_rules() -> LintRules:
     """List every rule, in order of id."""
+    from corral.linting.rules import CHECKS
+
     return LintRules(items=tuple(check.rule for check in CHECKS))
 
 
 def show_rule(name: str) -> Rule:
     """Return the rule of an id or a name. Raises: UnknownRuleError."""
+    from corral.linting.runner import rule_called
+
     return rule_called(name)
 
 

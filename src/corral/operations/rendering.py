@@ -11,8 +11,6 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind
 from corral.files import write_whole
 from corral.operations.cluster_file import FileText, check_cluster
-from corral.rendering import targets
-from corral.rendering.targets import TARGETS, render
 
 MARK = "Written by `corral render`"
 """What the first lines of every file of ours say; nothing else is ever overwritten or removed."""
@@ -75,14 +73,18 @@ class RenderTargets:
 
 def render_files(asked: RenderAsked) -> RenderAnswer:
     """Render a cluster file. Raises: ClusterFileError, UnknownTargetError, UnknownLayoutError, ContradictionError."""
+    from corral.rendering import targets  # it loads half a second of libraries; a server starts without
+
     file = check_cluster(asked.cluster)
-    files = render(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
+    files = targets.render(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
     notes = targets.notes(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
     return RenderAnswer(files=files, notes=notes)
 
 
 def list_targets() -> RenderTargets:
     """List all that can be rendered."""
+    from corral.rendering.targets import TARGETS
+
     return RenderTargets(items=tuple(ListedTarget(name=target.name, summary=target.summary) for target in TARGETS))
 
 

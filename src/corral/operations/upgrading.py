@@ -22,7 +22,6 @@ from corral.operations.cluster_file import (
     report_too_large,
 )
 from corral.operations.planning import needs_of
-from corral.operations.rendered import labels_of, rendered
 from corral.planning.changes import (
     Change,
     Changed,
@@ -39,7 +38,6 @@ from corral.planning.rendered import Rendered
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
-from corral.rendering.targets import render
 from corral.work import Json
 
 
@@ -133,6 +131,8 @@ def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: Upgrade
 
     Raises: ChangesError with every problem of the changes, UneditableError.
     """
+    from corral.operations.rendered import labels_of  # it loads half a second of libraries; a server starts without
+
     changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, labels_of=labels_of)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
     return _compare(before, after, changed, asked)
@@ -264,11 +264,15 @@ def _plan_layouts(cluster: Cluster) -> tuple[Plan, ...]:
 
 def _render(file: ClusterText, named: ClusterText) -> Rendered:
     # Name and text stand in each file's header: of two that are compared they are the same.
+    from corral.operations.rendered import rendered
+
     return rendered(file.cluster, source=named.name, text=named.text)
 
 
 def _diff_every(before: ClusterText, after: ClusterText) -> dict[str, str]:
     """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
+    from corral.rendering.targets import render
+
     return _diff_files(*(render(side.cluster, source=after.name, text=after.text) for side in (before, after)))
 
 
