@@ -22,6 +22,8 @@ REPORTS = [("fit", model, "--cluster", cluster) for model in MODELS for cluster 
     *((command, cluster) for command in ("plan", "power", "forecast", "render", "lint") for cluster in CLUSTERS),
     *(("checklist", cluster, "--to", "examples/hydra/cluster.yaml") for cluster in CLUSTERS),
     ("checklist", "examples/hydra/before.yaml", "--add", "hydra-compute=RTX 5070 Ti"),
+    ("upgrade", "examples/hydra/before.yaml", "--replace", "hydra-compute/gpu1=RTX 5070 Ti"),
+    *(("upgrade", cluster, "--to", "examples/hydra/cluster.yaml") for cluster in CLUSTERS),
     ("lint", "examples"),
     ("gpus", "find", "RTX 5070"),
     ("gpus", "show", "RTX 5070 Ti"),

@@ -77,13 +77,25 @@ def problems(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
     return json.loads(capsys.readouterr().err)["error"]["problems"]
 
 
-def test_the_report_is_markdown_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_answer_is_one_page_that_begins_with_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(HYDRA) == 0
+
+    title, verdict, *_ = out = capsys.readouterr().out.splitlines()
+    assert title.startswith("Upgrade of hydra: hydra-compute/gpu1: RTX 3060 12 GB (12 GiB) → RTX 5070 Ti (16 GiB")
+    assert verdict.startswith("go: VRAM +4 GiB on hydra-compute")
+    assert ["Hours", "for", "960", "images", "8.0", "h", "4.0", "h", "-4.0", "h"] in [line.split() for line in out]
+    assert "what to do first" in out
+    assert not any(line.startswith("#") for line in out)
+
+
+def test_the_whole_report_is_markdown_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*HYDRA, "-v"]) == 0
 
     out = capsys.readouterr().out
     assert out.startswith("# Upgrade of hydra: hydra-compute/gpu1: RTX 3060 12 GB (12 GiB) → RTX 5070 Ti (16 GiB")
     assert [line for line in out.splitlines() if line.startswith("## ")] == [
-        "## Executive summary",
+        "## Answer",
+        "## Before and after",
         "## Part 1: Power and heat",
         "## Part 2: What becomes simpler",
         "## Part 3: What becomes possible",

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, ClusterArgument, Yes, make_example
+from corral.cli.options import AsJson, ClusterArgument, Verbose, Yes, make_example
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from corral.operations.upgrading import UpgradeAsked, Upgrading
+    from corral.planning.upgrade.report import FrontPage
 
 _Texts = list[str] | None
+_MOST_FIGURES = 9
+_MOST_LISTED = 4
+_LONGEST = 150
+"""Two lines of a narrow terminal; the whole report has the whole text."""
 
 Replace = Annotated[
     _Texts, typer.Option("--replace", metavar="NODE/GPU=MODEL", help="Replace a GPU by another model (repeatable).")
@@ -95,14 +100,16 @@ def upgrade(
     html: Html = None,
     write_cluster: WriteCluster = None,
     yes: Yes = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Report the gain, the cost and the steps of a change of hardware, and whether to do it. Nothing is changed.
 
-    The report is Markdown on stdout, unless files are asked for. A file that exists is only overwritten with `--yes`.
+    The answer is one page; `-v` prints the whole report as Markdown, and `--out` writes it to files. A file that exists
+    is only overwritten with `--yes`.
     """
     from corral.operations import upgrading
-    from corral.planning.upgrade.report import to_markdown
+    from corral.planning.upgrade.report import make_front_page, to_markdown
     from corral.wire import to_json
 
     words = {
@@ -126,8 +133,38 @@ def upgrade(
     elif written:
         recommendation = done.upgrade.recommendation
         terminal.put(f"{recommendation.advice.value}: {recommendation.sentence}")
-    else:
+    elif verbose:
         terminal.put(to_markdown(done.upgrade).rstrip())
+    else:
+        _put_page(make_front_page(done.upgrade))
+
+
+def _put_page(page: FrontPage) -> None:
+    """Print the first page of the report, so short that it is seen at once."""
+    terminal.put_text(page.title)
+    terminal.put_text(f"{page.verdict}: {page.sentence}")
+    # The title names the GPU where only one changes.
+    if len(page.changes) != 1:
+        _put_list("\nwhat changes", page.changes or ("no GPU",))
+    terminal.put("")
+    terminal.put_table(("", "before", "after", "change"), page.figures, empty="", most=_MOST_FIGURES)
+    if page.costs:
+        _put_list("\nwhat it costs, and what to settle", page.costs)
+    _put_list("\nwhat to do first", page.first or ("nothing",), further=page.further)
+    terminal.note_more("-v prints the whole report; --out FOLDER writes it; `corral checklist` walks you through it")
+
+
+def _put_list(heading: str, texts: Sequence[str], *, further: int = 0) -> None:
+    terminal.put(heading)
+    for text in texts[:_MOST_LISTED]:
+        terminal.put_text(_shorten(text), indent="  ")
+    more = len(texts[_MOST_LISTED:]) + further
+    if more:
+        terminal.put(f"  ... and {more} more")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3].rstrip()}..."
 
 
 def read_upgrade(

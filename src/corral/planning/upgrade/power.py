@@ -19,6 +19,7 @@ TGP = "GPU power"
 MACHINE = "Whole machine, estimated"
 RECOMMENDED = "Recommended power supply"
 HEAT = "Heat into the room"
+ENERGY = "Energy of a night"
 _BY_LIMITS = " with the limits of the file"
 LIMITED = "Whole machine" + _BY_LIMITS
 HEAT_LIMITED = HEAT + _BY_LIMITS
@@ -116,7 +117,7 @@ def _list_rows(before: NodePower | None, after: NodePower | None) -> list[Differ
         row("Current at 12 V, GPUs", full and full.gpu_current, now and now.gpu_current),
         row("Peak for about 1 ms", full and full.peak, now and now.peak),
         row(HEAT, full and full.heat, now and now.heat),
-        row("Energy of a night", full and full.energy, now and now.energy),
+        row(ENERGY, full and full.energy, now and now.energy),
         row("Cost of a night", full and full.cost, now and now.cost),
     ]
     if (before and before.limited) or (after and after.limited):
@@ -125,7 +126,7 @@ def _list_rows(before: NodePower | None, after: NodePower | None) -> list[Differ
             row("GPUs" + _BY_LIMITS, old and old.gpus, new and new.gpus),
             row(LIMITED, old and old.system, new and new.system),
             row(HEAT_LIMITED, old and old.heat, new and new.heat),
-            row("Energy of a night" + _BY_LIMITS, old and old.energy, new and new.energy),
+            row(ENERGY + _BY_LIMITS, old and old.energy, new and new.energy),
             row("Cost of a night" + _BY_LIMITS, old and old.cost, new and new.cost),
         ]
     return [difference for difference in rows if difference.before or difference.after]

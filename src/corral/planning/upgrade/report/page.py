@@ -14,8 +14,8 @@ from markdown_it.token import Token
 
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.report.drawings import Drawing, drawings
+from corral.planning.upgrade.report.front_page import make_title
 from corral.planning.upgrade.report.markdown import to_markdown
-from corral.planning.upgrade.report.summary import title
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --soft: #f2f4f7; --line: #d5dae1; --mark: #0b6bcb; }
@@ -54,7 +54,7 @@ def to_page(upgrade: Upgrade) -> str:
     headings = _name_headings(tokens)
     _draw_boxes(tokens)
     body = _with_drawings(reader, tokens, drawings(upgrade))
-    name = escape(title(upgrade))
+    name = escape(make_title(upgrade))
     contents = "\n".join(f'<li><a href="#{anchor}">{escape(text)}</a></li>' for anchor, text in headings)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'

@@ -1,88 +1,30 @@
-"""The executive summary: verdict, changes, both sides as trees, totals."""
+"""The nodes before and after: both sides as trees, and the totals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
 
 from corral.figures import Figure
-from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_amount
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, change_text, figure_text
 from corral.planning.upgrade.gpus import NodeGpu
-from corral.planning.upgrade.hardware import GpuChange, GpuChangeKind, NodeComparison, Side
-from corral.planning.upgrade.power import MACHINE, RECOMMENDED, TGP
-from corral.planning.upgrade.report.pieces import bullets, code, paragraph, table
+from corral.planning.upgrade.hardware import NodeComparison, Side
+from corral.planning.upgrade.report.front_page import describe_gpu
+from corral.planning.upgrade.report.pieces import code, table
 
 _MOST_NODES = 12
 """Unchanged nodes of a larger cluster are told as one row of the totals."""
 _GAP = 3
 
 
-def title(upgrade: Upgrade) -> str:
-    """Name the report by what changes: `Upgrade of hydra: hydra-compute/gpu1 becomes RTX 5070 Ti`."""
-    gpus = [change for change in upgrade.hardware.changes if change.kind is not GpuChangeKind.LIMITED]
-    if len(gpus) == 1:
-        return f"Upgrade of {upgrade.after.name}: {change_sentence(gpus[0])}"
-    nodes = ", ".join(node.name for node in upgrade.hardware.changed)
-    return f"Upgrade of {upgrade.after.name}: {nodes or 'no card changes'}"
-
-
 def summary(upgrade: Upgrade) -> list[str]:
-    """Write the executive summary."""
-    advice = upgrade.recommendation
-    lines = ["## Executive summary", "", *paragraph(f"**Recommendation: {advice.advice.value}**: {advice.sentence}")]
-    lines += ["**What changes**", "", *(bullets(map(change_sentence, upgrade.hardware.changes)) or ["No card.", ""])]
-    against = [reason.what for reason in advice.of(Weight.CONDITION, Weight.LOSS, Weight.BLOCKER, Weight.COST)]
-    if against:
-        lines += ["**What it costs, and what to settle**", "", *bullets(against)]
-    rows = [
-        (difference.name, difference.before_text, difference.after_text, change_text(difference))
-        for difference in _key_figures(upgrade)
-    ]
-    lines += ["### Key figures", "", *table(("", "Before", "After", "Change"), rows)]
-    lines += [*paragraph("Where each comes from stands in Parts 1 and 6."), "### Before and after", ""]
+    """Write the nodes before and after, and their totals."""
+    lines = ["## Before and after", ""]
     for node in upgrade.hardware.changed:
         lines += code("text", "\n".join(_trees(upgrade, node)))
     lines += ["### Cluster totals", "", *_totals(upgrade)]
     return lines
-
-
-def _key_figures(upgrade: Upgrade) -> list[Difference]:
-    """List what most people ask first: memory, watts, supply, and what a night makes."""
-    hardware = upgrade.hardware
-    rows = [hardware.memory]
-    for machine in upgrade.power:
-        figures = (machine.row(name) for name in (TGP, MACHINE, RECOMMENDED))
-        rows += [replace(row, name=f"{row.name}, {machine.node}") for row in figures if row is not None]
-    return rows + [
-        workload.per_night for workload in upgrade.findings.throughput if workload.per_night.after is not None
-    ]
-
-
-def change_sentence(change: GpuChange) -> str:
-    """Say what happens at one place."""
-    if change.kind is GpuChangeKind.LIMITED:
-        limits = [gpu.power_limit_w if gpu else None for gpu in (change.before, change.after)]
-        old, new = ("no power limit" if limit is None else f"{limit} W" for limit in limits)
-        return f"{change.place}: {old} → {new}"
-    if change.before is not None and change.kind in (GpuChangeKind.MOVED, GpuChangeKind.RENUMBERED):
-        return f"{change.place}: was {change.before.name}, {card_text(change.before)}"
-    if change.before is None and change.after is not None:
-        return f"{change.place}: new, {card_text(change.after)}"
-    if change.after is None and change.before is not None:
-        return f"{change.place}: gone, {card_text(change.before)}"
-    before, after = (card_text(gpu) if gpu else "" for gpu in (change.before, change.after))
-    return f"{change.place}: {before} → {after}"
-
-
-def card_text(gpu: NodeGpu) -> str:
-    """Write a card with its memory and power limit: `RTX 5070 Ti (16 GiB, limit 250 W)`."""
-    facts = [UNKNOWN + " VRAM" if gpu.memory is None else format_amount(gpu.memory, "B")]
-    if gpu.power_limit_w is not None:
-        facts.append(f"limit {gpu.power_limit_w} W")
-    return f"{gpu.title} ({', '.join(facts)})"
 
 
 def _trees(upgrade: Upgrade, node: NodeComparison) -> list[str]:
@@ -102,7 +44,7 @@ def _tree(heading: str, node: NodeComparison, side: Side | None, words: str) -> 
     for place, gpu in enumerate(gpus):
         branch = "└──" if place == len(gpus) - 1 else "├──"
         architecture = f" {gpu.facts.architecture}" if gpu.facts and gpu.facts.architecture else ""
-        lines.append(f"{branch} gpu{gpu.index} {card_text(gpu)}{architecture}")
+        lines.append(f"{branch} gpu{gpu.index} {describe_gpu(gpu)}{architecture}")
     if side is None:
         return lines
     changes = ("", "") if before else (_bracket(change_text(node.memory)), _bracket(change_text(node.tgp)))
