@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import web
 
+from corral.requests import fill_in
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -101,7 +103,7 @@ class ApiDouble:
             self.keys[key] = batch
         for task in body["tasks"]:
             id = len(self.tasks) + 1
-            self.tasks[id] = {**_TASK, **task, "id": id, "batch": batch, "files": {}}
+            self.tasks[id] = {**_TASK, **fill_in(task, body.get("defaults", {})), "id": id, "batch": batch, "files": {}}
         return web.json_response({"batch": self._batch(batch), "tasks": [], "replayed": False}, status=201)
 
     def _batch(self, batch: int) -> dict[str, Any]:
