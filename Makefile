@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types contracts check chaos bench docs lock clean
+.PHONY: help setup run test lint types contracts check house chaos bench docs lock clean
 
 help: ## List these verbs
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ contracts: setup ## Check that dependencies point inwards
 	$(BIN)/lint-imports
 
 check: lint types contracts ## Everything but the tests
+
+house: setup ## Count files, headers, names and verbs, with their aims
+	$(BIN)/python tests/architecture/house.py
 
 chaos: setup ## Kill servers, workers, engines and databases for some minutes; write and follow a million lines of story
 	$(BIN)/python tests/chaos/run.py

@@ -31,7 +31,9 @@ def rendered(cluster: Cluster, *, source: str, text: str) -> Rendered:
     layouts = list(cluster.layouts.values()) or [None]
     installations = [installation_of(cluster, layout, source=source, text=text) for layout in layouts]
     return Rendered(
-        workloads=() if refused else tuple(service for each in installations for service in _workloads(each)),
+        workloads=()
+        if refused
+        else tuple(service for installation in installations for service in _workloads(installation)),
         labels=labels_of(cluster),
         by_claim=gpu_mode_of(cluster) is GpuMode.DRA,
         files=files,

@@ -61,7 +61,7 @@ class _Node:
     def __init__(self, editor: Editor, at: Path, notes: Told) -> None:
         self._editor = editor
         self._at: Path = (*at, "gpus")
-        self._told = notes
+        self._notes = notes
 
     def write(
         self,
@@ -93,7 +93,7 @@ class _Node:
                 continue
             self._editor.remove((*at, key))
             if key == "powerLimit":
-                self._told.append((f"the power limit of {old.power_limit_w} W was the old card's and is gone", at))
+                self._notes.append((f"the power limit of {old.power_limit_w} W was the old card's and is gone", at))
 
     def _append(self, gpu: ArrangedGpu, moved: Mapping[str, Any], *, is_numbered: bool) -> None:  # plain YAML
         entry: dict[str, Any] = {"model": gpu.model} if gpu.model else {}
@@ -105,7 +105,7 @@ class _Node:
         self._editor.append(self._at, entry)
         place = len(self._editor.at(self._at)) - 1
         what = f"the card is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` tells"
-        self._told.append((what, (*self._at, place)))
+        self._notes.append((what, (*self._at, place)))
 
     def _write_number(self, place: int, gpu: ArrangedGpu) -> None:
         """Write the index of a card where its entry states another, or where its place would say another."""
@@ -114,7 +114,7 @@ class _Node:
         if (place if stated is None else stated) != gpu.at.index:
             self._editor.assign((*at, "index"), gpu.at.index, after="model")
         if gpu.fate is Fate.KEPT and gpu.origin != gpu.at:
-            self._told.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers cards without gaps", at))
+            self._notes.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers cards without gaps", at))
 
     def _write_limit(self, place: int, gpu: ArrangedGpu, wanted: Wanted) -> None:
         own = wanted.limits.get((gpu.called.node, gpu.called.index))
@@ -138,14 +138,14 @@ def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> t
     for engine in editor.inside(("engines",)):
         for at in editor.inside((*engine, "instances")):
             follower.rewrite_instance(at)
-    return follower.told, follower.problems
+    return follower.changes, follower.problems
 
 
 class _Follower:
     """Goes through the references of one file."""
 
     def __init__(self, editor: Editor, gone: Places, asked: Mapping[GpuAddress, str]) -> None:
-        self.told: Told = []
+        self.changes: Told = []
         self.problems: list[Problem] = []
         self._editor = editor
         self._gone = gone
@@ -178,7 +178,7 @@ class _Follower:
         if gone and len(gone) == len(indexes) and all(self._find_new_index(address) is None for _, address in gone):
             self._editor.remove(here)
             what = f"{gone[0][1]} is not there any more: which GPUs {service!r} gets in this layout is left open"
-            self.told.append((what, at))
+            self.changes.append((what, at))
             return
         for place, address in reversed(gone):
             self._rewrite((*here, place), self._find_new_index(address), str(address))
@@ -202,12 +202,12 @@ class _Follower:
     def _rewrite(self, at: Path, value: str | int | None, old: str) -> None:
         if value is None:
             self._editor.remove(at)
-            self.told.append((f"{old} is not there any more and was taken out", at[:-1]))
+            self.changes.append((f"{old} is not there any more and was taken out", at[:-1]))
         else:
             self._editor.assign(at, value)
             *holder, step = at
             where = tuple(holder) if isinstance(step, int) else at  # a place in a list may change once more
-            self.told.append((f"{old} became {value}: it follows the card", where))
+            self.changes.append((f"{old} became {value}: it follows the card", where))
 
     def _find_new_index(self, address: GpuAddress) -> int | None:
         """Return the card's new index on its node; None when it is not on this node any more."""
