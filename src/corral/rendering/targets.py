@@ -12,16 +12,16 @@ from corral.rendering import (
     alloy,
     compose,
     grafana,
-    k3s,
     kubernetes,
     kueue,
     litellm,
     nginx,
-    nixos,
     prometheus,
-    systemd,
 )
 from corral.rendering.installation import Installation, installation_of
+from corral.rendering.k3s.configuration import render_configurations
+from corral.rendering.nixos.modules import render_modules
+from corral.rendering.systemd.units import render_units
 
 Files = Mapping[str, str]
 """Text by path, with `/` between folders."""
@@ -50,9 +50,9 @@ TARGETS: tuple[Target, ...] = (
         notes=kubernetes.notes_of,
     ),
     Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=kueue.files),
-    Target(name="nixos", summary="a module for each node that runs NixOS", for_all=nixos.files),
-    Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=k3s.files),
-    Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=systemd.files),
+    Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
+    Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=render_configurations),
+    Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
     Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=prometheus.files),
     Target(name="grafana", summary="dashboards, and the files that provision them", for_all=grafana.files),
     Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=alloy.files),

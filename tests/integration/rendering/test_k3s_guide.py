@@ -40,7 +40,7 @@ def test_kubernetes_accepts_it_and_our_linter_says_what_is_shown() -> None:
     assert refusals(files, NEWEST) == []
     cluster = load(CLUSTER_FILE, filename="home.yaml", find_gpu=find_gpu)
     report = lint([Source(name=path, text=text) for path, text in files.items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert "0 errors, 0 warnings, 0 notes in" in GUIDE
 
 

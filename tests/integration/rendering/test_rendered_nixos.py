@@ -16,8 +16,8 @@ from corral.cluster.values import Cluster, StorageKind
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
-from corral.rendering import nixos
-from corral.rendering.nixos.expressions import Lines, key, quoted, written
+from corral.rendering.nixos.expressions import Lines, format_key, format_value, quote_text
+from corral.rendering.nixos.modules import render_modules
 from doubles.clusters import forty_mixed_nodes
 from doubles.k3s_clusters import MIXED, cluster_of, installations_of
 from doubles.nixos import OLD_DRIVER, OPTIONS, evaluate, nix_value, parse, unknown_options
@@ -48,13 +48,13 @@ def forty() -> Cluster:
 
 
 def clusters() -> dict[str, Cluster]:
-    found = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
-    return {**found, "mixed": cluster_of(), "forty": forty()}
+    examples = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
+    return {**examples, "mixed": cluster_of(), "forty": forty()}
 
 
 @pytest.fixture(scope="module")
 def files() -> Mapping[str, str]:
-    return nixos.files(installations_of(cluster_of()))
+    return render_modules(installations_of(cluster_of()))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def modules(files: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("name", clusters())
 def test_every_module_parses_evaluates_and_binds_options_that_its_channel_has(name: str, tmp_path: Path) -> None:
-    rendered = nixos.files(installations_of(clusters()[name]))
+    rendered = render_modules(installations_of(clusters()[name]))
     for path, module in evaluate(rendered, tmp_path).items():
         assert list(unknown_options(module, path.rpartition("/")[0])) == []
     parsed = sorted(tmp_path.glob("*.nix"))[:4]
@@ -75,9 +75,9 @@ def test_every_module_parses_evaluates_and_binds_options_that_its_channel_has(na
 @pytest.mark.parametrize("name", clusters())
 def test_our_linter_finds_nothing(name: str) -> None:
     cluster = clusters()[name]
-    rendered = nixos.files(installations_of(cluster))
+    rendered = render_modules(installations_of(cluster))
     report = lint([Source(name=path, text=text) for path, text in rendered.items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert report.unread == ()
 
 
@@ -107,12 +107,12 @@ def test_the_only_server_begins_nothing_and_joins_nothing(modules: dict[str, Any
 def test_the_first_of_three_servers_begins_the_cluster_and_the_others_join_it(tmp_path: Path) -> None:
     text = MIXED.replace("name: veteran, os: nixos, k3sRole: agent", "name: veteran, os: nixos, k3sRole: server")
     text = text.replace("name: museum, os: nixos, k3sRole: agent", "name: museum, os: nixos, k3sRole: server")
-    found = evaluate(nixos.files(installations_of(cluster_of(text))), tmp_path)
-    services = [found[f"nixos/{name}.nix"]["services"]["k3s"] for name in ("head", "veteran", "museum")]
-    assert [one.get("clusterInit") for one in services] == [True, None, None]
+    modules = evaluate(render_modules(installations_of(cluster_of(text))), tmp_path)
+    services = [modules[f"nixos/{name}.nix"]["services"]["k3s"] for name in ("head", "veteran", "museum")]
+    assert [options.get("clusterInit") for options in services] == [True, None, None]
     joined = "https://k3s.example.org:6443"
-    assert [one.get("serverAddr") for one in services] == [None, joined, joined]
-    assert {2379, 2380, 6443} < set(found["nixos/head.nix"]["networking"]["firewall"]["allowedTCPPorts"])
+    assert [options.get("serverAddr") for options in services] == [None, joined, joined]
+    assert {2379, 2380, 6443} < set(modules["nixos/head.nix"]["networking"]["firewall"]["allowedTCPPorts"])
 
 
 def test_each_label_key_stands_once_and_roles_have_a_key_each(modules: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ def test_the_previous_channel_gets_names_and_labels_as_flags_and_nothing_else_di
         then = before.get("services", {}).pop("k3s", None)
         assert module == before
         if now is not None:
-            names = [f"--node-name={now['nodeName']}", *(f"--node-label={one}" for one in now.get("nodeLabel", []))]
+            names = [f"--node-name={now['nodeName']}", *(f"--node-label={label}" for label in now.get("nodeLabel", []))]
             assert then["extraFlags"] == [*names, *now["extraFlags"]]
 
 
@@ -184,8 +184,8 @@ def test_kernel_modules_are_open_from_turing_on(
 
 
 def test_where_the_channel_has_no_branch_for_old_cards_yet_its_own_driver_is_taken(tmp_path: Path) -> None:
-    found = evaluate(nixos.files(installations_of(cluster_of())), tmp_path, driver=OLD_DRIVER)
-    assert found["nixos/veteran.nix"]["hardware"]["nvidia"]["package"] == "stable"
+    modules = evaluate(render_modules(installations_of(cluster_of())), tmp_path, driver=OLD_DRIVER)
+    assert modules["nixos/veteran.nix"]["hardware"]["nvidia"]["package"] == "stable"
 
 
 def test_cards_that_no_driver_drives_together_are_told(files: Mapping[str, str]) -> None:
@@ -194,7 +194,7 @@ def test_cards_that_no_driver_drives_together_are_told(files: Mapping[str, str])
 
 def test_blackwell_asks_for_a_driver_that_knows_it(modules: dict[str, Any]) -> None:
     assertions = modules["nixos/cruncher.nix"]["assertions"]
-    assert [one["assertion"] for one in assertions] == [True]
+    assert [assertion["assertion"] for assertion in assertions] == [True]
     assert "assertions" not in modules["nixos/veteran.nix"]
 
 
@@ -233,7 +233,7 @@ def test_a_node_exports_its_own_volume_to_those_that_mount_it_and_nothing_else(m
     assert exports.startswith("/srv/shared 10.0.0.2(rw,")
     assert exports.count("\n") == 1
     assert "elsewhere" not in exports
-    assert [path for path, one in modules.items() if "nfs" in one.get("services", {})] == [
+    assert [path for path, module in modules.items() if "nfs" in module.get("services", {})] == [
         "nixos/previous-channel/shelf.nix",
         "nixos/shelf.nix",
     ]
@@ -254,9 +254,11 @@ def test_directories_of_local_volumes_are_made_on_their_node(modules: dict[str, 
 @given(texts=st.lists(TEXTS, min_size=10, max_size=60))
 def test_a_text_is_the_same_text_in_nix(texts: list[str]) -> None:
     every = [*SPITEFUL, *texts]
-    as_strings = nix_value("[" + " ".join(quoted(text) for text in every) + "]")
-    as_lines = nix_value("[" + " ".join(written(Lines(f"{text}\n")) for text in every) + "]")
-    as_keys = nix_value("builtins.map builtins.attrNames [" + " ".join(f"{{ {key(one)} = 1; }}" for one in every) + "]")
+    as_strings = nix_value("[" + " ".join(quote_text(text) for text in every) + "]")
+    as_lines = nix_value("[" + " ".join(format_value(Lines(f"{text}\n")) for text in every) + "]")
+    as_keys = nix_value(
+        "builtins.map builtins.attrNames [" + " ".join(f"{{ {format_key(text)} = 1; }}" for text in every) + "]"
+    )
     assert as_strings == every
     assert as_lines == [f"{text}\n" for text in every]
     assert as_keys == [[text] for text in every]
@@ -275,14 +277,14 @@ def test_nothing_of_the_cluster_file_ends_its_string(text: str, path: str) -> No
         kubernetes=replace(kubernetes, token_file=f"/{path}"),
         nodes=(cluster.nodes[0], node),
         storage={
-            name: replace(one, path=f"/{path}", node=text if one.kind is StorageKind.LOCAL else one.node)
-            for name, one in cluster.storage.items()
+            name: replace(storage, path=f"/{path}", node=text if storage.kind is StorageKind.LOCAL else storage.node)
+            for name, storage in cluster.storage.items()
         },
     )
-    expected = nixos.files(installations_of(cluster))
+    expected = render_modules(installations_of(cluster))
     with TemporaryDirectory() as folder:
-        found = evaluate(nixos.files(installations_of(changed)), Path(folder))
-    module = found[f"nixos/{text}.nix"]
+        modules = evaluate(render_modules(installations_of(changed)), Path(folder))
+    module = modules[f"nixos/{text}.nix"]
     assert set(module) <= {"assertions", "boot", "hardware", "networking", "nixpkgs", "services", "systemd"}
     assert f"workload.example.org/{text}=true" in module["services"]["k3s"]["nodeLabel"]
     assert f"example.org/x={text}" in module["services"]["k3s"]["nodeLabel"]

@@ -19,9 +19,9 @@ from corral.data_dir import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster
-from corral.rendering import k3s, systemd
-from corral.rendering.systemd.server import LONGEST_DATA_DIR, STOP_S
-from corral.rendering.systemd.units import quoted, unit, word
+from corral.rendering.k3s.configuration import render_configurations
+from corral.rendering.systemd.syntax import escape_word, format_unit, quote_field
+from corral.rendering.systemd.units import LONGEST_DATA_DIR, STOP_S, render_units
 from corral.server.runtime import GRACE_S, WRITE_OUT_S
 from doubles.clusters import forty_mixed_nodes
 from doubles.k3s_clusters import MIXED, cluster_of, installations_of
@@ -35,25 +35,25 @@ HTTP_GRACE_S = 3
 
 
 def clusters() -> dict[str, Cluster]:
-    found = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
+    examples = {name: open_cluster(ROOT / "examples" / name).cluster for name in EXAMPLES}
     forty = forty_mixed_nodes().replace("gpus: [", "os: ubuntu, k3sRole: agent, gpus: [").replace("}]}", "}]}")
     limited = forty.replace("{model: RTX 4090}", "{model: RTX 4090, powerLimit: 300}")
-    return {**found, "mixed": cluster_of(), "forty": cluster_of(limited)}
+    return {**examples, "mixed": cluster_of(), "forty": cluster_of(limited)}
 
 
 def rendered(cluster: Cluster) -> dict[str, str]:
     installations = installations_of(cluster)
-    return {**k3s.files(installations), **systemd.files(installations)}
+    return {**render_configurations(installations), **render_units(installations)}
 
 
 def settings_of(text: str) -> dict[str, list[str]]:
     """The settings of a unit, each with all its values."""
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in text.splitlines():
         if "=" in line and not line.startswith("#"):
             key, _, value = line.partition("=")
-            found.setdefault(key, []).append(value)
-    return found
+            settings.setdefault(key, []).append(value)
+    return settings
 
 
 @pytest.fixture
@@ -88,13 +88,13 @@ def test_systemd_understands_every_unit(name: str, machine: Path) -> None:
 
 
 def test_the_check_sees_mistakes(machine: Path) -> None:
-    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
+    text = render_units(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
     assert "Unknown key" in complaints(machine, "corral.service", text.replace("KillMode", "KillMod"))
     assert "not executable" in complaints(machine, "corral.service", text.replace("bin/corral", "bin/nothing"))
 
 
 def test_systemd_makes_the_servers_user(tmp_path: Path) -> None:
-    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.sysusers.conf"]
+    text = render_units(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.sysusers.conf"]
     folder = tmp_path / "etc/sysusers.d"
     folder.mkdir(parents=True)
     (folder / "corral.conf").write_text(text)
@@ -104,27 +104,27 @@ def test_systemd_makes_the_servers_user(tmp_path: Path) -> None:
 
 
 def test_the_server_has_time_to_stop_in_order() -> None:
-    text = systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
+    text = render_units(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"]
     assert settings_of(text)["TimeoutStopSec"] == [f"{STOP_S}s"]
     assert STOP_S >= 2 * (GRACE_S + WRITE_OUT_S + HTTP_GRACE_S)
     assert settings_of(text)["KillMode"] == ["mixed"]
 
 
 def test_the_server_may_write_its_data_directory_alone_and_still_sees_the_gpus() -> None:
-    found = settings_of(systemd.files(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"])
-    assert found["ProtectSystem"] == ["strict"]
-    assert found["StateDirectory"] == ["corral"]
-    assert found["UMask"] == ["0077"]
-    assert found["User"] == ["corral"]
-    assert not {"PrivateDevices", "ProtectClock", "DeviceAllow", "MemoryDenyWriteExecute"} & set(found)
+    unit = settings_of(render_units(installations_of(cluster_of(ONE_MACHINE)))["systemd/corral.service"])
+    assert unit["ProtectSystem"] == ["strict"]
+    assert unit["StateDirectory"] == ["corral"]
+    assert unit["UMask"] == ["0077"]
+    assert unit["User"] == ["corral"]
+    assert not {"PrivateDevices", "ProtectClock", "DeviceAllow", "MemoryDenyWriteExecute"} & set(unit)
 
 
 def test_secrets_come_from_a_file_that_root_alone_reads() -> None:
-    text = ONE_MACHINE + "database: {urlFrom: CORRAL_PG}\n"
-    found = systemd.files(installations_of(cluster_of(text)))["systemd/corral.service"]
-    assert settings_of(found)["EnvironmentFile"] == ["-/etc/corral/environment"]
-    assert "Environment" not in settings_of(found)
-    assert "CORRAL_PG=postgresql://..." in found
+    cluster = ONE_MACHINE + "database: {urlFrom: CORRAL_PG}\n"
+    text = render_units(installations_of(cluster_of(cluster)))["systemd/corral.service"]
+    assert settings_of(text)["EnvironmentFile"] == ["-/etc/corral/environment"]
+    assert "Environment" not in settings_of(text)
+    assert "CORRAL_PG=postgresql://..." in text
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_secrets_come_from_a_file_that_root_alone_reads() -> None:
 def test_the_data_directory_is_that_of_the_file_where_a_service_can_use_it(
     data_dir: str, used: str, machine: Path
 ) -> None:
-    files = systemd.files(installations_of(cluster_of(f"{ONE_MACHINE}dataDir: {data_dir!r}\n")))
+    files = render_units(installations_of(cluster_of(f"{ONE_MACHINE}dataDir: {data_dir!r}\n")))
     text = files["systemd/corral.service"]
-    found = settings_of(text)
-    assert found["ExecStart"][0].endswith(f"--data-dir {used}")
-    assert found.get("ReadWritePaths", []) == ([used] if used.startswith("/srv") else [])
+    unit = settings_of(text)
+    assert unit["ExecStart"][0].endswith(f"--data-dir {used}")
+    assert unit.get("ReadWritePaths", []) == ([used] if used.startswith("/srv") else [])
     assert complaints(machine, "corral.service", text) == ""
     assert (used in text.partition("[Unit]")[0]) is (used != data_dir)
 
@@ -166,13 +166,13 @@ def test_no_unit_of_the_server_is_written_where_kubernetes_runs_it() -> None:
 def test_power_limits_are_set_after_the_driver_is_kept_loaded_card_by_card() -> None:
     files = rendered(cluster_of())
     assert [path for path in files if "power" in path] == ["systemd/ubuntu-one/gpu-power-limit.service"]
-    found = settings_of(files["systemd/ubuntu-one/gpu-power-limit.service"])
-    assert found["After"] == found["Wants"] == found["PartOf"] == ["nvidia-persistenced.service"]
-    assert found["ExecStart"] == ["-/usr/bin/nvidia-smi -i 0 -pl 300", "-/usr/bin/nvidia-smi -i 1 -pl 350"]
+    unit = settings_of(files["systemd/ubuntu-one/gpu-power-limit.service"])
+    assert unit["After"] == unit["Wants"] == unit["PartOf"] == ["nvidia-persistenced.service"]
+    assert unit["ExecStart"] == ["-/usr/bin/nvidia-smi -i 0 -pl 300", "-/usr/bin/nvidia-smi -i 1 -pl 350"]
 
 
 def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
-    files = k3s.files(installations_of(cluster_of()))
+    files = render_configurations(installations_of(cluster_of()))
     assert list(files) == ["k3s/ubuntu-one/config.yaml"]
     assert yaml.safe_load(files["k3s/ubuntu-one/config.yaml"]) == {
         "node-name": "ubuntu-one",
@@ -189,32 +189,34 @@ def test_k3s_gets_a_configuration_file_on_systems_that_are_not_nixos() -> None:
 
 def test_directories_of_volumes_are_among_the_steps_of_k3s() -> None:
     volume = "storage:\n  - {name: more, kind: local, node: ubuntu-one, path: /srv/my models}\n"
-    file = k3s.files(installations_of(cluster_of(MIXED.replace("storage:\n", volume))))["k3s/ubuntu-one/config.yaml"]
+    file = render_configurations(installations_of(cluster_of(MIXED.replace("storage:\n", volume))))[
+        "k3s/ubuntu-one/config.yaml"
+    ]
     assert "sudo mkdir -p '/srv/my models'" in file
 
 
 def test_each_label_key_stands_once_in_k3s_configuration() -> None:
-    for path, text in k3s.files(installations_of(clusters()["forty"])).items():
+    for path, text in render_configurations(installations_of(clusters()["forty"])).items():
         keys = [label.partition("=")[0] for label in yaml.safe_load(text).get("node-label", [])]
         assert len(keys) == len(set(keys)), path
 
 
 def test_a_node_that_joins_a_server_which_the_file_does_not_name_is_told() -> None:
     text = MIXED.replace("  server: https://k3s.example.org:6443\n", "")
-    file = k3s.files(installations_of(cluster_of(text)))["k3s/ubuntu-one/config.yaml"]
+    file = render_configurations(installations_of(cluster_of(text)))["k3s/ubuntu-one/config.yaml"]
     assert "server" not in yaml.safe_load(file)
     assert "K3s does not start without" in file
 
 
 def test_more_pods_than_a_node_has_addresses_for_are_told() -> None:
-    file = k3s.files(installations_of(cluster_of(MIXED.replace("maxPods: 150", "maxPods: 300"))))
+    file = render_configurations(installations_of(cluster_of(MIXED.replace("maxPods: 150", "maxPods: 300"))))
     assert "A node has addresses for 254 pods" in file["k3s/ubuntu-one/config.yaml"]
-    assert "254" not in k3s.files(installations_of(cluster_of()))["k3s/ubuntu-one/config.yaml"]
+    assert "254" not in render_configurations(installations_of(cluster_of()))["k3s/ubuntu-one/config.yaml"]
 
 
 def test_a_system_is_known_however_it_is_spelled() -> None:
     cluster = cluster_of(MIXED.replace("os: ubuntu", "os: NixOS"))
-    assert k3s.files(installations_of(cluster)) == {}
+    assert render_configurations(installations_of(cluster)) == {}
     assert not [path for path in rendered(cluster) if "power-limit" in path]
 
 
@@ -222,7 +224,7 @@ def test_a_system_is_known_however_it_is_spelled() -> None:
 def test_our_linter_finds_nothing(name: str) -> None:
     cluster = clusters()[name]
     report = lint([Source(name=path, text=text) for path, text in rendered(cluster).items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert report.unread == ()
 
 
@@ -237,7 +239,7 @@ def read_word(text: str) -> str:
 @example(text="a b\nExecStart=/bin/evil")
 @example(text="%n $HOME ; \"' \\ é")
 def test_a_text_is_one_word_of_one_line(text: str) -> None:
-    written = word(text)
+    written = escape_word(text)
     assert re.fullmatch(r"(?:[A-Za-z0-9_@+=:,./-]|%%|\$\$|\\x[0-9a-f]{2})*", written)
     if "%" not in text and "$" not in text:
         assert read_word(written) == text
@@ -246,7 +248,7 @@ def test_a_text_is_one_word_of_one_line(text: str) -> None:
 def test_systemd_reads_words_as_they_were(machine: Path) -> None:
     for name in ("with space", "per%cent", "é", "two  spaces%n", "[x]{y}(z);&|#"):
         put_program(machine, f"opt/{name}")
-        text = unit((("Service", (("Type", "oneshot"), ("ExecStart", word(f"/opt/{name}")))),))
+        text = format_unit((("Service", (("Type", "oneshot"), ("ExecStart", escape_word(f"/opt/{name}")))),))
         assert complaints(machine, "words.service", text) == "", name
 
 
@@ -254,10 +256,10 @@ def test_tmpfiles_makes_the_directory_that_was_meant(tmp_path: Path) -> None:
     names = ("with space", "per%cent %n", 'quo"te', "back\\slash", "é", "'", "#hash", "$HOME")
     folder = tmp_path / "etc/tmpfiles.d"
     folder.mkdir(parents=True)
-    lines = [f"d {quoted(f'/made/{name}')} 0755 - - -\n" for name in names]
+    lines = [f"d {quote_field(f'/made/{name}')} 0755 - - -\n" for name in names]
     (folder / "made.conf").write_text("".join(lines))
     subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", "made.conf"], check=True, timeout=60)
-    assert {one.name for one in (tmp_path / "made").iterdir()} == set(names)
+    assert {path.name for path in (tmp_path / "made").iterdir()} == set(names)
 
 
 def test_every_file_is_the_same_each_time() -> None:

@@ -15,7 +15,7 @@ from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase,
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
 from corral.planning.checklist.software import find_driver_need
-from corral.rendering.systemd.power import UNIT
+from corral.rendering.systemd import units
 from doubles.clusters import forty_mixed_nodes
 from doubles.upgrades import hydra as compared
 
@@ -341,8 +341,8 @@ def test_labels_are_those_that_are_rendered() -> None:
 def test_the_unit_of_power_limits_has_the_name_of_the_rendered_one() -> None:
     unit = item(hydra(), "software.hydra-compute.limits-unit").material
 
-    assert POWER_LIMIT_UNIT == UNIT
-    assert f"systemd.services.{UNIT} = {{" in (unit or "")
+    assert units.POWER_LIMIT_UNIT == POWER_LIMIT_UNIT
+    assert f"systemd.services.{POWER_LIMIT_UNIT} = {{" in (unit or "")
 
 
 def test_what_cannot_be_rendered_is_asked_about_and_not_scaled() -> None:

@@ -1,13 +1,20 @@
-"""What a node is to K3s: whether it serves or joins, what it joins, its labels and flags; the same on every system."""
+"""A node's part in K3s, the same on every system: server or agent, the server it joins, its labels and flags.
+
+Also the state of the system that K3s and Kubernetes expect and do not make themselves: directories of local volumes,
+and open ports.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from corral.cluster.values import K3sRole, Kubernetes, Node
+from lightkube.resources.core_v1 import Service
+
+from corral.cluster.values import K3sRole, Kubernetes, Node, StorageKind
 from corral.rendering.installation import Installation
+from corral.rendering.kubernetes import networking, workloads
 from corral.rendering.kubernetes.nodes import node_labels
 
 API_PORT = 6443
@@ -15,7 +22,7 @@ KUBELET_PORT = 10250
 FLANNEL_PORT = 8472
 """UDP: VXLAN between nodes (docs.k3s.io/installation/requirements)."""
 ETCD_PORTS = (2379, 2380)
-"""Between servers, where there are several."""
+"""Between servers, if there are several."""
 _POD_ADDRESSES = 254
 """K3s gives each node a /24 of the pods' network."""
 _DEFAULTS = Kubernetes()
@@ -40,22 +47,22 @@ class Member:
     begins: bool
     """The first of several servers: it begins the cluster that the others join."""
     joins: str | None
-    """The URL of the server that it joins; None for a server that begins, and where the file does not say it."""
+    """The URL of the server that it joins; None for a server that begins, and if the cluster file names no server."""
     token_file: str
     labels: tuple[str, ...]
     """`key=value`, each key once, in order."""
     refused_labels: tuple[str, ...]
-    """Labels that a kubelet may not give to its own node (pitfall F04); the patches of nodes set them."""
+    """Labels that a kubelet cannot set on its own node (pitfall F04); the patches of nodes set them."""
     kubelet_arguments: tuple[str, ...]
     certificate_names: tuple[str, ...]
-    """Names besides its own under which agents reach this server."""
+    """Names in addition to its own under which agents reach this server."""
     has_peers: bool
     """Whether there are several servers, which keep etcd between them."""
     notes: tuple[str, ...]
 
     @property
     def tcp_ports(self) -> Mapping[int, str]:
-        """What other nodes connect to, and what answers there."""
+        """The ports that other nodes connect to, each with the program that answers there."""
         ports = {KUBELET_PORT: "kubelet"}
         if self.role is K3sRole.SERVER:
             ports[API_PORT] = "API server"
@@ -63,17 +70,17 @@ class Member:
         return ports
 
 
-def member_of(installation: Installation, node: Node) -> Member | None:
-    """Resolve what a node is to K3s; None when it is not part of it."""
+def resolve_member(installation: Installation, node: Node) -> Member | None:
+    """Resolve a node's part in K3s; None for a node outside of it."""
     if node.k3s_role is None:
         return None
     kubernetes = installation.cluster.kubernetes or _DEFAULTS
-    servers = [one for one in installation.cluster.nodes if one.k3s_role is K3sRole.SERVER]
+    servers = [server for server in installation.cluster.nodes if server.k3s_role is K3sRole.SERVER]
     has_peers = len(servers) > 1
     is_first = bool(servers) and servers[0] is node
     is_server = node.k3s_role is K3sRole.SERVER
     labels = node_labels(installation, node)
-    refused = tuple(key for key in labels if not _may_set(key))
+    refused = tuple(key for key in labels if not _is_allowed_to_kubelet(key))
     return Member(
         node=node,
         role=node.k3s_role,
@@ -83,38 +90,86 @@ def member_of(installation: Installation, node: Node) -> Member | None:
         labels=tuple(f"{key}={value}" for key, value in labels.items() if key not in refused),
         refused_labels=refused,
         kubelet_arguments=() if kubernetes.max_pods is None else (f"max-pods={kubernetes.max_pods}",),
-        certificate_names=_host(kubernetes.server) if is_server else (),
+        certificate_names=_list_hosts(kubernetes.server) if is_server else (),
         has_peers=has_peers,
-        notes=tuple(_notes(node, kubernetes, len(servers), refused, is_first=is_first)),
+        notes=tuple(_list_notes(node, kubernetes, len(servers), refused, is_first=is_first)),
     )
 
 
-def _may_set(key: str) -> bool:
-    """Tell whether a kubelet may set a label on its own node (the NodeRestriction admission of Kubernetes 1.36)."""
+def list_local_directories(installation: Installation, node: Node) -> list[str]:
+    """The directories of local volumes on a node, which its system must make: Kubernetes makes none."""
+    return [
+        storage.path
+        for storage in installation.cluster.storage.values()
+        if storage.kind is StorageKind.LOCAL
+        and storage.node == node.name
+        and storage.path is not None
+        and storage.path.isprintable()
+    ]
+
+
+def list_exposed_ports(installations: Iterable[Installation]) -> dict[int, tuple[str, ...]]:
+    """The ports of load balancers, node ports and ingresses in any layout, with the names of their Services.
+
+    A firewall must let them through on every node: K3s' own load balancer opens those of Services everywhere
+    (pitfall D07).
+    """
+    names_by_port: dict[int, set[str]] = {}
+    for installation in installations:
+        for name, port in _iterate_exposed(installation):
+            names_by_port.setdefault(port, set()).add(name)
+    return {port: tuple(sorted(names)) for port, names in sorted(names_by_port.items())}
+
+
+def _iterate_exposed(installation: Installation) -> Iterator[tuple[str, int]]:
+    for members in workloads.groups(installation):
+        for service in networking.services(installation, members):
+            for port in _list_outside_ports(service):
+                yield service.metadata.name if service.metadata and service.metadata.name else "", port
+        for deployed in members:
+            if deployed.service.exposed and deployed.service.exposed.kind == "ingress":
+                for port in networking.TRAEFIK_PORTS:
+                    yield deployed.name, port
+
+
+def _list_outside_ports(service: Service) -> list[int]:
+    spec = service.spec
+    if spec is None or spec.type not in ("LoadBalancer", "NodePort"):
+        return []
+    if spec.type == "LoadBalancer":
+        return [port.port for port in spec.ports or ()]
+    return [port.nodePort for port in spec.ports or () if port.nodePort is not None]
+
+
+def _is_allowed_to_kubelet(key: str) -> bool:
+    """Return whether a kubelet can set a label on its own node (the NodeRestriction admission of Kubernetes 1.36)."""
     domain = key.rpartition("/")[0]
     if not (domain == "k8s.io" or domain == "kubernetes.io" or domain.endswith((".k8s.io", ".kubernetes.io"))):
         return True
-    return key in _KUBELET_KEYS or any(domain == open_ or domain.endswith(f".{open_}") for open_ in _KUBELET_DOMAINS)
+    return key in _KUBELET_KEYS or any(
+        domain == allowed or domain.endswith(f".{allowed}") for allowed in _KUBELET_DOMAINS
+    )
 
 
-def _host(server: str | None) -> tuple[str, ...]:
+def _list_hosts(server: str | None) -> tuple[str, ...]:
     host = urlsplit(server).hostname if server else None
     return (host,) if host else ()
 
 
-def _notes(
+def _list_notes(
     node: Node, kubernetes: Kubernetes, servers: int, refused: tuple[str, ...], *, is_first: bool
 ) -> Iterable[str]:
     if not is_first and kubernetes.server is None:
-        yield "The file does not say which server it joins (`kubernetes.server`): K3s does not start without."
+        yield "The file does not name the server that it joins (`kubernetes.server`): K3s does not start without."
     if servers == 2 and node.k3s_role is K3sRole.SERVER:
-        yield "Two servers stop as soon as one of them does: etcd needs a majority. Use one, or three."
+        yield "With two servers, both stop as soon as one does: etcd needs a majority. Use one, or three."
     if kubernetes.max_pods is not None and kubernetes.max_pods > _POD_ADDRESSES:
-        most = kubernetes.max_pods
-        yield f"A node has addresses for {_POD_ADDRESSES} pods; {most} ask for a lower node-cidr-mask-size."
+        yield (
+            f"A node has addresses for {_POD_ADDRESSES} pods; {kubernetes.max_pods} need a lower node-cidr-mask-size."
+        )
     if refused:
-        yield f"A kubelet may not set {', '.join(refused)}; kubernetes/nodes/{node.name}.yaml does."
-    gone = [key for key in node.removed_labels if key not in node.labels]
-    if gone:
-        keys = " ".join(f"{key}-" for key in gone)
-        yield f"K3s removes no label by itself; once: kubectl label node {node.name} {keys}"
+        yield f"A kubelet cannot set {', '.join(refused)}; kubernetes/nodes/{node.name}.yaml does."
+    removed = [key for key in node.removed_labels if key not in node.labels]
+    if removed:
+        keys = " ".join(f"{key}-" for key in removed)
+        yield f"K3s does not remove labels itself; once: kubectl label node {node.name} {keys}"

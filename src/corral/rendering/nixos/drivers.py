@@ -1,4 +1,4 @@
-"""The NVIDIA driver of a node, its container toolkit, and the power limits of its cards."""
+"""The NVIDIA driver of a node, its container toolkit, and the power limits of its GPUs."""
 
 from __future__ import annotations
 
@@ -14,58 +14,57 @@ from corral.rendering.cards import (
     nvidia_cards,
     power_command,
 )
-from corral.rendering.nixos.expressions import Code, Lines
-from corral.rendering.nixos.modules import Part
-from corral.rendering.systemd.power import PERSISTENCE_UNIT, UNIT
+from corral.rendering.nixos.expressions import Code, Lines, Part
+from corral.rendering.systemd.units import PERSISTENCE_UNIT, POWER_LIMIT_UNIT
 
 CDI_UNIT = "nvidia-container-toolkit-cdi-generator.service"
 _BLACKWELL_DRIVER = "570"
 _MAXWELL = (5, 0)
 _OLD_DRIVERS = ((_MAXWELL, "legacy_580"), ((3, 5), "legacy_470"))
-"""The last branch of the driver for cards from a CUDA capability on, where the newest has left them behind."""
+"""The last branch of the driver for GPUs from a CUDA capability on that the newest driver no longer supports."""
 
 
-def driver_parts(node: Node) -> Iterator[Part]:
-    """The driver and the toolkit; nothing where no card is or may be NVIDIA's."""
-    cards = nvidia_cards(node)
-    if not cards:
+def list_driver_parts(node: Node) -> Iterator[Part]:
+    """The driver and the toolkit; nothing if the node has no GPU that is or can be NVIDIA's."""
+    gpus = nvidia_cards(node)
+    if not gpus:
         return
     yield Part(
-        comment="NVIDIA's driver is not free software: it alone is allowed. A predicate elsewhere replaces this one.",
+        comment="NVIDIA's driver is not free software: only it is allowed. A predicate elsewhere replaces this one.",
         values={
             "nixpkgs.config.allowUnfreePredicate": Code('pkg: lib.hasPrefix "nvidia-" (lib.getName pkg)'),
         },
     )
     yield Part(
-        comment=f"{', '.join(dict.fromkeys(card.name for card in cards))}. "
+        comment=f"{', '.join(dict.fromkeys(gpu.name for gpu in gpus))}. "
         "`videoDrivers` is what turns the driver on; it starts no display.",
         values={
             "services.xserver.videoDrivers": ["nvidia"],
             "hardware.graphics.enable": True,
             "boot.kernelModules": ["nvidia", "nvidia_uvm"],
-            "hardware.nvidia": {**_flavour(cards), "nvidiaPersistenced": True, "nvidiaSettings": False},
+            "hardware.nvidia": {**_choose_driver(gpus), "nvidiaPersistenced": True, "nvidiaSettings": False},
         },
     )
-    if _needs_new_driver(cards):
-        yield _driver_assertion()
+    if _needs_new_driver(gpus):
+        yield _build_driver_assertion()
     yield Part(
-        comment="Names by UUID: the device plugin asks for cards so, and `index`, the default, would not be found "
+        comment="Names by UUID: the device plugin asks for GPUs by UUID, and would not find `index`, the default "
         "(pitfall F10).",
         values={"hardware.nvidia-container-toolkit": {"enable": True, "device-name-strategy": "uuid"}},
     )
 
 
-def power_parts(node: Node) -> Iterator[Part]:
-    """One unit for all limits of a node; a card that refuses its own leaves the others theirs."""
-    cards = limited_cards(node)
-    if not cards:
+def list_power_parts(node: Node) -> Iterator[Part]:
+    """One unit for all limits of a node; if one GPU refuses its limit, the others still get theirs."""
+    gpus = limited_cards(node)
+    if not gpus:
         return
-    commands = [f"nvidia-smi {shlex.join(power_command(card))} || failed=1\n" for card in cards]
+    commands = [f"nvidia-smi {shlex.join(power_command(gpu))} || failed=1\n" for gpu in gpus]
     yield Part(
-        comment="Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and "
-        "again with it (pitfall C01). A limit caps; it is no undervolt (pitfall C03).",
+        comment="Each load of the driver resets the limits: set after the daemon that keeps it loaded, and again with "
+        "it (pitfall C01). A limit caps; it is not an undervolt (pitfall C03).",
         values={
-            f"systemd.services.{UNIT}": {
+            f"systemd.services.{POWER_LIMIT_UNIT}": {
                 "description": "Power limits of GPUs, from the cluster file",
                 "after": [PERSISTENCE_UNIT],
                 "wants": [PERSISTENCE_UNIT],
@@ -80,39 +79,39 @@ def power_parts(node: Node) -> Iterator[Part]:
     )
 
 
-def driver_notes(node: Node) -> Iterator[str]:
-    """What cannot be said of the driver, and what cannot work."""
+def list_driver_notes(node: Node) -> Iterator[str]:
+    """Unknown facts about the driver, and GPUs that no driver can serve together."""
     if node.gpus is None:
-        yield "Its GPUs are yet to be found (`corral inventory`): no driver is asked for."
+        yield "Its GPUs are not known yet (`corral inventory`): no driver is configured."
         return
-    cards = nvidia_cards(node)
-    unknown = [card.name for card in cards if card.capability is None]
+    gpus = nvidia_cards(node)
+    unknown = [gpu.name for gpu in gpus if gpu.capability is None]
     if unknown:
-        names = ", ".join(unknown)
-        yield f"Of which model {names} is, the file does not say: taken for NVIDIA's, of Turing or newer."
-    old = [card.name for card in cards if card.capability and card.capability < OPEN_SINCE]
-    new = [card.name for card in cards if card.capability and card.capability >= ONLY_OPEN_SINCE]
+        yield f"The file does not name the model of {', '.join(unknown)}: assumed NVIDIA's, of Turing or newer."
+    old = [gpu.name for gpu in gpus if gpu.capability and gpu.capability < OPEN_SINCE]
+    new = [gpu.name for gpu in gpus if gpu.capability and gpu.capability >= ONLY_OPEN_SINCE]
     if old and new:
         yield f"{old[0]} needs the closed kernel modules and {new[0]} the open ones: {old[0]} gets no driver."
 
 
-def _flavour(cards: Sequence[Card]) -> dict[str, bool | Code]:
-    """The kernel modules, open wherever they drive the cards, and the driver's branch where the newest does not."""
-    capabilities = [card.capability for card in cards if card.capability is not None]
+def _choose_driver(gpus: Sequence[Card]) -> dict[str, bool | Code]:
+    """The kernel modules, open if they can drive the GPUs, and the driver's branch if the newest does not."""
+    capabilities = [gpu.capability for gpu in gpus if gpu.capability is not None]
     oldest = min(capabilities, default=None)
-    if oldest is None or oldest >= OPEN_SINCE or _needs_new_driver(cards):
+    # Blackwell has open modules only: on a node with both, the old GPU is the one that gets no driver.
+    if oldest is None or oldest >= OPEN_SINCE or _needs_new_driver(gpus):
         return {"open": True}
     branch = next((name for since, name in _OLD_DRIVERS if oldest >= since), _OLD_DRIVERS[-1][1])
     drivers = "config.boot.kernelPackages.nvidiaPackages"
     return {"open": False, "package": Code(f"{drivers}.{branch} or {drivers}.stable")}
 
 
-def _needs_new_driver(cards: Sequence[Card]) -> bool:
-    return any(card.capability is not None and card.capability >= ONLY_OPEN_SINCE for card in cards)
+def _needs_new_driver(gpus: Sequence[Card]) -> bool:
+    return any(gpu.capability is not None and gpu.capability >= ONLY_OPEN_SINCE for gpu in gpus)
 
 
-def _driver_assertion() -> Part:
-    message = f"Blackwell cards need driver {_BLACKWELL_DRIVER} or newer; set hardware.nvidia.package."
+def _build_driver_assertion() -> Part:
+    message = f"Blackwell GPUs need driver {_BLACKWELL_DRIVER} or newer; set hardware.nvidia.package."
     condition = f'lib.versionAtLeast config.hardware.nvidia.package.version "{_BLACKWELL_DRIVER}"'
     return Part(
         comment="",

@@ -1,13 +1,13 @@
 # Written by `corral render` from cluster.yaml (sha256:3d904c922cd33848).
 # Change the cluster file and render again; changes made here are overwritten.
 # For NixOS 25.11 and newer; for 25.05 there is previous-channel/hydra-compute.nix.
-# K3s removes no label by itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
+# K3s does not remove labels itself; once: kubectl label node hydra-compute hydra.io/gpu-classes- hydra.io/has-3060-
 # Pods ask for GPUs by claim, which K3s 1.34 and newer understand: see services.k3s.package.
 { config, lib, pkgs, ... }:
 
 {
-  # The token lies in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never in the
-  # Nix store, which everybody can read (pitfall F06).
+  # The token is in /etc/rancher/k3s/token (root, mode 0400; sops-nix or agenix write it there) and never in the Nix
+  # store, which everybody can read (pitfall F06).
   services.k3s = {
     enable = true;
     role = "agent";
@@ -29,8 +29,8 @@
   };
 
   # K3s looks for `nvidia-container-runtime` on the path of its service and makes the runtime `nvidia` of it, in the
-  # format of its own containerd (pitfalls F07, F08). What it finds is the toolkit's CDI runtime: the other one
-  # needs files at places that NixOS does not have. runc is what that runtime calls.
+  # format of its own containerd (pitfalls F07, F08). It finds the toolkit's CDI runtime here: the other one needs
+  # files at places that NixOS does not have. runc is what that runtime calls.
   systemd.services.k3s = {
     path = [
       (pkgs.writeShellScriptBin "nvidia-container-runtime" ''
@@ -43,7 +43,7 @@
     wants = [ "nvidia-container-toolkit-cdi-generator.service" ];
   };
 
-  # NVIDIA's driver is not free software: it alone is allowed. A predicate elsewhere replaces this one.
+  # NVIDIA's driver is not free software: only it is allowed. A predicate elsewhere replaces this one.
   nixpkgs.config.allowUnfreePredicate = pkg: lib.hasPrefix "nvidia-" (lib.getName pkg);
 
   # RTX 5070 Ti. `videoDrivers` is what turns the driver on; it starts no display.
@@ -59,18 +59,18 @@
   assertions = [
     {
       assertion = lib.versionAtLeast config.hardware.nvidia.package.version "570";
-      message = "Blackwell cards need driver 570 or newer; set hardware.nvidia.package.";
+      message = "Blackwell GPUs need driver 570 or newer; set hardware.nvidia.package.";
     }
   ];
 
-  # Names by UUID: the device plugin asks for cards so, and `index`, the default, would not be found (pitfall F10).
+  # Names by UUID: the device plugin asks for GPUs by UUID, and would not find `index`, the default (pitfall F10).
   hardware.nvidia-container-toolkit = {
     enable = true;
     device-name-strategy = "uuid";
   };
 
-  # Limits are forgotten with each load of the driver: set after the daemon that keeps it loaded, and again with it
-  # (pitfall C01). A limit caps; it is no undervolt (pitfall C03).
+  # Each load of the driver resets the limits: set after the daemon that keeps it loaded, and again with it (pitfall
+  # C01). A limit caps; it is not an undervolt (pitfall C03).
   systemd.services.gpu-power-limit = {
     description = "Power limits of GPUs, from the cluster file";
     after = [ "nvidia-persistenced.service" ];
