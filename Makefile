@@ -8,10 +8,10 @@ UV_VERSION := 0.13.9
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types contracts check house chaos bench docs lock clean
+.PHONY: help setup run test test-fast lint types contracts check house chaos bench docs lock clean
 
 help: ## List these verbs
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(UV):
 	$(PYTHON) -m venv $(VENV)
@@ -30,9 +30,15 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 run: $(VENV)/.run ## Set up and run the first batch: text, speech and transcriptions on this machine
 	$(BIN)/corral run examples/first-batch.yaml
 
+# One process per core, each with its own database server, data directories and ports; a free one takes over waiting tests.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
+
+test-fast: setup ## Run the tests of pure code, in under a minute
+	$(BIN)/pytest $(PARALLEL) tests/unit
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import groupby
 from types import MappingProxyType
 
+import rooms
 import rule_pages
 from pieces import anchor, code, first_paragraph, sentence, table
 from shapes import Schema, fields, names_used
@@ -228,6 +229,8 @@ REGIONS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "limits": limits,
         "models": models,
         "default-cluster-file": default_cluster_file,
+        "layers": rooms.draw_layers,
+        "rooms": rooms.list_rooms,
         **{f"engine-{kind.name}": _engine_region(kind) for kind in ENGINES.values()},
         **rule_pages.regions(),
     }
