@@ -21,7 +21,7 @@ import structlog
 from benchmarks.database import Server, server
 from benchmarks.table import machine, percentile, show
 from benchmarks.yard import dispatching, submit_tasks, until_ended
-from corral.engines.sleeping import SleepingEngine
+from corral.engines.sleep.engine import SleepingEngine
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import open_pool
 from corral.work import Produced, Reporter, Work

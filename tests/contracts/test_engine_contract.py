@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from corral.engines.local import Device, build
+from corral.engines.building import Device, build
 from corral.weights.store import Store
 from corral.work import Engine, EngineError, EngineUnavailableError, TaskInvalidError, Work
 from doubles.local_engines import (

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from corral.engines.remote import build_remote
+from corral.engines.building import build_remote
 from corral.work import Engine, EngineError, EngineUnavailableError, TaskInvalidError, Work
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_workflows import text_to_image

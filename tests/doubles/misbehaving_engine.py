@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from corral.engines.building import worker_environment
 from corral.engines.inputs import EngineKind
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine
-from corral.engines.local.factory import worker_environment
 from corral.engines.local.leftovers import new_mark
 from corral.engines.schema import EngineInputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from corral.engines.sleeping import SleepingEngine
+from corral.engines.sleep.engine import SleepingEngine
 from corral.work import Produced, Reporter, Resident, Work
 
 

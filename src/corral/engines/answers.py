@@ -1,4 +1,4 @@
-"""Narrowing of what a remote engine answers: a value of the expected shape, or an empty one.
+"""Narrowing of a remote engine's answers to the expected shape (else an empty one), and its address for messages.
 
 The other side may be older, newer or patched; a field of another shape is treated like one that is absent.
 """
@@ -6,6 +6,7 @@ The other side may be older, newer or patched; a field of another shape is treat
 from __future__ import annotations
 
 from typing import cast
+from urllib.parse import urlsplit, urlunsplit
 
 from corral.work import Json
 
@@ -28,3 +29,9 @@ def as_text(value: Json) -> str:
 def as_number(value: Json) -> float | None:
     """Return `value` if it is a number, else None."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user and password (a message must not show them): `http://u:secret@host:1` becomes `http://host:1`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -94,8 +94,8 @@ _KINDS = (
     EngineKind(
         name="llama",
         summary="Writes text with a GGUF model through llama.cpp, in a process of its own.",
-        inputs="corral.engines.llama_inputs:LlamaInputs",
-        options="corral.engines.llama_inputs:LlamaOptions",
+        inputs="corral.engines.llama.inputs:LlamaInputs",
+        options="corral.engines.llama.inputs:LlamaOptions",
         needs_model=True,
         outputs=(_TEXT,),
         values=(
@@ -110,8 +110,8 @@ _KINDS = (
     EngineKind(
         name="whisper",
         summary="Transcribes or translates speech with faster-whisper, in a process of its own.",
-        inputs="corral.engines.whisper_inputs:WhisperInputs",
-        options="corral.engines.whisper_inputs:WhisperOptions",
+        inputs="corral.engines.whisper.inputs:WhisperInputs",
+        options="corral.engines.whisper.inputs:WhisperOptions",
         needs_model=True,
         files=FilesTaken(minimum=1, maximum=1, summary="exactly one audio or video file, under any name"),
         outputs=(
@@ -130,8 +130,8 @@ _KINDS = (
     EngineKind(
         name="piper",
         summary="Speaks text with a Piper voice; Piper runs as a separate program.",
-        inputs="corral.engines.piper_inputs:PiperInputs",
-        options="corral.engines.piper_inputs:PiperOptions",
+        inputs="corral.engines.piper.inputs:PiperInputs",
+        options="corral.engines.piper.inputs:PiperOptions",
         needs_model=True,
         outputs=(OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono"),),
         values=(
@@ -143,7 +143,7 @@ _KINDS = (
     EngineKind(
         name="command",
         summary="Runs any program; off unless the cluster file turns it on, and only for administrators.",
-        inputs="corral.engines.command_inputs:CommandInputs",
+        inputs="corral.engines.command.inputs:CommandInputs",
         files=FilesTaken(maximum=None, summary="any number; the program finds them in `inputs/` by name"),
         outputs=(
             OutputRule(name="log.txt", media_type="text/plain; charset=utf-8", summary="what it printed, bounded"),
@@ -156,7 +156,7 @@ _KINDS = (
     EngineKind(
         name="sleep",
         summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
-        inputs="corral.engines.sleep_inputs:SleepInputs",
+        inputs="corral.engines.sleep.inputs:SleepInputs",
         values=(ValueRule(name="slept_s", summary="seconds that it waited"),),
         local=True,
         on_by_default=False,
@@ -187,7 +187,7 @@ _KINDS = (
         summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
         inputs="corral.engines.ollama.inputs:OllamaInputs",
         options="corral.engines.ollama.inputs:OllamaOptions",
-        model_name="corral.engines.ollama.names:model_name",
+        model_name="corral.engines.ollama.protocol:model_name",
         needs_model=True,
         files=FilesTaken(maximum=None, summary="any number; `images` names those to look at"),
         outputs=(

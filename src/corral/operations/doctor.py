@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from corral.engines.inputs import ENGINES
-from corral.engines.local.installation import installed
+from corral.engines.local.engine import check_installed
 from corral.telemetry.doctor import Finding, State, look
 from corral.work import EngineUnavailableError, Json
 
@@ -37,7 +37,7 @@ def _check_engines() -> Iterator[Finding]:
         if not (kind.local and kind.on_by_default):
             continue
         try:
-            installed(kind.name)
+            check_installed(kind.name)
         except EngineUnavailableError as error:
             yield Finding(name=f"engine {kind.name}", state=State.WARNING, what=error.what, fix=error.hint)
         else:

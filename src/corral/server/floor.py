@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.engines.building import Device, build, build_remote
 from corral.engines.inputs import ENGINES
-from corral.engines.local.factory import Device, build
-from corral.engines.remote import build_remote
 from corral.errors import Problem
 from corral.scheduling.values import Queue, Settings
 from corral.tasks.stations import StationSetup

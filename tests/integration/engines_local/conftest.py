@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from corral.engines.local import Device, build
+from corral.engines.building import Device, build
 from corral.weights.store import Store
 from corral.work import Engine
 from doubles.local_engines import Remembering, real_models, running_below

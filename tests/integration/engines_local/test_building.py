@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from corral.engines.building import Device, build
 from corral.engines.inputs import ENGINES
-from corral.engines.local import Device, build, installed
 from corral.engines.local.bounded_log import BoundedLog
-from corral.engines.local.installation import mending_command
+from corral.engines.local.engine import check_installed, install_command
 from corral.errors import ProblemsError
 
 LOCAL = [kind.name for kind in ENGINES.values() if kind.local]
@@ -19,7 +19,7 @@ LOCAL = [kind.name for kind in ENGINES.values() if kind.local]
 def test_every_local_engine_can_be_built_and_is_installed(name: str, logs: Path) -> None:
     engine = build(name, device=Device(name="gpu0", gpu="0"), threads=1, options={}, locate=Path, log_dir=logs)
 
-    installed(name)
+    check_installed(name)
 
     assert engine.name == name
 
@@ -33,8 +33,8 @@ def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
     assert {problem.where for problem in raised.value.problems} == {"options.contextSize", "options.gpuLayer"}
 
 
-def test_mending_command_installs_the_extra_of_the_engine() -> None:
-    assert mending_command("whisper") == "pip install 'corral[whisper]'"
+def test_install_command_installs_the_extra_of_the_engine() -> None:
+    assert install_command("whisper") == "pip install 'corral[whisper]'"
 
 
 def test_log_keeps_what_came_last_and_never_grows_past_its_limit(tmp_path: Path) -> None:

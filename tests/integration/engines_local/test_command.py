@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from corral.engines.local import sweep
+from corral.engines.local.leftovers import sweep
 from corral.work import Engine, EngineError, Produced, TaskInvalidError
 from doubles.local_engines import REPOSITORY, Remembering, a_work, running_below
 
@@ -230,7 +230,7 @@ def test_program_that_is_ended_keeps_its_exit_code() -> None:
 ENDING = """
 import subprocess, sys
 from pathlib import Path
-from corral.engines.worker.children import Programs
+from corral.engines.worker.processes import Programs
 
 programs = Programs()
 null = subprocess.DEVNULL
@@ -242,7 +242,7 @@ sys.stdout.write(str(process.wait()))
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from corral.engines.local import Device, build
+from corral.engines.building import Device, build
 from doubles.local_engines import Remembering, a_work
 
 async def main():

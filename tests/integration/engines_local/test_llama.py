@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from corral.engines.worker.chat import chat_request
+from corral.engines.llama.chat import chat_request
+from corral.engines.llama.worker import load_server
 from corral.engines.worker.job import Settings
-from corral.engines.worker.llama import load_server
 from corral.weights.store import Store
 from corral.work import Engine, EngineError, TaskInvalidError
 from doubles.local_engines import LLAMA, Remembering, a_work, running_below

@@ -4,8 +4,8 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.comfyui.timings import Timings
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_workflows import ComfyStranger
 from doubles.remote_reports import KeptReports

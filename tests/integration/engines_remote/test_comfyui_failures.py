@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import (
     AttemptOverdueError,
@@ -17,7 +18,6 @@ from corral.engines.comfyui.errors import (
     PromptInterruptedError,
     PromptLostError,
 )
-from corral.engines.comfyui.timings import Timings
 from corral.work import FailureScope, Produced, Work
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import picture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import doubles.comfyui
+from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import PromptLostError
-from corral.engines.comfyui.timings import Timings
 from doubles.comfyui_nodes import picture
 from doubles.comfyui_workflows import comfy_work
 from doubles.remote_reports import KeptReports

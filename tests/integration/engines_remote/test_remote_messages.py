@@ -2,7 +2,7 @@
 
 import pytest
 
-from corral.engines.remote import build_remote
+from corral.engines.building import build_remote
 from corral.work import EngineUnavailableError
 from doubles.ollama import OllamaDouble
 

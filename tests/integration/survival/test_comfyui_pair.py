@@ -12,8 +12,8 @@ import pytest
 
 import doubles.comfyui
 from builders import a_submission, a_task
+from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.comfyui.timings import Timings
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from builders import a_submission, a_task
-from corral.engines.local.factory import Device, build
+from corral.engines.building import Device, build
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.submitting import submit

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from corral.engines.inputs import task_inputs
-from corral.engines.llama_inputs import LlamaInputs
-from corral.engines.wire import Message
-from corral.engines.worker.chat import Reply, chat_request
+from corral.engines.llama.chat import Reply, chat_request
+from corral.engines.llama.inputs import LlamaInputs
+from corral.engines.messages import Message
 from corral.engines.worker.job import Talk
 from corral.work import EngineError, TaskInvalidError
 

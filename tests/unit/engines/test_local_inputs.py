@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.engines.inputs import ENGINES, check_inputs, check_options, read_options
-from corral.engines.llama_inputs import LlamaOptions
+from corral.engines.llama.inputs import LlamaOptions
 from corral.engines.schema import EngineInputs, EngineOptions
 from corral.errors import ProblemsError
 

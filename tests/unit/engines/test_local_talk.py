@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.engines.wire import Message
+from corral.engines.messages import Message
 from corral.engines.worker.job import Cancelled, Talk
 
 

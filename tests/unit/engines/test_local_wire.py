@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.engines.wire import MAX_LINE_BYTES, WireError, decode, encode
+from corral.engines.messages import MAX_LINE_BYTES, WireError, decode, encode
 
 ANY_TEXT = st.text(alphabet=st.characters())  # surrogates, line breaks and control characters among them
 JSON = st.recursive(

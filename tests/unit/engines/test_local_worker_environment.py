@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.engines.local.factory import worker_environment
+from corral.engines.building import worker_environment
 
 
 def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:

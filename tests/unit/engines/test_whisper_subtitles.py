@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.engines.worker.subtitles import Segment, srt, vtt
+from corral.engines.whisper.subtitles import Segment, srt, vtt
 
 SEGMENTS = (
     Segment(start=0.0, end=1.5, text="Hello."),

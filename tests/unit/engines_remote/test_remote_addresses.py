@@ -2,10 +2,10 @@
 
 import pytest
 
-from corral.engines.addresses import without_credentials
+from corral.engines.answers import without_credentials
+from corral.engines.building import build_remote
 from corral.engines.inputs import ENGINES
-from corral.engines.ollama.names import full_name
-from corral.engines.remote import build_remote
+from corral.engines.ollama.protocol import full_name
 from corral.errors import ProblemsError
 
 

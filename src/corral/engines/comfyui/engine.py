@@ -14,7 +14,7 @@ from typing import NoReturn
 import structlog
 
 from corral.engines.answers import as_list, as_number, as_object, as_text
-from corral.engines.comfyui.client import ComfyClient, SessionFactory, open_session
+from corral.engines.comfyui.client import ComfyClient, SessionFactory, Timings, open_session
 from corral.engines.comfyui.errors import (
     AttemptOverdueError,
     InstanceAnswerError,
@@ -30,7 +30,6 @@ from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
 from corral.engines.comfyui.outputs import bring, choose, safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
-from corral.engines.comfyui.timings import Timings
 from corral.engines.inputs import read_inputs
 from corral.errors import ProblemsError
 from corral.work import EngineError, Json, Produced, Reporter, Resident, Work

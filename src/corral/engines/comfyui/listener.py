@@ -10,9 +10,8 @@ import asyncio
 
 import aiohttp
 
-from corral.engines.comfyui.client import ComfyClient
+from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.events import SUBSCRIBE, Course, read_binary
-from corral.engines.comfyui.timings import Timings
 from corral.work import EngineUnavailableError, Reporter
 
 

@@ -12,9 +12,8 @@ import asyncio
 import structlog
 
 from corral.engines.answers import as_list, as_number, as_object
-from corral.engines.comfyui.client import ComfyClient
+from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.prompts import Prompts, Stage
-from corral.engines.comfyui.timings import Timings
 from corral.units import Bytes
 from corral.work import EngineUnavailableError, Resident
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from corral.engines.answers import as_list, as_object, as_text
-from corral.engines.comfyui.client import ComfyClient
+from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError, OutputUnwritableError
-from corral.engines.comfyui.timings import Timings
 from corral.work import Json, OutputFile
 
 _DOWNLOADS = 3

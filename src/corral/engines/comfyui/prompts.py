@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from corral.engines.answers import as_list, as_object, as_text
-from corral.engines.comfyui.client import ComfyClient
+from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
@@ -26,7 +26,6 @@ from corral.engines.comfyui.errors import (
     refusal,
     refused_choices,
 )
-from corral.engines.comfyui.timings import Timings
 from corral.work import EngineUnavailableError, Json
 
 _SUBMISSIONS = 3

@@ -15,15 +15,20 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from corral.engines.inputs import EngineKind, task_inputs
 from corral.engines.local.bounded_log import BoundedLog
-from corral.engines.local.installation import installed
-from corral.engines.local.results import raise_failure, read_produced, read_residents
-from corral.engines.local.worker_process import WorkerGoneError, WorkerProcess
-from corral.engines.wire import Message
+from corral.engines.local.worker_process import (
+    WorkerGoneError,
+    WorkerProcess,
+    raise_failure,
+    read_produced,
+    read_residents,
+)
+from corral.engines.messages import Message
 from corral.errors import CorralError
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, TaskInvalidError, Work
 
@@ -35,6 +40,7 @@ CLOSE_GRACE_S = 2.0
 _STARTS_BEFORE_GIVING_UP = 2
 _UNUSABLE = (WorkerGoneError, LookupError, TypeError, ValueError)
 """The worker is gone, or sent a message that is not what it should be."""
+_LIBRARIES = {"llama": "xllamacpp", "whisper": "faster_whisper", "piper": "piper"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ class LocalEngine:
 
     async def check(self) -> None:
         """Return when the engine is installed; after failed starts, only when its worker starts again."""
-        installed(self.name)
+        check_installed(self.name)
         if self._failed_starts == 0 or self._turn.locked():
             return
         async with self._turn:
@@ -150,7 +156,7 @@ class LocalEngine:
             return self._worker
         if self._worker is not None:
             await self._bury(self._worker)
-        installed(self.name)
+        check_installed(self.name)
         try:
             worker = await self._start(devices)
         except EngineError:
@@ -245,3 +251,19 @@ def _check_files(kind: EngineKind, work: Work) -> None:
     count, rule = len(work.files), kind.files
     if count < rule.minimum or (rule.maximum is not None and count > rule.maximum):
         raise TaskInvalidError(f"a {kind.name} task takes {rule.summary}, and this one has {count}")
+
+
+def check_installed(name: str) -> None:
+    """Return when the engine's library is installed; it is looked for, not imported.
+
+    Raises: EngineUnavailableError with the command that installs it.
+    """
+    library = _LIBRARIES.get(name)
+    if library is not None and find_spec(library) is None:
+        what = f"the {name} engine is not installed: no library {library!r}"
+        raise EngineUnavailableError(what, hint=install_command(name))
+
+
+def install_command(name: str) -> str:
+    """Return the command that installs what the engine needs."""
+    return f"pip install 'corral[{name}]'"

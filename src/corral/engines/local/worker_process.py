@@ -3,8 +3,10 @@
 It runs in a session of its own, so that Ctrl-C at a terminal does not reach it, and it ends when its standard input
 does, however this process dies.
 
-Belongs here: pipes, signals, exit codes.
-Does not belong here: tasks, models, results.
+Its reports are believed only as far as they can be checked: an output must be a file in the attempt's folder.
+
+Belongs here: pipes, signals, exit codes, and messages read as `Produced`, `Resident` and errors.
+Does not belong here: the life of a worker across attempts.
 """
 
 from __future__ import annotations
@@ -14,11 +16,22 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.leftovers import MARK, end_marked
-from corral.engines.wire import MAX_LINE_BYTES, Message, WireError, decode, encode
+from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
+from corral.units import Bytes
+from corral.work import (
+    EngineError,
+    EngineUnavailableError,
+    FailureScope,
+    OutputFile,
+    Produced,
+    Resident,
+    TaskInvalidError,
+)
 
 _REAP_S = 5.0
 """How long a killed process may take to disappear; only a driver that hangs in the kernel takes longer."""
@@ -138,3 +151,44 @@ def _ending_words(code: int | None) -> str:
         name = f"signal {-code}"
     cause = " (the system kills so when memory runs out)" if -code == signal.SIGKILL else ""
     return f"it was killed by {name}{cause}"
+
+
+def raise_failure(message: Message, scratch: Path | None = None) -> NoReturn:
+    """Raise the error that the worker reported, with its files in `scratch`; WorkerGoneError when it reported none."""
+    if message.get("type") != "error":
+        raise WorkerGoneError(f"it sent an unexpected message: {message.get('type')!r}")
+    what, hint = str(message.get("what")), message.get("hint")
+    match FailureScope(message["scope"]):
+        case FailureScope.TASK:
+            raise TaskInvalidError(what, hint=hint)
+        case FailureScope.SLOT:
+            raise EngineUnavailableError(what, hint=hint)
+        case FailureScope.ATTEMPT:
+            raise EngineError(what, hint=hint, files=_read_files(message, scratch))
+
+
+def read_residents(message: Message) -> tuple[Resident, ...]:
+    """Read a `resident` message."""
+    return tuple(
+        Resident(model=entry["model"], memory=None if entry["memory"] is None else Bytes(entry["memory"]))
+        for entry in message["models"]
+    )
+
+
+def read_produced(message: Message, scratch: Path) -> Produced:
+    """Read a `result` message. Raises: EngineError when a file is not a file in the attempt's folder."""
+    return Produced(files=_read_files(message, scratch), values=message["values"])
+
+
+def _read_files(message: Message, scratch: Path | None) -> tuple[OutputFile, ...]:
+    if scratch is None:
+        return ()
+    return tuple(_read_file(entry, scratch.resolve()) for entry in message.get("files", ()))
+
+
+def _read_file(entry: Message, scratch: Path) -> OutputFile:
+    name, path = str(entry["name"]), Path(entry["path"])
+    resolved = path.resolve()
+    if not resolved.is_relative_to(scratch) or not resolved.is_file():
+        raise EngineError(f"output {name!r} is not a file in the attempt's folder")
+    return OutputFile(name=name, path=resolved, media_type=str(entry["media_type"]))

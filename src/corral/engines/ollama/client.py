@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from corral.engines.addresses import without_credentials
-from corral.engines.answers import as_object, as_text
+from corral.engines.answers import as_object, as_text, without_credentials
 from corral.engines.ollama.errors import (
     AdapterClosedError,
     ServerAnswerError,

@@ -12,7 +12,6 @@ import structlog
 
 from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.inputs import read_inputs
-from corral.engines.ollama.answer import Answer, token_limit
 from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
 from corral.engines.ollama.errors import (
     AttemptOverdueError,
@@ -22,8 +21,7 @@ from corral.engines.ollama.errors import (
     ServerTooOldError,
 )
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
-from corral.engines.ollama.names import full_name
-from corral.engines.ollama.requests import PATHS, request_body
+from corral.engines.ollama.protocol import PATHS, Answer, full_name, request_body, token_limit
 from corral.errors import ProblemsError
 from corral.units import Bytes
 from corral.work import (

@@ -1,6 +1,7 @@
 """What runs inside a worker process: one engine's library, fed by the server through two pipes.
 
-Belongs here: the worker's side of the protocol (`channel`, `serve`), and one module per engine.
-Does not belong here: asyncio, pydantic, anything of the server; a worker starts quickly and does one thing.
-May import: `corral.engines.wire`, `corral.work`, `corral.units`, `corral.errors`.
+Belongs here: the worker's side of the protocol (`serve`), what engines share (`job`, `processes`).
+Does not belong here: the engines; each has a `worker` module in its own folder.
+Does not belong here either: asyncio, pydantic, anything of the server; a worker starts quickly and does one thing.
+May import: `corral.engines.messages`, `corral.work`, `corral.units`, `corral.errors`.
 """

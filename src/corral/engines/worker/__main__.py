@@ -14,7 +14,7 @@ def main() -> None:
     """Serve the engine that the first argument names."""
     name = sys.argv[1]
     # Imported inside `serve`, where a missing library becomes a message to the server.
-    serve(lambda settings: getattr(import_module(f"corral.engines.worker.{name}"), _ENGINES[name])(settings))
+    serve(lambda settings: getattr(import_module(f"corral.engines.{name}.worker"), _ENGINES[name])(settings))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from corral.engines.wire import Message
+from corral.engines.messages import Message
 from corral.units import Bytes
 from corral.work import OutputFile
 

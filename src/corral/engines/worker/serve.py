@@ -1,27 +1,36 @@
 """The life of a worker: take the pipes, load the engine, do one job after the other, end with the server.
 
 The main thread works and may block in native code; a second thread listens to the server, so that a cancel and the
-server's death are noticed meanwhile.
+server's death are noticed meanwhile. Linux ends a worker with its parent and makes it adopt orphans; on
+other systems the end of its standard input alone ends it. Sources: PR_SET_PDEATHSIG(2const),
+PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5).
 
-Belongs here: the loop, the two threads, and what becomes of exceptions.
+Belongs here: the worker's end of the pipes, the loop, the two threads, and what becomes of exceptions.
 Does not belong here: any engine.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 
-from corral.engines.wire import Message, WireError
-from corral.engines.worker import kernel
-from corral.engines.worker.channel import Channel
+from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
 from corral.engines.worker.job import Answer, Cancelled, Job, Settings, Talk, WorkerEngine
 from corral.work import EngineError, EngineUnavailableError, FailureScope, OutputFile
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_OOM_SCORE = 500
+"""Of 1000: when memory runs out, a worker goes before the server and its database."""
 
 
 def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
@@ -30,7 +39,7 @@ def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
     start = channel.receive()
     if start is None:
         return
-    kernel.be_killed_before_the_server()
+    _be_killed_before_the_server()
     engine = _open(open_engine, start, channel)
     if engine is None:
         return
@@ -55,9 +64,9 @@ def _open(open_engine: Callable[[Settings], WorkerEngine], start: Message, chann
 def _tie_to_parent(engine: WorkerEngine, parent: int) -> None:
     """A worker with children must outlive the server for the moment that ending them takes; others die with it."""
     if not engine.has_children:
-        kernel.die_with_parent(parent)
+        _die_with_parent(parent)
         return
-    kernel.adopt_orphans()
+    _adopt_orphans()
     signal.signal(signal.SIGTERM, lambda _number, _frame: _leave(engine))
 
 
@@ -127,3 +136,63 @@ def _failure(attempt: str, error: EngineError) -> Message:
 
 def _files(files: Iterable[OutputFile]) -> list[Message]:
     return [{"name": file.name, "path": str(file.path), "media_type": file.media_type} for file in files]
+
+
+class Channel:
+    """Messages to and from the server; sending is safe from any thread."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    @classmethod
+    def take_standard_streams(cls) -> Channel:
+        """Move the pipes away from descriptors 0 and 1: libraries print to the log, and read nothing.
+
+        Must be called before any engine's library is imported; children do not inherit the moved descriptors.
+        """
+        source, sink = os.dup(0), os.dup(1)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        return cls(os.fdopen(source, "rb"), os.fdopen(sink, "wb", buffering=0))
+
+    def send(self, message: Mapping[str, Any]) -> None:  # Any: a JSON object
+        """Send one message. Raises: WireError when it cannot be encoded; ends the process when nobody listens."""
+        line = memoryview(encode(message))
+        with self._lock:
+            try:
+                while line:
+                    line = line[self._sink.write(line) or 0 :]
+            except BrokenPipeError:
+                os._exit(0)
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None when the server has gone. Raises: WireError."""
+        line = self._source.readline(MAX_LINE_BYTES + 1)
+        return decode(line) if line else None
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, even while native code holds the interpreter."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux" and os.getppid() != parent:  # it died before we asked
+        os._exit(0)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that none can get out of sight."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _be_killed_before_the_server() -> None:
+    """Prefer this process when memory runs out."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -5,7 +5,7 @@ at a time and writes one file for each, so the program stays warm between tasks 
 cores); speaker and scales are arguments, so another set of them starts another program.
 
 Belongs here: the program, and one text in, one WAV out.
-Does not belong here: ending processes (`children`).
+Does not belong here: ending processes (`corral.engines.worker.processes`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from corral.engines.worker.children import Programs
 from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.processes import Programs
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
 

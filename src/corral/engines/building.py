@@ -1,7 +1,8 @@
-"""Builds local engines for slots.
+"""Builds the engines of slots: in worker processes of this machine, or reached by URL.
 
-Belongs here: turning a slot's device, threads and settings into a worker's command, environment and settings.
-Does not belong here: which slots there are.
+Belongs here: turning a slot's device, threads and settings into a worker's command, environment and settings, and an
+instance's URL and settings into its adapter.
+Does not belong here: which slots there are, which slot an instance computes for.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from corral.engines.comfyui.client import Timings
+from corral.engines.comfyui.engine import ComfyUi
+from corral.engines.comfyui.inputs import ComfyUiOptions
 from corral.engines.inputs import ENGINES, read_options
 from corral.engines.local.bounded_log import BoundedLog
-from corral.engines.local.engine import Launch, LocalEngine
-from corral.engines.local.installation import mending_command
+from corral.engines.local.engine import Launch, LocalEngine, install_command
 from corral.engines.local.leftovers import MARK, new_mark
-from corral.engines.sleeping import SleepingEngine
+from corral.engines.ollama.engine import Ollama
+from corral.engines.ollama.inputs import OllamaOptions
+from corral.engines.sleep.engine import SleepingEngine
 from corral.work import Engine
 
 
@@ -59,7 +64,7 @@ def build(
             "gpu": device.gpu is not None,
             "threads": threads,
             "options": settings.model_dump(mode="json"),
-            "hint": mending_command(name),
+            "hint": install_command(name),
         },
         log=BoundedLog(log_dir / f"{name}-{device.name}.log"),
     )
@@ -78,3 +83,28 @@ def worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: in
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
     }
+
+
+def build_remote(
+    name: str,
+    *,
+    url: str,
+    options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
+) -> Engine:
+    """Return the adapter for one instance; nothing is asked of it before its first task.
+
+    Raises: ProblemsError when `options` are wrong; KeyError when `name` is not an engine that is reached by URL.
+    """
+    return _BUILDERS[name](url, options)
+
+
+def _comfyui(url: str, options: Mapping[str, Any]) -> Engine:  # Any: as above
+    settings = read_options(ComfyUiOptions, "comfyui", options)
+    return ComfyUi(url, timings=Timings(reconnect_s=settings.reconnect_seconds))
+
+
+def _ollama(url: str, options: Mapping[str, Any]) -> Engine:  # Any: as above
+    return Ollama(url, options=read_options(OllamaOptions, "ollama", options))
+
+
+_BUILDERS = {"comfyui": _comfyui, "ollama": _ollama}

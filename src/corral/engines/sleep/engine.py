@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from corral.engines.inputs import task_inputs
-from corral.engines.sleep_inputs import SleepInputs
+from corral.engines.sleep.inputs import SleepInputs
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, Work
 
 _STEP_S = 1.0

@@ -3,7 +3,7 @@
 The model is a folder of the store, loaded from disk alone; the library's own downloads are switched off.
 
 Belongs here: one model at a time, one audio file in, text and subtitles out.
-Does not belong here: how subtitles are spelled (`subtitles`).
+Does not belong here: subtitle formats (`subtitles`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from av.error import FFmpegError
 from faster_whisper import WhisperModel
 
-from corral.engines.worker import subtitles
+from corral.engines.whisper import subtitles
 from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes, format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError

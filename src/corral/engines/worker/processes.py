@@ -1,7 +1,7 @@
 """Programs that a worker starts, and the end of everything that descends from them.
 
-The worker adopts orphans (`kernel.adopt_orphans`), so whatever a program leaves behind, daemons included, stays below
-the worker and is found here.
+The worker adopts orphans (`corral.engines.worker.serve`), so whatever a program leaves behind, daemons included, stays
+below the worker and is found here.
 
 Belongs here: starting and ending programs.
 Does not belong here: why they are started.

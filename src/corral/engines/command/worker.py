@@ -1,31 +1,31 @@
 """Runs a program: `command`.
 
 The program starts in the attempt's folder with copies of the task's files in `inputs/`, a small clean environment and
-no shell. It tells how far it is by printing a line of its own: `corral: progress 0.42 and a few words`. When it ends,
+no shell. It reports its progress by printing a line of its own: `corral: progress 0.42 and a few words`. When it ends,
 fails, is cancelled or runs too long, everything that it started is ended too.
 
-Belongs here: one run from files to outputs.
-Does not belong here: what it prints (`printed`), ending processes (`children`).
+Belongs here: one run from files to outputs, the bounded log of its output.
+Does not belong here: ending processes (`corral.engines.worker.processes`).
 """
 
 from __future__ import annotations
 
 import mimetypes
 import os
+import re
 import selectors
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from corral.engines.worker.children import Programs
 from corral.engines.worker.job import Answer, Job, Settings, Talk
-from corral.engines.worker.printed import Printed
+from corral.engines.worker.processes import Programs
 from corral.units import format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError
 
@@ -218,3 +218,50 @@ def _media_type(name: str) -> str:
 
 def _code_words(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+KEPT_BYTES = 512 * 1024
+"""Of each end of the log: the start says what was set up, the end says what went wrong."""
+
+_PROGRESS = re.compile(rb"corral: progress (\d(?:\.\d+)?|\.\d+)(?:\s+(.*))?")
+_LINE_LENGTH = 4096
+_LAST_WORDS = 1500
+
+
+class Printed:
+    """Takes output in pieces; holds at most twice `kept_bytes`."""
+
+    def __init__(self, progress: Callable[[float, str], None], *, kept_bytes: int = KEPT_BYTES) -> None:
+        self._progress = progress
+        self._kept = kept_bytes
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
+        self._unfinished = b""
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        self._keep(data)
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        self._unfinished = rest[:_LINE_LENGTH]
+        for line in lines:
+            if match := _PROGRESS.fullmatch(line.strip()):
+                self._progress(float(match[1]), (match[2] or b"").decode(errors="replace"))
+
+    def write(self, path: Path) -> None:
+        """Write the log; says between its two ends how much is missing."""
+        gap = f"\n[... {self._left_out} bytes left out ...]\n".encode() if self._left_out else b""
+        path.write_bytes(bytes(self._head) + gap + bytes(self._tail))
+
+    def last_words(self) -> str:
+        """Return the end of the output as `; it printed last: ...`, or nothing when it printed nothing."""
+        end = bytes(self._tail or self._head)[-_LAST_WORDS:].decode(errors="replace").strip().replace("\0", "")
+        return f"; it printed last: {end}" if end else ""
+
+    def _keep(self, data: bytes) -> None:
+        room = self._kept - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room < len(data) else b""
+        if (excess := len(self._tail) - self._kept) > 0:
+            del self._tail[:excess]
+            self._left_out += excess

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import xllamacpp
 
-from corral.engines.worker.chat import Reply, chat_request
+from corral.engines.llama.chat import Reply, chat_request
 from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError

@@ -1,0 +1,166 @@
+"""Ollama's API: a task's inputs as a request, an answer while it is streamed, names of models.
+
+Pure but for reading the task's images.
+
+A server loads a model anew whenever `num_ctx` changes between two requests. So where the cluster file gives an instance
+its context size, every request carries that one, and a task that needs more is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, failure
+from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
+from corral.errors import did_you_mean
+from corral.work import Json
+
+PATHS: dict[Call, str] = {"chat": "/api/chat", "generate": "/api/generate", "embed": "/api/embed"}
+
+LARGEST_IMAGE = 64 * 2**20
+"""Bytes of one image; Ollama scales everything down to about a megapixel."""
+
+LONGEST_VALUE = 200_000
+"""Characters of text kept with the task itself; a longer one is in its file only."""
+
+_ONLY_GENERATE = ("prompt", "system", "suffix")
+_ONLY_EMBED = ("input", "dimensions", "truncate")
+
+
+async def request_body(
+    inputs: OllamaInputs, *, model: str, options: OllamaOptions, files: Mapping[str, Path]
+) -> dict[str, Json]:
+    """Write the body of the task's request. Raises: RequestRefusedError."""
+    call = inputs.call()
+    body: dict[str, Json] = {"model": model, "options": _model_options(inputs.options, options)}
+    if call == "embed":
+        body |= {name: getattr(inputs, name) for name in _ONLY_EMBED}
+    else:
+        body |= {"stream": True, "think": inputs.think, "format": inputs.format}
+    if call == "generate":
+        body |= {name: getattr(inputs, name) for name in _ONLY_GENERATE}
+        body |= {"raw": inputs.raw or None, "images": await _images(inputs.images, files)}
+    if call == "chat":
+        body |= {"tools": inputs.tools, "messages": [await _message(m, files) for m in inputs.messages or ()]}
+    body["keep_alive"] = inputs.keep_alive if inputs.keep_alive is not None else options.keep_alive
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _model_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[str, Json]:
+    kept = options.context_size
+    if kept is None:
+        return dict(asked)
+    wanted = asked.get("num_ctx")
+    if isinstance(wanted, int) and wanted > kept:
+        raise RequestRefusedError(
+            f"the task asks for a context of {wanted} tokens, and this server's models are kept at {kept}",
+            where="inputs.options.num_ctx",
+            hint="ask for less, or raise contextSize of the engine in the cluster file",
+        )
+    return {**asked, "num_ctx": kept}
+
+
+async def _message(message: OllamaMessage, files: Mapping[str, Path]) -> dict[str, Json]:
+    body = message.model_dump(exclude_none=True, exclude={"images"})
+    images = await _images(message.images, files)
+    return {**body, "images": images} if images else body
+
+
+async def _images(names: Sequence[str], files: Mapping[str, Path]) -> list[str] | None:
+    return [await asyncio.to_thread(_encoded, name, files) for name in names] or None
+
+
+def _encoded(name: str, files: Mapping[str, Path]) -> str:
+    path = files.get(name)
+    if path is None:
+        hint = did_you_mean(name, files, otherwise=f"its files are: {', '.join(sorted(files)) or 'none'}")
+        raise RequestRefusedError(f"the task has no file {name!r}", where="inputs.images", hint=hint)
+    if path.stat().st_size > LARGEST_IMAGE:
+        what = f"the image {name!r} is {path.stat().st_size} bytes, and at most {LARGEST_IMAGE} are sent"
+        raise RequestRefusedError(what, where="inputs.images")
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come so far."""
+
+    where: str
+    limit: int | None
+    """Tokens that the task allows, or None where it sets no bound."""
+    text: list[str] = field(default_factory=list[str])
+    thinking: list[str] = field(default_factory=list[str])
+    tool_calls: list[Json] = field(default_factory=list[Json])
+    pieces: int = 0
+    last: Mapping[str, Json] | None = None
+
+    def take(self, line: dict[str, Json]) -> str:
+        """Take one line of the stream; return the text it adds. Raises: EngineError when the line is an error."""
+        if "error" in line:
+            raise failure(as_text(line["error"]) or "an error without a message", where=self.where)
+        message = as_object(line.get("message"))
+        piece = as_text(message.get("content")) or as_text(line.get("response"))
+        thought = as_text(message.get("thinking")) or as_text(line.get("thinking"))
+        self.text.append(piece)
+        self.thinking.append(thought)
+        self.tool_calls += as_list(message.get("tool_calls"))
+        self.pieces += bool(piece or thought)
+        if line.get("done") is True:
+            self.last = line
+        return piece
+
+    @property
+    def fraction(self) -> float | None:
+        """Pieces (a token each) over those allowed; None where there is no bound."""
+        return None if not self.limit else min(self.pieces / self.limit, 1.0)
+
+    def values(self) -> dict[str, Json]:
+        """Summarize a finished answer. Raises: GenerationFailedError when the stream broke off before its end."""
+        if self.last is None:
+            what = f"the answer broke off after {self.pieces} tokens"
+            raise GenerationFailedError(
+                what, where=self.where, hint="look at the server's log: its runner may have died"
+            )
+        text = "".join(self.text)
+        values: dict[str, Json] = {
+            "text": text if len(text) <= LONGEST_VALUE else None,
+            "finish_reason": as_text(self.last.get("done_reason")) or "stop",
+            "prompt_tokens": self.last.get("prompt_eval_count"),
+            "completion_tokens": self.last.get("eval_count"),
+            "tokens_per_second": _speed(self.last),
+            "load_s": _seconds(self.last, "load_duration"),
+        }
+        return {**values, "tool_calls": self.tool_calls} if self.tool_calls else values
+
+
+def token_limit(options: Mapping[str, Json]) -> int | None:
+    """Return `num_predict` where it bounds the answer; -1 and -2 do not."""
+    limit = options.get("num_predict")
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _speed(last: Mapping[str, Json]) -> float | None:
+    count, seconds = as_number(last.get("eval_count")), _seconds(last, "eval_duration")
+    return round(count / seconds, 2) if count and seconds else None
+
+
+def _seconds(last: Mapping[str, Json], name: str) -> float | None:
+    nanoseconds = as_number(last.get(name))
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+def full_name(model: str) -> str:
+    """Complete a model's name by the tag that Ollama assumes: `llama3.2` and `llama3.2:latest` are one model."""
+    last = model.rsplit("/", 1)[-1]
+    return model if ":" in last else f"{model}:latest"
+
+
+def model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
+    """Return the name under which a server lists the model of a task."""
+    del inputs
+    return None if model is None else full_name(model)

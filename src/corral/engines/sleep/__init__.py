@@ -1,0 +1,4 @@
+"""`sleep`: an engine that waits, for rehearsals and benchmarks; it has no worker.
+
+Belongs here: its inputs (`inputs`) and the engine itself (`engine`).
+"""
