@@ -35,7 +35,8 @@ PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL) -m "not alone"
+	$(BIN)/pytest -m alone
 
 test-fast: setup ## Run the tests of pure code, in under a minute
 	$(BIN)/pytest $(PARALLEL) tests/unit

@@ -44,6 +44,7 @@ def the_forecast(slots: int) -> Trace:
     )
 
 
+@pytest.mark.alone
 async def test_a_batch_takes_as_long_as_was_forecast(yard: Yard) -> None:
     trace = the_forecast(SLOTS)
     run = simulate(trace)

@@ -11,6 +11,8 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from builders import a_submission, a_task
 from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import TaskState
@@ -19,6 +21,8 @@ from corral.tasks.store.submitting import submit
 from corral.work import Produced, Reporter, Work
 from doubles.engines import ScriptedEngine
 from doubles.yard import Yard
+
+pytestmark = pytest.mark.alone
 
 WATCHFUL = Timings(stop_grace_s=0.2, safety_poll_s=0.05, heartbeat_s=0.05)
 HOUR = timedelta(hours=1)
