@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corral.linting.rule_pages import all_rules, parse_rule
+from corral.linting.registry import parse_rule, read_rules
 from corral.linting.rules import CHECKS
 from corral.linting.values import Severity
 
@@ -23,12 +23,12 @@ def parts(page: Path) -> tuple[str, str]:
 
 
 def test_every_rule_has_a_page_and_every_page_a_rule() -> None:
-    assert [page.stem for page in PAGES] == [check.rule.id for check in CHECKS] == list(all_rules())
+    assert [page.stem for page in PAGES] == [check.rule.id for check in CHECKS] == list(read_rules())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_front_matter_is_yaml_with_name_severity_and_summary(page: Path) -> None:
-    rule = all_rules()[page.stem]
+    rule = read_rules()[page.stem]
     head, _ = parts(page)
     assert yaml.safe_load(head) == {"name": rule.name, "severity": rule.severity.value, "summary": rule.summary}
 
@@ -37,14 +37,14 @@ def test_front_matter_is_yaml_with_name_severity_and_summary(page: Path) -> None
 def test_a_page_has_its_title_and_its_sections_in_order(page: Path) -> None:
     _, body = parts(page)
     prose = re.sub(r"^(`{3,})\w*\n.*?^\1$", "", body, flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^# (.+)$", prose, re.MULTILINE) == [f"{page.stem} {all_rules()[page.stem].name}"]
+    assert re.findall(r"^# (.+)$", prose, re.MULTILINE) == [f"{page.stem} {read_rules()[page.stem].name}"]
     assert re.findall(r"^## (.+)$", prose, re.MULTILINE) == SECTIONS
     assert f"<!-- generated: rule-{page.stem} -->\n" in body
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_sections_are_sentences_and_the_summary_is_a_phrase(page: Path) -> None:
-    rule = all_rules()[page.stem]
+    rule = read_rules()[page.stem]
     assert all(text.endswith((".", ":", "?", "!", "]", "`")) for text in (rule.practice, rule.source, rule.fix))
     assert not rule.summary.endswith(".")
 

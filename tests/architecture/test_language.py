@@ -33,7 +33,7 @@ NOT_YET_TEXTS = frozenset(
     }
 )
 NOT_YET_NAMES = frozenset(
-    {"(top)", "cluster", "engines", "hardware", "linting", "rendering", "server", "tasks", "telemetry", "weights"}
+    {"(top)", "cluster", "engines", "hardware", "rendering", "server", "tasks", "telemetry", "weights"}
 )
 
 

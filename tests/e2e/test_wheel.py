@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from corral.cli.commands.lint import WARNINGS_FOUND
-from corral.linting.rule_pages import all_rules
+from corral.linting.registry import read_rules
 from doubles.installed import REPOSITORY
 
 UV = Path(sys.executable).parent / "uv"
@@ -90,7 +90,7 @@ def test_a_wheel_carries_the_page_of_every_rule(home: Path) -> None:
     where = _made(home / "env" / "bin" / "python", "-c", "import corral; print(corral.__file__)", folder=home)
     pages = Path(where.strip()).parent / "linting" / "pages"
     assert pages.is_relative_to(home)
-    assert {page.stem for page in pages.glob("[A-Z]??.md")} == set(all_rules())
+    assert {page.stem for page in pages.glob("[A-Z]??.md")} == set(read_rules())
 
 
 def test_an_installed_command_prints_its_version(home: Path) -> None:
@@ -102,8 +102,8 @@ def test_an_installed_command_lints_and_explains_a_rule(home: Path) -> None:
     done = _run(home / "env" / "bin" / "corral", "lint", "affinity.yaml", "--json", folder=home, env=_environment(home))
     (finding,) = json.loads(done.stdout)["findings"]
     assert done.returncode == WARNINGS_FOUND
-    assert (finding["rule"], finding["practice"]) == ("A01", all_rules()["A01"].practice)
-    assert all_rules()["A02"].fix in corral(home, "lint", "--explain", "A02")
+    assert (finding["rule"], finding["practice"]) == ("A01", read_rules()["A01"].practice)
+    assert read_rules()["A02"].fix in corral(home, "lint", "--explain", "A02")
 
 
 def test_an_installed_command_plans(home: Path) -> None:

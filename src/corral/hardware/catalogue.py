@@ -102,10 +102,10 @@ class _Catalogue:
 
     def matches(self, text: str) -> tuple[GpuModel, ...]:
         """List the models that `text` may name; empty when there is none."""
-        found = self._named(text)
-        if found or "/" not in text:
-            return found
-        return _unique(model for one in alternatives(text) for model in self._named(one))
+        models = self._named(text)
+        if models or "/" not in text:
+            return models
+        return _unique(model for spelling in alternatives(text) for model in self._named(spelling))
 
     def _named(self, text: str) -> tuple[GpuModel, ...]:
         written = spellings(text)
@@ -113,8 +113,8 @@ class _Catalogue:
             return ()
         for index in (self._by_name, self._by_name_without_size):
             for spelling in written:
-                if found := index.get(compact(spelling)):
-                    return _unique(found)
+                if models := index.get(compact(spelling)):
+                    return _unique(models)
         return self._of_that_size(written) or self._of_those_words(written[0])
 
     def _of_that_size(self, written: tuple[str, ...]) -> tuple[GpuModel, ...]:
@@ -143,22 +143,22 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
 
     Raises: UnknownGpuError when nothing in the catalogue has this name; its hint lists names that are close.
     """
-    found = _catalogue().matches(text) if len(text) <= _LONGEST_NAME else ()
-    if not found:
+    models = _catalogue().matches(text) if len(text) <= _LONGEST_NAME else ()
+    if not models:
         raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_hint(text))
     if memory is not None:
-        of_that_size = tuple(model for model in found if is_about(model.memory, memory))
-        found = of_that_size or found
-    return found[0] if len(found) == 1 else found
+        of_that_size = tuple(model for model in models if is_about(model.memory, memory))
+        models = of_that_size or models
+    return models[0] if len(models) == 1 else models
 
 
 def list_matching(text: str, *, memory: int | None = None) -> tuple[GpuModel, ...]:
     """List the models that a name may stand for; empty when the catalogue has none of this name."""
     try:
-        found = find_gpu(text, memory=memory)
+        models = find_gpu(text, memory=memory)
     except UnknownGpuError:
         return ()
-    return (found,) if isinstance(found, GpuModel) else found
+    return (models,) if isinstance(models, GpuModel) else models
 
 
 def resolve_gpu(text: str | None, *, memory: int | None = None) -> GpuModel | None:
@@ -172,12 +172,12 @@ def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:
 
     Raises: UnknownGpuError; AmbiguousGpuError, whose hint lists the first candidates.
     """
-    found = find_gpu(text, memory=memory)
-    if isinstance(found, GpuModel):
-        return found
-    listed = ", ".join(f"`{model.name}`" for model in found[:_CANDIDATES_IN_HINT])
-    more = f" (and {len(found) - _CANDIDATES_IN_HINT} more)" if len(found) > _CANDIDATES_IN_HINT else ""
-    raise AmbiguousGpuError(f"{text!r} is the name of {len(found)} GPU models", hint=f"write one of {listed}{more}")
+    models = find_gpu(text, memory=memory)
+    if isinstance(models, GpuModel):
+        return models
+    listed = ", ".join(f"`{model.name}`" for model in models[:_CANDIDATES_IN_HINT])
+    more = f" (and {len(models) - _CANDIDATES_IN_HINT} more)" if len(models) > _CANDIDATES_IN_HINT else ""
+    raise AmbiguousGpuError(f"{text!r} is the name of {len(models)} GPU models", hint=f"write one of {listed}{more}")
 
 
 def _hint(text: str) -> str:
@@ -210,7 +210,7 @@ def _catalogue() -> _Catalogue:
 
     # Not `GPUDatabase.default()`: that keeps all of it for ever.
     specifications: Mapping[str, GPUSpecification] = GPUDatabase.from_file(DEFAULT_GPU_DB_PATH).specifications
-    return _Catalogue(_model(one) for one in specifications.values())
+    return _Catalogue(_model(specification) for specification in specifications.values())
 
 
 def _model(specification: GPUSpecification) -> GpuModel:

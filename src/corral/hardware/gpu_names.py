@@ -29,12 +29,12 @@ _GIB = 2**30
 def spellings(name: str) -> tuple[str, ...]:
     """List the ways to write a name, from the whole to the shortest (`geforce rtx 4090`, `rtx 4090`, `4090`)."""
     on_the_bus = _ON_THE_BUS.search(name) if "," in name or "Corporation" in name else None
-    found = [_one_spelling(on_the_bus.group(1) if on_the_bus else name)]
+    names = [_one_spelling(on_the_bus.group(1) if on_the_bus else name)]
     for prefix in (_FAMILY, _FAMILY, _PREFIX):  # `radeon instinct mi300x` has two families
-        shorter = prefix.sub("", found[-1])
-        if shorter != found[-1]:
-            found.append(shorter)
-    return tuple(found)
+        shorter = prefix.sub("", names[-1])
+        if shorter != names[-1]:
+            names.append(shorter)
+    return tuple(names)
 
 
 def alternatives(name: str) -> tuple[str, ...]:
@@ -54,8 +54,8 @@ def without_size(spelling: str) -> str:
 
 def stated_size(spelling: str) -> int | None:
     """Read the memory size out of a spelling, in bytes; None when it has none."""
-    found = _MEMORY_SIZE.search(spelling)
-    return round(float(found.group(1)) * _GIB) if found else None
+    match = _MEMORY_SIZE.search(spelling)
+    return round(float(match.group(1)) * _GIB) if match else None
 
 
 def gpu_class(model_name: str) -> str:

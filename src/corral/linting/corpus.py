@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
-from corral.linting.kustomizing import NAMES, Kustomizing, normal
-from corral.linting.objects import Container, Object, Pod, read_objects
-from corral.linting.reading.documents import Document, read_documents
-from corral.linting.reading.markdown import blocks, is_page
-from corral.linting.reading.nix import NixText, read_nix
-from corral.linting.selecting import Behind
-from corral.linting.tree import Tree
+from corral.linting.documents import Document, is_page, read_blocks, read_documents
+from corral.linting.kustomizing import NAMES, Kustomizations, normalize_path, split_image
+from corral.linting.manifests import Container, Manifest, Pod, read_manifests
+from corral.linting.nix import NixText, read_nix
+from corral.linting.tree import Path, Tree
 from corral.linting.values import STDIN, Place, Source, Unread
 
 LARGEST_FILE = 16_000_000
@@ -46,24 +44,34 @@ class Text:
     is_block: bool = False
     """It is a part of a page, which is a text of its own."""
 
-    def place(self, offset: int) -> Place:
+    def locate(self, offset: int) -> Place:
         """Where a character of the text stands."""
         before = self.text.rfind("\n", 0, offset) + 1
         return Place(self.file, self.line + self.text.count("\n", 0, offset), offset - before + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Spot:
     """A value somewhere in a document."""
 
     document: Document
-    path: tuple[str | int, ...]
+    path: Path
     tree: Tree
     subject: str
     """The object that the document is; empty for a fragment."""
 
 
-class Scene:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    """The keys of all documents."""
+
+    paths: dict[str, list[tuple[Document, Path]]]
+    """Where each key is, in the order of the files."""
+    with_duplicates: list[tuple[Document, Tree]]
+    """Mappings in which a key occurs twice."""
+
+
+class Corpus:
     """The input of all rules."""
 
     def __init__(self, sources: Iterable[Source], cluster: Cluster | None = None) -> None:
@@ -73,17 +81,16 @@ class Scene:
         self.documents: list[Document] = []
         self.texts: list[Text] = []
         self.unread: list[Unread] = []
-        self._doubled: list[tuple[Tree, str]] = []
         for source in sources:
             self._read(source)
 
     def _read(self, source: Source) -> None:
         self.sources[source.name] = source.text
         if source.unread:
-            self._cannot_read(source.name, source.unread)
+            self._note_unread(source.name, source.unread)
             return
         if len(source.text) > LARGEST_FILE:
-            self._cannot_read(source.name, f"{len(source.text):,} characters; up to {LARGEST_FILE:,} are read")
+            self._note_unread(source.name, f"{len(source.text):,} characters; up to {LARGEST_FILE:,} are read")
             return
         path = PurePosixPath(source.name.replace("\\", "/"))
         suffix = path.suffix.lower()
@@ -98,7 +105,7 @@ class Scene:
 
     def _read_markdown(self, source: Source) -> None:
         self.texts.append(Text(file=source.name, language="markdown", text=source.text))
-        for block in blocks(source.text):
+        for block in read_blocks(source.text):
             if block.language in _YAML_FENCES:
                 self._keep(read_documents(source.name, block.text, line=block.line, start=block.start))
             else:
@@ -107,57 +114,58 @@ class Scene:
                 )
 
     def _keep(self, read: Iterable[Document | Unread]) -> None:
-        for one in read:
-            if isinstance(one, Document):
-                self.documents.append(one)
+        for part in read:
+            if isinstance(part, Document):
+                self.documents.append(part)
             else:
-                self.unread.append(one)
+                self.unread.append(part)
 
-    def _cannot_read(self, file: str, why: str) -> None:
+    def _note_unread(self, file: str, why: str) -> None:
         self.unread.append(Unread(place=Place(file), why=why))
 
     @cached_property
-    def views(self) -> tuple[Scene, ...]:
-        """One scene for each thing that is deployed as a whole: each kustomization that no other lists, with what no
-        kustomization lists. Without any, this scene."""
-        builds = self._kustomizing.builds
-        return tuple(self._view(build.objects) for build in builds) if builds else (self,)
+    def views(self) -> tuple[Corpus, ...]:
+        """One corpus for each thing that is deployed as a whole: each kustomization that no other lists, with what no
+        kustomization lists. Without any, this corpus."""
+        builds = self._kustomizations.builds
+        return tuple(self._view(build.manifests) for build in builds) if builds else (self,)
 
-    def _view(self, built: Iterable[Object]) -> Scene:
-        view = Scene((), self.cluster)
+    def _view(self, built: Iterable[Manifest]) -> Corpus:
+        view = Corpus((), self.cluster)
         view.sources, view.documents, view.texts, view.unread = self.sources, self.documents, self.texts, self.unread
         view.__dict__ |= {
-            "objects": (*built, *self._unlisted),
-            "written_objects": self.written_objects,
+            "manifests": (*built, *self._unlisted),
+            "written_manifests": self.written_manifests,
             "kustomizations": self.kustomizations,
-            "_kustomizing": self._kustomizing,
+            "_kustomizations": self._kustomizations,
             "views": (view,),
             "modules": self.modules,
-            "_by_key": self._by_key,
-            "_doubled": self._doubled,
+            "_index": self._index,
+            "_owners": self._owners,
+            "_spots": self._spots,
         }
         return view
 
     @cached_property
-    def _kustomizing(self) -> Kustomizing:
-        return Kustomizing(self.documents)
+    def _kustomizations(self) -> Kustomizations:
+        return Kustomizations(self.documents)
 
     @cached_property
-    def objects(self) -> tuple[Object, ...]:
+    def manifests(self) -> tuple[Manifest, ...]:
         """Kubernetes objects, as they are applied."""
-        return self.written_objects
+        return self.written_manifests
 
     @cached_property
-    def written_objects(self) -> tuple[Object, ...]:
+    def written_manifests(self) -> tuple[Manifest, ...]:
         """Objects and patches as they stand in the files, whatever kustomizations make of them."""
-        return tuple(one for document in self.documents for one in read_objects(document.tree, None))
+        return tuple(manifest for document in self.documents for manifest in read_manifests(document.tree, None))
 
     @cached_property
-    def _unlisted(self) -> tuple[Object, ...]:
-        listed = self._kustomizing.files
-        return tuple(one for one in self.written_objects if normal(one.file) not in listed)
+    def _unlisted(self) -> tuple[Manifest, ...]:
+        listed = self._kustomizations.files
+        return tuple(manifest for manifest in self.written_manifests if normalize_path(manifest.file) not in listed)
 
-    def lines_of(self, file: str) -> Sequence[str]:
+    def split_lines(self, file: str) -> Sequence[str]:
         """The lines of a file; split once."""
         if file not in self._lines:
             self._lines[file] = self.sources.get(file, "").split("\n")
@@ -175,22 +183,22 @@ class Scene:
     @cached_property
     def is_whole(self) -> bool:
         """Tell whether the files hold all that is deployed: nothing is fetched, and no chart makes more objects."""
-        charts = any(one.kind in _MAKES_MORE for one in self.objects)
-        return self._kustomizing.is_whole and not charts and not self.unread
+        charts = any(manifest.kind in _MAKES_MORE for manifest in self.manifests)
+        return self._kustomizations.is_whole and not charts and not self.unread
 
     @cached_property
     def shares_gpus(self) -> bool:
         """Tell whether something in the files makes several of one GPU, so that cards cannot be counted."""
-        is_split = any(self._by_key.get(key) for key in ("timeSlicing", "mps"))
-        return is_split or any(one.has_a_share for one in self.containers)
+        is_split = any(key in self._index.paths for key in ("timeSlicing", "mps"))
+        return is_split or any(container.has_gpu_share for container in self.containers)
 
     @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
         """The models of the cluster file's cards, as far as the catalogue knows them."""
         nodes = self.cluster.nodes if self.cluster else ()
-        return tuple(model for node in nodes for model in self.models_of(node))
+        return tuple(model for node in nodes for model in self.find_models(node))
 
-    def models_of(self, node: Node) -> tuple[GpuModel, ...]:
+    def find_models(self, node: Node) -> tuple[GpuModel, ...]:
         """The models of a node's cards, as far as the catalogue knows them."""
         return tuple(
             model for gpu in node.gpus or () if (model := resolve_gpu(gpu.model, memory=gpu.memory)) is not None
@@ -199,31 +207,35 @@ class Scene:
     @cached_property
     def fragments(self) -> tuple[Document, ...]:
         """YAML that is no Kubernetes object: parts of manifests in a text, Compose, LiteLLM and other files."""
-        return tuple(one for one in self.documents if not (one.tree["kind"].text and one.tree["apiVersion"].text))
+        return tuple(
+            document
+            for document in self.documents
+            if not (document.tree["kind"].text and document.tree["apiVersion"].text)
+        )
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
-        return tuple(pod for one in self.objects if (pod := one.pod) is not None)
+        return tuple(pod for manifest in self.manifests if (pod := manifest.pod) is not None)
 
     @cached_property
-    def deployed(self) -> tuple[Pod, ...]:
+    def deployed_pods(self) -> tuple[Pod, ...]:
         """Pods of different objects: an object that stands in two files is one of them only."""
         return tuple({pod.owner.identity: pod for pod in reversed(self.pods)}.values())[::-1]
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
-        return tuple(one for pod in self.pods for one in pod.containers)
+        return tuple(container for pod in self.pods for container in pod.containers)
 
     @cached_property
-    def _by_kind(self) -> dict[str, list[Object]]:
-        kinds: dict[str, list[Object]] = defaultdict(list)
-        for one in self.objects:
-            kinds[one.kind].append(one)
+    def _by_kind(self) -> dict[str, list[Manifest]]:
+        kinds: dict[str, list[Manifest]] = defaultdict(list)
+        for manifest in self.manifests:
+            kinds[manifest.kind].append(manifest)
         return kinds
 
-    def of_kind(self, *kinds: str) -> Sequence[Object]:
+    def list_kind(self, *kinds: str) -> Sequence[Manifest]:
         """Objects of these kinds, in the order of the files."""
-        return [one for kind in kinds for one in self._by_kind.get(kind, ())]
+        return [manifest for kind in kinds for manifest in self._by_kind.get(kind, ())]
 
     @cached_property
     def _by_label(self) -> dict[tuple[str | None, str, str], list[Pod]]:
@@ -235,104 +247,177 @@ class Scene:
                 labels[pod.owner.namespace, key, value].append(pod)
         return labels
 
-    def labelled(self, wanted: Mapping[str, str], namespace: str | None = None) -> list[Pod]:
+    def find_labelled(self, wanted: Mapping[str, str], namespace: str | None = None) -> list[Pod]:
         """Pods that have all these labels, in a namespace or in any; none for no labels."""
         if not wanted:
             return []
         fewest = min((self._by_label.get((namespace, *pair), []) for pair in wanted.items()), key=len)
         return [pod for pod in fewest if all(pod.labels.get(key) == value for key, value in wanted.items())]
 
-    def named(self, kind: str, namespace: str, name: str | None) -> Object | None:
+    def find_named(self, kind: str, namespace: str, name: str | None) -> Manifest | None:
         """The object of this kind and name; None when the files have none."""
         return self._by_name.get((kind, namespace, name))
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str, str | None], Object]:
+    def _by_name(self) -> dict[tuple[str, str, str | None], Manifest]:
         """Objects by what they are called now, and where nothing else is, by what they were called."""
-        names: dict[tuple[str, str, str | None], Object] = {}
-        for one in self.objects:
-            names.setdefault((one.kind, one.namespace, one.name), one)
-        for one in self.objects:
-            for before in one.was_called:
-                names.setdefault((one.kind, one.namespace, before), one)
+        names: dict[tuple[str, str, str | None], Manifest] = {}
+        for manifest in self.manifests:
+            names.setdefault((manifest.kind, manifest.namespace, manifest.name), manifest)
+        for manifest in self.manifests:
+            for before in manifest.former_names:
+                names.setdefault((manifest.kind, manifest.namespace, before), manifest)
         return names
 
-    def behind(self, service: Object) -> Behind:
+    def find_selection(self, service: Manifest) -> Selection:
         """What a Service selects; Services that select the same from one place share the answer."""
-        selector = frozenset((key, value.raw or "") for key, value in service.tree.at("spec", "selector").items)
+        selector = frozenset((key, value.raw or "") for key, value in service.tree.follow("spec", "selector").items)
         place = (service.file, self._folders[service.identity].total()) if self._has_choices else None
         key = (selector, service.namespace, place)
-        if key not in self._behind:
-            self._behind[key] = Behind(self, service)
-        return self._behind[key]
+        if key not in self._selections:
+            self._selections[key] = Selection(self, service)
+        return self._selections[key]
 
     @cached_property
-    def _behind(self) -> dict[tuple[object, ...], Behind]:
+    def _selections(self) -> dict[tuple[object, ...], Selection]:
         return {}
 
     @cached_property
     def _has_choices(self) -> bool:
         return any(folders.total() > 1 for folders in self._folders.values())
 
-    def may_meet(self, one: Object, other: Object) -> bool:
+    def can_coexist(self, manifest: Manifest, other: Manifest) -> bool:
         """Tell whether two objects may be deployed together; what stands in several files is a choice, and goes with
         what its own file, or its folder as the only one, has."""
-        if one.file == other.file or not self._has_choices:
+        if manifest.file == other.file or not self._has_choices:
             return True
-        folders = [self._folders[each.identity] for each in (one, other)]
-        if all(each.total() == 1 for each in folders):
+        folders = [self._folders[manifest.identity] for manifest in (manifest, other)]
+        if all(counts.total() == 1 for counts in folders):
             return True
-        folder = _folder(one)
-        return folder == _folder(other) and all(each[folder] == 1 for each in folders)
+        folder = find_folder(manifest)
+        return folder == find_folder(other) and all(counts[folder] == 1 for counts in folders)
 
     @cached_property
     def _folders(self) -> dict[tuple[str, str, str, str | None], Counter[str]]:
         """In how many files of which folder each object stands."""
         folders: dict[tuple[str, str, str, str | None], Counter[str]] = defaultdict(Counter)
-        for identity, _, folder in {(one.identity, one.file, _folder(one)) for one in self.objects}:
+        for identity, _, folder in {
+            (manifest.identity, manifest.file, find_folder(manifest)) for manifest in self.manifests
+        }:
             folders[identity][folder] += 1
         return folders
 
     @cached_property
-    def custom_objects(self) -> tuple[Object, ...]:
+    def custom_manifests(self) -> tuple[Manifest, ...]:
         """Objects of kinds that Kubernetes does not bring: what their controllers make is not known."""
-        return tuple(one for one in self.objects if "." in one.group and not one.group.endswith(".k8s.io"))
+        return tuple(
+            manifest for manifest in self.manifests if "." in manifest.group and not manifest.group.endswith(".k8s.io")
+        )
 
     @cached_property
     def kustomizations(self) -> tuple[Document, ...]:
         """Kustomizations and components."""
-        return self._kustomizing.documents
+        return self._kustomizations.documents
 
-    def under(self, *keys: str) -> Iterator[Spot]:
-        """Every value under one of these keys, in objects and fragments alike, in the order of the files; a schema's
-        are names of fields."""
-        found = [one for key in keys for one in self._by_key.get(key, ())]
-        return iter(found if len(keys) == 1 else sorted(found, key=lambda one: one.tree.place))
+    def find_under(self, *keys: str) -> Sequence[Spot]:
+        """Find every value under one of these keys, in manifests and fragments alike, in the order of the files; the
+        keys of a schema are names of fields, and left out."""
+        spots = [spot for key in keys for spot in self._find_under(key)]
+        return spots if len(keys) == 1 else sorted(spots, key=lambda spot: spot.tree.place)
 
-    @property
-    def doubled(self) -> list[tuple[Tree, str]]:
-        """Mappings in which a key stands twice, with the object that each is part of."""
-        return self._doubled if self._by_key else []
+    def _find_under(self, key: str) -> list[Spot]:
+        if key not in self._spots:
+            self._spots[key] = [
+                Spot(
+                    document=document,
+                    path=path,
+                    tree=document.tree.follow(*path),
+                    subject=self._describe_owner(document),
+                )
+                for document, path in self._index.paths.get(key, ())
+            ]
+        return self._spots[key]
 
     @cached_property
-    def _by_key(self) -> dict[str, list[Spot]]:
-        keys: dict[str, list[Spot]] = defaultdict(list)
+    def _spots(self) -> dict[str, list[Spot]]:
+        return {}
+
+    @property
+    def mappings_with_duplicates(self) -> list[tuple[Tree, str]]:
+        """Mappings in which a key occurs twice, with the manifest that each is part of."""
+        return [(tree, self._describe_owner(document)) for document, tree in self._index.with_duplicates]
+
+    @cached_property
+    def _index(self) -> _Index:
+        index = _Index(paths=defaultdict(list), with_duplicates=[])
         for document in self.documents:
             if document.tree["kind"].raw in _SCHEMAS:
                 continue
-            subject = str(self._owners.get(id(document.tree), ""))
-            for path, tree in document.tree.walk():
-                if tree.duplicates:
-                    self._doubled.append((tree, subject))
-                if path and isinstance(path[-1], str):
-                    keys[path[-1]].append(Spot(document=document, path=path, tree=tree, subject=subject))
-        return keys
+            paths, mappings = document.tree.list_keys()
+            for path in paths:
+                index.paths[str(path[-1])].append((document, path))
+            index.with_duplicates.extend((document, tree) for tree in mappings)
+        return index
+
+    def _describe_owner(self, document: Document) -> str:
+        return str(self._owners.get(id(document.tree), ""))
 
     @cached_property
-    def _owners(self) -> dict[int, Object]:
-        built = (one for build in reversed(self._kustomizing.builds) for one in build.objects)
-        return {id(one.written): one for one in (*self.written_objects, *built)}
+    def _owners(self) -> dict[int, Manifest]:
+        built = (manifest for build in reversed(self._kustomizations.builds) for manifest in build.manifests)
+        return {id(manifest.written): manifest for manifest in (*self.written_manifests, *built)}
 
 
-def _folder(one: Object) -> str:
-    return posixpath.dirname(one.file.replace("\\", "/"))
+def find_folder(manifest: Manifest) -> str:
+    return posixpath.dirname(manifest.file.replace("\\", "/"))
+
+
+_SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
+_MOST_NAMES = 4
+"""Of those that a finding names."""
+
+
+class Selection:
+    """The pods of different objects that a Service selects."""
+
+    def __init__(self, corpus: Corpus, service: Manifest) -> None:
+        self._corpus = corpus
+        self._service = service
+        self.replicas_by_program: dict[str, int] = {}
+        """Replicas of a program, by its name, as rules have counted them."""
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """In its own namespace."""
+        return self._select(self._service.namespace)
+
+    @cached_property
+    def intended_pods(self) -> list[Pod]:
+        """In its own namespace; where there are none, those that have the labels in others."""
+        return self.pods or self._select(None)
+
+    def _select(self, namespace: str | None) -> list[Pod]:
+        selector = {key: value.raw or "" for key, value in self._service.tree.follow("spec", "selector").items}
+        pods = self._corpus.find_labelled(selector, namespace)
+        together = [pod for pod in pods if self._corpus.can_coexist(self._service, pod.owner)]
+        return list({pod.owner.identity: pod for pod in reversed(together)}.values())[::-1]
+
+    @cached_property
+    def programs(self) -> frozenset[tuple[str, ...]]:
+        """The images of those that serve, without their versions: two versions of one program are a careful rollout."""
+        return frozenset(
+            tuple(split_image(container.image or "")[0] for container in pod.containers if not container.is_init)
+            for pod in self.serving_pods
+        )
+
+    @cached_property
+    def serving_names(self) -> str:
+        """The first few that serve by name, and how many more there are."""
+        names = sorted(str(pod.owner) for pod in self.serving_pods)
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        return f"{', '.join(names[:_MOST_NAMES])}{more}"
+
+    @cached_property
+    def serving_pods(self) -> list[Pod]:
+        """Those in its own namespace that go on running."""
+        return [pod for pod in self.pods if pod.owner.kind in _SERVING]

@@ -17,31 +17,38 @@ _COMMANDS: Mapping[Severity, str] = MappingProxyType(
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def as_sarif(report: Report, version: str) -> Json:
+def render_sarif(report: Report, version: str) -> Json:
     """The report as SARIF 2.1.0 (OASIS), as code scanning services read it."""
-    rules = {one.rule.id: one.rule for one in (*report.findings, *(each.finding for each in report.suppressed))}
-    results = [_result(one) for one in report.findings]
+    rules = {
+        finding.rule.id: finding.rule
+        for finding in (*report.findings, *(accepted.finding for accepted in report.suppressed))
+    }
+    results = [_render_sarif_result(finding) for finding in report.findings]
     results += [
-        {**_result(one.finding), "suppressions": [{"kind": "inSource", "justification": one.reason}]}
-        for one in report.suppressed
+        {
+            **_render_sarif_result(accepted.finding),
+            "suppressions": [{"kind": "inSource", "justification": accepted.reason}],
+        }
+        for accepted in report.suppressed
     ]
     driver: Json = {
         "name": "corral lint",
         "version": version,
-        "rules": [_sarif_rule(rules[key]) for key in sorted(rules)],
+        "rules": [_render_sarif_rule(rules[key]) for key in sorted(rules)],
     }
     return {"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
 
 
-def as_github(report: Report) -> Iterator[str]:
+def render_annotations(report: Report) -> Iterator[str]:
     """Workflow commands of GitHub Actions, one for each finding."""
-    for one in report.findings:
-        place = f"file={_property(one.place.file)},line={one.place.line},col={one.place.column}"
-        title = _property(f"{one.rule.id} {one.rule.name}")
-        yield f"::{_COMMANDS[one.weight]} {place},title={title}::{_data(f'{one.what}. {one.rule.fix}')}"
+    for finding in report.findings:
+        place = f"file={_escape_property(finding.place.file)},line={finding.place.line},col={finding.place.column}"
+        title = _escape_property(f"{finding.rule.id} {finding.rule.name}")
+        message = _escape_data(f"{finding.what}. {finding.rule.fix}")
+        yield f"::{_COMMANDS[finding.weight]} {place},title={title}::{message}"
 
 
-def _sarif_rule(rule: Rule) -> Json:
+def _render_sarif_rule(rule: Rule) -> Json:
     return {
         "id": rule.id,
         "name": rule.name,
@@ -52,40 +59,40 @@ def _sarif_rule(rule: Rule) -> Json:
     }
 
 
-def _result(one: Finding) -> Json:
-    region: Json = {"startLine": one.place.line, "startColumn": one.place.column}
-    location: Json = {"artifactLocation": {"uri": one.place.file.replace("\\", "/")}, "region": region}
+def _render_sarif_result(finding: Finding) -> Json:
+    region: Json = {"startLine": finding.place.line, "startColumn": finding.place.column}
+    location: Json = {"artifactLocation": {"uri": finding.place.file.replace("\\", "/")}, "region": region}
     return {
-        "ruleId": one.rule.id,
-        "level": _LEVELS[one.weight],
-        "message": {"text": one.what + (f" ({one.subject})" if one.subject else "")},
+        "ruleId": finding.rule.id,
+        "level": _LEVELS[finding.weight],
+        "message": {"text": finding.what + (f" ({finding.subject})" if finding.subject else "")},
         "locations": [{"physicalLocation": location}],
     }
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def plain(report: Report) -> Iterator[str]:
+def render_text(report: Report) -> Iterator[str]:
     """Yield the lines of a report; what stands twice (why, and what to do) is said once for each rule."""
-    yield summary(report)
-    told: set[str] = set()
-    for one in report.findings:
-        yield from _finding(one, told)
-    for one in report.unread:
-        yield f"{one.place}: not judged: {one.why}"
+    yield summarize(report)
+    explained: set[str] = set()
+    for finding in report.findings:
+        yield from _render_finding(finding, explained)
+    for part in report.unread:
+        yield f"{part.place}: not judged: {part.why}"
 
 
-def summary(report: Report) -> str:
+def summarize(report: Report) -> str:
     """Say in one line what was found: `2 errors, 1 warning, 0 notes in 12 documents of 9 files`."""
-    counts = ", ".join(_counted(number, severity.value) for severity, number in report.counts.items())
+    counts = ", ".join(_count(number, severity.value) for severity, number in report.counts.items())
     accepted = f"; {len(report.suppressed)} accepted by comments" if report.suppressed else ""
-    return f"{counts} in {_counted(report.documents, 'document')} of {_counted(report.files, 'file')}{accepted}"
+    return f"{counts} in {_count(report.documents, 'document')} of {_count(report.files, 'file')}{accepted}"
 
 
 def explain(rule: Rule) -> Iterator[str]:
@@ -96,17 +103,17 @@ def explain(rule: Rule) -> Iterator[str]:
         yield f"{title}: {text}"
 
 
-def _finding(one: Finding, told: set[str]) -> Iterator[str]:
-    subject = f" [{one.subject}]" if one.subject else ""
-    yield f"{one.place}: {one.weight.value}[{one.rule.id} {one.rule.name}]: {one.what}{subject}"
-    if one.rule.id not in told:
-        told.add(one.rule.id)
-        yield f"  in practice: {one.rule.practice}"
-        yield f"  why: {one.rule.source}"
-        yield f"  fix: {one.rule.fix}"
-    if one.edits:
+def _render_finding(finding: Finding, explained: set[str]) -> Iterator[str]:
+    subject = f" [{finding.subject}]" if finding.subject else ""
+    yield f"{finding.place}: {finding.weight.value}[{finding.rule.id} {finding.rule.name}]: {finding.what}{subject}"
+    if finding.rule.id not in explained:
+        explained.add(finding.rule.id)
+        yield f"  in practice: {finding.rule.practice}"
+        yield f"  why: {finding.rule.source}"
+        yield f"  fix: {finding.rule.fix}"
+    if finding.edits:
         yield "  fixable: `--fix` shows the change, and asks"
 
 
-def _counted(number: int, word: str) -> str:
+def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from corral.linting.objects import CLUSTER_SCOPED, DEFAULT_NAMESPACE, Object, read_objects
-from corral.linting.patching import merged, patched_by_operations, put, removed_by
-from corral.linting.reading.documents import Document, read_documents
+from corral.linting.documents import Document, read_documents
+from corral.linting.manifests import CLUSTER_SCOPED, DEFAULT_NAMESPACE, Manifest, read_manifests
+from corral.linting.patching import apply_operations, is_deletion, merge_patch, put
 from corral.linting.tree import Tree
 from corral.linting.values import Source
 
@@ -38,10 +38,10 @@ class Build:
     """What one kustomization deploys."""
 
     folder: str
-    objects: tuple[Object, ...]
+    manifests: tuple[Manifest, ...]
 
 
-def normal(path: str) -> str:
+def normalize_path(path: str) -> str:
     """A path without `.`, `..` and backslashes."""
     return posixpath.normpath(path.replace("\\", "/"))
 
@@ -51,7 +51,7 @@ def is_kustomization(document: Document) -> bool:
     version = document.tree["apiVersion"].raw or "kustomize.config.k8s.io"
     if not version.startswith("kustomize.config.k8s.io"):
         return False  # Flux has a kind of the same name
-    return posixpath.basename(normal(document.tree.file)) in NAMES or document.tree["kind"].raw in _KINDS
+    return posixpath.basename(normalize_path(document.tree.file)) in NAMES or document.tree["kind"].raw in _KINDS
 
 
 def is_fetched(entry: str) -> bool:
@@ -59,25 +59,25 @@ def is_fetched(entry: str) -> bool:
     return "://" in entry or "?ref=" in entry or entry.startswith(("github.com/", "git@", "gitlab.com/"))
 
 
-def listed_by(source: Source) -> Iterator[str]:
+def list_files(source: Source) -> Iterator[str]:
     """Paths of what a kustomization lists and patches with; nothing for any other file."""
-    if posixpath.basename(normal(source.name)) not in NAMES:
+    if posixpath.basename(normalize_path(source.name)) not in NAMES:
         return
-    documents = [one for one in read_documents(source.name, source.text) if isinstance(one, Document)]
-    yield from sorted(Kustomizing(documents).files)
+    documents = [document for document in read_documents(source.name, source.text) if isinstance(document, Document)]
+    yield from sorted(Kustomizations(documents).files)
 
 
-class Kustomizing:
+class Kustomizations:
     """All kustomizations of an input."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self._documents: dict[str, list[Document]] = {}
         self._listed: dict[str, Document] = {}
-        for one in documents:
-            if is_kustomization(one):
-                self._listed.setdefault(posixpath.dirname(normal(one.tree.file)) or ".", one)
+        for document in documents:
+            if is_kustomization(document):
+                self._listed.setdefault(posixpath.dirname(normalize_path(document.tree.file)) or ".", document)
             else:
-                self._documents.setdefault(normal(one.tree.file), []).append(one)
+                self._documents.setdefault(normalize_path(document.tree.file), []).append(document)
 
     @cached_property
     def documents(self) -> tuple[Document, ...]:
@@ -88,13 +88,19 @@ class Kustomizing:
     def is_whole(self) -> bool:
         """Tell whether everything that is deployed stands in the files: nothing is fetched, no chart is filled."""
         return not any(
-            one.tree["helmCharts"] or one.tree["generators"] or one.tree["transformers"] or self._is_open(folder, one)
-            for folder, one in self._listed.items()
+            kustomization.tree["helmCharts"]
+            or kustomization.tree["generators"]
+            or kustomization.tree["transformers"]
+            or self._is_open(folder, kustomization)
+            for folder, kustomization in self._listed.items()
         )
 
-    def _is_open(self, folder: str, one: Document) -> bool:
+    def _is_open(self, folder: str, kustomization: Document) -> bool:
         """Tell whether a resource is a remote one or lies outside of the input."""
-        paths = [(entry, self._path(folder, entry)) for entry in self._entries(one, "resources", "components", "bases")]
+        paths = [
+            (entry, self._join_path(folder, entry))
+            for entry in self._list_entries(kustomization, "resources", "components", "bases")
+        ]
         return any(
             is_fetched(entry) or (path not in self._listed and path not in self._documents) for entry, path in paths
         )
@@ -103,76 +109,84 @@ class Kustomizing:
     def builds(self) -> tuple[Build, ...]:
         """What each kustomization deploys that no other lists, and that is no component."""
         below = {
-            self._path(folder, entry)
-            for folder, one in self._listed.items()
-            for entry in self._entries(one, "resources", "components", "bases")
+            self._join_path(folder, entry)
+            for folder, kustomization in self._listed.items()
+            for entry in self._list_entries(kustomization, "resources", "components", "bases")
         }
         tops = [
             folder
-            for folder, one in self._listed.items()
-            if folder not in below and one.tree["kind"].raw != "Component"
+            for folder, kustomization in self._listed.items()
+            if folder not in below and kustomization.tree["kind"].raw != "Component"
         ]
-        return tuple(Build(folder=folder, objects=tuple(self._built(folder, 0))) for folder in tops)
+        return tuple(Build(folder=folder, manifests=tuple(self._build(folder, 0))) for folder in tops)
 
     @cached_property
     def files(self) -> frozenset[str]:
         """Every file that a kustomization lists, as a resource or as a patch, and the kustomizations themselves."""
-        found = {normal(one.tree.file) for one in self._listed.values()}
-        for folder, one in self._listed.items():
-            named = list(self._entries(one, "resources", "components", "bases", "patchesStrategicMerge", "crds"))
-            named += [entry["path"].raw or "" for entry in one.tree["patches"].entries]
-            named += [entry["path"].raw or "" for entry in one.tree["patchesJson6902"].entries]
-            named += [entry["path"].raw or "" for entry in one.tree["replacements"].entries]
-            named += [entry.raw or "" for key in ("configurations", "transformers") for entry in one.tree[key].entries]
-            found |= {self._path(folder, entry) for entry in named if entry and "\n" not in entry}
-        return frozenset(found)
+        files = {normalize_path(kustomization.tree.file) for kustomization in self._listed.values()}
+        for folder, kustomization in self._listed.items():
+            named = list(
+                self._list_entries(kustomization, "resources", "components", "bases", "patchesStrategicMerge", "crds")
+            )
+            named += [entry["path"].raw or "" for entry in kustomization.tree["patches"].entries]
+            named += [entry["path"].raw or "" for entry in kustomization.tree["patchesJson6902"].entries]
+            named += [entry["path"].raw or "" for entry in kustomization.tree["replacements"].entries]
+            named += [
+                entry.raw or ""
+                for key in ("configurations", "transformers")
+                for entry in kustomization.tree[key].entries
+            ]
+            files |= {self._join_path(folder, entry) for entry in named if entry and "\n" not in entry}
+        return frozenset(files)
 
-    def _entries(self, one: Document, *keys: str) -> Iterator[str]:
-        return (entry.raw for key in keys for entry in one.tree[key].entries if entry.raw)
+    def _list_entries(self, kustomization: Document, *keys: str) -> Iterator[str]:
+        return (entry.raw for key in keys for entry in kustomization.tree[key].entries if entry.raw)
 
-    def _path(self, folder: str, entry: str) -> str:
-        return normal(posixpath.join(folder, entry))
+    def _join_path(self, folder: str, entry: str) -> str:
+        return normalize_path(posixpath.join(folder, entry))
 
-    def _built(self, folder: str, depth: int) -> list[Object]:
-        one = self._listed.get(folder)
-        if one is None or depth > _DEEPEST:
+    def _build(self, folder: str, depth: int) -> list[Manifest]:
+        kustomization = self._listed.get(folder)
+        if kustomization is None or depth > _DEEPEST:
             return []
-        return self._transformed(folder, one, self._gathered(folder, one, depth), depth)
+        return self._transform(folder, kustomization, self._gather(folder, kustomization, depth), depth)
 
-    def _gathered(self, folder: str, one: Document, depth: int) -> list[Object]:
-        objects: list[Object] = []
-        for entry in self._entries(one, "resources", "bases"):
-            path = self._path(folder, entry)
+    def _gather(self, folder: str, kustomization: Document, depth: int) -> list[Manifest]:
+        objects: list[Manifest] = []
+        for entry in self._list_entries(kustomization, "resources", "bases"):
+            path = self._join_path(folder, entry)
             if path in self._listed:
-                objects += self._built(path, depth + 1)
+                objects += self._build(path, depth + 1)
             for document in self._documents.get(path, ()):
-                objects += read_objects(document.tree, None)
-        objects += _generated(one)
+                objects += read_manifests(document.tree, None)
+        objects += _generate_config_maps(kustomization)
         return objects
 
-    def _transformed(self, folder: str, one: Document, objects: list[Object], depth: int) -> list[Object]:
-        for entry in self._entries(one, "components"):
-            path = self._path(folder, entry)
+    def _transform(self, folder: str, kustomization: Document, objects: list[Manifest], depth: int) -> list[Manifest]:
+        for entry in self._list_entries(kustomization, "components"):
+            path = self._join_path(folder, entry)
             component = self._listed.get(path)
             if component is not None and depth < _DEEPEST:
-                objects = objects + self._gathered(path, component, depth + 1)
-                objects = self._transformed(path, component, objects, depth + 1)
-        for patch in self._patches(folder, one):
-            objects = [kept for each in objects if (kept := patch.on(each)) is not None]
-        return [_with_images(_with_settings(each, one.tree), one.tree) for each in objects]
+                objects = objects + self._gather(path, component, depth + 1)
+                objects = self._transform(path, component, objects, depth + 1)
+        for patch in self._list_patches(folder, kustomization):
+            objects = [kept for manifest in objects if (kept := patch.apply(manifest)) is not None]
+        return [
+            _apply_images(_apply_settings(manifest, kustomization.tree), kustomization.tree) for manifest in objects
+        ]
 
-    def _patches(self, folder: str, one: Document) -> Iterator[Patch]:
-        for entry in one.tree["patchesStrategicMerge"].entries:
-            yield from (Patch(text, _NO_TARGET) for text in self._texts(folder, entry, entry))
+    def _list_patches(self, folder: str, kustomization: Document) -> Iterator[Patch]:
+        for entry in kustomization.tree["patchesStrategicMerge"].entries:
+            yield from (Patch(text, _NO_TARGET) for text in self._read_patches(folder, entry, entry))
         for key in ("patches", "patchesJson6902"):
-            for entry in one.tree[key].entries:
-                for text in self._texts(folder, entry["path"], entry["patch"]):
+            for entry in kustomization.tree[key].entries:
+                for text in self._read_patches(folder, entry["path"], entry["patch"]):
                     yield Patch(text, entry["target"])
 
-    def _texts(self, folder: str, path: Tree, inline: Tree) -> Iterator[Tree]:
+    def _read_patches(self, folder: str, path: Tree, inline: Tree) -> Iterator[Tree]:
         """The documents of a patch: those of its file, or what is written in place."""
         if path.raw and "\n" not in path.raw:
-            yield from (document.tree for document in self._documents.get(self._path(folder, path.raw), ()))
+            yield from (document.tree for document in self._documents.get(self._join_path(folder, path.raw), ()))
         elif inline.raw:
             place = inline.place
             for read in read_documents(place.file, inline.raw, line=place.line + 1, start=None):
@@ -190,39 +204,43 @@ class Patch:
     text: Tree
     target: Tree
 
-    def on(self, one: Object) -> Object | None:
+    def apply(self, manifest: Manifest) -> Manifest | None:
         """The object with the patch; None when the patch deletes it."""
-        if not self._is_for(one):
-            return one
+        if not self._is_for(manifest):
+            return manifest
         if self.text.is_list:
-            return replace(one, tree=patched_by_operations(one.tree, self.text.entries))
-        if removed_by(self.text):
+            return replace(manifest, tree=apply_operations(manifest.tree, self.text.entries))
+        if is_deletion(self.text):
             return None
-        return replace(one, tree=merged(one.tree, _without_name(self.text)))
+        return replace(manifest, tree=merge_patch(manifest.tree, _strip_name(self.text)))
 
-    def _is_for(self, one: Object) -> bool:
+    def _is_for(self, manifest: Manifest) -> bool:
         if self.target:
-            return _is_target(self.target, one)
+            return _is_target(self.target, manifest)
         metadata = self.text["metadata"]
         space = metadata["namespace"].raw
-        named = metadata["name"].raw in {one.name, *one.was_called}
-        return named and self.text["kind"].raw == one.kind and space in (None, one.namespace, _own_namespace(one))
+        named = metadata["name"].raw in {manifest.name, *manifest.former_names}
+        return (
+            named
+            and self.text["kind"].raw == manifest.kind
+            and space in (None, manifest.namespace, _read_namespace(manifest))
+        )
 
 
-def _is_target(target: Tree, one: Object) -> bool:
-    labels = {key: value.raw for key, value in one.tree["metadata"]["labels"].items}
+def _is_target(target: Tree, manifest: Manifest) -> bool:
+    labels = {key: value.raw for key, value in manifest.tree["metadata"]["labels"].items}
     selector = target["labelSelector"].raw or ""
     pairs = [part.partition("=") for part in selector.split(",") if "=" in part and "!" not in part]
     return (
-        _fits(target["kind"], [one.kind])
-        and _fits(target["name"], [name for name in (one.name, *one.was_called) if name])
-        and _fits(target["namespace"], [one.namespace, _own_namespace(one)])
-        and _fits(target["group"], [one.group])
+        _matches(target["kind"], [manifest.kind])
+        and _matches(target["name"], [name for name in (manifest.name, *manifest.former_names) if name])
+        and _matches(target["namespace"], [manifest.namespace, _read_namespace(manifest)])
+        and _matches(target["group"], [manifest.group])
         and all(labels.get(key.strip()) == value.strip("= ") for key, _, value in pairs)
     )
 
 
-def _fits(pattern: Tree, values: Sequence[str]) -> bool:
+def _matches(pattern: Tree, values: Sequence[str]) -> bool:
     """Tell whether one of the values is what a target asks for: a regular expression over the whole of it."""
     if pattern.raw is None:
         return True
@@ -234,78 +252,82 @@ def _fits(pattern: Tree, values: Sequence[str]) -> bool:
         return False
 
 
-def _own_namespace(one: Object) -> str:
-    return one.tree["metadata"]["namespace"].raw or DEFAULT_NAMESPACE
+def _read_namespace(manifest: Manifest) -> str:
+    return manifest.tree["metadata"]["namespace"].raw or DEFAULT_NAMESPACE
 
 
-def _without_name(text: Tree) -> Tree:
+def _strip_name(text: Tree) -> Tree:
     """A patch whose own name and kind change nothing: it may be for many."""
-    metadata = text["metadata"].with_fields({key: tree for key, tree in text["metadata"].items if key != "name"})
+    metadata = text["metadata"].replace_fields({key: tree for key, tree in text["metadata"].items if key != "name"})
     fields = {key: tree for key, tree in text.items if key not in ("kind", "apiVersion", "metadata")}
-    return text.with_fields({**fields, "metadata": metadata} if text["metadata"] else fields)
+    return text.replace_fields({**fields, "metadata": metadata} if text["metadata"] else fields)
 
 
-def _with_settings(one: Object, tree: Tree) -> Object:
+def _apply_settings(manifest: Manifest, tree: Tree) -> Manifest:
     """An object with the namespace, name, labels and replicas of a kustomization."""
     namespace = tree["namespace"].raw
-    if namespace and one.kind not in CLUSTER_SCOPED:
-        one = replace(one, namespace=namespace)
-    elif namespace and one.kind == "Namespace":
-        one = replace(one, name=namespace, was_called=frozenset({*one.was_called, one.name or ""}))
+    if namespace and manifest.kind not in CLUSTER_SCOPED:
+        manifest = replace(manifest, namespace=namespace)
+    elif namespace and manifest.kind == "Namespace":
+        manifest = replace(
+            manifest, name=namespace, former_names=frozenset({*manifest.former_names, manifest.name or ""})
+        )
     prefix, suffix = tree["namePrefix"].raw or "", tree["nameSuffix"].raw or ""
     for entry in tree["replicas"].entries:
-        if one.kind in _SCALED and entry["name"].raw in {one.name, *one.was_called} and entry["count"]:
-            one = replace(one, tree=put(one.tree, ("spec", "replicas"), entry["count"]))
-    if (prefix or suffix) and one.name and one.kind not in _KEEPS_NAME:
-        called = f"{prefix}{one.name}{suffix}"
-        one = replace(one, name=called, was_called=frozenset({*one.was_called, one.name}))
-    return _with_labels(one, tree)
+        if manifest.kind in _SCALED and entry["name"].raw in {manifest.name, *manifest.former_names} and entry["count"]:
+            manifest = replace(manifest, tree=put(manifest.tree, ("spec", "replicas"), entry["count"]))
+    if (prefix or suffix) and manifest.name and manifest.kind not in _KEEPS_NAME:
+        called = f"{prefix}{manifest.name}{suffix}"
+        manifest = replace(manifest, name=called, former_names=frozenset({*manifest.former_names, manifest.name}))
+    return _apply_labels(manifest, tree)
 
 
-def _with_labels(one: Object, tree: Tree) -> Object:
-    one = _labelled(one, tree["commonLabels"], selectors=True, templates=True)
+def _apply_labels(manifest: Manifest, tree: Tree) -> Manifest:
+    manifest = _add_labels(manifest, tree["commonLabels"], selectors=True, templates=True)
     for entry in tree["labels"].entries:
         selectors = bool(entry["includeSelectors"].boolean)
         templates = selectors or bool(entry["includeTemplates"].boolean)
-        one = _labelled(one, entry["pairs"], selectors=selectors, templates=templates)
-    return one
+        manifest = _add_labels(manifest, entry["pairs"], selectors=selectors, templates=templates)
+    return manifest
 
 
-def _labelled(one: Object, pairs: Tree, *, selectors: bool, templates: bool) -> Object:
-    for path in _label_paths(one, selectors=selectors, templates=templates) if pairs.is_mapping else ():
-        both = merged(one.tree.at(*path), pairs) if one.tree.at(*path) else pairs
-        one = replace(one, tree=put(one.tree, path, both))
-    return one
+def _add_labels(manifest: Manifest, pairs: Tree, *, selectors: bool, templates: bool) -> Manifest:
+    for path in _list_label_paths(manifest, selectors=selectors, templates=templates) if pairs.is_mapping else ():
+        both = merge_patch(manifest.tree.follow(*path), pairs) if manifest.tree.follow(*path) else pairs
+        manifest = replace(manifest, tree=put(manifest.tree, path, both))
+    return manifest
 
 
-def _label_paths(one: Object, *, selectors: bool, templates: bool) -> Iterator[tuple[str, ...]]:
+def _list_label_paths(manifest: Manifest, *, selectors: bool, templates: bool) -> Iterator[tuple[str, ...]]:
     yield ("metadata", "labels")
-    if templates and one.kind in _TEMPLATED:
-        start = ("spec", "jobTemplate") if one.kind == "CronJob" else ()
+    if templates and manifest.kind in _TEMPLATED:
+        start = ("spec", "jobTemplate") if manifest.kind == "CronJob" else ()
         yield (*start, "spec", "template", "metadata", "labels")
-    if selectors and one.kind in _TEMPLATED and one.tree["spec"]["selector"]:
+    if selectors and manifest.kind in _TEMPLATED and manifest.tree["spec"]["selector"]:
         yield ("spec", "selector", "matchLabels")
-    elif selectors and one.kind in _SELECTED and one.tree.at(*_SELECTED[one.kind]):
-        yield _SELECTED[one.kind]
-    elif selectors and one.kind == "PodDisruptionBudget":
+    elif selectors and manifest.kind in _SELECTED and manifest.tree.follow(*_SELECTED[manifest.kind]):
+        yield _SELECTED[manifest.kind]
+    elif selectors and manifest.kind == "PodDisruptionBudget":
         yield ("spec", "selector", "matchLabels")
 
 
-def _with_images(one: Object, tree: Tree) -> Object:
+def _apply_images(manifest: Manifest, tree: Tree) -> Manifest:
     changes = {entry["name"].raw or "": entry for entry in tree["images"].entries if entry["name"].raw}
-    pod = one.pod if changes else None
+    pod = manifest.pod if changes else None
     if pod is None:
-        return one
-    path = one.pod_path
+        return manifest
+    path = manifest.pod_path
     for key in ("initContainers", "containers"):
         containers = pod.spec[key]
         if containers:
-            images = [_with_image(each, changes) for each in containers.entries]
-            one = replace(one, tree=put(one.tree, (*path, "spec", key), containers.with_entries(images)))
-    return one
+            images = [_apply_image(entry, changes) for entry in containers.entries]
+            manifest = replace(
+                manifest, tree=put(manifest.tree, (*path, "spec", key), containers.replace_entries(images))
+            )
+    return manifest
 
 
-def _with_image(container: Tree, changes: Mapping[str, Tree]) -> Tree:
+def _apply_image(container: Tree, changes: Mapping[str, Tree]) -> Tree:
     image = container["image"]
     name, mark, version = split_image(image.raw or "")
     change = changes.get(name)
@@ -313,7 +335,7 @@ def _with_image(container: Tree, changes: Mapping[str, Tree]) -> Tree:
         return container
     digest, tag = change["digest"].raw, change["newTag"].raw
     mark, version = ("@", digest) if digest else (":", tag) if tag else (mark, version)
-    return put(container, ("image",), image.with_raw(f"{change['newName'].raw or name}{mark}{version}"))
+    return put(container, ("image",), image.replace_raw(f"{change['newName'].raw or name}{mark}{version}"))
 
 
 def split_image(image: str) -> tuple[str, str, str]:
@@ -325,17 +347,17 @@ def split_image(image: str) -> tuple[str, str, str]:
     return (name, at, digest) if at else (name, colon, tag)
 
 
-def _generated(one: Document) -> Iterator[Object]:
+def _generate_config_maps(kustomization: Document) -> Iterator[Manifest]:
     """The ConfigMaps that a kustomization makes of what it writes itself."""
-    for entry in one.tree["configMapGenerator"].entries:
+    for entry in kustomization.tree["configMapGenerator"].entries:
         data: dict[str, Tree] = {}
         for literal in entry["literals"].entries:
             name, _, value = (literal.raw or "").partition("=")
             if name:
-                data[name] = literal.with_raw(value.strip("\"'"))
-        metadata = entry.with_fields({key: entry[key] for key in ("name", "namespace") if entry[key]})
-        tree = entry.with_fields({"data": entry.with_fields(data), "metadata": metadata})
-        yield Object(
+                data[name] = literal.replace_raw(value.strip("\"'"))
+        metadata = entry.replace_fields({key: entry[key] for key in ("name", "namespace") if entry[key]})
+        tree = entry.replace_fields({"data": entry.replace_fields(data), "metadata": metadata})
+        yield Manifest(
             tree=tree,
             written=entry,
             kind="ConfigMap",

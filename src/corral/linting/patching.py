@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
-from corral.linting.tree import Tree, counted
+from corral.linting.tree import Tree, parse_count
 
 _MERGED_BY = MappingProxyType(
     {
@@ -27,7 +27,7 @@ _PORT_KEYS = ("containerPort", "port")
 _DIRECTIVE = "$patch"
 
 
-def merged(base: Tree, patch: Tree) -> Tree:
+def merge_patch(base: Tree, patch: Tree) -> Tree:
     """A strategic merge of a patch over a value."""
     if not base.is_mapping or not patch.is_mapping or patch[_DIRECTIVE].raw == "replace":
         return patch
@@ -35,52 +35,52 @@ def merged(base: Tree, patch: Tree) -> Tree:
     for name, value in patch.items:
         if name.startswith("$"):
             continue
-        if value.kind == "null" or removed_by(value):
+        if value.kind == "null" or is_deletion(value):
             fields.pop(name, None)
         elif name in fields:
-            fields[name] = _joined(name, fields[name], value)
+            fields[name] = _merge_values(name, fields[name], value)
         else:
             fields[name] = value
-    return base.with_fields(fields)
+    return base.replace_fields(fields)
 
 
-def removed_by(patch: Tree) -> bool:
+def is_deletion(patch: Tree) -> bool:
     """Tell whether a patch takes out what it is laid over."""
     return patch[_DIRECTIVE].raw == "delete"
 
 
-def _joined(name: str, base: Tree, patch: Tree) -> Tree:
+def _merge_values(name: str, base: Tree, patch: Tree) -> Tree:
     if not (base.is_list and patch.is_list):
-        return merged(base, patch)
-    key = _key_of(name, patch.entries)
+        return merge_patch(base, patch)
+    key = _choose_merge_key(name, patch.entries)
     if key is None or any(entry[_DIRECTIVE].raw == "replace" for entry in patch.entries):
         return patch
     entries = list(base.entries)
     for change in patch.entries:
         place = next((at for at, entry in enumerate(entries) if entry[key].raw == change[key].raw), None)
         if place is None:
-            if not removed_by(change):
+            if not is_deletion(change):
                 entries.append(change)
-        elif removed_by(change):
+        elif is_deletion(change):
             del entries[place]
         else:
-            entries[place] = merged(entries[place], change)
-    return base.with_entries(entries)
+            entries[place] = merge_patch(entries[place], change)
+    return base.replace_entries(entries)
 
 
-def _key_of(name: str, entries: Sequence[Tree]) -> str | None:
+def _choose_merge_key(name: str, entries: Sequence[Tree]) -> str | None:
     if name == "ports":
         return next((key for key in _PORT_KEYS if all(entry[key] for entry in entries)), None)
     return _MERGED_BY.get(name)
 
 
-def patched_by_operations(tree: Tree, operations: Iterable[Tree]) -> Tree:
+def apply_operations(tree: Tree, operations: Iterable[Tree]) -> Tree:
     """A value with the operations of a JSON patch; `test`, `move` and `copy` change nothing here."""
-    for one in operations:
-        path = [part.replace("~1", "/").replace("~0", "~") for part in (one["path"].raw or "").split("/")[1:]]
-        if path and one["op"].raw in ("add", "replace") and one["value"]:
-            tree = put(tree, path, one["value"], is_new=one["op"].raw == "add")
-        elif path and one["op"].raw == "remove":
+    for operation in operations:
+        path = [part.replace("~1", "/").replace("~0", "~") for part in (operation["path"].raw or "").split("/")[1:]]
+        if path and operation["op"].raw in ("add", "replace") and operation["value"]:
+            tree = put(tree, path, operation["value"], is_new=operation["op"].raw == "add")
+        elif path and operation["op"].raw == "remove":
             tree = put(tree, path, None)
     return tree
 
@@ -94,18 +94,18 @@ def put(tree: Tree, path: Sequence[str], value: Tree | None, *, is_new: bool = F
         return _put_in_list(tree, name, rest, value, is_new=is_new)
     fields = dict(tree.items)
     if rest:
-        below = fields[name] if name in fields else tree.with_fields({})
+        below = fields[name] if name in fields else tree.replace_fields({})
         fields[name] = put(below, rest, value, is_new=is_new)
     elif value is None:
         fields.pop(name, None)
     else:
         fields[name] = value
-    return tree.with_fields(fields)
+    return tree.replace_fields(fields)
 
 
 def _put_in_list(tree: Tree, name: str, rest: Sequence[str], value: Tree | None, *, is_new: bool) -> Tree:
     entries = list(tree.entries)
-    place = len(entries) if name == "-" else counted(name)
+    place = len(entries) if name == "-" else parse_count(name)
     if place is None or place > len(entries) or (place == len(entries) and (rest or not is_new or value is None)):
         return tree
     if rest:
@@ -116,4 +116,4 @@ def _put_in_list(tree: Tree, name: str, rest: Sequence[str], value: Tree | None,
         entries.insert(place, value)
     else:
         entries[place] = value
-    return tree.with_entries(entries)
+    return tree.replace_entries(entries)

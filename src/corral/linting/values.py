@@ -110,7 +110,7 @@ class Report:
     @property
     def counts(self) -> Mapping[Severity, int]:
         """Findings by severity."""
-        return {severity: sum(one.weight is severity for one in self.findings) for severity in Severity}
+        return {severity: sum(finding.weight is severity for finding in self.findings) for severity in Severity}
 
     @property
     def worst(self) -> Severity | None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import replace_text
-from corral.linting.kustomizing import NAMES, listed_by, normal
+from corral.linting.kustomizing import NAMES, list_files, normalize_path
 from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
 from corral.operations.cluster_file import FileText, check_cluster
 
@@ -53,9 +53,9 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
             continue
         unreadable: list[OSError] = []
         for file in _find_files(path, unreadable.append):
-            sources.setdefault(normal(str(file)), _read(file))
+            sources.setdefault(normalize_path(str(file)), _read(file))
         for error in unreadable:
-            sources.setdefault(normal(str(error.filename)), _make_unread(str(error.filename), error))
+            sources.setdefault(normalize_path(str(error.filename)), _make_unread(str(error.filename), error))
     if not sources:
         named = ", ".join(str(path) for path in paths)
         wanted = ", ".join(sorted(SUFFIXES))
@@ -68,12 +68,12 @@ def _follow(sources: dict[str, Source]) -> None:
     """Add the files that kustomizations list: an overlay is judged with its base, wherever that is."""
     waiting = list(sources.values())
     while waiting:
-        for entry in listed_by(waiting.pop()):
+        for entry in list_files(waiting.pop()):
             path = Path(entry)
             files = _find_kustomization(path) if _is(path, stat.S_ISDIR) else [path] if _is(path, stat.S_ISREG) else []
             for file in files:
-                if normal(str(file)) not in sources:
-                    source = sources[normal(str(file))] = _read(file)
+                if normalize_path(str(file)) not in sources:
+                    source = sources[normalize_path(str(file))] = _read(file)
                     waiting.append(source)
 
 
@@ -98,7 +98,7 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def write_mended(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+def write_fixed(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Replace each file with its new text. Raises: ChangedMeanwhileError, UnwritableFileError."""
     for file, text in after.items():
         replace_text(Path(file), before=before[file], after=text)
@@ -242,9 +242,9 @@ def list_rules() -> LintRules:
 
 def show_rule(name: str) -> Rule:
     """Return the rule of an id or a name. Raises: UnknownRuleError."""
-    from corral.linting.runner import rule_called
+    from corral.linting.runner import find_rule
 
-    return rule_called(name)
+    return find_rule(name)
 
 
 def answer_lint(report: Report) -> LintAnswer:

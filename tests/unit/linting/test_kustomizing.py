@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.linting.corpus import Scene
+from corral.linting.corpus import Corpus
 from corral.linting.runner import lint
 from corral.linting.values import Source
 
@@ -65,15 +65,15 @@ def test_a_patch_file_is_no_object_of_its_own() -> None:
     for how in ("patchesStrategicMerge: [patch.yaml]", "patches: [{path: patch.yaml}]"):
         given = sources(kustomization=head + how, all=OLLAMA, patch=patch)
         assert found(*given) == []
-        (view,) = Scene(given).views
-        assert [one.name for one in view.of_kind("Deployment")] == ["ollama"]
+        (view,) = Corpus(given).views
+        assert [one.name for one in view.list_kind("Deployment")] == ["ollama"]
 
 
 def test_a_prefix_renames_services_and_an_address_that_keeps_the_old_name_is_found() -> None:
     given = sources(kustomization=f"resources: [all.yaml]\nnamePrefix: web-\n{RIGHT}", all=OLLAMA)
-    (view,) = Scene(given).views
-    assert [one.name for one in view.of_kind("Service")] == ["web-ollama", "web-web"]
-    assert view.named("Service", "default", "ollama") is not None
+    (view,) = Corpus(given).views
+    assert [one.name for one in view.list_kind("Service")] == ["web-ollama", "web-web"]
+    assert view.find_named("Service", "default", "ollama") is not None
 
 
 def test_labels_with_selectors_keep_two_copies_of_one_base_apart() -> None:
@@ -98,11 +98,11 @@ def test_replicas_images_and_deletions_are_applied() -> None:
         'patches: [{patch: "{kind: Service, metadata: {name: web}, $patch: delete}"}]\n',
         all=OLLAMA,
     )
-    (view,) = Scene(given).views
-    (deployment,) = view.of_kind("Deployment")
+    (view,) = Corpus(given).views
+    (deployment,) = view.list_kind("Deployment")
     assert (deployment.replicas, deployment.tree["spec"]["replicas"].file) == (3, "kustomization.yaml")
     assert [one.image for one in view.containers] == ["mirror/ollama@sha256:1"]
-    assert [one.name for one in view.of_kind("Service")] == ["ollama"]
+    assert [one.name for one in view.list_kind("Service")] == ["ollama"]
 
 
 def test_kustomizations_that_list_each_other_end() -> None:
@@ -119,9 +119,9 @@ def test_labels_with_selectors_are_written_into_budgets_and_into_nothing_that_se
         kustomization="resources: [all.yaml]\nlabels: [{pairs: {copy: a}, includeSelectors: true}]\n",
         all=f"{OLLAMA}---\n{budget}---\n{settings}",
     )
-    (view,) = Scene(given).views
-    (one,) = view.of_kind("PodDisruptionBudget")
-    assert one.tree.at("spec", "selector", "matchLabels", "copy").raw == "a"
-    assert [bool(each.tree["spec"]) for each in view.of_kind("ConfigMap")] == [False]
-    services = {each.name: each.tree.at("spec", "selector").keys for each in view.of_kind("Service")}
+    (view,) = Corpus(given).views
+    (one,) = view.list_kind("PodDisruptionBudget")
+    assert one.tree.follow("spec", "selector", "matchLabels", "copy").raw == "a"
+    assert [bool(each.tree["spec"]) for each in view.list_kind("ConfigMap")] == [False]
+    services = {each.name: each.tree.follow("spec", "selector").keys for each in view.list_kind("Service")}
     assert services == {"ollama": {"app", "copy"}, "web": frozenset()}

@@ -6,9 +6,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.linting.fixing import mended
-from corral.linting.reading.markdown import blocks
-from corral.linting.runner import lint
+from corral.linting.documents import read_blocks
+from corral.linting.runner import apply_fixes, lint
 from corral.linting.values import Source
 
 WRONG = """\
@@ -51,7 +50,7 @@ def test_a_mended_file_differs_in_the_edits_alone_and_has_nothing_left_to_mend(
     name = "a.md" if page else "a.yaml"
 
     found = lint([Source(name=name, text=text)]).findings
-    after = mended({name: text}, found)[name]
+    after = apply_fixes({name: text}, found)[name]
 
     wanted = text
     for wrong, right in MENDED:
@@ -59,7 +58,7 @@ def test_a_mended_file_differs_in_the_edits_alone_and_has_nothing_left_to_mend(
     assert after == wanted
     assert len(found) == len(MENDED) * (1 + several)
     assert lint([Source(name=name, text=after)]).findings == ()
-    parts = [block.text for block in blocks(after)] if page else [after.removeprefix("\ufeff")]
+    parts = [block.text for block in read_blocks(after)] if page else [after.removeprefix("\ufeff")]
     assert all(list(yaml.safe_load_all(part)) for part in parts)
 
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.linting.corpus import LARGEST_FILE
-from corral.linting.reading.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_documents
-from corral.linting.reading.markdown import blocks
+from corral.linting.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_blocks, read_documents
 from corral.linting.runner import lint
 from corral.linting.values import Place, Source, Unread
 
@@ -43,12 +42,12 @@ def test_blocks_of_markdown_have_the_lines_of_the_page() -> None:
 
 
 def test_a_fence_inside_a_longer_one_is_text() -> None:
-    (block,) = blocks("````md\n```yaml\na: 1\n```\n````\n")
+    (block,) = read_blocks("````md\n```yaml\na: 1\n```\n````\n")
     assert block.text == "```yaml\na: 1\n```\n"
 
 
 def test_a_fence_that_is_never_closed_reaches_to_the_end() -> None:
-    assert [one.text for one in blocks("~~~yaml\na: 1\n")] == ["a: 1\n"]
+    assert [one.text for one in read_blocks("~~~yaml\na: 1\n")] == ["a: 1\n"]
 
 
 def test_a_key_that_stands_twice_is_kept_with_the_place_of_the_later_one() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.linting.fixing import mended
-from corral.linting.runner import UnknownRuleError, lint, rule_called
+from corral.linting.runner import UnknownRuleError, apply_fixes, find_rule, lint
 from corral.linting.values import Edit, Finding, Place, Report, Source
 
 BAD = "topologyKey: nvidia.com/gpu"
@@ -42,17 +41,17 @@ def test_another_rule_or_another_line_is_not_accepted() -> None:
 
 
 def test_a_rule_is_found_by_id_and_by_name_and_a_wrong_one_is_told() -> None:
-    assert rule_called("a01").id == rule_called("gpu-antiaffinity-topology-key").id == "A01"
+    assert find_rule("a01").id == find_rule("gpu-antiaffinity-topology-key").id == "A01"
     with pytest.raises(UnknownRuleError):
-        rule_called("Z99")
+        find_rule("Z99")
 
 
 def finding(*edits: Edit) -> Finding:
-    return Finding(rule=rule_called("A01"), place=Place("a"), what="", edits=edits)
+    return Finding(rule=find_rule("A01"), place=Place("a"), what="", edits=edits)
 
 
 def test_edits_that_overlap_wait_and_a_finding_is_mended_whole_or_not_at_all() -> None:
     first = finding(Edit("a", 0, 2, "X"))
     second = finding(Edit("a", 1, 3, "Y"), Edit("b", 0, 0, "new "))
     third = finding(Edit("a", 4, 5, "Z"))
-    assert mended({"a": "abcdef", "b": "file"}, [first, second, third]) == {"a": "XcdZf"}
+    assert apply_fixes({"a": "abcdef", "b": "file"}, [first, second, third]) == {"a": "XcdZf"}

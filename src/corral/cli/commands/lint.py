@@ -122,16 +122,16 @@ def _put(report: Report, chosen: Format) -> None:
 
     match chosen:
         case Format.TEXT:
-            for line in formats.plain(report):
+            for line in formats.render_text(report):
                 terminal.put(line)
         case Format.JSON:
             terminal.put_json(to_json(answer_lint(report)))
         case Format.SARIF:
-            terminal.put_json(formats.as_sarif(report, __version__))
+            terminal.put_json(formats.render_sarif(report, __version__))
         case Format.GITHUB:
-            for line in formats.as_github(report):
+            for line in formats.render_annotations(report):
                 terminal.put(line)
-            terminal.note(formats.summary(report))
+            terminal.note(formats.summarize(report))
 
 
 def exit_by_severity(report: Report) -> None:
@@ -147,20 +147,20 @@ def _fix(
     sources: tuple[Source, ...], report: Report, chosen: Format, *, yes: bool, dry_run: bool, cluster: Cluster | None
 ) -> Report:
     """Show what would change, make it once agreed, and judge again."""
-    from corral.linting.fixing import difference, mended
+    from corral.linting.runner import apply_fixes, render_diff
     from corral.linting.runner import lint as judge
     from corral.linting.values import STDIN
-    from corral.operations.linting import find_sources, write_mended
+    from corral.operations.linting import find_sources, write_fixed
 
     before = {source.name: source.text for source in sources if source.name != STDIN}
-    after = mended(before, [finding for finding in report.findings if finding.place.file in before])
-    for line in difference(before, after):
+    after = apply_fixes(before, [finding for finding in report.findings if finding.place.file in before])
+    for line in render_diff(before, after):
         terminal.note(line)
     if not after or dry_run:
         terminal.note("nothing can be mended safely" if not after else "nothing was written (--dry-run)")
         return report
     terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
-    write_mended(before, after)
+    write_fixed(before, after)
     again = find_sources([Path(name) for name in before])
     with _show_status(again):
         return judge((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)

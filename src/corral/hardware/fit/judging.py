@@ -112,7 +112,7 @@ def _quantized(
     return Quantized(
         name=name,
         size=computed(parts.on_one_gpu, "B", formula),
-        fits=tuple(" + ".join(card.name for card in one.cards) for one in verdicts if one.fits),
+        fits=tuple(" + ".join(card.name for card in verdict.cards) for verdict in verdicts if verdict.fits),
     )
 
 
@@ -136,7 +136,7 @@ def _bus_cost(shape: ModelShape, group: Sequence[Card]) -> BusCost | None:
         return None
     speeds = [(bus_bandwidth(card.bus), card.bus) for card in group]
     known = [(speed, bus) for speed, bus in speeds if speed is not None]
-    slowest = min(known, key=lambda one: one[0]) if len(known) == len(speeds) else None
+    slowest = min(known, key=lambda speed: speed[0]) if len(known) == len(speeds) else None
     return BusCost(
         cards=tuple(card.name for card in group),
         bus=slowest[1] if slowest else None,

@@ -223,10 +223,10 @@ def _cache(shape: ModelShape, running: Running) -> Figure | None:
     if size is None:
         return None
     types = f"{running.cache_type_k}/{running.cache_type_v}"
-    told = f"{len(shape.blocks)} layers x {running.parallel} x {running.context} tokens, keys/values in {types}"
+    explanation = f"{len(shape.blocks)} layers x {running.parallel} x {running.context} tokens, keys/values in {types}"
     windows = sorted({block.attention.window for block in shape.blocks if block.attention and block.attention.window})
     windowed = f"; windows of {', '.join(map(str, windows))} tokens" if windows else ""
-    return computed(size, "B", f"{told}{windowed}")
+    return computed(size, "B", f"{explanation}{windowed}")
 
 
 def _buffer(shape: ModelShape, running: Running) -> Figure | None:

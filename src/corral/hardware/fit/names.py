@@ -84,14 +84,14 @@ def read_name(model: str) -> NamedSize | None:
     quantization = quantization_in(name)
     if quantization is None and "@" in name:
         return None  # `33b@q9` asks for one that is not known; another would be a guess
-    told = "its name" if quantization else "Ollama's usual quantization"
+    origin = "its name" if quantization else "Ollama's usual quantization"
     for text, place in ((name, "the name"), (_default_tag(name), _DEFAULTS_SOURCE)):
-        found = _SIZE.search(text)
-        if found:
-            parameters = float(found[1]) * _TIMES[found[2]]
+        match = _SIZE.search(text)
+        if match:
+            parameters = float(match[1]) * _TIMES[match[2]]
             if not _FEWEST <= parameters <= _MOST:
                 return None
-            source = f"{found[0].upper()} parameters by {place}, {quantization or _USUAL_QUANTIZATION} by {told}"
+            source = f"{match[0].upper()} parameters by {place}, {quantization or _USUAL_QUANTIZATION} by {origin}"
             return NamedSize(
                 parameters=round(parameters), quantization=quantization or _USUAL_QUANTIZATION, source=source
             )

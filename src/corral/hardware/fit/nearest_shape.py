@@ -75,7 +75,7 @@ def shape_like(name: str, *, parameters: int, bits: float, quantization: str, so
 
     `source` says where the parameters and the bits come from.
     """
-    like = min(_PUBLISHED, key=lambda one: abs(math.log(one.parameters / parameters)))
+    like = min(_PUBLISHED, key=lambda published: abs(math.log(published.parameters / parameters)))
     whole = parameters * bits / 8
     matrix = whole * like.vocabulary * like.width / like.parameters
     output = 0.0 if like.is_output_tied else matrix

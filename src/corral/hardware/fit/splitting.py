@@ -102,8 +102,11 @@ def spilled(
     here = layers[: len(layers) - count]
     size = Bytes(sum(layer.size for layer in there) + parts.floor)
     fits = count > 0 and _has_room(card, size)
-    reads = ((sum(one.read for one in there), card.bandwidth_gb_s), (sum(one.read for one in here), processor_gb_s))
-    told = f"{count} of {len(layers)} layers on the GPU ({format_bytes(size)}), the rest on the processor"
+    reads = (
+        (sum(layer.read for layer in there), card.bandwidth_gb_s),
+        (sum(layer.read for layer in here), processor_gb_s),
+    )
+    explanation = f"{count} of {len(layers)} layers on the GPU ({format_bytes(size)}), the rest on the processor"
     return Verdict(
         cards=(card,),
         way=Way.SPILLED,
@@ -111,7 +114,7 @@ def spilled(
         needs=(size,),
         layers_on_gpu=count,
         layers=len(layers),
-        reason=told if fits else _why_not_spilled(card, size, count),
+        reason=explanation if fits else _why_not_spilled(card, size, count),
         speed=bound(reads) if fits else None,
     )
 
@@ -122,7 +125,9 @@ def _dealt(shape: ModelShape, running: Running, parts: Parts, cards: tuple[Card,
     shares = _deal(layers, [card.room or 0 for card in cards])
     needs = tuple(Bytes(sum(layer.size for layer in share) + parts.floor) for share in shares)
     short = [_why_not(card, need) for card, need in zip(cards, needs, strict=True) if not _has_room(card, need)]
-    reads = [(sum(one.read for one in share), card.bandwidth_gb_s) for share, card in zip(shares, cards, strict=True)]
+    reads = [
+        (sum(layer.read for layer in share), card.bandwidth_gb_s) for share, card in zip(shares, cards, strict=True)
+    ]
     return Verdict(
         cards=cards,
         way=way,

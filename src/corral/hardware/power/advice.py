@@ -39,7 +39,7 @@ def advise(
 def _supply(
     full: Draw, other: Figure, psu: Figure | None, recommended: Figure | None, judgements: Sequence[Judgement]
 ) -> Iterator[str]:
-    verdicts = {one.verdict for one in judgements}
+    verdicts = {judgement.verdict for judgement in judgements}
     if psu is None or not verdicts & {Verdict.NOT_ENOUGH, Verdict.TIGHT}:
         return
     if recommended is None and smallest_supply(full, None) is None:

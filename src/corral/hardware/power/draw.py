@@ -59,9 +59,9 @@ def draw_of(
 
 def sum_of(terms: Sequence[float], unit: str) -> str:
     """Write a sum with equal terms together: `2 x 300 W + 170 W`."""
-    counts = {each: terms.count(each) for each in dict.fromkeys(terms)}
+    counts = {term: terms.count(term) for term in dict.fromkeys(terms)}
     return " + ".join(
-        f"{count} x {each:g} {unit}" if count > 1 else f"{each:g} {unit}" for each, count in counts.items()
+        f"{count} x {term:g} {unit}" if count > 1 else f"{term:g} {unit}" for term, count in counts.items()
     )
 
 

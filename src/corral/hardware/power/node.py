@@ -34,14 +34,14 @@ ASSUMED_OTHER = Figure(
 
 def models_of(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
     """Look up the models that nodes name, by the name that the file has; those that are unclear are left out."""
-    found: dict[str, GpuModel] = {}
+    models: dict[str, GpuModel] = {}
     for gpu in (gpu for node in nodes for gpu in node.gpus or ()):
-        if gpu.model is None or gpu.model in found:
+        if gpu.model is None or gpu.model in models:
             continue
         model = resolve_gpu(gpu.model, memory=gpu.memory)
         if model is not None:
-            found[gpu.model] = model
-    return found
+            models[gpu.model] = model
+    return models
 
 
 def power_of(
@@ -119,7 +119,9 @@ def _watts(cards: Iterable[CardPower]) -> list[float]:
 
     A card of unknown power draws what it is limited to; without a limit it cannot be counted.
     """
-    return [max(one.value for one in (card.tgp, card.limit) if one) for card in cards if card.tgp or card.limit]
+    return [
+        max(figure.value for figure in (card.tgp, card.limit) if figure) for card in cards if card.tgp or card.limit
+    ]
 
 
 def _limited(
@@ -145,7 +147,7 @@ def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:
     wanted = all_connectors(cards)
     if not wanted:
         return ()
-    listed = " and ".join(f"{one.count} x {one.kind}" for one in wanted)
+    listed = " and ".join(f"{connector.count} x {connector.kind}" for connector in wanted)
     return (
         Judgement(
             about="connectors",
@@ -198,8 +200,8 @@ def connectors_of(model: GpuModel | None) -> tuple[Connector, ...] | None:
         return None
     if model.power_connectors == "None":
         return ()
-    found = [_CONNECTOR.fullmatch(part.strip()) for part in model.power_connectors.split("+")]
-    return tuple(Connector(kind=one.group(2), count=int(one.group(1) or 1)) for one in found if one)
+    matches = [_CONNECTOR.fullmatch(part.strip()) for part in model.power_connectors.split("+")]
+    return tuple(Connector(kind=match.group(2), count=int(match.group(1) or 1)) for match in matches if match)
 
 
 def slots_of(model: GpuModel | None) -> Figure | None:
@@ -232,10 +234,10 @@ def all_connectors(cards: Iterable[CardPower]) -> tuple[Connector, ...]:
 def all_slots(cards: Iterable[CardPower]) -> Figure | None:
     """Add up the slots of all cards; None when there is no card, or when one of them is unknown."""
     known = [card.slots.value if card.slots else None for card in cards]
-    slots = [each for each in known if each is not None]
+    slots = [count for count in known if count is not None]
     if not slots or len(slots) < len(known):
         return None
-    return computed(sum(slots), _unit(sum(slots)), " + ".join(f"{each:g} {_unit(each)}" for each in slots))
+    return computed(sum(slots), _unit(sum(slots)), " + ".join(f"{count:g} {_unit(count)}" for count in slots))
 
 
 def _unit(count: float) -> str:

@@ -54,10 +54,10 @@ def judge(full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: F
 def as_lower_bounds(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
     """Take back every `ok` that was given while the power of a card is unknown; what is too much already stays so."""
     return tuple(
-        replace(one, verdict=Verdict.UNKNOWN, what=f"{one.what}, without the cards of unknown power")
-        if one.verdict is Verdict.OK
-        else one
-        for one in judgements
+        replace(judgement, verdict=Verdict.UNKNOWN, what=f"{judgement.what}, without the cards of unknown power")
+        if judgement.verdict is Verdict.OK
+        else judgement
+        for judgement in judgements
     )
 
 

@@ -9,14 +9,12 @@ from corral.linting.rules import (
     gpu_requests,
     gpu_selection,
     k3s,
-    kueue,
     kustomizations,
     language_models,
     node_labels,
     power,
-    priorities,
     processes,
-    runtimes,
+    queueing,
     services,
     storage,
     values_and_fields,
@@ -28,14 +26,12 @@ _MODULES = (
     gpu_requests,
     gpu_selection,
     k3s,
-    kueue,
+    queueing,
     kustomizations,
     language_models,
     node_labels,
     power,
-    priorities,
     processes,
-    runtimes,
     services,
     storage,
     values_and_fields,
@@ -43,8 +39,8 @@ _MODULES = (
 
 CHECKS: tuple[Check, ...] = tuple(
     sorted(
-        (one for module in _MODULES for one in vars(module).values() if isinstance(one, Check)),
-        key=lambda one: one.rule.id,
+        (check for module in _MODULES for check in vars(module).values() if isinstance(check, Check)),
+        key=lambda check: check.rule.id,
     )
 )
 """All rules, by id."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.secrecy import is_secret
-from corral.linting.corpus import Scene
-from corral.linting.reading.documents import Document
-from corral.linting.registry import Found, checks
+from corral.linting.corpus import Corpus
+from corral.linting.documents import Document
+from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
 from corral.linting.values import Place
 
 
-def _services(scene: Scene) -> Iterator[tuple[str, Tree]]:
+def _list_services(corpus: Corpus) -> Iterator[tuple[str, Tree]]:
     """Services of every Compose file among the documents."""
-    for document in scene.fragments:
-        yield from _services_of(document)
+    for document in corpus.fragments:
+        yield from _list_document_services(document)
 
 
-def _services_of(document: Document) -> Iterator[tuple[str, Tree]]:
+def _list_document_services(document: Document) -> Iterator[tuple[str, Tree]]:
     if not document.tree["jobs"] and not document.tree["paths"]:
         services = document.tree["services"]
         if services.is_mapping and not document.tree["apiVersion"]:
@@ -28,52 +28,52 @@ def _services_of(document: Document) -> Iterator[tuple[str, Tree]]:
 
 
 @checks("G11")
-def same_card(scene: Scene) -> Iterator[Found]:
+def check_same_gpu(corpus: Corpus) -> Iterator[Violation]:
     """Look for a second service of a file that counts cards; on machines of one card they share it knowingly."""
-    nodes = scene.cluster.nodes if scene.cluster else ()
+    nodes = corpus.cluster.nodes if corpus.cluster else ()
     if nodes and all(node.gpus is not None and len(node.gpus) < _SEVERAL for node in nodes):
         return
-    for document in scene.fragments:
+    for document in corpus.fragments:
         first: str | None = None
-        for name, count in _counted(document):
+        for name, count in _list_counted_gpus(document):
             if first is not None and first != name:
                 what = f"the service {name!r} counts {count.raw} GPU, as {first!r} does: both get the same"
-                yield Found(place=count.place, what=what, subject=f"service {name}")
+                yield Violation(place=count.place, what=what, subject=f"service {name}")
             first = first or name
 
 
 _SEVERAL = 2
 
 
-def _counted(document: Document) -> Iterator[tuple[str, Tree]]:
+def _list_counted_gpus(document: Document) -> Iterator[tuple[str, Tree]]:
     """Services that always run and count cards, with the number."""
-    for name, service in _services_of(document):
-        for device in service.at("deploy", "resources", "reservations", "devices").entries:
-            is_gpu = "gpu" in {one.raw for one in device["capabilities"].entries}
+    for name, service in _list_document_services(document):
+        for device in service.follow("deploy", "resources", "reservations", "devices").entries:
+            is_gpu = "gpu" in {capability.raw for capability in device["capabilities"].entries}
             if is_gpu and device["count"].number is not None and not service["profiles"]:
                 yield name, device["count"]
 
 
 @checks("G10")
-def secret_in_file(scene: Scene) -> Iterator[Found]:
+def check_secrets(corpus: Corpus) -> Iterator[Violation]:
     """Look for variables that are called like secrets and have a value, in Compose files, containers and ConfigMaps."""
-    for name, value, place, subject in _settings(scene):
+    for name, value, place, subject in _list_settings(corpus):
         if is_secret(name, value):
-            yield Found(place=place, what=f"{name} is written out", subject=subject)
+            yield Violation(place=place, what=f"{name} is written out", subject=subject)
 
 
-def _settings(scene: Scene) -> Iterator[tuple[str, str, Place, object]]:
-    for service_name, service in _services(scene):
+def _list_settings(corpus: Corpus) -> Iterator[tuple[str, str, Place, object]]:
+    for service_name, service in _list_services(corpus):
         environment = service["environment"]
         for name, tree in environment.items:
             yield name, tree.raw or "", tree.place, f"service {service_name}"
         for entry in environment.entries:
             name, _, value = (entry.raw or "").partition("=")
             yield name, value, entry.place, f"service {service_name}"
-    for one in scene.containers:
-        for name, tree in one.env:
-            yield name, tree.raw or "", tree.place, one.pod.owner
-    for one in scene.of_kind("ConfigMap"):
-        for name, tree in one.tree["data"].items:
+    for container in corpus.containers:
+        for name, tree in container.env:
+            yield name, tree.raw or "", tree.place, container.pod.owner
+    for config_map in corpus.list_kind("ConfigMap"):
+        for name, tree in config_map.tree["data"].items:
             if "\n" not in (tree.raw or ""):
-                yield name, tree.raw or "", tree.place, one
+                yield name, tree.raw or "", tree.place, config_map

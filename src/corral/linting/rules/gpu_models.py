@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 
 from corral.cluster.values import Node
 from corral.hardware.catalogue import GpuModel
-from corral.linting.corpus import Scene, Text
-from corral.linting.objects import Pod
-from corral.linting.reading.nix import Binding
-from corral.linting.registry import Found, checks
-from corral.linting.rules.gpu_selection import bound_node
+from corral.linting.corpus import Corpus, Text
+from corral.linting.manifests import Pod
+from corral.linting.nix import Binding
+from corral.linting.registry import Violation, checks
+from corral.linting.rules.gpu_selection import find_bound_node
 
 _SM_100 = re.compile(r"\b(?:SM|sm|compute capability|CC)[ _-]?10[.]?0\b", re.IGNORECASE)
 _SM_120 = re.compile(r"\b(?:SM|compute capability|CC)[ _-]?12[.]?0\b", re.IGNORECASE)
@@ -28,52 +28,52 @@ _CONSUMER_BLACKWELL_CAPABILITY = (12, 0)
 
 
 @checks("A28")
-def data_parallel(scene: Scene) -> Iterator[Found]:
+def check_data_parallel(corpus: Corpus) -> Iterator[Violation]:
     """Look for the class in code, also in pages."""
-    for text in scene.texts:
+    for text in corpus.texts:
         if text.language == "markdown":
             continue  # its blocks are texts of their own
         for match in _DATA_PARALLEL.finditer(text.text):
-            yield Found(place=text.place(match.start()), what="nn.DataParallel drives all cards from one process")
+            yield Violation(place=text.locate(match.start()), what="nn.DataParallel drives all cards from one process")
 
 
 @checks("A29")
-def wrong_capability(scene: Scene) -> Iterator[Found]:
+def check_capability(corpus: Corpus) -> Iterator[Violation]:
     """Look for SM 100 in a text that is about RTX 50 cards."""
-    for text in scene.texts:
+    for text in corpus.texts:
         if text.is_block or not _CONSUMER_BLACKWELL.search(text.text):
             continue  # a block of a page is judged with its page
         for match in _SM_100.finditer(text.text):
             line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
             if not _DATA_CENTRE_BLACKWELL.search(line) and not _SM_120.search(line):  # it tells the two apart
                 what = f"{match[0]!r}: RTX 50 cards have capability 12.0"
-                yield Found(place=text.place(match.start()), what=what)
+                yield Violation(place=text.locate(match.start()), what=what)
 
 
 @checks("A33")
-def old_image(scene: Scene) -> Iterator[Found]:
+def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
     """Look for GPU images that name a version too old for a card of the cluster file."""
     new = sorted(
         {
             model.name
-            for model in scene.gpu_models
+            for model in corpus.gpu_models
             if (model.cuda_capability or (0, 0)) >= _CONSUMER_BLACKWELL_CAPABILITY
         }
     )
-    for one in scene.containers if new else ():
-        if not one.gpus or one.image is None or not _may_meet(scene, one.pod, new):
+    for container in corpus.containers if new else ():
+        if not container.gpus or container.image is None or not _can_meet(corpus, container.pod, new):
             continue
         for what, pattern, oldest in _IN_IMAGE:
-            match = pattern.search(one.image)
+            match = pattern.search(container.image)
             if match and (int(match["major"]), int(match["minor"])) < oldest:
                 needs = ".".join(map(str, oldest))
                 said = f"{what} {match['major']}.{match['minor']}; {', '.join(new)} needs {needs} or newer"
-                yield Found(place=one.tree["image"].place, what=said, subject=one.pod.owner)
+                yield Violation(place=container.tree["image"].place, what=said, subject=container.pod.owner)
 
 
-def _may_meet(scene: Scene, pod: Pod, models: Collection[str]) -> bool:
+def _can_meet(corpus: Corpus, pod: Pod, models: Collection[str]) -> bool:
     """Tell whether a pod may come to a card of these models: it is not bound to a node without one."""
-    node = bound_node(scene, pod)
+    node = find_bound_node(corpus, pod)
     return node is None or any(any(model in (gpu.model or "") for model in models) for gpu in node.gpus or ())
 
 
@@ -85,39 +85,41 @@ _ONLY_OPEN_SINCE = (10, 0)
 
 
 @checks("A30")
-def wrong_modules(scene: Scene) -> Iterator[Found]:
+def check_kernel_modules(corpus: Corpus) -> Iterator[Violation]:
     """Look for closed modules where a card is of Blackwell, and for open ones on a node whose cards are all too old."""
-    for text, module in scene.modules if scene.cluster else ():
-        for one in module.bindings:
-            if one.path == "hardware.nvidia.open":
-                needed = _needed(scene, _node_of(scene, text, module.bindings), is_open=one.boolean)
+    for text, module in corpus.modules if corpus.cluster else ():
+        for binding in module.bindings:
+            if binding.path == "hardware.nvidia.open":
+                needed = _find_needed_modules(
+                    corpus, _find_node(corpus, text, module.bindings), is_open=binding.boolean
+                )
                 if needed:
-                    yield Found(place=text.place(one.offset), what=needed)
+                    yield Violation(place=text.locate(binding.offset), what=needed)
 
 
-def _needed(scene: Scene, node: Node | None, *, is_open: bool | None) -> str | None:
+def _find_needed_modules(corpus: Corpus, node: Node | None, *, is_open: bool | None) -> str | None:
     """What the cards need instead; without a node, only what is wrong for some card of the whole cluster."""
-    models = scene.gpu_models if node is None else scene.models_of(node)
-    new = [one.name for one in models if _capability(one) >= _ONLY_OPEN_SINCE]
-    old = [one.name for one in models if _capability(one) < _OPEN_SINCE]
+    models = corpus.gpu_models if node is None else corpus.find_models(node)
+    new = [model.name for model in models if _get_capability(model) >= _ONLY_OPEN_SINCE]
+    old = [model.name for model in models if _get_capability(model) < _OPEN_SINCE]
     if is_open is False and new:
-        return f"{_listed(new)} needs the open kernel modules"
+        return f"{_join_names(new)} needs the open kernel modules"
     if is_open is True and node is not None and old and not new:
-        return f"{_listed(old)} needs the closed kernel modules"
+        return f"{_join_names(old)} needs the closed kernel modules"
     return None
 
 
-def _node_of(scene: Scene, text: Text, bindings: Sequence[Binding]) -> Node | None:
+def _find_node(corpus: Corpus, text: Text, bindings: Sequence[Binding]) -> Node | None:
     """The node that a module is for: by the name that it sets, else by its file's."""
-    names = [one.text for one in bindings if one.path in _NAMES and one.text]
+    names = [binding.text for binding in bindings if binding.path in _NAMES and binding.text]
     wanted = names[0] if names else PurePosixPath(text.file).stem
-    return next((node for node in (scene.cluster.nodes if scene.cluster else ()) if node.name == wanted), None)
+    return next((node for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.name == wanted), None)
 
 
-def _capability(model: GpuModel) -> tuple[int, int]:
+def _get_capability(model: GpuModel) -> tuple[int, int]:
     """Its CUDA capability; of a card that has none, one that asks for nothing."""
     return model.cuda_capability or _OPEN_SINCE
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(sorted(set(names)))

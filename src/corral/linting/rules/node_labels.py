@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corral.linting.corpus import Scene
-from corral.linting.reading.nix import Binding
-from corral.linting.registry import Found, checks
+from corral.linting.corpus import Corpus
+from corral.linting.nix import Binding
+from corral.linting.registry import Violation, checks
 from corral.linting.values import Place
 
 _FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]{1,320})=(?P<value>[^\s\"',]{0,320})")
@@ -36,45 +36,45 @@ class Label:
     place: Place
 
 
-def labels_of(scene: Scene) -> Iterator[Label]:
+def list_labels(corpus: Corpus) -> Iterator[Label]:
     """Every label of Nix modules, K3s configuration files and commands, in the order of the files."""
-    yield from _in_modules(scene)
-    yield from _in_commands(scene)
-    for spot in scene.under("node-label"):
+    yield from _list_module_labels(corpus)
+    yield from _list_command_labels(corpus)
+    for spot in corpus.find_under("node-label"):
         for entry in spot.tree.entries:
             match = _PAIR.fullmatch(entry.raw or "")
             if match:
                 yield Label(unit=str(spot.tree.place), key=match["key"], value=match["value"], place=entry.place)
 
 
-def _in_modules(scene: Scene) -> Iterator[Label]:
-    for text, module in scene.modules:
+def _list_module_labels(corpus: Corpus) -> Iterator[Label]:
+    for text, module in corpus.modules:
         for binding in module.bindings:
-            pattern = _pattern_of(binding)
+            pattern = _choose_pattern(binding)
             if pattern is None or _CHOICE.search(binding.source):
                 continue  # of a choice, not all of the list holds at once
             unit = f"{text.file}:{text.line + binding.offset}"
             for word in binding.words:
                 for match in pattern.finditer(word.text):
-                    yield Label(unit=unit, key=match["key"], value=match["value"], place=text.place(word.offset))
+                    yield Label(unit=unit, key=match["key"], value=match["value"], place=text.locate(word.offset))
 
 
-def _pattern_of(binding: Binding) -> re.Pattern[str] | None:
+def _choose_pattern(binding: Binding) -> re.Pattern[str] | None:
     """How labels are written in a binding; None where none are."""
     if binding.path.endswith(".nodeLabel"):
         return _PAIR
     return _FLAG if binding.path.endswith("extraFlags") else None
 
 
-def _in_commands(scene: Scene) -> Iterator[Label]:
+def _list_command_labels(corpus: Corpus) -> Iterator[Label]:
     """A command that goes on in the next line is one; its joint keeps its length, so that offsets stay."""
-    for text in scene.texts:
+    for text in corpus.texts:
         if text.language not in _SHELLS or "--node-label" not in text.text:
             continue
         start = 0
         for line in text.text.replace("\\\n", "  ").split("\n"):
             for match in _FLAG.finditer(line):
-                place = text.place(start + match.start())
+                place = text.locate(start + match.start())
                 yield Label(
                     unit=f"{text.file}:{text.line}:{start}", key=match["key"], value=match["value"], place=place
                 )
@@ -82,22 +82,22 @@ def _in_commands(scene: Scene) -> Iterator[Label]:
 
 
 @checks("F01")
-def duplicate_key(scene: Scene) -> Iterator[Found]:
+def check_duplicate_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys that one list of flags gives twice with different values."""
     seen: dict[tuple[str, str], str] = {}
-    for one in labels_of(scene):
-        before = seen.get((one.unit, one.key))
-        if before is not None and before != one.value:
-            yield Found(
-                place=one.place, what=f"{one.key} is {before!r} and then {one.value!r}; only the last one stays"
+    for label in list_labels(corpus):
+        before = seen.get((label.unit, label.key))
+        if before is not None and before != label.value:
+            yield Violation(
+                place=label.place, what=f"{label.key} is {before!r} and then {label.value!r}; only the last one stays"
             )
-        seen[one.unit, one.key] = one.value
+        seen[label.unit, label.key] = label.value
 
 
 @checks("F02")
-def removed_flag(scene: Scene) -> Iterator[Found]:
+def check_removed_label_flags(corpus: Corpus) -> Iterator[Violation]:
     """Look for comments that say that a flag was removed, and for flags that were commented out."""
-    for text, module in scene.modules:
+    for text, module in corpus.modules:
         for comment in module.comments:
             match = _FLAG.search(comment.text)
             if (
@@ -106,30 +106,30 @@ def removed_flag(scene: Scene) -> Iterator[Found]:
                 and (_REMOVED.search(comment.text) or _COMMENTED.match(comment.text))
             ):
                 what = f"the flag of {match['key']} is gone, the label stays on the node"
-                yield Found(place=text.place(comment.offset), what=what)
+                yield Violation(place=text.locate(comment.offset), what=what)
 
 
 @checks("F03")
-def label_by_hand(scene: Scene) -> Iterator[Found]:
+def check_labels_by_hand(corpus: Corpus) -> Iterator[Violation]:
     """Look for `kubectl label` with a key that a flag gives another value."""
-    flags = {one.key: one.value for one in labels_of(scene)}
-    for text in scene.texts if flags else ():
+    flags = {label.key: label.value for label in list_labels(corpus)}
+    for text in corpus.texts if flags else ():
         for match in _BY_HAND.finditer(text.text) if text.language in _SHELLS else ():
             for pair in _PAIR.finditer(match["pairs"]):
                 if flags.get(pair["key"], pair["value"]) != pair["value"]:
                     what = f"{pair['key']}={pair['value']} by hand, {flags[pair['key']]!r} by the flag"
-                    yield Found(place=text.place(match.start()), what=what)
+                    yield Violation(place=text.locate(match.start()), what=what)
 
 
 @checks("F04")
-def restricted(scene: Scene) -> Iterator[Found]:
+def check_restricted_labels(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys in Kubernetes' own domains."""
-    for one in labels_of(scene):
-        domain = one.key.rpartition("/")[0]
+    for label in list_labels(corpus):
+        domain = label.key.rpartition("/")[0]
         is_kubernetes = domain.endswith(("kubernetes.io", "k8s.io"))
-        is_open = domain.endswith(_OPEN_DOMAINS) or one.key in _OPEN_KEYS
+        is_open = domain.endswith(_OPEN_DOMAINS) or label.key in _OPEN_KEYS
         if is_kubernetes and not is_open:
-            yield Found(place=one.place, what=f"a kubelet may not set {one.key}")
+            yield Violation(place=label.place, what=f"a kubelet may not set {label.key}")
 
 
 _TAINT_FLAG = re.compile(r"--node-taint[= ][\"']?(?P<taint>[^\s\"']{1,400})")
@@ -138,12 +138,12 @@ _COMMENTED_OUT = re.compile(r"^\s*(?:#|//)\s*[\"']?--node-taint[= ]")
 
 
 @checks("F05")
-def taint_stays(scene: Scene) -> Iterator[Found]:
+def check_removed_taint_flags(corpus: Corpus) -> Iterator[Violation]:
     """Look for comments that say that a flag was removed or changed, and for flags that were commented out."""
-    for text, module in scene.modules:
+    for text, module in corpus.modules:
         for comment in module.comments:
             match = _TAINT_FLAG.search(comment.text)
             is_gone = _GONE.search(comment.text) or _COMMENTED_OUT.match(comment.text)
             if match and is_gone and "kubectl taint" not in comment.text:
                 what = f"the flag of {match['taint']} is gone, the taint stays on the node"
-                yield Found(place=text.place(comment.offset), what=what)
+                yield Violation(place=text.locate(comment.offset), what=what)

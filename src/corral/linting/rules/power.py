@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from corral.linting.corpus import Scene, Text
-from corral.linting.objects import Pod
-from corral.linting.reading.nix import Binding
-from corral.linting.registry import Found, checks
+from corral.linting.corpus import Corpus, Text
+from corral.linting.manifests import Pod
+from corral.linting.nix import Binding
+from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.values import Place
 from corral.units import UnitError, format_bytes, parse_bytes
@@ -24,38 +24,40 @@ _AT_START = re.compile(r"systemd|oneshot|ExecStart|@reboot|rc\.local|udev")
 _ONE_CARD = re.compile(r"(?:^|\s)(?:-i|--id)[= ]")
 
 
-def _limits(scene: Scene) -> Iterator[tuple[Text | None, Place, re.Match[str], object]]:
+def _list_limits(corpus: Corpus) -> Iterator[tuple[Text | None, Place, re.Match[str], object]]:
     """Every command that sets a limit: in texts, and in the commands of containers."""
-    for text in scene.texts:
+    for text in corpus.texts:
         for match in _LIMIT.finditer(text.text) if text.language in _CODE else ():
-            yield text, text.place(match.start()), match, ""
-    for one in scene.containers:
+            yield text, text.locate(match.start()), match, ""
+    for container in corpus.containers:
         for key in ("command", "args"):
-            for word in one.tree[key].entries:
+            for word in container.tree[key].entries:
                 for match in _LIMIT.finditer(word.raw or ""):
-                    yield None, word.place, match, one.pod.owner
+                    yield None, word.place, match, container.pod.owner
 
 
 @checks("C01")
-def not_persistent(scene: Scene) -> Iterator[Found]:
+def check_limits_persist(corpus: Corpus) -> Iterator[Violation]:
     """Look for the command outside of units."""
-    for text, place, match, subject in _limits(scene):
-        if text is not None and _AT_START.search(scene.sources[text.file]):
+    for text, place, match, subject in _list_limits(corpus):
+        if text is not None and _AT_START.search(corpus.sources[text.file]):
             continue
-        yield Found(place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject)
+        yield Violation(
+            place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject
+        )
 
 
 @checks("C02")
-def out_of_range(scene: Scene) -> Iterator[Found]:
+def check_limit_range(corpus: Corpus) -> Iterator[Violation]:
     """Look for limits far above what any card of the cluster file is made for."""
-    powers = [model.tdp_w for model in scene.gpu_models]
+    powers = [model.tdp_w for model in corpus.gpu_models]
     if not powers or None in powers:
         return
     most = max(power or 0 for power in powers)
-    for _, place, match, subject in _limits(scene):
+    for _, place, match, subject in _list_limits(corpus):
         if int(match["watts"]) > most * _HEADROOM:
             what = f"{match['watts']} W is above what any card here takes ({most} W by design)"
-            yield Found(place=place, what=what, subject=subject)
+            yield Violation(place=place, what=what, subject=subject)
 
 
 _HEADROOM = 1.34
@@ -63,47 +65,47 @@ _HEADROOM = 1.34
 
 
 @checks("C03")
-def all_cards(scene: Scene) -> Iterator[Found]:
+def check_limits_name_gpu(corpus: Corpus) -> Iterator[Violation]:
     """Look for commands that name no card."""
-    for _, place, match, subject in _limits(scene):
+    for _, place, match, subject in _list_limits(corpus):
         if not _ONE_CARD.search(match["before"]) and not _ONE_CARD.search(match["after"]):
-            yield Found(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
+            yield Violation(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
 
 
 @checks("C06")
-def no_persistence(scene: Scene) -> Iterator[Found]:
+def check_persistence_mode(corpus: Corpus) -> Iterator[Violation]:
     """Look for units that set a limit and name neither the daemon nor the persistence mode."""
-    for text, module in scene.modules:
+    for text, module in corpus.modules:
         for match in _LIMIT.finditer(text.text):
-            unit = _unit_of(module.bindings, match)
+            unit = _find_unit(module.bindings, match)
             if unit is not None and not _PERSISTENT.search(unit):
                 what = f"a limit of {match['watts']} W that does not wait for nvidia-persistenced"
-                yield Found(place=text.place(match.start()), what=what)
+                yield Violation(place=text.locate(match.start()), what=what)
 
 
 _PERSISTENT = re.compile(r"nvidia-persistenced|nvidia-smi\b[^\n]*(?:-pm|--persistence-mode)[= ]+(?:1|ENABLED)\b")
 
 
-def _unit_of(bindings: Sequence[Binding], match: re.Match[str]) -> str | None:
+def _find_unit(bindings: Sequence[Binding], match: re.Match[str]) -> str | None:
     """Everything that is said of the unit which a command stands in; None when it stands in none."""
     names = [
-        ".".join(one.path.split(".")[:3])
-        for one in bindings
-        if one.path.startswith("systemd.services.")
-        and one.value_offset <= match.start() < one.value_offset + len(one.source)
+        ".".join(binding.path.split(".")[:3])
+        for binding in bindings
+        if binding.path.startswith("systemd.services.")
+        and binding.value_offset <= match.start() < binding.value_offset + len(binding.source)
     ]
     if not names:
         return None
-    return "\n".join(one.source for one in bindings if f"{one.path}.".startswith(f"{names[0]}."))
+    return "\n".join(binding.source for binding in bindings if f"{binding.path}.".startswith(f"{names[0]}."))
 
 
 _STAYS = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "Pod"})
 
 
-def _pinned(scene: Scene) -> Iterator[tuple[str, list[Pod]]]:
+def _group_by_node(corpus: Corpus) -> Iterator[tuple[str, list[Pod]]]:
     """Pods by the node that their selector names."""
     nodes: dict[str, list[Pod]] = defaultdict(list)
-    for pod in scene.deployed:
+    for pod in corpus.deployed_pods:
         node = pod.spec["nodeSelector"][HOSTNAME].raw
         if node is not None and pod.owner.kind in _STAYS:
             nodes[node].append(pod)
@@ -111,39 +113,39 @@ def _pinned(scene: Scene) -> Iterator[tuple[str, list[Pod]]]:
 
 
 @checks("A07")
-def too_many_pinned(scene: Scene) -> Iterator[Found]:
+def check_pinned_gpus(corpus: Corpus) -> Iterator[Violation]:
     """Look for nodes of the cluster file that have fewer GPUs than is pinned to them."""
     cards = {
-        node.name: len(node.gpus) for node in (scene.cluster.nodes if scene.cluster else ()) if node.gpus is not None
+        node.name: len(node.gpus) for node in (corpus.cluster.nodes if corpus.cluster else ()) if node.gpus is not None
     }
-    for node, pods in _pinned(scene) if not scene.shares_gpus else ():
+    for node, pods in _group_by_node(corpus) if not corpus.shares_gpus else ():
         asked = sum(pod.gpus * pod.owner.replicas for pod in pods)
         if node in cards and asked > cards[node]:
             last = [pod for pod in pods if pod.gpus][-1]
             place = last.spec["nodeSelector"][HOSTNAME].place
             what = f"{asked} GPUs are pinned to {node}, which has {cards[node]}"
-            yield Found(place=place, what=what, subject=last.owner)
+            yield Violation(place=place, what=what, subject=last.owner)
 
 
 @checks("A25")
-def memory_beyond_node(scene: Scene) -> Iterator[Found]:
+def check_memory_limits(corpus: Corpus) -> Iterator[Violation]:
     """Look for limits that are over the memory of the node they are pinned to, alone or together."""
-    memory = {node.name: node.memory for node in (scene.cluster.nodes if scene.cluster else ())}
-    for node, pods in _pinned(scene):
+    memory = {node.name: node.memory for node in (corpus.cluster.nodes if corpus.cluster else ())}
+    for node, pods in _group_by_node(corpus):
         has = memory.get(node)
         total = 0
         for pod in pods:
-            for one in pod.containers:
-                limit = one.tree["resources"]["limits"]["memory"]
-                size = _size(limit.raw)
-                total += size * pod.owner.replicas if not one.is_init else 0
+            for container in pod.containers:
+                limit = container.tree["resources"]["limits"]["memory"]
+                size = _parse_size(limit.raw)
+                total += size * pod.owner.replicas if not container.is_init else 0
                 if has is not None and size and total > has:
                     what = f"limits of {format_bytes(total)} on {node}, which has {format_bytes(has)}"
-                    yield Found(place=limit.place, what=what, subject=pod.owner)
+                    yield Violation(place=limit.place, what=what, subject=pod.owner)
                     has = None  # once for each node
 
 
-def _size(raw: str | None) -> int:
+def _parse_size(raw: str | None) -> int:
     try:
         return parse_bytes(raw) if raw else 0
     except UnitError:

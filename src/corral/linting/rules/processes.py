@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.linting.corpus import Scene
+from corral.linting.corpus import Corpus
 from corral.linting.kustomizing import split_image
-from corral.linting.objects import Container
-from corral.linting.registry import Found, checks
+from corral.linting.manifests import Container
+from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
 from corral.linting.values import Severity
 
@@ -45,101 +45,101 @@ _OFFICIAL = frozenset(
 """Docker Hub's official images with a dash in their name: they are pulled without an owner."""
 
 
-def _words(one: Container) -> Iterator[Tree]:
-    yield from one.tree["command"].entries
-    yield from one.tree["args"].entries
+def _list_words(container: Container) -> Iterator[Tree]:
+    yield from container.tree["command"].entries
+    yield from container.tree["args"].entries
 
 
 @checks("B01")
-def server_first(scene: Scene) -> Iterator[Found]:
+def check_server_first(corpus: Corpus) -> Iterator[Violation]:
     """Look for a server in front of `&&`."""
-    for one in scene.containers:
-        for word in _words(one):
+    for container in corpus.containers:
+        for word in _list_words(container):
             if _SERVER_THEN.search(word.script or ""):
-                what = f"container {one.name!r} goes on only after its server has ended"
-                yield Found(place=word.place, what=what, subject=one.pod.owner)
+                what = f"container {container.name!r} goes on only after its server has ended"
+                yield Violation(place=word.place, what=what, subject=container.pod.owner)
 
 
 @checks("B02")
-def goes_on(scene: Scene) -> Iterator[Found]:
+def check_scripts_stop(corpus: Corpus) -> Iterator[Violation]:
     """Look for shell scripts of several commands in init containers."""
-    for one in scene.containers:
-        words = list(_words(one))
-        if not one.is_init or not any(_SHELLS.search(word.raw or "") for word in words[:1]):
+    for container in corpus.containers:
+        words = list(_list_words(container))
+        if not container.is_init or not any(_SHELLS.search(word.raw or "") for word in words[:1]):
             continue
         has_flag = any(re.fullmatch(r"-[a-z]*e[a-z]*", word.raw or "") for word in words)
         for word in words:
-            number = commands_that_may_fail(word.script or "")
+            number = count_fallible_commands(word.script or "")
             if number > 1 and not has_flag and not _STOPS.search(word.script or ""):
-                what = f"the script of init container {one.name!r} has {number} commands and no `set -e`"
-                yield Found(place=word.place, what=what, subject=one.pod.owner)
+                what = f"the script of init container {container.name!r} has {number} commands and no `set -e`"
+                yield Violation(place=word.place, what=what, subject=container.pod.owner)
 
 
 @checks("B03")
-def killed_while_loading(scene: Scene) -> Iterator[Found]:
+def check_liveness_patience(corpus: Corpus) -> Iterator[Violation]:
     """Look for liveness probes of GPU containers that give less than five minutes, without a startup probe."""
-    for one in scene.containers:
-        probe, image = one.tree["livenessProbe"], one.image or ""
-        if not probe or not one.gpus or one.tree["startupProbe"]:
+    for container in corpus.containers:
+        probe, image = container.tree["livenessProbe"], container.image or ""
+        if not probe or not container.gpus or container.tree["startupProbe"]:
             continue
         if _LISTENS_FIRST.search(image) or _NO_MODEL.search(image):
             continue
-        patience = _seconds(probe, "initialDelaySeconds", 0) + _seconds(probe, "periodSeconds", 10) * _seconds(
-            probe, "failureThreshold", 3
-        )
+        patience = _get_seconds(probe, "initialDelaySeconds", 0) + _get_seconds(
+            probe, "periodSeconds", 10
+        ) * _get_seconds(probe, "failureThreshold", 3)
         if patience < _LONGEST_LOAD_S:
-            what = f"container {one.name!r} is killed when it does not answer within {patience} s of its start"
+            what = f"container {container.name!r} is killed when it does not answer within {patience} s of its start"
             known = None if _LOADS_FIRST.search(image) else Severity.WARNING
-            yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner, severity=known)
+            yield Violation(place=probe.key or probe.place, what=what, subject=container.pod.owner, severity=known)
 
 
-def _seconds(probe: Tree, name: str, default: int) -> int:
+def _get_seconds(probe: Tree, name: str, default: int) -> int:
     number = probe[name].number
     return default if number is None else number
 
 
 @checks("B04")
-def impatient(scene: Scene) -> Iterator[Found]:
+def check_probe_timeouts(corpus: Corpus) -> Iterator[Violation]:
     """Look for probes without a timeout, or with one of a second."""
-    for one in scene.containers:
-        for name in _PROBES if one.gpus and not _NO_MODEL.search(one.image or "") else ():
-            probe = one.tree[name]
-            if probe and _seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
-                what = f"the {name} of container {one.name!r} waits a second for an answer"
-                yield Found(place=probe.key or probe.place, what=what, subject=one.pod.owner)
+    for container in corpus.containers:
+        for name in _PROBES if container.gpus and not _NO_MODEL.search(container.image or "") else ():
+            probe = container.tree[name]
+            if probe and _get_seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
+                what = f"the {name} of container {container.name!r} waits a second for an answer"
+                yield Violation(place=probe.key or probe.place, what=what, subject=container.pod.owner)
 
 
 @checks("B05")
-def says_nothing(scene: Scene) -> Iterator[Found]:
+def check_readiness_paths(corpus: Corpus) -> Iterator[Violation]:
     """Look for readiness probes on such paths."""
-    for one in scene.containers:
-        path = one.tree["readinessProbe"]["httpGet"]["path"]
+    for container in corpus.containers:
+        path = container.tree["readinessProbe"]["httpGet"]["path"]
         if path.raw in _READY_WITHOUT_MODEL:
-            what = f"container {one.name!r} is ready when {path.raw} answers"
-            yield Found(place=path.place, what=what, subject=one.pod.owner)
+            what = f"container {container.name!r} is ready when {path.raw} answers"
+            yield Violation(place=path.place, what=what, subject=container.pod.owner)
 
 
 @checks("B06")
-def workers(scene: Scene) -> Iterator[Found]:
+def check_workers(corpus: Corpus) -> Iterator[Violation]:
     """Look for numbers of workers above 1 beside a GPU."""
-    for one in scene.containers if scene.pods else ():
-        if not one.gpus:
+    for container in corpus.containers if corpus.pods else ():
+        if not container.gpus:
             continue
-        for name, value in one.env:
+        for name, value in container.env:
             if name in _WORKERS and (value.count or 0) > 1:
-                what = f"container {one.name!r} starts {value.raw} workers on one GPU"
-                yield Found(place=value.place, what=what, subject=one.pod.owner)
-        is_server = any(_SERVERS.search(word.script or "") for word in _words(one))
-        for word, following in _pairs(one):
+                what = f"container {container.name!r} starts {value.raw} workers on one GPU"
+                yield Violation(place=value.place, what=what, subject=container.pod.owner)
+        is_server = any(_SERVERS.search(word.script or "") for word in _list_words(container))
+        for word, following in _pair_words(container):
             match = _WORKERS_FLAG.search(f"{word.script} {following}") if is_server else None
             if match and int(match["count"]) > 1:
-                what = f"container {one.name!r} starts {match['count']} workers on one GPU"
-                yield Found(place=word.place, what=what, subject=one.pod.owner)
+                what = f"container {container.name!r} starts {match['count']} workers on one GPU"
+                yield Violation(place=word.place, what=what, subject=container.pod.owner)
 
 
-def _pairs(one: Container) -> Iterator[tuple[Tree, str]]:
+def _pair_words(container: Container) -> Iterator[tuple[Tree, str]]:
     """Each word with the one that follows it."""
-    words = list(_words(one))
+    words = list(_list_words(container))
     for place, word in enumerate(words):
         is_flag = (word.raw or "") == "--workers"
         following = (words[place + 1].raw or "") if is_flag and place + 1 < len(words) else ""
@@ -147,41 +147,41 @@ def _pairs(one: Container) -> Iterator[tuple[Tree, str]]:
 
 
 @checks("B07")
-def contexts(scene: Scene) -> Iterator[Found]:
+def check_contexts(corpus: Corpus) -> Iterator[Violation]:
     """Look for containers where both are above 1."""
-    for one in scene.containers:
-        numbers = dict(one.env)
+    for container in corpus.containers:
+        numbers = dict(container.env)
         parallel, loaded = numbers.get("OLLAMA_NUM_PARALLEL"), numbers.get("OLLAMA_MAX_LOADED_MODELS")
         if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
             what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one card"
-            yield Found(place=parallel.place, what=what, subject=one.pod.owner)
+            yield Violation(place=parallel.place, what=what, subject=container.pod.owner)
 
 
 @checks("B11")
-def latest(scene: Scene) -> Iterator[Found]:
+def check_image_tags(corpus: Corpus) -> Iterator[Violation]:
     """Look for `latest` and for no tag at all, as kustomizations leave it."""
-    for one in scene.containers:
-        image = one.image
+    for container in corpus.containers:
+        image = container.image
         if not image or "@" in image or not _IMAGE.fullmatch(image):
             continue
         _, _, tag = split_image(image)
         if tag in ("", "latest"):
-            what = f"container {one.name!r} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
-            yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
+            what = f"container {container.name!r} runs {image!r}: {'no tag' if not tag else 'whatever is latest'}"
+            yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
 
 
 @checks("B12")
-def always_pulled(scene: Scene) -> Iterator[Found]:
+def check_pull_policy(corpus: Corpus) -> Iterator[Violation]:
     """Look for the policy on images without a registry and without an owner."""
-    for one in scene.containers:
-        policy = one.tree["imagePullPolicy"]
-        name = split_image(one.image or "")[0]
+    for container in corpus.containers:
+        policy = container.tree["imagePullPolicy"]
+        name = split_image(container.image or "")[0]
         if policy.raw == "Always" and "/" not in name and "-" in name and name not in _OFFICIAL:
-            yield Found(
+            yield Violation(
                 place=policy.place,
-                what=f"container {one.name!r} pulls {one.image!r} at every start",
-                subject=one.pod.owner,
-                edits=policy.edited("IfNotPresent"),
+                what=f"container {container.name!r} pulls {container.image!r} at every start",
+                subject=container.pod.owner,
+                edits=policy.edit("IfNotPresent"),
             )
 
 
@@ -192,7 +192,7 @@ _HARMLESS = re.compile(r"^(?:echo|printf|export|sleep|true|:|exit|[A-Za-z_]\w*=[
 _GUARDED = re.compile(r"\|\|[ \t]*(?:exit|return|\{)")
 
 
-def commands_that_may_fail(script: str) -> int:
+def count_fallible_commands(script: str) -> int:
     """Count the commands of a script whose failure the next one would hide; a loop or a condition is one command."""
     depth = number = 0
     for line in _JOINED.sub(" ", script).splitlines():

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corral.linting.corpus import Scene
+from corral.linting.corpus import Corpus
 from corral.linting.kustomizing import split_image
-from corral.linting.objects import Container, Object, Pod
-from corral.linting.registry import Found, checks
+from corral.linting.manifests import Container, Manifest, Pod
+from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
 
@@ -40,54 +40,54 @@ class Use:
         return self.pod.spec["nodeSelector"][HOSTNAME].raw
 
 
-def _uses(scene: Scene) -> Iterator[Use]:
-    for pod in scene.pods:
+def _list_uses(corpus: Corpus) -> Iterator[Use]:
+    for pod in corpus.pods:
         for volume in pod.spec["volumes"].entries:
             claim = volume["persistentVolumeClaim"]["claimName"].raw
             if claim is not None:
                 yield Use(pod=pod, volume=volume, claim=claim)
 
 
-def _claim(scene: Scene, use: Use) -> Object | None:
-    return scene.named("PersistentVolumeClaim", use.pod.owner.namespace, use.claim)
+def _find_claim(corpus: Corpus, use: Use) -> Manifest | None:
+    return corpus.find_named("PersistentVolumeClaim", use.pod.owner.namespace, use.claim)
 
 
-def _is_single(claim: Object | None) -> bool:
+def _is_single(claim: Manifest | None) -> bool:
     """Tell whether only one node can use a claim at a time; unknown is no."""
-    modes = {mode.raw for mode in claim.tree.at("spec", "accessModes").entries} if claim else set[str | None]()
+    modes = {mode.raw for mode in claim.tree.follow("spec", "accessModes").entries} if claim else set[str | None]()
     return bool(modes) and modes.isdisjoint(_MANY)
 
 
-def _is_nfs(scene: Scene, claim: Object | None) -> bool:
+def _is_nfs(corpus: Corpus, claim: Manifest | None) -> bool:
     if claim is None:
         return False
     spec = claim.tree["spec"]
-    volume = scene.named("PersistentVolume", "", spec["volumeName"].raw)
+    volume = corpus.find_named("PersistentVolume", "", spec["volumeName"].raw)
     return bool(_NFS.search(spec["storageClassName"].raw or "")) or (
         volume is not None and bool(volume.tree["spec"]["nfs"])
     )
 
 
-def _place(use: Use) -> Tree:
+def _get_claim_name(use: Use) -> Tree:
     return use.volume["persistentVolumeClaim"]["claimName"]
 
 
 @checks("E01")
-def pinned_volume(scene: Scene) -> Iterator[Found]:
+def check_pinned_volumes(corpus: Corpus) -> Iterator[Violation]:
     """Look for pods whose host name is not one that their volume names."""
-    for use in _uses(scene):
-        claim = _claim(scene, use)
+    for use in _list_uses(corpus):
+        claim = _find_claim(corpus, use)
         name = claim.tree["spec"]["volumeName"].raw if claim else None
-        hosts = _hosts(scene.named("PersistentVolume", "", name))
+        hosts = _list_hosts(corpus.find_named("PersistentVolume", "", name))
         if hosts and use.node is not None and use.node not in hosts:
             what = f"the volume of {use.claim!r} lies on {', '.join(sorted(hosts))}, the pod runs on {use.node}"
-            yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+            yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
 
 
-def _hosts(volume: Object | None) -> set[str]:
+def _list_hosts(volume: Manifest | None) -> set[str]:
     if volume is None:
         return set()
-    terms = volume.tree.at("spec", "nodeAffinity", "required", "nodeSelectorTerms").entries
+    terms = volume.tree.follow("spec", "nodeAffinity", "required", "nodeSelectorTerms").entries
     return {
         value.raw or ""
         for term in terms
@@ -98,79 +98,82 @@ def _hosts(volume: Object | None) -> set[str]:
 
 
 @checks("E02")
-def shared_across_nodes(scene: Scene) -> Iterator[Found]:
+def check_claims_across_nodes(corpus: Corpus) -> Iterator[Violation]:
     """Look for claims of one access whose pods are pinned to different hosts."""
     users: dict[tuple[str, str], list[Use]] = defaultdict(list)
-    for use in _uses(scene):
-        if use.node is not None and _is_single(_claim(scene, use)):
+    for use in _list_uses(corpus):
+        if use.node is not None and _is_single(_find_claim(corpus, use)):
             users[use.pod.owner.namespace, use.claim].append(use)
     for uses in users.values():
         first = uses[0]
         for use in uses[1:]:
             if use.node != first.node:
                 what = f"{use.claim!r} is also used by {first.pod.owner} on {first.node}"
-                yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+                yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
 
 
 @checks("E03")
-def replicas_on_one_claim(scene: Scene) -> Iterator[Found]:
+def check_replicas_on_claim(corpus: Corpus) -> Iterator[Violation]:
     """Look for Deployments of several replicas that are pinned nowhere."""
-    for use in _uses(scene):
+    for use in _list_uses(corpus):
         owner = use.pod.owner
         is_free = not use.pod.spec["nodeSelector"] and not use.pod.spec["affinity"] and not use.pod.spec["nodeName"]
-        if owner.kind == "Deployment" and owner.replicas > 1 and is_free and _is_single(_claim(scene, use)):
+        if owner.kind == "Deployment" and owner.replicas > 1 and is_free and _is_single(_find_claim(corpus, use)):
             what = f"{owner.replicas} replicas share {use.claim!r}, which one node can use at a time"
-            yield Found(place=_place(use).place, what=what, subject=owner)
+            yield Violation(place=_get_claim_name(use).place, what=what, subject=owner)
 
 
 @checks("E04")
-def other_namespace(scene: Scene) -> Iterator[Found]:
+def check_claim_namespace(corpus: Corpus) -> Iterator[Violation]:
     """Look for claims that only another namespace of the files has."""
-    for use in _uses(scene):
-        if _claim(scene, use) is not None:
+    for use in _list_uses(corpus):
+        if _find_claim(corpus, use) is not None:
             continue
-        others = [one.namespace for one in scene.of_kind("PersistentVolumeClaim") if one.name == use.claim]
+        others = [claim.namespace for claim in corpus.list_kind("PersistentVolumeClaim") if claim.name == use.claim]
         if others:
             what = f"the claim {use.claim!r} is in {others[0]!r}, the pod in {use.pod.owner.namespace!r}"
-            yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+            yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
 
 
 @checks("E05")
-def cache_that_is_lost(scene: Scene) -> Iterator[Found]:
+def check_lost_caches(corpus: Corpus) -> Iterator[Violation]:
     """Look for emptyDir volumes that are called after models and that no init container fills."""
-    for pod in scene.pods:
+    for pod in corpus.pods:
         if pod.owner.kind in _PASSING or not _holds_models(pod):
             continue
         filled = {
-            mount["name"].raw for one in pod.containers if one.is_init for mount in one.tree["volumeMounts"].entries
+            mount["name"].raw
+            for container in pod.containers
+            if container.is_init
+            for mount in container.tree["volumeMounts"].entries
         }
         for volume in pod.spec["volumes"].entries:
             name, empty = volume["name"], volume["emptyDir"]
             if empty and empty["medium"].raw != "Memory" and _CACHE.search(name.raw or "") and name.raw not in filled:
                 what = f"the volume {name.raw!r} is emptied with every restart"
-                yield Found(place=(empty.key or empty.place), what=what, subject=pod.owner)
+                yield Violation(place=(empty.key or empty.place), what=what, subject=pod.owner)
 
 
 @checks("E06")
-def nothing_is_kept(scene: Scene) -> Iterator[Found]:
+def check_missing_volumes(corpus: Corpus) -> Iterator[Violation]:
     """Look for containers of either program without any mount."""
-    for one in scene.containers:
-        is_server = not one.is_init and one.pod.owner.kind not in _PASSING and _keeps_state(one)
-        if is_server and not one.tree["volumeMounts"].entries:
-            what = f"container {one.name!r} keeps models and results nowhere"
-            yield Found(place=one.tree["image"].place, what=what, subject=one.pod.owner)
+    for container in corpus.containers:
+        is_server = not container.is_init and container.pod.owner.kind not in _PASSING and _keeps_state(container)
+        if is_server and not container.tree["volumeMounts"].entries:
+            what = f"container {container.name!r} keeps models and results nowhere"
+            yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
 
 
 @checks("E07")
-def weights_over_nfs(scene: Scene) -> Iterator[Found]:
+def check_weights_over_nfs(corpus: Corpus) -> Iterator[Violation]:
     """Look for containers that map weights and mount an NFS claim for models."""
-    for use in _uses(scene):
-        if not _is_nfs(scene, _claim(scene, use)):
+    for use in _list_uses(corpus):
+        if not _is_nfs(corpus, _find_claim(corpus, use)):
             continue
-        for one in _mounting(use):
-            if _WEIGHTS.search(one.image or "") and not one.is_init:
-                what = f"container {one.name!r} maps weights from the NFS claim {use.claim!r}"
-                yield Found(place=_place(use).place, what=what, subject=use.pod.owner)
+        for container in _list_mounting(use):
+            if _WEIGHTS.search(container.image or "") and not container.is_init:
+                what = f"container {container.name!r} maps weights from the NFS claim {use.claim!r}"
+                yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
                 break
 
 
@@ -180,27 +183,29 @@ def _holds_models(pod: Pod) -> bool:
     )
 
 
-def _keeps_state(one: Container) -> bool:
-    name = split_image(one.image or "")[0].rpartition("/")[2]
+def _keeps_state(container: Container) -> bool:
+    name = split_image(container.image or "")[0].rpartition("/")[2]
     return bool(_KEEPS_STATE.search(name)) and not _BESIDE.search(name)
 
 
-def _mounting(use: Use) -> Iterator[Container]:
+def _list_mounting(use: Use) -> Iterator[Container]:
     """Containers that mount the volume at a place for models."""
     name = use.volume["name"].raw
-    for one in use.pod.containers:
-        for mount in one.tree["volumeMounts"].entries:
+    for container in use.pod.containers:
+        for mount in container.tree["volumeMounts"].entries:
             if mount["name"].raw == name and _CACHE.search(f"{mount['mountPath'].raw} {name}"):
-                yield one
+                yield container
 
 
 @checks("E08")
-def chown_on_nfs(scene: Scene) -> Iterator[Found]:
+def check_chown_on_nfs(corpus: Corpus) -> Iterator[Violation]:
     """Look for init containers with chown that mount an NFS claim."""
-    on_nfs = {(id(use.pod), use.volume["name"].raw) for use in _uses(scene) if _is_nfs(scene, _claim(scene, use))}
-    for one in scene.containers if on_nfs else ():
-        mounts = {(id(one.pod), mount["name"].raw) for mount in one.tree["volumeMounts"].entries}
-        for word in (*one.tree["command"].entries, *one.tree["args"].entries):
-            if one.is_init and mounts & on_nfs and _CHOWN.search(word.script or ""):
-                what = f"init container {one.name!r} changes owners on NFS"
-                yield Found(place=word.place, what=what, subject=one.pod.owner)
+    on_nfs = {
+        (id(use.pod), use.volume["name"].raw) for use in _list_uses(corpus) if _is_nfs(corpus, _find_claim(corpus, use))
+    }
+    for container in corpus.containers if on_nfs else ():
+        mounts = {(id(container.pod), mount["name"].raw) for mount in container.tree["volumeMounts"].entries}
+        for word in (*container.tree["command"].entries, *container.tree["args"].entries):
+            if container.is_init and mounts & on_nfs and _CHOWN.search(word.script or ""):
+                what = f"init container {container.name!r} changes owners on NFS"
+                yield Violation(place=word.place, what=what, subject=container.pod.owner)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from corral.linting.corpus import Scene, Spot
-from corral.linting.fields import is_known, unknown_fields
-from corral.linting.reading.markdown import is_page
-from corral.linting.registry import Found, checks
+from corral.linting.corpus import Corpus, Spot
+from corral.linting.documents import is_page
+from corral.linting.manifests import find_unknown_fields, has_known_fields
+from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
 from corral.linting.tree import Tree
 
@@ -18,21 +18,25 @@ _READ_AS_BOOLEAN = frozenset({"y", "n", "Y", "N"})
 
 
 @checks("A21")
-def not_text(scene: Scene) -> Iterator[Found]:
+def check_text_values(corpus: Corpus) -> Iterator[Violation]:
     """Look for numbers and booleans where Kubernetes takes text."""
-    for spot in scene.under(*_TEXT_MAPS):
+    for spot in corpus.find_under(*_TEXT_MAPS):
         if not _is_text_map(spot):
             continue  # other formats have labels of their own
         for name, value in spot.tree.items:
             if _is_wrong(value):
-                yield _found(value, f"{spot.path[-1]} {name!r} is {_kind(value)}, not text", spot.subject)
-    for spot in scene.under("env"):
+                yield _make_violation(
+                    value, f"{spot.path[-1]} {name!r} is {_describe_kind(value)}, not text", spot.subject
+                )
+    for spot in corpus.find_under("env"):
         if not _is_known(spot) and not _is_in_page(spot):
             continue
         for entry in spot.tree.entries:
             value = entry["value"]
             if entry["name"] and _is_wrong(value):
-                yield _found(value, f"the variable {entry['name'].raw!r} is {_kind(value)}, not text", spot.subject)
+                yield _make_violation(
+                    value, f"the variable {entry['name'].raw!r} is {_describe_kind(value)}, not text", spot.subject
+                )
 
 
 def _is_text_map(spot: Spot) -> bool:
@@ -47,7 +51,7 @@ def _is_text_map(spot: Spot) -> bool:
 def _is_known(spot: Spot) -> bool:
     tree = spot.document.tree
     kind = tree["kind"].text or ""
-    return kind.endswith("List") or is_known(tree["apiVersion"].text or "", kind)
+    return kind.endswith("List") or has_known_fields(tree["apiVersion"].text or "", kind)
 
 
 def _is_in_page(spot: Spot) -> bool:
@@ -63,51 +67,55 @@ def _is_wrong(value: Tree) -> bool:
     return value.kind == "str" and not value.is_quoted and value.raw in _READ_AS_BOOLEAN
 
 
-def _kind(value: Tree) -> str:
+def _describe_kind(value: Tree) -> str:
     named = {"int": "a number", "float": "a number", "timestamp": "a date"}
     return f"{named.get(value.kind, 'a boolean')} ({value.raw})"
 
 
-def _found(value: Tree, what: str, subject: str) -> Found:
-    return Found(place=value.place, what=what, subject=subject, edits=value.edited(f'"{value.raw}"'))
+def _make_violation(value: Tree, what: str, subject: str) -> Violation:
+    return Violation(place=value.place, what=what, subject=subject, edits=value.edit(f'"{value.raw}"'))
 
 
 @checks("A22")
-def unknown_field(scene: Scene) -> Iterator[Found]:
+def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys that the models of the built-in kinds do not have; other kinds are not known and not judged."""
-    for one in scene.written_objects:
-        for tree, name, where, suggestion in unknown_fields(one):
+    for manifest in corpus.written_manifests:
+        for tree, name, where, suggestion in find_unknown_fields(manifest):
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
-            yield Found(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=one)
+            yield Violation(place=tree.key or tree.place, what=f"{where} has no field {name!r}{hint}", subject=manifest)
 
 
 @checks("A34")
-def duplicate_keys(scene: Scene) -> Iterator[Found]:
+def check_duplicate_keys(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys of the same text in one mapping, in every file, and in the objects of pages."""
-    for mapping, subject in scene.doubled:
+    for mapping, subject in corpus.mappings_with_duplicates:
         if not subject and is_page(mapping.file):
             continue  # a page shows choices one below the other
         for name, place in mapping.duplicates:
-            yield Found(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)
+            yield Violation(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)
 
 
 _COMMENT = re.compile(r"(?:^|\s)#(?P<words>.*)$")
+_SEVERAL = 2
 _WORD = re.compile(r"[a-z0-9](?:[-.a-z0-9]*[a-z0-9])?")
 
 
 @checks("E10")
-def other_node_said(scene: Scene) -> Iterator[Found]:
+def check_comments_on_nodes(corpus: Corpus) -> Iterator[Violation]:
     """Look for comments on the line of a host name that name other nodes of the cluster file, and not that one."""
-    nodes = {node.name for node in (scene.cluster.nodes if scene.cluster else ())}
-    for one in scene.objects if len(nodes) > 1 else ():
-        for tree in _hosts(one.tree):
-            said = set(_WORD.findall(_comment_at(scene, tree))) & nodes
-            if tree.raw in nodes and said and tree.raw not in said:
-                what = f"{tree.raw} here, {' and '.join(sorted(said))} in the comment"
-                yield Found(place=tree.place, what=what, subject=one)
+    nodes = {node.name for node in (corpus.cluster.nodes if corpus.cluster else ())}
+    in_a_comment = re.compile(rf"#[^\n]*(?:{'|'.join(map(re.escape, sorted(nodes)))})", re.IGNORECASE)
+    if len(nodes) < _SEVERAL or not any(in_a_comment.search(text) for text in corpus.sources.values()):
+        return  # which spares a walk through every manifest
+    for manifest in corpus.manifests:
+        for tree in _list_hosts(manifest.tree):
+            named = set(_WORD.findall(_read_comment(corpus, tree))) & nodes
+            if tree.raw in nodes and named and tree.raw not in named:
+                what = f"{tree.raw} here, {' and '.join(sorted(named))} in the comment"
+                yield Violation(place=tree.place, what=what, subject=manifest)
 
 
-def _hosts(tree: Tree) -> Iterator[Tree]:
+def _list_hosts(tree: Tree) -> Iterator[Tree]:
     """Every host name that an object is bound to: in a selector, or in an expression."""
     for path, value in tree.walk():
         if path[-1:] == (HOSTNAME,):
@@ -116,9 +124,9 @@ def _hosts(tree: Tree) -> Iterator[Tree]:
             yield from value["values"].entries
 
 
-def _comment_at(scene: Scene, tree: Tree) -> str:
+def _read_comment(corpus: Corpus, tree: Tree) -> str:
     """The comment on the line of a value; empty when there is none."""
-    lines = scene.lines_of(tree.file)
+    lines = corpus.split_lines(tree.file)
     number = tree.place.line
     match = _COMMENT.search(lines[number - 1]) if number <= len(lines) else None
     return match["words"].lower() if match else ""

@@ -43,7 +43,7 @@ class Document:
 def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0) -> Iterator[Document | Unread]:
     """Yield the documents of a YAML text; `line` and `start` say where the text stands in its file."""
     first_line, counted = line, 0
-    for offset, part in _parts(text):
+    for offset, part in _split_documents(text):
         first_line, counted = first_line + text.count("\n", counted, offset), offset
         if part.startswith(_BYTE_ORDER_MARK):  # libyaml drops it, and would count every offset one too low
             part, offset = part[1:], offset + 1
@@ -52,7 +52,7 @@ def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0
         yield _compose(file, part, first_line, None if start is None else start + offset)
 
 
-def _parts(text: str) -> Iterator[tuple[int, str]]:
+def _split_documents(text: str) -> Iterator[tuple[int, str]]:
     begin = 0
     for match in _SEPARATOR.finditer(text):
         yield begin, text[begin : match.start()]
@@ -64,19 +64,19 @@ def _compose(file: str, text: str, first_line: int, start: int | None) -> Docume
     here = Place(file, first_line)
     if len(text) > LARGEST_DOCUMENT:
         return Unread(place=here, why=f"a document of {len(text):,} characters; up to {LARGEST_DOCUMENT:,} are read")
-    if _nesting(text) > DEEPEST:
+    if _bound_nesting(text) > DEEPEST:
         return Unread(place=here, why=f"nested deeper than {DEEPEST} levels")
     try:
         # A SafeLoader's composer: it builds nodes with places, and never an object of Python.
         node = cast(Any, yaml.compose(text, Loader=yaml.CSafeLoader))  # PyYAML is untyped
     except yaml.YAMLError as error:
-        return _broken(file, text, first_line, error)
+        return _report_error(file, text, first_line, error)
     except (ValueError, RecursionError) as error:
         return Unread(place=here, why=f"not YAML: {error}")
     return Document(tree=Tree(node, file, first_line - 1, start), text=text, first_line=first_line, start=start)
 
 
-def _broken(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:
+def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:
     mark = getattr(error, "problem_mark", None)
     place = Place(file, first_line + (mark.line if mark else 0), mark.column + 1 if mark else 1)
     if _TEMPLATE.search(text):
@@ -84,11 +84,11 @@ def _broken(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unr
     return Unread(place=place, why=f"not YAML: {getattr(error, 'problem', None) or error}")
 
 
-def _nesting(text: str) -> int:
+def _bound_nesting(text: str) -> int:
     """Bound how deep a text may be nested: by brackets, by dashes and marks in a line, and by indentation."""
     is_run = _IN_A_LINE.search(text) is not None
     if text.count("[") + text.count("{") <= DEEPEST and not is_run:
-        return 0 if len(text) < DEEPEST * DEEPEST // 2 else _deepest_indent(text)
+        return 0 if len(text) < DEEPEST * DEEPEST // 2 else _measure_indent(text)
     depth = deepest = 0
     for character in text:
         if character in "[{":
@@ -99,7 +99,7 @@ def _nesting(text: str) -> int:
     return max(deepest, DEEPEST + 1 if is_run else 0)
 
 
-def _deepest_indent(text: str) -> int:
+def _measure_indent(text: str) -> int:
     """The longest run of growing indentation bounds the block nesting."""
     levels: list[int] = []
     deepest = 0
@@ -110,3 +110,39 @@ def _deepest_indent(text: str) -> int:
         levels.append(indent)
         deepest = max(deepest, len(levels))
     return deepest
+
+
+_FENCE = re.compile(r"^(?P<indent> {0,3})(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A fenced block."""
+
+    language: str
+    """Lower case; empty when it is not said."""
+    text: str
+    line: int
+    """The line of the file on which `text` starts, from 1."""
+    start: int
+    """The offset in the file at which `text` starts."""
+
+
+def is_page(name: str) -> bool:
+    """Tell whether a file is a page, by its name."""
+    return name.lower().endswith((".md", ".markdown"))
+
+
+def read_blocks(text: str) -> Iterator[Block]:
+    """Yield the fenced blocks; one that is never closed reaches to the end (CommonMark 0.31, fenced code blocks)."""
+    position, line, counted = 0, 1, 0
+    while match := _FENCE.search(text, position):
+        start = min(match.end() + 1, len(text))
+        closing = re.compile(
+            rf"^ {{0,3}}{re.escape(match['fence'][0])}{{{len(match['fence'])},}}[ \t]*\r?$", re.MULTILINE
+        )
+        end = closing.search(text, start)
+        until = end.start() if end else len(text)
+        line, counted = line + text.count("\n", counted, start), start
+        yield Block(language=match["language"].lower(), text=text[start:until], line=line, start=start)
+        position = end.end() if end else len(text)

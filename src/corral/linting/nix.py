@@ -59,13 +59,13 @@ class NixText:
     bindings: tuple[Binding, ...]
     comments: tuple[Word, ...]
 
-    def under(self, path: str) -> Iterator[Binding]:
+    def find_under(self, path: str) -> Iterator[Binding]:
         """Bindings of a path, or of what is below it."""
-        return (one for one in self.bindings if one.path == path or one.path.startswith(f"{path}."))
+        return (binding for binding in self.bindings if binding.path == path or binding.path.startswith(f"{path}."))
 
-    def at(self, path: str) -> Binding | None:
+    def find_last(self, path: str) -> Binding | None:
         """The last binding of a path; None when there is none."""
-        return next((one for one in reversed(self.bindings) if one.path == path), None)
+        return next((binding for binding in reversed(self.bindings) if binding.path == path), None)
 
 
 def read_nix(text: str) -> NixText:
@@ -89,24 +89,24 @@ class _Reader:
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_nix.language()))
         self._root = parser.parse(self._bytes).root_node
         is_broken = self._root.has_error
-        self.errors = sum(one.is_error or one.is_missing for one in self._walk(self._root)) if is_broken else 0
+        self.errors = sum(node.is_error or node.is_missing for node in self._walk(self._root)) if is_broken else 0
 
     def read(self) -> NixText:
         comments = [
-            Word(text=self._source(node), offset=self._offset(node))
+            Word(text=self._decode(node), offset=self._count_offset(node))
             for node in self._walk(self._root)
             if node.type == "comment"
         ]
-        return NixText(bindings=tuple(self._bindings(self._root, "")), comments=tuple(comments))
+        return NixText(bindings=tuple(self._read_bindings(self._root, "")), comments=tuple(comments))
 
     def _walk(self, node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
         stack = [node]
         while stack:
-            one = stack.pop()
-            yield one
-            stack.extend(reversed(one.children))
+            current = stack.pop()
+            yield current
+            stack.extend(reversed(current.children))
 
-    def _bindings(self, root: tree_sitter.Node, prefix: str) -> Iterator[Binding]:
+    def _read_bindings(self, root: tree_sitter.Node, prefix: str) -> Iterator[Binding]:
         stack = [(root, prefix)]
         while stack:
             node, before = stack.pop()
@@ -116,24 +116,24 @@ class _Reader:
             name, value = node.child_by_field_name("attrpath"), node.child_by_field_name("expression")
             if name is None or value is None:
                 continue
-            path = f"{before}.{self._path(name)}".lstrip(".")
-            yield self._binding(path, name, value)
+            path = f"{before}.{self._read_path(name)}".lstrip(".")
+            yield self._make_binding(path, name, value)
             if len(path) < _LONGEST_PATH:
                 stack.append((value, path))
 
-    def _path(self, node: tree_sitter.Node) -> str:
-        return self._source(node).replace('"', "")
+    def _read_path(self, node: tree_sitter.Node) -> str:
+        return self._decode(node).replace('"', "")
 
-    def _binding(self, path: str, name: tree_sitter.Node, value: tree_sitter.Node) -> Binding:
+    def _make_binding(self, path: str, name: tree_sitter.Node, value: tree_sitter.Node) -> Binding:
         first = bisect_left(self._words, value.start_byte, key=_start)
         last = bisect_left(self._words, value.end_byte, key=_start)
         is_string = value.type in _STRINGS
         return Binding(
             path=path,
-            offset=self._offset(name),
-            source=self._source(value),
-            value_offset=self._offset(value),
-            text=self._text(value) if is_string else None,
+            offset=self._count_offset(name),
+            source=self._decode(value),
+            value_offset=self._count_offset(value),
+            text=self._read_text(value) if is_string else None,
             words=tuple(word for _, word in self._words[first:last]),
         )
 
@@ -141,21 +141,21 @@ class _Reader:
     def _words(self) -> list[tuple[int, Word]]:
         """Every plain string by its first byte, in the order of the text."""
         return [
-            (node.start_byte, Word(text=text, offset=self._offset(node)))
+            (node.start_byte, Word(text=text, offset=self._count_offset(node)))
             for node in self._walk(self._root)
-            if node.type in _STRINGS and (text := self._text(node)) is not None
+            if node.type in _STRINGS and (text := self._read_text(node)) is not None
         ]
 
-    def _text(self, node: tree_sitter.Node) -> str | None:
+    def _read_text(self, node: tree_sitter.Node) -> str | None:
         """The content of a string; None when a part of it is computed."""
         if any(child.type == "interpolation" for child in node.children):
             return None
-        return "".join(self._source(child) for child in node.children if child.is_named)
+        return "".join(self._decode(child) for child in node.children if child.is_named)
 
-    def _source(self, node: tree_sitter.Node) -> str:
+    def _decode(self, node: tree_sitter.Node) -> str:
         return self._bytes[node.start_byte : node.end_byte].decode(errors="replace")
 
-    def _offset(self, node: tree_sitter.Node) -> int:
+    def _count_offset(self, node: tree_sitter.Node) -> int:
         """Where a node starts, in characters: bytes without those that go on with a character of several."""
         return max(0, node.start_byte - bisect_left(self._further, node.start_byte) - self._before)
 

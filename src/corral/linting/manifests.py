@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from corral.errors import closest
 from corral.linting.tree import Tree
 
 DEFAULT_NAMESPACE = "default"
@@ -32,7 +36,7 @@ _POD_SPECS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Object:
+class Manifest:
     """One Kubernetes object; `namespace` is the one it ends up in, as far as its files say."""
 
     tree: Tree
@@ -44,7 +48,7 @@ class Object:
     name: str | None
     namespace: str
     """`default` where nothing says otherwise; empty for what has no namespace."""
-    was_called: frozenset[str] = frozenset()
+    former_names: frozenset[str] = frozenset()
     """Names before a kustomization put something in front or behind; others may still refer to it so."""
 
     @property
@@ -76,7 +80,7 @@ class Object:
         path = _POD_SPECS.get(self.kind)
         if path is None or (self.group not in ("", "apps", "batch")):
             return None
-        template = self.tree.at(*path)
+        template = self.tree.follow(*path)
         return Pod(owner=self, template=template) if template["spec"].is_mapping else None
 
     @property
@@ -110,7 +114,7 @@ class Container:
         return asked if asked is not None else resources["requests"][GPU_RESOURCE].count or 0
 
     @property
-    def has_a_share(self) -> bool:
+    def has_gpu_share(self) -> bool:
         """Tell whether it asks for a part of a card by HAMi's resources; its GPUs are then no whole ones."""
         resources = self.tree["resources"]
         return any(name.startswith(_SHARES) for part in ("limits", "requests") for name in resources[part].keys)
@@ -128,7 +132,7 @@ class Container:
 class Pod:
     """What an object's template says of its pods."""
 
-    owner: Object
+    owner: Manifest
     template: Tree
 
     @property
@@ -143,29 +147,103 @@ class Pod:
     def containers(self) -> tuple[Container, ...]:
         """Init containers first."""
         return tuple(
-            Container(one, self, is_init)
+            Container(container, self, is_init)
             for key, is_init in (("initContainers", True), ("containers", False))
-            for one in self.spec[key].entries
+            for container in self.spec[key].entries
         )
 
     @property
     def gpus(self) -> int:
         """GPUs that one pod holds: the larger of what its containers hold together and what an init container needs."""
-        main = sum(one.gpus for one in self.containers if not one.is_init)
-        return max([main, *(one.gpus for one in self.containers if one.is_init)])
+        main = sum(container.gpus for container in self.containers if not container.is_init)
+        return max([main, *(container.gpus for container in self.containers if container.is_init)])
 
 
-def read_objects(tree: Tree, namespace: str | None) -> Iterator[Object]:
+def read_manifests(tree: Tree, namespace: str | None) -> Iterator[Manifest]:
     """Yield the object of a document, or those of a `List`; nothing for what is no Kubernetes object."""
     kind, version = tree["kind"].text, tree["apiVersion"].text
     if kind is None or version is None:
         return
     if kind == "List" or (kind.endswith("List") and tree["items"].is_list):
         for item in tree["items"].entries:
-            yield from read_objects(item, namespace)
+            yield from read_manifests(item, namespace)
         return
     metadata = tree["metadata"]
     own = metadata["namespace"].raw
     place = "" if kind in CLUSTER_SCOPED else namespace or own or DEFAULT_NAMESPACE
     name = metadata["name"].raw
-    yield Object(tree=tree, written=tree, kind=kind, api_version=version, name=name, namespace=place)
+    yield Manifest(tree=tree, written=tree, kind=kind, api_version=version, name=name, namespace=place)
+
+
+_ANYWHERE = frozenset({"apiVersion", "kind", "sops"})
+"""What may stand beside the fields, as the directives of a patch (`$patch`) may; `sops` goes with decryption."""
+_CLOSE = 0.75
+"""How alike two names are when one is probably meant by the other: fields of Kubernetes are alike by nature."""
+_RENAMED = {"continue_": "continue", "except_": "except", "not_": "not", "from_": "from", "enum_": "enum"}
+_SCHEMALESS = frozenset({"CustomResourceDefinition"})
+"""Kinds whose content is a schema of its own."""
+
+UnknownField = tuple[Tree, str, str, str | None]
+
+
+def find_unknown_fields(manifest: Manifest) -> Iterator[UnknownField]:
+    """Yield each key that its place does not have: the value, the key, where it is, and a name that is close."""
+    model = _find_model(manifest.api_version, manifest.kind)
+    if model is not None:
+        yield from _find_unknown(manifest.tree, model, manifest.kind)
+
+
+def has_known_fields(api_version: str, kind: str) -> bool:
+    """Tell whether a kind is a built-in one whose fields are known."""
+    return _find_model(api_version, kind) is not None
+
+
+def _find_unknown(tree: Tree, model: Any, where: str) -> Iterator[UnknownField]:
+    known = _list_fields(model)
+    for name, value in tree.items:
+        if name not in known:
+            if name not in _ANYWHERE and not name.startswith("$"):
+                yield value, name, where, closest(name, known, cutoff=_CLOSE)
+            continue
+        inner, is_list = known[name]
+        if inner is None:
+            continue
+        for child in value.entries if is_list else (value,):
+            if child.is_mapping:
+                yield from _find_unknown(child, inner, f"{where}.{name}")
+
+
+@lru_cache(maxsize=512)
+def _find_model(api_version: str, kind: str) -> Any:
+    """The model of a kind; None when it is not a built-in one."""
+    group, _, version = api_version.rpartition("/")
+    if not version.isalnum() or kind in _SCHEMALESS:
+        return None
+    package = (group.removesuffix(".k8s.io").replace(".", "_") or "core").replace("-", "_")
+    if group and "." in group and not group.endswith(".k8s.io"):
+        return None
+    for name in (f"{package}_{version}", f"{package.split('_')[0]}_{version}"):
+        try:
+            model = getattr(import_module(f"lightkube.resources.{name}"), kind, None)
+        except (ImportError, ValueError):
+            continue
+        if model is not None:
+            return model
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _list_fields(model: Any) -> dict[str, tuple[Any, bool]]:
+    """The fields of a model: for each its own model (None when it holds anything), and whether it is a list of them."""
+    hints = {name: hint for name, hint in get_type_hints(model).items() if name in model.__struct_fields__}
+    names: dict[str, str] = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
+    return {_RENAMED.get(names[name], names[name]): _find_inner_model(hint) for name, hint in hints.items()}
+
+
+def _find_inner_model(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) in (Union, UnionType):
+        hint = next((argument for argument in get_args(hint) if argument is not NoneType), hint)
+    if get_origin(hint) is list:
+        inner, _ = _find_inner_model(get_args(hint)[0])
+        return inner, True
+    return (hint, False) if hasattr(hint, "__struct_fields__") else (None, False)
