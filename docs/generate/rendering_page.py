@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from corral.cluster import load
 from corral.errors import CorralError
 from corral.hardware.catalogue import find_gpu
-from corral.rendering.targets import TARGETS, render
+from corral.rendering.targets import TARGETS, render_cluster
 
 SAMPLE = Path(__file__).parent / "rendering_sample.yaml"
 _FREE_MAPS = frozenset({"labels", "env", "mounts", "secrets", "services", "layouts", "durations"})
@@ -124,7 +124,7 @@ def _rendered(sample: Any) -> dict[str, str] | None:
     YAML(typ="safe").dump(sample, stream)
     try:
         cluster = load(stream.getvalue(), filename="sample", find_gpu=find_gpu)
-        return render(cluster, source="sample", text="")
+        return render_cluster(cluster, source="sample", text="").files
     except CorralError:
         return None
 

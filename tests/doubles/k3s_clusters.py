@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from corral.cluster import Cluster, load
-from corral.cluster.values import Layout
 from corral.hardware.catalogue import find_gpu
-from corral.rendering.installation import Installation, installation_of
+from corral.rendering.installation import Installation, resolve_installations
 
 MIXED = """\
 apiVersion: corral/v1
@@ -74,7 +73,4 @@ def cluster_of(text: str = MIXED) -> Cluster:
 
 def installations_of(cluster: Cluster) -> tuple[Installation, ...]:
     """Resolve every layout of a cluster."""
-    layouts: list[Layout | None] = [*cluster.layouts.values()]
-    return tuple(
-        installation_of(cluster, layout, source="cluster.yaml", text=cluster.name) for layout in layouts or [None]
-    )
+    return resolve_installations(cluster, source="cluster.yaml", text=cluster.name)

@@ -9,7 +9,7 @@ import yaml
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
-from corral.rendering.targets import notes, render
+from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import objects_in
 
 Json = dict[str, Any]  # parts of a cluster file, and Kubernetes objects
@@ -28,14 +28,14 @@ def rendered(*only: str, **parts: Any) -> Mapping[str, str]:
     """The files of some targets (`kubernetes` unless named) for such a cluster file."""
     text = cluster_text(**parts)
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
-    return render(cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",))
+    return render_cluster(cluster, source="cluster.yaml", text=text, only=only or ("kubernetes",)).files
 
 
 def told(**parts: Any) -> tuple[str, ...]:
     """The notes on such a cluster file."""
     text = cluster_text(**parts)
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
-    return notes(cluster, source="cluster.yaml", text=text)
+    return render_cluster(cluster, source="cluster.yaml", text=text).notes
 
 
 def objects(kind: str, *only: str, **parts: Any) -> dict[str, Json]:

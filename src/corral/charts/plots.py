@@ -2,6 +2,7 @@
 
 pygal writes a date, links, a script and a random id into what it draws; all of that is taken out or fixed here, so that
 the same values give the same bytes. What it draws shows its values as text too: beside bars, and in their titles.
+It is loaded by the first chart: few commands draw one.
 """
 
 from __future__ import annotations
@@ -10,30 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pygal
-from pygal.style import Style
-
 from corral.charts.svg import PALETTE, as_text, frame, without_scripts
 
-_STYLE = Style(
-    background="var(--paper)",
-    plot_background="transparent",
-    foreground="var(--ink)",
-    foreground_strong="var(--ink)",
-    foreground_subtle="var(--faint)",
-    guide_stroke_color="var(--faint)",
-    major_guide_stroke_color="var(--faint)",
-    font_family="inherit",
-    colors=PALETTE,
-    opacity="1",
-    opacity_hover="1",
-    transition="0s",
-    title_font_size=16,
-    label_font_size=11,
-    major_label_font_size=11,
-    legend_font_size=12,
-    value_font_size=11,
-)
 _WIDTH, _HEIGHT = 960, 360
 _LONGEST = 28
 """Letters of a name in a legend or under a bar; longer ones are cut."""
@@ -44,6 +23,8 @@ def draw_bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | N
 
     None leaves a gap: the value is unknown.
     """
+    import pygal
+
     chart = pygal.Bar(**_make_settings(title, unit), print_values=True, include_x_axis=True)
     chart.x_labels = [_shorten(name) for name in groups]
     for series in _list_series(groups):
@@ -53,6 +34,8 @@ def draw_bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | N
 
 def draw_lines(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], *, along: str = "s") -> str:
     """Draw a line through the points of each series; x is in `along`, y in `unit`, points in order of x."""
+    import pygal
+
     chart = pygal.XY(**_make_settings(title, unit), x_title=along, show_dots=False)
     for name, points in series.items():
         chart.add(_shorten(name), list(points))
@@ -65,13 +48,37 @@ def _make_settings(title: str, unit: str) -> dict[str, Any]:  # Any: pygal's set
         "y_title": unit,
         "width": _WIDTH,
         "height": _HEIGHT,
-        "style": _STYLE,
+        "style": _make_style(),
         "js": [],
         "disable_xml_declaration": True,
         "legend_at_bottom": True,
         "formatter": _format_number,
         "no_data_text": "no values",
     }
+
+
+def _make_style() -> Any:  # Any: pygal has no types
+    from pygal.style import Style
+
+    return Style(
+        background="var(--paper)",
+        plot_background="transparent",
+        foreground="var(--ink)",
+        foreground_strong="var(--ink)",
+        foreground_subtle="var(--faint)",
+        guide_stroke_color="var(--faint)",
+        major_guide_stroke_color="var(--faint)",
+        font_family="inherit",
+        colors=PALETTE,
+        opacity="1",
+        opacity_hover="1",
+        transition="0s",
+        title_font_size=16,
+        label_font_size=11,
+        major_label_font_size=11,
+        legend_font_size=12,
+        value_font_size=11,
+    )
 
 
 def _draw(chart: Any, title: str, description: str) -> str:  # Any: pygal has no types

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SPELLINGS = (
     (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
@@ -58,6 +59,7 @@ def stated_size(spelling: str) -> int | None:
     return round(float(match.group(1)) * _GIB) if match else None
 
 
+@lru_cache(maxsize=1024)  # a cluster has few models, and its nodes are compared by their classes
 def gpu_class(model_name: str) -> str:
     """Name the class of a model: its name without maker, family, memory size and spaces (`RTX 5070 Ti` -> `5070ti`).
 

@@ -76,9 +76,10 @@ def render_files(asked: RenderAsked) -> RenderAnswer:
     from corral.rendering import targets  # it loads half a second of libraries; a server starts without
 
     file = check_cluster(asked.cluster)
-    files = targets.render(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
-    notes = targets.notes(file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only)
-    return RenderAnswer(files=files, notes=notes)
+    rendering = targets.render_cluster(
+        file.cluster, source=file.name, text=file.text, layouts=asked.layouts, only=asked.only
+    )
+    return RenderAnswer(files=rendering.files, notes=rendering.notes)
 
 
 def list_targets() -> RenderTargets:

@@ -34,10 +34,10 @@ from corral.planning.changes import (
 from corral.planning.checklist import Checklist, Outlook, make_checklist
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Plan
-from corral.planning.rendered import Rendered
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
 from corral.planning.upgrade.report import to_markdown, to_page, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
+from corral.rendering.configuration import Configuration, render_configuration
 from corral.work import Json
 
 
@@ -131,9 +131,7 @@ def apply_upgrade(before: ClusterText, changes: Sequence[Change], asked: Upgrade
 
     Raises: ChangesError with every problem of the changes, UneditableError.
     """
-    from corral.operations.rendered import labels_of  # it loads half a second of libraries; a server starts without
-
-    changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, labels_of=labels_of)
+    changed = apply_changes(before.text, changes, filename=before.name, find_gpu=find_gpu, before=before.cluster)
     after = ClusterText(name=before.name, text=changed.text, cluster=changed.cluster)
     return _compare(before, after, changed, asked)
 
@@ -228,7 +226,8 @@ def read_changes_file(path: Path) -> FileText:
 
 def _compare(before: ClusterText, after: ClusterText, changed: Changed | None, asked: UpgradeAsked) -> Upgrading:
     adapted = _adapt(before, after)
-    sides = [Situated(side.cluster, _plan_layouts(side.cluster)) for side in (before, after, adapted)]
+    sides = [Situated(side.cluster, _plan_layouts(side.cluster)) for side in (before, after)]
+    sides.append(sides[1] if adapted is after else Situated(adapted.cluster, _plan_layouts(adapted.cluster)))
     written = [_render(side, after) for side in (before, adapted)]
     if asked.adapt:
         after = adapted
@@ -262,18 +261,17 @@ def _plan_layouts(cluster: Cluster) -> tuple[Plan, ...]:
     return tuple(plan_layout(cluster, layout, needs) for layout in list(cluster.layouts.values()) or [None])
 
 
-def _render(file: ClusterText, named: ClusterText) -> Rendered:
-    # Name and text stand in each file's header: of two that are compared they are the same.
-    from corral.operations.rendered import rendered
-
-    return rendered(file.cluster, source=named.name, text=named.text)
+def _render(file: ClusterText, named: ClusterText) -> Configuration:
+    # Name and text are in each file's header: of two that are compared they are the same.
+    return render_configuration(file.cluster, source=named.name, text=named.text)
 
 
 def _diff_every(before: ClusterText, after: ClusterText) -> dict[str, str]:
     """Render both clusters and compare file by file. Raises: CorralError where one cannot be rendered."""
-    from corral.rendering.targets import render
+    from corral.rendering.targets import render_cluster  # it loads half a second of libraries; a server starts without
 
-    return _diff_files(*(render(side.cluster, source=after.name, text=after.text) for side in (before, after)))
+    sides = (render_cluster(side.cluster, source=after.name, text=after.text) for side in (before, after))
+    return _diff_files(*(side.files for side in sides))
 
 
 def _diff_files(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

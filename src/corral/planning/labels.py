@@ -11,11 +11,12 @@ A label that leaves the file stays on the node: K3s sets the labels of its flags
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
+from corral.rendering.node_labels import label_nodes
 
 _GIB = 2**30
 _LONGEST_VALUE = 63  # what Kubernetes takes as a label's value
@@ -51,18 +52,15 @@ def write_removal_command(node: str, key: str) -> str:
     return f"kubectl label node {node} {key}-"
 
 
-LabelsOf = Callable[[Cluster], Mapping[str, Mapping[str, str]]]
-"""Says by node which labels the nodes of a cluster get."""
+def label_cluster(cluster: Cluster) -> Cluster:
+    """Give every node the labels that it has once its files are applied."""
+    labels = label_nodes(cluster)
+    return replace(cluster, nodes=tuple(replace(node, labels=labels[node.name]) for node in cluster.nodes))
 
 
-def read_labels_in_file(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
-    """Take the labels as the file writes them."""
-    return {node.name: node.labels for node in cluster.nodes}
-
-
-def list_removed_labels(before: Cluster, after: Cluster, labels_of: LabelsOf) -> Mapping[str, tuple[str, ...]]:
-    """List by node what it is to lose, where that changes: what it had once, or has now, and gets no longer."""
-    old, new = labels_of(before), labels_of(after)
+def list_removed_labels(before: Cluster, after: Cluster) -> Mapping[str, tuple[str, ...]]:
+    """List by node the labels to remove, where they change: those it had once, or has now, and gets no longer."""
+    old, new = label_nodes(before), label_nodes(after)
     lists = {
         node.name: tuple(key for key in (*node.removed_labels, *old.get(node.name, ())) if key not in new[node.name])
         for node in after.nodes

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import ClassVar
 
 from corral.cluster.values import (
     Cluster,
@@ -23,6 +24,7 @@ from corral.cluster.values import (
     ServiceKind,
     Storage,
 )
+from corral.errors import CorralError, Kind
 from corral.rendering import databases
 from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import program_of
@@ -107,19 +109,47 @@ class Installation:
         return next((one for one in self.deployed if one.service.name == service), None)
 
 
-def installation_of(cluster: Cluster, layout: Layout | None, *, source: str, text: str) -> Installation:
-    """Resolve what a layout deploys. `source` and `text` are the cluster file's name and content."""
-    plain = _with_state([_deployed(cluster, layout, service) for service in cluster.services.values()])
-    deployed = tuple(_with_addresses(one, plain) for one in plain if one.replicas)
-    return Installation(
-        cluster=cluster,
-        layout=layout,
-        source=PurePath(source).name,
-        text=text,
-        digest=hashlib.sha256(text.encode()).hexdigest(),
-        deployed=deployed,
-        gpu_mode=gpu_mode_of(cluster),
+class UnknownLayoutError(CorralError):
+    """The cluster file has no such layout."""
+
+    code: ClassVar[str] = "render.unknown_layout"
+    kind: ClassVar[Kind] = Kind.MISSING
+
+
+def resolve_installations(
+    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = ()
+) -> tuple[Installation, ...]:
+    """Resolve what each of some layouts deploys (all of the file unless named); one without a layout if it has none.
+
+    `source` and `text` are the cluster file's name and content; both are in the headers of files.
+
+    Raises: UnknownLayoutError.
+    """
+    for name in layouts:
+        if name not in cluster.layouts:
+            known = ", ".join(cluster.layouts) or "none"
+            raise UnknownLayoutError(f"there is no layout {name!r}", where=source, hint=f"choose one of: {known}")
+    chosen = [layout for name, layout in cluster.layouts.items() if not layouts or name in layouts]
+    # The same for every layout, so it is found once.
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    gpu_mode = gpu_mode_of(cluster)
+    return tuple(
+        Installation(
+            cluster=cluster,
+            layout=layout,
+            source=PurePath(source).name,
+            text=text,
+            digest=digest,
+            deployed=_deploy(cluster, layout),
+            gpu_mode=gpu_mode,
+        )
+        for layout in chosen or [None]
     )
+
+
+def _deploy(cluster: Cluster, layout: Layout | None) -> tuple[Deployed, ...]:
+    plain = _with_state([_deployed(cluster, layout, service) for service in cluster.services.values()])
+    return tuple(_with_addresses(service, plain) for service in plain if service.replicas)
 
 
 def label_prefix_of(cluster: Cluster) -> str:

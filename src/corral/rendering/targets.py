@@ -1,4 +1,4 @@
-"""All that can be written, by name, and the one call that writes it."""
+"""All targets by name, and the one call that renders them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corral.rendering import (
     nginx,
     prometheus,
 )
-from corral.rendering.installation import Installation, installation_of
+from corral.rendering.installation import Installation, resolve_installations
 from corral.rendering.k3s.configuration import render_configurations
 from corral.rendering.nixos.modules import render_modules
 from corral.rendering.systemd.units import render_units
@@ -63,69 +63,59 @@ TARGETS: tuple[Target, ...] = (
 
 
 class UnknownTargetError(CorralError):
-    """Nothing of this name can be written."""
+    """There is no target of this name."""
 
     code: ClassVar[str] = "render.unknown_target"
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-class UnknownLayoutError(CorralError):
-    """The cluster file has no such layout."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """The configuration of a cluster."""
 
-    code: ClassVar[str] = "render.unknown_layout"
-    kind: ClassVar[Kind] = Kind.MISSING
+    files: Mapping[str, str]
+    """Text by path, with `/` between folders, in order of path."""
+    notes: tuple[str, ...]
+    """What is left out or is up to people, once each; where layouts differ, with the layout's name before it."""
 
 
-def render(
+def render_cluster(
     cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
-) -> dict[str, str]:
-    """Write everything, or only some targets, for some layouts (all of the file unless named), in order of path.
+) -> Rendering:
+    """Render everything, or only some targets, for some layouts (all of the file unless named).
 
-    `source` and `text` are the cluster file's name and content; both stand in the headers.
+    `source` and `text` are the cluster file's name and content; both are in the headers of files.
 
     Raises: UnknownTargetError, UnknownLayoutError, ContradictionError.
     """
-    installations = _installations(cluster, source=source, text=text, layouts=layouts)
+    targets = _choose_targets(only)
+    installations = resolve_installations(cluster, source=source, text=text, layouts=layouts)
     files: dict[str, str] = {}
-    for target in _chosen(only):
+    for target in targets:
         if target.for_all is not None:
             files.update(target.for_all(installations))
         if target.per_layout is not None:
             for installation in installations:
                 files.update(target.per_layout(installation))
-    return dict(sorted(files.items()))
+    return Rendering(files=dict(sorted(files.items())), notes=_list_notes(installations, targets))
 
 
-def notes(
-    cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Say what is left out or is up to people, once each; where layouts differ, with the layout's name before it.
-
-    Raises: UnknownTargetError, UnknownLayoutError.
-    """
-    installations = _installations(cluster, source=source, text=text, layouts=layouts)
-    tellers = [target.notes for target in _chosen(only) if target.notes is not None]
-    found = {one.name: [note for tell in tellers for note in tell(one)] for one in installations}
-    told: list[str] = []
-    for name, of_layout in found.items():
-        in_all = {note for note in of_layout if all(note in each for each in found.values())}
-        told += [note if note in in_all else f"layout {name}: {note}" for note in of_layout]
-    return tuple(dict.fromkeys(told))
+def _list_notes(installations: Iterable[Installation], targets: Iterable[Target]) -> tuple[str, ...]:
+    listers = [target.notes for target in targets if target.notes is not None]
+    by_layout = {
+        installation.name: [note for list_notes in listers for note in list_notes(installation)]
+        for installation in installations
+    }
+    lines: list[str] = []
+    for name, notes in by_layout.items():
+        shared = {note for note in notes if all(note in others for others in by_layout.values())}
+        lines += [note if note in shared else f"layout {name}: {note}" for note in notes]
+    return tuple(dict.fromkeys(lines))
 
 
-def _installations(cluster: Cluster, *, source: str, text: str, layouts: Collection[str]) -> tuple[Installation, ...]:
-    for name in layouts:
-        if name not in cluster.layouts:
-            known = ", ".join(cluster.layouts) or "none"
-            raise UnknownLayoutError(f"there is no layout {name!r}", where=source, hint=f"choose one of: {known}")
-    chosen = [layout for name, layout in cluster.layouts.items() if not layouts or name in layouts]
-    return tuple(installation_of(cluster, layout, source=source, text=text) for layout in chosen or [None])
-
-
-def _chosen(only: Iterable[str]) -> list[Target]:
-    wanted = list(only)
+def _choose_targets(only: Collection[str]) -> list[Target]:
     known = {target.name: target for target in TARGETS}
-    for name in wanted:
+    for name in only:
         if name not in known:
-            raise UnknownTargetError(f"nothing called {name!r} is written", hint=f"choose of: {', '.join(known)}")
-    return [target for target in TARGETS if not wanted or target.name in wanted]
+            raise UnknownTargetError(f"there is no target {name!r}", hint=f"choose of: {', '.join(known)}")
+    return [target for target in TARGETS if not only or target.name in only]

@@ -12,7 +12,7 @@ from corral.hardware.catalogue import find_gpu
 from corral.linting.runner import lint
 from corral.linting.values import Severity, Source
 from corral.rendering.kubernetes.contradictions import ContradictionError
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import NEWEST, OLDEST, refusals
 from doubles.rendered_clusters import cluster_text
 
@@ -127,7 +127,7 @@ def test_kubernetes_takes_whatever_is_rendered_and_our_linter_finds_no_error_in_
     except ClusterFileError:
         return
     try:
-        files = render(cluster, source="cluster.yaml", text=text, only=["kubernetes", "kueue"])
+        files = render_cluster(cluster, source="cluster.yaml", text=text, only=["kubernetes", "kueue"]).files
     except ContradictionError:
         return
     assert refusals(files, OLDEST) == []

@@ -14,7 +14,7 @@ from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "guides" / "training-and-burn-in.md").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ Json = Any  # Kubernetes objects, and parts of them
 
 def rendered(text: str = CLUSTER_FILE) -> dict[str, str]:
     cluster = load(text, filename="home.yaml", find_gpu=find_gpu)
-    return dict(render(cluster, source="home.yaml", text=text))
+    return dict(render_cluster(cluster, source="home.yaml", text=text).files)
 
 
 def kinds(files: dict[str, str], kind: str, folder: str = "kubernetes/") -> dict[str, Json]:

@@ -11,7 +11,7 @@ from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.kubernetes_schemas import NEWEST, objects_in, refusals
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "guides" / "from-cluster-file-to-k3s.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ CLUSTER_FILE, ENGINES = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.MULTILINE 
 
 def rendered() -> dict[str, str]:
     cluster = load(CLUSTER_FILE, filename="home.yaml", find_gpu=find_gpu)
-    return dict(render(cluster, source="home.yaml", text=CLUSTER_FILE))
+    return dict(render_cluster(cluster, source="home.yaml", text=CLUSTER_FILE).files)
 
 
 def exposed_ports() -> set[int]:

@@ -14,7 +14,7 @@ import pytest
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes
 from doubles.environments import installed
 
@@ -26,7 +26,7 @@ EXAMPLES = ("examples/hydra/cluster.yaml", "examples/hydra/before.yaml", "exampl
 
 def rendered(name: str) -> tuple[Any, dict[str, str]]:
     opened = read_cluster(forty_mixed_nodes(), name=name) if name == "forty" else open_cluster(ROOT / name)
-    return opened.cluster, render(opened.cluster, source=name, text=opened.text, only=OURS)
+    return opened.cluster, render_cluster(opened.cluster, source=name, text=opened.text, only=OURS).files
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from corral.linting.runner import lint
 from corral.linting.values import Source
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes
 from doubles.kubernetes_schemas import NEWEST, OLDEST, objects_in, refusals
 
@@ -33,9 +33,9 @@ KEPT = ("hydra", "harvis")
 def rendered(name: str) -> dict[str, str]:
     if name == "forty":
         text = forty_mixed_nodes()
-        return render(read_cluster(text, name="cluster.yaml").cluster, source="cluster.yaml", text=text)
+        return render_cluster(read_cluster(text, name="cluster.yaml").cluster, source="cluster.yaml", text=text).files
     opened = open_cluster(ROOT / EXAMPLES[name])
-    return render(opened.cluster, source=EXAMPLES[name], text=opened.text)
+    return render_cluster(opened.cluster, source=EXAMPLES[name], text=opened.text).files
 
 
 @pytest.mark.parametrize("name", KEPT)

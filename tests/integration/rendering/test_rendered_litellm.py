@@ -22,7 +22,7 @@ from aiohttp import web
 
 from corral.operations.cluster_file import read_cluster
 from corral.rendering.programs import LITELLM
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.environments import installed
 from doubles.ollama import OllamaDouble
 
@@ -122,7 +122,9 @@ async def proxy(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 def _rendered(addresses: dict[str, str]) -> str:
     """The file as it is rendered, with the names of the cluster's network turned into those of the doubles."""
     cluster = read_cluster(CLUSTER, name="cluster.yaml").cluster
-    text = render(cluster, source="cluster.yaml", text=CLUSTER, only=["litellm"])["litellm/all/config.yaml"]
+    text = render_cluster(cluster, source="cluster.yaml", text=CLUSTER, only=["litellm"]).files[
+        "litellm/all/config.yaml"
+    ]
     for name, here in addresses.items():
         assert name in text
         text = text.replace(name, here)

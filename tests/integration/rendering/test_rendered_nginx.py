@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"  # Debian puts it there for root alone
 ROOT = Path(__file__).parents[3]
@@ -88,7 +88,7 @@ async def _serving() -> AsyncIterator[Backend]:
 
 def rendered(text: str = CLUSTER, path: str = "nginx/all/frontend.conf") -> str:
     cluster = read_cluster(text, name="cluster.yaml").cluster
-    return render(cluster, source="cluster.yaml", text=text)[path]
+    return render_cluster(cluster, source="cluster.yaml", text=text).files[path]
 
 
 def _here(text: str, folder: Path, addresses: dict[str, str], port: int) -> Path:
@@ -143,7 +143,7 @@ async def front(tmp_path: Path) -> AsyncIterator[tuple[str, Backend, aiohttp.Cli
 @pytest.mark.parametrize("layout", ["edge", "workstation"])
 async def test_nginx_accepts_what_is_rendered_for_harvis(layout: str, tmp_path: Path) -> None:
     opened = open_cluster(ROOT / HARVIS)
-    files = render(opened.cluster, source=HARVIS, text=opened.text)
+    files = render_cluster(opened.cluster, source=HARVIS, text=opened.text).files
     text = files[f"nginx/{layout}/frontend.conf"]
     (address,) = re.findall(r"proxy_pass (\S+);", text)
     await _checked(_here(text, tmp_path, {address: "http://127.0.0.1:9"}, _free_port()))

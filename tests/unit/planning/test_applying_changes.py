@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.cluster import load
-from corral.cluster.values import Cluster
 from corral.hardware.catalogue import find_gpu
 from corral.hardware.power.limits import LimitRange
 from corral.planning.changes import Changed, ChangesError, GpuAddress, apply_changes, find_problems, parse_options
@@ -132,15 +131,10 @@ def test_an_upgrade_can_be_taken_back() -> None:
 
 
 def test_a_label_that_the_file_does_not_write_is_removed_too() -> None:
-    def by_count(cluster: Cluster) -> dict[str, dict[str, str]]:
-        return {node.name: {f"x/has-{len(node.gpus or ())}": "true"} for node in cluster.nodes}
+    changed = change(POOL + "kubernetes: {}\n", ("add", "b=RTX 5090"))
 
-    changed = apply_changes(
-        POOL, parse_options([("add", "a=RTX 5090")]), filename="cluster.yaml", find_gpu=find_gpu, labels_of=by_count
-    )
-
-    assert [node.removed_labels for node in changed.cluster.nodes if node.name == "a"] == [("x/has-3",)]
-    assert not any(node.removed_labels for node in changed.cluster.nodes if node.name != "a")
+    assert [node.removed_labels for node in changed.cluster.nodes if node.name == "b"] == [("corral.dev/gpu-class",)]
+    assert not any(node.removed_labels for node in changed.cluster.nodes if node.name != "b")
 
 
 def test_what_was_stated_of_the_old_card_goes_with_it() -> None:

@@ -9,12 +9,12 @@ import pytest
 from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.operations.rendered import rendered
 from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
 from corral.planning.checklist.software import find_driver_need
+from corral.rendering.configuration import render_configuration
 from corral.rendering.systemd import units
 from doubles.clusters import forty_mixed_nodes
 from doubles.upgrades import hydra as compared
@@ -109,8 +109,9 @@ def test_labels_alone_open_no_machine() -> None:
 
     assert checklist.of(Phase.HARDWARE) == ()
     assert commands(checklist) == ["kubectl label node box a/b=2 --overwrite", "kubectl label node box a/gone-"]
+    rendered = (("corral.dev/gpu-class", "5070ti"), ("corral.dev/gpu-count", "1"), ("nvidia.com/gpu.present", "true"))
     assert item(checklist, "software.box.labels").work == LabelsOnNode(
-        node="box", labels=(("a/b", "2"),), gone=("a/gone",)
+        node="box", labels=(("a/b", "2"), *rendered), gone=("a/gone",)
     )
 
 
@@ -279,7 +280,7 @@ layouts: {one: {kind: edge, services: {web: {name: web-on-one}}}}
 
 
 def rendered_checklist(before: Cluster, after: Cluster) -> Checklist:
-    old, new = (rendered(one, source="test.yaml", text="") for one in (before, after))
+    old, new = (render_configuration(side, source="test.yaml", text="") for side in (before, after))
     return make_checklist(before, after, Outlook(before=old, after=new))
 
 
@@ -354,6 +355,6 @@ layouts: {one: {kind: edge, services: {a: {pod: p}, b: {pod: p}}}}
 
     checklist = rendered_checklist(before, after)
 
-    assert "listen on port 80" in (rendered(after, source="", text="").refused or "")
+    assert "listen on port 80" in (render_configuration(after, source="", text="").refused or "")
     assert commands(checklist) == []
     assert item(checklist, "workload.replicas.a").kind is ItemKind.BY_HAND

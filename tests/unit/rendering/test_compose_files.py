@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from corral.operations.cluster_file import read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes
 
 HEAD = "apiVersion: corral/v1\nname: Two.Machines\n"
@@ -22,7 +22,7 @@ nodes:
 
 def files_of(body: str, nodes: str = NODES) -> dict[str, str]:
     text = HEAD + nodes + body
-    return render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"])
+    return render_cluster(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"]).files
 
 
 def services_of(body: str, node: str = "big", layout: str = "all", nodes: str = NODES) -> dict[str, Any]:
@@ -198,7 +198,9 @@ services:
 
 def test_no_card_of_forty_machines_is_given_twice() -> None:
     text = forty_mixed_nodes().replace("layouts:\n  pool:\n    services:\n      comfyui: {}\n", "")
-    files = render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"])
+    files = render_cluster(
+        read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["compose"]
+    ).files
     assert len(files) > 5
     for text in files.values():
         services = [one for one in yaml.safe_load(text)["services"].values() if "deploy" in one]

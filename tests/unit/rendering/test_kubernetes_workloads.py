@@ -12,7 +12,7 @@ from corral.hardware.catalogue import find_gpu
 from corral.rendering.cards import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.names import dns_name, with_suffix
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.rendered_clusters import cluster_text, objects, pod_of, rendered, told
 
 IMAGE = "registry.local/it:1.0"
@@ -309,5 +309,7 @@ def test_models_that_nothing_keeps_are_told(storage: list[str], is_told: bool) -
 def test_headers_name_the_file_wherever_it_lies() -> None:
     text = cluster_text()
     cluster = load(text, filename="a/cluster.yaml", find_gpu=find_gpu)
-    here, there = (render(cluster, source=source, text=text) for source in ("a/cluster.yaml", "/b/cluster.yaml"))
+    here, there = (
+        render_cluster(cluster, source=source, text=text).files for source in ("a/cluster.yaml", "/b/cluster.yaml")
+    )
     assert here == there

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from corral.operations.cluster_file import read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 
 HEAD = """\
 apiVersion: corral/v1
@@ -18,7 +18,7 @@ nodes: [{name: one, gpus: [{model: RTX 4090}, {model: RTX 4090}]}]
 
 def text_of(body: str, path: str = "litellm/all/config.yaml") -> str:
     text = HEAD + body
-    return render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text)[path]
+    return render_cluster(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text).files[path]
 
 
 def routes_of(body: str) -> list[tuple[str, str, str | None]]:
@@ -86,4 +86,7 @@ def test_without_a_router_the_file_is_for_one_that_is_started_by_hand() -> None:
 
 def test_without_models_nothing_is_written() -> None:
     text = HEAD + "services: [{name: ollama, engines: [ollama], gpus: 1}]\n"
-    assert render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["litellm"]) == {}
+    assert (
+        render_cluster(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["litellm"]).files
+        == {}
+    )

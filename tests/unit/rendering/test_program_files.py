@@ -7,14 +7,16 @@ from typing import Any
 import yaml
 
 from corral.operations.cluster_file import read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 
 HEAD = "apiVersion: corral/v1\nname: told\nnodes: [{name: one, gpus: [{model: RTX 4090}]}]\n"
 
 
 def objects_of(body: str, workload: str) -> dict[str, dict[str, Any]]:
     text = HEAD + body
-    files = render(read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["kubernetes"])
+    files = render_cluster(
+        read_cluster(text, name="c.yaml").cluster, source="c.yaml", text=text, only=["kubernetes"]
+    ).files
     found = yaml.safe_load_all(files[f"kubernetes/overlays/all/{workload}.yaml"])
     return {f"{one['kind']} {one['metadata']['name']}": one for one in found}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from corral.cluster import Cluster, load
 from corral.cluster.editing.comments import comments
@@ -15,7 +16,7 @@ from corral.planning.changes.arrangement import arrange, map_places
 from corral.planning.changes.checking import Checker, LimitRanges
 from corral.planning.changes.rewriting import follow, rewrite
 from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
-from corral.planning.labels import LabelChange, LabelsOf, list_label_changes, list_removed_labels, read_labels_in_file
+from corral.planning.labels import LabelChange, list_label_changes, list_removed_labels
 
 
 def apply_changes(
@@ -25,17 +26,17 @@ def apply_changes(
     filename: str,
     find_gpu: FindGpu,
     limit_ranges: LimitRanges | None = None,
-    labels_of: LabelsOf = read_labels_in_file,
+    before: Cluster | None = None,
 ) -> Changed:
     """Apply changes to the text of a cluster file; all of them, or none.
 
     `limit_ranges` has the power limits that cards take, as far as their drivers were asked (`corral inventory`).
-    `labels_of` says which labels nodes get from a cluster file; those that they get no longer are to be removed.
+    `before` is the cluster of the text, where it has been read already.
 
     Raises: ClusterFileError when the file itself is wrong, ChangesError with every problem of the changes,
     UneditableError when the file is written in a way that cannot be edited.
     """
-    before = load(text, filename=filename, find_gpu=find_gpu)
+    before = before or load(text, filename=filename, find_gpu=find_gpu)
     checker = Checker(before, changes, find_gpu, limit_ranges or {})
     wanted = checker.check()
     if checker.problems:
@@ -47,13 +48,14 @@ def apply_changes(
     more, problems = follow(editor, gpus, wanted.where)
     if problems:
         raise ChangesError(problems)
-    middle = load(editor.finish(), filename=filename, find_gpu=find_gpu)
-    labels = _choose_labels(before, middle)
+    without_labels = editor.finish()
+    after = load(without_labels, filename=filename, find_gpu=find_gpu)
+    labels = _choose_labels(before, after)
     write_labels(editor, {(label.node, label.key): label.after for label in labels})
-    labelled = load(editor.finish(), filename=filename, find_gpu=find_gpu)
-    write_removed_labels(editor, list_removed_labels(before, labelled, labels_of))
+    write_removed_labels(editor, list_removed_labels(before, _apply_labels(after, labels)))
     new = editor.finish()
-    after = load(new, filename=filename, find_gpu=find_gpu)
+    if new != without_labels:
+        after = load(new, filename=filename, find_gpu=find_gpu)
     notes = [Note(what=what, where=editor.place(at)) for what, at in (*written, *more)]
     return Changed(
         text=new,
@@ -81,6 +83,16 @@ def _may_come(change: Change, there: Mapping[str, set[int]]) -> bool:
         return False
     indexes = there.get(change.node, set[int]())
     return change.index > max(indexes, default=-1)
+
+
+def _apply_labels(cluster: Cluster, changes: Iterable[LabelChange]) -> Cluster:
+    """Give the nodes of a cluster the labels that their text gets."""
+    labels = {node.name: dict(node.labels) for node in cluster.nodes}
+    for change in changes:
+        labels[change.node].pop(change.key, None)
+        if change.after is not None:
+            labels[change.node][change.key] = change.after
+    return replace(cluster, nodes=tuple(replace(node, labels=labels[node.name]) for node in cluster.nodes))
 
 
 def _choose_labels(before: Cluster, after: Cluster) -> tuple[LabelChange, ...]:

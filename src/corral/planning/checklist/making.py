@@ -11,16 +11,16 @@ from corral.planning.checklist.nodes import NodeChange, list_changed_nodes, list
 from corral.planning.checklist.software import list_old_words, list_software_items
 from corral.planning.checklist.values import NOTHING_KNOWN, Checklist, Command, Item, ItemKind, Outlook, Phase, Question
 from corral.planning.checklist.workload import list_workload_items
-from corral.planning.rendered import labelled
+from corral.planning.labels import label_cluster
 
 
 def make_checklist(before: Cluster, after: Cluster, outlook: Outlook = NOTHING_KNOWN) -> Checklist:
     """List what it takes to make `after` of `before`; only what this upgrade needs, and nothing when they are equal."""
-    before, after = labelled(before, outlook.before), labelled(after, outlook.after)
+    before, after = label_cluster(before), label_cluster(after)
     changes = list_changed_nodes(before, after)
     items = [item for change in changes for item in list_hardware_items(change, after)]
     items += [item for node in list_gone_nodes(before, after) for item in _list_items_of_gone(node, after)]
-    items += [item for change in changes for item in list_software_items(change, before, after, outlook)]
+    items += [item for change in changes for item in list_software_items(change, before, after)]
     items += list_workload_items(changes, before, after, outlook)
     if items:
         items += list_documentation_items(changes, before, after)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from corral.cluster.values import Cluster
+from corral.cluster.values import Cluster, GpuMode
 from corral.hardware.catalogue import GpuModel
 from corral.hardware.pools import UNKNOWN_CLASS, class_of
 from corral.planning.checklist import commands
@@ -21,19 +21,20 @@ from corral.planning.checklist.probes import (
     NodeReady,
     PersistenceOn,
 )
-from corral.planning.checklist.values import Command, Item, Outlook, Phase, Question, Work
+from corral.planning.checklist.values import Command, Item, Phase, Question, Work
+from corral.rendering.installation import gpu_mode_of
 
 NIXOS = "nixos"
 
 
-def list_software_items(change: NodeChange, before: Cluster, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def list_software_items(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
     """List what a node's software needs, in order."""
     yield from _check_driver(change)
     yield from _keep_drivers_loaded(change)
     yield from _change_configuration(change)
     yield from _apply(change, after)
     yield from _check_labels(change, after)
-    yield from _check_node_is_back(change, after, outlook)
+    yield from _check_node_is_back(change, after)
     yield from make_references_item(change, before, after)
 
 
@@ -188,9 +189,10 @@ def _check_labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
     )
 
 
-def _check_node_is_back(change: NodeChange, after: Cluster, outlook: Outlook) -> Iterator[Item]:
+def _check_node_is_back(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if after.kubernetes is None:
         return
+    by_claim = gpu_mode_of(after) is GpuMode.DRA
     if change.hardware_differs and change.before is not None:
         yield _make_item(
             change,
@@ -204,9 +206,9 @@ def _check_node_is_back(change: NodeChange, after: Cluster, outlook: Outlook) ->
         "ready",
         title=f"{change.name}: back in Kubernetes with all its GPUs",
         why="pods wait for ever for a card that NVIDIA's driver does not offer for claims"
-        if outlook.after.by_claim
+        if by_claim
         else "the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
-        work=NodeReady(node=change.name, gpus=len(change.nvidia), by_claim=outlook.after.by_claim),
+        work=NodeReady(node=change.name, gpus=len(change.nvidia), by_claim=by_claim),
     )
     if change.nvidia:
         yield _make_item(

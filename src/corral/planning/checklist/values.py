@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from corral.planning.checklist.probes import Probe
 from corral.planning.forecast import Forecast
-from corral.planning.rendered import NOTHING_RENDERED, Rendered
+from corral.rendering.configuration import UNKNOWN_CONFIGURATION, Configuration
 
 
 class Phase(StrEnum):
@@ -119,12 +119,12 @@ class Checklist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """Empty where nobody worked it out."""
+    """What is known of both sides besides their files; empty where it is unknown."""
 
     forecasts: tuple[Forecast, ...] = ()
     """Of each workload by itself, after the upgrade."""
-    before: Rendered = NOTHING_RENDERED
-    after: Rendered = NOTHING_RENDERED
+    before: Configuration = UNKNOWN_CONFIGURATION
+    after: Configuration = UNKNOWN_CONFIGURATION
 
 
 NOTHING_KNOWN = Outlook()

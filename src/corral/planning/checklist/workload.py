@@ -15,7 +15,7 @@ from corral.planning.checklist.probes import (
     ThroughputReached,
 )
 from corral.planning.checklist.values import Command, FromFile, Item, Outlook, Phase, Question, Work
-from corral.planning.rendered import KubernetesWorkload
+from corral.rendering.configuration import KubernetesWorkload
 
 
 def list_workload_items(

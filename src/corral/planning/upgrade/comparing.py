@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from corral.cluster.values import Cluster
 from corral.planning.changes.values import Note
 from corral.planning.checklist import Checklist, Outlook, make_checklist
+from corral.planning.labels import label_cluster
 from corral.planning.placement.values import Plan
-from corral.planning.rendered import NOTHING_RENDERED, Rendered, labelled
 from corral.planning.upgrade.adaptations import Adaptation, propose
 from corral.planning.upgrade.advice import Evidence, Recommendation, advise
 from corral.planning.upgrade.capacity import Capacity, compare_capacity
@@ -38,6 +38,7 @@ from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
 from corral.planning.upgrade.power import PowerComparison, compare_power
 from corral.planning.upgrade.throughput import Throughput
 from corral.planning.upgrade.uniformity import Complexity, Uniformity, compare_complexity, compare_uniformity
+from corral.rendering.configuration import UNKNOWN_CONFIGURATION, Configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,8 @@ class Findings:
     """Of the files that are written from it, with the proposals: path to unified diff."""
     every_file: bool = False
     """Whether `file_diffs` has all of them, and not only those about nodes and services."""
-    rendered_before: Rendered = NOTHING_RENDERED
-    rendered_after: Rendered = NOTHING_RENDERED
+    rendered_before: Configuration = UNKNOWN_CONFIGURATION
+    rendered_after: Configuration = UNKNOWN_CONFIGURATION
     """With the proposals."""
     places: Places | None = None
     """Where each card goes; None where only the files can tell."""
@@ -98,7 +99,7 @@ class Upgrade:
 def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Upgrade:
     """Compare two clusters; `adapted` is `after` with the adaptations of `propose` written into it."""
     evidence = _gather_evidence(before, after, adapted, findings)
-    carried = labelled(before, findings.rendered_before), labelled(after, findings.rendered_after)
+    carried = label_cluster(before), label_cluster(after)
     labels = compare_labels(*carried)
     forecasts = tuple(workload.after for workload in findings.throughput if workload.after is not None)
     outlook = Outlook(forecasts=forecasts, before=findings.rendered_before, after=findings.rendered_after)

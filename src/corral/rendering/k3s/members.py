@@ -15,7 +15,7 @@ from lightkube.resources.core_v1 import Service
 from corral.cluster.values import K3sRole, Kubernetes, Node, StorageKind
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
-from corral.rendering.kubernetes.nodes import node_labels
+from corral.rendering.node_labels import make_node_labels
 
 API_PORT = 6443
 KUBELET_PORT = 10250
@@ -79,7 +79,7 @@ def resolve_member(installation: Installation, node: Node) -> Member | None:
     has_peers = len(servers) > 1
     is_first = bool(servers) and servers[0] is node
     is_server = node.k3s_role is K3sRole.SERVER
-    labels = node_labels(installation, node)
+    labels = make_node_labels(installation.cluster, node)
     refused = tuple(key for key in labels if not _is_allowed_to_kubelet(key))
     return Member(
         node=node,

@@ -13,14 +13,23 @@ from corral.cluster.values import GpuMode, Storage
 from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import contradictions, drivers, gpus, networking, nodes, policies, volumes, workloads
+from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.kubernetes.naming import plain, workload_name
 from corral.rendering.kubernetes.notes import notes_of
 from corral.rendering.programs import image_of
 
-__all__ = ["base", "notes_of", "overlay"]
+__all__ = ["ContradictionError", "base", "notes_of", "overlay", "render_kubernetes"]
 
 _KUSTOMIZATION = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
 Objects = list[Any]  # typed objects of lightkube, of many kinds
+
+
+def render_kubernetes(installations: tuple[Installation, ...]) -> dict[str, str]:
+    """Render the base, and an overlay for each layout. Raises: ContradictionError."""
+    files = dict(base(installations))
+    for installation in installations:
+        files |= overlay(installation)
+    return files
 
 
 def base(installations: tuple[Installation, ...]) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
 from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, gpus, nodes, volumes
+from corral.rendering.kubernetes import files, gpus, volumes
 from corral.rendering.kubernetes.containers import (
     CPU_REQUEST,
     MEMORY_REQUEST,
@@ -33,6 +33,7 @@ from corral.rendering.kubernetes.containers import (
 )
 from corral.rendering.kubernetes.naming import BATCH, SERVING, labels_of, selector_of, workload_name
 from corral.rendering.names import dns_name
+from corral.rendering.node_labels import class_label, make_node_labels
 from corral.rendering.placed import needs_shared_memory
 from corral.rendering.programs import program_of
 
@@ -90,8 +91,8 @@ def _place(installation: Installation, name: str, *, is_job: bool) -> dict[str, 
     node = next((node for node in installation.cluster.nodes if node.name == name), None)
     if node is None or not is_job:
         return found
-    labels = nodes.node_labels(installation, node)
-    return found | {key: labels[key] for key in (nodes.class_label(installation.cluster),) if key in labels}
+    labels = make_node_labels(installation.cluster, node)
+    return found | {key: labels[key] for key in (class_label(installation.cluster),) if key in labels}
 
 
 def _volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:

@@ -60,11 +60,16 @@ def is_stateful(members: Sequence[Deployed]) -> bool:
     return any(program_of(one.service).keeps_state for one in members)
 
 
+def replicas_of(members: Sequence[Deployed]) -> int:
+    """How many pods a workload has; 0 for services on demand, which are scaled up once they have their turn."""
+    return 0 if all(service.on_demand for service in members) else max(service.replicas for service in members)
+
+
 def workload(installation: Installation, members: Sequence[Deployed]) -> Deployment | StatefulSet:
     """The Deployment or StatefulSet of a pod. A service on demand is there with no replicas, to be scaled up."""
     first = members[0]
     name = workload_name(first)
-    replicas = 0 if all(one.on_demand for one in members) else max(one.replicas for one in members)
+    replicas = replicas_of(members)
     metadata = ObjectMeta(name=name, namespace=first.namespace, labels=labels_of(installation, name))
     selector = LabelSelector(matchLabels=selector_of(installation, name))
     template = pods.template(installation, members)

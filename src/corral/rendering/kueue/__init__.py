@@ -15,12 +15,12 @@ from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE
 from corral.rendering.kubernetes.naming import BATCH, labels_of
-from corral.rendering.kubernetes.nodes import class_label
 from corral.rendering.kubernetes.volumes import HOSTNAME, quantity
 from corral.rendering.kubernetes.workloads import groups, image_of, is_job
 from corral.rendering.kueue.flavors import class_of, flavor_of, is_by_host
 from corral.rendering.kueue.quotas import Quota, Share, shares
 from corral.rendering.names import dns_name
+from corral.rendering.node_labels import class_label
 
 Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no models of Kueue's kinds
 

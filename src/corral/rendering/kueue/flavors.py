@@ -5,8 +5,8 @@ from __future__ import annotations
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import gpu_class
 from corral.rendering.installation import is_mixed
-from corral.rendering.kubernetes.nodes import class_label
 from corral.rendering.names import dns_name
+from corral.rendering.node_labels import class_label
 
 
 def flavor_of(cluster: Cluster, node: Node) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from corral.operations.cluster_file import read_cluster
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from doubles.clusters import forty_mixed_nodes
 
 ROOT = Path(__file__).parents[4]
@@ -162,7 +162,7 @@ def rendered(name: str, text: str | None = None) -> dict[str, str]:
     if text is None:
         text = (ROOT / EXAMPLES[name]).read_text() if name in EXAMPLES else forty_mixed_nodes()
     cluster = read_cluster(text, name="cluster.yaml").cluster
-    return render(cluster, source="cluster.yaml", text=text, only=["alloy"])
+    return render_cluster(cluster, source="cluster.yaml", text=text, only=["alloy"]).files
 
 
 def components(name: str, file: str) -> dict[str, Component]:

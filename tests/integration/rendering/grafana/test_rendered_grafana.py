@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from corral.operations.cluster_file import read_cluster
 from corral.rendering.prometheus.counters import COUNTERS
 from corral.rendering.prometheus.recording import CLOCK_METRICS
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
 from doubles.clusters import forty_mixed_nodes
 
@@ -40,7 +40,7 @@ LONGEST_UID = 40
 def rendered(name: str) -> dict[str, str]:
     text = (ROOT / EXAMPLES[name]).read_text() if name in EXAMPLES else forty_mixed_nodes()
     cluster = read_cluster(text, name="cluster.yaml").cluster
-    return render(cluster, source="cluster.yaml", text=text, only=["grafana", "prometheus"])
+    return render_cluster(cluster, source="cluster.yaml", text=text, only=["grafana", "prometheus"]).files
 
 
 def boards(name: str) -> dict[str, dict[str, Any]]:

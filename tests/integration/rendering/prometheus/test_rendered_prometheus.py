@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from corral.operations.cluster_file import open_cluster, read_cluster
-from corral.rendering.installation import installation_of
+from corral.rendering.installation import resolve_installations
 from corral.rendering.prometheus.alerts import alerts
 from corral.rendering.prometheus.counters import COUNTERS
 from corral.rendering.prometheus.recording import CLOCK_METRICS
 from corral.rendering.prometheus.sights import sight_of
-from corral.rendering.targets import render
+from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
 from doubles.clusters import forty_mixed_nodes
 
@@ -64,7 +64,7 @@ def text_of(name: str) -> str:
 def rendered(name: str, text: str | None = None) -> dict[str, str]:
     text = text or text_of(name)
     cluster = read_cluster(text, name="cluster.yaml").cluster
-    return render(cluster, source="cluster.yaml", text=text, only=["prometheus"])
+    return render_cluster(cluster, source="cluster.yaml", text=text, only=["prometheus"]).files
 
 
 def configuration(name: str) -> dict[str, Any]:
@@ -301,8 +301,8 @@ def test_the_limit_is_compared_only_where_the_file_has_one() -> None:
 def test_every_alert_tells_the_documentation_why() -> None:
     guide = (ROOT / "docs" / "guides" / "watch-your-cluster.md").read_text()
     opened = open_cluster(ROOT / EXAMPLES["hydra"])
-    layouts = [installation_of(opened.cluster, None, source="cluster.yaml", text=opened.text)]
-    for _, found in alerts(sight_of(tuple(layouts))):
+    layouts = resolve_installations(opened.cluster, source="cluster.yaml", text=opened.text)
+    for _, found in alerts(sight_of(layouts)):
         for alert in found:
             assert f"`{alert.name}`" in guide, alert.name
 

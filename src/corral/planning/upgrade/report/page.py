@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import TYPE_CHECKING
 
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.report.drawings import Drawing, drawings
 from corral.planning.upgrade.report.front_page import make_title
 from corral.planning.upgrade.report.markdown import to_markdown
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --soft: #f2f4f7; --line: #d5dae1; --mark: #0b6bcb; }
@@ -49,6 +51,8 @@ _BOXES = (("[x] ", "done", "☑"), ("[ ] ", "open", "☐"))
 
 def to_page(upgrade: Upgrade) -> str:
     """Write the page; the same upgrade gives the same bytes."""
+    from markdown_it import MarkdownIt  # here: few upgrades are written as a page
+
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(to_markdown(upgrade))
     headings = _name_headings(tokens)

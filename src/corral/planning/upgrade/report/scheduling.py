@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corral.cluster.values import GpuMode
 from corral.planning.placement.values import Caution
 from corral.planning.upgrade.choices import Choice, ServiceChoice
 from corral.planning.upgrade.comparing import Upgrade
@@ -10,6 +11,7 @@ from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import NodeComparison
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 from corral.planning.upgrade.uniformity import Generation, Uniformity
+from corral.rendering.installation import gpu_mode_of
 
 
 def scheduling(upgrade: Upgrade) -> list[str]:
@@ -48,7 +50,7 @@ def _complexity(upgrade: Upgrade) -> list[str]:
 def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
     if upgrade.after.kubernetes is None or node.after is None or len(node.after.gpus) < 2:
         return []
-    by_claim = upgrade.findings.rendered_after.by_claim
+    by_claim = gpu_mode_of(upgrade.adapted) is GpuMode.DRA
     if node.after.homogeneous is not True:
         return paragraph(_MIXED_BY_CLAIM if by_claim else _MIXED_BY_NUMBER)
     text = (

@@ -1,0 +1,44 @@
+"""Labels of nodes, as a cluster has them once what is rendered is applied.
+
+A light module: whoever needs the labels alone does not load the typed objects of Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from corral.cluster.values import Cluster, Node
+from corral.hardware.pools import gpu_class
+from corral.rendering.cards import nvidia_cards
+from corral.rendering.installation import is_mixed, label_prefix_of
+
+GPU_PRESENT = "nvidia.com/gpu.present"
+"""What the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature discovery, they
+start nowhere."""
+
+
+def label_nodes(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:
+    """Make the labels of every node, by its name; those of the file alone where there is no Kubernetes."""
+    if cluster.kubernetes is None:
+        return {node.name: node.labels for node in cluster.nodes}
+    return {node.name: make_node_labels(cluster, node) for node in cluster.nodes}
+
+
+def make_node_labels(cluster: Cluster, node: Node) -> dict[str, str]:
+    """Make every label of a node: those in the file, its roles (a key each: pitfall F01), and its GPUs."""
+    prefix = label_prefix_of(cluster)
+    labels = {f"workload.{prefix}/{role}": "true" for role in node.roles}
+    gpus = node.gpus or ()
+    models = [gpu.model for gpu in gpus if gpu.model]
+    if gpus:
+        labels[f"{prefix}/gpu-count"] = str(len(gpus))
+    if nvidia_cards(node):
+        labels[GPU_PRESENT] = "true"
+    if models and len(models) == len(gpus) and not is_mixed(node):
+        labels[class_label(cluster)] = gpu_class(models[0])
+    return dict(sorted((labels | dict(node.labels)).items()))
+
+
+def class_label(cluster: Cluster) -> str:
+    """The label with the model of all GPUs of a node."""
+    return f"{label_prefix_of(cluster)}/gpu-class"
