@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -25,6 +26,8 @@ from corral.cluster.document import Document, Path, Position, printable
 LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
 DEEPEST = 24  # levels; the schema needs 6
 MOST_VALUES = 100_000  # after aliases are followed: five thousand nodes have about this many
+_LARGEST_KEPT_TEXT = 100_000
+"""Characters; the events of a text take some hundred times its memory."""
 _SPLIT = "split the file"
 _DIGITS = 18  # longer whole numbers do not fit 64 bits; no quantity in the file comes near
 _TAG = "tag:yaml.org,2002:"
@@ -69,27 +72,76 @@ def read(text: str, *, filename: str, most_values: int = MOST_VALUES) -> Documen
     return document
 
 
+def list_events(text: str, *, most_values: int = MOST_VALUES) -> Sequence[Any]:  # ruamel's events are untyped
+    """Return the parser's events of a text, within the bounds of depth and size; the last two texts are remembered.
+
+    One edit of a file reads the same text for its values, its places and its checks. The parser is written in Python
+    and takes 14 ms for an example of 4,000 characters. Raises: TooLargeError, and the errors of ruamel.yaml.
+    """
+    if len(text) > _LARGEST_KEPT_TEXT:
+        return _parse(text, most_values)
+    return _parse_once(text, most_values)
+
+
+class TooLargeError(Exception):
+    """The text is deeper or has more values than is read."""
+
+    def __init__(self, what: str, hint: str, position: Position) -> None:
+        super().__init__(what)
+        self.what, self.hint, self.position = what, hint, position
+
+
+def _parse(text: str, most_values: int) -> Sequence[Any]:
+    depth = 0
+    events: list[Any] = []
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += _DEEPER.get(type(event).__name__, 0)
+        if depth > DEEPEST:
+            raise TooLargeError(f"nested more than {DEEPEST} levels deep", "flatten it", _position(event))
+        events.append(event)
+        if len(events) > 2 * most_values + 1:  # a mapping or list has an event at each end
+            raise TooLargeError(f"the file holds more than {most_values} keys and values", _SPLIT, _position(event))
+        if type(event).__name__ == "DocumentStartEvent" and event.version not in (None, (1, 2)):
+            break  # an old version of YAML: what follows would be read by other rules
+    return events
+
+
+_parse_once = lru_cache(maxsize=2)(_parse)
+
+
 def _compose(text: str, document: Document, most_values: int) -> Node | None:
     """Parse to a node graph; None when a bound is exceeded or the file is empty."""
-    depth = 0
-    for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
-        name = type(event).__name__
-        depth += _DEEPER.get(name, 0)
-        if depth > DEEPEST:
-            what = f"nested more than {DEEPEST} levels deep"
-            document.report_at("cluster.too_large", what, position=_position(event), hint="flatten it")
-            return None
-        if number > 2 * most_values:  # a mapping or list has an event at each end
-            what = f"the file holds more than {most_values} keys and values"
-            document.report_at("cluster.too_large", what, position=_position(event), hint=_SPLIT)
-            return None
-        if name == "DocumentStartEvent" and event.version not in (None, (1, 2)):
-            document.report("cluster.yaml", "the file asks for an old version of YAML", at=(), hint="remove `%YAML`")
-            return None
+    try:
+        events = list_events(text, most_values=most_values)
+    except TooLargeError as error:
+        document.report_at("cluster.too_large", error.what, position=error.position, hint=error.hint)
+        return None
+    if type(events[-1]).__name__ == "DocumentStartEvent":
+        document.report("cluster.yaml", "the file asks for an old version of YAML", at=(), hint="remove `%YAML`")
+        return None
     yaml = YAML(typ="safe", pure=True)
+    yaml.Parser = lambda loader: _Replay(events)
     yaml.composer.warn_double_anchors = False  # YAML allows them; the warning would go to stderr
-    node: Node | None = yaml.compose(text)
+    node: Node | None = yaml.composer.get_single_node()
     return node
+
+
+class _Replay:
+    """Stands in for the parser: gives the composer events that were parsed before."""
+
+    def __init__(self, events: Sequence[Any]) -> None:
+        self._events = events
+        self._next = 0
+
+    def check_event(self, *kinds: type) -> bool:
+        return not kinds or isinstance(self._events[self._next], kinds)
+
+    def peek_event(self) -> Any:
+        return self._events[self._next]
+
+    def get_event(self) -> Any:
+        self._next += 1
+        return self._events[self._next - 1]
 
 
 def _said(error: MarkedYAMLError) -> str:

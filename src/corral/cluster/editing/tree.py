@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from corral.cluster.document import Path
+from corral.cluster.parsing import TooLargeError, list_events
 
 _BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
 """Spaces, line ends and comments."""
@@ -70,7 +69,10 @@ class Entry:
 
 def parse(text: str) -> Part:
     """Find the parts of a text that `corral.cluster.parsing.read` takes. Raises: NotFollowedError."""
-    events = YAML(typ="safe", pure=True).parse(text)
+    try:
+        events = iter(list_events(text))
+    except TooLargeError as error:
+        raise NotFollowedError(error.what) from error
     for event in events:
         if type(event).__name__ not in ("StreamStartEvent", "DocumentStartEvent"):
             return _Reader(text, events).part(event)
