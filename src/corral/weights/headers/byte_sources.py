@@ -11,14 +11,15 @@ import asyncio
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-import aiohttp
-
-from corral.weights.downloads import TIMEOUT, Patience, plain
+from corral.weights.downloads import Patience, plain
 from corral.weights.errors import ModelMissingError, SourceDeniedError, SourceError
 from corral.weights.headers.errors import HeaderError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _CHUNK = 1 << 16
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -101,6 +102,8 @@ class WebFolder:
 
     async def start_of(self, file: str, length: int) -> bytes:
         """Read the start of a file, asking only for what is not here yet. Raises: SourceError, SourceDeniedError."""
+        import aiohttp
+
         here = self._here.setdefault(file, bytearray())
         tries = 0
         while len(here) < length and file not in self._whole:
@@ -162,11 +165,6 @@ class WebFolder:
 
 class _PassingError(Exception):
     """A refusal that may pass."""
-
-
-def web_session() -> aiohttp.ClientSession:
-    """Open a client that honours HTTP_PROXY and its like, and that drops logins when it is sent to another host."""
-    return aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True)
 
 
 def cut_short(where: str, have: int) -> HeaderError:

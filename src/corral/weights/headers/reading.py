@@ -9,9 +9,10 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 from corral.hardware.fit.shape import ModelShape
+from corral.weights.downloads import open_session
 from corral.weights.errors import ModelMissingError, SourceError
 from corral.weights.fetching import Connections
-from corral.weights.headers.byte_sources import ByteSource, Folder, OnBytes, WebFolder, cut_short, web_session
+from corral.weights.headers.byte_sources import ByteSource, Folder, OnBytes, WebFolder, cut_short
 from corral.weights.headers.errors import HeaderError, MoreBytesNeeded, UnknownFormatError
 from corral.weights.headers.gguf import MAGIC, read_gguf
 from corral.weights.headers.gguf_shape import shape_of_gguf
@@ -48,7 +49,7 @@ async def shape_there(entry: Entry, *, connections: Connections, on_bytes: OnByt
     Raises: HeaderError, UnknownFormatError, SourceError for the last source when none gives it.
     """
     last: SourceError | None = None
-    async with web_session() as session:
+    async with open_session() as session:
         for source in entry.sources:
             file = entry.opens or entry.files[0].name
             if isinstance(source, HuggingFaceSource):
