@@ -35,7 +35,7 @@ from corral.planning.checklist import Checklist, Outlook, make_checklist
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade import Findings, Upgrade, adapt, compare, compare_hardware, propose
-from corral.planning.upgrade.report import to_markdown, to_page, to_record
+from corral.planning.upgrade.report import to_markdown, to_record
 from corral.planning.upgrade.throughput import Situated, compare_throughput
 from corral.rendering.configuration import Configuration, render_configuration
 from corral.work import Json
@@ -158,11 +158,17 @@ def write_texts(done: Upgrading, kinds: Collection[str]) -> dict[str, str]:
     """Write the outputs of some kinds: `markdown`, `html`, `record` (JSON) and `cluster` (the new file)."""
     writers: dict[str, Callable[[], str]] = {
         "markdown": lambda: to_markdown(done.upgrade),
-        "html": lambda: to_page(done.upgrade),
+        "html": lambda: _write_page(done.upgrade),
         "record": lambda: json.dumps(to_record(done.upgrade), indent=2, ensure_ascii=False) + "\n",
         "cluster": lambda: done.after.text,
     }
     return {kind: writers[kind]() for kind in kinds}
+
+
+def _write_page(upgrade: Upgrade) -> str:
+    from corral.planning.upgrade.report.page import to_page  # here: its charts take a quarter of a second to load
+
+    return to_page(upgrade)
 
 
 def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from corral.planning.upgrade import Advice, Recommendation
 from corral.planning.upgrade.advice import Weight
-from corral.planning.upgrade.report import to_markdown, to_page, to_record
+from corral.planning.upgrade.report import to_markdown, to_record
+from corral.planning.upgrade.report.page import to_page
 from doubles.upgrades import EXAMPLES, TWO_EQUAL, hydra, upgrade_of
 
 NO_SUPPLY = TWO_EQUAL.replace("    psu: {watts: 1000, otherWatts: 150}\n", "")

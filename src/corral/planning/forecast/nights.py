@@ -17,7 +17,7 @@ from corral.planning.forecast.values import Forecast, Scenario, summarise_simula
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
-from corral.scheduling.simulator import Outcome, simulate_nights, summarise
+from corral.scheduling.simulator import Outcome, PlayedNights, simulate_nights, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Slot
 
@@ -40,11 +40,12 @@ def forecast_workload(
     history: History | None = None,
     night_s: float | None = None,
     nights: int = 1,
+    played: PlayedNights | None = None,
 ) -> Forecast:
     """Say what a workload by itself makes in a night on its slots.
 
     Durations are those measured (`history`), else those that the file declares. What the scenario says of slots that
-    the workload does not use changes nothing.
+    the workload does not use changes nothing. `played` saves nights that an earlier forecast has played already.
     """
     length_s = cluster.night.total_seconds() if night_s is None else night_s
     workload_slots = find_workload_slots(cluster, workload, plans)
@@ -61,7 +62,7 @@ def forecast_workload(
     unknown = _list_lacking(workload, workload_slots, seconds, scenario)
     if unknown:
         return replace(asked, unknown=unknown)
-    return _play(cluster, workload, workload_slots, asked, scenario, nights)
+    return _play(cluster, workload, workload_slots, asked, scenario, nights, played)
 
 
 def _play(
@@ -71,14 +72,15 @@ def _play(
     asked: Forecast,
     scenario: Scenario,
     nights: int,
+    played: PlayedNights | None,
 ) -> Forecast:
     """The forecast with its figures: the first night in all of them, the others in what all make together."""
     trace, window_s = _trace(workload, workload_slots, asked.seconds, scenario, asked.night_s)
-    played = simulate_nights([trace] * nights)
-    _, run = next(played)
+    runs = simulate_nights([trace] * nights, played=played)
+    _, run = next(runs)
     power = look_up_power(cluster, workload_slots.slots)
     outcome = summarise(trace, run, span_s=window_s, watts=power.gpus)
-    several = None if nights == 1 else outcome.finished + _count_finished(played, window_s)
+    several = None if nights == 1 else outcome.finished + _count_finished(runs, window_s)
     forecast = _summarise(asked, trace, run, outcome, several=several)
     used = compute_consumption(cluster, power, outcome, workload.unit)
     return replace(

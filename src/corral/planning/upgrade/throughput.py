@@ -9,6 +9,7 @@ from corral.figures import Figure
 from corral.planning.forecast import Forecast, forecast_workload
 from corral.planning.placement.values import Plan
 from corral.planning.upgrade.differences import Difference
+from corral.scheduling.simulator import PlayedNights, remember_nights
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +71,22 @@ class Throughput:
 def compare_throughput(before: Situated, alone: Situated, after: Situated) -> tuple[Throughput, ...]:
     """Forecast every workload before, after with the cards alone, and after with the proposals."""
     names = dict.fromkeys([*after.cluster.workloads, *before.cluster.workloads])
-    return tuple(_compare(name, before, alone, after) for name in names)
+    played = remember_nights()  # cards that the upgrade leaves alone have the same night in all three
+    return tuple(_compare(name, before, alone, after, played) for name in names)
 
 
-def _compare(name: str, before: Situated, alone: Situated, after: Situated) -> Throughput:
+def _compare(name: str, before: Situated, alone: Situated, after: Situated, played: PlayedNights) -> Throughput:
     workload = after.cluster.workloads.get(name) or before.cluster.workloads[name]
-    last = _forecast_one(name, after)
+    last = _forecast_one(name, after, played)
     return Throughput(
         workload=name,
         unit=workload.unit,
-        before=_forecast_one(name, before),
-        alone=last if alone.cluster == after.cluster else _forecast_one(name, alone),
+        before=_forecast_one(name, before, played),
+        alone=last if alone.cluster == after.cluster else _forecast_one(name, alone, played),
         after=last,
     )
 
 
-def _forecast_one(name: str, situated: Situated) -> Forecast | None:
+def _forecast_one(name: str, situated: Situated, played: PlayedNights) -> Forecast | None:
     workload = situated.cluster.workloads.get(name)
-    return None if workload is None else forecast_workload(situated.cluster, workload, situated.plans)
+    return None if workload is None else forecast_workload(situated.cluster, workload, situated.plans, played=played)

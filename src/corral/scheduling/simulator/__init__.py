@@ -5,8 +5,17 @@ Does not belong here: any choice of what runs where (that is `corral.scheduling.
 May import: `corral.scheduling`, `corral.figures`, `corral.units`, `corral.errors`.
 """
 
-from corral.scheduling.simulator.nights import simulate_nights
+from corral.scheduling.simulator.nights import PlayedNights, remember_nights, simulate_nights
 from corral.scheduling.simulator.outcome import Outcome, Waits, Watts, summarise
 from corral.scheduling.simulator.simulation import simulate
 
-__all__ = ["Outcome", "Waits", "Watts", "simulate", "simulate_nights", "summarise"]
+__all__ = [
+    "Outcome",
+    "PlayedNights",
+    "Waits",
+    "Watts",
+    "remember_nights",
+    "simulate",
+    "simulate_nights",
+    "summarise",
+]

@@ -21,14 +21,24 @@ from corral.scheduling.simulator.values import Policy, Run, Trace
 _REMEMBERED = 8
 """Nights that a new one is compared with: enough for a weekly rhythm."""
 
+PlayedNights = deque[tuple[Trace, Run]]
+"""Nights that were played with one policy, each with its run; the newest are last."""
 
-def simulate_nights(nights: Iterable[Trace], policy: Policy = decide) -> Iterator[tuple[Trace, Run]]:
-    """Play nights in order, and yield each as it was played.
+
+def remember_nights() -> PlayedNights:
+    """Return an empty memory for several calls of `simulate_nights` with the same policy."""
+    return deque(maxlen=_REMEMBERED)
+
+
+def simulate_nights(
+    nights: Iterable[Trace], policy: Policy = decide, *, played: PlayedNights | None = None
+) -> Iterator[tuple[Trace, Run]]:
+    """Play nights in order, and yield each as it was played; those in `played` are not played again.
 
     The slots and the history of the first trace count; later ones start with those at the end of the night before.
     Raises: TraceError.
     """
-    played: deque[tuple[Trace, Run]] = deque(maxlen=_REMEMBERED)
+    played = remember_nights() if played is None else played
     last: Run | None = None
     for night in nights:
         trace = night if last is None else replace(night, slots=last.slots, history=last.history)

@@ -7,7 +7,6 @@ May import: what `corral.planning` may; markdown-it for the page.
 
 from corral.planning.upgrade.report.front_page import FrontPage, make_front_page
 from corral.planning.upgrade.report.markdown import to_markdown
-from corral.planning.upgrade.report.page import to_page
 from corral.planning.upgrade.report.record import to_record
 
-__all__ = ["FrontPage", "make_front_page", "to_markdown", "to_page", "to_record"]
+__all__ = ["FrontPage", "make_front_page", "to_markdown", "to_record"]
