@@ -8,7 +8,7 @@ any plan could be is known in both cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 
@@ -72,15 +72,43 @@ def _search_tiers(
         counted = sum(sort.count(tier) for sort in counting.sorts)
         outside = count_asked(demands, tier) - counted  # placed in every plan, in no program
         reached[tier], bounds[tier] = counted, counted + outside
-        if values or count_placed(demands, ledger, tier) < bounds[tier]:
+        placed = count_placed(demands, ledger, tier)
+        if not values and placed < bounds[tier] and placed - outside == _bound_by_gpus(counting, tier, reached):
+            reached[tier], bounds[tier] = placed - outside, placed
+            continue
+        if values or placed < bounds[tier]:
             answer = counting.maximise_tier(tier, reached)
             values, reached[tier] = answer.values, round(answer.objective)
             bounds[tier] = outside + floor(answer.bound + _ROUNDING)
+    if not values:
+        proofs = tuple(_prove(demands, ledger, tier, bounds[tier]) for tier in Tier)
+        return SearchResult(ledger=ledger, proofs=proofs, gap=0.0, exact=True)
     other = place_counted(counting, values, machines)
     fill(other, demands)
     best = max(ledger, other, key=lambda plan: [count_placed(demands, plan, tier) for tier in Tier])
     proofs = tuple(_prove(demands, best, tier, bounds[tier]) for tier in Tier)
     return SearchResult(ledger=best, proofs=proofs, gap=max(proof.gap for proof in proofs), exact=True)
+
+
+def _bound_by_gpus(counting: ReplicaProgram, tier: Tier, reached: Mapping[Tier, int]) -> int | None:
+    """Return how many of a tier's replicas the GPUs can hold at most that the tiers before it leave.
+
+    The usual reason why something has no place is that every GPU is taken, and that needs no solver, which takes a
+    quarter of a second to load. None where a tier before has replicas without a place, or one of this tier shares GPUs.
+    """
+    before = [earlier for earlier in Tier if earlier < tier]
+    sorts = counting.sorts
+    if any(reached[earlier] < sum(sort.count(earlier) for sort in sorts) for earlier in before):
+        return None
+    sizes = [sort.like.gpus if sort.like.whole else 0 for sort in sorts if sort.count(tier)]
+    if not all(sizes):
+        return None
+    usable = {number for _, number in counting.gpus}
+    gpus = sum(
+        gpu_group.count for group in counting.groups for gpu_group in group.gpu_groups if gpu_group.number in usable
+    )
+    taken = sum(sort.like.gpus * sort.count(earlier) for sort in sorts if sort.like.whole for earlier in before)
+    return (gpus - taken) // min(sizes)
 
 
 def search_by_count(machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger) -> SearchResult:

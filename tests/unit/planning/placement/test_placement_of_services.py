@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from corral.cluster.values import Placement, Service, Storage, StorageKind
@@ -33,6 +37,17 @@ def test_a_whole_gpu_is_shared_with_nobody():
 
     assert places(found) == {("a", 0): ("n", (0,))}
     assert reasons(found, "b") == {"n/gpu0": "held by a"}
+
+
+def test_a_plan_in_which_every_gpu_is_taken_is_proven_without_a_solver():
+    program = (
+        "import sys; from corral.cluster import load; from corral.planning.placement.planner import plan_layout;"
+        "cluster = load(open('examples/hydra/before.yaml').read(), filename='before.yaml');"
+        "proofs = plan_layout(cluster, next(iter(cluster.layouts.values())), {}).proofs;"
+        "print([(proof.asked, proof.placed, proof.at_most) for proof in proofs], 'highspy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert result.stdout.strip() == "[(9, 9, 9), (0, 0, 0), (3, 0, 0)] False"
 
 
 def test_services_that_declare_memory_and_no_gpu_share_a_card_up_to_what_is_usable():
