@@ -1,8 +1,9 @@
-"""How fast the command and the server start, and what the idle server takes.
+"""How fast the command and the server start, what the idle server takes, and what planning costs.
 
 `corral up` runs as users run it, in a process of its own with an empty data directory and then again with the same one;
 ready is when `/health/ready` answers 200. Memory is the server's resident set; PostgreSQL's processes share most of
-theirs, so for them the proportional set is added up.
+theirs, so for them the proportional set is added up. Planning commands wait for nothing, so their CPU time is measured,
+which other work on the machine changes least.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -30,6 +32,30 @@ SETTLE_S = 5.0
 """After this the server has checked its engines and is idle."""
 
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PLANNING = (
+    ("corral version", ("version",), ""),
+    ("corral fit llama3:8b", ("fit", "llama3:8b"), "< 0.5 s"),
+    ("corral power hydra/before.yaml", ("power", str(EXAMPLES / "hydra/before.yaml")), "< 0.5 s"),
+    ("corral plan hydra/before.yaml", ("plan", str(EXAMPLES / "hydra/before.yaml")), "< 0.5 s"),
+    ("corral plan harvis/cluster.yaml", ("plan", str(EXAMPLES / "harvis/cluster.yaml")), "< 0.5 s"),
+    ("corral forecast hydra/before.yaml", ("forecast", str(EXAMPLES / "hydra/before.yaml")), ""),
+    (
+        'corral upgrade hydra/before.yaml --replace hydra-compute/gpu1="RTX 5070 Ti" --limit hydra-compute=250',
+        (
+            "upgrade",
+            str(EXAMPLES / "hydra/before.yaml"),
+            "--replace",
+            "hydra-compute/gpu1=RTX 5070 Ti",
+            "--limit",
+            "hydra-compute=250",
+        ),
+        "< 2 s",
+    ),
+)
+"""What is typed (below `examples`), its arguments, and the aim."""
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -48,12 +74,29 @@ def main() -> None:
         ("memory of its PostgreSQL", f"{database_mb:.0f} MB", ""),
     ]
     show("Start", ("", "median", "aim"), rows, [f"{len(helps)} runs, {len(servers)} servers", machine()])
+    costs = [
+        (f"`{typed}`", f"{_median_cpu_s(arguments, chosen.rounds):.2f} s", aim) for typed, arguments, aim in PLANNING
+    ]
+    show("Planning", ("", "CPU, median", "aim"), costs, [f"{chosen.rounds} runs", machine()])
 
 
 def _help_s() -> float:
     begun = time.perf_counter()
     subprocess.run([CORRAL, "--help"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
+
+
+def _median_cpu_s(arguments: tuple[str, ...], rounds: int) -> float:
+    """Return the CPU seconds of a command and its processes."""
+    costs = [_cpu_s(arguments) for _ in range(rounds + 1)][1:]  # the first one fills the caches
+    return statistics.median(costs)
+
+
+def _cpu_s(arguments: tuple[str, ...]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([CORRAL, *arguments], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def _server() -> tuple[float, float, float, float]:
