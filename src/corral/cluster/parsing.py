@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -120,7 +120,7 @@ def _compose(text: str, document: Document, most_values: int) -> Node | None:
         document.report("cluster.yaml", "the file asks for an old version of YAML", at=(), hint="remove `%YAML`")
         return None
     yaml = YAML(typ="safe", pure=True)
-    yaml.Parser = lambda loader: _Replay(events)
+    yaml.Parser = partial(_Replay, events)
     yaml.composer.warn_double_anchors = False  # YAML allows them; the warning would go to stderr
     node: Node | None = yaml.composer.get_single_node()
     return node
@@ -129,7 +129,8 @@ def _compose(text: str, document: Document, most_values: int) -> Node | None:
 class _Replay:
     """Stands in for the parser: gives the composer events that were parsed before."""
 
-    def __init__(self, events: Sequence[Any]) -> None:
+    def __init__(self, events: Sequence[Any], loader: object) -> None:
+        """Take the events to give; ruamel.yaml also hands its parsers the loader that they belong to."""
         self._events = events
         self._next = 0
 
