@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from corral.requests import BatchFields
 from corral.scheduling.values import Queue
+from corral.slots.registry import Registry
+from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules
-from corral.tasks.stations import StationSetup
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import Submission, TaskSpec
@@ -56,7 +57,7 @@ async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engi
         url=url,
         pool=pool,
         holder=uuid4(),
-        stations=[_station(index, engine) for index, engine in enumerate(engines)],
+        slots=Registry(_make_slots(engines)),
         rules=Rules(queues={"default": Queue(name="default")}),
         artifacts=artifacts,
         scratch=folder / "scratch",
@@ -70,17 +71,17 @@ async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engi
         await running
 
 
-def _station(index: int, engine: Engine) -> StationSetup:
-    slot = SlotId(f"node/cpu{index}")
-    return StationSetup(
-        slot=slot,
-        node="node",
-        device=slot,
-        device_model="cpu",
-        capacity=None,
-        visible_device=None,
-        engines={engine.name: engine},
+def _make_slots(engines: Sequence[Engine]) -> Wanted:
+    names = [SlotId(f"node/cpu{index}") for index in range(len(engines))]
+    return Wanted(
+        devices=tuple(DeviceSpec(name=name, node="node", provider=name, model="cpu") for name in names),
+        slots=tuple(_make_slot(name, engine) for name, engine in zip(names, engines, strict=True)),
     )
+
+
+def _make_slot(device: SlotId, engine: Engine) -> SlotSpec:
+    slot = SlotId(f"{device}/{engine.name}")
+    return SlotSpec(id=slot, device=device, group=device, engine=engine.name, make=lambda: engine)
 
 
 async def submit_tasks(pool: Pool, tasks: int, batch: int, seconds: float) -> list[int]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from corral.scheduling.values import Queue, Slot
+from corral.slots.registry import Registry
+from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
-from corral.tasks.stations import StationSetup
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
 from corral.tasks.store.story import Entry, append, writing
@@ -25,7 +26,7 @@ from corral.work import Engine, SlotId
 
 
 class Yard:
-    """A dispatcher with its stations, started and stopped by the test."""
+    """A dispatcher with its slots, started and stopped by the test."""
 
     def __init__(self, url: str, pool: Pool, folder: Path) -> None:
         self.pool = pool
@@ -46,13 +47,12 @@ class Yard:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Dispatcher:
         """Start a dispatcher with one CPU slot per engine."""
-        stations = [_station(index, {engine.name: engine}) for index, engine in enumerate(engines)]
         known: Mapping[str, Queue] = {queue.name: queue for queue in (Queue(name="default"), *queues)}
         dispatcher = Dispatcher(
             url=self._url,
             pool=self.pool,
             holder=self.holder,
-            stations=stations,
+            slots=Registry(make_slots(*engines)),
             rules=Rules(queues=known),
             artifacts=self.artifacts,
             scratch=self._scratch,
@@ -114,14 +114,16 @@ class Yard:
         self._running.clear()
 
 
-def _station(index: int, engines: Mapping[str, Engine]) -> StationSetup:
-    slot = SlotId(f"node/cpu{index}")
-    return StationSetup(
-        slot=slot,
-        node="node",
-        device=slot,
-        device_model="cpu",
-        capacity=None,
-        visible_device=None,
-        engines=engines,
+def make_slots(*engines: Engine) -> Wanted:
+    """Return one CPU device per engine, with that engine's slot."""
+    names = [SlotId(f"node/cpu{index}") for index in range(len(engines))]
+    return Wanted(
+        devices=tuple(DeviceSpec(name=name, node="node", provider=name, model="cpu") for name in names),
+        slots=tuple(make_slot(name, engine) for name, engine in zip(names, engines, strict=True)),
     )
+
+
+def make_slot(device: SlotId, engine: Engine) -> SlotSpec:
+    """Return the slot of an engine on a device."""
+    slot = SlotId(f"{device}/{engine.name}")
+    return SlotSpec(id=slot, device=device, group=device, engine=engine.name, make=lambda: engine)

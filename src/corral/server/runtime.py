@@ -30,9 +30,10 @@ from corral.errors import CorralError, Kind
 from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
-from corral.server.floor import build_floor, policy_settings, queues_of
 from corral.server.services import Services, configure_logs, keep_house
 from corral.server.settings import Settings, read_cluster
+from corral.server.slots_here import list_slots_here, make_policy_settings, make_queues
+from corral.slots.registry import Registry
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules
@@ -123,20 +124,20 @@ async def _serve(
     artifacts.prepare()
     weights = Store(models_dir(data_dir))
     board = Board()
-    floor = build_floor(cluster, data_dir=data_dir, locate=weights.path)
-    for problem in floor.problems:
+    here = list_slots_here(cluster, data_dir=data_dir, locate=weights.path)
+    for problem in here.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
         url=url,
         pool=dispatching_pool,
         holder=presence.holder_of(data_dir),
-        stations=floor.stations,
-        rules=Rules(queues=queues_of(cluster, floor.stations), settings=policy_settings(cluster)),
+        slots=Registry(here.wanted),
+        rules=Rules(queues=make_queues(cluster, here.wanted), settings=make_policy_settings(cluster)),
         artifacts=artifacts,
         scratch=data_dir / "scratch",
         board=board,
     )
-    here = Presence(
+    announced = Presence(
         pid=os.getpid(),
         url=_url(settings, sockets[0]),
         token=secrets.token_urlsafe(32),
@@ -150,13 +151,13 @@ async def _serve(
         weights=weights,
         explain=dispatcher.explain,
         data_dir=data_dir,
-        local_token=here.token,
+        local_token=announced.token,
         loopback=settings.loopback,
         started_at=datetime.now(UTC),
     )
     housekeeping = asyncio.create_task(keep_house(pool, artifacts, cluster.retention), name="housekeeping")
     try:
-        await _run(dispatcher, create_app(services), sockets, lambda: _announce(data_dir, here, ready))
+        await _run(dispatcher, create_app(services), sockets, lambda: _announce(data_dir, announced, ready))
     finally:
         housekeeping.cancel()
         pool.terminate()

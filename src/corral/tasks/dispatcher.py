@@ -35,6 +35,8 @@ from corral.scheduling.values import (
     RunningTask,
     Settings,
 )
+from corral.slots.registry import Registry
+from corral.slots.values import Difference, Hold, HoldKind, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
@@ -44,13 +46,12 @@ from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAtte
 from corral.tasks.ready import ReadyTasks
 from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
-from corral.tasks.stations import Stations, StationSetup
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
 from corral.tasks.store.reading import to_be_cancelled
 from corral.tasks.store.transitions import Change, Lease
 from corral.tasks.values import StoryEvent
-from corral.work import FailureScope
+from corral.work import FailureScope, SlotId
 
 log = structlog.get_logger()
 
@@ -93,7 +94,7 @@ class Dispatcher:
         url: str,
         pool: Pool,
         holder: UUID,
-        stations: Sequence[StationSetup],
+        slots: Registry,
         rules: Rules,
         artifacts: ArtifactStore,
         scratch: Path,
@@ -101,14 +102,17 @@ class Dispatcher:
         timings: Timings | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`holder` names this data directory: only one server runs on it at a time, so its old leases are dead."""
+        """The dispatcher owns `slots` while it runs, and closes their engines at its end.
+
+        `holder` names this data directory: only one server runs on it at a time, so its old leases are dead.
+        """
         self._url = url
         self._pool = pool
         self._timings = timings or Timings()
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
-        self._stations = Stations(stations)
+        self._slots = slots
         self._queues = dict(rules.queues)
-        self._runner = Runner(self._stations, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
+        self._runner = Runner(slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
 
@@ -139,14 +143,19 @@ class Dispatcher:
 
     def explain(self, task: int) -> Explanation | None:
         """Say why a task of the backlog waits; None when it is not in the backlog."""
-        return self._judgement.explain(
-            task, self._ready.backlog, self._stations.slots(), self._queues, datetime.now(UTC)
-        )
+        return self._judgement.explain(task, self._ready.backlog, self._slots.views(), self._queues, datetime.now(UTC))
 
     @property
     def running(self) -> int:
         """How many attempts run here now."""
         return len(self._attempts)
+
+    def change_slots(self, wanted: Wanted) -> Difference:
+        """Add, change and remove slots, and return what that changes; what is held changes when its hold ends."""
+        difference = self._slots.compare(wanted)
+        self._slots.apply(difference)
+        self._changed()
+        return difference
 
     def stop(self) -> None:
         """Take no more tasks; `run` returns once the running attempts have ended or were released."""
@@ -165,14 +174,14 @@ class Dispatcher:
             async with asyncio.TaskGroup() as beside:
                 helpers = [
                     beside.create_task(self._keeper.run()),
-                    beside.create_task(self._stations.check(self._changed, self._monotonic)),
+                    beside.create_task(self._slots.watch(self._changed, self._monotonic)),
                 ]
                 async with self._tasks:
                     await self._lead_until_stopped()
                 for helper in helpers:
                     helper.cancel()
         finally:
-            await self._stations.close()
+            await self._slots.close()
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
@@ -210,7 +219,7 @@ class Dispatcher:
             self._deaf = False
             await self._load()
             self._board.lead(leading=True)
-            log.info("dispatcher_leads", slots=len(self._stations), queued=len(self._ready.backlog))
+            log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._ready.backlog))
             while not self._finished():
                 await self._round()
                 if self._deaf:
@@ -285,7 +294,7 @@ class Dispatcher:
                 self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
             )
         except BaseException:
-            _vacate(assigned)  # whether the leases stand is unknown; the state is loaded anew, and finds them
+            self._vacate(assigned)  # whether the leases stand is unknown; the state is loaded anew, and finds them
             raise
         del self._begun[:begun]
         del self._unwritten[:written]
@@ -311,19 +320,19 @@ class Dispatcher:
 
     def _free(self, attempt: Attempt, ended: Ended) -> None:
         self._board.forget(attempt.task.id)
-        _vacate([attempt])
         now = self._monotonic()
         if ended.failure is not None and ended.failure.scope is FailureScope.SLOT:
-            attempt.station.failed(attempt.task.engine, ended.failure.problem.what, now=now)
+            attempt.group.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
-            attempt.station.holds(attempt.task.engine, attempt.task.model)
+            attempt.group.note_use(attempt.task.engine, attempt.task.model)
             self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, now - attempt.started_at)
+        self._vacate([attempt])
 
     def _decide(self) -> list[Attempt]:
-        free = self._stations.free()
+        free = self._slots.count_free()
         if not self._ready.backlog or not free:
             return []
-        slots = self._stations.slots()
+        slots = self._slots.views()
         assignments = self._judgement.assign(self._ready.backlog, slots, self._queues, free, datetime.now(UTC))
         return [self._occupy(assignment) for assignment in assignments]
 
@@ -331,20 +340,26 @@ class Dispatcher:
         """Hold the slots of an assignment while its lease is committed."""
         task = self._ready.backlog.remove(assignment.task)
         assert task is not None, "the policy assigns only tasks that it was given"
-        stations = tuple(self._stations[slot] for slot in assignment.slots)
+        groups = tuple(self._slots[slot] for slot in assignment.slots)
         now = datetime.now(UTC)
-        for station in stations:
-            station.running = RunningTask(
-                task=task.id,
-                owner=task.owner,
-                queue=task.queue,
-                engine=task.engine,
-                model=task.model,
-                memory=task.memory,
-                started_at=now,
-                expected_end=now + timedelta(seconds=assignment.expected_s),
-            )
-        return Attempt(task, uuid4(), stations, assignment, leased_at=self._monotonic())
+        running = RunningTask(
+            task=task.id,
+            owner=task.owner,
+            queue=task.queue,
+            engine=task.engine,
+            model=task.model,
+            memory=task.memory,
+            started_at=now,
+            expected_end=now + timedelta(seconds=assignment.expected_s),
+        )
+        hold = Hold(kind=HoldKind.TASK, owner=task.owner, label=f"task {task.id}", since=now, task=running)
+        for group in groups:
+            group.hold(hold)
+        return Attempt(task, uuid4(), groups, hold, assignment, leased_at=self._monotonic())
+
+    def _vacate(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._slots.release(attempt.groups, attempt.hold)
 
     async def _committed(self, done: dispatching.Round, assigned: Sequence[Attempt]) -> None:
         for change, refusal in done.applied.refused:
@@ -352,7 +367,7 @@ class Dispatcher:
         for attempt in assigned:
             details = done.details.get(attempt.task.id)
             if details is None:  # it was cancelled or deleted before the lease was written
-                _vacate([attempt])
+                self._vacate([attempt])
                 self._wake.set()
             else:
                 self._start(attempt, details)
@@ -366,7 +381,7 @@ class Dispatcher:
         self._show()
 
     def _show(self) -> None:
-        self._board.show_slots(self._stations.slots())
+        self._board.show_slots(self._slots.views())
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -390,8 +405,8 @@ class Dispatcher:
     async def _measure_memory(self, attempt: Attempt) -> None:
         """After the first task with a model, ask how much memory it takes, before another one changes that."""
         self._measured_memory.add(attempt.key)
-        await attempt.station.refresh([attempt.task.engine])
-        for held in attempt.station.resident.get(attempt.task.engine, ()):
+        await attempt.group.refresh([attempt.task.engine])
+        for held in attempt.group.resident(attempt.task.engine):
             if held.model == attempt.task.model and held.memory is not None:
                 with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)
@@ -429,8 +444,7 @@ class Dispatcher:
 
     async def _read_gates(self) -> None:
         gates = await dispatching.gates(self._pool)
-        for station in self._stations:
-            station.gate = gates.get(("slot", station.id), Gate.OPEN)
+        self._slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
         for name, queue in self._queues.items():
             paused = gates.get(("queue", name)) is Gate.PAUSED
             self._queues[name] = replace(queue, paused=paused)
@@ -463,7 +477,7 @@ class Dispatcher:
     async def _rescue(self) -> None:
         """Requeue tasks whose attempt nobody runs: this data directory's old ones at once, others' when they expire."""
         told = {change.task for change in self._unwritten}
-        elsewhere: dict[str, str] = {}
+        elsewhere: dict[SlotId, str] = {}
         for held in await dispatching.held_by_anyone(self._pool):
             if held.lease in self._attempts or held.task in told:
                 continue
@@ -475,16 +489,9 @@ class Dispatcher:
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
             self._unwritten.append(Change(task=held.task, event=AttemptLost(held.lease), error=problem))
             log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
-        for station in self._stations:
-            station.held_elsewhere = elsewhere.get(station.id)
+        self._slots.note_elsewhere(elsewhere)
 
 
 def _may_start(life: Life) -> bool:
     """Whether only a point in time, if anything, keeps a task from being assigned."""
     return life.state is TaskState.QUEUED or (life.state is TaskState.WAITING and life.open_needs == 0)
-
-
-def _vacate(attempts: Sequence[Attempt]) -> None:
-    for attempt in attempts:
-        for station in attempt.stations:
-            station.running = None

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from corral.errors import CorralError, Problem
 from corral.scheduling.values import Assignment, DurationKey, QueuedTask
+from corral.slots.group import Group
+from corral.slots.registry import Registry
+from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, failure_of, run_attempt
 from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
-from corral.tasks.stations import Station, Stations
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import Change
 from corral.work import FailureScope, Work
@@ -26,7 +28,9 @@ class Attempt:
 
     task: QueuedTask
     id: UUID
-    stations: tuple[Station, ...]
+    groups: tuple[Group, ...]
+    hold: Hold
+    """What it holds the groups by."""
     assignment: Assignment
     leased_at: float
     started_at: float = 0.0
@@ -34,21 +38,21 @@ class Attempt:
     stop: StopSignal = field(default_factory=StopSignal)
 
     @property
-    def station(self) -> Station:
-        """The station whose engine does the work; the others of the assignment lend their devices."""
-        return self.stations[0]
+    def group(self) -> Group:
+        """The group whose engine does the work; the others of the assignment lend their devices."""
+        return self.groups[0]
 
     @property
     def key(self) -> DurationKey:
         """What its duration and memory are measured by."""
-        return DurationKey(self.task.engine, self.task.model, self.station.setup.device_model)
+        return DurationKey(self.task.engine, self.task.model, self.group.device.model)
 
     def leased(self) -> Change:
         """Return the change that makes this attempt the owner of its task."""
         return Change(
             task=self.task.id,
             event=Leased(self.id, self.assignment.slots),
-            device_model=self.station.setup.device_model,
+            device_model=self.group.device.model,
             note={"because": self.assignment.because},
         )
 
@@ -74,7 +78,7 @@ class Attempt:
             event = Succeeded(self.id)
             return Change(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
         event = AttemptFailed(self.id, ended.failure.scope, random.random())
-        avoid = self.station.id if ended.failure.avoid_slot else None
+        avoid = self.group.id if ended.failure.avoid_slot else None
         return Change(
             task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid, outputs=ended.files
         )
@@ -84,8 +88,8 @@ class Attempt:
 class Runner:
     """Runs attempts with the folders and the board of this server."""
 
-    stations: Stations
-    """All of this server: what is given up may lie on another slot of the same device."""
+    slots: Registry
+    """All of this server: what is given up can be on another slot of the same device."""
     artifacts: ArtifactStore
     scratch: ScratchFolders
     board: Board
@@ -95,16 +99,16 @@ class Runner:
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
         for slot, resident in attempt.assignment.evict:
-            station = self.stations[slot]
-            if station.running is None or station in attempt.stations:  # a neighbour may have got work since
-                await station.evict([resident.engine])
+            group = self.slots.get(slot)
+            if group is not None and (not group.holds or group in attempt.groups):  # else it got work since
+                await group.evict([resident.engine])
         if details.missing_files:
             return _missing_inputs(details)
         try:
             work = self._work(attempt, details)
         except CorralError as error:
             return Ended(failure=failure_of(error))
-        engine = attempt.station.setup.engines[attempt.task.engine]
+        engine = attempt.group.engine(attempt.task.engine)
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
         ended: Ended | None = None
         try:
@@ -114,7 +118,7 @@ class Runner:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
 
     def _work(self, attempt: Attempt, details: Details) -> Work:
-        devices = (station.setup.visible_device for station in attempt.stations)
+        devices = (group.device.visible for group in attempt.groups)
         return Work(
             attempt=attempt.id,
             earlier=details.lost,
@@ -154,7 +158,7 @@ class _BoardReporter:
                 task=attempt.task.id,
                 batch=attempt.batch,
                 attempt=attempt.id,
-                slot=attempt.station.id,
+                slot=attempt.group.id,
                 fraction=None if fraction is None else min(1.0, max(0.0, fraction)),
                 note=note,
                 at=datetime.now(UTC),

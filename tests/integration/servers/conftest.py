@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from corral.scheduling.values import Queue
+from corral.slots.registry import Registry
+from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
-from corral.tasks.stations import StationSetup
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
 from corral.tasks.values import Task
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.engines import ScriptedEngine
+from doubles.yard import make_slot
 
 
 class Servers:
@@ -48,7 +50,7 @@ class Servers:
             url=self.url,
             pool=self.pool,
             holder=uuid4(),
-            stations=[_station(f"{node}/cpu{index}", engine, device, capacity) for index, engine in enumerate(engines)],
+            slots=Registry(_make_slots(node, engines, device, capacity)),
             rules=Rules(queues={"default": Queue(name="default")}),
             artifacts=artifacts,
             scratch=folder / "scratch",
@@ -88,15 +90,13 @@ class Servers:
             await asyncio.gather(running, return_exceptions=True)
 
 
-def _station(slot: str, engine: ScriptedEngine, device: str | None, capacity: Bytes | None) -> StationSetup:
-    return StationSetup(
-        slot=SlotId(slot),
-        node=slot.partition("/")[0],
-        device=device or slot,
-        device_model="cpu",
-        capacity=capacity,
-        visible_device=None,
-        engines={engine.name: engine},
+def _make_slots(node: str, engines: Sequence[ScriptedEngine], provider: str | None, capacity: Bytes | None) -> Wanted:
+    names = [SlotId(f"{node}/cpu{index}") for index in range(len(engines))]
+    return Wanted(
+        devices=tuple(
+            DeviceSpec(name=name, node=node, provider=provider or name, model="cpu", memory=capacity) for name in names
+        ),
+        slots=tuple(make_slot(name, engine) for name, engine in zip(names, engines, strict=True)),
     )
 
 

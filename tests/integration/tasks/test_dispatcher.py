@@ -24,6 +24,7 @@ from corral.work import (
     Work,
 )
 from doubles.engines import ScriptedEngine
+from doubles.yard import make_slots
 
 if TYPE_CHECKING:
     from conftest import Yard
@@ -234,3 +235,37 @@ async def test_failed_attempts_log_is_kept_with_the_task(yard: Yard) -> None:
     (task,) = await yard.ended(id)
     assert [output.name for output in task.outputs] == ["log.txt"]
     assert yard.artifacts.path(task.outputs[0].sha256).read_text() == "it broke here"
+
+
+async def test_slots_are_added_while_tasks_wait_for_their_engine(yard: Yard) -> None:
+    first, second = ScriptedEngine(), ScriptedEngine(name="llama")
+    dispatcher = yard.start(first)
+    (id,) = (await submit(yard.pool, a_submission(a_task(engine="llama")), queued_limits={})).tasks
+    await yard.shown(lambda slots: bool(slots[0].engines))
+    difference = dispatcher.change_slots(make_slots(first, second))
+    assert [slot.id for slot in difference.added] == ["node/cpu1/llama"]
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED
+    assert len(second.runs) == 1
+
+
+async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard: Yard) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(work: Work, report: Reporter) -> Produced:
+        await go_on.wait()
+        return Produced()
+
+    leaving, staying = ScriptedEngine(wait), ScriptedEngine()
+    dispatcher = yard.start(leaving)
+    ids = (await submit(yard.pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
+    await leaving.started.wait()
+    slots = make_slots(ScriptedEngine(name="llama"), staying)
+    difference = dispatcher.change_slots(slots)
+    assert difference.held == {"node/cpu0/sleep": f"task {ids[0]} of ada"}
+    await yard.ended(ids[1])
+    assert (len(leaving.runs), len(staying.runs)) == (1, 1)
+    go_on.set()
+    (task,) = await yard.ended(ids[0])
+    assert (task.state, task.attempts, task.losses) == (TaskState.SUCCEEDED, 0, 0)
+    await yard.shown(lambda slots: {"llama"} in [slot.engines for slot in slots])

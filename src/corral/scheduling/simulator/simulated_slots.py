@@ -1,6 +1,6 @@
 """The slots while a simulation goes on: what runs, what is loaded, whether they are there.
 
-A simulated slot follows `corral.tasks.stations`, as slots behave in production: an engine keeps the last model that it
+A simulated slot follows `corral.slots.group`, as slots behave in production: an engine keeps the last model that it
 ran, a model that is given up takes all of its engine's with it, and a slot that went away has lost what it held.
 """
 

@@ -1,0 +1,190 @@
+"""The devices and slots of this server: this machine's, and the instances that are reached by URL."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.engines.building import Device, build, build_remote
+from corral.engines.inputs import ENGINES, check_options
+from corral.errors import Problem, ProblemsError
+from corral.scheduling.values import Queue, Settings
+from corral.slots.values import DeviceSpec, SlotSpec, Wanted
+from corral.telemetry.devices import LocalDevice, list_local_devices
+from corral.telemetry.machine import describe
+from corral.telemetry.nvml import find_gpus
+from corral.work import SlotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotsHere:
+    """The devices and slots that a server should have, and how the cluster file and this machine disagree."""
+
+    wanted: Wanted
+    problems: tuple[Problem, ...]
+
+
+def list_slots_here(cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path]) -> SlotsHere:
+    """Look at this machine and return everything on which this server can run tasks; nothing is started.
+
+    Raises: ProblemsError when options of engines are wrong.
+    """
+    _check_options(cluster)
+    here = find_this_node(cluster.nodes, socket.gethostname())
+    local: tuple[LocalDevice, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    if here is not None:
+        found = list_local_devices(here, find_gpus().gpus, describe(data_dir))
+        local, problems = found.devices, found.problems
+    devices = {device.spec.name: device.spec for device in local}
+    slots = [
+        _make_local_slot(device, settings, data_dir, locate)
+        for device in local
+        for settings in _list_enabled(cluster)
+        if ENGINES[settings.name].local
+    ]
+    for settings in _list_enabled(cluster):
+        for instance in settings.instances:
+            device = _find_device(cluster, instance)
+            slots.append(_make_instance_slot(devices.setdefault(device.name, device), settings, instance))
+    used = {slot.device for slot in slots}
+    wanted = Wanted(
+        devices=tuple(device for name, device in devices.items() if name in used), slots=tuple(_group_slots(slots))
+    )
+    return SlotsHere(wanted=wanted, problems=problems)
+
+
+def find_this_node(nodes: Sequence[Node], hostname: str) -> Node | None:
+    """Return the node that is this machine: the one without an address, else the one with this host name."""
+    for node in nodes:
+        if node.address is None:
+            return node
+    short = hostname.split(".")[0]
+    for node in nodes:
+        if node.name in (hostname, short) or node.address in (hostname, short, "localhost", "127.0.0.1"):
+            return node
+    return None
+
+
+def _list_enabled(cluster: Cluster) -> list[EngineSettings]:
+    return [cluster.engines[name] for name in ENGINES if cluster.engines[name].enabled]
+
+
+def _check_options(cluster: Cluster) -> None:
+    problems = [
+        problem
+        for settings in _list_enabled(cluster)
+        if settings.options
+        for problem in check_options(settings.name, settings.options)
+    ]
+    if problems:
+        raise ProblemsError(problems)
+
+
+def _make_local_slot(
+    device: LocalDevice, settings: EngineSettings, data_dir: Path, locate: Callable[[str], Path]
+) -> SlotSpec:
+    spec = device.spec
+    return SlotSpec(
+        id=SlotId(f"{spec.name}/{settings.name}"),
+        device=spec.name,
+        group=spec.name,
+        engine=settings.name,
+        settings={"gpu": spec.visible, "threads": device.threads, **_describe_options(settings)},
+        make=partial(
+            build,
+            settings.name,
+            device=Device(name=spec.name.partition("/")[2], gpu=spec.visible),
+            threads=device.threads,
+            options=settings.options,
+            locate=locate,
+            log_dir=data_dir / "logs",
+        ),
+    )
+
+
+def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: Instance) -> SlotSpec:
+    return SlotSpec(
+        id=SlotId(f"{device.name}/{settings.name}"),
+        device=device.name,
+        group=device.name,
+        engine=settings.name,
+        instance=instance.name,
+        settings={"url": instance.url, **_describe_options(settings)},
+        make=partial(build_remote, settings.name, url=instance.url, options=settings.options),
+    )
+
+
+def _describe_options(settings: EngineSettings) -> dict[str, object]:
+    return {f"options.{name}": value for name, value in settings.options.items()}
+
+
+def _group_slots(slots: Iterable[SlotSpec]) -> Iterable[SlotSpec]:
+    """Name instances where a device has several of an engine; all but the first are groups of their own.
+
+    They are servers that run anyway, so they work at the same time and share the device's memory.
+    """
+    listed = list(slots)
+    count = Counter(slot.id for slot in listed)
+    grouped: set[SlotId] = set()
+    for slot in listed:
+        if count[slot.id] == 1:
+            yield slot
+            continue
+        name = SlotId(f"{slot.id}/{slot.instance}")
+        yield replace(slot, id=name, group=name if slot.id in grouped else slot.group)
+        grouped.add(slot.id)
+
+
+def _find_device(cluster: Cluster, instance: Instance) -> DeviceSpec:
+    """Describe what an instance computes on, by the cluster file alone."""
+    if instance.node is None or instance.gpu is None:
+        name = SlotId(instance.name)
+        return DeviceSpec(name=name, node=instance.node or name, provider=name, model="unknown", memory=instance.memory)
+    name = SlotId(f"{instance.node}/gpu{instance.gpu}")
+    node = next(node for node in cluster.nodes if node.name == instance.node)
+    gpu = next((gpu for gpu in node.gpus or () if gpu.index == instance.gpu), None)
+    return DeviceSpec(
+        name=name,
+        node=instance.node,
+        provider=name,
+        model=gpu.model if gpu and gpu.model else "unknown",
+        memory=instance.memory or (gpu.memory if gpu else None),
+    )
+
+
+def make_queues(cluster: Cluster, wanted: Wanted) -> dict[str, Queue]:
+    """Return the queues of the cluster file, with their pools as groups of slots."""
+    return {
+        name: Queue(
+            name=name,
+            slots=None if queue.pool is None else _find_pool(queue.pool, wanted),
+            order=queue.order,
+            max_running_per_owner=queue.max_running_per_owner,
+        )
+        for name, queue in cluster.queues.items()
+    }
+
+
+def _find_pool(selectors: Sequence[str], wanted: Wanted) -> frozenset[SlotId]:
+    nodes = {device.name: device.node for device in wanted.devices}
+    return frozenset(
+        slot.group
+        for slot in wanted.slots
+        for selector in selectors
+        if selector in (nodes[slot.device], slot.device) or _is_cpu_of(slot.device, selector)
+    )
+
+
+def _is_cpu_of(device: SlotId, selector: str) -> bool:
+    return selector.endswith("/cpu") and device.startswith(selector)
+
+
+def make_policy_settings(cluster: Cluster) -> Settings:
+    """Return the policy's bounds as the cluster file sets them."""
+    return Settings(promote_after=cluster.promote_after)

@@ -1,0 +1,157 @@
+"""All groups of slots of a server: added, changed and removed while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from corral.scheduling.values import Gate, Slot
+from corral.slots.group import Group, close_engines
+from corral.slots.values import Difference, Hold, SlotSpec, Wanted, compare
+from corral.work import Engine, SlotId
+
+CHECK_TICK_S = 0.5
+"""How often the registry looks whether a check is due."""
+
+
+class Registry:
+    """All groups of slots, by id; one task owns it (the dispatcher's loop)."""
+
+    def __init__(self, wanted: Wanted = Wanted()) -> None:  # noqa: B008 (a frozen value)
+        self._groups: dict[SlotId, Group] = {}
+        self._wanted = Wanted()
+        self._gates: Mapping[SlotId, Gate] = {}
+        self._retired: list[Engine] = []
+        """Engines of groups that are gone, still to be closed."""
+        self.apply(self.compare(wanted))
+
+    def __getitem__(self, group: SlotId) -> Group:
+        return self._groups[group]
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def get(self, group: SlotId) -> Group | None:
+        """Return a group; None when it is gone."""
+        return self._groups.get(group)
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> Wanted:
+        """The devices and slots that were applied last; some of them may wait for the end of a hold."""
+        return self._wanted
+
+    def compare(self, wanted: Wanted) -> Difference:
+        """Return what `apply` would do, without doing it."""
+        difference = compare(self._wanted, wanted)
+        touched = (*difference.removed, *(change.before for change in difference.changed))
+        held = {slot.id: str(self._groups[slot.group].holds[0]) for slot in touched if self._is_held(slot.group)}
+        return Difference(
+            wanted=wanted,
+            added=difference.added,
+            changed=difference.changed,
+            removed=difference.removed,
+            devices=difference.devices,
+            held=held,
+        )
+
+    def apply(self, difference: Difference) -> None:
+        """Make true what is wanted: at once, or for what is held when its last hold ends.
+
+        Every engine is made before anything changes, so that one that cannot be made leaves everything as it was.
+        """
+        wanted = difference.wanted
+        devices = {device.name: device for device in wanted.devices}
+        slots: defaultdict[SlotId, list[SlotSpec]] = defaultdict(list)
+        for slot in wanted.slots:
+            slots[slot.group].append(slot)
+        groups = {id: self._groups.get(id) or Group(id, devices[members[0].device]) for id, members in slots.items()}
+        bays = {id: group.prepare(slots[id]) for id, group in groups.items()}
+        for id, group in (self._groups | groups).items():
+            self._groups[id] = group
+            group.gate = self._gates.get(id, Gate.OPEN)
+            group.aim(devices[slots[id][0].device] if id in slots else group.device, bays.get(id, ()))
+            self._drop_if_gone(group)
+        self._wanted = wanted
+
+    def _is_held(self, group: SlotId) -> bool:
+        return group in self._groups and bool(self._groups[group].holds)
+
+    def _drop_if_gone(self, group: Group) -> None:
+        if group.is_gone and self._groups.get(group.id) is group:
+            self._retired += group.take_retired()
+            del self._groups[group.id]
+
+    # --- holds -------------------------------------------------------------------------------------------------------
+
+    def release(self, groups: Iterable[Group], hold: Hold) -> None:
+        """End a hold on groups; a group that leaves is dropped with its last hold."""
+        for group in groups:
+            group.release(hold)
+            self._drop_if_gone(group)
+
+    def note_gates(self, gates: Mapping[SlotId, Gate]) -> None:
+        """Set the gates that people closed, also for groups that come later; every other one is open."""
+        self._gates = gates
+        for group in self:
+            group.gate = gates.get(group.id, Gate.OPEN)
+
+    def note_elsewhere(self, holders: Mapping[SlotId, str]) -> None:
+        """Note who holds which slots for other servers, by the name of the slot or its group."""
+        for group in self:
+            names = (group.id, *(slot.id for slot in group.slots.values()))
+            group.held_elsewhere = next((holders[name] for name in names if name in holders), None)
+
+    # --- facts -------------------------------------------------------------------------------------------------------
+
+    def views(self) -> tuple[Slot, ...]:
+        """Return the policy's view of every group."""
+        return tuple(group.view() for group in self)
+
+    def count_free(self) -> int:
+        """Return how many groups can take a task now."""
+        return sum(group.is_free for group in self)
+
+    async def watch(self, changed: Callable[[], None], monotonic: Callable[[], float]) -> None:
+        """Check engines, for ever, and call `changed` when that changes the policy's view.
+
+        All are checked at start; those that fail, after growing waits; the others now and then. Engines that left are
+        closed here.
+        """
+        while True:
+            now = monotonic()
+            async with asyncio.TaskGroup() as tasks:
+                for group in self:
+                    for engine in group.list_due_checks(now=now):
+                        tasks.create_task(_check(group, engine, changed, now))
+                    if group.is_drained:
+                        tasks.create_task(_empty(group, changed))
+                    self._retired += group.take_retired()
+                tasks.create_task(self._close_retired())
+            await asyncio.sleep(CHECK_TICK_S)
+
+    async def close(self) -> None:
+        """Stop every engine of every group."""
+        async with asyncio.TaskGroup() as tasks:
+            for group in self:
+                tasks.create_task(group.close())
+            tasks.create_task(self._close_retired())
+
+    async def _close_retired(self) -> None:
+        retired, self._retired = self._retired, []
+        await close_engines(retired)
+
+
+async def _check(group: Group, engine: str, changed: Callable[[], None], now: float) -> None:
+    if await group.check(engine, now=now):
+        changed()
+
+
+async def _empty(group: Group, changed: Callable[[], None]) -> None:
+    await group.evict()
+    changed()

@@ -1,0 +1,177 @@
+"""The values of slots: what is wanted, how that differs from what there is, and holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+
+from corral.scheduling.values import RunningTask
+from corral.units import Bytes
+from corral.work import Engine, SlotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """A GPU, a share of a processor, or whatever an instance computes on."""
+
+    name: SlotId
+    """Unique in the cluster: `node/gpu0`, `node/cpu1`; of an instance without a known GPU, the instance's name."""
+    node: str
+    provider: str
+    """The provider of the memory, unique in the cluster (`node/GPU-<uuid>`); devices with one provider share it."""
+    model: str
+    """The GPU's catalogue model, `cpu`, or `unknown`; durations are measured per device model."""
+    memory: Bytes | None = None
+    """What the device has; None when unknown."""
+    limit: Bytes | None = None
+    """What tasks may use of it according to the cluster file; None when the file does not say."""
+    foreign: Bytes | None = field(default=None, compare=False)
+    """What other programs held when the device was looked at; not part of what is wanted."""
+    visible: str | None = None
+    """What `CUDA_VISIBLE_DEVICES` is for its engines; None on processors and for instances reached by URL."""
+
+    @property
+    def capacity(self) -> Bytes | None:
+        """Memory that tasks may use; None when unknown."""
+        free = None if self.memory is None else Bytes(max(0, self.memory - (self.foreign or 0)))
+        return min((size for size in (free, self.limit) if size is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSpec:
+    """One engine's place on a device."""
+
+    id: SlotId
+    """`node/gpu0/comfyui`, and `node/gpu0/comfyui/b` where the device has several instances of the engine."""
+    device: SlotId
+    group: SlotId
+    """Slots of one group are occupied one at a time. Of each engine, a group has at most one slot."""
+    engine: str
+    instance: str | None = None
+    """The instance's name in the cluster file; None for an engine in processes of this machine."""
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the engine is made of (a URL, options, threads): where they differ, the engine is made anew."""
+    make: Callable[[], Engine] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The devices and slots that there should be."""
+
+    devices: tuple[DeviceSpec, ...] = ()
+    slots: tuple[SlotSpec, ...] = ()
+    """Each names a device of `devices`; slots of one group are on one device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotChange:
+    """A slot that stays where it is and becomes another."""
+
+    before: SlotSpec
+    after: SlotSpec
+    what: tuple[str, ...]
+    """What differs, for people: `url: http://a -> http://b`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChange:
+    """A device that is described otherwise than before."""
+
+    before: DeviceSpec
+    after: DeviceSpec
+    what: tuple[str, ...]
+    """As in `SlotChange`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What `Registry.apply` would do, in the order of the cluster file."""
+
+    wanted: Wanted = field(repr=False)
+    added: tuple[SlotSpec, ...] = ()
+    changed: tuple[SlotChange, ...] = ()
+    removed: tuple[SlotSpec, ...] = ()
+    devices: tuple[DeviceChange, ...] = ()
+    held: Mapping[SlotId, str] = field(default_factory=dict[SlotId, str])
+    """Slots that change or go when their hold ends, with the hold: `task 12 of ada`."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change."""
+        return not (self.added or self.changed or self.removed or self.devices)
+
+
+def compare(before: Wanted, after: Wanted) -> Difference:
+    """Return how what is wanted changes; a slot is the same one if its group and engine are the same."""
+    old = {(slot.group, slot.engine): slot for slot in before.slots}
+    new = {(slot.group, slot.engine): slot for slot in after.slots}
+    known = {device.name: device for device in before.devices}
+    return Difference(
+        wanted=after,
+        added=tuple(slot for key, slot in new.items() if key not in old),
+        changed=tuple(
+            SlotChange(before=old[key], after=slot, what=_list_slot_differences(old[key], slot))
+            for key, slot in new.items()
+            if key in old and old[key] != slot
+        ),
+        removed=tuple(slot for key, slot in old.items() if key not in new),
+        devices=tuple(
+            DeviceChange(before=known[device.name], after=device, what=_list_differences(known[device.name], device))
+            for device in after.devices
+            if device.name in known and known[device.name] != device
+        ),
+    )
+
+
+def _list_slot_differences(before: SlotSpec, after: SlotSpec) -> tuple[str, ...]:
+    keys = [*after.settings, *(key for key in before.settings if key not in after.settings)]
+    return (
+        *_list_differences(before, after),
+        *(
+            _describe(key, before.settings.get(key), after.settings.get(key))
+            for key in keys
+            if before.settings.get(key) != after.settings.get(key)
+        ),
+    )
+
+
+def _list_differences(before: DeviceSpec | SlotSpec, after: DeviceSpec | SlotSpec) -> tuple[str, ...]:
+    return tuple(
+        _describe(part.name, getattr(before, part.name), getattr(after, part.name))
+        for part in fields(before)
+        if part.compare and part.name != "settings" and getattr(before, part.name) != getattr(after, part.name)
+    )
+
+
+def _describe(name: str, before: object, after: object) -> str:
+    texts = ("not set" if value is None else str(value) for value in (before, after))
+    return f"{name}: {' -> '.join(texts)}"
+
+
+class HoldKind(StrEnum):
+    """What can hold a slot."""
+
+    TASK = "task"
+    GUEST = "guest"
+    """An interactive request that came through the gateway; lives as long as its connection."""
+    PROGRAM = "program"
+    """A program of a user, under `corral hold`."""
+    LAYOUT_SWITCH = "layout_switch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A group of slots taken: until the hold ends, nothing else gets it, and nothing of it is removed or changed."""
+
+    kind: HoldKind
+    owner: str
+    label: str
+    """What holds it, for people: `task 12`."""
+    since: datetime
+    task: RunningTask | None = None
+    """Of a task, what the policy needs to know."""
+
+    def __str__(self) -> str:
+        return f"{self.label} of {self.owner}" if self.owner else self.label

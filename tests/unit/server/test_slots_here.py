@@ -1,0 +1,97 @@
+"""Devices and slots come from the cluster file and from what this machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corral.cluster import Cluster, load
+from corral.cluster.values import Node
+from corral.errors import ProblemsError
+from corral.server.slots_here import find_this_node, list_slots_here, make_queues
+from corral.slots.values import Wanted
+
+TWO_COMFYUIS = """
+apiVersion: corral/v1
+name: test
+nodes:
+  - name: elsewhere
+    address: 192.0.2.7
+    gpus:
+      - {model: RTX 5070 Ti, memory: 16Gi}
+      - {model: RTX 5070 Ti, memory: 16Gi}
+engines:
+  comfyui:
+    instances:
+      - {name: left, url: "http://192.0.2.7:8188", node: elsewhere, gpu: 0}
+      - {name: right, url: "http://192.0.2.7:8189", node: elsewhere, gpu: 1}
+  ollama:
+    instances:
+      - {name: talk, url: "http://192.0.2.7:11434", node: elsewhere, gpu: 0}
+      - {name: far, url: "http://192.0.2.8:11434"}
+queues:
+  - {name: images, pool: [elsewhere/gpu1]}
+  - {name: one-node, pool: [elsewhere]}
+"""
+
+
+def read(text: str) -> Cluster:
+    return load(text, filename="cluster.yaml")
+
+
+def list_wanted(text: str, folder: Path) -> Wanted:
+    return list_slots_here(read(text), data_dir=folder, locate=lambda name: folder / name).wanted
+
+
+def test_instances_on_one_gpu_are_slots_of_one_device_that_are_occupied_one_at_a_time(tmp_path: Path) -> None:
+    wanted = list_wanted(TWO_COMFYUIS, tmp_path)
+    assert [(slot.id, slot.group) for slot in wanted.slots] == [
+        ("elsewhere/gpu0/comfyui", "elsewhere/gpu0"),
+        ("elsewhere/gpu1/comfyui", "elsewhere/gpu1"),
+        ("elsewhere/gpu0/ollama", "elsewhere/gpu0"),
+        ("far/ollama", "far"),
+    ]
+    assert {device.name: device.capacity for device in wanted.devices} == {
+        "elsewhere/gpu0": 16 * 2**30,
+        "elsewhere/gpu1": 16 * 2**30,
+        "far": None,
+    }
+
+
+def test_several_instances_of_an_engine_on_a_gpu_are_named_and_work_at_the_same_time(tmp_path: Path) -> None:
+    wanted = list_wanted(TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama"), tmp_path)
+    comfyuis = [slot for slot in wanted.slots if slot.engine == "comfyui"]
+    assert [slot.id for slot in comfyuis] == ["elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"]
+    assert {slot.device for slot in comfyuis} == {"elsewhere/gpu0"}
+    assert [slot.group for slot in comfyuis] == ["elsewhere/gpu0", "elsewhere/gpu0/comfyui/right"]
+
+
+def test_wrong_options_of_engines_are_reported_all_at_once(tmp_path: Path) -> None:
+    text = TWO_COMFYUIS.replace("  comfyui:\n", "  comfyui:\n    options: {reconectSeconds: 3}\n").replace(
+        "  ollama:\n", "  ollama:\n    options: {no: 3}\n"
+    )
+    with pytest.raises(ProblemsError) as refused:
+        list_wanted(text, tmp_path)
+    assert len(refused.value.problems) == 2
+
+
+def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
+    queues = make_queues(read(TWO_COMFYUIS), list_wanted(TWO_COMFYUIS, tmp_path))
+    assert queues["images"].slots == {"elsewhere/gpu1"}
+    assert queues["one-node"].slots == {"elsewhere/gpu0", "elsewhere/gpu1"}
+    assert queues["default"].slots is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "here"),
+    [
+        ([Node(name="a", address="192.0.2.1"), Node(name="b")], "b"),
+        ([Node(name="a", address="192.0.2.1"), Node(name="host", address="192.0.2.2")], "host"),
+        ([Node(name="a", address="192.0.2.1"), Node(name="b", address="localhost")], "b"),
+        ([Node(name="a", address="192.0.2.1")], None),
+    ],
+)
+def test_node_that_is_this_machine_is_found(nodes: list[Node], here: str | None) -> None:
+    found = find_this_node(nodes, "host.example")
+    assert (found.name if found else None) == here

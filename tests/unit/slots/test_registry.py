@@ -1,0 +1,244 @@
+"""Slots come, change and go while a server runs; what is held stays as it is until its hold ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from corral.scheduling.values import Gate, RunningTask
+from corral.slots.group import SlotHeldError
+from corral.slots.registry import Registry
+from corral.slots.values import DeviceSpec, Hold, HoldKind, SlotSpec, Wanted
+from corral.units import Bytes
+from corral.work import SlotId
+from doubles.engines import ScriptedEngine
+
+GPU0, GPU1 = SlotId("node/gpu0"), SlotId("node/gpu1")
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
+PROGRAM = Hold(kind=HoldKind.PROGRAM, owner="ada", label="train.py", since=NOW)
+TASK = Hold(
+    kind=HoldKind.TASK,
+    owner="ada",
+    label="task 12",
+    since=NOW,
+    task=RunningTask(
+        task=12,
+        owner="ada",
+        queue="default",
+        engine="llama",
+        model="m",
+        memory=None,
+        started_at=NOW,
+        expected_end=None,
+    ),
+)
+
+
+class ClosingEngine(ScriptedEngine):
+    """Keeps whether it was closed."""
+
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def a_device(name: SlotId = GPU0, *, memory: int | None = None, provider: str | None = None) -> DeviceSpec:
+    return DeviceSpec(
+        name=name,
+        node="node",
+        provider=provider or name,
+        model="RTX 5070 Ti",
+        memory=None if memory is None else Bytes(memory),
+    )
+
+
+def a_slot(
+    engine: str = "llama",
+    *,
+    device: SlotId = GPU0,
+    group: SlotId | None = None,
+    url: str = "http://a",
+    made: ScriptedEngine | None = None,
+) -> SlotSpec:
+    return SlotSpec(
+        id=SlotId(f"{device}/{engine}"),
+        device=device,
+        group=group or device,
+        engine=engine,
+        settings={"url": url},
+        make=lambda: made or ScriptedEngine(name=engine),
+    )
+
+
+def wanted(*slots: SlotSpec, devices: tuple[DeviceSpec, ...] = ()) -> Wanted:
+    names = {slot.device for slot in slots} - {device.name for device in devices}
+    return Wanted(devices=(*devices, *(a_device(name) for name in sorted(names))), slots=slots)
+
+
+def change(registry: Registry, now_wanted: Wanted) -> None:
+    registry.apply(registry.compare(now_wanted))
+
+
+@asynccontextmanager
+async def watching(registry: Registry) -> AsyncIterator[asyncio.Event]:
+    """Check the engines while the context lasts; the event is set when the policy's view changed."""
+    changed = asyncio.Event()
+    watcher = asyncio.create_task(registry.watch(changed.set, time.monotonic))
+    try:
+        yield changed
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+
+
+def test_difference_says_what_comes_changes_and_goes() -> None:
+    registry = Registry(wanted(a_slot("llama"), a_slot("whisper"), devices=(a_device(memory=8),)))
+    after = wanted(
+        a_slot("llama", url="http://b"), a_slot("comfyui", device=GPU1), devices=(a_device(memory=16), a_device(GPU1))
+    )
+    difference = registry.compare(after)
+    assert [slot.id for slot in difference.added] == ["node/gpu1/comfyui"]
+    assert [(change.before.id, change.what) for change in difference.changed] == [
+        ("node/gpu0/llama", ("url: http://a -> http://b",))
+    ]
+    assert [slot.id for slot in difference.removed] == ["node/gpu0/whisper"]
+    assert [(change.after.name, change.what) for change in difference.devices] == [("node/gpu0", ("memory: 8 -> 16",))]
+    assert not difference.held
+
+
+def test_difference_names_what_holds_the_slots_that_change_or_go() -> None:
+    registry = Registry(wanted(a_slot("llama"), a_slot("llama", device=GPU1)))
+    registry[GPU0].hold(TASK)
+    difference = registry.compare(wanted())
+    assert difference.held == {"node/gpu0/llama": "task 12 of ada"}
+    assert len(difference.removed) == 2
+
+
+def test_comparing_changes_nothing() -> None:
+    registry = Registry(wanted(a_slot()))
+    registry.compare(wanted())
+    assert [group.id for group in registry] == [GPU0]
+    assert registry.compare(wanted(a_slot())).is_empty
+
+
+def test_added_slot_is_used_once_its_check_shows_that_it_works() -> None:
+    async def scenario() -> None:
+        registry = Registry(wanted(a_slot()))
+        change(registry, wanted(a_slot(), a_slot("whisper")))
+        assert registry[GPU0].view().engine_problems["whisper"] == "not checked yet"
+        async with watching(registry) as changed, asyncio.timeout(5):
+            while registry[GPU0].view().engines != {"llama", "whisper"}:
+                changed.clear()
+                await changed.wait()
+
+    asyncio.run(scenario())
+
+
+def test_idle_group_leaves_at_once_and_its_engine_is_closed() -> None:
+    engine = ClosingEngine(name="llama")
+    registry = Registry(wanted(a_slot(made=engine)))
+    change(registry, wanted())
+    assert len(registry) == 0
+    asyncio.run(registry.close())
+    assert engine.closed
+
+
+@pytest.mark.parametrize("hold", [TASK, PROGRAM], ids=lambda hold: hold.kind.value)
+def test_group_that_leaves_is_kept_until_its_last_hold_ends(hold: Hold) -> None:
+    engine = ClosingEngine(name="llama")
+    registry = Registry(wanted(a_slot(made=engine)))
+    group = registry[GPU0]
+    group.hold(hold)
+    change(registry, wanted())
+    assert registry[GPU0] is group
+    assert group.engine("llama") is engine
+    assert not group.is_free
+    registry.release([group], hold)
+    assert registry.get(GPU0) is None
+    asyncio.run(registry.close())
+    assert engine.closed
+
+
+def test_engine_of_a_held_slot_changes_when_the_hold_ends() -> None:
+    old, new = ClosingEngine(name="llama"), ScriptedEngine(name="llama")
+    registry = Registry(wanted(a_slot(made=old)))
+    registry[GPU0].hold(TASK)
+    change(registry, wanted(a_slot(url="http://b", made=new)))
+    assert registry[GPU0].engine("llama") is old
+    registry.release([registry[GPU0]], TASK)
+    assert registry[GPU0].engine("llama") is new
+    asyncio.run(registry.close())
+    assert old.closed
+
+
+def test_new_engine_is_checked_only_after_the_old_one_is_closed() -> None:
+    registry = Registry(wanted(a_slot()))
+    change(registry, wanted(a_slot(url="http://b")))
+    assert registry[GPU0].list_due_checks(now=1.0) == ()
+    assert len(registry[GPU0].take_retired()) == 1
+    assert registry[GPU0].list_due_checks(now=1.0) == ("llama",)
+
+
+def test_what_is_wanted_again_before_the_hold_ends_stays_as_it_is() -> None:
+    engine = ClosingEngine(name="llama")
+    registry = Registry(wanted(a_slot(made=engine)))
+    registry[GPU0].hold(TASK)
+    change(registry, wanted())
+    change(registry, wanted(a_slot(made=ScriptedEngine(name="llama"))))
+    registry.release([registry[GPU0]], TASK)
+    assert registry[GPU0].engine("llama") is engine
+    asyncio.run(registry.close())
+    assert engine.closed
+
+
+def test_engine_that_cannot_be_made_leaves_everything_as_it_was() -> None:
+    def break_down() -> ScriptedEngine:
+        raise ValueError("no such option")
+
+    registry = Registry(wanted(a_slot()))
+    with pytest.raises(ValueError, match="no such option"):
+        change(registry, wanted(replace(a_slot("whisper", device=GPU1), make=break_down)))
+    assert [group.id for group in registry] == [GPU0]
+    assert registry[GPU0].is_free
+
+
+def test_changing_group_takes_no_new_tasks() -> None:
+    registry = Registry(wanted(a_slot()))
+    registry[GPU0].hold(PROGRAM)
+    change(registry, wanted(a_slot(url="http://b")))
+    assert registry[GPU0].view().gate is not Gate.OPEN
+
+
+def test_held_group_is_not_given_to_another() -> None:
+    registry = Registry(wanted(a_slot()))
+    registry[GPU0].hold(PROGRAM)
+    assert registry[GPU0].view().gate is Gate.UNHEALTHY
+    assert registry[GPU0].view().gate_reason == "held by train.py of ada"
+    with pytest.raises(SlotHeldError, match=r"train\.py of ada"):
+        registry[GPU0].hold(TASK)
+
+
+def test_foreign_use_is_what_was_measured_before_our_models_were_there() -> None:
+    at_start = replace(a_device(memory=16), foreign=Bytes(2))
+    registry = Registry(wanted(a_slot(), devices=(at_start,)))
+    again = replace(at_start, foreign=Bytes(10))
+    assert registry.compare(wanted(a_slot(), devices=(again,))).is_empty
+    change(registry, wanted(a_slot(), devices=(again,)))
+    assert registry[GPU0].view().capacity == 14
+    change(registry, wanted(a_slot(), devices=(replace(again, provider="node/GPU-other"),)))
+    assert registry[GPU0].view().capacity == 6
+
+
+def test_closed_gate_stays_closed_for_a_slot_that_comes_back() -> None:
+    registry = Registry(wanted(a_slot()))
+    registry.note_gates({GPU0: Gate.PAUSED})
+    change(registry, wanted())
+    change(registry, wanted(a_slot()))
+    assert registry[GPU0].view().gate is Gate.PAUSED
