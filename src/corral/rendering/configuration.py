@@ -50,8 +50,9 @@ UNKNOWN_CONFIGURATION = Configuration()
 
 def render_configuration(cluster: Cluster, *, source: str, text: str) -> Configuration:
     """Render the files of nodes and services; `source` and `text` are in the headers of files."""
-    from corral.rendering import kubernetes
     from corral.rendering.k3s.configuration import render_configurations
+    from corral.rendering.kubernetes.contradictions import ContradictionError
+    from corral.rendering.kubernetes.manifests import render_manifests
     from corral.rendering.nixos.modules import render_modules
 
     installations = resolve_installations(cluster, source=source, text=text)
@@ -59,8 +60,8 @@ def render_configuration(cluster: Cluster, *, source: str, text: str) -> Configu
     if cluster.kubernetes is None:
         return Configuration(files=files)
     try:
-        manifests = kubernetes.render_kubernetes(installations)
-    except kubernetes.ContradictionError as error:
+        manifests = render_manifests(installations)
+    except ContradictionError as error:
         return Configuration(files=files, refused="; ".join(problem.what for problem in error.problems))
     workloads = (workload for installation in installations for workload in _list_workloads(installation))
     return Configuration(workloads=tuple(workloads), files={**files, **manifests})
@@ -68,14 +69,14 @@ def render_configuration(cluster: Cluster, *, source: str, text: str) -> Configu
 
 def _list_workloads(installation: Installation) -> Iterator[KubernetesWorkload]:
     from corral.rendering.kubernetes import workloads
-    from corral.rendering.kubernetes.naming import workload_name
+    from corral.rendering.kubernetes.objects import name_workload
 
-    for members in workloads.groups(installation):
+    for members in workloads.group_by_pod(installation):
         yield KubernetesWorkload(
             layout=installation.layout.name if installation.layout else None,
             services=tuple(service.service.name for service in members),
             kind="StatefulSet" if workloads.is_stateful(members) else "Deployment",
-            name=workload_name(members[0]),
+            name=name_workload(members[0]),
             namespace=members[0].namespace,
-            replicas=workloads.replicas_of(members),
+            replicas=workloads.count_replicas(members),
         )

@@ -1,6 +1,6 @@
 """Labels of nodes, as a cluster has them once what is rendered is applied.
 
-A light module: whoever needs the labels alone does not load the typed objects of Kubernetes.
+A light module: a caller that needs only the labels does not load the typed objects of Kubernetes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from corral.rendering.cards import nvidia_cards
 from corral.rendering.installation import is_mixed, label_prefix_of
 
 GPU_PRESENT = "nvidia.com/gpu.present"
-"""What the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature discovery, they
-start nowhere."""
+"""The label that the charts of NVIDIA's device plugin and DRA driver look for; without it, and without feature
+discovery, they start nowhere."""
 
 
 def label_nodes(cluster: Cluster) -> Mapping[str, Mapping[str, str]]:

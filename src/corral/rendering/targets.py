@@ -10,16 +10,17 @@ from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
 from corral.rendering import (
     alloy,
-    compose,
     grafana,
-    kubernetes,
-    kueue,
     litellm,
     nginx,
     prometheus,
 )
+from corral.rendering.compose.projects import render_projects
 from corral.rendering.installation import Installation, resolve_installations
 from corral.rendering.k3s.configuration import render_configurations
+from corral.rendering.kubernetes.manifests import render_base, render_overlay
+from corral.rendering.kubernetes.notes import list_notes
+from corral.rendering.kueue.queues import render_queues
 from corral.rendering.nixos.modules import render_modules
 from corral.rendering.systemd.units import render_units
 
@@ -45,11 +46,11 @@ TARGETS: tuple[Target, ...] = (
     Target(
         name="kubernetes",
         summary="manifests as a kustomize base and an overlay for each layout",
-        per_layout=kubernetes.overlay,
-        for_all=kubernetes.base,
-        notes=kubernetes.notes_of,
+        per_layout=render_overlay,
+        for_all=render_base,
+        notes=list_notes,
     ),
-    Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=kueue.files),
+    Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=render_queues),
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
     Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=render_configurations),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
@@ -58,7 +59,7 @@ TARGETS: tuple[Target, ...] = (
     Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=alloy.files),
     Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=litellm.files),
     Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=nginx.files),
-    Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=compose.files),
+    Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=render_projects),
 )
 
 
@@ -103,7 +104,7 @@ def render_cluster(
 def _list_notes(installations: Iterable[Installation], targets: Iterable[Target]) -> tuple[str, ...]:
     listers = [target.notes for target in targets if target.notes is not None]
     by_layout = {
-        installation.name: [note for list_notes in listers for note in list_notes(installation)]
+        installation.name: [note for list_of in listers for note in list_of(installation)]
         for installation in installations
     }
     lines: list[str] = []

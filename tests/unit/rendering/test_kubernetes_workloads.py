@@ -149,7 +149,7 @@ def test_a_volume_on_a_network_whose_place_is_unknown_waits_for_one_and_the_note
     claim = objects("PersistentVolumeClaim", **parts)["shared"]
     assert (claim["spec"]["storageClassName"], claim["spec"]["volumeName"]) == ("", "shared")
     assert objects("PersistentVolume", **parts) == {}
-    assert any("claims wait for a PersistentVolume called shared" in note for note in told(**parts))
+    assert any("claims wait for a PersistentVolume named shared" in note for note in told(**parts))
 
 
 def test_a_volume_serves_each_namespace_by_a_volume_of_its_own() -> None:
@@ -223,7 +223,7 @@ def test_a_node_that_kubernetes_would_refuse_is_refused(name: str) -> None:
     nodes = [{"name": name, "k3sRole": "server", "gpus": []}]
     with pytest.raises(ContradictionError) as caught:
         rendered(nodes=nodes, kubernetes={"distribution": "k3s"})
-    assert f"Kubernetes takes no node called '{name}'" in str(caught.value)
+    assert f"Kubernetes does not accept '{name}' as the name of a node" in str(caught.value)
 
 
 def test_a_machine_outside_of_kubernetes_is_called_as_it_likes() -> None:
@@ -294,7 +294,7 @@ def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> N
 def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}, {"name": "two", "gpus": [{"model": "RTX 4090"}]}]
     services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
-    found = [one for one in told(nodes=nodes, services=services) if "NVIDIA's: nothing" in one]
+    found = [one for one in told(nodes=nodes, services=services) if "no NVIDIA GPU" in one]
     assert [one.partition(" ")[0] for one in found] == ["on-one"]
 
 

@@ -1,21 +1,24 @@
-"""Containers as Compose describes them."""
+"""Containers in the notation of Compose, and their volumes.
+
+A volume is a folder if the cluster file gives a path on this machine, NFS mounted by Docker, or a volume of Docker.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
-from corral.cluster.values import Service, ServiceKind
-from corral.rendering.compose.interpolation import wanted
+from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
+from corral.rendering.compose.interpolation import join_parts, require_variable
 from corral.rendering.compose.machines import Unit, is_job
 from corral.rendering.compose.networks import Network
-from corral.rendering.compose.volumes import mounts
 from corral.rendering.configured import Configured
 from corral.rendering.documents import Json
 from corral.rendering.filling import Filling
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.loading import seconds_to_load
 from corral.rendering.placed import SHARED_MEMORY_BYTES, memory_limit, needs_shared_memory, placed_settings
-from corral.rendering.programs import image_of, program_of
+from corral.rendering.programs import image_of, mount_paths, program_of
 from corral.rendering.training import launched
 
 ON_DEMAND = "on-demand"
@@ -23,125 +26,189 @@ JOBS = "jobs"
 _SHARED_MEMORY = f"{SHARED_MEMORY_BYTES // 2**30}gb"
 _SHORTEST_START_S = 120
 _PATIENCE = 3
-"""How many times the forecast load time a start may take before it counts as failed: disks are shared."""
-_ASKED = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=4)"
+"""How many times the forecast load time a start can take before it counts as failed: disks are shared."""
+_PYTHON_REQUEST = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=4)"
+_NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
+"""As in Kubernetes: `hard` waits for a server that restarts; noatime saves a write for each read."""
 
 
-def container(
-    installation: Installation, network: Network, unit: Unit, one: Deployed, told: Configured | None
+def build_container(
+    installation: Installation, network: Network, unit: Unit, deployed: Deployed, configuration: Configured | None
 ) -> dict[str, Json]:
-    """The container of a service; `told` is what it reads from files, which lie in a folder of its name."""
-    name = unit.name_of(one)
-    files = [{"type": "bind", "source": f"./{name}", "target": told.folder, "read_only": True}] if told else []
+    """The container of a service; files of its `configuration` are in a folder with its name."""
+    name = unit.name_container(deployed)
+    files: list[Json] = []
+    if configuration is not None:
+        files.append({"type": "bind", "source": f"./{name}", "target": configuration.folder, "read_only": True})
     fields: dict[str, Json] = {
-        "image": image_of(one.service),
-        **_started(installation, one, told),
-        **_user(one),
-        "restart": "no" if is_job(one) else "unless-stopped",
-        "profiles": _profiles(unit, one),
+        "image": image_of(deployed.service),
+        **_choose_command(installation, deployed, configuration),
+        **_choose_user(deployed),
+        "restart": "no" if is_job(deployed) else "unless-stopped",
+        "profiles": _list_profiles(unit, deployed),
         "init": True,
         "stop_grace_period": "60s",
-        "environment": _environment(installation, network, unit, one),
-        **_network(network, unit, one),
-        "volumes": [*mounts(installation, unit.node, one), *files],
-        **_security(one),
-        "healthcheck": _health(one),
-        "shm_size": _SHARED_MEMORY if needs_shared_memory(one) else None,
-        "deploy": _resources(unit, one),
+        "environment": _build_environment(installation, network, unit, deployed),
+        **_attach_network(network, unit, deployed),
+        "volumes": [*_build_mounts(unit.node, deployed), *files],
+        **_restrict_privileges(deployed),
+        "healthcheck": _build_health_check(deployed),
+        "shm_size": _SHARED_MEMORY if needs_shared_memory(deployed) else None,
+        "deploy": _build_resources(unit, deployed),
     }
     return {key: value for key, value in fields.items() if value not in (None, [], {})}
 
 
-def filling_container(installation: Installation, unit: Unit, one: Deployed, filling: Filling) -> dict[str, Json]:
-    """What fills the volume of a service before it starts, and ends."""
+def build_filling_container(
+    installation: Installation, unit: Unit, deployed: Deployed, filling: Filling
+) -> dict[str, Json]:
+    """The container that fills the volume of a service before it starts, and ends."""
     return {
         "image": filling.image,
         "entrypoint": ["sh", "-c", filling.script],
         "restart": "no",
-        **({"profiles": profiles} if (profiles := _profiles(unit, one)) else {}),
+        **({"profiles": profiles} if (profiles := _list_profiles(unit, deployed)) else {}),
         **({"environment": dict(filling.env)} if filling.env else {}),
-        "volumes": mounts(installation, unit.node, one)[:1],
+        "volumes": _build_mounts(unit.node, deployed)[:1],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
     }
 
 
-def _started(installation: Installation, one: Deployed, told: Configured | None) -> dict[str, Json]:
-    command = launched(installation, one) or one.service.command
-    if command:
-        return {"entrypoint": list(command)}
-    if told is None:
-        return {}
+def build_volumes(installation: Installation, node: Node, used: Iterable[Storage]) -> dict[str, Json]:
+    """The volumes that Docker keeps, by name; Compose puts the project's name before each."""
     return {
-        **({"entrypoint": list(told.command)} if told.command else {}),
-        **({"command": list(told.args)} if told.args else {}),
+        storage.name: _build_volume(installation, storage) for storage in used if _find_folder(storage, node) is None
     }
 
 
-def _user(one: Deployed) -> dict[str, Json]:
-    user = program_of(one.service).user
+def list_volume_notes(storage: Storage, node: Node) -> list[str]:
+    """Differences between a volume here and in the cluster file."""
+    if storage.kind is StorageKind.EPHEMERAL:
+        return [f"{storage.name} stays until `docker compose down --volumes` removes it."]
+    if storage.kind is StorageKind.LOCAL and storage.path is None:
+        return [f"{storage.name} is a volume of Docker's, since the file gives no path for it."]
+    return []
+
+
+def _choose_command(
+    installation: Installation, deployed: Deployed, configuration: Configured | None
+) -> dict[str, Json]:
+    command = launched(installation, deployed) or deployed.service.command
+    if command:
+        return {"entrypoint": list(command)}
+    if configuration is None:
+        return {}
+    return {
+        **({"entrypoint": list(configuration.command)} if configuration.command else {}),
+        **({"command": list(configuration.args)} if configuration.args else {}),
+    }
+
+
+def _choose_user(deployed: Deployed) -> dict[str, Json]:
+    user = program_of(deployed.service).user
     return {} if user is None else {"user": f"{user}:{user}"}
 
 
-def _profiles(unit: Unit, one: Deployed) -> list[str]:
-    if is_job(one):
+def _list_profiles(unit: Unit, deployed: Deployed) -> list[str]:
+    if is_job(deployed):
         return [JOBS]
     return [ON_DEMAND] if unit.on_demand else []
 
 
-def _environment(installation: Installation, network: Network, unit: Unit, one: Deployed) -> dict[str, str]:
+def _build_environment(installation: Installation, network: Network, unit: Unit, deployed: Deployed) -> dict[str, str]:
     return {
-        **placed_settings(installation, unit.members, one),
-        **dict(sorted(network.environment(unit, one).items())),
-        **{name: wanted(name, "set it in .env") for name in one.secrets},
+        **placed_settings(installation, unit.members, deployed),
+        **dict(sorted(network.translate_environment(unit, deployed).items())),
+        **{name: require_variable(name, "set it in .env") for name in deployed.secrets},
     }
 
 
-def _network(network: Network, unit: Unit, one: Deployed) -> dict[str, Json]:
-    """Containers of a unit share the network of the first, as those of a pod do; it has the ports of all."""
-    if one is not unit.members[0]:
+def _attach_network(network: Network, unit: Unit, deployed: Deployed) -> dict[str, Json]:
+    """Containers of a unit share the network of the first, like those of a pod; the first publishes all ports."""
+    if deployed is not unit.members[0]:
         return {"network_mode": f"service:{unit.host}"}
-    names = [one.name] if unit.replica is not None and not one.has_addresses_of_replicas else []
+    names = [deployed.name] if unit.replica is not None and not deployed.has_addresses_of_replicas else []
     return {
-        "ports": network.ports(unit),
+        "ports": network.list_ports(unit),
         **({"networks": {"default": {"aliases": names}}} if names else {}),
     }
 
 
-def _security(one: Deployed) -> dict[str, Json]:
-    """No capability and no way to get one; a read-only file system where it is known what the program writes."""
-    read_only = {"read_only": True, "tmpfs": ["/tmp"]} if one.service.kind is ServiceKind.NGINX else {}
+def _restrict_privileges(deployed: Deployed) -> dict[str, Json]:
+    """No capability and no way to get one; a read-only file system if the paths that the program writes are known."""
+    read_only = {"read_only": True, "tmpfs": ["/tmp"]} if deployed.service.kind is ServiceKind.NGINX else {}
     return {**read_only, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 
 
-def _health(one: Deployed) -> dict[str, Json] | None:
-    test = _test(one.service, one.port)
+def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
+    test = _choose_health_test(deployed.service, deployed.port)
     if test is None:
         return None
-    limit = max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(one))
+    limit = max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))
     return {"test": test, "interval": "30s", "timeout": "5s", "retries": 3, "start_period": f"{limit}s"}
 
 
-def _test(service: Service, port: int | None) -> list[str] | None:
-    """Ask inside of the container, with what is in its image: Ollama's has none of the usual programs."""
+def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
+    """A test inside of the container, with programs of its image: Ollama's has none of the common ones."""
     if "ollama" in service.engines and service.image is None:
         return ["CMD", "ollama", "list"]
     path = service.health_path or program_of(service).health_path
     if path is None or port is None:
         return None
     url = shlex.quote(f"http://127.0.0.1:{port}{path}")
-    return [
-        "CMD-SHELL",
-        f"curl -fsS -o /dev/null {url} || wget -q -O /dev/null {url} || python3 -c {shlex.quote(_ASKED)} {url}",
-    ]
+    python = f"python3 -c {shlex.quote(_PYTHON_REQUEST)} {url}"
+    return ["CMD-SHELL", f"curl -fsS -o /dev/null {url} || wget -q -O /dev/null {url} || {python}"]
 
 
-def _resources(unit: Unit, one: Deployed) -> dict[str, Json]:
-    limit = memory_limit(one)
+def _build_resources(unit: Unit, deployed: Deployed) -> dict[str, Json]:
+    limit = memory_limit(deployed)
     resources: dict[str, Json] = {}
     if limit is not None:
         resources["limits"] = {"memory": str(limit)}
-    if one.gpu_count:
-        cards = {"driver": "nvidia", "device_ids": list(unit.cards), "capabilities": ["gpu"]}
-        resources["reservations"] = {"devices": [cards]}
+    if deployed.gpu_count:
+        gpus = {"driver": "nvidia", "device_ids": list(unit.gpus), "capabilities": ["gpu"]}
+        resources["reservations"] = {"devices": [gpus]}
     return {"resources": resources} if resources else {}
+
+
+def _build_mounts(node: Node, deployed: Deployed) -> list[Json]:
+    paths = mount_paths(deployed.service, [storage.name for storage in deployed.storage])
+    return [_build_mount(storage, node, paths[storage.name]) for storage in deployed.storage]
+
+
+def _build_mount(storage: Storage, node: Node, target: str) -> Json:
+    folder = _find_folder(storage, node)
+    if folder is None:
+        return {"type": "volume", "source": storage.name, "target": target}
+    return {"type": "bind", "source": folder, "target": target}
+
+
+def _find_folder(storage: Storage, node: Node) -> str | None:
+    """The folder of a volume on a machine: a local volume's, or that of an export of the machine itself."""
+    is_here = storage.node == node.name and storage.kind in (StorageKind.LOCAL, StorageKind.NFS)
+    return storage.path if is_here else None
+
+
+def _build_volume(installation: Installation, storage: Storage) -> Json:
+    if storage.kind is not StorageKind.NFS:
+        return {}
+    variable = storage.name.upper().replace("-", "_").replace(".", "_")
+    server = _find_nfs_server(installation, storage)
+    server = server or require_variable(f"{variable}_SERVER", f"the host that exports {storage.name}")
+    options = ",".join(storage.mount_options or _NFS_OPTIONS)
+    path = storage.path or require_variable(f"{variable}_PATH", f"the path of {storage.name} on its server")
+    return {
+        "driver": "local",
+        "driver_opts": {
+            "type": "nfs",
+            "o": join_parts("addr=", server, f",{options}"),
+            "device": join_parts(":", path),
+        },
+    }
+
+
+def _find_nfs_server(installation: Installation, storage: Storage) -> str | None:
+    nodes = installation.cluster.nodes
+    exporting = next((node.address or node.name for node in nodes if node.name == storage.node), None)
+    return storage.server or exporting

@@ -1,7 +1,7 @@
-"""Texts in a Compose file: what the cluster file says stays as it is, and only references of ours are filled in.
+"""Texts in a Compose file: texts of the cluster file stay as they are, and only Corral's own references are filled in.
 
-Compose replaces `$NAME` and `${NAME}` in every value from the environment and the file `.env`; a `$` that is meant is
-written twice.
+Compose replaces `$NAME` and `${NAME}` in every value from the environment and the file `.env`; a literal `$` is
+doubled.
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ class Reference(str):
     __slots__ = ()
 
 
-def wanted(variable: str, what: str) -> Reference:
-    """A variable without which nothing starts; `what` says what it is to be set to, in plain words."""
+def require_variable(variable: str, what: str) -> Reference:
+    """Refer to a variable without which nothing starts; `what` is a plain description of its value."""
     return Reference(f"${{{variable}:?{what}}}")
 
 
-def escaped(value: Json) -> Json:
+def join_parts(*parts: str) -> Reference:
+    """Join texts of which some are references; the others are escaped here."""
+    return Reference("".join(part if isinstance(part, Reference) else part.replace("$", "$$") for part in parts))
+
+
+def escape_values(value: Json) -> Json:
     """Double each `$` of a value, except in references."""
     if isinstance(value, Reference):
         return str(value)
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, list):
-        return [escaped(one) for one in cast(list[Json], value)]  # isinstance tells nothing of what is inside
+        return [escape_values(item) for item in cast(list[Json], value)]  # isinstance says nothing of the items
     if isinstance(value, dict):
-        return {key: escaped(one) for key, one in cast(dict[str, Json], value).items()}
+        return {key: escape_values(item) for key, item in cast(dict[str, Json], value).items()}
     return value

@@ -1,8 +1,8 @@
 """Ports and addresses between containers and machines.
 
-Inside a machine containers know each other by name. What another machine calls is published on its address; what people
-outside are to reach, on all; everything else on loopback only, so that nothing without a password is open by chance
-(pitfall D11).
+Containers of a machine reach each other by name. A port is published on the machine's address if another machine calls
+it, on all addresses if the cluster file exposes it to people, else on loopback only, so that no service without a
+password is open by chance (pitfall D11).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from corral.cluster.values import Node, ServiceKind
-from corral.rendering.compose.interpolation import wanted
+from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.compose.machines import Machines, Unit
 from corral.rendering.installation import Deployed, Installation, addresses_of
 
@@ -28,125 +28,128 @@ class Published:
     target: int
 
     def __str__(self) -> str:
-        host = "" if self.address is None else f"{_bracketed(self.address)}:"
+        host = "" if self.address is None else f"{_bracket_address(self.address)}:"
         return f"{host}{self.port}:{self.target}"
 
 
 class Network:
-    """Who reaches whom, and how, in one layout."""
+    """The ports of one layout, and the addresses at which its services reach each other."""
 
     def __init__(self, installation: Installation, machines: Machines) -> None:
         self._installation = installation
         self._machines = machines
-        self._called_from = self._callers()
-        self._published = self._publish()
+        self._caller_nodes = self._map_caller_nodes()
+        self._published = self._publish_ports()
 
-    def ports(self, unit: Unit) -> list[str]:
-        """The ports of a unit, as Compose writes them."""
-        found = (self._published.get(unit.name_of(one)) for one in unit.members)
-        return [str(one) for one in found if one is not None]
+    def list_ports(self, unit: Unit) -> list[str]:
+        """The ports of a unit, in the notation of Compose."""
+        ports = (self._published.get(unit.name_container(member)) for member in unit.members)
+        return [str(port) for port in ports if port is not None]
 
-    def notes(self, unit: Unit) -> list[str]:
-        """Say what is open on all addresses only because that of its machine is not known."""
+    def list_notes(self, unit: Unit) -> list[str]:
+        """Ports that are open on all addresses only because the address of their machine is unknown."""
         return [
-            f"{unit.name_of(one)} listens on all addresses of {unit.node.name}: other machines call it, and the file "
-            "gives no IP address for it to listen on."
-            for one in unit.members
-            if one.service.exposed is None and one.port is not None and self._bound(unit, one) is None
+            f"{unit.name_container(member)} listens on all addresses of {unit.node.name}: other machines call it, and "
+            "the file gives no IP address for it to listen on."
+            for member in unit.members
+            if member.service.exposed is None and member.port is not None and self._choose_address(unit, member) is None
         ]
 
-    def reach(self, caller: Unit, target: Deployed) -> tuple[str, ...]:
-        """The addresses of a service as a unit reaches it; none where the file does not know the machine's address."""
+    def list_addresses(self, caller: Unit, target: Deployed) -> tuple[str, ...]:
+        """The URLs of a service for a caller; without those on machines whose address the cluster file lacks."""
         if target.port is None:
             return ()
         if target in caller.members:
             return (f"http://localhost:{target.port}",)
-        units = self._machines.of(target.service.name)
+        units = self._machines.list_units(target.service.name)
         near = [unit for unit in units if unit.node == caller.node]
         if not target.has_addresses_of_replicas and near:
             return (f"http://{target.name if len(near) > 1 else near[0].host}:{target.port}",)
-        found = [self._address(caller, unit, target) for unit in units]
-        return tuple(address for address in found if address is not None)
+        addresses = [self._find_address(caller, unit, target) for unit in units]
+        return tuple(address for address in addresses if address is not None)
 
-    def environment(self, unit: Unit, one: Deployed) -> dict[str, str]:
-        """The settings of a member, with addresses of the cluster turned into those of its machine."""
-        known = self._translations(unit, one)
-        return {name: _translated(name, value, known) for name, value in one.env.items()}
+    def translate_environment(self, unit: Unit, deployed: Deployed) -> dict[str, str]:
+        """The settings of a member, with addresses of the cluster replaced by those on its machine."""
+        known = self._map_addresses(unit, deployed)
+        return {name: _translate_setting(name, value, known) for name, value in deployed.env.items()}
 
-    def _translations(self, unit: Unit, one: Deployed) -> dict[str, str | None]:
-        """The address here of each address in the cluster; None where it is not known."""
-        found: dict[str, str | None] = {}
-        for name in one.service.calls:
+    def _map_addresses(self, unit: Unit, deployed: Deployed) -> dict[str, str | None]:
+        """The address here of each address in the cluster; None if it is unknown."""
+        addresses: dict[str, str | None] = {}
+        for name in deployed.service.calls:
             target = self._installation.of(name)
             if target is None:
                 continue
-            here = self.reach(unit, target)
-            for place, address in enumerate(addresses_of(target, caller=one)):
-                found[address] = here[place] if place < len(here) else None
-        return found
+            here = self.list_addresses(unit, target)
+            for position, address in enumerate(addresses_of(target, caller=deployed)):
+                addresses[address] = here[position] if position < len(here) else None
+        return addresses
 
-    def _address(self, caller: Unit, unit: Unit, target: Deployed) -> str | None:
+    def _find_address(self, caller: Unit, unit: Unit, target: Deployed) -> str | None:
         if unit.node == caller.node:
             return f"http://{unit.host}:{target.port}"
         if unit.node.address is None:
             return None
-        return f"http://{_bracketed(unit.node.address)}:{self._published[unit.name_of(target)].port}"
+        port = self._published[unit.name_container(target)].port
+        return f"http://{_bracket_address(unit.node.address)}:{port}"
 
-    def _callers(self) -> dict[str, set[str]]:
+    def _map_caller_nodes(self) -> dict[str, set[str]]:
         """The machines from which each service is called."""
-        found: dict[str, set[str]] = {}
+        nodes: dict[str, set[str]] = {}
         for unit in self._machines.units:
-            for one in unit.members:
-                for name in self._called(one):
-                    found.setdefault(name, set()).add(unit.node.name)
-        return found
+            for member in unit.members:
+                for name in self._list_callees(member):
+                    nodes.setdefault(name, set()).add(unit.node.name)
+        return nodes
 
-    def _called(self, one: Deployed) -> tuple[str, ...]:
-        if one.service.kind is not ServiceKind.LITELLM:
-            return one.service.calls
-        ollamas = (each.service.name for each in self._installation.deployed if "ollama" in each.service.engines)
-        return (*one.service.calls, *ollamas)
+    def _list_callees(self, deployed: Deployed) -> tuple[str, ...]:
+        if deployed.service.kind is not ServiceKind.LITELLM:
+            return deployed.service.calls
+        # LiteLLM routes to every Ollama of the layout, whether the cluster file lists the call or not.
+        ollamas = (other.service.name for other in self._installation.deployed if "ollama" in other.service.engines)
+        return (*deployed.service.calls, *ollamas)
 
-    def _publish(self) -> dict[str, Published]:
-        """Give each container with a port one on its machine; where two want the same, the next that is free."""
-        found: dict[str, Published] = {}
+    def _publish_ports(self) -> dict[str, Published]:
+        """Give each container with a port one on its machine; the next free port if another container has it."""
+        published: dict[str, Published] = {}
         taken: dict[str, set[int]] = {}
         for unit in self._machines.units:
             ports = taken.setdefault(unit.node.name, set())
-            for one in unit.members:
-                if one.port is None:
+            for member in unit.members:
+                if member.port is None:
                     continue
-                port = (one.service.exposed.port if one.service.exposed else one.port) + (unit.replica or 0)
+                exposed = member.service.exposed
+                port = (exposed.port if exposed else member.port) + (unit.replica or 0)
                 while port in ports:
                     port += 1
                 ports.add(port)
-                address = self._bound(unit, one)
-                found[unit.name_of(one)] = Published(address=address, port=port, target=one.port)
-        return found
+                address = self._choose_address(unit, member)
+                published[unit.name_container(member)] = Published(address=address, port=port, target=member.port)
+        return published
 
-    def _bound(self, unit: Unit, one: Deployed) -> str | None:
-        if one.service.exposed:
+    def _choose_address(self, unit: Unit, deployed: Deployed) -> str | None:
+        if deployed.service.exposed:
             return None
-        if not self._called_from.get(one.service.name, set()) - {unit.node.name}:
+        if not self._caller_nodes.get(deployed.service.name, set()) - {unit.node.name}:
             return _LOOPBACK
-        return unit.node.address if _is_ip(unit.node) else None
+        return unit.node.address if _has_ip_address(unit.node) else None
 
 
-def _translated(name: str, value: str, known: dict[str, str | None]) -> str:
-    parts = [_part(part, known) for part in value.split(",")]
+def _translate_setting(name: str, value: str, known: dict[str, str | None]) -> str:
+    parts = [_translate_address(part, known) for part in value.split(",")]
     if None in parts:
-        return wanted(name, "an address on another machine, which the cluster file does not know")
+        return require_variable(name, "an address on another machine, which the cluster file does not have")
     return ",".join(part or "" for part in parts)
 
 
-def _part(value: str, known: dict[str, str | None]) -> str | None:
+def _translate_address(value: str, known: dict[str, str | None]) -> str | None:
     for address, here in known.items():
         if value == address or value.startswith(f"{address}/"):
             return None if here is None else here + value.removeprefix(address)
     return value
 
 
-def _is_ip(node: Node) -> bool:
+def _has_ip_address(node: Node) -> bool:
     try:
         ipaddress.ip_address(node.address or "")
     except ValueError:
@@ -154,5 +157,5 @@ def _is_ip(node: Node) -> bool:
     return True
 
 
-def _bracketed(address: str) -> str:
+def _bracket_address(address: str) -> str:
     return f"[{address}]" if ":" in address else address

@@ -122,8 +122,8 @@ def list_exposed_ports(installations: Iterable[Installation]) -> dict[int, tuple
 
 
 def _iterate_exposed(installation: Installation) -> Iterator[tuple[str, int]]:
-    for members in workloads.groups(installation):
-        for service in networking.services(installation, members):
+    for members in workloads.group_by_pod(installation):
+        for service in networking.build_services(installation, members):
             for port in _list_outside_ports(service):
                 yield service.metadata.name if service.metadata and service.metadata.name else "", port
         for deployed in members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import (
@@ -24,126 +23,155 @@ from lightkube.models.core_v1 import (
 
 from corral.cluster.values import StorageKind
 from corral.rendering import training
+from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, gpus, volumes
+from corral.rendering.kubernetes import config_maps, gpus, volumes
 from corral.rendering.loading import seconds_to_load
-from corral.rendering.names import dns_name, with_suffix
+from corral.rendering.names import dns_name
 from corral.rendering.placed import memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.programs import image_of, program_of
 
-PERIOD_S = 10
+_PERIOD_S = 10
 _SHORTEST_START_S = 120
-"""What a program without models gets to start. Pulling its image is not counted: probes begin when it runs."""
+"""The start time of a program without models. Pulling its image is not part of it: probes begin when it runs."""
 _PATIENCE = 3
-"""How many times the forecast load time a start may take before it counts as failed: disks are shared."""
-CPU_REQUEST = "100m"
-MEMORY_REQUEST = "256Mi"
-"""Small requests where the file says nothing, so that a namespace with a quota admits the pod."""
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-NO_GPUS = EnvVar(name="NVIDIA_VISIBLE_DEVICES", value="void")
+"""How many times the forecast load time a start can take before it counts as failed: disks are shared."""
+_CPU_REQUEST = "100m"
+_MEMORY_REQUEST = "256Mi"
+"""Small requests for services without any in the cluster file, so that a namespace with a quota admits the pod."""
+_NO_GPUS = EnvVar(name="NVIDIA_VISIBLE_DEVICES", value="void")
 """For containers without a GPU in a pod that runs with NVIDIA's runtime: images such as Ollama's say `all`, and would
-be given every card of the node (pitfall A08)."""
+get every GPU of the node (pitfall A08)."""
 
 
-def container(installation: Installation, members: Sequence[Deployed], one: Deployed) -> Container:
-    """The container of a service; `members` are those of its pod."""
-    shared_memory = needs_shared_memory(one)
-    told = files.words(installation, one)
-    mounts = [*volumes.mounts(one, shared_memory=shared_memory), *files.mounts(installation, one)]
-    settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_map_name(one)))]
+def build_container(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> Container:
+    """The container of a service; `members` are the services of its pod."""
+    shared_memory = needs_shared_memory(deployed)
+    start = config_maps.choose_start_command(installation, deployed)
+    mounts = [
+        *volumes.build_mounts(deployed, shared_memory=shared_memory),
+        *config_maps.build_file_mounts(installation, deployed),
+    ]
+    settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_maps.name_settings(deployed)))]
     return Container(
-        name=dns_name(one.service.name),
-        image=image_of(one.service),
+        name=dns_name(deployed.service.name),
+        image=image_of(deployed.service),
         imagePullPolicy="IfNotPresent",
-        command=list(training.launched(installation, one) or told.command) or None,
-        args=list(told.args) or None,
-        ports=[ContainerPort(name="http", containerPort=one.port)] if one.port else None,
-        envFrom=settings if variables(one) else None,
-        env=[*_secrets(one), *_own_settings(installation, members, one)] or None,
-        resources=_resources(installation, members, one),
+        command=list(training.launched(installation, deployed) or start.command) or None,
+        args=list(start.args) or None,
+        ports=[ContainerPort(name="http", containerPort=deployed.port)] if deployed.port else None,
+        envFrom=settings if config_maps.list_variables(deployed) else None,
+        env=[*_list_secrets(deployed), *_list_own_settings(installation, members, deployed)] or None,
+        resources=_build_resources(installation, members, deployed),
         volumeMounts=mounts or None,
-        securityContext=security(),
-        startupProbe=_probe(one, period=PERIOD_S, failures=-(-seconds_to_start(one) // PERIOD_S)),
-        readinessProbe=_probe(one, period=PERIOD_S, failures=3),
-        livenessProbe=_probe(one, period=30, failures=6, path=program_of(one.service).live_path),
+        securityContext=_build_security_context(),
+        # A start is given all the time that its models need; only then do the other probes begin.
+        startupProbe=_build_probe(
+            deployed, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
+        ),
+        readinessProbe=_build_probe(deployed, period_s=_PERIOD_S, failures=3),
+        livenessProbe=_build_probe(deployed, period_s=30, failures=6, path=program_of(deployed.service).live_path),
     )
 
 
-def config_map_name(one: Deployed) -> str:
-    """The ConfigMap with the settings of a service."""
-    return one.config_map or with_suffix(one.name, "config")
+def build_init_containers(installation: Installation, members: Sequence[Deployed]) -> list[Container]:
+    """The containers that fill volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
+    containers = (_build_filling_container(installation, members, member) for member in members)
+    return [container for container in containers if container is not None]
 
 
-def variables(one: Deployed) -> dict[str, str]:
-    """The settings of a service that can be variables of its environment."""
-    return {name: value for name, value in one.env.items() if _VARIABLE.fullmatch(name)}
+def forecast_start_time(deployed: Deployed) -> int:
+    """The seconds that a start can take: several times the forecast load time of the largest model."""
+    return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))
 
 
-def seconds_to_start(one: Deployed) -> int:
-    """Give a start as long as the forecast says that its models take to load, several times over."""
-    return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(one))
+def _build_filling_container(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> Container | None:
+    filling = filling_of(installation, deployed)
+    if filling is None:
+        return None
+    env = [EnvVar(name=name, value=value) for name, value in filling.env.items()]
+    if gpus.needs_runtime(installation, members):
+        env.append(_NO_GPUS)
+    return Container(
+        name=dns_name(filling.name),
+        image=filling.image,
+        imagePullPolicy="IfNotPresent",
+        command=["sh", "-c", filling.script],
+        env=env or None,
+        volumeMounts=volumes.build_mounts(deployed, shared_memory=False)[:1],
+        resources=ResourceRequirements(requests={"cpu": _CPU_REQUEST, "memory": _MEMORY_REQUEST}),
+        securityContext=_build_security_context(),
+    )
 
 
-def security() -> SecurityContext:
+def _build_security_context() -> SecurityContext:
     """As strict as a GPU allows: devices come from the runtime, so no privilege and no capability is needed."""
     return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"]))
 
 
-def _own_settings(installation: Installation, members: Sequence[Deployed], one: Deployed) -> list[EnvVar]:
-    found = placed_settings(installation, members, one)
-    is_beside = one.gpu_count == 0 and gpus.with_runtime(installation, members)
-    return [*(EnvVar(name=name, value=value) for name, value in found.items()), *([NO_GPUS] if is_beside else [])]
-
-
-def _secrets(one: Deployed) -> list[EnvVar]:
+def _list_own_settings(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> list[EnvVar]:
+    settings = placed_settings(installation, members, deployed)
+    hides_gpus = deployed.gpu_count == 0 and gpus.needs_runtime(installation, members)
     return [
-        EnvVar(name=name, valueFrom=EnvVarSource(secretKeyRef=SecretKeySelector(name=key.secret, key=key.key)))
-        for name, key in one.secrets.items()
+        *(EnvVar(name=name, value=value) for name, value in settings.items()),
+        *([_NO_GPUS] if hides_gpus else []),
     ]
 
 
-def _resources(installation: Installation, members: Sequence[Deployed], one: Deployed) -> ResourceRequirements:
-    """Requests and limits; of memory only what the file names: mapped weights would count to a limit (pitfall A25)."""
-    service = one.service
-    claimed = gpus.by_claim(installation, members)
+def _list_secrets(deployed: Deployed) -> list[EnvVar]:
+    return [
+        EnvVar(name=name, valueFrom=EnvVarSource(secretKeyRef=SecretKeySelector(name=key.secret, key=key.key)))
+        for name, key in deployed.secrets.items()
+    ]
+
+
+def _build_resources(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> ResourceRequirements:
+    """Requests and limits; of memory only those in the cluster file: mapped weights would count towards a limit
+    (pitfall A25)."""
+    by_claim = gpus.gets_gpus_by_claim(installation, members)
     limits: dict[str, str] = {}
-    if one.gpu_count and not claimed:
-        limits[gpus.RESOURCE] = str(one.gpu_count)
-    limit = memory_limit(one)
+    if deployed.gpu_count and not by_claim:
+        limits[gpus.RESOURCE] = str(deployed.gpu_count)
+    limit = memory_limit(deployed)
     if limit is not None:
-        limits["memory"] = volumes.quantity(limit)
-    request = volumes.quantity(service.memory_request) if service.memory_request else MEMORY_REQUEST
-    requests = {"cpu": CPU_REQUEST, "memory": request} | _ephemeral(members, one)
+        limits["memory"] = volumes.format_quantity(limit)
+    request = deployed.service.memory_request
+    memory = volumes.format_quantity(request) if request else _MEMORY_REQUEST
     return ResourceRequirements(
         limits=limits or None,
-        requests=requests,
-        claims=gpus.container_claims() if claimed and one.gpu_count else None,
+        requests={"cpu": _CPU_REQUEST, "memory": memory} | _request_scratch(members, deployed),
+        claims=gpus.list_container_claims() if by_claim and deployed.gpu_count else None,
     )
 
 
-def _ephemeral(members: Sequence[Deployed], one: Deployed) -> dict[str, str]:
-    """Room on the node's disk for volumes that are made with the pod, asked for by the first that uses each."""
-    earlier = {storage.name for each in members[: members.index(one)] for storage in each.storage}
-    sizes = [
+def _request_scratch(members: Sequence[Deployed], deployed: Deployed) -> dict[str, str]:
+    """Space on the node's disk for volumes that live as long as the pod, requested by the first service that uses
+    each."""
+    earlier = {storage.name for member in members[: members.index(deployed)] for storage in member.storage}
+    size = sum(
         storage.size or 0
-        for storage in one.storage
+        for storage in deployed.storage
         if storage.kind is StorageKind.EPHEMERAL and storage.name not in earlier
-    ]
-    return {"ephemeral-storage": volumes.quantity(sum(sizes))} if sum(sizes) else {}
+    )
+    return {"ephemeral-storage": volumes.format_quantity(size)} if size else {}
 
 
-def _probe(one: Deployed, *, period: int, failures: int, path: str | None = None) -> Probe | None:
-    """Ask a container how it is: by its health path, by a command of its program, or whether its port is open."""
-    if one.port is None:
+def _build_probe(deployed: Deployed, *, period_s: int, failures: int, path: str | None = None) -> Probe | None:
+    """Probe a container by its health path, by a command of its program, else by connecting to its port."""
+    if deployed.port is None:
         return None
-    program = program_of(one.service)
-    asked = one.service.health_path or path or program.health_path
-    by_command = not asked and program.ready_command
+    program = program_of(deployed.service)
+    health_path = deployed.service.health_path or path or program.health_path
+    by_command = not health_path and program.ready_command
     return Probe(
-        httpGet=HTTPGetAction(path=asked, port="http") if asked else None,
+        httpGet=HTTPGetAction(path=health_path, port="http") if health_path else None,
         exec=ExecAction(command=list(program.ready_command)) if by_command else None,
-        tcpSocket=None if asked or by_command else TCPSocketAction(port="http"),
-        periodSeconds=period,
+        tcpSocket=None if health_path or by_command else TCPSocketAction(port="http"),
+        periodSeconds=period_s,
         timeoutSeconds=5,
         failureThreshold=failures,
     )

@@ -1,7 +1,7 @@
-"""What cannot be true together once it is to run on Kubernetes; each with its place in the cluster file.
+"""Contradictions: requests that cannot be true together on Kubernetes, each with its place in the cluster file.
 
-A file can be sound as a file and still put two services of one pod on two nodes. Such things are refused, all at once:
-what would be written is accepted by Kubernetes and never runs.
+A file can be valid and still put two services of one pod on two nodes. All contradictions are reported at once: from
+such a file Kubernetes would accept every manifest, and never run the pods.
 """
 
 from __future__ import annotations
@@ -29,125 +29,129 @@ class ContradictionError(ProblemsError):
     kind: ClassVar[Kind] = Kind.INVALID
 
 
-def check(installation: Installation, groups: Sequence[tuple[Deployed, ...]], objects: Iterable[Any]) -> None:
-    """Refuse what cannot run. `objects` are the typed objects of the layout. Raises: ContradictionError."""
+def check_layout(installation: Installation, groups: Sequence[tuple[Deployed, ...]], objects: Iterable[Any]) -> None:
+    """Refuse a layout that cannot run.
+
+    Args:
+        groups: The services of each pod, Jobs included.
+        objects: The typed objects of the layout.
+
+    Raises: ContradictionError.
+    """
     problems = [
-        *(problem for members in groups for problem in _of_pod(installation, members)),
-        *_names_of_nodes(installation, groups),
-        *_same_outside_port(installation),
-        *_same_name(installation, objects),
+        *(problem for members in groups for problem in _check_pod(installation, members)),
+        *_check_node_names(installation, groups),
+        *_check_outside_ports(installation),
+        *_check_object_names(installation, objects),
     ]
     if problems:
         raise ContradictionError(problems)
 
 
-def _of_pod(installation: Installation, members: tuple[Deployed, ...]) -> Iterator[Problem]:
-    for one in members:
-        yield from _of_service(installation, one)
-    nodes = {one.node for one in members} | {volumes.bound_node(one) for one in members}
-    nodes |= {storage.node for one in members for storage in one.storage if storage.kind == "local"}
+def _check_pod(installation: Installation, members: tuple[Deployed, ...]) -> Iterator[Problem]:
+    for member in members:
+        yield from _check_service(installation, member)
+    nodes = {member.node for member in members} | {volumes.find_disk_node(member) for member in members}
+    nodes |= {storage.node for member in members for storage in member.storage if storage.kind == "local"}
     if len(nodes - {None}) > 1:
         listed = ", ".join(sorted(node for node in nodes if node))
-        yield _problem(
-            installation, members, f"it would have to run on several nodes: {listed}", "place it where its volumes are"
-        )
+        what = f"it would have to run on several nodes: {listed}"
+        yield _build_problem(installation, members, what, "place it on the node of its volumes")
     if len(members) > 1:
-        yield from _of_shared_pod(installation, members)
+        yield from _check_shared_pod(installation, members)
 
 
-def _of_shared_pod(installation: Installation, members: tuple[Deployed, ...]) -> Iterator[Problem]:
-    hint = "leave `pod` out, or make them alike"
+def _check_shared_pod(installation: Installation, members: tuple[Deployed, ...]) -> Iterator[Problem]:
+    hint = "remove `pod`, or set the same for all of them"
     for what, values in {
-        "namespaces": {one.namespace for one in members},
-        "numbers of replicas": {one.replicas for one in members},
-        "sets of GPUs": {one.gpus for one in members if one.gpu_count and one.gpus is not None},
+        "namespaces": {member.namespace for member in members},
+        "numbers of replicas": {member.replicas for member in members},
+        "sets of GPUs": {member.gpus for member in members if member.gpu_count and member.gpus is not None},
     }.items():
         if len(values) > 1:
             listed = ", ".join(sorted(str(value) for value in values))
-            yield _problem(installation, members, f"services of one pod have different {what}: {listed}", hint)
-    for port, count in sorted(Counter(one.port for one in members if one.port is not None).items()):
+            yield _build_problem(installation, members, f"services of one pod have different {what}: {listed}", hint)
+    # Containers of a pod share its network: a second one on the same port fails when it starts.
+    for port, count in sorted(Counter(member.port for member in members if member.port is not None).items()):
         if count > 1:
-            yield _problem(
-                installation, members, f"{count} services of one pod listen on port {port}", "give each its own `port`"
-            )
-    users = [one for one in members if one.gpu_count]
+            what = f"{count} services of one pod listen on port {port}"
+            yield _build_problem(installation, members, what, "give each its own `port`")
+    users = [member for member in members if member.gpu_count]
     if len(users) > 1 and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
-        yield _problem(
-            installation,
-            users,
-            f"{len(users)} services of one pod need GPUs, and the device plugin gives a card to one container only",
-            "set `kubernetes.gpuMode: dra`",
-        )
+        what = f"{len(users)} services of one pod need GPUs, and the device plugin gives a GPU to one container only"
+        yield _build_problem(installation, users, what, "set `kubernetes.gpuMode: dra`")
 
 
-def _of_service(installation: Installation, one: Deployed) -> Iterator[Problem]:
-    if one.service.kind is ServiceKind.POSTGRESQL and one.replicas > 1:
-        what = f"{one.replicas} replicas of PostgreSQL would write to one volume"
-        yield _problem(installation, (one,), what, "set `replicas: 1`")
-    exposed = one.service.exposed
-    last = (exposed.port if exposed else 0) + one.replicas - 1
-    if one.has_addresses_of_replicas and last > _HIGHEST_PORT:
-        what = f"each of its {one.replicas} replicas gets a port of its own, up to {last}"
-        yield _problem(installation, (one,), what, "choose a lower `exposed.port`")
-    paths = Counter(mount_paths(one.service, [storage.name for storage in one.storage]).values())
+def _check_service(installation: Installation, deployed: Deployed) -> Iterator[Problem]:
+    if deployed.service.kind is ServiceKind.POSTGRESQL and deployed.replicas > 1:
+        what = f"{deployed.replicas} replicas of PostgreSQL would write to one volume"
+        yield _build_problem(installation, (deployed,), what, "set `replicas: 1`")
+    exposed = deployed.service.exposed
+    last = (exposed.port if exposed else 0) + deployed.replicas - 1
+    if deployed.has_addresses_of_replicas and last > _HIGHEST_PORT:
+        what = f"each of its {deployed.replicas} replicas gets a port of its own, up to {last}"
+        yield _build_problem(installation, (deployed,), what, "choose a lower `exposed.port`")
+    paths = Counter(mount_paths(deployed.service, [storage.name for storage in deployed.storage]).values())
     for path, count in sorted(paths.items()):
         if count > 1:
-            yield _problem(
-                installation, (one,), f"{count} volumes are mounted at {path}", "give each its own place in `mounts`"
-            )
+            what = f"{count} volumes are mounted at {path}"
+            yield _build_problem(installation, (deployed,), what, "give each its own path in `mounts`")
 
 
-def _names_of_nodes(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> Iterator[Problem]:
-    """Kubernetes refuses a node whose name is no DNS name, and a pod waits for ever for one that it knows otherwise."""
+def _check_node_names(installation: Installation, groups: Iterable[tuple[Deployed, ...]]) -> Iterator[Problem]:
+    """Kubernetes refuses a node whose name is not a DNS name, and a pod for such a node would stay pending."""
     if installation.cluster.kubernetes is None:
         return
-    wanted = {volumes.node_of(members) for members in groups}
-    wanted |= {node.name for node in installation.cluster.nodes if node.k3s_role is not None}
-    for name in sorted(name for name in wanted if name is not None and not _NODE_NAME.fullmatch(name)):
+    names = {volumes.find_node(members) for members in groups}
+    names |= {node.name for node in installation.cluster.nodes if node.k3s_role is not None}
+    for name in sorted(name for name in names if name is not None and not _NODE_NAME.fullmatch(name)):
         yield Problem(
             code="render.contradiction",
-            what=f"Kubernetes takes no node called {name!r}",
+            what=f"Kubernetes does not accept {name!r} as the name of a node",
             where=f"{installation.source} nodes {name}",
-            hint="call it by lower-case letters, digits, `-` and `.`, here and with K3s' `node-name`",
+            hint="use lower-case letters, digits, `-` and `.`, here and in K3s' `node-name`",
         )
 
 
-def _same_outside_port(installation: Installation) -> Iterator[Problem]:
-    """A port of the nodes goes to one Service, and so does one of K3s' own load balancer (pitfall D07)."""
+def _check_outside_ports(installation: Installation) -> Iterator[Problem]:
+    """A port of the nodes goes to one Service, and so does a port of K3s' own load balancer (pitfall D07)."""
     kubernetes = installation.cluster.kubernetes
-    kinds = {"nodePort": "the nodes"}
+    givers = {"nodePort": "the nodes"}
     if kubernetes is not None and kubernetes.distribution == "k3s":
-        kinds["loadBalancer"] = "K3s' load balancer"
+        givers["loadBalancer"] = "K3s' load balancer"
     users: dict[tuple[int, str], list[Deployed]] = {}
-    for one in installation.deployed:
-        exposed = one.service.exposed
-        if exposed is not None and exposed.kind in kinds and one.port is not None and image_of(one.service) is not None:
-            for replica in range(one.replicas if one.has_addresses_of_replicas else 1):
-                users.setdefault((exposed.port + replica, kinds[exposed.kind]), []).append(one)
-    for (port, giver), found in sorted(users.items()):
-        if len(found) > 1:
-            what = f"{len(found)} services want port {port} of {giver}, which goes to one"
-            yield _problem(installation, found, what, "give each its own `exposed.port`")
+    for deployed in installation.deployed:
+        exposed = deployed.service.exposed
+        if exposed is None or exposed.kind not in givers:
+            continue
+        if deployed.port is None or image_of(deployed.service) is None:
+            continue
+        for replica in range(deployed.replicas if deployed.has_addresses_of_replicas else 1):
+            users.setdefault((exposed.port + replica, givers[exposed.kind]), []).append(deployed)
+    for (port, giver), services in sorted(users.items()):
+        if len(services) > 1:
+            what = f"{len(services)} services want port {port} of {giver}, which goes to one"
+            yield _build_problem(installation, services, what, "give each its own `exposed.port`")
 
 
-def _same_name(installation: Installation, objects: Iterable[Any]) -> Iterator[Problem]:
-    named = Counter((one.kind or "object", one.metadata.namespace, one.metadata.name) for one in objects)
-    for (kind, namespace, name), count in named.items():
+def _check_object_names(installation: Installation, objects: Iterable[Any]) -> Iterator[Problem]:
+    names = Counter((item.kind or "object", item.metadata.namespace, item.metadata.name) for item in objects)
+    for (kind, namespace, name), count in names.items():
         if count > 1:
             yield Problem(
                 code="render.contradiction",
-                what=f"{count} things would be called {kind} {name!r} in the namespace {namespace}",
-                where=_layout(installation),
+                what=f"{count} objects would have the name {kind} {name!r} in the namespace {namespace}",
+                where=_locate_layout(installation),
                 hint="give them different names: `name`, `configMap` or `exposed.name`",
             )
 
 
-def _problem(installation: Installation, members: Sequence[Deployed], what: str, hint: str) -> Problem:
-    names = ", ".join(one.service.name for one in members)
-    return Problem(code="render.contradiction", what=what, where=f"{_layout(installation)} services {names}", hint=hint)
+def _build_problem(installation: Installation, services: Sequence[Deployed], what: str, hint: str) -> Problem:
+    names = ", ".join(deployed.service.name for deployed in services)
+    where = f"{_locate_layout(installation)} services {names}"
+    return Problem(code="render.contradiction", what=what, where=where, hint=hint)
 
 
-def _layout(installation: Installation) -> str:
-    return f"{installation.source} " + (
-        f"layouts.{installation.layout.name}" if installation.layout else "without layout"
-    )
+def _locate_layout(installation: Installation) -> str:
+    layout = f"layouts.{installation.layout.name}" if installation.layout else "without layout"
+    return f"{installation.source} {layout}"

@@ -1,15 +1,16 @@
-"""How the pods of a layout get their GPUs: by count from the device plugin, or by claim (DRA).
+"""GPUs of pods: by count from the device plugin, or by claim (DRA); and the values of NVIDIA's chart for either.
 
-A claim is also what lets two containers of one pod share a card; the device plugin cannot (pitfall A08).
+Two containers of one pod can share a GPU by claim; with the device plugin they cannot (pitfall A08). The charts are
+NVIDIA's; only values that differ from their own are rendered. Both look for the node label `nvidia.com/gpu.present`,
+which the patches of nodes set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightkube.models.core_v1 import PodResourceClaim
 from lightkube.models.core_v1 import ResourceClaim as ContainerClaim
-from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.resource_v1 import (
     CELDeviceSelector,
     DeviceClaim,
@@ -23,97 +24,152 @@ from lightkube.models.resource_v1 import (
 from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
 
 from corral.cluster.values import Gpu, GpuMode, Node
-from corral.rendering.cards import product_name
+from corral.rendering.cards import nvidia_cards, product_name
+from corral.rendering.documents import document
 from corral.rendering.installation import Deployed, Installation, is_mixed
-from corral.rendering.kubernetes.naming import labels_of, workload_name
+from corral.rendering.kubernetes.objects import make_metadata, name_workload
 from corral.rendering.names import with_suffix
+from corral.rendering.systems import runs_nixos
 
 RESOURCE = "nvidia.com/gpu"
 DEVICE_CLASS = "corral-gpu"
 """Ours: the chart of NVIDIA's driver installs a class `gpu.nvidia.com`, and an object has one owner."""
-CLAIM = "gpus"
+RUNTIME_CLASS = "nvidia"
+_CLAIM = "gpus"
 _DRIVER = "gpu.nvidia.com"
-REPORTED_SHARE = 0.93
-"""How much of a card's nominal memory its driver reports at least: an L4 with ECC has 23,034 of 24,576 MiB, a GeForce
-99.5 %. Sizes of cards lie further apart than that, so what is asked for is never served by the next smaller card."""
+_REPORTED_SHARE = 0.93
+"""The part of a GPU's nominal memory that its driver reports at least: an L4 with ECC has 23,034 of 24,576 MiB, a
+GeForce 99.5 %. Sizes of GPUs differ by more, so that the next smaller GPU never serves a claim."""
+_CHARTS = "kubernetes/helm"
 
 
-def gpus_of(members: Sequence[Deployed]) -> int:
-    """GPUs of each replica of a pod; services that share it share them."""
-    return max(one.gpu_count for one in members)
+def count_gpus(members: Sequence[Deployed]) -> int:
+    """GPUs of each replica of a pod; its services share them."""
+    return max(member.gpu_count for member in members)
 
 
-def by_claim(installation: Installation, members: Sequence[Deployed]) -> bool:
-    """Tell whether a pod gets its GPUs by claim: all pods of a cluster do, or none."""
-    return installation.gpu_mode is GpuMode.DRA and gpus_of(members) > 0
+def gets_gpus_by_claim(installation: Installation, members: Sequence[Deployed]) -> bool:
+    """Return whether a pod gets its GPUs by claim: all pods of a cluster do, or none."""
+    return installation.gpu_mode is GpuMode.DRA and count_gpus(members) > 0
 
 
-def with_runtime(installation: Installation, members: Sequence[Deployed]) -> bool:
-    """Tell whether a pod needs NVIDIA's container runtime: only with the device plugin.
+def needs_runtime(installation: Installation, members: Sequence[Deployed]) -> bool:
+    """Return whether a pod needs NVIDIA's container runtime: only with the device plugin.
 
     A claim hands its devices to containerd itself (CDI), and only to the containers that name it.
     """
-    return gpus_of(members) > 0 and not by_claim(installation, members)
+    return count_gpus(members) > 0 and not gets_gpus_by_claim(installation, members)
 
 
-def pod_claims(members: Sequence[Deployed]) -> list[PodResourceClaim]:
-    """What a pod with a claim names."""
-    return [PodResourceClaim(name=CLAIM, resourceClaimTemplateName=template_name(members))]
+def list_pod_claims(members: Sequence[Deployed]) -> list[PodResourceClaim]:
+    """The claims of a pod that gets its GPUs by claim."""
+    return [PodResourceClaim(name=_CLAIM, resourceClaimTemplateName=_name_template(members))]
 
 
-def container_claims() -> list[ContainerClaim]:
-    """What each container of such a pod names."""
-    return [ContainerClaim(name=CLAIM)]
+def list_container_claims() -> list[ContainerClaim]:
+    """The claims of each container with GPUs in such a pod."""
+    return [ContainerClaim(name=_CLAIM)]
 
 
-def template_name(members: Sequence[Deployed]) -> str:
-    """The name of a pod's claim template."""
-    return with_suffix(workload_name(members[0]), "gpus")
+def build_claim_templates(installation: Installation, members: Sequence[Deployed]) -> list[ResourceClaimTemplate]:
+    """A claim of as many GPUs as a pod needs, with the model and the memory that its services ask for.
 
-
-def claim_template(installation: Installation, members: Sequence[Deployed]) -> ResourceClaimTemplate:
-    """A claim of as many cards as the pod needs, each of the model and with the memory that its services ask for."""
-    name = template_name(members)
+    Empty for pods that get their GPUs otherwise, or have none.
+    """
+    if not gets_gpus_by_claim(installation, members):
+        return []
     exactly = ExactDeviceRequest(
-        deviceClassName=DEVICE_CLASS, count=gpus_of(members), selectors=_selectors(installation, members)
+        deviceClassName=DEVICE_CLASS, count=count_gpus(members), selectors=_list_selectors(installation, members)
     )
-    return ResourceClaimTemplate(
-        metadata=ObjectMeta(name=name, namespace=members[0].namespace, labels=labels_of(installation, name)),
-        spec=ResourceClaimTemplateSpec(
-            spec=ResourceClaimSpec(devices=DeviceClaim(requests=[DeviceRequest(name="gpu", exactly=exactly)]))
-        ),
-    )
+    return [
+        ResourceClaimTemplate(
+            metadata=make_metadata(installation, _name_template(members), members[0].namespace),
+            spec=ResourceClaimTemplateSpec(
+                spec=ResourceClaimSpec(devices=DeviceClaim(requests=[DeviceRequest(name="gpu", exactly=exactly)]))
+            ),
+        )
+    ]
 
 
-def device_class(installation: Installation) -> DeviceClass:
-    """The class of NVIDIA's whole GPUs; which of them is the business of each claim."""
+def build_device_class(installation: Installation) -> DeviceClass:
+    """The class of NVIDIA's whole GPUs; each claim selects among them."""
     expression = f"device.driver == '{_DRIVER}' && device.attributes['{_DRIVER}'].type == 'gpu'"
     return DeviceClass(
-        metadata=ObjectMeta(name=DEVICE_CLASS, labels=labels_of(installation, DEVICE_CLASS)),
-        spec=DeviceClassSpec(selectors=[_cel(expression)]),
+        metadata=make_metadata(installation, DEVICE_CLASS),
+        spec=DeviceClassSpec(selectors=[_build_selector(expression)]),
     )
 
 
-def _selectors(installation: Installation, members: Sequence[Deployed]) -> list[DeviceSelector] | None:
-    selectors = [*_chosen_cards(installation, members), *_memory(members)]
-    return selectors or None
+def render_chart_values(installation: Installation) -> Mapping[str, str]:
+    """Render the values of the chart that brings NVIDIA's GPUs to Kubernetes; texts by path.
+
+    That is the DRA driver or the device plugin, never both, and neither for a cluster without GPUs.
+    """
+    if not any(node.gpus is None or node.gpus for node in installation.cluster.nodes):
+        return {}
+    if installation.gpu_mode is GpuMode.DRA:
+        return _render_dra_values(installation)
+    return _render_device_plugin_values(installation)
 
 
-def _chosen_cards(installation: Installation, members: Sequence[Deployed]) -> list[DeviceSelector]:
-    """Choose the cards that a layout names: by UUID where the file has it, else by model on a node that mixes them."""
+def list_driver_notes(installation: Installation) -> list[str]:
+    """Nodes on which the DRA driver does not find the GPUs.
+
+    Source: `librarySearchPaths` of the driver's gpu-kubelet-plugin; NixOS has no library at any of those places.
+    """
+    nodes = [node.name for node in installation.cluster.nodes if nvidia_cards(node) and runs_nixos(node)]
+    if not nodes:
+        return []
+    return [
+        f"NVIDIA's DRA driver was not tried on NixOS ({', '.join(nodes)}), and looks for the driver's libraries where "
+        "NixOS has none; `kubernetes.gpuMode: devicePlugin` does without, and cannot choose between GPUs of a node."
+    ]
+
+
+def _render_dra_values(installation: Installation) -> Mapping[str, str]:
+    values = {
+        # The chart refuses to serve GPUs until this confirms that no device plugin does (pitfall A32).
+        "gpuResourcesEnabledOverride": True,
+        "resources": {"gpus": {"enabled": True}, "computeDomains": {"enabled": False}},
+    }
+    notes = (
+        "Values of NVIDIA's chart dra-driver-nvidia-gpu (kubernetes-sigs), for Kubernetes 1.34 and later.",
+        "Uninstall the device plugin first: two that hand out the same GPUs collide.",
+        *list_driver_notes(installation),
+    )
+    return {f"{_CHARTS}/dra-driver-nvidia-gpu.yaml": document(installation, values, *notes)}
+
+
+def _render_device_plugin_values(installation: Installation) -> Mapping[str, str]:
+    # On K3s the plugin itself needs NVIDIA's runtime to see the GPUs (pitfall A16).
+    values = {"runtimeClassName": RUNTIME_CLASS}
+    note = "Values of NVIDIA's chart nvidia-device-plugin."
+    return {f"{_CHARTS}/nvidia-device-plugin.yaml": document(installation, values, note)}
+
+
+def _name_template(members: Sequence[Deployed]) -> str:
+    return with_suffix(name_workload(members[0]), "gpus")
+
+
+def _list_selectors(installation: Installation, members: Sequence[Deployed]) -> list[DeviceSelector] | None:
+    return [*_select_named_gpus(installation, members), *_select_memory(members)] or None
+
+
+def _select_named_gpus(installation: Installation, members: Sequence[Deployed]) -> list[DeviceSelector]:
+    """Select the GPUs that a layout names: by UUID if the cluster file has it, else by model on a mixed node."""
     nodes = {node.name: node for node in installation.cluster.nodes}
-    for one in members:
-        node = nodes.get(one.node or "")
-        if node is None or one.gpus is None:
+    for member in members:
+        node = nodes.get(member.node or "")
+        if node is None or member.gpus is None:
             continue
-        named = [gpu for gpu in node.gpus or () if gpu.index in one.gpus]
-        expression = _card_expression(node, named)
+        named = [gpu for gpu in node.gpus or () if gpu.index in member.gpus]
+        expression = _express_gpus(node, named)
         if expression is not None:
-            return [_cel(expression)]
+            return [_build_selector(expression)]
     return []
 
 
-def _card_expression(node: Node, named: list[Gpu]) -> str | None:
+def _express_gpus(node: Node, named: Sequence[Gpu]) -> str | None:
     uuids = [gpu.uuid for gpu in named]
     if uuids and None not in uuids:
         listed = ", ".join(f"'{uuid}'" for uuid in uuids)
@@ -125,14 +181,15 @@ def _card_expression(node: Node, named: list[Gpu]) -> str | None:
     return None
 
 
-def _memory(members: Sequence[Deployed]) -> list[DeviceSelector]:
-    needed = sum(one.service.gpu_memory or 0 for one in members if one.gpu_count)  # they share the cards of their pod
+def _select_memory(members: Sequence[Deployed]) -> list[DeviceSelector]:
+    # The sum: services of a pod share its GPUs.
+    needed = sum(member.service.gpu_memory or 0 for member in members if member.gpu_count)
     if not needed:
         return []
-    mebibytes = int(needed * REPORTED_SHARE) // 2**20
+    mebibytes = int(needed * _REPORTED_SHARE) // 2**20
     expression = f"device.capacity['{_DRIVER}'].memory.compareTo(quantity('{mebibytes}Mi')) >= 0"
-    return [_cel(expression)]
+    return [_build_selector(expression)]
 
 
-def _cel(expression: str) -> DeviceSelector:
+def _build_selector(expression: str) -> DeviceSelector:
     return DeviceSelector(cel=CELDeviceSelector(expression=expression))

@@ -1,7 +1,7 @@
-"""Addresses inside and outside of the cluster, and who may connect to whom.
+"""Addresses inside and outside of the cluster, and network policies.
 
-Policies name who may connect to a pod; what a pod may connect to is left open, since models, packages and providers lie
-anywhere, and name resolution has to work.
+Policies list the pods that can connect to a pod; its own connections are not restricted, since models, packages and
+providers can be anywhere, and name resolution must work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lightkube.models.core_v1 import ServicePort, ServiceSpec
-from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
+from lightkube.models.meta_v1 import LabelSelector
 from lightkube.models.networking_v1 import (
     HTTPIngressPath,
     HTTPIngressRuleValue,
@@ -27,84 +27,81 @@ from lightkube.resources.core_v1 import Service
 from lightkube.resources.networking_v1 import Ingress, NetworkPolicy
 
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes.naming import labels_of, selector_of, workload_name
-from corral.rendering.kubernetes.workloads import headless_name, is_stateful
+from corral.rendering.kubernetes.objects import make_metadata, make_selector, name_workload
+from corral.rendering.kubernetes.workloads import is_stateful, name_headless_service
 from corral.rendering.names import dns_name, with_suffix
 
 _POD = "statefulset.kubernetes.io/pod-name"
 _TYPES = {"loadBalancer": "LoadBalancer", "nodePort": "NodePort"}
 _NODE_PORTS = range(30_000, 32_768)
-"""Ports of nodes that Kubernetes gives to Services unless its API server is told otherwise."""
+"""Ports of nodes that Kubernetes gives to Services by default."""
 _LONGEST_PORT_NAME = 15
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 TRAEFIK_PORTS = (80, 443)
-"""Where Traefik, which comes with K3s, listens on every node."""
+"""The ports on every node of Traefik, which comes with K3s."""
 _OWN = "own-namespace"
 _MONITORING = "monitoring"
 """The namespace from which metrics are read."""
 
 
-def services(installation: Installation, members: Sequence[Deployed]) -> list[Service]:
+def build_services(installation: Installation, members: Sequence[Deployed]) -> list[Service]:
     """Every address of a workload: one by its name, one for each replica that keeps state, and those outside."""
-    found: list[Service] = []
+    services: list[Service] = []
     if is_stateful(members):
-        found.append(_headless(installation, members))
-    for one in members:
-        if one.port is not None:
-            found += _inside(installation, one)
-            found += _outside(installation, one)
-    return found
+        services.append(_build_headless_service(installation, members))
+    for member in members:
+        if member.port is not None:
+            services += _build_inside_services(installation, member)
+            services += _build_outside_services(installation, member)
+    return services
 
 
-def ingresses(installation: Installation, members: Sequence[Deployed]) -> list[Ingress]:
-    """Ingresses of services that the file exposes so."""
-    return [_ingress(installation, one) for one in members if is_ingress(one) and one.port and not is_split(one)]
+def build_ingresses(installation: Installation, members: Sequence[Deployed]) -> list[Ingress]:
+    """The Ingresses of services that the cluster file exposes as such."""
+    return [
+        _build_ingress(installation, member)
+        for member in members
+        if has_ingress(member) and member.port and not member.has_addresses_of_replicas
+    ]
 
 
-def is_ingress(one: Deployed) -> bool:
-    """Tell whether people reach a service by an Ingress."""
-    return one.service.exposed is not None and one.service.exposed.kind == "ingress"
+def has_ingress(deployed: Deployed) -> bool:
+    """Return whether the cluster file exposes a service by an Ingress."""
+    return deployed.service.exposed is not None and deployed.service.exposed.kind == "ingress"
 
 
-def is_split(one: Deployed) -> bool:
-    """Tell whether each replica has an address of its own, and none stands for all."""
-    return one.has_addresses_of_replicas
-
-
-def node_port(one: Deployed, replica: int = 0) -> int | None:
-    """The port of the nodes that a service asks for; None lets Kubernetes choose one."""
-    exposed = one.service.exposed
+def find_node_port(deployed: Deployed, replica: int = 0) -> int | None:
+    """The port of the nodes that a service asks for; None if Kubernetes must choose one."""
+    exposed = deployed.service.exposed
     if exposed is None or exposed.kind != "nodePort" or exposed.port + replica not in _NODE_PORTS:
         return None
     return exposed.port + replica
 
 
-def policies(installation: Installation, members: Sequence[Deployed]) -> list[NetworkPolicy]:
-    """Who may connect to a workload: its own namespace, those that call it, monitoring; all only if it is exposed."""
-    first = members[0]
-    ports = sorted({one.port for one in members if one.port is not None})
+def build_workload_policies(installation: Installation, members: Sequence[Deployed]) -> list[NetworkPolicy]:
+    """Admit a workload's own namespace, its callers and monitoring; every address if the service is exposed.
+
+    Empty for workloads without a port.
+    """
+    namespace = members[0].namespace
+    ports = {member.port for member in members if member.port is not None}
     if not ports:
         return []
-    name = workload_name(first)
-    allowed = [NetworkPolicyPort(protocol="TCP", port=port) for port in ports]
-    others = sorted({_MONITORING, *_callers(installation, members)} - {first.namespace})
-    inside = [
+    others = sorted({_MONITORING, *_list_caller_namespaces(installation, members)} - {namespace})
+    peers = [
         NetworkPolicyPeer(podSelector=LabelSelector()),
-        *(
-            NetworkPolicyPeer(namespaceSelector=LabelSelector(matchLabels={_NAMESPACE_NAME: namespace}))
-            for namespace in others
-        ),
+        *(NetworkPolicyPeer(namespaceSelector=LabelSelector(matchLabels={_NAMESPACE_NAME: other})) for other in others),
     ]
-    rules = [NetworkPolicyIngressRule(from_=inside, ports=allowed)]
-    open_to_all = sorted({one.port for one in members if one.service.exposed and one.port})
+    rules = [NetworkPolicyIngressRule(from_=peers, ports=_list_policy_ports(ports))]
+    open_to_all = {member.port for member in members if member.service.exposed and member.port}
     if open_to_all:
-        exposed = [NetworkPolicyPort(protocol="TCP", port=port) for port in open_to_all]
-        rules.append(NetworkPolicyIngressRule(ports=exposed))
+        rules.append(NetworkPolicyIngressRule(ports=_list_policy_ports(open_to_all)))
+    name = name_workload(members[0])
     return [
         NetworkPolicy(
-            metadata=ObjectMeta(name=name, namespace=first.namespace, labels=labels_of(installation, name)),
+            metadata=make_metadata(installation, name, namespace),
             spec=NetworkPolicySpec(
-                podSelector=LabelSelector(matchLabels=selector_of(installation, name)),
+                podSelector=LabelSelector(matchLabels=make_selector(installation, name)),
                 policyTypes=["Ingress"],
                 ingress=rules,
             ),
@@ -112,106 +109,118 @@ def policies(installation: Installation, members: Sequence[Deployed]) -> list[Ne
     ]
 
 
-def _callers(installation: Installation, members: Sequence[Deployed]) -> set[str]:
-    """Namespaces of the services that call one of these."""
-    names = {one.service.name for one in members}
-    return {one.namespace for one in installation.deployed if names & set(one.service.calls)}
+def build_namespace_policies(installation: Installation, namespaces: Iterable[str]) -> list[NetworkPolicy]:
+    """Admit the pods of a namespace to each other; other pods only where another policy admits them.
 
-
-def own_namespace(installation: Installation, namespaces: Iterable[str]) -> list[NetworkPolicy]:
-    """Let pods of a namespace connect to each other, and nobody else to a pod that no other policy names.
-
-    Databases and dashboards that others deployed there keep working among themselves.
+    Databases and dashboards that people deployed there by hand keep working among themselves.
     """
     neighbours = NetworkPolicyIngressRule(from_=[NetworkPolicyPeer(podSelector=LabelSelector())])
     return [
         NetworkPolicy(
-            metadata=ObjectMeta(name=_OWN, namespace=namespace, labels=labels_of(installation, _OWN)),
+            metadata=make_metadata(installation, _OWN, namespace),
             spec=NetworkPolicySpec(podSelector=LabelSelector(), policyTypes=["Ingress"], ingress=[neighbours]),
         )
         for namespace in namespaces
     ]
 
 
-def _headless(installation: Installation, members: Sequence[Deployed]) -> Service:
-    name = headless_name(members)
+def _list_policy_ports(ports: Iterable[int]) -> list[NetworkPolicyPort]:
+    return [NetworkPolicyPort(protocol="TCP", port=port) for port in sorted(ports)]
+
+
+def _list_caller_namespaces(installation: Installation, members: Sequence[Deployed]) -> set[str]:
+    """The namespaces of the services that call a member of a pod."""
+    names = {member.service.name for member in members}
+    return {caller.namespace for caller in installation.deployed if not names.isdisjoint(caller.service.calls)}
+
+
+def _build_headless_service(installation: Installation, members: Sequence[Deployed]) -> Service:
     return Service(
-        metadata=ObjectMeta(name=name, namespace=members[0].namespace, labels=labels_of(installation, name)),
+        metadata=make_metadata(installation, name_headless_service(members), members[0].namespace),
         spec=ServiceSpec(
             clusterIP="None",
             publishNotReadyAddresses=True,
-            selector=selector_of(installation, workload_name(members[0])),
-            ports=[ServicePort(name=port_name(one), port=one.port) for one in members if one.port] or None,
+            selector=make_selector(installation, name_workload(members[0])),
+            ports=[ServicePort(name=_name_port(member), port=member.port) for member in members if member.port] or None,
         ),
     )
 
 
-def port_name(one: Deployed) -> str:
-    """The name of a service's port where several stand together: of 15 characters at most (RFC 6335)."""
-    return dns_name(one.service.name, longest=_LONGEST_PORT_NAME)
+def _name_port(deployed: Deployed) -> str:
+    """Name a port among several of one Service, in 15 characters at most (RFC 6335)."""
+    return dns_name(deployed.service.name, longest=_LONGEST_PORT_NAME)
 
 
-def _inside(installation: Installation, one: Deployed) -> Iterator[Service]:
-    """An address by the service's name; with several replicas that keep state, one for each instead."""
-    if not is_split(one):
-        yield _service(
-            installation, one, one.name, selector_of(installation, workload_name(one)), "ClusterIP", one.port
-        )
+def _build_inside_services(installation: Installation, deployed: Deployed) -> Iterator[Service]:
+    """One address with the service's name; with several replicas that keep state, one for each instead."""
+    if not deployed.has_addresses_of_replicas:
+        selector = make_selector(installation, name_workload(deployed))
+        yield _build_service(installation, deployed, deployed.name, selector, "ClusterIP", deployed.port)
         return
-    for replica in range(one.replicas):
-        name = with_suffix(one.name, str(replica))
-        yield _service(installation, one, name, _replica(one, replica), "ClusterIP", one.port)
+    for replica in range(deployed.replicas):
+        name = with_suffix(deployed.name, str(replica))
+        selector = _select_replica(deployed, replica)
+        yield _build_service(installation, deployed, name, selector, "ClusterIP", deployed.port)
 
 
-def _outside(installation: Installation, one: Deployed) -> Iterator[Service]:
+def _build_outside_services(installation: Installation, deployed: Deployed) -> Iterator[Service]:
     """Addresses for people; replicas that keep state have a port each, since K3s gives a port to one Service only."""
-    exposed = one.service.exposed
+    exposed = deployed.service.exposed
     if exposed is None or exposed.kind not in _TYPES:
         return
-    name = outside_name(one)
+    name = _name_outside(deployed)
     kind = _TYPES[exposed.kind]
-    if not is_split(one):
-        selector = selector_of(installation, workload_name(one))
-        yield _service(installation, one, name, selector, kind, exposed.port, node_port(one))
+    if not deployed.has_addresses_of_replicas:
+        selector = make_selector(installation, name_workload(deployed))
+        yield _build_service(
+            installation, deployed, name, selector, kind, exposed.port, node_port=find_node_port(deployed)
+        )
         return
-    for replica in range(one.replicas):
-        each = with_suffix(name, str(replica))
-        port = exposed.port + replica
-        yield _service(installation, one, each, _replica(one, replica), kind, port, node_port(one, replica))
+    for replica in range(deployed.replicas):
+        yield _build_service(
+            installation,
+            deployed,
+            with_suffix(name, str(replica)),
+            _select_replica(deployed, replica),
+            kind,
+            exposed.port + replica,
+            node_port=find_node_port(deployed, replica),
+        )
 
 
-def outside_name(one: Deployed) -> str:
-    """The name of the Service or Ingress for people: as the file says, else one beside that of the service."""
-    said = one.service.exposed.name if one.service.exposed else None
-    own = with_suffix(one.name, "outside")
-    return own if said is None or dns_name(said) == one.name else dns_name(said)
+def _name_outside(deployed: Deployed) -> str:
+    """Name the Service or Ingress for people as the cluster file does, else after the service, with a suffix."""
+    chosen = deployed.service.exposed.name if deployed.service.exposed else None
+    if chosen is None or dns_name(chosen) == deployed.name:
+        return with_suffix(deployed.name, "outside")
+    return dns_name(chosen)
 
 
-def _service(
+def _build_service(
     installation: Installation,
-    one: Deployed,
+    deployed: Deployed,
     name: str,
     selector: dict[str, str],
     kind: str,
     port: int | None,
-    on_nodes: int | None = None,
+    *,
+    node_port: int | None = None,
 ) -> Service:
-    ports = [ServicePort(name="http", port=port or 0, targetPort=one.port, nodePort=on_nodes)]
+    ports = [ServicePort(name="http", port=port or 0, targetPort=deployed.port, nodePort=node_port)]
     return Service(
-        metadata=ObjectMeta(name=name, namespace=one.namespace, labels=labels_of(installation, name)),
+        metadata=make_metadata(installation, name, deployed.namespace),
         spec=ServiceSpec(type=kind, selector=selector, ports=ports),
     )
 
 
-def _replica(one: Deployed, replica: int) -> dict[str, str]:
-    return {_POD: f"{workload_name(one)}-{replica}"}
+def _select_replica(deployed: Deployed, replica: int) -> dict[str, str]:
+    return {_POD: f"{name_workload(deployed)}-{replica}"}
 
 
-def _ingress(installation: Installation, one: Deployed) -> Ingress:
-    name = outside_name(one)
-    backend = IngressBackend(service=IngressServiceBackend(name=one.name, port=ServiceBackendPort(name="http")))
+def _build_ingress(installation: Installation, deployed: Deployed) -> Ingress:
+    backend = IngressBackend(service=IngressServiceBackend(name=deployed.name, port=ServiceBackendPort(name="http")))
     path = HTTPIngressPath(path="/", pathType="Prefix", backend=backend)
     return Ingress(
-        metadata=ObjectMeta(name=name, namespace=one.namespace, labels=labels_of(installation, name)),
+        metadata=make_metadata(installation, _name_outside(deployed), deployed.namespace),
         spec=IngressSpec(rules=[IngressRule(http=HTTPIngressRuleValue(paths=[path]))]),
     )

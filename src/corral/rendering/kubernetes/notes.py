@@ -1,4 +1,7 @@
-"""What is left out of a layout, or is up to people, and why: its kustomization's header says it, and the command."""
+"""Notes on a layout: what is left out or must be done by hand, and why.
+
+They are in the header of its kustomization, and the command prints them.
+"""
 
 from __future__ import annotations
 
@@ -8,116 +11,132 @@ from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.rendering import databases
 from corral.rendering.cards import nvidia_cards
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import drivers, networking, volumes
-from corral.rendering.kubernetes.containers import variables
+from corral.rendering.kubernetes import gpus, networking, volumes
+from corral.rendering.kubernetes.config_maps import list_variables
 from corral.rendering.models import why_not
 from corral.rendering.programs import image_of
 from corral.rendering.settings import worker_notes
 
 
-def notes_of(installation: Installation) -> list[str]:
-    """One sentence each, in the order of the file."""
-    without_image = [one.name for one in installation.deployed if image_of(one.service) is None]
+def list_notes(installation: Installation) -> list[str]:
+    """The notes on a layout, a sentence each, in the order of the cluster file."""
+    without_image = [deployed.name for deployed in installation.deployed if image_of(deployed.service) is None]
     notes = [f"Not deployed, because the file names no image: {', '.join(without_image)}."] if without_image else []
-    for one in installation.deployed:
-        if image_of(one.service) is not None:
-            notes += [*_of_models(installation, one), *_of_settings(one), *_of_place(installation, one)]
-            notes += _of_access(installation, one)
-    return [*notes, *_of_volumes(installation), *_of_gpus(installation)]
+    for deployed in installation.deployed:
+        if image_of(deployed.service) is not None:
+            notes += [
+                *_list_model_notes(installation, deployed),
+                *_list_setting_notes(deployed),
+                *_list_placement_notes(installation, deployed),
+                *_list_access_notes(installation, deployed),
+            ]
+    return [*notes, *_list_volume_notes(installation), *_list_gpu_notes(installation)]
 
 
-def _of_models(installation: Installation, one: Deployed) -> Iterator[str]:
-    for model in one.service.models:
-        reason = why_not(installation, one, model)
+def _list_model_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
+    for model in deployed.service.models:
+        reason = why_not(installation, deployed, model)
         if reason:
-            yield f"Not pulled for {one.name}: {reason}."
-    if "ollama" in one.service.engines and one.service.models and not one.storage:
-        yield f"No model is pulled for {one.name}, which has no volume to keep them in: name one in its `storage`."
+            yield f"Not pulled for {deployed.name}: {reason}."
+    if "ollama" in deployed.service.engines and deployed.service.models and not deployed.storage:
+        yield f"No model is pulled for {deployed.name}, which has no volume to keep them in: name one in its `storage`."
 
 
-def _of_settings(one: Deployed) -> Iterator[str]:
-    left_out = [name for name in one.env if name not in variables(one)]
+def _list_setting_notes(deployed: Deployed) -> Iterator[str]:
+    variables = list_variables(deployed)
+    left_out = [repr(name) for name in deployed.env if name not in variables]
     if left_out:
-        yield f"{one.name}: no environment variable can be called {', '.join(repr(name) for name in left_out)}."
-    yield from worker_notes(one.name, one.gpu_count, one.service.env)
-    usual = [key for name, key in one.secrets.items() if name not in one.service.secrets and key.secret == one.name]
-    if usual:
-        keys = " ".join(f"--from-literal={key.key}=..." for key in usual)
+        yield f"{deployed.name}: not a valid name of an environment variable: {', '.join(left_out)}."
+    yield from worker_notes(deployed.name, deployed.gpu_count, deployed.service.env)
+    keys = [
+        key
+        for name, key in deployed.secrets.items()
+        if name not in deployed.service.secrets and key.secret == deployed.name
+    ]
+    if keys:
+        literals = " ".join(f"--from-literal={key.key}=..." for key in keys)
         yield (
-            f"{one.name} takes its keys from a Secret; make it with: "
-            f"kubectl create secret generic {usual[0].secret} --namespace {one.namespace} {keys}"
+            f"{deployed.name} takes its keys from a Secret; make it with: "
+            f"kubectl create secret generic {keys[0].secret} --namespace {deployed.namespace} {literals}"
         )
 
 
-def _of_place(installation: Installation, one: Deployed) -> Iterator[str]:
-    """Cards that cannot be had, and data that does not last."""
-    node = next((node for node in installation.cluster.nodes if node.name == one.node), None)
-    cards = None if node is None or node.gpus is None else len(node.gpus)
-    if cards is not None and one.gpu_count * one.replicas > cards:
-        yield f"{one.name} asks for {one.gpu_count * one.replicas} GPUs of {one.node}, which has {cards}."
-    if cards and one.gpu_count and node is not None and not nvidia_cards(node):
-        yield f"{one.name} asks for a GPU of {one.node}, which has none of NVIDIA's: nothing here gives out others."
-    chooses = one.gpus is not None and cards is not None and len(one.gpus) < cards
+def _list_placement_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
+    """GPUs that a service cannot get, and data that does not last."""
+    node = next((node for node in installation.cluster.nodes if node.name == deployed.node), None)
+    count = None if node is None or node.gpus is None else len(node.gpus)
+    needed = deployed.gpu_count * deployed.replicas
+    if count is not None and needed > count:
+        yield f"{deployed.name} asks for {needed} GPUs of {deployed.node}, which has {count}."
+    if count and deployed.gpu_count and node is not None and not nvidia_cards(node):
+        yield (
+            f"{deployed.name} asks for a GPU of {deployed.node}, which has no NVIDIA GPU: these manifests cannot "
+            "allocate others."
+        )
+    chooses = deployed.gpus is not None and count is not None and len(deployed.gpus) < count
     if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
-        yield f"{one.name} may get any GPU of {one.node}: the device plugin does not choose between them."
-    on_nfs = [storage.name for storage in one.storage if storage.kind is StorageKind.NFS]
-    if on_nfs and databases.is_database(installation.cluster, one.service, one.env):
+        yield f"{deployed.name} can get any GPU of {deployed.node}: the device plugin does not choose between them."
+    on_nfs = [storage.name for storage in deployed.storage if storage.kind is StorageKind.NFS]
+    if on_nfs and databases.is_database(installation.cluster, deployed.service, deployed.env):
         yield (
-            f"{one.name} keeps a PostgreSQL on the NFS volume {on_nfs[0]}, which it refuses where the export changes "
-            "owners (all_squash): give it a local one."
+            f"{deployed.name} keeps a PostgreSQL on the NFS volume {on_nfs[0]}, which it refuses if the export changes "
+            "owners (all_squash): give it a local volume."
         )
-    if volumes.is_homeless(one):
-        yield f"{one.name} has no volume: its data goes with its pod."
+    if volumes.lacks_data_volume(deployed):
+        yield f"{deployed.name} has no volume: its data is lost with its pod."
 
 
-def _of_access(installation: Installation, one: Deployed) -> Iterator[str]:
-    exposed = one.service.exposed
-    if one.service.kind is ServiceKind.CORRAL:
+def _list_access_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
+    exposed = deployed.service.exposed
+    if deployed.service.kind is ServiceKind.CORRAL:
         yield (
-            f"{one.name} asks everybody for a token; make one with: kubectl exec --namespace {one.namespace} "
-            f"deploy/{one.name} -- corral tokens create NAME --data-dir /var/lib/corral"
+            f"{deployed.name} requires a token of every client; make one with: kubectl exec "
+            f"--namespace {deployed.namespace} deploy/{deployed.name} -- "
+            "corral tokens create NAME --data-dir /var/lib/corral"
         )
-    if exposed is not None and one.port is None:
-        yield f"{one.name} cannot be reached from outside: the file names no port."
-    elif networking.is_ingress(one) and networking.is_split(one):
-        yield f"{one.name} has no Ingress: its replicas keep state of their own, which one address cannot tell apart."
-    elif _is_beside_traefik(installation, one):
+    # One note at most for an exposed service: the first reason makes the others irrelevant.
+    if exposed is not None and deployed.port is None:
+        yield f"{deployed.name} cannot be reached from outside: the file names no port."
+    elif networking.has_ingress(deployed) and deployed.has_addresses_of_replicas:
+        yield f"{deployed.name} has no Ingress: its replicas keep state of their own and need an address each."
+    elif _conflicts_with_traefik(installation, deployed):
         yield (
-            f"{one.name} waits for a port that K3s' own Traefik has: choose another `exposed.port`, expose it as an "
-            "ingress, or start servers with --disable=traefik."
+            f"{deployed.name} waits for a port that K3s' own Traefik has: choose another `exposed.port`, expose it as "
+            "an ingress, or start servers with --disable=traefik."
         )
-    elif exposed is not None and exposed.kind == "nodePort" and networking.node_port(one) is None:
-        yield f"{one.name} gets a port of the nodes by chance: {exposed.port} is not one from 30000 to 32767."
+    elif exposed is not None and exposed.kind == "nodePort" and networking.find_node_port(deployed) is None:
+        yield f"{deployed.name} gets any free port of the nodes: {exposed.port} is not between 30000 and 32767."
 
 
-def _is_beside_traefik(installation: Installation, one: Deployed) -> bool:
-    """Tell whether K3s' load balancer has given a port away already: to Traefik, which comes with it (pitfall D07)."""
+def _conflicts_with_traefik(installation: Installation, deployed: Deployed) -> bool:
+    """Return whether a service wants a port of K3s' load balancer that Traefik, which comes with K3s, already has
+    (pitfall D07)."""
     kubernetes = installation.cluster.kubernetes
-    exposed = one.service.exposed
+    exposed = deployed.service.exposed
     if kubernetes is None or kubernetes.distribution != "k3s" or exposed is None or exposed.kind != "loadBalancer":
         return False
-    last = exposed.port + (one.replicas if one.has_addresses_of_replicas else 1)
-    return any(port in range(exposed.port, last) for port in networking.TRAEFIK_PORTS)
+    end = exposed.port + (deployed.replicas if deployed.has_addresses_of_replicas else 1)
+    return any(port in range(exposed.port, end) for port in networking.TRAEFIK_PORTS)
 
 
-def _of_volumes(installation: Installation) -> Iterator[str]:
-    used = {storage.name: storage for one in installation.deployed for storage in one.storage}
+def _list_volume_notes(installation: Installation) -> Iterator[str]:
+    used = {storage.name: storage for deployed in installation.deployed for storage in deployed.storage}
     for storage in used.values():
-        if storage.kind is StorageKind.NFS and not volumes.is_placed(installation.cluster, storage):
-            names = volumes.names_of(installation.cluster, storage)
+        if storage.kind is StorageKind.NFS and not volumes.has_place(installation.cluster, storage):
+            names = volumes.list_volume_names(installation.cluster, storage)
             yield (
-                f"Where the volume {storage.name} lies, the file does not say: its claims wait for a PersistentVolume "
-                f"called {' or '.join(names)}."
+                f"The file gives no place for the volume {storage.name}: its claims wait for a PersistentVolume named "
+                f"{' or '.join(names)}."
             )
         if storage.kind is not StorageKind.EPHEMERAL and storage.size is None:
-            yield f"How large the volume {storage.name} is, the file does not say: its claim asks for little."
+            yield f"The file gives no size for the volume {storage.name}: its claim asks for little."
 
 
-def _of_gpus(installation: Installation) -> Iterator[str]:
-    if not any(one.gpu_count for one in installation.deployed):
+def _list_gpu_notes(installation: Installation) -> Iterator[str]:
+    if not any(deployed.gpu_count for deployed in installation.deployed):
         return
     if installation.gpu_mode is GpuMode.DRA:
-        yield "GPUs are given by claim: NVIDIA's DRA driver has to be there (kubernetes/helm), and no device plugin."
-        yield from drivers.dra_notes(installation)
+        yield ("GPUs are allocated by DRA claim: install NVIDIA's DRA driver (kubernetes/helm), not the device plugin.")
+        yield from gpus.list_driver_notes(installation)
     else:
-        yield "GPUs are given by count: NVIDIA's device plugin has to be there (kubernetes/helm)."
+        yield "GPUs are allocated by count: install NVIDIA's device plugin (kubernetes/helm)."

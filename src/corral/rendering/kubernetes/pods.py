@@ -1,18 +1,13 @@
-"""Pods: their containers, where they may run, and what fills their volumes before they start."""
+"""Pods: their containers, and the nodes where they can run."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import (
-    Container,
-    EnvVar,
     PodSecurityContext,
     PodSpec,
     PodTemplateSpec,
-    ResourceRequirements,
     SeccompProfile,
     Toleration,
     TopologySpreadConstraint,
@@ -20,96 +15,80 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
-from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, gpus, volumes
-from corral.rendering.kubernetes.containers import (
-    CPU_REQUEST,
-    MEMORY_REQUEST,
-    NO_GPUS,
-    container,
-    security,
-    variables,
-)
-from corral.rendering.kubernetes.naming import BATCH, SERVING, labels_of, selector_of, workload_name
-from corral.rendering.names import dns_name
+from corral.rendering.kubernetes import config_maps, gpus, volumes
+from corral.rendering.kubernetes.containers import build_container, build_init_containers
+from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
 from corral.rendering.node_labels import class_label, make_node_labels
 from corral.rendering.placed import needs_shared_memory
 from corral.rendering.programs import program_of
 
-RUNTIME_CLASS = "nvidia"
-CONFIG_DIGEST = "corral.dev/config-digest"
+_CONFIG_DIGEST = "corral.dev/config-digest"
 _TOLERATED = Toleration(key=gpus.RESOURCE, operator="Exists", effect="NoSchedule")
-"""The taint that people give to nodes with GPUs, to keep others away (pitfall A19)."""
+"""The taint that people give to nodes with GPUs, to keep other pods away (pitfall A19)."""
 
 
-def template(installation: Installation, members: Sequence[Deployed]) -> PodTemplateSpec:
-    """The template of the pods of a workload: one service, or those that share a pod."""
-    name = workload_name(members[0])
-    digest = config_digest(installation, members)
+def build_pod_template(installation: Installation, members: Sequence[Deployed]) -> PodTemplateSpec:
+    """The template of a workload's pods: one service, or the services that share a pod."""
+    digest = config_maps.compute_config_digest(installation, members)
     return PodTemplateSpec(
         metadata=ObjectMeta(
-            labels=labels_of(installation, name), annotations={CONFIG_DIGEST: digest} if digest else None
+            labels=make_labels(installation, name_workload(members[0])),
+            annotations={_CONFIG_DIGEST: digest} if digest else None,
         ),
-        spec=pod_spec(installation, members),
+        spec=build_pod_spec(installation, members),
     )
 
 
-def pod_spec(installation: Installation, members: Sequence[Deployed], *, restart: str | None = None) -> PodSpec:
-    """The pod of a workload."""
+def build_pod_spec(installation: Installation, members: Sequence[Deployed], *, restart: str | None = None) -> PodSpec:
+    """The pod of a workload; `restart` is the restart policy of a Job, None for services."""
     first = members[0]
-    node = volumes.node_of(members)
-    claimed = gpus.by_claim(installation, members)
-    has_gpus = gpus.gpus_of(members) > 0
-    replicas = max(one.replicas for one in members)
+    node = volumes.find_node(members)
+    replicas = max(member.replicas for member in members)
     return PodSpec(
-        runtimeClassName=RUNTIME_CLASS if gpus.with_runtime(installation, members) else None,
+        runtimeClassName=gpus.RUNTIME_CLASS if gpus.needs_runtime(installation, members) else None,
         priorityClassName=SERVING if restart is None else BATCH,
         automountServiceAccountToken=False,
         enableServiceLinks=False,
-        serviceAccountName=workload_name(first),
-        nodeSelector=_place(installation, node, is_job=restart is not None) if node else None,
-        tolerations=[_TOLERATED] if has_gpus else None,
+        serviceAccountName=name_workload(first),
+        nodeSelector=_select_node(installation, node, is_job=restart is not None) if node else None,
+        tolerations=[_TOLERATED] if gpus.count_gpus(members) else None,
         restartPolicy=restart,
         terminationGracePeriodSeconds=60,
-        securityContext=_pod_security(members),
-        resourceClaims=gpus.pod_claims(members) if claimed else None,
-        topologySpreadConstraints=_spread(installation, first) if replicas > 1 and node is None else None,
-        initContainers=_before(installation, members) or None,
-        containers=[container(installation, members, one) for one in members],
-        volumes=_volumes(installation, members) or None,
+        securityContext=_build_pod_security(members),
+        resourceClaims=gpus.list_pod_claims(members) if gpus.gets_gpus_by_claim(installation, members) else None,
+        topologySpreadConstraints=_spread_replicas(installation, first) if replicas > 1 and node is None else None,
+        initContainers=build_init_containers(installation, members) or None,
+        containers=[build_container(installation, members, member) for member in members],
+        volumes=_list_volumes(installation, members) or None,
     )
 
 
-def _place(installation: Installation, name: str, *, is_job: bool) -> dict[str, str]:
-    """The node; for a Job also the class of its cards.
+def _select_node(installation: Installation, name: str, *, is_job: bool) -> dict[str, str]:
+    """The host name of a node; for a Job also the class of its GPUs.
 
-    Kueue compares a Job with the labels of a flavour and with nothing else: by its host name alone it would be let in
-    on the cards of any other node.
+    Kueue compares a Job with the labels of a flavour and with nothing else: selected by its host name only, a Job
+    would be admitted on the GPUs of any other node.
     """
-    found = {volumes.HOSTNAME: name}
+    selector = {volumes.HOSTNAME: name}
     node = next((node for node in installation.cluster.nodes if node.name == name), None)
     if node is None or not is_job:
-        return found
+        return selector
     labels = make_node_labels(installation.cluster, node)
-    return found | {key: labels[key] for key in (class_label(installation.cluster),) if key in labels}
+    return selector | {key: labels[key] for key in (class_label(installation.cluster),) if key in labels}
 
 
-def _volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:
-    shared_memory = any(needs_shared_memory(one) for one in members)
-    return [*volumes.pod_volumes(members, shared_memory=shared_memory), *files.volumes(installation, members)]
+def _list_volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:
+    shared_memory = any(needs_shared_memory(member) for member in members)
+    return [
+        *volumes.build_pod_volumes(members, shared_memory=shared_memory),
+        *config_maps.build_file_volumes(installation, members),
+    ]
 
 
-def config_digest(installation: Installation, members: Sequence[Deployed]) -> str:
-    """A digest of all settings and files: pods start anew when one changes, since a running pod never sees it."""
-    settings = {one.name: variables(one) | files.without_comments(installation, one) for one in members}
-    known = {name: values for name, values in settings.items() if values}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16] if known else ""
-
-
-def _pod_security(members: Sequence[Deployed]) -> PodSecurityContext:
-    """Run as the user that the image is made for, where that is known; files on volumes get its group."""
-    users = {program_of(one.service).user for one in members}
+def _build_pod_security(members: Sequence[Deployed]) -> PodSecurityContext:
+    """Run as the user that the image is made for, if that is known; files on volumes get its group."""
+    users = {program_of(member.service).user for member in members}
     user = users.pop() if len(users) == 1 else None
     return PodSecurityContext(
         runAsNonRoot=True if user else None,
@@ -120,37 +99,12 @@ def _pod_security(members: Sequence[Deployed]) -> PodSecurityContext:
     )
 
 
-def _spread(installation: Installation, one: Deployed) -> list[TopologySpreadConstraint]:
+def _spread_replicas(installation: Installation, deployed: Deployed) -> list[TopologySpreadConstraint]:
     return [
         TopologySpreadConstraint(
             maxSkew=1,
             topologyKey=volumes.HOSTNAME,
             whenUnsatisfiable="ScheduleAnyway",
-            labelSelector=LabelSelector(matchLabels=selector_of(installation, workload_name(one))),
+            labelSelector=LabelSelector(matchLabels=make_selector(installation, name_workload(deployed))),
         )
     ]
-
-
-def _before(installation: Installation, members: Sequence[Deployed]) -> list[Container]:
-    """What fills the volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
-    return [found for one in members if (found := _filling(installation, members, one)) is not None]
-
-
-def _filling(installation: Installation, members: Sequence[Deployed], one: Deployed) -> Container | None:
-    found = filling_of(installation, one)
-    if found is None:
-        return None
-    mount = volumes.mounts(one, shared_memory=False)[:1]
-    env = [EnvVar(name=name, value=value) for name, value in found.env.items()]
-    if gpus.with_runtime(installation, members):
-        env.append(NO_GPUS)
-    return Container(
-        name=dns_name(found.name),
-        image=found.image,
-        imagePullPolicy="IfNotPresent",
-        command=["sh", "-c", found.script],
-        env=env or None,
-        volumeMounts=mount,
-        resources=ResourceRequirements(requests={"cpu": CPU_REQUEST, "memory": MEMORY_REQUEST}),
-        securityContext=security(),
-    )

@@ -1,8 +1,8 @@
-"""What runs: Deployments, StatefulSets and Jobs, such that an update never needs a GPU that nobody has.
+"""Workloads: Deployments, StatefulSets and Jobs, such that an update never needs a GPU that is not free.
 
-A Deployment's update starts a pod before it stops one, which deadlocks where every card is taken (pitfall A02); GPU
-workloads therefore stop first. What keeps state of its own (ComfyUI's queue and history, Ollama's models) is a
-StatefulSet, so that each replica has an address that stays.
+A Deployment's update starts a pod before it stops one, which deadlocks if every GPU is taken (pitfall A02); GPU
+workloads therefore stop first. Programs with state of their own (ComfyUI's queue and history, Ollama's models) are
+StatefulSets, so that each replica keeps its address.
 """
 
 from __future__ import annotations
@@ -21,65 +21,78 @@ from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import ConfigMap, ServiceAccount
+from lightkube.resources.core_v1 import ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from corral.cluster.values import QueueSettings, ServiceKind, StorageKind
 from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.kubernetes import files, pods, volumes
-from corral.rendering.kubernetes.containers import config_map_name, seconds_to_start, variables
-from corral.rendering.kubernetes.naming import BATCH, labels_of, selector_of, workload_name
+from corral.rendering.kubernetes import pods, volumes
+from corral.rendering.kubernetes.containers import forecast_start_time
+from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
 from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import image_of, program_of
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 _PULLED_S = 1_800
-"""How long images may take: 12 GB over 100 Mbit/s are 16 minutes. Only then does a rollout count as stuck."""
+"""The time for pulling images: 12 GB over 100 Mbit/s take 16 minutes. Only then does a rollout count as stuck."""
 _LONGEST_JOB_S = 24 * 3600
 _KEPT_AFTER_S = 7 * 24 * 3600
 
 
-def groups(installation: Installation) -> list[tuple[Deployed, ...]]:
-    """What is deployed, by pod: services that share one stand together; Jobs and services without an image do not."""
-    pods_of: dict[str, list[Deployed]] = {}
-    for one in installation.deployed:
-        if not is_job(one) and image_of(one.service) is not None:
-            pods_of.setdefault(f"pod {one.pod}" if one.pod else f"service {one.service.name}", []).append(one)
-    return [tuple(members) for members in pods_of.values()]
+def group_by_pod(installation: Installation) -> list[tuple[Deployed, ...]]:
+    """The services of a layout by pod, without Jobs and without services that have no image."""
+    pods_by_name: dict[str, list[Deployed]] = {}
+    for deployed in installation.deployed:
+        if not is_job(deployed) and image_of(deployed.service) is not None:
+            key = f"pod {deployed.pod}" if deployed.pod else f"service {deployed.service.name}"
+            pods_by_name.setdefault(key, []).append(deployed)
+    return [tuple(members) for members in pods_by_name.values()]
 
 
-def is_job(one: Deployed) -> bool:
-    """Tell whether a service runs to its end instead of staying."""
-    return one.service.kind is ServiceKind.JOB or "trainer" in one.service.engines
+def list_jobs(installation: Installation) -> list[Deployed]:
+    """The Jobs of a layout that have an image."""
+    return [
+        deployed for deployed in installation.deployed if is_job(deployed) and image_of(deployed.service) is not None
+    ]
+
+
+def is_job(deployed: Deployed) -> bool:
+    """Return whether a service runs to its end instead of staying."""
+    return deployed.service.kind is ServiceKind.JOB or "trainer" in deployed.service.engines
 
 
 def is_stateful(members: Sequence[Deployed]) -> bool:
-    """Tell whether each replica needs an address of its own."""
-    return any(program_of(one.service).keeps_state for one in members)
+    """Return whether each replica needs an address of its own."""
+    return any(program_of(member.service).keeps_state for member in members)
 
 
-def replicas_of(members: Sequence[Deployed]) -> int:
-    """How many pods a workload has; 0 for services on demand, which are scaled up once they have their turn."""
-    return 0 if all(service.on_demand for service in members) else max(service.replicas for service in members)
+def count_replicas(members: Sequence[Deployed]) -> int:
+    """The pods of a workload; 0 for services on demand, which are scaled up when it is their turn."""
+    return 0 if all(member.on_demand for member in members) else max(member.replicas for member in members)
 
 
-def workload(installation: Installation, members: Sequence[Deployed]) -> Deployment | StatefulSet:
-    """The Deployment or StatefulSet of a pod. A service on demand is there with no replicas, to be scaled up."""
+def name_headless_service(members: Sequence[Deployed]) -> str:
+    """Name the Service that gives each replica of a StatefulSet its address."""
+    return with_suffix(name_workload(members[0]), "replicas")
+
+
+def build_workload(installation: Installation, members: Sequence[Deployed]) -> Deployment | StatefulSet:
+    """The Deployment or StatefulSet of a pod."""
     first = members[0]
-    name = workload_name(first)
-    replicas = replicas_of(members)
-    metadata = ObjectMeta(name=name, namespace=first.namespace, labels=labels_of(installation, name))
-    selector = LabelSelector(matchLabels=selector_of(installation, name))
-    template = pods.template(installation, members)
+    name = name_workload(first)
+    replicas = count_replicas(members)
+    metadata = make_metadata(installation, name, first.namespace)
+    selector = LabelSelector(matchLabels=make_selector(installation, name))
+    template = pods.build_pod_template(installation, members)
     if is_stateful(members):
         return StatefulSet(
             metadata=metadata,
             spec=StatefulSetSpec(
-                serviceName=headless_name(members),
+                serviceName=name_headless_service(members),
                 replicas=replicas,
-                podManagementPolicy=_order(installation, members),
+                podManagementPolicy=_choose_start_order(installation, members),
                 selector=selector,
                 template=template,
             ),
@@ -88,114 +101,96 @@ def workload(installation: Installation, members: Sequence[Deployed]) -> Deploym
         metadata=metadata,
         spec=DeploymentSpec(
             replicas=replicas,
-            progressDeadlineSeconds=_PULLED_S + max(seconds_to_start(one) for one in members),
-            strategy=_strategy(members, replicas),
+            progressDeadlineSeconds=_PULLED_S + max(forecast_start_time(member) for member in members),
+            strategy=_choose_update_strategy(members, replicas),
             selector=selector,
             template=template,
         ),
     )
 
 
-def _order(installation: Installation, members: Sequence[Deployed]) -> str:
-    """All at once; one after the other where each would pull the same models into the volume that they share."""
-    fills = any(one.replicas > 1 and filling_of(installation, one) for one in members)
-    return "OrderedReady" if fills else "Parallel"
-
-
-def headless_name(members: Sequence[Deployed]) -> str:
-    """The Service that gives each replica of a StatefulSet its address."""
-    return with_suffix(workload_name(members[0]), "replicas")
-
-
-def queue_of(installation: Installation, one: Deployed) -> str | None:
-    """The queue of a Job: the first whose pool has cards where it runs, else the first that has any.
-
-    None where no queue of Kueue would let it in: without cards there is none, and its node may have none either.
-    """
-    nodes = [node for node in installation.cluster.nodes if node.gpus]
-    if not nodes or (one.node is not None and one.node not in {node.name for node in nodes}):
-        return None
-    queues = [queue for queue in installation.cluster.queues.values() if any(_reaches(queue, n.name) for n in nodes)]
-    fitting = [queue.name for queue in queues if one.node is None or _reaches(queue, one.node)]
-    return next(iter([*fitting, *(queue.name for queue in queues)]), None)
-
-
-def _reaches(queue: QueueSettings, node: str) -> bool:
-    return queue.pool is None or any(selector.partition("/")[0] == node for selector in queue.pool)
-
-
-def job(installation: Installation, one: Deployed) -> Job:
+def build_job(installation: Installation, deployed: Deployed) -> Job:
     """A Job as a template: suspended, so that applying it starts nothing; Kueue starts it when its queue has room."""
-    name = workload_name(one)
-    spec = pods.pod_spec(installation, (one,), restart="Never")
-    labels = labels_of(installation, name)
-    queue = queue_of(installation, one)
+    name = name_workload(deployed)
+    labels = make_labels(installation, name)
+    queue = _find_queue(installation, deployed)
     if queue is not None:
-        labels |= {QUEUE_LABEL: dns_name(queue), PRIORITY_LABEL: BATCH}
+        labels |= {_QUEUE_LABEL: dns_name(queue), _PRIORITY_LABEL: BATCH}
     return Job(
-        metadata=ObjectMeta(name=name, namespace=one.namespace, labels=labels),
+        metadata=ObjectMeta(name=name, namespace=deployed.namespace, labels=labels),
         spec=JobSpec(
             suspend=True,
             backoffLimit=1,
             activeDeadlineSeconds=_LONGEST_JOB_S,
             ttlSecondsAfterFinished=_KEPT_AFTER_S,
-            template=PodTemplateSpec(metadata=ObjectMeta(labels=labels_of(installation, name)), spec=spec),
+            template=PodTemplateSpec(
+                metadata=ObjectMeta(labels=make_labels(installation, name)),
+                spec=pods.build_pod_spec(installation, (deployed,), restart="Never"),
+            ),
         ),
     )
 
 
-def config_maps(installation: Installation, members: Sequence[Deployed]) -> list[ConfigMap]:
-    """The settings of each service of a pod, and its files."""
-    settings = [
-        ConfigMap(
-            metadata=ObjectMeta(
-                name=config_map_name(one),
-                namespace=one.namespace,
-                labels=labels_of(installation, config_map_name(one)),
-            ),
-            data=dict(sorted(variables(one).items())),
-        )
-        for one in members
-        if variables(one)
-    ]
-    return [*settings, *files.config_maps(installation, members)]
-
-
-def service_account(installation: Installation, one: Deployed) -> ServiceAccount:
+def build_service_account(installation: Installation, deployed: Deployed) -> ServiceAccount:
     """An account without rights, so that no pod runs as `default`."""
-    name = workload_name(one)
     return ServiceAccount(
-        metadata=ObjectMeta(name=name, namespace=one.namespace, labels=labels_of(installation, name)),
+        metadata=make_metadata(installation, name_workload(deployed), deployed.namespace),
         automountServiceAccountToken=False,
     )
 
 
-def disruption_budget(installation: Installation, members: Sequence[Deployed]) -> PodDisruptionBudget | None:
-    """One replica at a time may go, and one that does not run may always.
+def build_disruption_budgets(installation: Installation, members: Sequence[Deployed]) -> list[PodDisruptionBudget]:
+    """Let one replica at a time be evicted, and a replica that does not run always.
 
-    There is none for a single replica, which would block every drain (pitfall A24); and none for replicas that cannot
-    start anywhere else, bound to one node or to cards that are all taken: the first to go would hold back the rest.
+    There is no budget for a single replica, which would block every drain (pitfall A24), and none for replicas that
+    cannot start anywhere else, since their node or GPUs are fixed: the first to be evicted would hold back the rest.
     """
-    first = members[0]
-    is_bound = volumes.node_of(members) is not None or any(one.gpu_count for one in members)
-    if is_bound or max(one.replicas for one in members) < 2:
-        return None
-    name = workload_name(first)
-    return PodDisruptionBudget(
-        metadata=ObjectMeta(name=name, namespace=first.namespace, labels=labels_of(installation, name)),
-        spec=PodDisruptionBudgetSpec(
-            maxUnavailable=1,
-            unhealthyPodEvictionPolicy="AlwaysAllow",
-            selector=LabelSelector(matchLabels=selector_of(installation, name)),
-        ),
-    )
+    is_bound = volumes.find_node(members) is not None or any(member.gpu_count for member in members)
+    if is_bound or max(member.replicas for member in members) < 2:
+        return []
+    name = name_workload(members[0])
+    return [
+        PodDisruptionBudget(
+            metadata=make_metadata(installation, name, members[0].namespace),
+            spec=PodDisruptionBudgetSpec(
+                maxUnavailable=1,
+                unhealthyPodEvictionPolicy="AlwaysAllow",
+                selector=LabelSelector(matchLabels=make_selector(installation, name)),
+            ),
+        )
+    ]
 
 
-def _strategy(members: Sequence[Deployed], replicas: int) -> DeploymentStrategy:
-    has_local = any(storage.kind is StorageKind.LOCAL for one in members for storage in one.storage)
-    has_gpu = any(one.gpu_count for one in members)
+def _choose_start_order(installation: Installation, members: Sequence[Deployed]) -> str:
+    """All replicas at once; one after the other if each would pull the same models into a shared volume."""
+    fills = any(member.replicas > 1 and filling_of(installation, member) for member in members)
+    return "OrderedReady" if fills else "Parallel"
+
+
+def _choose_update_strategy(members: Sequence[Deployed], replicas: int) -> DeploymentStrategy:
+    has_local = any(storage.kind is StorageKind.LOCAL for member in members for storage in member.storage)
+    has_gpu = any(member.gpu_count for member in members)
     if (has_gpu or has_local) and replicas < 2:
         return DeploymentStrategy(type="Recreate")
     surge = 0 if has_gpu or has_local else 1
     update = RollingUpdateDeployment(maxSurge=surge, maxUnavailable=1 - surge)
     return DeploymentStrategy(type="RollingUpdate", rollingUpdate=update)
+
+
+def _find_queue(installation: Installation, deployed: Deployed) -> str | None:
+    """The queue of a Job: the first whose pool has GPUs on the Job's node, else the first that has any.
+
+    None if no queue of Kueue would admit it: there are no queues without GPUs, and its node can have none either.
+    """
+    nodes = {node.name for node in installation.cluster.nodes if node.gpus}
+    if not nodes or (deployed.node is not None and deployed.node not in nodes):
+        return None
+    queues = [
+        queue for queue in installation.cluster.queues.values() if any(_reaches_node(queue, node) for node in nodes)
+    ]
+    fitting = [queue.name for queue in queues if deployed.node is None or _reaches_node(queue, deployed.node)]
+    return next(iter([*fitting, *(queue.name for queue in queues)]), None)
+
+
+def _reaches_node(queue: QueueSettings, node: str) -> bool:
+    return queue.pool is None or any(selector.partition("/")[0] == node for selector in queue.pool)

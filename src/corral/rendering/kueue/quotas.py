@@ -1,8 +1,11 @@
-"""How many cards each queue may give out, so that all together give out each card once.
+"""The GPUs that each queue can give out, such that all together give out each GPU once.
 
-Queues with the same pool share a ClusterQueue. Where pools only overlap, each card is the quota of the queue with the
-smaller pool, and the other borrows it within their cohort while it is free: no queue gives out a card outside its pool.
-What services keep is no quota (pitfall H03); it is taken from the widest queue first, which can use most others.
+Queues with the same pool share a ClusterQueue. If pools only overlap, each GPU is in the quota of the queue with the
+smaller pool, and the other queue borrows it within their cohort while it is free: no queue gives out a GPU outside its
+pool. GPUs that services keep are in no quota (pitfall H03); they are taken from the widest queue first, which can use
+most others.
+
+A flavour is Kueue's name for nodes whose GPUs are alike; each has a quota of its own.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster, Node, QueueSettings
-from corral.rendering.kueue.flavors import flavor_names, flavor_of
+from corral.hardware.pools import gpu_class
+from corral.rendering.installation import is_mixed
+from corral.rendering.names import dns_name
+from corral.rendering.node_labels import class_label
 
-Card = tuple[str, int]
+GpuPlace = tuple[str, int]
 """A node and the index of a GPU there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Cards of one flavour: what a queue has of its own, and what it may borrow besides."""
+    """GPUs of one flavour: a queue's own, and those it can borrow in addition."""
 
     own: int
     borrowed: int
@@ -28,85 +34,103 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """The queues of one ClusterQueue, and the cards that they may use."""
+    """The queues of one ClusterQueue, and their quotas."""
 
     queues: tuple[QueueSettings, ...]
-    cards: frozenset[Card]
     overlaps: bool
-    """Whether another one may use some of its cards as well."""
+    """Whether another ClusterQueue can use some of its GPUs as well."""
     quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])
-    """By flavour, those that it has cards of."""
+    """By flavour; only flavours of its GPUs."""
 
 
-def shares(cluster: Cluster, held: Mapping[str, int]) -> list[Share]:
-    """Divide the cards of a cluster among its queues.
+def map_flavors(cluster: Cluster) -> dict[str, str]:
+    """The flavour of each node with GPUs, by the node's name: the class of its GPUs, or the node itself."""
+    return {
+        node.name: dns_name(node.name if is_own_flavor(cluster, node) else find_class(node))
+        for node in cluster.nodes
+        if node.gpus
+    }
+
+
+def is_own_flavor(cluster: Cluster, node: Node) -> bool:
+    """Return whether a node is a flavour of its own, since nothing else says where its GPUs are.
+
+    It mixes models, or the cluster file does not name them all, or gives the node another class by hand; or a queue can
+    use the GPUs of this node and not those of another with the same class: a Job that is admitted by class could start
+    on either.
+    """
+    if is_mixed(node) or any(gpu.model is None for gpu in node.gpus or ()):
+        return True
+    if node.labels.get(class_label(cluster), find_class(node)) != find_class(node):
+        return True
+    alike = [other for other in cluster.nodes if find_class(other) == find_class(node)]
+    return any(len({_has_node(queue.pool, other) for other in alike}) > 1 for queue in cluster.queues.values())
+
+
+def find_class(node: Node) -> str:
+    """The class of the first GPU of a node; empty without GPUs."""
+    return next((gpu_class(gpu.model) for gpu in node.gpus or () if gpu.model), "")
+
+
+def divide_gpus(cluster: Cluster, flavors: Mapping[str, str], held: Mapping[str, int]) -> list[Share]:
+    """Divide the GPUs of a cluster among its queues.
 
     Args:
-        held: How many cards of each node the services keep.
+        flavors: The flavour of each node, as `map_flavors` returns it.
+        held: The number of GPUs of each node that services keep.
     """
-    pools: dict[frozenset[Card], list[QueueSettings]] = {}
+    pools: dict[frozenset[GpuPlace], list[QueueSettings]] = {}
     for queue in cluster.queues.values():
-        cards = _pool(cluster, queue)
-        if cards:
-            pools.setdefault(cards, []).append(queue)
-    own = _owned(cluster, list(pools), held)
+        gpus = _list_pool(cluster, queue)
+        if gpus:
+            pools.setdefault(gpus, []).append(queue)
+    own = _assign_gpus(list(pools), flavors, held)
     return [
         Share(
             queues=tuple(queues),
-            cards=cards,
-            overlaps=any(cards & other for other in pools if other != cards),
-            quotas=_quotas(cluster, cards, own[cards]),
+            overlaps=any(gpus & other for other in pools if other != gpus),
+            quotas=_build_quotas(flavors, gpus, own[gpus]),
         )
-        for cards, queues in pools.items()
+        for gpus, queues in pools.items()
     ]
 
 
-def _quotas(cluster: Cluster, cards: frozenset[Card], own: Mapping[str, int]) -> dict[str, Quota]:
-    usable = Counter(_flavor(cluster, card) for card in cards)
+def _build_quotas(flavors: Mapping[str, str], gpus: frozenset[GpuPlace], own: Mapping[str, int]) -> dict[str, Quota]:
+    usable = Counter(flavors[node] for node, _ in gpus)
     return {
         flavor: Quota(own=own.get(flavor, 0), borrowed=usable[flavor] - own.get(flavor, 0))
-        for flavor in flavor_names(cluster)
+        for flavor in dict.fromkeys(flavors.values())
         if usable[flavor]
     }
 
 
-def _owned(
-    cluster: Cluster, pools: Sequence[frozenset[Card]], held: Mapping[str, int]
-) -> dict[frozenset[Card], Counter[str]]:
-    """How many cards of each flavour belong to each pool: to the smallest that has them, less those that are held."""
-    left = _held(cluster, held)
-    found: dict[frozenset[Card], Counter[str]] = {}
-    given: set[Card] = set()
-    for cards in sorted(pools, key=len):
-        found[cards] = Counter(_flavor(cluster, card) for card in cards - given)
-        given |= cards
-    for cards in sorted(pools, key=len, reverse=True):
-        for flavor, count in found[cards].items():
+def _assign_gpus(
+    pools: Sequence[frozenset[GpuPlace]], flavors: Mapping[str, str], held: Mapping[str, int]
+) -> dict[frozenset[GpuPlace], Counter[str]]:
+    """Count the GPUs of each flavour that belong to each pool: the smallest with them, less those that are held."""
+    counts: dict[frozenset[GpuPlace], Counter[str]] = {}
+    assigned: set[GpuPlace] = set()
+    for gpus in sorted(pools, key=len):
+        counts[gpus] = Counter(flavors[node] for node, _ in gpus - assigned)
+        assigned |= gpus
+    left: Counter[str] = Counter()
+    for node, flavor in flavors.items():
+        left[flavor] += held.get(node, 0)
+    # The widest pool gives first: its Jobs have the most other GPUs to run on.
+    for gpus in sorted(pools, key=len, reverse=True):
+        for flavor, count in counts[gpus].items():
             taken = min(count, left[flavor])
-            found[cards][flavor] -= taken
+            counts[gpus][flavor] -= taken
             left[flavor] -= taken
-    return found
+    return counts
 
 
-def _held(cluster: Cluster, held: Mapping[str, int]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for node in cluster.nodes:
-        flavor = flavor_of(cluster, node)
-        if flavor is not None:
-            found[flavor] += held.get(node.name, 0)
-    return found
-
-
-def _flavor(cluster: Cluster, card: Card) -> str:
-    return flavor_of(cluster, _node(cluster, card[0])) or ""
-
-
-def _node(cluster: Cluster, name: str) -> Node:
-    return next(node for node in cluster.nodes if node.name == name)
-
-
-def _pool(cluster: Cluster, queue: QueueSettings) -> frozenset[Card]:
-    cards = [(node.name, gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
+def _list_pool(cluster: Cluster, queue: QueueSettings) -> frozenset[GpuPlace]:
+    gpus = [(node.name, gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
     if queue.pool is None:
-        return frozenset(cards)
-    return frozenset(card for card in cards if card[0] in queue.pool or f"{card[0]}/gpu{card[1]}" in queue.pool)
+        return frozenset(gpus)
+    return frozenset((node, index) for node, index in gpus if node in queue.pool or f"{node}/gpu{index}" in queue.pool)
+
+
+def _has_node(pool: tuple[str, ...] | None, node: Node) -> bool:
+    return pool is None or any(selector.partition("/")[0] == node.name for selector in pool)

@@ -50,8 +50,9 @@ _WHY_PATH = (
 )
 _NFS_PORT = 2049
 """NFS 4 needs no other."""
-_NOBODY = 65534
-_EXPORT_OPTIONS = f"rw,no_subtree_check,all_squash,anonuid={_NOBODY},anongid={_NOBODY}"
+_UNPRIVILEGED = "nobody"
+_UNPRIVILEGED_ID = 65534
+_EXPORT_OPTIONS = f"rw,no_subtree_check,all_squash,anonuid={_UNPRIVILEGED_ID},anongid={_UNPRIVILEGED_ID}"
 _PLAIN_IN_EXPORTS = re.compile(r"[A-Za-z0-9_@%+=:,./-]")
 
 
@@ -178,7 +179,7 @@ def _list_volume_parts(installations: Sequence[Installation], node: Node) -> Ite
     installation = installations[0]
     shares = _list_shares(installation, node)
     directories = [f"d {quote_field(path)} 0755 root root -" for path in list_local_directories(installation, node)]
-    directories += [f"d {quote_field(share.path or '/')} 0755 nobody nogroup -" for share in shares]
+    directories += [f"d {quote_field(share.path or '/')} 0755 {_UNPRIVILEGED} nogroup -" for share in shares]
     if directories:
         yield Part(
             comment="Directories of volumes on this node's disk: Kubernetes does not make them.",

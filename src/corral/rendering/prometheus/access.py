@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corral.rendering.documents import document, manifests
-from corral.rendering.kubernetes.naming import labels_of
+from corral.rendering.kubernetes.objects import make_labels
 from corral.rendering.prometheus.sights import MONITORING, PROMETHEUS, Sight
 
 Json = dict[str, Any]  # Kubernetes objects as plain values
@@ -27,7 +27,7 @@ def files(sight: Sight, paths: Iterable[str]) -> Mapping[str, str]:
         "namespace": sight.namespace,
         "resources": ["access.yaml"],
         "configMapGenerator": _config_maps(paths, with_counters=not is_guarded),
-        "generatorOptions": {"disableNameSuffixHash": True, "labels": labels_of(one, PROMETHEUS)},
+        "generatorOptions": {"disableNameSuffixHash": True, "labels": make_labels(one, PROMETHEUS)},
     }
     notes = (
         f"kubectl apply --kustomize prometheus, where the namespace {sight.namespace} is there.",
@@ -68,7 +68,7 @@ def _config_maps(paths: Iterable[str], *, with_counters: bool) -> list[Json]:
 
 
 def _access(sight: Sight) -> list[Json]:
-    labels = labels_of(sight.installation, PROMETHEUS)
+    labels = make_labels(sight.installation, PROMETHEUS)
     named: Json = {"name": NAME, "labels": labels}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**named, "namespace": sight.namespace}},

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from corral.rendering.installation import Deployed
-from corral.rendering.kubernetes.naming import workload_name
+from corral.rendering.kubernetes.objects import name_workload
 from corral.rendering.prometheus.sights import LOOPBACK, PROMETHEUS, SERVER_PORT, TARGETS_FILE, TOKEN_FILE, Sight
 
 Json = dict[str, Any]  # Prometheus' own configuration, as plain values
@@ -64,7 +64,7 @@ def _server_pods(servers: Iterable[Deployed]) -> Json:
     return {
         "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": sorted({one.namespace for one in servers})}}],
         "relabel_configs": [
-            _keep([_POD_LABEL], "|".join(sorted({workload_name(one) for one in servers}))),
+            _keep([_POD_LABEL], "|".join(sorted({name_workload(one) for one in servers}))),
             _keep(["__meta_kubernetes_pod_container_port_number"], str(first.port or SERVER_PORT)),
             _node_of_pod(),
         ],

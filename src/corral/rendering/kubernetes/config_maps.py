@@ -1,0 +1,114 @@
+"""ConfigMaps: the settings and the configuration files of the services of a pod.
+
+Files are mounted as a folder, so that a change reaches the pod (pitfall G09).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightkube.models.core_v1 import ConfigMapVolumeSource, Volume, VolumeMount
+from lightkube.resources.core_v1 import ConfigMap
+
+from corral.rendering.configured import configured
+from corral.rendering.installation import Deployed, Installation
+from corral.rendering.kubernetes.objects import make_metadata
+from corral.rendering.names import with_suffix
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCommand:
+    """The command and the arguments of a container; empty for those of its image."""
+
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
+def choose_start_command(installation: Installation, deployed: Deployed) -> StartCommand:
+    """The command in the cluster file, else one with which the program reads its files."""
+    if deployed.service.command:
+        return StartCommand(command=deployed.service.command)
+    configuration = configured(installation, deployed)
+    if configuration is None:
+        return StartCommand()
+    return StartCommand(command=configuration.command, args=configuration.args)
+
+
+def list_variables(deployed: Deployed) -> dict[str, str]:
+    """The settings of a service whose names an environment variable can have."""
+    return {name: value for name, value in deployed.env.items() if _VARIABLE.fullmatch(name)}
+
+
+def name_settings(deployed: Deployed) -> str:
+    """Name the ConfigMap with the settings of a service."""
+    return deployed.config_map or with_suffix(deployed.name, "config")
+
+
+def build_config_maps(installation: Installation, members: Sequence[Deployed]) -> list[ConfigMap]:
+    """The settings of each service of a pod, then the files."""
+    settings = [
+        ConfigMap(
+            metadata=make_metadata(installation, name_settings(member), member.namespace),
+            data=dict(sorted(list_variables(member).items())),
+        )
+        for member in members
+        if list_variables(member)
+    ]
+    files = [
+        ConfigMap(
+            metadata=make_metadata(installation, _name_files(member), member.namespace), data=dict(configuration.files)
+        )
+        for member in members
+        if (configuration := configured(installation, member)) is not None
+    ]
+    return [*settings, *files]
+
+
+def build_file_volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:
+    """The volumes of a pod that hold the files."""
+    return [
+        Volume(name=_name_files(member), configMap=ConfigMapVolumeSource(name=_name_files(member)))
+        for member in members
+        if configured(installation, member) is not None
+    ]
+
+
+def build_file_mounts(installation: Installation, deployed: Deployed) -> list[VolumeMount]:
+    """The mount of a service's files in its container."""
+    configuration = configured(installation, deployed)
+    if configuration is None:
+        return []
+    return [VolumeMount(name=_name_files(deployed), mountPath=configuration.folder, readOnly=True)]
+
+
+def compute_config_digest(installation: Installation, members: Sequence[Deployed]) -> str:
+    """A digest of all settings and files of a pod; empty if it has none.
+
+    In an annotation of the pod it restarts pods when one changes: a running pod would not see the change.
+    """
+    settings = {
+        member.name: list_variables(member) | _list_files_without_comments(installation, member) for member in members
+    }
+    known = {name: values for name, values in settings.items() if values}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16] if known else ""
+
+
+def _list_files_without_comments(installation: Installation, deployed: Deployed) -> dict[str, str]:
+    """The lines that matter to the program: the headers change with every change of the cluster file."""
+    configuration = configured(installation, deployed)
+    if configuration is None:
+        return {}
+    return {
+        name: "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+        for name, text in configuration.files.items()
+    }
+
+
+def _name_files(deployed: Deployed) -> str:
+    return with_suffix(deployed.name, "files")

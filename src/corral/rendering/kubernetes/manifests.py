@@ -1,0 +1,236 @@
+"""Manifests: a kustomize base with the objects that layouts share, and an overlay for each layout.
+
+`kubectl apply --kustomize kubernetes/overlays/<layout>` applies a layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lightkube.models.core_v1 import ResourceQuotaSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, ResourceQuota
+from lightkube.resources.node_v1 import RuntimeClass
+from lightkube.resources.scheduling_v1 import PriorityClass
+
+from corral.cluster.values import Cluster, GpuMode, Storage
+from corral.rendering.documents import document
+from corral.rendering.installation import Deployed, Installation
+from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, volumes, workloads
+from corral.rendering.kubernetes.notes import list_notes
+from corral.rendering.kubernetes.objects import (
+    BATCH,
+    SERVING,
+    make_labels,
+    make_metadata,
+    name_workload,
+    render_kustomization,
+    render_objects,
+)
+from corral.rendering.node_labels import make_node_labels
+
+_SERVING_VALUE = 100_000
+_BATCH_VALUE = 1_000
+"""Far apart and above 0, the priority of pods without a class, so that neither is evicted by chance (pitfall A23)."""
+_JOB_NOTE = "A template: copy it under a name of its own, then unsuspend it or let Kueue do so."
+Objects = list[Any]  # typed objects of lightkube, of many kinds
+
+
+def render_manifests(installations: tuple[Installation, ...]) -> dict[str, str]:
+    """Render the base, and an overlay for each layout; texts by path. Raises: ContradictionError."""
+    files = dict(render_base(installations))
+    for installation in installations:
+        files |= render_overlay(installation)
+    return files
+
+
+def render_base(installations: tuple[Installation, ...]) -> Mapping[str, str]:
+    """Render the objects that all layouts share, labels of nodes, and values for NVIDIA's chart; texts by path."""
+    installation = installations[0]
+    namespaces = sorted(
+        {deployed.namespace for layout in installations for deployed in layout.deployed} | {installation.namespace}
+    )
+    storage = _list_used_storage(installations)
+    parts: dict[str, Objects] = {
+        "namespaces": [*_build_namespaces(installation, namespaces)],
+        "priority-classes": [*_build_priority_classes(installation)],
+        "quotas": [*_build_quotas(installation, namespaces)],
+        "network-policies": [*networking.build_namespace_policies(installation, namespaces)],
+        "storage-class": [*volumes.build_storage_classes(installation, storage)],
+        "volumes": [*volumes.build_persistent_volumes(installation, storage)],
+        "runtime-class": [*_build_runtime_classes(installation)],
+        "device-class": [gpus.build_device_class(installation)] if installation.gpu_mode is GpuMode.DRA else [],
+    }
+    files = {
+        f"kubernetes/base/{name}.yaml": render_objects(installation, objects)
+        for name, objects in parts.items()
+        if objects
+    }
+    resources = [f"{name}.yaml" for name in parts if parts[name]]
+    files["kubernetes/base/kustomization.yaml"] = render_kustomization(installation, resources)
+    return {**files, **_render_node_patches(installation), **gpus.render_chart_values(installation)}
+
+
+def render_overlay(installation: Installation) -> Mapping[str, str]:
+    """Render a layout: a file for each workload, and its Jobs as templates; texts by path.
+
+    Raises: ContradictionError.
+    """
+    folder = f"kubernetes/overlays/{installation.name}"
+    groups = workloads.group_by_pod(installation)
+    jobs = workloads.list_jobs(installation)
+    objects = [_build_workload(installation, members) for members in groups]
+    claims = _build_claims(installation, [*(member for members in groups for member in members), *jobs])
+    # The typed objects are checked before any is rendered, so that a refusal reports every problem of the layout.
+    contradictions.check_layout(
+        installation,
+        [*groups, *((job,) for job in jobs)],
+        [*claims, *(item for parts in objects for item in parts)],
+    )
+    files = {
+        f"{folder}/{_name_file(members)}": render_objects(installation, parts, *_list_exceptions(members))
+        for members, parts in zip(groups, objects, strict=True)
+    }
+    if claims:
+        files[f"{folder}/claims.yaml"] = render_objects(installation, claims)
+    names = sorted(path.rpartition("/")[2] for path in files)
+    files[f"{folder}/kustomization.yaml"] = render_kustomization(
+        installation, ["../../base", *names], *list_notes(installation)
+    )
+    return files | _render_jobs(installation, jobs)
+
+
+def _render_node_patches(installation: Installation) -> dict[str, str]:
+    """Render a patch for each node that has labels to set or to remove (`null`).
+
+    A flag of K3s adds and changes labels at each start and never removes one (pitfall F02); these patches do.
+    """
+    files: dict[str, str] = {}
+    for node in installation.cluster.nodes:
+        labels: dict[str, str | None] = {**make_node_labels(installation.cluster, node)}
+        labels |= {key: None for key in node.removed_labels if key not in labels}
+        if labels:
+            path = f"kubernetes/nodes/{node.name}.yaml"
+            note = f"Apply it with: kubectl patch node {node.name} --patch-file {path}"
+            files[path] = document(installation, {"metadata": {"labels": labels}}, note)
+    return files
+
+
+def _render_jobs(installation: Installation, jobs: Iterable[Deployed]) -> dict[str, str]:
+    """Render each Job with all its objects except volumes, which are in its layout."""
+    return {
+        f"kubernetes/jobs/{installation.name}/{name_workload(job)}.yaml": render_objects(
+            installation,
+            [
+                workloads.build_service_account(installation, job),
+                *config_maps.build_config_maps(installation, (job,)),
+                *gpus.build_claim_templates(installation, (job,)),
+                workloads.build_job(installation, job),
+            ],
+            _JOB_NOTE,
+        )
+        for job in jobs
+    }
+
+
+def _build_workload(installation: Installation, members: tuple[Deployed, ...]) -> Objects:
+    """All objects of one workload."""
+    return [
+        workloads.build_service_account(installation, members[0]),
+        *config_maps.build_config_maps(installation, members),
+        *gpus.build_claim_templates(installation, members),
+        workloads.build_workload(installation, members),
+        *networking.build_services(installation, members),
+        *networking.build_ingresses(installation, members),
+        *networking.build_workload_policies(installation, members),
+        *workloads.build_disruption_budgets(installation, members),
+    ]
+
+
+def _name_file(members: Sequence[Deployed]) -> str:
+    """Name the file of a workload; two names are taken by other files."""
+    name = name_workload(members[0])
+    return f"{name}-workload.yaml" if name in ("claims", "kustomization") else f"{name}.yaml"
+
+
+def _list_exceptions(members: Sequence[Deployed]) -> list[str]:
+    """Exceptions from rules of our linter, since the cluster file asks for what they report."""
+    exposed = [member.service.name for member in members if member.service.exposed]
+    return [f"corral: ignore-file D11 because the cluster file exposes {', '.join(exposed)}"] if exposed else []
+
+
+def _list_used_storage(installations: Sequence[Installation]) -> list[Storage]:
+    """Volumes that any layout uses, in the order of the file."""
+    used = {storage.name for layout in installations for deployed in layout.deployed for storage in deployed.storage}
+    return [storage for name, storage in installations[0].cluster.storage.items() if name in used]
+
+
+def _build_claims(installation: Installation, users: Sequence[Deployed]) -> Objects:
+    """Claims of the volumes that a layout uses, each in the namespaces of its users."""
+    claims: Objects = []
+    for storage in _list_used_storage((installation,)):
+        namespaces = sorted({user.namespace for user in users if storage in user.storage})
+        claims += volumes.build_claims(installation, storage, namespaces)
+    return claims
+
+
+def _build_namespaces(installation: Installation, names: Iterable[str]) -> list[Namespace]:
+    """Namespaces that refuse privileged pods, and warn of those that a stricter profile would refuse."""
+    profile = {
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/warn": "restricted",
+    }
+    return [
+        Namespace(metadata=ObjectMeta(name=name, labels=make_labels(installation, name) | profile)) for name in names
+    ]
+
+
+def _build_priority_classes(installation: Installation) -> list[PriorityClass]:
+    """Services come before work that can wait; batch work never evicts."""
+    return [
+        PriorityClass(
+            metadata=make_metadata(installation, SERVING),
+            value=_SERVING_VALUE,
+            description="Services that people wait for.",
+        ),
+        PriorityClass(
+            metadata=make_metadata(installation, BATCH),
+            value=_BATCH_VALUE,
+            preemptionPolicy="Never",
+            description="Work that can wait for a night.",
+        ),
+    ]
+
+
+def _build_quotas(installation: Installation, namespaces: Iterable[str]) -> list[ResourceQuota]:
+    """Limit each namespace to the GPUs of the cluster; empty if the GPUs of a node are unknown.
+
+    Claims are counted by their class: `<class>.deviceclass.resource.k8s.io/devices` (Kubernetes, resource quotas).
+    """
+    count = _count_gpus(installation.cluster)
+    if not count:
+        return []
+    by_claim = installation.gpu_mode is GpuMode.DRA
+    resource = f"{gpus.DEVICE_CLASS}.deviceclass.resource.k8s.io/devices" if by_claim else f"requests.{gpus.RESOURCE}"
+    return [
+        ResourceQuota(
+            metadata=make_metadata(installation, "gpus", namespace),
+            spec=ResourceQuotaSpec(hard={resource: str(count)}),
+        )
+        for namespace in namespaces
+    ]
+
+
+def _build_runtime_classes(installation: Installation) -> list[RuntimeClass]:
+    """The runtime class of GPU pods; empty for K3s, which makes it itself, and for claims, which need none."""
+    kubernetes = installation.cluster.kubernetes
+    if installation.gpu_mode is GpuMode.DRA or (kubernetes is not None and kubernetes.distribution == "k3s"):
+        return []
+    return [RuntimeClass(metadata=make_metadata(installation, gpus.RUNTIME_CLASS), handler=gpus.RUNTIME_CLASS)]
+
+
+def _count_gpus(cluster: Cluster) -> int | None:
+    """All GPUs of the cluster; None if those of a node are not known yet."""
+    counts = [None if node.gpus is None else len(node.gpus) for node in cluster.nodes]
+    return None if None in counts else sum(count or 0 for count in counts)
