@@ -1,4 +1,4 @@
-"""How long `corral lint` takes over many manifests, with all rules and a cluster file.
+"""The processor time of `corral lint` over many manifests, with all rules and a cluster file.
 
 The manifests are those of one file of engines with their claims and Services, again and again with other namespaces.
 Memory is the largest resident set of the process.
@@ -22,7 +22,7 @@ from corral.operations.cluster_file import open_cluster
 
 MANIFESTS = Path(__file__).parents[1] / "tests" / "unit" / "linting" / "correct" / "engines" / "engines.yaml"
 HARDWARE = Path(__file__).parents[1] / "examples" / "hydra" / "cluster.yaml"
-AIMS = {1_000: "< 3 s", 10_000: ""}
+AIMS = {1_000: "< 1 s", 10_000: ""}
 
 
 def main() -> None:
@@ -41,14 +41,14 @@ def main() -> None:
     ]
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     notes = [f"{len(CHECKS)} rules, {chosen.rounds} rounds, up to {megabytes:,.0f} MB of memory", machine()]
-    show("Lint", ("", "median", "aim"), rows, notes)
+    show("Lint", ("", "median, processor time", "aim"), rows, notes)
 
 
 def _seconds(number: int, cluster: Cluster) -> float:
     sources = list(_sources(number))
-    begun = time.perf_counter()
+    begun = time.process_time()
     report = lint(sources, cluster=cluster)
-    taken = time.perf_counter() - begun
+    taken = time.process_time() - begun
     if report.documents < number:
         raise AssertionError(f"{report.documents} documents of {number}")
     return taken

@@ -9,19 +9,9 @@ from pathlib import Path
 
 from pieces import code, page, table
 
-from corral.linting.rules import CHECKS
+from corral.linting.rules import CHECKS, FAMILIES
 
 EXAMPLES = Path(__file__).parents[2] / "tests" / "unit" / "linting" / "rules"
-_FAMILIES = {
-    "A": "GPU requests, scheduling, rollouts",
-    "B": "Processes, probes, VRAM",
-    "C": "Power",
-    "D": "Services and networking",
-    "E": "Storage",
-    "F": "K3s and NixOS",
-    "G": "Kustomize, policies, Compose",
-    "H": "Kueue",
-}
 _MARK = re.compile(r"[ \t]*(?:#|<!--)\s*finds: [A-Z0-9, ]+(?:-->)?|[ \t]*\(finds: [A-Z0-9]+\)")
 _FENCES = {".yaml": "yaml", ".nix": "nix", ".md": "markdown", ".sh": "bash"}
 _HARDWARE = "cluster.yaml"
@@ -35,7 +25,7 @@ def regions() -> Mapping[str, Callable[[], str]]:
 def index_page() -> str:
     """List the rules by family."""
     parts: list[str] = []
-    for letter, title in _FAMILIES.items():
+    for letter, title in FAMILIES.items():
         rows = [
             (f"[{rule.id}]({rule.id}.md)", rule.name, rule.severity.value, rule.summary)
             for rule in (check.rule for check in CHECKS)
@@ -44,7 +34,7 @@ def index_page() -> str:
         if rows:
             parts += [f"## {letter}: {title}", table(("rule", "name", "severity", "what"), rows)]
     intro = (
-        f"The {len(CHECKS)} rules of `corral lint`. `error`: it will not run, or data or traffic is lost; `warning`: "
+        f"The {len(CHECKS)} rules of `corral lint`. `error`: it does not run, or data or traffic is lost; `warning`: "
         "it works by luck, or degrades; `note`: good to know."
     )
     return page("Rules", intro, *parts)

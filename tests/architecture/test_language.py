@@ -26,9 +26,9 @@ from architecture.house import REPOSITORY, Module
 # Packages and folders of pages whose texts or names are not there yet. Only ever shorter.
 NOT_YET_TEXTS = frozenset(
     {
-        *("(top)", "charts", "cli", "client", "cluster", "engines", "hardware", "linting", "operations", "planning"),
+        *("(top)", "charts", "cli", "client", "cluster", "engines", "hardware", "operations", "planning"),
         *("rendering", "scheduling", "server", "tasks", "telemetry", "weights"),
-        *("docs/concepts", "docs/generate", "docs/guides", "docs/rules"),
+        *("docs/concepts", "docs/generate", "docs/guides"),
         *("docs/README.md", "docs/benchmarks.md", "docs/getting-started.md", "CHANGELOG.md", "README.md"),
     }
 )
@@ -84,7 +84,12 @@ ANY_WORD = re.compile(
 )
 
 # Phrases that are right, by the file they are in (or the folder), each with its reason.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("docs/rules/", "image-too-old-for-card"): "a rule's name never changes: comments and reports have it",
+    ("docs/rules/", "model-larger-than-card"): "a rule's name",
+    ("docs/rules/", "power-limit-for-all-cards"): "a rule's name",
+    ("src/corral/linting/", "May import"): "the third line of every package's docstring",
+}
 
 
 class Text(NamedTuple):

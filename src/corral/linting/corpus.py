@@ -1,4 +1,4 @@
-"""Everything that was read, and the questions that rules ask of it: a rule may need several files to see a mistake."""
+"""The input of the rules and the look-ups that they share: some mistakes show only when several files are compared."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from corral.linting.tree import Path, Tree
 from corral.linting.values import STDIN, Place, Source, Unread
 
 LARGEST_FILE = 16_000_000
-"""Characters, some 10 seconds of work; larger files are named and not read. CRD bundles have up to 5 million."""
+"""Characters, some 10 seconds of work; larger files are reported and not read. CRD bundles have up to 5 million."""
 _YAML_NAMES = (".yaml", ".yml")
 _YAML_FENCES = frozenset({"yaml", "yml"})
 _MAKES_MORE = frozenset(
     {"HelmChart", "HelmRelease", "Application", "ApplicationSet", "Kustomization", "NVIDIADriver", "ClusterPolicy"}
 )
-"""Objects from which something in the cluster makes others that no file shows."""
+"""Kinds from which a controller makes other objects, which are not in the files."""
 _SCHEMAS = frozenset({"CustomResourceDefinition"})
 _LANGUAGES = {".nix": "nix", ".py": "python", ".sh": "sh", ".json": "json", ".txt": "text", ".toml": "toml"}
 
@@ -42,10 +42,10 @@ class Text:
     start: int = 0
     """Offset in the file at which it starts."""
     is_block: bool = False
-    """It is a part of a page, which is a text of its own."""
+    """Whether it is a part of a page; the page is a text of its own."""
 
     def locate(self, offset: int) -> Place:
-        """Where a character of the text stands."""
+        """Return the place of a character of the text."""
         before = self.text.rfind("\n", 0, offset) + 1
         return Place(self.file, self.line + self.text.count("\n", 0, offset), offset - before + 1)
 
@@ -58,7 +58,7 @@ class Spot:
     path: Path
     tree: Tree
     subject: str
-    """The object that the document is; empty for a fragment."""
+    """The manifest of the document; empty for a fragment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Corpus:
 
     def __init__(self, sources: Iterable[Source], cluster: Cluster | None = None) -> None:
         self.cluster = cluster
-        """What the user says of the hardware; None when no cluster file was given."""
+        """The hardware; None when no cluster file was given."""
         self.sources: dict[str, str] = {}
         self.documents: list[Document] = []
         self.texts: list[Text] = []
@@ -125,8 +125,8 @@ class Corpus:
 
     @cached_property
     def views(self) -> tuple[Corpus, ...]:
-        """One corpus for each thing that is deployed as a whole: each kustomization that no other lists, with what no
-        kustomization lists. Without any, this corpus."""
+        """One corpus for each deployment: each kustomization that no other lists, with the files that no kustomization
+        lists. Without kustomizations, this corpus."""
         builds = self._kustomizations.builds
         return tuple(self._view(build.manifests) for build in builds) if builds else (self,)
 
@@ -152,12 +152,12 @@ class Corpus:
 
     @cached_property
     def manifests(self) -> tuple[Manifest, ...]:
-        """Kubernetes objects, as they are applied."""
+        """Manifests, as they are applied."""
         return self.written_manifests
 
     @cached_property
     def written_manifests(self) -> tuple[Manifest, ...]:
-        """Objects and patches as they stand in the files, whatever kustomizations make of them."""
+        """Manifests and patches as written in the files, without the changes of kustomizations."""
         return tuple(manifest for document in self.documents for manifest in read_manifests(document.tree, None))
 
     @cached_property
@@ -166,7 +166,7 @@ class Corpus:
         return tuple(manifest for manifest in self.written_manifests if normalize_path(manifest.file) not in listed)
 
     def split_lines(self, file: str) -> Sequence[str]:
-        """The lines of a file; split once."""
+        """Split a file into lines, once."""
         if file not in self._lines:
             self._lines[file] = self.sources.get(file, "").split("\n")
         return self._lines[file]
@@ -177,36 +177,36 @@ class Corpus:
 
     @cached_property
     def modules(self) -> tuple[tuple[Text, NixText], ...]:
-        """What is written in Nix, files and blocks of pages."""
+        """Texts in Nix: files and blocks of pages."""
         return tuple((text, read_nix(text.text)) for text in self.texts if text.language == "nix")
 
     @cached_property
     def is_whole(self) -> bool:
-        """Tell whether the files hold all that is deployed: nothing is fetched, and no chart makes more objects."""
+        """Whether the files have all that is deployed: nothing is fetched, and no chart makes more objects."""
         charts = any(manifest.kind in _MAKES_MORE for manifest in self.manifests)
         return self._kustomizations.is_whole and not charts and not self.unread
 
     @cached_property
     def shares_gpus(self) -> bool:
-        """Tell whether something in the files makes several of one GPU, so that cards cannot be counted."""
+        """Whether a setting in the files makes several GPUs of one, so that GPUs cannot be counted."""
         is_split = any(key in self._index.paths for key in ("timeSlicing", "mps"))
         return is_split or any(container.has_gpu_share for container in self.containers)
 
     @cached_property
     def gpu_models(self) -> tuple[GpuModel, ...]:
-        """The models of the cluster file's cards, as far as the catalogue knows them."""
+        """The models of the cluster file's GPUs, as far as the catalogue has them."""
         nodes = self.cluster.nodes if self.cluster else ()
         return tuple(model for node in nodes for model in self.find_models(node))
 
     def find_models(self, node: Node) -> tuple[GpuModel, ...]:
-        """The models of a node's cards, as far as the catalogue knows them."""
+        """Find the models of a node's GPUs, as far as the catalogue has them."""
         return tuple(
             model for gpu in node.gpus or () if (model := resolve_gpu(gpu.model, memory=gpu.memory)) is not None
         )
 
     @cached_property
     def fragments(self) -> tuple[Document, ...]:
-        """YAML that is no Kubernetes object: parts of manifests in a text, Compose, LiteLLM and other files."""
+        """YAML that is not a manifest: parts of manifests in a text, Compose, LiteLLM and other files."""
         return tuple(
             document
             for document in self.documents
@@ -219,7 +219,7 @@ class Corpus:
 
     @cached_property
     def deployed_pods(self) -> tuple[Pod, ...]:
-        """Pods of different objects: an object that stands in two files is one of them only."""
+        """Pods of different manifests: of a manifest that is in two files, only one."""
         return tuple({pod.owner.identity: pod for pod in reversed(self.pods)}.values())[::-1]
 
     @cached_property
@@ -234,7 +234,7 @@ class Corpus:
         return kinds
 
     def list_kind(self, *kinds: str) -> Sequence[Manifest]:
-        """Objects of these kinds, in the order of the files."""
+        """List the manifests of these kinds, in the order of the files."""
         return [manifest for kind in kinds for manifest in self._by_kind.get(kind, ())]
 
     @cached_property
@@ -248,19 +248,19 @@ class Corpus:
         return labels
 
     def find_labelled(self, wanted: Mapping[str, str], namespace: str | None = None) -> list[Pod]:
-        """Pods that have all these labels, in a namespace or in any; none for no labels."""
+        """Find the pods that have all these labels, in a namespace or in any; none for no labels."""
         if not wanted:
             return []
         fewest = min((self._by_label.get((namespace, *pair), []) for pair in wanted.items()), key=len)
         return [pod for pod in fewest if all(pod.labels.get(key) == value for key, value in wanted.items())]
 
     def find_named(self, kind: str, namespace: str, name: str | None) -> Manifest | None:
-        """The object of this kind and name; None when the files have none."""
+        """Find the manifest of this kind and name; None when it is not in the files."""
         return self._by_name.get((kind, namespace, name))
 
     @cached_property
     def _by_name(self) -> dict[tuple[str, str, str | None], Manifest]:
-        """Objects by what they are called now, and where nothing else is, by what they were called."""
+        """Manifests by name, and by their former names where these are free."""
         names: dict[tuple[str, str, str | None], Manifest] = {}
         for manifest in self.manifests:
             names.setdefault((manifest.kind, manifest.namespace, manifest.name), manifest)
@@ -270,7 +270,7 @@ class Corpus:
         return names
 
     def find_selection(self, service: Manifest) -> Selection:
-        """What a Service selects; Services that select the same from one place share the answer."""
+        """Find the pods that a Service selects; Services that select the same from one place share the answer."""
         selector = frozenset((key, value.raw or "") for key, value in service.tree.follow("spec", "selector").items)
         place = (service.file, self._folders[service.identity].total()) if self._has_choices else None
         key = (selector, service.namespace, place)
@@ -287,8 +287,8 @@ class Corpus:
         return any(folders.total() > 1 for folders in self._folders.values())
 
     def can_coexist(self, manifest: Manifest, other: Manifest) -> bool:
-        """Tell whether two objects may be deployed together; what stands in several files is a choice, and goes with
-        what its own file, or its folder as the only one, has."""
+        """Return whether two manifests can be deployed together; a manifest in several files is a choice, and goes with
+        the manifests of its file, or of its folder when no other file of the folder has it."""
         if manifest.file == other.file or not self._has_choices:
             return True
         folders = [self._folders[manifest.identity] for manifest in (manifest, other)]
@@ -299,7 +299,7 @@ class Corpus:
 
     @cached_property
     def _folders(self) -> dict[tuple[str, str, str, str | None], Counter[str]]:
-        """In how many files of which folder each object stands."""
+        """The number of files by folder, for each manifest."""
         folders: dict[tuple[str, str, str, str | None], Counter[str]] = defaultdict(Counter)
         for identity, _, folder in {
             (manifest.identity, manifest.file, find_folder(manifest)) for manifest in self.manifests
@@ -309,7 +309,7 @@ class Corpus:
 
     @cached_property
     def custom_manifests(self) -> tuple[Manifest, ...]:
-        """Objects of kinds that Kubernetes does not bring: what their controllers make is not known."""
+        """Manifests of kinds that are not built into Kubernetes: what their controllers make is unknown."""
         return tuple(
             manifest for manifest in self.manifests if "." in manifest.group and not manifest.group.endswith(".k8s.io")
         )
@@ -374,17 +374,17 @@ def find_folder(manifest: Manifest) -> str:
 
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"})
 _MOST_NAMES = 4
-"""Of those that a finding names."""
+"""In a finding."""
 
 
 class Selection:
-    """The pods of different objects that a Service selects."""
+    """The pods of different manifests that a Service selects, worked out once for all rules and Services that ask."""
 
     def __init__(self, corpus: Corpus, service: Manifest) -> None:
         self._corpus = corpus
         self._service = service
         self.replicas_by_program: dict[str, int] = {}
-        """Replicas of a program, by its name, as rules have counted them."""
+        """Replicas by program, as rules counted them."""
 
     @cached_property
     def pods(self) -> list[Pod]:
@@ -393,7 +393,7 @@ class Selection:
 
     @cached_property
     def intended_pods(self) -> list[Pod]:
-        """In its own namespace; where there are none, those that have the labels in others."""
+        """In its own namespace; if there are none, those with the labels in other namespaces."""
         return self.pods or self._select(None)
 
     def _select(self, namespace: str | None) -> list[Pod]:
@@ -404,7 +404,7 @@ class Selection:
 
     @cached_property
     def programs(self) -> frozenset[tuple[str, ...]]:
-        """The images of those that serve, without their versions: two versions of one program are a careful rollout."""
+        """The images of the serving pods, without versions: two versions of one program are a careful rollout."""
         return frozenset(
             tuple(split_image(container.image or "")[0] for container in pod.containers if not container.is_init)
             for pod in self.serving_pods
@@ -412,12 +412,12 @@ class Selection:
 
     @cached_property
     def serving_names(self) -> str:
-        """The first few that serve by name, and how many more there are."""
+        """The names of the first few serving pods, and the number of the others."""
         names = sorted(str(pod.owner) for pod in self.serving_pods)
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
     @cached_property
     def serving_pods(self) -> list[Pod]:
-        """Those in its own namespace that go on running."""
+        """In its own namespace, those that keep running."""
         return [pod for pod in self.pods if pod.owner.kind in _SERVING]

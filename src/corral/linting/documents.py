@@ -1,5 +1,6 @@
-"""Splits a YAML text into its documents, and composes each alone, so that a broken one does not hide the others.
+"""Splits a YAML text into its documents, composes each on its own, and finds the fenced blocks of Markdown.
 
+A broken document does not hide the others: it is reported with the reason, and the rest is still read.
 Composed by libyaml: 1,000 manifests take under a second. Anchors are kept as they are (nothing is expanded, so a file
 of aliases cannot grow); a document is read up to `LARGEST_DOCUMENT` and `DEEPEST` levels.
 """
@@ -22,7 +23,7 @@ DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
 _IN_A_LINE = re.compile(rf"(?:[-?:][ \t]+){{{DEEPEST // 4}}}")
-"""Entries and keys that begin in one line; with those of the lines above they may be a few thousand levels at most."""
+"""Entries and keys that begin in one line; with those of the lines above they are a few thousand levels at most."""
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _BYTE_ORDER_MARK = "\ufeff"
 _BLANK = re.compile(r"(?:\s|[#%][^\n]*(?:\n|$))*")
@@ -37,11 +38,11 @@ class Document:
     first_line: int
     """The line of its file on which `text` starts, from 1."""
     start: int | None
-    """The offset in its file at which `text` starts; None where the file writes it in another way (as a scalar)."""
+    """The offset in its file at which `text` starts; None where the file has it in another form (as a scalar)."""
 
 
 def read_documents(file: str, text: str, *, line: int = 1, start: int | None = 0) -> Iterator[Document | Unread]:
-    """Yield the documents of a YAML text; `line` and `start` say where the text stands in its file."""
+    """Yield the documents of a YAML text; `line` and `start` are the place of the text in its file."""
     first_line, counted = line, 0
     for offset, part in _split_documents(text):
         first_line, counted = first_line + text.count("\n", counted, offset), offset
@@ -85,7 +86,7 @@ def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) 
 
 
 def _bound_nesting(text: str) -> int:
-    """Bound how deep a text may be nested: by brackets, by dashes and marks in a line, and by indentation."""
+    """Return an upper bound of the nesting of a text: by brackets, by dashes and marks in a line, by indentation."""
     is_run = _IN_A_LINE.search(text) is not None
     if text.count("[") + text.count("{") <= DEEPEST and not is_run:
         return 0 if len(text) < DEEPEST * DEEPEST // 2 else _measure_indent(text)
@@ -100,7 +101,7 @@ def _bound_nesting(text: str) -> int:
 
 
 def _measure_indent(text: str) -> int:
-    """The longest run of growing indentation bounds the block nesting."""
+    """Return the longest run of growing indentation, which bounds the nesting of blocks."""
     levels: list[int] = []
     deepest = 0
     for line in text.splitlines():
@@ -120,7 +121,7 @@ class Block:
     """A fenced block."""
 
     language: str
-    """Lower case; empty when it is not said."""
+    """Lower case; empty when not given."""
     text: str
     line: int
     """The line of the file on which `text` starts, from 1."""
@@ -129,7 +130,7 @@ class Block:
 
 
 def is_page(name: str) -> bool:
-    """Tell whether a file is a page, by its name."""
+    """Return whether a file is a page, by its name."""
     return name.lower().endswith((".md", ".markdown"))
 
 

@@ -18,7 +18,7 @@ _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def render_sarif(report: Report, version: str) -> Json:
-    """The report as SARIF 2.1.0 (OASIS), as code scanning services read it."""
+    """Render a report as SARIF 2.1.0 (OASIS), for code scanning services."""
     rules = {
         finding.rule.id: finding.rule
         for finding in (*report.findings, *(accepted.finding for accepted in report.suppressed))
@@ -40,7 +40,7 @@ def render_sarif(report: Report, version: str) -> Json:
 
 
 def render_annotations(report: Report) -> Iterator[str]:
-    """Workflow commands of GitHub Actions, one for each finding."""
+    """Render a report as workflow commands of GitHub Actions, one for each finding."""
     for finding in report.findings:
         place = f"file={_escape_property(finding.place.file)},line={finding.place.line},col={finding.place.column}"
         title = _escape_property(f"{finding.rule.id} {finding.rule.name}")
@@ -79,24 +79,44 @@ def _escape_property(text: str) -> str:
 
 
 def render_text(report: Report) -> Iterator[str]:
-    """Yield the lines of a report; what stands twice (why, and what to do) is said once for each rule."""
+    """Yield the lines of a whole report; the texts of a rule come with its first finding."""
     yield summarize(report)
     explained: set[str] = set()
     for finding in report.findings:
         yield from _render_finding(finding, explained)
+    yield from render_unread(report)
+
+
+def render_unread(report: Report) -> Iterator[str]:
+    """Yield the parts that could not be linted, a line for each."""
     for part in report.unread:
-        yield f"{part.place}: not judged: {part.why}"
+        yield f"{part.place}: not linted: {part.why}"
+
+
+def render_place(finding: Finding) -> str:
+    """Render the place of a finding and its fact: `a.yaml:3:5: has no limit [Deployment ai/comfyui]`."""
+    subject = f" [{finding.subject}]" if finding.subject else ""
+    return f"{finding.place}: {finding.what}{subject}"
+
+
+def group_findings(report: Report) -> list[list[Finding]]:
+    """Group the findings by severity and rule: errors first, and rules with the most findings first."""
+    groups: dict[tuple[Severity, str], list[Finding]] = {}
+    for finding in report.findings:
+        groups.setdefault((finding.weight, finding.rule.id), []).append(finding)
+    severities = list(Severity)
+    return sorted(groups.values(), key=lambda group: (severities.index(group[0].weight), -len(group), group[0].rule.id))
 
 
 def summarize(report: Report) -> str:
-    """Say in one line what was found: `2 errors, 1 warning, 0 notes in 12 documents of 9 files`."""
+    """Summarize a report in one line: `2 errors, 1 warning, 0 notes in 12 documents of 9 files`."""
     counts = ", ".join(_count(number, severity.value) for severity, number in report.counts.items())
     accepted = f"; {len(report.suppressed)} accepted by comments" if report.suppressed else ""
     return f"{counts} in {_count(report.documents, 'document')} of {_count(report.files, 'file')}{accepted}"
 
 
 def explain(rule: Rule) -> Iterator[str]:
-    """Yield everything that is known about a rule."""
+    """Yield all texts of a rule."""
     yield f"{rule.id} {rule.name} ({rule.severity.value})"
     yield rule.summary
     for title, text in (("in practice", rule.practice), ("why", rule.source), ("fix", rule.fix)):

@@ -1,7 +1,7 @@
-"""What a kustomization makes of its files: the objects as they are applied, each value with the place it comes from.
+"""Builds kustomizations: the manifests as they are applied, each value with the place that it comes from.
 
-A build is what one kustomization deploys that no other lists: overlays over one base are alternatives, and each is
-judged for itself. Done as kustomize does it, as far as rules look: resources, components, strategic merge and JSON
+A build is the result of one kustomization that no other lists: overlays over one base are alternatives, and each is
+linted on its own. Done as kustomize does it, as far as rules look: resources, components, strategic merge and JSON
 patches, namespace, prefix and suffix, labels, replicas, images, generated ConfigMaps. What is fetched (remote bases,
 charts) is not there, and `is_whole` says so.
 """
@@ -30,24 +30,24 @@ _LONGEST_PATTERN = 200
 _SLOW_PATTERN = re.compile(r"[*+}]\)?\)[*+{?]|\([^()]*\|[^()]*\)[*+{]")
 """A repetition of repetitions: Python tries all of them, where kustomize's engine does not."""
 _DEEPEST = 20
-"""Kustomizations below each other; a cycle ends here too."""
+"""Levels of kustomizations; a cycle ends here too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What one kustomization deploys."""
+    """The result of one kustomization."""
 
     folder: str
     manifests: tuple[Manifest, ...]
 
 
 def normalize_path(path: str) -> str:
-    """A path without `.`, `..` and backslashes."""
+    """Return a path without `.`, `..` and backslashes."""
     return posixpath.normpath(path.replace("\\", "/"))
 
 
 def is_kustomization(document: Document) -> bool:
-    """Tell whether a document is a kustomization or a component."""
+    """Return whether a document is a kustomization or a component."""
     version = document.tree["apiVersion"].raw or "kustomize.config.k8s.io"
     if not version.startswith("kustomize.config.k8s.io"):
         return False  # Flux has a kind of the same name
@@ -55,12 +55,12 @@ def is_kustomization(document: Document) -> bool:
 
 
 def is_fetched(entry: str) -> bool:
-    """Tell whether a resource is a remote one."""
+    """Return whether a resource is a remote one."""
     return "://" in entry or "?ref=" in entry or entry.startswith(("github.com/", "git@", "gitlab.com/"))
 
 
 def list_files(source: Source) -> Iterator[str]:
-    """Paths of what a kustomization lists and patches with; nothing for any other file."""
+    """List the files that a kustomization uses; none for any other file."""
     if posixpath.basename(normalize_path(source.name)) not in NAMES:
         return
     documents = [document for document in read_documents(source.name, source.text) if isinstance(document, Document)]
@@ -86,7 +86,7 @@ class Kustomizations:
 
     @cached_property
     def is_whole(self) -> bool:
-        """Tell whether everything that is deployed stands in the files: nothing is fetched, no chart is filled."""
+        """Whether everything that is deployed is in the files: nothing is fetched, no chart is filled."""
         return not any(
             kustomization.tree["helmCharts"]
             or kustomization.tree["generators"]
@@ -96,7 +96,7 @@ class Kustomizations:
         )
 
     def _is_open(self, folder: str, kustomization: Document) -> bool:
-        """Tell whether a resource is a remote one or lies outside of the input."""
+        """Return whether a resource is remote or outside of the input."""
         paths = [
             (entry, self._join_path(folder, entry))
             for entry in self._list_entries(kustomization, "resources", "components", "bases")
@@ -107,7 +107,7 @@ class Kustomizations:
 
     @cached_property
     def builds(self) -> tuple[Build, ...]:
-        """What each kustomization deploys that no other lists, and that is no component."""
+        """The builds of the kustomizations that no other lists, components excepted."""
         below = {
             self._join_path(folder, entry)
             for folder, kustomization in self._listed.items()
@@ -184,7 +184,7 @@ class Kustomizations:
                     yield Patch(text, entry["target"])
 
     def _read_patches(self, folder: str, path: Tree, inline: Tree) -> Iterator[Tree]:
-        """The documents of a patch: those of its file, or what is written in place."""
+        """Read the documents of a patch, from its file or inline."""
         if path.raw and "\n" not in path.raw:
             yield from (document.tree for document in self._documents.get(self._join_path(folder, path.raw), ()))
         elif inline.raw:
@@ -199,13 +199,13 @@ _NO_TARGET = Tree(None, "", 0)
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A patch and what it is for."""
+    """A patch and its target."""
 
     text: Tree
     target: Tree
 
     def apply(self, manifest: Manifest) -> Manifest | None:
-        """The object with the patch; None when the patch deletes it."""
+        """Return the manifest with the patch; None when the patch deletes it."""
         if not self._is_for(manifest):
             return manifest
         if self.text.is_list:
@@ -241,7 +241,7 @@ def _is_target(target: Tree, manifest: Manifest) -> bool:
 
 
 def _matches(pattern: Tree, values: Sequence[str]) -> bool:
-    """Tell whether one of the values is what a target asks for: a regular expression over the whole of it."""
+    """Return whether one of the values matches the pattern of a target: a regular expression over the whole value."""
     if pattern.raw is None:
         return True
     if len(pattern.raw) > _LONGEST_PATTERN or _SLOW_PATTERN.search(pattern.raw):
@@ -257,14 +257,14 @@ def _read_namespace(manifest: Manifest) -> str:
 
 
 def _strip_name(text: Tree) -> Tree:
-    """A patch whose own name and kind change nothing: it may be for many."""
+    """Remove name and kind from a patch, which must not change those of its targets."""
     metadata = text["metadata"].replace_fields({key: tree for key, tree in text["metadata"].items if key != "name"})
     fields = {key: tree for key, tree in text.items if key not in ("kind", "apiVersion", "metadata")}
     return text.replace_fields({**fields, "metadata": metadata} if text["metadata"] else fields)
 
 
 def _apply_settings(manifest: Manifest, tree: Tree) -> Manifest:
-    """An object with the namespace, name, labels and replicas of a kustomization."""
+    """Set the namespace, name, labels and replicas of a kustomization."""
     namespace = tree["namespace"].raw
     if namespace and manifest.kind not in CLUSTER_SCOPED:
         manifest = replace(manifest, namespace=namespace)
@@ -339,7 +339,7 @@ def _apply_image(container: Tree, changes: Mapping[str, Tree]) -> Tree:
 
 
 def split_image(image: str) -> tuple[str, str, str]:
-    """A name of an image, the mark before its version (`:`, `@` or nothing), and the version."""
+    """Split an image into its name, the mark before its version (`:`, `@` or nothing), and the version."""
     name, at, digest = image.partition("@")
     head, _, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
@@ -348,7 +348,7 @@ def split_image(image: str) -> tuple[str, str, str]:
 
 
 def _generate_config_maps(kustomization: Document) -> Iterator[Manifest]:
-    """The ConfigMaps that a kustomization makes of what it writes itself."""
+    """Generate the ConfigMaps of a kustomization's literals."""
     for entry in kustomization.tree["configMapGenerator"].entries:
         data: dict[str, Tree] = {}
         for literal in entry["literals"].entries:

@@ -1,4 +1,8 @@
-"""Kubernetes objects, and the pods that they make."""
+"""Manifests of Kubernetes objects, the pods that they make, and the fields of built-in kinds.
+
+The fields are those of the typed models of `lightkube`, which are made from the official OpenAPI. Only kinds and
+mappings whose model is known are checked: where the models are open (labels, quantities, raw JSON), any key is right.
+"""
 
 from __future__ import annotations
 
@@ -32,24 +36,24 @@ _POD_SPECS: dict[str, tuple[str, ...]] = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-"""Where each kind keeps the template of its pods."""
+"""The path of the pod template, by kind."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One Kubernetes object; `namespace` is the one it ends up in, as far as its files say."""
+    """One Kubernetes object; `namespace` is the one of the applied object, as far as the files give it."""
 
     tree: Tree
-    """As it is applied: with what kustomizations change."""
+    """As applied: with the changes of kustomizations."""
     written: Tree
-    """As it stands in its file."""
+    """As written in its file."""
     kind: str
     api_version: str
     name: str | None
     namespace: str
-    """`default` where nothing says otherwise; empty for what has no namespace."""
+    """`default` when not given; empty for kinds without a namespace."""
     former_names: frozenset[str] = frozenset()
-    """Names before a kustomization put something in front or behind; others may still refer to it so."""
+    """Names before a kustomization added a prefix or suffix; other manifests can still refer to them."""
 
     @property
     def file(self) -> str:
@@ -57,7 +61,7 @@ class Manifest:
 
     @property
     def identity(self) -> tuple[str, str, str, str | None]:
-        """What two objects of one cluster cannot share."""
+        """Two objects of one cluster cannot have the same."""
         return self.group, self.kind, self.namespace, self.name
 
     @property
@@ -76,7 +80,7 @@ class Manifest:
 
     @cached_property
     def pod(self) -> Pod | None:
-        """The pods it makes; None for kinds that make none."""
+        """Its pods; None for kinds without pods."""
         path = _POD_SPECS.get(self.kind)
         if path is None or (self.group not in ("", "apps", "batch")):
             return None
@@ -85,7 +89,7 @@ class Manifest:
 
     @property
     def replicas(self) -> int:
-        """How many pods it keeps; 1 where it does not say."""
+        """The number of pods; 1 when not given."""
         number = self.tree["spec"]["replicas"].number
         return 1 if number is None else number
 
@@ -108,20 +112,20 @@ class Container:
 
     @property
     def gpus(self) -> int:
-        """Whole NVIDIA GPUs that it asks for; 0 when none, or when the number is not one."""
+        """Whole NVIDIA GPUs that it requests; 0 when none, or when the value is not a number."""
         resources = self.tree["resources"]
         asked = resources["limits"][GPU_RESOURCE].count
         return asked if asked is not None else resources["requests"][GPU_RESOURCE].count or 0
 
     @property
     def has_gpu_share(self) -> bool:
-        """Tell whether it asks for a part of a card by HAMi's resources; its GPUs are then no whole ones."""
+        """Whether it requests a part of a GPU by HAMi's resources; its GPUs are then shares."""
         resources = self.tree["resources"]
         return any(name.startswith(_SHARES) for part in ("limits", "requests") for name in resources[part].keys)
 
     @property
     def env(self) -> Iterator[tuple[str, Tree]]:
-        """Environment variables that are written out, with the place of each value."""
+        """Environment variables with a literal value, and the place of the value."""
         for entry in self.tree["env"].entries:
             name = entry["name"].raw
             if name is not None:
@@ -130,7 +134,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """What an object's template says of its pods."""
+    """The pods of a manifest, as its template describes them."""
 
     owner: Manifest
     template: Tree
@@ -154,13 +158,13 @@ class Pod:
 
     @property
     def gpus(self) -> int:
-        """GPUs that one pod holds: the larger of what its containers hold together and what an init container needs."""
+        """GPUs of one pod: those of its containers together, or of the largest init container if more."""
         main = sum(container.gpus for container in self.containers if not container.is_init)
         return max([main, *(container.gpus for container in self.containers if container.is_init)])
 
 
 def read_manifests(tree: Tree, namespace: str | None) -> Iterator[Manifest]:
-    """Yield the object of a document, or those of a `List`; nothing for what is no Kubernetes object."""
+    """Yield the manifest of a document, or those of a `List`; nothing for a document that is not a manifest."""
     kind, version = tree["kind"].text, tree["apiVersion"].text
     if kind is None or version is None:
         return
@@ -176,25 +180,25 @@ def read_manifests(tree: Tree, namespace: str | None) -> Iterator[Manifest]:
 
 
 _ANYWHERE = frozenset({"apiVersion", "kind", "sops"})
-"""What may stand beside the fields, as the directives of a patch (`$patch`) may; `sops` goes with decryption."""
+"""Keys that are allowed next to the fields, as are directives of a patch (`$patch`); `sops` is of encrypted files."""
 _CLOSE = 0.75
-"""How alike two names are when one is probably meant by the other: fields of Kubernetes are alike by nature."""
+"""The similarity of two names at which one is suggested for the other: fields of Kubernetes are similar by nature."""
 _RENAMED = {"continue_": "continue", "except_": "except", "not_": "not", "from_": "from", "enum_": "enum"}
 _SCHEMALESS = frozenset({"CustomResourceDefinition"})
-"""Kinds whose content is a schema of its own."""
+"""Kinds that contain a schema of their own."""
 
 UnknownField = tuple[Tree, str, str, str | None]
 
 
 def find_unknown_fields(manifest: Manifest) -> Iterator[UnknownField]:
-    """Yield each key that its place does not have: the value, the key, where it is, and a name that is close."""
+    """Yield each unknown key: the value, the key, the path of its mapping, and a known key that is similar."""
     model = _find_model(manifest.api_version, manifest.kind)
     if model is not None:
         yield from _find_unknown(manifest.tree, model, manifest.kind)
 
 
 def has_known_fields(api_version: str, kind: str) -> bool:
-    """Tell whether a kind is a built-in one whose fields are known."""
+    """Return whether a kind is a built-in one whose fields are known."""
     return _find_model(api_version, kind) is not None
 
 
@@ -215,7 +219,7 @@ def _find_unknown(tree: Tree, model: Any, where: str) -> Iterator[UnknownField]:
 
 @lru_cache(maxsize=512)
 def _find_model(api_version: str, kind: str) -> Any:
-    """The model of a kind; None when it is not a built-in one."""
+    """Find the model of a kind; None when it is not built in."""
     group, _, version = api_version.rpartition("/")
     if not version.isalnum() or kind in _SCHEMALESS:
         return None
@@ -234,7 +238,7 @@ def _find_model(api_version: str, kind: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _list_fields(model: Any) -> dict[str, tuple[Any, bool]]:
-    """The fields of a model: for each its own model (None when it holds anything), and whether it is a list of them."""
+    """List the fields of a model: for each its own model (None for any value), and whether it is a list of them."""
     hints = {name: hint for name, hint in get_type_hints(model).items() if name in model.__struct_fields__}
     names: dict[str, str] = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
     return {_RENAMED.get(names[name], names[name]): _find_inner_model(hint) for name, hint in hints.items()}

@@ -1,6 +1,6 @@
-"""Reads Nix as far as rules need it: what is bound to which path, lists of text, and comments, each with its place.
+"""Reads Nix as far as rules need it: paths and their values, lists of text, and comments, each with its place.
 
-Parsed by tree-sitter, which goes on after what it cannot read: a part of a module in a page is read like a whole one.
+Parsed by tree-sitter, which continues after syntax errors: a part of a module in a page is read like a whole module.
 Nothing is evaluated: a value that is computed has no text.
 """
 
@@ -15,7 +15,7 @@ import tree_sitter
 import tree_sitter_nix
 
 LARGEST_TEXT = 2_000_000
-"""Characters; larger texts are no configuration of a machine."""
+"""Characters; larger texts are not the configuration of a machine."""
 
 _LONGEST_PATH = 1_000
 """Characters; what is nested deeper than options are is not followed."""
@@ -32,14 +32,14 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """What is bound to a path: `services.k3s.role = "agent"`."""
+    """A path and its value: `services.k3s.role = "agent"`."""
 
     path: str
     """With the paths of the sets around it: `services.k3s.role`."""
     offset: int
     """Of the path, in characters of the text."""
     source: str
-    """The value as it is written."""
+    """The value as written."""
     value_offset: int
     text: str | None
     """A plain string."""
@@ -60,11 +60,11 @@ class NixText:
     comments: tuple[Word, ...]
 
     def find_under(self, path: str) -> Iterator[Binding]:
-        """Bindings of a path, or of what is below it."""
+        """Find the bindings of a path and of the paths below it."""
         return (binding for binding in self.bindings if binding.path == path or binding.path.startswith(f"{path}."))
 
     def find_last(self, path: str) -> Binding | None:
-        """The last binding of a path; None when there is none."""
+        """Find the last binding of a path; None when there is none."""
         return next((binding for binding in reversed(self.bindings) if binding.path == path), None)
 
 
@@ -80,7 +80,7 @@ def read_nix(text: str) -> NixText:
 
 
 class _Reader:
-    """One parse; `before` was put in front of the text so that bare bindings stand in a set."""
+    """One parse; `before` is a prefix of the text, so that bare bindings are in a set."""
 
     def __init__(self, text: str, before: str) -> None:
         self._bytes = text.encode()

@@ -1,4 +1,4 @@
-"""Patches over trees: strategic merge and JSON patch (RFC 6902); every value keeps the place it was written at."""
+"""Patches over trees: strategic merge and JSON patch (RFC 6902); every value keeps its place in its file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIRECTIVE = "$patch"
 
 
 def merge_patch(base: Tree, patch: Tree) -> Tree:
-    """A strategic merge of a patch over a value."""
+    """Merge a patch over a value, as a strategic merge."""
     if not base.is_mapping or not patch.is_mapping or patch[_DIRECTIVE].raw == "replace":
         return patch
     fields = dict(base.items)
@@ -45,7 +45,7 @@ def merge_patch(base: Tree, patch: Tree) -> Tree:
 
 
 def is_deletion(patch: Tree) -> bool:
-    """Tell whether a patch takes out what it is laid over."""
+    """Return whether a patch deletes its target."""
     return patch[_DIRECTIVE].raw == "delete"
 
 
@@ -75,7 +75,7 @@ def _choose_merge_key(name: str, entries: Sequence[Tree]) -> str | None:
 
 
 def apply_operations(tree: Tree, operations: Iterable[Tree]) -> Tree:
-    """A value with the operations of a JSON patch; `test`, `move` and `copy` change nothing here."""
+    """Apply the operations of a JSON patch; `test`, `move` and `copy` change nothing here."""
     for operation in operations:
         path = [part.replace("~1", "/").replace("~0", "~") for part in (operation["path"].raw or "").split("/")[1:]]
         if path and operation["op"].raw in ("add", "replace") and operation["value"]:
@@ -86,7 +86,7 @@ def apply_operations(tree: Tree, operations: Iterable[Tree]) -> Tree:
 
 
 def put(tree: Tree, path: Sequence[str], value: Tree | None, *, is_new: bool = False) -> Tree:
-    """A value with another one at a path, or without it; mappings on the way are made, lists are not."""
+    """Set the value at a path, or remove it; missing mappings on the path are made, missing lists are not."""
     if not path:
         return value if value is not None else tree
     name, *rest = path

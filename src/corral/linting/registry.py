@@ -1,4 +1,8 @@
-"""Rules and the functions that look for them: a function finds, the decorator says what it means."""
+"""Rules, read from their pages, and checks: a rule with the function that looks for its violations.
+
+The text of a rule is on its page, `docs/rules/<ID>.md`, which a wheel has next to this module. It has name, severity
+and summary as front matter, and the sections "In practice", "Why" and "Fix"; its examples are for readers alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from corral.linting.values import Edit, Finding, Place, Rule, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """What a function saw; the rule makes a finding of it."""
+    """A place that breaks a rule; the rule makes a finding of it."""
 
     place: Place
     what: str
@@ -29,7 +33,7 @@ CheckFunction = Callable[[Corpus], Iterator[Violation]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule with the function that looks for it."""
+    """A rule with the function that looks for its violations."""
 
     rule: Rule
     function: CheckFunction

@@ -1,4 +1,9 @@
-"""Runs the rules over everything that was read, and puts what they found in order."""
+"""Runs the rules over the input, sorts their findings, leaves out those that comments accept, and applies fixes.
+
+A comment accepts a finding: `# corral: ignore A02 because the node has a spare GPU`, on the finding's line or the line
+above it, or above a fenced block of a page (`<!-- corral: ... -->`) for all of it; `ignore-file` is for the whole file.
+A comment without a reason is reported and accepts nothing.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +74,7 @@ def _lint(sources: Iterable[Source], cluster: Cluster | None, checks: Collection
 
 
 def _collect_corpora(sources: Iterable[Source], cluster: Cluster | None) -> list[Corpus]:
-    """The files together, and each page for itself: it shows parts and choices of its own, which nobody deploys with
-    the files."""
+    """Collect the files together, and each page on its own: its examples are not deployed with the files."""
     files: list[Source] = []
     pages: list[Source] = []
     for source in sources:
@@ -79,7 +83,7 @@ def _collect_corpora(sources: Iterable[Source], cluster: Cluster | None) -> list
 
 
 def _run_checks(corpora: Iterable[Corpus], checks: Collection[Check]) -> Iterable[Finding]:
-    """What the rules find in each thing that is deployed as a whole; the same mistake of a shared base once."""
+    """Run the rules over each deployment; a mistake of a shared base is one finding."""
     findings: dict[tuple[object, ...], Finding] = {}
     for view in (view for corpus in corpora for view in corpus.views):
         for check in checks:
@@ -94,7 +98,7 @@ def find_rule(text: str) -> Rule:
     for check in CHECKS:
         if wanted in (check.rule.id.lower(), check.rule.name):
             return check.rule
-    raise UnknownRuleError(f"no rule is called {text!r}", hint="`corral lint --rules` lists them")
+    raise UnknownRuleError(f"there is no rule {text!r}", hint="`corral lint --rules` lists them")
 
 
 def _make_sort_key(finding: Finding) -> tuple[object, ...]:
@@ -118,7 +122,7 @@ class AcceptedRules:
     """Comments without a reason."""
 
     def find_reason(self, finding: Finding) -> str | None:
-        """The reason to accept a finding; None when there is none."""
+        """Find the reason to accept a finding; None when there is none."""
         file, line = finding.place.file, finding.place.line
         for where in (line, line - 1, _WHOLE_FILE):
             reason = self.reasons.get((file, where, finding.rule.id))
@@ -149,14 +153,17 @@ def read_accepted_rules(sources: Mapping[str, str]) -> AcceptedRules:
 
 
 def _find_block_below(text: str, end: int, line: int) -> range:
-    """The lines of the fenced block that begins on the line below a comment of a page; none when none does."""
+    """Find the lines of the fenced block right below a comment of a page; none when there is none."""
     start = text.find("\n", end) + 1
     block = next(read_blocks(text[start:]), None) if start and _FENCE.match(text, start) else None
     return range(line + 1, line + 2 + block.text.count("\n")) if block else range(0)
 
 
 def apply_fixes(sources: Mapping[str, str], findings: Iterable[Finding]) -> dict[str, str]:
-    """The new text of every file that the findings' edits change; a finding is mended as a whole or not at all."""
+    """Return the new text of every file that the findings' edits change; a finding is fixed as a whole or not at all.
+
+    Edits that overlap wait for the next run.
+    """
     edits_by_file: dict[str, list[Edit]] = defaultdict(list)
     for finding in findings:
         if finding.edits and not any(_overlaps(edit, edits_by_file[edit.file]) for edit in finding.edits):
@@ -170,7 +177,7 @@ def render_diff(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator
     """A unified diff of the files that change."""
     for file, text in after.items():
         yield from difflib.unified_diff(
-            before[file].splitlines(), text.splitlines(), fromfile=file, tofile=f"{file} (mended)", lineterm=""
+            before[file].splitlines(), text.splitlines(), fromfile=file, tofile=f"{file} (fixed)", lineterm=""
         )
 
 

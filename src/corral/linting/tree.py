@@ -274,7 +274,7 @@ def parse_count(text: str) -> int | None:
 
 
 def _is_name(key: object) -> bool:
-    """Tell whether a key is a name: neither a collection nor a placeholder of a template engine."""
+    """Return whether a key is a name: neither a collection nor a placeholder of a template engine."""
     return isinstance(key, str) and "{{" not in key
 
 

@@ -1,4 +1,4 @@
-"""What a linter is given and what it says."""
+"""The input of the linter, its rules and its report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     ERROR = "error"
-    """It will not run, or data or traffic is lost."""
+    """It does not run, or data or traffic is lost."""
     WARNING = "warning"
     """It works by luck, or degrades."""
     NOTE = "note"
@@ -32,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of one file that mends a finding and changes nothing else."""
+    """A change of one file that fixes a finding and changes nothing else."""
 
     file: str
     start: int
@@ -51,13 +51,13 @@ class Rule:
     """Stable: `gpu-rollout-deadlock`."""
     severity: Severity
     summary: str
-    """One line: what is wrong."""
+    """One line: the mistake."""
     practice: str
-    """What happens when it is left so."""
+    """The consequence."""
     source: str
-    """How that is known: reproduced, documentation, source code, an issue with its number."""
+    """The evidence: reproduced, documentation, source code, an issue with its number."""
     fix: str
-    """What to do instead."""
+    """The change that avoids it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +69,21 @@ class Finding:
     what: str
     """The fact with the values seen, lower case, no final period."""
     subject: str = ""
-    """The object that it is about: `Deployment ai-workloads/comfyui`; empty when there is none."""
+    """The object: `Deployment ai-workloads/comfyui`; empty when there is none."""
     edits: tuple[Edit, ...] = ()
-    """Safe changes that mend it; empty when a person has to decide."""
+    """Safe changes that fix it; empty when a person must decide."""
     severity: Severity | None = None
-    """Where it is not that of the rule."""
+    """When it differs from that of the rule."""
 
     @property
     def weight(self) -> Severity:
-        """How bad this one is."""
+        """Its own severity, or that of its rule."""
         return self.severity or self.rule.severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
-    """A part of the input that could not be judged, and why."""
+    """A part of the input that could not be linted, and the reason."""
 
     place: Place
     why: str
@@ -99,7 +99,7 @@ class Suppressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that one run has to say, in order of place."""
+    """The result of one run, in order of place."""
 
     findings: tuple[Finding, ...]
     suppressed: tuple[Suppressed, ...] = ()
@@ -123,10 +123,10 @@ class Source:
     """One file, as text."""
 
     name: str
-    """Its path, as it is shown."""
+    """Its path, as reported."""
     text: str
     unread: str = ""
-    """Why it could not be read; empty when it was."""
+    """The reason why it could not be read; empty when it was."""
 
 
 STDIN = "stdin"

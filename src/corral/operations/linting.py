@@ -1,4 +1,4 @@
-"""Finds the files that a linter is asked about, reads them, and writes back what it mended."""
+"""Finds and reads the files of a lint, runs it, and writes back its fixes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from corral.linting.values import STDIN, Finding, Report, Rule, Severity, Source
 from corral.operations.cluster_file import FileText, check_cluster
 
 SUFFIXES = frozenset({".yaml", ".yml", ".nix", ".md", ".markdown"})
-"""What is looked for in folders; a file that is named is read whatever it is called."""
+"""Looked for in folders; a file that is named is read whatever its suffix."""
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
-"""Folders of other people's files; folders whose name starts with a dot are left out too."""
+"""Folders of other projects' files; folders whose name starts with a dot are left out too."""
 LARGEST_FILE = 64 * 2**20
 """Bytes; a larger file is reported without being read."""
 _DASH = Path("-")
 
 
 class NothingToLintError(CorralError):
-    """There is nothing there that could be judged."""
+    """The paths have no file that can be linted."""
 
     code: ClassVar[str] = "lint.nothing"
     kind: ClassVar[Kind] = Kind.MISSING
 
 
 def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
-    """Read files and folders, each file once, in order of name; and what kustomizations among them list elsewhere.
+    """Read files and folders, each file once, in order of name; and the files that kustomizations among them list.
 
-    What is there and cannot be read is a source with the reason. `-` is the standard input.
-    Raises: ProblemsError with every path that is not there, NothingToLintError.
+    A file that cannot be read is a source with the reason. `-` is the standard input.
+    Raises: ProblemsError with every missing path, NothingToLintError.
     """
     paths = tuple(paths)
     problems = [
@@ -59,13 +59,13 @@ def find_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     if not sources:
         named = ", ".join(str(path) for path in paths)
         wanted = ", ".join(sorted(SUFFIXES))
-        raise NothingToLintError(f"nothing to judge in {named}", hint=f"name a file, or a folder that holds {wanted}")
+        raise NothingToLintError(f"nothing to lint in {named}", hint=f"name a file, or a folder with {wanted}")
     _follow(sources)
     return tuple(sources.values())
 
 
 def _follow(sources: dict[str, Source]) -> None:
-    """Add the files that kustomizations list: an overlay is judged with its base, wherever that is."""
+    """Add the files that kustomizations list: an overlay is linted with its base, wherever that is."""
     waiting = list(sources.values())
     while waiting:
         for entry in list_files(waiting.pop()):
@@ -82,7 +82,7 @@ def _find_kustomization(folder: Path) -> list[Path]:
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Tell whether a path is of a kind; what cannot be asked is not."""
+    """Return whether a path is of a kind; False when that cannot be read."""
     try:
         return kind(path.stat().st_mode)
     except (OSError, ValueError):  # the latter for a name with a zero character
@@ -90,7 +90,7 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Tell whether something is there: also a link to nowhere, and what may not be looked at."""
+    """Return whether a path exists: also a broken link, and a path without permission."""
     try:
         path.lstat()
     except (OSError, ValueError) as error:
@@ -118,7 +118,7 @@ def _find_files(path: Path, on_error: Callable[[OSError], None]) -> Iterator[Pat
 
 
 def _read(file: Path) -> Source:
-    """A file as a source; one that is no regular file, too large, or not text says so."""
+    """Read a file as a source; one that is not a regular file, too large, or not text has the reason."""
     try:
         facts = file.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -136,11 +136,11 @@ def _make_unread(name: str, error: OSError) -> Source:
 
 
 def _decode(name: str, content: bytes) -> Source:
-    """Text as it is: line ends are kept, so that an edit changes nothing else."""
+    """Decode text with its line ends, so that an edit changes nothing else."""
     if len(content) > LARGEST_FILE:
         return Source(name=name, text="", unread=f"more than {LARGEST_FILE:,} bytes")
     if b"\0" in content:
-        return Source(name=name, text="", unread="not text: it holds a zero byte")
+        return Source(name=name, text="", unread="not text: it has a zero byte")
     try:
         return Source(name=name, text=content.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -156,7 +156,7 @@ class LintAsked:
     """Files that are linted together."""
 
     files: tuple[FileText, ...]
-    """Their names say what they are: `.yaml`, `.nix`, `.md`, `kustomization`."""
+    """Their names give their formats: `.yaml`, `.nix`, `.md`, `kustomization`."""
     cluster: FileText | None = None
     """The cluster file of the machines that the files are for."""
 
@@ -172,12 +172,12 @@ class LintFinding:
     line: int
     column: int
     object: str | None
-    """What it is about: `Deployment ai-workloads/comfyui`."""
+    """The Kubernetes object: `Deployment ai-workloads/comfyui`."""
     what: str
     practice: str
-    """What happens when it is left so."""
+    """The consequence."""
     source: str
-    """How that is known."""
+    """The evidence."""
     fix: str
     fixable: bool
     """Whether `corral lint --fix` changes it."""
@@ -192,7 +192,7 @@ class AcceptedFinding(LintFinding):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadPart:
-    """A part of the input that could not be linted, and why."""
+    """A part of the input that could not be linted, and the reason."""
 
     file: str
     line: int
@@ -202,7 +202,7 @@ class UnreadPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintAnswer:
-    """All that was found, in order of place."""
+    """All findings, in order of place."""
 
     findings: tuple[LintFinding, ...]
     suppressed: tuple[AcceptedFinding, ...]
@@ -248,7 +248,7 @@ def show_rule(name: str) -> Rule:
 
 
 def answer_lint(report: Report) -> LintAnswer:
-    """Return a report as doors show it to programs."""
+    """Return a report as doors return it to programs."""
     return LintAnswer(
         findings=tuple(LintFinding(**_collect_facts(finding)) for finding in report.findings),
         suppressed=tuple(

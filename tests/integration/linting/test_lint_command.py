@@ -43,12 +43,41 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_findings_say_where_what_why_and_what_to_do(folder: Path) -> None:
-    done = corral(folder, "lint", "manifests")
+    done = corral(folder, "lint", "manifests", "-v")
     assert done.returncode == ERRORS
     assert "manifests/app.yaml:10:40: error[A21 label-value-not-string]" in done.stdout
     assert "[Deployment ai/app]" in done.stdout
     assert all(word in done.stdout for word in ("in practice:", "why:", "fix:"))
     assert "2 errors, 1 warning, 0 notes in 1 document of 1 file" in done.stdout
+
+
+def test_the_verdict_comes_first_then_the_rules_with_their_places_and_fixes(folder: Path) -> None:
+    (folder / "manifests" / "again.yaml").write_text(BAD)
+    done = corral(folder, "lint", "manifests")
+    verdict, *lines = done.stdout.splitlines()
+    assert verdict == "4 errors, 2 warnings, 0 notes in 2 documents of 2 files"
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "error A04 gpu-request-ne-limit: 2 places, `--fix` changes it",
+        "error A21 label-value-not-string: 2 places, `--fix` changes it",
+        "warning B11 image-latest: 2 places",
+    ]
+    assert sum(line.startswith("  manifests/") for line in lines) == 6
+    assert sum(line.startswith("  fix: ") for line in lines) == 3
+
+
+def test_many_findings_of_one_rule_have_their_first_places_and_the_number_of_the_others(folder: Path) -> None:
+    for number in range(8):
+        (folder / "manifests" / f"{number}.yaml").write_text(BAD)
+    lines = corral(folder, "lint", "manifests").stdout.splitlines()
+    assert "error A04 gpu-request-ne-limit: 9 places, `--fix` changes it" in lines
+    assert "  ... and 7 more" in lines
+
+
+def test_rules_are_listed_by_family_and_one_by_one_with_verbose(folder: Path) -> None:
+    families = corral(folder, "lint", "--rules").stdout
+    assert "GPU requests, scheduling, rollouts" in families
+    assert "gpu-rollout-deadlock" not in families
+    assert "gpu-rollout-deadlock" in corral(folder, "lint", "--rules", "-v").stdout
 
 
 def test_the_exit_code_says_how_bad_it_is(folder: Path) -> None:
@@ -83,7 +112,7 @@ def test_github_gets_one_annotation_for_each_finding(folder: Path) -> None:
     assert lines[0].startswith("::error file=manifests/app.yaml,line=10,col=40,title=A21 label-value-not-string::")
 
 
-def test_fix_shows_a_diff_writes_once_agreed_and_judges_again(folder: Path) -> None:
+def test_fix_shows_a_diff_writes_once_agreed_and_lints_again(folder: Path) -> None:
     file = folder / "manifests" / "app.yaml"
     shown = corral(folder, "lint", "manifests", "--fix", "--dry-run")
     assert file.read_text() == BAD
@@ -99,16 +128,16 @@ def test_fix_without_an_answer_changes_nothing(folder: Path) -> None:
     assert (folder / "manifests" / "app.yaml").read_text() == BAD
 
 
-def test_many_files_say_what_goes_on_and_only_on_a_terminal(folder: Path) -> None:
+def test_the_number_of_files_is_on_a_terminal_while_many_are_linted(folder: Path) -> None:
     (folder / "manifests" / "large.yaml").write_text("text: a line of a file that is large\n---\n" * 40_000)
-    assert "judging" not in corral(folder, "lint", "manifests").stderr
+    assert "linting" not in corral(folder, "lint", "manifests").stderr
     with a_terminal(folder, "lint", "manifests") as terminal:
-        assert "judging 2 files" in terminal.rest()
+        assert "linting 2 files" in terminal.rest()
 
 
-def test_few_files_say_nothing_of_it(folder: Path) -> None:
+def test_few_files_need_no_status(folder: Path) -> None:
     with a_terminal(folder, "lint", "manifests") as terminal:
-        assert "judging" not in terminal.rest()
+        assert "linting" not in terminal.rest()
 
 
 def test_fix_twice_changes_nothing_more(folder: Path) -> None:
@@ -118,28 +147,28 @@ def test_fix_twice_changes_nothing_more(folder: Path) -> None:
     once = file.read_text()
     again = corral(folder, "lint", "manifests", "--fix", "--yes")
     assert once != BAD
-    assert (file.read_text(), "nothing can be mended safely" in again.stderr) == (once, True)
+    assert (file.read_text(), "nothing can be fixed safely" in again.stderr) == (once, True)
     assert "# ä comment" in once
     assert "x-anchor: &a {b: 1} # kept\nx-alias: *a\n" in once
 
 
-def test_what_cannot_be_read_is_all_told_at_once(folder: Path) -> None:
+def test_all_missing_paths_are_reported_at_once(folder: Path) -> None:
     done = corral(folder, "lint", "nowhere.yaml", "manifests", "neither.yaml")
     assert done.returncode == 2
     assert "nowhere.yaml" in done.stderr
     assert "neither.yaml" in done.stderr
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     done = corral(tmp_path, "lint", ".")
-    assert (done.returncode, "nothing to judge" in done.stderr) == (3, True)
+    assert (done.returncode, "nothing to lint" in done.stderr) == (3, True)
 
 
 def test_a_rule_is_explained_and_all_are_listed(folder: Path) -> None:
     assert "gpu-rollout-deadlock" in corral(folder, "lint", "--explain", "A02").stdout
     assert len(json.loads(corral(folder, "lint", "--rules", "--json").stdout)["items"]) >= 70
     unknown = corral(folder, "lint", "--explain", "Z99")
-    assert (unknown.returncode, "no rule is called" in unknown.stderr) == (3, True)
+    assert (unknown.returncode, "there is no rule" in unknown.stderr) == (3, True)
 
 
 SARIF_PARTS = {

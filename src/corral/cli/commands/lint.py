@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DryRun, Yes, make_example
+from corral.cli.options import AsJson, DryRun, Verbose, Yes, make_example
+from corral.cli.tables import wrap_sentence
 
 if TYPE_CHECKING:
     from corral.cluster import Cluster
-    from corral.linting.values import Report, Source
+    from corral.linting.values import Finding, Report, Source
 
 ERRORS_FOUND = 1
 """The exit code when anything found is an error."""
 WARNINGS_FOUND = 8
 """The exit code when the worst that was found is a warning."""
-JUDGED_IN_A_SECOND = 1_000_000
-"""Characters: 1,000 manifests have some more, and take over a second (`python -m benchmarks.lint`)."""
+LINTED_IN_A_SECOND = 1_000_000
+"""Characters, as in 2,000 manifests (`python -m benchmarks.lint`)."""
+_PAGE_LINES = 34
+"""For the groups of a report: with the command, the verdict and the hints it is one screen of 40 lines."""
+_PAGE_COLUMNS = 80
 
 Paths = Annotated[
     list[Path] | None,
@@ -31,11 +35,9 @@ Paths = Annotated[
 ]
 Hardware = Annotated[
     Path | None,
-    typer.Option("--cluster", "-c", metavar="FILE", help="Judge against the machines of this cluster file."),
+    typer.Option("--cluster", "-c", metavar="FILE", help="Check against the machines of this cluster file."),
 ]
-Explain = Annotated[
-    str | None, typer.Option("--explain", metavar="RULE", help="Print all about one rule, such as A02.")
-]
+Explain = Annotated[str | None, typer.Option("--explain", metavar="RULE", help="Explain one rule, such as A02.")]
 Rules = Annotated[bool, typer.Option("--rules", help="List the rules.")]
 Fix = Annotated[bool, typer.Option("--fix", help="Show the safe changes as a diff, and make them once agreed.")]
 
@@ -67,6 +69,7 @@ def lint(
     dry_run: DryRun = False,
     explain: Explain = None,
     rules: Rules = False,
+    verbose: Verbose = False,
 ) -> None:
     """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
 
@@ -79,18 +82,18 @@ def lint(
         _explain(explain, chosen)
         return
     if rules:
-        _list_rules(chosen)
+        _list_rules(chosen, verbose=verbose)
         return
-    from corral.linting.runner import lint as judge
+    from corral.linting.runner import lint as run_rules
     from corral.operations.linting import find_sources
 
     sources = find_sources(paths or [Path()])
     hardware = _read_cluster(cluster)
     with _show_status(sources):
-        report = judge(sources, cluster=hardware)
+        report = run_rules(sources, cluster=hardware)
     if fix:
         report = _fix(sources, report, chosen, yes=yes, dry_run=dry_run, cluster=hardware)
-    _put(report, chosen)
+    _put(report, chosen, verbose=verbose)
     exit_by_severity(report)
 
 
@@ -104,26 +107,28 @@ def _read_cluster(path: Path | None) -> Cluster | None:
 
 @contextmanager
 def _show_status(sources: Sequence[Source]) -> Generator[None]:
-    """Say what is going on, on a terminal, when it takes over a second."""
-    if sum(len(source.text) for source in sources) < JUDGED_IN_A_SECOND or not sys.stderr.isatty():
+    """Report the number of files on a terminal when linting takes over a second."""
+    if sum(len(source.text) for source in sources) < LINTED_IN_A_SECOND or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(f"judging {len(sources):,} files"):
+    with Console(stderr=True).status(f"linting {len(sources):,} files"):
         yield
 
 
-def _put(report: Report, chosen: Format) -> None:
+def _put(report: Report, chosen: Format, *, verbose: bool) -> None:
     from corral import __version__
     from corral.linting import formats
     from corral.operations.linting import answer_lint
     from corral.wire import to_json
 
     match chosen:
-        case Format.TEXT:
+        case Format.TEXT if verbose:
             for line in formats.render_text(report):
                 terminal.put(line)
+        case Format.TEXT:
+            _put_page(report)
         case Format.JSON:
             terminal.put_json(to_json(answer_lint(report)))
         case Format.SARIF:
@@ -134,7 +139,73 @@ def _put(report: Report, chosen: Format) -> None:
             terminal.note(formats.summarize(report))
 
 
+def _put_page(report: Report) -> None:
+    """Print the verdict and the findings by rule, with as many places as a screen has room for."""
+    from corral.linting.formats import group_findings, render_unread, summarize
+
+    terminal.put_text(summarize(report))
+    unread = list(render_unread(report))
+    room = _PAGE_LINES - min(len(unread), _MOST_UNREAD)
+    groups = group_findings(report)
+    pages = ([line for group in groups for line in _render_group(group, *detail)] for detail in _DETAILS)
+    page = next((page for page in pages if _measure(page) <= room), None)
+    if page is None:
+        rows = [_render_row(group) for group in groups]
+        page = rows if len(rows) <= room else [*rows[: room - 1], ("", f"... and {len(rows) - room + 1} more rules")]
+    for indent, text in page:
+        terminal.put_text(text, indent=indent)
+    for line in unread[:_MOST_UNREAD]:
+        terminal.put(_clip(line))
+    if len(unread) > _MOST_UNREAD:
+        terminal.put(f"... and {len(unread) - _MOST_UNREAD} more that are not linted")
+    if report.findings or len(unread) > _MOST_UNREAD:
+        terminal.note_more("-v prints every finding and why; --explain RULE explains a rule")
+
+
+_DETAILS = ((5, True), (2, True), (1, True), (1, False))
+"""Places of each rule, and whether its fix is printed, from the most detailed page to the shortest."""
+_MOST_UNREAD = 5
+Lines = list[tuple[str, str]]
+"""Each with its indent."""
+
+
+def _render_group(group: Sequence[Finding], places: int, has_fix: bool) -> Lines:
+    from corral.linting.formats import render_place
+
+    lines = [("", _render_title(group)), *(("  ", render_place(finding)) for finding in group[:places])]
+    if len(group) > places:
+        lines.append(("  ", f"... and {len(group) - places} more"))
+    if has_fix:
+        lines.append(("  ", f"fix: {group[0].rule.fix}"))
+    return lines
+
+
+def _render_row(group: Sequence[Finding]) -> tuple[str, str]:
+    """Render a group in one line; of a long path its end is left."""
+    title, place = f"{_render_title(group)}, first at ", str(group[0].place)
+    room = _PAGE_COLUMNS - len(title)
+    return "", title + (place if len(place) <= room else f"…{place[1 - room :]}")
+
+
+def _render_title(group: Sequence[Finding]) -> str:
+    rule = group[0].rule
+    number = terminal.format_count(len(group), "place") if len(group) > 1 else ""
+    fixable = "`--fix` changes it" if any(finding.edits for finding in group) else ""
+    facts = ", ".join(filter(None, (number, fixable)))
+    return f"{group[0].weight.value} {rule.id} {rule.name}" + (f": {facts}" if facts else "")
+
+
+def _measure(lines: Lines) -> int:
+    """Count the lines of a screen."""
+    return sum(len(list(wrap_sentence(indent, text, f"{indent}  ", width=_PAGE_COLUMNS))) for indent, text in lines)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _PAGE_COLUMNS else f"{text[: _PAGE_COLUMNS - 1]}…"
+
+
 def exit_by_severity(report: Report) -> None:
+    """Exit with a code for errors or warnings. Raises: typer.Exit."""
     from corral.linting.values import Severity
 
     if report.worst is Severity.ERROR:
@@ -146,9 +217,9 @@ def exit_by_severity(report: Report) -> None:
 def _fix(
     sources: tuple[Source, ...], report: Report, chosen: Format, *, yes: bool, dry_run: bool, cluster: Cluster | None
 ) -> Report:
-    """Show what would change, make it once agreed, and judge again."""
+    """Show the changes, make them once agreed, and lint again."""
     from corral.linting.runner import apply_fixes, render_diff
-    from corral.linting.runner import lint as judge
+    from corral.linting.runner import lint as run_rules
     from corral.linting.values import STDIN
     from corral.operations.linting import find_sources, write_fixed
 
@@ -157,13 +228,13 @@ def _fix(
     for line in render_diff(before, after):
         terminal.note(line)
     if not after or dry_run:
-        terminal.note("nothing can be mended safely" if not after else "nothing was written (--dry-run)")
+        terminal.note("nothing can be fixed safely" if not after else "nothing was written (--dry-run)")
         return report
     terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
     write_fixed(before, after)
     again = find_sources([Path(name) for name in before])
     with _show_status(again):
-        return judge((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)
+        return run_rules((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)
 
 
 def _explain(text: str, chosen: Format) -> None:
@@ -179,7 +250,9 @@ def _explain(text: str, chosen: Format) -> None:
         terminal.put(line)
 
 
-def _list_rules(chosen: Format) -> None:
+def _list_rules(chosen: Format, *, verbose: bool) -> None:
+    from corral.linting.rules import FAMILIES
+    from corral.linting.values import Severity
     from corral.operations.linting import list_rules
     from corral.wire import to_json
 
@@ -187,5 +260,14 @@ def _list_rules(chosen: Format) -> None:
     if chosen is Format.JSON:
         terminal.put_json(to_json(rules))
         return
-    rows = [(rule.id, rule.name, rule.severity.value, rule.summary) for rule in rules.items]
-    terminal.put_table(("id", "name", "severity", "what"), rows, empty="no rules")
+    if verbose:
+        details = [(rule.id, rule.name, rule.severity.value, rule.summary) for rule in rules.items]
+        terminal.put_table(("id", "name", "severity", "what"), details, empty="no rules")
+        return
+    terminal.put(f"{len(rules.items)} rules; -v lists each, --explain RULE explains one")
+    rows: list[tuple[object, ...]] = []
+    for letter, title in FAMILIES.items():
+        family = [rule for rule in rules.items if rule.id.startswith(letter)]
+        counts = [sum(rule.severity is severity for rule in family) for severity in Severity]
+        rows.append((f"{family[0].id}-{family[-1].id}", *counts, title))
+    terminal.put_table(("rules", "errors", "warnings", "notes", "about"), rows, empty="no rules")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from corral.linting.registry import Check
 from corral.linting.rules import (
     compose,
@@ -37,10 +40,24 @@ _MODULES = (
     values_and_fields,
 )
 
+FAMILIES: Mapping[str, str] = MappingProxyType(
+    {
+        "A": "GPU requests, scheduling, rollouts",
+        "B": "Processes, probes, VRAM",
+        "C": "Power",
+        "D": "Services and networking",
+        "E": "Storage",
+        "F": "K3s and NixOS",
+        "G": "Kustomize, policies, Compose",
+        "H": "Kueue",
+    }
+)
+"""The subjects of the rules, by the letter of their ids."""
+
 CHECKS: tuple[Check, ...] = tuple(
     sorted(
         (check for module in _MODULES for check in vars(module).values() if isinstance(check, Check)),
         key=lambda check: check.rule.id,
     )
 )
-"""All rules, by id."""
+"""The checks of all rules, in the order of ids."""

@@ -29,7 +29,7 @@ def _list_document_services(document: Document) -> Iterator[tuple[str, Tree]]:
 
 @checks("G11")
 def check_same_gpu(corpus: Corpus) -> Iterator[Violation]:
-    """Look for a second service of a file that counts cards; on machines of one card they share it knowingly."""
+    """Look for a second service of a file that counts GPUs; on machines of one GPU they share it knowingly."""
     nodes = corpus.cluster.nodes if corpus.cluster else ()
     if nodes and all(node.gpus is not None and len(node.gpus) < _SEVERAL for node in nodes):
         return
@@ -46,7 +46,7 @@ _SEVERAL = 2
 
 
 def _list_counted_gpus(document: Document) -> Iterator[tuple[str, Tree]]:
-    """Services that always run and count cards, with the number."""
+    """Services that always run and count GPUs, with the number."""
     for name, service in _list_document_services(document):
         for device in service.follow("deploy", "resources", "reservations", "devices").entries:
             is_gpu = "gpu" in {capability.raw for capability in device["capabilities"].entries}

@@ -34,25 +34,25 @@ def check_data_parallel(corpus: Corpus) -> Iterator[Violation]:
         if text.language == "markdown":
             continue  # its blocks are texts of their own
         for match in _DATA_PARALLEL.finditer(text.text):
-            yield Violation(place=text.locate(match.start()), what="nn.DataParallel drives all cards from one process")
+            yield Violation(place=text.locate(match.start()), what="nn.DataParallel drives all GPUs from one process")
 
 
 @checks("A29")
 def check_capability(corpus: Corpus) -> Iterator[Violation]:
-    """Look for SM 100 in a text that is about RTX 50 cards."""
+    """Look for SM 100 in a text that is about RTX 50 GPUs."""
     for text in corpus.texts:
         if text.is_block or not _CONSUMER_BLACKWELL.search(text.text):
             continue  # a block of a page is judged with its page
         for match in _SM_100.finditer(text.text):
             line = text.text[text.text.rfind("\n", 0, match.start()) + 1 : (text.text + "\n").find("\n", match.end())]
-            if not _DATA_CENTRE_BLACKWELL.search(line) and not _SM_120.search(line):  # it tells the two apart
-                what = f"{match[0]!r}: RTX 50 cards have capability 12.0"
+            if not _DATA_CENTRE_BLACKWELL.search(line) and not _SM_120.search(line):  # it names both
+                what = f"{match[0]!r}: RTX 50 GPUs have capability 12.0"
                 yield Violation(place=text.locate(match.start()), what=what)
 
 
 @checks("A33")
 def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
-    """Look for GPU images that name a version too old for a card of the cluster file."""
+    """Look for GPU images that name a version too old for a GPU of the cluster file."""
     new = sorted(
         {
             model.name
@@ -72,7 +72,7 @@ def check_image_versions(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _can_meet(corpus: Corpus, pod: Pod, models: Collection[str]) -> bool:
-    """Tell whether a pod may come to a card of these models: it is not bound to a node without one."""
+    """Return whether a pod can get a GPU of these models: it is not bound to a node without one."""
     node = find_bound_node(corpus, pod)
     return node is None or any(any(model in (gpu.model or "") for model in models) for gpu in node.gpus or ())
 
@@ -86,7 +86,7 @@ _ONLY_OPEN_SINCE = (10, 0)
 
 @checks("A30")
 def check_kernel_modules(corpus: Corpus) -> Iterator[Violation]:
-    """Look for closed modules where a card is of Blackwell, and for open ones on a node whose cards are all too old."""
+    """Look for closed modules where a GPU is of Blackwell, and for open ones on a node whose GPUs are all too old."""
     for text, module in corpus.modules if corpus.cluster else ():
         for binding in module.bindings:
             if binding.path == "hardware.nvidia.open":
@@ -98,7 +98,7 @@ def check_kernel_modules(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _find_needed_modules(corpus: Corpus, node: Node | None, *, is_open: bool | None) -> str | None:
-    """What the cards need instead; without a node, only what is wrong for some card of the whole cluster."""
+    """Describe the modules that the GPUs need instead; without a node, only if some GPU of the cluster needs them."""
     models = corpus.gpu_models if node is None else corpus.find_models(node)
     new = [model.name for model in models if _get_capability(model) >= _ONLY_OPEN_SINCE]
     old = [model.name for model in models if _get_capability(model) < _OPEN_SINCE]
@@ -117,7 +117,7 @@ def _find_node(corpus: Corpus, text: Text, bindings: Sequence[Binding]) -> Node 
 
 
 def _get_capability(model: GpuModel) -> tuple[int, int]:
-    """Its CUDA capability; of a card that has none, one that asks for nothing."""
+    """Its CUDA capability; of a GPU that has none, one that asks for nothing."""
     return model.cuda_capability or _OPEN_SINCE
 
 

@@ -17,7 +17,7 @@ _ONE_PROCESS = re.compile(r"ollama|llama[._-]?cpp|llama-swap|comfyui|koboldcpp|w
 _WITH_NCCL = re.compile(
     r"torch|vllm|sglang|text-generation-inference|deepspeed|megatron|nemo|nccl|axolotl|train|tune|accelerate|trl\b"
 )
-"""Programs that pass tensors between cards; of others it is not known whether they do."""
+"""Programs that pass tensors between GPUs; for others it is unknown."""
 _MULTI_GPU = re.compile(r"--(?:tensor-parallel-size|nproc[_-]per[_-]node|num_processes)[= ](?P<count>\d+)|--multi_gpu")
 
 
@@ -47,12 +47,12 @@ def check_request_equals_limit(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("A05")
 def check_fractions(corpus: Corpus) -> Iterator[Violation]:
-    """Look for numbers of GPUs that are no whole numbers."""
+    """Look for numbers of GPUs that are not whole numbers."""
     for container in corpus.containers:
         for part in ("limits", "requests"):
             asked = _get_request(container, part)
             if asked.raw is not None and not asked.raw.isdigit():
-                what = f"container {container.name!r} asks for {asked.raw!r} of a GPU"
+                what = f"container {container.name!r} requests {asked.raw!r} of a GPU"
                 yield Violation(place=asked.place, what=what, subject=container.pod.owner)
 
 
@@ -69,13 +69,13 @@ def check_largest_node(corpus: Corpus) -> Iterator[Violation]:
                 for container in pod.containers
                 if container.gpus
             )
-            what = f"a pod asks for {pod.gpus} GPUs, and the largest node has {most}"
+            what = f"a pod requests {pod.gpus} GPUs, and the largest node has {most}"
             yield Violation(place=place.place, what=what, subject=pod.owner)
 
 
 @checks("A08")
 def check_users_without_request(corpus: Corpus) -> Iterator[Violation]:
-    """Look for containers with GPU variables beside one that asks for a GPU."""
+    """Look for containers with GPU variables in a pod where only another container requests a GPU."""
     for container in corpus.containers:
         if container.gpus or container.is_init or not container.pod.gpus or container.tree["resources"]["claims"]:
             continue
@@ -94,14 +94,14 @@ def check_shared_memory(corpus: Corpus) -> Iterator[Violation]:
             continue
         mounts = [(mount["mountPath"].raw or "").rstrip("/") for mount in container.tree["volumeMounts"].entries]
         if "/dev/shm" not in mounts and not container.pod.spec["hostIPC"].boolean:
-            what = f"container {container.name!r} works on several GPUs and has no volume at /dev/shm"
+            what = f"container {container.name!r} uses several GPUs and has no volume at /dev/shm"
             place = (_get_request(container, "limits") or container.tree["name"] or container.tree).place
             known = None if _starts_several(container) or _WITH_NCCL.search(container.image or "") else Severity.NOTE
             yield Violation(place=place, what=what, subject=container.pod.owner, severity=known)
 
 
 def _shares_nothing(container: Container) -> bool:
-    """Tell whether the program uses several cards from one process, without NCCL, or has parts of cards."""
+    """Return whether the program uses several GPUs from one process, without NCCL, or has parts of GPUs."""
     return container.has_gpu_share or bool(_ONE_PROCESS.search(container.image or ""))
 
 
@@ -113,7 +113,7 @@ def _starts_several(container: Container) -> bool:
 
 @checks("A27")
 def check_peer_to_peer(corpus: Corpus) -> Iterator[Violation]:
-    """Look for containers of several GPUs on nodes of GeForce cards."""
+    """Look for containers of several GPUs on nodes of GeForce GPUs."""
     if corpus.cluster is None:
         return
     geforce = any(
@@ -148,7 +148,7 @@ def check_visible_devices(corpus: Corpus) -> Iterator[Violation]:
     """Look for the variable with anything but `void` or `none`."""
     for spot, value in _list_variables(corpus, "NVIDIA_VISIBLE_DEVICES"):
         if spot.document.tree["kind"].raw == "DaemonSet":
-            continue  # plugins and exporters see every card of their node, and ask for none
+            continue  # plugins and exporters see every GPU of their node, and request none
         if value.raw is not None and value.raw not in _HIDES_ALL:
             what = f"NVIDIA_VISIBLE_DEVICES is {value.raw!r} in a pod"
             yield Violation(place=value.place, what=what, subject=spot.subject)
@@ -161,7 +161,7 @@ def check_device_indexes(corpus: Corpus) -> Iterator[Violation]:
     for spot, value in _list_variables(corpus, "CUDA_VISIBLE_DEVICES"):
         container = limits.get(spot.tree.place)
         if container is not None and not container.gpus:
-            continue  # it asks for no GPU, or for a claim: what it sees is not known
+            continue  # it requests no GPU, or uses a claim: the GPUs that it sees are unknown
         indexes = [index for part in (value.raw or "").split(",") if (index := parse_count(part.strip())) is not None]
         gpus = container.gpus if container else 1
         if indexes and max(indexes) >= max(1, gpus):
@@ -202,12 +202,12 @@ def check_rollout(corpus: Corpus) -> Iterator[Violation]:
                 ).place,
                 what=f"an update starts {surge} more pod with {pod.gpus} GPU before it stops one",
                 subject=deployment,
-                severity=None if corpus.cluster else Severity.WARNING,  # whether a card is spare is not known
+                severity=None if corpus.cluster else Severity.WARNING,  # whether a GPU is spare is unknown
             )
 
 
 def _is_in_a_cloud(pod: Pod) -> bool:
-    """Tell whether a pod chooses nodes of a cloud, which come as they are needed."""
+    """Return whether a pod chooses nodes of a cloud, which come as they are needed."""
     terms = pod.spec["affinity"]["nodeAffinity"]
     keys = {*pod.spec["nodeSelector"].keys, *(tree.raw or "" for path, tree in terms.walk() if path[-1:] == ("key",))}
     return any(key.startswith(_CLOUDS) for key in keys)
@@ -222,7 +222,7 @@ def _count_surge(deployment: Manifest) -> int:
 
 
 def _can_stop_first(deployment: Manifest) -> bool:
-    """Tell whether an update may stop a pod before the new one is there; 25 % rounded down is Kubernetes' default."""
+    """Return whether an update can stop a pod before the new one runs; 25 % rounded down is Kubernetes' default."""
     value = deployment.tree["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
     raw = (value.raw if value else "25%") or ""
     share = parse_count(raw.removesuffix("%"))
@@ -242,7 +242,7 @@ def _count_pods(value: Tree, replicas: int) -> int:
 
 
 def _has_room(corpus: Corpus, deployment: Manifest, surge: int) -> bool:
-    """Tell whether the cluster file shows GPUs to spare on the nodes that the pods may use; unknown is no."""
+    """Return whether the cluster file shows GPUs to spare on the nodes that the pods can use; False when unknown."""
     pod = deployment.pod
     if corpus.cluster is None or pod is None:
         return False

@@ -1,4 +1,4 @@
-"""Which GPUs a pod gets: selectors and models on one node, and what sharing of one GPU by several pods means."""
+"""GPU selection: selectors, several models on one node, and GPUs that several pods share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_topology_key(corpus: Corpus) -> Iterator[Violation]:
     """Look for topology keys that name a resource."""
     for spot in corpus.find_under("topologyKey"):
         if spot.tree.raw == GPU_RESOURCE:
-            what = f"topologyKey {spot.tree.raw!r} is no node label"
+            what = f"topologyKey {spot.tree.raw!r} is not a node label"
             yield Violation(place=spot.tree.place, what=what, subject=spot.subject)
 
 
@@ -33,7 +33,7 @@ def check_mixed_models(corpus: Corpus) -> Iterator[Violation]:
         models = sorted({gpu.model or "unknown" for gpu in node.gpus or ()})
         if len(models) > 1 and pod.gpus < len(node.gpus or ()):
             first = next(container for container in pod.containers if container.gpus)
-            what = f"any of {' and '.join(models)} of {node.name} may be given to {pod.gpus} plain {GPU_RESOURCE}"
+            what = f"any of {' and '.join(models)} of {node.name} can be allocated to {pod.gpus} plain {GPU_RESOURCE}"
             yield Violation(place=first.tree["resources"].place, what=what, subject=pod.owner)
 
 
@@ -47,7 +47,7 @@ def check_discovery_labels(corpus: Corpus) -> Iterator[Violation]:
             continue
         for label, place in _list_required_labels(pod):
             if label in _GFD_LABELS:
-                what = f"{label} is not steady on {', '.join(mixed)}, which has several models"
+                what = f"{label} is unstable on {', '.join(mixed)}, which has several models"
                 yield Violation(place=place.place, what=what, subject=pod.owner)
 
 
@@ -142,19 +142,19 @@ def check_both_drivers(corpus: Corpus) -> Iterator[Violation]:
         is_driver = container.pod.owner.kind == "DaemonSet" and any(
             name in (container.image or "") for name in _DRA_DRIVERS
         )
-        if is_driver and "compute-domain" not in container.name:  # which offers no cards
-            what = f"the DRA driver beside the device plugin of {plugins[0].pod.owner}"
+        if is_driver and "compute-domain" not in container.name:  # it offers no GPUs
+            what = f"the DRA driver runs next to the device plugin of {plugins[0].pod.owner}"
             yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
 
 
 @checks("A31")
 def check_mig(corpus: Corpus) -> Iterator[Violation]:
-    """Look for MIG devices where the cluster file has GeForce cards only."""
+    """Look for MIG devices where the cluster file has GeForce GPUs only."""
     models = [gpu.model or "" for node in (corpus.cluster.nodes if corpus.cluster else ()) for gpu in node.gpus or ()]
     if not models or not all(model.startswith(("RTX 2", "RTX 3", "RTX 4", "RTX 5", "GTX")) for model in models):
         return
     for container in corpus.containers:
         for name, value in container.tree["resources"]["limits"].items:
             if name.startswith("nvidia.com/mig-"):
-                what = f"{name}, and the cluster's cards have no MIG"
+                what = f"{name}, and the cluster's GPUs have no MIG"
                 yield Violation(place=value.key or value.place, what=what, subject=container.pod.owner)

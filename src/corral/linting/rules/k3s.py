@@ -1,4 +1,4 @@
-"""K3s itself: its configuration, and the Helm charts that it deploys."""
+"""K3s itself: its configuration, the Helm charts that it deploys, and the container runtime that GPU pods get."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def check_runtime_path(corpus: Corpus) -> Iterator[Violation]:
         return
     with_toolkit = {text.file for text, binding in _find_bindings(corpus, f"{_TOOLKIT}.enable") if binding.boolean}
     for text, binding in _find_bindings(corpus, "services.k3s.enable") if not _uses_cdi(corpus) else ():
-        if binding.boolean and text.file in with_toolkit:  # modules of other files may be of other machines
+        if binding.boolean and text.file in with_toolkit:  # modules of other files can be for other machines
             yield Violation(
                 place=text.locate(binding.offset), what="K3s does not find nvidia-container-runtime on its path"
             )
 
 
 def _uses_cdi(corpus: Corpus) -> bool:
-    """Tell whether cards are handed out by CDI, which needs no runtime of its own."""
+    """Return whether GPUs are handed out by CDI, which needs no runtime of its own."""
     return any(
         "dra-driver" in (container.image or "") or any("cdi-cri" in (value.raw or "") for _, value in container.env)
         for container in corpus.containers
@@ -90,14 +90,14 @@ def check_all_gpus(corpus: Corpus) -> Iterator[Violation]:
         for part in ("limits", "requests"):
             asked = container.tree["resources"][part][_ALL]
             if asked:
-                what = f"container {container.name!r} asks for {_ALL}: every card of its node"
+                what = f"container {container.name!r} requests {_ALL}: every GPU of its node"
                 alone = None if any(container.gpus for container in corpus.containers) else Severity.NOTE
                 yield Violation(place=asked.key or asked.place, what=what, subject=container.pod.owner, severity=alone)
 
 
 @checks("F10")
 def check_device_names(corpus: Corpus) -> Iterator[Violation]:
-    """Look for the device plugin in CDI mode beside a toolkit that names by index."""
+    """Look for the device plugin in CDI mode together with a toolkit that names by index."""
     plugins = [
         {name: value.raw for name, value in container.env}
         for container in corpus.containers
@@ -128,7 +128,7 @@ def check_removed_manifests(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("F12")
 def check_manifests_on_agent(corpus: Corpus) -> Iterator[Violation]:
-    """Look for manifests and charts beside `role = "agent"` in one text."""
+    """Look for manifests and charts together with `role = "agent"` in one text."""
     agents = {
         (text.file, text.line)
         for text, binding in _find_bindings(corpus, "services.k3s.role")
@@ -143,7 +143,7 @@ def check_manifests_on_agent(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("F14")
 def check_kubelet_configurations(corpus: Corpus) -> Iterator[Violation]:
-    """Look for the flag beside the options that add it."""
+    """Look for the flag together with the options that add it."""
     if not any(
         True for _ in _find_bindings(corpus, "services.k3s.extraKubeletConfig", "services.k3s.gracefulNodeShutdown")
     ):
@@ -168,9 +168,7 @@ def check_operator_paths(corpus: Corpus) -> Iterator[Violation]:
         values = helm_chart.tree["spec"]["valuesContent"].raw or ""
         off = helm_chart.tree["spec"]["set"]["toolkit.enabled"].raw == "false"
         if (chart.raw or "").rpartition("/")[2] == "gpu-operator" and not off and not _NO_TOOLKIT.search(values):
-            yield Violation(
-                place=chart.place, what="its toolkit is not told where K3s' containerd is", subject=helm_chart
-            )
+            yield Violation(place=chart.place, what="its toolkit has no path of K3s' containerd", subject=helm_chart)
 
 
 _MADE_BY_K3S = frozenset(
@@ -184,7 +182,7 @@ _GPU_DAEMONS = ("k8s-device-plugin", "dcgm-exporter", "gpu-feature-discovery")
 
 
 def is_k3s(corpus: Corpus) -> bool:
-    """Tell whether the files are for K3s: the cluster file says so, or they hold K3s' own settings."""
+    """Return whether the files are for K3s: the cluster file says so, or they hold K3s' own settings."""
     said = corpus.cluster.kubernetes.distribution if corpus.cluster and corpus.cluster.kubernetes else None
     if said is not None:
         return said == "k3s"
@@ -237,7 +235,7 @@ _ON_NIX = re.compile(r"services\.k3s|\bk3s\s*=\s*\{")
 
 
 def _is_configured(corpus: Corpus, handler: str) -> bool:
-    """Tell whether any file names the runtime as containerd's configuration does."""
+    """Return whether any file names the runtime as containerd's configuration does."""
     named = re.compile(rf"""runtimes\s*\.\s*['"]*{re.escape(handler)}\b""")
     return any(named.search(text) for text in corpus.sources.values())
 

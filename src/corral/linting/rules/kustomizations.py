@@ -1,4 +1,4 @@
-"""Kustomizations, policies of namespaces, and objects that fight over one field."""
+"""Kustomizations, policies of namespaces, and objects that set one field differently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN_METRICS = frozenset({"External", "Pods", "Object"})
 
 
 def _join_path(folder: PurePosixPath, entry: str) -> str:
-    """A path below or beside a folder, without `.` and `..`."""
+    """Join a folder and a path, without `.` and `..`."""
     parts: list[str] = list(folder.parts)
     for part in PurePosixPath(entry).parts:
         if part == ".." and parts and parts[-1] != "..":
@@ -60,7 +60,7 @@ def check_missing_files(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _is_expected(entry: str) -> bool:
-    """Tell whether an entry would be among the files if it were there: a folder or a YAML file, and not hidden."""
+    """Return whether an entry would be among the files if it were there: a folder or a YAML file, and not hidden."""
     parts = PurePosixPath(entry).parts
     return PurePosixPath(entry).suffix in ("", ".yaml", ".yml") and not any(
         part.startswith(".") and part not in (".", "..") for part in parts
@@ -199,11 +199,11 @@ def check_subpath_mounts(corpus: Corpus) -> Iterator[Violation]:
         for mount in container.tree["volumeMounts"].entries:
             is_script = (mount["mountPath"].raw or "").endswith(".sh")  # read once, at the start
             if mount["subPath"] and mount["name"].raw in maps and not is_script:
-                what = f"{mount['mountPath'].raw} keeps the content that it had at the start"
+                what = f"{mount['mountPath'].raw} keeps the content of the start"
                 yield Violation(place=mount["subPath"].place, what=what, subject=container.pod.owner)
 
 
 def _is_renamed(corpus: Corpus, container: Container, name: str | None) -> bool:
-    """Tell whether a ConfigMap gets a new name, or never changes: it is generated, or immutable."""
+    """Return whether a ConfigMap gets a new name, or never changes: it is generated, or immutable."""
     config_map = corpus.find_named("ConfigMap", container.pod.owner.namespace, name)
     return config_map is not None and (not config_map.tree["kind"] or config_map.tree["immutable"].boolean is True)

@@ -1,4 +1,4 @@
-"""Language models that are routed to cards that cannot hold them."""
+"""Language models that are routed to GPUs that cannot hold them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PULL = re.compile(r"\bollama\s+(?:pull|run)\s+(?P<model>[\w./:-]+)")
 
 @checks("B08")
 def check_model_size(corpus: Corpus) -> Iterator[Violation]:
-    """Look for routes of LiteLLM and pulls of containers, where the cluster file says what the cards have."""
+    """Look for routes of LiteLLM and pulls of containers, where the cluster file says what the GPUs have."""
     if corpus.cluster is None:
         return
     for tree, model, node in _list_models(corpus, corpus.cluster):
@@ -32,14 +32,14 @@ def check_model_size(corpus: Corpus) -> Iterator[Violation]:
             continue
         size = need.on(1)
         if size > has:
-            where = f"the cards of {node.name} have" if node else "the largest machine's cards have"
+            where = f"the GPUs of {node.name} have" if node else "the largest machine's GPUs have"
             what = f"{model} needs about {format_bytes(size)}, and {where} {format_bytes(has)}"
             yield Violation(place=tree.place, what=what)
 
 
 @checks("B09")
 def check_overcommitted_memory(corpus: Corpus) -> Iterator[Violation]:
-    """Look for nodes of the cluster file with shared cards whose pods are known to need more than all of them have."""
+    """Look for nodes of the cluster file with shared GPUs whose pods are known to need more than all of them have."""
     memory = {node.name: _sum_memory(node) for node in (corpus.cluster.nodes if corpus.cluster else ())}
     needed: dict[str, int] = defaultdict(int)
     for pod in corpus.deployed_pods if corpus.shares_gpus else ():
@@ -47,9 +47,7 @@ def check_overcommitted_memory(corpus: Corpus) -> Iterator[Violation]:
         need = _estimate_need(pod) * pod.owner.replicas
         before, needed[node] = needed[node], needed[node] + need
         if need and memory.get(node) and before <= memory[node] < needed[node]:
-            what = (
-                f"pods on {node} need about {format_bytes(needed[node])}, its cards have {format_bytes(memory[node])}"
-            )
+            what = f"pods on {node} need about {format_bytes(needed[node])}, its GPUs have {format_bytes(memory[node])}"
             yield Violation(place=pod.spec["nodeSelector"][HOSTNAME].place, what=what, subject=pod.owner)
 
 
@@ -80,7 +78,7 @@ def check_claim_size(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _is_ollamas(pod: Pod, volume: str | None) -> bool:
-    """Tell whether a volume is mounted where Ollama keeps its models."""
+    """Return whether a volume is mounted where Ollama keeps its models."""
     return any(
         mount["name"].raw == volume and ".ollama" in (mount["mountPath"].raw or "")
         for container in pod.containers
@@ -143,6 +141,6 @@ def _find_node_of_host(cluster: Cluster, host: str | None) -> Node | None:
 
 
 def _sum_memory(node: Node) -> int:
-    """VRAM of all cards of a node: Ollama spreads a model over them; 0 when one is unknown."""
+    """VRAM of all GPUs of a node: Ollama spreads a model over them; 0 when one is unknown."""
     sizes = [gpu.memory for gpu in node.gpus or ()]
     return 0 if None in sizes else sum(size or 0 for size in sizes)

@@ -30,7 +30,7 @@ class Label:
     """A label that a flag gives to a node."""
 
     unit: str
-    """What it stands in together with others: a list of flags of one node."""
+    """The list of flags of one node that it is in."""
     key: str
     value: str
     place: Place
@@ -129,7 +129,7 @@ def check_restricted_labels(corpus: Corpus) -> Iterator[Violation]:
         is_kubernetes = domain.endswith(("kubernetes.io", "k8s.io"))
         is_open = domain.endswith(_OPEN_DOMAINS) or label.key in _OPEN_KEYS
         if is_kubernetes and not is_open:
-            yield Violation(place=label.place, what=f"a kubelet may not set {label.key}")
+            yield Violation(place=label.place, what=f"a kubelet cannot set {label.key}")
 
 
 _TAINT_FLAG = re.compile(r"--node-taint[= ][\"']?(?P<taint>[^\s\"']{1,400})")

@@ -43,33 +43,33 @@ def check_limits_persist(corpus: Corpus) -> Iterator[Violation]:
         if text is not None and _AT_START.search(corpus.sources[text.file]):
             continue
         yield Violation(
-            place=place, what=f"a limit of {match['watts']} W that the next reboot forgets", subject=subject
+            place=place, what=f"a limit of {match['watts']} W that is lost at the next reboot", subject=subject
         )
 
 
 @checks("C02")
 def check_limit_range(corpus: Corpus) -> Iterator[Violation]:
-    """Look for limits far above what any card of the cluster file is made for."""
+    """Look for limits far above what any GPU of the cluster file is made for."""
     powers = [model.tdp_w for model in corpus.gpu_models]
     if not powers or None in powers:
         return
     most = max(power or 0 for power in powers)
     for _, place, match, subject in _list_limits(corpus):
         if int(match["watts"]) > most * _HEADROOM:
-            what = f"{match['watts']} W is above what any card here takes ({most} W by design)"
+            what = f"{match['watts']} W is above the design power of every GPU here ({most} W)"
             yield Violation(place=place, what=what, subject=subject)
 
 
 _HEADROOM = 1.34
-"""The highest limit that a maker allows over the design power: 600 W on cards of 450 W."""
+"""The highest limit that a maker allows over the design power: 600 W on GPUs of 450 W."""
 
 
 @checks("C03")
 def check_limits_name_gpu(corpus: Corpus) -> Iterator[Violation]:
-    """Look for commands that name no card."""
+    """Look for commands that name no GPU."""
     for _, place, match, subject in _list_limits(corpus):
         if not _ONE_CARD.search(match["before"]) and not _ONE_CARD.search(match["after"]):
-            yield Violation(place=place, what=f"{match['watts']} W for every card of the machine", subject=subject)
+            yield Violation(place=place, what=f"{match['watts']} W for every GPU of the machine", subject=subject)
 
 
 @checks("C06")
@@ -87,7 +87,7 @@ _PERSISTENT = re.compile(r"nvidia-persistenced|nvidia-smi\b[^\n]*(?:-pm|--persis
 
 
 def _find_unit(bindings: Sequence[Binding], match: re.Match[str]) -> str | None:
-    """Everything that is said of the unit which a command stands in; None when it stands in none."""
+    """Find the text of the unit that has a command; None when it is not in a unit."""
     names = [
         ".".join(binding.path.split(".")[:3])
         for binding in bindings

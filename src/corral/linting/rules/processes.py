@@ -1,4 +1,4 @@
-"""What runs in a container: start scripts, probes, workers, images."""
+"""Processes of containers: start scripts, probes, workers, images."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _NO_MODEL = re.compile(
     r"|dcgm|device-plugin|gpu-feature-discovery|nvidia-smi",
     re.IGNORECASE,
 )
-"""Programs that use a card without a model of minutes, and answer beside it."""
+"""Programs that use a GPU without loading a model for minutes, and answer meanwhile."""
 _SERVERS = re.compile(r"uvicorn|gunicorn|hypercorn|fastapi|granian|^[\w.]+:[a-z_]\w*$")
 _WORKERS = frozenset({"UVICORN_WORKERS", "WEB_CONCURRENCY", "GUNICORN_WORKERS"})
 _WORKERS_FLAG = re.compile(r"--workers[= ](?P<count>\d{1,9})")
 _READY_WITHOUT_MODEL = frozenset({"/docs", "/api/tags", "/openapi.json"})
 _IMAGE = re.compile(r"[a-z0-9][\w.:/-]*")
-"""What may be the name of an image; anything else is a blank to fill."""
+"""The name of an image; anything else is a placeholder."""
 _OFFICIAL = frozenset(
     {"api-firewall", "eclipse-mosquitto", "eclipse-temurin", "express-gateway", "hello-world", "ibm-semeru-runtimes",
      "nats-streaming", "open-liberty", "php-zendserver", "websphere-liberty"}
@@ -56,7 +56,7 @@ def check_server_first(corpus: Corpus) -> Iterator[Violation]:
     for container in corpus.containers:
         for word in _list_words(container):
             if _SERVER_THEN.search(word.script or ""):
-                what = f"container {container.name!r} goes on only after its server has ended"
+                what = f"container {container.name!r} continues only after its server has ended"
                 yield Violation(place=word.place, what=what, subject=container.pod.owner)
 
 
@@ -105,7 +105,7 @@ def check_probe_timeouts(corpus: Corpus) -> Iterator[Violation]:
         for name in _PROBES if container.gpus and not _NO_MODEL.search(container.image or "") else ():
             probe = container.tree[name]
             if probe and _get_seconds(probe, "timeoutSeconds", 1) <= 1 and not probe["exec"] and not probe["tcpSocket"]:
-                what = f"the {name} of container {container.name!r} waits a second for an answer"
+                what = f"the {name} of container {container.name!r} waits one second for an answer"
                 yield Violation(place=probe.key or probe.place, what=what, subject=container.pod.owner)
 
 
@@ -121,7 +121,7 @@ def check_readiness_paths(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("B06")
 def check_workers(corpus: Corpus) -> Iterator[Violation]:
-    """Look for numbers of workers above 1 beside a GPU."""
+    """Look for several workers in containers with a GPU."""
     for container in corpus.containers if corpus.pods else ():
         if not container.gpus:
             continue
@@ -153,7 +153,7 @@ def check_contexts(corpus: Corpus) -> Iterator[Violation]:
         numbers = dict(container.env)
         parallel, loaded = numbers.get("OLLAMA_NUM_PARALLEL"), numbers.get("OLLAMA_MAX_LOADED_MODELS")
         if parallel and loaded and (parallel.count or 0) > 1 and (loaded.count or 0) > 1:
-            what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one card"
+            what = f"{parallel.raw} parallel requests for each of {loaded.raw} models on one GPU"
             yield Violation(place=parallel.place, what=what, subject=container.pod.owner)
 
 

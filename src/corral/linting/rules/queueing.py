@@ -1,4 +1,4 @@
-"""Kueue: quotas, flavours, and work that goes around them."""
+"""Kueue and priorities: quotas, flavours, work outside of queues, preemption, and budgets that block drains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _read_queue(manifest: Manifest) -> str | None:
 
 
 def _find_cluster_queues(corpus: Corpus, job: Manifest) -> list[Manifest]:
-    """The ClusterQueues that a job's queue may lead to: several where files are choices; none when they do not say."""
+    """Find the ClusterQueues of a job's queue: several where files are choices; none when unknown."""
     queue = _read_queue(job)
     names = {
         local.tree["spec"]["clusterQueue"].raw
@@ -35,7 +35,7 @@ def _find_cluster_queues(corpus: Corpus, job: Manifest) -> list[Manifest]:
 
 
 def _sum_quota(queue: Manifest, resource: str) -> tuple[int, Tree] | None:
-    """The nominal quota of a resource over all flavours, and where one of them stands; None when it is not covered."""
+    """Sum the nominal quota of a resource over all flavours, with one of their places; None when it is not covered."""
     total, place = 0, None
     for group in queue.tree["spec"]["resourceGroups"].entries:
         for flavor in group["flavors"].entries:
@@ -56,13 +56,13 @@ def _list_covered(queue: Manifest) -> set[str]:
 
 @checks("H01")
 def check_missing_queue(corpus: Corpus) -> Iterator[Violation]:
-    """Look for Jobs with GPUs and no label, beside queues."""
+    """Look for Jobs with GPUs and no label, where the files have queues."""
     if not _list_kueue(corpus, "LocalQueue") and not _list_kueue(corpus, "ClusterQueue"):
         return
     for job in corpus.list_kind("Job"):
         if job.pod and job.pod.gpus and _read_queue(job) is None:
             place = (job.tree["metadata"]["name"] or job.tree["kind"]).place
-            yield Violation(place=place, what="asks for a GPU and is in no queue", subject=job)
+            yield Violation(place=place, what="requests a GPU and has no queue", subject=job)
 
 
 @checks("H02")
@@ -83,7 +83,7 @@ def check_covered_resources(corpus: Corpus) -> Iterator[Violation]:
 
 @checks("H03")
 def check_quota_of_held_gpus(corpus: Corpus) -> Iterator[Violation]:
-    """Look for GPU quotas that, with the always-on GPUs, are above the cards of the cluster file."""
+    """Look for GPU quotas that, with the always-on GPUs, are above the GPUs of the cluster file."""
     if corpus.cluster is None or corpus.shares_gpus or any(node.gpus is None for node in corpus.cluster.nodes):
         return
     capacity = sum(len(node.gpus or ()) for node in corpus.cluster.nodes)
@@ -96,13 +96,13 @@ def check_quota_of_held_gpus(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _is_held(pod: Pod) -> bool:
-    """Tell whether a pod keeps its GPUs outside of any queue."""
+    """Return whether a pod keeps its GPUs outside of any queue."""
     return pod.owner.kind in _ALWAYS_ON and _read_queue(pod.owner) is None
 
 
 @checks("H04")
 def check_flavor_labels(corpus: Corpus) -> Iterator[Violation]:
-    """Look for flavours that fit no node of the cluster file; labels that others write on nodes are not judged."""
+    """Look for flavours that fit no node of the cluster file; labels that other programs set are not checked."""
     nodes = [{HOSTNAME: node.name, **node.labels} for node in (corpus.cluster.nodes if corpus.cluster else ())]
     known = {key for labels in nodes for key in labels}
     for flavor in _list_kueue(corpus, "ResourceFlavor") if nodes else ():
@@ -128,7 +128,7 @@ def check_job_over_quota(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _add_choices(corpus: Corpus, queues: list[Manifest]) -> list[Manifest]:
-    """These and what stands in other files under the same name: another layout's queue, whose turn may be the Job's."""
+    """Add the queues of the same name in other files: those of another layout, which can be active with the Job."""
     names = {manifest.identity for manifest in queues}
     return [
         *queues,
@@ -160,7 +160,7 @@ _SERVING = frozenset({"Deployment", "StatefulSet"})
 
 @checks("A23")
 def check_missing_priority(corpus: Corpus) -> Iterator[Violation]:
-    """Look for serving GPU pods without a class where the files define classes above 0 that may preempt."""
+    """Look for serving GPU pods without a class where the files define classes above 0 that can preempt."""
     above = [
         priority_class.name
         for priority_class in corpus.list_kind("PriorityClass")
@@ -196,7 +196,7 @@ def check_disruption_budgets(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _count_fewest(corpus: Corpus, manifest: Manifest) -> int | None:
-    """The fewest replicas that are kept; None when something decides that the files do not show."""
+    """Count the fewest replicas that are kept; None when a scaler outside of the files decides."""
     for scaler in corpus.list_kind("HorizontalPodAutoscaler", "ScaledObject"):
         target = scaler.tree["spec"]["scaleTargetRef"]
         if scaler.namespace == manifest.namespace and target["name"].raw in {manifest.name, *manifest.former_names}:

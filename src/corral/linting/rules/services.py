@@ -1,4 +1,4 @@
-"""Services: what they select, the ports that load balancers bind, and addresses that no Service has."""
+"""Services: their selections, the ports that load balancers bind, and addresses without a Service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _read_selector(service: Manifest) -> dict[str, str]:
 
 
 def _count_replicas(behind: Selection, pods: Sequence[Pod], program: re.Pattern[str]) -> int:
-    """How many pods run a program; counted once for all Services that select the same."""
+    """Count the pods that run a program, once for all Services that select the same."""
     if program.pattern not in behind.replicas_by_program:
         behind.replicas_by_program[program.pattern] = sum(
             pod.owner.replicas for pod in pods if _has_image(pod, program)
@@ -40,10 +40,10 @@ def _count_replicas(behind: Selection, pods: Sequence[Pod], program: re.Pattern[
 def check_empty_selection(corpus: Corpus) -> Iterator[Violation]:
     """Look for Services that select nothing in their namespace, and something in another or almost something here.
 
-    A Service with nothing behind it is no fault by itself: its pods may stand in files that were not given.
+    A Service without pods is not a fault by itself: its pods can be in files that were not given.
     """
     for service in corpus.list_kind("Service"):
-        is_known = _NAMESPACE.fullmatch(service.namespace) is not None  # anything else is a blank to fill
+        is_known = _NAMESPACE.fullmatch(service.namespace) is not None  # anything else is a placeholder
         behind = corpus.find_selection(service)
         elsewhere = behind.intended_pods if is_known and not behind.pods else []
         if elsewhere and not _has_own_service(corpus, elsewhere[0]):
@@ -142,7 +142,7 @@ def check_namespace_labels(corpus: Corpus) -> Iterator[Violation]:
                 name = tree["matchLabels"]["name"]
                 if name.raw is not None and name.raw not in labelled:
                     what = f"no namespace of these files has the label name={name.raw}"
-                    known = None if name.raw in there else Severity.NOTE  # somebody else may have labelled it
+                    known = None if name.raw in there else Severity.NOTE  # it can be labelled elsewhere
                     yield Violation(place=name.key or name.place, what=what, subject=policy, severity=known)
 
 
@@ -154,7 +154,7 @@ def check_open_services(corpus: Corpus) -> Iterator[Violation]:
         is_open = kind.raw in _OPEN_TYPES and not service.tree["spec"]["loadBalancerSourceRanges"]
         pods = corpus.find_selection(service).intended_pods if is_open else []
         if any(_has_image(pod, _UNAUTHENTICATED) and not _has_image(pod, _PROXY) for pod in pods):
-            what = f"type {kind.raw} in front of a program that asks for no key"
+            what = f"type {kind.raw} in front of a program without authentication"
             yield Violation(place=kind.place, what=what, subject=service)
 
 
@@ -169,7 +169,7 @@ def _has_image(pod: Pod, pattern: re.Pattern[str]) -> bool:
 
 
 def _has_own_service(corpus: Corpus, pod: Pod) -> bool:
-    """Tell whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
+    """Return whether a Service of a pod's own namespace selects it: then a Service elsewhere is for other pods."""
     space = pod.owner.namespace
     return any(
         service.namespace == space and pod in corpus.find_selection(service).pods
@@ -203,13 +203,13 @@ def check_port_clashes(corpus: Corpus) -> Iterator[Violation]:
             same = (other.name, other.namespace) == (service.name, service.namespace)
             if not same and key[1]:
                 yield Violation(
-                    place=port["port"].place, what=f"port {key[1]} is also that of {other}", subject=service
+                    place=port["port"].place, what=f"port {key[1]} is also the port of {other}", subject=service
                 )
 
 
 @checks("D08")
 def check_two_balancers(corpus: Corpus) -> Iterator[Violation]:
-    """Look for objects of MetalLB beside a server of K3s that keeps its own."""
+    """Look for objects of MetalLB where a server of K3s keeps its own load balancer."""
     pools = [manifest for manifest in corpus.manifests if manifest.group == "metallb.io"]
     if not pools or any(_NO_SERVICELB.search(text) for text in corpus.sources.values()):
         return
@@ -226,7 +226,7 @@ def _list_servers(corpus: Corpus) -> Iterator[Place]:
 
 
 def _has_other_balancer(corpus: Corpus) -> bool:
-    """Tell whether something else than K3s' own hands out addresses."""
+    """Return whether something else than K3s' own hands out addresses."""
     others = any(
         manifest.group in ("metallb.io", "cilium.io", "kube-vip.io", "purelb.io") for manifest in corpus.manifests
     )
@@ -274,7 +274,7 @@ def check_switched_services(corpus: Corpus) -> Iterator[Violation]:
         name, space = _split_host(match["host"], namespace) if match else (None, namespace)
         is_there = (space, name) in there or _is_made(corpus, name)
         if name in elsewhere and space == namespace and not is_there:
-            what = f"the Service {name!r} is in {elsewhere[name]}, and not in what this is deployed with"
+            what = f"the Service {name!r} is in {elsewhere[name]}, which is not deployed with this"
             yield Violation(place=tree.place, what=what, subject=subject)
 
 
@@ -289,7 +289,7 @@ def _find_services_elsewhere(corpus: Corpus) -> dict[str | None, str]:
 
 
 def _list_addresses(corpus: Corpus) -> Iterator[tuple[Tree, str, object]]:
-    """Values of settings that may be addresses: of containers' variables and of ConfigMaps."""
+    """List the values of settings that can be addresses: containers' variables and ConfigMaps."""
     for container in corpus.containers:
         for _, value in container.env:
             yield value, container.pod.owner.namespace, container.pod.owner
@@ -309,11 +309,11 @@ def _split_host(host: str, namespace: str) -> tuple[str | None, str]:
 
 
 def _has_similar_name(name: str, services: set[str]) -> bool:
-    """Tell whether a name has the first part of one that exists: names of strangers are not judged."""
+    """Return whether a name has the first part of one that exists: other names are not checked."""
     first = name.split("-", 1)[0]
     return any(other.split("-", 1)[0] == first for other in services)
 
 
 def _is_made(corpus: Corpus, name: str | None) -> bool:
-    """Tell whether an operator may make the Service: its name starts with that of an object of its own kind."""
+    """Return whether an operator can make the Service: its name starts with that of a custom object."""
     return any((name or "").startswith(manifest.name or "\n") for manifest in corpus.custom_manifests)

@@ -1,4 +1,4 @@
-"""Volumes: where they lie, who can reach them, and what is lost with them."""
+"""Volumes: their nodes, their access, and data that is lost with them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CACHE = re.compile(r"model|ollama|hugging|(?:^|[-_/])hf(?:$|[-_/])|checkpoint|w
 _WEIGHTS = re.compile(r"ollama|comfyui|llama|vllm", re.IGNORECASE)
 _KEEPS_STATE = re.compile(r"comfyui|^ollama$", re.IGNORECASE)
 _BESIDE = re.compile(r"exporter|proxy|front|client|manager|download|gateway|mcp|router", re.IGNORECASE)
-"""Programs that are called after one that keeps models and keep none themselves."""
+"""Programs that are named after one that keeps models, and keep none."""
 _PASSING = frozenset({"Job", "CronJob"})
-"""What ends, and what it leaves behind is not its own."""
+"""Kinds that end; their files belong to other pods."""
 _NFS = re.compile(r"nfs", re.IGNORECASE)
 _CHOWN = re.compile(r"\bchown\b")
 _MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
@@ -53,7 +53,7 @@ def _find_claim(corpus: Corpus, use: Use) -> Manifest | None:
 
 
 def _is_single(claim: Manifest | None) -> bool:
-    """Tell whether only one node can use a claim at a time; unknown is no."""
+    """Return whether only one node can use a claim at a time; False when unknown."""
     modes = {mode.raw for mode in claim.tree.follow("spec", "accessModes").entries} if claim else set[str | None]()
     return bool(modes) and modes.isdisjoint(_MANY)
 
@@ -80,7 +80,7 @@ def check_pinned_volumes(corpus: Corpus) -> Iterator[Violation]:
         name = claim.tree["spec"]["volumeName"].raw if claim else None
         hosts = _list_hosts(corpus.find_named("PersistentVolume", "", name))
         if hosts and use.node is not None and use.node not in hosts:
-            what = f"the volume of {use.claim!r} lies on {', '.join(sorted(hosts))}, the pod runs on {use.node}"
+            what = f"the volume of {use.claim!r} is on {', '.join(sorted(hosts))}, the pod runs on {use.node}"
             yield Violation(place=_get_claim_name(use).place, what=what, subject=use.pod.owner)
 
 
@@ -160,7 +160,7 @@ def check_missing_volumes(corpus: Corpus) -> Iterator[Violation]:
     for container in corpus.containers:
         is_server = not container.is_init and container.pod.owner.kind not in _PASSING and _keeps_state(container)
         if is_server and not container.tree["volumeMounts"].entries:
-            what = f"container {container.name!r} keeps models and results nowhere"
+            what = f"container {container.name!r} has no volume for its models and results"
             yield Violation(place=container.tree["image"].place, what=what, subject=container.pod.owner)
 
 

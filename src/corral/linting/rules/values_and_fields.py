@@ -40,7 +40,7 @@ def check_text_values(corpus: Corpus) -> Iterator[Violation]:
 
 
 def _is_text_map(spot: Spot) -> bool:
-    """Tell whether a mapping is one of Kubernetes' own: of a built-in kind, of any object's metadata, or in a page."""
+    """Return whether a mapping is one of Kubernetes' own: of a built-in kind, of metadata, or in a page."""
     if _is_known(spot):
         return True
     if spot.document.tree["apiVersion"]:
@@ -55,7 +55,7 @@ def _is_known(spot: Spot) -> bool:
 
 
 def _is_in_page(spot: Spot) -> bool:
-    """Tell whether it is a part of a manifest in a page; what a whole file without a kind means is not known."""
+    """Return whether it is a part of a manifest in a page; the meaning of a whole file without a kind is unknown."""
     return not spot.document.tree["apiVersion"] and is_page(spot.tree.file)
 
 
@@ -78,7 +78,7 @@ def _make_violation(value: Tree, what: str, subject: str) -> Violation:
 
 @checks("A22")
 def check_unknown_fields(corpus: Corpus) -> Iterator[Violation]:
-    """Look for keys that the models of the built-in kinds do not have; other kinds are not known and not judged."""
+    """Look for keys that the models of the built-in kinds do not have; other kinds are unknown and not checked."""
     for manifest in corpus.written_manifests:
         for tree, name, where, suggestion in find_unknown_fields(manifest):
             hint = f"; did you mean {suggestion!r}?" if suggestion else ""
@@ -90,9 +90,9 @@ def check_duplicate_keys(corpus: Corpus) -> Iterator[Violation]:
     """Look for keys of the same text in one mapping, in every file, and in the objects of pages."""
     for mapping, subject in corpus.mappings_with_duplicates:
         if not subject and is_page(mapping.file):
-            continue  # a page shows choices one below the other
+            continue  # a page shows choices below each other
         for name, place in mapping.duplicates:
-            yield Violation(place=place, what=f"{name!r} stands twice; the last one wins", subject=subject)
+            yield Violation(place=place, what=f"{name!r} occurs twice; the last one wins", subject=subject)
 
 
 _COMMENT = re.compile(r"(?:^|\s)#(?P<words>.*)$")
@@ -106,7 +106,7 @@ def check_comments_on_nodes(corpus: Corpus) -> Iterator[Violation]:
     nodes = {node.name for node in (corpus.cluster.nodes if corpus.cluster else ())}
     in_a_comment = re.compile(rf"#[^\n]*(?:{'|'.join(map(re.escape, sorted(nodes)))})", re.IGNORECASE)
     if len(nodes) < _SEVERAL or not any(in_a_comment.search(text) for text in corpus.sources.values()):
-        return  # which spares a walk through every manifest
+        return  # no need to walk through every manifest
     for manifest in corpus.manifests:
         for tree in _list_hosts(manifest.tree):
             named = set(_WORD.findall(_read_comment(corpus, tree))) & nodes
