@@ -3,7 +3,7 @@
     python docs/generate/all.py            writes what has changed
     python docs/generate/all.py --check    writes nothing; names what is stale and exits with 1
 
-Pages may be named (`reference/cli.md`); otherwise all are meant.
+Pages can be named (`reference/cli.md`); otherwise all are meant.
 
 Nothing of this machine goes into a page, so that everybody generates the same.
 """

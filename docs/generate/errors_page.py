@@ -18,7 +18,7 @@ _DO = {
     Kind.MISSING: "Name something that exists.",
     Kind.CONFLICT: "Look at the present state and decide again.",
     Kind.NO_CAPACITY: "Wait, or add hardware.",
-    Kind.UNAVAILABLE: "Try again later, or mend what is down.",
+    Kind.UNAVAILABLE: "Try again later, or fix what is down.",
     Kind.DENIED: "Use other credentials.",
     Kind.BUG: "Report it.",
 }
@@ -40,12 +40,12 @@ _PROBLEMS = {
     "changes.ambiguous_reference": "The name fits several GPU models.",
     "changes.bad_value": "A change does not name a GPU, node, model or quantity as it should.",
     "changes.conflict": "Two changes contradict each other, or one contradicts the cluster file.",
-    "changes.dangling": "Something refers to a card that will be gone, and the user has to decide what becomes of it.",
+    "changes.dangling": "Something refers to a GPU that will be gone, and the user has to decide what becomes of it.",
     "changes.duplicate_name": "The new node has a name that is taken.",
-    "changes.out_of_range": "A power limit is outside what the card takes.",
+    "changes.out_of_range": "A power limit is outside what the GPU takes.",
     "changes.unknown_reference": "A change names a node, GPU or model that there is not.",
     "changes.unknown_word": "There is no such change; the hint names the nearest one.",
-    "changes.not_text": "The changes file is no text.",
+    "changes.not_text": "The changes file is not text.",
     "changes.unlisted_gpus": "The cluster file does not list the node's GPUs, so a change of them cannot be made.",
     "cluster.ambiguous_reference": "The name fits several GPU models.",
     "cluster.bad_value": "A value is not of its kind, or outside its bounds.",
@@ -53,7 +53,7 @@ _PROBLEMS = {
     "cluster.duplicate_key": "A key stands twice in one mapping.",
     "cluster.duplicate_name": "Two things have one name.",
     "cluster.missing_key": "A key that must be there is not.",
-    "cluster.secret": "A password, token or key is written out; only the name of a Secret may stand here.",
+    "cluster.secret": "A password, token or key is written out; only the name of a Secret can be written here.",
     "cluster.too_large": "The file, or what its aliases expand to, is larger than allowed.",
     "cluster.unknown_key": "There is no such key; the hint names the nearest one.",
     "cluster.unknown_reference": "The file names a node, GPU, volume, service, engine or model that there is not.",
@@ -76,12 +76,12 @@ _PROBLEMS = {
     "input.missing": "An input, an engine or a model is missing.",
     "input.no_engine": "No engine has this name.",
     "input.unknown": "The engine has no such input.",
-    "lint.no_file": "What is to be judged is not there.",
+    "lint.no_file": "The file to lint does not exist.",
     "machine.gpu_<...>": "A GPU fell off the bus (`lost`) or does not answer as it should (`failed`).",
     "machine.gpu_absent": "The cluster file lists a GPU that was not found.",
-    "machine.gpu_memory_differs": "A card has less memory than the cluster file says.",
-    "machine.gpu_model_differs": "A card is another model than the cluster file says.",
-    "render.contradiction": "Things of the cluster file cannot be true together where they are to run.",
+    "machine.gpu_memory_differs": "A GPU has less memory than the cluster file says.",
+    "machine.gpu_model_differs": "A GPU is another model than the cluster file says.",
+    "render.contradiction": "Facts of the cluster file contradict each other where they apply.",
     "request.invalid": "The request cannot be understood as a whole.",
     "request.invalid_value": "A value is not of its kind, or outside its bounds.",
     "request.missing": "A value that must be there is not.",
@@ -96,14 +96,14 @@ _PROBLEMS = {
     "submission.empty": "There is no task in it.",
     "submission.inputs_too_large": "A task's inputs are too large; upload a file instead.",
     "submission.needs_itself": "A task needs itself.",
-    "submission.too_large": "There are more tasks than one submission may have.",
+    "submission.too_large": "There are more tasks than one submission can have.",
     "submission.unknown_<...>": "A task names a `queue` or `needs` a task that there is not.",
     "submission.unknown_needs": "A task needs one that there is not.",
     "submission.unknown_upload": "A task names an upload that its owner has not made.",
     "task.need_failed": "A task that this one needs did not succeed.",
     "task.need_unmet": "A task cannot be retried before what it needs has been.",
 }
-"""What the codes of single problems mean; `check` sees to it that none is missing and none is left over."""
+"""The meaning of the codes of single problems; `check` sees to it that none is missing and none is left over."""
 
 
 def error_classes() -> list[type[CorralError]]:
@@ -155,7 +155,7 @@ def _classes() -> str:
 def _problems() -> str:
     codes = check(problem_codes())
     rows = [(code(one.replace("<...>", "*")), _PROBLEMS[one]) for one in sorted(codes)]
-    return f"They stand in `problems`, in a failed task's `error`, and in the server's log.\n\n{_table(rows)}"
+    return f"They are in `problems`, in a failed task's `error`, and in the server's log.\n\n{_table(rows)}"
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

@@ -34,7 +34,7 @@ scrape_configs:
 
 Values are read at the scrape. Ended tasks are counted by the leading server alone, from its start on, so a sum over
 servers counts each once. Labels are bounded: queues and engines come from the cluster file, slots from the machines,
-routes from the code. Counters and histograms come with a `_created` time, which scrapers may ignore."""
+routes from the code. Counters and histograms come with a `_created` time, which scrapers can ignore."""
 
 
 def _shown(metric: Any) -> str:

@@ -1,4 +1,4 @@
-"""The generated parts of pages that people write: what stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""The generated parts of pages that people write: the text between `<!-- generated: NAME -->` and `<!-- end -->`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from corral.weights.catalogue import CATALOGUE
 _REGION = re.compile(r"(<!-- generated: ([a-zA-Z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _RULES = {
-    Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must mend it.",
+    Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must fix it.",
     Rule.NO_FIT: "No slot has the memory, or no node has as many slots, even when idle.",
-    Rule.QUEUE_PAUSED: "Somebody paused the queue.",
+    Rule.QUEUE_PAUSED: "The queue is paused.",
     Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",
     Rule.SLOTS_CLOSED: "The slots that could run it are paused, draining or unhealthy.",
     Rule.SLOTS_BUSY: "The slots that could run it are busy, or busy neighbours hold the memory that it needs.",
@@ -59,7 +59,7 @@ _BOUNDS = {
 
 
 def fill(text: str) -> str:
-    """Write every region of a page anew. Raises: LookupError for one that nobody generates."""
+    """Write every region of a page again. Raises: LookupError for one without a generator."""
     return _REGION.sub(lambda found: f"{found[1]}\n{_region(found[2])}\n\n{found[3]}", text)
 
 
@@ -89,7 +89,7 @@ def _place(state: TaskState) -> int:
 
 
 def story_kinds() -> str:
-    """List what a story can tell."""
+    """List the events that a story can have."""
     rows = [(code("submitted"), "The task was accepted.")]
     rows += [(code(kind_of(event)), sentence(_for_people(event.__doc__))) for event in TRANSITIONS]
     rows.append((code("gate_changed"), "A queue or a slot was paused, drained or resumed. It belongs to no task."))

@@ -64,7 +64,7 @@ def render_page() -> str:
             table(("field", "files"), rows),
         ]
     return page(
-        "What is rendered from which field",
+        "The fields that each file is rendered from",
         "Each line says which files of `corral render` change when a field of the cluster file does. The digest in the "
         "header of a file, which changes with everything, is left out.",
         *sections,
@@ -154,7 +154,7 @@ def _field(path: tuple[Any, ...]) -> str:
 
 
 def _is_chosen(path: tuple[Any, ...], place: int) -> bool:
-    """Tell whether a key is the user's: below a mapping of names, such as `labels`, or `services` of a layout."""
+    """Return whether a key is the user's: below a mapping of names, such as `labels`, or `services` of a layout."""
     return place > 0 and path[place - 1] in _FREE_MAPS
 
 
@@ -174,7 +174,7 @@ def _names(sample: Any) -> dict[str, str]:
 
 
 def _renamed(stem: str, path: str, names: Mapping[str, str]) -> str:
-    """What a name of the sample is that was changed itself."""
+    """The name of the sample's field that was changed itself."""
     if not stem.endswith(_CHANGED):
         return stem
     return names.get(stem.removesuffix(_CHANGED), "<node>" if "node" in path else "<workload>")

@@ -26,7 +26,7 @@ def plain_name(name: str) -> str:
 
 
 def type_words(schema: Schema, link: Link) -> str:
-    """Say what a value may be."""
+    """Describe what a value can be."""
     if "$ref" in schema:
         return link(str(schema["$ref"]).rpartition("/")[2])
     if "const" in schema:
@@ -95,7 +95,7 @@ def _plain(schema: Schema, link: Link) -> str:
 
 
 def _held(schema: Schema) -> Schema | None:
-    """Return what the values of a mapping are; None when they may be anything."""
+    """Return what the values of a mapping are; None when they can be anything."""
     for held in (schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()):
         if isinstance(held, dict) and held:
             return cast("Schema", held)  # JSON

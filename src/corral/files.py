@@ -41,14 +41,14 @@ class UnwritableFileError(CorralError):
 def write_whole(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
     """Write a file: all of the content or nothing, on the disk when this returns.
 
-    A link stays a link. A file that is replaced keeps its owner and mode, unless `mode` is given. What is no regular
+    A link stays a link. A file that is replaced keeps its owner and mode, unless `mode` is given. What is not a regular
     file (`/dev/stdout`, a pipe) is written to directly. Raises: OSError.
     """
     _write(path, content, mode=mode, check=lambda _: None)
 
 
 def replace_text(path: Path, *, before: str, after: str) -> None:
-    """Replace the text of a file that somebody else may be editing, if it is still `before`.
+    """Replace the text of a file that another program can be editing, if it is still `before`.
 
     Raises: ChangedMeanwhileError, UnwritableFileError.
     """

@@ -1,4 +1,4 @@
-"""What can be asked of the queue: the one description of a task's and a batch's fields.
+"""Requests to the queue: the one description of a task's and a batch's fields.
 
 Every other shape of a task inherits these fields or copies them as a whole: the HTTP API's request and answer, the
 batch file, what is submitted, the columns of its row and what is read from them. So a new field of a task is a field
@@ -167,7 +167,7 @@ class Fields(BaseModel):
 
 
 class TaskFields(Fields):
-    """What a task can say of itself next to its name, its engine and what it needs."""
+    """The fields of a task next to its name, its engine and what it needs."""
 
     model: LongWord | None = Field(
         default=None, description="The model: a name of `corral models list`, or what the engine knows."
@@ -199,7 +199,7 @@ class TaskFields(Fields):
 
 
 class BatchFields(Fields):
-    """What a batch can say of itself next to its tasks."""
+    """The fields of a batch next to its tasks."""
 
     name: Word = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
     labels: Labels = Field(default_factory=dict[str, str])

@@ -55,7 +55,7 @@ class Work:
     engine: str
     model: str | None = None
     inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    """What the user asked for, in the words of the engine (checked by `Engine.check`)."""
+    """The request of the user, in the words of the engine (checked by `Engine.check`)."""
     files: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Input files by name: uploads, and outputs of the tasks that this one `needs`; read only."""
     scratch: Path
@@ -79,7 +79,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produced:
-    """What a successful attempt gives back."""
+    """The result of a successful attempt."""
 
     files: tuple[OutputFile, ...] = ()
     values: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -108,7 +108,7 @@ class Resident:
 
 
 class FailureScope(StrEnum):
-    """What a failed attempt means for where to try next."""
+    """The meaning of a failed attempt for where to try next."""
 
     TASK = "task"
     """The task itself is wrong: no other attempt can succeed, so none is made."""
@@ -142,7 +142,7 @@ class TaskInvalidError(EngineError):
 
 
 class EngineUnavailableError(EngineError):
-    """The engine is not installed, does not answer, or died; the hint is the command that mends it."""
+    """The engine is not installed, does not answer, or died; the hint is the command that fixes it."""
 
     code = "engine.unavailable"
     kind = Kind.UNAVAILABLE

@@ -1,7 +1,7 @@
 """Gantt charts: who did what when, one row for each.
 
-Bars too narrow to be told apart are drawn as one, so that a night of thousands of tasks stays a small file. What a bar
-is shows in its shape as well as in its colour.
+Bars too narrow to be distinguished are drawn as one, so that a night of thousands of tasks stays a small file. The kind
+of a bar shows in its shape as well as in its colour.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_TICKS = 12
 
 
 class Mark(StrEnum):
-    """What a bar stands for."""
+    """The kind of a bar."""
 
     WORK = "work"
     LOAD = "load"
@@ -76,7 +76,7 @@ _SHAPES = {
 
 
 def draw_gantt(rows: Sequence[GanttRow], *, title: str, span_s: float) -> str:
-    """Draw rows over `span_s` seconds from 0; what lies outside is cut off."""
+    """Draw rows over `span_s` seconds from 0; what is outside is cut off."""
     height = _TOP + _ROW * len(rows) + _BOTTOM
     bars = sum(len(row.bars) for row in rows)
     root = begin_sheet(_WIDTH, height, title, f"{len(rows)} rows with {bars} bars over {format_duration(span_s)}")

@@ -1,7 +1,7 @@
 """Bars and lines, drawn by pygal, and made to stand alone.
 
 pygal writes a date, links, a script and a random id into what it draws; all of that is taken out or fixed here, so that
-the same values give the same bytes. What it draws shows its values as text too: beside bars, and in their titles.
+the same values give the same bytes. Drawn values are shown as text too: next to bars, and in their titles.
 It is loaded by the first chart: few commands draw one.
 """
 

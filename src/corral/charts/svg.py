@@ -1,8 +1,8 @@
-"""What all charts share: colours for light and dark, and the frame that makes an SVG stand alone.
+"""The shared parts of all charts: colours for light and dark, and the frame that makes an SVG stand alone.
 
 Colours are set once, as custom properties on the root, and follow the reader's scheme; so a chart is as readable by
-itself as inside a page. The palette is that of Okabe and Ito (2008), which people with any colour vision can tell
-apart; its yellow is darker here, so that it shows on white.
+itself as inside a page. The palette is that of Okabe and Ito (2008), which people with any colour vision can
+distinguish; its yellow is darker here, so that it shows on white.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _MOST_ITEMS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistRequest:
-    """What the command line asks for."""
+    """The requests of the command line."""
 
     asked: ChecklistAsked
     running: bool

@@ -32,7 +32,7 @@ LAST_LINES = 15
 
 
 class ServerStartError(CorralError):
-    """The server that was to be started in the background did not become ready."""
+    """The server that was started in the background did not become ready."""
 
     code: ClassVar[str] = "server.not_started"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE

@@ -100,7 +100,7 @@ _REASONS = {
     "fastest measured": "it is the fastest so far",
     "fewest models given up": "fewest models are unloaded for it",
     "least memory left over": "it leaves the least memory unused",
-    "first by name": "the free slots are alike, and it is the first",
+    "first of alike slots": "the free slots are alike, and it is the first",
     "only slot free": "it is the only free slot that fits",
 }
 """Why a task got its slot, in the words of people; by what the scheduler notes."""

@@ -30,7 +30,7 @@ class ReportUnwritableError(CorralError):
 
 
 def check_request(duration: str, report: Path | None) -> float:
-    """Read how long a test is to take, and check that its report will find its folder: half an hour later is too late.
+    """Read how long a test must take, and check that its report will find its folder: half an hour later is too late.
 
     Raises: LoadTestAskedError.
     """
@@ -119,7 +119,7 @@ def _show_progress(wanted_s: float) -> Generator[Callable[[Sample], None]]:
 
 
 class _Lines:
-    """Says how each card is at the start and once a minute, and at once when one is lost."""
+    """Says how each GPU is at the start and once a minute, and at once when one is lost."""
 
     def __init__(self) -> None:
         self._said_s: dict[int, float] = {}

@@ -79,7 +79,7 @@ def _answer(plan: Plan) -> str:
 def _describe_placed(plan: Plan) -> str:
     if plan.placed:
         return f"all {len(plan.placed)} replicas have their place"
-    return "nothing is to be placed" if plan.totals else "nothing is planned, since the file describes no GPU"
+    return "nothing needs a place" if plan.totals else "nothing is planned, since the file describes no GPU"
 
 
 def _describe_missing(plan: Plan) -> str:

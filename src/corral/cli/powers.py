@@ -179,7 +179,7 @@ def _list_figures(node: NodePower) -> Iterator[tuple[str, Figure]]:
         ("next to the GPUs", node.other),
         ("PSU", node.psu),
         ("advised PSU", node.recommended_psu),
-        ("catalogue's PSU for one card", node.catalogue_psu),
+        ("catalogue's PSU for one GPU", node.catalogue_psu),
         ("slots", node.slots),
     )
     yield from ((name, figure) for name, figure in alone if figure)

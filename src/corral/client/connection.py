@@ -1,6 +1,6 @@
 """The server that a command calls: the one at a URL, else the one of the data directory.
 
-A running server writes `server.json` into its data directory; whoever can read that file can use the server.
+A running server writes `server.json` into its data directory; a user who can read that file can use the server.
 """
 
 from __future__ import annotations

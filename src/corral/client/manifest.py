@@ -62,7 +62,7 @@ def read_names(path: Path, batch: int) -> dict[tuple[int, str], str]:
 
 
 def _is_plain(name: Json) -> bool:
-    """Whether a name stays in the folder, whoever wrote the manifest."""
+    """Whether a name stays in the folder, whatever the manifest has."""
     return isinstance(name, str) and name == Path(name).name and not name.startswith(".")
 
 

@@ -143,7 +143,7 @@ class BatchProgress:
         self.slots: dict[str, SlotView] = {}
         self.task_progress: dict[int, TaskProgress] = {}
         self.note = ""
-        """What is worth knowing about the connection; empty when all is well."""
+        """The state of the connection, as far as it is worth knowing; empty when all is well."""
 
     @property
     def all(self) -> list[TaskView]:

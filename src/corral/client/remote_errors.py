@@ -17,21 +17,21 @@ class RemoteError(ProblemsError):
 
 
 class RemoteInvalidError(RemoteError):
-    """What was asked is wrong."""
+    """The request is wrong."""
 
     code = "server.invalid"
     kind = Kind.INVALID
 
 
 class RemoteMissingError(RemoteError):
-    """What was named does not exist."""
+    """The named thing does not exist."""
 
     code = "server.missing"
     kind = Kind.MISSING
 
 
 class RemoteConflictError(RemoteError):
-    """What was asked does not go with the present state."""
+    """The request does not go with the present state."""
 
     code = "server.conflict"
     kind = Kind.CONFLICT

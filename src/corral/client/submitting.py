@@ -78,7 +78,7 @@ class Generations:
             return 0
 
     def remember(self, digest: str, generation: int) -> None:
-        """Note a generation. It only saves questions, so a failure to write is no failure of the run."""
+        """Note a generation. It only saves questions, so a failure to write is not a failure of the run."""
         if self._folder is None:
             return
         try:

@@ -25,7 +25,7 @@ class UnreadableClusterFileError(CorralError):
 
 
 class NotTextError(CorralError):
-    """The cluster file is no text."""
+    """The cluster file is not text."""
 
     code: ClassVar[str] = "cluster.not_text"
     kind: ClassVar[Kind] = Kind.INVALID
@@ -95,7 +95,7 @@ def read_bounded(path: Path) -> bytes | None:
 
 
 def report_too_large(code: str, path: Path) -> Problem:
-    """Tell of a file that `read_bounded` did not take."""
+    """Report a file that `read_bounded` did not take."""
     return Problem(code=code, what=f"the file has more than {_MOST_BYTES} bytes", where=str(path), hint="split it")
 
 

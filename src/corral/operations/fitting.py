@@ -44,7 +44,7 @@ class NothingKnownError(CorralError):
 
 
 class NoRoomError(CorralError):
-    """A model that fits on none of the cards that were asked about."""
+    """A model that fits on none of the GPUs that were asked about."""
 
     code: ClassVar[str] = "fit.no_room"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
@@ -81,13 +81,13 @@ class FitAsked:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the model is a path or an address: to read it is to use the rights of the machine that reads."""
+        """Whether the model is a path or an address: reading it uses the rights of the machine that reads."""
         return self.model.startswith((*_LOCAL, *_REMOTE)) or is_file(self.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cards:
-    """The cards to judge on, each alone, and the groups that a split may use."""
+    """The GPUs to judge on, each alone, and the groups that a split can use."""
 
     alone: tuple[Card, ...] = ()
     groups: tuple[tuple[Card, ...], ...] = ()
@@ -181,7 +181,7 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
 
 
 def is_file(model: str) -> bool:
-    """Tell whether a name is that of a file in this folder."""
+    """Return whether a name is that of a file in this folder."""
     return model.endswith(_FILES) and not model.startswith(_REMOTE)
 
 
@@ -210,7 +210,7 @@ def list_gpus(cluster: Cluster) -> Cards:
 
 
 def judge_profile(profile: Profile, cards: Cards, *, file_size: Bytes | None = None) -> ProfileFit:
-    """Compare a declared need with each card."""
+    """Compare a declared need with each GPU."""
     fits = tuple((card, card.room is not None and profile.memory.value <= card.room) for card in cards.alone)
     return ProfileFit(profile=profile, fits=fits, file_size=file_size)
 
@@ -263,7 +263,7 @@ async def _describe_entry(entry: Entry, model: str, sources: Sources) -> ModelSh
 
 def _describe_files(entry: Entry, size: Bytes) -> Profile:
     """Describe a model of which only the size of its files is known: the least that it takes."""
-    source = "size of its files, which is the least that it takes; what it needs besides is not known"
+    source = "size of its files, which is the least that it takes; what it needs in addition is unknown"
     memory = Figure(value=size, unit="B", origin=Origin.MODEL_FILE, source=source)
     return Profile(name=entry.name, aliases=entry.aliases, engines=entry.engines, memory=memory)
 
@@ -303,7 +303,7 @@ def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """What is known about a model's shape; null is unknown."""
+    """The known shape of a model; null is unknown."""
 
     name: str
     origin: Origin
@@ -323,7 +323,7 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitAnswer:
-    """What a model takes and where it fits; sizes are bytes."""
+    """The need of a model and where it fits; sizes are bytes."""
 
     model: ModelSummary
     running: Running

@@ -49,7 +49,7 @@ class SinceError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastAsked:
-    """A cluster file whose workloads are forecast, and what may go wrong in the night."""
+    """A cluster file whose workloads are forecast, and what can go wrong in the night."""
 
     cluster: FileText
     workload: str | None = None
@@ -96,7 +96,7 @@ class ReplayAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Understood:
-    """What was asked, in the cluster's words."""
+    """The request, in the cluster's words."""
 
     workloads: tuple[Workload, ...]
     night_s: float | None
@@ -119,7 +119,7 @@ def read_request(cluster: Cluster, asked: ForecastAsked, *, where: str) -> Under
 
 
 def require_no_others(alone: str, others: Mapping[str, bool]) -> None:
-    """Refuse options that have no meaning beside `alone`; `others` says which were given.
+    """Refuse options that have no meaning with `alone`; `others` says which were given.
 
     Raises: ForecastAskedError with each.
     """

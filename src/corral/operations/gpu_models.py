@@ -18,13 +18,13 @@ class ListedGpu(GpuModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuModels:
-    """The models that a name may stand for."""
+    """The models that a name can stand for."""
 
     items: tuple[ListedGpu, ...]
 
 
 def find_models(name: str) -> GpuModels:
-    """List the models that a name may stand for. Raises: UnknownGpuError."""
+    """List the models that a name can stand for. Raises: UnknownGpuError."""
     matching = find_gpu(name)
     models = matching if isinstance(matching, tuple) else (matching,)
     return GpuModels(items=tuple(_list_model(model) for model in models))

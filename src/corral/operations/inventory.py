@@ -1,4 +1,4 @@
-"""What this machine is, in the words of a cluster file: printed as a section or a file, or merged into one."""
+"""The inventory of this machine, in the words of a cluster file: printed as a section or a file, or merged into one."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def merge(asked: MergeAsked, facts: NodeFacts) -> Merge:
 
 
 def _find_stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str, ...]:
-    """Say which labels do not fit the cards any more; they are the user's, so they stay."""
+    """Say which labels do not fit the GPUs any more; they are the user's, so they stay."""
     old, new = ({node.name: node for node in cluster.nodes}.get(name) for cluster in (before, after))
     if old is None or new is None or old.gpus == new.gpus:
         return ()
     return tuple(
-        f"the label {change.key} stays {change.before or 'absent'}; the cards call for {change.after or 'none'}"
+        f"the label {change.key} stays {change.before or 'absent'}; the GPUs call for {change.after or 'none'}"
         for change in list_label_changes(old, new)
     )
 
@@ -111,15 +111,15 @@ def _find_this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        what = f"no node of the file is called {facts.name!r}, has an address of this machine, or one of its cards"
+        what = f"no node of the file is called {facts.name!r}, has an address of this machine, or one of its GPUs"
     else:
-        what = f"{len(names)} nodes of the file may be this machine: {', '.join(names)}"
+        what = f"{len(names)} nodes of the file could be this machine: {', '.join(names)}"
     hint = "say which it is with `--node NAME`; a name that the file does not have is added"
     raise NoSuchMachineError(what, where=file, hint=hint)
 
 
 def _read_gpus(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | None]:
-    """Return the cards, or why they are not known."""
+    """Return the GPUs, or why they are not known."""
     nvml = inventory.nvml
     if nvml.status is NvmlStatus.OK:
         return tuple(_read_gpu(gpu) for gpu in nvml.gpus), None
@@ -129,7 +129,7 @@ def _read_gpus(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str 
     if vendors is None:
         return None, "there is no NVIDIA driver, and no PCI bus to look at"
     if "0x10de" in vendors:
-        return None, "a card of NVIDIA is here without its driver"
+        return None, "a GPU of NVIDIA is here without its driver"
     if others := [maker for vendor, maker in _OTHER_MAKERS.items() if vendor in vendors]:
         return None, f"only NVIDIA's driver is asked, and this machine has graphics of {' and '.join(others)}"
     return (), None
@@ -262,7 +262,7 @@ class InventoryAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeAnswer:
-    """What a merge makes of a cluster file."""
+    """The result of merging into a cluster file."""
 
     file: str
     node: str

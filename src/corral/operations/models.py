@@ -17,7 +17,7 @@ class ListedModel:
 
     name: str
     path: Path | None
-    """What an engine opens; null for a model that can be fetched."""
+    """The file that an engine opens; null for a model that can be fetched."""
     size: int | None
     engines: tuple[str, ...]
     licence: str | None

@@ -22,7 +22,7 @@ from corral.planning.placement.vram import Needs
 
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
 _PARALLEL = "OLLAMA_NUM_PARALLEL"
-"""Ollama's own settings (its FAQ), as a service's `env` may have them."""
+"""Ollama's own settings (its FAQ), as a service's `env` can have them."""
 _REASONS_SHOWN = 12
 """An error's line names so many different reasons; the plan has one for every GPU."""
 
@@ -166,7 +166,7 @@ def group_refusals(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPlan:
-    """What is planned on a GPU."""
+    """The memory planned on a GPU."""
 
     node: str
     index: int
@@ -174,7 +174,7 @@ class GpuPlan:
     memory: int | None
     """Its whole VRAM in bytes; null is unknown."""
     usable: int | None
-    """Bytes that services may plan with: what the driver keeps is taken off."""
+    """Bytes that services can plan with: what the driver keeps is taken off."""
     planned: int | None
     """Bytes; null when the need of a service on it is unknown."""
     tenants: tuple[str, ...]
@@ -244,7 +244,7 @@ class TierProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutPlan:
-    """What runs where in one layout."""
+    """The placement of one layout: what runs where."""
 
     layout: str | None
     """Null: the services of a file without layouts."""

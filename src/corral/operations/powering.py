@@ -21,7 +21,7 @@ class NoSuchNodeError(CorralError):
 
 
 class NoDriverError(CorralError):
-    """The driver of this machine was to be asked, and cannot be."""
+    """The driver of this machine should be asked, and cannot be."""
 
     code: ClassVar[str] = "power.no_driver"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
@@ -67,7 +67,7 @@ def work_out_power(asked: PowerAsked, *, look: Callable[[], NvmlReading] = find_
 def _read_ranges(reading: NvmlReading) -> Mapping[int, LimitRange]:
     if reading.status is not NvmlStatus.OK:
         raise NoDriverError(
-            f"this machine's driver cannot be asked which limits its cards take: {reading.reason}",
+            f"this machine's driver cannot be asked which limits its GPUs take: {reading.reason}",
             hint="run `corral doctor`, or leave out `--here`",
         )
     return {

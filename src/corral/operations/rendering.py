@@ -13,7 +13,7 @@ from corral.files import write_whole
 from corral.operations.cluster_file import FileText, check_cluster
 
 MARK = "Written by `corral render`"
-"""What the first lines of every file of ours say; nothing else is ever overwritten or removed."""
+"""Words in the first lines of every rendered file; nothing else is ever overwritten or removed."""
 _LINES_READ = 5
 
 
@@ -53,7 +53,7 @@ class RenderAnswer:
     files: Mapping[str, str]
     """Text by path, with `/` between folders."""
     notes: tuple[str, ...]
-    """What is left out or is up to people."""
+    """Parts that are left out or are up to people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class ChangeAsked:
     word: str
     """`replace`, `add`, `remove`, `move`, `add-node`, `limit`, `psu` or `memory`."""
     value: str
-    """What the option of that name takes: `node/gpu1=RTX 5070 Ti`."""
+    """The value of the option of that name: `node/gpu1=RTX 5070 Ti`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class UpgradeAsked:
 
 
 class UnclearUpgradeError(CorralError):
-    """What the cluster file is compared with is missing, or given twice."""
+    """The other side of the comparison is missing, or given twice."""
 
     code: ClassVar[str] = "upgrade.unclear"
     kind: ClassVar[Kind] = Kind.INVALID
@@ -106,7 +106,7 @@ class UnwritableOutputError(CorralError):
 
 
 def compare_upgrade(asked: UpgradeAsked) -> Upgrading:
-    """Compare a cluster file with what it is to become.
+    """Compare a cluster file with what it will become.
 
     Raises: UnclearUpgradeError, ClusterFileError, ChangesError with every problem of the changes, UneditableError.
     """
@@ -172,7 +172,7 @@ def _write_page(upgrade: Upgrade) -> str:
 
 
 def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
-    """Write all files, or none when one is there and may not be overwritten.
+    """Write all files, or none when one is there and must not be overwritten.
 
     Raises: OutputExistsError with every file that is there, UnwritableOutputError.
     """
@@ -188,7 +188,7 @@ def write_outputs(texts: Mapping[Path, str], *, overwriting: bool) -> None:
             write_whole(path, text)
         except OSError as error:
             raise UnwritableOutputError(
-                f"cannot write: {error.strerror or error}", where=str(path), hint="name a place that you may write to"
+                f"cannot write: {error.strerror or error}", where=str(path), hint="name a place that you can write to"
             ) from error
 
 
@@ -255,7 +255,7 @@ def _compare(before: ClusterText, after: ClusterText, changed: Changed | None, a
 
 
 def _adapt(before: ClusterText, after: ClusterText) -> ClusterText:
-    """Write what should follow from the new cards into the new file."""
+    """Write what should follow from the new GPUs into the new file."""
     proposals = propose(after.cluster, compare_hardware(before.cluster, after.cluster))
     if not any(proposal.edits for proposal in proposals):
         return after

@@ -33,11 +33,11 @@ from corral.scheduling.values import Gate, QueuedTask, Settings, Slot, Turn
 from corral.work import SlotId
 
 PART_OF_WAIT = 0.5
-"""How much longer a wait may become for one turn of another model; `python -m benchmarks.policies` shows the effect."""
+"""How much longer a wait can become for one turn of another model; `python -m benchmarks.policies` shows the effect."""
 
 
 def find_patience(task: QueuedTask, now: datetime, settings: Settings) -> timedelta:
-    """How long a task whose turn has come may be passed over for one turn of another model."""
+    """How long a task whose turn has come can be passed over for one turn of another model."""
     return max(settings.affinity_delay, (now - task.queued_at) * PART_OF_WAIT)
 
 
@@ -86,7 +86,7 @@ class Affinity:
         return None
 
     def _find_bounds(self, head: QueuedTask, slot: Slot) -> tuple[timedelta, datetime]:
-        """How long what passes the head on the slot may take, and until when it may have come."""
+        """How long what passes the head on the slot can take, and the latest time at which it came."""
         now, delay = self._room.now, self._settings.affinity_delay
         since = self._passed_since.get(head.id, now)
         turn = self._turns.get(slot.id)

@@ -7,7 +7,7 @@ slots + affinity window) a decision on the candidates is the decision on everyth
 
 Where there are more lanes than `limit`, a third of the places goes to lanes whose oldest task is past its bound, a
 third to those that are first by class and priority, a third to each owner's first lanes in turn, and what is left to
-the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle may be seen later.
+the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle can be seen later.
 
 Adding and removing cost O(log n); showing costs O(limit + owners), whatever the number of tasks.
 """
@@ -96,7 +96,7 @@ class Backlog:
     ) -> tuple[QueuedTask, ...]:
         """Choose at most `limit` tasks for a decision, the lanes' oldest in turn.
 
-        `free` is how many slots the decision may fill: no lane then shows more than that and the affinity window, which
+        `free` is how many slots the decision can fill: no lane then shows more than that and the affinity window, which
         is all that can matter. `keep` names tasks to show in any case, such as those in `Decision.passed_since`, whose
         time would otherwise start anew; ids that are not queued are ignored.
         """

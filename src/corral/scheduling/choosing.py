@@ -1,6 +1,6 @@
 """Where a task goes when several slots would do.
 
-In order: where a lost attempt of it ran (its job may be found again), where its model is resident, where it was
+In order: where a lost attempt of it ran (its job can be found again), where its model is resident, where it was
 measured fastest, where the fewest warm models are lost, where the least memory is left over, and the slot's name, so
 that the same question always has the same answer.
 
@@ -32,7 +32,7 @@ _REASONS = (
     "fastest measured",
     "fewest models given up",
     "least memory left over",
-    "first by name",
+    "first of alike slots",
 )
 """The deciding property, by the place in `Choice` where the best and the second best differ."""
 

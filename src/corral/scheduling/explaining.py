@@ -1,4 +1,4 @@
-"""Why one task waits, in full: the rule in a sentence (`sentences`), every slot, and when it may start (`forecast`)."""
+"""Why one task waits, in full: the rule in a sentence (`sentences`), every slot, and when it can start (`forecast`)."""
 
 from __future__ import annotations
 

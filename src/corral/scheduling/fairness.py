@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from corral.scheduling.values import FairShare, Owner
 
 PROMOTED_LAG_S = 30.0
-"""Slot-seconds by which promoted tasks may be behind before a person waits for one: a few short requests in a row."""
+"""Slot-seconds by which promoted tasks can be behind before a person waits for one: a few short requests in a row."""
 
 MOST_OWNERS = 1024
 """Owners remembered at once; a stream of newcomers, each with one task, would otherwise never be forgotten."""

@@ -6,7 +6,7 @@ task when faster slots, busy with its model now, are expected to finish every wa
 among them, before this slot would finish the task alone. Nothing that is queued then ends later than it would have:
 when more arrives, there is more to do, and the slot is used again.
 
-Only measured durations count, and only slots whose present task is not overdue: one that hangs delays no other. (The
+Only measured durations count, and only slots whose present task is not late: one that hangs delays no other. (The
 loss of list scheduling to its last task is in Graham, "Bounds on multiprocessing timing anomalies", 1969.)
 
 The waiting tasks are laid out on the faster slots one by one only where it is close. Before that, the tasks that the
@@ -88,7 +88,7 @@ class _Waiting:
 
 
 class _Faster:
-    """The slots that are busy with a task's model, measured to be faster than one that is free, and not overdue."""
+    """The slots that are busy with a task's model, measured to be faster than one that is free, and not late."""
 
     def __init__(self, task: QueuedTask, alone_s: float, room: Room, expectations: Expectations) -> None:
         self._task = task

@@ -72,7 +72,7 @@ class Judgement:
     def assign(
         self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> tuple[Assignment, ...]:
-        """Choose what to start now; `free` is how many of the slots may take a task.
+        """Choose what to start now; `free` is how many of the slots can take a task.
 
         The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
         keeps saves the comparison too.

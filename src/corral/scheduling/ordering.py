@@ -42,7 +42,7 @@ def age(task: QueuedTask) -> tuple[datetime, int]:
 
 
 class Row:
-    """One owner's tasks of a rank, or a fifo queue's, by age; several ranks may hold the same row.
+    """One owner's tasks of a rank, or a fifo queue's, by age; several ranks can hold the same row.
 
     It is a heap until a decision looks behind its first task, which few decisions do; then it is sorted, once.
     """
@@ -152,7 +152,7 @@ class Rank:
         heads: list[Head] = []
         for row in self.rows.values():
             first = row.find_first()
-            if first is not None:  # another rank may have emptied a row
+            if first is not None:  # another rank can have emptied a row
                 heads.append((self._account.tag(first[2].owner), first[0], first[1], row))
         heapify(heads)
         return heads

@@ -149,7 +149,7 @@ class _Round:
         )
 
     def _select_eligible(self) -> Sequence[QueuedTask]:
-        """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they may reserve."""
+        """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they can reserve."""
         tasks = self._snapshot.tasks
         one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
         without = {demand for demand, task in one_of_each.items() if not self._has_a_slot(task)}

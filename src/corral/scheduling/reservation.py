@@ -1,8 +1,8 @@
-"""Tasks that need several GPUs: N slots of one node at once, or a reservation that others may only backfill around.
+"""Tasks that need several GPUs: N slots of one node at once, or a reservation that others can only backfill around.
 
-A reservation takes the N slots of one node that are expected to be free together first. Until then a task may still
+A reservation takes the N slots of one node that are expected to be free together first. Until then a task can still
 use them, if it is expected to end before; a slot that shares a device with a reserved one is bound too where memory
-is known, for it could hold the memory that was waited for. Estimates are early rather than late (an overdue task is
+is known, for it could hold the memory that was waited for. Estimates are early rather than late (a late task is
 expected to end now), so a reservation is never put off by what was let in. (EASY backfilling: Lifka, "The ANL/IBM SP
 scheduling system", 1995, with one reservation per task instead of one in all.)
 """
@@ -56,7 +56,7 @@ class Reservations:
         return reservation
 
     def allows(self, slot: Slot, expected_s: float) -> bool:
-        """Whether a task of this length may use the slot: not reserved, or it ends before the reservation is ready."""
+        """Whether a task of this length can use the slot: not reserved, or it ends before the reservation is ready."""
         if not self._slots:
             return True
         ready_at = self.ready_at(slot)

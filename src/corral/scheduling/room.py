@@ -23,7 +23,7 @@ from corral.work import SlotId
 Eviction = tuple[SlotId, ResidentModel]
 
 _WILL_SERVE = frozenset({Gate.OPEN, Gate.PAUSED})
-"""Gates of slots that will take tasks again without a repair; a drained or unhealthy one may never."""
+"""Gates of slots that will take tasks again without a repair; a drained or unhealthy one will not."""
 
 
 class Room:
@@ -140,7 +140,7 @@ class Room:
         return avoided
 
     def ends_at(self, slot: Slot) -> datetime:
-        """When a busy slot is expected to be free; now for a free one and for one that is overdue."""
+        """When a busy slot is expected to be free; now for a free one and for one that is late."""
         return max(self.now, self._end_of(slot))
 
     def is_overdue(self, slot: Slot) -> bool:

@@ -20,7 +20,7 @@ Owner = str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedTask:
-    """A task that may start now as far as its dependencies, start time and backoff are concerned."""
+    """A task that can start now as far as its dependencies, start time and backoff are concerned."""
 
     id: int
     owner: Owner
@@ -36,7 +36,7 @@ class QueuedTask:
     memory: Bytes | None = None
     """Memory it needs on each slot: the larger of measured and declared; None when unknown (fits anywhere)."""
     prefer_slot: SlotId | None = None
-    """Where a lost attempt ran; its job may be found again there."""
+    """Where a lost attempt ran; its job can be found again there."""
     avoid_slots: frozenset[SlotId] = frozenset()
     """Slots whose engine failed this task before; used only when no other slot could ever run it."""
 
@@ -85,7 +85,7 @@ class Slot:
     device_model: str
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
-    """Memory of the device that tasks may use: total less what others hold; None when unknown."""
+    """Memory of the device that tasks can use: total less what others hold; None when unknown."""
     engines: frozenset[str]
     """The engines that can run here now."""
     engine_problems: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -117,7 +117,7 @@ class Settings:
     affinity_window: int = 32
     """How many tasks ahead the policy looks for one whose model is resident (InvokeAI looks at 32)."""
     affinity_delay: timedelta = timedelta(seconds=120)
-    """How long a task may be passed over for one turn of another model, at least; see `affinity`."""
+    """How long a task can be passed over for one turn of another model, at least; see `affinity`."""
     unknown_duration_s: float = 60.0
     """Charged and expected where nothing was measured (gpu-broker charges 60 s)."""
 
@@ -134,7 +134,7 @@ class FairShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Since when a slot has worked with one model; how long it may go on while others wait is counted from here."""
+    """Since when a slot has worked with one model; how long it can go on while others wait is counted from here."""
 
     engine: str
     model: str

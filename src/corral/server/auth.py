@@ -20,18 +20,18 @@ from corral.tasks.store.pool import Pool
 from corral.tasks.store.tokens import find_token
 
 LOCAL_OWNER = "local"
-"""Who owns what is submitted without a token; no token may have this name."""
+"""The owner of what is submitted without a token; no token can have this name."""
 
 
 class Role(StrEnum):
-    """What a caller may do; each role may do what those before it may."""
+    """The rights of a caller; each role has those of the roles before it."""
 
     VIEWER = "viewer"
     SUBMITTER = "submitter"
     ADMIN = "admin"
 
     def includes(self, other: Role) -> bool:
-        """Whether this role may do what `other` may."""
+        """Whether this role has the rights of `other`."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -81,7 +81,7 @@ def require(caller: Caller, role: Role) -> None:
 
 
 def require_own(caller: Caller, owner: str) -> None:
-    """Return when the caller may change what `owner` submitted. Raises: RoleError."""
+    """Return when the caller can change what `owner` submitted. Raises: RoleError."""
     if caller.role is not Role.ADMIN and caller.owner != owner:
         raise RoleError(f"this belongs to {owner!r}, not to {caller.owner!r}", hint="ask its owner or an administrator")
 

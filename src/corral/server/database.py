@@ -35,7 +35,7 @@ START_TRIES = 120
 """A minute, at `WATCH_EVERY_S`. After a SIGKILL of the postmaster its children take a moment to notice, and until then
 a new one refuses to start; after a crash it replays its log, and until then it refuses connections."""
 FAILED_STARTS = 20
-"""Starts that may fail for other reasons before the first start gives up."""
+"""Starts that can fail for other reasons before the first start gives up."""
 ONE_START_S = 30.0
 """The library waits for ever for a postmaster that was killed just when it had become ready."""
 LOG_LIMIT = 16 * 1024 * 1024
@@ -50,7 +50,7 @@ _SETTINGS = {
 }
 
 _FAILURES = (subprocess.SubprocessError, RuntimeError, OSError, AssertionError, ValueError, TimeoutError)
-"""What the library raises when a program fails or a file is not as it expects."""
+"""Errors of the library when a program fails or a file is not as it expects."""
 
 
 class EmbeddedDatabaseError(CorralError):
@@ -164,7 +164,7 @@ def _start(server: PostgresServer, folder: Path) -> None:
         log_file.unlink()
     pid_file = folder / "postmaster.pid"
     if pid_file.exists() and not any(_works_in(process, folder) for process in psutil.process_iter()):
-        # Its number may be another program's by now (after a power cut, most likely), and it may be half written: both
+        # Its number can be another program's by now (after a power cut, most likely), and it can be half written: both
         # keep the library from starting the server.
         pid_file.unlink(missing_ok=True)
     server.ensure_postgres_running()

@@ -1,4 +1,4 @@
-"""What Prometheus may scrape. Values are read at the scrape, with two bounded queries; nothing runs in between.
+"""The metrics for Prometheus. Values are read at the scrape, with two bounded queries; nothing runs in between.
 
 Ended tasks are counted from the change log, by the leading server alone, so that a sum over servers counts each once.
 Labels are bounded: queues and engines come from the cluster file, slots from the machines, routes from the code.

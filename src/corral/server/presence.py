@@ -46,7 +46,7 @@ def hold_data_dir(data_dir: Path) -> Generator[None, None, None]:
             ) from error
         (data_dir / PRESENCE_FILE).unlink(
             missing_ok=True
-        )  # of one that was killed: its address may be another's by now
+        )  # of one that was killed: its address can be another's by now
         try:
             yield
         finally:

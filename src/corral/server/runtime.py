@@ -44,7 +44,7 @@ from corral.weights.store import Store
 log = structlog.get_logger()
 
 GRACE_S = 10.0
-"""How long running tasks may go on after a first signal."""
+"""How long running tasks can go on after a first signal."""
 DISPATCHER_CONNECTIONS = 3
 """Of its own, so that a burst of requests never makes a freed slot wait: rounds, heartbeat, measured memory."""
 WRITE_OUT_S = 15.0
@@ -183,7 +183,7 @@ async def _run(
         await asyncio.wait({started, serving}, return_when=asyncio.FIRST_COMPLETED)
         listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:  # in order, too, when whoever started the server is not there any more to hear that it is ready
+    finally:  # in order, too, when the program that started the server is not there any more to read that it is ready
         started.cancel()
         stopping.cancel()
         await _wind_down(dispatcher, dispatching, hurry)

@@ -76,7 +76,7 @@ async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Retention)
         wait = EVERY_S
         try:
             collected = await collect(pool, artifacts, retention)
-        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # a deadlock, a full disk: the next time may pass
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # a deadlock, a full disk: the next time can pass
             log.warning("not_collected", error=str(error))
             continue
         log.info("collected", tasks=collected.tasks, files=collected.files, bytes=collected.bytes)

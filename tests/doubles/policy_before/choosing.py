@@ -23,7 +23,7 @@ _REASONS = (
     "fastest measured",
     "fewest models given up",
     "least memory left over",
-    "first by name",
+    "first of alike slots",
 )
 """What decided, by the place in `Choice` where the best and the second best differ."""
 

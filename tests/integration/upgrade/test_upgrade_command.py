@@ -99,7 +99,7 @@ def test_the_whole_report_is_markdown_on_stdout(capsys: pytest.CaptureFixture[st
         "## Part 1: Power and heat",
         "## Part 2: What becomes simpler",
         "## Part 3: What becomes possible",
-        "## Part 4: What has to change around the cards",
+        "## Part 4: What has to change around the GPUs",
         "## Part 5: Records and databases",
         "## Part 6: Throughput of the pipeline",
         "## Part 7: What does not change",

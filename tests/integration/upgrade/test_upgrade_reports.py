@@ -19,7 +19,7 @@ WORSE = (("replace", "hydra-compute/gpu1=RTX 5090"), ("psu", "hydra-compute=750"
 
 
 def without_folders(text: str) -> str:
-    """Leave out where the example lies on this machine; places in files name it."""
+    """Leave out where the example is on this machine; places in files name it."""
     return text.replace(f"{EXAMPLES}/", "examples/")
 
 

@@ -1,4 +1,4 @@
-"""Evidence from Kubernetes, from Corral's queue and from cards, as a checklist reads it."""
+"""Evidence from Kubernetes, from Corral's queue and from GPUs, as a checklist reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of hardware, written into a cluster file: what follows a card, what is told, and what is refused."""
+"""Changes of hardware, written into a cluster file: what follows a GPU, what is told, and what is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ engines:
       - {name: one, url: "http://a:8188", node: a, gpu: 2}
 queues:
   - name: all
-    pool: [a/gpu0, a/gpu1, a/gpu2, b] # every card
+    pool: [a/gpu0, a/gpu1, a/gpu2, b] # every GPU
 """
 
 
@@ -141,7 +141,7 @@ def test_what_was_stated_of_the_old_card_goes_with_it() -> None:
     changed = change(POOL, ("replace", "a/gpu1=RTX 5070 Ti"))
 
     assert "- {model: RTX 5070 Ti} # bought used" in changed.text
-    assert [note.what for note in changed.notes] == ["the power limit of 300 W was the old card's and is gone"]
+    assert [note.what for note in changed.notes] == ["the power limit of 300 W was the old GPU's and is gone"]
     assert changed.notes[0].where == "cluster.yaml:7:9 nodes[0].gpus[1]"
 
 
@@ -165,10 +165,10 @@ def test_every_note_points_at_a_line_that_is_about_it() -> None:
 
     lines = changed.text.splitlines()
     assert {note.what: lines[int(note.where.split(":")[1]) - 1].strip() for note in changed.notes} == {
-        "a/gpu2 becomes a/gpu1: the driver numbers cards without gaps": "- {model: RTX 3090}",
+        "a/gpu2 becomes a/gpu1: the driver numbers GPUs without gaps": "- {model: RTX 3090}",
         "a/gpu1 is not there any more and was taken out": "comfyui: {gpus: [0, 1]}",
-        "a/gpu2 became 1: it follows the card": '- {name: one, url: "http://a:8188", node: a, gpu: 1}',
-        "a/gpu2 became a/gpu1: it follows the card": "pool: [a/gpu0, a/gpu1, b] # every card",
+        "a/gpu2 became 1: it follows the GPU": '- {name: one, url: "http://a:8188", node: a, gpu: 1}',
+        "a/gpu2 became a/gpu1: it follows the GPU": "pool: [a/gpu0, a/gpu1, b] # every GPU",
     }
 
 
@@ -176,7 +176,7 @@ def test_cards_behind_one_that_leaves_move_up_and_everything_follows_them() -> N
     changed = change(POOL, ("remove", "a/gpu1"))
 
     assert node(changed, "a") == [(0, "RTX 5090", None), (1, "RTX 3090", None)]
-    assert "pool: [a/gpu0, a/gpu1, b] # every card" in changed.text
+    assert "pool: [a/gpu0, a/gpu1, b] # every GPU" in changed.text
     assert "comfyui: {gpus: [0, 1]}" in changed.text
     assert changed.cluster.engines["comfyui"].instances[0].gpu == 1
     assert changed.gpus[GpuAddress(node="a", index=1)] is None
@@ -202,7 +202,7 @@ def test_a_card_that_moves_takes_its_uuid_and_limit_and_its_pool_along() -> None
 
     assert node(changed, "b") == [(3, "RTX 4090", None), (4, "RTX 4090", 300)]
     assert "{model: RTX 4090, index: 4, uuid: GPU-1, powerLimit: 300}" in changed.text
-    assert "pool: [a/gpu0, b/gpu4, a/gpu1, b] # every card" in changed.text
+    assert "pool: [a/gpu0, b/gpu4, a/gpu1, b] # every GPU" in changed.text
 
 
 def test_a_layout_whose_only_card_goes_is_left_open_and_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Node labels that follow from the cards of a node."""
+"""Node labels that follow from the GPUs of a node."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_hydra_goes_ahead_with_its_reasons() -> None:
     assert "hydra-compute becomes one pool of 2 x RTX 5070 Ti" in gains
     costs = told(recommendation, Weight.COST)
     assert costs.startswith("+130 W of GPU power on hydra-compute")
-    assert "gpt-sovits no longer has a card of its own" in costs
+    assert "gpt-sovits no longer has a GPU of its own" in costs
 
 
 def test_a_card_that_the_supply_cannot_carry_is_told() -> None:
@@ -63,7 +63,7 @@ def test_a_service_that_loses_its_last_card_stops_the_upgrade() -> None:
     ).recommendation
 
     assert recommendation.advice is Advice.DONT
-    assert "no card is left that can run comfyui (14.0 GiB do not fit: 11.5 GiB can be used)" in recommendation.sentence
+    assert "no GPU is left that can run comfyui (14.0 GiB do not fit: 11.5 GiB can be used)" in recommendation.sentence
 
 
 def test_a_layout_that_has_no_place_for_a_service_any_more_stops_the_upgrade() -> None:
@@ -108,7 +108,7 @@ def test_a_larger_supply_alone_is_worth_it_where_the_old_one_was_too_small() -> 
 def test_an_equal_card_in_the_place_of_another_brings_nothing() -> None:
     recommendation = upgrade_of(TWO_EQUAL, ("psu", "box=1200")).recommendation
 
-    assert (recommendation.advice, recommendation.sentence) == (Advice.DONT, "nothing gets better by it.")
+    assert (recommendation.advice, recommendation.sentence) == (Advice.DONT, "nothing improves.")
 
 
 @pytest.mark.parametrize("model", ["RX 7900 XTX", "RTX 3060 12GB"])

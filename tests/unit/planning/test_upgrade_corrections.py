@@ -37,7 +37,7 @@ def ids(upgrade: Upgrade) -> set[str]:
         ("A10", "`CUDA_VISIBLE_DEVICES=1` leaves it none"),
         ("A11", "It chooses the node"),
         ("label-comma", "refuses a comma"),
-        ("split-33b", "on each card of an even split"),
+        ("split-33b", "on each GPU of an even split"),
         ("D02", "Each ComfyUI has its own queue"),
         ("A02", "waits for ever"),
         ("A28", "DistributedDataParallel"),

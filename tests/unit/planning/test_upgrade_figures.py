@@ -77,7 +77,7 @@ def test_a_mixed_node_becomes_one_pool(upgrade: Upgrade) -> None:
     assert node.becomes_homogeneous
     assert counts["Models of GPU"] == (2, 1)
     assert counts["Queues for a part of the node"] == (2, 0)
-    assert counts["Pins of a service to one card"] == (2, 0)
+    assert counts["Pins of a service to one GPU"] == (2, 0)
 
 
 def test_labels_are_added_changed_and_removed(upgrade: Upgrade) -> None:
@@ -190,7 +190,7 @@ def test_the_room_for_one_model_is_what_context_and_buffers_leave(upgrade: Upgra
     assert room.before is not None
     assert room.after is not None
     assert room.change == 4 * GIB
-    assert 31 * GIB - room.after.value == 27 * GIB - room.before.value > GIB, "two cards, half a GiB and more on each"
+    assert 31 * GIB - room.after.value == 27 * GIB - room.before.value > GIB, "two GPUs, half a GiB and more on each"
 
 
 def test_a_label_that_keeps_its_value_has_not_changed(upgrade: Upgrade) -> None:
@@ -257,8 +257,8 @@ def test_without_a_tariff_the_cost_of_a_night_is_told_to_be_unknown() -> None:
     unpriced = to_markdown(upgrade_of(TWO_EQUAL, ("limit", "box=250")))
     priced = to_markdown(upgrade_of(TWO_EQUAL + "electricity: {pricePerKwh: 0.3}\n", ("limit", "box=250")))
 
-    assert "What a night costs is unknown" in unpriced
-    assert "What a night costs is unknown" not in priced
+    assert "The cost of a night is unknown" in unpriced
+    assert "The cost of a night is unknown" not in priced
     assert "| Cost of a night with the limits of the file |" in priced
 
 
@@ -281,7 +281,7 @@ def test_a_service_with_other_cards_is_not_unchanged(upgrade: Upgrade) -> None:
     services = upgrade.unchanged.services
 
     assert {"gpt-sovits", "lora-training", "comfyui"}.isdisjoint(services)
-    assert {"animatediff", "postgresql"} <= set(services), "it takes turns on the same cards as before"
+    assert {"animatediff", "postgresql"} <= set(services), "it takes turns on the same GPUs as before"
 
 
 def test_a_queue_that_no_file_writes_is_not_listed_as_unchanged(upgrade: Upgrade) -> None:

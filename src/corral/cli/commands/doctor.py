@@ -45,7 +45,7 @@ def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson =
 
 
 def _put_findings(findings: Sequence[Finding], *, verbose: bool) -> None:
-    """Print whether everything works, then what does not, and how to mend it; with `verbose`, what works as well."""
+    """Print whether everything works, then what does not, and how to fix it; with `verbose`, what works as well."""
     from corral.telemetry.doctor import State
 
     names = {state: [finding.name for finding in findings if finding.state is state] for state in State}

@@ -70,7 +70,7 @@ def fit(
     """Print whether a model fits, on which GPUs, in which quantization, and how fast it can be at most.
 
     Sizes of a file are read from its header; of one on Hugging Face, only the header is fetched. A name without a file
-    is estimated, and the output says so. The exit code is 5 when cards were named and none holds the model.
+    is estimated, and the output says so. The exit code is 5 when GPUs were named and none holds the model.
     """
     import asyncio
 

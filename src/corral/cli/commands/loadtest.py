@@ -12,7 +12,7 @@ from corral.cli.options import AsJson, DataDir, make_example
 from corral.data_dir import choose_data_dir, prepare_data_dir
 
 NOT_PASSED = 1
-"""The exit code when a card failed, or when the test says nothing."""
+"""The exit code when a GPU failed, or when the test says nothing."""
 
 
 def register(app: typer.Typer) -> None:

@@ -33,7 +33,7 @@ def power(
     """Print each node's power draw at full load, whether its power supply carries it, its heat, and a night's cost.
 
     All of it comes from the cluster file and the catalogue; `--explain` says which number from where. `>=` marks a sum
-    that lacks a card of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
+    that lacks a GPU of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
     make of it.
     """
     from corral.cli.powers import put_power, put_power_sources

@@ -42,7 +42,7 @@ class _Held:
     started: launching.Running | None = None
     """Set when this command started it."""
     leave: bool = False
-    """Whether it is to go on when this command ends."""
+    """Whether it goes on when this command ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ async def ensure_models(read: Read, store: Store) -> None:
 
 
 def is_here(store: Store, model: str) -> bool:
-    """Whether a model is in the store, as far as its folder tells."""
+    """Whether a model is in the store, as far as its folder shows."""
     try:
         store.path(model)
     except (ModelMissingError, ModelDamagedError):

@@ -99,7 +99,7 @@ class _EngineShape(Shape):
 
 
 class DefaultsShape(TaskFields, _EngineShape):
-    """What a task can say, and what `defaults` can say for all of them."""
+    """The fields of a task, which `defaults` can have for all of them."""
 
     files: dict[Name, FileRef] = Field(
         default_factory=dict[str, Any], description="Input files by name; outputs of other tasks make those needed."
@@ -120,7 +120,7 @@ class BatchShape(BatchFields, Shape):
         description="The version of this file's format."
     )
     kind: Annotated[str, BeforeValidator(_check_kind), WithJsonSchema({"const": KIND})] = Field(
-        description="What it is."
+        description="The kind of the file."
     )
     name: Name = Field(description="The batch's name; its outputs are written to `out/<name>/`.")
     defaults: DefaultsShape | None = Field(

@@ -1,4 +1,4 @@
-"""What a batch file says, once it is checked: the body that the HTTP API takes, files of this machine apart."""
+"""The content of a batch file, once it is checked: the body that the HTTP API takes, files of this machine apart."""
 
 from __future__ import annotations
 

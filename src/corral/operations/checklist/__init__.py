@@ -2,5 +2,5 @@
 
 Belongs here: the state of a checklist, evidence from machines, from Kubernetes and from Corral's queue, its report.
 Does not belong here: which items an upgrade needs (`corral.planning.checklist`), the terminal (`corral.cli`).
-May import: what `corral.operations` may.
+May import: the same as `corral.operations`.
 """

@@ -1,7 +1,7 @@
 """Takes up the checklist of an upgrade: shows it, settles items that a person answered, and goes through the rest.
 
-Whoever goes through the items is a function of the door: at the terminal a person is asked; over HTTP nobody is, so
-items are settled there and not run.
+How items are gone through is a function of the door: at the terminal a person is asked; over HTTP there is none to ask,
+so items are settled there and not run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evidence from the cards of a node and their driver."""
+"""Evidence from the GPUs of a node and their driver."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from corral.planning.checklist.probes import (
 from corral.telemetry.nvml import FoundGpu, GpuState
 
 _CLOSE_W = 1.0
-"""Drivers report limits in milliwatts, rounded by the card."""
+"""Drivers report limits in milliwatts, rounded by the GPU."""
 _FEW_LANES = 8
-"""Two cards on a consumer board have 8 lanes each; fewer is the wrong slot or a bad seat."""
+"""Two GPUs on a consumer board have 8 lanes each; fewer is the wrong slot, or a GPU that is not pushed in."""
 _SERVICES = (
     "systemctl",
     "show",
@@ -33,7 +33,7 @@ _SERVICES = (
 
 
 def check_detected(probe: GpusDetected, machines: Machines) -> Evidence:
-    """See whether the driver has every card, on a link that is wide enough. Raises: UnlookedError."""
+    """See whether the driver has every GPU, on a link that is wide enough. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     problems = [problem for gpu in probe.gpus for problem in _list_problems(gpu, seen)]
     wanted = {gpu.index for gpu in probe.gpus}
@@ -44,7 +44,7 @@ def check_detected(probe: GpusDetected, machines: Machines) -> Evidence:
 
 
 def check_driver(probe: DriverSuits, machines: Machines) -> Evidence:
-    """See whether the driver knows the cards. Raises: UnlookedError."""
+    """See whether the driver knows the GPUs. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     version = re.match(r"(\d+)\.(\d+)", seen.driver or "")
     if version is None:
@@ -64,7 +64,7 @@ _MODULES = {True: "open kernel modules", False: "closed kernel modules", None: "
 
 
 def check_limits_set(probe: PowerLimitsSet, machines: Machines) -> Evidence:
-    """See whether the cards have their limits. Raises: UnlookedError."""
+    """See whether the GPUs have their limits. Raises: UnlookedError."""
     seen = machines.gpus(probe.node)
     by_index = {gpu.index: gpu for gpu in seen.gpus}
     facts: list[str] = []

@@ -215,7 +215,7 @@ def _get(shell: Shell, *words: str) -> Json:
 
 
 def _count_claimable(shell: Shell, node: str) -> int:
-    """Count the whole cards that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
+    """Count the whole GPUs that NVIDIA's DRA driver offers on a node. Raises: UnlookedError."""
     slices = _get(shell, "resourceslices", f"--field-selector=spec.nodeName={node},spec.driver={_DRIVER}")["items"]
     newest = max((entry["spec"]["pool"]["generation"] for entry in slices), default=0)
     devices = [

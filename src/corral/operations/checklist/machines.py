@@ -36,7 +36,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCards:
-    """What the driver of one node reports."""
+    """The report of one node's driver."""
 
     machine: str
     """The machine that was really looked at: a host name, or an address."""
@@ -58,7 +58,7 @@ class Machines:
         self._hostname = hostname or socket.gethostname()
 
     def gpus(self, node: str) -> NodeCards:
-        """Look at a node's cards. Raises: UnlookedError."""
+        """Look at a node's GPUs. Raises: UnlookedError."""
         address = self._address(node)
         return self._here() if address is None else self._there(address)
 

@@ -58,7 +58,7 @@ class ItemAnswer:
     status: Status
     at: datetime | None
     evidence: str | None
-    """What was seen, what the command returned, or what the person said."""
+    """The observation, the command's output, or the person's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Goes through the items of a checklist: looks, asks, runs, and writes each answer down before it goes on.
 
-Items have an order. A command is held back while an earlier item is open or failed, since it may build on it: labels
+Items have an order. A command is held back while an earlier item is open or failed, since it can build on it: labels
 of a GPU that is not there are of no use. What an automatic item could not look at holds nothing back.
 """
 

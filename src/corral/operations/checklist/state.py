@@ -170,7 +170,7 @@ def _unreachable(path: Path, error: OSError) -> UnreachableAnswersError:
     return UnreachableAnswersError(
         f"the answers of the checklist cannot be reached: {error.strerror or error}",
         where=str(path),
-        hint="name another folder with `--data-dir`, or mend this one",
+        hint="name another folder with `--data-dir`, or fix this one",
     )
 
 

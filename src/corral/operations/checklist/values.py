@@ -37,14 +37,14 @@ class Answer:
     status: Status
     at: datetime
     evidence: str
-    """What was seen, what the command returned, or what the person said."""
+    """The observation, the command's output, or the person's words."""
     fingerprint: str
     """Of the item as it was when it was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a look, a command or a person gave."""
+    """The evidence of a look, a command or a person."""
 
     status: Status
     what: str
@@ -59,7 +59,7 @@ class UnlookedError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What a program returned."""
+    """The result of a program."""
 
     exit_code: int
     out: str
@@ -87,25 +87,25 @@ class Queue(Protocol):
 
 
 class LoadTester(Protocol):
-    """Tests cards of this machine under load."""
+    """Tests GPUs of this machine under load."""
 
     def test(self, gpus: tuple[int, ...], seconds: float) -> LoadTest:
-        """Run a test. Raises: CorralError when the cards cannot be watched."""
+        """Run a test. Raises: CorralError when the GPUs cannot be watched."""
         ...
 
 
 class Agreed(Enum):
-    """The command of an item may run."""
+    """The person agreed to the command of an item."""
 
     RUN = "run"
 
 
 class Person(Protocol):
-    """Answers what no machine can."""
+    """Answers the questions that no machine can."""
 
     def answer(self, item: Item, before: Answer | None) -> Evidence | Agreed | None:
-        """Say how an item stands, or that its command may run; None leaves it open, or says that nobody is there.
+        """Answer an item, or agree to its command; None leaves it open, also when no person is present.
 
-        `before` is how it stood.
+        `before` is the answer of an earlier run.
         """
         ...

@@ -2,7 +2,7 @@
 
 Belongs here: reading changes, checking them all at once, and the new text with the user's comments.
 Does not belong here: judging a change (`corral.planning.upgrade`), reading or writing files.
-May import: what `corral.planning` may.
+May import: the same as `corral.planning`.
 """
 
 from corral.planning.changes.applying import apply_changes, find_problems

@@ -1,7 +1,7 @@
 """The GPUs of each node after the changes, and how the driver will number them.
 
-The driver numbers the cards of a node by PCI bus, without gaps. So when a card leaves a node whose indexes had no gaps,
-those behind it move up. A card that comes is taken to be the last; which slot it gets is only known once it is in.
+The driver numbers the GPUs of a node by PCI bus, without gaps. So when a GPU leaves a node whose indexes had no gaps,
+those behind it move up. A GPU that comes is taken to be the last; which slot it gets is only known once it is in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corral.planning.changes.values import GpuAddress
 
 
 class Fate(Enum):
-    """What happens to a card, or to the place of one."""
+    """What happens to a GPU, or to the place of one."""
 
     KEPT = auto()
     REPLACED = auto()
@@ -26,7 +26,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrangedGpu:
-    """One card of a node after the changes."""
+    """One GPU of a node after the changes."""
 
     at: GpuAddress
     """Its node and index after the changes."""
@@ -36,15 +36,15 @@ class ArrangedGpu:
     origin: GpuAddress | None = None
     """Its place in the file before; for one that replaces another, that one's."""
     model: str | None = None
-    """The catalogue's name, of a card that is new."""
+    """The catalogue's name, of a GPU that is new."""
 
 
 Arrangement = Mapping[str, tuple[ArrangedGpu, ...]]
-"""By node: its cards in the order of the file, those that come last. Nodes without listed GPUs are not in it."""
+"""By node: its GPUs in the order of the file, those that come last. Nodes without listed GPUs are not in it."""
 
 
 def arrange(cluster: Cluster, wanted: Wanted) -> Arrangement:
-    """Say which cards each node has after the changes."""
+    """Say which GPUs each node has after the changes."""
     before = {node.name: node for node in cluster.nodes if node.gpus is not None}
     for name in wanted.nodes:
         before.setdefault(name, Node(name=name, gpus=()))
@@ -52,7 +52,7 @@ def arrange(cluster: Cluster, wanted: Wanted) -> Arrangement:
 
 
 def map_places(cluster: Cluster, arrangement: Arrangement) -> Mapping[GpuAddress, GpuAddress | None]:
-    """Map every place of a card before to its place after; None when the card is gone."""
+    """Map every place of a GPU before to its place after; None when the GPU is gone."""
     after = {
         arranged.origin: arranged.at
         for gpus in arrangement.values()
@@ -91,7 +91,7 @@ def _is_leaving(gpu: GpuAddress, wanted: Wanted) -> bool:
 
 
 def _number_staying(before: list[int], staying: list[int]) -> dict[int, int]:
-    """Number the cards that stay: without a gap if there was none before, else as they are."""
+    """Number the GPUs that stay: without a gap if there was none before, else as they are."""
     if sorted(before) != list(range(len(before))):
         return {index: index for index in staying}
     return {index: place for place, index in enumerate(sorted(staying))}

@@ -1,6 +1,6 @@
 """Checks of changes against their cluster: what each GPU becomes, and which power limits it takes.
 
-All problems are found at once: unknown nodes, cards and models, and changes that contradict each other.
+All problems are found at once: unknown nodes, GPUs and models, and changes that contradict each other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from corral.planning.changes.values import (
 from corral.units import format_bytes
 
 LimitRanges = Mapping[GpuAddress, LimitRange]
-"""What limits each card takes, as its driver said; for cards that were asked."""
+"""What limits each GPU takes, as its driver said; for GPUs that were asked."""
 
 
 @dataclass(slots=True)
 class Wanted:
-    """What is asked for, sorted by what it is about; names of models are the catalogue's."""
+    """The changes asked for, sorted by their subject; names of models are the catalogue's."""
 
     replaced: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
     removed: dict[GpuAddress, str] = field(default_factory=dict[GpuAddress, str])
@@ -144,7 +144,7 @@ class Checker:
             self._report_no_such_gpu(address, limit.where)
 
     def _check_range(self, limit: LimitPower, address: GpuAddress, known: LimitRange) -> None:
-        """Report a limit that a card refuses; a card that is replaced takes its own limits with it."""
+        """Report a limit that a GPU refuses; a GPU that is replaced takes its own limits with it."""
         is_meant = address.node == limit.node and limit.index in (None, address.index)
         is_gone = address in self.wanted.replaced or address in self.wanted.removed
         if not is_meant or is_gone or known.minimum_w <= limit.watts <= known.maximum_w:
@@ -153,7 +153,7 @@ class Checker:
         self._report("changes.out_of_range", what, limit.where, "ask for a limit within its range")
 
     def _check_height(self, limit: LimitPower) -> None:
-        """Report a limit that no board of a card's model takes; of a card that was asked, its own range counts."""
+        """Report a limit that no board of a GPU's model takes; of a GPU that was asked, its own range counts."""
         wanted = self.wanted
         for address, model in list_limited_gpus(limit, self._nodes, replaced=wanted.replaced, added=wanted.added):
             if limit.index is None and (address.node, address.index) in wanted.limits:
@@ -163,19 +163,19 @@ class Checker:
                 None if is_asked or address in wanted.removed else explain_too_high(limit.watts, model, self._find_gpu)
             )
             if why is not None:
-                what, hint = f"{address}: {why}", "ask for a limit in watts of one card, not over what it takes"
+                what, hint = f"{address}: {why}", "ask for a limit in watts of one GPU, not over what it takes"
                 self._report("changes.out_of_range", what, limit.where, hint)
 
     def _is_free(self, gpu: GpuAddress, where: str, fate: str) -> bool:
-        """Tell whether a card exists and nothing else was asked of it."""
+        """Return whether a GPU exists and nothing else was asked of it."""
         if not self._has_known_gpus(gpu.node, where):
             return False
         if gpu.index not in self._list_indexes(gpu.node):
             self._report_no_such_gpu(gpu, where)
             return False
         if gpu in self._asked:
-            what = f"{gpu} is to be {self._asked[gpu]}, and also {fate}"
-            self._report("changes.conflict", what, where, "ask for one change of each card")
+            what = f"{gpu} cannot be {self._asked[gpu]} and also {fate}"
+            self._report("changes.conflict", what, where, "ask for one change of each GPU")
             return False
         self._asked[gpu] = f"{fate} ({where})"
         self.wanted.where[gpu] = where
@@ -210,8 +210,8 @@ class Checker:
         return {gpu.index for gpu in self._nodes[node].gpus or ()} if node in self._nodes else set()
 
     def _list_new_indexes(self, node: str) -> set[int]:
-        """Return the indexes that cards get which come into a node (`cards.arrange` numbers them so)."""
-        # counted as they are asked for: a model that nobody knows is one problem, and the limit of its card no other
+        """Return the indexes that GPUs get which come into a node (`cards.arrange` numbers them so)."""
+        # counted as they are asked for: an unknown model is one problem, and the limit of its GPU not another
         incoming = sum(_count_new(change, node) for change in self._changes)
         first = max(self._list_indexes(node), default=-1) + 1
         return set(range(first, first + incoming))
@@ -238,7 +238,7 @@ class Checker:
 
 
 def _count_new(change: Change, node: str) -> int:
-    """Count the cards that a change brings into a node."""
+    """Count the GPUs that a change brings into a node."""
     match change:
         case AddGpu():
             return int(change.node == node)
@@ -261,9 +261,9 @@ def list_limited_gpus(
     replaced: Mapping[GpuAddress, str],
     added: Mapping[str, list[str]],
 ) -> Iterator[tuple[GpuAddress, str]]:
-    """List the cards with their models; those that come are called as `cards.arrange` calls them.
+    """List the GPUs with their models; those that come are called as `cards.arrange` calls them.
 
-    A card that leaves its node is not looked for: it is told as a contradiction, or takes its own limit along.
+    A GPU that leaves its node is not looked for: it is reported as a contradiction, or takes its own limit along.
     """
     gpus = nodes[limit.node].gpus or () if limit.node in nodes else ()
     models = {gpu.index: replaced.get(GpuAddress(node=limit.node, index=gpu.index), gpu.model) for gpu in gpus}
@@ -274,7 +274,7 @@ def list_limited_gpus(
 
 
 def explain_too_high(watts: int, model: str, find_gpu: FindGpu) -> str | None:
-    """Say why a limit is beyond all that boards of a model take; None when it is not, or when nobody knows."""
+    """Explain why a limit is beyond what any board of a model takes; None when it is not, or when that is unknown."""
     try:
         board = find_gpu(model)
     except CorralError:

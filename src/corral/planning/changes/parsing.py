@@ -86,7 +86,7 @@ def _add(target: str, value: object, where: str) -> tuple[Change, ...]:
 
 def _remove(target: str, value: object, where: str) -> tuple[Change, ...]:
     if value is not None:
-        raise _WrongError(f"a card that is removed takes no value, not {_shorten(value)}", "write `node/gpu0` alone")
+        raise _WrongError(f"a GPU that is removed takes no value, not {_shorten(value)}", "write `node/gpu0` alone")
     return (RemoveGpu(where=where, gpu=_read_gpu(target)),)
 
 
@@ -130,7 +130,7 @@ _NODE_KEYS = ("name", "gpus", "psu", "memory")
 def _read_gpu(target: str) -> GpuAddress:
     match = _GPU.fullmatch(target)
     if match is None:
-        raise _WrongError(f"not a GPU: {_shorten(target)}", "write `node/gpu0`: the node's name and the card's index")
+        raise _WrongError(f"not a GPU: {_shorten(target)}", "write `node/gpu0`: the node's name and the GPU's index")
     return GpuAddress(node=match[1], index=int(match[2]))
 
 
@@ -186,7 +186,7 @@ def _shorten(value: object) -> str:
 
 
 def parse_options(options: Iterable[tuple[str, str]]) -> tuple[Change, ...]:
-    """Read options as pairs of a word without dashes (`replace`) and what stands behind it (`node/gpu1=RTX 5070 Ti`).
+    """Read options as pairs of a word without dashes (`replace`) and its value (`node/gpu1=RTX 5070 Ti`).
 
     Raises: ChangesError with every option that cannot be read.
     """

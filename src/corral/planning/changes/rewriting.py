@@ -17,11 +17,11 @@ from corral.planning.changes.values import AddNode, GpuAddress
 
 _OF_THE_OLD_CARD = ("memory", "uuid", "powerLimit")
 Told = list[tuple[str, Path]]
-"""What was changed besides what was asked: a fact, and where."""
+"""Changes that were not asked for but follow: a fact, and where."""
 
 
 def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrangement) -> Told:
-    """Write new nodes, cards, power limits, power supplies and memory; return what else was changed for them."""
+    """Write new nodes, GPUs, power limits, power supplies and memory; return what else was changed for them."""
     notes: Told = []
     for node in wanted.nodes.values():
         editor.append(("nodes",), _make_new_node(node))
@@ -47,7 +47,7 @@ def _make_new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
 
 
 def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping[GpuAddress, tuple[int, Any]]:
-    """Find the place and the plain values of every card before anything is written."""
+    """Find the place and the plain values of every GPU before anything is written."""
     return {
         GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.at((*at[node.name], "gpus", place))))
         for node in before.nodes
@@ -56,7 +56,7 @@ def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Ma
 
 
 class _Node:
-    """Writes the cards of one node."""
+    """Writes the GPUs of one node."""
 
     def __init__(self, editor: Editor, at: Path, notes: Told) -> None:
         self._editor = editor
@@ -93,7 +93,7 @@ class _Node:
                 continue
             self._editor.remove((*at, key))
             if key == "powerLimit":
-                self._notes.append((f"the power limit of {old.power_limit_w} W was the old card's and is gone", at))
+                self._notes.append((f"the power limit of {old.power_limit_w} W was the old GPU's and is gone", at))
 
     def _append(self, gpu: ArrangedGpu, moved: Mapping[str, Any], *, is_numbered: bool) -> None:  # plain YAML
         entry: dict[str, Any] = {"model": gpu.model} if gpu.model else {}
@@ -104,17 +104,17 @@ class _Node:
             entry = {"model": entry["model"], **entry}
         self._editor.append(self._at, entry)
         place = len(self._editor.at(self._at)) - 1
-        what = f"the card is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` tells"
+        what = f"the GPU is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` finds out"
         self._notes.append((what, (*self._at, place)))
 
     def _write_number(self, place: int, gpu: ArrangedGpu) -> None:
-        """Write the index of a card where its entry states another, or where its place would say another."""
+        """Write the index of a GPU where its entry states another, or where its place would say another."""
         at = (*self._at, place)
         stated = self._editor.at((*at, "index"))
         if (place if stated is None else stated) != gpu.at.index:
             self._editor.assign((*at, "index"), gpu.at.index, after="model")
         if gpu.fate is Fate.KEPT and gpu.origin != gpu.at:
-            self._notes.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers cards without gaps", at))
+            self._notes.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers GPUs without gaps", at))
 
     def _write_limit(self, place: int, gpu: ArrangedGpu, wanted: Wanted) -> None:
         own = wanted.limits.get((gpu.called.node, gpu.called.index))
@@ -128,7 +128,7 @@ Places = Mapping[GpuAddress, GpuAddress | None]
 
 
 def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> tuple[Told, list[Problem]]:
-    """Rewrite every reference; `asked` says where a card's change was asked for, for the problems."""
+    """Rewrite every reference; `asked` says where a GPU's change was asked for, for the problems."""
     follower = _Follower(editor, {old: new for old, new in places.items() if old != new}, asked)
     for at in editor.inside(("queues",)):
         follower.rewrite_pool(at)
@@ -206,11 +206,11 @@ class _Follower:
         else:
             self._editor.assign(at, value)
             *holder, step = at
-            where = tuple(holder) if isinstance(step, int) else at  # a place in a list may change once more
-            self.changes.append((f"{old} became {value}: it follows the card", where))
+            where = tuple(holder) if isinstance(step, int) else at  # a place in a list can change once more
+            self.changes.append((f"{old} became {value}: it follows the GPU", where))
 
     def _find_new_index(self, address: GpuAddress) -> int | None:
-        """Return the card's new index on its node; None when it is not on this node any more."""
+        """Return the GPU's new index on its node; None when it is not on this node any more."""
         new = self._gone[address]
         return new.index if new is not None and new.node == address.node else None
 

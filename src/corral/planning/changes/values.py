@@ -18,7 +18,7 @@ class ChangesError(ProblemsError):
     code: ClassVar[str] = "changes.invalid"
 
     def __init__(self, problems: Sequence[Problem], *, readable: Sequence[Change] = ()) -> None:
-        """Keep `readable`, the changes beside those that could not be read: what is wrong with them can be told too."""
+        """Keep `readable`, the changes that could be read: their problems are reported together with the others."""
         super().__init__(problems)
         self.readable = tuple(readable)
 
@@ -37,7 +37,7 @@ class GpuAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What all changes have."""
+    """The fields that all changes have."""
 
     where: str
     """Where it was asked for: `--replace hydra-compute/gpu1`, or `changes.yaml:3:5`."""
@@ -45,7 +45,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaceGpu(_Asked):
-    """Another card comes into the place of this one."""
+    """Another GPU comes into the place of this one."""
 
     gpu: GpuAddress
     model: str
@@ -53,7 +53,7 @@ class ReplaceGpu(_Asked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddGpu(_Asked):
-    """A card comes into a node, behind those that it has."""
+    """A GPU comes into a node, behind those that it has."""
 
     node: str
     model: str
@@ -61,14 +61,14 @@ class AddGpu(_Asked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveGpu(_Asked):
-    """A card leaves the cluster."""
+    """A GPU leaves the cluster."""
 
     gpu: GpuAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveGpu(_Asked):
-    """A card goes to another node, behind those that it has."""
+    """A GPU goes to another node, behind those that it has."""
 
     gpu: GpuAddress
     to: str
@@ -80,18 +80,18 @@ class AddNode(_Asked):
 
     name: str
     models: tuple[str, ...] = ()
-    """Its cards, in the order of their indexes."""
+    """Its GPUs, in the order of their indexes."""
     psu_w: int | None = None
     memory: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitPower(_Asked):
-    """A card, or every card that a node has in the end, gets a power limit."""
+    """A GPU, or every GPU that a node has in the end, gets a power limit."""
 
     node: str
     index: int | None
-    """As the file has it before the changes, or the index that a card gets by them; None is every card of the node."""
+    """As the file has it before the changes, or the index that a GPU gets by them; None is every GPU of the node."""
     watts: int
 
 
@@ -116,7 +116,7 @@ Change = ReplaceGpu | AddGpu | RemoveGpu | MoveGpu | AddNode | LimitPower | SetP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Something that was changed besides what was asked, or that the user should look at."""
+    """A change that was not asked for but follows, or a place that the user should look at."""
 
     what: str
     where: str
@@ -132,6 +132,6 @@ class Changed:
     before: Cluster
     notes: tuple[Note, ...] = ()
     labels: tuple[LabelChange, ...] = ()
-    """Node labels that follow from the new cards."""
+    """Node labels that follow from the new GPUs."""
     gpus: Mapping[GpuAddress, GpuAddress | None] = field(default_factory=dict["GpuAddress", "GpuAddress | None"])
-    """For every place of a GPU before: the place of that card, or of the one that replaced it; None when it is gone."""
+    """For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""

@@ -1,4 +1,4 @@
-"""What has to be done and checked when an upgrade is carried out, item by item, for exactly this upgrade.
+"""The checklist of an upgrade: what must be done and checked, item by item, for exactly this upgrade.
 
 Belongs here: which items an upgrade needs, in which order, why, and what counts as their evidence.
 Does not belong here: looking at machines, running commands, asking people, keeping what was answered

@@ -7,21 +7,21 @@ import shlex
 from corral.cluster.values import K3sRole, Node
 
 DRAIN_TIMEOUT = "10m"
-"""Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then told."""
+"""Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then reported."""
 
 
 def on_node(node: Node, command: str) -> str:
-    """Write a shell command that runs on a node; `-t`, since `sudo` may ask for a password."""
+    """Write a shell command that runs on a node; `-t`, since `sudo` can ask for a password."""
     return command if node.address is None else f"ssh -t {shlex.quote(node.address)} {shlex.quote(command)}"
 
 
 def set_power_limit(node: Node, index: int, watts: int) -> str:
-    """Set one card's power limit; always with `-i`, since without it every card of the machine gets it (C03)."""
+    """Set one GPU's power limit; always with `-i`, since without it every GPU of the machine gets it (C03)."""
     return on_node(node, f"sudo nvidia-smi -i {index} -pl {watts}")
 
 
 def keep_driver_loaded(node: Node) -> str:
-    """Keep the driver loaded, and with it what was set on the cards, while nobody uses them."""
+    """Keep the driver loaded, and with it the settings of the GPUs, while they are unused."""
     return on_node(node, "sudo systemctl enable --now nvidia-persistenced")
 
 

@@ -1,4 +1,4 @@
-"""The hardware phase: supply, space, the cards themselves, their limits, and a test under load."""
+"""The hardware phase: supply, space, the GPUs themselves, their limits, and a test under load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corral.planning.checklist.values import Command, FromFile, Item, Phase, Que
 from corral.units import format_bytes
 
 LOAD_TEST_S = 1800
-"""Thirty minutes: heat soaks a case, and the memory on a card's back, for longer than a card alone needs to settle."""
+"""Thirty minutes: heat soaks a case, and the memory on a GPU's back, for longer than a GPU alone needs to settle."""
 
 _OF_THE_SUPPLY = (SUPPLY, TRANSIENTS)
 """The judgements that the item about the supply needs; connectors have one of their own."""
@@ -58,7 +58,7 @@ def _ask_for_parts(change: NodeChange) -> Iterator[Item]:
             change,
             "psu",
             title=f"{change.name}: the power supply of {new.psu_w} W is in",
-            why="the figures of the new file hold for this supply; cables of another one may be wired otherwise",
+            why="the figures of the new file hold for this supply; cables of another one can be wired otherwise",
             work=Question(text=f"is the supply of {new.psu_w} W in, with its own cables only?"),
         )
     if new.memory is not None and new.memory != old.memory:
@@ -67,7 +67,7 @@ def _ask_for_parts(change: NodeChange) -> Iterator[Item]:
             change,
             "memory",
             title=f"{change.name}: {size} of memory are in",
-            why="models that do not fit on a card are read through it; a module that is not seen is missing there",
+            why="models that do not fit on a GPU are read through it; a module that is not seen is missing there",
             work=Question(text=f"does the machine report {size} (`free -h`, a few per cent less is usual)?"),
         )
 
@@ -80,7 +80,7 @@ def _check_supply(change: NodeChange, after: Cluster) -> Item:
     return _make_item(
         change,
         "supply",
-        title=f"{change.name}: the power supply carries the cards",
+        title=f"{change.name}: the power supply carries the GPUs",
         why="a supply that is too small cuts out on a load step and takes the whole machine down (C04)",
         work=FromFile(evidence=facts) if proven else Question(text=_ask_about_supply(power, facts)),
     )
@@ -99,7 +99,7 @@ def _check_space(change: NodeChange) -> Iterator[Item]:
         change,
         "connectors",
         title=f"{change.name}: power connectors and slot space are there",
-        why="each card wants its own cables from the supply, and two cards side by side need a gap to breathe",
+        why="each GPU wants its own cables from the supply, and two GPUs side by side need a gap to breathe",
         work=Question(text=f"are the connectors, the slots and the length there? {facts}"),
     )
 
@@ -138,26 +138,26 @@ def _remove(change: NodeChange, gpu: Gpu) -> Item:
         change,
         f"remove.gpu{gpu.index}",
         title=f"{change.name}: take out GPU {gpu.index}, {gpu.model or 'of unknown model'}",
-        why="a card that stays in its slot keeps drawing power and keeps its index",
-        work=Question(text="is the machine off and unplugged, and the card out?"),
+        why="a GPU that stays in its slot keeps drawing power and keeps its index",
+        work=Question(text="is the machine off and unplugged, and the GPU out?"),
     )
 
 
 def _install(change: NodeChange, gpu: Gpu) -> Item:
     old = next((gone for gone in change.went if gone.index == gpu.index), None)
-    place = f"in place of {old.model or 'the old card'}" if old else "in a free slot"
+    place = f"in place of {old.model or 'the old GPU'}" if old else "in a free slot"
     return _make_item(
         change,
         f"install.gpu{gpu.index}",
-        title=f"{change.name}: install {gpu.model or 'the new card'} as GPU {gpu.index}, {place}",
-        why="the driver numbers cards by their PCI bus: another slot gives another index",
-        work=Question(text="is the card in its slot, screwed down, and are all its power connectors pushed in fully?"),
+        title=f"{change.name}: install {gpu.model or 'the new GPU'} as GPU {gpu.index}, {place}",
+        why="the driver numbers GPUs by their PCI bus: another slot gives another index",
+        work=Question(text="is the GPU in its slot, screwed down, and are all its power connectors pushed in fully?"),
     )
 
 
 def _check_detected(change: NodeChange) -> Iterator[Item]:
-    title = f"{change.name}: all cards are detected"
-    why = "a card that is loose in its slot is missing, or runs on fewer PCIe lanes than it has"
+    title = f"{change.name}: all GPUs are detected"
+    why = "a GPU that is loose in its slot is missing, or runs on fewer PCIe lanes than it has"
     if change.nvidia:
         gpus = tuple(WantedGpu(index=gpu.index, model=gpu.model, memory=gpu.memory) for gpu in change.nvidia)
         yield _make_item(change, "cards", title=title, why=why, work=GpusDetected(node=change.name, gpus=gpus))
@@ -175,7 +175,7 @@ def _set_limits(change: NodeChange) -> Iterator[Item]:
             change,
             f"limit.gpu{index}",
             title=f"{change.name}: limit GPU {index} to {watts} W",
-            why="less heat and smaller load steps, for a few per cent of speed; a limit is no undervolt (C03)",
+            why="less heat and smaller load steps, for a few per cent of speed; a limit is not an undervolt (C03)",
             work=Command(line=commands.set_power_limit(change.after, index, watts)),
         )
     if limits:
@@ -183,7 +183,7 @@ def _set_limits(change: NodeChange) -> Iterator[Item]:
             change,
             "limits",
             title=f"{change.name}: the power limits are set",
-            why="a limit outside of a card's own range is refused (C02), and one that was set can be lost again (C01)",
+            why="a limit outside of a GPU's own range is refused (C02), and one that was set can be lost again (C01)",
             work=PowerLimitsSet(node=change.name, limits_w=limits),
         )
 
@@ -195,7 +195,7 @@ def _load_test(change: NodeChange) -> Item:
     return _make_item(
         change,
         "load-test",
-        title=f"{change.name}: all cards under load for {LOAD_TEST_S // 60} minutes",
+        title=f"{change.name}: all GPUs under load for {LOAD_TEST_S // 60} minutes",
         why="heat, the supply's transients and a bad riser show after minutes at full load, not at the desktop",
         work=Command(line=commands.load_test(change.after, LOAD_TEST_S)) if remote else test,
     )

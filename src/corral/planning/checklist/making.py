@@ -40,7 +40,7 @@ def _list_items_of_gone(node: Node, after: Cluster) -> Iterator[Item]:
         node=node.name,
         title=f"{node.name}: empty it before it leaves",
         why="volumes on its disks and pods that are pinned to it go with it (E01)",
-        work=Question(text=f"is what lies on the disks of {node.name} elsewhere, and does nothing run on it?"),
+        work=Question(text=f"is the data on the disks of {node.name} stored elsewhere, and is nothing running on it?"),
     )
     if after.kubernetes is not None:
         yield Item(
@@ -48,7 +48,7 @@ def _list_items_of_gone(node: Node, after: Cluster) -> Iterator[Item]:
             phase=Phase.HARDWARE,
             node=node.name,
             title=f"{node.name}: let its pods go",
-            why="they end in order and start elsewhere, where they may run elsewhere",
+            why="they end in order, and start on another node if they can run there",
             work=Command(line=drain(node.name)),
         )
         yield Item(
@@ -82,8 +82,8 @@ def list_documentation_items(changes: Sequence[NodeChange], before: Cluster, aft
     yield _make_item(
         "report",
         title="the upgrade report and this checklist's report are archived",
-        why="when something fails in a month, the evidence of today tells what was different",
-        text="are both kept beside the cluster file?",
+        why="when something fails in a month, today's evidence shows what was different",
+        text="are both kept next to the cluster file?",
     )
 
 

@@ -1,4 +1,4 @@
-"""What an upgrade does to each node: the cards that come, go and stay, and what else differs."""
+"""The changes of each node: the GPUs that come, go and stay, and other differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NodeChange:
     """None: the node comes with the upgrade."""
     after: Node
     came: tuple[Gpu, ...]
-    """Cards that are new in their place."""
+    """GPUs that are new in their place."""
     went: tuple[Gpu, ...]
     models: Mapping[str, GpuModel]
     """The catalogue's facts, by the names in the file."""
@@ -32,27 +32,27 @@ class NodeChange:
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
-        """Its cards after the upgrade, in order of their index."""
+        """Its GPUs after the upgrade, in order of their index."""
         return tuple(sorted(self.after.gpus or (), key=lambda gpu: gpu.index))
 
     @property
     def nvidia(self) -> tuple[Gpu, ...]:
-        """Its cards after the upgrade that NVIDIA's driver answers for; one of unknown model is taken for one."""
+        """Its GPUs after the upgrade that NVIDIA's driver answers for; one of unknown model is taken for one."""
         return tuple(gpu for gpu in self.gpus if self._is_nvidia(gpu))
 
     @property
     def others(self) -> tuple[Gpu, ...]:
-        """Its cards after the upgrade of other makers."""
+        """Its GPUs after the upgrade of other makers."""
         return tuple(gpu for gpu in self.gpus if not self._is_nvidia(gpu))
 
     @property
     def hardware_differs(self) -> bool:
-        """Whether somebody has to open the machine for its cards."""
+        """Whether the machine must be opened for its GPUs."""
         return bool(self.came or self.went)
 
     @property
     def limits(self) -> tuple[tuple[int, int], ...]:
-        """GPU index and watts of all power limits after the upgrade, when they differ or belong to a new card."""
+        """GPU index and watts of all power limits after the upgrade, when they differ or belong to a new GPU."""
         old = {gpu.index: gpu.power_limit_w for gpu in (self.before.gpus if self.before else None) or ()}
         new = tuple((gpu.index, gpu.power_limit_w) for gpu in self.gpus if gpu.power_limit_w is not None)
         is_new = any(gpu in self.came for gpu in self.gpus if gpu.power_limit_w is not None)
@@ -92,7 +92,7 @@ def list_gone_nodes(before: Cluster, after: Cluster) -> tuple[Node, ...]:
 
 
 def _describe_machine(node: Node | None) -> tuple[object, ...] | None:
-    """Take what an upgrade of hardware may change; None stands for a node that is not there."""
+    """Take what an upgrade of hardware can change; None stands for a missing node."""
     if node is None:
         return None
     return (node.gpus, node.psu_w, node.memory, node.os, node.k3s_role, dict(node.labels))
@@ -110,5 +110,5 @@ def _change(before: Node | None, after: Node, models: Mapping[str, GpuModel]) ->
 
 
 def _index_gpus(node: Node | None) -> dict[tuple[object, ...], Gpu]:
-    """Index a node's cards by what makes a card another card; a power limit does not."""
+    """Index a node's GPUs by what makes a GPU another GPU; a power limit does not."""
     return {(gpu.index, gpu.model, gpu.memory): gpu for gpu in (node.gpus if node else None) or ()}

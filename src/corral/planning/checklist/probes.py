@@ -1,4 +1,4 @@
-"""What an automatic item wants to see: each probe says in words what evidence settles it, and carries the numbers.
+"""Probes of automatic items: the evidence that settles each, in words, and its numbers.
 
 How the evidence is got (NVML, kubectl, systemd, Corral's own API) is not known here.
 """
@@ -13,7 +13,7 @@ from corral.units import Bytes, format_bytes, format_duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedGpu:
-    """A card that the cluster file puts into a node."""
+    """A GPU that the cluster file puts into a node."""
 
     index: int
     model: str | None
@@ -22,7 +22,7 @@ class WantedGpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpusDetected:
-    """The driver sees these cards, each on enough lanes: two cards on a consumer board have 8 each."""
+    """The driver sees these GPUs, each on enough lanes: two GPUs on a consumer board have 8 each."""
 
     node: str
     gpus: tuple[WantedGpu, ...]
@@ -31,20 +31,20 @@ class GpusDetected:
     def wanted(self) -> str:
         """The evidence, in words."""
         names = ", ".join(f"GPU {gpu.index} {gpu.model or 'of any model'}" for gpu in self.gpus)
-        return f"the driver of {self.node} answers with {names or 'no card'}, each on 8 PCIe lanes or more"
+        return f"the driver of {self.node} answers with {names or 'no GPU'}, each on 8 PCIe lanes or more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSuits:
-    """The driver knows every card of the node."""
+    """The driver knows every GPU of the node."""
 
     node: str
     oldest: tuple[int, int]
-    """The first driver that runs the newest of the cards."""
+    """The first driver that runs the newest of the GPUs."""
     below: int | None
-    """The first driver branch that has dropped the oldest of the cards; None when none is known to."""
+    """The first driver branch that has dropped the oldest of the GPUs; None when none is known to."""
     open_modules: bool
-    """Whether a card needs the open kernel modules."""
+    """Whether a GPU needs the open kernel modules."""
 
     @property
     def wanted(self) -> str:
@@ -57,7 +57,7 @@ class DriverSuits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerLimitsSet:
-    """Cards have the power limits of the cluster file, which lie in the range that each card takes."""
+    """GPUs have the power limits of the cluster file, which are in the range that each GPU takes."""
 
     node: str
     limits_w: tuple[tuple[int, int], ...]
@@ -83,7 +83,7 @@ class LimitsPersist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistenceOn:
-    """The driver stays loaded while nobody uses a card."""
+    """The driver stays loaded while no GPU is used."""
 
     node: str
     gpus: tuple[int, ...]
@@ -96,7 +96,7 @@ class PersistenceOn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTested:
-    """The cards hold full load for a time, inside their limits."""
+    """The GPUs hold full load for a time, inside their limits."""
 
     node: str
     gpus: tuple[int, ...]
@@ -106,7 +106,7 @@ class LoadTested:
     def wanted(self) -> str:
         """The evidence, in words."""
         return (
-            f"{_list_gpus(self.gpus)} of {self.node} under load for {format_duration(self.seconds)}: no card lost, "
+            f"{_list_gpus(self.gpus)} of {self.node} under load for {format_duration(self.seconds)}: no GPU lost, "
             "no thermal slowdown, no power brake, temperature under the driver's threshold"
         )
 
@@ -173,7 +173,7 @@ class ReplicasReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotsKnown:
-    """Corral runs with the new file: it has a slot for every card."""
+    """Corral runs with the new file: it has a slot for every GPU."""
 
     slots: tuple[str, ...]
     gone: tuple[str, ...]
@@ -234,7 +234,7 @@ class ThroughputReached:
     slots: tuple[str, ...]
     unit: str
     per_hour: Figure
-    """What the slots do together in an hour, as the forecast says."""
+    """The throughput of all slots in an hour, according to the forecast."""
 
     @property
     def wanted(self) -> str:
@@ -262,7 +262,7 @@ Probe = (
 
 
 def write_gpu(gpu: WantedGpu) -> str:
-    """Write a card for people: `GPU 1 RTX 5070 Ti (16.0 GiB)`."""
+    """Write a GPU for people: `GPU 1 RTX 5070 Ti (16.0 GiB)`."""
     memory = "" if gpu.memory is None else f" ({format_bytes(gpu.memory)})"
     return f"GPU {gpu.index} {gpu.model or 'of any model'}{memory}"
 

@@ -60,9 +60,9 @@ def _check_driver(change: NodeChange) -> Iterator[Item]:
         yield _make_item(
             change,
             "driver-conflict",
-            title=f"{change.name}: its cards need different drivers",
+            title=f"{change.name}: its GPUs need different drivers",
             why=need.contradiction,
-            work=Question(text="has one of the cards moved to another machine?"),
+            work=Question(text="has one of the GPUs moved to another machine?"),
         )
         return
     modules = " with the open kernel modules (A30)" if need.open_modules else ""
@@ -70,7 +70,7 @@ def _check_driver(change: NodeChange) -> Iterator[Item]:
         change,
         "driver",
         title=f"{change.name}: the driver knows {need.newest_gpu}",
-        why=f"{need.newest_gpu} runs from driver {need.oldest[0]} on{modules}; an older one does not see the card",
+        why=f"{need.newest_gpu} runs from driver {need.oldest[0]} on{modules}; an older one does not see the GPU",
         work=DriverSuits(node=change.name, oldest=need.oldest, below=need.below, open_modules=need.open_modules),
         material="hardware.nvidia.open = true;" if need.open_modules and change.after.os == NIXOS else None,
     )
@@ -93,7 +93,7 @@ def _keep_drivers_loaded(change: NodeChange) -> Iterator[Item]:
         change,
         "limits-unit",
         title=f"{change.name}: a unit that sets the power limits at each start",
-        why="`nvidia-smi -pl` holds until the driver reloads: after a restart the card draws its maker's limit (C01)",
+        why="`nvidia-smi -pl` holds until the driver reloads: after a restart the GPU draws its maker's limit (C01)",
         work=Question(text="is the unit below in the machine's configuration?"),
         material=write_power_limit_unit(change.limits, nixos=change.after.os == NIXOS),
     )
@@ -198,16 +198,16 @@ def _check_node_is_back(change: NodeChange, after: Cluster) -> Iterator[Item]:
             change,
             "uncordon",
             title=f"{change.name}: let pods in again",
-            why="a node stays closed until somebody opens it, over restarts too",
+            why="a node stays closed until it is opened again, over restarts too",
             work=Command(line=commands.write_kubectl("uncordon", change.name)),
         )
     yield _make_item(
         change,
         "ready",
         title=f"{change.name}: back in Kubernetes with all its GPUs",
-        why="pods wait for ever for a card that NVIDIA's driver does not offer for claims"
+        why="pods wait for ever for a GPU that NVIDIA's driver does not offer for claims"
         if by_claim
-        else "the device plugin holds a card that had an error as unhealthy until it is restarted (B15)",
+        else "the device plugin holds a GPU that had an error as unhealthy until it is restarted (B15)",
         work=NodeReady(node=change.name, gpus=len(change.nvidia), by_claim=by_claim),
     )
     if change.nvidia:
@@ -230,7 +230,7 @@ _OLDEST = (
     ((7, 0), (384, 81)),
     ((6, 0), (375, 26)),
 )
-"""CUDA capability, and the first Linux driver for it; the first row that is not above a card is its own."""
+"""CUDA capability, and the first Linux driver for it; the first row that is not above a GPU is its own."""
 OPEN_ONLY_FROM = (10, 0)
 """Blackwell: the closed kernel modules do not run it."""
 OPEN_FROM = (7, 5)
@@ -240,19 +240,19 @@ _FIRST_WITHOUT_OLD = 590
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverNeed:
-    """What the driver of a machine has to be."""
+    """The requirements on the driver of a machine."""
 
     oldest: tuple[int, int]
     below: int | None
     open_modules: bool
     newest_gpu: str
-    """The card that asks for `oldest`."""
+    """The GPU that asks for `oldest`."""
     contradiction: str | None
-    """Why no driver runs all the cards; None when one does."""
+    """Why no driver runs all the GPUs; None when one does."""
 
 
 def find_driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
-    """Find what a machine with these NVIDIA cards needs; None when no card's capability is known."""
+    """Find what a machine with these NVIDIA GPUs needs; None when no GPU's capability is known."""
     known = sorted(((model.cuda_capability, model.name) for model in models if model.cuda_capability), reverse=True)
     if not known:
         return None
@@ -273,11 +273,11 @@ def find_driver_need(models: Iterable[GpuModel]) -> DriverNeed | None:
 _ALWAYS = (r"CUDA_VISIBLE_DEVICES", r"NVIDIA_VISIBLE_DEVICES")
 
 
-"""Numbers of cards in a pod or a script: inside a container counting starts at 0 (A10)."""
+"""Numbers of GPUs in a pod or a script: inside a container counting starts at 0 (A10)."""
 
 
 def list_old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str, ...]:
-    """List what named the cards, labels and queues that go: model classes, label keys, queue names."""
+    """List what named the GPUs, labels and queues that go: model classes, label keys, queue names."""
     stays = {class_of(gpu) for gpu in change.gpus}
     classes = [class_of(gpu) for gpu in change.went]
     words = [name for name in classes if name not in stays and name != UNKNOWN_CLASS]
@@ -287,7 +287,7 @@ def list_old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple
 
 
 def make_references_item(change: NodeChange, before: Cluster, after: Cluster) -> Iterator[Item]:
-    """Make the item that looks for them; none when no card moved."""
+    """Make the item that looks for them; none when no GPU moved."""
     if not change.went:
         return
     words = list_old_words(change, before, after)
@@ -297,7 +297,7 @@ def make_references_item(change: NodeChange, before: Cluster, after: Cluster) ->
         phase=Phase.SOFTWARE,
         node=change.name,
         title=f"{change.name}: no manifest or script names what is gone",
-        why="a selector for a label that is gone leaves pods waiting for ever, a card's number picks the wrong card",
+        why="a selector for a label that is gone leaves pods waiting for ever, a GPU's number picks the wrong GPU",
         work=Command(line=f"! grep -rnIE --exclude-dir=.git {shlex.quote(pattern)} ."),
         material="run it where manifests and scripts are kept; it succeeds when nothing is found",
     )

@@ -85,7 +85,7 @@ class Item:
 
     @property
     def task(self) -> str:
-        """What is done or wanted, in one line: the command, the question, or the evidence."""
+        """The command, the question, or the evidence that is needed, in one line."""
         match self.work:
             case Command(line=line):
                 return line
@@ -119,7 +119,7 @@ class Checklist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What is known of both sides besides their files; empty where it is unknown."""
+    """Facts of both sides that are not in their files; empty where they are unknown."""
 
     forecasts: tuple[Forecast, ...] = ()
     """Of each workload by itself, after the upgrade."""

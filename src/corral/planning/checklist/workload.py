@@ -37,7 +37,7 @@ def _make_item(what: str, *, title: str, why: str, work: Work, node: str | None 
 
 
 def _ask_about_moved(changes: Sequence[NodeChange], before: Cluster, after: Cluster) -> Iterator[Item]:
-    """Ask where the services went that a layout had pinned to a card that is gone."""
+    """Ask where the services went that a layout had pinned to a GPU that is gone."""
     for change in changes:
         for gpu in change.went:
             pinned = _list_pinned_to(before, change.name, gpu.index)
@@ -47,8 +47,8 @@ def _ask_about_moved(changes: Sequence[NodeChange], before: Cluster, after: Clus
             yield _make_item(
                 f"moved.{change.name}.gpu{gpu.index}",
                 node=change.name,
-                title=f"{names}: moved off {gpu.model or 'the old card'}",
-                why=f"a layout of the old file pins them to {change.name}/gpu{gpu.index}, which is another card now",
+                title=f"{names}: moved off {gpu.model or 'the old GPU'}",
+                why=f"a layout of the old file pins them to {change.name}/gpu{gpu.index}, which is another GPU now",
                 work=Question(text=f"does each of {names} answer from its new place?"),
             )
 
@@ -104,8 +104,8 @@ def _check_slots(changes: Sequence[NodeChange], before: Cluster, after: Cluster)
     )
     yield _make_item(
         "slots",
-        title="Corral has a slot for every card",
-        why="a card without a slot does nothing, and nobody notices but the electricity meter",
+        title="Corral has a slot for every GPU",
+        why="a GPU without a slot does nothing, and only the electricity meter shows it",
         work=SlotsKnown(slots=slots, gone=tuple(sorted(old - new))),
     )
 
@@ -131,7 +131,7 @@ def _check_queues(before: Cluster, after: Cluster) -> Iterator[Item]:
     yield _make_item(
         "queues",
         title=f"queues have their new pools: {', '.join(changed)}",
-        why="a queue that still names one card leaves the other idle",
+        why="a queue that still names one GPU leaves the other idle",
         work=QueuePools(pools=tuple(changed.items())),
     )
     yield _make_item(
@@ -150,14 +150,14 @@ def _check_busy(changes: Sequence[NodeChange]) -> Iterator[Item]:
         yield _make_item(
             f"busy.{change.name}",
             node=change.name,
-            title=f"{change.name}: all {len(slots)} cards work at once",
+            title=f"{change.name}: all {len(slots)} GPUs work at once",
             why="this is what the upgrade is for; submit a batch of at least twice as many tasks, then look",
             work=AllBusyAtOnce(slots=slots),
         )
 
 
 def _check_throughput(changes: Sequence[NodeChange], after: Cluster, outlook: Outlook) -> Iterator[Item]:
-    """Ask for what was forecast, where a card came to a node that has a part in it."""
+    """Ask for what was forecast, where a GPU came to a node that has a part in it."""
     came = {change.name for change in changes if change.came}
     for forecast in outlook.forecasts:
         nodes = dict.fromkeys(slot.rpartition("/")[0] for slot in forecast.slots)
@@ -180,7 +180,7 @@ def _check_throughput(changes: Sequence[NodeChange], after: Cluster, outlook: Ou
 
 
 _WHY_SCALE = {
-    "Deployment": "scale alone: an update that starts pods before it stops old ones may wait for ever for a GPU (A02)",
+    "Deployment": "scale alone: an update that starts pods before it stops old ones can wait for ever for a GPU (A02)",
     "StatefulSet": "the replicas that are there keep running; the Service of each new one comes with its rendered file",
 }
 
@@ -237,11 +237,11 @@ def _list_items_of_workload(
         yield _make_replica_item(
             f"scale.{what}",
             title=f"{title}: scale the {new.kind}",
-            why=_WHY_SCALE[new.kind] if new.replicas else "it takes turns, and leaves its card to who needs it now",
+            why=_WHY_SCALE[new.kind] if new.replicas else "it takes turns, and leaves its GPU to who needs it now",
             work=Command(line=f"kubectl -n {new.namespace} scale {target} --replicas={new.replicas}"),
         )
     probe = ReplicasReady(kind=new.kind, name=new.name, namespace=new.namespace, replicas=new.replicas)
-    why = "a replica without a GPU of its own stays Pending, and nothing else tells"
+    why = "a replica without a GPU of its own stays Pending, and nothing else shows it"
     yield _make_replica_item(f"replicas.{what}", title=f"{title}: ready", why=why, work=probe)
 
 

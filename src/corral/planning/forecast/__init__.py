@@ -1,6 +1,6 @@
-"""What a cluster makes in an hour, in a night, of a batch: played forward with the policy that the queue runs on.
+"""Forecasts of an hour, a night or a batch: played forward with the policy that the queue runs on.
 
-Belongs here: where a workload runs, its night as a trace, what may go wrong in it, and the figures that come of it.
+Belongs here: where a workload runs, its night as a trace, what can go wrong in it, and the figures that come of it.
 Does not belong here: reading files or the queue, printing, any choice of what runs where next.
 May import: `corral.planning.placement`, `corral.scheduling`, `corral.hardware`, `corral.cluster`, `corral.charts`,
 `corral.figures`, `corral.units`, `corral.errors`.

@@ -1,7 +1,7 @@
-"""What a night takes in power: cards while they work, and the machines around them all night.
+"""The power of a night: GPUs while they work, and the machines around them all night.
 
-A card that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
-for the card. What an idle card draws is in no catalogue, and is left out.
+A GPU that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
+for the GPU. What an idle GPU draws is in no catalogue, and is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumption:
-    """A night's electricity; None where a card's power is unknown or there is no tariff."""
+    """A night's electricity; None where a GPU's power is unknown or there is no tariff."""
 
     energy: Figure | None
     energy_each: Figure | None
@@ -42,7 +42,7 @@ class Power:
 
 
 def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
-    """Look up what the cards of these slots draw, and what their nodes draw besides."""
+    """Look up what the GPUs of these slots draw, and the rest of their nodes."""
     gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}
     nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
@@ -54,7 +54,7 @@ def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
             if drawn := gpu.limit or gpu.tgp:
                 gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
     lacking = [slot.id for slot in slots if slot.id not in gpus]
-    unknown = (f"energy: nobody says what {', '.join(lacking)} draws",) if lacking else ()
+    unknown = (f"energy: the draw of {', '.join(lacking)} is unknown",) if lacking else ()
     return Power(gpus=gpus, machines=machines, unknown=unknown)
 
 
@@ -65,7 +65,7 @@ def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: 
     hours = outcome.span_s / 3600
     others = sum(figure.value for figure in power.machines.values())
     total_wh = outcome.energy_wh + others * hours
-    formula = f"{outcome.energy_wh:.0f} Wh of cards while they work + {others:g} W of machines x {hours:g} h"
+    formula = f"{outcome.energy_wh:.0f} Wh of GPUs while they work + {others:g} W of machines x {hours:g} h"
     energy_each = (
         computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
     )
@@ -88,7 +88,7 @@ def _list_assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
         shown = ", ".join(named[:_MOST_NAMES]) + (
             f" and {len(named) - _MOST_NAMES} more" if named[_MOST_NAMES:] else ""
         )
-        yield f"{figure.value:g} W besides the cards, each of {shown}: {figure.source}"
+        yield f"{figure.value:g} W in addition to the GPUs, for each of {shown}: {figure.source}"
 
 
 def _compute_cost(cluster: Cluster, energy_each: Figure | None, unit: str) -> Figure | None:

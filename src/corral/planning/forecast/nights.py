@@ -94,7 +94,7 @@ def _play(
 
 
 def find_seconds(workload: Workload, slots: Sequence[Slot], history: History | None) -> Mapping[str, Figure]:
-    """How long a task takes on each device model; models that nobody knows it for are left out."""
+    """How long a task takes on each device model; models without a known duration are left out."""
     seconds: dict[str, Figure] = {}
     for model in sorted({slot.device_model for slot in slots}):
         figure = _take_measured(workload, model, history) or _take_declared(workload, model)
@@ -109,7 +109,7 @@ def _take_measured(workload: Workload, model: str, history: History | None) -> F
     of_engine = [DurationKey(workload.engine, ANY, ANY)] if workload.model is None else []
     for key in (DurationKey(workload.engine, workload.model, model), *of_engine):
         if key in history.expected:
-            where = f"on {model}" if key.device_model == model else "of any model on any card"
+            where = f"on {model}" if key.device_model == model else "of any model on any GPU"
             count = len(history.samples[key])
             source = f"median of the last {count} tasks of {workload.engine} {where}, loading included"
             return Figure(value=history.expected[key], unit="s", origin=Origin.MEASURED, source=source)
@@ -120,7 +120,7 @@ def _take_declared(workload: Workload, model: str) -> Figure | None:
     seconds = workload.seconds.get(model, workload.seconds.get(ANY))
     if seconds is None:
         return None
-    source = f"duration of workload {workload.name}" + ("" if model in workload.seconds else ", said for any card")
+    source = f"duration of workload {workload.name}" + ("" if model in workload.seconds else ", said for any GPU")
     return Figure(value=seconds, unit="s", origin=Origin.CLUSTER_FILE, source=source)
 
 

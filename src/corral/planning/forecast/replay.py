@@ -51,7 +51,7 @@ class Ended:
 
     @property
     def seconds(self) -> float:
-        """What its last attempt took."""
+        """The duration of its last attempt."""
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
 
@@ -178,7 +178,7 @@ class _Tables:
         }
 
     def list_assumed(self, slots: Iterable[Slot]) -> tuple[str, ...]:
-        """Say for which device models nobody knows the ratio."""
+        """List the device models whose ratio is unknown."""
         models = sorted({slot.device_model for slot in slots})
         return tuple(
             f"{engine} {model or ''}".rstrip() + f" takes as long on {other} as on {on}: no ratio is known"
@@ -277,4 +277,4 @@ def _compare(first: float, second: float, first_name: str, second_name: str, *, 
 
 def _list_lost_queues(tasks: Iterable[Ended], cluster: Cluster) -> tuple[str, ...]:
     missing = sorted({task.queue for task in tasks} - cluster.queues.keys())
-    return tuple(f"queue {name} is not in the other file: its tasks may use every slot" for name in missing)
+    return tuple(f"queue {name} is not in the other file: its tasks can use every slot" for name in missing)

@@ -15,7 +15,7 @@ from corral.work import SlotId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is different from a night in which all goes well; all times are in seconds from its start."""
+    """Differences from a night in which all goes well; all times are in seconds from its start."""
 
     slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
     """How many times as long tasks take on a slot."""
@@ -44,7 +44,7 @@ class WorkloadForecast:
 
     workload: str
     unit: str
-    """What one task makes: `image`."""
+    """The product of one task: `image`."""
     queue: str
     slots: tuple[SlotId, ...]
     where: str
@@ -66,7 +66,7 @@ class WorkloadForecast:
     lost: Figure | None = None
     """Work that was lost, in slot-seconds."""
     energy: Figure | None = None
-    """What its cards and the machines around them take in a night, in kWh."""
+    """The energy that its GPUs and the machines around them take in a night, in kWh."""
     energy_each: Figure | None = None
     """For one unit, in Wh."""
     cost_each: Figure | None = None
@@ -74,7 +74,7 @@ class WorkloadForecast:
     unknown: tuple[str, ...] = ()
     """What could not be worked out, as sentences."""
     assumed: tuple[str, ...] = ()
-    """What was taken instead of what nobody said, as sentences."""
+    """Assumptions in place of values that are not set, as sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

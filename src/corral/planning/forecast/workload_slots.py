@@ -1,6 +1,6 @@
 """The slots of one workload: those that its service has in the plan, as far as a queue reaches them.
 
-A service that takes turns has the cards on which it could; a workload without a service has every card with the memory
+A service that takes turns has the GPUs on which it could; a workload without a service has every GPU with the memory
 that it needs. The queue is the one whose pool covers most of these slots; what it does not cover is not used. Where no
 pool covers any of them, it is a queue without a pool.
 """
@@ -16,7 +16,7 @@ from corral.scheduling.values import Queue, Slot
 from corral.work import SlotId
 
 UNKNOWN_MODEL = "unknown"
-"""The device model of a card that nobody names, as the server calls it."""
+"""The device model of a GPU without a stated model, as the server calls it."""
 DEFAULT = "default"
 
 
@@ -41,7 +41,7 @@ def find_workload_slots(cluster: Cluster, workload: Workload, plans: Sequence[Pl
 
 
 def list_gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...]:
-    """List a slot for each card of the file, free, with nothing loaded."""
+    """List a slot for each GPU of the file, free, with nothing loaded."""
     return tuple(_make_slot(node, gpu, engines) for node in cluster.nodes for gpu in node.gpus or ())
 
 
@@ -70,11 +70,11 @@ def _choose_slots(
     if workload.service is not None:
         return _find_planned(workload.service, plans, able)
     fits = [slot.id for slot in able.values() if _is_large_enough(workload, slot)]
-    return fits, "every card with the memory that it needs" if workload.min_vram else "every card"
+    return fits, "every GPU with the memory that it needs" if workload.min_vram else "every GPU"
 
 
 def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot]) -> tuple[list[SlotId], str]:
-    """The cards of a service in the first plan that has any for it."""
+    """The GPUs of a service in the first plan that has any for it."""
     for plan in plans:
         called = f"layout {plan.layout}" if plan.layout else "the plan"
         placed = [
@@ -88,7 +88,7 @@ def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot])
         turns = [SlotId(turn) for replica in plan.unplaced if service in replica.services for turn in replica.turns]
         if slots := _keep_known(turns, able):
             return slots, f"service {service} takes turns there in {called}"
-    return [], f"service {service} has no card in any plan"
+    return [], f"service {service} has no GPU in any plan"
 
 
 def _keep_known(names: Iterable[SlotId], able: dict[SlotId, Slot]) -> list[SlotId]:

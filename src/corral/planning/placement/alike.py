@@ -1,7 +1,7 @@
 """GPUs that are alike and replicas that are alike, so that programs count them instead of naming each.
 
 An answer of a program that counts need not be a plan: it is a relaxation. Its bound holds, and how much of it can be
-seated is seen by seating it. The less is counted together, the more can be; the more, the smaller the program.
+placed is seen by placing it. The less is counted together, the more can be; the more, the smaller the program.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from corral.planning.placement.values import Machine, PlannedGpu, Tier
 
 
 class Detail(StrEnum):
-    """What is counted together."""
+    """The things that are counted together."""
 
-    CARD = "card"
-    """Nothing: each card is a stock. An answer is a plan."""
+    GPU = "gpu"
+    """Nothing: each GPU is a stock. An answer is a plan."""
     NODE = "node"
-    """Cards of a node that are alike. Only memory that several share on a card can go wrong."""
+    """GPUs of a node that are alike. Only memory that several share on a GPU can go wrong."""
     KIND = "kind"
-    """Nodes that are alike, with all their cards."""
+    """Nodes that are alike, with all their GPUs."""
 
 
 EXACT_LIMIT = 4_000
-"""Asks times cards up to which a plan is searched card by card: that many columns are solved well within a second."""
+"""Asks times GPUs up to which a plan is searched GPU by GPU: that many columns are solved well within a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuGroup:
-    """Cards that are alike, on the nodes of a group."""
+    """GPUs that are alike, on the nodes of a group."""
 
     number: int
     gpu: PlannedGpu
@@ -52,10 +52,10 @@ class GpuGroup:
     count: int
     """In the whole group."""
     indexes: frozenset[int] | None
-    """Which cards of the node they are; None where it is for several nodes."""
+    """Which GPUs of the node they are; None where it is for several nodes."""
 
     def has(self, gpu: PlannedGpu) -> bool:
-        """Tell whether a card of one of the group's nodes is in the stock."""
+        """Return whether a GPU of one of the group's nodes is in the stock."""
         if self.indexes is not None:
             return gpu.index in self.indexes
         return (gpu.model, gpu.usable) == (self.gpu.model, self.gpu.usable)
@@ -82,8 +82,8 @@ class Sort:
 def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: Detail) -> tuple[Group, ...]:
     """Put nodes that are alike together, or each by itself.
 
-    Nodes that something is bound to stand apart: part of their cards is spoken for, and so they hold fewer replicas
-    that want several cards.
+    Nodes that something is bound to stand apart: part of their GPUs is spoken for, and so they hold fewer replicas
+    that want several GPUs.
     """
     named = {bond.node for demand in demands if demand.gpus for bond in demand.bonds}
     alike: dict[object, list[Machine]] = {}
@@ -103,7 +103,7 @@ def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozens
     alike: dict[object, list[PlannedGpu]] = {}
     for gpu in members[0].gpus:
         pins = tuple(gpu.index in indexes for indexes in pinned)
-        own = {Detail.CARD: gpu.index, Detail.NODE: pins, Detail.KIND: None}[detail]
+        own = {Detail.GPU: gpu.index, Detail.NODE: pins, Detail.KIND: None}[detail]
         alike.setdefault((gpu.model, gpu.usable, own), []).append(gpu)
     gpu_groups = [
         GpuGroup(
@@ -118,7 +118,7 @@ def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozens
 
 
 def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...]:
-    """Put asks that the program need not tell apart together; those that may run anywhere need no program."""
+    """Join asks that the program need not distinguish; those that can run anywhere need no program."""
     bound = [demand for demand in demands if not is_anywhere(ledger, demand)]
     sizes = sorted({gpu.usable for gpu in ledger.gpus.values() if gpu.usable is not None})
     keys = {demand.place: _make_key(demand, sizes) for demand in bound}
@@ -128,7 +128,7 @@ def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...
 
 
 def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
-    """Tell asks apart by what the program sees: a whole card is as good as another that is also large enough."""
+    """Distinguish asks by what the program sees: a whole GPU is as good as another that is also large enough."""
     needed = demand.needed
     if demand.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)
@@ -137,7 +137,7 @@ def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
 
 
 def would_suit(sort: Sort, group: Group, gpu_group: GpuGroup) -> bool:
-    """Tell whether a replica could have a card of the stock."""
+    """Return whether a replica could have a GPU of the stock."""
     nodes = sort.like.nodes(group.nodes)
     if not nodes or not suits_alike(sort.like, gpu_group):
         return False
@@ -145,9 +145,9 @@ def would_suit(sort: Sort, group: Group, gpu_group: GpuGroup) -> bool:
 
 
 def suits_alike(demand: Demand, gpu_group: GpuGroup) -> bool:
-    """Tell whether a stock's cards are large enough, and of the indexes that are allowed where the stock has one."""
+    """Return whether a stock's GPUs are large enough, and of the indexes that are allowed where the stock has one."""
     if (
         gpu_group.indexes is None and demand.indexes is not None
-    ):  # alike cards have several indexes: only their size counts here
+    ):  # alike GPUs have several indexes: only their size counts here
         return demand.whole if gpu_group.gpu.usable is None else demand.needed <= gpu_group.gpu.usable
     return suits(demand, gpu_group.gpu)

@@ -1,6 +1,6 @@
 """Free places for replicas that are alike, the best first; kept while they are taken one after another.
 
-A node's best place is worked out anew when it comes to the top and something has been taken there since. So seating
+A node's best place is worked out again when it comes to the top and something has been taken there since. So placing
 thousands of replicas looks at a few nodes for each, not at all of them.
 """
 
@@ -18,16 +18,16 @@ _Models = frozenset[str | None]
 _Entry = tuple[int, int, str, tuple[int, ...]]
 """Points (fewer are better), the node's place in the file, its name, and GPUs on it."""
 _UNKNOWN_SIZE = 2**62
-"""Points of a card whose memory is unknown: the last choice."""
+"""Points of a GPU whose memory is unknown: the last choice."""
 
 
 def allow_any_gpu(gpu: PlannedGpu) -> bool:
-    """Allow every card."""
+    """Allow every GPU."""
     return True
 
 
 class Candidates:
-    """The free places for one kind of replica on some nodes, by the models of card they have."""
+    """The free places for one kind of replica on some nodes, by the models of GPU they have."""
 
     def __init__(
         self, ledger: Ledger, like: Demand, nodes: Iterable[str], allowed: Callable[[PlannedGpu], bool] = allow_any_gpu
@@ -45,7 +45,7 @@ class Candidates:
             heapify(heap)
 
     def take(self, unit: Unit) -> bool:
-        """Take the best place for a replica: away from its like, on their model of card, the least memory left over."""
+        """Take the best place for a replica: away from its like, on their model of GPU, the least memory left over."""
         location = self._choose_best(unit[0])
         if location is None:
             return False
@@ -98,7 +98,7 @@ class Candidates:
         return None
 
     def _list_choices(self, node: str) -> Iterator[tuple[_Models, int, tuple[int, ...]]]:
-        """List the best place of a node for each model of card, and a mixed one where no model has enough cards."""
+        """List the best place of a node for each model of GPU, and a mixed one where no model has enough GPUs."""
         if not self._ledger.node_admits(self._like, node):
             return
         if not self._like.gpus:
@@ -121,7 +121,7 @@ class Candidates:
 
 
 def count_points(ledger: Ledger, demand: Demand, gpu: PlannedGpu) -> int:
-    """Count the bytes that a replica would waste on a card; what takes all it can get wants the largest."""
+    """Count the bytes that a replica would waste on a GPU; what takes all it can get wants the largest."""
     left = ledger.left[gpu.node, gpu.index]
     if left is None:
         return _UNKNOWN_SIZE

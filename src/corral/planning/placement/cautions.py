@@ -49,7 +49,7 @@ def _warn_of_mixed(machine: Machine) -> Iterator[Caution]:
         pitfall="A11",
         where=machine.name,
         what=f"the node has {listed}, and `nvidia.com/gpu` hands out any of them{room_for}",
-        hint="choose the card with a device claim (DRA), as `corral render` does unless `gpuMode` says otherwise; or"
+        hint="choose the GPU with a device claim (DRA), as `corral render` does unless `gpuMode` says otherwise; or"
         " keep one model in a node",
     )
 
@@ -91,13 +91,13 @@ def _warn_of_unknown_gpus(machine: Machine) -> Iterator[Caution]:
             yield Caution(
                 pitfall="",
                 where=gpu.name,
-                what="the VRAM of the card is unknown, so nothing is checked against it",
+                what="the VRAM of the GPU is unknown, so nothing is checked against it",
                 hint="name its `model`, or give its `memory`; `corral inventory` reads both",
             )
 
 
 def _check_sharing(cluster: Cluster, ledger: Ledger) -> Iterator[Caution]:
-    """Warn of cards that Kubernetes would not share as the plan does."""
+    """Warn of GPUs that Kubernetes would not share as the plan does."""
     for key, gpu in ledger.gpus.items():
         tenants = ledger.tenants.get(key, [])
         if len(tenants) > 1:
@@ -106,7 +106,7 @@ def _check_sharing(cluster: Cluster, ledger: Ledger) -> Iterator[Caution]:
                 where=gpu.name,
                 what=f"{list_unit_names(tenants)} share the GPU, and nothing holds each to what it declares: one that"
                 " takes more makes the others fail",
-                hint="set limits with MPS, HAMi or a device claim (DRA) with a capacity, or give one its own card",
+                hint="set limits with MPS, HAMi or a device claim (DRA) with a capacity, or give one its own GPU",
             )
         for demand, _ in tenants:
             users = [name for name in demand.services if wants_gpu(cluster.services[name])]
@@ -114,7 +114,7 @@ def _check_sharing(cluster: Cluster, ledger: Ledger) -> Iterator[Caution]:
                 yield Caution(
                     pitfall="A08",
                     where=demand.name,
-                    what=f"{' and '.join(users)} use one card from one pod, and `nvidia.com/gpu: 1` gives it to one"
+                    what=f"{' and '.join(users)} use one GPU from one pod, and `nvidia.com/gpu: 1` gives it to one"
                     " container alone",
                     hint="let both containers name one device claim (DRA), as `corral render` does unless `gpuMode`"
                     " says otherwise; or run them in pods of their own",
@@ -161,7 +161,7 @@ def _warn_of_unknown_needs(demand: Demand) -> Iterator[Caution]:
         yield Caution(
             pitfall="",
             where=demand.name,
-            what="what it needs in VRAM is unknown, so it has its card alone and nothing is checked",
+            what="what it needs in VRAM is unknown, so it has its GPU alone and nothing is checked",
             hint="give its `gpuMemory`, or its `models`",
         )
     elif unknown := [model.model for model in demand.vram.models if model.bytes is None and demand.vram.is_open]:
@@ -198,7 +198,7 @@ def _warn_of_large_models(demand: Demand, vram: Vram, best: PlannedGpu) -> Itera
             where=f"{demand.name}: {model.model}",
             what=f"the model needs {format_bytes(model.bytes)}, and {has}: what does not fit is computed by the"
             " processor, many times slower",
-            hint=f"choose a smaller quantization (`corral fit {model.model}` lists what fits), or a larger card",
+            hint=f"choose a smaller quantization (`corral fit {model.model}` lists what fits), or a larger GPU",
         )
 
 
@@ -211,7 +211,7 @@ def _warn_of_turns(demand: Demand, vram: Vram, best: PlannedGpu) -> Iterator[Cau
             what=f"its {len(counted)} models need {format_bytes(sum(counted))} together, and"
             f" {format_bytes(_count_left(vram, best))} are usable on {_name_where(vram, best)}: they take turns, each"
             " unloaded before the next is loaded",
-            hint="keep one model loaded at a time (OLLAMA_MAX_LOADED_MODELS=1), or give a model its own card",
+            hint="keep one model loaded at a time (OLLAMA_MAX_LOADED_MODELS=1), or give a model its own GPU",
         )
 
 
@@ -225,7 +225,7 @@ def _name_where(vram: Vram, gpu: PlannedGpu) -> str:
 
 
 def _list_gpus(demand: Demand, eligibility: Eligibility) -> Sequence[PlannedGpu]:
-    """Return the cards it has, or those it could have."""
+    """Return the GPUs it has, or those it could have."""
     locations = [eligibility.ledger.locations.get((demand.place, replica)) for replica in range(demand.replicas)]
     mine = [
         eligibility.ledger.gpus[location[0], index]
@@ -243,7 +243,7 @@ def _check_counts(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]
         yield Caution(
             pitfall="A06",
             where=demand.name,
-            what=f"a replica wants {demand.gpus} GPUs, and no node that it may run on has more than {most}: it would"
+            what=f"a replica wants {demand.gpus} GPUs, and no node that it can run on has more than {most}: it would"
             " wait for ever",
             hint="ask for fewer GPUs per replica",
         )
@@ -259,9 +259,9 @@ def _check_counts(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]
 def _explain_too_few(demand: Demand, wanted: int, gpus: int) -> str:
     need = "a GPU" if demand.gpus == 1 else f"{demand.gpus} GPUs"
     if not gpus:
-        return f"it wants {need}, and there is none where it may run: it would wait for ever"
+        return f"it wants {need}, and there is none where it can run: it would wait for ever"
     return (
-        f"{demand.replicas} replicas with {need} each want {wanted}, and where they may run there"
+        f"{demand.replicas} replicas with {need} each want {wanted}, and where they can run there"
         f" {'is one' if gpus == 1 else f'are {gpus}'}: the rest would wait for ever"
     )
 
@@ -275,8 +275,7 @@ def _bound_by_volume(demand: Demand) -> Iterator[Caution]:
             yield Caution(
                 pitfall="E01",
                 where=demand.name,
-                what=f"nothing but its volume {bond.volume} says where it runs: that lies on {bond.node} and keeps it"
-                " there",
+                what=f"only its volume {bond.volume} decides where it runs: that is on {bond.node} and keeps it there",
                 hint=f"write `node: {bond.node}`, or use a volume that every node reaches",
             )
         if demand.replicas > 1 and not named:

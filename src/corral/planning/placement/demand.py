@@ -1,4 +1,4 @@
-"""The demand of a layout: services and pods with their replicas, what each needs, and where each may run.
+"""The demand of a layout: services and pods with their replicas, what each needs, and where each can run.
 
 A layout's services hold their GPUs all the time. A service that wants GPUs and that the layout does not name is *on
 demand*: it gets what is left, and otherwise takes turns. A service that wants no GPU runs in every layout. Without a
@@ -36,9 +36,9 @@ class Demand:
     replicas: int
     on_demand: bool
     gpus: int
-    """Cards that each replica occupies; 0 for what needs none."""
+    """GPUs that each replica occupies; 0 for what needs none."""
     whole: bool
-    """Whether its cards are its alone; if not, it has `vram.needed` of one card."""
+    """Whether its GPUs are its alone; if not, it has `vram.needed` of one GPU."""
     vram: Vram | None
     """None when it needs no GPU."""
     memory: int
@@ -49,19 +49,19 @@ class Demand:
 
     @property
     def needed(self) -> int:
-        """Return the bytes that each of its cards must have; 0 when nobody knows."""
+        """Return the bytes that each of its GPUs must have; 0 when unknown."""
         return self.vram.needed if self.vram else 0
 
     @property
     def is_open(self) -> bool:
-        """Return whether it takes more of its card than it needs, or nobody knows what it needs."""
+        """Return whether it takes more of its GPU than it needs, or its need is unknown."""
         return self.vram is not None and self.vram.is_open
 
     @property
     def likeness(self) -> tuple[object, ...]:
         """Return what placement goes by: asks with the same have the same places. Sorted by it, hard cases are first.
 
-        Bound ones are hardest, then those that want many cards, then large ones.
+        Bound ones are hardest, then those that want many GPUs, then large ones.
         """
         nodes = tuple(sorted({bond.node for bond in self.bonds}))
         indexes = () if self.indexes is None else tuple(sorted(self.indexes))
@@ -75,11 +75,11 @@ class Demand:
         return Tier.FURTHER if replica else Tier.FIRST
 
     def may_run_on(self, node: str) -> bool:
-        """Tell whether nothing binds it to another node."""
+        """Return whether nothing binds it to another node."""
         return all(bond.node == node for bond in self.bonds)
 
     def nodes(self, known: Collection[str]) -> tuple[str, ...]:
-        """List the nodes that it may run on, of those that there are."""
+        """List the nodes that it can run on, of those that there are."""
         if self.bonds:
             known = [name for name in [self.bonds[0].node] if name in known]
         return tuple(name for name in known if self.may_run_on(name))
@@ -88,7 +88,7 @@ class Demand:
 def list_demands(
     cluster: Cluster, layout: Layout | None, needs: Needs, machines: Sequence[Machine]
 ) -> tuple[Demand, ...]:
-    """List what the layout asks for, in the order of the file; a pod stands where its first service does."""
+    """List what the layout asks for, in the order of the file; a pod has the place of its first service."""
     groups: dict[str, list[Service]] = {}
     for service in cluster.services.values():
         pod = _find_placement(layout, service).pod
@@ -101,14 +101,14 @@ def list_demands(
 
 
 class _BestGpu:
-    """Finds the largest card that somebody may have."""
+    """Finds the largest GPU that a service can have."""
 
     def __init__(self, machines: Sequence[Machine]) -> None:
         self._machines = {machine.name: machine for machine in machines}
         self._anywhere = self._find_largest(machines, None)
 
     def usable(self, bonds: Sequence[Bond], indexes: frozenset[int] | None) -> int | None:
-        """Return its usable memory; None when no card's is known."""
+        """Return its usable memory; None when no GPU's is known."""
         if not bonds and indexes is None:
             return self._anywhere
         nodes = {bond.node for bond in bonds}
@@ -152,7 +152,7 @@ def _make_demand(
 
 
 def wants_gpu(service: Service) -> bool:
-    """Tell whether a service asks for a GPU or a part of one, whatever a layout gives it."""
+    """Return whether a service asks for a GPU or a part of one, whatever a layout gives it."""
     return bool(service.gpus) or (service.gpus is None and service.gpu_memory is not None)
 
 
@@ -167,14 +167,14 @@ def _count_replicas(service: Service, placement: Placement) -> int:
 
 
 def _count_whole_gpus(service: Service, placement: Placement) -> int:
-    """Return how many cards a replica has for itself: what the service says, else its share of those that are named."""
+    """Return how many GPUs a replica has for itself: what the service says, else its share of those that are named."""
     if service.gpus is not None or service.gpu_memory is not None or not placement.gpus:
         return service.gpus or 0
     return max(1, len(placement.gpus) // max(1, _count_replicas(service, placement)))
 
 
 def _is_sharing(service: Service, placement: Placement) -> bool:
-    """Tell whether it wants a part of a card: memory is declared for it, and no card of its own."""
+    """Return whether it wants a part of a GPU: memory is declared for it, and no GPU of its own."""
     return service.gpus is None and (service.gpu_memory is not None or bool(placement.gpus))
 
 
@@ -186,7 +186,7 @@ def _list_bonds(cluster: Cluster, layout: Layout | None, service: Service, place
         bonds.append(Bond(node=service.node, reason=f"the file keeps it on {service.node}"))
     volumes = [cluster.storage[name] for name in list_volumes(service, layout)]
     return bonds + [
-        Bond(node=volume.node, reason=f"its volume {volume.name} lies on {volume.node}", volume=volume.name)
+        Bond(node=volume.node, reason=f"its volume {volume.name} is on {volume.node}", volume=volume.name)
         for volume in volumes
         if volume.kind is StorageKind.LOCAL and volume.node is not None
     ]

@@ -1,4 +1,4 @@
-"""Eligible GPUs: which of them a replica may have at all, and the reasons for and against each.
+"""Eligible GPUs: which of them a replica can have at all, and the reasons for and against each.
 
 It is asked for every replica, and worked out once for those that are alike.
 """
@@ -16,7 +16,7 @@ from corral.planning.placement.values import Machine, PlannedGpu, Refusal
 
 
 class Eligibility:
-    """The cards within reach of asks, in a finished plan."""
+    """The GPUs within reach of asks, in a finished plan."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -25,7 +25,7 @@ class Eligibility:
         self._turns: dict[object, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def allowed(self, demand: Demand) -> Sequence[PlannedGpu]:
-        """List the cards that no bond and no layout keeps it from."""
+        """List the GPUs that no bond and no layout keeps it from."""
         if not demand.bonds and demand.indexes is None:
             return self._work_out
         key = (demand.bonds, demand.indexes)
@@ -39,7 +39,7 @@ class Eligibility:
         return tuple(self.ledger.gpus.values())
 
     def most_on_a_node(self, demand: Demand) -> int:
-        """Count the cards of the node where it may have the most."""
+        """Count the GPUs of the node where it can have the most."""
         gpus = self.allowed(demand)
         return self._find_most if gpus is self._work_out else _find_most(gpus)
 
@@ -48,7 +48,7 @@ class Eligibility:
         return _find_most(self._work_out)
 
     def able(self, demand: Demand) -> Sequence[PlannedGpu]:
-        """List the cards that would do if they were empty."""
+        """List the GPUs that would do if they were empty."""
         if demand.likeness not in self._able:
             self._able[demand.likeness] = tuple(gpu for gpu in self.allowed(demand) if suits(demand, gpu))
         return self._able[demand.likeness]
@@ -83,7 +83,7 @@ def _has_memory(machine: Machine, demand: Demand) -> bool:
 
 
 class Refusals(Sequence[Refusal]):
-    """One reason for every GPU; worked out when somebody looks, for a large cluster has a million of them."""
+    """One reason for every GPU; worked out when it is read, for a large cluster has a million of them."""
 
     def __init__(self, ledger: Ledger, demand: Demand) -> None:
         self._ledger = ledger
@@ -149,5 +149,5 @@ def explain_location(eligibility: Eligibility, demand: Demand, location: Locatio
         reasons.append(f"one of {len(able)} GPUs that would hold it")
     others = [unit for index in indexes for unit in eligibility.ledger.tenants[node, index] if unit[0] is not demand]
     if others:
-        reasons.append(f"shares its card with {list_unit_names(others)}")
+        reasons.append(f"shares its GPU with {list_unit_names(others)}")
     return "; ".join(reasons)

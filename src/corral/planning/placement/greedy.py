@@ -48,15 +48,15 @@ def place_all(ledger: Ledger, units: Iterable[Unit]) -> None:
 
 
 def is_anywhere(ledger: Ledger, demand: Demand) -> bool:
-    """Tell whether nothing that is known speaks for or against any node."""
+    """Return whether nothing that is known favours or excludes a node."""
     nothing_counted = not demand.memory or all(machine.memory is None for machine in ledger.machines.values())
     return not demand.gpus and not demand.bonds and nothing_counted
 
 
 WORTH: Mapping[Tier, int] = MappingProxyType({Tier.FIRST: 100, Tier.FURTHER: 10, Tier.ON_DEMAND: 1})
-"""What a replica is worth in large clusters, where plans are not exact: a first one as much as ten further ones."""
+"""The worth of a replica in large clusters, where plans are not exact: a first one as much as ten further ones."""
 _Way = tuple[Location, tuple[Unit, ...]]
-"""A seat, and who has to give up their places for it."""
+"""A place, and the replicas that must leave theirs for it."""
 
 
 def make_way(ledger: Ledger, demands: Sequence[Demand]) -> None:
@@ -73,7 +73,7 @@ def make_way(ledger: Ledger, demands: Sequence[Demand]) -> None:
 
 
 def _list_loose_gpus(ledger: Ledger, tier: Tier) -> dict[str, list[PlannedGpu]]:
-    """List by node the cards that are empty, or that somebody of a later tier is on."""
+    """List by node the GPUs that are empty, or that a replica of a later tier is on."""
     loose: dict[str, list[PlannedGpu]] = {}
     for key, gpu in ledger.gpus.items():
         tenants = ledger.tenants.get(key)
@@ -98,7 +98,7 @@ def _weigh(unit: Unit) -> int:
 
 
 def _find_cheapest(ledger: Ledger, unit: Unit, loose: Mapping[str, Sequence[PlannedGpu]]) -> _Way | None:
-    """Find the seat for which the fewest must leave."""
+    """Find the place for which the fewest must leave."""
     demand, replica = unit
     best: _Way | None = None
     for node in demand.nodes(loose):
@@ -126,7 +126,7 @@ def _find_way(ledger: Ledger, demand: Demand, tier: Tier, node: str, gpus: Seque
 
 
 def _list_leaving(ledger: Ledger, demand: Demand, gpu: PlannedGpu, tier: Tier) -> tuple[Unit, ...] | None:
-    """List who would have to leave a card, or None when somebody on it does not have to."""
+    """List the replicas that would have to leave a GPU, or None when one on it does not have to."""
     tenants = ledger.tenants.get((gpu.node, gpu.index), [])
     later = [unit for unit in tenants if unit[0].tier(unit[1]) > tier]
     if demand.whole or any(unit[0].whole for unit in tenants):

@@ -1,10 +1,10 @@
 """The integer program of placement: how many replicas of each sort go to each group of equal GPUs.
 
-Columns: cards of a stock that a sort gets; for sorts that want several cards, replicas on a group (all cards of a
-replica are on one node); cards of a stock that are shared; first and further replicas that are placed.
-Rows: cards and memory are not given twice. For memory shared on one card, the plain sum of needs is a weak bound
-(three needs of 9 GiB fill 27 of 32 GiB on two cards of 16, and yet only two fit), so rows by dual feasible functions
-stand beside it: replace needs above 1 - d by 1 and those below d by 0, and no card holds more than 1 (Martello and
+Columns: GPUs of a stock that a sort gets; for sorts that want several GPUs, replicas on a group (all GPUs of a
+replica are on one node); GPUs of a stock that are shared; first and further replicas that are placed.
+Rows: GPUs and memory are not given twice. For memory shared on one GPU, the plain sum of needs is a weak bound
+(three needs of 9 GiB fill 27 of 32 GiB on two GPUs of 16, and yet only two fit), so rows by dual feasible functions
+are added: replace needs above 1 - d by 1 and those below d by 0, and no GPU holds more than 1 (Martello and
 Toth, "Lower bounds and reduction procedures for the bin packing problem", 1990).
 """
 
@@ -22,7 +22,7 @@ from corral.planning.placement.values import Machine, Tier
 EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
 """Programs of small clusters are solved to the end; the limit is for the odd one that would take minutes."""
 COUNTED = Effort(nodes=200, gap=0.005, step=0.99)
-"""A quarter of the 2 % that a large plan may be away from its bound; seating takes the rest."""
+"""A quarter of the 2 % that a large plan can be away from its bound; placing takes the rest."""
 _MIB = 2**20
 """Programs count memory in MiB: numbers near one another are solved more reliably."""
 _MOST_THRESHOLDS = 12
@@ -41,11 +41,11 @@ class ReplicaProgram:
         self.sorts = sorts = sort_out_alike(demands, ledger)
         self.program = Program()
         self.gpus: dict[tuple[int, int], int] = {}
-        """Columns by sort and stock: cards that the sort gets there."""
+        """Columns by sort and stock: GPUs that the sort gets there."""
         self.replicas: dict[tuple[int, int], int] = {}
-        """Columns by sort and group: replicas on a group, for sorts of several cards or none."""
+        """Columns by sort and group: replicas on a group, for sorts of several GPUs or none."""
         self.shared: dict[int, int] = {}
-        """Columns by stock: cards that are shared."""
+        """Columns by stock: GPUs that are shared."""
         self.tiers: dict[Tier, Terms] = {tier: {} for tier in Tier}
         """Columns that count the replicas that are placed."""
         self._effort = COUNTED if detail is Detail.KIND else EXACT
@@ -175,12 +175,12 @@ class ReplicaProgram:
 
 
 def _count_part(sort: Sort, gpu_group: GpuGroup) -> float:
-    """Return how much of a card a replica takes at least."""
+    """Return how much of a GPU a replica takes at least."""
     return 1.0 if sort.like.whole or not gpu_group.gpu.usable else sort.like.needed / gpu_group.gpu.usable
 
 
 def make_sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[Terms, float]]:
-    """Bound what cards of one size can hold: weights by column, and the capacity of one card."""
+    """Bound what GPUs of one size can hold: weights by column, and the capacity of one GPU."""
     usable = find_fillable(needs.values(), usable)
     yield {column: need / _MIB for column, need in needs.items()}, usable / _MIB
     small = sorted({need for need in needs.values() if 2 * need <= usable})
@@ -194,10 +194,10 @@ def make_sharing_rows(needs: Mapping[int, int], usable: int) -> Iterator[tuple[T
 
 
 def find_fillable(needs: Iterable[int], usable: int) -> int:
-    """Return the most of a card that needs of these sizes can fill, each used as often as one likes.
+    """Return the most of a GPU that needs of these sizes can fill, each used as often as one likes.
 
     Needs of whole GiB fill 15 of 15.5 GiB. Sums are counted in steps of the largest size that all needs are multiples
-    of; where that is finer than a MiB, the whole card counts.
+    of; where that is finer than a MiB, the whole GPU counts.
     """
     sizes = {need for need in needs if 0 < need <= usable}
     step = gcd(*sizes)
@@ -215,14 +215,14 @@ def find_fillable(needs: Iterable[int], usable: int) -> int:
 
 
 def _round_above(need: int, threshold: int, usable: int) -> float:
-    """Count a need that leaves less than the threshold as a whole card, one below the threshold as nothing."""
+    """Count a need that leaves less than the threshold as a whole GPU, one below the threshold as nothing."""
     if need < threshold:
         return 0.0
     return 1.0 if need > usable - threshold else need / usable
 
 
 def _round_down(need: int, parts: int, usable: int) -> float:
-    """Round a need down to parts of a card; three needs above a third do not fit on one card, so each counts a half."""
+    """Round a need down to parts of a GPU; three needs above a third do not fit on one GPU, so each counts a half."""
     if need * (parts + 1) % usable == 0:
         return need / usable
     return need * (parts + 1) // usable / parts

@@ -1,6 +1,6 @@
 """The ledger of a plan in the making: which GPU and memory is free, and the one place where a replica takes some.
 
-Whatever chose a place, it is taken here, and here it is refused when it is not free: no plan gives a byte of a card or
+Whatever chose a place, it is taken here, and here it is refused when it is not free: no plan gives a byte of a GPU or
 of a node twice.
 """
 
@@ -14,17 +14,17 @@ from corral.planning.placement.values import Machine, PlannedGpu
 from corral.units import format_bytes
 
 Location = tuple[str | None, tuple[int, ...]]
-"""A node and the indexes of GPUs on it; no node at all for what may run anywhere."""
+"""A node and the indexes of GPUs on it; no node at all for what can run anywhere."""
 Unit = tuple[Demand, int]
 """A replica: what is placed. The number counts from 0."""
 
 
 class NotFreeError(ValueError):
-    """A place was given away twice, or to somebody whom it does not suit: a mistake of the planner."""
+    """A place was given away twice, or to a replica that it does not suit: a bug in the planner."""
 
 
 class Ledger:
-    """Cards, memory and who has them."""
+    """GPUs, memory and who has them."""
 
     def __init__(self, machines: Sequence[Machine]) -> None:
         self.machines = {machine.name: machine for machine in machines}
@@ -37,7 +37,7 @@ class Ledger:
         self.on_node: Counter[tuple[int, str]] = Counter()
         """Replicas of an ask on a node."""
         self.models: dict[int, set[str | None]] = {}
-        """Models of card that an ask has, by its place."""
+        """Models of GPU that an ask has, by its place."""
 
     def take(self, unit: Unit, location: Location) -> None:
         """Give a replica its place. Raises: NotFreeError."""
@@ -85,12 +85,12 @@ class Ledger:
         }
 
     def node_admits(self, demand: Demand, node: str) -> bool:
-        """Tell whether a replica may be on a node, and its main memory suffices."""
+        """Return whether a replica can be on a node, and its main memory suffices."""
         left = self.memory_left[node]
         return (left is None or demand.memory <= left) and demand.may_run_on(node)
 
     def admits(self, demand: Demand, gpu: PlannedGpu) -> bool:
-        """Tell whether a card can be one of a replica's, whatever other cards it gets."""
+        """Return whether a GPU can be one of a replica's, whatever other GPUs it gets."""
         if not suits(demand, gpu):
             return False
         tenants = self.tenants.get((gpu.node, gpu.index))
@@ -110,7 +110,7 @@ class Ledger:
         return f"requests {format_bytes(demand.memory)} of main memory, {format_bytes(max(0, left))} left"
 
     def explain_refusal(self, demand: Demand, gpu: PlannedGpu) -> str | None:
-        """Say why a card cannot be one of a replica's, or None: `admits` in words."""
+        """Say why a GPU cannot be one of a replica's, or None: `admits` in words."""
         if why := explain_misfit(demand, gpu):
             return why
         tenants = self.tenants.get((gpu.node, gpu.index), [])
@@ -118,22 +118,22 @@ class Ledger:
         if any(other.whole for other, _ in tenants):
             return f"held by {names}"
         if tenants and demand.whole:
-            return f"wants the whole card, shared by {names}"
+            return f"wants the whole GPU, shared by {names}"
         left = self.left[gpu.node, gpu.index]
         if tenants and left is not None and demand.needed > left:
-            return f"needs {format_bytes(demand.needed)}, {format_bytes(left)} left beside {names}"
+            return f"needs {format_bytes(demand.needed)}, {format_bytes(left)} left next to {names}"
         return None
 
 
 def suits(demand: Demand, gpu: PlannedGpu) -> bool:
-    """Tell whether a card would do if it were empty."""
+    """Return whether a GPU would do if it were empty."""
     if demand.indexes is not None and gpu.index not in demand.indexes:
         return False
     return demand.whole if gpu.usable is None else demand.needed <= gpu.usable
 
 
 def explain_misfit(demand: Demand, gpu: PlannedGpu) -> str | None:
-    """Say why a card would not do even if it were empty, or None: `suits` in words."""
+    """Say why a GPU would not do even if it were empty, or None: `suits` in words."""
     if demand.indexes is not None and gpu.index not in demand.indexes:
         return f"the layout keeps it to {list_index_names(demand.indexes)}"
     if gpu.usable is None:

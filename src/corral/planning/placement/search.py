@@ -1,8 +1,8 @@
 """The search for the best plan: first fit, then tier by tier what an integer program finds better, with its bound.
 
-A cluster in which first fit places everything needs no search. Small clusters are searched card by card and tier by
-tier: no plan has more of a tier without having fewer of one before it. In large ones, cards and replicas that are alike
-are counted, and tiers are weighed: a plan may give up one first replica for more than ten further ones. How much better
+A cluster in which first fit places everything needs no search. Small clusters are searched GPU by GPU and tier by
+tier: no plan has more of a tier without having fewer of one before it. In large ones, GPUs and replicas that are alike
+are counted, and tiers are weighed: a plan can give up one first replica for more than ten further ones. How much better
 any plan could be is known in both cases.
 """
 
@@ -21,7 +21,7 @@ from corral.planning.placement.ledger import Ledger, Unit
 from corral.planning.placement.values import Machine, PlannedGpu, Proof, Tier
 
 _ROUNDING = 1e-6
-"""What a bound may be off by in the solver."""
+"""The tolerance of the solver's bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,14 @@ def search(machines: Sequence[Machine], demands: Sequence[Demand]) -> SearchResu
 
 
 def is_exact(demands: Sequence[Demand], ledger: Ledger) -> bool:
-    """Tell whether the cluster is small enough to be searched card by card."""
+    """Return whether the cluster is small enough to be searched GPU by GPU."""
     return len(demands) * max(len(ledger.gpus), len(ledger.machines)) <= EXACT_LIMIT
 
 
 def _search_exactly(machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger) -> SearchResult:
-    """Count the alike cards of a node together, and only where that cannot be seated, search card by card."""
+    """Count the alike GPUs of a node together, and only where that cannot be placed, search GPU by GPU."""
     result = _search_tiers(machines, demands, ledger, Detail.NODE)
-    return result if result.gap == 0 else _search_tiers(machines, demands, result.ledger, Detail.CARD)
+    return result if result.gap == 0 else _search_tiers(machines, demands, result.ledger, Detail.GPU)
 
 
 def _search_tiers(
@@ -112,7 +112,7 @@ def _bound_by_gpus(counting: ReplicaProgram, tier: Tier, reached: Mapping[Tier, 
 
 
 def search_by_count(machines: Sequence[Machine], demands: Sequence[Demand], ledger: Ledger) -> SearchResult:
-    """Count what a large cluster can hold, and seat it; `room` is a plan to better."""
+    """Count what a large cluster can hold, and place it; `ledger` is a plan to improve on."""
     counting = ReplicaProgram(machines, demands, ledger, Detail.KIND)
     answer = counting.maximise_worth(WORTH)
     other = place_counted(counting, answer.values, machines)

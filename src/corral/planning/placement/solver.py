@@ -34,7 +34,7 @@ class Effort:
     nodes: int
     """Nodes of the search tree, at most."""
     gap: float
-    """The part of the objective that may be left on the table."""
+    """The part of the objective that can be given up."""
     step: float
     """Sums that differ by less than this count as equal."""
 

@@ -1,4 +1,4 @@
-"""Plans as values: what runs where, what does not and why, and the GPUs and nodes that a plan may use."""
+"""Plans as values: what runs where, what does not and why, and the GPUs and nodes that a plan can use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tier(IntEnum):
     FURTHER = 1
     """Its further replicas."""
     ON_DEMAND = 2
-    """Services that want GPUs and that the layout does not name; they may take turns through the queue."""
+    """Services that want GPUs and that the layout does not name; they can take turns through the queue."""
 
     @property
     def label(self) -> str:
@@ -38,7 +38,7 @@ class PlannedGpu:
     memory: Bytes | None
     """Its whole VRAM; None is unknown."""
     usable: int | None
-    """Bytes that services may plan with: what the driver keeps is taken off."""
+    """Bytes that services can plan with: what the driver keeps is taken off."""
 
     @property
     def name(self) -> str:
@@ -61,9 +61,9 @@ class Placed:
     gpus: tuple[int, ...]
     """Indexes on the node; empty for what needs no GPU."""
     memory: Figure | None
-    """VRAM planned on each of its GPUs; None when nobody knows, and it has the whole card."""
+    """VRAM planned on each of its GPUs; None when unknown: it has the whole GPU."""
     whole: bool
-    """Whether its cards are its alone."""
+    """Whether its GPUs are its alone."""
     why: str
 
 
@@ -107,7 +107,7 @@ class Caution:
     """Something that will go wrong or surprise, although the plan stands."""
 
     pitfall: str
-    """The id in the catalogue of pitfalls: `A11`; empty for what is no pitfall but an open end."""
+    """The id in the catalogue of pitfalls: `A11`; empty for what is not a pitfall but an open end."""
     where: str
     what: str
     hint: str
@@ -115,11 +115,11 @@ class Caution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuTotal:
-    """What is planned on a GPU beside what it has."""
+    """The memory planned on a GPU, next to what it has."""
 
     gpu: PlannedGpu
     planned: int | None
-    """Bytes; None when somebody on it has an unknown need."""
+    """Bytes; None when the need of a replica on it is unknown."""
     tenants: tuple[str, ...]
     """`comfyui #1` and so on: asks with their replica, counted from 1."""
     whole: bool
@@ -158,12 +158,12 @@ class Preference:
     mixed: int
     """Models of GPU beyond the first that the replicas of a service have, over all services."""
     left_over: int
-    """Bytes that nobody uses on cards that are used."""
+    """Unused bytes on GPUs that are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What runs where in one layout."""
+    """The placement of one layout: what runs where."""
 
     layout: str | None
     """None: the services as they stand, without a layout."""
@@ -175,7 +175,7 @@ class Plan:
     gap: float
     """Part by which another plan could place more, at most: 0 is proven best, 0.02 is two percent."""
     exact: bool
-    """Whether it was searched card by card. If not, the tiers are weighed 100 : 10 : 1, and `gap` is that sum's."""
+    """Whether it was searched GPU by GPU. If not, the tiers are weighed 100 : 10 : 1, and `gap` is that sum's."""
     preference: Preference
 
     @property
@@ -185,14 +185,14 @@ class Plan:
 
 
 NODE_RESERVE = 2 * 2**30
-"""Bytes of main memory of every node that are planned for nobody: assumed for the operating system, the kubelet and the
+"""Bytes of main memory of every node that are not planned with: assumed for the operating system, the kubelet and the
 container runtime (the K3s documentation measures 1.6 GiB for a server with a small load, 0.3 GiB for an agent).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A node with the cards that the file names, and the main memory that may be planned with."""
+    """A node with the GPUs that the file names, and the main memory that can be planned with."""
 
     name: str
     gpus: tuple[PlannedGpu, ...]

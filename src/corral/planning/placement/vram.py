@@ -1,8 +1,8 @@
-"""How much VRAM a replica has to find on each of its cards.
+"""How much VRAM a replica has to find on each of its GPUs.
 
-Declared memory (`gpuMemory`) is what it needs on each card. Else its models tell: all of them together where a card can
+Declared memory (`gpuMemory`) is what it needs on each GPU. Else its models decide: all of them together where a GPU can
 hold them; where none can, an engine that loads models as they are asked for needs room for one, the largest that fits.
-Where nobody knows, it gets the card alone, and nothing is said about how full that is.
+A service of unknown need gets the GPU alone, and how full that is stays unknown.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ SWAPPING = frozenset({"ollama", "llama", "comfyui"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeed:
-    """A model of a service, and what it takes on each card; None is unknown."""
+    """A model of a service, and what it takes on each GPU; None is unknown."""
 
     service: str
     model: str
     bytes: int | None
     within: int | None
-    """Bytes that its service declares for itself; None: it has what its card has left."""
+    """Bytes that its service declares for itself; None: it has what its GPU has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vram:
-    """What a replica needs on each of its cards."""
+    """The need of a replica on each of its GPUs."""
 
     needed: int
     """Bytes that must be there; 0 when nothing is known."""
     figure: Figure | None
     """The same with its origin; None when nothing is known."""
     is_open: bool
-    """Whether it takes more than `needed` when there is more, or nobody knows: then it has its card alone."""
+    """Whether it takes more than `needed` when there is more, or its need is unknown: then it has its GPU alone."""
     declared: int
-    """Bytes that services of it declare; what is left of a card is for the models of the others."""
+    """Bytes that services of it declare; what is left of a GPU is for the models of the others."""
     models: tuple[ModelNeed, ...]
     swaps: bool
     """Whether its models are not planned to be in memory together."""
 
 
 def work_out_vram(members: Sequence[Service], needs: Needs, *, gpus: int, largest: int | None) -> Vram:
-    """Work out the need of services that share a place; `largest` is the usable memory of the best card it may use."""
+    """Work out the need of services that share a place; `largest` is the usable memory of the best GPU it can use."""
     declared = {member.name: int(member.gpu_memory) for member in members if member.gpu_memory is not None}
     models = tuple(need for member in members for need in _list_models(member, needs, gpus))
     counted = [model for model in models if model.service not in declared and model.bytes is not None]

@@ -1,11 +1,11 @@
-"""What the cluster file should say besides the new cards, so that the upgrade is put to use.
+"""Adaptations of the cluster file, in addition to the new GPUs, that put the upgrade to use.
 
-A card that nothing is sent to changes nothing. Where a node's cards are one model after the upgrade, three things
-follow: one queue over all of them in place of one per card; as many replicas of the service that makes what is forecast
-as there are cards; and an address of its own for each replica. These are proposals: the report shows them, and
+A GPU that nothing is sent to changes nothing. Where a node's GPUs are one model after the upgrade, three things
+follow: one queue over all of them in place of one per GPU; as many replicas of the service that makes what is forecast
+as there are GPUs; and an address of its own for each replica. These are proposals: the report shows them, and
 `--adapt` writes them.
 
-Not proposed, because it has a price: several cards for one task of a workload that can use them. Such a task waits
+Not proposed, because it has a price: several GPUs for one task of a workload that can use them. Such a task waits
 until all of them are free, and is lost with any of them.
 """
 
@@ -34,7 +34,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """Something that should follow from the new cards."""
+    """Something that should follow from the new GPUs."""
 
     about: str
     """`queue hydra-compute-pool`."""
@@ -42,13 +42,13 @@ class Adaptation:
     after: str
     why: str
     price: str | None
-    """What it costs somebody else; None when nothing is known to."""
+    """Its cost for other services; None when none is known."""
     edits: tuple[Edit, ...]
-    """Empty when the file cannot say it before somebody decides something."""
+    """Empty when the user must decide something before the file can have it."""
 
 
 def propose(after: Cluster, hardware: Hardware) -> tuple[Adaptation, ...]:
-    """List what should follow on the nodes that the upgrade changes and leaves with equal cards."""
+    """List what should follow on the nodes that the upgrade changes and leaves with equal GPUs."""
     adaptations: list[Adaptation] = []
     for node in hardware.changed:
         if node.after is None or node.after.homogeneous is not True or len(node.after.gpus) < 2:
@@ -96,7 +96,7 @@ def _find_steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
 
 
 def _propose_queue(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
-    """Propose one queue over all cards of a node where each queue has only some of them."""
+    """Propose one queue over all GPUs of a node where each queue has only some of them."""
     gpus = [gpu.name for gpu in node.after.gpus] if node.after else []
     partial = [queue for queue in after.queues.values() if queue.pool and set(queue.pool) < set(gpus)]
     covering = {name for queue in after.queues.values() for name in queue.pool or ()}
@@ -109,7 +109,7 @@ def _propose_queue(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]
         about=f"queue {name}",
         before="; ".join(f"{queue.name} → {', '.join(queue.pool or ())}" for queue in partial),
         after=f"{name} → {', '.join(gpus)}",
-        why="the cards are equal: whoever is first takes whichever is free, and none idles while the other has a line",
+        why="the GPUs are equal: the first task takes the free one, and neither idles while the other has a line",
         price="tasks name their queue: those who submit to "
         + " or ".join(queue.name for queue in partial)
         + f" have to say {name}"
@@ -120,7 +120,7 @@ def _propose_queue(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]
 
 
 def _propose_replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
-    """Propose as many replicas as there are cards, for the first workload whose tasks a service of the node does."""
+    """Propose as many replicas as there are GPUs, for the first workload whose tasks a service of the node does."""
     service = _choose_leading_service(after, node.name)
     count = len(node.after.gpus) if node.after else 0
     wanted = count // max(1, service.gpus or 1) if service else 0
@@ -131,8 +131,8 @@ def _propose_replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptati
         about=f"service {service.name}",
         before=f"{_count_replicas(after, service)} replica",
         after=f"{wanted} replicas, one for each GPU of {node.name}",
-        why="a replica computes on its own card only; a card without a replica makes nothing faster",
-        price=None if not displaced else f"{', '.join(displaced)} no longer has a card of its own and takes turns",
+        why="a replica computes on its own GPU only; a GPU without a replica makes nothing faster",
+        price=None if not displaced else f"{', '.join(displaced)} no longer has a GPU of its own and takes turns",
         edits=tuple(_list_replica_edits(after, service, node, wanted, displaced)),
     )
     if service.engines:
@@ -140,7 +140,7 @@ def _propose_replicas(after: Cluster, node: NodeComparison) -> Iterable[Adaptati
 
 
 def _choose_leading_service(after: Cluster, node: str) -> Service | None:
-    """Choose the service of the first workload with a known duration that runs on the node, one card for each task."""
+    """Choose the service of the first workload with a known duration that runs on the node, one GPU for each task."""
     for workload in after.workloads.values():
         service = after.services.get(workload.service or "")
         if service and service.node == node and workload.seconds and not workload.parallel_capable and service.gpus:
@@ -156,7 +156,7 @@ def _count_replicas(after: Cluster, service: Service) -> int:
 
 
 def _list_displaced(after: Cluster, service: Service, node: str) -> tuple[str, ...]:
-    """List the services that a layout with this one gives a card of the node."""
+    """List the services that a layout with this one gives a GPU of the node."""
     names = [
         name
         for layout in after.layouts.values()
@@ -189,7 +189,7 @@ def _propose_addresses(service: Service, wanted: int) -> Adaptation:
         about=f"engine {engine}",
         before="one address, or none",
         after=f"{wanted} instances, each with an address of its own: `engines.{engine}.instances`",
-        why="each replica has a queue and a history of its own; behind one address an answer may come from the one "
+        why="each replica has a queue and a history of its own; behind one address an answer can come from the one "
         "that never had the task (pitfalls D02)",
         price=None,
         edits=(),

@@ -1,6 +1,6 @@
 """The advice about an upgrade: its reasons for and against, each with its remedy, and what follows from them.
 
-The rules are few and stand in `_verdict`.
+The rules are few and are in `_verdict`.
 """
 
 from __future__ import annotations
@@ -65,24 +65,24 @@ def _decide(reasons: tuple[Reason, ...]) -> Advice:
 
 
 def _write_sentence(advice: Advice, reasons: tuple[Reason, ...]) -> str:
-    def told(*weights: Weight) -> str:
+    def describe(*weights: Weight) -> str:
         return "; ".join(reason.what for weight in weights for reason in reasons if reason.weight is weight)
 
     if advice is Advice.GO:
-        text = told(Weight.GAIN)
+        text = describe(Weight.GAIN)
     elif advice is Advice.CONDITIONS:
-        text = f"{told(Weight.GAIN)}; once this is settled: {told(Weight.CONDITION, Weight.LOSS)}"
+        text = f"{describe(Weight.GAIN)}; once this is settled: {describe(Weight.CONDITION, Weight.LOSS)}"
     else:
-        text = told(Weight.BLOCKER, Weight.LOSS) or "nothing gets better by it"
+        text = describe(Weight.BLOCKER, Weight.LOSS) or "nothing improves"
     return f"{text}."
 
 
 _SAME_SPEED = 0.005
-"""Differences of speed below half a percent are no difference: less than two nights of one machine differ."""
+"""Differences of speed below half a percent do not count: two nights of one machine differ by more."""
 
 
 class Weight(StrEnum):
-    """What a reason counts for."""
+    """The weight of a reason."""
 
     GAIN = "gain"
     COST = "cost"
@@ -121,7 +121,7 @@ class Evidence:
 
 
 def list_reasons(evidence: Evidence) -> tuple[Reason, ...]:
-    """List all reasons, in the order in which a report tells them."""
+    """List all reasons, in the order of the report."""
     lost = {choice.service for choice in evidence.choices if choice.freedom is Freedom.LOST}
     return (
         *_judge_memory(evidence.hardware),
@@ -153,7 +153,7 @@ def _judge_memory(hardware: Hardware) -> Iterator[Reason]:
     if change > 0:
         yield Reason(weight=Weight.GAIN, what=what)
     else:
-        yield Reason(weight=Weight.LOSS, what=what, remedy="keep the cards, or choose ones with at least as much VRAM")
+        yield Reason(weight=Weight.LOSS, what=what, remedy="keep the GPUs, or choose ones with at least as much VRAM")
 
 
 def _judge_pools(hardware: Hardware) -> Iterator[Reason]:
@@ -161,14 +161,14 @@ def _judge_pools(hardware: Hardware) -> Iterator[Reason]:
         if node.becomes_homogeneous:
             yield Reason(
                 weight=Weight.GAIN,
-                what=f"{node.name} becomes one pool of {_describe_gpus(node)}: any card does for any task",
+                what=f"{node.name} becomes one pool of {_describe_gpus(node)}: any GPU does for any task",
             )
         if node.becomes_mixed:
             yield Reason(
                 weight=Weight.LOSS,
-                what=f"the pool of {node.name} becomes mixed ({_describe_gpus(node)}): a pod that asks for one GPU may "
+                what=f"the pool of {node.name} becomes mixed ({_describe_gpus(node)}): a pod that asks for one GPU can "
                 "get either (pitfalls A11)",
-                remedy=f"choose the model that {node.name} has already, or put the card into a node of its own",
+                remedy=f"choose the model that {node.name} has already, or put the GPU into a node of its own",
             )
 
 
@@ -201,14 +201,14 @@ def _judge_speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
             yield Reason(
                 weight=Weight.LOSS,
                 what=f"{workload.workload} gets slower: {change}",
-                remedy=f"leave {workload.workload} the cards that it has",
+                remedy=f"leave {workload.workload} the GPUs that it has",
             )
 
 
 def _judge_services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
     wider = [other.service for other in choices if other.freedom is Freedom.WIDER]
     if wider:
-        yield Reason(weight=Weight.GAIN, what=f"more cards that can run {list_names(wider)}")
+        yield Reason(weight=Weight.GAIN, what=f"more GPUs that can run {list_names(wider)}")
     gained = [other.service for other in choices if other.freedom is Freedom.GAINED and other.before is not None]
     if gained:
         yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} could not run, and can now")
@@ -216,21 +216,21 @@ def _judge_services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
     if narrower:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"fewer cards that can run {list_names(narrower)}",
-            remedy="choose a card with enough VRAM for them",
+            what=f"fewer GPUs that can run {list_names(narrower)}",
+            remedy="choose a GPU with enough VRAM for them",
         )
     for choice in choices:
         if choice.freedom is Freedom.LOST and choice.after is not None:
             reason = choice.after.refused[0][1] if choice.after.refused else "its node has no GPU any more"
             yield Reason(
                 weight=Weight.BLOCKER,
-                what=f"no card is left that can run {choice.service} ({reason})",
-                remedy=f"leave a card for {choice.service}, lower what it needs, or take it out of the file",
+                what=f"no GPU is left that can run {choice.service} ({reason})",
+                remedy=f"leave a GPU for {choice.service}, lower what it needs, or take it out of the file",
             )
 
 
 def _judge_locations(distribution: tuple[Distribution, ...], known: set[str]) -> Iterator[Reason]:
-    """Say who has no place any more in a layout; what no card could hold is told already."""
+    """List the services that have no place any more in a layout; those that no GPU could hold are reported already."""
     for layout in distribution:
         where = f" in the layout {layout.layout}" if layout.layout else ""
         lost = [name for name in layout.lost if name not in known]
@@ -247,13 +247,13 @@ def _judge_locations(distribution: tuple[Distribution, ...], known: set[str]) ->
 def _judge_redundancy(survivals: tuple[Survival, ...]) -> Iterator[Reason]:
     gained = [survival.service for survival in survivals if survival.before is False and survival.after is True]
     if gained:
-        yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} would survive the loss of a card")
+        yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} would survive the loss of a GPU")
     lost = [survival.service for survival in survivals if survival.before is True and survival.after is False]
     if lost:
         yield Reason(
             weight=Weight.LOSS,
-            what=f"{list_names(lost)} would no longer survive the loss of a card",
-            remedy="keep two cards that can run them",
+            what=f"{list_names(lost)} would no longer survive the loss of a GPU",
+            remedy="keep two GPUs that can run them",
         )
 
 
@@ -263,7 +263,7 @@ def _judge_drivers(uniformity: tuple[Uniformity, ...]) -> Iterator[Reason]:
             yield Reason(
                 weight=Weight.BLOCKER,
                 what=f"{node.node}: {node.conflict}",
-                remedy="put the cards into different machines",
+                remedy="put the GPUs into different machines",
             )
 
 
@@ -312,6 +312,6 @@ def _find_remedy(judgement: Judgement, node: str, after: NodePower) -> str:
         return f"another {judgement.about} of {node}"
     asked = recommended_text(after)
     if asked == NO_SINGLE_SUPPLY:
-        return f"fewer cards in {node}, or two supplies: {asked}"
+        return f"fewer GPUs in {node}, or two supplies: {asked}"
     least = "at least " if judgement.verdict is Verdict.NOT_ENOUGH else ""
     return f"a power supply of {least}{asked} (`--psu {node}=WATTS` shows what it changes)"

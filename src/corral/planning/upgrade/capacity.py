@@ -1,7 +1,7 @@
-"""Which language models fit on a node's cards together, before and after, and how fast they can be at most.
+"""Which language models fit on a node's GPUs together, before and after, and how fast they can be at most.
 
 Sizes stand for models of about so many parameters, at about 4.9 bits for each weight; what a particular file needs is
-`corral fit`'s to say. A split gives each card whole layers, so it may need up to one layer more than is said here.
+`corral fit`'s to say. A split gives each GPU whole layers, so it can need up to one layer more than this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from corral.planning.upgrade.gpus import list_gpus
 from corral.planning.upgrade.hardware import Hardware
 
 SIZES = ("8b", "14b", "24b", "33b", "70b", "120b", "235b")
-"""What models are published in, in billions of parameters; two of them stand between most pairs of cards."""
+"""Sizes in which models are published, in billions of parameters; two of them are between most pairs of GPUs."""
 QUANTIZATION = "q4_K_M"
 _ENGINE = "llama"
 
@@ -39,9 +39,9 @@ class ModelFit:
 
     model: str
     alone: Figure
-    """Bytes on one card."""
+    """Bytes on one GPU."""
     on_each: Figure | None
-    """Bytes on each card of an even split over all cards of the node; None when it has one card after the upgrade."""
+    """Bytes on each GPU of an even split over all GPUs of the node; None when it has one GPU after the upgrade."""
     before: Seating
     after: Seating
     bound: Figure | None
@@ -50,11 +50,11 @@ class ModelFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the cards of one node hold together."""
+    """The largest models that the GPUs of one node hold together."""
 
     node: str
     room: Difference
-    """Bytes for weights and KV cache of one model that is split over all cards."""
+    """Bytes for weights and KV cache of one model that is split over all GPUs."""
     fits: tuple[ModelFit, ...]
 
     @property
@@ -76,7 +76,7 @@ class _UsableGpu:
 
 
 def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[Capacity, ...]:
-    """Compare what fits on every node whose cards change and whose cards' memory is known on both sides."""
+    """Compare what fits on every node whose GPUs change and whose GPUs' memory is known on both sides."""
     old, new = _list_gpus(before), _list_gpus(after)
     needs = [need for size in SIZES if (need := need_of(_ENGINE, f"{size}-{QUANTIZATION}"))]
     return tuple(
@@ -91,7 +91,7 @@ def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tup
 
 
 def _list_gpus(cluster: Cluster) -> dict[str, tuple[_UsableGpu, ...]]:
-    """List the cards of each node; a node with a card of unknown memory is left out."""
+    """List the GPUs of each node; a node with a GPU of unknown memory is left out."""
     usable = {gpu.name: gpu.usable for machine in list_machines(cluster) for gpu in machine.gpus}
     usable_gpus: dict[str, tuple[_UsableGpu, ...]] = {}
     for node in cluster.nodes:
@@ -108,7 +108,7 @@ def _list_gpus(cluster: Cluster) -> dict[str, tuple[_UsableGpu, ...]]:
 
 def _compare_room(before: Sequence[_UsableGpu], after: Sequence[_UsableGpu], need: Need) -> Difference:
     return Difference(
-        name="VRAM for one model over all cards", before=_compute_share(before, need), after=_compute_share(after, need)
+        name="VRAM for one model over all GPUs", before=_compute_share(before, need), after=_compute_share(after, need)
     )
 
 
@@ -152,7 +152,7 @@ def _find_seating(need: Need, gpus: Sequence[_UsableGpu]) -> Seating:
 
 
 def _bound(need: Need, gpus: Sequence[_UsableGpu], seating: Seating) -> Figure | None:
-    """Bound the speed: each token reads all weights once; the cards of a split take turns, each with its share."""
+    """Bound the speed: each token reads all weights once; the GPUs of a split take turns, each with its share."""
     if seating is Seating.ONE:
         speeds = [gpu.bandwidth for gpu in gpus if gpu.usable >= need.on(1)]
         best = max((speed for speed in speeds if speed is not None), default=None)
@@ -164,7 +164,7 @@ def _bound(need: Need, gpus: Sequence[_UsableGpu], seating: Seating) -> Figure |
         return None
     total = sum(gpu.usable for gpu in gpus)
     mean = 1 / sum(gpu.usable / total / speed for gpu, speed in zip(gpus, speeds, strict=True))
-    return _bound_tokens(mean, need.divisible.value, f"{mean / 1e9:g} GB/s, the cards one after the other")
+    return _bound_tokens(mean, need.divisible.value, f"{mean / 1e9:g} GB/s, the GPUs one after the other")
 
 
 def _bound_tokens(bandwidth: float, size: float, bandwidth_text: str) -> Figure:

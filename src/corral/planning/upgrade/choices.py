@@ -1,6 +1,6 @@
 """The GPUs that each service could run on, before and after, and whether it survives the loss of one.
 
-This looks at one replica by itself, on cards that nobody else uses; who gets which card when all of them run is the
+This looks at one replica by itself, on GPUs that are otherwise unused; which GPU each gets when all of them run is the
 plan's to say (`corral.planning.placement`).
 """
 
@@ -16,24 +16,24 @@ from corral.units import Bytes, format_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The cards for one replica of a service."""
+    """The GPUs for one replica of a service."""
 
     nodes: tuple[str, ...]
-    """Where it may run."""
+    """Where it can run."""
     fits: tuple[str, ...]
-    """Cards that hold it, on nodes that have as many of them as a replica needs."""
+    """GPUs that hold it, on nodes that have as many of them as a replica needs."""
     refused: tuple[tuple[str, str], ...]
-    """Card and reason."""
+    """GPU and reason."""
     pins: tuple[str, ...]
-    """`pool: gpu0`: the layout, and the cards that it names."""
+    """`pool: gpu0`: the layout, and the GPUs that it names."""
 
 
 class Freedom(StrEnum):
     """How much of a choice the upgrade leaves a service."""
 
     SAME = "as before"
-    WIDER = "more cards"
-    NARROWER = "fewer cards"
+    WIDER = "more GPUs"
+    NARROWER = "fewer GPUs"
     GAINED = "can run now"
     LOST = "can no longer run"
     NEVER = "cannot run"
@@ -52,7 +52,7 @@ class ServiceChoice:
 
     @property
     def freedom(self) -> Freedom:
-        """What the upgrade does to its choice of cards, by their number."""
+        """The change of its choice of GPUs, by their number."""
         old, new = len(self.before.fits) if self.before else 0, len(self.after.fits) if self.after else 0
         if old == new:
             return Freedom.SAME if new else Freedom.NEVER
@@ -69,12 +69,12 @@ def compare_choices(before: Cluster, after: Cluster) -> tuple[ServiceChoice, ...
 
 
 def needs_gpu(service: Service) -> bool:
-    """Whether the file gives a service cards, or a part of one."""
+    """Whether the file gives a service GPUs, or a part of one."""
     return bool(service.gpus) or service.gpu_memory is not None
 
 
 def find_choice(service: Service, cluster: Cluster) -> Choice:
-    """Find the cards that hold one replica of a service."""
+    """Find the GPUs that hold one replica of a service."""
     nodes = tuple(
         machine for machine in list_machines(cluster) if machine.name in _list_nodes(service, cluster) and machine.gpus
     )
@@ -143,11 +143,11 @@ class Survival:
     gpus_before: int
     gpus_after: int
     one_node: str | None
-    """The only node that has cards for it after the upgrade, if it is one: its loss ends the service."""
+    """The only node that has GPUs for it after the upgrade, if it is one: its loss ends the service."""
 
 
 def compare_redundancy(choices: tuple[ServiceChoice, ...]) -> tuple[Survival, ...]:
-    """Say for every service with GPUs whether it survives one card's loss."""
+    """Say for every service with GPUs whether it survives one GPU's loss."""
     return tuple(
         Survival(
             service=choice.service,
@@ -162,7 +162,7 @@ def compare_redundancy(choices: tuple[ServiceChoice, ...]) -> tuple[Survival, ..
 
 
 def list_shared_dependencies(after: Cluster) -> tuple[str, ...]:
-    """List what all services with shared data lean on besides their GPUs: network volumes and who exports them."""
+    """List what services with shared data depend on in addition to GPUs: network volumes and their servers."""
     return tuple(
         f"{volume.name} (exported by {volume.node or volume.server or 'a server that the file leaves open'})"
         for volume in after.storage.values()

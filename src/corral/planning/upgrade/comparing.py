@@ -43,7 +43,7 @@ from corral.rendering.configuration import UNKNOWN_CONFIGURATION, Configuration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What others have worked out about the two clusters; empty where nobody did."""
+    """Facts that other packages have worked out about the two clusters; empty when they did not."""
 
     plans_before: tuple[Plan, ...] = ()
     plans_after: tuple[Plan, ...] = ()
@@ -60,9 +60,9 @@ class Findings:
     rendered_after: Configuration = UNKNOWN_CONFIGURATION
     """With the proposals."""
     places: Places | None = None
-    """Where each card goes; None where only the files can tell."""
+    """Where each GPU goes; None when only the two files are known."""
     notes: tuple[Note, ...] = ()
-    """What was changed in the cluster file besides the cards, and what to look at."""
+    """Changes of the cluster file other than the GPUs, and what to look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
 
 
 def _gather_evidence(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Evidence:
-    """What the recommendation rests on."""
+    """The reasons of the recommendation."""
     hardware = compare_hardware(before, after, findings.places)
     choices = compare_choices(before, adapted)
     return Evidence(

@@ -32,7 +32,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a correction may look at."""
+    """The facts that a correction can look at."""
 
     before: Cluster
     after: Cluster
@@ -48,7 +48,7 @@ class Situation:
 
     @property
     def changed_nodes(self) -> tuple[Node, ...]:
-        """The nodes whose cards change, as they are afterwards."""
+        """The nodes whose GPUs change, as they are afterwards."""
         names = {node.name for node in self.hardware.changed}
         return tuple(node for node in self.after.nodes if node.name in names)
 
@@ -82,7 +82,7 @@ class Belief:
 
 
 def find_key_given_twice(now: Situation) -> Correction | None:
-    """Tell of the first node whose roles share one label key."""
+    """Report the first node whose roles share one label key."""
     keys = [
         (node, key, value)
         for node in now.after.nodes
@@ -104,7 +104,7 @@ def find_key_given_twice(now: Situation) -> Correction | None:
 
 
 def find_value_with_comma(now: Situation) -> Correction | None:
-    """Tell of the first label with classes of cards on a node of several models."""
+    """Report the first label with classes of GPUs on a node of several models."""
     values = [
         (node.name, key)
         for cluster in (now.before, now.after)
@@ -152,7 +152,7 @@ ANTI_AFFINITY = Belief(
     id="A01",
     belief="podAntiAffinity with `topologyKey: nvidia.com/gpu` spreads replicas over the GPUs of a node.",
     truth="It is accepted and does nothing, because no node has a label of that name. Replicas that ask for "
-    "`nvidia.com/gpu: 1` get a card each anyway.",
+    "`nvidia.com/gpu: 1` get a GPU each anyway.",
     source="reproduced on Kubernetes 1.36",
     where=_list_replicas_on_one_node,
 )
@@ -172,9 +172,9 @@ def _list_later_gpus(now: Situation) -> list[str]:
 
 DEVICE_INDEX = Belief(
     id="A10",
-    belief="`CUDA_VISIBLE_DEVICES` with the host's index chooses the card inside a container.",
+    belief="`CUDA_VISIBLE_DEVICES` with the host's index chooses the GPU inside a container.",
     truth="A container that asks for one GPU sees one, as number 0: `CUDA_VISIBLE_DEVICES=1` leaves it none. The "
-    "device plugin chooses the card; with equal cards nothing has to be chosen.",
+    "device plugin chooses the GPU; with equal GPUs nothing has to be chosen.",
     source="nvidia-docker#907, nvidia-docker#262",
     where=_list_later_gpus,
 )
@@ -192,9 +192,9 @@ def _list_mixed_nodes(now: Situation) -> list[str]:
 
 NODE_SELECTOR = Belief(
     id="A11",
-    belief="A node selector such as `has-<model>: true` gives a pod that card.",
-    truth="It chooses the node. Which of its cards a pod with `nvidia.com/gpu: 1` gets is the device plugin's "
-    "choice, whatever the models. Only equal cards, one model for each node, or DRA with a selector settle it.",
+    belief="A node selector such as `has-<model>: true` gives a pod that GPU.",
+    truth="It chooses the node. Which of its GPUs a pod with `nvidia.com/gpu: 1` gets is the device plugin's "
+    "choice, whatever the models. Only equal GPUs, one model for each node, or DRA with a selector settle it.",
     source="k8s-device-plugin#133, #1169; reproduced with DRA on Kubernetes 1.36",
     where=_list_mixed_nodes,
 )
@@ -237,7 +237,7 @@ LOAD_BALANCER = Belief(
 
 
 def explain_capability(now: Situation) -> Correction | None:
-    """Tell the CUDA capability of a consumer Blackwell card, a new one if there is one."""
+    """Report the CUDA capability of a consumer Blackwell GPU, a new one if there is one."""
     known = {gpu.model for gpu in list_all_gpus(now.before)}
     names = {node.name for node in now.hardware.changed}
     gpus = [gpu for gpu in list_all_gpus(now.after) if gpu.node in names and write_capability(gpu) == "12.0"]
@@ -246,7 +246,7 @@ def explain_capability(now: Situation) -> Correction | None:
     gpu = next((gpu for gpu in gpus if gpu.model not in known), gpus[0])
     return Correction(
         id="A29",
-        belief="Consumer Blackwell cards have CUDA capability 10.0 (`sm_100`).",
+        belief="Consumer Blackwell GPUs have CUDA capability 10.0 (`sm_100`).",
         truth=f"{gpu.title} has CUDA capability 12.0 (`sm_120`). 10.0 is the data centre's Blackwell; kernels for "
         "`sm_100` do not run here. Builds need CUDA 12.8 or newer (PyTorch 2.7 or newer).",
         here=", ".join(new_gpu.name for new_gpu in gpus),
@@ -255,7 +255,7 @@ def explain_capability(now: Situation) -> Correction | None:
 
 
 def split_model(now: Situation) -> Correction | None:
-    """Tell what a 33B model takes on each card of a split, on the first node that has several."""
+    """Report what a 33B model takes on each GPU of a split, on the first node that has several."""
     fits = [
         (there.node, fit) for there in now.capacity for fit in there.fits if fit.model.startswith("33b") and fit.on_each
     ]
@@ -264,8 +264,8 @@ def split_model(now: Situation) -> Correction | None:
     node, fit = fits[0]
     return Correction(
         id="split-33b",
-        belief="A 33B model at 4 bits needs about 16 GB on each of two cards.",
-        truth=f"It needs {figure_text(fit.alone)} on one card, and {figure_text(fit.on_each)} on each card of an even "
+        belief="A 33B model at 4 bits needs about 16 GB on each of two GPUs.",
+        truth=f"It needs {figure_text(fit.alone)} on one GPU, and {figure_text(fit.on_each)} on each GPU of an even "
         f"split over those of {node}. {_compare(fit)}",
         here=", ".join(node for node, _ in fits),
         source=origin_text(fit.alone),
@@ -286,8 +286,8 @@ def _list_parallel_workloads(now: Situation) -> list[str]:
 
 DATA_PARALLEL = Belief(
     id="A28",
-    belief="`torch.nn.DataParallel` is how to train on two cards.",
-    truth="PyTorch recommends DistributedDataParallel, one process for each card, also on one machine "
+    belief="`torch.nn.DataParallel` is how to train on two GPUs.",
+    truth="PyTorch recommends DistributedDataParallel, one process for each GPU, also on one machine "
     "(`accelerate launch --multi_gpu --num_processes 2`). In a container it needs more than the 64 MB of "
     "`/dev/shm` that pods have (pitfalls A26).",
     source="PyTorch documentation, torch.nn.DataParallel: warning",
@@ -303,8 +303,8 @@ def _list_equal_pairs(now: Situation) -> list[str]:
 
 SINGLE_POINT = Belief(
     id="B15",
-    belief="With two cards there is no single point of failure.",
-    truth="The machine, its power supply, its driver and the server of its data remain. A card that falls off the "
+    belief="With two GPUs there is no single point of failure.",
+    truth="The machine, its power supply, its driver and the server of its data remain. A GPU that falls off the "
     "bus can even keep the other from new pods until the device plugin restarts.",
     source="k8s-device-plugin#2038; its health check, read in its source",
     where=_list_equal_pairs,
@@ -322,9 +322,9 @@ def _list_limited_gpus(now: Situation) -> list[str]:
 
 POWER_LIMIT = Belief(
     id="C01",
-    belief="`nvidia-smi -pl` undervolts a card, once and for all.",
+    belief="`nvidia-smi -pl` undervolts a GPU, once and for all.",
     truth="It limits power, and the voltage curve stays. The limit is gone after a restart or a reload of the "
-    "driver, so a service has to set it at each start; without `-i` it is set on every card of the machine.",
+    "driver, so a service has to set it at each start; without `-i` it is set on every GPU of the machine.",
     source="NVIDIA, nvidia-smi: Power Limit; nixos_config#1396",
     where=_list_limited_gpus,
 )
@@ -345,7 +345,7 @@ _RULES: tuple[Callable[[Situation], Correction | None], ...] = (
     SINGLE_POINT.correct,
     POWER_LIMIT.correct,
 )
-"""In the order in which a report tells them."""
+"""In the order of the report."""
 
 
 def find_corrections(situation: Situation) -> tuple[Correction, ...]:

@@ -1,6 +1,6 @@
 """A figure before and after, and how both are written for people.
 
-Sizes of cards are written in GiB: a card that is sold with 16 GB has 16 GiB.
+Sizes of GPUs are written in GiB: a GPU that is sold with 16 GB has 16 GiB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Difference:
     before: Figure | None
     after: Figure | None
     no_before: str = UNKNOWN
-    """What is written where `before` is None."""
+    """The text where `before` is None."""
     no_after: str = UNKNOWN
 
     @property

@@ -1,4 +1,4 @@
-"""Who gets which card when a whole layout runs: the plan before beside the plan after."""
+"""The GPUs of each service when a whole layout runs: the plan before and the plan after."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Distribution:
     gained: tuple[str, ...]
     """Services that had neither before, and have a place or a turn now."""
     moved: tuple[str, ...]
-    """Services of both that have other cards now, or others to take turns on."""
+    """Services of both that have other GPUs now, or others to take turns on."""
     settled: tuple[Caution, ...]
-    """What the plan warned of before, and no longer does."""
+    """Warnings of the plan before that are gone after."""
     arisen: tuple[Caution, ...]
-    """What the plan warns of now, and did not before."""
+    """Warnings of the plan after that were not there before."""
 
 
 def compare_plans(before: tuple[Plan, ...], after: tuple[Plan, ...]) -> tuple[Distribution, ...]:
@@ -70,7 +70,7 @@ def _list_moved(before: Plan | None, after: Plan) -> tuple[str, ...]:
 
 
 def _map_gpus(plan: Plan | None) -> dict[str, list[tuple[bool, tuple[str, ...]]]]:
-    """Say for each replica of a service whether its cards are its own, and which they are."""
+    """Say for each replica of a service whether its GPUs are its own, and which they are."""
     if plan is None:
         return {}
     gpus: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}

@@ -1,7 +1,7 @@
-"""Differences between two cluster files besides GPUs: labels, flags, queues, records, and what stays as it is.
+"""Differences between two cluster files other than GPUs: labels, flags, queues, records, and what stays as it is.
 
 K3s sets every `--node-label` again at each start of the agent, so what is added or changed lands after a restart; a
-label whose flag is gone stays on the node until somebody removes it (pitfalls F02).
+label whose flag is gone stays on the node until it is removed by hand (pitfalls F02).
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ def _write_queue(queue: QueueSettings | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What other programs would store about a cluster."""
+    """Facts about a cluster that other programs would store."""
 
     pools: tuple[GpuPool, ...]
     classes: tuple[str, ...]
-    """Every class of card, each once: the values that a `gpuClass` may have."""
+    """Every class of GPU, each once: the values that a `gpuClass` can have."""
     resources: tuple[ResourceProfile, ...]
     workloads: tuple[WorkloadProfile, ...]
 
@@ -153,7 +153,7 @@ _IMPLIED = QueueSettings(name="default")
 
 
 def find_unchanged(before: Cluster, after: Cluster, moved: Collection[str] = ()) -> Unchanged:
-    """List what stays as it is; services that `moved` to other cards do not, whatever the file says of them."""
+    """List what stays as it is; services that `moved` to other GPUs do not, whatever the file says of them."""
     old = {node.name: node for node in before.nodes}
     return Unchanged(
         nodes=tuple(node.name for node in after.nodes if old.get(node.name) == node),

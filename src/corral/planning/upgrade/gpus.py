@@ -1,4 +1,4 @@
-"""The cards of a cluster with what the catalogue knows of each."""
+"""The GPUs of a cluster with what the catalogue knows of each."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class NodeGpu:
 
     @property
     def title(self) -> str:
-        """The model as people say it, or what stands in for it."""
-        return self.model or "a card of unknown model"
+        """The model as people say it, or words that replace it."""
+        return self.model or "a GPU of unknown model"
 
 
 def list_gpus(node: Node) -> tuple[NodeGpu, ...]:
-    """List a node's cards in order of their index; empty when it has none, or when the file does not say."""
+    """List a node's GPUs in order of their index; empty when it has none, or when the file does not say."""
     return tuple(_make_gpu(node, gpu) for gpu in sorted(node.gpus or (), key=lambda gpu: gpu.index))
 
 
 def list_all_gpus(cluster: Cluster) -> tuple[NodeGpu, ...]:
-    """List the cards of all nodes, in the order of the file."""
+    """List the GPUs of all nodes, in the order of the file."""
     return tuple(gpu for node in cluster.nodes for gpu in list_gpus(node))
 
 

@@ -1,4 +1,4 @@
-"""What changes in the machines: nodes and cards side by side, and the totals."""
+"""What changes in the machines: nodes and GPUs side by side, and the totals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corral.planning.upgrade.gpus import NodeGpu, list_all_gpus, list_gpus
 
 
 class GpuChangeKind(StrEnum):
-    """What happens to a card's place."""
+    """What happens to a GPU's place."""
 
     REPLACED = "replaced"
     ADDED = "added"
@@ -25,16 +25,16 @@ class GpuChangeKind(StrEnum):
     RENUMBERED = "renumbered"
     """It stays in its node and gets another index."""
     LIMITED = "limited"
-    """The card stays, and its power limit changes."""
+    """The GPU stays, and its power limit changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuChange:
-    """One place whose card, or whose card's power limit, changes."""
+    """One place whose GPU, or whose GPU's power limit, changes."""
 
     kind: GpuChangeKind
     place: str
-    """Where the card is afterwards; where it was when it is gone."""
+    """Where the GPU is afterwards; where it was when it is gone."""
     before: NodeGpu | None
     after: NodeGpu | None
 
@@ -45,15 +45,15 @@ class Side:
 
     gpus: tuple[NodeGpu, ...]
     gpus_known: bool
-    """False when the file leaves the cards to be found on the machine."""
+    """False when the file leaves the GPUs to be found on the machine."""
     pool: GpuPool | None
-    """None when it has no card, or when its cards are still to be found."""
+    """None when it has no GPU, or when its GPUs are still to be found."""
     architectures: tuple[str, ...]
-    """In order of first appearance; `unknown` for a card that is in no catalogue."""
+    """In order of first appearance; `unknown` for a GPU that is in no catalogue."""
 
     @property
     def homogeneous(self) -> bool | None:
-        """Whether its cards are one model; None when it has none, or when one is unknown."""
+        """Whether its GPUs are one model; None when it has none, or when one is unknown."""
         if self.pool is None or UNKNOWN_CLASS in self.pool.classes:
             return None
         return self.pool.homogeneous
@@ -67,11 +67,11 @@ class NodeComparison:
     before: Side | None
     after: Side | None
     memory: Difference
-    """VRAM of all its cards, in bytes."""
+    """VRAM of all its GPUs, in bytes."""
     tgp: Difference
-    """The makers' power limits of all its cards, in watts."""
+    """The makers' power limits of all its GPUs, in watts."""
     gpus_change: bool
-    """Whether a card, or a card's power limit, is another one."""
+    """Whether a GPU, or a GPU's power limit, is another one."""
 
     @property
     def becomes_homogeneous(self) -> bool:
@@ -96,18 +96,18 @@ class Hardware:
 
     @property
     def changed(self) -> tuple[NodeComparison, ...]:
-        """The nodes whose cards change, come or go."""
+        """The nodes whose GPUs change, come or go."""
         return tuple(node for node in self.nodes if node.gpus_change)
 
 
 Places = Mapping[GpuAddress, GpuAddress | None]
-"""For every place of a card before: the place of that card, or of the one that replaced it; None when it is gone."""
+"""For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""
 
 
 def compare_hardware(before: Cluster, after: Cluster, places: Places | None = None) -> Hardware:
-    """Set the machines side by side, node by node and card by card.
+    """Set the machines side by side, node by node and GPU by GPU.
 
-    Without `places` a card is taken to be the one with its index afterwards.
+    Without `places` a GPU is taken to be the one with its index afterwards.
     """
     changes = _list_changes(before, after, _map_same(before, after) if places is None else places)
     touched = {gpu.node for change in changes for gpu in (change.before, change.after) if gpu}
@@ -175,7 +175,7 @@ def _make_side(node: Node | None) -> Side | None:
 
 
 def _list_changes(before: Cluster, after: Cluster, places: Places) -> tuple[GpuChange, ...]:
-    """List what happens to each card, in the order of the file afterwards; those that are gone stand last."""
+    """List what happens to each GPU, in the order of the file afterwards; those that are gone stand last."""
     new = {gpu.name: gpu for gpu in list_all_gpus(after)}
     came_from: dict[str, NodeGpu] = {}
     gone: list[GpuChange] = []

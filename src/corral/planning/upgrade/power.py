@@ -63,7 +63,7 @@ class PowerComparison:
 
 
 def compare_power(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[PowerComparison, ...]:
-    """Compare the power of every machine whose cards or power supply change."""
+    """Compare the power of every machine whose GPUs or power supply change."""
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     return tuple(
@@ -199,7 +199,7 @@ def _check_transients(power: NodePower) -> list[ActionItem]:
     if power.psu is None or power.full.peak.value <= power.psu.value:
         return []
     evidence = (
-        f"peaks may reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
+        f"peaks can reach {figure_text(power.full.peak)}; the file does not say which standard the supply is made to"
     )
     return [ActionItem(what="A supply of ATX 3.0 or newer", state=ItemState.OPEN, evidence=evidence)]
 
@@ -223,7 +223,7 @@ def _check_airflow(comparison: NodeComparison) -> ActionItem:
 
 def _check_spacing(power: NodePower) -> ActionItem:
     width = f"{figure_text(power.slots)} in all ({power.slots.source})" if power.slots else "their width is not known"
-    return ActionItem(what="A free slot between the cards", state=ItemState.OPEN, evidence=width)
+    return ActionItem(what="A free slot between the GPUs", state=ItemState.OPEN, evidence=width)
 
 
 def _check_limit(node: Node) -> ActionItem:

@@ -1,4 +1,4 @@
-"""What each workload makes in an hour and in a night, before and after, as `corral forecast` says it."""
+"""The output of each workload in an hour and in a night, before and after, as in `corral forecast`."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ class Throughput:
 
     workload: str
     unit: str
-    """What one task makes: `image`."""
+    """The product of one task: `image`."""
     before: Forecast | None
     alone: Forecast | None
-    """After the upgrade, if nothing but the cards changed."""
+    """After the upgrade, if nothing but the GPUs changed."""
     after: Forecast | None
     """After the upgrade with the adaptations that the report proposes."""
 
     @property
     def per_hour(self) -> Difference:
-        """What it makes in an hour."""
+        """Its output in an hour."""
         before, after = (entry.per_hour if entry else None for entry in (self.before, self.after))
         return Difference(name=f"{self.workload} in an hour", before=before, after=after)
 
     @property
     def per_night(self) -> Difference:
-        """What it makes in a night."""
+        """Its output in a night."""
         before, after = (entry.per_night if entry else None for entry in (self.before, self.after))
         return Difference(name=f"{self.workload} in a night", before=before, after=after)
 
     @property
     def energy_each(self) -> Difference:
-        """What one takes, in Wh."""
+        """The energy of one, in Wh."""
         before, after = (entry.energy_each if entry else None for entry in (self.before, self.after))
         return Difference(name=f"Energy of one {self.unit}", before=before, after=after)
 
     @property
     def unadapted(self) -> Figure | None:
-        """What it makes in a night if nothing but the cards changed."""
+        """Its output in a night if only the GPUs changed."""
         return self.alone.per_night if self.alone else None
 
     @property
@@ -69,7 +69,7 @@ class Throughput:
 
 
 def compare_throughput(before: Situated, alone: Situated, after: Situated) -> tuple[Throughput, ...]:
-    """Forecast every workload before, after with the cards alone, and after with the proposals."""
+    """Forecast every workload before, after with the GPUs alone, and after with the proposals."""
     names = dict.fromkeys([*after.cluster.workloads, *before.cluster.workloads])
     played = remember_nights()  # cards that the upgrade leaves alone have the same night in all three
     return tuple(_compare(name, before, alone, after, played) for name in names)

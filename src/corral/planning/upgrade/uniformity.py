@@ -17,11 +17,11 @@ _FIRST_OF_CONSUMER_BLACKWELL = (12, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One architecture among a node's cards."""
+    """One architecture among a node's GPUs."""
 
     architecture: str
     capability: str | None
-    """`12.0`; None for a card that has none, or that is in no catalogue."""
+    """`12.0`; None for a GPU that has none, or that is in no catalogue."""
     gpus: tuple[str, ...]
     buses: tuple[str, ...]
     source: str | None
@@ -29,19 +29,19 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uniformity:
-    """What software has to know about the cards of one node."""
+    """What software has to know about the GPUs of one node."""
 
     node: str
     before: tuple[Generation, ...]
     after: tuple[Generation, ...]
     asks: tuple[str, ...]
-    """What the cards that are new there ask of drivers and libraries."""
+    """The demands of the new GPUs on drivers and libraries."""
     conflict: str | None
-    """Why no driver serves all cards of the node after the upgrade; None when nothing is known to stand against it."""
+    """Why no driver serves all GPUs of the node after the upgrade; None when nothing is known to stand against it."""
 
 
 def compare_uniformity(hardware: Hardware) -> tuple[Uniformity, ...]:
-    """Compare the generations of cards on every node whose cards change and that still has some."""
+    """Compare the generations of GPUs on every node whose GPUs change and that still has some."""
     return tuple(
         Uniformity(
             node=node.name,
@@ -56,7 +56,7 @@ def compare_uniformity(hardware: Hardware) -> tuple[Uniformity, ...]:
 
 
 def write_capability(gpu: NodeGpu) -> str | None:
-    """Write a card's CUDA capability: `12.0`; None when it has none, or when it is in no catalogue."""
+    """Write a GPU's CUDA capability: `12.0`; None when it has none, or when it is in no catalogue."""
     if gpu.facts is None or gpu.facts.cuda_capability is None:
         return None
     major, minor = gpu.facts.cuda_capability
@@ -113,7 +113,7 @@ _MODEL_LABELS = ("has-", "gpu-class")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complexity:
-    """What tells the cards of one node apart, before and after."""
+    """Differences between the GPUs of one node, before and after."""
 
     node: str
     rows: tuple[Difference, ...]
@@ -123,7 +123,7 @@ class Complexity:
 
 
 def compare_complexity(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[Complexity, ...]:
-    """Count models, queues, pins and labels on every node whose cards change; `after` with the adaptations."""
+    """Count models, queues, pins and labels on every node whose GPUs change; `after` with the adaptations."""
     return tuple(_compare(before, after, node) for node in hardware.changed)
 
 
@@ -137,7 +137,7 @@ def _compare(before: Cluster, after: Cluster, node: NodeComparison) -> Complexit
                 _list_part_queues(before, node.before),
                 _list_part_queues(after, node.after),
             ),
-            _make_row("Pins of a service to one card", _list_pins(before, node.name), _list_pins(after, node.name)),
+            _make_row("Pins of a service to one GPU", _list_pins(before, node.name), _list_pins(after, node.name)),
             _make_row("Labels that name a model", _list_labels(before, node.name), _list_labels(after, node.name)),
         ),
         before=_list_words(node.before),
@@ -183,9 +183,9 @@ def _list_words(side: Side | None) -> str:
     if not side.gpus:
         return "no GPU" if side.gpus_known else "GPUs to be found on the machine"
     if side.homogeneous is None:
-        return "unknown (a card's model is not stated)"
+        return "unknown (a GPU's model is not stated)"
     if len(side.gpus) == 1:
-        return "simple (one card)"
+        return "simple (one GPU)"
     if side.homogeneous:
-        return f"simple ({len(side.gpus)} identical cards)"
+        return f"simple ({len(side.gpus)} identical GPUs)"
     return f"complex ({len(_list_models(side))} models)"

@@ -39,7 +39,7 @@ class SimulatedSlot:
 
     @property
     def is_free(self) -> bool:
-        """Whether the policy may give it a task."""
+        """Whether the policy can give it a task."""
         return is_free(self._table[self.id])
 
     def has(self, engine: str, model: str | None) -> bool:
@@ -114,5 +114,5 @@ class SimulatedSlots:
         return self._slots[slot]
 
     def count_free(self) -> int:
-        """Count those that may be given a task now."""
+        """Count those that can be given a task now."""
         return len(self.table.free)

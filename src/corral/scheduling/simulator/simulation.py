@@ -224,7 +224,7 @@ class _Simulation:
     def _evict(self, assignment: Assignment) -> None:
         for name, resident in assignment.evict:
             slot = self._slots[name]
-            if slot.running is None:  # a neighbour may have got work in the same decision
+            if slot.running is None:  # a neighbour can have got work in the same decision
                 slot.give_up(resident.engine)
 
     def _load_us(self, task: QueuedTask, slot: SimulatedSlot) -> int:

@@ -84,7 +84,7 @@ def describe_event(event: StoryEvent) -> StoryEventOut:
 
 
 def describe_slots(slots: Iterable[Slot], gates: Mapping[str, Gate], progress: Mapping[int, Progress]) -> list[SlotOut]:
-    """Describe slots; `gates` are those that people set, which the dispatcher may not have seen yet."""
+    """Describe slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
     return [_describe_slot(slot, gates.get(slot.id), progress) for slot in slots]
 
 

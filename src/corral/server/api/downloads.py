@@ -56,7 +56,7 @@ def read_span(header: str | None, size: int) -> Span | None:
         if last and int(last) < int(first):
             return None
     if span.start >= span.end:
-        raise RangeError(f"the file has {size} bytes, and {(header or '')[:60]!r} lies outside")
+        raise RangeError(f"the file has {size} bytes, and {(header or '')[:60]!r} is outside of it")
     return span
 
 

@@ -44,7 +44,7 @@ _STATUS_OF_CODE = {
 }
 """Where HTTP has a more exact word than the kind's."""
 _RETRY_AFTER_S = 5
-"""What a client should wait when the database is away or a limit is reached: a restart takes a few seconds."""
+"""The wait of a client when the database is away or a limit is reached: a restart takes a few seconds."""
 _SEEN_LENGTH = 60
 _DATABASE_LOST = (*CONNECTION_LOST, asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError)
 
@@ -262,5 +262,5 @@ def write_path(steps: list[str | int]) -> str:
 
 
 def make_printable(text: str) -> str:
-    """Return text that can stand in any answer and log line."""
+    """Return text that can be in any answer and log line."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")

@@ -1,4 +1,4 @@
-"""What the API answers, as OpenAPI describes it."""
+"""The answers of the API, as OpenAPI describes them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class NamedTask(Answer):
 
 
 class BatchAccepted(Answer):
-    """What a submitted batch became."""
+    """A submitted batch."""
 
     batch: BatchOut
     tasks: list[NamedTask] = Field(description="in the order of the submission")
@@ -234,7 +234,7 @@ class Engines(Answer):
 
 
 class QueueLimits(Answer):
-    """What one owner can have in a queue; null is no limit."""
+    """The limits of one owner in a queue; null is unlimited."""
 
     running_per_owner: int | None
     queued_per_owner: int | None
@@ -282,7 +282,7 @@ class TokenCreated(Answer):
 
 
 class CollectedOut(Answer):
-    """What was removed, or would be."""
+    """The things that were removed, or would be."""
 
     dry_run: bool
     tasks: int

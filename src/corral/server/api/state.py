@@ -1,4 +1,4 @@
-"""What the routes work with, handed to them by FastAPI's dependencies."""
+"""The values that routes work with, handed to them by FastAPI's dependencies."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
 
 Here = Annotated[Api, Depends(api_of)]
 Viewer = Annotated[Caller, Depends(_viewer)]
-"""The caller, who may at least look."""
+"""The caller, who can at least look."""
 Submitter = Annotated[Caller, Depends(_submitter)]
-"""The caller, who may at least submit."""
+"""The caller, who can at least submit."""
 Admin = Annotated[Caller, Depends(_admin)]
-"""The caller, who may do everything."""
+"""The caller, who can do everything."""
 IdempotencyKey = Annotated[
     str | None,
     Header(

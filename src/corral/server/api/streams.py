@@ -67,7 +67,7 @@ class OpenStreams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
-    """What one stream shows."""
+    """The subject of one stream."""
 
     after: int
     task: int | None = None
@@ -80,7 +80,7 @@ class Following:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What a stream reads from."""
+    """The sources of a stream."""
 
     changes: Changes
     board: Board

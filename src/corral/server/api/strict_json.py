@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 """Levels of nesting: far above any workflow, far below the recursion of any reader on the way."""
 MAX_PROBLEMS = 100
 LOOP_BYTES = 32 * 1024
-"""What is read and checked on the event loop itself; larger bodies take more than a few milliseconds: in a thread."""
+"""Bytes that are read and checked on the event loop; larger bodies take more than a few milliseconds: in a thread."""
 
 
 class MalformedJsonError(CorralError):

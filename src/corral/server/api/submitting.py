@@ -39,7 +39,7 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
     Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
     """
     if caller.role is not Role.ADMIN and any(task.engine == _ADMIN_ENGINE for task in submission.tasks):
-        raise RoleError(f"{caller.owner!r} may not submit `{_ADMIN_ENGINE}` tasks", hint="ask an administrator")
+        raise RoleError(f"{caller.owner!r} cannot submit `{_ADMIN_ENGINE}` tasks", hint="ask an administrator")
     cluster = api.services.cluster
     rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
     try:

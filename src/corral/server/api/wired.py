@@ -36,7 +36,7 @@ def describe_answers(*kinds: type) -> None:
 
 
 def list_names() -> frozenset[str]:
-    """Return every name that the request of a use case may have."""
+    """Return every name that the request of a use case can have."""
     return frozenset(_names)
 
 

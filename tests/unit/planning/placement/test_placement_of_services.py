@@ -56,7 +56,7 @@ def test_services_that_declare_memory_and_no_gpu_share_a_card_up_to_what_is_usab
     found = planned(a_cluster([a_node("n", ("RTX 4090", 24))], services))
 
     assert places(found) == {("a", 0): ("n", (0,)), ("b", 0): ("n", (0,))}
-    assert reasons(found, "c") == {"n/gpu0": "needs 8.0 GiB, 7.5 GiB left beside a, b"}
+    assert reasons(found, "c") == {"n/gpu0": "needs 8.0 GiB, 7.5 GiB left next to a, b"}
 
 
 def test_what_the_driver_keeps_is_planned_for_nobody():
@@ -272,7 +272,7 @@ def test_pins_that_contradict_each_other_are_the_reason_everywhere():
 
     found = planned(a_cluster(nodes, services, storage=[disk]))
 
-    assert reasons(found, "s") == {"a/gpu0": "its volume models lies on b", "b/gpu0": "the file keeps it on a"}
+    assert reasons(found, "s") == {"a/gpu0": "its volume models is on b", "b/gpu0": "the file keeps it on a"}
 
 
 def test_a_pool_that_fills_up_stays_spread():

@@ -1,4 +1,4 @@
-"""The rows that bound shared cards hold for everything that fits on one."""
+"""The rows that bound shared GPUs hold for everything that fits on one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part 4 of the report: what has to change around the cards."""
+"""Part 4 of the report: what has to change around the GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corral.planning.upgrade.report.pieces import bullets, code, paragraph, tabl
 def architecture(upgrade: Upgrade) -> list[str]:
     """Write Part 4."""
     return [
-        "## Part 4: What has to change around the cards",
+        "## Part 4: What has to change around the GPUs",
         "",
         "### 4.1 Node labels",
         "",
@@ -94,9 +94,9 @@ def _queues(queues: tuple[QueueChange, ...]) -> list[str]:
 
 def _adaptations(adaptations: tuple[Adaptation, ...]) -> list[str]:
     if not adaptations:
-        return paragraph("Nothing else has to change for the cards to be used.")
+        return paragraph("Nothing else has to change for the GPUs to be used.")
     lines = paragraph(
-        "The cards alone change nothing for work that is not sent to them. Proposed, and part of every figure that "
+        "The GPUs alone change nothing for work that is not sent to them. Proposed, and part of every figure that "
         "says *after*; `--adapt` writes what the file can say:"
     )
     return lines + table(

@@ -45,9 +45,9 @@ def _throughput(throughput: tuple[Throughput, ...]) -> list[str]:
         for workload in throughput
     ]
     return [
-        *paragraph("Independent tasks need no link between cards: as many run at once as there are slots for them."),
+        *paragraph("Independent tasks need no link between GPUs: as many run at once as there are slots for them."),
         *table(("Workload", "Tasks at once", "In an hour", "Factor", ""), rows),
-        *paragraph("Where services take turns on a card, its slot is free for one only while the others leave it."),
+        *paragraph("Where services take turns on a GPU, its slot is free for one only while the others leave it."),
     ]
 
 
@@ -71,15 +71,15 @@ def _training(upgrade: Upgrade) -> list[str]:
         count = len(node.after.gpus) if node.after else 0
         if node.after and node.after.homogeneous:
             notes.append(
-                f"{node.name}: one task of {', '.join(names)} can have {count} equal cards (data parallel, one process "
-                f"for each). At most {count}x as fast (computed: {count} cards / 1 card); the batch is {count}x as "
-                "large at the same batch size for each card."
+                f"{node.name}: one task of {', '.join(names)} can have {count} equal GPUs (data parallel, one process "
+                f"for each). At most {count}x as fast (computed: {count} GPUs / 1 GPU); the batch is {count}x as "
+                "large at the same batch size for each GPU."
             )
         else:
-            notes.append(f"{node.name}: the cards differ; each step waits for the slowest of them.")
+            notes.append(f"{node.name}: the GPUs differ; each step waits for the slowest of them.")
     notes.append(
-        "What is reached below that depends on model, batch and bus, and nobody has measured it here: unknown. Time "
-        "saved = 1 - 1 / speed-up, so 1.8x would save 44 %. Train one epoch on one card and on all, and put the "
+        "The speed-up that is reached depends on model, batch and bus, and was not measured here: unknown. Time "
+        "saved = 1 - 1 / speed-up, so 1.8x would save 44 %. Train one epoch on one GPU and on all, and put the "
         "durations into the file."
     )
     return bullets(notes)
@@ -109,8 +109,8 @@ def _combined(upgrade: Upgrade) -> list[str]:
     return lines + paragraph(
         "Sizes stand for models of about so many parameters, at about 4.9 bits for each weight and a context of 4,096 "
         "tokens; `corral fit` says it for a particular file. A split by layers moves little over PCIe, and makes one "
-        "stream no faster: the cards take turns. A split of every layer moves data at each of them, through the "
-        "processor's memory, because GeForce cards do not reach each other directly (pitfalls A27)."
+        "stream no faster: the GPUs take turns. A split of every layer moves data at each of them, through the "
+        "processor's memory, because GeForce GPUs do not reach each other directly (pitfalls A27)."
     )
 
 
@@ -123,11 +123,11 @@ def _newly(capacity: Capacity) -> list[str]:
 
 def _redundancy(upgrade: Upgrade) -> list[str]:
     lines = paragraph(
-        "A service survives when enough cards that hold it are left; it starts again there, and whoever uses that card "
-        "waits. Tasks of the queue are tried again by themselves."
+        "A service survives when enough GPUs that hold it are left; it starts again there, and the service that uses "
+        "that GPU waits. Tasks of the queue are tried again by themselves."
     )
     lines += table(
-        ("Service", "Cards before", "Survives", "Cards after", "Survives"),
+        ("Service", "GPUs before", "Survives", "GPUs after", "Survives"),
         (
             (
                 survival.service,

@@ -89,5 +89,5 @@ def conclusion(upgrade: Upgrade) -> list[str]:
     if advice.would_change:
         lines += ["**What would change this**", "", *bullets(advice.would_change)]
     return lines + paragraph(
-        "Not weighed: what the cards cost and what the old ones bring, which no file of the cluster says."
+        "Not weighed: what the GPUs cost and what the old ones bring, which no file of the cluster says."
     )

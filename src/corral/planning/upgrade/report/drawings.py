@@ -1,4 +1,4 @@
-"""The charts of the page, each with the heading that it stands under."""
+"""The charts of the page, each with the heading above it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _power(machine: PowerComparison) -> Drawing:
     return Drawing(
         heading=f"Power of {machine.node}",
         svg=draw_bars(f"Power of {machine.node}", "W", groups),
-        caption="Draw without limits, beside what the supply should be and what it is",
+        caption="Draw without limits, with what the supply should be and what it is",
     )
 
 

@@ -27,7 +27,7 @@ FIGURE_COLUMNS = ("", "Before", "After", "Change")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontPage:
-    """What a reader needs to decide, as text."""
+    """The text that a reader needs to decide."""
 
     title: str
     verdict: str
@@ -38,7 +38,7 @@ class FrontPage:
     figures: tuple[tuple[str, str, str, str], ...]
     """Name, before, after and change: memory, watts, energy, and hours of work."""
     costs: tuple[str, ...]
-    """What it costs, and what has to be settled."""
+    """The costs, and what must be settled."""
     first: tuple[str, ...]
     """The first open items of the checklist."""
     further: int

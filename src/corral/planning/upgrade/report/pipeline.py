@@ -36,7 +36,7 @@ def _limits(machine: PowerComparison) -> list[str]:
     """Say what the power limits of the file cost in speed, which the durations do not know of."""
     gpus = [gpu for gpu in machine.after.cards if gpu.limit] if machine.after else []
     return [
-        f"Not in these figures: what a limit of {figure_text(gpu.limit)} costs on {gpu.model or 'the cards'} of "
+        f"Not in these figures: what a limit of {figure_text(gpu.limit)} costs on {gpu.model or 'the GPUs'} of "
         f"{machine.node}. {_losses(gpu)}"
         for gpu in gpus
     ]
@@ -44,7 +44,7 @@ def _limits(machine: PowerComparison) -> list[str]:
 
 def _losses(gpu: CardPower) -> str:
     if not gpu.speed_losses:
-        return "Nobody has measured that for this model: unknown."
+        return "Not measured for this model: unknown."
     return "; ".join(f"At most {figure_text(loss)} ({origin_text(loss)})" for loss in gpu.speed_losses) + "."
 
 
@@ -71,7 +71,7 @@ def _nights(known: list[Throughput]) -> list[str]:
 
 
 def _timeline(workload: Throughput) -> list[str]:
-    """Write how the night begins, before beside after."""
+    """Write how the night begins, before and after."""
     before, after = _starts(workload.before), _starts(workload.after)
     instants = sorted({*before, *after})[:_INSTANTS]
     if not instants:
@@ -107,7 +107,7 @@ def _notes(workload: Throughput) -> list[str]:
     alone = workload.unadapted
     if alone is not None and workload.per_night.after is not None and alone.value != workload.per_night.after.value:
         notes.append(
-            f"{workload.workload} with the new cards alone, and nothing sent to them: {figure_text(alone)} in a night; "
+            f"{workload.workload} with the new GPUs alone, and nothing sent to them: {figure_text(alone)} in a night; "
             "section 4.5 says what is missing"
         )
     return notes

@@ -12,7 +12,7 @@ def power(upgrade: Upgrade) -> list[str]:
     """Write Part 1."""
     lines = ["## Part 1: Power and heat", ""]
     if not upgrade.power:
-        return [*lines, *paragraph("No card changes, and no power limit.")]
+        return [*lines, *paragraph("No GPU changes, and no power limit.")]
     for machine in upgrade.power:
         lines += _node(machine)
     return lines
@@ -46,7 +46,7 @@ def _heat(machine: PowerComparison) -> list[str]:
         text = f"With the limits of the file {limited.after_text} become {limited_heat.after_text}{_by(limited_heat)}."
         notes.append(text)
     if machine.after is not None and machine.after.full.cost is None:
-        notes.append("What a night costs is unknown: the cluster file has no `electricity` with a price.")
+        notes.append("The cost of a night is unknown: the cluster file has no `electricity` with a price.")
     return notes
 
 

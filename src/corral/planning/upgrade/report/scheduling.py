@@ -1,4 +1,4 @@
-"""Part 2 of the report: what becomes simpler, or harder, for whoever sends work to the cards."""
+"""Part 2 of the report: what becomes simpler, or harder, for the senders of work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _complexity(upgrade: Upgrade) -> list[str]:
         lines += paragraph(f"**{complexity.node}**: {complexity.before} before, {complexity.after} after.")
         lines += differences(complexity.rows)
         lines += _selector(node, upgrade)
-    return lines or paragraph("No node's cards change.")
+    return lines or paragraph("No node's GPUs change.")
 
 
 def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
@@ -54,18 +54,18 @@ def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
     if node.after.homogeneous is not True:
         return paragraph(_MIXED_BY_CLAIM if by_claim else _MIXED_BY_NUMBER)
     text = (
-        "# all cards of the node are the same: the node is all that has to be chosen\n"
+        "# all GPUs of the node are the same: the node is all that has to be chosen\n"
         f"nodeSelector:\n  kubernetes.io/hostname: {node.name}"
     )
     return code("yaml", text if by_claim else f"{text}\nresources:\n  limits:\n    nvidia.com/gpu: 1")
 
 
 _MIXED_BY_NUMBER = (
-    "A node selector cannot choose between these cards: a pod that asks for `nvidia.com/gpu: 1` gets whichever the "
-    "device plugin hands out (pitfalls A11). Plan for the smallest card, or let Corral's queue choose the slot."
+    "A node selector cannot choose between these GPUs: a pod that asks for `nvidia.com/gpu: 1` gets whichever the "
+    "device plugin hands out (pitfalls A11). Plan for the smallest GPU, or let Corral's queue choose the slot."
 )
 _MIXED_BY_CLAIM = (
-    "A node selector cannot choose between these cards, and a number of `nvidia.com/gpu` neither (pitfalls A11). The "
+    "A node selector cannot choose between these GPUs, and a number of `nvidia.com/gpu` neither (pitfalls A11). The "
     "claims (DRA) that `corral render` writes do, by the memory that a service asks for."
 )
 
@@ -90,7 +90,7 @@ _LABEL_COLUMNS = ("Node", "Label", "Before", "After", "")
 def _choices(upgrade: Upgrade) -> list[str]:
     if not upgrade.choices:
         return paragraph("The file gives no service a GPU.")
-    lines = paragraph("Cards that hold one replica, by VRAM alone; what the driver keeps for itself is taken off.")
+    lines = paragraph("GPUs that hold one replica, by VRAM alone; what the driver keeps for itself is taken off.")
     lines += table(
         ("Service", "Needs", "Before", "After", ""),
         (
@@ -112,7 +112,7 @@ def _choices(upgrade: Upgrade) -> list[str]:
 
 
 _MOST_REFUSALS = 4
-"""In a large cluster every service is refused by most cards; `corral plan` has all of it."""
+"""In a large cluster every service is refused by most GPUs; `corral plan` has all of it."""
 _MOST_CARDS = 4
 
 
@@ -124,7 +124,7 @@ def _need(choice: ServiceChoice) -> str:
 def _choice(choice: Choice | None) -> str:
     if choice is None:
         return "-"
-    gpus = ", ".join(choice.fits) if len(choice.fits) <= _MOST_CARDS else f"{len(choice.fits)} cards"
+    gpus = ", ".join(choice.fits) if len(choice.fits) <= _MOST_CARDS else f"{len(choice.fits)} GPUs"
     pins = f" (layout {'; '.join(choice.pins)})" if choice.pins else ""
     return f"{gpus or 'none'}{pins}"
 
@@ -134,7 +134,7 @@ def _distribution(distribution: Distribution) -> list[str]:
         return []
     name = f"In the layout `{distribution.layout}`" if distribution.layout else "With every service running"
     return [
-        *paragraph(f"{name}, each replica on cards of its own:"),
+        *paragraph(f"{name}, each replica on GPUs of its own:"),
         *table(
             ("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in distribution.seats)
         ),
@@ -165,7 +165,7 @@ def _uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
             notes.append("one architecture is left: one build of each library, and one set of kernels, serves the node")
         notes.append("video encoders and decoders: the catalogue does not list them; unknown")
         lines += bullets(notes)
-    return lines or paragraph("No card changes.")
+    return lines or paragraph("No GPU changes.")
 
 
 def _generation(when: str, generation: Generation) -> tuple[str, ...]:

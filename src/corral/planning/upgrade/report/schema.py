@@ -40,7 +40,7 @@ def _pools(before: Records, after: Records) -> list[str]:
     ) or paragraph("Every pool stays as it is.")
     gone = [gpu_class for gpu_class in before.classes if gpu_class not in after.classes]
     come = [gpu_class for gpu_class in after.classes if gpu_class not in before.classes]
-    notes = [f"class {gpu_pool}: no card of it is left; a list of allowed classes can lose it" for gpu_pool in gone]
+    notes = [f"class {gpu_pool}: no GPU of it is left; a list of allowed classes can lose it" for gpu_pool in gone]
     return lines + bullets(
         notes + [f"class {gpu_pool}: new; a list of allowed classes has to have it" for gpu_pool in come]
     )
@@ -62,7 +62,7 @@ def _pool(when: str, gpu_pool: GpuPool) -> tuple[str, ...]:
 def _workloads(after: Records) -> list[str]:
     if not after.workloads:
         return paragraph("The file declares no workload.")
-    lines = paragraph("A workload asks for memory, and perhaps for a node; it names no model of card.")
+    lines = paragraph("A workload asks for memory, and perhaps for a node; it names no GPU model.")
     return lines + code("json", _json([asdict(workload) for workload in after.workloads]))
 
 
@@ -73,13 +73,13 @@ def _json(values: Sequence[object]) -> str:
 
 def _databases(before: Records, after: Records) -> list[str]:
     notes = [
-        "Corral's own: no migration. A pool stands in the cluster file, and a task names a queue rather than a card.",
+        "Corral's own: no migration. A pool is in the cluster file, and a task names a queue rather than a GPU.",
     ]
     if before.classes != after.classes:
         notes.append(
-            "Tables of your own that store a class of card for a task: no SQL is given here, because nobody has seen "
-            "them. First stop writing the column, then stop reading it, and drop it last, after a backup: a dropped "
-            "column does not come back. A column with a node's name as its default would write today's machines into "
-            "every row."
+            "Tables of your own that store a class of GPU for a task: no SQL is given here, because Corral does not "
+            "know them. First stop writing the column, then stop reading it, and drop it last, after a backup: a "
+            "dropped column does not come back. A column with a node's name as its default would write today's "
+            "machines into every row."
         )
     return bullets(notes)

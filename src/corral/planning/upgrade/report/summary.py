@@ -14,7 +14,7 @@ from corral.planning.upgrade.report.front_page import describe_gpu
 from corral.planning.upgrade.report.pieces import code, table
 
 _MOST_NODES = 12
-"""Unchanged nodes of a larger cluster are told as one row of the totals."""
+"""Unchanged nodes of a larger cluster are one row of the totals."""
 _GAP = 3
 
 

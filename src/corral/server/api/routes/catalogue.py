@@ -1,4 +1,4 @@
-"""What this cluster can do: its engines."""
+"""The catalogue of this cluster: its engines."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, Rende
 
 @router.get("/gpus", summary="Find GPU models", response_model=GpuModels, responses=declare_refusals(404))
 async def find_gpus(name: Name, caller: Viewer) -> Response:
-    """List the models of the catalogue that a name may stand for."""
+    """List the models of the catalogue that a name can stand for."""
     return await compute(lambda: find_models(name))
 
 
