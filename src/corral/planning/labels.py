@@ -1,7 +1,7 @@
-"""Node labels that say which cards a node has, by the conventions of the installations that Corral was made for.
+"""Node labels that say which GPUs a node has, by the conventions of the installations that Corral was made for.
 
-The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all cards), `has-<class>` for each class of
-card, `gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are
+The conventions, under a prefix such as `hydra.io`: `vram-total` (GB of all GPUs), `has-<class>` for each class of
+GPU, `gpu-class` on a node with one class and `gpu-classes` with several, `gpu-count`, and `homogeneous` when all are
 the same model. A label's value cannot hold a comma, so several classes are joined by a dash (or an underscore, where
 the file has one).
 
@@ -69,7 +69,7 @@ def list_removed_labels(before: Cluster, after: Cluster) -> Mapping[str, tuple[s
 
 
 def make_labels(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
-    """Write all conventional labels of a node; without what depends on a card's unknown memory or model."""
+    """Write all conventional labels of a node; without what depends on a GPU's unknown memory or model."""
     pool = pool_of(node)
     if pool is None:
         return {} if node.gpus is None else {f"{prefix}/{_VRAM}": "0", f"{prefix}/{_COUNT}": "0"}
@@ -83,7 +83,7 @@ def make_labels(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, s
 
 
 def list_label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
-    """Compare the labels of `before` with those that the cards of `after` call for; only what it uses is touched."""
+    """Compare the labels of `before` with those that the GPUs of `after` call for; only what it uses is touched."""
     prefixes = dict.fromkeys(key.partition("/")[0] for key in before.labels if "/" in key)
     return tuple(change for prefix in prefixes for change in _list_changes(before, after, prefix))
 

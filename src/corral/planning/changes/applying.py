@@ -30,7 +30,7 @@ def apply_changes(
 ) -> Changed:
     """Apply changes to the text of a cluster file; all of them, or none.
 
-    `limit_ranges` has the power limits that cards take, as far as their drivers were asked (`corral inventory`).
+    `limit_ranges` has the power limits that GPUs take, as far as their drivers were asked (`corral inventory`).
     `before` is the cluster of the text, where it has been read already.
 
     Raises: ClusterFileError when the file itself is wrong, ChangesError with every problem of the changes,
@@ -68,9 +68,9 @@ def apply_changes(
 
 
 def find_problems(changes: Iterable[Change], cluster: Cluster, find_gpu: FindGpu) -> tuple[Problem, ...]:
-    """List what is wrong with changes of a cluster, beside others that could not be read; nothing is applied.
+    """List what is wrong with changes of a cluster, together with others that could not be read; nothing is applied.
 
-    What could not be read may bring a card or a node: what is asked of one that is not there yet is let be.
+    What could not be read can bring a GPU or a node: requests of one that is not there yet are let be.
     """
     there = {node.name: {gpu.index for gpu in node.gpus or ()} for node in cluster.nodes}
     checker = Checker(cluster, (change for change in changes if not _may_come(change, there)), find_gpu, {})
@@ -108,7 +108,7 @@ _VARIANTS = r"(?!\s*(?:ti|super|xt|xtx|laptop)\b)"
 
 
 def find_stale_comments(text: str, before: Cluster, after: Cluster, *, filename: str) -> Iterator[Note]:
-    """Find comments about models of which no card is left in the cluster."""
+    """Find comments about models of which no GPU is left in the cluster."""
     gone = sorted(_list_models(before) - _list_models(after))
     patterns = {model: _make_pattern(model) for model in gone}
     for position, comment in comments(text) if gone else ():

@@ -71,7 +71,7 @@ class Throughput:
 def compare_throughput(before: Situated, alone: Situated, after: Situated) -> tuple[Throughput, ...]:
     """Forecast every workload before, after with the GPUs alone, and after with the proposals."""
     names = dict.fromkeys([*after.cluster.workloads, *before.cluster.workloads])
-    played = remember_nights()  # cards that the upgrade leaves alone have the same night in all three
+    played = remember_nights()  # GPUs that the upgrade leaves alone have the same night in all three
     return tuple(_compare(name, before, alone, after, played) for name in names)
 
 
