@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
-from corral.rendering.node_labels import label_nodes
+from corral.rendering.nodes import label_nodes
 
 _GIB = 2**30
 _LONGEST_VALUE = 63  # what Kubernetes takes as a label's value

@@ -25,10 +25,9 @@ from corral.cluster.values import (
     Storage,
 )
 from corral.errors import CorralError, Kind
-from corral.rendering import databases
+from corral.rendering import programs
 from corral.rendering.names import dns_name, with_suffix
-from corral.rendering.programs import program_of
-from corral.rendering.settings import secrets_of, usual_settings, without_extra_workers
+from corral.rendering.programs import program_of, secrets_of, usual_settings, without_extra_workers
 
 DEFAULT_NAMESPACE = "corral"
 DEFAULT_LABEL_PREFIX = "corral.dev"
@@ -209,7 +208,7 @@ def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | Non
 
 def _url(target: Deployed, host: str) -> str:
     is_database = target.service.kind is ServiceKind.POSTGRESQL
-    return databases.url_of(target.env, host) if is_database else f"http://{host}"
+    return programs.url_of(target.env, host) if is_database else f"http://{host}"
 
 
 def addresses_of(target: Deployed, *, caller: Deployed | None = None) -> tuple[str, ...]:
@@ -250,15 +249,15 @@ def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Depl
         port=service.port or _usual_port(service),
         env=without_extra_workers(count, {**_usual(service, names), **service.env, **placement.env}),
         secrets={
-            **databases.secrets_of_server(service, name),
-            **databases.secrets_of_corral(cluster, service, name),
+            **programs.secrets_of_server(service, name),
+            **programs.secrets_of_corral(cluster, service, name),
             **secrets_of(service, name),
         },
     )
 
 
 def _usual(service: Service, volumes: Sequence[str]) -> dict[str, str]:
-    return usual_settings(service, volumes) | databases.settings_of_server(service)
+    return usual_settings(service, volumes) | programs.settings_of_server(service)
 
 
 def _gpu_count(service: Service, placement: Placement) -> int:
@@ -302,9 +301,9 @@ def _with_database(one: Deployed, called: list[Deployed]) -> Deployed:
     found = [other for other in called if other.service.kind is ServiceKind.POSTGRESQL]
     if not found:
         return one
-    secrets = databases.secrets_of_clients(other.secrets for other in found) | dict(one.secrets)
+    secrets = programs.secrets_of_clients(other.secrets for other in found) | dict(one.secrets)
     address = address_of(found[0], caller=one)
     if one.service.kind is not ServiceKind.CORRAL or address is None:
         return replace(one, secrets=secrets)
-    env = {databases.SERVER_VARIABLE: address} | dict(one.env)
+    env = {programs.SERVER_VARIABLE: address} | dict(one.env)
     return replace(one, env=env, secrets={name: key for name, key in secrets.items() if name not in env})

@@ -1,15 +1,19 @@
-"""What is known of the programs that services run: image, health, where models lie, how long a start may take.
+"""The programs that services run: image, health, where models are, the settings and secrets that they need.
 
-An image that the cluster file names always wins. Versions are pinned, so that two nodes run the same and a restart
-brings no update; they are the newest that were known to work together when this was written.
+An image in the cluster file always wins, and so does a setting. Versions are pinned, so that two nodes run the same and
+a restart brings no update; they are the newest that were known to work together when this was written.
+
+A service reaches a PostgreSQL in the cluster by a URL without a password, and has the password in a variable: asyncpg
+and libpq both read `PGPASSWORD` where the URL has none, so that no URL with a password has to be made up, and a
+password may have any characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from corral.cluster.values import Service, ServiceKind
+from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
 
 OLLAMA = "ollama/ollama:0.12.6"
 POSTGRESQL = "postgres:18.1"
@@ -82,3 +86,103 @@ def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
     usual = program_of(service).data_path
     places = [usual, *(f"/data/{name}" for name in volumes[1:])]
     return {name: service.mounts.get(name) or place for name, place in zip(volumes, places, strict=False)}
+
+
+MASTER_KEY = "LITELLM_MASTER_KEY"
+"""Without it LiteLLM would serve everybody; newer ones refuse to start."""
+_SPEECH = frozenset({"whisper", "chatterbox", "piper"})
+"""Engines that fetch their models by name and keep them in caches below the home directory, unless told otherwise."""
+_WORKERS = ("UVICORN_WORKERS", "WEB_CONCURRENCY")
+
+
+def usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:
+    """What the program of a service wants to be told; `volumes` are the names of those that it uses."""
+    if service.kind is ServiceKind.LITELLM:
+        return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it fetches a list of prices at each start
+    if _SPEECH.isdisjoint(service.engines) or not volumes:
+        return {}
+    return _caches(mount_paths(service, volumes)[volumes[0]])
+
+
+def without_extra_workers(gpus: int, env: Mapping[str, str]) -> dict[str, str]:
+    """Keep a GPU service to one process: each further one loads all models once more (pitfall B06)."""
+    return {name: "1" if _is_multiplied(gpus, name, value) else value for name, value in env.items()}
+
+
+def worker_notes(name: str, gpus: int, env: Mapping[str, str]) -> list[str]:
+    """Say which settings of the file are not followed."""
+    return [
+        f"{name}: {variable} is 1 instead of {value}, since each process would load its models once more."
+        for variable, value in env.items()
+        if _is_multiplied(gpus, variable, value)
+    ]
+
+
+def secrets_of(service: Service, name: str) -> dict[str, SecretKey]:
+    """The secret settings of a service; what LiteLLM needs and the file leaves open lies in a Secret of its name."""
+    needed: list[str] = []
+    if service.kind is ServiceKind.LITELLM:
+        needed = [MASTER_KEY, *(route.key_from for route in service.routes if route.key_from)]
+    usual = {key: SecretKey(secret=name, key=key) for key in needed if key not in service.env}
+    return usual | dict(service.secrets)
+
+
+def _caches(folder: str) -> dict[str, str]:
+    """Caches of Hugging Face, of PyTorch and of all that follows XDG (openai-whisper), on a volume."""
+    return {
+        "HF_HOME": f"{folder}/huggingface",
+        "TORCH_HOME": f"{folder}/torch",
+        "XDG_CACHE_HOME": f"{folder}/cache",
+    }
+
+
+def _is_multiplied(gpus: int, name: str, value: str) -> bool:
+    return gpus > 0 and name in _WORKERS and value.strip().isdecimal() and int(value) > 1
+
+
+SERVER_VARIABLE = "CORRAL_DATABASE_URL"
+"""Where Corral's server looks first."""
+PASSWORD_OF_CLIENTS = "PGPASSWORD"
+PASSWORD_OF_SERVER = "POSTGRES_PASSWORD"
+_USER = "POSTGRES_USER"
+_DATABASE = "POSTGRES_DB"
+_USUAL = "corral"
+
+
+def settings_of_server(service: Service) -> dict[str, str]:
+    """What a PostgreSQL is told when its volume is still empty; nothing for other services."""
+    return {_USER: _USUAL, _DATABASE: _USUAL} if service.kind is ServiceKind.POSTGRESQL else {}
+
+
+def is_database(cluster: Cluster, service: Service, env: Mapping[str, str]) -> bool:
+    """Tell whether a service keeps a PostgreSQL on its volume: Corral's server does where it is told of none."""
+    if service.kind is ServiceKind.CORRAL:
+        return SERVER_VARIABLE not in env and cluster.database_url_env is None
+    return service.kind is ServiceKind.POSTGRESQL
+
+
+def url_of(env: Mapping[str, str], host: str) -> str:
+    """The URL of a database by the settings of its server; `host` has the port."""
+    user = env.get(_USER, _USUAL)
+    return f"postgresql://{user}@{host}/{env.get(_DATABASE, user)}"
+
+
+def secrets_of_server(service: Service, name: str) -> dict[str, SecretKey]:
+    """The password of a PostgreSQL, without which its image does not start: in the Secret of its name."""
+    if service.kind is not ServiceKind.POSTGRESQL or PASSWORD_OF_SERVER in service.env:
+        return {}
+    return {PASSWORD_OF_SERVER: SecretKey(secret=name, key=PASSWORD_OF_SERVER)}
+
+
+def secrets_of_clients(called: Iterable[Mapping[str, SecretKey]]) -> dict[str, SecretKey]:
+    """The password for whoever calls a PostgreSQL; `called` are the secrets of what is called."""
+    passwords = [secrets[PASSWORD_OF_SERVER] for secrets in called if PASSWORD_OF_SERVER in secrets]
+    return {PASSWORD_OF_CLIENTS: passwords[0]} if passwords else {}
+
+
+def secrets_of_corral(cluster: Cluster, service: Service, name: str) -> dict[str, SecretKey]:
+    """The URL of a database elsewhere, where the cluster file names a variable for it: in the Secret of the server."""
+    variable = cluster.database_url_env
+    if service.kind is not ServiceKind.CORRAL or variable is None or variable in service.env:
+        return {}
+    return {variable: SecretKey(secret=name, key=variable)}

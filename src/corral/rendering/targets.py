@@ -8,20 +8,18 @@ from typing import ClassVar
 
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
-from corral.rendering import (
-    alloy,
-    grafana,
-    litellm,
-    nginx,
-    prometheus,
-)
+from corral.rendering.alloy import render_alloy
 from corral.rendering.compose.projects import render_projects
+from corral.rendering.grafana import render_grafana
 from corral.rendering.installation import Installation, resolve_installations
 from corral.rendering.k3s.configuration import render_configurations
 from corral.rendering.kubernetes.manifests import render_base, render_overlay
 from corral.rendering.kubernetes.notes import list_notes
 from corral.rendering.kueue.queues import render_queues
+from corral.rendering.litellm import render_litellm
+from corral.rendering.nginx import render_nginx
 from corral.rendering.nixos.modules import render_modules
+from corral.rendering.prometheus import render_prometheus
 from corral.rendering.systemd.units import render_units
 
 Files = Mapping[str, str]
@@ -54,11 +52,11 @@ TARGETS: tuple[Target, ...] = (
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
     Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=render_configurations),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
-    Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=prometheus.files),
-    Target(name="grafana", summary="dashboards, and the files that provision them", for_all=grafana.files),
-    Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=alloy.files),
-    Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=litellm.files),
-    Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=nginx.files),
+    Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=render_prometheus),
+    Target(name="grafana", summary="dashboards, and the files that provision them", for_all=render_grafana),
+    Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=render_alloy),
+    Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=render_litellm),
+    Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=render_nginx),
     Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=render_projects),
 )
 

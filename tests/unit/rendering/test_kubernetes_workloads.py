@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
-from corral.rendering.cards import product_name
+from corral.rendering.gpus import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
 from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.targets import render_cluster

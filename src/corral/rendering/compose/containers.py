@@ -12,14 +12,18 @@ from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKi
 from corral.rendering.compose.interpolation import join_parts, require_variable
 from corral.rendering.compose.machines import Unit, is_job
 from corral.rendering.compose.networks import Network
-from corral.rendering.configured import Configured
+from corral.rendering.config_files import ConfigFiles
+from corral.rendering.container_settings import (
+    SHARED_MEMORY_BYTES,
+    launched,
+    memory_limit,
+    needs_shared_memory,
+    placed_settings,
+)
 from corral.rendering.documents import Json
-from corral.rendering.filling import Filling
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.loading import seconds_to_load
-from corral.rendering.placed import SHARED_MEMORY_BYTES, memory_limit, needs_shared_memory, placed_settings
+from corral.rendering.model_pull import Filling, seconds_to_load
 from corral.rendering.programs import image_of, mount_paths, program_of
-from corral.rendering.training import launched
 
 ON_DEMAND = "on-demand"
 JOBS = "jobs"
@@ -33,7 +37,7 @@ _NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
 
 
 def build_container(
-    installation: Installation, network: Network, unit: Unit, deployed: Deployed, configuration: Configured | None
+    installation: Installation, network: Network, unit: Unit, deployed: Deployed, configuration: ConfigFiles | None
 ) -> dict[str, Json]:
     """The container of a service; files of its `configuration` are in a folder with its name."""
     name = unit.name_container(deployed)
@@ -92,7 +96,7 @@ def list_volume_notes(storage: Storage, node: Node) -> list[str]:
 
 
 def _choose_command(
-    installation: Installation, deployed: Deployed, configuration: Configured | None
+    installation: Installation, deployed: Deployed, configuration: ConfigFiles | None
 ) -> dict[str, Json]:
     command = launched(installation, deployed) or deployed.service.command
     if command:

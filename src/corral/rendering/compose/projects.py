@@ -15,10 +15,10 @@ from corral.rendering.compose import containers
 from corral.rendering.compose.interpolation import escape_values
 from corral.rendering.compose.machines import Machines, Unit, assign_machines, is_job
 from corral.rendering.compose.networks import Network
-from corral.rendering.configured import Configured, configured
+from corral.rendering.config_files import ConfigFiles, render_config_files
 from corral.rendering.documents import Json, document
-from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
+from corral.rendering.model_pull import filling_of
 
 _DNS = "127.0.0.11"
 """Docker's name server in every network of Compose (Docker documentation, networking, DNS services)."""
@@ -30,7 +30,7 @@ class _Member:
 
     unit: Unit
     deployed: Deployed
-    configuration: Configured | None
+    configuration: ConfigFiles | None
 
     @property
     def container(self) -> str:
@@ -71,8 +71,10 @@ def _list_members(installation: Installation, network: Network, units: Sequence[
     ]
 
 
-def _configure(installation: Installation, network: Network, unit: Unit, deployed: Deployed) -> Configured | None:
-    return configured(installation, deployed, lambda target: network.list_addresses(unit, target), resolver=_DNS)
+def _configure(installation: Installation, network: Network, unit: Unit, deployed: Deployed) -> ConfigFiles | None:
+    return render_config_files(
+        installation, deployed, lambda target: network.list_addresses(unit, target), resolver=_DNS
+    )
 
 
 def _render_project(

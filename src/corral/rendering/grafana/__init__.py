@@ -9,29 +9,71 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from corral.rendering.grafana import provisioning
-from corral.rendering.grafana.dashboards import cluster, engines, gpus, queues
+from corral.rendering.documents import document
+from corral.rendering.grafana.machine_dashboards import make_cluster_board, make_gpu_board
 from corral.rendering.grafana.panels import Board
+from corral.rendering.grafana.task_dashboards import make_engine_board, make_queue_board
 from corral.rendering.installation import Installation
-from corral.rendering.prometheus.sights import sight_of
+from corral.rendering.prometheus.targets import sight_of
+
+PROMETHEUS_UID = "corral-prometheus"
+LOKI_UID = "corral-loki"
+_FOLDER = "/etc/grafana/dashboards"
 
 
-def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
-    """Every dashboard that the cluster file has something for, and how Grafana finds them."""
+def render_grafana(installations: tuple[Installation, ...]) -> Mapping[str, str]:
+    """Render every dashboard that the cluster file has something for, and the files that provision them."""
     sight = sight_of(installations)
-    boards = [cluster.board(sight), queues.board(sight), engines.board(sight)]
+    boards = [make_cluster_board(sight), make_queue_board(sight), make_engine_board(sight)]
     if sight.gpu_nodes:
-        boards.append(gpus.board(sight))
-    one = replace(installations[0], layout=None)
-    written: dict[str, str] = {f"grafana/dashboards/{board.name}.json": _json(one, board) for board in boards}
-    written |= provisioning.files(one)
-    return written
+        boards.append(make_gpu_board(sight))
+    shared = replace(installations[0], layout=None)
+    files = {f"grafana/dashboards/{board.name}.json": _render_board(shared, board) for board in boards}
+    return {**files, **_render_provisioning(shared)}
 
 
-def _json(installation: Installation, board: Board) -> str:
-    """JSON has no comments: what made it stands in the description."""
-    made = board.build(installation)
-    return json.dumps(made, cls=JSONEncoder, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+def _render_board(installation: Installation, board: Board) -> str:
+    """Render JSON, which has no comments: the header is in the description."""
+    dashboard = board.build(installation)
+    return json.dumps(dashboard, cls=JSONEncoder, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _render_provisioning(installation: Installation) -> Mapping[str, str]:
+    """Render the data sources and the folder of the dashboards; addresses come from Grafana's environment."""
+    sources = [_make_source("Prometheus", "prometheus", PROMETHEUS_UID, "PROMETHEUS_URL", is_default=True)]
+    sources.append(_make_source("Loki", "loki", LOKI_UID, "LOKI_URL", is_default=False))
+    provider = {
+        "name": f"corral-{installation.cluster.name}",
+        "folder": f"Corral {installation.cluster.name}",
+        "type": "file",
+        "allowUiUpdates": False,
+        "options": {"path": _FOLDER},
+    }
+    return {
+        "grafana/provisioning/datasources/corral.yaml": document(
+            installation,
+            {"apiVersion": 1, "datasources": sources},
+            "Grafana fills in PROMETHEUS_URL and LOKI_URL from its environment.",
+        ),
+        "grafana/provisioning/dashboards/corral.yaml": document(
+            installation,
+            {"apiVersion": 1, "providers": [provider]},
+            f"grafana/dashboards goes to {_FOLDER}, grafana/provisioning to /etc/grafana/provisioning.",
+        ),
+    }
+
+
+def _make_source(name: str, kind: str, uid: str, variable: str, *, is_default: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": kind,
+        "uid": uid,
+        "access": "proxy",
+        "url": f"${{{variable}}}",
+        "isDefault": is_default,
+        "editable": False,
+    }

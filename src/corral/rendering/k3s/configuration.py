@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from corral.cluster.values import K3sRole, Node, StorageKind
-from corral.rendering.cards import limited_cards, nvidia_cards
 from corral.rendering.documents import document
+from corral.rendering.gpus import limited_cards, nvidia_cards
 from corral.rendering.installation import Installation
 from corral.rendering.k3s.members import Member, list_local_directories, resolve_member
-from corral.rendering.systems import runs_nixos
+from corral.rendering.nodes import runs_nixos
 
 CONFIGURATION = "/etc/rancher/k3s/config.yaml"
 _NFS_STEP = "   NFS volumes need the programs that mount them: nfs-common on Debian and Ubuntu."

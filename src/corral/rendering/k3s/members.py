@@ -15,7 +15,7 @@ from lightkube.resources.core_v1 import Service
 from corral.cluster.values import K3sRole, Kubernetes, Node, StorageKind
 from corral.rendering.installation import Installation
 from corral.rendering.kubernetes import networking, workloads
-from corral.rendering.node_labels import make_node_labels
+from corral.rendering.nodes import make_node_labels
 
 API_PORT = 6443
 KUBELET_PORT = 10250

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lightkube.models.core_v1 import ConfigMapVolumeSource, Volume, VolumeMount
 from lightkube.resources.core_v1 import ConfigMap
 
-from corral.rendering.configured import configured
+from corral.rendering.config_files import render_config_files
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.objects import make_metadata
 from corral.rendering.names import with_suffix
@@ -34,7 +34,7 @@ def choose_start_command(installation: Installation, deployed: Deployed) -> Star
     """The command in the cluster file, else one with which the program reads its files."""
     if deployed.service.command:
         return StartCommand(command=deployed.service.command)
-    configuration = configured(installation, deployed)
+    configuration = render_config_files(installation, deployed)
     if configuration is None:
         return StartCommand()
     return StartCommand(command=configuration.command, args=configuration.args)
@@ -65,7 +65,7 @@ def build_config_maps(installation: Installation, members: Sequence[Deployed]) -
             metadata=make_metadata(installation, _name_files(member), member.namespace), data=dict(configuration.files)
         )
         for member in members
-        if (configuration := configured(installation, member)) is not None
+        if (configuration := render_config_files(installation, member)) is not None
     ]
     return [*settings, *files]
 
@@ -75,13 +75,13 @@ def build_file_volumes(installation: Installation, members: Sequence[Deployed]) 
     return [
         Volume(name=_name_files(member), configMap=ConfigMapVolumeSource(name=_name_files(member)))
         for member in members
-        if configured(installation, member) is not None
+        if render_config_files(installation, member) is not None
     ]
 
 
 def build_file_mounts(installation: Installation, deployed: Deployed) -> list[VolumeMount]:
     """The mount of a service's files in its container."""
-    configuration = configured(installation, deployed)
+    configuration = render_config_files(installation, deployed)
     if configuration is None:
         return []
     return [VolumeMount(name=_name_files(deployed), mountPath=configuration.folder, readOnly=True)]
@@ -101,7 +101,7 @@ def compute_config_digest(installation: Installation, members: Sequence[Deployed
 
 def _list_files_without_comments(installation: Installation, deployed: Deployed) -> dict[str, str]:
     """The lines that matter to the program: the headers change with every change of the cluster file."""
-    configuration = configured(installation, deployed)
+    configuration = render_config_files(installation, deployed)
     if configuration is None:
         return {}
     return {

@@ -22,13 +22,12 @@ from lightkube.models.core_v1 import (
 )
 
 from corral.cluster.values import StorageKind
-from corral.rendering import training
-from corral.rendering.filling import filling_of
+from corral.rendering import container_settings
+from corral.rendering.container_settings import memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
-from corral.rendering.loading import seconds_to_load
+from corral.rendering.model_pull import filling_of, seconds_to_load
 from corral.rendering.names import dns_name
-from corral.rendering.placed import memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.programs import image_of, program_of
 
 _PERIOD_S = 10
@@ -57,7 +56,7 @@ def build_container(installation: Installation, members: Sequence[Deployed], dep
         name=dns_name(deployed.service.name),
         image=image_of(deployed.service),
         imagePullPolicy="IfNotPresent",
-        command=list(training.launched(installation, deployed) or start.command) or None,
+        command=list(container_settings.launched(installation, deployed) or start.command) or None,
         args=list(start.args) or None,
         ports=[ContainerPort(name="http", containerPort=deployed.port)] if deployed.port else None,
         envFrom=settings if config_maps.list_variables(deployed) else None,

@@ -24,12 +24,12 @@ from lightkube.models.resource_v1 import (
 from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
 
 from corral.cluster.values import Gpu, GpuMode, Node
-from corral.rendering.cards import nvidia_cards, product_name
 from corral.rendering.documents import document
+from corral.rendering.gpus import nvidia_cards, product_name
 from corral.rendering.installation import Deployed, Installation, is_mixed
 from corral.rendering.kubernetes.objects import make_metadata, name_workload
 from corral.rendering.names import with_suffix
-from corral.rendering.systems import runs_nixos
+from corral.rendering.nodes import runs_nixos
 
 RESOURCE = "nvidia.com/gpu"
 DEVICE_CLASS = "corral-gpu"

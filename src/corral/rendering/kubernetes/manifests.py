@@ -28,7 +28,7 @@ from corral.rendering.kubernetes.objects import (
     render_kustomization,
     render_objects,
 )
-from corral.rendering.node_labels import make_node_labels
+from corral.rendering.nodes import make_node_labels
 
 _SERVING_VALUE = 100_000
 _BATCH_VALUE = 1_000

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
-from corral.rendering import databases
-from corral.rendering.cards import nvidia_cards
+from corral.rendering import programs
+from corral.rendering.gpus import nvidia_cards
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
-from corral.rendering.models import why_not
-from corral.rendering.programs import image_of
-from corral.rendering.settings import worker_notes
+from corral.rendering.model_pull import why_not
+from corral.rendering.programs import image_of, worker_notes
 
 
 def list_notes(installation: Installation) -> list[str]:
@@ -77,7 +76,7 @@ def _list_placement_notes(installation: Installation, deployed: Deployed) -> Ite
     if chooses and installation.gpu_mode is GpuMode.DEVICE_PLUGIN:
         yield f"{deployed.name} can get any GPU of {deployed.node}: the device plugin does not choose between them."
     on_nfs = [storage.name for storage in deployed.storage if storage.kind is StorageKind.NFS]
-    if on_nfs and databases.is_database(installation.cluster, deployed.service, deployed.env):
+    if on_nfs and programs.is_database(installation.cluster, deployed.service, deployed.env):
         yield (
             f"{deployed.name} keeps a PostgreSQL on the NFS volume {on_nfs[0]}, which it refuses if the export changes "
             "owners (all_squash): give it a local volume."

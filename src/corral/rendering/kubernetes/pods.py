@@ -15,12 +15,12 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
+from corral.rendering.container_settings import needs_shared_memory
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
 from corral.rendering.kubernetes.containers import build_container, build_init_containers
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
-from corral.rendering.node_labels import class_label, make_node_labels
-from corral.rendering.placed import needs_shared_memory
+from corral.rendering.nodes import class_label, make_node_labels
 from corral.rendering.programs import program_of
 
 _CONFIG_DIGEST = "corral.dev/config-digest"

@@ -24,10 +24,10 @@ from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 from lightkube.resources.storage_v1 import StorageClass
 
 from corral.cluster.values import Cluster, ServiceKind, Storage, StorageKind
+from corral.rendering.container_settings import SHARED_MEMORY_BYTES
 from corral.rendering.installation import Deployed, Installation, namespace_of
 from corral.rendering.kubernetes.objects import make_metadata
 from corral.rendering.names import dns_name
-from corral.rendering.placed import SHARED_MEMORY_BYTES
 from corral.rendering.programs import mount_paths, program_of
 
 HOSTNAME = "kubernetes.io/hostname"

@@ -25,11 +25,11 @@ from lightkube.resources.core_v1 import ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from corral.cluster.values import QueueSettings, ServiceKind, StorageKind
-from corral.rendering.filling import filling_of
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.containers import forecast_start_time
 from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
+from corral.rendering.model_pull import filling_of
 from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import image_of, program_of
 

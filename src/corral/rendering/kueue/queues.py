@@ -19,7 +19,7 @@ from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, is_job, list_jobs
 from corral.rendering.kueue.quotas import Quota, Share, divide_gpus, find_class, is_own_flavor, map_flavors
 from corral.rendering.names import dns_name
-from corral.rendering.node_labels import class_label
+from corral.rendering.nodes import class_label
 
 Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no models of Kueue's kinds
 

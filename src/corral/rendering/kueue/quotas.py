@@ -18,7 +18,7 @@ from corral.cluster.values import Cluster, Node, QueueSettings
 from corral.hardware.pools import gpu_class
 from corral.rendering.installation import is_mixed
 from corral.rendering.names import dns_name
-from corral.rendering.node_labels import class_label
+from corral.rendering.nodes import class_label
 
 GpuPlace = tuple[str, int]
 """A node and the index of a GPU there."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Node
-from corral.rendering.cards import (
+from corral.rendering.gpus import (
     ONLY_OPEN_SINCE,
     OPEN_SINCE,
     Card,

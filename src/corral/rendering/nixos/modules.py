@@ -13,8 +13,8 @@ from dataclasses import replace
 from enum import StrEnum
 
 from corral.cluster.values import GpuMode, K3sRole, Node, Storage, StorageKind
-from corral.rendering.cards import nvidia_cards
 from corral.rendering.documents import header
+from corral.rendering.gpus import nvidia_cards
 from corral.rendering.installation import Installation
 from corral.rendering.k3s.members import (
     FLANNEL_PORT,
@@ -25,9 +25,9 @@ from corral.rendering.k3s.members import (
 )
 from corral.rendering.nixos.drivers import CDI_UNIT, list_driver_notes, list_driver_parts, list_power_parts
 from corral.rendering.nixos.expressions import Code, Part, Value, format_module
+from corral.rendering.nodes import runs_nixos
 from corral.rendering.prometheus.jobs import NODE_PORT
 from corral.rendering.systemd.syntax import escape_word, quote_field
-from corral.rendering.systems import runs_nixos
 
 
 class Channel(StrEnum):

@@ -11,8 +11,8 @@ from typing import Any
 
 from corral.rendering.documents import document
 from corral.rendering.installation import Installation
-from corral.rendering.prometheus import access, alerts, counters, jobs, recording
-from corral.rendering.prometheus.sights import Sight, sight_of
+from corral.rendering.prometheus import alerts, jobs, recording
+from corral.rendering.prometheus.targets import Sight, sight_of
 
 CONFIGURATION = "prometheus/prometheus.yml"
 RECORDING = "prometheus/rules/recording.yml"
@@ -21,23 +21,23 @@ _EVERY = "15s"
 """Prometheus' own default is a minute; the shortest `for` of an alert is a minute, and needs several samples."""
 
 
-def files(installations: tuple[Installation, ...]) -> Mapping[str, str]:
-    """The scrape configuration, both files of rules, DCGM's counters; for Kubernetes also what Prometheus may read."""
+def render_prometheus(installations: tuple[Installation, ...]) -> Mapping[str, str]:
+    """Render the scrape configuration, both files of rules, DCGM's counters; for Kubernetes also the right to read."""
     sight = sight_of(installations)
-    one = sight.installation
-    written: dict[str, str] = {
-        CONFIGURATION: document(one, _configuration(sight), *_notes(sight)),
-        RECORDING: document(one, _groups("corral-recording", recording.rules(sight))),
-        ALERTS: document(one, {"groups": [_group(name, rules) for name, rules in alerts.groups(sight)]}),
+    shared = sight.installation
+    files: dict[str, str] = {
+        CONFIGURATION: document(shared, _make_configuration(sight), *_list_notes(sight)),
+        RECORDING: document(shared, {"groups": [_make_group("corral-recording", recording.list_rules(sight))]}),
+        ALERTS: document(shared, {"groups": [_make_group(name, rules) for name, rules in alerts.list_groups(sight)]}),
     }
     if sight.gpu_nodes:
-        written["prometheus/dcgm-counters.csv"] = counters.file(one)
+        files["prometheus/dcgm-counters.csv"] = recording.render_counters(shared)
     if sight.in_kubernetes:
-        written |= access.files(sight, sorted(written))
-    return written
+        files |= jobs.render_access(sight, sorted(files))
+    return files
 
 
-def _configuration(sight: Sight) -> dict[str, Any]:
+def _make_configuration(sight: Sight) -> dict[str, Any]:
     return {
         "global": {
             "scrape_interval": _EVERY,
@@ -45,20 +45,16 @@ def _configuration(sight: Sight) -> dict[str, Any]:
             "external_labels": {"cluster": sight.installation.cluster.name},
         },
         "rule_files": ["rules/*.yml"],
-        "scrape_configs": jobs.jobs(sight),
+        "scrape_configs": jobs.list_jobs(sight),
     }
 
 
-def _notes(sight: Sight) -> list[str]:
+def _list_notes(sight: Sight) -> list[str]:
     return [
-        "Paths are relative to this file, which usually lies in /etc/prometheus.",
+        "Paths are relative to this file, which is usually in /etc/prometheus.",
         *sight.notes,
     ]
 
 
-def _groups(name: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"groups": [_group(name, rules)]}
-
-
-def _group(name: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _make_group(name: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"name": name, "rules": list(rules)}

@@ -1,7 +1,11 @@
 """Recording rules: what alerts and dashboards ask for again and again, and what the cluster file expects.
 
 Names begin with `corral:`, which no metric of an exporter does. Expectations are rules as well, so that an alert
-compares two series, and a card that is not there at all is missed.
+compares two series, and a GPU that is not there at all is missed.
+
+The rules rest on the fields of NVIDIA's DCGM exporter: its own defaults, and those that alerts need in addition. Only
+`DCGM_FI_DEV_*`: GeForce cards have no profiling fields (pitfall C05). The exporter's default file
+(NVIDIA/dcgm-exporter, etc/default-counters.csv) has neither the power limit nor why a GPU lowers its clocks.
 """
 
 from __future__ import annotations
@@ -9,12 +13,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from corral.cluster.values import Node, QueueSettings
-from corral.rendering.cards import Card, limited_cards
+from corral.rendering.documents import header
+from corral.rendering.gpus import Card, limited_cards
+from corral.rendering.installation import Installation
 from corral.rendering.prometheus.jobs import DCGM, NODE
-from corral.rendering.prometheus.sights import Sight, certain_cards
+from corral.rendering.prometheus.targets import Sight, certain_cards
 
 Rule = dict[str, Any]  # Prometheus' own shape of a rule
 
@@ -40,7 +47,7 @@ others, from 2,147,483,632 on), and some versions of the exporter pass it on."""
 _CPU_SLOTS = ".+/cpu[0-9]*"
 
 
-def rules(sight: Sight) -> list[Rule]:
+def list_rules(sight: Sight) -> list[Rule]:
     """Every recording rule, those that others use first."""
     found = [_node_up(sight)]
     if sight.gpu_nodes:
@@ -128,3 +135,58 @@ _TASKS: tuple[Rule, ...] = (
     _record(ENDED, "sum by (engine) (increase(corral_tasks_ended_total[1h]))"),
     _record(FAILED, 'sum by (engine) (increase(corral_tasks_ended_total{outcome="failed"}[1h]))'),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """A line of the exporter's file."""
+
+    field: str
+    kind: str
+    """`gauge` or `counter`."""
+    help: str
+    is_default: bool
+    """Whether the exporter has it without being asked."""
+
+
+def _default(field: str, kind: str, text: str) -> Counter:
+    return Counter(field=field, kind=kind, help=text, is_default=True)
+
+
+def _asked(field: str, kind: str, text: str) -> Counter:
+    return Counter(field=field, kind=kind, help=text, is_default=False)
+
+
+COUNTERS = (
+    _default("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %)."),
+    _default("DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Memory utilization (in %)."),
+    _default("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB)."),
+    _default("DCGM_FI_DEV_FB_USED", "gauge", "Framebuffer memory used (in MiB)."),
+    _default("DCGM_FI_DEV_GPU_TEMP", "gauge", "GPU temperature (in C)."),
+    _default("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw (in W)."),
+    _default("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "counter", "Total energy consumption since boot (in mJ)."),
+    _default("DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz)."),
+    _default("DCGM_FI_DEV_MEM_CLOCK", "gauge", "Memory clock frequency (in MHz)."),
+    _default("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered."),
+    _default("DCGM_FI_DEV_ROW_REMAP_FAILURE", "gauge", "Whether remapping of rows has failed"),
+    _asked("DCGM_FI_DEV_POWER_MGMT_LIMIT", "gauge", "Power limit (in W)."),
+    _asked("DCGM_FI_DEV_SLOWDOWN_TEMP", "gauge", "Temperature at which the card slows down (in C)."),
+    _asked("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "gauge", "Why clocks are lower than they could be (a bit mask)."),
+    _asked("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "counter", "Total number of double-bit volatile ECC errors."),
+)
+
+
+def render_counters(installation: Installation) -> str:
+    """The exporter's file of counters."""
+    notes = (
+        "For NVIDIA's DCGM exporter: dcgm-exporter --collectors dcgm-counters.csv",
+        "A field that a card does not have is left out by the exporter, and its alert stays silent.",
+    )
+    lines = ["# DCGM FIELD, Prometheus metric type, help message"]
+    for title, is_default in (
+        ("Fields of the exporter's own list", True),
+        ("Fields that it has to be asked for", False),
+    ):
+        lines += ["", f"# {title}"]
+        lines += [f"{one.field}, {one.kind}, {one.help}" for one in COUNTERS if one.is_default is is_default]
+    return header(installation, *notes) + "\n".join(lines) + "\n"

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from corral.cluster.values import Node, ServiceKind
-from corral.rendering.cards import limited_cards, nvidia_cards, power_command
 from corral.rendering.documents import header
+from corral.rendering.gpus import limited_cards, nvidia_cards, power_command
 from corral.rendering.installation import Installation
+from corral.rendering.nodes import runs_nixos
 from corral.rendering.systemd.syntax import Setting, escape_word, format_unit
-from corral.rendering.systems import runs_nixos
 
 POWER_LIMIT_UNIT = "gpu-power-limit"
 """The same on every system: alerts, logs and people look for it by this name."""

@@ -18,8 +18,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard as models
 
 from corral.operations.cluster_file import read_cluster
-from corral.rendering.prometheus.counters import COUNTERS
-from corral.rendering.prometheus.recording import CLOCK_METRICS
+from corral.rendering.prometheus.recording import CLOCK_METRICS, COUNTERS
 from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
 from doubles.clusters import forty_mixed_nodes

@@ -18,10 +18,9 @@ import yaml
 
 from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.rendering.installation import resolve_installations
-from corral.rendering.prometheus.alerts import alerts
-from corral.rendering.prometheus.counters import COUNTERS
-from corral.rendering.prometheus.recording import CLOCK_METRICS
-from corral.rendering.prometheus.sights import sight_of
+from corral.rendering.prometheus.alerts import list_alerts
+from corral.rendering.prometheus.recording import CLOCK_METRICS, COUNTERS
+from corral.rendering.prometheus.targets import sight_of
 from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
 from doubles.clusters import forty_mixed_nodes
@@ -302,7 +301,7 @@ def test_every_alert_tells_the_documentation_why() -> None:
     guide = (ROOT / "docs" / "guides" / "watch-your-cluster.md").read_text()
     opened = open_cluster(ROOT / EXAMPLES["hydra"])
     layouts = resolve_installations(opened.cluster, source="cluster.yaml", text=opened.text)
-    for _, found in alerts(sight_of(layouts)):
+    for _, found in list_alerts(sight_of(layouts)):
         for alert in found:
             assert f"`{alert.name}`" in guide, alert.name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.recording import NODE_UP
-from corral.rendering.prometheus.sights import Sight
+from corral.rendering.prometheus.targets import Sight
 
 _REAL = (
     'fstype!~"tmpfs|ramfs|overlay|squashfs|fuse.*|nsfs",mountpoint!~"/var/lib/(kubelet|docker|containers)/.+|/run/.+"'
@@ -58,7 +58,7 @@ ALERTS = (
 )
 
 
-def in_kubernetes(sight: Sight) -> tuple[Alert, ...]:
+def list_kubernetes_alerts(sight: Sight) -> tuple[Alert, ...]:
     """Volumes, and Kueue where the cluster file has it."""
     return (_VOLUME_FILLS, *((_KUEUE_PENDING,) if sight.has_kueue else ()))
 

@@ -1,4 +1,4 @@
-"""Labels of nodes, as a cluster has them once what is rendered is applied.
+"""The system and the labels of nodes, as a cluster has them once what is rendered is applied.
 
 A light module: a caller that needs only the labels does not load the typed objects of Kubernetes.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import gpu_class
-from corral.rendering.cards import nvidia_cards
+from corral.rendering.gpus import nvidia_cards
 from corral.rendering.installation import is_mixed, label_prefix_of
 
 GPU_PRESENT = "nvidia.com/gpu.present"
@@ -42,3 +42,12 @@ def make_node_labels(cluster: Cluster, node: Node) -> dict[str, str]:
 def class_label(cluster: Cluster) -> str:
     """The label with the model of all GPUs of a node."""
     return f"{label_prefix_of(cluster)}/gpu-class"
+
+
+_NIXOS = "nixos"
+"""As `ID` of /etc/os-release has it."""
+
+
+def runs_nixos(node: Node) -> bool:
+    """Tell whether a node's system is NixOS, however it is spelled."""
+    return node.os is not None and node.os.lower() == _NIXOS

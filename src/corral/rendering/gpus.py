@@ -1,4 +1,4 @@
-"""Facts about the NVIDIA cards of a node that drivers, runtimes and power limits are chosen by."""
+"""Facts about the NVIDIA GPUs of a node that drivers, runtimes and power limits are chosen by."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What there is to watch, as far as the cluster file tells: nodes with addresses, GPU nodes, servers, queues.
+"""Targets of Prometheus, as far as the cluster file has them: nodes with addresses, GPU nodes, servers, queues.
 
-What the file leaves open is not scraped, and a note says so.
+What the file leaves open is not scraped, and a note reports it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from corral.cluster.values import Node, ServiceKind
-from corral.rendering.cards import Card, nvidia_cards
+from corral.rendering.gpus import Card, nvidia_cards
 from corral.rendering.installation import Deployed, Installation
 
 LOOPBACK = "127.0.0.1"

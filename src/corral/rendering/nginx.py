@@ -1,16 +1,19 @@
-"""One `nginx.conf` as a whole: files of the page, `/healthz`, and `/api/` for what the service calls.
+"""nginx's configuration: the page, and behind it, at `/api/`, the services that a service of kind nginx calls.
 
-It works as a user without rights on a read-only file system: everything that is written goes to `/tmp`. Answers of
-language models come word by word, so nothing is buffered, and a request may be silent for minutes while a model loads.
+One `nginx.conf` as a whole: files of the page, `/healthz`, and `/api/` for the services that are called. It works as a
+user without rights on a read-only file system: everything that is written goes to `/tmp`. Answers of language models
+come word by word, so nothing is buffered, and a request may be silent for minutes while a model loads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+from corral.cluster.values import ServiceKind
 from corral.rendering.documents import header
-from corral.rendering.installation import Deployed, Installation
+from corral.rendering.installation import Deployed, Installation, addresses_of
 
+FILE = "nginx.conf"
 Reach = Callable[[Deployed], str | None]
 """The address of a service, as nginx reaches it."""
 
@@ -90,48 +93,69 @@ _LOCATION = """
 """
 
 
-def configuration(installation: Installation, one: Deployed, reach: Reach, *, resolver: str | None = None) -> str:
-    """Write the configuration. `resolver` is the DNS server that is asked while nginx runs."""
-    targets, notes = _targets(installation, one, reach)
+def render_nginx(installation: Installation) -> Mapping[str, str]:
+    """Render the configuration of each nginx of a layout."""
+    return {
+        f"nginx/{installation.name}/{proxy.service.name}.conf": render_proxy(installation, proxy)
+        for proxy in installation.deployed
+        if proxy.service.kind is ServiceKind.NGINX
+    }
+
+
+def render_proxy(
+    installation: Installation, proxy: Deployed, reach: Reach | None = None, *, resolver: str | None = None
+) -> str:
+    """Render the whole `nginx.conf` of a service.
+
+    `reach` gives the address at which nginx reaches a service; that of the cluster unless it is given. With a
+    `resolver`, a DNS server, addresses are looked up while nginx runs, for networks in which they change.
+    """
+    if reach is None:
+        return render_proxy(installation, proxy, lambda target: _find_address(target, proxy), resolver=resolver)
+    targets, notes = _list_targets(installation, proxy, reach)
     locations = "".join(
-        _location(place, name, address, is_looked_up=resolver is not None)
+        _render_location(place, name, address, is_looked_up=resolver is not None)
         for place, (name, address) in enumerate(targets)
     )
     text = _CONFIGURATION.format(
         body=_LARGEST_BODY,
         timeout=_READ_TIMEOUT,
-        port=one.port,
+        port=proxy.port,
         resolver=f"        resolver {resolver} valid=10s;\n" if resolver else "",
         locations=locations,
     )
     return header(installation, *notes) + text
 
 
-def _targets(installation: Installation, one: Deployed, reach: Reach) -> tuple[list[tuple[str, str]], list[str]]:
+def _find_address(target: Deployed, caller: Deployed) -> str | None:
+    return next(iter(addresses_of(target, caller=caller)), None)
+
+
+def _list_targets(installation: Installation, proxy: Deployed, reach: Reach) -> tuple[list[tuple[str, str]], list[str]]:
     """Name and address of each service that is called, in the order of the file; and what is left out."""
-    found: list[tuple[str, str]] = []
+    targets: list[tuple[str, str]] = []
     notes: list[str] = []
-    for name in one.service.calls:
+    for name in proxy.service.calls:
         target = installation.of(name)
         address = reach(target) if target is not None else None
         if address is None:
-            notes.append(f"Nothing is sent to {name}: {_reason(target)}.")
+            notes.append(f"Nothing is sent to {name}: {_explain_absence(target)}.")
         else:
-            found.append((name, address))
-    return found, notes + list(_explained(found))
+            targets.append((name, address))
+    return targets, notes + list(_explain_paths(targets))
 
 
-def _reason(target: Deployed | None) -> str:
+def _explain_absence(target: Deployed | None) -> str:
     return "this layout does not deploy it" if target is None else "its address is not known"
 
 
-def _explained(targets: list[tuple[str, str]]) -> Iterator[str]:
+def _explain_paths(targets: list[tuple[str, str]]) -> Iterator[str]:
     for place, (name, _) in enumerate(targets):
         yield f"/api/ goes to {name} as it is." if not place else f"/api/{name}/ goes to {name}, without this start."
 
 
-def _location(place: int, name: str, address: str, *, is_looked_up: bool) -> str:
-    """The first service gets `/api/` with the path as it came; each further one `/api/<name>/`, which is taken away."""
+def _render_location(place: int, name: str, address: str, *, is_looked_up: bool) -> str:
+    """The first service gets `/api/` with the path as it came; each further one `/api/<name>/`, which is removed."""
     start = f"/api/{name}/"
     rewrite = "\n            rewrite ^/api/[^/]+(/.*)$ $1 break;" if place else ""
     target = f"set $target {address};\n            proxy_pass $target;" if is_looked_up else f"proxy_pass {address};"

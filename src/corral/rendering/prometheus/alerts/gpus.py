@@ -1,4 +1,4 @@
-"""Alerts on cards, from NVIDIA's DCGM exporter.
+"""Alerts on GPUs, from NVIDIA's DCGM exporter.
 
 XID errors are NVIDIA's numbers for what the driver reports (NVIDIA, "XID Errors"); bits of the reasons for lower clocks
 are NVML's (nvml.h, nvmlClocksEventReasons).
@@ -6,7 +6,7 @@ are NVML's (nvml.h, nvmlClocksEventReasons).
 
 from __future__ import annotations
 
-from corral.rendering.cards import limited_cards
+from corral.rendering.gpus import limited_cards
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.jobs import DCGM
 from corral.rendering.prometheus.recording import (
@@ -18,7 +18,7 @@ from corral.rendering.prometheus.recording import (
     TOLD,
     XID,
 )
-from corral.rendering.prometheus.sights import Sight
+from corral.rendering.prometheus.targets import Sight
 
 FELL_OFF_THE_BUS = 79
 XIDS_OF_PROGRAMS = (13, 31, 43, 45, 68, 109)
@@ -40,7 +40,7 @@ _SLOWDOWN = f"max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0 {TOLD})"
 _LIMIT = f"max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT {TOLD})"
 
 
-def alerts(sight: Sight) -> tuple[Alert, ...]:
+def list_alerts(sight: Sight) -> tuple[Alert, ...]:
     """Those on every card; the limit is compared where the cluster file gives one."""
     has_limits = any(limited_cards(node) for node in sight.gpu_nodes)
     return (

@@ -1,0 +1,150 @@
+"""Dashboards of the work: queues and their pools (what waits, what runs, how full the slots are), and engines."""
+
+from __future__ import annotations
+
+from corral.cluster.values import QueueSettings
+from corral.rendering.grafana.machine_dashboards import ENERGY_24H
+from corral.rendering.grafana.panels import Board, Graph, Query, Row, Stat, Variable
+from corral.rendering.prometheus.recording import QUEUED, RUNNING, SLOTS, SLOTS_BUSY, SLOTS_FREE, slots_of
+from corral.rendering.prometheus.targets import Sight
+
+
+def make_queue_board(sight: Sight) -> Board:
+    """A row for each queue of the cluster file."""
+    rows = [_queue(queue) for queue in sight.installation.cluster.queues.values()]
+    return Board(name="queues", title="queues and pools", rows=(*rows, _endings(sight)))
+
+
+def _queue(queue: QueueSettings) -> Row:
+    pool = "every slot" if queue.pool is None else ", ".join(queue.pool)
+    chosen = f'{{queue="{queue.name}"}}'
+    busy = f"{SLOTS_BUSY}{chosen} / {SLOTS}{chosen}"
+    return Row(
+        title=f"{queue.name}: {pool}",
+        columns=4,
+        panels=(
+            Stat(title="Queued", queries=(Query(expression=f"{QUEUED}{chosen} or vector(0)"),)),
+            Stat(title="Running", queries=(Query(expression=f"{RUNNING}{chosen} or vector(0)"),)),
+            Stat(title="Slots free", queries=(Query(expression=f"{SLOTS_FREE}{chosen} or vector(0)"),)),
+            Stat(
+                title="Slots busy, last 8 hours",
+                queries=(Query(expression=f"avg_over_time(({busy})[8h:1m])"),),
+                unit="percentunit",
+                decimals=0,
+            ),
+            *_lines(queue, chosen),
+        ),
+    )
+
+
+def _lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
+    return (
+        Graph(
+            title="Tasks by state",
+            queries=(
+                Query(
+                    expression=f"max by (state) (corral_tasks_open{chosen})",
+                    legend="{{state}}",
+                ),
+            ),
+            is_stacked=True,
+        ),
+        Graph(
+            title="Slots in use",
+            queries=(
+                Query(expression=f'max by (slot) (corral_slot_busy{{slot=~"{slots_of(queue)}"}})', legend="{{slot}}"),
+            ),
+            explains="1 while a task occupies the slot.",
+            highest=1,
+        ),
+    )
+
+
+def _endings(sight: Sight) -> Row:
+    panels: list[Graph | Stat] = [
+        Graph(
+            title="Tasks ended per hour, by engine",
+            queries=(
+                Query(expression="sum by (engine) (increase(corral_tasks_ended_total[1h]))", legend="{{engine}}"),
+            ),
+            is_stacked=True,
+        )
+    ]
+    if sight.gpu_nodes:
+        done = 'sum(increase(corral_tasks_ended_total{outcome="succeeded"}[24h]))'
+        panels.append(
+            Graph(
+                title="Energy per task, last 24 hours",
+                queries=(Query(expression=f"{ENERGY_24H} / ({done} > 0)", legend="all cards"),),
+                unit="kwatth",
+                explains="All that the cards drew in a day over the tasks that succeeded in it.",
+            )
+        )
+    return Row(title="What came out", panels=tuple(panels))
+
+
+_CHOSEN = '{engine=~"$engine"}'
+_BUCKETS = f"sum by (engine, le) (rate(corral_task_duration_seconds_bucket{_CHOSEN}[1h]))"
+
+
+def make_engine_board(sight: Sight) -> Board:
+    """What each engine does; which engines there are, the tasks tell."""
+    return Board(
+        name="engines",
+        title="engines",
+        rows=(_tasks(), _server()),
+        variables=(Variable(name="engine", label="Engine", query="label_values(corral_tasks_ended_total, engine)"),),
+    )
+
+
+def _tasks() -> Row:
+    ended = f"sum by (engine) (increase(corral_tasks_ended_total{_CHOSEN}[1h]))"
+    failed = 'sum by (engine) (increase(corral_tasks_ended_total{engine=~"$engine",outcome="failed"}[1h]))'
+    total = f"sum by (engine) (rate(corral_task_duration_seconds_sum{_CHOSEN}[1h]))"
+    count = f"sum by (engine) (rate(corral_task_duration_seconds_count{_CHOSEN}[1h]))"
+    return Row(
+        title="Tasks",
+        panels=(
+            Graph(title="Ended in the last hour", queries=(Query(expression=ended, legend="{{engine}}"),)),
+            Graph(
+                title="Failed, share",
+                queries=(Query(expression=f"{failed} / on (engine) ({ended} > 0)", legend="{{engine}}"),),
+                unit="percentunit",
+                highest=1,
+            ),
+            Graph(
+                title="Duration",
+                queries=tuple(
+                    Query(expression=f"histogram_quantile({share}, {_BUCKETS})", legend=f"{{{{engine}}}} {name}")
+                    for name, share in (("half", 0.5), ("99 of 100", 0.99))
+                ),
+                unit="s",
+                explains="Of the last attempt of tasks that succeeded; half, and 99 of 100, take no longer than this.",
+            ),
+            Graph(
+                title="Duration, mean",
+                queries=(Query(expression=f"{total} / on (engine) ({count} > 0)", legend="{{engine}}"),),
+                unit="s",
+            ),
+        ),
+    )
+
+
+def _server() -> Row:
+    return Row(
+        title="Corral's server",
+        panels=(
+            Graph(
+                title="Requests per second",
+                queries=(
+                    Query(expression="sum by (status) (rate(corral_http_requests_total[5m]))", legend="{{status}}"),
+                ),
+                unit="reqps",
+                is_stacked=True,
+            ),
+            Graph(
+                title="Requests and streams open",
+                queries=(Query(expression="sum(corral_http_requests_in_progress)", legend="open"),),
+            ),
+        ),
+    )

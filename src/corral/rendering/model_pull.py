@@ -1,0 +1,145 @@
+"""Models of services: which fit the GPUs, how long they take to load, and what fills a volume before a service starts.
+
+A model that cannot run is not pulled and not routed to (pitfall B08). Ollama's models are pulled, files and
+repositories downloaded, by a script for `sh` in which every name is quoted: models are texts of the cluster file.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corral.cluster.values import StorageKind
+from corral.hardware.fit.names import need_of
+from corral.rendering.installation import Deployed, Installation
+from corral.rendering.programs import CURL, image_of, mount_paths
+from corral.units import format_bytes
+
+_PULL = """\
+set -eu
+ollama serve &
+server=$!
+until ollama list > /dev/null 2>&1; do kill -0 "$server"; sleep 1; done
+{pulls}
+kill "$server"
+wait "$server" || true
+"""
+_SPEECH = frozenset({"whisper", "chatterbox"})
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_SNAPSHOT = (
+    "import sys; from huggingface_hub import snapshot_download; [snapshot_download(one) for one in sys.argv[1:]]"
+)
+"""Runs in the image of the service: what serves models of Hugging Face has its library, and the same cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """A container that runs to its end before the service starts, with the service's first volume."""
+
+    name: str
+    image: str | None
+    script: str
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def filling_of(installation: Installation, one: Deployed) -> Filling | None:
+    """What fills the first volume of a service; None when there is nothing to fetch, or nothing to keep it in."""
+    if not one.storage:
+        return None
+    if "ollama" in one.service.engines:
+        return _pulled(installation, one)
+    if one.storage[0].kind is not StorageKind.EPHEMERAL:
+        return None
+    return _downloaded(one) or _snapshots(one)
+
+
+def _pulled(installation: Installation, one: Deployed) -> Filling | None:
+    models = models_that_fit(installation, one)
+    if not models:
+        return None
+    pulls = "\n".join(f"ollama pull {shlex.quote(model)}" for model in models)
+    return Filling(name=f"pull-{one.service.name}", image=image_of(one.service), script=_PULL.format(pulls=pulls))
+
+
+def _downloaded(one: Deployed) -> Filling | None:
+    folder = mount_paths(one.service, [storage.name for storage in one.storage])[one.storage[0].name]
+    lines = [_curl(url, folder) for url in one.service.models if url.startswith("https://")]
+    if not lines:
+        return None
+    return Filling(name=f"download-{one.service.name}", image=CURL, script="\n".join(["set -eu", *lines, ""]))
+
+
+def _curl(url: str, folder: str) -> str:
+    path = shlex.quote(f"{folder}/{url.rpartition('/')[2]}")
+    return f"curl --fail --location --continue-at - --output {path} {shlex.quote(url)}"
+
+
+def _snapshots(one: Deployed) -> Filling | None:
+    """Repositories of Hugging Face, into the cache that the service itself looks into."""
+    found = [model for model in one.service.models if _REPOSITORY.fullmatch(model)]
+    home = one.env.get("HF_HOME")
+    if not found or home is None or _SPEECH.isdisjoint(one.service.engines):
+        return None
+    words = " ".join(shlex.quote(model) for model in found)
+    script = f"set -eu\npython3 -c {shlex.quote(_SNAPSHOT)} {words}\n"
+    return Filling(
+        name=f"download-{one.service.name}", image=image_of(one.service), script=script, env={"HF_HOME": home}
+    )
+
+
+def models_that_fit(installation: Installation, one: Deployed) -> tuple[str, ...]:
+    """Models of a service that its cards can hold; those of which nothing is known count as fitting."""
+    return tuple(model for model in one.service.models if why_not(installation, one, model) is None)
+
+
+def why_not(installation: Installation, one: Deployed, model: str) -> str | None:
+    """Say why a model cannot run where its service does; None when it can, or when too little is known."""
+    has = _memory(installation, one)
+    needs = [need for engine in one.service.engines if (need := need_of(engine, model)) is not None]
+    if not needs or not has:
+        return None
+    needed = needs[0].on(1)
+    if needed <= has:
+        return None
+    return f"{model} needs about {format_bytes(needed)}, and its cards have {format_bytes(has)}"
+
+
+def _memory(installation: Installation, one: Deployed) -> int:
+    """VRAM of the cards that a replica may get: of its node, else of the node that has most; 0 when it is unknown."""
+    totals: list[int] = []
+    for node in installation.cluster.nodes:
+        cards = [gpu for gpu in node.gpus or () if one.gpus is None or node.name != one.node or gpu.index in one.gpus]
+        sizes = sorted((gpu.memory or 0 for gpu in cards), reverse=True)
+        if one.node in (None, node.name) and sizes and 0 not in sizes:
+            totals.append(sum(sizes[: max(1, one.gpu_count)]))
+    return max(totals, default=0)
+
+
+_BYTES_PER_S = {"nvme": 2.0e9, "ssd": 0.45e9, "hdd": 0.15e9}
+"""Sequential reading of ordinary drives: PCIe 3 NVMe, SATA 3 (its bound is 0.6), 7,200 turns a minute."""
+_NFS_BYTES_PER_S = 0.11e9
+"""A gigabit network, less its overhead."""
+_UNKNOWN_BYTES_PER_S = _NFS_BYTES_PER_S
+_UNKNOWN_MODEL_BYTES = 10 * 2**30
+"""For engines whose models are not known by name; as large as the checkpoints of image models usually are."""
+
+
+def seconds_to_load(one: Deployed) -> int:
+    """Forecast how long the largest model of a service takes to load, in whole seconds; 0 when it has none."""
+    if not one.service.models and not one.gpu_count:
+        return 0
+    needs = [need_of(engine, model) for engine in one.service.engines for model in one.service.models]
+    sizes = [need.divisible.value for need in needs if need is not None]
+    size = max(sizes, default=one.service.gpu_memory or _UNKNOWN_MODEL_BYTES)
+    return -(-int(size) // int(_speed(one)))
+
+
+def _speed(one: Deployed) -> float:
+    speeds = [
+        _NFS_BYTES_PER_S if storage.kind is StorageKind.NFS else _BYTES_PER_S.get(storage.medium or "")
+        for storage in one.storage
+    ]
+    known = [speed for speed in speeds if speed is not None]
+    return min(known, default=_UNKNOWN_BYTES_PER_S)
