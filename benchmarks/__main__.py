@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import lint, placement, policy_cost, queue, slots, start, submit
+from benchmarks import lint, placement, policy_cost, queue, slots, start, steps, submit
 from benchmarks.policies import __main__ as policies
 
 for measure in (
@@ -10,6 +10,7 @@ for measure in (
     queue.main,
     submit.main,
     slots.main,
+    steps.main,
     placement.main,
     lint.main,
     policies.main,

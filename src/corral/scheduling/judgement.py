@@ -70,14 +70,23 @@ class Judgement:
         self._fair = fairness.settle(self._fair, owner, assignment.expected_s * slots, seconds * slots)
 
     def assign(
-        self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
+        self,
+        backlog: Backlog,
+        slots: Collection[Slot],
+        queues: Mapping[str, Queue],
+        free: int,
+        now: datetime,
+        *,
+        most_starts: int | None = None,
     ) -> tuple[Assignment, ...]:
         """Choose what to start now; `free` is how many of the slots can take a task.
 
+        With as many assignments as `most_starts`, slots may be left that the next decision fills.
         The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
         keeps saves the comparison too.
         """
-        decision = self._policy(self._make_snapshot(backlog, slots, queues, free, now))
+        snapshot = self._make_snapshot(backlog, slots, queues, free, now)
+        decision = self._policy(replace(snapshot, most_starts=most_starts))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
         self._turns = decision.turns

@@ -132,7 +132,8 @@ class _Round:
         self._late: set[_Shape] = set()
 
     def run(self) -> Outcome:
-        while self._room.free:
+        most_starts = self._snapshot.most_starts
+        while self._room.free and (most_starts is None or len(self._assignments) < most_starts):
             task = self._line.find_head()
             if task is None:
                 break

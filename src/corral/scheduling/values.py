@@ -168,6 +168,8 @@ class Snapshot:
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
     """The present turn of each slot; absent where the policy has not loaded a model, such as after a start."""
     settings: Settings = Settings()
+    most_starts: int | None = None
+    """The decision ends after so many assignments; the next one goes on. It bounds what one decision takes."""
 
 
 class Rule(StrEnum):

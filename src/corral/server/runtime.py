@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import shutil
@@ -155,9 +156,12 @@ async def _serve(
         loopback=settings.loopback,
         started_at=datetime.now(UTC),
     )
+    app = create_app(services)
+    gc.collect()
+    gc.freeze()  # modules live as long as the server: a full collection of them held the event loop for 30 ms
     housekeeping = asyncio.create_task(keep_house(pool, artifacts, cluster.retention), name="housekeeping")
     try:
-        await _run(dispatcher, create_app(services), sockets, lambda: _announce(data_dir, announced, ready))
+        await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
     finally:
         housekeeping.cancel()
         pool.terminate()

@@ -117,8 +117,8 @@ class Registry:
         """Return how many groups can take a task now."""
         return sum(group.is_free for group in self)
 
-    async def watch(self, changed: Callable[[], None], monotonic: Callable[[], float]) -> None:
-        """Check engines, for ever, and call `changed` when that changes the policy's view.
+    async def watch(self, changed: Callable[[Group], None], monotonic: Callable[[], float]) -> None:
+        """Check engines, for ever, and call `changed` with a group whose view changed.
 
         All are checked at start; those that fail, after growing waits; the others now and then. Engines that left are
         closed here.
@@ -147,11 +147,11 @@ class Registry:
         await close_engines(retired)
 
 
-async def _check(group: Group, engine: str, changed: Callable[[], None], now: float) -> None:
+async def _check(group: Group, engine: str, changed: Callable[[Group], None], now: float) -> None:
     if await group.check(engine, now=now):
-        changed()
+        changed(group)
 
 
-async def _empty(group: Group, changed: Callable[[], None]) -> None:
+async def _empty(group: Group, changed: Callable[[Group], None]) -> None:
     await group.evict()
-    changed()
+    changed(group)

@@ -7,7 +7,7 @@ are bounded; a reader that is too slow loses the oldest updates, never the newes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,14 +76,14 @@ class Board:
     def __init__(self) -> None:
         self._progress: dict[int, Progress] = {}
         self._feeds: set[Feed] = set()
-        self._slots: tuple[Slot, ...] = ()
+        self._slots: Collection[Slot] = ()
         self._leading = False
         self._changed = asyncio.Event()
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """Every slot as the policy saw it last."""
-        return self._slots
+        return tuple(self._slots)
 
     @property
     def leading(self) -> bool:
@@ -109,8 +109,8 @@ class Board:
         """Wait until the view of the slots, or whether the dispatcher leads, is written the next time."""
         await self._changed.wait()
 
-    def show_slots(self, slots: tuple[Slot, ...]) -> None:
-        """Replace the view of the slots (the dispatcher only)."""
+    def show_slots(self, slots: Collection[Slot]) -> None:
+        """Show these slots, which are read when somebody looks, and note that they changed (the dispatcher only)."""
         self._slots = slots
         self._tell()
 

@@ -12,54 +12,48 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import structlog
 
-from corral.errors import Problem
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import (
-    Assignment,
     DurationKey,
     Explanation,
-    Gate,
     Queue,
-    RunningTask,
     Settings,
 )
+from corral.slots.group import Group
 from corral.slots.registry import Registry
-from corral.slots.values import Difference, Hold, HoldKind, Wanted
+from corral.slots.values import Difference, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.leadership import leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
-from corral.tasks.ready import ReadyTasks
+from corral.tasks.lifecycle import Life, StopAttempt, TaskState
+from corral.tasks.picture import Picture
+from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
-from corral.tasks.store import dispatching, story
+from corral.tasks.store import dispatching
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
-from corral.tasks.store.reading import to_be_cancelled
-from corral.tasks.store.transitions import Change, Lease
-from corral.tasks.values import StoryEvent
-from corral.work import FailureScope, SlotId
+from corral.tasks.store.transitions import Lease
+from corral.work import FailureScope
 
 log = structlog.get_logger()
 
 START_LAG_S = 0.05
 """A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
-_WATCHED = ("submitted", "cancel_requested", "gate_changed")
-"""Changes that others make; the dispatcher's own are known to it when they commit."""
-_PAGE = 5000
+AT_ONCE = 32
+"""Attempts started or ended in one step of the event loop, which takes some 2 ms; the next step goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,61 +105,63 @@ class Dispatcher:
         self._timings = timings or Timings()
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._slots = slots
-        self._queues = dict(rules.queues)
-        self._runner = Runner(slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s)
         self._board = board
         self._monotonic = monotonic
-
-        self._attempts: dict[UUID, Attempt] = {}
-        self._by_task: dict[int, Attempt] = {}
+        self._judgement = Judgement(rules.settings)
+        self._picture = Picture(slots, rules.queues, unknown_s=rules.settings.unknown_duration_s)
+        self._reconciler = Reconciler(
+            pool,
+            self._picture,
+            self._judgement,
+            holder=holder,
+            poll_s=self._timings.safety_poll_s,
+            monotonic=monotonic,
+        )
+        self._keeper = LeaseKeeper(
+            pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
+        )
+        self._runner = Runner(
+            slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s, self._changed
+        )
+        self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
-        self._unwritten: list[Change] = []
         self._begun: list[Attempt] = []
         """Attempts whose start is not written yet; see `START_LAG_S`."""
-        self._tasks = asyncio.TaskGroup()
-
-        self._ready = ReadyTasks()
-        self._judgement = Judgement(rules.settings)
         self._measured_memory: set[DurationKey] = set()
-
-        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._released = False
         self._deaf = False
-        self._log_due = True
-        self._cursor = 0
-        self._poll_due = 0.0
-        self._keeper = LeaseKeeper(
-            pool, self._lease, self._attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
-        )
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
     def explain(self, task: int) -> Explanation | None:
         """Say why a task of the backlog waits; None when it is not in the backlog."""
-        return self._judgement.explain(task, self._ready.backlog, self._slots.views(), self._queues, datetime.now(UTC))
+        picture = self._picture
+        return self._judgement.explain(task, picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC))
 
     @property
     def running(self) -> int:
         """How many attempts run here now."""
-        return len(self._attempts)
+        return len(self._picture.attempts)
 
     def change_slots(self, wanted: Wanted) -> Difference:
         """Add, change and remove slots, and return what that changes; what is held changes when its hold ends."""
         difference = self._slots.compare(wanted)
         self._slots.apply(difference)
-        self._changed()
+        self._picture.refresh()
+        self._show()
+        self._picture.wake.set()
         return difference
 
     def stop(self) -> None:
         """Take no more tasks; `run` returns once the running attempts have ended or were released."""
         self._stopping.set()
-        self._wake.set()
+        self._picture.wake.set()
 
     def release(self) -> None:
         """Stop the running attempts, and one that is just being leased; their tasks go back to the queue."""
         self._released = True
-        for attempt in self._attempts.values():
+        for attempt in self._picture.attempts.values():
             attempt.stop.set(StopReason.RELEASED)
 
     async def run(self) -> None:
@@ -210,16 +206,17 @@ class Dispatcher:
 
     def _finished(self) -> bool:
         """Whether a stop was asked for and nothing is left to run or to write."""
-        return self._stopping.is_set() and not (self._attempts or self._inbox or self._unwritten)
+        return self._stopping.is_set() and not (self._picture.attempts or self._inbox or self._picture.unwritten)
 
     async def _lead(self) -> None:
-        async with leadership(self._url, self._heard, self._lost_connection, self._stand_by):
+        async with leadership(self._url, self._reconciler.hear, self._lost_connection, self._stand_by):
             if self._finished():
                 return
             self._deaf = False
-            await self._load()
+            await self._reconciler.load()
+            self._show()
             self._board.lead(leading=True)
-            log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._ready.backlog))
+            log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._picture.ready.backlog))
             while not self._finished():
                 await self._round()
                 if self._deaf:
@@ -228,95 +225,75 @@ class Dispatcher:
 
     async def _stand_by(self) -> bool:
         """While another leads, look after the attempts that still run here; return whether to go on waiting."""
-        await self._heed_cancels()
-        self._collect()
-        if self._begun or self._unwritten:
+        await self._reconciler.heed_cancels()
+        await self._collect()
+        if self._begun or self._picture.unwritten:
             await self._commit([])
         return not self._finished()
 
-    def _heard(self, kinds: str) -> None:
-        if any(kind in _WATCHED for kind in kinds.split()):
-            self._log_due = True
-            self._wake.set()
-
-    def _changed(self) -> None:
+    def _changed(self, group: Group) -> None:
+        self._picture.update([group])
         self._show()
-        self._wake.set()
+        self._picture.wake.set()
 
     def _lost_connection(self) -> None:
         self._deaf = True
-        self._wake.set()
-
-    async def _load(self) -> None:
-        """Read everything anew, and free what dead attempts of this data directory held."""
-        self._cursor = await story.horizon(self._pool)
-        self._ready = ReadyTasks()
-        self._judgement.recall(await dispatching.recent_durations(self._pool))
-        await self._read_gates()
-        await self._rescue()
-        await self._heed_cancels()
-        self._sort_in(await dispatching.all_ready_tasks(self._pool))
-        self._poll_due = self._monotonic() + self._timings.safety_poll_s
-        self._show()
+        self._picture.wake.set()
 
     async def _sleep(self) -> None:
         """Wait for a wake-up, the next timer or the safety poll."""
         if self._finished():
             return
-        due = min(self._poll_due, self._ready.next_due() or self._poll_due, self._starts_due())
+        due = min(self._reconciler.next_due, self._starts_due())
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - self._monotonic())):
-                await self._wake.wait()
+                await self._picture.wake.wait()
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
         """Collect what happened, decide, commit, start."""
-        self._wake.clear()
-        await self._read_log()
-        await self._poll()
-        due = self._ready.due(now=self._monotonic())
-        if due:
-            self._sort_in(await dispatching.ready_tasks(self._pool, due))
-        self._collect()
-        assigned = [] if self._stopping.is_set() else self._decide()
-        if not (assigned or self._unwritten or self._starts_due() <= self._monotonic()):
-            return
-        await self._committed(await self._commit(assigned), assigned)
+        self._picture.wake.clear()
+        await self._reconciler.catch_up()
+        await self._collect()
+        assigned = [] if self._stopping.is_set() else await self._decide()
+        if assigned or self._picture.unwritten or self._starts_due() <= self._monotonic():
+            await self._take_over(await self._commit(assigned), assigned)
+        self._show()
 
     async def _commit(self, assigned: Sequence[Attempt]) -> dispatching.Round:
         """Write what is unwritten, and the leases of these attempts, in one transaction."""
-        begun, written = len(self._begun), len(self._unwritten)
+        begun, written = len(self._begun), len(self._picture.unwritten)
         starts = (attempt.begun(now=self._monotonic()) for attempt in self._begun)
-        changes = [*starts, *self._unwritten, *(attempt.leased() for attempt in assigned)]
+        changes = [*starts, *self._picture.unwritten, *(attempt.leased() for attempt in assigned)]
         try:
             done = await dispatching.commit_round(
                 self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
             )
         except BaseException:
-            self._vacate(assigned)  # whether the leases stand is unknown; the state is loaded anew, and finds them
+            self._picture.vacate(assigned)  # whether the leases are stored is unknown; the state is loaded anew
             raise
         del self._begun[:begun]
-        del self._unwritten[:written]
+        del self._picture.unwritten[:written]
         return done
 
     def _starts_due(self) -> float:
         """Return when the starts that are not written yet are written, if nothing else is before."""
         return self._begun[0].started_at + START_LAG_S if self._begun else math.inf
 
-    def _collect(self) -> None:
+    async def _collect(self) -> None:
         """Turn ended attempts into changes, and free their slots."""
-        for attempt, ended in self._inbox:
-            del self._attempts[attempt.id]
-            del self._by_task[attempt.task.id]
-            self._free(attempt, ended)
-            change = attempt.ended(ended)
-            if change is not None:
-                self._unwritten.append(change)
-            else:  # the database may still say that it owns its task: look at once, not at the next poll
-                self._poll_due = self._monotonic()
-                self._wake.set()
-        self._inbox.clear()
+        while self._inbox:
+            for attempt, ended in self._inbox[:AT_ONCE]:
+                self._picture.remove(attempt)
+                self._free(attempt, ended)
+                change = attempt.ended(ended)
+                if change is not None:
+                    self._picture.unwritten.append(change)
+                else:  # the database may still say that it owns its task: look at once, not at the next poll
+                    self._reconciler.poll_soon()
+            del self._inbox[:AT_ONCE]
+            await asyncio.sleep(0)
 
     def _free(self, attempt: Attempt, ended: Ended) -> None:
         self._board.forget(attempt.task.id)
@@ -326,70 +303,68 @@ class Dispatcher:
         elif ended.values is not None:
             attempt.group.note_use(attempt.task.engine, attempt.task.model)
             self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, now - attempt.started_at)
-        self._vacate([attempt])
+        self._picture.vacate([attempt])
 
-    def _decide(self) -> list[Attempt]:
-        free = self._slots.count_free()
-        if not self._ready.backlog or not free:
-            return []
-        slots = self._slots.views()
-        assignments = self._judgement.assign(self._ready.backlog, slots, self._queues, free, datetime.now(UTC))
-        return [self._occupy(assignment) for assignment in assignments]
+    async def _decide(self) -> list[Attempt]:
+        """Choose what starts now, and hold its slots."""
+        picture = self._picture
+        assigned: list[Attempt] = []
+        while picture.ready.backlog and picture.table.free:
+            assignments = self._judgement.assign(
+                picture.ready.backlog,
+                picture.table,
+                picture.queues,
+                len(picture.table.free),
+                datetime.now(UTC),
+                most_starts=AT_ONCE,
+            )
+            now = self._monotonic()
+            assigned += [picture.occupy(assignment, now=now) for assignment in assignments]
+            if len(assignments) < AT_ONCE:
+                break
+            await self._yield_before(assigned)
+        return assigned
 
-    def _occupy(self, assignment: Assignment) -> Attempt:
-        """Hold the slots of an assignment while its lease is committed."""
-        task = self._ready.backlog.remove(assignment.task)
-        assert task is not None, "the policy assigns only tasks that it was given"
-        groups = tuple(self._slots[slot] for slot in assignment.slots)
-        now = datetime.now(UTC)
-        running = RunningTask(
-            task=task.id,
-            owner=task.owner,
-            queue=task.queue,
-            engine=task.engine,
-            model=task.model,
-            memory=task.memory,
-            started_at=now,
-            expected_end=now + timedelta(seconds=assignment.expected_s),
-        )
-        hold = Hold(kind=HoldKind.TASK, owner=task.owner, label=f"task {task.id}", since=now, task=running)
-        for group in groups:
-            group.hold(hold)
-        return Attempt(task, uuid4(), groups, hold, assignment, leased_at=self._monotonic())
+    async def _yield_before(self, attempts: Sequence[Attempt]) -> None:
+        """Let others have the event loop before these attempts start; their slots are freed if that never comes."""
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            self._picture.vacate(attempts)
+            raise
 
-    def _vacate(self, attempts: Sequence[Attempt]) -> None:
-        for attempt in attempts:
-            self._slots.release(attempt.groups, attempt.hold)
-
-    async def _committed(self, done: dispatching.Round, assigned: Sequence[Attempt]) -> None:
+    async def _take_over(self, done: dispatching.Round, assigned: Sequence[Attempt]) -> None:
+        """Start the attempts whose leases were committed, and act on what else the commit changed."""
         for change, refusal in done.applied.refused:
             log.info("change_refused", task=change.task, reason=refusal.what)
-        for attempt in assigned:
+        for number, attempt in enumerate(assigned, start=1):
             details = done.details.get(attempt.task.id)
             if details is None:  # it was cancelled or deleted before the lease was written
-                self._vacate([attempt])
-                self._wake.set()
+                self._picture.vacate([attempt])
+                self._picture.wake.set()
             else:
                 self._start(attempt, details)
+            if number % AT_ONCE == 0:
+                await self._yield_before(assigned[number:])
         for task, effect in done.applied.effects:
-            if isinstance(effect, StopAttempt) and (attempt := self._by_task.get(task)):
-                attempt.stop.set(StopReason.CANCELLED)
+            if isinstance(effect, StopAttempt):
+                self._picture.stop(task, StopReason.CANCELLED)
         ready = [id for id, life in done.applied.lives.items() if _may_start(life)]
         if ready:
-            self._sort_in(await dispatching.ready_tasks(self._pool, ready))
-            self._wake.set()
-        self._show()
+            await self._reconciler.read(ready)
+            self._picture.wake.set()
 
     def _show(self) -> None:
-        self._board.show_slots(self._slots.views())
+        if self._picture.news:
+            self._picture.news = False
+            self._board.show_slots(self._picture.table)
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
     def _start(self, attempt: Attempt, details: dispatching.Details) -> None:
         attempt.batch = details.batch
         attempt.started_at = self._monotonic()
-        self._attempts[attempt.id] = attempt
-        self._by_task[attempt.task.id] = attempt
+        self._picture.add(attempt)
         self._begun.append(attempt)
         if self._released:
             attempt.stop.set(StopReason.RELEASED)
@@ -400,96 +375,17 @@ class Dispatcher:
         if ended.values is not None and attempt.key not in self._measured_memory:
             await self._measure_memory(attempt)
         self._inbox.append((attempt, ended))
-        self._wake.set()
+        self._picture.wake.set()
 
     async def _measure_memory(self, attempt: Attempt) -> None:
         """After the first task with a model, ask how much memory it takes, before another one changes that."""
         self._measured_memory.add(attempt.key)
         await attempt.group.refresh([attempt.task.engine])
+        self._picture.update([attempt.group])
         for held in attempt.group.resident(attempt.task.engine):
             if held.model == attempt.task.model and held.memory is not None:
                 with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)
-
-    # --- what others changed -----------------------------------------------------------------------------------------
-
-    async def _read_log(self) -> None:
-        while self._log_due:
-            self._log_due = False
-            end = await story.horizon(self._pool)
-            events = await story.read(self._pool, after=self._cursor, up_to=end, kinds=_WATCHED, limit=_PAGE)
-            self._log_due = len(events) == _PAGE
-            # The cursor also passes the lines that are not watched, or each look would go through all of them again.
-            self._cursor = events[-1].id if self._log_due else max(end, self._cursor)
-            if events:
-                await self._take_events(events)
-
-    async def _take_events(self, events: Sequence[StoryEvent]) -> None:
-        for event in events:
-            if event.kind == "cancel_requested" and event.task is not None:
-                self._ready.drop(event.task)
-                if attempt := self._by_task.get(event.task):
-                    attempt.stop.set(StopReason.CANCELLED)
-        if any(event.kind == "gate_changed" for event in events):
-            await self._read_gates()
-        submitted = [event.task for event in events if event.kind == "submitted" and event.task is not None]
-        if submitted:
-            self._sort_in(await dispatching.ready_tasks(self._pool, submitted))
-
-    def _sort_in(self, found: Sequence[dispatching.Ready]) -> None:
-        known = [ready for ready in found if ready.task.id not in self._by_task]
-        for task in self._ready.take(known, now=self._monotonic()):
-            self._unwritten.append(Change(task=task, event=StartTimeReached()))
-            self._wake.set()
-
-    async def _read_gates(self) -> None:
-        gates = await dispatching.gates(self._pool)
-        self._slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
-        for name, queue in self._queues.items():
-            paused = gates.get(("queue", name)) is Gate.PAUSED
-            self._queues[name] = replace(queue, paused=paused)
-        self._show()
-
-    async def _poll(self) -> None:
-        """Compare the picture in memory with the database now and then."""
-        if self._monotonic() < self._poll_due:
-            return
-        self._poll_due = self._monotonic() + self._timings.safety_poll_s * random.uniform(0.8, 1.2)
-        self._log_due = True
-        await self._rescue()
-        await self._heed_cancels()
-        known = self._ready.ids
-        if await dispatching.due_sum(self._pool) == (len(known), sum(known)):
-            return
-        due = await dispatching.due_ids(self._pool)
-        for task in known - due:
-            self._ready.drop(task)
-        missing = [task for task in due if task not in self._ready and task not in self._by_task]
-        if missing:
-            self._sort_in(await dispatching.ready_tasks(self._pool, missing))
-
-    async def _heed_cancels(self) -> None:
-        """Stop attempts whose cancel request was not heard: nobody led, or another did."""
-        if self._by_task:
-            for task in await to_be_cancelled(self._pool, self._by_task):
-                self._by_task[task].stop.set(StopReason.CANCELLED)
-
-    async def _rescue(self) -> None:
-        """Requeue tasks whose attempt nobody runs: this data directory's old ones at once, others' when they expire."""
-        told = {change.task for change in self._unwritten}
-        elsewhere: dict[SlotId, str] = {}
-        for held in await dispatching.held_by_anyone(self._pool):
-            if held.lease in self._attempts or held.task in told:
-                continue
-            mine = held.holder == self._lease.holder
-            if not mine and not held.expired:
-                elsewhere.update(dict.fromkeys(held.slots, f"task {held.task} holds it for another server"))
-                continue
-            why = "the server that ran it has stopped" if mine else "its lease ran out"
-            problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
-            self._unwritten.append(Change(task=held.task, event=AttemptLost(held.lease), error=problem))
-            log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
-        self._slots.note_elsewhere(elsewhere)
 
 
 def _may_start(life: Life) -> bool:

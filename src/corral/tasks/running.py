@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -95,6 +96,8 @@ class Runner:
     board: Board
     stop_grace_s: float
     """How long a cancelled engine may take to stop before it is killed."""
+    changed: Callable[[Group], None]
+    """Called when the memory of a slot was given up."""
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
@@ -102,6 +105,7 @@ class Runner:
             group = self.slots.get(slot)
             if group is not None and (not group.holds or group in attempt.groups):  # else it got work since
                 await group.evict([resident.engine])
+                self.changed(group)
         if details.missing_files:
             return _missing_inputs(details)
         try:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Rule
+from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import CancelRequested, TaskState
+from corral.tasks.reconciling import PAGE
 from corral.tasks.store import story
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Change, apply
@@ -38,6 +40,26 @@ async def test_submitted_tasks_run_to_their_end(yard: Yard) -> None:
     assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
     assert {task.attempts for task in tasks} == {0}
     assert await yard.pool.fetchval("select count(*) from slot_leases") == 0
+
+
+async def test_batch_that_is_read_in_several_pages_runs_to_its_end(yard: Yard) -> None:
+    yard.start(*(ScriptedEngine() for _ in range(16)))
+    names = [f"task-{number}" for number in range(PAGE + 1)]
+    ids = (await submit(yard.pool, a_submission(*map(a_task, names)), queued_limits={})).tasks
+    tasks = await yard.ended(*ids)
+    assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
+
+
+async def test_tasks_of_an_unheard_submission_are_found(yard: Yard) -> None:
+    ids = (await submit(yard.pool, a_submission(*map(a_task, "ab")), queued_limits={})).tasks
+    await yard.pool.execute("update tasks set state = 'waiting', open_needs = 1")
+    yard.start(ScriptedEngine(), timings=Timings(safety_poll_s=0.05))
+    async with asyncio.timeout(10):
+        while not yard.board.leading:
+            await yard.board.changed()
+    await yard.pool.execute("update tasks set state = 'queued', open_needs = 0")  # without a line of the story
+    tasks = await yard.ended(*ids)
+    assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
 
 
 async def test_outputs_are_stored_and_handed_to_the_task_that_needs_them(yard: Yard) -> None:

@@ -90,7 +90,7 @@ def change(registry: Registry, now_wanted: Wanted) -> None:
 async def watching(registry: Registry) -> AsyncIterator[asyncio.Event]:
     """Check the engines while the context lasts; the event is set when the policy's view changed."""
     changed = asyncio.Event()
-    watcher = asyncio.create_task(registry.watch(changed.set, time.monotonic))
+    watcher = asyncio.create_task(registry.watch(lambda _: changed.set(), time.monotonic))
     try:
         yield changed
     finally:

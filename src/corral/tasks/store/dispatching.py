@@ -89,9 +89,10 @@ async def ready_tasks(pool: Queries, ids: Iterable[int]) -> tuple[Ready, ...]:
     return tuple(_ready(row) for row in rows)
 
 
-async def all_ready_tasks(pool: Queries) -> tuple[Ready, ...]:
-    """Return every task that can start now or at a known time, oldest first."""
-    return tuple(_ready(row) for row in await pool.fetch(f"{_READY} order by t.id"))
+async def ready_tasks_after(pool: Queries, after: int, limit: int) -> tuple[Ready, ...]:
+    """Return the oldest tasks with an id above `after` that can start now or at a known time, oldest first."""
+    rows = await pool.fetch(f"{_READY} and t.id > $1 order by t.id limit $2", after, limit)
+    return tuple(_ready(row) for row in rows)
 
 
 _DUE = """
@@ -100,21 +101,24 @@ where finished_at is null
   and ((state = 'queued' and (ready_at is null or ready_at <= now()))
     or (state = 'waiting' and open_needs = 0 and not_before <= now()))
 """
+RANGE = 1024
+"""Ids in a range: what is queued is compared by range, and only ranges that differ are read."""
+DueRange = tuple[int, int]
+"""How many tasks of a range can start, and the sum of their ids."""
 
 
-async def due_sum(pool: Queries) -> tuple[int, int]:
-    """Return how many tasks can start now, by the database's clock, and the sum of their ids.
-
-    Compared with what is in memory, two numbers show whether anything is missing, without 100,000 ids each time.
-    """
-    row = await pool.fetchrow(f"select count(*) as count, coalesce(sum(id), 0)::bigint as sum {_DUE}")
-    assert row is not None, "an aggregate has one row"
-    return row["count"], row["sum"]
+async def due_ranges(pool: Queries) -> dict[int, DueRange]:
+    """Return what can start now, by the database's clock, for each range of ids that has any."""
+    rows = await pool.fetch(
+        f"select id / {RANGE} as number, count(*) as count, sum(id)::bigint as sum {_DUE} group by id / {RANGE}"
+    )
+    return {row["number"]: (row["count"], row["sum"]) for row in rows}
 
 
-async def due_ids(pool: Queries) -> frozenset[int]:
-    """Return the ids of all tasks that can start now, by the database's clock."""
-    return frozenset(row["id"] for row in await pool.fetch(f"select id {_DUE}"))
+async def due_ids(pool: Queries, number: int) -> frozenset[int]:
+    """Return the ids of one range that can start now, by the database's clock."""
+    rows = await pool.fetch(f"select id {_DUE} and id >= $1 and id < $2", number * RANGE, (number + 1) * RANGE)
+    return frozenset(row["id"] for row in rows)
 
 
 def _ready(row: Row) -> Ready:
