@@ -37,20 +37,20 @@ def without_none(entry: dict[str, Any]) -> dict[str, Any]:
 def nodes(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = draw(st.lists(st.sampled_from(["one", "two-2", "three.lan"]), min_size=1, max_size=3, unique=True))
     cards = st.lists(st.fixed_dictionaries({"model": st.sampled_from(MODELS)}), max_size=3)
-    found = [{"name": name, "gpus": draw(cards), "roles": draw(st.sampled_from([[], ["gpu"]]))} for name in names]
-    return [one if draw(st.booleans()) else without_none(one) for one in found]
+    machines = [{"name": name, "gpus": draw(cards), "roles": draw(st.sampled_from([[], ["gpu"]]))} for name in names]
+    return [node if draw(st.booleans()) else without_none(node) for node in machines]
 
 
 @st.composite
 def volumes(draw: st.DrawFn, on: list[str]) -> list[dict[str, Any]]:
-    found = []
+    entries = []
     for name in draw(st.lists(st.sampled_from(["models", "Out_Put", "cache.1"]), max_size=3, unique=True)):
         kind = draw(st.sampled_from(["local", "nfs", "ephemeral"]))
         entry = {"name": name, "kind": kind, "size": draw(SIZES)}
         if kind != "ephemeral":
             entry |= {"node": draw(st.sampled_from(on)), "path": draw(st.sampled_from([None, "/srv/a b", "/data"]))}
-        found.append(without_none(entry))
-    return found
+        entries.append(without_none(entry))
+    return entries
 
 
 @st.composite
@@ -63,7 +63,7 @@ def services(draw: st.DrawFn, on: list[str], stored: list[str]) -> list[dict[str
             "port": st.sampled_from([80, 30_080, 65_535]),
         }
     )
-    found = []
+    entries = []
     for name in names:
         entry = {
             "name": name,
@@ -85,8 +85,8 @@ def services(draw: st.DrawFn, on: list[str], stored: list[str]) -> list[dict[str
                 st.dictionaries(st.sampled_from(["A", "on", "x-y", "1ST", "UVICORN_WORKERS"]), st.text(max_size=9))
             ),
         }
-        found.append(without_none(entry))
-    return found
+        entries.append(without_none(entry))
+    return entries
 
 
 @st.composite
@@ -94,9 +94,9 @@ def texts(draw: st.DrawFn) -> str:
     machines = draw(nodes())
     on = [str(node["name"]) for node in machines]
     stored = draw(volumes(on))
-    served = draw(services(on, [str(one["name"]) for one in stored]))
+    served = draw(services(on, [str(volume["name"]) for volume in stored]))
     placed = {
-        one["name"]: without_none(
+        service["name"]: without_none(
             {
                 "pod": draw(st.sampled_from([None, None, "shared", "P_" + "o" * 60])),
                 "node": draw(st.sampled_from([None, *on])),
@@ -104,7 +104,7 @@ def texts(draw: st.DrawFn) -> str:
                 "configMap": draw(st.sampled_from([None, None, "settings"])),
             }
         )
-        for one in served
+        for service in served
         if draw(st.booleans())
     }
     kubernetes = {"distribution": draw(st.sampled_from([None, "k3s"])), "namespace": draw(SPACES)}
@@ -133,6 +133,10 @@ def test_kubernetes_takes_whatever_is_rendered_and_our_linter_finds_no_error_in_
     assert refusals(files, OLDEST) == []
     assert refusals(files, NEWEST) == []
     report = lint([Source(name=path, text=content) for path, content in files.items()])
-    errors = [one for one in report.findings if one.rule.severity is Severity.ERROR and one.rule.id not in OF_CAPACITY]
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in errors] == []
+    errors = [
+        finding
+        for finding in report.findings
+        if finding.rule.severity is Severity.ERROR and finding.rule.id not in OF_CAPACITY
+    ]
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in errors] == []
     assert report.unread == ()

@@ -30,17 +30,17 @@ def rendered(text: str = CLUSTER_FILE) -> dict[str, str]:
 
 
 def kinds(files: dict[str, str], kind: str, folder: str = "kubernetes/") -> dict[str, Json]:
-    found = [one for _, one in objects_in(files, folder) if one["kind"] == kind]
-    return {one["metadata"]["name"]: one for one in found}
+    items = [item for _, item in objects_in(files, folder) if item["kind"] == kind]
+    return {item["metadata"]["name"]: item for item in items}
 
 
 def lacks(whole: Json, part: Json, place: str = "") -> list[str]:
     """Where a part is not in the whole; of lists of named things, those with the same name are compared."""
     if isinstance(part, dict):
-        return [one for key, value in part.items() for one in lacks((whole or {}).get(key), value, f"{place}.{key}")]
+        return [lack for key, value in part.items() for lack in lacks((whole or {}).get(key), value, f"{place}.{key}")]
     if isinstance(part, list) and part and isinstance(part[0], dict):
-        by_name = {one["name"]: one for one in whole or []}
-        return [one for item in part for one in lacks(by_name.get(item["name"]), item, f"{place}.{item['name']}")]
+        by_name = {entry["name"]: entry for entry in whole or []}
+        return [lack for item in part for lack in lacks(by_name.get(item["name"]), item, f"{place}.{item['name']}")]
     return [] if whole == part else [f"{place}: {whole!r} instead of {part!r}"]
 
 
@@ -52,7 +52,7 @@ def test_every_file_that_is_named_is_written() -> None:
     named = set(re.findall(r"\bhome/((?:kubernetes|kueue|compose)/[\w./-]*\bday\b[\w./-]*)", GUIDE))
     files = rendered()
     assert len(named) >= 6
-    assert [one for one in named if one not in files and f"{one}/kustomization.yaml" not in files] == []
+    assert [path for path in named if path not in files and f"{path}/kustomization.yaml" not in files] == []
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -63,7 +63,7 @@ def test_kubernetes_accepts_what_is_rendered(version: str) -> None:
 def test_our_linter_finds_nothing_in_it() -> None:
     cluster = load(CLUSTER_FILE, filename="home.yaml", find_gpu=find_gpu)
     report = lint([Source(name=path, text=text) for path, text in rendered().items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
 
 
 def test_the_layout_brings_what_its_jobs_need_and_starts_none(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_layout_brings_what_its_jobs_need_and_starts_none(tmp_path: Path) ->
     built = subprocess.run(
         ["kubectl", "kustomize", tmp_path / "kueue/day"], capture_output=True, text=True, check=True
     ).stdout
-    applied = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(built)]
+    applied = [(item["kind"], item["metadata"]["name"]) for item in yaml.safe_load_all(built)]
 
     jobs = kinds(files, "Job")
     claims = [
@@ -116,5 +116,5 @@ def test_a_layout_without_the_services_gives_their_cards_to_the_queue() -> None:
 def _cards(files: dict[str, str], layout: str) -> int:
     queue = kinds(files, "ClusterQueue", f"kueue/{layout}/")["training"]
     flavors = [flavor for group in queue["spec"]["resourceGroups"] for flavor in group["flavors"]]
-    quotas = [one for flavor in flavors for one in flavor["resources"] if one["name"] == "nvidia.com/gpu"]
-    return sum(int(one["nominalQuota"]) for one in quotas)
+    quotas = [quota for flavor in flavors for quota in flavor["resources"] if quota["name"] == "nvidia.com/gpu"]
+    return sum(int(quota["nominalQuota"]) for quota in quotas)

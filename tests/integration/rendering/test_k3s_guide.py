@@ -24,7 +24,7 @@ def rendered() -> dict[str, str]:
 
 
 def exposed_ports() -> set[int]:
-    services = [one["spec"] for _, one in objects_in(rendered(), "kubernetes/") if one["kind"] == "Service"]
+    services = [item["spec"] for _, item in objects_in(rendered(), "kubernetes/") if item["kind"] == "Service"]
     return {port["port"] for spec in services if spec.get("type") == "LoadBalancer" for port in spec["ports"]}
 
 
@@ -32,7 +32,7 @@ def test_every_file_that_is_named_is_written() -> None:
     files = rendered() | {"kubernetes/helm/dra-driver-nvidia-gpu.yaml": "where pods ask by claim"}
     named = set(re.findall(r"\bhome/((?:kubernetes|k3s|nixos|systemd)/[\w./-]+)", GUIDE))
     assert len(named) >= 8
-    assert [one for one in named if one not in files and f"{one}/kustomization.yaml" not in files] == []
+    assert [path for path in named if path not in files and f"{path}/kustomization.yaml" not in files] == []
 
 
 def test_kubernetes_accepts_it_and_our_linter_says_what_is_shown() -> None:
@@ -52,7 +52,7 @@ def test_the_ports_of_the_firewall_are_those_that_are_exposed() -> None:
 
 def test_each_replica_has_the_address_that_the_queue_is_given() -> None:
     instances = yaml.safe_load(ENGINES)["engines"]["comfyui"]["instances"]
-    assert [one["url"] for one in instances] == ["http://192.168.1.11:8188", "http://192.168.1.11:8189"]
+    assert [instance["url"] for instance in instances] == ["http://192.168.1.11:8188", "http://192.168.1.11:8189"]
     assert {8188, 8189} <= exposed_ports()
     load(CLUSTER_FILE + ENGINES, filename="home.yaml", find_gpu=find_gpu)
 
@@ -62,10 +62,10 @@ def test_the_secret_that_is_made_is_the_one_that_a_pod_reads() -> None:
     assert made is not None
     secret, namespace, key = made.groups()
     wanted = [
-        (one["metadata"]["namespace"], variable["valueFrom"]["secretKeyRef"])
-        for _, one in objects_in(rendered(), "kubernetes/")
-        if one["kind"] in ("Deployment", "StatefulSet")
-        for container in one["spec"]["template"]["spec"]["containers"]
+        (item["metadata"]["namespace"], variable["valueFrom"]["secretKeyRef"])
+        for _, item in objects_in(rendered(), "kubernetes/")
+        if item["kind"] in ("Deployment", "StatefulSet")
+        for container in item["spec"]["template"]["spec"]["containers"]
         for variable in container.get("env", [])
         if "valueFrom" in variable
     ]

@@ -43,9 +43,9 @@ def problems_of(checker: Path, files: list[Path]) -> str:
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
 def test_the_schema_of_compose_accepts_every_file(name: str, checker: Path, tmp_path: Path) -> None:
-    _, found = rendered(name)
+    _, files = rendered(name)
     projects: list[Path] = []
-    for path, text in found.items():
+    for path, text in files.items():
         if path.startswith("compose/") and path.count("/") == 2:
             projects.append(tmp_path / path.replace("/", "-"))
             projects[-1].write_text(text)
@@ -60,9 +60,9 @@ def test_the_schema_of_compose_refuses_what_is_wrong(checker: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "forty"])
 def test_our_linter_finds_nothing(name: str) -> None:
-    cluster, found = rendered(name)
-    report = lint([Source(name=path, text=text) for path, text in found.items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    cluster, files = rendered(name)
+    report = lint([Source(name=path, text=text) for path, text in files.items()], cluster=cluster)
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert report.unread == ()
 
 

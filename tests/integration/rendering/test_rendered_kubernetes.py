@@ -71,7 +71,7 @@ def test_kustomize_builds_every_overlay(name: str, tmp_path: Path) -> None:
 def test_our_own_linter_finds_nothing_in_it(name: str) -> None:
     cluster = open_cluster(ROOT / EXAMPLES[name]).cluster
     report = lint([Source(name=path, text=text) for path, text in rendered(name).items()], cluster=cluster)
-    assert [f"{one.place} {one.rule.id} {one.what}" for one in report.findings] == []
+    assert [f"{finding.place} {finding.rule.id} {finding.what}" for finding in report.findings] == []
     assert report.unread == ()
 
 
@@ -85,9 +85,9 @@ def test_every_file_of_harvis_own_documents_has_its_counterpart() -> None:
     assert "kubernetes/overlays/workstation/harvis-ai-backend-workstation.yaml" in files  # backend-workstation.yaml
     assert "kubernetes/overlays/edge/merged-ollama-backend.yaml" in files
     urls = {  # base/configmaps.yaml, and its table of both layouts
-        one["metadata"]["name"]: one["data"]["OLLAMA_URL"]
-        for _, one in objects_in(files)
-        if one["kind"] == "ConfigMap" and "OLLAMA_URL" in one["data"] and "backend" in one["metadata"]["name"]
+        item["metadata"]["name"]: item["data"]["OLLAMA_URL"]
+        for _, item in objects_in(files)
+        if item["kind"] == "ConfigMap" and "OLLAMA_URL" in item["data"] and "backend" in item["metadata"]["name"]
     }
     assert urls == {
         "harvis-ai-backend-config": "http://localhost:11434",

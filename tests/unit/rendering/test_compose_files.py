@@ -37,9 +37,9 @@ def cards_of(service: dict[str, Any]) -> list[str]:
 
 def test_each_replica_has_a_card_and_a_port_of_its_own() -> None:
     body = "services: [{name: comfyui, engines: [comfyui], image: 'c:1', node: big, replicas: 2, gpus: 1}]\n"
-    found = services_of(body)
-    assert [cards_of(found[name]) for name in ("comfyui-0", "comfyui-1")] == [["GPU-aaaa"], ["GPU-bbbb"]]
-    assert [found[name]["ports"] for name in found] == [["127.0.0.1:8188:8188"], ["127.0.0.1:8189:8188"]]
+    containers = services_of(body)
+    assert [cards_of(containers[name]) for name in ("comfyui-0", "comfyui-1")] == [["GPU-aaaa"], ["GPU-bbbb"]]
+    assert [containers[name]["ports"] for name in containers] == [["127.0.0.1:8188:8188"], ["127.0.0.1:8189:8188"]]
 
 
 def test_a_layout_says_which_cards() -> None:
@@ -72,24 +72,24 @@ services:
   - {name: voice, image: "v:1", node: small, gpus: 1}
 layouts: {pool: {services: {comfyui: {node: small, gpus: [0]}}}}
 """
-    found = services_of(body, "small", "pool")
-    assert "profiles" not in found["comfyui"]
-    assert (found["voice"]["profiles"], cards_of(found["voice"])) == (["on-demand"], ["0"])
+    containers = services_of(body, "small", "pool")
+    assert "profiles" not in containers["comfyui"]
+    assert (containers["voice"]["profiles"], cards_of(containers["voice"])) == (["on-demand"], ["0"])
 
 
 def test_cards_that_nobody_knows_are_asked_for() -> None:
-    found = services_of(
+    containers = services_of(
         "services: [{name: ollama, engines: [ollama], gpus: 1}]\n", "here", nodes="nodes: [{name: here}]\n"
     )
-    assert cards_of(found["ollama"])[0].startswith("${OLLAMA_GPU:?")
+    assert cards_of(containers["ollama"])[0].startswith("${OLLAMA_GPU:?")
 
 
 def test_several_cards_share_memory_and_do_not_try_peer_to_peer() -> None:
     body = "services: [{name: trainer, image: 't:1', engines: [trainer], node: big, gpus: 2}]\n"
-    found = services_of(body)
-    assert found["trainer"]["shm_size"] == "8gb"
-    assert found["trainer"]["environment"]["NCCL_P2P_DISABLE"] == "1"
-    assert (found["trainer"]["profiles"], found["trainer"]["restart"]) == (["jobs"], "no")
+    containers = services_of(body)
+    assert containers["trainer"]["shm_size"] == "8gb"
+    assert containers["trainer"]["environment"]["NCCL_P2P_DISABLE"] == "1"
+    assert (containers["trainer"]["profiles"], containers["trainer"]["restart"]) == (["jobs"], "no")
     text = next(iter(files_of(body).values()))
     assert "docker compose --file big.yaml --profile jobs run --rm trainer" in text
 
@@ -113,8 +113,8 @@ services:
   - {name: page, image: "p:1", port: 80, node: big, exposed: {kind: loadBalancer, port: 8080}}
   - {name: backend, image: "b:1", node: small, calls: [ollama]}
 """
-    found = services_of(body)
-    ports = {name: found[name]["ports"] for name in ("ollama", "comfyui", "page")}
+    containers = services_of(body)
+    ports = {name: containers[name]["ports"] for name in ("ollama", "comfyui", "page")}
     expected = {"ollama": ["10.0.0.1:11434:11434"], "comfyui": ["127.0.0.1:8188:8188"], "page": ["8080:80"]}
     assert ports == expected
 
@@ -135,11 +135,11 @@ services:
   - {name: backend, image: "b:1", port: 8000, gpus: 1, calls: [ollama]}
 layouts: {edge: {services: {ollama: {node: big, pod: merged}, backend: {node: big, pod: merged}}}}
 """
-    found = services_of(body, layout="edge")
-    assert found["backend"]["network_mode"] == "service:ollama"
-    assert found["backend"]["environment"]["OLLAMA_URL"] == "http://localhost:11434"
-    assert cards_of(found["backend"]) == cards_of(found["ollama"])
-    assert found["ollama"]["ports"] == ["127.0.0.1:11434:11434", "127.0.0.1:8000:8000"]
+    containers = services_of(body, layout="edge")
+    assert containers["backend"]["network_mode"] == "service:ollama"
+    assert containers["backend"]["environment"]["OLLAMA_URL"] == "http://localhost:11434"
+    assert cards_of(containers["backend"]) == cards_of(containers["ollama"])
+    assert containers["ollama"]["ports"] == ["127.0.0.1:11434:11434", "127.0.0.1:8000:8000"]
 
 
 def test_volumes_lie_where_the_file_says() -> None:
@@ -154,7 +154,7 @@ services:
   - {name: s, image: "s:1", node: big, storage: [models, cache, shared, own, unknown], mounts: {models: /m}}
 """
     project = yaml.safe_load(files_of(body)["compose/all/big.yaml"])
-    mounts = {one["target"]: (one["type"], one["source"]) for one in project["services"]["s"]["volumes"]}
+    mounts = {mount["target"]: (mount["type"], mount["source"]) for mount in project["services"]["s"]["volumes"]}
     assert mounts["/m"] == ("bind", "/srv/models")
     assert mounts["/data/cache"] == ("volume", "cache")
     assert mounts["/data/own"] == ("bind", "/export")
@@ -168,9 +168,9 @@ def test_models_are_pulled_before_the_start_and_their_names_stay_words() -> None
 storage: [{name: models, kind: local, node: big}]
 services: [{name: ollama, engines: [ollama], gpus: 1, storage: [models], models: ["x; $(reboot)"]}]
 """
-    found = services_of(body)
-    assert found["ollama"]["depends_on"] == {"ollama-pull": {"condition": "service_completed_successfully"}}
-    assert "ollama pull 'x; $$(reboot)'\n" in found["ollama-pull"]["entrypoint"][2]
+    containers = services_of(body)
+    assert containers["ollama"]["depends_on"] == {"ollama-pull": {"condition": "service_completed_successfully"}}
+    assert "ollama pull 'x; $$(reboot)'\n" in containers["ollama-pull"]["entrypoint"][2]
 
 
 def test_a_secret_is_asked_for_and_a_dollar_of_the_file_is_one() -> None:
@@ -190,7 +190,10 @@ services:
 """
     files = files_of(body)
     routes = yaml.safe_load(files["compose/all/router/config.yaml"])["model_list"]
-    assert [one["litellm_params"]["api_base"] for one in routes] == ["http://ollama-0:11434", "http://ollama-1:11434"]
+    assert [route["litellm_params"]["api_base"] for route in routes] == [
+        "http://ollama-0:11434",
+        "http://ollama-1:11434",
+    ]
     router = yaml.safe_load(files["compose/all/big.yaml"])["services"]["router"]
     assert router["command"] == ["--config", "/etc/litellm/config.yaml", "--port", "4000"]
     assert router["environment"]["LITELLM_MASTER_KEY"] == "${LITELLM_MASTER_KEY:?set it in .env}"
@@ -203,10 +206,10 @@ def test_no_card_of_forty_machines_is_given_twice() -> None:
     ).files
     assert len(files) > 5
     for text in files.values():
-        services = [one for one in yaml.safe_load(text)["services"].values() if "deploy" in one]
-        given = Counter(card for one in services if "profiles" not in one for card in cards_of(one))
+        services = [service for service in yaml.safe_load(text)["services"].values() if "deploy" in service]
+        given = Counter(card for service in services if "profiles" not in service for card in cards_of(service))
         assert all(times == 1 for times in given.values())
-        ports = Counter(port.rsplit(":", 2)[-2] for one in services for port in one.get("ports", ()))
+        ports = Counter(port.rsplit(":", 2)[-2] for service in services for port in service.get("ports", ()))
         assert all(times == 1 for times in ports.values())
 
 
@@ -221,9 +224,9 @@ services:
     gpus: 2
     memory: {limit: 16Gi}
 """
-    found = services_of(body)["lora"]
-    assert found["entrypoint"][:5] == ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
-    assert found["deploy"]["resources"]["limits"]["memory"] == str((16 + 8) * 2**30)
+    container = services_of(body)["lora"]
+    assert container["entrypoint"][:5] == ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
+    assert container["deploy"]["resources"]["limits"]["memory"] == str((16 + 8) * 2**30)
 
 
 def test_ollama_listens_where_it_is_published_and_keeps_one_model_where_it_shares_its_card() -> None:

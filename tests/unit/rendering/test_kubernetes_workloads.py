@@ -22,19 +22,25 @@ WHOLE = {"pool": {"services": {}}}
 
 def test_an_update_of_a_gpu_service_never_needs_a_spare_card() -> None:
     services = [{"name": "voice", "gpus": 1, "image": IMAGE}, {"name": "two", "gpus": 1, "replicas": 2, "image": IMAGE}]
-    found = objects("Deployment", services=services)
-    assert found["voice"]["spec"]["strategy"] == {"type": "Recreate"}
-    assert found["two"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    deployments = objects("Deployment", services=services)
+    assert deployments["voice"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployments["two"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def test_each_comfyui_has_an_address_and_nothing_balances_over_several() -> None:
     exposed = {"kind": "loadBalancer", "port": 8188}
     comfyui = {"name": "comfyui", "engines": ["comfyui"], "image": IMAGE, "gpus": 1, "replicas": 2, "exposed": exposed}
-    found = objects("Service", services=[comfyui])
-    assert found.keys() == {"comfyui-replicas", "comfyui-0", "comfyui-1", "comfyui-outside-0", "comfyui-outside-1"}
+    addresses = objects("Service", services=[comfyui])
+    assert addresses.keys() == {
+        "comfyui-replicas",
+        "comfyui-0",
+        "comfyui-1",
+        "comfyui-outside-0",
+        "comfyui-outside-1",
+    }
     for name in ("comfyui-0", "comfyui-outside-0"):
-        assert found[name]["spec"]["selector"] == {"statefulset.kubernetes.io/pod-name": "comfyui-0"}
-    assert found["comfyui-outside-1"]["spec"]["ports"][0]["port"] == 8189
+        assert addresses[name]["spec"]["selector"] == {"statefulset.kubernetes.io/pod-name": "comfyui-0"}
+    assert addresses["comfyui-outside-1"]["spec"]["ports"][0]["port"] == 8189
 
 
 def test_a_budget_stands_only_where_a_replica_can_start_elsewhere() -> None:
@@ -72,9 +78,11 @@ def test_containers_that_share_a_card_share_a_claim_and_ask_for_the_memory_of_bo
     layouts = {"edge": {"services": {"ollama": {"pod": "both"}, "voice": {"pod": "both"}}}, "pool": {"services": {}}}
     files = rendered(services=services, layouts=layouts)
     pod = next(
-        one for one in yaml.safe_load_all(files["kubernetes/overlays/edge/both.yaml"]) if one["kind"] == "StatefulSet"
+        item
+        for item in yaml.safe_load_all(files["kubernetes/overlays/edge/both.yaml"])
+        if item["kind"] == "StatefulSet"
     )["spec"]["template"]["spec"]
-    assert [one["resources"]["claims"] for one in pod["containers"]] == [[{"name": "gpus"}], [{"name": "gpus"}]]
+    assert [item["resources"]["claims"] for item in pod["containers"]] == [[{"name": "gpus"}], [{"name": "gpus"}]]
     assert "quantity('19046Mi')" in files["kubernetes/overlays/edge/both.yaml"]
     assert "nvidia.com/gpu:" not in files["kubernetes/overlays/pool/voice.yaml"]  # one way to GPUs for all layouts
 
@@ -159,7 +167,7 @@ def test_a_volume_serves_each_namespace_by_a_volume_of_its_own() -> None:
     ]
     storage = [{"name": "shared", "kind": "nfs", "node": "one", "path": "/export"}]
     volumes = objects("PersistentVolume", services=services, storage=storage)
-    assert {name: one["spec"]["claimRef"]["namespace"] for name, one in volumes.items()} == {
+    assert {name: volume["spec"]["claimRef"]["namespace"] for name, volume in volumes.items()} == {
         "shared-left": "left",
         "shared-right": "right",
     }
@@ -236,8 +244,8 @@ def test_a_machine_outside_of_kubernetes_is_called_as_it_likes() -> None:
 @pytest.mark.parametrize(("kind", "is_told"), [("loadBalancer", True), ("ingress", False)])
 def test_a_port_that_traefik_has_is_told(kind: str, is_told: bool) -> None:
     service = {"name": "page", "image": IMAGE, "port": 8000, "exposed": {"kind": kind, "port": 80}}
-    found = [one for one in told(services=[service], kubernetes={"distribution": "k3s"}) if "Traefik" in one]
-    assert bool(found) is is_told
+    notes = [note for note in told(services=[service], kubernetes={"distribution": "k3s"}) if "Traefik" in note]
+    assert bool(notes) is is_told
 
 
 def test_neighbours_reach_what_others_deployed_and_nobody_else_does() -> None:
@@ -252,7 +260,7 @@ def test_claims_on_nixos_come_with_a_warning() -> None:
         nodes = [{"name": "one", "os": system, "gpus": cards}]
         values = rendered(nodes=nodes, services=[service])["kubernetes/helm/dra-driver-nvidia-gpu.yaml"]
         assert ("not tried on NixOS (one)" in values) is is_told
-        assert any("not tried on NixOS (one)" in one for one in told(nodes=nodes, services=[service])) is is_told
+        assert any("not tried on NixOS (one)" in note for note in told(nodes=nodes, services=[service])) is is_told
 
 
 @pytest.mark.parametrize(
@@ -277,8 +285,8 @@ def test_a_card_is_called_as_its_driver_calls_it(model: str, product: str) -> No
 def test_a_database_on_a_network_volume_is_told(kind: str, is_told: bool) -> None:
     storage = [{"name": "data", "kind": kind, "node": "one", "path": "/srv/data"}]
     services = [{"name": "database", "kind": "postgresql", "storage": ["data"]}]
-    found = [one for one in told(storage=storage, services=services) if "PostgreSQL" in one]
-    assert bool(found) is is_told
+    notes = [note for note in told(storage=storage, services=services) if "PostgreSQL" in note]
+    assert bool(notes) is is_told
 
 
 def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> None:
@@ -286,24 +294,24 @@ def test_a_secret_that_is_named_for_a_service_is_to_be_made_and_told_once() -> N
         {"name": "database", "kind": "postgresql"},
         {"name": "corral", "kind": "corral", "image": IMAGE, "calls": ["database"]},
     ]
-    found = [one for one in told(services=services) if "kubectl create secret" in one]
-    (only,) = found
+    notes = [note for note in told(services=services) if "kubectl create secret" in note]
+    (only,) = notes
     assert "secret generic database --namespace corral --from-literal=POSTGRES_PASSWORD=..." in only
 
 
 def test_a_card_of_another_maker_is_told_to_be_given_out_by_nobody() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RX 7900 XTX"}]}, {"name": "two", "gpus": [{"model": "RTX 4090"}]}]
     services = [{"name": f"on-{node}", "image": IMAGE, "gpus": 1, "node": node} for node in ("one", "two")]
-    found = [one for one in told(nodes=nodes, services=services) if "no NVIDIA GPU" in one]
-    assert [one.partition(" ")[0] for one in found] == ["on-one"]
+    notes = [note for note in told(nodes=nodes, services=services) if "no NVIDIA GPU" in note]
+    assert [note.partition(" ")[0] for note in notes] == ["on-one"]
 
 
 @pytest.mark.parametrize(("storage", "is_told"), [([], True), (["models"], False)])
 def test_models_that_nothing_keeps_are_told(storage: list[str], is_told: bool) -> None:
     service = {"name": "ollama", "engines": ["ollama"], "models": ["llama3:8b"], "gpus": 1, "node": "one"}
     volumes = [{"name": "models", "kind": "local", "node": "one", "size": "50Gi"}]
-    found = [note for note in told(services=[service | {"storage": storage}], storage=volumes) if "pulled" in note]
-    assert bool(found) == is_told
+    notes = [note for note in told(services=[service | {"storage": storage}], storage=volumes) if "pulled" in note]
+    assert bool(notes) == is_told
 
 
 def test_headers_name_the_file_wherever_it_lies() -> None:

@@ -20,16 +20,16 @@ FIELDS = {
 
 def test_every_field_is_one_of_v1beta2() -> None:
     files = rendered("kueue", queues=QUEUES, services=[{"name": "job", "kind": "job", "image": IMAGE}])
-    for one in yaml.safe_load_all(files["kueue/all/queues.yaml"]):
-        assert one["apiVersion"] == "kueue.x-k8s.io/v1beta2"
-        assert set(one.get("spec", {})) <= FIELDS.get(one["kind"], set())
+    for item in yaml.safe_load_all(files["kueue/all/queues.yaml"]):
+        assert item["apiVersion"] == "kueue.x-k8s.io/v1beta2"
+        assert set(item.get("spec", {})) <= FIELDS.get(item["kind"], set())
 
 
 def test_quota_is_what_the_pool_has_less_what_always_runs() -> None:
     services = [{"name": "voice", "gpus": 1, "image": IMAGE, "node": "one"}]
     queue = objects("ClusterQueue", "kueue", queues=QUEUES, services=services)["night"]
     resources = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
-    assert {one["name"]: one["nominalQuota"] for one in resources}["nvidia.com/gpu"] == "1"
+    assert {resource["name"]: resource["nominalQuota"] for resource in resources}["nvidia.com/gpu"] == "1"
     assert queue["spec"]["resourceGroups"][0]["coveredResources"] == ["cpu", "memory", "nvidia.com/gpu"]
 
 
@@ -43,18 +43,18 @@ def test_claims_are_counted_by_the_class_that_pods_name() -> None:
 
 def gpus_of(queue: Json) -> dict[str, tuple[str, str | None]]:
     """For each flavour of a ClusterQueue: its quota of GPUs, and how many it may borrow."""
-    found: dict[str, tuple[str, str | None]] = {}
+    quotas: dict[str, tuple[str, str | None]] = {}
     for flavor in queue["spec"]["resourceGroups"][0]["flavors"]:
-        gpus = next(one for one in flavor["resources"] if one["name"] == "nvidia.com/gpu")
-        found[flavor["name"]] = (gpus["nominalQuota"], gpus.get("borrowingLimit"))
-    return found
+        gpus = next(resource for resource in flavor["resources"] if resource["name"] == "nvidia.com/gpu")
+        quotas[flavor["name"]] = (gpus["nominalQuota"], gpus.get("borrowingLimit"))
+    return quotas
 
 
 def test_a_queue_gives_out_no_card_outside_its_pool() -> None:
     queues = objects("ClusterQueue", "kueue", queues=[{"name": "only-one", "pool": ["one/gpu0"]}])
     assert gpus_of(queues["only-one"]) == {"one": ("1", "0")}
     assert gpus_of(queues["default"]) == {"one": ("0", "1"), "two": ("1", "0")}
-    assert {one["spec"]["cohortName"] for one in queues.values()} == {"yard"}
+    assert {queue["spec"]["cohortName"] for queue in queues.values()} == {"yard"}
 
 
 def test_cards_alike_are_one_flavour_unless_a_queue_tells_their_nodes_apart() -> None:
@@ -64,7 +64,7 @@ def test_cards_alike_are_one_flavour_unless_a_queue_tells_their_nodes_apart() ->
     queues = objects("ClusterQueue", "kueue", queues=apart)
     assert gpus_of(queues["default"]) == {"one": ("1", None)}
     assert gpus_of(queues["other"]) == {"two": ("1", None)}
-    assert not any("cohortName" in one["spec"] for one in queues.values())
+    assert not any("cohortName" in queue["spec"] for queue in queues.values())
 
 
 def test_queues_of_one_pool_share_a_cluster_queue() -> None:
@@ -94,7 +94,7 @@ def test_a_job_of_a_node_is_let_in_on_its_cards_and_not_on_those_of_another() ->
     wanted = job_on("two", nodes, 1)["spec"]["template"]["spec"]["nodeSelector"]
     assert wanted == {"kubernetes.io/hostname": "two", "corral.dev/gpu-class": "3090"}
     flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
-    fitting = [name for name, one in flavors.items() if one["spec"]["nodeLabels"].items() <= wanted.items()]
+    fitting = [name for name, flavor in flavors.items() if flavor["spec"]["nodeLabels"].items() <= wanted.items()]
     assert fitting == ["n-3090"]
 
 
@@ -108,4 +108,4 @@ def test_a_job_where_no_queue_has_cards_waits_in_none() -> None:
 def test_a_class_that_the_file_gives_by_hand_is_not_contradicted() -> None:
     nodes = [{"name": "one", "gpus": [{"model": "RTX 4090"}], "labels": {"corral.dev/gpu-class": "fast"}}]
     flavors = objects("ResourceFlavor", "kueue", nodes=nodes, queues=QUEUES)
-    assert [one["spec"]["nodeLabels"] for one in flavors.values()] == [{"kubernetes.io/hostname": "one"}]
+    assert [flavor["spec"]["nodeLabels"] for flavor in flavors.values()] == [{"kubernetes.io/hostname": "one"}]
