@@ -7,9 +7,12 @@ and `32` for something else (pitfall A21). Keys keep the order in which they wer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from io import StringIO
 from typing import Any, cast
 
 import yaml
+from yaml.emitter import ScalarAnalysis
 
 from corral.rendering.installation import Installation
 
@@ -33,6 +36,21 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def analyze_scalar(self, scalar: str) -> ScalarAnalysis:
+        """Analyze a text once: keys and labels repeat in every object, and this step takes a fifth of a rendering."""
+        return _analyze_text(scalar) if len(scalar) <= _REMEMBERED else super().analyze_scalar(scalar)
+
+
+_REMEMBERED = 200
+"""Longer texts are scripts and whole files, which do not repeat."""
+_ANALYZER = yaml.SafeDumper(StringIO(), allow_unicode=True)
+"""Never writes: it only analyzes texts, as each dumper does for itself otherwise."""
+
+
+@lru_cache(maxsize=8192)
+def _analyze_text(text: str) -> ScalarAnalysis:
+    return _ANALYZER.analyze_scalar(text)
 
 
 def _write_quoted(dumper: yaml.SafeDumper, text: _Quoted) -> yaml.Node:

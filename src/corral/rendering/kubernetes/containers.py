@@ -43,13 +43,15 @@ _NO_GPUS = EnvVar(name="NVIDIA_VISIBLE_DEVICES", value="void")
 get every GPU of the node (pitfall A08)."""
 
 
-def build_container(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> Container:
+def build_container(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed, files: config_maps.ProgramFiles
+) -> Container:
     """The container of a service; `members` are the services of its pod."""
     shared_memory = needs_shared_memory(deployed)
-    start = config_maps.choose_start_command(installation, deployed)
+    start = config_maps.choose_start_command(deployed, files)
     mounts = [
         *volumes.build_mounts(deployed, shared_memory=shared_memory),
-        *config_maps.build_file_mounts(installation, deployed),
+        *config_maps.build_file_mounts(deployed, files),
     ]
     settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_maps.name_settings(deployed)))]
     return Container(

@@ -80,7 +80,9 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
     folder = f"kubernetes/overlays/{installation.name}"
     groups = workloads.group_by_pod(installation)
     jobs = workloads.list_jobs(installation)
-    objects = [_build_workload(installation, members) for members in groups]
+    # Rendered once: the ConfigMap, the digest, the mounts and the command of a container all follow from its files.
+    program_files = config_maps.render_program_files(installation)
+    objects = [_build_workload(installation, members, program_files) for members in groups]
     claims = _build_claims(installation, [*(member for members in groups for member in members), *jobs])
     # The typed objects are checked before any is rendered, so that a refusal reports every problem of the layout.
     contradictions.check_layout(
@@ -98,7 +100,7 @@ def render_overlay(installation: Installation) -> Mapping[str, str]:
     files[f"{folder}/kustomization.yaml"] = render_kustomization(
         installation, ["../../base", *names], *list_notes(installation)
     )
-    return files | _render_jobs(installation, jobs)
+    return files | _render_jobs(installation, jobs, program_files)
 
 
 def _render_node_patches(installation: Installation) -> dict[str, str]:
@@ -117,16 +119,18 @@ def _render_node_patches(installation: Installation) -> dict[str, str]:
     return files
 
 
-def _render_jobs(installation: Installation, jobs: Iterable[Deployed]) -> dict[str, str]:
+def _render_jobs(
+    installation: Installation, jobs: Iterable[Deployed], program_files: config_maps.ProgramFiles
+) -> dict[str, str]:
     """Render each Job with all its objects except volumes, which are in its layout."""
     return {
         f"kubernetes/jobs/{installation.name}/{name_workload(job)}.yaml": render_objects(
             installation,
             [
                 workloads.build_service_account(installation, job),
-                *config_maps.build_config_maps(installation, (job,)),
+                *config_maps.build_config_maps(installation, (job,), program_files),
                 *gpus.build_claim_templates(installation, (job,)),
-                workloads.build_job(installation, job),
+                workloads.build_job(installation, job, program_files),
             ],
             _JOB_NOTE,
         )
@@ -134,13 +138,15 @@ def _render_jobs(installation: Installation, jobs: Iterable[Deployed]) -> dict[s
     }
 
 
-def _build_workload(installation: Installation, members: tuple[Deployed, ...]) -> Objects:
+def _build_workload(
+    installation: Installation, members: tuple[Deployed, ...], program_files: config_maps.ProgramFiles
+) -> Objects:
     """All objects of one workload."""
     return [
         workloads.build_service_account(installation, members[0]),
-        *config_maps.build_config_maps(installation, members),
+        *config_maps.build_config_maps(installation, members, program_files),
         *gpus.build_claim_templates(installation, members),
-        workloads.build_workload(installation, members),
+        workloads.build_workload(installation, members, program_files),
         *networking.build_services(installation, members),
         *networking.build_ingresses(installation, members),
         *networking.build_workload_policies(installation, members),

@@ -28,19 +28,27 @@ _TOLERATED = Toleration(key=gpus.RESOURCE, operator="Exists", effect="NoSchedule
 """The taint that people give to nodes with GPUs, to keep other pods away (pitfall A19)."""
 
 
-def build_pod_template(installation: Installation, members: Sequence[Deployed]) -> PodTemplateSpec:
+def build_pod_template(
+    installation: Installation, members: Sequence[Deployed], files: config_maps.ProgramFiles
+) -> PodTemplateSpec:
     """The template of a workload's pods: one service, or the services that share a pod."""
-    digest = config_maps.compute_config_digest(installation, members)
+    digest = config_maps.compute_config_digest(members, files)
     return PodTemplateSpec(
         metadata=ObjectMeta(
             labels=make_labels(installation, name_workload(members[0])),
             annotations={_CONFIG_DIGEST: digest} if digest else None,
         ),
-        spec=build_pod_spec(installation, members),
+        spec=build_pod_spec(installation, members, files),
     )
 
 
-def build_pod_spec(installation: Installation, members: Sequence[Deployed], *, restart: str | None = None) -> PodSpec:
+def build_pod_spec(
+    installation: Installation,
+    members: Sequence[Deployed],
+    files: config_maps.ProgramFiles,
+    *,
+    restart: str | None = None,
+) -> PodSpec:
     """The pod of a workload; `restart` is the restart policy of a Job, None for services."""
     first = members[0]
     node = volumes.find_node(members)
@@ -59,8 +67,8 @@ def build_pod_spec(installation: Installation, members: Sequence[Deployed], *, r
         resourceClaims=gpus.list_pod_claims(members) if gpus.gets_gpus_by_claim(installation, members) else None,
         topologySpreadConstraints=_spread_replicas(installation, first) if replicas > 1 and node is None else None,
         initContainers=build_init_containers(installation, members) or None,
-        containers=[build_container(installation, members, member) for member in members],
-        volumes=_list_volumes(installation, members) or None,
+        containers=[build_container(installation, members, member, files) for member in members],
+        volumes=_list_volumes(members, files) or None,
     )
 
 
@@ -78,11 +86,11 @@ def _select_node(installation: Installation, name: str, *, is_job: bool) -> dict
     return selector | {key: labels[key] for key in (class_label(installation.cluster),) if key in labels}
 
 
-def _list_volumes(installation: Installation, members: Sequence[Deployed]) -> list[Volume]:
+def _list_volumes(members: Sequence[Deployed], files: config_maps.ProgramFiles) -> list[Volume]:
     shared_memory = any(needs_shared_memory(member) for member in members)
     return [
         *volumes.build_pod_volumes(members, shared_memory=shared_memory),
-        *config_maps.build_file_volumes(installation, members),
+        *config_maps.build_file_volumes(members, files),
     ]
 
 

@@ -27,6 +27,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from corral.cluster.values import QueueSettings, ServiceKind, StorageKind
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
+from corral.rendering.kubernetes.config_maps import ProgramFiles
 from corral.rendering.kubernetes.containers import forecast_start_time
 from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
 from corral.rendering.model_pull import filling_of
@@ -78,14 +79,16 @@ def name_headless_service(members: Sequence[Deployed]) -> str:
     return with_suffix(name_workload(members[0]), "replicas")
 
 
-def build_workload(installation: Installation, members: Sequence[Deployed]) -> Deployment | StatefulSet:
+def build_workload(
+    installation: Installation, members: Sequence[Deployed], files: ProgramFiles
+) -> Deployment | StatefulSet:
     """The Deployment or StatefulSet of a pod."""
     first = members[0]
     name = name_workload(first)
     replicas = count_replicas(members)
     metadata = make_metadata(installation, name, first.namespace)
     selector = LabelSelector(matchLabels=make_selector(installation, name))
-    template = pods.build_pod_template(installation, members)
+    template = pods.build_pod_template(installation, members, files)
     if is_stateful(members):
         return StatefulSet(
             metadata=metadata,
@@ -109,7 +112,7 @@ def build_workload(installation: Installation, members: Sequence[Deployed]) -> D
     )
 
 
-def build_job(installation: Installation, deployed: Deployed) -> Job:
+def build_job(installation: Installation, deployed: Deployed, files: ProgramFiles) -> Job:
     """A Job as a template: suspended, so that applying it starts nothing; Kueue starts it when its queue has room."""
     name = name_workload(deployed)
     labels = make_labels(installation, name)
@@ -125,7 +128,7 @@ def build_job(installation: Installation, deployed: Deployed) -> Job:
             ttlSecondsAfterFinished=_KEPT_AFTER_S,
             template=PodTemplateSpec(
                 metadata=ObjectMeta(labels=make_labels(installation, name)),
-                spec=pods.build_pod_spec(installation, (deployed,), restart="Never"),
+                spec=pods.build_pod_spec(installation, (deployed,), files, restart="Never"),
             ),
         ),
     )
