@@ -17,7 +17,8 @@ from shapes import Schema, fields, names_used
 from corral.cli import exits
 from corral.cluster.write import default_file
 from corral.data_dir import LONGEST_DATA_DIR
-from corral.engines.inputs import ENGINES, EngineKind
+from corral.engine_kinds import ENGINES, EngineKind
+from corral.engines.inputs import load_inputs, load_options
 from corral.errors import Kind
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.scheduling.values import Rule, Settings
@@ -124,7 +125,7 @@ def engines() -> str:
     rows = [
         (
             f"[{code(kind.name)}](#{anchor(kind.name)})",
-            "this machine" if kind.local else "reached by URL",
+            "this machine" if not kind.remote else "reached by URL",
             "needed" if kind.needs_model else "",
             "on" if kind.on_by_default else "off",
             kind.summary,
@@ -136,12 +137,12 @@ def engines() -> str:
 
 def engine(kind: EngineKind) -> str:
     """Describe what one engine takes and gives."""
-    schema = kind.input_model().model_json_schema()
+    schema = load_inputs(kind).model_json_schema()
     parts = [f"Files: {kind.files.summary}.", "Inputs:", fields(schema, _nested)]
     for name in dict.fromkeys(names_used(schema)):
         definition = schema["$defs"][name]
         parts += [f"{code(name)}: {sentence(definition.get('description'))}", fields(definition, _nested)]
-    parts += _options(kind.option_model().model_json_schema(by_alias=True))
+    parts += _options(load_options(kind).model_json_schema(by_alias=True))
     if kind.outputs:
         rows = [(code(one.name), code(one.media_type), sentence(one.summary)) for one in kind.outputs]
         parts += ["Outputs:", table(("file", "type", "what it is"), rows)]

@@ -22,7 +22,8 @@ import corral
 from corral.cli.main import app
 from corral.client.batchfile.shape import json_schema as batch_schema
 from corral.cluster.schema import json_schema as cluster_schema
-from corral.engines.inputs import ENGINES
+from corral.engine_kinds import ENGINES
+from corral.engines.inputs import load_inputs, load_options
 from corral.scheduling.values import Rule
 from corral.server.api import create_app
 from corral.server.services import Services
@@ -178,8 +179,8 @@ def test_every_engine_has_a_section_with_its_inputs_outputs_and_values() -> None
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page("concepts/engines.md"), re.MULTILINE | re.DOTALL))
     assert set(ENGINES) <= set(sections)
     for name, kind in ENGINES.items():
-        words = [field.alias or key for key, field in kind.input_model().model_fields.items()]
-        words += [field.alias or key for key, field in kind.option_model().model_fields.items()]
+        words = [field.alias or key for key, field in load_inputs(kind).model_fields.items()]
+        words += [field.alias or key for key, field in load_options(kind).model_fields.items()]
         words += [rule.name for rule in (*kind.outputs, *kind.values)]
         assert {word for word in words if f"| `{word}` |" not in sections[name]} == set()
 

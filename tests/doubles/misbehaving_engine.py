@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from corral.engine_kinds import EngineKind
 from corral.engines.building import worker_environment
-from corral.engines.inputs import EngineKind
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine
 from corral.engines.local.leftovers import new_mark

@@ -8,8 +8,6 @@ from corral.cluster.document import Path
 from corral.cluster.fields import FOREVER
 from corral.cluster.gpu_facts import GpuFacts
 from corral.cluster.shape import (
-    ENGINES,
-    ENGINES_OFF_BY_DEFAULT,
     ClusterShape,
     ElectricityShape,
     EngineShape,
@@ -45,6 +43,7 @@ from corral.cluster.values import (
     Storage,
     Workload,
 )
+from corral.engine_kinds import ENGINES
 
 _DEFAULT_QUEUE = "default"
 
@@ -172,7 +171,7 @@ def _placement(shape: PlacementShape) -> Placement:
 
 
 def _engine(name: str, shape: EngineShape | None) -> EngineSettings:
-    enabled_unless_said = name not in ENGINES_OFF_BY_DEFAULT
+    enabled_unless_said = ENGINES[name].on_by_default
     if shape is None:
         return EngineSettings(name=name, enabled=enabled_unless_said)
     return EngineSettings(

@@ -6,7 +6,8 @@ import re
 
 from corral.cluster.document import Path
 from corral.cluster.references import References
-from corral.cluster.shape import ENGINES, REMOTE_ENGINES, EngineShape
+from corral.cluster.shape import EngineShape
+from corral.engine_kinds import ENGINES
 
 _GPU_SLOT = re.compile(r"gpu(\d{1,3})", re.ASCII)
 _CPU_SLOT = re.compile(r"cpu\d{0,4}", re.ASCII)
@@ -26,11 +27,11 @@ def check_queues(references: References) -> None:
 
 
 def _check_engine(name: str, engine: EngineShape, at: Path, references: References) -> None:
-    if engine.instances and name in ENGINES and name not in REMOTE_ENGINES:
+    if engine.instances and name in ENGINES and not ENGINES[name].remote:
         references.conflict(
             f"the engine {name!r} runs on this machine and has no instances",
             at,
-            "remove `instances`; only " + " and ".join(REMOTE_ENGINES) + " have them",
+            f"remove `instances`; only {' and '.join(kind.name for kind in ENGINES.values() if kind.remote)} have them",
         )
     instances = engine.instances
     references.unique((((*at, i, "name"), one.name) for i, one in enumerate(instances)), "an instance")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.cluster.shape import ENGINES, SERVICE_ENGINES, ClusterShape
+from corral.cluster.shape import ClusterShape
+from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

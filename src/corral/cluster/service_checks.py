@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from corral.cluster.document import Path
 from corral.cluster.references import References
 from corral.cluster.secrecy import is_secret
-from corral.cluster.shape import SERVICE_ENGINES, PlacementShape, ServiceShape, StorageShape
+from corral.cluster.shape import PlacementShape, ServiceShape, StorageShape
 from corral.cluster.values import LayoutKind, ServiceKind, StorageKind
+from corral.engine_kinds import SERVICE_ENGINES
 from corral.units import format_bytes
 
 

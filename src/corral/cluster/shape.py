@@ -37,16 +37,9 @@ from corral.cluster.fields import (
     wrong,
 )
 from corral.cluster.values import GpuMode, K3sRole, LayoutKind, QueueOrder, ServiceKind, StorageKind
+from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 
 API_VERSION = "corral/v1"
-ENGINES = ("llama", "ollama", "comfyui", "whisper", "piper", "command", "sleep")
-"""Engines that the queue can use."""
-ENGINES_OFF_BY_DEFAULT = ("command", "sleep")
-"""Engines that the file has to ask for: one runs any program, the other only rehearses."""
-SERVICE_ENGINES = (*ENGINES, "chatterbox", "trainer")
-"""Engines that a deployed service may hold."""
-REMOTE_ENGINES = ("ollama", "comfyui")
-"""Engines that are reached at an address."""
 
 
 def _api_version(value: object) -> object:

@@ -6,7 +6,7 @@ from corral.cluster.document import Path
 from corral.cluster.gpu_facts import FindGpu, GpuFacts
 from corral.cluster.node_checks import look_up
 from corral.cluster.references import References
-from corral.cluster.shape import SERVICE_ENGINES
+from corral.engine_kinds import SERVICE_ENGINES
 
 
 def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[Path, GpuFacts]:

@@ -12,18 +12,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from corral.engines.comfyui.client import Timings
-from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.comfyui.inputs import ComfyUiOptions
-from corral.engines.inputs import ENGINES, read_options
+from corral.engine_kinds import ENGINES
+from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine, install_command
 from corral.engines.local.leftovers import MARK, new_mark
-from corral.engines.ollama.engine import Ollama
-from corral.engines.ollama.inputs import OllamaOptions
-from corral.engines.sleep.engine import SleepingEngine
 from corral.work import Engine
 
 
@@ -52,9 +47,9 @@ def build(
     Raises: ProblemsError when `options` are wrong.
     """
     kind = ENGINES[name]
-    settings = read_options(kind.option_model(), name, options)
-    if name == "sleep":
-        return SleepingEngine()
+    settings = read_options(load_options(kind), name, options)
+    if kind.in_process is not None:
+        return cast("Callable[[], Engine]", load_reference(kind.in_process))()  # the registry's own; a test builds all
     launch = Launch(
         command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
         environment=lambda devices: worker_environment(
@@ -64,7 +59,7 @@ def build(
             "gpu": device.gpu is not None,
             "threads": threads,
             "options": settings.model_dump(mode="json"),
-            "hint": install_command(name),
+            "hint": install_command(kind),
         },
         log=BoundedLog(log_dir / f"{name}-{device.name}.log"),
     )
@@ -91,20 +86,12 @@ def build_remote(
     url: str,
     options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
 ) -> Engine:
-    """Return the adapter for one instance; nothing is asked of it before its first task.
+    """Return the adapter for one instance; it is not contacted before its first task.
 
     Raises: ProblemsError when `options` are wrong; KeyError when `name` is not an engine that is reached by URL.
     """
-    return _BUILDERS[name](url, options)
-
-
-def _comfyui(url: str, options: Mapping[str, Any]) -> Engine:  # Any: as above
-    settings = read_options(ComfyUiOptions, "comfyui", options)
-    return ComfyUi(url, timings=Timings(reconnect_s=settings.reconnect_seconds))
-
-
-def _ollama(url: str, options: Mapping[str, Any]) -> Engine:  # Any: as above
-    return Ollama(url, options=read_options(OllamaOptions, "ollama", options))
-
-
-_BUILDERS = {"comfyui": _comfyui, "ollama": _ollama}
+    adapter = ENGINES[name].adapter
+    if adapter is None:
+        raise KeyError(name)
+    make = cast("Callable[[str, Mapping[str, Any]], Engine]", load_reference(adapter))  # Any: as above
+    return make(url, options)

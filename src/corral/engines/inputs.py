@@ -1,20 +1,19 @@
-"""What each engine accepts and gives back: one registry for submission, the engines themselves and the docs.
+"""Checks of a task's inputs and of an engine's options, for submission, the engines themselves and the docs.
 
-An engine is one entry here and one pydantic model of its inputs in `<engine>_inputs.py`. The models are named, not
-imported: pydantic and the models load when inputs are first checked, so that `corral --help` does not pay for them.
+The models of both are named in `corral.engine_kinds` and not imported: pydantic and the models load when inputs are
+first checked, so that `corral --help` does not pay for them.
 
-Belongs here: the registry, and turning pydantic's complaints into our problems.
-Does not belong here: running anything.
+Belongs here: loading the code that a kind names, and turning pydantic's complaints into our problems.
+Does not belong here: the fields (`inputs` in each engine's folder), running anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from corral.engine_kinds import ENGINES, EngineKind
 from corral.errors import Problem, ProblemsError, did_you_mean
 from corral.work import TaskInvalidError
 
@@ -28,190 +27,20 @@ ModelT = TypeVar("ModelT", bound="BaseModel")
 InputsT = TypeVar("InputsT", bound="EngineInputs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesTaken:
-    """Which files a task may hand to an engine."""
-
-    minimum: int = 0
-    maximum: int | None = 0
-    """None means any number."""
-    summary: str = "no files"
+def load_reference(reference: str) -> object:
+    """Import the code that a fact of an engine names as `module:name`."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputRule:
-    """A file that an engine makes."""
-
-    name: str
-    """A plain file name, or words in angle brackets where the task decides: `<declared name>`."""
-    media_type: str
-    summary: str
+def load_inputs(kind: EngineKind) -> type[EngineInputs]:
+    """Load the model of an engine's inputs."""
+    return cast("type[EngineInputs]", load_reference(kind.inputs))  # the registry's own strings; a test loads them all
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueRule:
-    """A small result that an engine keeps with the task."""
-
-    name: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineKind:
-    """One engine, as submission, configuration and the docs see it."""
-
-    name: str
-    summary: str
-    """One sentence for people."""
-    inputs: str
-    """`module:Class` of the `EngineInputs`."""
-    options: str = "corral.engines.schema:NoOptions"
-    """`module:Class` of the `EngineOptions`."""
-    needs_model: bool = False
-    model_name: str | None = None
-    """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
-    knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
-    files: FilesTaken = FilesTaken()
-    outputs: tuple[OutputRule, ...] = ()
-    values: tuple[ValueRule, ...] = ()
-    local: bool = False
-    """Whether it runs in processes of this machine; the others are reached by URL."""
-    on_by_default: bool = True
-    """Whether it may be used where the cluster file does not name it."""
-
-    def input_model(self) -> type[EngineInputs]:
-        """Load the model of its inputs."""
-        return cast("type[EngineInputs]", _load(self.inputs))  # the registry's own strings; a test loads them all
-
-    def option_model(self) -> type[EngineOptions]:
-        """Load the model of its options."""
-        return cast("type[EngineOptions]", _load(self.options))  # as above
-
-
-_TEXT = OutputRule(name="text.txt", media_type="text/plain; charset=utf-8", summary="the text alone")
-
-_KINDS = (
-    EngineKind(
-        name="llama",
-        summary="Writes text with a GGUF model through llama.cpp, in a process of its own.",
-        inputs="corral.engines.llama.inputs:LlamaInputs",
-        options="corral.engines.llama.inputs:LlamaOptions",
-        needs_model=True,
-        outputs=(_TEXT,),
-        values=(
-            ValueRule(name="text", summary="what the model wrote"),
-            ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `max_tokens`"),
-            ValueRule(name="prompt_tokens", summary="tokens of the prompt, chat template included"),
-            ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
-            ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
-        ),
-        local=True,
-    ),
-    EngineKind(
-        name="whisper",
-        summary="Transcribes or translates speech with faster-whisper, in a process of its own.",
-        inputs="corral.engines.whisper.inputs:WhisperInputs",
-        options="corral.engines.whisper.inputs:WhisperOptions",
-        needs_model=True,
-        files=FilesTaken(minimum=1, maximum=1, summary="exactly one audio or video file, under any name"),
-        outputs=(
-            _TEXT,
-            OutputRule(name="segments.json", media_type="application/json", summary="segments with times in seconds"),
-            OutputRule(name="subtitles.srt", media_type="application/x-subrip", summary="subtitles as SubRip"),
-            OutputRule(name="subtitles.vtt", media_type="text/vtt", summary="subtitles as WebVTT"),
-        ),
-        values=(
-            ValueRule(name="text", summary="what was said"),
-            ValueRule(name="language", summary="the language spoken, given or detected"),
-            ValueRule(name="duration_s", summary="length of the audio"),
-        ),
-        local=True,
-    ),
-    EngineKind(
-        name="piper",
-        summary="Speaks text with a Piper voice; Piper runs as a separate program.",
-        inputs="corral.engines.piper.inputs:PiperInputs",
-        options="corral.engines.piper.inputs:PiperOptions",
-        needs_model=True,
-        outputs=(OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono"),),
-        values=(
-            ValueRule(name="duration_s", summary="length of the speech"),
-            ValueRule(name="sample_rate", summary="samples per second"),
-        ),
-        local=True,
-    ),
-    EngineKind(
-        name="command",
-        summary="Runs any program; off unless the cluster file turns it on, and only for administrators.",
-        inputs="corral.engines.command.inputs:CommandInputs",
-        files=FilesTaken(maximum=None, summary="any number; the program finds them in `inputs/` by name"),
-        outputs=(
-            OutputRule(name="log.txt", media_type="text/plain; charset=utf-8", summary="what it printed, bounded"),
-            OutputRule(name="<declared name>", media_type="by its ending", summary="files that `outputs` declares"),
-        ),
-        values=(ValueRule(name="exit_code", summary="always 0: any other code fails the attempt"),),
-        local=True,
-        on_by_default=False,
-    ),
-    EngineKind(
-        name="sleep",
-        summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
-        inputs="corral.engines.sleep.inputs:SleepInputs",
-        values=(ValueRule(name="slept_s", summary="seconds that it waited"),),
-        local=True,
-        on_by_default=False,
-    ),
-    EngineKind(
-        name="comfyui",
-        summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
-        inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
-        options="corral.engines.comfyui.inputs:ComfyUiOptions",
-        model_name="corral.engines.comfyui.workflow:model_name",
-        files=FilesTaken(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
-        outputs=(
-            OutputRule(name="<name on the instance>", media_type="as the instance says", summary="what it saved"),
-            OutputRule(
-                name="text_<node>_<number>.txt",
-                media_type="text/plain; charset=utf-8",
-                summary="a text that a node gave out",
-            ),
-        ),
-        values=(
-            ValueRule(name="prompt_id", summary="the prompt on the instance: the id of this or an earlier attempt"),
-            ValueRule(name="outputs", summary="how many files each node gave, by node id"),
-            ValueRule(name="execution_s", summary="how long it ran by the instance's clock; null when unknown"),
-        ),
-    ),
-    EngineKind(
-        name="ollama",
-        summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
-        inputs="corral.engines.ollama.inputs:OllamaInputs",
-        options="corral.engines.ollama.inputs:OllamaOptions",
-        model_name="corral.engines.ollama.protocol:model_name",
-        needs_model=True,
-        files=FilesTaken(maximum=None, summary="any number; `images` names those to look at"),
-        outputs=(
-            _TEXT,
-            OutputRule(name="thinking.txt", media_type="text/plain; charset=utf-8", summary="its thoughts, if any"),
-            OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
-        ),
-        values=(
-            ValueRule(name="text", summary="what the model wrote; null where it is too long to keep twice"),
-            ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `num_predict`"),
-            ValueRule(name="prompt_tokens", summary="tokens of the prompt that were not cached"),
-            ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
-            ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
-            ValueRule(name="load_s", summary="how long the model took to load"),
-            ValueRule(name="tool_calls", summary="functions that the model called, if any"),
-            ValueRule(name="embeddings", summary="how many vectors"),
-            ValueRule(name="dimensions", summary="the length of each"),
-            ValueRule(name="spilled_bytes", summary="how much of the model lies outside the GPU's memory"),
-        ),
-    ),
-)
-
-ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
-"""Every engine by name."""
+def load_options(kind: EngineKind) -> type[EngineOptions]:
+    """Load the model of an engine's options."""
+    return cast("type[EngineOptions]", load_reference(kind.options))  # as above
 
 
 def check_inputs(engine: str, inputs: Mapping[str, Any]) -> list[Problem]:  # Any: JSON from the user
@@ -219,7 +48,7 @@ def check_inputs(engine: str, inputs: Mapping[str, Any]) -> list[Problem]:  # An
     kind = ENGINES.get(engine)
     if kind is None:
         return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
-    return _input_problems(kind.input_model(), inputs)
+    return _input_problems(load_inputs(kind), inputs)
 
 
 def model_name(engine: str, model: str | None, inputs: Mapping[str, Any]) -> str | None:  # Any: JSON from the user
@@ -227,7 +56,7 @@ def model_name(engine: str, model: str | None, inputs: Mapping[str, Any]) -> str
     kind = ENGINES.get(engine)
     if kind is None or kind.model_name is None:
         return model
-    named = cast("Callable[[str | None, Mapping[str, Any]], str | None]", _load(kind.model_name))  # as in EngineKind
+    named = cast("Callable[[str | None, Mapping[str, Any]], str | None]", load_reference(kind.model_name))  # as above
     return named(model, inputs)
 
 
@@ -236,7 +65,7 @@ def check_options(engine: str, options: Mapping[str, Any]) -> list[Problem]:  # 
     kind = ENGINES.get(engine)
     if kind is None:
         return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
-    return _field_problems(kind.option_model(), options, root="options")
+    return _field_problems(load_options(kind), options, root="options")
 
 
 def read_inputs(model: type[ModelT], engine: str, inputs: Mapping[str, Any]) -> ModelT:  # Any: JSON from the user
@@ -266,11 +95,6 @@ def task_inputs(model: type[InputsT], inputs: Mapping[str, Any]) -> InputsT:  # 
 
 def _input_problems(model: type[EngineInputs], inputs: Mapping[str, Any]) -> list[Problem]:
     return [*_field_problems(model, inputs, root="inputs"), *_conflicts(model, inputs)]
-
-
-def _load(reference: str) -> object:
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
 
 
 def _conflicts(model: type[EngineInputs], inputs: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """What the models of inputs and options share; the only place that the registry needs pydantic for.
 
 Belongs here: the two bases and their strictness.
-Does not belong here: the fields of an engine; they stand in `<engine>_inputs.py`.
+Does not belong here: the fields of an engine; they are in `inputs` of its folder.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from corral.engines.inputs import ENGINES
+from corral.engine_kinds import ENGINES
 from corral.engines.local.engine import check_installed
 from corral.telemetry.doctor import Finding, State, look
 from corral.work import EngineUnavailableError, Json
@@ -34,10 +34,10 @@ def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
 
 def _check_engines() -> Iterator[Finding]:
     for kind in ENGINES.values():
-        if not (kind.local and kind.on_by_default):
+        if kind.remote or not kind.on_by_default:
             continue
         try:
-            check_installed(kind.name)
+            check_installed(kind)
         except EngineUnavailableError as error:
             yield Finding(name=f"engine {kind.name}", state=State.WARNING, what=error.what, fix=error.hint)
         else:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from corral.cluster import Cluster
 from corral.cluster.values import Gpu
+from corral.engine_kinds import LLAMA
 from corral.errors import CorralError, Kind, Problem, ProblemsError, suggest
 from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_matching
@@ -254,7 +255,7 @@ async def _describe_entry(entry: Entry, model: str, sources: Sources) -> ModelSh
             return await shape_here(here.path, name=here.name)
         except (CorralError, OSError):
             return find_profile(model) or _describe_files(entry, here.size)
-    if "llama" not in entry.engines and entry.engines:
+    if LLAMA.name not in entry.engines and entry.engines:
         return find_profile(model) or (_describe_files(entry, entry.size) if entry.size else None)
     if any(isinstance(source, HuggingFaceSource | UrlSource) for source in entry.sources):
         return await shape_there(entry, connections=sources.connections, on_bytes=sources.on_bytes)

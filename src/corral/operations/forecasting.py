@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster.values import Cluster, Workload
+from corral.engine_kinds import SLEEP
 from corral.errors import CorralError, Kind
 from corral.figures import Figure
 from corral.files import write_whole
@@ -203,7 +204,7 @@ def _read_job(task: Mapping[str, Json]) -> Job:
     files: Mapping[str, Json] = task.get("files", {})
     outputs = [file["task"] for file in files.values() if "task" in file]
     asked = [need for need in task.get("needs", ()) if isinstance(need, str)]  # a number is a task of another batch
-    sleeps = task["engine"] == "sleep"
+    sleeps = task["engine"] == SLEEP.name
     memory = task.get("memory")
     return Job(
         name=task["name"],

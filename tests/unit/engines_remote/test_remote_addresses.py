@@ -2,9 +2,9 @@
 
 import pytest
 
+from corral.engine_kinds import ENGINES
 from corral.engines.answers import without_credentials
 from corral.engines.building import build_remote
-from corral.engines.inputs import ENGINES
 from corral.engines.ollama.protocol import full_name
 from corral.errors import ProblemsError
 
@@ -14,7 +14,7 @@ def test_credentials_of_a_url_are_never_shown() -> None:
     assert without_credentials("http://[::1]:8188") == "http://[::1]:8188"
 
 
-@pytest.mark.parametrize("name", [name for name, kind in ENGINES.items() if not kind.local])
+@pytest.mark.parametrize("name", [name for name, kind in ENGINES.items() if kind.remote])
 def test_every_engine_that_is_not_local_is_built_from_its_url(name: str) -> None:
     assert build_remote(name, url="http://127.0.0.1:1", options={}).name == name
 

@@ -25,7 +25,7 @@ from corral.client.progress import ENDED, BatchProgress, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
 from corral.client.tally import summarise, summary_to_json
 from corral.data_dir import models_dir, prepare_data_dir
-from corral.engines.inputs import ENGINES
+from corral.engine_kinds import ENGINES
 from corral.errors import CorralError, Kind, Problem
 from corral.weights.errors import ModelDamagedError, ModelMissingError
 from corral.weights.store import Store
@@ -163,7 +163,7 @@ async def ensure_models(read: Read, store: Store) -> None:
     unknown: list[Problem] = []
     for engine, model in read.batch.models:
         kind = ENGINES.get(engine)
-        if kind is None or not kind.local or not kind.needs_model or is_here(store, model):
+        if kind is None or kind.remote or not kind.needs_model or is_here(store, model):
             continue
         terminal.note(f"the model {model} is not here yet: fetching it")
         try:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from corral.client.batchfile.shape import BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, Path
-from corral.engines.inputs import ENGINES, check_inputs
+from corral.engine_kinds import ENGINES
+from corral.engines.inputs import check_inputs
 from corral.errors import did_you_mean
 from corral.work import Json
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
+from corral.engine_kinds import COMFYUI
 from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, SessionFactory, Timings, open_session
 from corral.engines.comfyui.errors import (
@@ -25,12 +26,12 @@ from corral.engines.comfyui.errors import (
 )
 from corral.engines.comfyui.events import Course
 from corral.engines.comfyui.filling import Filled, fill
-from corral.engines.comfyui.inputs import ComfyUiInputs
+from corral.engines.comfyui.inputs import ComfyUiInputs, ComfyUiOptions
 from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
 from corral.engines.comfyui.outputs import bring, choose, safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
-from corral.engines.inputs import read_inputs
+from corral.engines.inputs import read_inputs, read_options
 from corral.errors import ProblemsError
 from corral.work import EngineError, Json, Produced, Reporter, Resident, Work
 
@@ -57,7 +58,7 @@ class ComfyUi:
     @property
     def name(self) -> str:
         """The engine's word in tasks and in the cluster file."""
-        return "comfyui"
+        return COMFYUI.name
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         """Run the workflow, or take over the prompt of an earlier attempt. Raises: EngineError."""
@@ -190,3 +191,9 @@ def _seconds(messages: Iterable[Json]) -> float | None:
             at[as_text(event)] = stamp
     start, end = at.get("execution_start"), at.get("execution_success")
     return None if start is None or end is None else round((end - start) / 1000, 3)
+
+
+def build_comfyui(url: str, options: Mapping[str, Any]) -> ComfyUi:  # Any: JSON from the cluster file, checked here
+    """Return the adapter of one instance. Raises: ProblemsError when `options` are wrong."""
+    settings = read_options(ComfyUiOptions, COMFYUI.name, options)
+    return ComfyUi(url, timings=Timings(reconnect_s=settings.reconnect_seconds))

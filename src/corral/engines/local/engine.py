@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from corral.engines.inputs import EngineKind, task_inputs
+from corral.engine_kinds import EngineKind
+from corral.engines.inputs import load_inputs, task_inputs
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.worker_process import (
     WorkerGoneError,
@@ -40,7 +41,6 @@ CLOSE_GRACE_S = 2.0
 _STARTS_BEFORE_GIVING_UP = 2
 _UNUSABLE = (WorkerGoneError, LookupError, TypeError, ValueError)
 """The worker is gone, or sent a message that is not what it should be."""
-_LIBRARIES = {"llama": "xllamacpp", "whisper": "faster_whisper", "piper": "piper"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class LocalEngine:
 
     async def check(self) -> None:
         """Return when the engine is installed; after failed starts, only when its worker starts again."""
-        check_installed(self.name)
+        check_installed(self._kind)
         if self._failed_starts == 0 or self._turn.locked():
             return
         async with self._turn:
@@ -122,7 +122,7 @@ class LocalEngine:
 
     async def _order(self, work: Work) -> Message:
         """Everything that the worker must know, checked. Raises: TaskInvalidError."""
-        inputs = task_inputs(self._kind.input_model(), work.inputs)
+        inputs = task_inputs(load_inputs(self._kind), work.inputs)
         _check_files(self._kind, work)
         path = await self._model_path(work.model)
         return {
@@ -156,7 +156,7 @@ class LocalEngine:
             return self._worker
         if self._worker is not None:
             await self._bury(self._worker)
-        check_installed(self.name)
+        check_installed(self._kind)
         try:
             worker = await self._start(devices)
         except EngineError:
@@ -253,17 +253,16 @@ def _check_files(kind: EngineKind, work: Work) -> None:
         raise TaskInvalidError(f"a {kind.name} task takes {rule.summary}, and this one has {count}")
 
 
-def check_installed(name: str) -> None:
+def check_installed(kind: EngineKind) -> None:
     """Return when the engine's library is installed; it is looked for, not imported.
 
     Raises: EngineUnavailableError with the command that installs it.
     """
-    library = _LIBRARIES.get(name)
-    if library is not None and find_spec(library) is None:
-        what = f"the {name} engine is not installed: no library {library!r}"
-        raise EngineUnavailableError(what, hint=install_command(name))
+    if kind.library is not None and find_spec(kind.library) is None:
+        what = f"the {kind.name} engine is not installed: no library {kind.library!r}"
+        raise EngineUnavailableError(what, hint=install_command(kind))
 
 
-def install_command(name: str) -> str:
+def install_command(kind: EngineKind) -> str:
     """Return the command that installs what the engine needs."""
-    return f"pip install 'corral[{name}]'"
+    return f"pip install 'corral[{kind.name}]'"

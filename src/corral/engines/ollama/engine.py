@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from corral.engine_kinds import OLLAMA
 from corral.engines.answers import as_list, as_number, as_object, as_text
-from corral.engines.inputs import read_inputs
+from corral.engines.inputs import read_inputs, read_options
 from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
 from corral.engines.ollama.errors import (
     AttemptOverdueError,
@@ -59,7 +61,7 @@ class Ollama:
     @property
     def name(self) -> str:
         """The engine's word in tasks and in the cluster file."""
-        return "ollama"
+        return OLLAMA.name
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         """Chat, generate or embed. Raises: EngineError."""
@@ -180,3 +182,8 @@ async def _written(scratch: Path, name: str, content: str, media_type: str) -> O
     except OSError as error:
         raise OutputUnwritableError(f"cannot write {name!r}: {error.strerror}", where=str(scratch)) from error
     return OutputFile(name=name, path=path, media_type=media_type)
+
+
+def build_ollama(url: str, options: Mapping[str, Any]) -> Ollama:  # Any: JSON from the cluster file, checked here
+    """Return the adapter of one server. Raises: ProblemsError when `options` are wrong."""
+    return Ollama(url, options=read_options(OllamaOptions, OLLAMA.name, options))

@@ -1,6 +1,6 @@
 """An engine that waits, in this process: for rehearsals of a batch and for benchmarks of the queue.
 
-It computes nothing, so it has no worker. It is off unless the cluster file turns it on, so that nobody meets it by
+It computes nothing, so it has no worker. It is off unless the cluster file turns it on, so that no task uses it by
 accident.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from corral.engine_kinds import SLEEP
 from corral.engines.inputs import task_inputs
 from corral.engines.sleep.inputs import SleepInputs
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, Work
@@ -25,7 +26,7 @@ class SleepingEngine:
 
     @property
     def name(self) -> str:
-        return "sleep"
+        return SLEEP.name
 
     async def run(self, work: Work, report: Reporter) -> Produced:
         if self._closed:

@@ -3,5 +3,5 @@
 Belongs here: the worker's side of the protocol (`serve`), what engines share (`job`, `processes`).
 Does not belong here: the engines; each has a `worker` module in its own folder.
 Does not belong here either: asyncio, pydantic, anything of the server; a worker starts quickly and does one thing.
-May import: `corral.engines.messages`, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.engine_kinds`, `corral.engines.messages`, `corral.work`, `corral.units`, `corral.errors`.
 """

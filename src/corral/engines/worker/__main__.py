@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from corral.engine_kinds import ENGINES
+from corral.engines.worker.job import Settings, WorkerEngine
 from corral.engines.worker.serve import serve
-
-_ENGINES = {"llama": "Llama", "whisper": "Whisper", "piper": "Piper", "command": "Command"}
 
 
 def main() -> None:
     """Serve the engine that the first argument names."""
-    name = sys.argv[1]
-    # Imported inside `serve`, where a missing library becomes a message to the server.
-    serve(lambda settings: getattr(import_module(f"corral.engines.{name}.worker"), _ENGINES[name])(settings))
+    module, _, name = (ENGINES[sys.argv[1]].worker or "").partition(":")
+
+    def open_engine(settings: Settings) -> WorkerEngine:
+        # Imported here, inside `serve`, where a missing library becomes a message to the server.
+        return getattr(import_module(module), name)(settings)
+
+    serve(open_engine)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from corral.engine_kinds import ENGINES, Medium
 from corral.figures import Figure, computed
 from corral.hardware.fit.gpt_oss import shape_of_gpt_oss
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, parts_of
@@ -22,10 +23,8 @@ from corral.hardware.fit.shape import ModelShape
 from corral.hardware.needs import Need
 from corral.units import format_bytes
 
-TEXT_ENGINES = frozenset({"ollama", "llama"})
+TEXT_ENGINES = frozenset(kind.name for kind in ENGINES.values() if kind.medium is Medium.TEXT)
 """Engines whose models llama.cpp runs."""
-_OF_UNKNOWN_BUILD = frozenset({"ollama"})
-"""Engines whose llama.cpp may be an older one: the larger compute buffer is taken for them."""
 _USUAL_QUANTIZATION = "Q4_K_M"
 """Ollama's recommendation (docs/api.md, quantization types) and what its library serves under a plain tag."""
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
@@ -135,10 +134,15 @@ def need_of(
     if known is None:
         return None
     running = Running(
-        context=context or USUAL_CONTEXT, parallel=parallel, scores_whole_batch=engine in _OF_UNKNOWN_BUILD
+        context=context or USUAL_CONTEXT, parallel=parallel, scores_whole_batch=_is_of_unknown_build(engine)
     )
     parts = parts_of(known, running)
     return Need(engine=engine, model=model, divisible=_divisible(known, parts, running), floor=_floor(parts))
+
+
+def _is_of_unknown_build(engine: str) -> bool:
+    """Whether its llama.cpp may be an older one, of another program: the larger compute buffer is taken for it."""
+    return ENGINES[engine].remote
 
 
 def _declared_need(engine: str, model: str) -> Need | None:

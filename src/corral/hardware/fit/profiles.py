@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from corral.engine_kinds import CHATTERBOX, COMFYUI, COMMAND, WHISPER
 from corral.figures import Figure, Origin
 
 _MIB = 2**20
@@ -35,27 +36,34 @@ def _profile(name: str, *aliases: str, engines: tuple[str, ...], size: float, so
 _WHISPER = "required VRAM in openai/whisper README.md, table of models (PyTorch; faster-whisper takes less)"
 _FASTER = "maximum GPU memory in SYSTRAN/faster-whisper issue 1030 (fp16, beam size 5, RTX 2080 Ti)"
 _FLUX = "peak memory in huggingface.co/blog/diffusers-quantization (FLUX.1-dev, diffusers, everything on the GPU)"
-_IMAGES = ("comfyui",)
-_VOICE = ("chatterbox", "command", "backend")
+_IMAGES = (COMFYUI.name,)
+_TRANSCRIPTION = (WHISPER.name,)
+_VOICE = (CHATTERBOX.name, COMMAND.name, "backend")
 PROFILES: tuple[Profile, ...] = (
-    _profile("whisper-tiny", "tiny", "tiny.en", "whisper-tiny.en", engines=("whisper",), size=1 * _GB, source=_WHISPER),
-    _profile("whisper-base", "base", "base.en", "whisper-base.en", engines=("whisper",), size=1 * _GB, source=_WHISPER),
     _profile(
-        "whisper-small", "small", "small.en", "whisper-small.en", engines=("whisper",), size=2 * _GB, source=_WHISPER
+        "whisper-tiny", "tiny", "tiny.en", "whisper-tiny.en", engines=_TRANSCRIPTION, size=1 * _GB, source=_WHISPER
+    ),
+    _profile(
+        "whisper-base", "base", "base.en", "whisper-base.en", engines=_TRANSCRIPTION, size=1 * _GB, source=_WHISPER
+    ),
+    _profile(
+        "whisper-small", "small", "small.en", "whisper-small.en",
+        engines=_TRANSCRIPTION, size=2 * _GB, source=_WHISPER,
     ),
     _profile(
         "whisper-medium", "medium", "medium.en", "whisper-medium.en",
-        engines=("whisper",), size=5 * _GB, source=_WHISPER,
+        engines=_TRANSCRIPTION, size=5 * _GB, source=_WHISPER,
     ),
     _profile(
-        "whisper-large-v3", "large-v3", "large", "whisper-large", engines=("whisper",), size=4521 * _MIB, source=_FASTER
+        "whisper-large-v3", "large-v3", "large", "whisper-large",
+        engines=_TRANSCRIPTION, size=4521 * _MIB, source=_FASTER,
     ),
     _profile(
         "whisper-large-v3-turbo", "large-v3-turbo", "turbo", "whisper-turbo",
-        engines=("whisper",), size=2537 * _MIB, source=_FASTER,
+        engines=_TRANSCRIPTION, size=2537 * _MIB, source=_FASTER,
     ),
     _profile(
-        "whisper-distil-large-v3", "distil-large-v3", engines=("whisper",), size=2409 * _MIB, source=_FASTER
+        "whisper-distil-large-v3", "distil-large-v3", engines=_TRANSCRIPTION, size=2409 * _MIB, source=_FASTER
     ),
     _profile("flux.1-dev bf16", "flux.1-dev", "flux.1", "flux", "flux.1 fp16", "flux.1-dev fp16", engines=_IMAGES,
              size=36.166 * _GB, source=_FLUX),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from corral.cluster.values import Cluster
+from corral.engine_kinds import ENGINES
 from corral.planning.checklist.nodes import NodeChange
 from corral.planning.checklist.probes import (
     AllBusyAtOnce,
@@ -72,7 +73,7 @@ def _ask_for_instances(before: Cluster, after: Cluster) -> Iterator[Item]:
     """Ask for one address for each replica of an engine that keeps a queue and a history of its own."""
     for service in after.services.values():
         old = before.services.get(service.name)
-        engines = [name for name in service.engines if name in after.engines and name in ("comfyui", "ollama")]
+        engines = [name for name in service.engines if name in after.engines and ENGINES[name].remote]
         if service.replicas < 2 or not engines or (old and old.replicas == service.replicas):
             continue
         instances = after.engines[engines[0]].instances

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from corral.cluster.values import Cluster
+from corral.engine_kinds import LLAMA
 from corral.figures import Figure, computed
 from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
@@ -22,7 +23,7 @@ from corral.planning.upgrade.hardware import Hardware
 SIZES = ("8b", "14b", "24b", "33b", "70b", "120b", "235b")
 """Sizes in which models are published, in billions of parameters; two of them are between most pairs of GPUs."""
 QUANTIZATION = "q4_K_M"
-_ENGINE = "llama"
+_ENGINE = LLAMA.name
 
 
 class Seating(StrEnum):

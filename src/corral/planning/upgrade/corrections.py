@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Node, Service
+from corral.engine_kinds import COMFYUI
 from corral.planning.upgrade.capacity import Capacity, ModelFit, Seating
 from corral.planning.upgrade.differences import figure_text, origin_text
 from corral.planning.upgrade.file_changes import NodeLabels
@@ -222,7 +223,9 @@ ROLLOUT = Belief(
 
 def _list_replicated_comfyui(now: Situation) -> list[str]:
     return [
-        service.name for service, _ in now.list_gpu_services() if "comfyui" in service.engines and service.replicas > 1
+        service.name
+        for service, _ in now.list_gpu_services()
+        if COMFYUI.name in service.engines and service.replicas > 1
     ]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from corral.cluster.values import Cluster
-from corral.engines.inputs import ENGINES, EngineKind, check_inputs, model_name
+from corral.engine_kinds import ENGINES, EngineKind
+from corral.engines.inputs import check_inputs, model_name
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, only, values_of
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
@@ -16,9 +17,6 @@ from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
 from corral.tasks.submission import Rules, SubmissionError, check
 from corral.tasks.values import Accepted, Submission, TaskSpec
-
-_ADMIN_ENGINE = "command"
-"""Runs any program as the server's user, so it takes an administrator."""
 
 
 def one_task(asked: TaskAsked, owner: str, idempotency_key: str | None) -> Submission:
@@ -38,8 +36,8 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
 
     Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
     """
-    if caller.role is not Role.ADMIN and any(task.engine == _ADMIN_ENGINE for task in submission.tasks):
-        raise RoleError(f"{caller.owner!r} cannot submit `{_ADMIN_ENGINE}` tasks", hint="ask an administrator")
+    if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
+        raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
     cluster = api.services.cluster
     rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
     try:
@@ -52,6 +50,12 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
         if submission.batch is None:
             raise _of_single(error, submission.tasks[0].name) from error
         raise
+
+
+def _find_admin_engine(submission: Submission) -> str | None:
+    """Find an engine that only administrators may use: `command` runs any program as the server's user."""
+    engines = (task.engine for task in submission.tasks)
+    return next((name for name in engines if name in ENGINES and ENGINES[name].admin_only), None)
 
 
 def enabled(kind: EngineKind, cluster: Cluster) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from corral.engines.inputs import ENGINES, EngineKind
+from corral.engine_kinds import ENGINES, EngineKind
+from corral.engines.inputs import load_inputs
 from corral.server.api.errors import declare_refusals
 from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
@@ -27,5 +28,5 @@ def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:
         enabled=enabled(kind, api.services.cluster),
         slots=[slot.id for slot in slots if kind.name in slot.engines],
         problems={slot.id: slot.engine_problems[kind.name] for slot in slots if kind.name in slot.engine_problems},
-        inputs=kind.input_model().model_json_schema(),
+        inputs=load_inputs(kind).model_json_schema(),
     )

@@ -1,0 +1,280 @@
+"""The engines, each with every fact that other parts of Corral know about it.
+
+An engine is one entry here and a folder in `corral.engines`. Whoever needs a fact asks its kind, or names the constant
+(`OLLAMA.name`); an architecture test holds that no other module spells an engine's name. Code is named, not imported
+(`module:name`), so that the cluster file's checks do not pay for pydantic, and a worker not for the server.
+
+Belongs here: facts about engines, as values.
+Does not belong here: what an engine does with a task (`corral.engines`), what a service is in a cluster.
+May import: nothing of Corral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Medium(StrEnum):
+    """The medium of an engine's models."""
+
+    TEXT = "text"
+    """Language models that llama.cpp runs."""
+    IMAGES = "images"
+    SPEECH = "speech"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProgram:
+    """The program that serves an engine as a service of its own, as its container must know it."""
+
+    image: str | None = None
+    """Its image where the cluster file names none; pinned, so that two nodes run the same."""
+    port: int | None = None
+    """The port on which it listens by default, according to its own documentation."""
+    health_path: str | None = None
+    """The path that answers 200 once it can serve; None where only its port is checked."""
+    data_path: str = "/data"
+    """Where it keeps what must last."""
+    keeps_state: bool = False
+    """Whether it must be one process for each volume, with an address of its own."""
+    caches_models: bool = False
+    """Whether it fetches its models by name into caches below the home directory, unless configured otherwise."""
+    uses_hugging_face: bool = False
+    """Whether those models can be fetched beforehand as repositories of Hugging Face."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceEngine:
+    """An engine that a deployed service can run; those of the queue have more facts (`EngineKind`)."""
+
+    name: str
+    """Its word in the cluster file and in tasks."""
+    medium: Medium | None = None
+    """None where its models are of no medium of their own: it runs anything, or has none."""
+    swaps_models: bool = False
+    """Whether it gives one model up for another; the others hold all of theirs at once."""
+    program: EngineProgram | None = None
+    """None where nothing is known of its container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRule:
+    """Which files a task may hand to an engine."""
+
+    minimum: int = 0
+    maximum: int | None = 0
+    """None means any number."""
+    summary: str = "no files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRule:
+    """A file that an engine makes."""
+
+    name: str
+    """A plain file name, or words in angle brackets where the task decides: `<declared name>`."""
+    media_type: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueRule:
+    """A small result that an engine keeps with the task."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineKind(ServiceEngine):
+    """An engine of the queue. One of `worker`, `in_process` and `adapter` names the code that runs its tasks."""
+
+    summary: str
+    """One sentence for people."""
+    inputs: str
+    """`module:Class` of the `EngineInputs`."""
+    options: str = "corral.engines.schema:NoOptions"
+    """`module:Class` of the `EngineOptions`."""
+    needs_model: bool = False
+    model_name: str | None = None
+    """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
+    knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
+    files: FileRule = FileRule()
+    outputs: tuple[OutputRule, ...] = ()
+    values: tuple[ValueRule, ...] = ()
+    worker: str | None = None
+    """`module:Class` of a `corral.engines.worker.job.WorkerEngine`, which runs in a worker process per slot."""
+    library: str | None = None
+    """The Python package that the worker needs, and the extra of Corral with the engine's name installs."""
+    in_process: str | None = None
+    """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
+    adapter: str | None = None
+    """`module:function` that takes the URL of an instance and its options, and returns a `corral.work.Engine`."""
+    on_by_default: bool = True
+    """Whether it may be used where the cluster file does not name it."""
+    admin_only: bool = False
+    """Whether only administrators may submit its tasks."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it runs elsewhere: instances with a URL each, instead of processes of this machine."""
+        return self.adapter is not None
+
+
+_TEXT_FILE = OutputRule(name="text.txt", media_type="text/plain; charset=utf-8", summary="the text alone")
+
+LLAMA = EngineKind(
+    name="llama",
+    summary="Writes text with a GGUF model through llama.cpp, in a process of its own.",
+    medium=Medium.TEXT,
+    swaps_models=True,
+    worker="corral.engines.llama.worker:Llama",
+    library="xllamacpp",
+    inputs="corral.engines.llama.inputs:LlamaInputs",
+    options="corral.engines.llama.inputs:LlamaOptions",
+    needs_model=True,
+    outputs=(_TEXT_FILE,),
+    values=(
+        ValueRule(name="text", summary="what the model wrote"),
+        ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `max_tokens`"),
+        ValueRule(name="prompt_tokens", summary="tokens of the prompt, chat template included"),
+        ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
+        ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
+    ),
+)
+OLLAMA = EngineKind(
+    name="ollama",
+    summary="Chats, generates and embeds on Ollama servers, one slot each, reached by URL.",
+    medium=Medium.TEXT,
+    swaps_models=True,
+    adapter="corral.engines.ollama.engine:build_ollama",
+    program=EngineProgram(
+        image="ollama/ollama:0.12.6", port=11434, health_path="/", data_path="/root/.ollama", keeps_state=True
+    ),
+    inputs="corral.engines.ollama.inputs:OllamaInputs",
+    options="corral.engines.ollama.inputs:OllamaOptions",
+    model_name="corral.engines.ollama.protocol:model_name",
+    needs_model=True,
+    files=FileRule(maximum=None, summary="any number; `images` names those to look at"),
+    outputs=(
+        _TEXT_FILE,
+        OutputRule(name="thinking.txt", media_type="text/plain; charset=utf-8", summary="its thoughts, if any"),
+        OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
+    ),
+    values=(
+        ValueRule(name="text", summary="what the model wrote; null where it is too long to keep twice"),
+        ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `num_predict`"),
+        ValueRule(name="prompt_tokens", summary="tokens of the prompt that were not cached"),
+        ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
+        ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
+        ValueRule(name="load_s", summary="how long the model took to load"),
+        ValueRule(name="tool_calls", summary="functions that the model called, if any"),
+        ValueRule(name="embeddings", summary="how many vectors"),
+        ValueRule(name="dimensions", summary="the length of each"),
+        ValueRule(name="spilled_bytes", summary="how much of the model lies outside the GPU's memory"),
+    ),
+)
+COMFYUI = EngineKind(
+    name="comfyui",
+    summary="Runs workflows on ComfyUI instances, one slot each, reached by URL.",
+    medium=Medium.IMAGES,
+    swaps_models=True,
+    adapter="corral.engines.comfyui.engine:build_comfyui",
+    program=EngineProgram(port=8188, health_path="/system_stats", data_path="/opt/ComfyUI/models", keeps_state=True),
+    inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
+    options="corral.engines.comfyui.inputs:ComfyUiOptions",
+    model_name="corral.engines.comfyui.workflow:model_name",
+    files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
+    outputs=(
+        OutputRule(name="<name on the instance>", media_type="as the instance says", summary="what it saved"),
+        OutputRule(
+            name="text_<node>_<number>.txt",
+            media_type="text/plain; charset=utf-8",
+            summary="a text that a node gave out",
+        ),
+    ),
+    values=(
+        ValueRule(name="prompt_id", summary="the prompt on the instance: the id of this or an earlier attempt"),
+        ValueRule(name="outputs", summary="how many files each node gave, by node id"),
+        ValueRule(name="execution_s", summary="how long it ran by the instance's clock; null when unknown"),
+    ),
+)
+WHISPER = EngineKind(
+    name="whisper",
+    summary="Transcribes or translates speech with faster-whisper, in a process of its own.",
+    medium=Medium.SPEECH,
+    worker="corral.engines.whisper.worker:Whisper",
+    library="faster_whisper",
+    program=EngineProgram(data_path="/models", caches_models=True, uses_hugging_face=True),
+    inputs="corral.engines.whisper.inputs:WhisperInputs",
+    options="corral.engines.whisper.inputs:WhisperOptions",
+    needs_model=True,
+    files=FileRule(minimum=1, maximum=1, summary="exactly one audio or video file, under any name"),
+    outputs=(
+        _TEXT_FILE,
+        OutputRule(name="segments.json", media_type="application/json", summary="segments with times in seconds"),
+        OutputRule(name="subtitles.srt", media_type="application/x-subrip", summary="subtitles as SubRip"),
+        OutputRule(name="subtitles.vtt", media_type="text/vtt", summary="subtitles as WebVTT"),
+    ),
+    values=(
+        ValueRule(name="text", summary="what was said"),
+        ValueRule(name="language", summary="the language spoken, given or detected"),
+        ValueRule(name="duration_s", summary="length of the audio"),
+    ),
+)
+PIPER = EngineKind(
+    name="piper",
+    summary="Speaks text with a Piper voice; Piper runs as a separate program.",
+    medium=Medium.SPEECH,
+    worker="corral.engines.piper.worker:Piper",
+    library="piper",
+    program=EngineProgram(data_path="/models", caches_models=True),
+    inputs="corral.engines.piper.inputs:PiperInputs",
+    options="corral.engines.piper.inputs:PiperOptions",
+    needs_model=True,
+    outputs=(OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono"),),
+    values=(
+        ValueRule(name="duration_s", summary="length of the speech"),
+        ValueRule(name="sample_rate", summary="samples per second"),
+    ),
+)
+COMMAND = EngineKind(
+    name="command",
+    summary="Runs any program; off unless the cluster file turns it on, and only for administrators.",
+    worker="corral.engines.command.worker:Command",
+    admin_only=True,
+    inputs="corral.engines.command.inputs:CommandInputs",
+    files=FileRule(maximum=None, summary="any number; the program finds them in `inputs/` by name"),
+    outputs=(
+        OutputRule(name="log.txt", media_type="text/plain; charset=utf-8", summary="what it printed, bounded"),
+        OutputRule(name="<declared name>", media_type="by its ending", summary="files that `outputs` declares"),
+    ),
+    values=(ValueRule(name="exit_code", summary="always 0: any other code fails the attempt"),),
+    on_by_default=False,
+)
+SLEEP = EngineKind(
+    name="sleep",
+    summary="Waits, for rehearsals and benchmarks; off unless the cluster file turns it on.",
+    in_process="corral.engines.sleep.engine:SleepingEngine",
+    inputs="corral.engines.sleep.inputs:SleepInputs",
+    values=(ValueRule(name="slept_s", summary="seconds that it waited"),),
+    on_by_default=False,
+)
+CHATTERBOX = ServiceEngine(
+    name="chatterbox",
+    medium=Medium.SPEECH,
+    program=EngineProgram(data_path="/models", caches_models=True, uses_hugging_face=True),
+)
+TRAINER = ServiceEngine(name="trainer", program=EngineProgram(data_path="/workspace"))
+
+ENGINES: Mapping[str, EngineKind] = MappingProxyType(
+    {kind.name: kind for kind in (LLAMA, OLLAMA, COMFYUI, WHISPER, PIPER, COMMAND, SLEEP)}
+)
+"""Every engine of the queue by name."""
+SERVICE_ENGINES: Mapping[str, ServiceEngine] = MappingProxyType(
+    {engine.name: engine for engine in (*ENGINES.values(), CHATTERBOX, TRAINER)}
+)
+"""Every engine that a deployed service can run, by name."""

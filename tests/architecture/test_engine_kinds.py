@@ -1,0 +1,52 @@
+"""An engine is one entry in `corral.engine_kinds` and a folder in `corral.engines`; no other module spells its name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import corral
+from corral.engine_kinds import ENGINES, SERVICE_ENGINES, EngineKind
+from corral.engines.inputs import load_inputs, load_options, load_reference
+
+SOURCES = Path(corral.__file__).parent
+OTHER_MEANINGS = {
+    ("cluster/secrecy.py", "ollama"): "a placeholder that people write as an API key",
+    ("hardware/fit/profiles.py", "chatterbox"): "the model of that name",
+}
+"""Where the word is not the engine's name; `command` and `sleep` are words of much else and are not looked for."""
+AMBIGUOUS = {"command", "sleep"}
+
+
+def list_spelled_names() -> Iterator[tuple[str, str]]:
+    for path in sorted(SOURCES.rglob("*.py")):
+        place = path.relative_to(SOURCES).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and node.value in SERVICE_ENGINES and node.value not in AMBIGUOUS:
+                yield place, str(node.value)
+
+
+def test_only_an_engines_own_folder_spells_its_name() -> None:
+    spelled = set(list_spelled_names())
+    elsewhere = {
+        (place, name)
+        for place, name in spelled
+        if place != "engine_kinds.py" and not place.startswith((f"engines/{name}/", "rendering/", "linting/"))
+    }
+
+    assert elsewhere == OTHER_MEANINGS.keys()
+
+
+@pytest.mark.parametrize("kind", ENGINES.values(), ids=lambda kind: kind.name)
+def test_every_engine_names_code_that_is_in_its_own_folder(kind: EngineKind) -> None:
+    ways = [way for way in (kind.worker, kind.in_process, kind.adapter) if way is not None]
+
+    load_inputs(kind), load_options(kind)
+    for reference in (*ways, *filter(None, (kind.model_name,))):
+        load_reference(reference)
+
+    assert len(ways) == 1
+    assert all(way.startswith(f"corral.engines.{kind.name}.") for way in ways)
