@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.planning.forecast.nights import OWNER
-from corral.planning.forecast.slots import find_durations, find_workload, list_slots_for, make_queues
 from corral.planning.forecast.values import ClassWaits, summarise_simulated_waits
+from corral.planning.forecast.workload_slots import find_durations, find_workload, list_slots_for, make_queues
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise

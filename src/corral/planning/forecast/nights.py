@@ -1,25 +1,30 @@
-"""Plays a night of a workload, or several, and says what comes of it.
+"""Plays a night of a workload, or several: what it makes, and the power that it takes.
 
 All tasks of a night wait from its start, as many as the file wants, else as many as could ever end in it. What ends
 after the night does not count for it. A night of very many short tasks is played in part and counted up.
+
+A GPU that works draws what its maker or its limit allows, which is the most that it can: the figure is an upper bound
+for the GPU. The draw of an idle GPU is in no catalogue, and is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
-from corral.cluster.values import Cluster, Workload
+from corral.cluster.values import Cluster, Node, Workload
 from corral.figures import Figure, Origin, computed
-from corral.planning.forecast.electricity import compute_consumption, look_up_power
+from corral.hardware.power import models_of, power_of
 from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
-from corral.scheduling.simulator import Outcome, PlayedNights, simulate_nights, summarise
+from corral.scheduling.simulator import Outcome, PlayedNights, Watts, simulate_nights, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
 from corral.scheduling.values import DurationKey, Owner, Slot
+from corral.work import SlotId
 
 OWNER = Owner("night")
 MOST_TASKS = 20_000
@@ -29,6 +34,9 @@ _GOLDEN = 0.618_033_988_749_895
 """Multiples of it, less their whole part, fill the span from 0 to 1 evenly at any length (Weyl's sequence): a spread
 without a generator, the same for everybody."""
 _PLAIN = Scenario()
+
+_WH = 1000
+_MOST_NAMES = 4
 
 
 def forecast_workload(
@@ -248,3 +256,85 @@ def _scale(figure: Figure, factor: float) -> Figure:
 
 def _compute_percent(part: float, outcome: Outcome) -> Figure:
     return computed(100 * part, "%", f"busy {part * outcome.span_s:.6g} s of {outcome.span_s:.6g} s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """A night's electricity; None where a GPU's power is unknown or there is no tariff."""
+
+    energy: Figure | None
+    energy_each: Figure | None
+    cost_each: Figure | None
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """The watts of some slots and of the machines that they are in."""
+
+    gpus: Mapping[SlotId, Watts]
+    machines: Mapping[str, Figure]
+    unknown: tuple[str, ...]
+
+
+def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
+    """Look up what the GPUs of these slots draw, and the rest of their nodes."""
+    gpus: dict[SlotId, Watts] = {}
+    machines: dict[str, Figure] = {}
+    nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
+    models = models_of(nodes)
+    for node in nodes:
+        power = power_of(node, models, electricity=cluster.electricity, night=cluster.night)
+        machines[node.name] = power.other
+        for gpu in power.cards:
+            if drawn := gpu.limit or gpu.tgp:
+                gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
+    lacking = [slot.id for slot in slots if slot.id not in gpus]
+    unknown = (f"energy: the draw of {', '.join(lacking)} is unknown",) if lacking else ()
+    return Power(gpus=gpus, machines=machines, unknown=unknown)
+
+
+def compute_consumption(cluster: Cluster, power: Power, outcome: Outcome, unit: str) -> Consumption:
+    """Work out the electricity of a night from what was busy how long."""
+    if outcome.energy_wh is None:
+        return Consumption(energy=None, energy_each=None, cost_each=None, unknown=power.unknown)
+    hours = outcome.span_s / 3600
+    others = sum(figure.value for figure in power.machines.values())
+    total_wh = outcome.energy_wh + others * hours
+    formula = f"{outcome.energy_wh:.0f} Wh of GPUs while they work + {others:g} W of machines x {hours:g} h"
+    energy_each = (
+        computed(total_wh / outcome.finished, "Wh", f"({formula}) / {outcome.finished}") if outcome.finished else None
+    )
+    return Consumption(
+        energy=computed(total_wh / _WH, "kWh", formula),
+        energy_each=energy_each,
+        cost_each=_compute_cost(cluster, energy_each, unit),
+        unknown=() if cluster.electricity else (f"cost of one {unit}: the cluster file has no electricity price",),
+        assumed=tuple(_list_assumed(power.machines)),
+    )
+
+
+def _list_assumed(machines: Mapping[str, Figure]) -> Iterator[str]:
+    """Say once what was assumed of several machines."""
+    nodes: defaultdict[Figure, list[str]] = defaultdict(list)
+    for node, figure in machines.items():
+        if figure.origin is Origin.ASSUMED:
+            nodes[figure].append(node)
+    for figure, named in nodes.items():
+        shown = ", ".join(named[:_MOST_NAMES]) + (
+            f" and {len(named) - _MOST_NAMES} more" if named[_MOST_NAMES:] else ""
+        )
+        yield f"{figure.value:g} W in addition to the GPUs, for each of {shown}: {figure.source}"
+
+
+def _compute_cost(cluster: Cluster, energy_each: Figure | None, unit: str) -> Figure | None:
+    tariff = cluster.electricity
+    if tariff is None or energy_each is None:
+        return None
+    formula = f"{energy_each.value:.4g} Wh for one {unit} x {tariff.price_per_kwh:g} {tariff.currency}/kWh"
+    return computed(energy_each.value / _WH * tariff.price_per_kwh, tariff.currency, formula)
+
+
+def _name_slot(node: Node, index: int) -> SlotId:
+    return SlotId(f"{node.name}/gpu{index}")

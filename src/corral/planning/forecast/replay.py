@@ -16,9 +16,14 @@ from statistics import median
 
 from corral.cluster.values import Cluster
 from corral.figures import Figure, Origin, computed
-from corral.planning.forecast.slots import find_workload, list_cpu_slots, make_queues
 from corral.planning.forecast.values import ClassWaits, summarise_real_waits, summarise_simulated_waits
-from corral.planning.forecast.workload_slots import UNKNOWN_MODEL, list_gpu_slots
+from corral.planning.forecast.workload_slots import (
+    UNKNOWN_MODEL,
+    find_workload,
+    list_cpu_slots,
+    list_gpu_slots,
+    make_queues,
+)
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
 from corral.scheduling.values import Owner, Priority, Settings, Slot, TaskClass

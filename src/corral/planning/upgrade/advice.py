@@ -13,9 +13,8 @@ from corral.hardware.power import SUPPLY, Judgement, NodePower, Verdict
 from corral.hardware.power.values import DECIDING
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.capacity import Capacity
-from corral.planning.upgrade.choices import Freedom, ServiceChoice, Survival
+from corral.planning.upgrade.choices import Distribution, Freedom, ServiceChoice, Survival
 from corral.planning.upgrade.differences import change_text, figure_text, format_number, list_names
-from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import Hardware, NodeComparison
 from corral.planning.upgrade.power import LIMITED, NO_SINGLE_SUPPLY, TGP, PowerComparison, recommended_text
 from corral.planning.upgrade.throughput import Throughput

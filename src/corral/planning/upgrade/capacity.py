@@ -17,8 +17,7 @@ from corral.hardware.fit.names import need_of
 from corral.hardware.needs import Need
 from corral.planning.placement.values import list_machines
 from corral.planning.upgrade.differences import Difference, format_amount
-from corral.planning.upgrade.gpus import list_gpus
-from corral.planning.upgrade.hardware import Hardware
+from corral.planning.upgrade.hardware import Hardware, list_gpus
 
 SIZES = ("8b", "14b", "24b", "33b", "70b", "120b", "235b")
 """Sizes in which models are published, in billions of parameters; two of them are between most pairs of GPUs."""

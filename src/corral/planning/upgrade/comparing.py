@@ -14,14 +14,15 @@ from corral.planning.upgrade.adaptations import Adaptation, propose
 from corral.planning.upgrade.advice import Evidence, Recommendation, advise
 from corral.planning.upgrade.capacity import Capacity, compare_capacity
 from corral.planning.upgrade.choices import (
+    Distribution,
     ServiceChoice,
     Survival,
     compare_choices,
+    compare_plans,
     compare_redundancy,
     list_shared_dependencies,
 )
 from corral.planning.upgrade.corrections import Correction, Situation, find_corrections
-from corral.planning.upgrade.distribution import Distribution, compare_plans
 from corral.planning.upgrade.file_changes import (
     AgentFlags,
     NodeLabels,

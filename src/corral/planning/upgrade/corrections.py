@@ -14,8 +14,7 @@ from corral.engine_kinds import COMFYUI
 from corral.planning.upgrade.capacity import Capacity, ModelFit, Seating
 from corral.planning.upgrade.differences import figure_text, origin_text
 from corral.planning.upgrade.file_changes import NodeLabels
-from corral.planning.upgrade.gpus import list_all_gpus, list_gpus
-from corral.planning.upgrade.hardware import Hardware
+from corral.planning.upgrade.hardware import Hardware, list_all_gpus, list_gpus
 from corral.planning.upgrade.uniformity import write_capability
 
 

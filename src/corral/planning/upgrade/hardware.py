@@ -1,4 +1,4 @@
-"""What changes in the machines: nodes and GPUs side by side, and the totals."""
+"""Changes of the machines: GPUs with the catalogue's facts, nodes side by side, and the totals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from corral.cluster.values import Cluster, Node
+from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure, computed
+from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
+from corral.hardware.power.values import NVIDIA
 from corral.planning.changes import GpuAddress
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, format_amount
-from corral.planning.upgrade.gpus import NodeGpu, list_all_gpus, list_gpus
+from corral.units import Bytes
+
+Places = Mapping[GpuAddress, GpuAddress | None]
+"""For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""
 
 
 class GpuChangeKind(StrEnum):
@@ -98,10 +103,6 @@ class Hardware:
     def changed(self) -> tuple[NodeComparison, ...]:
         """The nodes whose GPUs change, come or go."""
         return tuple(node for node in self.nodes if node.gpus_change)
-
-
-Places = Mapping[GpuAddress, GpuAddress | None]
-"""For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""
 
 
 def compare_hardware(before: Cluster, after: Cluster, places: Places | None = None) -> Hardware:
@@ -240,3 +241,51 @@ def _count(cluster: Cluster) -> Figure | None:
 
 def _is_mixed(side: Side | None) -> bool:
     return side is not None and side.homogeneous is False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGpu:
+    """One GPU at its place; None where neither the file nor the catalogue says."""
+
+    node: str
+    index: int
+    model: str | None
+    memory: Bytes | None
+    power_limit_w: int | None = None
+    facts: GpuModel | None = None
+
+    @property
+    def name(self) -> str:
+        """Its place, as selectors spell it: `hydra-compute/gpu1`."""
+        return f"{self.node}/gpu{self.index}"
+
+    @property
+    def is_nvidia(self) -> bool:
+        """Whether it is known to take NVIDIA's commands."""
+        return self.facts is not None and self.facts.vendor == NVIDIA
+
+    @property
+    def title(self) -> str:
+        """The model as people say it, or words that replace it."""
+        return self.model or "a GPU of unknown model"
+
+
+def list_gpus(node: Node) -> tuple[NodeGpu, ...]:
+    """List a node's GPUs in order of their index; empty when it has none, or when the file does not say."""
+    return tuple(_make_gpu(node, gpu) for gpu in sorted(node.gpus or (), key=lambda gpu: gpu.index))
+
+
+def list_all_gpus(cluster: Cluster) -> tuple[NodeGpu, ...]:
+    """List the GPUs of all nodes, in the order of the file."""
+    return tuple(gpu for node in cluster.nodes for gpu in list_gpus(node))
+
+
+def _make_gpu(node: Node, gpu: Gpu) -> NodeGpu:
+    return NodeGpu(
+        node=node.name,
+        index=gpu.index,
+        model=gpu.model,
+        memory=gpu.memory,
+        power_limit_w=gpu.power_limit_w,
+        facts=resolve_gpu(gpu.model, memory=gpu.memory),
+    )

@@ -11,8 +11,7 @@ from corral.hardware.power import NodePower, Verdict, models_of, power_of
 from corral.hardware.power.draw import EXCURSION_CARRIED
 from corral.hardware.power.supply import HIGHEST_SUSTAINED, STANDARD_SIZES_W
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_number
-from corral.planning.upgrade.gpus import NodeGpu, list_gpus
-from corral.planning.upgrade.hardware import Hardware, NodeComparison
+from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, list_gpus
 
 _RAIL_V = 12
 TGP = "GPU power"

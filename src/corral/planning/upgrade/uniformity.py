@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Cluster
 from corral.figures import Figure, computed
 from corral.planning.upgrade.differences import Difference
-from corral.planning.upgrade.gpus import NodeGpu
-from corral.planning.upgrade.hardware import Hardware, NodeComparison, Side
+from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, Side
 
 _OPEN_ONLY = "Blackwell"
 _CLOSED_ONLY = frozenset({"Maxwell", "Maxwell 2.0", "Pascal", "Volta"})

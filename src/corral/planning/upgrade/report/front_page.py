@@ -13,8 +13,7 @@ from corral.planning.checklist.values import FromFile
 from corral.planning.upgrade.advice import Weight
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, Difference, change_text, format_amount, format_number
-from corral.planning.upgrade.gpus import NodeGpu
-from corral.planning.upgrade.hardware import GpuChange, GpuChangeKind
+from corral.planning.upgrade.hardware import GpuChange, GpuChangeKind, NodeGpu
 from corral.planning.upgrade.power import ENERGY, MACHINE, RECOMMENDED, TGP
 from corral.planning.upgrade.report.pieces import bullets, escaped, table
 from corral.planning.upgrade.throughput import Throughput

@@ -17,8 +17,7 @@ from corral.planning.upgrade.choices import Choice
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import Difference
 from corral.planning.upgrade.file_changes import Records
-from corral.planning.upgrade.gpus import NodeGpu
-from corral.planning.upgrade.hardware import NodeComparison, Side
+from corral.planning.upgrade.hardware import NodeComparison, NodeGpu, Side
 from corral.planning.upgrade.power import PowerComparison
 from corral.work import Json
 

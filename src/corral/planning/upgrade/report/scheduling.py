@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from corral.cluster.values import GpuMode
 from corral.planning.placement.values import Caution
-from corral.planning.upgrade.choices import Choice, ServiceChoice
+from corral.planning.upgrade.choices import Choice, Distribution, ServiceChoice
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.differences import UNKNOWN, format_amount
-from corral.planning.upgrade.distribution import Distribution
 from corral.planning.upgrade.hardware import NodeComparison
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 from corral.planning.upgrade.uniformity import Generation, Uniformity
 from corral.rendering.installation import gpu_mode_of
 
 
-def scheduling(upgrade: Upgrade) -> list[str]:
+def write_scheduling(upgrade: Upgrade) -> list[str]:
     """Write Part 2."""
     changed = upgrade.hardware.changed
     simpler = any(node.becomes_homogeneous for node in changed)
@@ -25,29 +24,29 @@ def scheduling(upgrade: Upgrade) -> list[str]:
         "",
         "### 2.1 Scheduling on the GPUs",
         "",
-        *_complexity(upgrade),
+        *_write_complexity(upgrade),
         "### 2.2 Node labels",
         "",
-        *_labels(upgrade),
+        *_write_labels(upgrade),
         "### 2.3 Who can run where",
         "",
-        *_choices(upgrade),
+        *_write_choices(upgrade),
         "### 2.4 Architecture and driver",
         "",
-        *_uniformity(upgrade.uniformity),
+        *_write_uniformity(upgrade.uniformity),
     ]
 
 
-def _complexity(upgrade: Upgrade) -> list[str]:
+def _write_complexity(upgrade: Upgrade) -> list[str]:
     lines: list[str] = []
     for node, complexity in zip(upgrade.hardware.changed, upgrade.complexity, strict=True):
         lines += paragraph(f"**{complexity.node}**: {complexity.before} before, {complexity.after} after.")
         lines += differences(complexity.rows)
-        lines += _selector(node, upgrade)
+        lines += _write_selector(node, upgrade)
     return lines or paragraph("No node's GPUs change.")
 
 
-def _selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
+def _write_selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
     if upgrade.after.kubernetes is None or node.after is None or len(node.after.gpus) < 2:
         return []
     by_claim = gpu_mode_of(upgrade.adapted) is GpuMode.DRA
@@ -70,7 +69,7 @@ _MIXED_BY_CLAIM = (
 )
 
 
-def _labels(upgrade: Upgrade) -> list[str]:
+def _write_labels(upgrade: Upgrade) -> list[str]:
     labels = upgrade.labels
     if not labels:
         return paragraph("No label changes.")
@@ -87,7 +86,7 @@ def _labels(upgrade: Upgrade) -> list[str]:
 _LABEL_COLUMNS = ("Node", "Label", "Before", "After", "")
 
 
-def _choices(upgrade: Upgrade) -> list[str]:
+def _write_choices(upgrade: Upgrade) -> list[str]:
     if not upgrade.choices:
         return paragraph("The file gives no service a GPU.")
     lines = paragraph("GPUs that hold one replica, by VRAM alone; what the driver keeps for itself is taken off.")
@@ -107,7 +106,7 @@ def _choices(upgrade: Upgrade) -> list[str]:
     ]
     lines += bullets(refused)
     for distribution in upgrade.distribution:
-        lines += _distribution(distribution)
+        lines += _write_distribution(distribution)
     return lines
 
 
@@ -129,7 +128,7 @@ def _choice(choice: Choice | None) -> str:
     return f"{gpus or 'none'}{pins}"
 
 
-def _distribution(distribution: Distribution) -> list[str]:
+def _write_distribution(distribution: Distribution) -> list[str]:
     if not distribution.seats:
         return []
     name = f"In the layout `{distribution.layout}`" if distribution.layout else "With every service running"
@@ -150,7 +149,7 @@ def _warning(caution: Caution) -> str:
     return f"{caution.where}: {caution.what}{pitfall}"
 
 
-def _uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
+def _write_uniformity(uniformity: tuple[Uniformity, ...]) -> list[str]:
     lines: list[str] = []
     for node in uniformity:
         lines += table(

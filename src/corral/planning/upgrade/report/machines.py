@@ -1,4 +1,4 @@
-"""The nodes before and after: both sides as trees, and the totals."""
+"""The machines of the report: the nodes before and after as trees, the totals, and Part 1, power and heat."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from itertools import zip_longest
 
 from corral.figures import Figure
 from corral.planning.upgrade.comparing import Upgrade
-from corral.planning.upgrade.differences import ABSENT, UNKNOWN, change_text, figure_text
-from corral.planning.upgrade.gpus import NodeGpu
-from corral.planning.upgrade.hardware import NodeComparison, Side
+from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text
+from corral.planning.upgrade.hardware import NodeComparison, NodeGpu, Side
+from corral.planning.upgrade.power import HEAT, HEAT_LIMITED, LIMITED, MACHINE, ActionItem, ItemState, PowerComparison
 from corral.planning.upgrade.report.front_page import describe_gpu
-from corral.planning.upgrade.report.pieces import code, table
+from corral.planning.upgrade.report.pieces import bullets, checkboxes, code, differences, paragraph, table
 
 _MOST_NODES = 12
 """Unchanged nodes of a larger cluster are one row of the totals."""
 _GAP = 3
 
 
-def summary(upgrade: Upgrade) -> list[str]:
+def write_summary(upgrade: Upgrade) -> list[str]:
     """Write the nodes before and after, and their totals."""
     lines = ["## Before and after", ""]
     for node in upgrade.hardware.changed:
-        lines += code("text", "\n".join(_trees(upgrade, node)))
-    lines += ["### Cluster totals", "", *_totals(upgrade)]
+        lines += code("text", "\n".join(_write_trees(upgrade, node)))
+    lines += ["### Cluster totals", "", *_write_totals(upgrade)]
     return lines
 
 
-def _trees(upgrade: Upgrade, node: NodeComparison) -> list[str]:
+def _write_trees(upgrade: Upgrade, node: NodeComparison) -> list[str]:
     words = next(comparison for comparison in upgrade.complexity if comparison.node == node.name)
-    left = _tree("BEFORE", node, node.before, words.before)
-    right = _tree("AFTER", node, node.after, words.after)
+    left = _write_tree("BEFORE", node, node.before, words.before)
+    right = _write_tree("AFTER", node, node.after, words.after)
     width = max(len(line) for line in left) + _GAP
     return [f"{old.ljust(width)}{new}".rstrip() for old, new in zip_longest(left, right, fillvalue="")]
 
 
-def _tree(heading: str, node: NodeComparison, side: Side | None, words: str) -> list[str]:
+def _write_tree(heading: str, node: NodeComparison, side: Side | None, words: str) -> list[str]:
     before = heading == "BEFORE"
     memory = node.memory.before if before else node.memory.after
     tgp = node.tgp.before if before else node.tgp.after
@@ -60,7 +60,7 @@ def _bracket(text: str) -> str:
     return "" if text in ("none", UNKNOWN, ABSENT) else f" ({text})"
 
 
-def _totals(upgrade: Upgrade) -> list[str]:
+def _write_totals(upgrade: Upgrade) -> list[str]:
     hardware = upgrade.hardware
     shown = hardware.nodes if len(hardware.nodes) <= _MOST_NODES else hardware.changed
     rows = [
@@ -97,3 +97,54 @@ def models_text(gpus: Sequence[NodeGpu]) -> str:
     titles = [gpu.title for gpu in gpus]
     counts = {title: titles.count(title) for title in dict.fromkeys(titles)}
     return " + ".join(model if count == 1 else f"{count} x {model}" for model, count in counts.items())
+
+
+def write_power(upgrade: Upgrade) -> list[str]:
+    """Write Part 1."""
+    lines = ["## Part 1: Power and heat", ""]
+    if not upgrade.power:
+        return [*lines, *paragraph("No GPU changes, and no power limit.")]
+    for machine in upgrade.power:
+        lines += _write_node(machine)
+    return lines
+
+
+def _write_node(machine: PowerComparison) -> list[str]:
+    lines = [f"### Power of {machine.node}", "", *differences(machine.rows)]
+    lines += ["**Sources**", "", *bullets(f"{figure_text(tgp)} TGP, {tgp.source}" for _, tgp in machine.sources)]
+    if machine.after is None:
+        return [*lines, *paragraph(f"{machine.node} is not in the cluster any more.")]
+    lines += ["**Judgement**", ""]
+    lines += table(
+        ("", "Verdict", "Finding", "Rule"),
+        ((judged.about, judged.verdict.value, judged.what, judged.reason) for judged in machine.after.judgements),
+    )
+    lines += [
+        f"### Heat of {machine.node}",
+        "",
+        *bullets([*_write_heat(machine), *machine.after.advice, *machine.after.unknown]),
+    ]
+    return [*lines, f"### Action items for {machine.node}", "", *checkboxes(map(_action, machine.actions))]
+
+
+def _write_heat(machine: PowerComparison) -> list[str]:
+    heat, draw = machine.row(HEAT), machine.row(MACHINE)
+    if heat is None or draw is None:
+        return []
+    notes = [f"At full load {draw.after_text} become {heat.after_text} in the room{_by(heat)}."]
+    limited, limited_heat = machine.row(LIMITED), machine.row(HEAT_LIMITED)
+    if limited is not None and limited_heat is not None:
+        text = f"With the limits of the file {limited.after_text} become {limited_heat.after_text}{_by(limited_heat)}."
+        notes.append(text)
+    if machine.after is not None and machine.after.full.cost is None:
+        notes.append("The cost of a night is unknown: the cluster file has no `electricity` with a price.")
+    return notes
+
+
+def _by(row: Difference) -> str:
+    return "" if row.change is None else f" ({change_text(row)})"
+
+
+def _action(item: ActionItem) -> tuple[bool, str]:
+    failed = "**not so**: " if item.state is ItemState.FAILED else ""
+    return item.state is ItemState.PROVEN, f"{item.what}: {failed}{item.evidence}"
