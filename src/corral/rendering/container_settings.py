@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from corral.cluster.values import Gpu
+from corral.cluster.values import Cluster, Gpu, ServiceKind, Storage
 from corral.hardware.catalogue import resolve_gpu
 from corral.rendering.gpus import is_geforce
 from corral.rendering.installation import Deployed, Installation
@@ -96,3 +96,19 @@ def _cards(installation: Installation, one: Deployed) -> list[Gpu]:
         for gpu in node.gpus or ()
         if one.node is None or one.gpus is None or gpu.index in one.gpus
     ]
+
+
+def is_job(deployed: Deployed) -> bool:
+    """Return whether a service runs to its end instead of staying."""
+    return deployed.service.kind is ServiceKind.JOB or is_trainer(deployed)
+
+
+NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
+"""`hard` waits for a server that restarts instead of giving programs an error; noatime saves a write for each read."""
+
+
+def find_nfs_server(cluster: Cluster, storage: Storage) -> str | None:
+    """The host that exports an NFS volume: the storage's `server`, else the address (or name) of its node."""
+    if storage.server is not None:
+        return storage.server
+    return next((node.address or node.name for node in cluster.nodes if node.name == storage.node), None)

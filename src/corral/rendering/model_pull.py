@@ -143,3 +143,14 @@ def _speed(one: Deployed) -> float:
     ]
     known = [speed for speed in speeds if speed is not None]
     return min(known, default=_UNKNOWN_BYTES_PER_S)
+
+
+_SHORTEST_START_S = 120
+"""The start time of a program without models. Pulling its image is not part of it: probes begin when it runs."""
+_PATIENCE = 3
+"""How many times the forecast load time a start can take before it counts as failed: disks are shared."""
+
+
+def forecast_start_time(deployed: Deployed) -> int:
+    """The seconds that a start can take: several times the forecast load time of the largest model."""
+    return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 
 from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
 from corral.rendering.compose.interpolation import join_parts, require_variable
-from corral.rendering.compose.machines import Unit, is_job
+from corral.rendering.compose.machines import Unit
 from corral.rendering.compose.networks import Network
 from corral.rendering.config_files import ConfigFiles
 from corral.rendering.container_settings import (
+    NFS_OPTIONS,
     SHARED_MEMORY_BYTES,
+    find_nfs_server,
+    is_job,
     launched,
     memory_limit,
     needs_shared_memory,
@@ -22,18 +25,13 @@ from corral.rendering.container_settings import (
 )
 from corral.rendering.documents import Json
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.model_pull import Filling, seconds_to_load
+from corral.rendering.model_pull import Filling, forecast_start_time
 from corral.rendering.programs import image_of, mount_paths, program_of
 
 ON_DEMAND = "on-demand"
 JOBS = "jobs"
 _SHARED_MEMORY = f"{SHARED_MEMORY_BYTES // 2**30}gb"
-_SHORTEST_START_S = 120
-_PATIENCE = 3
-"""How many times the forecast load time a start can take before it counts as failed: disks are shared."""
 _PYTHON_REQUEST = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=4)"
-_NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
-"""As in Kubernetes: `hard` waits for a server that restarts; noatime saves a write for each read."""
 
 
 def build_container(
@@ -149,8 +147,8 @@ def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
     test = _choose_health_test(deployed.service, deployed.port)
     if test is None:
         return None
-    limit = max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))
-    return {"test": test, "interval": "30s", "timeout": "5s", "retries": 3, "start_period": f"{limit}s"}
+    start_period = f"{forecast_start_time(deployed)}s"
+    return {"test": test, "interval": "30s", "timeout": "5s", "retries": 3, "start_period": start_period}
 
 
 def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
@@ -198,9 +196,10 @@ def _build_volume(installation: Installation, storage: Storage) -> Json:
     if storage.kind is not StorageKind.NFS:
         return {}
     variable = storage.name.upper().replace("-", "_").replace(".", "_")
-    server = _find_nfs_server(installation, storage)
-    server = server or require_variable(f"{variable}_SERVER", f"the host that exports {storage.name}")
-    options = ",".join(storage.mount_options or _NFS_OPTIONS)
+    server = find_nfs_server(installation.cluster, storage) or require_variable(
+        f"{variable}_SERVER", f"the host that exports {storage.name}"
+    )
+    options = ",".join(storage.mount_options or NFS_OPTIONS)
     path = storage.path or require_variable(f"{variable}_PATH", f"the path of {storage.name} on its server")
     return {
         "driver": "local",
@@ -210,9 +209,3 @@ def _build_volume(installation: Installation, storage: Storage) -> Json:
             "device": join_parts(":", path),
         },
     }
-
-
-def _find_nfs_server(installation: Installation, storage: Storage) -> str | None:
-    nodes = installation.cluster.nodes
-    exporting = next((node.address or node.name for node in nodes if node.name == storage.node), None)
-    return storage.server or exporting

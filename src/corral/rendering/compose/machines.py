@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from corral.cluster.values import Gpu, Node, ServiceKind, StorageKind
+from corral.cluster.values import Gpu, Node, StorageKind
 from corral.rendering.compose.interpolation import require_variable
+from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation, address_variable
 from corral.rendering.programs import image_of
 
@@ -94,11 +95,6 @@ class _Demand:
     def name(self) -> str:
         first = self.members[0].name
         return first if self.replica is None else f"{first}-{self.replica}"
-
-
-def is_job(deployed: Deployed) -> bool:
-    """Return whether a service runs to its end instead of staying."""
-    return deployed.service.kind is ServiceKind.JOB or "trainer" in deployed.service.engines
 
 
 def assign_machines(installation: Installation) -> Machines:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from corral.rendering.compose import containers
 from corral.rendering.compose.interpolation import escape_values
-from corral.rendering.compose.machines import Machines, Unit, assign_machines, is_job
+from corral.rendering.compose.machines import Machines, Unit, assign_machines
 from corral.rendering.compose.networks import Network
 from corral.rendering.config_files import ConfigFiles, render_config_files
+from corral.rendering.container_settings import is_job
 from corral.rendering.documents import Json, document
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.model_pull import filling_of

@@ -26,15 +26,11 @@ from corral.rendering import container_settings
 from corral.rendering.container_settings import memory_limit, needs_shared_memory, placed_settings
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
-from corral.rendering.model_pull import filling_of, seconds_to_load
+from corral.rendering.model_pull import filling_of, forecast_start_time
 from corral.rendering.names import dns_name
 from corral.rendering.programs import image_of, program_of
 
 _PERIOD_S = 10
-_SHORTEST_START_S = 120
-"""The start time of a program without models. Pulling its image is not part of it: probes begin when it runs."""
-_PATIENCE = 3
-"""How many times the forecast load time a start can take before it counts as failed: disks are shared."""
 _CPU_REQUEST = "100m"
 _MEMORY_REQUEST = "256Mi"
 """Small requests for services without any in the cluster file, so that a namespace with a quota admits the pod."""
@@ -79,11 +75,6 @@ def build_init_containers(installation: Installation, members: Sequence[Deployed
     """The containers that fill volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
     containers = (_build_filling_container(installation, members, member) for member in members)
     return [container for container in containers if container is not None]
-
-
-def forecast_start_time(deployed: Deployed) -> int:
-    """The seconds that a start can take: several times the forecast load time of the largest model."""
-    return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))
 
 
 def _build_filling_container(

@@ -24,7 +24,7 @@ from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 from lightkube.resources.storage_v1 import StorageClass
 
 from corral.cluster.values import Cluster, ServiceKind, Storage, StorageKind
-from corral.rendering.container_settings import SHARED_MEMORY_BYTES
+from corral.rendering.container_settings import NFS_OPTIONS, SHARED_MEMORY_BYTES, find_nfs_server
 from corral.rendering.installation import Deployed, Installation, namespace_of
 from corral.rendering.kubernetes.objects import make_metadata
 from corral.rendering.names import dns_name
@@ -32,8 +32,6 @@ from corral.rendering.programs import mount_paths, program_of
 
 HOSTNAME = "kubernetes.io/hostname"
 _SHARED_MEMORY = "shm"
-_NFS_OPTIONS = ("nfsvers=4.2", "hard", "noatime")
-"""`hard` waits for a server that restarts instead of giving programs an error; noatime saves a write for each read."""
 _STORAGE_CLASS = "corral-local"
 """Ours, for volumes on a node's disk without a path in the cluster file: K3s' own class `local-path` deletes the
 directory together with the claim, and weights take hours to fetch again."""
@@ -87,7 +85,7 @@ def has_place(cluster: Cluster, storage: Storage) -> bool:
     if storage.path is None:
         return False
     return storage.kind is StorageKind.LOCAL or (
-        storage.kind is StorageKind.NFS and _find_nfs_server(cluster, storage) is not None
+        storage.kind is StorageKind.NFS and find_nfs_server(cluster, storage) is not None
     )
 
 
@@ -190,8 +188,8 @@ def _build_persistent_volume(installation: Installation, storage: Storage, names
                 apiVersion="v1", kind="PersistentVolumeClaim", name=dns_name(storage.name), namespace=namespace
             ),
             storageClassName="",
-            mountOptions=list(storage.mount_options or _NFS_OPTIONS) if is_nfs else None,
-            nfs=NFSVolumeSource(server=_find_nfs_server(cluster, storage) or "", path=path) if is_nfs else None,
+            mountOptions=list(storage.mount_options or NFS_OPTIONS) if is_nfs else None,
+            nfs=NFSVolumeSource(server=find_nfs_server(cluster, storage) or "", path=path) if is_nfs else None,
             local=None if is_nfs else LocalVolumeSource(path=path),
             nodeAffinity=None if is_nfs else _require_node(storage.node or ""),
         ),
@@ -203,13 +201,6 @@ def _require_node(node: str) -> VolumeNodeAffinity:
     return VolumeNodeAffinity(
         required=NodeSelector(nodeSelectorTerms=[NodeSelectorTerm(matchExpressions=[requirement])])
     )
-
-
-def _find_nfs_server(cluster: Cluster, storage: Storage) -> str | None:
-    """The host that exports an NFS volume: the storage's `server`, else the address (or name) of its node."""
-    if storage.server is not None:
-        return storage.server
-    return next((node.address or node.name for node in cluster.nodes if node.name == storage.node), None)
 
 
 def _choose_access_mode(storage: Storage) -> str:

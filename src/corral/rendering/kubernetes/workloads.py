@@ -24,13 +24,13 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ServiceAccount
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
-from corral.cluster.values import QueueSettings, ServiceKind, StorageKind
+from corral.cluster.values import QueueSettings, StorageKind
+from corral.rendering.container_settings import is_job
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.config_maps import ProgramFiles
-from corral.rendering.kubernetes.containers import forecast_start_time
 from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
-from corral.rendering.model_pull import filling_of
+from corral.rendering.model_pull import filling_of, forecast_start_time
 from corral.rendering.names import dns_name, with_suffix
 from corral.rendering.programs import image_of, program_of
 
@@ -57,11 +57,6 @@ def list_jobs(installation: Installation) -> list[Deployed]:
     return [
         deployed for deployed in installation.deployed if is_job(deployed) and image_of(deployed.service) is not None
     ]
-
-
-def is_job(deployed: Deployed) -> bool:
-    """Return whether a service runs to its end instead of staying."""
-    return deployed.service.kind is ServiceKind.JOB or "trainer" in deployed.service.engines
 
 
 def is_stateful(members: Sequence[Deployed]) -> bool:

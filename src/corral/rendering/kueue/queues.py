@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corral.cluster.values import GpuMode, Node, QueueOrder, StorageKind
+from corral.rendering.container_settings import is_job
 from corral.rendering.documents import document, manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
 from corral.rendering.kubernetes.objects import BATCH, make_labels, render_kustomization
 from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
-from corral.rendering.kubernetes.workloads import group_by_pod, is_job, list_jobs
+from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
 from corral.rendering.kueue.quotas import Quota, Share, divide_gpus, find_class, is_own_flavor, map_flavors
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import class_label
