@@ -15,7 +15,7 @@ from pieces import anchor, code, first_paragraph, sentence, table
 from shapes import Schema, fields, names_used
 
 from corral.cli import exits
-from corral.cluster.write import default_file
+from corral.cluster.writing import write_default_file
 from corral.data_dir import LONGEST_DATA_DIR
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import load_inputs, load_options
@@ -212,7 +212,7 @@ def models() -> str:
 
 def default_cluster_file() -> str:
     """Show the file that the first start writes."""
-    return f"```yaml\n{default_file('pc', 'pc').rstrip()}\n```"
+    return f"```yaml\n{write_default_file('pc', 'pc').rstrip()}\n```"
 
 
 def _engine_region(kind: EngineKind) -> Callable[[], str]:

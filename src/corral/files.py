@@ -25,7 +25,7 @@ _NEW_FILE_MODE = 0o666
 
 
 class ChangedMeanwhileError(CorralError):
-    """The file is not the one any more that the new text was made from."""
+    """The file was changed since the new text was made from it."""
 
     code: ClassVar[str] = "file.changed"
     kind: ClassVar[Kind] = Kind.CONFLICT
@@ -78,7 +78,7 @@ def sync_folder(folder: Path) -> None:
 def _write(path: Path, content: str | bytes, *, mode: int | None, check: Callable[[Path], None]) -> None:
     data = content.encode() if isinstance(content, str) else content
     target = path.resolve()
-    kept = _status_of(target)
+    kept = _get_status(target)
     if kept is not None and not stat.S_ISREG(kept.st_mode):
         check(target)
         target.write_bytes(data)
@@ -96,7 +96,7 @@ def _write(path: Path, content: str | bytes, *, mode: int | None, check: Callabl
     sync_folder(target.parent)
 
 
-def _status_of(target: Path) -> os.stat_result | None:
+def _get_status(target: Path) -> os.stat_result | None:
     try:
         return target.stat()
     except FileNotFoundError:

@@ -29,7 +29,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from corral.cluster.fields import LabelKey, kind_of, read_duration, read_size, shown, wrong
+from corral.cluster.fields import LabelKey, kind_of, read_duration, read_size, show_value, wrong
 from corral.errors import did_you_mean
 from corral.units import Bytes
 from corral.work import Json, Priority, TaskClass
@@ -46,63 +46,65 @@ _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 # --- how a field is written -----------------------------------------------------------------------------------------
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
     """Refuse what PostgreSQL's `text` cannot hold."""
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise wrong("a NUL character or half of a surrogate pair cannot be stored", "remove it")
     return text
 
 
-def _whole(value: object) -> object:
+def _check_whole(value: object) -> object:
     if isinstance(value, bool | str):
         raise wrong(f"expected a whole number, found {kind_of(value)}", "write a whole number, without quotes")
     return value
 
 
-def _seconds(value: object) -> float:
+def _read_seconds(value: object) -> float:
     if isinstance(value, float | int) and not isinstance(value, bool) and value <= 0:
-        raise wrong(f"a duration is above zero, not {shown(value)}", "write a duration above 0, such as 30s")
+        raise wrong(f"a duration is above zero, not {show_value(value)}", "write a duration above 0, such as 30s")
     duration = read_duration(value)
     if duration <= timedelta(0):
         raise wrong("a duration is above zero", "write a duration above 0, such as 30s")
     return duration.total_seconds()
 
 
-def _priority(value: object) -> Priority:
+def _read_priority(value: object) -> Priority:
     if isinstance(value, Priority):
         return value
     if not isinstance(value, str) or value not in _PRIORITIES:
         words = ", ".join(_PRIORITIES)
         hint = did_you_mean(value, _PRIORITIES) if isinstance(value, str) else f"use one of {words}"
-        raise wrong(f"{shown(value)} is not one of {words}", hint)
+        raise wrong(f"{show_value(value)} is not one of {words}", hint)
     return _PRIORITIES[value]
 
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-def _instant(value: object) -> datetime:
+def _read_instant(value: object) -> datetime:
     hint = "write date, time and zone, such as 2026-12-24T18:00:00+01:00"
     if not isinstance(value, str | datetime):
         raise wrong(f"an instant is text, not {kind_of(value)}", hint)
     try:
         instant = _INSTANT.validate_python(value)
     except ValidationError:
-        raise wrong(f"not an instant: {shown(value)}", hint) from None
+        raise wrong(f"not an instant: {show_value(value)}", hint) from None
     if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
         raise wrong(f"the year is between {_FIRST_YEAR} and {_LAST_YEAR}, not {instant.year}", hint)
     return instant.astimezone(UTC)
 
 
-Word = Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True), AfterValidator(_storable)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True), AfterValidator(_check_storable)]
 """A name: of a task, a queue, an engine, a slot."""
-LongWord = Annotated[str, StringConstraints(min_length=1, max_length=2000, strict=True), AfterValidator(_storable)]
+LongWord = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000, strict=True), AfterValidator(_check_storable)
+]
 """A name that can be a path or a URL: of a model."""
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """Names a task or a batch."""
 Need = Annotated[Id, Field(strict=True)] | Word
 """Names a task of the same batch, or any task by its id."""
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_check_whole)]
 Size = Annotated[
     Bytes,
     BeforeValidator(read_size),
@@ -119,7 +121,7 @@ Size = Annotated[
 """Bytes, or text such as `8Gi`."""
 Seconds = Annotated[
     float,
-    BeforeValidator(_seconds),
+    BeforeValidator(_read_seconds),
     WithJsonSchema(
         {
             "anyOf": [
@@ -132,10 +134,12 @@ Seconds = Annotated[
 ]
 """Seconds, or text such as `10m`."""
 Instant = Annotated[
-    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+    datetime,
+    BeforeValidator(_read_instant),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 """RFC 3339 with an offset; kept in UTC."""
-LabelText = Annotated[str, StringConstraints(max_length=200, strict=True), AfterValidator(_storable)]
+LabelText = Annotated[str, StringConstraints(max_length=200, strict=True), AfterValidator(_check_storable)]
 Labels = Annotated[
     dict[LabelKey, LabelText],
     Field(default_factory=dict[str, str], max_length=32, description="Words of your own to find it by, up to 32."),
@@ -151,7 +155,7 @@ Labels = Annotated[
 """By key, `project: aurora`; keys are written as those of Kubernetes."""
 PriorityWord = Annotated[
     Priority,
-    BeforeValidator(_priority),
+    BeforeValidator(_read_priority),
     PlainSerializer(lambda priority: priority.name.lower(), return_type=str),
     WithJsonSchema({"type": "string", "enum": [*_PRIORITIES]}),
 ]
@@ -161,7 +165,7 @@ PriorityWord = Annotated[
 
 
 class Fields(BaseModel):
-    """Base of what is described here."""
+    """Base of the descriptions here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -208,7 +212,7 @@ class BatchFields(Fields):
 FieldsT = TypeVar("FieldsT", bound=Fields)
 
 
-def values_of(fields: Fields, kind: type[Fields]) -> dict[str, Any]:  # of every field's own type
+def get_values(fields: Fields, kind: type[Fields]) -> dict[str, Any]:  # of every field's own type
     """Return the values of the fields that `kind` declares, by name, to hand them on to another shape."""
     return {name: getattr(fields, name) for name in kind.model_fields}
 
@@ -219,18 +223,18 @@ def fill_in(own: Mapping[str, Json], common: Mapping[str, Json]) -> dict[str, Js
     return {**common, **own, **joined}
 
 
-def only(fields: Fields, kind: type[FieldsT]) -> FieldsT:
+def select(fields: Fields, kind: type[FieldsT]) -> FieldsT:
     """Return a value of `kind` alone, without what `fields` adds to it."""
-    return kind.model_construct(**values_of(fields, kind))
+    return kind.model_construct(**get_values(fields, kind))
 
 
 def request_of(fields: Fields, kind: type[Fields]) -> dict[str, Json]:
     """Return those fields of `kind` that were set, as the HTTP API takes them."""
     names = fields.model_fields_set & kind.model_fields.keys()
     values = fields.model_dump(mode="json", include=set(names))
-    return {_key_of(name, kind): values[name] for name in kind.model_fields if name in names}
+    return {_find_key(name, kind): values[name] for name in kind.model_fields if name in names}
 
 
-def _key_of(name: str, kind: type[Fields]) -> str:
+def _find_key(name: str, kind: type[Fields]) -> str:
     info = kind.model_fields[name]
     return str(info.validation_alias or info.alias or name)

@@ -63,13 +63,13 @@ def parse_duration(text: str | float) -> timedelta:
 
     Raises: UnitError when the text is not a duration or is larger than ten thousand days.
     """
-    seconds = _seconds_of(text)
+    seconds = _parse_seconds(text)
     if seconds > 10_000 * 86400:
         raise UnitError(f"a duration cannot exceed 10000d: {text!r}")
     return timedelta(seconds=seconds)
 
 
-def _seconds_of(text: str | float) -> float:
+def _parse_seconds(text: str | float) -> float:
     if isinstance(text, int | float):
         if not 0 <= text < float("inf"):
             raise UnitError(f"a duration cannot be negative or infinite: {text}")

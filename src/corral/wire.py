@@ -41,10 +41,10 @@ def to_json(value: object) -> Json:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime | date | timedelta):
-        return _time(value)
+        return _convert_time(value)
     if isinstance(value, PurePath | UUID):
         return str(value)
-    return _container(value)
+    return _convert_container(value)
 
 
 def narrow(kind: type[Base], value: Base) -> Base:
@@ -52,14 +52,14 @@ def narrow(kind: type[Base], value: Base) -> Base:
     return kind(**{field.name: getattr(value, field.name) for field in fields(cast("type[Any]", kind))})
 
 
-def _time(value: datetime | date | timedelta) -> Json:
+def _convert_time(value: datetime | date | timedelta) -> Json:
     if isinstance(value, timedelta):
         return value.total_seconds()
     text = value.isoformat()
     return f"{text.removesuffix('+00:00')}Z" if isinstance(value, datetime) and text.endswith("+00:00") else text
 
 
-def _container(value: object) -> Json:
+def _convert_container(value: object) -> Json:
     kind = type(value).__name__
     if is_dataclass(value) and not isinstance(value, type):
         return {
@@ -67,7 +67,7 @@ def _container(value: object) -> Json:
         }
     if isinstance(value, Mapping):
         pairs = cast("Mapping[object, object]", value).items()
-        return {_key(key): to_json(item) for key, item in pairs}
+        return {_write_key(key): to_json(item) for key, item in pairs}
     if isinstance(value, Set):
         return sorted((to_json(item) for item in cast("Set[object]", value)), key=str)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
@@ -75,6 +75,6 @@ def _container(value: object) -> Json:
     raise NotWiredError(f"a {kind} has no JSON")
 
 
-def _key(key: object) -> str:
+def _write_key(key: object) -> str:
     text = to_json(key)
     return text if isinstance(text, str) else str(text)

@@ -1,4 +1,4 @@
-"""The seam between the queue and the engines: what an engine is asked to do, and what it gives back.
+"""The seam between the queue and the engines: the work of an engine, and what it gives back.
 
 `corral.tasks` and `corral.engines` are siblings and do not import each other; both use these values and protocols,
 and `corral.server` connects them.

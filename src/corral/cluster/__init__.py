@@ -1,7 +1,7 @@
 """The cluster file: text in, checked values out, every problem at once with line and column.
 
 Belongs here: the file's shape, its checks, its JSON Schema.
-Does not belong here: opening files, looking at hardware, filling in what only a machine knows.
+Does not belong here: opening files, looking at hardware, facts that only a machine knows.
 May import: `corral.work`, `corral.units`, `corral.errors`.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from corral.cluster.errors import ClusterFileError
+from corral.cluster.document import ClusterFileError
 from corral.cluster.values import Cluster
 
 if TYPE_CHECKING:
-    from corral.cluster.gpu_facts import FindGpu
+    from corral.cluster.values import FindGpu
 
 __all__ = ["Cluster", "ClusterFileError", "load"]
 

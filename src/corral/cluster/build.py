@@ -1,248 +1,151 @@
-"""Makes the values of a checked file: what `corral.cluster.shape` read becomes `corral.cluster.values`."""
+"""Makes the values of a checked file: what `corral.cluster.shape` read becomes `corral.cluster.values`.
+
+No field is copied by hand. A field of a value is read from the field of the same name in its shape, or from the place
+that the value's field names (`written_at`); a key that the file leaves out leaves the value's default. So a new field
+is one line in the shape and one in the value. Only what a file does not say literally is computed here, in
+`_COMPLETING`: the catalogue's facts about a GPU, the durations of a workload in one table, defaults by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from datetime import timedelta
+from typing import Any, cast, get_origin
 
+from corral.cluster import shape as shapes
+from corral.cluster import values
 from corral.cluster.document import Path
 from corral.cluster.fields import FOREVER
-from corral.cluster.gpu_facts import GpuFacts
-from corral.cluster.shape import (
-    ClusterShape,
-    ElectricityShape,
-    EngineShape,
-    GpuShape,
-    KubernetesShape,
-    LayoutShape,
-    NodeShape,
-    PlacementShape,
-    QueueShape,
-    RetentionShape,
-    ServiceShape,
-    StorageShape,
-    WorkloadShape,
-)
-from corral.cluster.values import (
-    Cluster,
-    Disk,
-    Electricity,
-    EngineSettings,
-    Exposure,
-    Gpu,
-    Instance,
-    Kubernetes,
-    Layout,
-    LayoutKind,
-    Node,
-    Placement,
-    QueueSettings,
-    Retention,
-    Route,
-    SecretKey,
-    Service,
-    Storage,
-    Workload,
-)
+from corral.cluster.shape import Shape
+from corral.cluster.values import WRITTEN_AT, Cluster, GpuFacts, LayoutKind, QueueSettings
 from corral.engine_kinds import ENGINES
 
+KINDS: Mapping[type[Shape], type] = {
+    shapes.ClusterShape: values.Cluster,
+    shapes.DiskShape: values.Disk,
+    shapes.ElectricityShape: values.Electricity,
+    shapes.EngineShape: values.EngineSettings,
+    shapes.ExposureShape: values.Exposure,
+    shapes.GpuShape: values.Gpu,
+    shapes.InstanceShape: values.Instance,
+    shapes.KubernetesShape: values.Kubernetes,
+    shapes.LayoutShape: values.Layout,
+    shapes.NodeShape: values.Node,
+    shapes.PlacementShape: values.Placement,
+    shapes.QueueShape: values.QueueSettings,
+    shapes.RetentionShape: values.Retention,
+    shapes.RouteShape: values.Route,
+    shapes.SecretShape: values.SecretKey,
+    shapes.ServiceShape: values.Service,
+    shapes.StorageShape: values.Storage,
+    shapes.WorkloadShape: values.Workload,
+}
+"""The kind of value that each shape becomes; other shapes only group fields of the shape around them."""
+
+COMPUTED = frozenset({"EngineSettings.name", "Layout.name", "Workload.seconds"})
+"""Fields without a key of their own: they are made in `_COMPLETING`."""
+
 _DEFAULT_QUEUE = "default"
+_Fields = Mapping[str, Any]  # by name: values of every field's own type
 
 
-def build(shape: ClusterShape, gpu_models: Mapping[Path, GpuFacts]) -> Cluster:
+def build(shape: shapes.ClusterShape, gpu_models: Mapping[Path, GpuFacts]) -> Cluster:
     """Make the cluster of a file without problems; `gpu_models` has the catalogue's answers by path."""
-    queues = {queue.name: _queue(queue) for queue in shape.queues}
+    return cast("Cluster", _Builder(gpu_models).make(shape, ()))
+
+
+class _Builder:
+    """Makes values of shapes, each with its path in the file."""
+
+    def __init__(self, gpu_models: Mapping[Path, GpuFacts]) -> None:
+        self.gpu_models = gpu_models
+
+    def make(self, shape: Shape, at: Path) -> Any:  # an instance of `KINDS[type(shape)]`
+        """Make the value of a shape."""
+        kind = KINDS[type(shape)]
+        own: dict[str, Any] = {}
+        for field in fields(kind):
+            written = read_place(shape, find_place(field))
+            if written is not None:
+                own[field.name] = self._convert(written, field, (*at, field.name))
+        if complete := _COMPLETING.get(type(shape)):
+            own.update(complete(self, shape, at))
+        return kind(**own)
+
+    def _convert(self, written: Any, field: Field[Any], at: Path) -> Any:  # of the field's own type
+        if written == FOREVER:
+            return None
+        if isinstance(written, timedelta) and field.name.endswith("_s"):
+            return written.total_seconds()
+        if isinstance(written, Shape):
+            return self.make(written, at)
+        if isinstance(written, dict):
+            entries = cast("dict[str, Any]", written)
+            return {key: self._convert(entry, field, (*at, key)) for key, entry in entries.items()}
+        if isinstance(written, tuple):
+            items = [self._convert(item, field, (*at, index)) for index, item in enumerate(cast("tuple[Any]", written))]
+            return {item.name: item for item in items} if get_origin(field.default_factory) is dict else tuple(items)
+        return written
+
+
+def find_place(field: Field[Any]) -> tuple[str, ...]:
+    """Return the names of the shape's fields that lead to the one a value's field is read from."""
+    return tuple(str(field.metadata.get(WRITTEN_AT, field.name)).split("."))
+
+
+def read_place(shape: Shape, place: tuple[str, ...]) -> Any:  # of the field's own type
+    """Return the shape's field at a place; None where it, or what is around it, is left out or never written."""
+    written: Any = shape
+    for name in place:
+        written = getattr(written, name, None)
+    return written
+
+
+# --- what a file does not say literally -----------------------------------------------------------------------------
+
+
+def _complete_cluster(builder: _Builder, shape: shapes.ClusterShape, at: Path) -> _Fields:
+    """Every engine has settings, and there is a default queue, also where the file names none."""
+    unset = shapes.EngineShape.model_validate({})
+    engines = {name: builder.make(shape.engines.get(name) or unset, ("engines", name)) for name in ENGINES}
+    queues = {queue.name: builder.make(queue, ("queues",)) for queue in shape.queues}
     queues.setdefault(_DEFAULT_QUEUE, QueueSettings(name=_DEFAULT_QUEUE))
-    promote_after = shape.scheduling.promote_after if shape.scheduling else None
-    return Cluster(
-        name=shape.name,
-        nodes=tuple(_node(node, ("nodes", index), gpu_models) for index, node in enumerate(shape.nodes)),
-        engines={name: _engine(name, shape.engines.get(name)) for name in ENGINES},
-        queues=queues,
-        retention=_retention(shape.retention),
-        data_dir=shape.data_dir,
-        database_url_env=shape.database.url_from if shape.database else None,
-        promote_after=Cluster.__dataclass_fields__["promote_after"].default if promote_after is None else promote_after,
-        storage={volume.name: _storage(volume) for volume in shape.storage},
-        services={service.name: _service(service) for service in shape.services},
-        layouts={name: _layout(name, layout) for name, layout in shape.layouts.items()},
-        kubernetes=_kubernetes(shape.kubernetes),
-        workloads={
-            workload.name: _workload(workload, ("workloads", index), gpu_models)
-            for index, workload in enumerate(shape.workloads)
-        },
-        night=Cluster.__dataclass_fields__["night"].default if shape.night is None else shape.night,
-        electricity=_electricity(shape.electricity),
-    )
+    return {"engines": engines, "queues": queues}
 
 
-def _node(shape: NodeShape, at: Path, gpu_models: Mapping[Path, GpuFacts]) -> Node:
-    gpus = None
-    if shape.gpus is not None:
-        gpus = tuple(_gpu(gpu, index, gpu_models.get((*at, "gpus", index))) for index, gpu in enumerate(shape.gpus))
-    return Node(
-        name=shape.name,
-        address=shape.address,
-        gpus=gpus,
-        cpu_slots=shape.cpu.slots if shape.cpu else None,
-        memory=shape.memory,
-        cpu_cores=shape.cpu.cores if shape.cpu else None,
-        cpu_model=shape.cpu.model if shape.cpu else None,
-        psu_w=shape.psu.watts if shape.psu else None,
-        other_power_w=shape.psu.other_watts if shape.psu else None,
-        disks=tuple(Disk(name=disk.name, size=disk.size, medium=disk.medium) for disk in shape.disks),
-        os=shape.os,
-        k3s_role=shape.k3s_role,
-        roles=shape.roles,
-        labels=dict(shape.labels),
-        removed_labels=shape.removed_labels,
-    )
+def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: Path) -> _Fields:
+    name = str(at[-1])
+    enabled = ENGINES[name].on_by_default if shape.enabled is None else shape.enabled
+    return {"name": name, "enabled": enabled}
 
 
-def _gpu(shape: GpuShape, place: int, facts: GpuFacts | None) -> Gpu:
-    return Gpu(
-        index=place if shape.index is None else shape.index,
-        model=facts.name if facts else shape.model,
-        uuid=shape.uuid,
-        memory=shape.memory or (facts.memory if facts else None),
-        power_limit_w=shape.power_limit,
-    )
+def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: Path) -> _Fields:
+    return {"name": at[-1], "kind": shape.kind or LayoutKind(at[-1])}
 
 
-def _storage(shape: StorageShape) -> Storage:
-    return Storage(
-        name=shape.name,
-        kind=shape.kind,
-        node=shape.node,
-        server=shape.server,
-        path=shape.path,
-        size=shape.size,
-        medium=shape.medium,
-        mount_options=shape.mount_options,
-    )
+def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: Path) -> _Fields:
+    """The file's index and memory go before the GPU's place in the list and the catalogue's memory."""
+    facts = builder.gpu_models.get(at)
+    known: dict[str, Any] = {} if facts is None else {"model": facts.name, "memory": shape.memory or facts.memory}
+    return {"index": at[-1] if shape.index is None else shape.index} | known
 
 
-def _service(shape: ServiceShape) -> Service:
-    exposed = shape.exposed
-    return Service(
-        name=shape.name,
-        kind=shape.kind,
-        engines=shape.engines,
-        node=shape.node,
-        replicas=shape.replicas,
-        gpus=shape.gpus,
-        gpu_memory=shape.gpu_memory,
-        models=shape.models,
-        image=shape.image,
-        port=shape.port,
-        exposed=Exposure(kind=exposed.kind, port=exposed.port, name=exposed.name) if exposed else None,
-        namespace=shape.namespace,
-        storage=shape.storage,
-        memory_request=shape.memory.request if shape.memory else None,
-        memory_limit=shape.memory.limit if shape.memory else None,
-        calls=shape.calls,
-        env=dict(shape.env),
-        command=shape.command,
-        health_path=shape.health_path,
-        mounts=dict(shape.mounts),
-        secrets={name: SecretKey(secret=one.secret, key=one.key) for name, one in shape.secrets.items()},
-        routes=tuple(
-            Route(name=one.name, model=one.model, key_from=one.key_from, instead_of=one.instead_of)
-            for one in shape.routes
-        ),
-    )
-
-
-def _layout(name: str, shape: LayoutShape) -> Layout:
-    services = {service: _placement(placement) for service, placement in shape.services.items()}
-    return Layout(name=name, kind=shape.kind or LayoutKind(name), services=services)
-
-
-def _placement(shape: PlacementShape) -> Placement:
-    return Placement(
-        node=shape.node,
-        gpus=shape.gpus,
-        replicas=shape.replicas,
-        name=shape.name,
-        pod=shape.pod,
-        config_map=shape.config_map,
-        storage=shape.storage,
-        env=dict(shape.env),
-    )
-
-
-def _engine(name: str, shape: EngineShape | None) -> EngineSettings:
-    enabled_unless_said = ENGINES[name].on_by_default
-    if shape is None:
-        return EngineSettings(name=name, enabled=enabled_unless_said)
-    return EngineSettings(
-        name=name,
-        enabled=enabled_unless_said if shape.enabled is None else shape.enabled,
-        instances=tuple(
-            Instance(name=one.name, url=one.url, node=one.node, gpu=one.gpu, memory=one.memory)
-            for one in shape.instances
-        ),
-        options=dict(shape.options),
-    )
-
-
-def _queue(shape: QueueShape) -> QueueSettings:
-    per_owner = shape.limits.per_owner if shape.limits else None
-    return QueueSettings(
-        name=shape.name,
-        pool=shape.pool,
-        order=shape.order,
-        max_running_per_owner=per_owner.running if per_owner else None,
-        max_queued_per_owner=per_owner.queued if per_owner else None,
-    )
-
-
-def _retention(shape: RetentionShape | None) -> Retention:
-    default = Retention()
-    if shape is None:
-        return default
-    kept = {
-        "tasks": default.tasks if shape.tasks is None else shape.tasks,
-        "artifacts": default.artifacts if shape.artifacts is None else shape.artifacts,
-    }
-    return Retention(**{name: None if value == FOREVER else value for name, value in kept.items()})
-
-
-def _workload(shape: WorkloadShape, at: Path, gpu_models: Mapping[Path, GpuFacts]) -> Workload:
-    facts = {model: gpu_models.get((*at, "durations", model)) for model in shape.durations}
+def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: Path) -> _Fields:
+    """One table of seconds by the catalogue's name of the GPU model, with `*` for every other."""
+    durations = {model: builder.gpu_models.get((*at, "durations", model)) for model in shape.durations}
     seconds = {
-        found.name if (found := facts[model]) else model: each.total_seconds()
-        for model, each in shape.durations.items()
+        facts.name if facts else model: shape.durations[model].total_seconds() for model, facts in durations.items()
     }
     if shape.duration is not None:
         seconds["*"] = shape.duration.total_seconds()
-    return Workload(
-        name=shape.name,
-        engine=shape.engine,
-        model=shape.model,
-        service=shape.service,
-        min_vram=shape.min_vram,
-        prefer_node=shape.prefer_node,
-        parallel_capable=shape.parallel_capable,
-        seconds=seconds,
-        load_s=None if shape.load_time is None else shape.load_time.total_seconds(),
-        unit=shape.unit,
-        per_night=shape.per_night,
-    )
+    return {"seconds": seconds}
 
 
-def _electricity(shape: ElectricityShape | None) -> Electricity | None:
-    return None if shape is None else Electricity(price_per_kwh=shape.price_per_kwh, currency=shape.currency)
-
-
-def _kubernetes(shape: KubernetesShape | None) -> Kubernetes | None:
-    if shape is None:
-        return None
-    return Kubernetes(
-        distribution=shape.distribution,
-        server=shape.server,
-        namespace=shape.namespace,
-        max_pods=shape.max_pods,
-        gpu_mode=shape.gpu_mode,
-        label_prefix=shape.label_prefix,
-        token_file=shape.token_file or Kubernetes.__dataclass_fields__["token_file"].default,
-    )
+_COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, Path], _Fields]] = {  # each takes its own kind of shape
+    shapes.ClusterShape: _complete_cluster,
+    shapes.EngineShape: _complete_engine,
+    shapes.GpuShape: _complete_gpu,
+    shapes.LayoutShape: _complete_layout,
+    shapes.WorkloadShape: _complete_workload,
+}

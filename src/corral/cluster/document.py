@@ -1,12 +1,12 @@
-"""A file's values, where each of them stands, and what is wrong with them."""
+"""A file's values, the place of each in the text, and what is wrong with them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from corral.errors import Problem
+from corral.errors import Problem, ProblemsError
 
 Path = tuple[str | int, ...]
 """Keys and list indexes from the top of the file."""
@@ -24,7 +24,7 @@ class Position:
 
 @dataclass(slots=True)
 class Document:
-    """The values of a file, where they stand, and what is wrong with it as YAML."""
+    """The values of a file, their places, and what is wrong with it as YAML."""
 
     filename: str
     value: Any = None  # plain YAML: dict, list, str, int, float, bool or None
@@ -32,31 +32,31 @@ class Document:
     keys: dict[Path, Position] = field(default_factory=dict[Path, Position])
     values: dict[Path, Position] = field(default_factory=dict[Path, Position])
     stand_ins: set[str] = field(default_factory=set[str])
-    """Texts that took the place of misshapen values; no problem is about them."""
+    """Texts that took the place of misshapen values; no problem is reported about them."""
     unusable: set[Path] = field(default_factory=set[Path])
-    """Places of numbers that cannot be used; each has its problem, and what took the number's place is not judged."""
+    """Places of numbers that cannot be used; each has its problem, and what took the number's place is not checked."""
 
     def report(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:
         """Add a problem about the value at `at`."""
         if at in self.unusable:
             return
-        self.report_at(code, what, position=self._position(self.values, at), at=at, hint=hint)
+        self.report_at(code, what, position=self._find_position(self.values, at), at=at, hint=hint)
 
     def report_key(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:
         """Add a problem about the key that `at` ends with."""
-        self.report_at(code, what, position=self._position(self.keys, at), at=at, hint=hint)
+        self.report_at(code, what, position=self._find_position(self.keys, at), at=at, hint=hint)
 
     def report_at(self, code: str, what: str, *, position: Position, at: Path = (), hint: str | None = None) -> None:
         """Add a problem at a position of the text."""
         where = f"{self.filename}:{position.line}:{position.column} {spell(at)}".rstrip()
         self.problems.append((position, Problem(code=code, what=what, where=where, hint=hint)))
 
-    def sorted_problems(self) -> tuple[Problem, ...]:
+    def sort_problems(self) -> tuple[Problem, ...]:
         """List the problems in the order of the file, each once."""
-        ordered = sorted(self.problems, key=lambda one: (one[0].line, one[0].column))
+        ordered = sorted(self.problems, key=lambda problem: (problem[0].line, problem[0].column))
         return tuple(dict.fromkeys(problem for _, problem in ordered))
 
-    def _position(self, positions: dict[Path, Position], at: Path) -> Position:
+    def _find_position(self, positions: dict[Path, Position], at: Path) -> Position:
         """Find the position of a path; of its nearest known parent where the path itself is not in the file."""
         for length in range(len(at), -1, -1):
             position = positions.get(at[:length]) or self.values.get(at[:length])
@@ -65,7 +65,13 @@ class Document:
         return Position(1, 1)
 
 
-def printable(text: str) -> str:
+def locate(text: str, offset: int) -> Position:
+    """Find the line and the column of an offset."""
+    before = text[:offset]
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def show_key(text: str) -> str:
     """Show a key in a message: at most 60 characters, on one line, whatever it holds."""
     return repr(text[:60])[1:-1]
 
@@ -79,5 +85,11 @@ def spell(path: Path) -> str:
         elif _PLAIN_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
-            text += f'["{printable(part)}"]'
+            text += f'["{show_key(part)}"]'
     return text
+
+
+class ClusterFileError(ProblemsError):
+    """A cluster file that cannot be used; `problems` has every reason, in the order of the file."""
+
+    code: ClassVar[str] = "cluster.invalid"

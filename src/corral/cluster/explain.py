@@ -1,4 +1,4 @@
-"""Says in Corral's words what pydantic found: a fact with the value seen, a place, and one thing to do."""
+"""Words pydantic's errors as Corral's: a fact with the value seen, a place, and one thing to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from corral.cluster.document import Document, Path, printable
-from corral.cluster.fields import kind_of, shown
-from corral.cluster.shape import Shape, shape_at
+from corral.cluster.document import Document, Path, show_key
+from corral.cluster.fields import kind_of, show_value
+from corral.cluster.shape import Shape, find_shape_at
 from corral.errors import closest, did_you_mean
 
 _KINDS = {
@@ -39,41 +39,41 @@ def report(error: ErrorDetails, document: Document) -> None:
     context: Mapping[str, Any] = error.get("ctx", {})  # pydantic's own: its values are of any type
     kind = error["type"]
     if kind == "extra_forbidden":
-        _unknown_key(path, document)
+        _report_unknown_key(path, document)
     elif kind == "missing":
-        _missing_key(path, document)
+        _report_missing_key(path, document)
     else:
-        show = kind_of if path[:1] == ("database",) else shown  # what stands there may hold a password
-        what, hint = _bad_value(kind, error["input"], context, show)
+        show = kind_of if path[:1] == ("database",) else show_value  # the value can hold a password
+        what, hint = _describe_bad_value(kind, error["input"], context, show)
         place = document.report_key if is_key else document.report
         place("cluster.bad_value", what, at=path, hint=hint)
 
 
-def _unknown_key(path: Path, document: Document) -> None:
-    shape = shape_at(path[:-1])
+def _report_unknown_key(path: Path, document: Document) -> None:
+    shape = find_shape_at(path[:-1])
     key = str(path[-1])
-    hint = did_you_mean(key, keys_of(shape))
+    hint = did_you_mean(key, list_keys(shape))
     if path == ("database", "url"):
-        hint = "name the environment variable that holds the URL with `urlFrom`: the URL may hold a password"
-    document.report_key("cluster.unknown_key", f"unknown key `{printable(key)}`", at=path, hint=hint)
+        hint = "name the environment variable that holds the URL with `urlFrom`: the URL can hold a password"
+    document.report_key("cluster.unknown_key", f"unknown key `{show_key(key)}`", at=path, hint=hint)
 
 
-def keys_of(shape: type[Shape]) -> list[str]:
-    """List the keys that a mapping may have, as they are written."""
+def list_keys(shape: type[Shape]) -> list[str]:
+    """List the keys that a mapping can have, as they are written."""
     return [info.alias or name for name, info in shape.model_fields.items()]
 
 
-def _missing_key(path: Path, document: Document) -> None:
-    known = keys_of(shape_at(path[:-1]))
+def _report_missing_key(path: Path, document: Document) -> None:
+    known = list_keys(find_shape_at(path[:-1]))
     written = [str(at[-1]) for at in document.keys if at[:-1] == path[:-1]]
     if any(closest(key, known) == path[-1] for key in written if key not in known):
         return  # it is there, misspelt, and reported as an unknown key
-    document.report("cluster.missing_key", f"`{path[-1]}` is missing", at=path[:-1], hint=_missing_hint(path))
+    document.report("cluster.missing_key", f"`{path[-1]}` is missing", at=path[:-1], hint=_suggest_missing(path))
 
 
-def _missing_hint(path: Path) -> str:
+def _suggest_missing(path: Path) -> str:
     info = next(
-        (info for name, info in shape_at(path[:-1]).model_fields.items() if path[-1] in (info.alias, name)), None
+        (info for name, info in find_shape_at(path[:-1]).model_fields.items() if path[-1] in (info.alias, name)), None
     )
     if path == ("apiVersion",):
         return "start the file with `apiVersion: corral/v1`"
@@ -81,7 +81,7 @@ def _missing_hint(path: Path) -> str:
     return f"add `{path[-1]}`: {described[0].lower()}{described[1:].rstrip('.')}" if described else f"add `{path[-1]}`"
 
 
-def _bad_value(
+def _describe_bad_value(
     kind: str,
     value: object,
     context: Mapping[str, Any],  # pydantic's
@@ -93,8 +93,8 @@ def _bad_value(
         return str(context["what"]), str(context["hint"])
     if kind in _KINDS:
         expected, hint = _KINDS[kind]
-        found = seen if seen == kind_of(value) else f"{kind_of(value)} ({seen})"
-        return f"expected {expected}, found {found}", hint
+        actual = seen if seen == kind_of(value) else f"{kind_of(value)} ({seen})"
+        return f"expected {expected}, found {actual}", hint
     if kind in _BOUNDS:
         bound = _BOUNDS[kind].format(**context)
         seen = f"{context['actual_length']} entries" if "actual_length" in context else seen

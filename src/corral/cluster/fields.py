@@ -1,4 +1,4 @@
-"""The kinds of value that a cluster file holds: how each is written, checked and described to an editor.
+"""The kinds of values in a cluster file: how each is written, checked and described to an editor.
 
 A check raises `PydanticCustomError` with a fact and a hint; `corral.cluster.explain` gives it a place.
 """
@@ -25,113 +25,117 @@ def wrong(what: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError("corral", "{what}", {"what": what, "hint": hint})
 
 
-def _unreadable(error: Exception, value: object, what: str, hint: str) -> PydanticCustomError:
+def _refuse_unreadable(error: Exception, value: object, what: str, hint: str) -> PydanticCustomError:
     """Make the error for a value that the units refuse: in their words, unless they show more than `shown` does."""
-    if isinstance(error, UnitError) and shown(value) in (repr(value), str(value)):
+    if isinstance(error, UnitError) and show_value(value) in (repr(value), str(value)):
         return wrong(error.what, error.hint or hint)
-    return wrong(f"{what}: {shown(value)}", hint)
+    return wrong(f"{what}: {show_value(value)}", hint)
 
 
 def read_size(value: object) -> Bytes:
     """Read a size as it is written: `16Gi`, or a number of bytes."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise wrong(f"a size is text such as 16Gi, not {shown(value)}", "write a number and Ki, Mi, Gi or Ti")
+        raise wrong(f"a size is text such as 16Gi, not {show_value(value)}", "write a number and Ki, Mi, Gi or Ti")
     try:
         size = parse_bytes(value)
     except (UnitError, ValueError, OverflowError) as error:
-        raise _unreadable(error, value, "not a size", "write a number with Ki, Mi, Gi or Ti, such as 16Gi") from None
+        raise _refuse_unreadable(
+            error, value, "not a size", "write a number with Ki, Mi, Gi or Ti, such as 16Gi"
+        ) from None
     if not 0 < size <= LARGEST_SIZE:
-        raise wrong(f"a size must be more than 0 and at most 1024 PiB, not {shown(value)}", "write the real size")
+        raise wrong(f"a size must be more than 0 and at most 1024 PiB, not {show_value(value)}", "write the real size")
     return size
 
 
 def read_duration(value: object) -> timedelta:
     """Read a duration as it is written: `30d`, `1h30m`, or a number of seconds."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise wrong(f"a duration is text such as 30d, not {shown(value)}", "write a number and s, m, h, d or w")
+        raise wrong(f"a duration is text such as 30d, not {show_value(value)}", "write a number and s, m, h, d or w")
     try:
         return parse_duration(value)
     except (UnitError, ValueError, OverflowError) as error:
-        raise _unreadable(
+        raise _refuse_unreadable(
             error, value, "not a duration", "write a number with s, m, h, d or w, such as 1h30m"
         ) from None
 
 
 FOREVER = timedelta.max
-"""What `forever` is read as; no duration that can be written is as long."""
+"""The value of `forever`; no duration that can be written is as long."""
 
 
-def _retention(value: object) -> timedelta:
+def _read_retention(value: object) -> timedelta:
     return FOREVER if value == "forever" else read_duration(value)
 
 
-def _watts(value: object) -> int:
+def _read_watts(value: object) -> int:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,6})\s*W", value)):
         value = int(match[1])
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong(f"power is a whole number of watts, not {shown(value)}", "write watts, such as 250")
+        raise wrong(f"power is a whole number of watts, not {show_value(value)}", "write watts, such as 250")
     if not 0 < value <= 100_000:
         raise wrong(f"power must be 1 to 100000 W, not {value}", "write watts, such as 250")
     return value
 
 
-def _label_value(value: object) -> str:
+def _check_label_value(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(
-            f"a label's value must be text, not {shown(value)}",
-            f'put it into quotes: "{spelled(value)}"' if isinstance(value, int | float) else "write text in quotes",
+            f"a label's value must be text, not {show_value(value)}",
+            f'write it in quotes: "{spell_scalar(value)}"'
+            if isinstance(value, int | float)
+            else "write text in quotes",
         )
     if not re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value):
         raise wrong(
-            f"Kubernetes refuses the label value {shown(value)}", "use at most 63 letters, digits, `-`, `_`, `.`"
+            f"Kubernetes refuses the label value {show_value(value)}", "use at most 63 letters, digits, `-`, `_`, `.`"
         )
     return value
 
 
-def _env_value(value: object) -> str:
+def _check_env_value(value: object) -> str:
     if not isinstance(value, str):
-        # The value itself stays out of the message: an environment may hold secrets.
-        raise wrong(f"an environment variable's value must be text, not {kind_of(value)}", "put it into quotes")
+        # The value itself stays out of the message: an environment can hold secrets.
+        raise wrong(f"an environment variable's value must be text, not {kind_of(value)}", "write it in quotes")
     if "\0" in value:
         raise wrong("an environment variable cannot hold a NUL character", "remove it")
     return value
 
 
-def _url(value: str) -> str:
+def _check_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port
     except ValueError:
-        raise wrong(f"not a URL: {shown(value)}", "write http://host:port") from None
+        raise wrong(f"not a URL: {show_value(value)}", "write http://host:port") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", value) or port == 0:
-        raise wrong(f"not an http or https URL: {shown(value)}", "write http://host:port")
+        raise wrong(f"not an http or https URL: {show_value(value)}", "write http://host:port")
     if parts.username is not None or parts.password is not None:
-        raise wrong("a URL in this file cannot hold a user name or password", "remove what stands before the `@`")
+        raise wrong("a URL in this file cannot hold a user name or password", "remove the part before the `@`")
     return value
 
 
-def _environment_name(value: str) -> str:
+def _check_environment_name(value: str) -> str:
     if re.search(r"[:/@=\s]", value):  # a URL or a connection string: never shown
         raise wrong(
-            "the database's URL itself does not belong in this file: it may hold a password",
+            "the database's URL itself does not belong in this file: it can hold a password",
             "put the URL into an environment variable and write that variable's name, such as CORRAL_DATABASE_URL",
         )
-    if not re.fullmatch(_ENVIRONMENT_NAME, value):  # nor is this: it may be the secret itself
+    if not re.fullmatch(_ENVIRONMENT_NAME, value):  # not shown either: it can be the secret itself
         raise wrong("not the name of an environment variable", "write the name of one, such as DATABASE_URL")
     return value
 
 
-def _matching(pattern: str, kind: str, hint: str) -> Callable[[str], str]:
+def _match_whole(pattern: str, kind: str, hint: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise wrong(f"not {kind}: {shown(value)}", f"write {hint}")
+            raise wrong(f"not {kind}: {show_value(value)}", f"write {hint}")
         return value
 
     return check
 
 
 def kind_of(value: object) -> str:
-    """Say what a value is, in the words of YAML."""
+    """Name the kind of a value in the words of YAML."""
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, int | float):
@@ -143,22 +147,22 @@ def kind_of(value: object) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def spelled(value: object) -> str:
+def spell_scalar(value: object) -> str:
     """Write a scalar as YAML does."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """Show a wrong value in a message: bounded, on one line, without passwords in URLs."""
     if isinstance(value, bool | int | float):
-        return spelled(value)
+        return spell_scalar(value)
     if not isinstance(value, str):
         return kind_of(value)
     hidden = re.sub(r"//[^/\s]*@", "//***@", value)
     return repr(hidden if len(hidden) <= 60 else hidden[:57] + "...")
 
 
-def _text_schema(pattern: str | None = None, **more: Any) -> WithJsonSchema:  # JSON Schema keywords are of any type
+def _describe_text(pattern: str | None = None, **more: Any) -> WithJsonSchema:  # JSON Schema keywords are of any type
     return WithJsonSchema({"type": "string", **({"pattern": pattern} if pattern else {}), **more})
 
 
@@ -170,27 +174,29 @@ _DURATION_PATTERN = r"^(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w))+\s*$"
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, strict=True)]
 Name = Annotated[
     Text,
-    AfterValidator(_matching(NAME_PATTERN, "a name", "at most 63 letters, digits, `-`, `_`, `.`")),
-    _text_schema(f"^{NAME_PATTERN}$"),
+    AfterValidator(_match_whole(NAME_PATTERN, "a name", "at most 63 letters, digits, `-`, `_`, `.`")),
+    _describe_text(f"^{NAME_PATTERN}$"),
 ]
 Host = Annotated[
     Text,
-    AfterValidator(_matching(r"[A-Za-z0-9:]([A-Za-z0-9:._-]{0,252})", "a host name or address", "a host name or IP")),
-    _text_schema(r"^[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}$"),
+    AfterValidator(
+        _match_whole(r"[A-Za-z0-9:]([A-Za-z0-9:._-]{0,252})", "a host name or address", "a host name or IP")
+    ),
+    _describe_text(r"^[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}$"),
 ]
-Url = Annotated[Text, AfterValidator(_url), _text_schema("^https?://[^@]+$", format="uri")]
-EnvironmentName = Annotated[Text, AfterValidator(_environment_name), _text_schema(f"^{_ENVIRONMENT_NAME}$")]
+Url = Annotated[Text, AfterValidator(_check_url), _describe_text("^https?://[^@]+$", format="uri")]
+EnvironmentName = Annotated[Text, AfterValidator(_check_environment_name), _describe_text(f"^{_ENVIRONMENT_NAME}$")]
 GpuUuid = Annotated[
     Text,
-    AfterValidator(_matching(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}", "a GPU's UUID", "what `nvidia-smi -L` prints")),
-    _text_schema("^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$"),
+    AfterValidator(_match_whole(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}", "a GPU's UUID", "what `nvidia-smi -L` prints")),
+    _describe_text("^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$"),
 ]
 AbsolutePath = Annotated[
     Text,
-    AfterValidator(_matching(r"/[^\x00]*", "an absolute path", "a path that starts with `/`")),
-    _text_schema("^/"),
+    AfterValidator(_match_whole(r"/[^\x00]*", "an absolute path", "a path that starts with `/`")),
+    _describe_text("^/"),
 ]
-FilePath = Annotated[Text, AfterValidator(_matching(r"[^\x00]+", "a path", "a path without NUL")), _text_schema()]
+FilePath = Annotated[Text, AfterValidator(_match_whole(r"[^\x00]+", "a path", "a path without NUL")), _describe_text()]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Index = Annotated[int, Field(ge=0, le=255, strict=True)]
@@ -206,7 +212,7 @@ Duration = Annotated[
 ]
 KeptFor = Annotated[
     timedelta,
-    BeforeValidator(_retention),
+    BeforeValidator(_read_retention),
     WithJsonSchema(
         {
             "anyOf": [
@@ -219,7 +225,7 @@ KeptFor = Annotated[
 ]
 Watts = Annotated[
     int,
-    BeforeValidator(_watts),
+    BeforeValidator(_read_watts),
     WithJsonSchema(
         {
             "anyOf": [
@@ -231,7 +237,7 @@ Watts = Annotated[
 ]
 LabelKey = Annotated[
     Text,
-    AfterValidator(_matching(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),
+    AfterValidator(_match_whole(_LABEL_KEY, "a label's key", "`name` or `domain/name`")),
 ]
-LabelValue = Annotated[str, BeforeValidator(_label_value), _text_schema(maxLength=63)]
-EnvValue = Annotated[str, BeforeValidator(_env_value), _text_schema()]
+LabelValue = Annotated[str, BeforeValidator(_check_label_value), _describe_text(maxLength=63)]
+EnvValue = Annotated[str, BeforeValidator(_check_env_value), _describe_text()]

@@ -1,4 +1,4 @@
-"""Reads YAML into plain values, and remembers where each of them stands.
+"""Reads YAML into plain values, and remembers the place of each.
 
 ruamel.yaml parses (YAML 1.2: `yes` and `on` are text); the values are built here from its node graph, because that is
 where every key, also a duplicate one, still has its line and column. Depth, size and the growth of aliases are bounded
@@ -21,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from corral.cluster.document import Document, Path, Position, printable
+from corral.cluster.document import Document, Path, Position, locate, show_key
 
 LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
 DEEPEST = 24  # levels; the schema needs 6
@@ -38,7 +38,7 @@ _HINTS = (
     ("another document", "keep one document: remove the line `---` and what does not belong"),
     ("mapping values", 'put the value into quotes if it contains ": "'),
     ("alias", "define the anchor (`&name`) before it is used (`*name`)"),
-    ("", "mend the line; brackets, quotes and indentation must match"),
+    ("", "correct the line; brackets, quotes and indentation must match"),
 )
 
 
@@ -55,17 +55,19 @@ def read(text: str, *, filename: str, most_values: int = MOST_VALUES) -> Documen
     try:
         node = _compose(text, document, most_values)
     except ReaderError as error:
-        position = _position_of(text, error.position if isinstance(error.position, int) else 0)
+        position = locate(text, error.position if isinstance(error.position, int) else 0)
         what = "the file has a character that text cannot have"
         document.report_at("cluster.yaml", what, position=position, hint="remove it")
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = Position(1, 1) if mark is None else _clamp(text, mark.line + 1, mark.column + 1)
-        document.report_at("cluster.yaml", f"not YAML: {_said(error)}", position=position, hint=_hint_for(error))
+        document.report_at(
+            "cluster.yaml", f"not YAML: {_describe_error(error)}", position=position, hint=_find_hint(error)
+        )
     except (YAMLError, ValueError, IndexError, TypeError, AttributeError) as error:
-        # The parser lets such errors of its own out for a few malformed directives and escapes.
+        # The parser lets errors of its own out for a few malformed directives and escapes.
         what = f"not YAML: {type(error).__name__} while reading"
-        document.report("cluster.yaml", what, at=(), hint="mend the syntax")
+        document.report("cluster.yaml", what, at=(), hint="correct the syntax")
     else:
         if node is not None:
             _Builder(document, most_values).build(node)
@@ -97,10 +99,10 @@ def _parse(text: str, most_values: int) -> Sequence[Any]:
     for event in YAML(typ="safe", pure=True).parse(text):
         depth += _DEEPER.get(type(event).__name__, 0)
         if depth > DEEPEST:
-            raise TooLargeError(f"nested more than {DEEPEST} levels deep", "flatten it", _position(event))
+            raise TooLargeError(f"nested more than {DEEPEST} levels deep", "flatten it", _get_position(event))
         events.append(event)
         if len(events) > 2 * most_values + 1:  # a mapping or list has an event at each end
-            raise TooLargeError(f"the file holds more than {most_values} keys and values", _SPLIT, _position(event))
+            raise TooLargeError(f"the file holds more than {most_values} keys and values", _SPLIT, _get_position(event))
         if type(event).__name__ == "DocumentStartEvent" and event.version not in (None, (1, 2)):
             break  # an old version of YAML: what follows would be read by other rules
     return events
@@ -127,7 +129,7 @@ def _compose(text: str, document: Document, most_values: int) -> Node | None:
 
 
 class _Replay:
-    """Stands in for the parser: gives the composer events that were parsed before."""
+    """Replaces the parser: gives the composer events that were parsed before."""
 
     def __init__(self, events: Sequence[Any], loader: object) -> None:
         """Take the events to give; ruamel.yaml also hands its parsers the loader that they belong to."""
@@ -145,23 +147,18 @@ class _Replay:
         return self._events[self._next - 1]
 
 
-def _said(error: MarkedYAMLError) -> str:
-    said = " ".join(str(part) for part in (error.problem, error.context) if part)
-    return re.sub(r"\s+", " ", said)[:200]
+def _describe_error(error: MarkedYAMLError) -> str:
+    words = " ".join(str(part) for part in (error.problem, error.context) if part)
+    return re.sub(r"\s+", " ", words)[:200]
 
 
-def _hint_for(error: MarkedYAMLError) -> str:
-    said = str(error.problem or "")
-    return next(hint for mark, hint in _HINTS if mark in said)
-
-
-def _position_of(text: str, offset: int) -> Position:
-    before = text[:offset]
-    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+def _find_hint(error: MarkedYAMLError) -> str:
+    problem = str(error.problem or "")
+    return next(hint for mark, hint in _HINTS if mark in problem)
 
 
 def _clamp(text: str, line: int, column: int) -> Position:
-    """Keep a position inside the text: the end of the stream stands one line after the last."""
+    """Keep a position inside the text: the end of the stream is one line after the last."""
     lines = text.count("\n") + 1
     return Position(line, column) if line <= lines else Position(lines, 1)
 
@@ -176,44 +173,44 @@ class _Builder:
         self._is_too_large = False
 
     def build(self, node: Node) -> None:
-        self._document.value = self._value(node, ())
+        self._document.value = self._build_value(node, ())
 
-    def _value(self, node: Node, at: Path) -> Any:  # plain YAML
-        position = _position(node)
+    def _build_value(self, node: Node, at: Path) -> Any:  # plain YAML
+        position = _get_position(node)
         self._document.values.setdefault(at, position)
         self._count += 1
         if self._is_too_large or self._count > self._most_values or len(at) > DEEPEST:
             self._stop(at)
             return None
         if isinstance(node, MappingNode):
-            return self._mapping(node, at)
+            return self._build_mapping(node, at)
         if isinstance(node, SequenceNode):
-            return [self._value(item, (*at, index)) for index, item in enumerate(node.value)]
+            return [self._build_value(item, (*at, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        return self._scalar(node, at)
+        return self._read_scalar(node, at)
 
-    def _mapping(self, node: MappingNode, at: Path) -> dict[str, Any]:  # plain YAML
+    def _build_mapping(self, node: MappingNode, at: Path) -> dict[str, Any]:  # plain YAML
         result: dict[str, Any] = {}
         merged: list[Node] = []
         for key_node, value_node in node.value:
             if key_node.tag == _TAG + "merge":
                 merged.append(value_node)
                 continue
-            key = self._key(key_node, at)
+            key = self._read_key(key_node, at)
             if key is None:
                 continue
             if key in result:
                 first = self._document.keys[(*at, key)]
                 self._document.report_at(
                     "cluster.duplicate_key",
-                    f"`{printable(key)}` stands here twice, first on line {first.line}",
-                    position=_position(key_node),
+                    f"`{show_key(key)}` is here twice, first on line {first.line}",
+                    position=_get_position(key_node),
                     at=(*at, key),
                     hint="keep one of them",
                 )
                 continue
-            self._document.keys[(*at, key)] = _position(key_node)
-            result[key] = self._value(value_node, (*at, key))
+            self._document.keys[(*at, key)] = _get_position(key_node)
+            result[key] = self._build_value(value_node, (*at, key))
         for other in merged:
             self._merge(other, result, at)
         return result
@@ -232,31 +229,31 @@ class _Builder:
                 if key_node.tag == _TAG + "merge":
                     self._merge(value_node, result, at, depth + 1)
                     continue
-                key = self._key(key_node, at)
+                key = self._read_key(key_node, at)
                 if key is not None and key not in result:
-                    self._document.keys[(*at, key)] = _position(key_node)
-                    result[key] = self._value(value_node, (*at, key))
+                    self._document.keys[(*at, key)] = _get_position(key_node)
+                    result[key] = self._build_value(value_node, (*at, key))
 
     def _stop(self, at: Path) -> None:
-        """Give up on a file whose aliases make more of it than may be; told once."""
+        """Give up on a file whose aliases make it too large; reported once."""
         if not self._is_too_large:
-            self._report("cluster.too_large", "its aliases expand without end or beyond what a file may hold", at)
+            self._report("cluster.too_large", "its aliases expand without end or beyond what a file can hold", at)
         self._is_too_large = True
 
-    def _key(self, node: Node, at: Path) -> str | None:
+    def _read_key(self, node: Node, at: Path) -> str | None:
         if isinstance(node, ScalarNode) and node.tag in _TEXT_TAGS:
             return str(node.value)
-        shown = f"`{printable(str(node.value))}`" if isinstance(node, ScalarNode) else "a list or a mapping"
+        shown = f"`{show_key(str(node.value))}`" if isinstance(node, ScalarNode) else "a list or a mapping"
         self._document.report_at(
             "cluster.bad_value",
             f"a key must be text, not {shown}",
-            position=_position(node),
+            position=_get_position(node),
             at=at,
             hint="put the key into quotes",
         )
         return None
 
-    def _scalar(self, node: ScalarNode, at: Path) -> str | int | float | bool | None:
+    def _read_scalar(self, node: ScalarNode, at: Path) -> str | int | float | bool | None:
         text, tag = str(node.value), str(node.tag)
         if tag in _TEXT_TAGS:
             return text
@@ -265,22 +262,24 @@ class _Builder:
         if tag == _TAG + "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
         if tag in (_TAG + "int", _TAG + "float"):
-            return self._number(text, at, whole=tag == _TAG + "int")
+            return self._read_number(text, at, whole=tag == _TAG + "int")
         self._report(
-            "cluster.yaml", f"the tag `{printable(tag.removeprefix(_TAG))}` has no meaning here", at, "remove it"
+            "cluster.yaml", f"the tag `{show_key(tag.removeprefix(_TAG))}` has no meaning here", at, "remove it"
         )
         return text
 
-    def _number(self, text: str, at: Path, *, whole: bool) -> int | float | str:
+    def _read_number(self, text: str, at: Path, *, whole: bool) -> int | float | str:
         plain = text.replace("_", "")
         try:
-            number = _whole(plain) if whole else float(plain.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            number = (
+                _parse_whole(plain) if whole else float(plain.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            )
         except ValueError:
             number = math.inf
         if math.isfinite(number):
             return number
         self._report(
-            "cluster.bad_value", f"not a number that can be used: {printable(text[:40])}", at, "write a usual number"
+            "cluster.bad_value", f"not a number that can be used: {show_key(text[:40])}", at, "write a usual number"
         )
         self._document.unusable.add(at)
         return 0
@@ -289,13 +288,17 @@ class _Builder:
         self._document.report(code, what, at=at, hint=hint)
 
 
-def _whole(text: str) -> int:
+def _parse_whole(text: str) -> int:
     if len(text.lstrip("+-")) > _DIGITS:
         raise ValueError("too long")
     digits = text.lstrip("+-")
     if digits.lower().startswith(("0x", "0o", "0b")):
         return int(text, 0)
     return int(text)
+
+
+def _parse_float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
 def _merge_sources(node: Node) -> Iterator[Node]:
@@ -305,5 +308,5 @@ def _merge_sources(node: Node) -> Iterator[Node]:
         yield node
 
 
-def _position(node: Any) -> Position:  # a node or an event of ruamel.yaml
+def _get_position(node: Any) -> Position:  # a node or an event of ruamel.yaml
     return Position(node.start_mark.line + 1, node.start_mark.column + 1)

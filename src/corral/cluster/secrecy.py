@@ -1,6 +1,6 @@
-"""Tells secrets that are written out: by the name of the setting, and by what its value looks like.
+"""Recognises secrets that are written out: by the name of the setting, and by the look of its value.
 
-Source: OWASP's cheat sheet on secrets management; what is no secret was collected from charts and Compose files.
+Source: OWASP's cheat sheet on secrets management; the exceptions were collected from charts and Compose files.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ _SECRET_NAME = re.compile(
 _REFERENCE = re.compile(
     r"^\$|^os\.environ/|^[./~]|^$|^(?:vault|ref\+|op|file|arn|projects|secret|ENC|env)[:/\[+]|^<.*>$|^[A-Z]+(?:_[A-Z0-9]+)+$"
 )
-"""What points to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
+"""A reference to a secret: a variable, a file, an entry of a store, a value that is encrypted, a blank to fill."""
 _NO_SECRET = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null", "empty", "dummy", "not-needed",
                         "unused", "ollama", "no-key", "sk-no-key-required", "x", "xxx", "..."})  # fmt: skip
-"""Switches, and what clients send to servers that ask for no key."""
+"""Switches, and keys that clients send to servers without keys."""
 _URL_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^:/@\s]+:[^@/\s$]+@")
 _SHORT = 7
 """Digits; shorter numbers are limits and intervals."""
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Tell whether a setting gives a secret away: a variable that is called like one, or a URL with a password."""
+    """Whether a setting gives a secret away: a variable with the name of one, or a URL with a password."""
     if _URL_WITH_PASSWORD.match(value):
         return True
     return _SECRET_NAME.search(name) is not None and not _is_open(value) and value != name
 
 
 def _is_open(value: str) -> bool:
-    """Tell whether a value of such a name gives nothing away."""
+    """Whether a value of a secret's name gives nothing away."""
     return bool(_REFERENCE.match(value)) or value.lower() in _NO_SECRET or (value.isdigit() and len(value) < _SHORT)

@@ -1,8 +1,8 @@
-"""The shape of a cluster file: which keys it has, what each holds, and the words that explain them to an editor.
+"""The shape of a cluster file: its keys, the kind of value of each, and the words that explain them to an editor.
 
-These models see one value at a time; what needs two of them to compare (names, references) is in the modules
-`node_checks`, `service_checks` and `queue_checks`. The same models make the JSON Schema. They are imported when a file
-is read: pydantic is too heavy for those who just need the values.
+These models see one value at a time; what needs two of them to compare (names, references) is in `checks`. The same
+models make the JSON Schema. They are imported when a file is read: pydantic is too heavy for those who just need the
+values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from corral.cluster.fields import (
     Url,
     Watts,
     kind_of,
-    shown,
+    show_value,
     wrong,
 )
 from corral.cluster.values import GpuMode, K3sRole, LayoutKind, QueueOrder, ServiceKind, StorageKind
@@ -42,25 +42,25 @@ from corral.engine_kinds import ENGINES, SERVICE_ENGINES
 API_VERSION = "corral/v1"
 
 
-def _api_version(value: object) -> object:
+def _check_api_version(value: object) -> object:
     if value != API_VERSION:
-        raise wrong(f"apiVersion {shown(value)} is not known here", f"write `apiVersion: {API_VERSION}`")
+        raise wrong(f"apiVersion {show_value(value)} is unknown", f"write `apiVersion: {API_VERSION}`")
     return value
 
 
-def _some_nodes(value: object) -> object:
+def _check_nodes(value: object) -> object:
     if value == []:  # not `min_length`: that counts only the entries without problems
         raise wrong("a cluster has at least one node, found none", "describe a node: `- name: ...`")
     return value
 
 
-def _positive(value: timedelta) -> timedelta:
+def _check_positive(value: timedelta) -> timedelta:
     if not value:
         raise wrong("a duration of nothing", "write a duration above 0, such as 30s")
     return value
 
 
-def _option(value: object) -> str | int | float | bool:
+def _check_option(value: object) -> str | int | float | bool:
     if isinstance(value, str | int | float):
         return value
     raise wrong(f"an option is text, a number or a boolean, not {kind_of(value)}", "write a single value")
@@ -68,27 +68,27 @@ def _option(value: object) -> str | int | float | bool:
 
 Option = Annotated[
     str | int | float | bool,
-    BeforeValidator(_option),
+    BeforeValidator(_check_option),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
 
 
 class Shape(BaseModel):
-    """What every mapping of the file has in common: camelCase keys, and no others."""
+    """Base of every mapping of the file: camelCase keys, and no others."""
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
 
 
 class GpuShape(Shape):
-    """One card of a node."""
+    """A GPU of a node."""
 
-    model: Text | None = Field(None, description="The model, as its maker writes it: `RTX 5070 Ti`, `RTX 3060 12GB`.")
+    model: Text | None = Field(None, description="The model in its maker's spelling: `RTX 5070 Ti`, `RTX 3060 12GB`.")
     index: Index | None = Field(
-        None, description="Its place in the node, as the driver numbers it. Default: its place in this list."
+        None, description="Its number in the node, as the driver counts. Default: its place in this list."
     )
-    uuid: GpuUuid | None = Field(None, description="What `nvidia-smi -L` prints; survives a change of slots.")
-    memory: Size | None = Field(None, description="VRAM. Default: what the catalogue says of the model.")
-    power_limit: Watts | None = Field(None, description="The power limit that the card is to have, in watts.")
+    uuid: GpuUuid | None = Field(None, description="The UUID that `nvidia-smi -L` prints, in whatever PCIe slot.")
+    memory: Size | None = Field(None, description="VRAM. Default: the catalogue's figure for the model.")
+    power_limit: Watts | None = Field(None, description="The power limit to set, in watts.")
 
 
 class CpuShape(Shape):
@@ -97,25 +97,26 @@ class CpuShape(Shape):
     model: Text | None = Field(None, description="The model, for people.")
     cores: Count | None = Field(None, description="Physical cores.")
     slots: Annotated[int, Field(ge=0, le=1024, strict=True)] | None = Field(
-        None, description="How many tasks run on the processor at a time; 0 for none. Default: decided on the machine."
+        None, description="Tasks that run on the processor at a time; 0 for none. Default: decided on the machine."
     )
 
 
 class PsuShape(Shape):
     """A node's power supply."""
 
-    watts: Watts = Field(description="What the power supply can give.")
+    watts: Watts = Field(description="The rated power of the supply, in watts.")
     other_watts: Watts | None = Field(
-        None, description="What the machine draws at full load besides its GPUs; unknown when left out."
+        None,
+        description="The power draw of the machine at full load without its GPUs; unknown when left out.",
     )
 
 
 class DiskShape(Shape):
     """A drive of a node."""
 
-    name: Text = Field(description="The device, as the operating system names it: `nvme0n1`.")
+    name: Text = Field(description="The operating system's name of the device: `nvme0n1`.")
     size: Size | None = Field(None, description="Its size.")
-    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="What kind of drive it is.")
+    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="The kind of drive.")
 
 
 class NodeShape(Shape):
@@ -127,9 +128,9 @@ class NodeShape(Shape):
     )
     os: Text | None = Field(None, description="The operating system, such as `nixos`, `unraid`, `pop-os`.")
     k3s_role: K3sRole | None = Field(
-        None, alias="k3sRole", description="What the node is to K3s; left out when it is not part of it."
+        None, alias="k3sRole", description="The node's role in K3s; left out when it is not part of it."
     )
-    roles: tuple[Name, ...] = Field((), description="What the node is for, in your words: `generation`, `storage`.")
+    roles: tuple[Name, ...] = Field((), description="The purpose of the node, in your words: `generation`, `storage`.")
     gpus: tuple[GpuShape, ...] | None = Field(
         None, description="Its GPUs. Left out: they are found on the machine. `[]`: it has none."
     )
@@ -142,7 +143,7 @@ class NodeShape(Shape):
         description="Kubernetes node labels. Values are text: put numbers and true/false in quotes.",
     )
     removed_labels: tuple[LabelKey, ...] = Field(
-        (), description="Labels that the node had once and is to lose: K3s never takes one away by itself."
+        (), description="Labels that the node had once and must lose: K3s never takes one away by itself."
     )
 
 
@@ -156,9 +157,11 @@ class StorageShape(Shape):
     node: Name | None = Field(None, description="The node whose disk it is (local), or that exports it (nfs).")
     server: Host | None = Field(None, description="For nfs: the host that exports it, when it is not one of the nodes.")
     path: AbsolutePath | None = Field(None, description="The directory on that node or server.")
-    size: Size | None = Field(None, description="How much may be stored.")
-    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="What it is stored on.")
-    mount_options: tuple[Text, ...] = Field((), description="For nfs: `nfsvers=4.2`, `noatime`. Default: sound ones.")
+    size: Size | None = Field(None, description="The space it offers.")
+    medium: Literal["nvme", "ssd", "hdd"] | None = Field(None, description="The kind of drive below it.")
+    mount_options: tuple[Text, ...] = Field(
+        (), description="For nfs: `nfsvers=4.2`, `noatime`. Default: set for large files."
+    )
 
 
 class ExposureShape(Shape):
@@ -172,7 +175,7 @@ class ExposureShape(Shape):
 class MemoryShape(Shape):
     """Main memory of a replica."""
 
-    request: Size | None = Field(None, description="Main memory that is kept free for it.")
+    request: Size | None = Field(None, description="Main memory that is reserved for it.")
     limit: Size | None = Field(None, description="Main memory at which it is stopped.")
 
 
@@ -186,10 +189,11 @@ class SecretShape(Shape):
 class RouteShape(Shape):
     """A language model that LiteLLM offers from a provider elsewhere."""
 
-    name: Text = Field(description="What clients ask for: `gpt-4`.")
-    model: Text = Field(description="As LiteLLM names it: `openai/gpt-4`.")
+    name: Text = Field(description="The name that clients use: `gpt-4`.")
+    model: Text = Field(description="LiteLLM's name: `openai/gpt-4`.")
     key_from: EnvironmentName | None = Field(
-        None, description="The environment variable that holds the provider's key; the key never stands in this file."
+        None,
+        description="The environment variable with the provider's key; the key itself is never in this file.",
     )
     instead_of: tuple[Text, ...] = Field((), description="Models of the services that fall back to it.")
 
@@ -200,16 +204,16 @@ class ServiceShape(Shape):
     name: Name = Field(description="Unique; layouts and other services name it.")
     kind: ServiceKind = Field(
         ServiceKind.SERVER,
-        description="What it is besides a container that runs: `job` runs to its end when asked for; `litellm`, "
+        description="The kind of service: `server` runs all the time; `job` runs to its end on demand; `litellm`, "
         "`nginx`, `corral` and `postgresql` get a configuration of their own.",
     )
     engines: tuple[Text, ...] = Field((), description="The engines that run in it: " + ", ".join(SERVICE_ENGINES) + ".")
-    node: Name | None = Field(None, description="Where it runs, unless a layout says otherwise.")
-    replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(1, description="How many of it run.")
+    node: Name | None = Field(None, description="The node it runs on, unless a layout names another.")
+    replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(1, description="The number of replicas.")
     gpus: Annotated[int, Field(ge=0, le=64, strict=True)] | None = Field(
-        None, description="How many whole GPUs each replica gets."
+        None, description="Whole GPUs of each replica."
     )
-    gpu_memory: Size | None = Field(None, description="What a replica needs in VRAM.")
+    gpu_memory: Size | None = Field(None, description="VRAM that a replica needs.")
     models: tuple[Text, ...] = Field((), description="Models that it serves, by the engine's own names.")
     image: Text | None = Field(None, description="The container image.")
     port: Port | None = Field(None, description="The port that it listens on.")
@@ -221,26 +225,26 @@ class ServiceShape(Shape):
     env: dict[Text, EnvValue] = Field(
         default_factory=dict, description="Environment variables. Nothing secret: this file is not encrypted."
     )
-    command: tuple[Text, ...] = Field((), description="The command. Default: what the image starts.")
+    command: tuple[Text, ...] = Field((), description="The command. Default: the image's own.")
     health_path: AbsolutePath | None = Field(None, description="The path that answers 200 when it is ready.")
     mounts: dict[Name, AbsolutePath] = Field(
         default_factory=dict, description="Where each volume is mounted. Default: its engine's usual place."
     )
     secrets: dict[EnvironmentName, SecretShape] = Field(
-        default_factory=dict, description="Environment variables whose values lie in Kubernetes Secrets."
+        default_factory=dict, description="Environment variables whose values are in Kubernetes Secrets."
     )
     routes: tuple[RouteShape, ...] = Field((), description="For `kind: litellm`: models of providers elsewhere.")
 
 
 class PlacementShape(Shape):
-    """Where a layout puts a service, and what differs there."""
+    """A service's place in a layout, and what differs there."""
 
     node: Name | None = Field(None, description="The node that it runs on.")
-    gpus: tuple[Index, ...] | None = Field(None, description="Indexes of that node's GPUs that it may use.")
+    gpus: tuple[Index, ...] | None = Field(None, description="Indexes of that node's GPUs that it can use.")
     replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = Field(
-        None, description="How many of it run in this layout."
+        None, description="The number of replicas in this layout."
     )
-    name: Name | None = Field(None, description="What it is called when deployed, and its address in the cluster.")
+    name: Name | None = Field(None, description="Its name when deployed, and its address in the cluster.")
     pod: Name | None = Field(None, description="Services that name the same pod run together in it.")
     config_map: Name | None = Field(None, description="The ConfigMap that holds its settings in this layout.")
     storage: tuple[Name, ...] | None = Field(None, description="Volumes that it uses in this layout, by name.")
@@ -257,31 +261,31 @@ class LayoutShape(Shape):
         description="`edge`: all on one GPU; `workstation`: one service per node; `pool`: replicas on identical GPUs. "
         "Default: the layout's name, when it is one of these.",
     )
-    services: dict[Name, PlacementShape] = Field(description="By the name of the service: where it runs.")
+    services: dict[Name, PlacementShape] = Field(description="The place of each service, by its name.")
 
 
 class InstanceShape(Shape):
     """A running server of an engine that is reached at an address."""
 
     name: Name = Field(description="Unique within the engine.")
-    url: Url = Field(description="Where it answers; http or https, without user name or password.")
+    url: Url = Field(description="Its address; http or https, without user name or password.")
     node: Name | None = Field(None, description="The node that it computes on.")
     gpu: Index | None = Field(None, description="The index of the GPU that it computes on; needs `node`.")
-    memory: Size | None = Field(None, description="VRAM that it may use, where no GPU is named.")
+    memory: Size | None = Field(None, description="VRAM that it can use, where no GPU is named.")
 
 
 class EngineShape(Shape):
     """How the queue uses one engine."""
 
     enabled: bool | None = Field(
-        None, strict=True, description="Whether tasks may use it. Default: true; false for `command` and `sleep`."
+        None, strict=True, description="Whether tasks can use it. Default: true; false for `command` and `sleep`."
     )
     instances: tuple[InstanceShape, ...] = Field((), description="Running servers, for `comfyui` and `ollama`.")
     options: dict[Text, Option] = Field(default_factory=dict, description="The engine's own settings.")
 
 
 class OwnerLimitsShape(Shape):
-    """What one owner may have in a queue."""
+    """Limits of one owner in a queue."""
 
     running: Count | None = Field(None, description="Tasks that run at the same time.")
     queued: Count | None = Field(None, description="Tasks that wait at the same time.")
@@ -294,14 +298,14 @@ class QueueLimitsShape(Shape):
 
 
 class QueueShape(Shape):
-    """A queue, and the slots that it may use."""
+    """A queue, and the slots that it can use."""
 
     name: Name = Field(description="Unique; tasks name it. `default` always exists.")
     pool: tuple[Text, ...] | None = Field(
         None, description="Slots: `node`, `node/gpu0`, `node/cpu`. Left out: every slot of the cluster."
     )
-    order: QueueOrder = Field(QueueOrder.PRIORITY, description="How tasks of one class are ordered.")
-    limits: QueueLimitsShape | None = Field(None, description="What owners may have in it.")
+    order: QueueOrder = Field(QueueOrder.PRIORITY, description="The order of tasks of one class.")
+    limits: QueueLimitsShape | None = Field(None, description="Limits of owners in it.")
 
 
 class DatabaseShape(Shape):
@@ -309,7 +313,7 @@ class DatabaseShape(Shape):
 
     url_from: EnvironmentName = Field(
         description="The name of the environment variable that holds the URL. The URL itself, with its password, "
-        "never stands in this file."
+        "is never in this file."
     )
 
 
@@ -325,39 +329,39 @@ class RetentionShape(Shape):
 
 
 class SchedulingShape(Shape):
-    """How the policy is tuned."""
+    """Settings of the policy."""
 
     promote_after: Duration | None = Field(
         None, description="A batch task that waited this long is treated as interactive. Default: 1h."
     )
 
 
-Seconds = Annotated[Duration, AfterValidator(_positive)]
+Seconds = Annotated[Duration, AfterValidator(_check_positive)]
 
 
 class WorkloadShape(Shape):
-    """A kind of task that recurs; forecasts are made of it where nothing was measured yet."""
+    """A kind of task that recurs; the basis of forecasts where nothing was measured yet."""
 
     name: Name = Field(description="Unique; forecasts name it.")
     engine: Text = Field(description="The engine that does it: " + ", ".join(SERVICE_ENGINES) + ".")
     model: Text | None = Field(None, description="The model, by the engine's own name.")
     service: Name | None = Field(None, description="The service that does it.")
     min_vram: Size | None = Field(None, description="VRAM that one task needs.")
-    prefer_node: Name | None = Field(None, description="The node that it had best run on.")
+    prefer_node: Name | None = Field(None, description="The node that it prefers.")
     parallel_capable: bool = Field(
         False, strict=True, description="Whether one task can use several GPUs at once, such as training."
     )
-    duration: Seconds | None = Field(None, description="How long one takes, on any GPU that `durations` does not name.")
+    duration: Seconds | None = Field(None, description="The time of one task, on GPUs that `durations` does not name.")
     durations: dict[Text, Seconds] = Field(
-        default_factory=dict, description="How long one takes by GPU model: `RTX 3060 12GB: 75s`."
+        default_factory=dict, description="The time of one task by GPU model: `RTX 3060 12GB: 75s`."
     )
-    load_time: Duration | None = Field(None, description="How long its model takes to load.")
-    unit: Name = Field("task", description="What one task makes, in the singular: `image`.")
-    per_night: Count | None = Field(None, description="How many are wanted in a night. Left out: as many as fit.")
+    load_time: Duration | None = Field(None, description="The time its model takes to load.")
+    unit: Name = Field("task", description="The product of one task, in the singular: `image`.")
+    per_night: Count | None = Field(None, description="Tasks that are wanted in a night. Left out: as many as fit.")
 
 
 class ElectricityShape(Shape):
-    """What power costs."""
+    """The price of power."""
 
     price_per_kwh: Annotated[float, Field(ge=0, le=100)] = Field(description="The price of a kilowatt hour.")
     currency: Name = Field("EUR", description="Its currency.")
@@ -366,71 +370,86 @@ class ElectricityShape(Shape):
 class KubernetesShape(Shape):
     """The Kubernetes that runs the services."""
 
-    distribution: Literal["k3s"] | None = Field(None, description="Which Kubernetes.")
+    distribution: Literal["k3s"] | None = Field(None, description="The distribution of Kubernetes.")
     server: Url | None = Field(None, description="The API server that agents join, such as https://192.168.1.250:6443.")
     namespace: Name | None = Field(None, description="The namespace of services that do not name one.")
     max_pods: Count | None = Field(None, description="The most pods on one node (`--kubelet-arg=max-pods`).")
     gpu_mode: GpuMode | None = Field(
         None,
-        description="`devicePlugin`: a pod gets any card of its node; `dra`: a claim chooses the card (Kubernetes "
-        "1.34). Default: `dra` where a node has several models of GPU, or services of one pod share a card.",
+        description="`devicePlugin`: a pod gets any GPU of its node; `dra`: a claim chooses the GPU (Kubernetes "
+        "1.34). Default: `dra` where a node has several models of GPU, or services of one pod share a GPU.",
     )
     label_prefix: Host | None = Field(
         None, description="The domain of the node labels that are written, such as hydra.io. Default: corral.dev."
     )
     token_file: AbsolutePath | None = Field(
-        None, description="Where each node keeps the K3s token. Default: /etc/rancher/k3s/token."
+        None, description="The file of each node that holds the K3s token. Default: /etc/rancher/k3s/token."
     )
 
 
 class ClusterShape(Shape):
     """A cluster file."""
 
-    api_version: Annotated[str, BeforeValidator(_api_version), WithJsonSchema({"const": API_VERSION})] = Field(
+    api_version: Annotated[str, BeforeValidator(_check_api_version), WithJsonSchema({"const": API_VERSION})] = Field(
         description="The version of this file's format."
     )
     name: Name = Field(description="The cluster's name.")
     data_dir: FilePath | None = Field(
-        None, description="Where Corral keeps its database, artifacts and models. Default: the user's data directory."
+        None,
+        description="The folder of database, artifacts and models. Default: the user's data directory.",
     )
     database: DatabaseShape | None = Field(None, description="A PostgreSQL server. Default: the embedded one.")
     retention: RetentionShape | None = Field(None, description="How long finished things are kept.")
-    scheduling: SchedulingShape | None = Field(None, description="How the policy is tuned.")
+    scheduling: SchedulingShape | None = Field(None, description="Settings of the policy.")
     kubernetes: KubernetesShape | None = Field(None, description="The Kubernetes that runs the services.")
-    nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_some_nodes)] = Field(
+    nodes: Annotated[tuple[NodeShape, ...], BeforeValidator(_check_nodes)] = Field(
         description="The machines.", json_schema_extra={"minItems": 1}
     )
     storage: tuple[StorageShape, ...] = Field((), description="Volumes that services use.")
     workloads: tuple[WorkloadShape, ...] = Field((), description="Kinds of tasks that recur, for forecasts.")
     night: Seconds | None = Field(
-        None, description="How long batches have the machines for themselves each night. Default: 8h."
+        None, description="The time each night in which batches have the machines for themselves. Default: 8h."
     )
-    electricity: ElectricityShape | None = Field(None, description="What power costs.")
+    electricity: ElectricityShape | None = Field(None, description="The price of power.")
     services: tuple[ServiceShape, ...] = Field((), description="Long-running things to deploy.")
     layouts: dict[Name, LayoutShape] = Field(default_factory=dict, description="Named ways to place the services.")
     engines: dict[Text, EngineShape | None] = Field(
-        default_factory=dict, description="Engines that tasks may use: " + ", ".join(ENGINES) + "."
+        default_factory=dict, description="Engines that tasks can use: " + ", ".join(ENGINES) + "."
     )
-    queues: tuple[QueueShape, ...] = Field((), description="Queues; `default` exists also when none is written.")
+    queues: tuple[QueueShape, ...] = Field((), description="Queues; `default` exists also when it is not written.")
 
 
-def model_of(annotation: Any) -> type[Shape] | None:  # a type expression, as pydantic keeps it
+def find_shape(annotation: Any) -> type[Shape] | None:  # a type expression, as pydantic keeps it
     """Find the shape that an annotation holds, inside `| None`, `tuple[...]` or `dict[...]`."""
     if isinstance(annotation, type) and issubclass(annotation, Shape):
         return annotation
     for argument in get_args(annotation):
-        found = model_of(argument)
-        if found is not None:
-            return found
+        shape = find_shape(argument)
+        if shape is not None:
+            return shape
     return None
 
 
-def shape_at(path: tuple[str | int, ...]) -> type[Shape]:
+def find_shape_at(path: tuple[str | int, ...]) -> type[Shape]:
     """Find the shape of the mapping at a path, or of its nearest parent that has one."""
     current: type[Shape] = ClusterShape
     for part in path:
         for name, info in current.model_fields.items():
             if part == (info.alias or name):
-                current = model_of(info.annotation) or current
+                current = find_shape(info.annotation) or current
                 break
     return current
+
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def make_json_schema() -> dict[str, Any]:  # JSON
+    """Make the schema. It knows shapes; references between parts of a file are checked by `corral.cluster.load`."""
+    schema = ClusterShape.model_json_schema(by_alias=True, mode="validation")
+    for definition in schema["$defs"].values():
+        definition["title"] = str(definition["title"]).removesuffix("Shape")
+    schema["title"] = "Corral cluster file"
+    schema["properties"]["engines"]["propertyNames"] = {"enum": list(ENGINES)}
+    schema["$defs"]["ServiceShape"]["properties"]["engines"]["items"] = {"enum": list(SERVICE_ENGINES)}
+    return {"$schema": DIALECT, **schema}

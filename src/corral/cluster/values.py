@@ -1,4 +1,4 @@
-"""What a cluster file says, once it is checked.
+"""The values of a cluster file that was checked.
 
 Values are frozen; names are unique where the file requires it; references point at things that exist. What the file
 leaves open is None: nothing is guessed here.
@@ -10,26 +10,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from corral.units import Bytes
+
+WRITTEN_AT = "written_at"
+"""The key of a field's metadata that holds its place in the file, where that is not a key of the field's own name."""
+
+
+def written_at(place: str) -> Mapping[str, str]:
+    """Make the metadata of a field that the file has at another place below its section: `cpu.slots`."""
+    return {WRITTEN_AT: place}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One card of a node."""
+    """A GPU of a node."""
 
     index: int
-    """Its place in the node, as the driver numbers it."""
+    """Its number in the node, as the driver counts."""
     model: str | None = None
-    """The catalogue's name (`RTX 5070 Ti`); None when it is to be read from the card."""
+    """The catalogue's name (`RTX 5070 Ti`); None when it must be read from the GPU."""
     uuid: str | None = None
     memory: Bytes | None = None
-    """What the file says, else what the catalogue says; None when neither does."""
-    power_limit_w: int | None = None
+    """The file's, else the catalogue's; None when neither has it."""
+    power_limit_w: int | None = field(default=None, metadata=written_at("power_limit"))
 
 
 class K3sRole(StrEnum):
-    """What a node is to K3s."""
+    """A node's role in K3s."""
 
     SERVER = "server"
     AGENT = "agent"
@@ -40,7 +49,7 @@ class Disk:
     """A drive of a node."""
 
     name: str
-    """The device, as the operating system names it: `nvme0n1`."""
+    """The operating system's name of the device: `nvme0n1`."""
     size: Bytes | None = None
     medium: str | None = None
     """`nvme`, `ssd` or `hdd`."""
@@ -54,22 +63,22 @@ class Node:
     address: str | None = None
     """Host name or IP address; None for the machine that the file is used on."""
     gpus: tuple[Gpu, ...] | None = None
-    """None means: find them (NVML); an empty tuple means that there are none."""
-    cpu_slots: int | None = None
-    """How many tasks the processor takes at a time; None means: decide on the machine."""
+    """None means: find them (NVML); an empty tuple means that the node has none."""
+    cpu_slots: int | None = field(default=None, metadata=written_at("cpu.slots"))
+    """Tasks that the processor takes at a time; None means: decide on the machine."""
     memory: Bytes | None = None
-    cpu_cores: int | None = None
-    cpu_model: str | None = None
-    psu_w: int | None = None
-    other_power_w: int | None = None
-    """What the machine draws at full load besides its GPUs, in watts."""
+    cpu_cores: int | None = field(default=None, metadata=written_at("cpu.cores"))
+    cpu_model: str | None = field(default=None, metadata=written_at("cpu.model"))
+    psu_w: int | None = field(default=None, metadata=written_at("psu.watts"))
+    other_power_w: int | None = field(default=None, metadata=written_at("psu.other_watts"))
+    """The power draw of the rest of the machine at full load, without its GPUs, in watts."""
     disks: tuple[Disk, ...] = ()
     os: str | None = None
     k3s_role: K3sRole | None = None
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     removed_labels: tuple[str, ...] = ()
-    """Keys of labels that the node had and is to have no more: K3s never takes one away by itself."""
+    """Keys of labels that the node had and must lose: K3s never takes one away by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +116,14 @@ class QueueOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """A queue and the pool it may use."""
+    """A queue and the pool it can use."""
 
     name: str
     pool: tuple[str, ...] | None = None
     """Selectors: a node (`hydra-compute`), a slot (`hydra-compute/gpu0`), a node's CPU (`node/cpu`); None is all."""
     order: QueueOrder = QueueOrder.PRIORITY
-    max_running_per_owner: int | None = None
-    max_queued_per_owner: int | None = None
+    max_running_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.running"))
+    max_queued_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.queued"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +135,14 @@ class Retention:
 
 
 class StorageKind(StrEnum):
-    """Where a volume lies, and who can reach it."""
+    """A volume's place, and which nodes reach it."""
 
     LOCAL = "local"
     """On one node's disk; only services on that node can use it."""
     NFS = "nfs"
     """Exported over the network; every node can use it."""
     EPHEMERAL = "ephemeral"
-    """Made empty with each start of a service, and gone with it."""
+    """Empty at each start of a service, and gone with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +159,7 @@ class Storage:
     size: Bytes | None = None
     medium: str | None = None
     mount_options: tuple[str, ...] = ()
-    """For nfs: `nfsvers=4.2`, `noatime`; empty is what the renderer holds for sound."""
+    """For nfs: `nfsvers=4.2`, `noatime`; empty leaves the choice to the renderer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +173,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a service runs, and what differs there; None leaves it as the service says, or open."""
+    """Where a service runs, and what differs there; None leaves it as the service has it, or open."""
 
     node: str | None = None
     gpus: tuple[int, ...] | None = None
@@ -180,16 +189,16 @@ class Placement:
 
 
 class ServiceKind(StrEnum):
-    """What a service is to the renderer, besides a container that runs."""
+    """A service's kind, for the renderer."""
 
     SERVER = "server"
     """Answers at a port, or just runs."""
     JOB = "job"
-    """Runs to its end when it is asked for: training, burn-in."""
+    """Runs to its end on demand: training, burn-in."""
     LITELLM = "litellm"
     """Routes language models to the Ollama services and to providers elsewhere."""
     NGINX = "nginx"
-    """Sends `/api/` to the services that it calls, and serves the rest itself."""
+    """Forwards `/api/` to the services that it calls, and serves the rest itself."""
     CORRAL = "corral"
     """Corral's own server."""
     POSTGRESQL = "postgresql"
@@ -197,7 +206,7 @@ class ServiceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretKey:
-    """A value that lies in a Kubernetes Secret (or in the environment), never in the cluster file."""
+    """A value that is in a Kubernetes Secret (or in the environment), never in the cluster file."""
 
     secret: str
     key: str
@@ -208,9 +217,9 @@ class Route:
     """A language model that LiteLLM offers from a provider elsewhere."""
 
     name: str
-    """What clients ask for: `gpt-4`."""
+    """The name that clients use: `gpt-4`."""
     model: str
-    """As LiteLLM names it: `openai/gpt-4`."""
+    """LiteLLM's name: `openai/gpt-4`."""
     key_from: str | None = None
     """The environment variable that holds the provider's key."""
     instead_of: tuple[str, ...] = ()
@@ -227,22 +236,22 @@ class Service:
     node: str | None = None
     replicas: int = 1
     gpus: int | None = None
-    """How many GPUs each replica gets."""
+    """GPUs of each replica."""
     gpu_memory: Bytes | None = None
-    """What a replica needs in VRAM."""
+    """VRAM that a replica needs."""
     models: tuple[str, ...] = ()
     image: str | None = None
     port: int | None = None
     exposed: Exposure | None = None
     namespace: str | None = None
     storage: tuple[str, ...] = ()
-    memory_request: Bytes | None = None
-    memory_limit: Bytes | None = None
+    memory_request: Bytes | None = field(default=None, metadata=written_at("memory.request"))
+    memory_limit: Bytes | None = field(default=None, metadata=written_at("memory.limit"))
     calls: tuple[str, ...] = ()
     """Services that it calls over the network."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     command: tuple[str, ...] = ()
-    """Empty: what the image starts."""
+    """Empty: the image's own."""
     health_path: str | None = None
     """The path that answers 200 when the service is ready."""
     mounts: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -255,7 +264,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A kind of task that recurs: what a forecast is made of where nothing was measured yet."""
+    """A kind of task that recurs: the basis of forecasts where nothing was measured yet."""
 
     name: str
     engine: str
@@ -263,23 +272,23 @@ class Workload:
     service: str | None = None
     """The service that does it."""
     min_vram: Bytes | None = None
-    """What one task needs on its GPU."""
+    """VRAM that one task needs on its GPU."""
     prefer_node: str | None = None
     parallel_capable: bool = False
     """Whether one task of it can use several GPUs (training); independent tasks always run side by side."""
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
-    """How long one takes, by GPU model; `*` is any other model. Empty: only the history can tell."""
-    load_s: float | None = None
-    """How long its model takes to load, in seconds."""
+    """Seconds of one task by GPU model; `*` is any other model. Empty: only the history knows."""
+    load_s: float | None = field(default=None, metadata=written_at("load_time"))
+    """Seconds that its model takes to load."""
     unit: str = "task"
-    """What one task makes: `image`."""
+    """The product of one task: `image`."""
     per_night: int | None = None
-    """How many are wanted in a night; None is as many as fit."""
+    """Tasks that are wanted in a night; None is as many as fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Electricity:
-    """What power costs."""
+    """The price of power."""
 
     price_per_kwh: float
     currency: str = "EUR"
@@ -309,9 +318,9 @@ class GpuMode(StrEnum):
     """How pods get their GPUs."""
 
     DEVICE_PLUGIN = "devicePlugin"
-    """NVIDIA's device plugin: `nvidia.com/gpu: 1`, any card of the node."""
+    """NVIDIA's device plugin: `nvidia.com/gpu: 1`, any GPU of the node."""
     DRA = "dra"
-    """Dynamic Resource Allocation: a claim chooses a card by its facts; Kubernetes 1.34 or newer."""
+    """Dynamic Resource Allocation: a claim chooses a GPU by its facts; Kubernetes 1.34 or newer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +332,7 @@ class Kubernetes:
     label_prefix: str | None = None
     """The domain of the node labels that Corral writes: `hydra.io`; None means `corral.dev`."""
     token_file: str = "/etc/rancher/k3s/token"
-    """Where each node keeps the token with which agents join; the token itself never stands in a file of ours."""
+    """Where each node keeps the token with which agents join; the token itself is never in a file of ours."""
 
     distribution: str | None = None
     server: str | None = None
@@ -342,14 +351,29 @@ class Cluster:
     """Always holds `default`."""
     retention: Retention = Retention()
     data_dir: str | None = None
-    database_url_env: str | None = None
+    database_url_env: str | None = field(default=None, metadata=written_at("database.url_from"))
     """The environment variable that holds a PostgreSQL URL; None means the embedded server."""
-    promote_after: timedelta = timedelta(hours=1)
+    promote_after: timedelta = field(default=timedelta(hours=1), metadata=written_at("scheduling.promote_after"))
     storage: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
     services: Mapping[str, Service] = field(default_factory=dict[str, Service])
     layouts: Mapping[str, Layout] = field(default_factory=dict[str, Layout])
     kubernetes: Kubernetes | None = None
     workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
     night: timedelta = timedelta(hours=8)
-    """How long the hours are in which batches have the machines for themselves."""
+    """The length of the hours in which batches have the machines for themselves."""
     electricity: Electricity | None = None
+
+
+class GpuFacts(Protocol):
+    """A catalogue's facts about one model of GPU."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def memory(self) -> Bytes: ...
+
+
+class FindGpu(Protocol):
+    """A catalogue of GPUs: resolves a name to one model, or to several candidates; raises CorralError when unknown."""
+
+    def __call__(self, text: str, *, memory: int | None = None) -> GpuFacts | tuple[GpuFacts, ...]: ...

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.cluster import Cluster, load
-from corral.cluster.errors import ClusterFileError
+from corral.cluster.document import ClusterFileError
 from corral.cluster.parsing import LARGEST_TEXT
 from corral.errors import CorralError, Kind, Problem
 from corral.hardware.catalogue import find_gpu

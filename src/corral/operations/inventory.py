@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from corral.cluster import Cluster
 from corral.cluster.editing.editor import Editor
-from corral.cluster.editing.facts import CardFacts, NodeFacts
-from corral.cluster.editing.merging import Merged, merge_node, nodes_like
+from corral.cluster.editing.nodes import Merged, find_nodes_like, merge_node
 from corral.cluster.values import Disk
-from corral.cluster.write import fitted
+from corral.cluster.writing import InstalledGpu, MachineFacts, fit_name
 from corral.errors import CorralError, Kind
 from corral.hardware.catalogue import find_gpu, resolve_gpu
 from corral.operations.cluster_file import FileText, check_cluster, read_cluster
@@ -62,11 +61,11 @@ class Merge:
         return "\n".join(lines)
 
 
-def collect_facts(inventory: Inventory) -> NodeFacts:
+def collect_facts(inventory: Inventory) -> MachineFacts:
     """Put an inventory into the words of a cluster file; names of GPUs become the catalogue's."""
     gpus, because = _read_gpus(inventory)
-    return NodeFacts(
-        name=fitted(inventory.hostname),
+    return MachineFacts(
+        name=fit_name(inventory.hostname),
         address=inventory.address,
         addresses=(inventory.hostname, *inventory.addresses),
         os=inventory.os,
@@ -81,7 +80,7 @@ def collect_facts(inventory: Inventory) -> NodeFacts:
     )
 
 
-def merge(asked: MergeAsked, facts: NodeFacts) -> Merge:
+def merge(asked: MergeAsked, facts: MachineFacts) -> Merge:
     """Merge what was found into a cluster file's node: the one named, else the one that is this machine.
 
     Raises: ClusterFileError, NoSuchMachineError, UneditableError.
@@ -106,8 +105,8 @@ def _find_stale_labels(before: Cluster, after: Cluster, name: str) -> tuple[str,
     )
 
 
-def _find_this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
-    names = nodes_like(editor, facts)
+def _find_this_machine(editor: Editor, facts: MachineFacts, file: str) -> str:
+    names = find_nodes_like(editor, facts)
     if len(names) == 1:
         return names[0]
     if not names:
@@ -118,7 +117,7 @@ def _find_this_machine(editor: Editor, facts: NodeFacts, file: str) -> str:
     raise NoSuchMachineError(what, where=file, hint=hint)
 
 
-def _read_gpus(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str | None]:
+def _read_gpus(inventory: Inventory) -> tuple[tuple[InstalledGpu, ...] | None, str | None]:
     """Return the GPUs, or why they are not known."""
     nvml = inventory.nvml
     if nvml.status is NvmlStatus.OK:
@@ -135,9 +134,9 @@ def _read_gpus(inventory: Inventory) -> tuple[tuple[CardFacts, ...] | None, str 
     return (), None
 
 
-def _read_gpu(gpu: FoundGpu) -> CardFacts:
+def _read_gpu(gpu: FoundGpu) -> InstalledGpu:
     model = resolve_gpu(gpu.name, memory=gpu.memory_total)
-    return CardFacts(
+    return InstalledGpu(
         index=gpu.index,
         uuid=gpu.uuid,
         model=None if model is None else model.name,
@@ -277,7 +276,7 @@ class MergeAnswer:
     """The file with the merge in it."""
 
 
-def answer_inventory(inventory: Inventory, facts: NodeFacts) -> InventoryAnswer:
+def answer_inventory(inventory: Inventory, facts: MachineFacts) -> InventoryAnswer:
     """Return an inventory as doors show it to programs."""
     nvml, models = inventory.nvml, {card.index: card.model for card in facts.gpus or ()}
     return InventoryAnswer(
@@ -315,9 +314,9 @@ def answer_merge(merge: Merge, *, is_written: bool) -> MergeAnswer:
     )
 
 
-def put_name(facts: NodeFacts, name: str | None) -> NodeFacts:
+def put_name(facts: MachineFacts, name: str | None) -> MachineFacts:
     """Return the facts of a machine under the name of a node."""
-    return facts if name is None else replace(facts, name=fitted(name))
+    return facts if name is None else replace(facts, name=fit_name(name))
 
 
 def _answer_gpu(gpu: FoundGpu, model: str | None) -> InventoriedGpu:

@@ -60,7 +60,7 @@ def read_cluster(settings: Settings) -> Cluster:
 def _write_default(path: Path) -> None:
     import socket
 
-    from corral.cluster.write import default_file
+    from corral.cluster.writing import write_default_file
 
     name = socket.gethostname().split(".")[0]
-    write_whole(path, default_file(name, name))
+    write_whole(path, write_default_file(name, name))

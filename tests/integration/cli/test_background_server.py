@@ -22,7 +22,7 @@ async def test_a_server_that_cannot_start_is_reported_with_what_it_said_last(tmp
         await start(tmp_path / "data", tmp_path / "cluster.yaml")
 
     assert "ended with exit code 2" in caught.value.what
-    assert "apiVersion 'corral/v0' is not known here" in caught.value.what
+    assert "apiVersion 'corral/v0' is unknown" in caught.value.what
     assert caught.value.where == str(tmp_path / "data" / "server.log")
 
 

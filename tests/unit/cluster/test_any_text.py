@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 
 from corral.cluster import Cluster, ClusterFileError, load
 from corral.cluster.parsing import read
-from corral.cluster.schema import json_schema
-from corral.cluster.write import default_file
+from corral.cluster.shape import make_json_schema
+from corral.cluster.writing import write_default_file
 from corral.hardware.catalogue import find_gpu
 
-SCHEMA = Draft202012Validator(json_schema())
+SCHEMA = Draft202012Validator(make_json_schema())
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TEXTS = [(EXAMPLES / name).read_text() for name in ("edge.yaml", "hydra/cluster.yaml", "harvis/cluster.yaml")]
 WHERE = re.compile(r"file\.yaml:(\d+):(\d+)( .+)?", re.DOTALL)
@@ -113,7 +113,7 @@ def test_an_example_without_some_lines_is_loaded_or_refused_clearly(text: str, d
 @example("", "ＦＵＬＬ")
 @example("a\n- b", "0x1F")
 def test_the_default_file_loads_on_any_machine(name: str, node_name: str) -> None:
-    cluster = outcome(default_file(name, node_name))
+    cluster = outcome(write_default_file(name, node_name))
     assert cluster is not None
     assert [node.gpus for node in cluster.nodes] == [None]
 

@@ -157,7 +157,7 @@ def test_text_that_is_no_cluster_file_is_refused_at_its_place(
         ("database: {url: 'postgres://u:secret@h/d'}", "unknown_key", "6:12 database.url", "`url`", "`urlFrom`"),
         ("database: {urlFrom: 'postgres://u:secret@h/d'}", "bad_value", "6:21", "password", "environment variable"),
         ("database: postgres://u:secret@h/d", "bad_value", "6:11", "expected a mapping", "`key: value`"),
-        ("database: {urlFrom: host=h password=secret}", "bad_value", "6:21", "may hold a password", "variable"),
+        ("database: {urlFrom: host=h password=secret}", "bad_value", "6:21", "can hold a password", "variable"),
         ("database: host=h password=secret", "bad_value", "6:11", "expected a mapping, found text", "`key: value`"),
         ("retention: {tasks: 30 days}", "bad_value", "6:20 retention.tasks", "'30 days'", "1h30m"),
         ("retention: {tasks: 99999d}", "bad_value", "6:20", "'99999d'", "1h30m"),
@@ -254,7 +254,7 @@ def test_yes_and_on_are_text_and_not_booleans() -> None:
 def test_another_version_of_the_format_is_refused() -> None:
     problem = only_problem("apiVersion: corral/v2\nname: x\nnodes: [{name: a}]\n")
     assert (problem.what, problem.hint) == (
-        "apiVersion 'corral/v2' is not known here",
+        "apiVersion 'corral/v2' is unknown",
         "write `apiVersion: corral/v1`",
     )
 
@@ -368,8 +368,8 @@ def test_ten_mistakes_are_all_told_at_once() -> None:
         hint: give each GPU its own `index`
         error[cluster.bad_value]: a label's value must be text, not 32
           at: cluster.yaml:9:35 nodes[0].labels["hydra.io/vram-total"]
-        hint: put it into quotes: "32"
-        error[cluster.duplicate_name]: a node with the name 'hydra-compute' stands earlier in the file
+        hint: write it in quotes: "32"
+        error[cluster.duplicate_name]: a node with the name 'hydra-compute' is also earlier in the file
           at: cluster.yaml:10:11 nodes[1].name
         hint: give each its own name
         error[cluster.bad_value]: not a size: '64 gigs'
@@ -377,7 +377,7 @@ def test_ten_mistakes_are_all_told_at_once() -> None:
         hint: write a number with Ki, Mi, Gi, Ti, k, M, G or T, such as 16Gi
         error[cluster.bad_value]: a URL in this file cannot hold a user name or password
           at: cluster.yaml:14:33 engines.comfyui.instances[0].url
-        hint: remove what stands before the `@`
+        hint: remove the part before the `@`
         error[cluster.unknown_reference]: there is no node 'hydra-computer'
           at: cluster.yaml:14:76 engines.comfyui.instances[0].node
         hint: did you mean `hydra-compute`?

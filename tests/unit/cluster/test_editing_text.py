@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from corral.cluster import load
+from corral.cluster.document import ClusterFileError
 from corral.cluster.editing import spelling
 from corral.cluster.editing.editor import Editor, UneditableError
-from corral.cluster.errors import ClusterFileError
 from corral.cluster.parsing import read
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -222,7 +223,10 @@ def test_without_an_edit_the_text_is_the_same(text: str) -> None:
 
 @given(SCALARS)
 def test_a_scalar_is_read_as_it_was_meant_wherever_it_stands(value: Any) -> None:
-    assert values_of(f"a: {spelling.scalar(value)}\nb: [{spelling.scalar(value)}]\n") == {"a": value, "b": [value]}
+    assert values_of(f"a: {spelling.write_scalar(value)}\nb: [{spelling.write_scalar(value)}]\n") == {
+        "a": value,
+        "b": [value],
+    }
 
 
 def test_a_key_that_is_renamed_keeps_its_line_and_its_comment() -> None:
@@ -281,3 +285,28 @@ def test_an_edit_of_an_anchor_that_is_used_elsewhere_is_refused_at_the_end() -> 
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(ClusterFileError):
         Editor(text, filename="file.yaml")
+
+
+def test_a_queue_a_service_and_a_placement_become_what_the_upgraded_cluster_has() -> None:
+    editor = Editor((EXAMPLES / "hydra/before.yaml").read_text(), filename="before.yaml")
+    names = {section: [entry["name"] for entry in editor.get((section,))] for section in ("services", "queues")}
+    service = ("services", names["services"].index("comfyui"))
+    queue = ("queues", names["queues"].index("5070ti-queue"))
+    placements = ("layouts", "pool", "services")
+
+    editor.assign((*service, "replicas"), 2)
+    editor.assign((*queue, "pool"), ["hydra-compute/gpu0", "hydra-compute/gpu1"])
+    editor.assign((*queue, "order"), "fifo")
+    editor.assign((*placements, "comfyui", "gpus"), [0, 1])
+    editor.assign((*placements, "comfyui", "replicas"), 2)
+    editor.remove((*placements, "gpt-sovits", "gpus"))
+    text = editor.finish()
+
+    cluster = load(text, filename="after.yaml")
+    assert cluster.services["comfyui"].replicas == 2
+    assert cluster.queues["5070ti-queue"].pool == ("hydra-compute/gpu0", "hydra-compute/gpu1")
+    assert (
+        "  - name: 5070ti-queue # images, LoRA training\n    pool: [hydra-compute/gpu0, hydra-compute/gpu1]\n" in text
+    )
+    assert "      comfyui: {node: hydra-compute, gpus: [0, 1], replicas: 2}\n" in text
+    assert "      gpt-sovits: {node: hydra-compute}\n" in text

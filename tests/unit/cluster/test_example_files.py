@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from corral.cluster import Cluster, load
-from corral.cluster.schema import json_schema
+from corral.cluster.shape import make_json_schema
 from corral.cluster.values import LayoutKind, StorageKind
 from corral.hardware.catalogue import find_gpu
 
@@ -26,7 +26,7 @@ def example(name: str) -> Cluster:
 @pytest.mark.parametrize("name", FILES)
 def test_examples_satisfy_the_schema(name: str) -> None:
     value: Any = YAML(typ="safe", pure=True).load((EXAMPLES / name).read_text())
-    jsonschema.Draft202012Validator(json_schema()).validate(value)
+    jsonschema.Draft202012Validator(make_json_schema()).validate(value)
 
 
 @pytest.mark.parametrize("name", FILES)

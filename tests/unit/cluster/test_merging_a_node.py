@@ -8,17 +8,15 @@ import pytest
 
 from corral.cluster import load
 from corral.cluster.editing.editor import Editor
-from corral.cluster.editing.facts import CardFacts, NodeFacts
-from corral.cluster.editing.merging import Merged, merge_node, nodes_like
-from corral.cluster.editing.section import write_section
+from corral.cluster.editing.nodes import Merged, find_nodes_like, merge_node
 from corral.cluster.values import Cluster, Disk
-from corral.cluster.write import file_of
+from corral.cluster.writing import InstalledGpu, MachineFacts, write_file, write_section
 from corral.hardware.catalogue import find_gpu
 from corral.units import Bytes
 
 GIB = 2**30
 ONE, TWO = "GPU-11111111-1111-4111-8111-111111111111", "GPU-22222222-2222-4222-8222-222222222222"
-TWINS = NodeFacts(
+TWINS = MachineFacts(
     name="box",
     address="10.0.0.7",
     addresses=("box", "10.0.0.7"),
@@ -29,8 +27,10 @@ TWINS = NodeFacts(
     psu_w=1000,
     disks=(Disk(name="nvme0n1", size=Bytes(2**40), medium="nvme"),),
     gpus=(
-        CardFacts(index=0, uuid=ONE, model="RTX 5070 Ti", driver_name="NVIDIA GeForce RTX 5070 Ti"),
-        CardFacts(index=1, uuid=TWO, model="RTX 5070 Ti", driver_name="NVIDIA GeForce RTX 5070 Ti", power_limit_w=250),
+        InstalledGpu(index=0, uuid=ONE, model="RTX 5070 Ti", driver_name="NVIDIA GeForce RTX 5070 Ti"),
+        InstalledGpu(
+            index=1, uuid=TWO, model="RTX 5070 Ti", driver_name="NVIDIA GeForce RTX 5070 Ti", power_limit_w=250
+        ),
     ),
 )
 FILE = """\
@@ -55,13 +55,13 @@ nodes:
 """
 
 
-def merge(facts: NodeFacts, text: str = FILE, node: str = "box") -> tuple[Merged, Cluster]:
+def merge(facts: MachineFacts, text: str = FILE, node: str = "box") -> tuple[Merged, Cluster]:
     merged = merge_node(Editor(text, filename="cluster.yaml"), facts, node=node, find_gpu=find_gpu)
     return merged, load(merged.text, filename="cluster.yaml", find_gpu=find_gpu)
 
 
 def test_a_section_is_written_that_loads_as_it_was_found() -> None:
-    cluster = load(file_of("box", write_section(TWINS)), filename="new", find_gpu=find_gpu)
+    cluster = load(write_file("box", write_section(TWINS)), filename="new", find_gpu=find_gpu)
 
     (node,) = cluster.nodes
     assert (node.name, node.address, node.os, node.psu_w) == ("box", None, "pop", 1000)
@@ -73,18 +73,18 @@ def test_a_section_is_written_that_loads_as_it_was_found() -> None:
 
 
 def test_a_card_that_the_catalogue_does_not_know_is_written_with_its_memory_and_a_comment() -> None:
-    card = CardFacts(index=0, uuid=ONE, driver_name="NVIDIA Nonesuch\n9000", memory=Bytes(48 * GIB))
+    card = InstalledGpu(index=0, uuid=ONE, driver_name="NVIDIA Nonesuch\n9000", memory=Bytes(48 * GIB))
     text = write_section(replace(TWINS, gpus=(card,)))
 
     assert f"- {{index: 0, memory: 48Gi, uuid: {ONE}}} # is `NVIDIA Nonesuch?9000`" in text
-    assert load(file_of("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus
+    assert load(write_file("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus
 
 
 def test_gpus_that_could_not_be_asked_for_are_left_open_and_not_called_none() -> None:
     text = write_section(replace(TWINS, gpus=None, gpus_unknown_because="the driver is not loaded"))
 
     assert "# left open: gpus, since the driver is not loaded" in text
-    assert load(file_of("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus is None
+    assert load(write_file("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus is None
 
 
 def test_a_merge_updates_what_the_machine_knows_and_keeps_what_it_cannot_know() -> None:
@@ -106,8 +106,8 @@ def test_where_the_machine_and_the_user_disagree_the_user_is_told() -> None:
 
     assert merged.notes == (
         "GPU 1 was RTX 3060 12GB, is RTX 5070 Ti",
-        "the power limit of GPU 1 stays 120 W in the file; on the card it is 250 W",
-        "the power supply stays 850 W; the board says 1000 W",
+        "the power limit of GPU 1 stays 120 W in the file; on the GPU it is 250 W",
+        "the power supply stays 850 W; the board has 1000 W",
         "the drive sdb was not found on this machine; it stays in the file",
     )
 
@@ -118,7 +118,7 @@ def test_a_power_limit_that_the_card_refuses_is_told_with_what_it_takes() -> Non
 
     merged, _ = merge(replace(TWINS, gpus=cards))
 
-    assert "GPU 1 refuses the power limit of 120 W that the file states; it takes 250 W to 350 W" in merged.notes
+    assert "GPU 1 refuses the power limit of 120 W in the file; it takes 250 W to 350 W" in merged.notes
 
 
 def test_a_second_merge_finds_nothing_to_change() -> None:
@@ -140,7 +140,7 @@ def test_a_lost_card_stays_as_it_is_and_is_told() -> None:
 
 
 def test_a_card_that_is_not_found_stays_and_one_that_is_new_is_added() -> None:
-    new = CardFacts(index=2, uuid="GPU-3", model="RTX 4090")
+    new = InstalledGpu(index=2, uuid="GPU-3", model="RTX 4090")
     assert TWINS.gpus
 
     merged, cluster = merge(replace(TWINS, gpus=(TWINS.gpus[0], new)))
@@ -208,11 +208,11 @@ def test_a_bare_node_is_filled_in_under_its_comment() -> None:
     ],
     ids=["host name", "address", "nothing", "two nodes"],
 )
-def test_a_machine_is_known_by_its_name_or_address(facts: NodeFacts, found: tuple[str, ...]) -> None:
-    assert nodes_like(Editor(FILE, filename="cluster.yaml"), facts) == found
+def test_a_machine_is_known_by_its_name_or_address(facts: MachineFacts, found: tuple[str, ...]) -> None:
+    assert find_nodes_like(Editor(FILE, filename="cluster.yaml"), facts) == found
 
 
 def test_a_machine_is_known_by_its_cards_before_its_name() -> None:
     text = FILE.replace("gpus: []", f"gpus: [{{model: RTX 5070 Ti, uuid: {TWO}}}]")
 
-    assert nodes_like(Editor(text, filename="cluster.yaml"), TWINS) == ("other",)
+    assert find_nodes_like(Editor(text, filename="cluster.yaml"), TWINS) == ("other",)

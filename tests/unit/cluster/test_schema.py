@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from corral.cluster.schema import DIALECT, json_schema
+from corral.cluster.shape import DIALECT, make_json_schema
 
 SMALLEST: dict[str, Any] = {"apiVersion": "corral/v1", "name": "x", "nodes": [{"name": "a"}]}
 
@@ -20,17 +20,17 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_schema_is_a_valid_schema_of_the_named_dialect() -> None:
-    schema = json_schema()
+    schema = make_json_schema()
     assert schema["$schema"] == DIALECT
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_every_key_is_described() -> None:
-    assert [name for name, value in properties(json_schema()) if not value.get("description")] == []
+    assert [name for name, value in properties(make_json_schema()) if not value.get("description")] == []
 
 
 def test_no_internal_word_reaches_the_titles() -> None:
-    assert [name for name, _ in properties(json_schema()) if "Shape" in name] == []
+    assert [name for name, _ in properties(make_json_schema()) if "Shape" in name] == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_no_internal_word_reaches_the_titles() -> None:
     ],
 )
 def test_an_editor_marks_what_the_loader_refuses(wrong: dict[str, Any]) -> None:
-    validator = jsonschema.Draft202012Validator(json_schema())
+    validator = jsonschema.Draft202012Validator(make_json_schema())
     validator.validate(SMALLEST)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate({**SMALLEST, **wrong})

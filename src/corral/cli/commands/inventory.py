@@ -11,7 +11,7 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, DryRun, Yes, make_example
 
 if TYPE_CHECKING:
-    from corral.cluster.editing.facts import NodeFacts
+    from corral.cluster.writing import MachineFacts
     from corral.telemetry.inventory import Inventory
 
 MergeInto = Annotated[
@@ -56,15 +56,14 @@ def inventory(
     _note_unknowns(reading, facts)
 
 
-def _print(facts: NodeFacts, *, is_section: bool) -> None:
-    from corral.cluster.editing.section import write_section
-    from corral.cluster.write import file_of
+def _print(facts: MachineFacts, *, is_section: bool) -> None:
+    from corral.cluster.writing import write_file, write_section
 
     text = write_section(facts)
-    terminal.put(text if is_section else file_of(facts.name, text).rstrip("\n"))
+    terminal.put(text if is_section else write_file(facts.name, text).rstrip("\n"))
 
 
-def _note_unknowns(reading: Inventory, facts: NodeFacts) -> None:
+def _note_unknowns(reading: Inventory, facts: MachineFacts) -> None:
     """Say on stderr what a file cannot."""
     if facts.gpus is None:
         terminal.note(f"GPUs: unknown, since {facts.gpus_unknown_because}")
@@ -77,7 +76,7 @@ def _note_unknowns(reading: Inventory, facts: NodeFacts) -> None:
         terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` can show more")
 
 
-def _merge(path: Path, facts: NodeFacts, node: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
+def _merge(path: Path, facts: MachineFacts, node: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     from corral.files import replace_text
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.inventory import MergeAsked, answer_merge, merge

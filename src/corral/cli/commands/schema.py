@@ -20,7 +20,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of the cluster file, for editors."""
     if batch:
-        from corral.client.batchfile.shape import json_schema
+        pass
     else:
-        from corral.cluster.schema import json_schema
-    terminal.put_json(json_schema())
+        from corral.cluster.shape import make_json_schema
+    terminal.put_json(make_json_schema())

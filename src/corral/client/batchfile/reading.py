@@ -54,7 +54,7 @@ class Read:
         """Make the error for problems that the server found, with their places in the file where they have one."""
         for problem in problems:
             self.document.report(problem.code, problem.what, at=_parse_place(problem.where), hint=problem.hint)
-        return BatchFileError(self.document.sorted_problems())
+        return BatchFileError(self.document.sort_problems())
 
 
 def open_batch_file(path: Path) -> Read:
@@ -87,7 +87,7 @@ def read_batch(text: str, *, filename: str, folder: Path) -> Read:
         document.report(
             "cluster.bad_value", what, at=(), hint="start it with `apiVersion: corral/v1` and `kind: Batch`"
         )
-    raise BatchFileError([_to_batchfile_problem(problem) for problem in document.sorted_problems()])
+    raise BatchFileError([_to_batchfile_problem(problem) for problem in document.sort_problems()])
 
 
 def _validate_shape(document: Document) -> BatchShape | None:
@@ -103,7 +103,7 @@ def _validate_shape(document: Document) -> BatchShape | None:
 def _report_shape_error(error: ErrorDetails, document: Document) -> None:
     """Report one of pydantic's errors; keys are ours, values are explained as the cluster file's are."""
     at = tuple(part for part in error["loc"] if part not in _FORMS)
-    known = explain.keys_of(_shape_at(at[:-1]))
+    known = explain.list_keys(_shape_at(at[:-1]))
     match error["type"]:
         case "extra_forbidden":
             hint = did_you_mean(str(at[-1]), known)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from corral.cluster.fields import Name, Text, shown, wrong
+from corral.cluster.fields import Name, Text, show_value, wrong
 from corral.cluster.shape import Shape
 from corral.requests import BatchFields, TaskFields
 
@@ -20,13 +20,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def _check_api_version(value: object) -> object:
     if value != API_VERSION:
-        raise wrong(f"apiVersion {shown(value)} is not known here", f"write `apiVersion: {API_VERSION}`")
+        raise wrong(f"apiVersion {show_value(value)} is unknown", f"write `apiVersion: {API_VERSION}`")
     return value
 
 
 def _check_kind(value: object) -> object:
     if value != KIND:
-        raise wrong(f"the kind {shown(value)} is not a batch's", f"write `kind: {KIND}`")
+        raise wrong(f"the kind {show_value(value)} is not a batch's", f"write `kind: {KIND}`")
     return value
 
 
@@ -66,7 +66,7 @@ def _choose_form(value: object) -> object:
             if set(shape.model_fields) & set(value):  # pyright: ignore[reportUnknownArgumentType]  YAML's own keys
                 return shape.model_validate(value)
     hint = "write `task-name/output.ext`, `./file`, {task: NAME, output: NAME} or {path: FILE}"
-    raise wrong(f"not a file: {shown(cast(object, value))}", hint)
+    raise wrong(f"not a file: {show_value(cast(object, value))}", hint)
 
 
 def _parse_short_form(text: str) -> Shape:
@@ -75,7 +75,7 @@ def _parse_short_form(text: str) -> Shape:
     task, _, output = text.rpartition("/")
     if not task or not output:
         raise wrong(
-            f"not a file: {shown(text)}", "write `task-name/output.ext`, or a path that starts with `./` or `/`"
+            f"not a file: {show_value(text)}", "write `task-name/output.ext`, or a path that starts with `./` or `/`"
         )
     return OutputShape(task=task, output=output)
 

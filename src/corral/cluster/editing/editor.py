@@ -6,12 +6,10 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from corral.cluster.document import Path, spell
+from corral.cluster.document import ClusterFileError, Path, locate, spell
 from corral.cluster.editing import splices
-from corral.cluster.editing.lines import position_of
 from corral.cluster.editing.spelling import Plain
-from corral.cluster.editing.tree import NotFollowedError, Part, entry_at, find, parse
-from corral.cluster.errors import ClusterFileError
+from corral.cluster.editing.tree import NotFollowedError, Part, find, find_entry, parse
 from corral.cluster.parsing import read
 from corral.errors import CorralError, Kind
 
@@ -33,15 +31,15 @@ class Editor:
         if not document.problems and not isinstance(value, dict):
             document.report("cluster.bad_value", "the file must be a mapping", at=(), hint="start with `apiVersion`")
         if document.problems:
-            raise ClusterFileError(document.sorted_problems())
+            raise ClusterFileError(document.sort_problems())
         self._filename = filename
         self._text = text
         self._tree: Part | None = None
-        """The parts of the text; None after an edit, until somebody asks."""
+        """The parts of the text; None after an edit, until they are needed."""
         self.values: Any = value
-        """What the file says by now: for reading; the methods below change it."""
+        """The values of the text as it is now: for reading; the methods below change them."""
 
-    def at(self, path: Path) -> Any:  # plain YAML
+    def get(self, path: Path) -> Any:  # plain YAML
         """Return the value at a path; None when there is none."""
         value = self.values
         for step in path:
@@ -52,21 +50,21 @@ class Editor:
         return value
 
     def has(self, path: Path) -> bool:
-        """Whether something stands at a path, be it null."""
-        parent = self.at(path[:-1])
+        """Whether the file has a value at a path, null included."""
+        parent = self.get(path[:-1])
         if isinstance(parent, list):
             return path[-1] in range(len(parent))  # pyright: ignore[reportUnknownArgumentType]
         return isinstance(parent, dict) and path[-1] in parent
 
-    def inside(self, path: Path) -> list[Path]:
-        """List the paths of what stands in the list or mapping at a path; none when there is none."""
-        value = self.at(path) or ()
+    def list_paths(self, path: Path) -> list[Path]:
+        """List the paths of the entries of the list or mapping at a path; none when there is none."""
+        value = self.get(path) or ()
         keys: list[str] = list(value)
         return [(*path, step) for step in (keys if isinstance(value, dict) else range(len(keys)))]
 
     def assign(self, path: Path, value: Plain, *, after: str | None = None) -> None:
         """Make the value at `path` equal to `value` with few edits; a new key comes behind the key `after`, or last."""
-        old = self.at(path)
+        old = self.get(path)
         if self.has(path) and old == value and type(old) is type(value):
             return
         if isinstance(old, dict) and old and isinstance(value, Mapping) and value:
@@ -78,7 +76,7 @@ class Editor:
 
     def append(self, path: Path, value: Plain) -> None:
         """Add an item to the list at `path`; the list is made when there is none."""
-        items = self.at(path)
+        items = self.get(path)
         if not items:
             self._set(path, [value], None)
             return
@@ -86,51 +84,51 @@ class Editor:
         items.append(copy.deepcopy(value))
 
     def remove(self, path: Path) -> None:
-        """Take a key or an item out, with the comments on its lines; what gets empty is written `[]` or `{}`."""
+        """Take a key or an item out, with the comments on its lines; what becomes empty is written `[]` or `{}`."""
         *above, step = path
-        self._part(path)  # it has to stand there itself, not in what an alias means
-        parent = self._part(tuple(above))
+        self._find_part(path)  # it must be written there itself, not in what an alias means
+        parent = self._find_part(tuple(above))
         if len(parent.entries) == 1 and not parent.is_flow and above:
             *outer, name = above
-            self._edit(tuple(outer), lambda holder: splices.empty(self._text, entry_at(holder, name)))
+            self._edit(tuple(outer), lambda holder: splices.empty(self._text, find_entry(holder, name)))
         else:
-            self._edit(tuple(above), lambda holder: splices.remove(self._text, holder, entry_at(holder, step)))
-        del self.at(path[:-1])[path[-1]]
+            self._edit(tuple(above), lambda holder: splices.remove(self._text, holder, find_entry(holder, step)))
+        del self.get(path[:-1])[path[-1]]
 
     def rename(self, path: Path, key: str) -> None:
         """Give another name to the key that `path` ends with; it keeps its line and its comment."""
-        parent = self.at(path[:-1])
-        self._edit(path[:-1], lambda holder: splices.rename(self._text, entry_at(holder, path[-1]), key))
+        parent = self.get(path[:-1])
+        self._edit(path[:-1], lambda holder: splices.rename(self._text, find_entry(holder, path[-1]), key))
         items = [(key if old == path[-1] else old, value) for old, value in parent.items()]
         parent.clear()
         parent.update(items)
 
-    def place(self, path: Path) -> str:
-        """Say where a value stands by now: `file:line:column path`; of the nearest around it that does stand there."""
+    def locate(self, path: Path) -> str:
+        """Return the place of a value as `file:line:column path`; of the nearest around it if it has none."""
         while path and not self.has(path):
             path = path[:-1]
         try:
-            offset = find(self._root(), path)[-1].start
+            offset = find(self._parse_root(), path)[-1].start
         except NotFollowedError:
             offset = 0
-        position = position_of(self._text, offset)
+        position = locate(self._text, offset)
         return f"{self._filename}:{position.line}:{position.column} {spell(path)}".rstrip()
 
     def finish(self) -> str:
-        """Return the new text. Raises: UneditableError when it does not say what the edits were to make it say."""
+        """Return the new text. Raises: UneditableError when its values are not those that the edits were for."""
         document = read(self._text, filename=self._filename)
         if document.problems or document.value != self.values:
-            raise self._uneditable((), "the edit would change other parts of the file as well")
+            raise self._make_error((), "the edit would change other parts of the file as well")
         return self._text
 
     def _assign_keys(self, path: Path, value: Mapping[str, Plain]) -> None:
-        for key in [key for key in self.at(path) if key not in value]:
+        for key in [key for key in self.get(path) if key not in value]:
             self.remove((*path, key))
         for key, inner in value.items():
             self.assign((*path, key), inner)
 
     def _assign_items(self, path: Path, values: list[Plain]) -> None:
-        for index in reversed(range(len(values), len(self.at(path)))):
+        for index in reversed(range(len(values), len(self.get(path)))):
             self.remove((*path, index))
         for index, value in enumerate(values):
             if self.has((*path, index)):
@@ -141,34 +139,34 @@ class Editor:
     def _set(self, path: Path, value: Plain, after: str | None) -> None:
         step = path[-1]
         if self.has(path):
-            self._edit(path[:-1], lambda parent: splices.replace(self._text, parent, entry_at(parent, step), value))
-        elif self.at(path[:-1]) is None:
+            self._edit(path[:-1], lambda parent: splices.replace(self._text, parent, find_entry(parent, step), value))
+        elif self.get(path[:-1]) is None:
             self._set(path[:-1], {str(step): value}, None)
             return
         else:
             self._edit(path[:-1], lambda parent: splices.insert_key(self._text, parent, str(step), value, after=after))
-        self.at(path[:-1])[step] = copy.deepcopy(value)
+        self.get(path[:-1])[step] = copy.deepcopy(value)
 
     def _edit(self, path: Path, splice: Callable[[Part], str]) -> None:
         """Apply a splice to the part at a path."""
-        part = self._part(path)
+        part = self._find_part(path)
         try:
             self._text, self._tree = splice(part), None
         except NotFollowedError as error:
-            raise self._uneditable(path, str(error)) from error
+            raise self._make_error(path, str(error)) from error
 
-    def _part(self, path: Path) -> Part:
+    def _find_part(self, path: Path) -> Part:
         try:
-            return find(self._root(), path)[-1]
+            return find(self._parse_root(), path)[-1]
         except NotFollowedError as error:
-            raise self._uneditable(path, str(error)) from error
+            raise self._make_error(path, str(error)) from error
 
-    def _root(self) -> Part:
+    def _parse_root(self) -> Part:
         if self._tree is None:
             self._tree = parse(self._text)
         return self._tree
 
-    def _uneditable(self, path: Path, what: str) -> UneditableError:
+    def _make_error(self, path: Path, what: str) -> UneditableError:
         return UneditableError(
             f"this file cannot be edited here: {what}",
             where=f"{self._filename} {spell(path)}".rstrip(),

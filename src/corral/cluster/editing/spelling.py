@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 
 Plain = None | bool | int | float | str | Sequence["Plain"] | Mapping[str, "Plain"]
-"""What a cluster file is made of."""
+"""The values that a cluster file is made of."""
 
 _STEP = 2  # spaces of indentation, as in all examples
 _WORDS = re.compile(r"[A-Za-z](?:[A-Za-z0-9._/+-]| (?=[A-Za-z0-9]))*", re.ASCII)
 _NUMBER_AND_WORD = re.compile(r"[0-9][A-Za-z0-9._-]*[g-np-wyzG-NP-WYZ][A-Za-z0-9_-]*", re.ASCII)
-"""Such as `5070ti` or `23.5Gi`. Words with only a-f, o or x beside digits may be numbers (`0x1F`, `0o7`, `1e5`)."""
+"""Such as `5070ti` or `23.5Gi`. Words with only a-f, o or x next to digits can be numbers (`0x1F`, `0o7`, `1e5`)."""
 _OTHER_MEANING = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-"""Read as something else than text by some version of YAML."""
+"""Words that some version of YAML reads as something else than text."""
 
 
-def scalar(value: bool | float | str | None) -> str:
+def write_scalar(value: bool | float | str | None) -> str:
     """Write one value; text stays without quotes where no version of YAML reads it as anything else."""
     if value is None:
         return "null"
@@ -25,58 +25,58 @@ def scalar(value: bool | float | str | None) -> str:
     if not isinstance(value, str):
         return str(value)
     is_plain = _WORDS.fullmatch(value) or _NUMBER_AND_WORD.fullmatch(value)
-    return value if is_plain and value.lower() not in _OTHER_MEANING else _quoted(value)
+    return value if is_plain and value.lower() not in _OTHER_MEANING else _quote(value)
 
 
-def size(value: int) -> str | int:
-    """Write bytes as the file has them: `64Gi`, in the largest unit that says them exactly."""
+def write_size(value: int) -> str | int:
+    """Write bytes as the file has them: `64Gi`, in the largest unit that is exact."""
     units = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
     return next((f"{value // factor}{unit}" for unit, factor in units if value and value % factor == 0), value)
 
 
-def near_size(value: int) -> str:
+def round_size(value: int) -> str:
     """Write measured bytes for people: whole Gi where they are, else with one decimal."""
     return f"{value // 2**30}Gi" if value % 2**30 == 0 else f"{value / 2**30:.1f}Gi"
 
 
-def flow(value: Plain) -> str:
+def write_flow(value: Plain) -> str:
     """Write a value on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{write_scalar(key)}: {write_flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(flow(inner) for inner in value) + "]"
-    return scalar(value)
+        return "[" + ", ".join(write_flow(inner) for inner in value) + "]"
+    return write_scalar(value)
 
 
-def pair(key: str, value: Plain, column: int) -> list[str]:
+def write_pair(key: str, value: Plain, column: int) -> list[str]:
     """Write `key: value` at a column, as lines; a list of mappings gets a line for each, `labels` and its like too."""
-    head = f"{' ' * column}{scalar(key)}:"
+    head = f"{' ' * column}{write_scalar(key)}:"
     inner = column + _STEP
     if isinstance(value, Mapping) and value and not _is_short(value):
-        return [head, *(line for name, one in value.items() for line in pair(name, one, inner))]
-    if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(one, Mapping) for one in value):
-        return [head, *(line for one in value for line in item(one, inner, as_block=False))]
-    return [f"{head} {flow(value)}"]
+        return [head, *(line for name, entry in value.items() for line in write_pair(name, entry, inner))]
+    if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(item, Mapping) for item in value):
+        return [head, *(line for entry in value for line in write_item(entry, inner, as_block=False))]
+    return [f"{head} {write_flow(value)}"]
 
 
-def item(value: Plain, column: int, *, as_block: bool) -> list[str]:
+def write_item(value: Plain, column: int, *, as_block: bool) -> list[str]:
     """Write a list's entry, its dash at a column; a mapping goes on one line, or as a block: a line for each key."""
     if not as_block or not isinstance(value, Mapping) or not value:
-        return [f"{' ' * column}- {flow(value)}"]
-    lines = [line for key, one in value.items() for line in pair(key, one, column + _STEP)]
+        return [f"{' ' * column}- {write_flow(value)}"]
+    lines = [line for key, entry in value.items() for line in write_pair(key, entry, column + _STEP)]
     return [f"{' ' * column}- {lines[0].lstrip()}", *lines[1:]]
 
 
 def _is_short(value: Mapping[str, Plain]) -> bool:
     """Whether a mapping reads well on one line: few plain keys, such as those of `psu` and `cpu`, not of `labels`."""
-    return len(flow(value)) <= 60 and not any("/" in key for key in value)
+    return len(write_flow(value)) <= 60 and not any("/" in key for key in value)
 
 
-def _quoted(text: str) -> str:
-    return '"' + "".join(_escaped(character) for character in text) + '"'
+def _quote(text: str) -> str:
+    return '"' + "".join(_escape(character) for character in text) + '"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
     if character.isprintable():

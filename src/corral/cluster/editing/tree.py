@@ -1,6 +1,6 @@
-"""Where the parts of a YAML text stand: for each value its first and last character, and how it is written.
+"""The places of the parts of a YAML text: for each value its first and last character, and how it is written.
 
-Made from the parser's events. Its node graph would not do: there an alias has the place of its anchor, and a block ends
+Made from the parser's events. Its node graph would not do: in it an alias has the place of its anchor, and a block ends
 where the next token starts, behind comments that are not its own.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from corral.cluster.document import Path
+from corral.cluster.document import Path, Position, locate
 from corral.cluster.parsing import TooLargeError, list_events
 
 _BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
@@ -20,11 +20,11 @@ _BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
 
 
 class NotFollowedError(Exception):
-    """The text is written in a way that is not followed here, such as `? key`; the editor says so with the place."""
+    """The text is written in a way that is not followed here, such as `? key`; the editor reports it with the place."""
 
 
 class Kind(Enum):
-    """What a value is."""
+    """The kind of a value."""
 
     SCALAR = auto()
     MAPPING = auto()
@@ -75,29 +75,29 @@ def parse(text: str) -> Part:
         raise NotFollowedError(error.what) from error
     for event in events:
         if type(event).__name__ not in ("StreamStartEvent", "DocumentStartEvent"):
-            return _Reader(text, events).part(event)
-    raise NotFollowedError("there is nothing in it")
+            return _Reader(text, events).read_part(event)
+    raise NotFollowedError("the text is empty")
 
 
 def find(root: Part, path: Path) -> tuple[Part, ...]:
     """Follow a path; return the parts on it, the top first. Raises: NotFollowedError when it leads through an alias."""
-    found = [root]
+    parts = [root]
     for step in path:
-        found.append(entry_at(found[-1], step).value)
-    return tuple(found)
+        parts.append(find_entry(parts[-1], step).value)
+    return tuple(parts)
 
 
-def entry_at(part: Part, step: str | int) -> Entry:
+def find_entry(part: Part, step: str | int) -> Entry:
     """Return the entry of a key or index. Raises: NotFollowedError when the text has it from elsewhere (`*x`, `<<`)."""
     if part.kind is Kind.SEQUENCE and isinstance(step, int) and step < len(part.entries):
         return part.entries[step]
     for entry in part.entries if part.kind is Kind.MAPPING else ():
         if entry.key == step:
             return entry
-    raise NotFollowedError(f"`{step}` does not stand there itself")
+    raise NotFollowedError(f"`{step}` is not written there itself")
 
 
-def behind_gap(text: str, offset: int) -> int:
+def skip_gap(text: str, offset: int) -> int:
     """Return the offset behind spaces, line ends and comments."""
     match = _BETWEEN.match(text, offset)
     return match.end() if match else offset
@@ -110,7 +110,7 @@ class _Reader:
         self._text = text
         self._events = events
 
-    def part(self, event: Any) -> Part:
+    def read_part(self, event: Any) -> Part:
         """Read the value that starts with this event."""
         start, end = event.start_mark.index, event.end_mark.index
         name = type(event).__name__
@@ -121,43 +121,68 @@ class _Reader:
         is_mapping = name == "MappingStartEvent"
         kind = Kind.MAPPING if is_mapping else Kind.SEQUENCE
         is_flow = bool(event.flow_style)
-        entries, closing = self._pairs() if is_mapping else self._items(start, end, is_flow=is_flow)
+        entries, closing = self._read_pairs() if is_mapping else self._read_items(start, end, is_flow=is_flow)
         last = closing if is_flow else max((entry.end for entry in entries), default=end)
         return Part(kind=kind, start=start, end=last, is_flow=is_flow, entries=tuple(entries))
 
-    def _pairs(self) -> tuple[list[Entry], int]:
+    def _read_pairs(self) -> tuple[list[Entry], int]:
         entries: list[Entry] = []
         for event in self._events:
             if type(event).__name__ == "MappingEndEvent":
                 return entries, event.end_mark.index
-            key = self.part(event)
-            colon = behind_gap(self._text, key.end)
+            key = self.read_part(event)
+            colon = skip_gap(self._text, key.end)
             is_plain = key.kind is Kind.SCALAR and self._text[colon : colon + 1] == ":"
             if not is_plain or "\n" in self._text[key.end : colon]:
-                raise NotFollowedError("a key is written with `?` or is no text")
-            value = _placed(self.part(next(self._events)), colon + 1)
+                raise NotFollowedError("a key is written with `?` or is not text")
+            value = _place_empty(self.read_part(next(self._events)), colon + 1)
             entries.append(Entry(start=key.start, key_end=colon + 1, value=value, key=str(event.value)))
-        raise NotFollowedError("it has no end")
+        raise NotFollowedError("a list or mapping has no end")
 
-    def _items(self, start: int, first: int, *, is_flow: bool) -> tuple[list[Entry], int]:
+    def _read_items(self, start: int, first: int, *, is_flow: bool) -> tuple[list[Entry], int]:
         entries: list[Entry] = []
         before = start if self._text[start : start + 1] == "-" else first
         for event in self._events:
             if type(event).__name__ == "SequenceEndEvent":
                 return entries, event.end_mark.index
             if is_flow:
-                item = self.part(event)
+                item = self.read_part(event)
                 entries.append(Entry(start=item.start, key_end=item.start, value=item))
                 continue
-            dash = behind_gap(self._text, before)
+            dash = skip_gap(self._text, before)
             if self._text[dash : dash + 1] != "-":
                 raise NotFollowedError("a list is not written with dashes or brackets")
-            item = _placed(self.part(event), dash + 1)
+            item = _place_empty(self.read_part(event), dash + 1)
             entries.append(Entry(start=dash, key_end=dash + 1, value=item))
             before = entries[-1].end
-        raise NotFollowedError("it has no end")
+        raise NotFollowedError("a list or mapping has no end")
 
 
-def _placed(value: Part, offset: int) -> Part:
+def _place_empty(value: Part, offset: int) -> Part:
     """Put a value of which nothing is written right behind its colon or dash; the parser puts it at the next token."""
     return Part(kind=Kind.SCALAR, start=offset, end=offset) if value.is_empty_scalar else value
+
+
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[^\r\n]*", re.MULTILINE)
+
+
+def list_comments(text: str) -> list[tuple[Position, str]]:
+    """List the comments of a text, each with its place; none when the text is written in a way that is not followed."""
+    try:
+        scalars = sorted(_iterate_scalars(parse(text)))
+    except NotFollowedError:
+        return []
+    matches = [match for match in _COMMENT.finditer(text) if not _is_inside(match.start(), scalars)]
+    return [(locate(text, match.start()), match[0]) for match in matches]
+
+
+def _iterate_scalars(part: Part) -> Iterator[tuple[int, int]]:
+    if part.kind is Kind.SCALAR:
+        yield part.start, part.end
+    for entry in part.entries:
+        yield entry.start, entry.key_end
+        yield from _iterate_scalars(entry.value)
+
+
+def _is_inside(offset: int, spans: list[tuple[int, int]]) -> bool:
+    return any(start <= offset < end for start, end in spans)

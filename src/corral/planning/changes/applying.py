@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from corral.cluster import Cluster, load
-from corral.cluster.editing.comments import comments
 from corral.cluster.editing.editor import Editor
-from corral.cluster.editing.node_labels import write_labels, write_removed_labels
-from corral.cluster.gpu_facts import FindGpu
+from corral.cluster.editing.nodes import write_labels, write_removed_labels
+from corral.cluster.editing.tree import list_comments
+from corral.cluster.values import FindGpu
 from corral.errors import Problem
 from corral.planning.changes.arrangement import arrange, map_places
 from corral.planning.changes.checking import Checker, LimitRanges
@@ -56,7 +56,7 @@ def apply_changes(
     new = editor.finish()
     if new != without_labels:
         after = load(new, filename=filename, find_gpu=find_gpu)
-    notes = [Note(what=what, where=editor.place(at)) for what, at in (*written, *more)]
+    notes = [Note(what=what, where=editor.locate(at)) for what, at in (*written, *more)]
     return Changed(
         text=new,
         cluster=after,
@@ -111,7 +111,7 @@ def find_stale_comments(text: str, before: Cluster, after: Cluster, *, filename:
     """Find comments about models of which no GPU is left in the cluster."""
     gone = sorted(_list_models(before) - _list_models(after))
     patterns = {model: _make_pattern(model) for model in gone}
-    for position, comment in comments(text) if gone else ():
+    for position, comment in list_comments(text) if gone else ():
         named = [model for model, pattern in patterns.items() if pattern.search(comment)]
         if named:
             what = f"the comment speaks of {' and '.join(named)}, of which none is left; see whether it still holds"

@@ -215,7 +215,7 @@ def parse_file(text: str, *, filename: str) -> tuple[Change, ...]:
     Raises: ChangesError with every problem of the file, by line and column.
     """
     document = read(text, filename=filename, most_values=_MOST_VALUES)
-    problems = [_reword(problem) for problem in document.sorted_problems()]
+    problems = [_reword(problem) for problem in document.sort_problems()]
     if not isinstance(document.value, list) or not document.value:
         what = "a changes file is a list, and this is none" if document.value else "the changes file is empty"
         problem = Problem(code="changes.bad_value", what=what, where=f"{filename}:1:1", hint=_EXAMPLE)

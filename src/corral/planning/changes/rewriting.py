@@ -25,7 +25,7 @@ def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrang
     notes: Told = []
     for node in wanted.nodes.values():
         editor.append(("nodes",), _make_new_node(node))
-    at: dict[str, Path] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.at(("nodes",)))}
+    at: dict[str, Path] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.get(("nodes",)))}
     entries = _find_entries(editor, before, at)
     gpus = {GpuAddress(node=node.name, index=gpu.index): gpu for node in before.nodes for gpu in node.gpus or ()}
     for name, arranged in arrangement.items():
@@ -33,7 +33,7 @@ def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrang
     for psu in wanted.psus.values():
         editor.assign((*at[psu.node], "psu", "watts"), psu.watts)
     for memory in wanted.memories.values():
-        editor.assign((*at[memory.node], "memory"), spelling.size(memory.memory))
+        editor.assign((*at[memory.node], "memory"), spelling.write_size(memory.memory))
     return notes
 
 
@@ -42,14 +42,14 @@ def _make_new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
     if node.psu_w is not None:
         entry["psu"] = {"watts": node.psu_w}
     if node.memory is not None:
-        entry["memory"] = spelling.size(node.memory)
+        entry["memory"] = spelling.write_size(node.memory)
     return entry
 
 
 def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping[GpuAddress, tuple[int, Any]]:
     """Find the place and the plain values of every GPU before anything is written."""
     return {
-        GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.at((*at[node.name], "gpus", place))))
+        GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.get((*at[node.name], "gpus", place))))
         for node in before.nodes
         for place, gpu in enumerate(node.gpus or ())
     }
@@ -70,11 +70,11 @@ class _Node:
         gpus: Mapping[GpuAddress, Gpu],
         wanted: Wanted,
     ) -> None:
-        had = len(self._editor.at(self._at) or ())
+        had = len(self._editor.get(self._at) or ())
         for gpu in arranged:
             if gpu.fate is Fate.REPLACED and gpu.origin is not None:
                 self._replace((*self._at, entries[gpu.origin][0]), gpu, gpus[gpu.origin])
-        is_numbered = any("index" in entry for entry in self._editor.at(self._at) or ())
+        is_numbered = any("index" in entry for entry in self._editor.get(self._at) or ())
         for gpu in arranged:
             if gpu.fate in (Fate.MOVED, Fate.ADDED):
                 moved: Mapping[str, Any] = entries[gpu.origin][1] if gpu.origin is not None else {}
@@ -103,14 +103,14 @@ class _Node:
         if "model" in entry:
             entry = {"model": entry["model"], **entry}
         self._editor.append(self._at, entry)
-        place = len(self._editor.at(self._at)) - 1
+        place = len(self._editor.get(self._at)) - 1
         what = f"the GPU is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` finds out"
         self._notes.append((what, (*self._at, place)))
 
     def _write_number(self, place: int, gpu: ArrangedGpu) -> None:
         """Write the index of a GPU where its entry states another, or where its place would say another."""
         at = (*self._at, place)
-        stated = self._editor.at((*at, "index"))
+        stated = self._editor.get((*at, "index"))
         if (place if stated is None else stated) != gpu.at.index:
             self._editor.assign((*at, "index"), gpu.at.index, after="model")
         if gpu.fate is Fate.KEPT and gpu.origin != gpu.at:
@@ -130,13 +130,13 @@ Places = Mapping[GpuAddress, GpuAddress | None]
 def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> tuple[Told, list[Problem]]:
     """Rewrite every reference; `asked` says where a GPU's change was asked for, for the problems."""
     follower = _Follower(editor, {old: new for old, new in places.items() if old != new}, asked)
-    for at in editor.inside(("queues",)):
+    for at in editor.list_paths(("queues",)):
         follower.rewrite_pool(at)
-    for layout in editor.inside(("layouts",)):
-        for at in editor.inside((*layout, "services")):
+    for layout in editor.list_paths(("layouts",)):
+        for at in editor.list_paths((*layout, "services")):
             follower.rewrite_placement(at, str(at[-1]))
-    for engine in editor.inside(("engines",)):
-        for at in editor.inside((*engine, "instances")):
+    for engine in editor.list_paths(("engines",)):
+        for at in editor.list_paths((*engine, "instances")):
             follower.rewrite_instance(at)
     return follower.changes, follower.problems
 
@@ -154,14 +154,14 @@ class _Follower:
     def rewrite_pool(self, at: Path) -> None:
         """Rewrite the pool of a queue."""
         here = (*at, "pool")
-        selectors: list[Any] = self._editor.at(here) or []
+        selectors: list[Any] = self._editor.get(here) or []
         gone = [(place, address) for place, address in _find_selected(selectors) if address in self._gone]
         left = len(selectors) - sum(self._gone[address] is None for _, address in gone)
         if gone and not left:
             lost = gone[0][1]
             self._report_undecided(
                 lost,
-                f"the queue {self._editor.at((*at, 'name'))!r} would have no slot left without {lost}",
+                f"the queue {self._editor.get((*at, 'name'))!r} would have no slot left without {lost}",
                 f"give `{spell(here)}` another slot in the cluster file first, or remove the queue",
             )
             return
@@ -172,8 +172,8 @@ class _Follower:
     def rewrite_placement(self, at: Path, service: str) -> None:
         """Rewrite the GPUs that a layout gives to a service; without any left, its GPUs are left open."""
         here = (*at, "gpus")
-        node = self._editor.at((*at, "node")) or self._find_node(service)
-        indexes: list[Any] = self._editor.at(here) or []
+        node = self._editor.get((*at, "node")) or self._find_node(service)
+        indexes: list[Any] = self._editor.get(here) or []
         gone = [(place, address) for place, address in _list_addresses(node, indexes) if address in self._gone]
         if gone and len(gone) == len(indexes) and all(self._find_new_index(address) is None for _, address in gone):
             self._editor.remove(here)
@@ -185,13 +185,13 @@ class _Follower:
 
     def rewrite_instance(self, at: Path) -> None:
         """Rewrite the GPU that a running server is bound to."""
-        node, index = self._editor.at((*at, "node")), self._editor.at((*at, "gpu"))
+        node, index = self._editor.get((*at, "node")), self._editor.get((*at, "gpu"))
         address = GpuAddress(node=node, index=index) if isinstance(node, str) and isinstance(index, int) else None
         if address is None or address not in self._gone:
             return
         new = self._find_new_index(address)
         if new is None:
-            name = self._editor.at((*at, "name"))
+            name = self._editor.get((*at, "name"))
             what = f"the server {name!r} computes on {address}, which will not be there"
             self._report_undecided(
                 address, what, f"bind `{spell(at)}` to another GPU in the cluster file first, or remove it"
@@ -219,7 +219,7 @@ class _Follower:
         self.problems.append(Problem(code="changes.dangling", what=what, where=where, hint=hint))
 
     def _find_node(self, service: str) -> Any:  # plain YAML
-        for entry in self._editor.at(("services",)) or ():
+        for entry in self._editor.get(("services",)) or ():
             if entry.get("name") == service:
                 return entry.get("node")
         return None

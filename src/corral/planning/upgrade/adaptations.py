@@ -86,7 +86,7 @@ def _find_steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
     """Turn names into places of the file; an item that a list does not have yet is its last (-1)."""
     path: tuple[Name, ...] = ()
     for name in names:
-        items: Any = editor.at(path)  # plain YAML
+        items: Any = editor.get(path)  # plain YAML
         if isinstance(items, list):
             places = [place for place, item in enumerate(cast("list[Any]", items)) if item.get("name") == name]
             path = (*path, places[0] if places else _LAST)

@@ -10,7 +10,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from corral.errors import Problem
-from corral.requests import BatchFields, TaskFields, values_of
+from corral.requests import BatchFields, TaskFields, get_values
 from corral.scheduling.values import Explanation, Gate, Slot
 from corral.server.api.schemas import (
     BatchOut,
@@ -32,7 +32,7 @@ from corral.tasks.values import Batch, StoryEvent, Task
 def describe_task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
     """Describe a task; `progress` is the board's."""
     return TaskOut.model_construct(
-        **values_of(task, TaskFields),
+        **get_values(task, TaskFields),
         id=task.id,
         batch=task.batch,
         name=task.name,
@@ -66,7 +66,7 @@ def describe_problem(problem: Problem) -> ProblemOut:
 def describe_batch(batch: Batch) -> BatchOut:
     """Describe a batch."""
     return BatchOut.model_construct(
-        **values_of(batch, BatchFields),
+        **get_values(batch, BatchFields),
         id=batch.id,
         owner=batch.owner,
         created_at=batch.created_at,

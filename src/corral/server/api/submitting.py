@@ -10,7 +10,7 @@ from corral.cluster.values import Cluster
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, model_name
 from corral.errors import Problem
-from corral.requests import BatchFields, TaskFields, fill_in, only, values_of
+from corral.requests import BatchFields, TaskFields, fill_in, get_values, select
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import Api
 from corral.server.api.strict_json import LOOP_BYTES
@@ -28,7 +28,7 @@ def whole_batch(asked: BatchAsked, owner: str, idempotency_key: str | None) -> S
     """Return the submission of a batch, with what its tasks have in common written into each."""
     merged = (_merged(asked.defaults, task) for task in asked.tasks)
     specs = tuple(_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
-    return Submission(owner=owner, batch=only(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
+    return Submission(owner=owner, batch=select(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
 async def accept(api: Api, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
@@ -94,7 +94,7 @@ def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
 
 
 def _spec(asked: TaskAsked, name: str) -> TaskSpec:
-    fields = values_of(asked, TaskFields)
+    fields = get_values(asked, TaskFields)
     fields["model"] = model_name(asked.engine, asked.model, asked.inputs)
     return TaskSpec.model_construct(
         **fields,

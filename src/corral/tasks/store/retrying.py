@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem, ProblemsError
-from corral.requests import BatchFields, TaskFields, only, values_of
+from corral.requests import BatchFields, TaskFields, get_values, select
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.store.pool import Queries
 from corral.tasks.store.reading import get_batch, get_task, get_tasks
@@ -84,7 +84,7 @@ async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = N
     specs = await _specs(pool, tasks)
     return Submission(
         owner=batch.owner,
-        batch=only(batch, BatchFields),
+        batch=select(batch, BatchFields),
         tasks=specs,
         idempotency_key=idempotency_key,
     )
@@ -139,7 +139,7 @@ def _unmet(task: Task, need: int, state: TaskState | None) -> Problem:
 
 def _spec(task: Task, replacements: _Replacements) -> TaskSpec:
     again = TaskSpec.model_construct(
-        **values_of(task, TaskFields),
+        **get_values(task, TaskFields),
         name=task.name,
         engine=task.engine,
         files={name: _file(file, replacements) for name, file in task.files.items()},

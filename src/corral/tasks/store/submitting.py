@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind, Problem
-from corral.requests import BatchFields, TaskFields, values_of
+from corral.requests import BatchFields, TaskFields, get_values
 from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
 from corral.tasks.store.columns import column_values, columns_of
@@ -337,7 +337,7 @@ def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Pl
 
 def _as_stored(task: _Placed, now: datetime) -> Task:
     return Task.model_construct(
-        **values_of(task.spec, TaskFields),
+        **get_values(task.spec, TaskFields),
         id=task.id,
         batch=task.batch,
         name=task.spec.name,

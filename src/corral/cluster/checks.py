@@ -1,0 +1,346 @@
+"""Checks across the file: unique names, references that point at something, things that cannot be true together.
+
+Each check reports every problem to the document. Models of GPUs are looked up on the way, once for each GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from corral.cluster.document import Document, Path
+from corral.cluster.secrecy import is_secret
+from corral.cluster.shape import (
+    ClusterShape,
+    EngineShape,
+    GpuShape,
+    NodeShape,
+    PlacementShape,
+    ServiceShape,
+    StorageShape,
+)
+from corral.cluster.values import FindGpu, GpuFacts, LayoutKind, ServiceKind, StorageKind
+from corral.engine_kinds import ENGINES, SERVICE_ENGINES
+from corral.errors import CorralError, did_you_mean
+from corral.units import format_bytes
+
+_SECTIONS = {"node": "nodes", "storage": "storage", "service": "services"}
+
+
+class References:
+    """The named parts of one file; problems that checks find are added to the document."""
+
+    def __init__(self, shape: ClusterShape, document: Document) -> None:
+        self.shape = shape
+        self.document = document
+        # Of entries with the same name, references mean the first.
+        self.nodes: dict[str, NodeShape] = {node.name: node for node in reversed(shape.nodes)}
+        self.storage: dict[str, StorageShape] = {volume.name: volume for volume in reversed(shape.storage)}
+        self.services: dict[str, ServiceShape] = {service.name: service for service in reversed(shape.services)}
+        self._names = {thing: _list_names(document, section) for thing, section in _SECTIONS.items()}
+
+    def check_unique(self, entries: Iterable[tuple[Path, str | None]], thing: str, *, what: str = "name") -> None:
+        """Check that no two entries have the same text; None is not compared."""
+        seen: set[str] = set()
+        for path, name in entries:
+            if name is not None and name in seen:
+                self.document.report(
+                    "cluster.duplicate_name",
+                    f"{thing} with the {what} {name!r} is also earlier in the file",
+                    at=path,
+                    hint=f"give each its own {what}",
+                )
+            seen.add(name or "")
+
+    def check_known(self, name: str | None, known: Iterable[str], thing: str, at: Path) -> None:
+        """Check that a value names something that exists."""
+        if hint := self._explain_unknown(name, known, thing):
+            self.document.report("cluster.unknown_reference", f"there is no {thing} {name!r}", at=at, hint=hint)
+
+    def check_known_key(self, name: str, known: Iterable[str], thing: str, at: Path) -> None:
+        """Check that a key names something that exists."""
+        if hint := self._explain_unknown(name, known, thing):
+            self.document.report_key("cluster.unknown_reference", f"there is no {thing} {name!r}", at=at, hint=hint)
+
+    def _explain_unknown(self, name: str | None, known: Iterable[str], thing: str) -> str | None:
+        """Return the hint for a name that points at nothing; None when it exists or its entry is misshapen itself."""
+        stand_ins = self.document.stand_ins
+        names = [word for word in known if word not in stand_ins]
+        if name is None or name in names or name in stand_ins:
+            return None
+        misshapen = self._names.get(thing, set())
+        if misshapen is None or name in misshapen:
+            return None
+        return did_you_mean(name, names)
+
+    def is_written(self, at: Path) -> bool:
+        """Whether the file has this key, even with a value that was left out for being wrong."""
+        return at in self.document.keys
+
+    def report_conflict(self, what: str, at: Path, hint: str) -> None:
+        """Report things that cannot be true together."""
+        self.document.report("cluster.conflict", what, at=at, hint=hint)
+
+    def check_gpu(self, node: str | None, index: int, at: Path) -> None:
+        """Check that a node has a GPU of this index, where the file lists its GPUs."""
+        gpus = self.nodes[node].gpus if node in self.nodes else None
+        indexes = sorted({index_of(gpu, place) for place, gpu in enumerate(gpus or ())})
+        if gpus is None or index in indexes:
+            return
+        listed = ", ".join(map(str, indexes)) or "none"
+        self.document.report(
+            "cluster.unknown_reference",
+            f"node {node!r} has no GPU {index}",
+            at=at,
+            hint=f"use one of its GPUs ({listed}), or describe this GPU under `nodes`",
+        )
+
+
+def _list_names(document: Document, section: str) -> set[str] | None:
+    """List the names that a section gives to its entries, misshapen or not; None when it is not a list."""
+    entries: Any = document.value.get(section, [])  # plain YAML
+    if not isinstance(entries, list):
+        return None
+    mappings = [cast("dict[str, Any]", entry) for entry in cast("list[Any]", entries) if isinstance(entry, dict)]
+    return {str(mapping.get("name")) for mapping in mappings}
+
+
+def index_of(gpu: GpuShape, place: int) -> int:
+    """Return the index of a GPU: what the file says, else its place in the list."""
+    return place if gpu.index is None else gpu.index
+
+
+def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[Path, GpuFacts]:
+    """Check all nodes; return the catalogue's answer for every GPU that names a model, by its path."""
+    nodes = references.shape.nodes
+    references.check_unique(((("nodes", i, "name"), node.name) for i, node in enumerate(nodes)), "a node")
+    references.check_unique(
+        ((("nodes", i, "address"), node.address) for i, node in enumerate(nodes)), "a node", what="address"
+    )
+    gpus = [(("nodes", i, "gpus", j), gpu) for i, node in enumerate(nodes) for j, gpu in enumerate(node.gpus or ())]
+    references.check_unique((((*at, "uuid"), gpu.uuid) for at, gpu in gpus), "a GPU", what="UUID")
+    for place, node in enumerate(nodes):
+        _check_indexes(node, ("nodes", place, "gpus"), references)
+    if find_gpu is None:
+        return {}
+    answers = {
+        at: look_up(gpu.model, gpu.memory, (*at, "model"), references, find_gpu)
+        for at, gpu in gpus
+        if gpu.model is not None
+    }
+    return {at: facts for at, facts in answers.items() if facts is not None}
+
+
+def _check_indexes(node: NodeShape, at: Path, references: References) -> None:
+    seen: dict[int, int] = {}
+    for place, gpu in enumerate(node.gpus or ()):
+        index = index_of(gpu, place)
+        if index in seen:
+            references.document.report(
+                "cluster.duplicate_name",
+                f"GPU {index} of node {node.name!r} is also entry {seen[index]} of this list",
+                at=(*at, place, "index"),
+                hint="give each GPU its own `index`",
+            )
+        seen.setdefault(index, place)
+
+
+def look_up(model: str, memory: int | None, at: Path, references: References, find_gpu: FindGpu) -> GpuFacts | None:
+    """Look a model up in the catalogue; an unknown name and one of several models are reported at `at`."""
+    try:
+        models = find_gpu(model, memory=memory)
+    except CorralError as error:
+        references.document.report("cluster.unknown_reference", error.what, at=at, hint=error.hint)
+        return None
+    if not isinstance(models, tuple):
+        return models
+    candidates = ", ".join(f"`{candidate.name}` ({format_bytes(candidate.memory)})" for candidate in models[:6])
+    references.document.report(
+        "cluster.ambiguous_reference",
+        f"{model!r} is the name of {len(models)} GPU models",
+        at=at,
+        hint=f"write one of {candidates}",
+    )
+    return None
+
+
+_GPU_SLOT = re.compile(r"gpu(\d{1,3})", re.ASCII)
+_CPU_SLOT = re.compile(r"cpu\d{0,4}", re.ASCII)
+
+
+def check_queues(references: References) -> None:
+    """Check engines and queues."""
+    shape = references.shape
+    for name, engine in shape.engines.items():
+        references.check_known_key(name, ENGINES, "engine", ("engines", name))
+        if engine is not None:
+            _check_engine(name, engine, ("engines", name, "instances"), references)
+    references.check_unique(((("queues", i, "name"), queue.name) for i, queue in enumerate(shape.queues)), "a queue")
+    for index, queue in enumerate(shape.queues):
+        for place, selector in enumerate(queue.pool or ()):
+            _check_selector(selector, ("queues", index, "pool", place), references)
+
+
+def _check_engine(name: str, engine: EngineShape, at: Path, references: References) -> None:
+    if engine.instances and name in ENGINES and not ENGINES[name].remote:
+        references.report_conflict(
+            f"the engine {name!r} runs on this machine and has no instances",
+            at,
+            f"remove `instances`; only {' and '.join(kind.name for kind in ENGINES.values() if kind.remote)} have them",
+        )
+    instances = engine.instances
+    references.check_unique((((*at, i, "name"), instance.name) for i, instance in enumerate(instances)), "an instance")
+    references.check_unique(
+        (((*at, i, "url"), instance.url) for i, instance in enumerate(instances)), "an instance", what="url"
+    )
+    for place, instance in enumerate(instances):
+        here = (*at, place)
+        references.check_known(instance.node, references.nodes, "node", (*here, "node"))
+        if instance.gpu is not None and instance.node is None and not references.is_written((*here, "node")):
+            references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
+        if instance.gpu is not None:
+            references.check_gpu(instance.node, instance.gpu, (*here, "gpu"))
+
+
+def _check_selector(selector: str, at: Path, references: References) -> None:
+    node, slash, slot = selector.partition("/")
+    references.check_known(node, references.nodes, "node", at)
+    if gpu := _GPU_SLOT.fullmatch(slot):
+        references.check_gpu(node, int(gpu[1]), at)
+    elif slash and not _CPU_SLOT.fullmatch(slot):
+        references.document.report(
+            "cluster.bad_value",
+            f"not a slot: {selector[:80]!r}",
+            at=at,
+            hint="write a node for all of its slots, or `node/gpu0`, or `node/cpu`",
+        )
+
+
+def check_services(references: References) -> None:
+    """Check volumes, services and layouts."""
+    shape = references.shape
+    references.check_unique(
+        ((("storage", i, "name"), volume.name) for i, volume in enumerate(shape.storage)), "a volume"
+    )
+    references.check_unique(
+        ((("services", i, "name"), service.name) for i, service in enumerate(shape.services)), "a service"
+    )
+    for index, volume in enumerate(shape.storage):
+        _check_volume(volume, ("storage", index), references)
+    for index, service in enumerate(shape.services):
+        _check_service(service, ("services", index), references)
+    _check_layouts(references)
+
+
+def _check_volume(volume: StorageShape, at: Path, references: References) -> None:
+    references.check_known(volume.node, references.nodes, "node", (*at, "node"))
+    if volume.kind is StorageKind.LOCAL and not references.is_written((*at, "node")):
+        references.report_conflict("a local volume is on a node, and none is named", at, "add `node`")
+    if volume.kind is not StorageKind.NFS and volume.server is not None:
+        what = f"only an nfs volume has a server; this one is {volume.kind}"
+        references.report_conflict(what, (*at, "server"), "remove `server`")
+    if volume.kind is StorageKind.EPHEMERAL and (volume.node or volume.path):
+        what = "an ephemeral volume is where its service runs, not on a node or path of its own"
+        references.report_conflict(what, at, "remove `node` and `path`")
+    if volume.kind is StorageKind.NFS and volume.node is not None and volume.server is not None:
+        references.report_conflict("the volume has both a node and a server", (*at, "server"), "keep one of them")
+
+
+def _check_service(service: ServiceShape, at: Path, references: References) -> None:
+    for place, engine in enumerate(service.engines):
+        references.check_known(engine, SERVICE_ENGINES, "engine", (*at, "engines", place))
+    for place, called in enumerate(service.calls):
+        references.check_known(called, references.services, "service", (*at, "calls", place))
+    references.check_known(service.node, references.nodes, "node", (*at, "node"))
+    _check_volumes(service.storage, service.node, (*at, "storage"), references)
+    for volume in service.mounts:
+        references.check_known_key(volume, references.storage, "storage", (*at, "mounts", volume))
+    if service.routes and service.kind is not ServiceKind.LITELLM:
+        references.report_conflict("only a service of kind litellm has routes", (*at, "routes"), "add `kind: litellm`")
+    _check_env(service.env, (*at, "env"), references)
+    memory = service.memory
+    if memory and memory.request and memory.limit and memory.request > memory.limit:
+        what = f"request {format_bytes(memory.request)} is more than limit {format_bytes(memory.limit)}"
+        references.report_conflict(what, (*at, "memory", "request"), "raise `limit` or lower `request`")
+
+
+def _check_env(env: Mapping[str, str], at: Path, references: References) -> None:
+    """Check that nothing secret is in the file: it would be in every manifest as well."""
+    for name, value in env.items():
+        if is_secret(name, value):
+            references.document.report(
+                "cluster.secret",
+                f"{name} looks like a secret, which would be in every manifest",
+                at=(*at, name),
+                hint=f"write `secrets: {{{name}: {{secret: <name>, key: <key>}}}}` instead, and make that Secret",
+            )
+
+
+def _check_volumes(names: Iterable[str], node: str | None, at: Path, references: References) -> None:
+    for place, name in enumerate(names):
+        references.check_known(name, references.storage, "storage", (*at, place))
+        _check_reach(name, node, (*at, place), references)
+
+
+def _check_reach(name: str, node: str | None, at: Path, references: References) -> None:
+    """Check that a service on `node` can use a volume: a local one stays on the disk that it was made on."""
+    volume = references.storage.get(name)
+    if volume is None or volume.kind is not StorageKind.LOCAL or None in (node, volume.node) or volume.node == node:
+        return
+    references.report_conflict(
+        f"the volume {name!r} is on the disk of {volume.node!r}, and the service runs on {node!r}",
+        at,
+        f"place the service on `{volume.node}`, or use a volume of `{node}` or an nfs one",
+    )
+
+
+def _check_layouts(references: References) -> None:
+    kinds = [kind.value for kind in LayoutKind]
+    for name, layout in references.shape.layouts.items():
+        at: Path = ("layouts", name)
+        if layout.kind is None and name not in kinds and not references.is_written((*at, "kind")):
+            references.document.report(
+                "cluster.missing_key",
+                f"the layout {name!r} has no kind",
+                at=at,
+                hint="add `kind`: one of " + ", ".join(kinds),
+            )
+        for service, placement in layout.services.items():
+            here = (*at, "services", service)
+            references.check_known_key(service, references.services, "service", here)
+            _check_placement(references.services.get(service), placement, here, references)
+
+
+def _check_placement(service: ServiceShape | None, placement: PlacementShape, at: Path, references: References) -> None:
+    references.check_known(placement.node, references.nodes, "node", (*at, "node"))
+    _check_env(placement.env, (*at, "env"), references)
+    node = placement.node or (service.node if service else None)
+    if placement.storage is not None:
+        _check_volumes(placement.storage, node, (*at, "storage"), references)
+    elif placement.node is not None and service is not None:
+        for name in service.storage:
+            _check_reach(name, node, (*at, "node"), references)
+    if placement.gpus and node is None and not references.is_written((*at, "node")):
+        references.report_conflict("GPUs are named without their node", (*at, "gpus"), "add `node`")
+    for place, index in enumerate(placement.gpus or ()):
+        references.check_gpu(node, index, (*at, "gpus", place))
+
+
+def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[Path, GpuFacts]:
+    """Check all workloads; return the catalogue's answer for every GPU model that a duration names, by its path."""
+    workloads = references.shape.workloads
+    references.check_unique(
+        ((("workloads", i, "name"), workload.name) for i, workload in enumerate(workloads)), "a workload"
+    )
+    answers: dict[Path, GpuFacts] = {}
+    for index, workload in enumerate(workloads):
+        at: Path = ("workloads", index)
+        references.check_known(workload.engine, SERVICE_ENGINES, "engine", (*at, "engine"))
+        references.check_known(workload.service, references.services, "service", (*at, "service"))
+        references.check_known(workload.prefer_node, references.nodes, "node", (*at, "preferNode"))
+        for model in workload.durations if find_gpu else ():
+            here = (*at, "durations", model)
+            if find_gpu and (facts := look_up(model, None, here, references, find_gpu)):
+                answers[here] = facts
+    return answers
