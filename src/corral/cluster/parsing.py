@@ -271,9 +271,7 @@ class _Builder:
     def _read_number(self, text: str, at: Path, *, whole: bool) -> int | float | str:
         plain = text.replace("_", "")
         try:
-            number = (
-                _parse_whole(plain) if whole else float(plain.lower().replace(".inf", "inf").replace(".nan", "nan"))
-            )
+            number = _parse_whole(plain) if whole else _parse_float(plain)
         except ValueError:
             number = math.inf
         if math.isfinite(number):
