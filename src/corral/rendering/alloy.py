@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NewType
 
 from corral.cluster.values import ServiceKind
-from corral.rendering.documents import header
+from corral.rendering.documents import write_header
 from corral.rendering.installation import Deployed, Installation
 
 LOKI = "loki"
@@ -55,7 +55,7 @@ def _render_file(installation: Installation, blocks: Iterable[Block], loki: str 
     place = "LOKI_URL in its environment says where Loki is" + (f"; without it, {loki}." if loki else ".")
     lines = ("Needs Alloy 1.5 or newer (sys.env).", place, *(() if loki else (_PASSWORD_NOTE,)), *notes)
     components = [*blocks, _write_to_loki(installation, loki)]
-    return header(installation, *lines, comment=_COMMENT) + "".join(f"\n{block.text()}" for block in components)
+    return write_header(installation, *lines, comment=_COMMENT) + "".join(f"\n{block.write()}" for block in components)
 
 
 Expression = NewType("Expression", str)
@@ -71,12 +71,12 @@ class Block:
     attributes: Mapping[str, Expression]
     blocks: tuple[Block, ...] = ()
 
-    def text(self, depth: int = 0) -> str:
+    def write(self, depth: int = 0) -> str:
         """The block with everything inside."""
         indent = "\t" * depth
         head = f'{self.name} "{self.label}"' if self.label else self.name
         inside = [f"{indent}\t{line}\n" for line in _align(self.attributes)]
-        parts = [*(["".join(inside)] if inside else []), *(block.text(depth + 1) for block in self.blocks)]
+        parts = [*(["".join(inside)] if inside else []), *(block.write(depth + 1) for block in self.blocks)]
         return f"{indent}{head} {{\n" + "\n".join(parts) + f"{indent}}}\n"
 
 
@@ -136,7 +136,7 @@ def _find_address_on_machines(installation: Installation, loki: Deployed) -> str
 def _write_to_loki(installation: Installation, otherwise: str | None) -> Block:
     """Send lines to Loki at the address of the environment, else of the cluster file, with the cluster's name on each.
 
-    A Loki that the environment names may ask for a password; one inside of the cluster does not.
+    A Loki that the environment names can ask for a password; one inside of the cluster does not.
     """
     url = join(read_environment("LOKI_URL", otherwise), quote(_PUSH))
     access = Block(

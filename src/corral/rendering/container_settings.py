@@ -16,36 +16,38 @@ SHARED_MEMORY_BYTES = 8 * 2**30
 """/dev/shm of containers that work on several GPUs; the usual 64 MB are too few (pitfall A26)."""
 
 
-def placed_settings(installation: Installation, members: Sequence[Deployed], one: Deployed) -> dict[str, str]:
-    """What the place of a container asks for, unless the file says it itself; `members` are those of its pod."""
-    found: dict[str, str] = {}
-    if "ollama" in one.service.engines and one.port is not None:
-        found |= _ollama(members, one)
-    if one.gpu_count > 1 and has_geforce(installation, one):
-        found |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}  # NCCL hangs where it tries (pitfall A27)
-    return {name: value for name, value in found.items() if name not in one.env}
+def list_placement_settings(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> dict[str, str]:
+    """List the settings that a container's place needs, without those of the file; `members` are those of its pod."""
+    settings: dict[str, str] = {}
+    if "ollama" in deployed.service.engines and deployed.port is not None:
+        settings |= _list_ollama_settings(members, deployed)
+    if deployed.gpu_count > 1 and has_geforce(installation, deployed):
+        settings |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}  # NCCL hangs where it tries (pitfall A27)
+    return {name: value for name, value in settings.items() if name not in deployed.env}
 
 
-def needs_shared_memory(one: Deployed) -> bool:
-    """Tell whether the 64 MB of a container are too few: with several GPUs, and for training (data loaders)."""
-    return one.gpu_count > 1 or is_trainer(one)
+def needs_shared_memory(deployed: Deployed) -> bool:
+    """Whether the 64 MB of a container are too few: with several GPUs, and for training (data loaders)."""
+    return deployed.gpu_count > 1 or is_trainer(deployed)
 
 
-def memory_limit(one: Deployed) -> int | None:
-    """The limit of the file, and shared memory besides, which counts as the container's; None without a limit."""
-    limit = one.service.memory_limit
+def calculate_memory_limit(deployed: Deployed) -> int | None:
+    """Add shared memory, which counts as the container's, to the limit of the file, in bytes; None without a limit."""
+    limit = deployed.service.memory_limit
     if limit is None:
         return None
-    return limit + (SHARED_MEMORY_BYTES if needs_shared_memory(one) else 0)
+    return limit + (SHARED_MEMORY_BYTES if needs_shared_memory(deployed) else 0)
 
 
-def _ollama(members: Sequence[Deployed], one: Deployed) -> dict[str, str]:
-    """Where Ollama listens; and, where others use its card, one model at a time instead of three for each card.
+def _list_ollama_settings(members: Sequence[Deployed], deployed: Deployed) -> dict[str, str]:
+    """List where Ollama listens; and, where others use its GPU, one model at a time instead of three for each GPU.
 
     Source: Ollama's FAQ (`OLLAMA_MAX_LOADED_MODELS`). Everything else is left as Ollama has it.
     """
-    shares = sum(each.gpu_count > 0 for each in members) > 1 and one.gpu_count > 0
-    return {"OLLAMA_HOST": f"0.0.0.0:{one.port}"} | ({"OLLAMA_MAX_LOADED_MODELS": "1"} if shares else {})
+    shares = sum(member.gpu_count > 0 for member in members) > 1 and deployed.gpu_count > 0
+    return {"OLLAMA_HOST": f"0.0.0.0:{deployed.port}"} | ({"OLLAMA_MAX_LOADED_MODELS": "1"} if shares else {})
 
 
 _BF16_SINCE = (8, 0)
@@ -54,27 +56,35 @@ _FP16_SINCE = (7, 0)
 """Volta: the first with tensor cores at all."""
 
 
-def is_trainer(one: Deployed) -> bool:
-    """Tell whether a service trains models."""
-    return "trainer" in one.service.engines
+def is_trainer(deployed: Deployed) -> bool:
+    """Whether a service trains models."""
+    return "trainer" in deployed.service.engines
 
 
-def launched(installation: Installation, one: Deployed) -> tuple[str, ...]:
-    """The command that runs a training script on every GPU of the pod; empty when the file names no script.
+def make_launch_command(installation: Installation, deployed: Deployed) -> tuple[str, ...]:
+    """Make the command that runs a training script on every GPU of the pod; empty when the file names no script.
 
-    Accelerate starts one process for each card (DistributedDataParallel). A command that is no script stays as it is.
+    Accelerate starts one process for each GPU (DistributedDataParallel). A command that is not a script is kept.
     """
-    command = one.service.command
-    if not is_trainer(one) or not command or not command[0].endswith(".py"):
+    command = deployed.service.command
+    if not is_trainer(deployed) or not command or not command[0].endswith(".py"):
         return ()
-    several = ("--multi_gpu",) if one.gpu_count > 1 else ()
-    processes = ("--num_processes", str(max(1, one.gpu_count)), "--num_machines", "1")
-    return ("accelerate", "launch", *several, *processes, "--mixed_precision", precision(installation, one), *command)
+    several = ("--multi_gpu",) if deployed.gpu_count > 1 else ()
+    processes = ("--num_processes", str(max(1, deployed.gpu_count)), "--num_machines", "1")
+    return (
+        "accelerate",
+        "launch",
+        *several,
+        *processes,
+        "--mixed_precision",
+        choose_precision(installation, deployed),
+        *command,
+    )
 
 
-def precision(installation: Installation, one: Deployed) -> str:
-    """The mixed precision that all of its cards have; `no` where one of them is not known."""
-    models = [resolve_gpu(gpu.model, memory=gpu.memory) for gpu in _cards(installation, one)]
+def choose_precision(installation: Installation, deployed: Deployed) -> str:
+    """Choose the mixed precision that all of its GPUs have; `no` where one of them is unknown."""
+    models = [resolve_gpu(gpu.model, memory=gpu.memory) for gpu in _list_gpus(installation, deployed)]
     capabilities = [model.cuda_capability if model else None for model in models]
     known = [capability for capability in capabilities if capability is not None]
     if not known or len(known) < len(capabilities) or min(known) < _FP16_SINCE:
@@ -82,19 +92,19 @@ def precision(installation: Installation, one: Deployed) -> str:
     return "bf16" if min(known) >= _BF16_SINCE else "fp16"
 
 
-def has_geforce(installation: Installation, one: Deployed) -> bool:
-    """Tell whether a service may get GeForce cards, which reach each other over the host's memory only."""
-    return any(gpu.model is not None and is_geforce(gpu.model) for gpu in _cards(installation, one))
+def has_geforce(installation: Installation, deployed: Deployed) -> bool:
+    """Whether a service can get a GeForce GPU; those reach each other over the host's memory only."""
+    return any(gpu.model is not None and is_geforce(gpu.model) for gpu in _list_gpus(installation, deployed))
 
 
-def _cards(installation: Installation, one: Deployed) -> list[Gpu]:
-    """The cards that a service may get."""
+def _list_gpus(installation: Installation, deployed: Deployed) -> list[Gpu]:
+    """List the GPUs that a service can get."""
     return [
         gpu
         for node in installation.cluster.nodes
-        if one.node in (None, node.name)
+        if deployed.node in (None, node.name)
         for gpu in node.gpus or ()
-        if one.node is None or one.gpus is None or gpu.index in one.gpus
+        if deployed.node is None or deployed.gpus is None or gpu.index in deployed.gpus
     ]
 
 

@@ -1,4 +1,4 @@
-"""Writes values as YAML, with a header that says where the file comes from.
+"""YAML files from plain values, with a header that names the file's source.
 
 Every text in labels, selectors, annotations and settings is quoted: YAML 1.1, as Kubernetes reads it, takes `y`, `on`
 and `32` for something else (pitfall A21). Keys keep the order in which they were given.
@@ -66,26 +66,26 @@ _Dumper.add_representer(_Quoted, _write_quoted)
 _Dumper.add_representer(str, _write_text)
 
 
-def header(installation: Installation, *notes: str, comment: str = "#") -> str:
-    """The first lines of every file: what made it, from what; then notes, one line each."""
+def write_header(installation: Installation, *notes: str, comment: str = "#") -> str:
+    """Write the first lines of every file: the program and its source; then notes, one line each."""
     layout = f", layout {installation.layout.name}" if installation.layout else ""
     lines = [
         f"Written by `corral render` from {installation.source} (sha256:{installation.digest[:16]}){layout}.",
         "Change the cluster file and render again; changes made here are overwritten.",
         *notes,
     ]
-    return "".join(f"{comment} {_on_one_line(line)}\n" for line in lines)
+    return "".join(f"{comment} {_put_on_one_line(line)}\n" for line in lines)
 
 
-def manifests(installation: Installation, objects: Iterable[Mapping[str, Json]], *notes: str) -> str:
+def write_manifests(installation: Installation, objects: Iterable[Mapping[str, Json]], *notes: str) -> str:
     """Write Kubernetes objects as one file of several documents."""
-    texts = (dump(_quoted(one)) for one in objects)
-    return header(installation, *notes) + "---\n" + "---\n".join(texts)
+    texts = (dump(_mark_quoted(fields)) for fields in objects)
+    return write_header(installation, *notes) + "---\n" + "---\n".join(texts)
 
 
-def document(installation: Installation, value: Json, *notes: str) -> str:
+def write_document(installation: Installation, value: Json, *notes: str) -> str:
     """Write any other YAML file."""
-    return header(installation, *notes) + dump(value)
+    return write_header(installation, *notes) + dump(value)
 
 
 def dump(value: Json) -> str:
@@ -93,19 +93,19 @@ def dump(value: Json) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
 
 
-def _on_one_line(text: str) -> str:
-    """Keep a text inside of its comment: a path may hold a line break."""
+def _put_on_one_line(text: str) -> str:
+    """Keep a text inside of its comment: a path can have a line break."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _quoted(value: Json, *, quote: bool = False) -> Json:
-    """Mark the texts that are to be quoted: those directly below certain keys."""
+def _mark_quoted(value: Json, *, quote: bool = False) -> Json:
+    """Mark the texts that need quotes: those directly below certain keys."""
     if isinstance(value, list):
-        entries = cast(list[Json], value)  # isinstance tells nothing of what is inside, here and below
-        return [_quoted(one) for one in entries]
+        entries = cast(list[Json], value)  # isinstance does not check the elements, here and below
+        return [_mark_quoted(entry) for entry in entries]
     if isinstance(value, dict):
         fields = cast(dict[str, Json], value)
-        return {key: _quoted(one, quote=_is_quoted(key, one) or quote) for key, one in fields.items()}
+        return {key: _mark_quoted(entry, quote=_is_quoted(key, entry) or quote) for key, entry in fields.items()}
     return _Quoted(value) if quote and isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""What a layout deploys, with everything resolved that several renderers need: names, places, addresses, settings.
+"""Services as a layout deploys them, with everything resolved that renderers need: names, places, addresses, settings.
 
 Addresses are made in one place: what a service calls gets `<SERVICE>_URL` from the layout, so that a switch of layouts
 cannot leave an old address behind.
@@ -26,13 +26,13 @@ from corral.cluster.values import (
 )
 from corral.errors import CorralError, Kind
 from corral.rendering import programs
-from corral.rendering.names import dns_name, with_suffix
-from corral.rendering.programs import program_of, secrets_of, usual_settings, without_extra_workers
+from corral.rendering.names import add_suffix, dns_name
+from corral.rendering.programs import limit_workers, list_secrets, list_usual_settings, program_of
 
 DEFAULT_NAMESPACE = "corral"
 DEFAULT_LABEL_PREFIX = "corral.dev"
 PORTS: Mapping[str, int] = {"ollama": 11434, "comfyui": 8188}
-"""Ports on which engines listen unless told otherwise, as their own documentation has them."""
+"""Ports on which engines listen by default, as their own documentation has them."""
 _PORTS_OF_KINDS: Mapping[ServiceKind, int] = {
     ServiceKind.LITELLM: 4000,
     ServiceKind.NGINX: 8080,
@@ -47,13 +47,13 @@ class Deployed:
 
     service: Service
     name: str
-    """What it is called when deployed, and its address inside the cluster."""
+    """Its name when deployed, and its address inside the cluster."""
     namespace: str
     replicas: int
     node: str | None
-    """None when any node will do."""
+    """None for any node."""
     gpus: tuple[int, ...] | None
-    """Indexes of GPUs of that node that it may use; None is any."""
+    """Indexes of GPUs of that node that it can use; None is any."""
     gpu_count: int
     """Whole GPUs of each replica; 0 for none."""
     on_demand: bool
@@ -77,11 +77,11 @@ class Installation:
 
     cluster: Cluster
     layout: Layout | None
-    """None: the services as they stand in the file."""
+    """None: the services as they are in the file."""
     source: str
     """The cluster file's name, for headers; without its folder, which differs from machine to machine."""
     text: str
-    """What the cluster file says, for Corral's own server."""
+    """The cluster file, for Corral's own server."""
     digest: str
     """SHA-256 of the cluster file's text, for headers."""
     deployed: tuple[Deployed, ...]
@@ -103,9 +103,9 @@ class Installation:
         """The namespace of services that name none."""
         return namespace_of(self.cluster)
 
-    def of(self, service: str) -> Deployed | None:
-        """The service as it is deployed; None when the layout does not deploy it."""
-        return next((one for one in self.deployed if one.service.name == service), None)
+    def find_service(self, service: str) -> Deployed | None:
+        """Find the service as it is deployed; None when the layout does not deploy it."""
+        return next((deployed for deployed in self.deployed if deployed.service.name == service), None)
 
 
 class UnknownLayoutError(CorralError):
@@ -131,7 +131,7 @@ def resolve_installations(
     chosen = [layout for name, layout in cluster.layouts.items() if not layouts or name in layouts]
     # The same for every layout, so it is found once.
     digest = hashlib.sha256(text.encode()).hexdigest()
-    gpu_mode = gpu_mode_of(cluster)
+    gpu_mode = choose_gpu_mode(cluster)
     return tuple(
         Installation(
             cluster=cluster,
@@ -139,16 +139,16 @@ def resolve_installations(
             source=PurePath(source).name,
             text=text,
             digest=digest,
-            deployed=_deploy(cluster, layout),
+            deployed=_resolve_services(cluster, layout),
             gpu_mode=gpu_mode,
         )
         for layout in chosen or [None]
     )
 
 
-def _deploy(cluster: Cluster, layout: Layout | None) -> tuple[Deployed, ...]:
-    plain = _with_state([_deployed(cluster, layout, service) for service in cluster.services.values()])
-    return tuple(_with_addresses(service, plain) for service in plain if service.replicas)
+def _resolve_services(cluster: Cluster, layout: Layout | None) -> tuple[Deployed, ...]:
+    plain = _mark_stateful([_resolve_service(cluster, layout, service) for service in cluster.services.values()])
+    return tuple(_add_addresses(service, plain) for service in plain if service.replicas)
 
 
 def label_prefix_of(cluster: Cluster) -> str:
@@ -161,78 +161,78 @@ def namespace_of(cluster: Cluster) -> str:
     return dns_name((cluster.kubernetes.namespace if cluster.kubernetes else None) or DEFAULT_NAMESPACE)
 
 
-def gpu_mode_of(cluster: Cluster) -> GpuMode:
-    """How pods get GPUs: as the file says, else by claim where nothing but a claim will do.
+def choose_gpu_mode(cluster: Cluster) -> GpuMode:
+    """Choose how pods get GPUs: as the file says, else by claim where only a claim can do it.
 
-    That is where a node mixes models (only a claim chooses between its cards) and where a layout lets two services of a
-    pod share a card. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
-    installed beside the device plugin (pitfall A32), and nobody changes drivers to switch layouts.
+    That is where a node mixes models (only a claim chooses between its GPUs) and where a layout lets two services of a
+    pod share a GPU. It is one way for the whole cluster and for all layouts: NVIDIA's driver for claims refuses to be
+    installed next to the device plugin (pitfall A32), and a switch of layouts changes no driver.
     """
-    said = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
-    if said is not None:
-        return said
+    gpu_mode = cluster.kubernetes.gpu_mode if cluster.kubernetes else None
+    if gpu_mode is not None:
+        return gpu_mode
     needs_claims = any(is_mixed(node) for node in cluster.nodes) or any(
-        _shares_a_card(cluster, layout) for layout in cluster.layouts.values()
+        _shares_gpu(cluster, layout) for layout in cluster.layouts.values()
     )
     return GpuMode.DRA if needs_claims else GpuMode.DEVICE_PLUGIN
 
 
 def is_mixed(node: Node) -> bool:
-    """Tell whether a node has GPUs of several models."""
+    """Whether a node has GPUs of several models."""
     return len({gpu.model for gpu in node.gpus or ()}) > 1
 
 
-def _shares_a_card(cluster: Cluster, layout: Layout) -> bool:
-    """Tell whether several services with GPUs stand in one pod of a layout."""
+def _shares_gpu(cluster: Cluster, layout: Layout) -> bool:
+    """Whether several services with GPUs are in one pod of a layout."""
     users = [
         placement.pod
         for name, placement in layout.services.items()
-        if placement.pod is not None and _gpu_count(cluster.services[name], placement)
+        if placement.pod is not None and _count_gpus(cluster.services[name], placement)
     ]
     return len(set(users)) < len(users)
 
 
-def address_of(target: Deployed, *, caller: Deployed | None = None) -> str | None:
-    """The URL of a service inside the cluster, as `caller` reaches it; None when it listens on no port.
+def find_address(target: Deployed, *, caller: Deployed | None = None) -> str | None:
+    """Find the URL of a service inside the cluster, as `caller` reaches it; None when it listens on no port.
 
     In the same pod that is localhost; in another namespace the name carries it.
     """
     if target.port is None:
         return None
     if caller is not None and caller.pod is not None and caller.pod == target.pod:
-        return _url(target, f"localhost:{target.port}")
+        return _write_url(target, f"localhost:{target.port}")
     same = caller is None or caller.namespace == target.namespace
     host = target.name if same else f"{target.name}.{target.namespace}"
-    return _url(target, f"{host}:{target.port}")
+    return _write_url(target, f"{host}:{target.port}")
 
 
-def _url(target: Deployed, host: str) -> str:
+def _write_url(target: Deployed, host: str) -> str:
     is_database = target.service.kind is ServiceKind.POSTGRESQL
-    return programs.url_of(target.env, host) if is_database else f"http://{host}"
+    return programs.write_database_url(target.env, host) if is_database else f"http://{host}"
 
 
-def addresses_of(target: Deployed, *, caller: Deployed | None = None) -> tuple[str, ...]:
-    """The URLs at which a service is reached: one that stands for all replicas, or that of each that keeps state."""
-    one = address_of(target, caller=caller)
-    if one is None:
+def list_addresses(target: Deployed, *, caller: Deployed | None = None) -> tuple[str, ...]:
+    """List the URLs at which a service is reached: one for all replicas, or one for each that keeps state."""
+    address = find_address(target, caller=caller)
+    if address is None:
         return ()
-    if not target.has_addresses_of_replicas or "://localhost:" in one:
-        return (one,)
-    start, _, rest = one.partition(target.name)
-    names = (with_suffix(target.name, str(replica)) for replica in range(target.replicas))
+    if not target.has_addresses_of_replicas or "://localhost:" in address:
+        return (address,)
+    start, _, rest = address.partition(target.name)
+    names = (add_suffix(target.name, str(replica)) for replica in range(target.replicas))
     return tuple(f"{start}{name}{rest}" for name in names)
 
 
-def address_variable(service: str) -> str:
-    """The environment variable that holds the address of a service: `OLLAMA_URL`."""
+def name_address_variable(service: str) -> str:
+    """Name the environment variable with the address of a service: `OLLAMA_URL`."""
     return re.sub(r"[^A-Z0-9]+", "_", service.upper()) + "_URL"
 
 
-def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Deployed:
+def _resolve_service(cluster: Cluster, layout: Layout | None, service: Service) -> Deployed:
     placement = layout.services.get(service.name, Placement()) if layout else Placement()
     names = service.storage if placement.storage is None else placement.storage
     indexes = placement.gpus
-    count = _gpu_count(service, placement)
+    count = _count_gpus(service, placement)
     name = dns_name(placement.name or service.name)
     return Deployed(
         service=service,
@@ -246,64 +246,69 @@ def _deployed(cluster: Cluster, layout: Layout | None, service: Service) -> Depl
         pod=dns_name(placement.pod) if placement.pod else None,
         config_map=dns_name(placement.config_map) if placement.config_map else None,
         storage=tuple(cluster.storage[name] for name in names),
-        port=service.port or _usual_port(service),
-        env=without_extra_workers(count, {**_usual(service, names), **service.env, **placement.env}),
+        port=service.port or _find_usual_port(service),
+        env=limit_workers(count, {**_list_usual_settings(service, names), **service.env, **placement.env}),
         secrets={
-            **programs.secrets_of_server(service, name),
-            **programs.secrets_of_corral(cluster, service, name),
-            **secrets_of(service, name),
+            **programs.list_database_secrets(service, name),
+            **programs.list_corral_secrets(cluster, service, name),
+            **list_secrets(service, name),
         },
     )
 
 
-def _usual(service: Service, volumes: Sequence[str]) -> dict[str, str]:
-    return usual_settings(service, volumes) | programs.settings_of_server(service)
+def _list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:
+    return list_usual_settings(service, volumes) | programs.list_database_settings(service)
 
 
-def _gpu_count(service: Service, placement: Placement) -> int:
-    """Whole GPUs of each replica: as the file says, else one where it speaks of a card at all."""
+def _count_gpus(service: Service, placement: Placement) -> int:
+    """Count the whole GPUs of each replica: as the file says, else one where it mentions a GPU at all."""
     if service.gpus is not None:
         return service.gpus
     return int(service.gpu_memory is not None or bool(placement.gpus))
 
 
-def _with_state(deployed: list[Deployed]) -> list[Deployed]:
-    """Tell which have replicas that are reached one by one: where anything in their pod keeps state."""
-    stateful = {one.pod or one.service.name for one in deployed if program_of(one.service).keeps_state}
+def _mark_stateful(services: list[Deployed]) -> list[Deployed]:
+    """Mark the services whose replicas are reached one by one: where anything in their pod keeps state."""
+    stateful = {
+        deployed.pod or deployed.service.name for deployed in services if program_of(deployed.service).keeps_state
+    }
     return [
-        replace(one, has_addresses_of_replicas=one.replicas > 1 and (one.pod or one.service.name) in stateful)
-        for one in deployed
+        replace(
+            deployed,
+            has_addresses_of_replicas=deployed.replicas > 1 and (deployed.pod or deployed.service.name) in stateful,
+        )
+        for deployed in services
     ]
 
 
-def _usual_port(service: Service) -> int | None:
+def _find_usual_port(service: Service) -> int | None:
     if service.kind in _PORTS_OF_KINDS:
         return _PORTS_OF_KINDS[service.kind]
     return next((PORTS[engine] for engine in service.engines if engine in PORTS), None)
 
 
-def _with_addresses(one: Deployed, others: list[Deployed]) -> Deployed:
+def _add_addresses(deployed: Deployed, others: list[Deployed]) -> Deployed:
     """Add the address of everything that it calls; what the file says itself stays."""
     called = {other.service.name: other for other in others if other.replicas}
     variables: dict[str, str] = {}
-    for name in one.service.calls:
-        addresses = addresses_of(called[name], caller=one) if name in called else ()
+    for name in deployed.service.calls:
+        addresses = list_addresses(called[name], caller=deployed) if name in called else ()
         if addresses:
-            variables[address_variable(name)] = addresses[0]
+            variables[name_address_variable(name)] = addresses[0]
         if len(addresses) > 1:
-            variables[f"{address_variable(name)}S"] = ",".join(addresses)
-    reached = [called[name] for name in one.service.calls if name in called]
-    return _with_database(replace(one, env={**variables, **one.env}), reached)
+            variables[f"{name_address_variable(name)}S"] = ",".join(addresses)
+    reached = [called[name] for name in deployed.service.calls if name in called]
+    return _add_database(replace(deployed, env={**variables, **deployed.env}), reached)
 
 
-def _with_database(one: Deployed, called: list[Deployed]) -> Deployed:
-    """Let it into the database that it calls, with a password from that one's Secret; Corral's own server uses it."""
-    found = [other for other in called if other.service.kind is ServiceKind.POSTGRESQL]
-    if not found:
-        return one
-    secrets = programs.secrets_of_clients(other.secrets for other in found) | dict(one.secrets)
-    address = address_of(found[0], caller=one)
-    if one.service.kind is not ServiceKind.CORRAL or address is None:
-        return replace(one, secrets=secrets)
-    env = {programs.SERVER_VARIABLE: address} | dict(one.env)
-    return replace(one, env=env, secrets={name: key for name, key in secrets.items() if name not in env})
+def _add_database(deployed: Deployed, called: list[Deployed]) -> Deployed:
+    """Give it access to the database that it calls, by a password from its Secret; Corral's own server uses it."""
+    databases = [other for other in called if other.service.kind is ServiceKind.POSTGRESQL]
+    if not databases:
+        return deployed
+    secrets = programs.list_client_secrets(other.secrets for other in databases) | dict(deployed.secrets)
+    address = find_address(databases[0], caller=deployed)
+    if deployed.service.kind is not ServiceKind.CORRAL or address is None:
+        return replace(deployed, secrets=secrets)
+    env = {programs.SERVER_VARIABLE: address} | dict(deployed.env)
+    return replace(deployed, env=env, secrets={name: key for name, key in secrets.items() if name not in env})

@@ -5,7 +5,7 @@ times is one group, over which requests are spread. A model that no GPU of the l
 (pitfall B08): it would answer from the processor, ten times slower. Replicas of an Ollama are reached one by one, since
 an address of all of them pins a connection to one (pitfall D03).
 
-A request that fails is tried again at an address of the group drawn by chance, which may be the same: LiteLLM lets no
+A request that fails is tried again at an address of the group drawn by chance, which can be the same: LiteLLM lets no
 address rest whose failure it calls an APIConnectionError, as it does with all of Ollama's (`_is_cooldown_required` in
 1.85). So every address of a group has an id, which can be asked for like a model but is not offered as one, and the
 group falls back to each of its addresses in turn, before any provider.
@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Route, ServiceKind
-from corral.rendering.documents import Json, document
-from corral.rendering.installation import Deployed, Installation, addresses_of
-from corral.rendering.model_pull import why_not
+from corral.rendering.documents import Json, write_document
+from corral.rendering.installation import Deployed, Installation, list_addresses
+from corral.rendering.model_pull import explain_misfit
 from corral.rendering.programs import MASTER_KEY
 
 FILE = "config.yaml"
@@ -39,7 +39,7 @@ _EMBEDDING = re.compile(r"embed|^(?:all-minilm|bge-|paraphrase-multilingual)")
 """Ollama's library has these for embeddings; LiteLLM has another route for them than for conversations."""
 _CONTEXT = "OLLAMA_CONTEXT_LENGTH"
 _TIMEOUT_S = 600
-"""A model may first have to load, and a long answer of a large one takes minutes."""
+"""A model can first have to load, and a long answer of a large one takes minutes."""
 _RETRIES = 2
 _FAILURES = 0
 """After its first failure an address of a group rests. LiteLLM takes its own default, 3, for "not set"."""
@@ -64,10 +64,10 @@ def render_router(installation: Installation, router: Deployed | None, reach: Re
 
     `reach` gives the addresses at which LiteLLM reaches a service; those of the cluster unless it is given.
     """
-    config = make_config(installation, router, reach or (lambda target: addresses_of(target, caller=router)))
+    config = make_config(installation, router, reach or (lambda target: list_addresses(target, caller=router)))
     if not config.value["model_list"]:
         return None
-    return document(installation, config.value, *(() if router else _BY_HAND), *config.notes)
+    return write_document(installation, config.value, *(() if router else _BY_HAND), *config.notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def _list_entries(
         notes.append(f"Not routed to {ollama.name}: its address is not known.")
     entries: list[dict[str, Json]] = []
     for model in models:
-        reason = why_not(installation, ollama, model)
+        reason = explain_misfit(installation, ollama, model)
         if reason is not None:
             notes.append(f"Not routed to {ollama.name}: {reason}.")
             continue

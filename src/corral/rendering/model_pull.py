@@ -35,7 +35,7 @@ _SNAPSHOT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filling:
+class ModelPull:
     """A container that runs to its end before the service starts, with the service's first volume."""
 
     name: str
@@ -44,76 +44,82 @@ class Filling:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def filling_of(installation: Installation, one: Deployed) -> Filling | None:
-    """What fills the first volume of a service; None when there is nothing to fetch, or nothing to keep it in."""
-    if not one.storage:
+def make_model_pull(installation: Installation, deployed: Deployed) -> ModelPull | None:
+    """Make the container that fills the first volume; None without anything to fetch, or a volume that keeps it."""
+    if not deployed.storage:
         return None
-    if "ollama" in one.service.engines:
-        return _pulled(installation, one)
-    if one.storage[0].kind is not StorageKind.EPHEMERAL:
+    if "ollama" in deployed.service.engines:
+        return _pull_with_ollama(installation, deployed)
+    if deployed.storage[0].kind is not StorageKind.EPHEMERAL:
         return None
-    return _downloaded(one) or _snapshots(one)
+    return _download_files(deployed) or _download_repositories(deployed)
 
 
-def _pulled(installation: Installation, one: Deployed) -> Filling | None:
-    models = models_that_fit(installation, one)
+def _pull_with_ollama(installation: Installation, deployed: Deployed) -> ModelPull | None:
+    models = list_fitting_models(installation, deployed)
     if not models:
         return None
     pulls = "\n".join(f"ollama pull {shlex.quote(model)}" for model in models)
-    return Filling(name=f"pull-{one.service.name}", image=image_of(one.service), script=_PULL.format(pulls=pulls))
+    return ModelPull(
+        name=f"pull-{deployed.service.name}", image=image_of(deployed.service), script=_PULL.format(pulls=pulls)
+    )
 
 
-def _downloaded(one: Deployed) -> Filling | None:
-    folder = mount_paths(one.service, [storage.name for storage in one.storage])[one.storage[0].name]
-    lines = [_curl(url, folder) for url in one.service.models if url.startswith("https://")]
+def _download_files(deployed: Deployed) -> ModelPull | None:
+    folder = mount_paths(deployed.service, [storage.name for storage in deployed.storage])[deployed.storage[0].name]
+    lines = [_write_download(url, folder) for url in deployed.service.models if url.startswith("https://")]
     if not lines:
         return None
-    return Filling(name=f"download-{one.service.name}", image=CURL, script="\n".join(["set -eu", *lines, ""]))
+    return ModelPull(name=f"download-{deployed.service.name}", image=CURL, script="\n".join(["set -eu", *lines, ""]))
 
 
-def _curl(url: str, folder: str) -> str:
+def _write_download(url: str, folder: str) -> str:
     path = shlex.quote(f"{folder}/{url.rpartition('/')[2]}")
     return f"curl --fail --location --continue-at - --output {path} {shlex.quote(url)}"
 
 
-def _snapshots(one: Deployed) -> Filling | None:
-    """Repositories of Hugging Face, into the cache that the service itself looks into."""
-    found = [model for model in one.service.models if _REPOSITORY.fullmatch(model)]
-    home = one.env.get("HF_HOME")
-    if not found or home is None or _SPEECH.isdisjoint(one.service.engines):
+def _download_repositories(deployed: Deployed) -> ModelPull | None:
+    """Download repositories of Hugging Face into the cache in which the service itself looks."""
+    repositories = [model for model in deployed.service.models if _REPOSITORY.fullmatch(model)]
+    home = deployed.env.get("HF_HOME")
+    if not repositories or home is None or _SPEECH.isdisjoint(deployed.service.engines):
         return None
-    words = " ".join(shlex.quote(model) for model in found)
+    words = " ".join(shlex.quote(model) for model in repositories)
     script = f"set -eu\npython3 -c {shlex.quote(_SNAPSHOT)} {words}\n"
-    return Filling(
-        name=f"download-{one.service.name}", image=image_of(one.service), script=script, env={"HF_HOME": home}
+    return ModelPull(
+        name=f"download-{deployed.service.name}", image=image_of(deployed.service), script=script, env={"HF_HOME": home}
     )
 
 
-def models_that_fit(installation: Installation, one: Deployed) -> tuple[str, ...]:
-    """Models of a service that its cards can hold; those of which nothing is known count as fitting."""
-    return tuple(model for model in one.service.models if why_not(installation, one, model) is None)
+def list_fitting_models(installation: Installation, deployed: Deployed) -> tuple[str, ...]:
+    """List the models of a service that its GPUs can hold; unknown ones count as fitting."""
+    return tuple(model for model in deployed.service.models if explain_misfit(installation, deployed, model) is None)
 
 
-def why_not(installation: Installation, one: Deployed, model: str) -> str | None:
-    """Say why a model cannot run where its service does; None when it can, or when too little is known."""
-    has = _memory(installation, one)
-    needs = [need for engine in one.service.engines if (need := need_of(engine, model)) is not None]
+def explain_misfit(installation: Installation, deployed: Deployed, model: str) -> str | None:
+    """Explain why a model cannot run where its service does; None when it can, or when too little is known."""
+    has = _find_largest_memory(installation, deployed)
+    needs = [need for engine in deployed.service.engines if (need := need_of(engine, model)) is not None]
     if not needs or not has:
         return None
     needed = needs[0].on(1)
     if needed <= has:
         return None
-    return f"{model} needs about {format_bytes(needed)}, and its cards have {format_bytes(has)}"
+    return f"{model} needs about {format_bytes(needed)}, and its GPUs have {format_bytes(has)}"
 
 
-def _memory(installation: Installation, one: Deployed) -> int:
-    """VRAM of the cards that a replica may get: of its node, else of the node that has most; 0 when it is unknown."""
+def _find_largest_memory(installation: Installation, deployed: Deployed) -> int:
+    """Find the VRAM that a replica can get, in bytes: of its node, else of the node with most; 0 when it is unknown."""
     totals: list[int] = []
     for node in installation.cluster.nodes:
-        cards = [gpu for gpu in node.gpus or () if one.gpus is None or node.name != one.node or gpu.index in one.gpus]
-        sizes = sorted((gpu.memory or 0 for gpu in cards), reverse=True)
-        if one.node in (None, node.name) and sizes and 0 not in sizes:
-            totals.append(sum(sizes[: max(1, one.gpu_count)]))
+        gpus = [
+            gpu
+            for gpu in node.gpus or ()
+            if deployed.gpus is None or node.name != deployed.node or gpu.index in deployed.gpus
+        ]
+        sizes = sorted((gpu.memory or 0 for gpu in gpus), reverse=True)
+        if deployed.node in (None, node.name) and sizes and 0 not in sizes:
+            totals.append(sum(sizes[: max(1, deployed.gpu_count)]))
     return max(totals, default=0)
 
 
@@ -126,20 +132,20 @@ _UNKNOWN_MODEL_BYTES = 10 * 2**30
 """For engines whose models are not known by name; as large as the checkpoints of image models usually are."""
 
 
-def seconds_to_load(one: Deployed) -> int:
+def forecast_load_time(deployed: Deployed) -> int:
     """Forecast how long the largest model of a service takes to load, in whole seconds; 0 when it has none."""
-    if not one.service.models and not one.gpu_count:
+    if not deployed.service.models and not deployed.gpu_count:
         return 0
-    needs = [need_of(engine, model) for engine in one.service.engines for model in one.service.models]
+    needs = [need_of(engine, model) for engine in deployed.service.engines for model in deployed.service.models]
     sizes = [need.divisible.value for need in needs if need is not None]
-    size = max(sizes, default=one.service.gpu_memory or _UNKNOWN_MODEL_BYTES)
-    return -(-int(size) // int(_speed(one)))
+    size = max(sizes, default=deployed.service.gpu_memory or _UNKNOWN_MODEL_BYTES)
+    return -(-int(size) // int(_find_read_speed(deployed)))
 
 
-def _speed(one: Deployed) -> float:
+def _find_read_speed(deployed: Deployed) -> float:
     speeds = [
         _NFS_BYTES_PER_S if storage.kind is StorageKind.NFS else _BYTES_PER_S.get(storage.medium or "")
-        for storage in one.storage
+        for storage in deployed.storage
     ]
     known = [speed for speed in speeds if speed is not None]
     return min(known, default=_UNKNOWN_BYTES_PER_S)
@@ -153,4 +159,4 @@ _PATIENCE = 3
 
 def forecast_start_time(deployed: Deployed) -> int:
     """The seconds that a start can take: several times the forecast load time of the largest model."""
-    return max(_SHORTEST_START_S, _PATIENCE * seconds_to_load(deployed))
+    return max(_SHORTEST_START_S, _PATIENCE * forecast_load_time(deployed))

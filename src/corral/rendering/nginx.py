@@ -2,7 +2,7 @@
 
 One `nginx.conf` as a whole: files of the page, `/healthz`, and `/api/` for the services that are called. It works as a
 user without rights on a read-only file system: everything that is written goes to `/tmp`. Answers of language models
-come word by word, so nothing is buffered, and a request may be silent for minutes while a model loads.
+come word by word, so nothing is buffered, and a request can be silent for minutes while a model loads.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from corral.cluster.values import ServiceKind
-from corral.rendering.documents import header
-from corral.rendering.installation import Deployed, Installation, addresses_of
+from corral.rendering.documents import write_header
+from corral.rendering.installation import Deployed, Installation, list_addresses
 
 FILE = "nginx.conf"
 Reach = Callable[[Deployed], str | None]
@@ -124,11 +124,11 @@ def render_proxy(
         resolver=f"        resolver {resolver} valid=10s;\n" if resolver else "",
         locations=locations,
     )
-    return header(installation, *notes) + text
+    return write_header(installation, *notes) + text
 
 
 def _find_address(target: Deployed, caller: Deployed) -> str | None:
-    return next(iter(addresses_of(target, caller=caller)), None)
+    return next(iter(list_addresses(target, caller=caller)), None)
 
 
 def _list_targets(installation: Installation, proxy: Deployed, reach: Reach) -> tuple[list[tuple[str, str]], list[str]]:
@@ -136,7 +136,7 @@ def _list_targets(installation: Installation, proxy: Deployed, reach: Reach) -> 
     targets: list[tuple[str, str]] = []
     notes: list[str] = []
     for name in proxy.service.calls:
-        target = installation.of(name)
+        target = installation.find_service(name)
         address = reach(target) if target is not None else None
         if address is None:
             notes.append(f"Nothing is sent to {name}: {_explain_absence(target)}.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from corral.cluster.values import Cluster, Node
 from corral.hardware.pools import gpu_class
-from corral.rendering.gpus import nvidia_cards
+from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import is_mixed, label_prefix_of
 
 GPU_PRESENT = "nvidia.com/gpu.present"
@@ -32,14 +32,14 @@ def make_node_labels(cluster: Cluster, node: Node) -> dict[str, str]:
     models = [gpu.model for gpu in gpus if gpu.model]
     if gpus:
         labels[f"{prefix}/gpu-count"] = str(len(gpus))
-    if nvidia_cards(node):
+    if list_nvidia_gpus(node):
         labels[GPU_PRESENT] = "true"
     if models and len(models) == len(gpus) and not is_mixed(node):
-        labels[class_label(cluster)] = gpu_class(models[0])
+        labels[name_class_label(cluster)] = gpu_class(models[0])
     return dict(sorted((labels | dict(node.labels)).items()))
 
 
-def class_label(cluster: Cluster) -> str:
+def name_class_label(cluster: Cluster) -> str:
     """The label with the model of all GPUs of a node."""
     return f"{label_prefix_of(cluster)}/gpu-class"
 
@@ -49,5 +49,5 @@ _NIXOS = "nixos"
 
 
 def runs_nixos(node: Node) -> bool:
-    """Tell whether a node's system is NixOS, however it is spelled."""
+    """Whether a node's system is NixOS, in any spelling."""
     return node.os is not None and node.os.lower() == _NIXOS

@@ -5,7 +5,7 @@ a restart brings no update; they are the newest that were known to work together
 
 A service reaches a PostgreSQL in the cluster by a URL without a password, and has the password in a variable: asyncpg
 and libpq both read `PGPASSWORD` where the URL has none, so that no URL with a password has to be made up, and a
-password may have any characters.
+password can have any characters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CURL = "curlimages/curl:8.17.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program, as far as its container has to know it."""
+    """A program, as far as its container depends on it."""
 
     image: str | None = None
     health_path: str | None = None
@@ -34,9 +34,9 @@ class Program:
     ready_command: tuple[str, ...] = ()
     """Ends with 0 once it can serve, where it does not speak HTTP."""
     data_path: str = "/data"
-    """Where it keeps what must last."""
+    """The folder of its data that must last."""
     user: int | None = None
-    """The user that its image is made to run as; None: the image decides, which may be root."""
+    """The user that its image is made to run as; None: the image decides, which can be root."""
     keeps_state: bool = False
     """Whether it must be one process for each volume, with an address of its own (ComfyUI, Ollama, databases)."""
 
@@ -70,47 +70,47 @@ _OF_KINDS = {
 
 
 def program_of(service: Service) -> Program:
-    """What is known of the program that a service runs; the first engine that is known decides."""
+    """The program that a service runs, as far as it is known; the first known engine decides."""
     if service.kind in _OF_KINDS:
         return _OF_KINDS[service.kind]
     return next((_OF_ENGINES[engine] for engine in service.engines if engine in _OF_ENGINES), _UNKNOWN)
 
 
 def image_of(service: Service) -> str | None:
-    """The image of a service; None when neither the file nor anything known says."""
+    """The image of a service; None when it is neither in the file nor known."""
     return service.image or program_of(service).image
 
 
 def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
-    """Where a service finds its volumes: as the file says, else the first at its program's own place."""
+    """The folders of a service's volumes: as the file says, else the first at its program's own place."""
     usual = program_of(service).data_path
     places = [usual, *(f"/data/{name}" for name in volumes[1:])]
     return {name: service.mounts.get(name) or place for name, place in zip(volumes, places, strict=False)}
 
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
-"""Without it LiteLLM would serve everybody; newer ones refuse to start."""
+"""Without it LiteLLM would serve every caller; newer ones refuse to start."""
 _SPEECH = frozenset({"whisper", "chatterbox", "piper"})
-"""Engines that fetch their models by name and keep them in caches below the home directory, unless told otherwise."""
+"""Engines that fetch their models by name and keep them in caches below the home directory by default."""
 _WORKERS = ("UVICORN_WORKERS", "WEB_CONCURRENCY")
 
 
-def usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:
-    """What the program of a service wants to be told; `volumes` are the names of those that it uses."""
+def list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, str]:
+    """List the settings that a service's program needs; `volumes` are the names of those that it uses."""
     if service.kind is ServiceKind.LITELLM:
         return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it fetches a list of prices at each start
     if _SPEECH.isdisjoint(service.engines) or not volumes:
         return {}
-    return _caches(mount_paths(service, volumes)[volumes[0]])
+    return _list_caches(mount_paths(service, volumes)[volumes[0]])
 
 
-def without_extra_workers(gpus: int, env: Mapping[str, str]) -> dict[str, str]:
+def limit_workers(gpus: int, env: Mapping[str, str]) -> dict[str, str]:
     """Keep a GPU service to one process: each further one loads all models once more (pitfall B06)."""
     return {name: "1" if _is_multiplied(gpus, name, value) else value for name, value in env.items()}
 
 
-def worker_notes(name: str, gpus: int, env: Mapping[str, str]) -> list[str]:
-    """Say which settings of the file are not followed."""
+def list_worker_notes(name: str, gpus: int, env: Mapping[str, str]) -> list[str]:
+    """List the settings of the file that are not followed."""
     return [
         f"{name}: {variable} is 1 instead of {value}, since each process would load its models once more."
         for variable, value in env.items()
@@ -118,8 +118,8 @@ def worker_notes(name: str, gpus: int, env: Mapping[str, str]) -> list[str]:
     ]
 
 
-def secrets_of(service: Service, name: str) -> dict[str, SecretKey]:
-    """The secret settings of a service; what LiteLLM needs and the file leaves open lies in a Secret of its name."""
+def list_secrets(service: Service, name: str) -> dict[str, SecretKey]:
+    """List the secret settings of a service; those of LiteLLM that the file leaves open are in a Secret of its name."""
     needed: list[str] = []
     if service.kind is ServiceKind.LITELLM:
         needed = [MASTER_KEY, *(route.key_from for route in service.routes if route.key_from)]
@@ -127,8 +127,8 @@ def secrets_of(service: Service, name: str) -> dict[str, SecretKey]:
     return usual | dict(service.secrets)
 
 
-def _caches(folder: str) -> dict[str, str]:
-    """Caches of Hugging Face, of PyTorch and of all that follows XDG (openai-whisper), on a volume."""
+def _list_caches(folder: str) -> dict[str, str]:
+    """List the caches of Hugging Face, of PyTorch and of all that follows XDG (openai-whisper), on a volume."""
     return {
         "HF_HOME": f"{folder}/huggingface",
         "TORCH_HOME": f"{folder}/torch",
@@ -149,39 +149,39 @@ _DATABASE = "POSTGRES_DB"
 _USUAL = "corral"
 
 
-def settings_of_server(service: Service) -> dict[str, str]:
-    """What a PostgreSQL is told when its volume is still empty; nothing for other services."""
+def list_database_settings(service: Service) -> dict[str, str]:
+    """List the settings of a PostgreSQL whose volume is still empty; none for other services."""
     return {_USER: _USUAL, _DATABASE: _USUAL} if service.kind is ServiceKind.POSTGRESQL else {}
 
 
 def is_database(cluster: Cluster, service: Service, env: Mapping[str, str]) -> bool:
-    """Tell whether a service keeps a PostgreSQL on its volume: Corral's server does where it is told of none."""
+    """Whether a service keeps a PostgreSQL on its volume: Corral's server does where no other is set."""
     if service.kind is ServiceKind.CORRAL:
         return SERVER_VARIABLE not in env and cluster.database_url_env is None
     return service.kind is ServiceKind.POSTGRESQL
 
 
-def url_of(env: Mapping[str, str], host: str) -> str:
-    """The URL of a database by the settings of its server; `host` has the port."""
+def write_database_url(env: Mapping[str, str], host: str) -> str:
+    """Write the URL of a database from the settings of its server; `host` has the port."""
     user = env.get(_USER, _USUAL)
     return f"postgresql://{user}@{host}/{env.get(_DATABASE, user)}"
 
 
-def secrets_of_server(service: Service, name: str) -> dict[str, SecretKey]:
-    """The password of a PostgreSQL, without which its image does not start: in the Secret of its name."""
+def list_database_secrets(service: Service, name: str) -> dict[str, SecretKey]:
+    """List the password of a PostgreSQL, without which its image does not start: in the Secret of its name."""
     if service.kind is not ServiceKind.POSTGRESQL or PASSWORD_OF_SERVER in service.env:
         return {}
     return {PASSWORD_OF_SERVER: SecretKey(secret=name, key=PASSWORD_OF_SERVER)}
 
 
-def secrets_of_clients(called: Iterable[Mapping[str, SecretKey]]) -> dict[str, SecretKey]:
-    """The password for whoever calls a PostgreSQL; `called` are the secrets of what is called."""
+def list_client_secrets(called: Iterable[Mapping[str, SecretKey]]) -> dict[str, SecretKey]:
+    """List the password for callers of a PostgreSQL; `called` are the secrets of the services that are called."""
     passwords = [secrets[PASSWORD_OF_SERVER] for secrets in called if PASSWORD_OF_SERVER in secrets]
     return {PASSWORD_OF_CLIENTS: passwords[0]} if passwords else {}
 
 
-def secrets_of_corral(cluster: Cluster, service: Service, name: str) -> dict[str, SecretKey]:
-    """The URL of a database elsewhere, where the cluster file names a variable for it: in the Secret of the server."""
+def list_corral_secrets(cluster: Cluster, service: Service, name: str) -> dict[str, SecretKey]:
+    """List the URL of a database elsewhere, where the file names a variable for it: in the Secret of the server."""
     variable = cluster.database_url_env
     if service.kind is not ServiceKind.CORRAL or variable is None or variable in service.env:
         return {}

@@ -37,7 +37,7 @@ class Target:
     for_all: Callable[[tuple[Installation, ...]], Files] | None = None
     """Files that the layouts share; it is given all layouts that are written."""
     notes: Callable[[Installation], list[str]] | None = None
-    """What of a layout is left out or is up to people, a sentence each."""
+    """The parts of a layout that are left out or done by hand, a sentence each."""
 
 
 TARGETS: tuple[Target, ...] = (
@@ -52,11 +52,11 @@ TARGETS: tuple[Target, ...] = (
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
     Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=render_configurations),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
-    Target(name="prometheus", summary="what is scraped, recording rules, alerts", for_all=render_prometheus),
+    Target(name="prometheus", summary="scrape jobs, recording rules, alerts", for_all=render_prometheus),
     Target(name="grafana", summary="dashboards, and the files that provision them", for_all=render_grafana),
     Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=render_alloy),
     Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=render_litellm),
-    Target(name="nginx", summary="the page and what is behind it, for nginx", per_layout=render_nginx),
+    Target(name="nginx", summary="the page and the services behind it, for nginx", per_layout=render_nginx),
     Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=render_projects),
 )
 
@@ -75,7 +75,7 @@ class Rendering:
     files: Mapping[str, str]
     """Text by path, with `/` between folders, in order of path."""
     notes: tuple[str, ...]
-    """What is left out or is up to people, once each; where layouts differ, with the layout's name before it."""
+    """The parts that are left out or done by hand, once each; where layouts differ, after the layout's name."""
 
 
 def render_cluster(
@@ -102,7 +102,7 @@ def render_cluster(
 def _list_notes(installations: Iterable[Installation], targets: Iterable[Target]) -> tuple[str, ...]:
     listers = [target.notes for target in targets if target.notes is not None]
     by_layout = {
-        installation.name: [note for list_of in listers for note in list_of(installation)]
+        installation.name: [note for lister in listers for note in lister(installation)]
         for installation in installations
     }
     lines: list[str] = []

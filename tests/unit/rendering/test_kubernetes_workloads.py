@@ -11,7 +11,7 @@ from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
 from corral.rendering.gpus import product_name
 from corral.rendering.kubernetes.contradictions import ContradictionError
-from corral.rendering.names import dns_name, with_suffix
+from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.targets import render_cluster
 from doubles.rendered_clusters import cluster_text, objects, pod_of, rendered, told
 
@@ -191,7 +191,7 @@ def test_a_service_without_an_image_is_left_out_and_told() -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", fullmatch=True))
 def test_every_name_of_a_file_becomes_one_that_dns_takes(name: str) -> None:
-    for made in (dns_name(name), dns_name(name, longest=15), with_suffix(name, "replicas")):
+    for made in (dns_name(name), dns_name(name, longest=15), add_suffix(name, "replicas")):
         assert made[0].isalpha()
         assert made[-1].isalnum()
         assert all(character.isdigit() or "a" <= character <= "z" or character == "-" for character in made)

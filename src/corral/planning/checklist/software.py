@@ -22,7 +22,7 @@ from corral.planning.checklist.probes import (
     PersistenceOn,
 )
 from corral.planning.checklist.values import Command, Item, Phase, Question, Work
-from corral.rendering.installation import gpu_mode_of
+from corral.rendering.installation import choose_gpu_mode
 
 NIXOS = "nixos"
 
@@ -192,7 +192,7 @@ def _check_labels(change: NodeChange, after: Cluster) -> Iterator[Item]:
 def _check_node_is_back(change: NodeChange, after: Cluster) -> Iterator[Item]:
     if after.kubernetes is None:
         return
-    by_claim = gpu_mode_of(after) is GpuMode.DRA
+    by_claim = choose_gpu_mode(after) is GpuMode.DRA
     if change.hardware_differs and change.before is not None:
         yield _make_item(
             change,

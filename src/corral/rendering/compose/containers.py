@@ -16,16 +16,16 @@ from corral.rendering.config_files import ConfigFiles
 from corral.rendering.container_settings import (
     NFS_OPTIONS,
     SHARED_MEMORY_BYTES,
+    calculate_memory_limit,
     find_nfs_server,
     is_job,
-    launched,
-    memory_limit,
+    list_placement_settings,
+    make_launch_command,
     needs_shared_memory,
-    placed_settings,
 )
 from corral.rendering.documents import Json
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.model_pull import Filling, forecast_start_time
+from corral.rendering.model_pull import ModelPull, forecast_start_time
 from corral.rendering.programs import image_of, mount_paths, program_of
 
 ON_DEMAND = "on-demand"
@@ -62,7 +62,7 @@ def build_container(
 
 
 def build_filling_container(
-    installation: Installation, unit: Unit, deployed: Deployed, filling: Filling
+    installation: Installation, unit: Unit, deployed: Deployed, filling: ModelPull
 ) -> dict[str, Json]:
     """The container that fills the volume of a service before it starts, and ends."""
     return {
@@ -96,7 +96,7 @@ def list_volume_notes(storage: Storage, node: Node) -> list[str]:
 def _choose_command(
     installation: Installation, deployed: Deployed, configuration: ConfigFiles | None
 ) -> dict[str, Json]:
-    command = launched(installation, deployed) or deployed.service.command
+    command = make_launch_command(installation, deployed) or deployed.service.command
     if command:
         return {"entrypoint": list(command)}
     if configuration is None:
@@ -120,7 +120,7 @@ def _list_profiles(unit: Unit, deployed: Deployed) -> list[str]:
 
 def _build_environment(installation: Installation, network: Network, unit: Unit, deployed: Deployed) -> dict[str, str]:
     return {
-        **placed_settings(installation, unit.members, deployed),
+        **list_placement_settings(installation, unit.members, deployed),
         **dict(sorted(network.translate_environment(unit, deployed).items())),
         **{name: require_variable(name, "set it in .env") for name in deployed.secrets},
     }
@@ -164,7 +164,7 @@ def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
 
 
 def _build_resources(unit: Unit, deployed: Deployed) -> dict[str, Json]:
-    limit = memory_limit(deployed)
+    limit = calculate_memory_limit(deployed)
     resources: dict[str, Json] = {}
     if limit is not None:
         resources["limits"] = {"memory": str(limit)}

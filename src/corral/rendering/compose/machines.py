@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from corral.cluster.values import Gpu, Node, StorageKind
 from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.container_settings import is_job
-from corral.rendering.installation import Deployed, Installation, address_variable
+from corral.rendering.installation import Deployed, Installation, name_address_variable
 from corral.rendering.programs import image_of
 
 
@@ -198,7 +198,7 @@ class _Placer:
         if not demand.gpu_count:
             return ()
         if node.gpus is None:
-            variable = address_variable(demand.name).removesuffix("_URL") + "_GPU"
+            variable = name_address_variable(demand.name).removesuffix("_URL") + "_GPU"
             what = f"the UUID or index of a GPU of {node.name}, as nvidia-smi -L lists them"
             return tuple(require_variable(f"{variable}{number or ''}", what) for number in range(demand.gpu_count))
         if demand.indexes is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Node, ServiceKind
 from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.compose.machines import Machines, Unit
-from corral.rendering.installation import Deployed, Installation, addresses_of
+from corral.rendering.installation import Deployed, Installation, list_addresses
 
 _LOOPBACK = "127.0.0.1"
 
@@ -77,11 +77,11 @@ class Network:
         """The address here of each address in the cluster; None if it is unknown."""
         addresses: dict[str, str | None] = {}
         for name in deployed.service.calls:
-            target = self._installation.of(name)
+            target = self._installation.find_service(name)
             if target is None:
                 continue
             here = self.list_addresses(unit, target)
-            for position, address in enumerate(addresses_of(target, caller=deployed)):
+            for position, address in enumerate(list_addresses(target, caller=deployed)):
                 addresses[address] = here[position] if position < len(here) else None
         return addresses
 

@@ -17,9 +17,9 @@ from corral.rendering.compose.machines import Machines, Unit, assign_machines
 from corral.rendering.compose.networks import Network
 from corral.rendering.config_files import ConfigFiles, render_config_files
 from corral.rendering.container_settings import is_job
-from corral.rendering.documents import Json, document
+from corral.rendering.documents import Json, write_document
 from corral.rendering.installation import Deployed, Installation
-from corral.rendering.model_pull import filling_of
+from corral.rendering.model_pull import make_model_pull
 
 _DNS = "127.0.0.11"
 """Docker's name server in every network of Compose (Docker documentation, networking, DNS services)."""
@@ -101,13 +101,13 @@ def _render_project(
         *(note for unit in units for note in network.list_notes(unit)),
         *(note for storage in used.values() for note in containers.list_volume_notes(storage, node)),
     ]
-    return document(installation, escape_values(project), *notes)
+    return write_document(installation, escape_values(project), *notes)
 
 
 def _build_services(installation: Installation, network: Network, member: _Member) -> dict[str, Json]:
     """The container of a service, after the container that fills its volume, if there is one."""
     container = containers.build_container(installation, network, member.unit, member.deployed, member.configuration)
-    filling = filling_of(installation, member.deployed)
+    filling = make_model_pull(installation, member.deployed)
     if filling is None:
         return {member.container: container}
     name = f"{member.container}-{filling.name.partition('-')[0]}"

@@ -13,12 +13,12 @@ from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from corral.rendering.documents import document
+from corral.rendering.documents import write_document
 from corral.rendering.grafana.machine_dashboards import make_cluster_board, make_gpu_board
 from corral.rendering.grafana.panels import Board
 from corral.rendering.grafana.task_dashboards import make_engine_board, make_queue_board
 from corral.rendering.installation import Installation
-from corral.rendering.prometheus.targets import sight_of
+from corral.rendering.prometheus.targets import find_targets
 
 PROMETHEUS_UID = "corral-prometheus"
 LOKI_UID = "corral-loki"
@@ -27,10 +27,10 @@ _FOLDER = "/etc/grafana/dashboards"
 
 def render_grafana(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     """Render every dashboard that the cluster file has something for, and the files that provision them."""
-    sight = sight_of(installations)
-    boards = [make_cluster_board(sight), make_queue_board(sight), make_engine_board(sight)]
-    if sight.gpu_nodes:
-        boards.append(make_gpu_board(sight))
+    targets = find_targets(installations)
+    boards = [make_cluster_board(targets), make_queue_board(targets), make_engine_board(targets)]
+    if targets.gpu_nodes:
+        boards.append(make_gpu_board(targets))
     shared = replace(installations[0], layout=None)
     files = {f"grafana/dashboards/{board.name}.json": _render_board(shared, board) for board in boards}
     return {**files, **_render_provisioning(shared)}
@@ -54,12 +54,12 @@ def _render_provisioning(installation: Installation) -> Mapping[str, str]:
         "options": {"path": _FOLDER},
     }
     return {
-        "grafana/provisioning/datasources/corral.yaml": document(
+        "grafana/provisioning/datasources/corral.yaml": write_document(
             installation,
             {"apiVersion": 1, "datasources": sources},
             "Grafana fills in PROMETHEUS_URL and LOKI_URL from its environment.",
         ),
-        "grafana/provisioning/dashboards/corral.yaml": document(
+        "grafana/provisioning/dashboards/corral.yaml": write_document(
             installation,
             {"apiVersion": 1, "providers": [provider]},
             f"grafana/dashboards goes to {_FOLDER}, grafana/provisioning to /etc/grafana/provisioning.",

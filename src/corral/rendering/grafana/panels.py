@@ -10,7 +10,7 @@ from grafana_foundation_sdk.builders import prometheus, stat, timeseries
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as models
 
-from corral.rendering.documents import header
+from corral.rendering.documents import write_header
 from corral.rendering.installation import Installation
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -91,34 +91,36 @@ class Board:
         built = (
             builders.Dashboard(f"{cluster}: {self.title}")
             .uid(f"corral-{self.name}-{cluster}"[:_UID_LENGTH])
-            .description(" ".join(header(installation, comment="").split()))
+            .description(" ".join(write_header(installation, comment="").split()))
             .tags(["corral", cluster])
             .editable()
             .time("now-6h", "now")
             .refresh("30s")
             .tooltip(models.DashboardCursorSync.CROSSHAIR)
             .with_variable(builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-            .link(_to_the_others(cluster))
+            .link(_link_others(cluster))
         )
         for variable in self.variables:
-            built = built.with_variable(_variable(variable))
+            built = built.with_variable(_build_variable(variable))
         for row in self.rows:
             built = built.with_row(builders.Row(row.title))
             for panel in row.panels:
-                built = built.with_panel(_panel(panel, row.columns if isinstance(panel, Stat) else _GRAPHS_ABREAST))
-        return _numbered(built.build())
+                built = built.with_panel(
+                    _build_panel(panel, row.columns if isinstance(panel, Stat) else _GRAPHS_ABREAST)
+                )
+        return _number_panels(built.build())
 
 
 _UID_LENGTH = 40
 """The longest uid that Grafana takes."""
 
 
-def _to_the_others(cluster: str) -> builders.DashboardLink:
+def _link_others(cluster: str) -> builders.DashboardLink:
     link = builders.DashboardLink(f"{cluster}'s dashboards").type(models.DashboardLinkType.DASHBOARDS)
     return link.tags(["corral", cluster]).as_dropdown(True).keep_time(True)
 
 
-def _variable(variable: Variable) -> builders.QueryVariable:
+def _build_variable(variable: Variable) -> builders.QueryVariable:
     return (
         builders.QueryVariable(variable.name)
         .label(variable.label)
@@ -132,16 +134,16 @@ def _variable(variable: Variable) -> builders.QueryVariable:
     )
 
 
-def _panel(panel: Stat | Graph, abreast: int) -> stat.Panel | timeseries.Panel:
-    built = _stat(panel) if isinstance(panel, Stat) else _graph(panel)
+def _build_panel(panel: Stat | Graph, abreast: int) -> stat.Panel | timeseries.Panel:
+    built = _build_stat(panel) if isinstance(panel, Stat) else _build_graph(panel)
     for place, query in enumerate(panel.queries):
-        built = built.with_target(_query(query, chr(ord("A") + place)))
+        built = built.with_target(_build_query(query, chr(ord("A") + place)))
     return (
         built.title(panel.title).description(panel.explains).unit(panel.unit).datasource(SOURCE).span(_WIDTH // abreast)
     )
 
 
-def _stat(panel: Stat) -> stat.Panel:
+def _build_stat(panel: Stat) -> stat.Panel:
     built = stat.Panel().height(_STAT_HEIGHT).no_value("–").graph_mode(common.BigValueGraphMode.NONE)
     built = built.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     if panel.decimals is not None:
@@ -155,7 +157,7 @@ def _stat(panel: Stat) -> stat.Panel:
     return built.thresholds(thresholds).color_mode(common.BigValueColorMode.VALUE)
 
 
-def _graph(panel: Graph) -> timeseries.Panel:
+def _build_graph(panel: Graph) -> timeseries.Panel:
     legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
     legend = legend.placement(common.LegendPlacement.BOTTOM).show_legend(True)
     built = timeseries.Panel().height(_GRAPH_HEIGHT).min(0).legend(legend).fill_opacity(10)
@@ -167,12 +169,12 @@ def _graph(panel: Graph) -> timeseries.Panel:
     return built
 
 
-def _query(query: Query, name: str) -> prometheus.Dataquery:
+def _build_query(query: Query, name: str) -> prometheus.Dataquery:
     built = prometheus.Dataquery().expr(query.expression).ref_id(name).datasource(SOURCE).range()
     return built.legend_format(query.legend or "__auto")
 
 
-def _numbered(board: models.Dashboard) -> models.Dashboard:
+def _number_panels(board: models.Dashboard) -> models.Dashboard:
     """Give every panel a number of its own, in order: Grafana needs one, and would choose it by chance."""
     for number, panel in enumerate(board.panels or (), start=1):
         panel.id_val = number

@@ -5,17 +5,17 @@ from __future__ import annotations
 from corral.cluster.values import QueueSettings
 from corral.rendering.grafana.machine_dashboards import ENERGY_24H
 from corral.rendering.grafana.panels import Board, Graph, Query, Row, Stat, Variable
-from corral.rendering.prometheus.recording import QUEUED, RUNNING, SLOTS, SLOTS_BUSY, SLOTS_FREE, slots_of
-from corral.rendering.prometheus.targets import Sight
+from corral.rendering.prometheus.recording import QUEUED, RUNNING, SLOTS, SLOTS_BUSY, SLOTS_FREE, match_slots
+from corral.rendering.prometheus.targets import Targets
 
 
-def make_queue_board(sight: Sight) -> Board:
+def make_queue_board(targets: Targets) -> Board:
     """A row for each queue of the cluster file."""
-    rows = [_queue(queue) for queue in sight.installation.cluster.queues.values()]
-    return Board(name="queues", title="queues and pools", rows=(*rows, _endings(sight)))
+    rows = [_make_queue_row(queue) for queue in targets.installation.cluster.queues.values()]
+    return Board(name="queues", title="queues and pools", rows=(*rows, _make_ending_row(targets)))
 
 
-def _queue(queue: QueueSettings) -> Row:
+def _make_queue_row(queue: QueueSettings) -> Row:
     pool = "every slot" if queue.pool is None else ", ".join(queue.pool)
     chosen = f'{{queue="{queue.name}"}}'
     busy = f"{SLOTS_BUSY}{chosen} / {SLOTS}{chosen}"
@@ -32,12 +32,12 @@ def _queue(queue: QueueSettings) -> Row:
                 unit="percentunit",
                 decimals=0,
             ),
-            *_lines(queue, chosen),
+            *_draw_lines(queue, chosen),
         ),
     )
 
 
-def _lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
+def _draw_lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
     return (
         Graph(
             title="Tasks by state",
@@ -52,7 +52,9 @@ def _lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
         Graph(
             title="Slots in use",
             queries=(
-                Query(expression=f'max by (slot) (corral_slot_busy{{slot=~"{slots_of(queue)}"}})', legend="{{slot}}"),
+                Query(
+                    expression=f'max by (slot) (corral_slot_busy{{slot=~"{match_slots(queue)}"}})', legend="{{slot}}"
+                ),
             ),
             explains="1 while a task occupies the slot.",
             highest=1,
@@ -60,7 +62,7 @@ def _lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
     )
 
 
-def _endings(sight: Sight) -> Row:
+def _make_ending_row(targets: Targets) -> Row:
     panels: list[Graph | Stat] = [
         Graph(
             title="Tasks ended per hour, by engine",
@@ -70,14 +72,14 @@ def _endings(sight: Sight) -> Row:
             is_stacked=True,
         )
     ]
-    if sight.gpu_nodes:
+    if targets.gpu_nodes:
         done = 'sum(increase(corral_tasks_ended_total{outcome="succeeded"}[24h]))'
         panels.append(
             Graph(
                 title="Energy per task, last 24 hours",
-                queries=(Query(expression=f"{ENERGY_24H} / ({done} > 0)", legend="all cards"),),
+                queries=(Query(expression=f"{ENERGY_24H} / ({done} > 0)", legend="all GPUs"),),
                 unit="kwatth",
-                explains="All that the cards drew in a day over the tasks that succeeded in it.",
+                explains="The energy of all GPUs in a day over the tasks that succeeded in it.",
             )
         )
     return Row(title="What came out", panels=tuple(panels))
@@ -87,17 +89,17 @@ _CHOSEN = '{engine=~"$engine"}'
 _BUCKETS = f"sum by (engine, le) (rate(corral_task_duration_seconds_bucket{_CHOSEN}[1h]))"
 
 
-def make_engine_board(sight: Sight) -> Board:
-    """What each engine does; which engines there are, the tasks tell."""
+def make_engine_board(targets: Targets) -> Board:
+    """Make the dashboard of engines: those that have tasks."""
     return Board(
         name="engines",
         title="engines",
-        rows=(_tasks(), _server()),
+        rows=(_make_task_row(), _make_server_row()),
         variables=(Variable(name="engine", label="Engine", query="label_values(corral_tasks_ended_total, engine)"),),
     )
 
 
-def _tasks() -> Row:
+def _make_task_row() -> Row:
     ended = f"sum by (engine) (increase(corral_tasks_ended_total{_CHOSEN}[1h]))"
     failed = 'sum by (engine) (increase(corral_tasks_ended_total{engine=~"$engine",outcome="failed"}[1h]))'
     total = f"sum by (engine) (rate(corral_task_duration_seconds_sum{_CHOSEN}[1h]))"
@@ -130,7 +132,7 @@ def _tasks() -> Row:
     )
 
 
-def _server() -> Row:
+def _make_server_row() -> Row:
     return Row(
         title="Corral's server",
         panels=(

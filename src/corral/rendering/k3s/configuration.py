@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from corral.cluster.values import K3sRole, Node, StorageKind
-from corral.rendering.documents import document
-from corral.rendering.gpus import limited_cards, nvidia_cards
+from corral.rendering.documents import write_document
+from corral.rendering.gpus import list_limited_gpus, list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.k3s.members import Member, list_local_directories, resolve_member
 from corral.rendering.nodes import runs_nixos
@@ -23,7 +23,7 @@ def render_configurations(installations: tuple[Installation, ...]) -> Mapping[st
     installation = replace(installations[0], layout=None)
     members = [resolve_member(installation, node) for node in installation.cluster.nodes if not runs_nixos(node)]
     return {
-        f"k3s/{member.node.name}/config.yaml": document(
+        f"k3s/{member.node.name}/config.yaml": write_document(
             installation, _build_settings(member), *_list_steps(installation, member)
         )
         for member in members
@@ -59,13 +59,13 @@ def _list_steps(installation: Installation, member: Member) -> list[str]:
         f"3. curl -sfL https://get.k3s.io | INSTALL_K3S_EXEC={member.role.value} sh -",
         "A change here takes effect with the next start of K3s: it adds and changes labels, and removes none.",
     ]
-    if limited_cards(node):
+    if list_limited_gpus(node):
         steps.append(f"Power limits: systemd/{node.name}/gpu-power-limit.service.")
     return steps
 
 
 def _list_gpu_steps(node: Node) -> list[str]:
-    if not nvidia_cards(node):
+    if not list_nvidia_gpus(node):
         return ["2. This node has no known NVIDIA GPU and needs no driver."]
     unit = "k3s" if node.k3s_role is K3sRole.SERVER else "k3s-agent"
     return [

@@ -17,7 +17,7 @@ from lightkube.resources.core_v1 import ConfigMap
 from corral.rendering.config_files import ConfigFiles, render_config_files
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.objects import make_metadata
-from corral.rendering.names import with_suffix
+from corral.rendering.names import add_suffix
 
 ProgramFiles = Mapping[str, ConfigFiles]
 """The configuration files of programs, by the name of their service."""
@@ -56,7 +56,7 @@ def list_variables(deployed: Deployed) -> dict[str, str]:
 
 def name_settings(deployed: Deployed) -> str:
     """Name the ConfigMap with the settings of a service."""
-    return deployed.config_map or with_suffix(deployed.name, "config")
+    return deployed.config_map or add_suffix(deployed.name, "config")
 
 
 def build_config_maps(installation: Installation, members: Sequence[Deployed], files: ProgramFiles) -> list[ConfigMap]:
@@ -118,4 +118,4 @@ def _list_files_without_comments(deployed: Deployed, files: ProgramFiles) -> dic
 
 
 def _name_files(deployed: Deployed) -> str:
-    return with_suffix(deployed.name, "files")
+    return add_suffix(deployed.name, "files")

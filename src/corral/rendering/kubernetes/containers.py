@@ -23,10 +23,10 @@ from lightkube.models.core_v1 import (
 
 from corral.cluster.values import StorageKind
 from corral.rendering import container_settings
-from corral.rendering.container_settings import memory_limit, needs_shared_memory, placed_settings
+from corral.rendering.container_settings import calculate_memory_limit, list_placement_settings, needs_shared_memory
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
-from corral.rendering.model_pull import filling_of, forecast_start_time
+from corral.rendering.model_pull import forecast_start_time, make_model_pull
 from corral.rendering.names import dns_name
 from corral.rendering.programs import image_of, program_of
 
@@ -54,7 +54,7 @@ def build_container(
         name=dns_name(deployed.service.name),
         image=image_of(deployed.service),
         imagePullPolicy="IfNotPresent",
-        command=list(container_settings.launched(installation, deployed) or start.command) or None,
+        command=list(container_settings.make_launch_command(installation, deployed) or start.command) or None,
         args=list(start.args) or None,
         ports=[ContainerPort(name="http", containerPort=deployed.port)] if deployed.port else None,
         envFrom=settings if config_maps.list_variables(deployed) else None,
@@ -80,7 +80,7 @@ def build_init_containers(installation: Installation, members: Sequence[Deployed
 def _build_filling_container(
     installation: Installation, members: Sequence[Deployed], deployed: Deployed
 ) -> Container | None:
-    filling = filling_of(installation, deployed)
+    filling = make_model_pull(installation, deployed)
     if filling is None:
         return None
     env = [EnvVar(name=name, value=value) for name, value in filling.env.items()]
@@ -104,7 +104,7 @@ def _build_security_context() -> SecurityContext:
 
 
 def _list_own_settings(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> list[EnvVar]:
-    settings = placed_settings(installation, members, deployed)
+    settings = list_placement_settings(installation, members, deployed)
     hides_gpus = deployed.gpu_count == 0 and gpus.needs_runtime(installation, members)
     return [
         *(EnvVar(name=name, value=value) for name, value in settings.items()),
@@ -128,7 +128,7 @@ def _build_resources(
     limits: dict[str, str] = {}
     if deployed.gpu_count and not by_claim:
         limits[gpus.RESOURCE] = str(deployed.gpu_count)
-    limit = memory_limit(deployed)
+    limit = calculate_memory_limit(deployed)
     if limit is not None:
         limits["memory"] = volumes.format_quantity(limit)
     request = deployed.service.memory_request

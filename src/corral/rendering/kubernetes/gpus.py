@@ -24,11 +24,11 @@ from lightkube.models.resource_v1 import (
 from lightkube.resources.resource_v1 import DeviceClass, ResourceClaimTemplate
 
 from corral.cluster.values import Gpu, GpuMode, Node
-from corral.rendering.documents import document
-from corral.rendering.gpus import nvidia_cards, product_name
+from corral.rendering.documents import write_document
+from corral.rendering.gpus import list_nvidia_gpus, product_name
 from corral.rendering.installation import Deployed, Installation, is_mixed
 from corral.rendering.kubernetes.objects import make_metadata, name_workload
-from corral.rendering.names import with_suffix
+from corral.rendering.names import add_suffix
 from corral.rendering.nodes import runs_nixos
 
 RESOURCE = "nvidia.com/gpu"
@@ -117,7 +117,7 @@ def list_driver_notes(installation: Installation) -> list[str]:
 
     Source: `librarySearchPaths` of the driver's gpu-kubelet-plugin; NixOS has no library at any of those places.
     """
-    nodes = [node.name for node in installation.cluster.nodes if nvidia_cards(node) and runs_nixos(node)]
+    nodes = [node.name for node in installation.cluster.nodes if list_nvidia_gpus(node) and runs_nixos(node)]
     if not nodes:
         return []
     return [
@@ -137,18 +137,18 @@ def _render_dra_values(installation: Installation) -> Mapping[str, str]:
         "Uninstall the device plugin first: two that hand out the same GPUs collide.",
         *list_driver_notes(installation),
     )
-    return {f"{_CHARTS}/dra-driver-nvidia-gpu.yaml": document(installation, values, *notes)}
+    return {f"{_CHARTS}/dra-driver-nvidia-gpu.yaml": write_document(installation, values, *notes)}
 
 
 def _render_device_plugin_values(installation: Installation) -> Mapping[str, str]:
     # On K3s the plugin itself needs NVIDIA's runtime to see the GPUs (pitfall A16).
     values = {"runtimeClassName": RUNTIME_CLASS}
     note = "Values of NVIDIA's chart nvidia-device-plugin."
-    return {f"{_CHARTS}/nvidia-device-plugin.yaml": document(installation, values, note)}
+    return {f"{_CHARTS}/nvidia-device-plugin.yaml": write_document(installation, values, note)}
 
 
 def _name_template(members: Sequence[Deployed]) -> str:
-    return with_suffix(name_workload(members[0]), "gpus")
+    return add_suffix(name_workload(members[0]), "gpus")
 
 
 def _list_selectors(installation: Installation, members: Sequence[Deployed]) -> list[DeviceSelector] | None:

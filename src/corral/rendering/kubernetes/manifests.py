@@ -15,7 +15,7 @@ from lightkube.resources.node_v1 import RuntimeClass
 from lightkube.resources.scheduling_v1 import PriorityClass
 
 from corral.cluster.values import Cluster, GpuMode, Storage
-from corral.rendering.documents import document
+from corral.rendering.documents import write_document
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, contradictions, gpus, networking, volumes, workloads
 from corral.rendering.kubernetes.notes import list_notes
@@ -115,7 +115,7 @@ def _render_node_patches(installation: Installation) -> dict[str, str]:
         if labels:
             path = f"kubernetes/nodes/{node.name}.yaml"
             note = f"Apply it with: kubectl patch node {node.name} --patch-file {path}"
-            files[path] = document(installation, {"metadata": {"labels": labels}}, note)
+            files[path] = write_document(installation, {"metadata": {"labels": labels}}, note)
     return files
 
 

@@ -29,7 +29,7 @@ from lightkube.resources.networking_v1 import Ingress, NetworkPolicy
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.objects import make_metadata, make_selector, name_workload
 from corral.rendering.kubernetes.workloads import is_stateful, name_headless_service
-from corral.rendering.names import dns_name, with_suffix
+from corral.rendering.names import add_suffix, dns_name
 
 _POD = "statefulset.kubernetes.io/pod-name"
 _TYPES = {"loadBalancer": "LoadBalancer", "nodePort": "NodePort"}
@@ -158,7 +158,7 @@ def _build_inside_services(installation: Installation, deployed: Deployed) -> It
         yield _build_service(installation, deployed, deployed.name, selector, "ClusterIP", deployed.port)
         return
     for replica in range(deployed.replicas):
-        name = with_suffix(deployed.name, str(replica))
+        name = add_suffix(deployed.name, str(replica))
         selector = _select_replica(deployed, replica)
         yield _build_service(installation, deployed, name, selector, "ClusterIP", deployed.port)
 
@@ -180,7 +180,7 @@ def _build_outside_services(installation: Installation, deployed: Deployed) -> I
         yield _build_service(
             installation,
             deployed,
-            with_suffix(name, str(replica)),
+            add_suffix(name, str(replica)),
             _select_replica(deployed, replica),
             kind,
             exposed.port + replica,
@@ -192,7 +192,7 @@ def _name_outside(deployed: Deployed) -> str:
     """Name the Service or Ingress for people as the cluster file does, else after the service, with a suffix."""
     chosen = deployed.service.exposed.name if deployed.service.exposed else None
     if chosen is None or dns_name(chosen) == deployed.name:
-        return with_suffix(deployed.name, "outside")
+        return add_suffix(deployed.name, "outside")
     return dns_name(chosen)
 
 

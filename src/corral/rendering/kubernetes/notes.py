@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
 from corral.rendering import programs
-from corral.rendering.gpus import nvidia_cards
+from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
-from corral.rendering.model_pull import why_not
-from corral.rendering.programs import image_of, worker_notes
+from corral.rendering.model_pull import explain_misfit
+from corral.rendering.programs import image_of, list_worker_notes
 
 
 def list_notes(installation: Installation) -> list[str]:
@@ -34,7 +34,7 @@ def list_notes(installation: Installation) -> list[str]:
 
 def _list_model_notes(installation: Installation, deployed: Deployed) -> Iterator[str]:
     for model in deployed.service.models:
-        reason = why_not(installation, deployed, model)
+        reason = explain_misfit(installation, deployed, model)
         if reason:
             yield f"Not pulled for {deployed.name}: {reason}."
     if "ollama" in deployed.service.engines and deployed.service.models and not deployed.storage:
@@ -46,7 +46,7 @@ def _list_setting_notes(deployed: Deployed) -> Iterator[str]:
     left_out = [repr(name) for name in deployed.env if name not in variables]
     if left_out:
         yield f"{deployed.name}: not a valid name of an environment variable: {', '.join(left_out)}."
-    yield from worker_notes(deployed.name, deployed.gpu_count, deployed.service.env)
+    yield from list_worker_notes(deployed.name, deployed.gpu_count, deployed.service.env)
     keys = [
         key
         for name, key in deployed.secrets.items()
@@ -67,7 +67,7 @@ def _list_placement_notes(installation: Installation, deployed: Deployed) -> Ite
     needed = deployed.gpu_count * deployed.replicas
     if count is not None and needed > count:
         yield f"{deployed.name} asks for {needed} GPUs of {deployed.node}, which has {count}."
-    if count and deployed.gpu_count and node is not None and not nvidia_cards(node):
+    if count and deployed.gpu_count and node is not None and not list_nvidia_gpus(node):
         yield (
             f"{deployed.name} asks for a GPU of {deployed.node}, which has no NVIDIA GPU: these manifests cannot "
             "allocate others."

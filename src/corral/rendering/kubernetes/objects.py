@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from lightkube.models.meta_v1 import ObjectMeta
 
-from corral.rendering.documents import document, manifests
+from corral.rendering.documents import write_document, write_manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.names import LONGEST_WORKLOAD, dns_name
 
@@ -46,12 +46,12 @@ def name_workload(deployed: Deployed) -> str:
 
 def render_objects(installation: Installation, objects: Iterable[Any], *notes: str) -> str:
     """Render typed objects of lightkube as one file."""
-    return manifests(installation, [convert_object(item) for item in objects], *notes)
+    return write_manifests(installation, [convert_object(item) for item in objects], *notes)
 
 
 def render_kustomization(installation: Installation, resources: list[str], *notes: str) -> str:
     """Render the file with which kustomize joins other files."""
-    return document(installation, _KUSTOMIZATION | {"resources": resources}, *notes)
+    return write_document(installation, _KUSTOMIZATION | {"resources": resources}, *notes)
 
 
 def convert_object(typed: Any) -> Mapping[str, Any]:  # a typed object of lightkube

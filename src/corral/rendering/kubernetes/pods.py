@@ -20,7 +20,7 @@ from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
 from corral.rendering.kubernetes.containers import build_container, build_init_containers
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
-from corral.rendering.nodes import class_label, make_node_labels
+from corral.rendering.nodes import make_node_labels, name_class_label
 from corral.rendering.programs import program_of
 
 _CONFIG_DIGEST = "corral.dev/config-digest"
@@ -83,7 +83,7 @@ def _select_node(installation: Installation, name: str, *, is_job: bool) -> dict
     if node is None or not is_job:
         return selector
     labels = make_node_labels(installation.cluster, node)
-    return selector | {key: labels[key] for key in (class_label(installation.cluster),) if key in labels}
+    return selector | {key: labels[key] for key in (name_class_label(installation.cluster),) if key in labels}
 
 
 def _list_volumes(members: Sequence[Deployed], files: config_maps.ProgramFiles) -> list[Volume]:

@@ -30,8 +30,8 @@ from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import pods, volumes
 from corral.rendering.kubernetes.config_maps import ProgramFiles
 from corral.rendering.kubernetes.objects import BATCH, make_labels, make_metadata, make_selector, name_workload
-from corral.rendering.model_pull import filling_of, forecast_start_time
-from corral.rendering.names import dns_name, with_suffix
+from corral.rendering.model_pull import forecast_start_time, make_model_pull
+from corral.rendering.names import add_suffix, dns_name
 from corral.rendering.programs import image_of, program_of
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -71,7 +71,7 @@ def count_replicas(members: Sequence[Deployed]) -> int:
 
 def name_headless_service(members: Sequence[Deployed]) -> str:
     """Name the Service that gives each replica of a StatefulSet its address."""
-    return with_suffix(name_workload(members[0]), "replicas")
+    return add_suffix(name_workload(members[0]), "replicas")
 
 
 def build_workload(
@@ -161,7 +161,7 @@ def build_disruption_budgets(installation: Installation, members: Sequence[Deplo
 
 def _choose_start_order(installation: Installation, members: Sequence[Deployed]) -> str:
     """All replicas at once; one after the other if each would pull the same models into a shared volume."""
-    fills = any(member.replicas > 1 and filling_of(installation, member) for member in members)
+    fills = any(member.replicas > 1 and make_model_pull(installation, member) for member in members)
     return "OrderedReady" if fills else "Parallel"
 
 

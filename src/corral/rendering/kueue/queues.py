@@ -12,7 +12,7 @@ from typing import Any
 
 from corral.cluster.values import GpuMode, Node, QueueOrder, StorageKind
 from corral.rendering.container_settings import is_job
-from corral.rendering.documents import document, manifests
+from corral.rendering.documents import write_document, write_manifests
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes.gpus import DEVICE_CLASS, RESOURCE, count_gpus
 from corral.rendering.kubernetes.objects import BATCH, make_labels, render_kustomization
@@ -20,7 +20,7 @@ from corral.rendering.kubernetes.volumes import HOSTNAME, format_quantity
 from corral.rendering.kubernetes.workloads import group_by_pod, list_jobs
 from corral.rendering.kueue.quotas import Quota, Share, divide_gpus, find_class, is_own_flavor, map_flavors
 from corral.rendering.names import dns_name
-from corral.rendering.nodes import class_label
+from corral.rendering.nodes import name_class_label
 
 Json = dict[str, Any]  # a Kubernetes object as plain values: lightkube has no models of Kueue's kinds
 
@@ -50,7 +50,7 @@ def render_queues(installation: Installation) -> Mapping[str, str]:
     resources = [f"../../kubernetes/overlays/{installation.name}", "queues.yaml"]
     note = "The layout and its queues together; install Kueue first."
     files = {
-        f"{folder}/queues.yaml": manifests(installation, objects),
+        f"{folder}/queues.yaml": write_manifests(installation, objects),
         f"{folder}/kustomization.yaml": render_kustomization(installation, resources, note),
     }
     if installation.gpu_mode is GpuMode.DRA:
@@ -62,7 +62,7 @@ def _build_flavors(installation: Installation, flavors: Mapping[str, str]) -> li
     objects: dict[str, Json] = {}
     for node in installation.cluster.nodes:
         if node.name in flavors:
-            by_class = {class_label(installation.cluster): find_class(node)}
+            by_class = {name_class_label(installation.cluster): find_class(node)}
             labels = {HOSTNAME: node.name} if is_own_flavor(installation.cluster, node) else by_class
             name = flavors[node.name]
             objects[name] = _build_object(installation, "ResourceFlavor", name, spec={"nodeLabels": labels})
@@ -175,7 +175,7 @@ def _render_configuration(installation: Installation) -> str:
         "resources": {"deviceClassMappings": [mapping]},
         "waitForPodsReady": {"timeout": _READY_TIMEOUT},
     }
-    return document(installation, value, "Merge this into the configuration that Kueue is installed with.")
+    return write_document(installation, value, "Merge this into the configuration that Kueue is installed with.")
 
 
 def _list_job_namespaces(installation: Installation) -> list[str]:

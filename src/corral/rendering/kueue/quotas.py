@@ -18,7 +18,7 @@ from corral.cluster.values import Cluster, Node, QueueSettings
 from corral.hardware.pools import gpu_class
 from corral.rendering.installation import is_mixed
 from corral.rendering.names import dns_name
-from corral.rendering.nodes import class_label
+from corral.rendering.nodes import name_class_label
 
 GpuPlace = tuple[str, int]
 """A node and the index of a GPU there."""
@@ -61,7 +61,7 @@ def is_own_flavor(cluster: Cluster, node: Node) -> bool:
     """
     if is_mixed(node) or any(gpu.model is None for gpu in node.gpus or ()):
         return True
-    if node.labels.get(class_label(cluster), find_class(node)) != find_class(node):
+    if node.labels.get(name_class_label(cluster), find_class(node)) != find_class(node):
         return True
     alike = [other for other in cluster.nodes if find_class(other) == find_class(node)]
     return any(len({_has_node(queue.pool, other) for other in alike}) > 1 for queue in cluster.queues.values())

@@ -9,10 +9,10 @@ from corral.cluster.values import Node
 from corral.rendering.gpus import (
     ONLY_OPEN_SINCE,
     OPEN_SINCE,
-    Card,
-    limited_cards,
-    nvidia_cards,
-    power_command,
+    NvidiaGpu,
+    list_limited_gpus,
+    list_nvidia_gpus,
+    write_power_command,
 )
 from corral.rendering.nixos.expressions import Code, Lines, Part
 from corral.rendering.systemd.units import PERSISTENCE_UNIT, POWER_LIMIT_UNIT
@@ -26,7 +26,7 @@ _OLD_DRIVERS = ((_MAXWELL, "legacy_580"), ((3, 5), "legacy_470"))
 
 def list_driver_parts(node: Node) -> Iterator[Part]:
     """The driver and the toolkit; nothing if the node has no GPU that is or can be NVIDIA's."""
-    gpus = nvidia_cards(node)
+    gpus = list_nvidia_gpus(node)
     if not gpus:
         return
     yield Part(
@@ -56,10 +56,10 @@ def list_driver_parts(node: Node) -> Iterator[Part]:
 
 def list_power_parts(node: Node) -> Iterator[Part]:
     """One unit for all limits of a node; if one GPU refuses its limit, the others still get theirs."""
-    gpus = limited_cards(node)
+    gpus = list_limited_gpus(node)
     if not gpus:
         return
-    commands = [f"nvidia-smi {shlex.join(power_command(gpu))} || failed=1\n" for gpu in gpus]
+    commands = [f"nvidia-smi {shlex.join(write_power_command(gpu))} || failed=1\n" for gpu in gpus]
     yield Part(
         comment="Each load of the driver resets the limits: set after the daemon that keeps it loaded, and again with "
         "it (pitfall C01). A limit caps; it is not an undervolt (pitfall C03).",
@@ -84,7 +84,7 @@ def list_driver_notes(node: Node) -> Iterator[str]:
     if node.gpus is None:
         yield "Its GPUs are not known yet (`corral inventory`): no driver is configured."
         return
-    gpus = nvidia_cards(node)
+    gpus = list_nvidia_gpus(node)
     unknown = [gpu.name for gpu in gpus if gpu.capability is None]
     if unknown:
         yield f"The file does not name the model of {', '.join(unknown)}: assumed NVIDIA's, of Turing or newer."
@@ -94,7 +94,7 @@ def list_driver_notes(node: Node) -> Iterator[str]:
         yield f"{old[0]} needs the closed kernel modules and {new[0]} the open ones: {old[0]} gets no driver."
 
 
-def _choose_driver(gpus: Sequence[Card]) -> dict[str, bool | Code]:
+def _choose_driver(gpus: Sequence[NvidiaGpu]) -> dict[str, bool | Code]:
     """The kernel modules, open if they can drive the GPUs, and the driver's branch if the newest does not."""
     capabilities = [gpu.capability for gpu in gpus if gpu.capability is not None]
     oldest = min(capabilities, default=None)
@@ -106,7 +106,7 @@ def _choose_driver(gpus: Sequence[Card]) -> dict[str, bool | Code]:
     return {"open": False, "package": Code(f"{drivers}.{branch} or {drivers}.stable")}
 
 
-def _needs_new_driver(gpus: Sequence[Card]) -> bool:
+def _needs_new_driver(gpus: Sequence[NvidiaGpu]) -> bool:
     return any(gpu.capability is not None and gpu.capability >= ONLY_OPEN_SINCE for gpu in gpus)
 
 

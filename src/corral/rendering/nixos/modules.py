@@ -13,8 +13,8 @@ from dataclasses import replace
 from enum import StrEnum
 
 from corral.cluster.values import GpuMode, K3sRole, Node, Storage, StorageKind
-from corral.rendering.documents import header
-from corral.rendering.gpus import nvidia_cards
+from corral.rendering.documents import write_header
+from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.k3s.members import (
     FLANNEL_PORT,
@@ -77,7 +77,7 @@ def _render_module(installations: Sequence[Installation], node: Node, channel: C
         *(_list_claim_notes(installation) if member else []),
         *_list_volume_notes(installations, node),
     ]
-    return header(installation, *notes) + format_module(_list_parts(installations, node, member, channel))
+    return write_header(installation, *notes) + format_module(_list_parts(installations, node, member, channel))
 
 
 def _list_channel_notes(node: Node, channel: Channel) -> list[str]:
@@ -102,7 +102,7 @@ def _list_parts(
     installations: Sequence[Installation], node: Node, member: Member | None, channel: Channel
 ) -> Iterator[Part]:
     if member is not None:
-        has_nvidia, mounts_nfs = bool(nvidia_cards(node)), _uses_nfs(installations, node)
+        has_nvidia, mounts_nfs = bool(list_nvidia_gpus(node)), _uses_nfs(installations, node)
         yield from _list_k3s_parts(member, channel, has_nvidia=has_nvidia, mounts_nfs=mounts_nfs)
     yield from list_driver_parts(node)
     yield from list_power_parts(node)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from corral.rendering.documents import document
+from corral.rendering.documents import write_document
 from corral.rendering.installation import Installation
 from corral.rendering.prometheus import alerts, jobs, recording
-from corral.rendering.prometheus.targets import Sight, sight_of
+from corral.rendering.prometheus.targets import Targets, find_targets
 
 CONFIGURATION = "prometheus/prometheus.yml"
 RECORDING = "prometheus/rules/recording.yml"
@@ -23,36 +23,38 @@ _EVERY = "15s"
 
 def render_prometheus(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     """Render the scrape configuration, both files of rules, DCGM's counters; for Kubernetes also the right to read."""
-    sight = sight_of(installations)
-    shared = sight.installation
+    targets = find_targets(installations)
+    shared = targets.installation
     files: dict[str, str] = {
-        CONFIGURATION: document(shared, _make_configuration(sight), *_list_notes(sight)),
-        RECORDING: document(shared, {"groups": [_make_group("corral-recording", recording.list_rules(sight))]}),
-        ALERTS: document(shared, {"groups": [_make_group(name, rules) for name, rules in alerts.list_groups(sight)]}),
+        CONFIGURATION: write_document(shared, _make_configuration(targets), *_list_notes(targets)),
+        RECORDING: write_document(shared, {"groups": [_make_group("corral-recording", recording.list_rules(targets))]}),
+        ALERTS: write_document(
+            shared, {"groups": [_make_group(name, rules) for name, rules in alerts.list_groups(targets)]}
+        ),
     }
-    if sight.gpu_nodes:
+    if targets.gpu_nodes:
         files["prometheus/dcgm-counters.csv"] = recording.render_counters(shared)
-    if sight.in_kubernetes:
-        files |= jobs.render_access(sight, sorted(files))
+    if targets.in_kubernetes:
+        files |= jobs.render_access(targets, sorted(files))
     return files
 
 
-def _make_configuration(sight: Sight) -> dict[str, Any]:
+def _make_configuration(targets: Targets) -> dict[str, Any]:
     return {
         "global": {
             "scrape_interval": _EVERY,
             "evaluation_interval": _EVERY,
-            "external_labels": {"cluster": sight.installation.cluster.name},
+            "external_labels": {"cluster": targets.installation.cluster.name},
         },
         "rule_files": ["rules/*.yml"],
-        "scrape_configs": jobs.list_jobs(sight),
+        "scrape_configs": jobs.list_jobs(targets),
     }
 
 
-def _list_notes(sight: Sight) -> list[str]:
+def _list_notes(targets: Targets) -> list[str]:
     return [
         "Paths are relative to this file, which is usually in /etc/prometheus.",
-        *sight.notes,
+        *targets.notes,
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from corral.rendering.documents import document, manifests
+from corral.rendering.documents import write_document, write_manifests
 from corral.rendering.installation import Deployed
 from corral.rendering.kubernetes.objects import make_labels, name_workload
 from corral.rendering.prometheus.targets import (
@@ -18,7 +18,7 @@ from corral.rendering.prometheus.targets import (
     SERVER_PORT,
     TARGETS_FILE,
     TOKEN_FILE,
-    Sight,
+    Targets,
 )
 
 Json = dict[str, Any]  # Prometheus' own configuration, as plain values
@@ -38,65 +38,67 @@ _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _POD_LABEL = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
 
 
-def list_jobs(sight: Sight) -> list[Json]:
-    """Every job, in the order in which trouble is looked for: the server, the cards, the machines, Kubernetes."""
-    found = [_corral(sight)]
-    if sight.in_kubernetes:
-        if sight.gpu_nodes:
-            found.append(_pods(DCGM, DCGM_PORT, ("dcgm-exporter", "nvidia-dcgm-exporter")))
-        found.append(_pods(NODE, NODE_PORT, ("node-exporter", "prometheus-node-exporter")))
-        found += [_pods(STATE, _STATE_PORT, ("kube-state-metrics",)), _kubelet()]
-        return [*found, _kueue()] if sight.has_kueue else found
-    cards = {node.name for node in sight.gpu_nodes}
-    with_cards = [(node, address) for node, address in sight.addresses if node in cards]
-    if with_cards:
-        found.append(_machines(DCGM, DCGM_PORT, with_cards))
-    if sight.addresses:
-        found.append(_machines(NODE, NODE_PORT, sight.addresses))
-    return found
+def list_jobs(targets: Targets) -> list[Json]:
+    """List every job, in the order in which trouble is looked for: the server, the GPUs, the machines, Kubernetes."""
+    jobs = [_make_corral_job(targets)]
+    if targets.in_kubernetes:
+        if targets.gpu_nodes:
+            jobs.append(_make_pod_job(DCGM, DCGM_PORT, ("dcgm-exporter", "nvidia-dcgm-exporter")))
+        jobs.append(_make_pod_job(NODE, NODE_PORT, ("node-exporter", "prometheus-node-exporter")))
+        jobs += [_make_pod_job(STATE, _STATE_PORT, ("kube-state-metrics",)), _make_kubelet_job()]
+        return [*jobs, _make_kueue_job()] if targets.has_kueue else jobs
+    gpu_nodes = {node.name for node in targets.gpu_nodes}
+    gpu_machines = [(node, address) for node, address in targets.addresses if node in gpu_nodes]
+    if gpu_machines:
+        jobs.append(_make_machine_job(DCGM, DCGM_PORT, gpu_machines))
+    if targets.addresses:
+        jobs.append(_make_machine_job(NODE, NODE_PORT, targets.addresses))
+    return jobs
 
 
-def _corral(sight: Sight) -> Json:
-    """Corral's own metrics. From the same machine it asks for no token; from elsewhere a file holds it."""
+def _make_corral_job(targets: Targets) -> Json:
+    """Make the job of Corral's own metrics. On the same machine it asks for no token; from elsewhere a file has it."""
     job: Json = {"job_name": CORRAL}
-    if sight.is_one_machine and not sight.servers:
+    if targets.is_one_machine and not targets.servers:
         return job | {"static_configs": [{"targets": [f"{LOOPBACK}:{SERVER_PORT}"]}]}
     job["authorization"] = {"credentials_file": TOKEN_FILE}
-    if not sight.servers:
+    if not targets.servers:
         return job | {"file_sd_configs": [{"files": [TARGETS_FILE]}]}
-    if sight.in_kubernetes:
-        return job | _server_pods(sight.servers)
-    targets = [_server_address(sight, one) for one in sight.servers]
-    return job | {"static_configs": [{"targets": targets}]}
+    if targets.in_kubernetes:
+        return job | _discover_server_pods(targets.servers)
+    addresses = [_find_server_address(targets, server) for server in targets.servers]
+    return job | {"static_configs": [{"targets": addresses}]}
 
 
-def _server_pods(servers: Iterable[Deployed]) -> Json:
+def _discover_server_pods(servers: Iterable[Deployed]) -> Json:
     """Each replica by itself: behind their common address only one of them would answer, and which one is chance."""
     first, *_ = servers
     return {
-        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": sorted({one.namespace for one in servers})}}],
+        "kubernetes_sd_configs": [
+            {"role": "pod", "namespaces": {"names": sorted({server.namespace for server in servers})}}
+        ],
         "relabel_configs": [
-            _keep([_POD_LABEL], "|".join(sorted({name_workload(one) for one in servers}))),
+            _keep([_POD_LABEL], "|".join(sorted({name_workload(server) for server in servers}))),
             _keep(["__meta_kubernetes_pod_container_port_number"], str(first.port or SERVER_PORT)),
-            _node_of_pod(),
+            _label_node(),
         ],
     }
 
 
-def _server_address(sight: Sight, one: Deployed) -> str:
-    """By its name where Prometheus is deployed beside it, else by its node."""
-    beside = sight.installation.of(PROMETHEUS) is not None
-    node = dict(sight.addresses).get(one.node or "")
-    host = one.name if beside or node is None else node
-    return f"{host}:{one.port or SERVER_PORT}"
+def _find_server_address(targets: Targets, server: Deployed) -> str:
+    """Find a server by its name where Prometheus is deployed next to it, else by its node."""
+    beside = targets.installation.find_service(PROMETHEUS) is not None
+    node = dict(targets.addresses).get(server.node or "")
+    host = server.name if beside or node is None else node
+    return f"{host}:{server.port or SERVER_PORT}"
 
 
-def _machines(name: str, port: int, addresses: Iterable[tuple[str, str]]) -> Json:
+def _make_machine_job(name: str, port: int, addresses: Iterable[tuple[str, str]]) -> Json:
     targets = [{"targets": [f"{address}:{port}"], "labels": {"node": node}} for node, address in addresses]
     return {"job_name": name, "static_configs": targets}
 
 
-def _pods(name: str, port: int, apps: Iterable[str]) -> Json:
+def _make_pod_job(name: str, port: int, apps: Iterable[str]) -> Json:
     """Pods of an exporter by the label of its chart, or by `app`, which older ones and NVIDIA's operator set."""
     either = "|".join(apps)
     return {
@@ -106,12 +108,12 @@ def _pods(name: str, port: int, apps: Iterable[str]) -> Json:
         "relabel_configs": [
             _keep([_POD_LABEL, "__meta_kubernetes_pod_label_app"], f"({either});.*|.*;({either})"),
             _keep(["__meta_kubernetes_pod_container_port_number"], str(port)),
-            _node_of_pod(),
+            _label_node(),
         ],
     }
 
 
-def _kubelet() -> Json:
+def _make_kubelet_job() -> Json:
     return {
         "job_name": KUBELET,
         "scheme": "https",
@@ -122,7 +124,7 @@ def _kubelet() -> Json:
     }
 
 
-def _kueue() -> Json:
+def _make_kueue_job() -> Json:
     """Kueue serves its metrics with a certificate that it makes for itself (Kueue's documentation, metrics)."""
     return {
         "job_name": KUEUE,
@@ -137,7 +139,7 @@ def _keep(labels: list[str], regex: str) -> Json:
     return {"source_labels": labels, "regex": regex, "action": "keep"}
 
 
-def _node_of_pod() -> Json:
+def _label_node() -> Json:
     return {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"}
 
 
@@ -147,61 +149,64 @@ _READ = ["get", "list", "watch"]
 _API = "rbac.authorization.k8s.io"
 
 
-def render_access(sight: Sight, paths: Iterable[str]) -> Mapping[str, str]:
-    """The account with its rights, and a ConfigMap for each folder of files."""
-    one = sight.installation
-    is_guarded = sight.namespace in {one.namespace, *(each.namespace for each in one.deployed)}
+def render_access(targets: Targets, paths: Iterable[str]) -> Mapping[str, str]:
+    """Render the account with its rights, and a ConfigMap for each folder of files."""
+    installation = targets.installation
+    is_guarded = targets.namespace in {
+        installation.namespace,
+        *(deployed.namespace for deployed in installation.deployed),
+    }
     resources: Json = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "namespace": sight.namespace,
+        "namespace": targets.namespace,
         "resources": ["access.yaml"],
-        "configMapGenerator": _config_maps(paths, with_counters=not is_guarded),
-        "generatorOptions": {"disableNameSuffixHash": True, "labels": make_labels(one, PROMETHEUS)},
+        "configMapGenerator": _list_config_maps(paths, with_counters=not is_guarded),
+        "generatorOptions": {"disableNameSuffixHash": True, "labels": make_labels(installation, PROMETHEUS)},
     }
     notes = (
-        f"kubectl apply --kustomize prometheus, where the namespace {sight.namespace} is there.",
+        f"kubectl apply --kustomize prometheus, where the namespace {targets.namespace} is there.",
         f"Prometheus mounts {NAME} at /etc/prometheus and {NAME}-rules at /etc/prometheus/rules (folders, no subPath:",
         "then changes arrive without a restart), and runs as the ServiceAccount.",
-        *_exporter_notes(sight, is_guarded=is_guarded),
+        *_list_exporter_notes(targets, is_guarded=is_guarded),
     )
     return {
-        "prometheus/access.yaml": manifests(one, _access(sight)),
-        "prometheus/kustomization.yaml": document(one, resources, *notes),
+        "prometheus/access.yaml": write_manifests(installation, _list_access_objects(targets)),
+        "prometheus/kustomization.yaml": write_document(installation, resources, *notes),
     }
 
 
-def _exporter_notes(sight: Sight, *, is_guarded: bool) -> tuple[str, ...]:
-    """Where exporters run: they look into their host, which the namespaces of services do not allow (pitfall G06)."""
+def _list_exporter_notes(targets: Targets, *, is_guarded: bool) -> tuple[str, ...]:
+    """List where exporters run: they read their host, which the namespaces of services do not allow (pitfall G06)."""
     if not is_guarded:
-        return (f"The exporter of cards mounts {_COUNTERS}.",) if sight.gpu_nodes else ()
+        return (f"The exporter of GPUs mounts {_COUNTERS}.",) if targets.gpu_nodes else ()
     notes = [
-        f"Exporters of cards and nodes look into their host, which the namespace {sight.namespace} refuses (baseline): "
-        f"install them in another one, such as {MONITORING}."
+        f"Exporters of GPUs and nodes look into their host, which the namespace {targets.namespace} refuses "
+        f"(baseline): install them in another one, such as {MONITORING}."
     ]
-    if sight.gpu_nodes:
+    if targets.gpu_nodes:
         notes.append(
-            f"There the exporter of cards mounts {_COUNTERS}: kubectl create configmap {_COUNTERS} "
+            f"There the exporter of GPUs mounts {_COUNTERS}: kubectl create configmap {_COUNTERS} "
             f"--namespace {MONITORING} --from-file=prometheus/dcgm-counters.csv"
         )
     return tuple(notes)
 
 
-def _config_maps(paths: Iterable[str], *, with_counters: bool) -> list[Json]:
+def _list_config_maps(paths: Iterable[str], *, with_counters: bool) -> list[Json]:
     inside = [path.removeprefix("prometheus/") for path in paths]
     names = {
         NAME: [path for path in inside if path == "prometheus.yml"],
         f"{NAME}-rules": [path for path in inside if path.startswith("rules/")],
         _COUNTERS: [path for path in inside if path.endswith(".csv") and with_counters],
     }
-    return [{"name": name, "files": found} for name, found in names.items() if found]
+    return [{"name": name, "files": files} for name, files in names.items() if files]
 
 
-def _access(sight: Sight) -> list[Json]:
-    labels = make_labels(sight.installation, PROMETHEUS)
+def _list_access_objects(targets: Targets) -> list[Json]:
+    labels = make_labels(targets.installation, PROMETHEUS)
     named: Json = {"name": NAME, "labels": labels}
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**named, "namespace": sight.namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**named, "namespace": targets.namespace}},
         {
             "apiVersion": f"{_API}/v1",
             "kind": "ClusterRole",
@@ -217,6 +222,6 @@ def _access(sight: Sight) -> list[Json]:
             "kind": "ClusterRoleBinding",
             "metadata": named,
             "roleRef": {"apiGroup": _API, "kind": "ClusterRole", "name": NAME},
-            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": sight.namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": targets.namespace}],
         },
     ]

@@ -4,7 +4,7 @@ Names begin with `corral:`, which no metric of an exporter does. Expectations ar
 compares two series, and a GPU that is not there at all is missed.
 
 The rules rest on the fields of NVIDIA's DCGM exporter: its own defaults, and those that alerts need in addition. Only
-`DCGM_FI_DEV_*`: GeForce cards have no profiling fields (pitfall C05). The exporter's default file
+`DCGM_FI_DEV_*`: GeForce GPUs have no profiling fields (pitfall C05). The exporter's default file
 (NVIDIA/dcgm-exporter, etc/default-counters.csv) has neither the power limit nor why a GPU lowers its clocks.
 """
 
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from corral.cluster.values import Node, QueueSettings
-from corral.rendering.documents import header
-from corral.rendering.gpus import Card, limited_cards
+from corral.rendering.documents import write_header
+from corral.rendering.gpus import NvidiaGpu, list_limited_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.prometheus.jobs import DCGM, NODE
-from corral.rendering.prometheus.targets import Sight, certain_cards
+from corral.rendering.prometheus.targets import Targets, list_certain_gpus
 
 Rule = dict[str, Any]  # Prometheus' own shape of a rule
 
@@ -41,85 +41,85 @@ ENDED = "corral:engine_tasks_ended:increase1h"
 FAILED = "corral:engine_tasks_failed:increase1h"
 CLOCK_METRICS = ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS")
 """One field, renamed by DCGM 3.3; exporters before that know the old name only."""
-TOLD = "< 1e9"
-"""DCGM says that a card does not tell a field with a number that is larger (dcgm_fields.h, DCGM_INT32_BLANK and the
+REPORTED = "< 1e9"
+"""DCGM marks a field that a GPU does not report with a number that is larger (dcgm_fields.h, DCGM_INT32_BLANK and the
 others, from 2,147,483,632 on), and some versions of the exporter pass it on."""
 _CPU_SLOTS = ".+/cpu[0-9]*"
 
 
-def list_rules(sight: Sight) -> list[Rule]:
-    """Every recording rule, those that others use first."""
-    found = [_node_up(sight)]
-    if sight.gpu_nodes:
-        found += _gpus(sight.gpu_nodes)
-    for queue in sight.installation.cluster.queues.values():
-        found += _slots(queue)
-    return [*found, *_TASKS]
+def list_rules(targets: Targets) -> list[Rule]:
+    """List every recording rule, those that others use first."""
+    rules = [_make_node_rule(targets)]
+    if targets.gpu_nodes:
+        rules += _list_gpu_rules(targets.gpu_nodes)
+    for queue in targets.installation.cluster.queues.values():
+        rules += _list_slot_rules(queue)
+    return [*rules, *_TASKS]
 
 
-def slots_of(queue: QueueSettings) -> str:
-    """A regular expression for the slots of a queue's pool."""
-    return ".+" if queue.pool is None else "|".join(_slot(selector) for selector in queue.pool)
+def match_slots(queue: QueueSettings) -> str:
+    """Write a regular expression for the slots of a queue's pool."""
+    return ".+" if queue.pool is None else "|".join(_match_slot(selector) for selector in queue.pool)
 
 
-def card_selector(node: Node, card: Card) -> str:
-    """Labels of a card in the exporter's series: its UUID where it is known, since an index can move."""
-    which = f"UUID={_quoted(card.gpu.uuid)}" if card.gpu.uuid else f'gpu="{card.gpu.index}"'
-    return f"{{node={_quoted(node.name)},{which}}}"
+def select_gpu(node: Node, nvidia_gpu: NvidiaGpu) -> str:
+    """Select a GPU in the exporter's series: its UUID where it is known, since an index can move."""
+    which = f"UUID={_quote(nvidia_gpu.gpu.uuid)}" if nvidia_gpu.gpu.uuid else f'gpu="{nvidia_gpu.gpu.index}"'
+    return f"{{node={_quote(node.name)},{which}}}"
 
 
-def _node_up(sight: Sight) -> Rule:
-    """Kubernetes knows it of every node; a machine without it is up when its exporter answers."""
+def _make_node_rule(targets: Targets) -> Rule:
+    """Record which nodes are up: Kubernetes knows; a machine without it is up when its exporter answers."""
     exporter = f'max by (node) (up{{job="{NODE}"}})'
     ready = 'max by (node) (kube_node_status_condition{condition="Ready",status="true"})'
-    return _record(NODE_UP, f"{ready} or {exporter}" if sight.in_kubernetes else exporter)
+    return _record(NODE_UP, f"{ready} or {exporter}" if targets.in_kubernetes else exporter)
 
 
-def _gpus(nodes: Iterable[Node]) -> Iterator[Rule]:
-    limits = [(node, card) for node in nodes for card in limited_cards(node)]
-    for node in filter(certain_cards, nodes):
-        yield _record(GPUS_EXPECTED, f"vector({len(certain_cards(node))})", node=node.name)
+def _list_gpu_rules(nodes: Iterable[Node]) -> Iterator[Rule]:
+    limits = [(node, nvidia_gpu) for node in nodes for nvidia_gpu in list_limited_gpus(node)]
+    for node in filter(list_certain_gpus, nodes):
+        yield _record(GPUS_EXPECTED, f"vector({len(list_certain_gpus(node))})", node=node.name)
     none = f'0 * max by (node) (up{{job="{DCGM}"}} == 1)'
     seen = "count by (node) (count by (node, gpu) (DCGM_FI_DEV_GPU_TEMP))"
     yield _record(GPUS_SEEN, f"{seen} or on (node) {none}")
     if limits:
-        yield _record(POWER_LIMIT_EXPECTED, " or ".join(_limit(node, card) for node, card in limits))
-    yield _record(XID, f"max by (node, gpu) (DCGM_FI_DEV_XID_ERRORS {TOLD})")
-    yield _record(CLOCK_REASONS, " or ".join(f"max by (node, gpu) ({name} {TOLD})" for name in CLOCK_METRICS))
+        yield _record(POWER_LIMIT_EXPECTED, " or ".join(_find_limit(node, nvidia_gpu) for node, nvidia_gpu in limits))
+    yield _record(XID, f"max by (node, gpu) (DCGM_FI_DEV_XID_ERRORS {REPORTED})")
+    yield _record(CLOCK_REASONS, " or ".join(f"max by (node, gpu) ({name} {REPORTED})" for name in CLOCK_METRICS))
 
 
-def _limit(node: Node, card: Card) -> str:
-    """The limit of a card with the labels of its series; nothing while the card is not there."""
-    there = f"max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP{card_selector(node, card)})"
-    return f"0 * {there} + {card.gpu.power_limit_w}"
+def _find_limit(node: Node, nvidia_gpu: NvidiaGpu) -> str:
+    """The limit of a GPU with the labels of its series; nothing while the GPU is not there."""
+    there = f"max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP{select_gpu(node, nvidia_gpu)})"
+    return f"0 * {there} + {nvidia_gpu.gpu.power_limit_w}"
 
 
-def _slots(queue: QueueSettings) -> Iterator[Rule]:
-    chosen = f'slot=~"{slots_of(queue)}"'
+def _list_slot_rules(queue: QueueSettings) -> Iterator[Rule]:
+    chosen = f'slot=~"{match_slots(queue)}"'
     every = f"max by (slot) (corral_slot_busy{{{chosen}}})"
-    cards = f'max by (slot) (corral_slot_busy{{{chosen},slot!~"{_CPU_SLOTS}"}})'
+    gpus = f'max by (slot) (corral_slot_busy{{{chosen},slot!~"{_CPU_SLOTS}"}})'
     yield _record(SLOTS, f"count({every})", queue=queue.name)
     yield _record(SLOTS_BUSY, f"sum({every})", queue=queue.name)
     yield _record(SLOTS_FREE, f"count({every} == 0)", queue=queue.name)
-    yield _record(GPU_SLOTS_FREE, f"count({cards} == 0)", queue=queue.name)
+    yield _record(GPU_SLOTS_FREE, f"count({gpus} == 0)", queue=queue.name)
 
 
-def _slot(selector: str) -> str:
-    """What a pool's selector means: a node with all that is on it, its processors, or one GPU."""
+def _match_slot(selector: str) -> str:
+    """Match a pool's selector: a node with all that is on it, its processors, or one GPU."""
     node, _, slot = selector.partition("/")
-    node = _escaped(node)
+    node = _escape(node)
     if not slot:
         return f"{node}(/.+)?"
     return f"{node}/cpu[0-9]*" if slot == "cpu" else f"{node}/{slot}"
 
 
-def _escaped(name: str) -> str:
-    """A name in a regular expression inside of PromQL's quotes: a backslash is doubled there."""
+def _escape(name: str) -> str:
+    """Escape a name for a regular expression inside of PromQL's quotes, which double a backslash."""
     return re.escape(name).replace("\\-", "-").replace("\\", "\\\\")
 
 
-def _quoted(text: str) -> str:
-    """A string of PromQL, whose escapes JSON's are among."""
+def _quote(text: str) -> str:
+    """Write a string of PromQL, whose escapes include JSON's."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -128,7 +128,7 @@ def _record(name: str, expression: str, **labels: str) -> Rule:
 
 
 _TASKS: tuple[Rule, ...] = (
-    # Every server tells the same of the database, so the largest counts, not the sum.
+    # Every server reports the same of the database, so the largest counts, not the sum.
     _record(QUEUED, 'max by (queue) (corral_tasks_open{state="queued"})'),
     _record(RUNNING, 'sum by (queue) (max by (queue, state) (corral_tasks_open{state=~"leased|running"}))'),
     # Endings are counted by the leader alone, so here the sum.
@@ -153,7 +153,7 @@ def _default(field: str, kind: str, text: str) -> Counter:
     return Counter(field=field, kind=kind, help=text, is_default=True)
 
 
-def _asked(field: str, kind: str, text: str) -> Counter:
+def _ask_for(field: str, kind: str, text: str) -> Counter:
     return Counter(field=field, kind=kind, help=text, is_default=False)
 
 
@@ -169,10 +169,10 @@ COUNTERS = (
     _default("DCGM_FI_DEV_MEM_CLOCK", "gauge", "Memory clock frequency (in MHz)."),
     _default("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered."),
     _default("DCGM_FI_DEV_ROW_REMAP_FAILURE", "gauge", "Whether remapping of rows has failed"),
-    _asked("DCGM_FI_DEV_POWER_MGMT_LIMIT", "gauge", "Power limit (in W)."),
-    _asked("DCGM_FI_DEV_SLOWDOWN_TEMP", "gauge", "Temperature at which the card slows down (in C)."),
-    _asked("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "gauge", "Why clocks are lower than they could be (a bit mask)."),
-    _asked("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "counter", "Total number of double-bit volatile ECC errors."),
+    _ask_for("DCGM_FI_DEV_POWER_MGMT_LIMIT", "gauge", "Power limit (in W)."),
+    _ask_for("DCGM_FI_DEV_SLOWDOWN_TEMP", "gauge", "Temperature at which the GPU slows down (in C)."),
+    _ask_for("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "gauge", "Why clocks are lower than they could be (a bit mask)."),
+    _ask_for("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "counter", "Total number of double-bit volatile ECC errors."),
 )
 
 
@@ -180,7 +180,7 @@ def render_counters(installation: Installation) -> str:
     """The exporter's file of counters."""
     notes = (
         "For NVIDIA's DCGM exporter: dcgm-exporter --collectors dcgm-counters.csv",
-        "A field that a card does not have is left out by the exporter, and its alert stays silent.",
+        "A field that a GPU does not have is left out by the exporter, and its alert stays silent.",
     )
     lines = ["# DCGM FIELD, Prometheus metric type, help message"]
     for title, is_default in (
@@ -188,5 +188,9 @@ def render_counters(installation: Installation) -> str:
         ("Fields that it has to be asked for", False),
     ):
         lines += ["", f"# {title}"]
-        lines += [f"{one.field}, {one.kind}, {one.help}" for one in COUNTERS if one.is_default is is_default]
-    return header(installation, *notes) + "\n".join(lines) + "\n"
+        lines += [
+            f"{counter.field}, {counter.kind}, {counter.help}"
+            for counter in COUNTERS
+            if counter.is_default is is_default
+        ]
+    return write_header(installation, *notes) + "\n".join(lines) + "\n"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from corral.cluster.values import Node, ServiceKind
-from corral.rendering.documents import header
-from corral.rendering.gpus import limited_cards, nvidia_cards, power_command
+from corral.rendering.documents import write_header
+from corral.rendering.gpus import list_limited_gpus, list_nvidia_gpus, write_power_command
 from corral.rendering.installation import Installation
 from corral.rendering.nodes import runs_nixos
 from corral.rendering.systemd.syntax import Setting, escape_word, format_unit
@@ -62,7 +62,7 @@ def render_units(installations: tuple[Installation, ...]) -> Mapping[str, str]:
     files = {
         f"systemd/{node.name}/{POWER_LIMIT_UNIT}.service": _render_power_limits(installation, node)
         for node in installation.cluster.nodes
-        if not runs_nixos(node) and limited_cards(node)
+        if not runs_nixos(node) and list_limited_gpus(node)
     }
     if not any(deployed.service.kind is ServiceKind.CORRAL for deployed in installation.deployed):
         files |= {
@@ -75,15 +75,15 @@ def render_units(installations: tuple[Installation, ...]) -> Mapping[str, str]:
 def _render_power_limits(installation: Installation, node: Node) -> str:
     """Render the unit that limits a node's GPUs: started after the daemon that keeps the driver loaded, and restarted
     with it (pitfall C01)."""
-    gpus = limited_cards(node)
+    gpus = list_limited_gpus(node)
     # One command for each GPU, and a `-` before it: if one GPU refuses its limit, the others still get theirs.
-    commands = [f"{_NVIDIA_SMI} {' '.join(escape_word(word) for word in power_command(gpu))}" for gpu in gpus]
+    commands = [f"{_NVIDIA_SMI} {' '.join(escape_word(word) for word in write_power_command(gpu))}" for gpu in gpus]
     notes = (
         f"Copy it to /etc/systemd/system/ on {node.name}, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}.service",
         f"Check: nvidia-smi --query-gpu=index,uuid,power.limit --format=csv ({', '.join(gpu.name for gpu in gpus)})",
         "A limit caps; it is not an undervolt.",
     )
-    return header(installation, *notes) + format_unit(
+    return write_header(installation, *notes) + format_unit(
         (
             (
                 "Unit",
@@ -121,7 +121,7 @@ def _render_server(installation: Installation) -> str:
         "4. This file to /etc/systemd/system/, then: sudo systemctl enable --now corral.service",
         *notes,
     )
-    return header(installation, *steps) + format_unit(
+    return write_header(installation, *steps) + format_unit(
         (
             (
                 "Unit",
@@ -144,7 +144,7 @@ def _render_user(installation: Installation) -> str:
     """Render the server's user, for systemd-sysusers."""
     data_dir, _ = _choose_data_dir(installation)
     note = "It goes to /etc/sysusers.d/corral.conf, then: sudo systemd-sysusers"
-    return header(installation, note) + f'u {USER} - "Corral" {data_dir}\n'
+    return write_header(installation, note) + f'u {USER} - "Corral" {data_dir}\n'
 
 
 def _list_process_settings(installation: Installation, data_dir: str) -> list[Setting]:
@@ -154,7 +154,7 @@ def _list_process_settings(installation: Installation, data_dir: str) -> list[Se
         ("Group", USER),
         ("EnvironmentFile", f"-{ENVIRONMENT}"),
     ]
-    if any(node.gpus is None or nvidia_cards(node) for node in installation.cluster.nodes):
+    if any(node.gpus is None or list_nvidia_gpus(node) for node in installation.cluster.nodes):
         settings += [
             ("#", "As root: makes /dev/nvidia-uvm, which programs of this unit cannot make."),
             ("ExecStartPre", "+-/usr/bin/nvidia-modprobe -c 0 -u"),

@@ -20,7 +20,7 @@ from corral.operations.cluster_file import open_cluster, read_cluster
 from corral.rendering.installation import resolve_installations
 from corral.rendering.prometheus.alerts import list_alerts
 from corral.rendering.prometheus.recording import CLOCK_METRICS, COUNTERS
-from corral.rendering.prometheus.targets import sight_of
+from corral.rendering.prometheus.targets import find_targets
 from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
 from doubles.clusters import forty_mixed_nodes
@@ -238,7 +238,7 @@ def test_a_card_that_may_be_another_makers_is_not_missed_and_the_header_says_so(
     text = MACHINES.replace("{model: RTX 3090 Ti, index: 1, uuid", "{memory: 24Gi, index: 2}, {index: 1, uuid")
     files = rendered("cards", text)
     assert "expr: vector(2)" in files["prometheus/rules/recording.yml"]
-    assert "Cards of alpha have neither a model nor a UUID" in files["prometheus/prometheus.yml"]
+    assert "GPUs of alpha have neither a model nor a UUID" in files["prometheus/prometheus.yml"]
 
 
 def test_a_token_is_a_file_and_never_a_value() -> None:
@@ -252,7 +252,7 @@ def test_one_machine_is_scraped_on_loopback_without_a_token() -> None:
     assert found["corral"] == {"job_name": "corral", "static_configs": [{"targets": ["127.0.0.1:7433"]}]}
     assert found["node-exporter"]["static_configs"] == [{"targets": ["127.0.0.1:9100"], "labels": {"node": "local"}}]
     assert set(found) == {"corral", "node-exporter"}
-    assert "Which GPUs local has is not in the cluster file" in rendered("edge")["prometheus/prometheus.yml"]
+    assert "The GPUs of local are not in the cluster file" in rendered("edge")["prometheus/prometheus.yml"]
 
 
 def test_machines_are_scraped_by_their_addresses_and_only_gpu_nodes_for_their_cards() -> None:
@@ -275,7 +275,7 @@ def test_cards_of_another_maker_are_not_expected_of_nvidias_exporter() -> None:
     scraped = {one["labels"]["node"] for one in jobs("forty")["dcgm-exporter"]["static_configs"]}
     assert {rule["labels"]["node"] for rule in expected} == scraped
     assert "node-31" not in scraped
-    assert "No card of node-31 is NVIDIA's" in rendered("forty")["prometheus/prometheus.yml"]
+    assert "No GPU of node-31 is NVIDIA's" in rendered("forty")["prometheus/prometheus.yml"]
 
 
 def test_servers_in_kubernetes_are_scraped_one_by_one() -> None:
@@ -301,7 +301,7 @@ def test_every_alert_tells_the_documentation_why() -> None:
     guide = (ROOT / "docs" / "guides" / "watch-your-cluster.md").read_text()
     opened = open_cluster(ROOT / EXAMPLES["hydra"])
     layouts = resolve_installations(opened.cluster, source="cluster.yaml", text=opened.text)
-    for _, found in list_alerts(sight_of(layouts)):
+    for _, found in list_alerts(find_targets(layouts)):
         for alert in found:
             assert f"`{alert.name}`" in guide, alert.name
 

@@ -10,7 +10,7 @@ from corral.planning.upgrade.differences import UNKNOWN, format_amount
 from corral.planning.upgrade.hardware import NodeComparison
 from corral.planning.upgrade.report.pieces import bullets, code, differences, paragraph, table
 from corral.planning.upgrade.uniformity import Generation, Uniformity
-from corral.rendering.installation import gpu_mode_of
+from corral.rendering.installation import choose_gpu_mode
 
 
 def write_scheduling(upgrade: Upgrade) -> list[str]:
@@ -49,7 +49,7 @@ def _write_complexity(upgrade: Upgrade) -> list[str]:
 def _write_selector(node: NodeComparison, upgrade: Upgrade) -> list[str]:
     if upgrade.after.kubernetes is None or node.after is None or len(node.after.gpus) < 2:
         return []
-    by_claim = gpu_mode_of(upgrade.adapted) is GpuMode.DRA
+    by_claim = choose_gpu_mode(upgrade.adapted) is GpuMode.DRA
     if node.after.homogeneous is not True:
         return paragraph(_MIXED_BY_CLAIM if by_claim else _MIXED_BY_NUMBER)
     text = (

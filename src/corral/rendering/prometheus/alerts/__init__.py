@@ -10,22 +10,22 @@ from typing import Any
 
 from corral.rendering.prometheus.alerts import gpus, machines, tasks
 from corral.rendering.prometheus.alerts.values import Alert
-from corral.rendering.prometheus.targets import Sight
+from corral.rendering.prometheus.targets import Targets
 
 
-def list_alerts(sight: Sight) -> Iterator[tuple[str, tuple[Alert, ...]]]:
+def list_alerts(targets: Targets) -> Iterator[tuple[str, tuple[Alert, ...]]]:
     """List every alert, by group."""
-    if sight.gpu_nodes:
-        yield "corral-gpus", gpus.list_alerts(sight)
+    if targets.gpu_nodes:
+        yield "corral-gpus", gpus.list_alerts(targets)
     yield "corral-server", tasks.SERVER_ALERTS
     yield "corral-tasks", tasks.TASK_ALERTS
-    if sight.in_kubernetes or sight.addresses:
+    if targets.in_kubernetes or targets.addresses:
         yield "corral-machines", machines.ALERTS
-    if sight.in_kubernetes:
-        yield "corral-kubernetes", machines.list_kubernetes_alerts(sight)
+    if targets.in_kubernetes:
+        yield "corral-kubernetes", machines.list_kubernetes_alerts(targets)
 
 
-def list_groups(sight: Sight) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def list_groups(targets: Targets) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """List every group of rules as Prometheus reads it."""
-    for name, group in list_alerts(sight):
-        yield name, [alert.rule() for alert in group]
+    for name, group in list_alerts(targets):
+        yield name, [alert.to_rule() for alert in group]

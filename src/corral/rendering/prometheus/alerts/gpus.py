@@ -6,7 +6,7 @@ are NVML's (nvml.h, nvmlClocksEventReasons).
 
 from __future__ import annotations
 
-from corral.rendering.gpus import limited_cards
+from corral.rendering.gpus import list_limited_gpus
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.jobs import DCGM
 from corral.rendering.prometheus.recording import (
@@ -15,62 +15,62 @@ from corral.rendering.prometheus.recording import (
     GPUS_SEEN,
     NODE_UP,
     POWER_LIMIT_EXPECTED,
-    TOLD,
+    REPORTED,
     XID,
 )
-from corral.rendering.prometheus.targets import Sight
+from corral.rendering.prometheus.targets import Targets
 
 FELL_OFF_THE_BUS = 79
 XIDS_OF_PROGRAMS = (13, 31, 43, 45, 68, 109)
-"""Errors that a program makes, after which a card works on: the same that NVIDIA's device plugin passes over."""
+"""Errors that a program makes, after which a GPU works on: the same that NVIDIA's device plugin passes over."""
 NEAR_SLOWDOWN_C = 5
-"""Degrees below the temperature at which the card slows itself down: time to look before it does."""
+"""Degrees below the temperature at which the GPU slows itself down: time to look before it does."""
 HOT_C = 85
-"""For cards that do not tell that temperature: some degrees below the 88 to 93 °C that NVIDIA's specifications give
-as the highest for GeForce cards of the last four generations."""
+"""For GPUs that do not report that temperature: some degrees below the 88 to 93 °C that NVIDIA's specifications give
+as the highest for GeForce GPUs of the last four generations."""
 LIMIT_TOLERANCE_W = 1
 """Limits are set in whole watts, and reported with decimals."""
 SOFTWARE_POWER_CAP = 0x4
 SOFTWARE_THERMAL = 0x20
 HARDWARE_THERMAL = 0x40
 POWER_BRAKE = 0x80
-_CARD = "GPU {{ $labels.gpu }} of {{ $labels.node }}"
+_GPU = "GPU {{ $labels.gpu }} of {{ $labels.node }}"
 _TEMPERATURE = "max by (node, gpu) (DCGM_FI_DEV_GPU_TEMP)"
-_SLOWDOWN = f"max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0 {TOLD})"
-_LIMIT = f"max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT {TOLD})"
+_SLOWDOWN = f"max by (node, gpu) (DCGM_FI_DEV_SLOWDOWN_TEMP > 0 {REPORTED})"
+_LIMIT = f"max by (node, gpu) (DCGM_FI_DEV_POWER_MGMT_LIMIT {REPORTED})"
 
 
-def list_alerts(sight: Sight) -> tuple[Alert, ...]:
-    """Those on every card; the limit is compared where the cluster file gives one."""
-    has_limits = any(limited_cards(node) for node in sight.gpu_nodes)
+def list_alerts(targets: Targets) -> tuple[Alert, ...]:
+    """List the alerts on every GPU; the limit is compared where the cluster file has one."""
+    has_limits = any(list_limited_gpus(node) for node in targets.gpu_nodes)
     return (
         *_PRESENCE,
         *_ERRORS,
         *_HEAT,
-        _power_capped(has_limits=has_limits),
+        _make_power_alert(has_limits=has_limits),
         *((_LIMIT_CHANGED,) if has_limits else ()),
     )
 
 
-def bit(mask: int) -> str:
-    """PromQL for the cards whose reasons have a bit: it has no bitwise `and`, but division and remainder."""
+def check_bit(mask: int) -> str:
+    """Write PromQL for the GPUs whose reasons have a bit: it has no bitwise `and`, but division and remainder."""
     return f"floor({CLOCK_REASONS} / {mask}) % 2 == 1"
 
 
-def _power_capped(*, has_limits: bool) -> Alert:
+def _make_power_alert(*, has_limits: bool) -> Alert:
     chosen = f" unless on (node, gpu) {POWER_LIMIT_EXPECTED}" if has_limits else ""
     return Alert(
         name="GpuPowerCapped",
-        expression=f"({bit(SOFTWARE_POWER_CAP)}){chosen}",
+        expression=f"({check_bit(SOFTWARE_POWER_CAP)}){chosen}",
         lasting="30m",
         severity=Severity.INFO,
-        summary=f"{_CARD} has been held by its power limit for half an hour",
+        summary=f"{_GPU} has been held by its power limit for half an hour",
         description=(
-            "Under full load that is ordinary, and costs clocks. Nobody chose this limit: see what a lower one costs "
-            "and saves with `corral power`, and write it as `powerLimit` of the card."
+            "Under full load that is ordinary, and costs clocks. The cluster file does not set this limit: see what a "
+            "lower one costs and saves with `corral power`, and write it as `powerLimit` of the GPU."
         ),
         reason=(
-            "Bit 0x4 of the reasons for lower clocks. Cards whose `powerLimit` the cluster file gives are left out, "
+            "Bit 0x4 of the reasons for lower clocks. GPUs whose `powerLimit` is in the cluster file are left out, "
             "since their owner wants it so; half an hour is longer than most tasks."
         ),
     )
@@ -84,11 +84,11 @@ _PRESENCE = (
         severity=Severity.CRITICAL,
         summary="{{ $labels.node }} is up and has only {{ $value }} of its GPUs",
         description=(
-            "A card is gone from the driver. On the node: `nvidia-smi -L` and `journalctl -k | grep -i xid`; "
-            "`corral doctor` tells what Corral sees. A card that fell off the bus comes back with a cold start; "
+            "A GPU is gone from the driver. On the node: `nvidia-smi -L` and `journalctl -k | grep -i xid`; "
+            "`corral doctor` prints what Corral sees. A GPU that fell off the bus comes back with a cold start; "
             "when it falls again, look at its riser, its cables and the power supply."
         ),
-        reason="Counts the cards that DCGM sees against those of the cluster file, while the node itself is up.",
+        reason="Counts the GPUs that DCGM sees against those of the cluster file, while the node itself is up.",
     ),
     Alert(
         name="GpuExporterDown",
@@ -97,12 +97,12 @@ _PRESENCE = (
         ),
         lasting="5m",
         severity=Severity.WARNING,
-        summary="nobody watches the GPUs of {{ $labels.node }}",
+        summary="GPU exporter on {{ $labels.node }} is down",
         description=(
-            "The node is up and its DCGM exporter does not answer, so no other alert on its cards can fire. A lost "
-            "card can be the cause: `nvidia-smi -L` there, then restart the exporter."
+            "The node is up and its DCGM exporter does not answer, so no other alert on its GPUs can fire. A lost "
+            "GPU can be the cause: `nvidia-smi -L` there, then restart the exporter."
         ),
-        reason="Without the exporter every other alert on cards is silent; five minutes are a restart with its image.",
+        reason="Without the exporter every other alert on GPUs is silent; five minutes are a restart with its image.",
     ),
 )
 _ERRORS = (
@@ -111,27 +111,27 @@ _ERRORS = (
         expression=f"{XID} == {FELL_OFF_THE_BUS}",
         lasting="1m",
         severity=Severity.CRITICAL,
-        summary=f"{_CARD} fell off the bus (XID 79)",
+        summary=f"{_GPU} fell off the bus (XID 79)",
         description=(
             "Nothing runs on it until the machine was powered off and on; on Kubernetes it can stop every GPU pod of "
             "the node. `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}`, drain the node, restart it. When "
             "it happens again: power cables, power supply (`corral power`), riser, heat."
         ),
-        reason="XID 79 is the driver losing the card on the PCIe bus.",
+        reason="XID 79 is the driver losing the GPU on the PCIe bus.",
     ),
     Alert(
         name="GpuXidError",
         expression=" and ".join(f"{XID} != {code}" for code in (0, FELL_OFF_THE_BUS, *XIDS_OF_PROGRAMS)),
         lasting="1m",
         severity=Severity.WARNING,
-        summary=f"{_CARD} reported XID {{{{ $value }}}}",
+        summary=f"{_GPU} reported XID {{{{ $value }}}}",
         description=(
-            "The driver or the card had an error that is not a program's. `journalctl -k | grep -i xid` on the node "
-            "tells when, and in which process; `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}` keeps "
+            "The driver or the GPU had an error that is not a program's. `journalctl -k | grep -i xid` on the node "
+            "shows when, and in which process; `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}` keeps "
             "tasks away. The number stays until the exporter restarts: restart it once the cause is found."
         ),
         reason=(
-            f"Every XID but {', '.join(map(str, XIDS_OF_PROGRAMS))}, which are a program's and after which the card "
+            f"Every XID but {', '.join(map(str, XIDS_OF_PROGRAMS))}, which are a program's and after which the GPU "
             "works on (the list of NVIDIA's device plugin), and 79, which has its own alert. DCGM shows the last one."
         ),
     ),
@@ -143,12 +143,12 @@ _ERRORS = (
         ),
         lasting="1m",
         severity=Severity.INFO,
-        summary=f"a program on {_CARD} failed with XID {{{{ $value }}}}",
+        summary=f"a program on {_GPU} failed with XID {{{{ $value }}}}",
         description=(
-            "The card works on; the task that ran there has failed or will be tried again. `corral tasks list --state "
-            "failed` and `corral tasks logs ID` tell which; a task that always ends so has a bug or too little memory."
+            "The GPU works on; the task that ran there has failed or will be tried again. `corral tasks list --state "
+            "failed` and `corral tasks logs ID` list them; a task that always ends so has a bug or too little memory."
         ),
-        reason="Told when it is new (within 15 minutes), since DCGM shows the last XID for ever.",
+        reason="Reported when it is new (within 15 minutes), since DCGM shows the last XID for ever.",
     ),
     Alert(
         name="GpuMemoryErrors",
@@ -158,12 +158,12 @@ _ERRORS = (
         ),
         lasting="1m",
         severity=Severity.CRITICAL,
-        summary=f"{_CARD} has memory errors that it cannot correct",
+        summary=f"{_GPU} has memory errors that it cannot correct",
         description=(
-            "Results from it may be wrong. `corral slots drain {{ $labels.node }}/gpu{{ $labels.gpu }}`, then "
-            "`nvidia-smi -q -d ECC,ROW_REMAPPER` on the node; a card that shows them again is a case for its maker."
+            "Results from it can be wrong. `corral slots drain {{ $labels.node }}/gpu{{ $labels.gpu }}`, then "
+            "`nvidia-smi -q -d ECC,ROW_REMAPPER` on the node; a GPU that shows them again is a case for its maker."
         ),
-        reason="Double-bit errors of the last hour, or rows that could not be replaced. Silent on cards without ECC.",
+        reason="Double-bit errors of the last hour, or rows that could not be replaced. Silent on GPUs without ECC.",
     ),
 )
 _HEAT = (
@@ -175,35 +175,35 @@ _HEAT = (
         ),
         lasting="5m",
         severity=Severity.WARNING,
-        summary=f"{_CARD} is at {{{{ $value }}}} °C",
+        summary=f"{_GPU} is at {{{{ $value }}}} °C",
         description=(
-            "It is about to slow down. Look at fans, dust and the card above it; `corral power` tells what a lower "
+            "It is about to slow down. Look at fans, dust and the GPU above it; `corral power` prints what a lower "
             "limit costs in speed."
         ),
         reason=(
-            f"{NEAR_SLOWDOWN_C} degrees below the temperature at which the card says that it slows down; {HOT_C} °C "
-            "for cards that do not say it (NVIDIA's specifications: 88 to 93 °C at most). Five minutes, since a load "
-            "that starts may overshoot."
+            f"{NEAR_SLOWDOWN_C} degrees below the temperature at which the GPU reports that it slows down; {HOT_C} °C "
+            "for GPUs that do not report it (NVIDIA's specifications: 88 to 93 °C at most). Five minutes, since a load "
+            "that starts can overshoot."
         ),
     ),
     Alert(
         name="GpuThermalSlowdown",
-        expression=f"{bit(SOFTWARE_THERMAL)} or {bit(HARDWARE_THERMAL)}",
+        expression=f"{check_bit(SOFTWARE_THERMAL)} or {check_bit(HARDWARE_THERMAL)}",
         lasting="5m",
         severity=Severity.WARNING,
-        summary=f"{_CARD} is slowed down by heat",
+        summary=f"{_GPU} is slowed down by heat",
         description=(
-            "Tasks take longer than forecast. Look at fans, dust and spacing; lower `powerLimit` of the card (`corral "
+            "Tasks take longer than forecast. Look at fans, dust and spacing; lower `powerLimit` of the GPU (`corral "
             "power` shows the cost), or `corral slots pause {{ $labels.node }}/gpu{{ $labels.gpu }}` until it is cool."
         ),
         reason="Bits 0x20 (driver) and 0x40 (hardware) of the reasons for lower clocks.",
     ),
     Alert(
         name="GpuPowerBrake",
-        expression=bit(POWER_BRAKE),
+        expression=check_bit(POWER_BRAKE),
         lasting="1m",
         severity=Severity.CRITICAL,
-        summary=f"{_CARD} is held by the power brake",
+        summary=f"{_GPU} is held by the power brake",
         description=(
             "The power supply or the board signals that it cannot carry the load; a hard cut comes next. Lower the "
             "limits now (`nvidia-smi -pl`), then `corral power` for what the supply of {{ $labels.node }} can carry."
@@ -216,7 +216,7 @@ _LIMIT_CHANGED = Alert(
     expression=f"abs({_LIMIT} - on (node, gpu) {POWER_LIMIT_EXPECTED}) > {LIMIT_TOLERANCE_W}",
     lasting="5m",
     severity=Severity.WARNING,
-    summary=f"the power limit of {_CARD} is {{{{ $value }}}} W off what the cluster file says",
+    summary=f"the power limit of {_GPU} is {{{{ $value }}}} W off what the cluster file says",
     description=(
         "A limit is lost when the machine or the driver restarts. `systemctl status gpu-power-limit` on the node; "
         "`corral render --only systemd,nixos` writes the unit that sets it."

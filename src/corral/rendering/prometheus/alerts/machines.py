@@ -1,15 +1,15 @@
-"""Alerts on machines: down, or filling up; and on what Kubernetes knows beside them."""
+"""Alerts on machines: down, or filling up; and on what Kubernetes knows in addition."""
 
 from __future__ import annotations
 
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.recording import NODE_UP
-from corral.rendering.prometheus.targets import Sight
+from corral.rendering.prometheus.targets import Targets
 
 _REAL = (
     'fstype!~"tmpfs|ramfs|overlay|squashfs|fuse.*|nsfs",mountpoint!~"/var/lib/(kubelet|docker|containers)/.+|/run/.+"'
 )
-"""File systems that lie on a disk, once each: not those of containers."""
+"""File systems on a disk, once each: not those of containers."""
 _FREE = f"node_filesystem_avail_bytes{{{_REAL}}}"
 _SHARE = f"{_FREE} / node_filesystem_size_bytes{{{_REAL}}}"
 SOON_SHARE = 0.2
@@ -58,9 +58,9 @@ ALERTS = (
 )
 
 
-def list_kubernetes_alerts(sight: Sight) -> tuple[Alert, ...]:
+def list_kubernetes_alerts(targets: Targets) -> tuple[Alert, ...]:
     """Volumes, and Kueue where the cluster file has it."""
-    return (_VOLUME_FILLS, *((_KUEUE_PENDING,) if sight.has_kueue else ()))
+    return (_VOLUME_FILLS, *((_KUEUE_PENDING,) if targets.has_kueue else ()))
 
 
 _VOLUME = "namespace, persistentvolumeclaim"
@@ -78,7 +78,7 @@ _VOLUME_FILLS = Alert(
         "Remove models that nothing uses, or enlarge `size` of the storage in the cluster file and of the claim. "
         "A local volume is a folder: it fills its node's disk too."
     ),
-    reason="As for disks; the kubelet tells it of each claim that is mounted.",
+    reason="As for disks; the kubelet reports each claim that is mounted.",
 )
 _KUEUE_PENDING = Alert(
     name="KueueWorkloadsPending",

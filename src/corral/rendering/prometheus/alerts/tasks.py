@@ -8,7 +8,7 @@ from corral.rendering.prometheus.recording import ENDED, FAILED, GPU_SLOTS_FREE,
 
 FAILED_SHARE = 0.2
 FAILED_AT_LEAST = 5
-"""Fewer are told by the tasks themselves."""
+"""Fewer are reported by the tasks themselves."""
 ALL_SHARE = 0.9
 
 _WAITING = f"{QUEUED} > 0"
@@ -23,7 +23,7 @@ TASK_ALERTS = (
         summary="{{ $value }} tasks wait in {{ $labels.queue }}, none runs, and slots are free",
         description=(
             f"{_EXPLAIN} A paused queue shows in `corral queues list`, a paused slot in `corral slots list`; a task "
-            "may also ask for more memory than any free slot has."
+            "can also ask for more memory than any free slot has."
         ),
         reason="A free slot takes a task within a second; a quarter of an hour outlasts the longest backoff (5 min).",
     ),
@@ -34,8 +34,8 @@ TASK_ALERTS = (
         severity=Severity.WARNING,
         summary="{{ $value }} tasks wait in {{ $labels.queue }} while a GPU of its pool is free",
         description=(
-            f"{_EXPLAIN} Often the tasks fit only on another card, or their engine has no instance on the free one: "
-            "`corral fit MODEL` tells which cards hold it."
+            f"{_EXPLAIN} Often the tasks fit only on another GPU, or their engine has no instance on the free one: "
+            "`corral fit MODEL` lists the GPUs that hold it."
         ),
         reason="Half an hour without work on a GPU is a night's loss in the making; processors' slots do not count.",
     ),
@@ -46,8 +46,8 @@ TASK_ALERTS = (
         severity=Severity.WARNING,
         summary="{{ $value | humanizePercentage }} of the {{ $labels.engine }} tasks of the last hour failed",
         description=(
-            "`corral tasks list --state failed` and `corral tasks show ID` tell the error with its hint; "
-            "`corral tasks retry ID` once it is mended."
+            "`corral tasks list --state failed` and `corral tasks show ID` print the error with its hint; "
+            "`corral tasks retry ID` once it is fixed."
         ),
         reason="One in five, and at least five: less is an input, not an installation.",
     ),
@@ -77,7 +77,7 @@ TASK_ALERTS = (
             "Its GPU, its node or its instance is gone, and what ran there is tried elsewhere. `corral slots list`, "
             "`corral doctor`; silent again after an hour, or once it is back."
         ),
-        reason="Compares with the last hour, so that a slot which was removed on purpose is told only once.",
+        reason="Compares with the last hour, so that a slot which was removed on purpose is reported only once.",
     ),
 )
 
@@ -105,7 +105,7 @@ SERVER_ALERTS = (
         severity=Severity.CRITICAL,
         summary="no Corral server leads, so no task starts",
         description=(
-            "Servers answer, and none of them dispatches: another process may hold the lock in the database, or the "
+            "Servers answer, and none of them dispatches: another process can hold the lock in the database, or the "
             "database refuses. `corral doctor`; then restart one server and read its log."
         ),
         reason="Another server takes over within seconds; two minutes are a fault.",
@@ -118,7 +118,7 @@ SERVER_ALERTS = (
         summary="PostgreSQL does not answer Corral's server {{ $labels.instance }}",
         description=(
             "Tasks cannot be submitted, and what ends now is written when it is back. `corral doctor`; is its volume "
-            "full? The database's own log tells why it stopped."
+            "full? The database's own log has the reason."
         ),
         reason="A minute is four scrapes: longer than a restart of PostgreSQL after a clean stop.",
     ),

@@ -1,4 +1,4 @@
-"""An alert, with what people are told when it fires."""
+"""An alert, with its message to people when it fires."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Severity(StrEnum):
-    """How soon somebody should look."""
+    """How soon a person should look."""
 
     CRITICAL = "critical"
     """Now: work is lost, or nothing runs."""
@@ -30,11 +30,11 @@ class Alert:
     summary: str
     """One line; `{{ $labels.node }}` and `{{ $value }}` are filled in by Prometheus."""
     description: str
-    """What it means, and the command that helps."""
+    """The meaning, and the command that helps."""
     reason: str
     """Why it is watched, and where its bound comes from; for the documentation."""
 
-    def rule(self) -> dict[str, Any]:
+    def to_rule(self) -> dict[str, Any]:
         """As Prometheus reads it."""
         return {
             "alert": self.name,
