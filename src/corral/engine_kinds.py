@@ -1,8 +1,8 @@
 """The engines, each with every fact that other parts of Corral know about it.
 
-An engine is one entry here and a folder in `corral.engines`. Whoever needs a fact asks its kind, or names the constant
-(`OLLAMA.name`); an architecture test holds that no other module spells an engine's name. Code is named, not imported
-(`module:name`), so that the cluster file's checks do not pay for pydantic, and a worker not for the server.
+An engine is one entry here and a folder in `corral.engines`. A module that needs a fact asks its kind, or names the
+constant (`OLLAMA.name`); an architecture test holds that no other module spells an engine's name. Code is named, not
+imported (`module:name`), so that the cluster file's checks do not pay for pydantic, and a worker not for the server.
 
 Belongs here: facts about engines, as values.
 Does not belong here: what an engine does with a task (`corral.engines`), what a service is in a cluster.
@@ -62,7 +62,7 @@ class ServiceEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRule:
-    """Which files a task may hand to an engine."""
+    """The files that a task can hand to an engine."""
 
     minimum: int = 0
     maximum: int | None = 0
@@ -114,9 +114,9 @@ class EngineKind(ServiceEngine):
     adapter: str | None = None
     """`module:function` that takes the URL of an instance and its options, and returns a `corral.work.Engine`."""
     on_by_default: bool = True
-    """Whether it may be used where the cluster file does not name it."""
+    """Whether it can be used where the cluster file does not name it."""
     admin_only: bool = False
-    """Whether only administrators may submit its tasks."""
+    """Whether only administrators can submit its tasks."""
 
     @property
     def remote(self) -> bool:
@@ -174,7 +174,7 @@ OLLAMA = EngineKind(
         ValueRule(name="tool_calls", summary="functions that the model called, if any"),
         ValueRule(name="embeddings", summary="how many vectors"),
         ValueRule(name="dimensions", summary="the length of each"),
-        ValueRule(name="spilled_bytes", summary="how much of the model lies outside the GPU's memory"),
+        ValueRule(name="spilled_bytes", summary="how much of the model is outside the GPU's memory"),
     ),
 )
 COMFYUI = EngineKind(

@@ -84,7 +84,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("docs/rules/", "image-too-old-for-card"): "a rule's name never changes: comments and reports have it",
     ("docs/rules/", "model-larger-than-card"): "a rule's name",
     ("docs/rules/", "power-limit-for-all-cards"): "a rule's name",
-    ("src/corral/", "May import"): "the third line of every package's docstring",
 }
 
 

@@ -81,7 +81,7 @@ class Judgement:
     ) -> tuple[Assignment, ...]:
         """Choose what to start now; `free` is how many of the slots can take a task.
 
-        With as many assignments as `most_starts`, slots may be left that the next decision fills.
+        With as many assignments as `most_starts`, slots can be left that the next decision fills.
         The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
         keeps saves the comparison too.
         """

@@ -134,7 +134,7 @@ class Group:
 
     @property
     def is_free(self) -> bool:
-        """Whether a task may start here as far as the gate and the holds are concerned."""
+        """Whether a task can start here as far as the gate and the holds are concerned."""
         return not self._holds and self.gate is Gate.OPEN and self.held_elsewhere is None
 
     @property

@@ -43,7 +43,7 @@ class Registry:
 
     @property
     def wanted(self) -> Wanted:
-        """The devices and slots that were applied last; some of them may wait for the end of a hold."""
+        """The devices and slots that were applied last; some of them can wait for the end of a hold."""
         return self._wanted
 
     def compare(self, wanted: Wanted) -> Difference:

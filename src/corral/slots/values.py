@@ -24,17 +24,17 @@ class DeviceSpec:
     model: str
     """The GPU's catalogue model, `cpu`, or `unknown`; durations are measured per device model."""
     memory: Bytes | None = None
-    """What the device has; None when unknown."""
+    """The memory of the device; None when unknown."""
     limit: Bytes | None = None
-    """What tasks may use of it according to the cluster file; None when the file does not say."""
+    """The part of it that tasks can use according to the cluster file; None when the file does not say."""
     foreign: Bytes | None = field(default=None, compare=False)
-    """What other programs held when the device was looked at; not part of what is wanted."""
+    """Memory that other programs held when the device was looked at; not part of what is wanted."""
     visible: str | None = None
     """What `CUDA_VISIBLE_DEVICES` is for its engines; None on processors and for instances reached by URL."""
 
     @property
     def capacity(self) -> Bytes | None:
-        """Memory that tasks may use; None when unknown."""
+        """Memory that tasks can use; None when unknown."""
         free = None if self.memory is None else Bytes(max(0, self.memory - (self.foreign or 0)))
         return min((size for size in (free, self.limit) if size is not None), default=None)
 
@@ -52,7 +52,7 @@ class SlotSpec:
     instance: str | None = None
     """The instance's name in the cluster file; None for an engine in processes of this machine."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the engine is made of (a URL, options, threads): where they differ, the engine is made anew."""
+    """The settings of the engine (a URL, options, threads): where they differ, the engine is made again."""
     make: Callable[[], Engine] = field(compare=False, repr=False)
 
 
@@ -151,7 +151,7 @@ def _describe(name: str, before: object, after: object) -> str:
 
 
 class HoldKind(StrEnum):
-    """What can hold a slot."""
+    """The kinds of holders of a slot."""
 
     TASK = "task"
     GUEST = "guest"

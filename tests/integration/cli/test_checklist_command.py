@@ -78,7 +78,7 @@ def test_showing_writes_nothing(run: Run, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "$ kubectl label node hydra-compute hydra.io/has-3060-" in done.stdout
-    assert done.stdout.startswith("0 of 37 settled; 37 open; next: hydra-compute: the power supply carries the cards")
+    assert done.stdout.startswith("0 of 37 settled; 37 open; next: hydra-compute: the power supply carries the GPUs")
     assert not (tmp_path / "data").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_run_that_nobody_attends_looks_asks_nothing_runs_nothing_and_says_what
     assert seen["hardware.hydra-compute.load-test"] == "unknown"
     assert seen["hardware.hydra-compute.drain"] == "open"
     assert "nothing puts the GPUs under load" in done.stderr
-    assert "would ask: is the card in its slot" in done.stderr
+    assert "would ask: is the GPU in its slot" in done.stderr
     assert '--done hardware.hydra-compute.install.gpu1 --reason "..."' in done.stderr
 
 
@@ -136,7 +136,7 @@ def test_the_report_is_markdown_json_and_a_chart(run: Run, tmp_path: Path) -> No
     done = run(*HYDRA, "--run", "--item", SUPPLY, "--report", "migration.md")
 
     assert done.returncode == NOT_SETTLED
-    assert "- [x] **hydra-compute: the power supply carries the cards**" in (tmp_path / "migration.md").read_text()
+    assert "- [x] **hydra-compute: the power supply carries the GPUs**" in (tmp_path / "migration.md").read_text()
     assert json.loads((tmp_path / "migration.json").read_text())["counts"] == {"open": 36, "done": 1}
     assert (tmp_path / "migration-phases.svg").read_text().startswith("<svg")
 

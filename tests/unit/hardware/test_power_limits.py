@@ -112,9 +112,9 @@ def test_a_limit_of_a_card_that_nobody_knows_is_unknown() -> None:
 def test_a_limit_between_two_measured_ones_costs_at_most_what_the_lower_did() -> None:
     losses = {loss.source.partition(",")[0]: loss.value for loss in speed_losses("RTX 3090", 290)}
     assert losses == {
-        "training with TensorFlow on four cards": 5,
-        "writing tokens with llama.cpp on six cards": 2.6,
-        "reading long prompts with llama.cpp on six cards": 14.7,
+        "training with TensorFlow on four GPUs": 5,
+        "writing tokens with llama.cpp on six GPUs": 2.6,
+        "reading long prompts with llama.cpp on six GPUs": 14.7,
     }
 
 

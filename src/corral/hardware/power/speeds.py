@@ -33,21 +33,21 @@ _VLLM_SWEEP = (
 SWEEPS = (
     Sweep(
         gpu_class="3090",
-        work="training with TensorFlow on four cards",
+        work="training with TensorFlow on four GPUs",
         best=100,
         speeds={280: 95},
         source="https://www.pugetsystems.com/labs/hpc/quad-rtx3090-gpu-wattage-limited-maxq-tensorflow-performance-1974/",
     ),
     Sweep(
         gpu_class="3090",
-        work="writing tokens with llama.cpp on six cards",
+        work="writing tokens with llama.cpp on six GPUs",
         best=72.6,
         speeds={300: 72.1, 250: 70.7, 200: 68.3, 150: 62.6, 100: 12.1},
         source="https://llmgarage.ai/power-limit-tokens-per-second-benchmark",
     ),
     Sweep(
         gpu_class="3090",
-        work="reading long prompts with llama.cpp on six cards",
+        work="reading long prompts with llama.cpp on six GPUs",
         best=9893,
         speeds={300: 9326, 250: 8436, 200: 5941, 150: 2549, 100: 1390},
         source="https://llmgarage.ai/power-limit-tokens-per-second-benchmark",

@@ -53,7 +53,7 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
 
 
 def _find_admin_engine(submission: Submission) -> str | None:
-    """Find an engine that only administrators may use: `command` runs any program as the server's user."""
+    """Find an engine that only administrators can use: `command` runs any program as the server's user."""
     engines = (task.engine for task in submission.tasks)
     return next((name for name in engines if name in ENGINES and ENGINES[name].admin_only), None)
 
