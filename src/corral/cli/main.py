@@ -32,6 +32,7 @@ from corral.cli.commands import (
     plan,
     power,
     queues,
+    reload,
     render,
     run,
     schema,
@@ -71,6 +72,7 @@ for single in (
     loadtest,
     doctor,
     gc,
+    reload,
     version,
 ):
     single.register(app)

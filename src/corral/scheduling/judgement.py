@@ -57,6 +57,10 @@ class Judgement:
         """Durations measured so far."""
         return self._history
 
+    def change_settings(self, settings: Settings) -> None:
+        """Decide by other bounds from now on; what was learnt stays."""
+        self._settings = settings
+
     def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
         """Forget all durations and learn these instead, in seconds, oldest first."""
         self._history = durations.History()

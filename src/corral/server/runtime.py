@@ -31,13 +31,13 @@ from corral.errors import CorralError, Kind
 from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.database import EmbeddedDatabase
+from corral.server.reloading import FollowedCluster, look_here, make_rules
 from corral.server.services import Services, configure_logs, keep_house
 from corral.server.settings import Settings, read_cluster
-from corral.server.slots_here import list_slots_here, make_policy_settings, make_queues
 from corral.slots.registry import Registry
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, Rules
+from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import open_pool
 from corral.weights.store import Store
@@ -125,7 +125,7 @@ async def _serve(
     artifacts.prepare()
     weights = Store(models_dir(data_dir))
     board = Board()
-    here = list_slots_here(cluster, data_dir=data_dir, locate=weights.path)
+    here = look_here(cluster, settings, weights.path)
     for problem in here.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
@@ -133,11 +133,12 @@ async def _serve(
         pool=dispatching_pool,
         holder=presence.holder_of(data_dir),
         slots=Registry(here.wanted),
-        rules=Rules(queues=make_queues(cluster, here.wanted), settings=make_policy_settings(cluster)),
+        rules=make_rules(here),
         artifacts=artifacts,
         scratch=data_dir / "scratch",
         board=board,
     )
+    followed = FollowedCluster(cluster, dispatcher, lambda: look_here(read_cluster(settings), settings, weights.path))
     announced = Presence(
         pid=os.getpid(),
         url=_url(settings, sockets[0]),
@@ -145,7 +146,7 @@ async def _serve(
         started_at=datetime.now(UTC).isoformat(),
     )
     services = Services(
-        cluster=cluster,
+        followed=followed,
         pool=pool,
         board=board,
         artifacts=artifacts,
@@ -159,13 +160,34 @@ async def _serve(
     app = create_app(services)
     gc.collect()
     gc.freeze()  # modules live as long as the server: a full collection of them held the event loop for 30 ms
-    housekeeping = asyncio.create_task(keep_house(pool, artifacts, cluster.retention), name="housekeeping")
+    housekeeping = asyncio.create_task(
+        keep_house(pool, artifacts, lambda: followed.cluster.retention), name="housekeeping"
+    )
     try:
-        await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
+        with _reload_on_hangup(followed):
+            await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
     finally:
         housekeeping.cancel()
         pool.terminate()
         dispatching_pool.terminate()
+
+
+@contextmanager
+def _reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
+    """Let SIGHUP read the cluster file again while the context lasts."""
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(followed.reload_on_signal(), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 import structlog
 
 from corral.cluster.values import Cluster, Retention
+from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.values import Explanation
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -26,11 +28,24 @@ from corral.tasks.store.pool import CONNECTION_LOST, Pool
 from corral.weights.store import Store
 
 
+class Follows(Protocol):
+    """The cluster file that the server follows."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The file in effect."""
+        ...
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        """Read the file again. Raises: ClusterFileError, ProblemsError, SettingsError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The parts of a running server that its API uses."""
 
-    cluster: Cluster
+    followed: Follows
     pool: Pool
     board: Board
     artifacts: ArtifactStore
@@ -43,6 +58,11 @@ class Services:
     loopback: bool
     """Whether the server listens on loopback alone, where no token is asked."""
     started_at: datetime
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster file in effect."""
+        return self.followed.cluster
 
 
 def configure_logs() -> None:
@@ -68,14 +88,14 @@ FIRST_AFTER_S = 600.0
 EVERY_S = 6 * 3600.0
 
 
-async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Retention) -> None:
-    """Collect for ever; `corral gc` does the same once."""
+async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Callable[[], Retention]) -> None:
+    """Collect for ever, by the retention then in effect; `corral gc` does the same once."""
     wait = FIRST_AFTER_S
     while True:
         await asyncio.sleep(wait)
         wait = EVERY_S
         try:
-            collected = await collect(pool, artifacts, retention)
+            collected = await collect(pool, artifacts, retention())
         except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # a deadlock, a full disk: the next time can pass
             log.warning("not_collected", error=str(error))
             continue

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -144,6 +144,10 @@ class Dispatcher:
         """How many attempts run here now."""
         return len(self._picture.attempts)
 
+    def compare_slots(self, wanted: Wanted) -> Difference:
+        """Return what `change_slots` would change."""
+        return self._slots.compare(wanted)
+
     def change_slots(self, wanted: Wanted) -> Difference:
         """Add, change and remove slots, and return what that changes; what is held changes when its hold ends."""
         difference = self._slots.compare(wanted)
@@ -152,6 +156,16 @@ class Dispatcher:
         self._show()
         self._picture.wake.set()
         return difference
+
+    def change_rules(self, rules: Rules) -> None:
+        """Replace the queues and the policy's bounds; a queue that is new starts nothing until its gate is read."""
+        before = self._picture.queues
+        self._picture.queues = {
+            name: replace(queue, paused=before[name].paused if name in before else True)
+            for name, queue in rules.queues.items()
+        }
+        self._judgement.change_settings(rules.settings)
+        self._reconciler.read_gates_soon()
 
     def stop(self) -> None:
         """Take no more tasks; `run` returns once the running attempts have ended or were released."""

@@ -57,6 +57,7 @@ class Reconciler:
         self._poll_s = poll_s
         self._monotonic = monotonic
         self._log_due = True
+        self._gates_due = False
         self._cursor = 0
         self._poll_due = 0.0
 
@@ -76,6 +77,11 @@ class Reconciler:
         self._poll_due = self._monotonic()
         self._picture.wake.set()
 
+    def read_gates_soon(self) -> None:
+        """Read the gates in the next round: queues are new."""
+        self._gates_due = True
+        self._picture.wake.set()
+
     async def load(self) -> None:
         """Read everything anew, and free what dead attempts of this data directory held."""
         self._cursor = await story.horizon(self._pool)
@@ -93,6 +99,8 @@ class Reconciler:
 
     async def catch_up(self) -> None:
         """Read what others changed, whose start time has come, and, now and then, whether anything was missed."""
+        if self._gates_due:
+            await self._read_gates()
         if self._log_due:
             await self._read_log()
         await self._poll()
@@ -140,6 +148,7 @@ class Reconciler:
             self._picture.wake.set()
 
     async def _read_gates(self) -> None:
+        self._gates_due = False
         gates = await dispatching.gates(self._pool)
         self._picture.slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
         self._picture.refresh()

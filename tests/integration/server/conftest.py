@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from corral.cluster.values import Cluster, EngineSettings, Node, QueueSettings
+from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.server.services import Services
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.store.pool import Pool
 from corral.weights.store import Store
+from corral.work import SlotId
 from doubles.serving import Serving, serving
+
+
+@dataclass
+class Followed:
+    """Stands for the followed cluster file: reading it again finds a slot that is new and one that drains."""
+
+    cluster: Cluster
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        return ReloadAnswer(
+            dry_run=asked.dry_run,
+            added=(SlotId("node/cpu1/sleep"),),
+            changed=(),
+            removed=(Edit(name=SlotId("node/cpu0/sleep"), waits_for="task 1 of ada"),),
+            devices=(),
+            settings=("queues.small.max_queued_per_owner: 2 -> 3",),
+            at_next_start=(),
+            problems=(),
+        )
 
 
 @pytest.fixture
@@ -23,14 +45,16 @@ def services(pool: Pool, tmp_path: Path) -> Services:
     artifacts = ArtifactStore(tmp_path / "artifacts")
     artifacts.prepare()
     return Services(
-        cluster=Cluster(
-            name="test",
-            nodes=(Node(name="node"),),
-            engines={name: EngineSettings(name=name) for name in ("sleep", "command")},
-            queues={
-                "default": QueueSettings(name="default"),
-                "small": QueueSettings(name="small", max_queued_per_owner=2),
-            },
+        followed=Followed(
+            Cluster(
+                name="test",
+                nodes=(Node(name="node"),),
+                engines={name: EngineSettings(name=name) for name in ("sleep", "command")},
+                queues={
+                    "default": QueueSettings(name="default"),
+                    "small": QueueSettings(name="small", max_queued_per_owner=2),
+                },
+            )
         ),
         pool=pool,
         board=Board(),

@@ -151,6 +151,7 @@ OF_THE_QUEUE = {
     "queues drain": Row(arguments=("queues", "drain", "small", "--yes"), path="/queues/small/drain"),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
     "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
+    "reload": Row(arguments=("reload", "--dry-run"), path="/reload", body={"dry_run": True}),
     "gc": Row(arguments=("gc", "--dry-run"), path="/gc", body={"dry_run": True}),
     "forecast --replay": Row(
         arguments=("forecast", str(HYDRA), "--replay", "12h", "--against", str(BEFORE)),

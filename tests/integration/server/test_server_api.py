@@ -139,7 +139,7 @@ async def test_engines_say_where_they_run_and_what_they_take(api: Serving, servi
 
 async def test_collecting_tells_first_and_does_then(services: Services) -> None:
     cluster = replace(services.cluster, retention=Retention(tasks=timedelta(0), artifacts=timedelta(0)))
-    async with serving(replace(services, cluster=cluster)) as api:
+    async with serving(replace(services, followed=replace(services.followed, cluster=cluster))) as api:
         made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP]})
         await queue_life.succeed(services.pool, made.json["tasks"][0]["id"])
         foreseen = (await api.post("/corral/v1/gc", {"dry_run": True})).json

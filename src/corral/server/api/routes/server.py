@@ -6,15 +6,20 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from corral import __version__
+from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.strict_json import StrictRoute
+from corral.server.api.wired import answer, describe_answers, describe_requests
 from corral.tasks.retention import collect
 from corral.tasks.store.reading import count_states
 
 router = APIRouter(tags=["server"], route_class=StrictRoute)
+
+describe_requests(ReloadAsked)
+describe_answers(Edit, ReloadAnswer)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -60,6 +65,17 @@ async def status(api: Here, caller: Viewer) -> Status:
         data_dir=str(services.data_dir),
         counts=await count_states(services.pool),
     )
+
+
+@router.post(
+    "/corral/v1/reload",
+    summary="Put the cluster file into effect",
+    response_model=ReloadAnswer,
+    responses=declare_refusals(400, 413),
+)
+async def reload_cluster_file(asked: ReloadAsked, api: Here, caller: Admin) -> Response:
+    """Read the server's cluster file again: slots, queues and limits change without a restart, running tasks go on."""
+    return answer(await api.services.followed.reload(asked))
 
 
 @router.post(

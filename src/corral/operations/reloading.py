@@ -1,0 +1,154 @@
+"""Puts an edited cluster file into effect while a server runs.
+
+The file is read and checked as a whole, and every engine is made, before anything changes: a file with problems leaves
+the server as it is. Nothing is stored but the file itself, so a server that is killed in between follows the file when
+it starts again. What runs is never stopped: a slot that changes or goes does so when its task has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from corral.cluster.values import Cluster
+from corral.errors import Problem
+from corral.slots.values import Difference, Wanted
+from corral.work import SlotId
+
+_AT_NEXT_START = {"data_dir": "the data directory", "database_url_env": "the database"}
+"""Fields of the file that a server reads at its start alone; its address is an option of `corral up`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadAsked:
+    """What to do with the cluster file."""
+
+    dry_run: bool = False
+    """Only report the differences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A slot or device that differs."""
+
+    name: SlotId
+    what: tuple[str, ...] = ()
+    """The differences: `options.threads: 4 -> 8`."""
+    waits_for: str | None = None
+    """The hold at whose end it takes effect, such as `task 12 of ada`; null when it takes effect at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadAnswer:
+    """How the cluster file differs from what the server follows."""
+
+    dry_run: bool
+    added: tuple[SlotId, ...]
+    """Slots that are new; they take tasks once a check shows that their engine works."""
+    changed: tuple[Edit, ...]
+    """Slots that get a new engine or new settings."""
+    removed: tuple[Edit, ...]
+    """Slots that go; those that wait for a task drain until then."""
+    devices: tuple[Edit, ...]
+    """Devices that are described otherwise."""
+    settings: tuple[str, ...]
+    """Other differences that take effect: queues, limits, pools, retention."""
+    at_next_start: tuple[str, ...]
+    """Differences that take effect when the server is started again."""
+    problems: tuple[Problem, ...]
+    """How the cluster file and this machine disagree."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file says what the server already follows."""
+        return not (self.added or self.changed or self.removed or self.devices or self.settings or self.at_next_start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHere:
+    """A cluster file, and the devices and slots that it means on this server."""
+
+    cluster: Cluster
+    wanted: Wanted
+    problems: tuple[Problem, ...] = ()
+
+
+class FollowsCluster(Protocol):
+    """The running server."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster file in effect."""
+        ...
+
+    def compare_slots(self, wanted: Wanted) -> Difference:
+        """Return how these slots differ from those there are."""
+        ...
+
+    def follow(self, here: ClusterHere) -> None:
+        """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
+        ...
+
+
+async def reload_cluster(server: FollowsCluster, read: Callable[[], ClusterHere], asked: ReloadAsked) -> ReloadAnswer:
+    """Read the cluster file, put it into effect unless that is not asked for, and return what differs.
+
+    Raises: what `read` raises for a file with problems; the server then goes on as before.
+    """
+    here = await asyncio.to_thread(read)
+    difference = server.compare_slots(here.wanted)
+    answer = _make_answer(server.cluster, here, difference, asked)
+    if not asked.dry_run:
+        server.follow(here)
+    return answer
+
+
+def _make_answer(before: Cluster, here: ClusterHere, difference: Difference, asked: ReloadAsked) -> ReloadAnswer:
+    after = here.cluster
+    return ReloadAnswer(
+        dry_run=asked.dry_run,
+        added=tuple(slot.id for slot in difference.added),
+        changed=tuple(
+            Edit(name=change.before.id, what=change.what, waits_for=difference.held.get(change.before.id))
+            for change in difference.changed
+        ),
+        removed=tuple(Edit(name=slot.id, waits_for=difference.held.get(slot.id)) for slot in difference.removed),
+        devices=tuple(Edit(name=change.before.name, what=change.what) for change in difference.devices),
+        settings=tuple(_list_settings(before, after)),
+        at_next_start=tuple(
+            f"{label}: {_show(getattr(before, name))} -> {_show(getattr(after, name))}"
+            for name, label in _AT_NEXT_START.items()
+            if getattr(before, name) != getattr(after, name)
+        ),
+        problems=here.problems,
+    )
+
+
+def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
+    if before.name != after.name:
+        yield f"name: {before.name} -> {after.name}"
+    for queue in sorted(before.queues.keys() | after.queues.keys()):
+        yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
+    yield from _list_changes("retention", before.retention, after.retention)
+    if before.promote_after != after.promote_after:
+        yield f"promote_after: {before.promote_after} -> {after.promote_after}"
+
+
+def _list_changes(name: str, before: object, after: object) -> Iterator[str]:
+    if before is None or after is None:
+        yield f"{name}: {'added' if before is None else 'removed'}"
+        return
+    old, new = _read_fields(before), _read_fields(after)
+    yield from (f"{name}.{key}: {_show(old[key])} -> {_show(new[key])}" for key in old if old[key] != new[key])
+
+
+def _read_fields(value: object) -> Mapping[str, object]:
+    return {part.name: getattr(value, part.name) for part in fields(value)}  # pyright: ignore[reportArgumentType]  dataclasses, all of them
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "not set"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType]

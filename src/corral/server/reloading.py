@@ -1,0 +1,80 @@
+"""The cluster file that a running server follows: read again by `POST /corral/v1/reload` and by SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from corral.cluster import Cluster
+from corral.errors import CorralError
+from corral.operations.reloading import ClusterHere, ReloadAnswer, ReloadAsked, reload_cluster
+from corral.server.settings import Settings
+from corral.server.slots_here import list_slots_here, make_policy_settings, make_queues
+from corral.slots.values import Difference, Wanted
+from corral.tasks.dispatcher import Dispatcher, Rules
+
+log = structlog.get_logger()
+
+
+def look_here(cluster: Cluster, settings: Settings, locate: Callable[[str], Path]) -> ClusterHere:
+    """Look at this machine for what a cluster file means on it. Raises: ProblemsError when options are wrong."""
+    here = list_slots_here(cluster, data_dir=settings.data_dir, locate=locate)
+    return ClusterHere(cluster=cluster, wanted=here.wanted, problems=here.problems)
+
+
+def make_rules(here: ClusterHere) -> Rules:
+    """Return what a cluster file says about dispatching."""
+    return Rules(queues=make_queues(here.cluster, here.wanted), settings=make_policy_settings(here.cluster))
+
+
+class FollowedCluster:
+    """The cluster file in effect, and how another one takes its place; one at a time."""
+
+    def __init__(self, cluster: Cluster, dispatcher: Dispatcher, read: Callable[[], ClusterHere]) -> None:
+        self.cluster = cluster
+        self._dispatcher = dispatcher
+        self._read = read
+        self._turn = asyncio.Lock()
+
+    def compare_slots(self, wanted: Wanted) -> Difference:
+        """Return how these slots differ from those there are."""
+        return self._dispatcher.compare_slots(wanted)
+
+    def follow(self, here: ClusterHere) -> None:
+        """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
+        self._dispatcher.change_slots(here.wanted)
+        self._dispatcher.change_rules(make_rules(here))
+        self.cluster = here.cluster
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        """Read the cluster file again. Raises: ClusterFileError, ProblemsError, SettingsError; nothing changes then."""
+        async with self._turn:
+            answer = await reload_cluster(self, self._read, asked)
+        if not asked.dry_run:
+            _log(answer)
+        return answer
+
+    async def reload_on_signal(self) -> None:
+        """Read the cluster file again, and log what is wrong with it."""
+        try:
+            await self.reload(ReloadAsked())
+        except CorralError as error:
+            for problem in error.problems:
+                log.error("cluster_file_not_reloaded", what=problem.what, where=problem.where, hint=problem.hint)
+
+
+def _log(answer: ReloadAnswer) -> None:
+    log.info(
+        "cluster_file_reloaded",
+        added=list(answer.added),
+        changed=[edit.name for edit in answer.changed],
+        removed=[edit.name for edit in answer.removed],
+        settings=list(answer.settings),
+    )
+    for difference in answer.at_next_start:
+        log.warning("takes_effect_at_next_start", what=difference)
+    for problem in answer.problems:
+        log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
