@@ -10,6 +10,7 @@ May import: `corral.errors`, `corral.units`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -21,7 +22,19 @@ from corral.errors import CorralError, Kind
 from corral.units import Bytes
 
 SlotId = NewType("SlotId", str)
-"""Names a slot in one cluster: `<node>/gpu0`, `<node>/cpu1`."""
+"""Names a slot or a device in one cluster: `<node>/gpu0/llama`, `<node>/gpu0/comfyui/left`; `<node>/gpu0`."""
+
+_DEVICE = re.compile(r"[^/]+/(gpu|cpu)\d+(?=/|$)", re.ASCII)
+
+
+def device_of(slot: SlotId) -> SlotId:
+    """Return the name of a slot's device; a device's own name is returned as it is.
+
+    The device of an instance without a known GPU has the instance's name: that of `far/ollama` is `far`.
+    """
+    match = _DEVICE.match(slot)
+    return SlotId(match[0] if match else slot.partition("/")[0])
+
 
 Json = Any  # a JSON value: it comes from the user and is checked by the engine that knows its shape
 
@@ -62,7 +75,7 @@ class Work:
     """An empty folder of this attempt alone, where the engine writes; removed after the outcome is recorded."""
     timeout_s: float
     slots: tuple[SlotId, ...] = ()
-    """The slots this attempt holds; more than one only for a task that asked for several GPUs."""
+    """The slots of its engine that this attempt holds; several only for a task that asked for several GPUs."""
     devices: tuple[str, ...] = ()
     """What `CUDA_VISIBLE_DEVICES` lists for those slots, in the same order; empty on processors."""
 

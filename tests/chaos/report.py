@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from chaos.killer import Kill
 from chaos.verdict import Findings, Line
+from corral.work import SlotId, device_of
 
 
 @dataclass(slots=True)
@@ -43,4 +44,4 @@ class Report:
 
 
 def _is_of(line: Line, kill: Kill) -> bool:
-    return kill.slot is None or kill.slot in line.data["slots"]
+    return kill.slot is None or kill.slot in {device_of(SlotId(slot)) for slot in line.data["slots"]}

@@ -139,8 +139,9 @@ class ApiDouble:
     async def slots(self, request: web.Request) -> web.Response:
         running = next((task for task in self.tasks.values() if task["state"] == "running"), None)
         told = running and {"task": running["id"], "owner": "local", "engine": running["engine"], "model": None}
-        slot = {"id": "n/cpu0", "device": "cpu", "gate": "open", "engines": [], "running": told, "progress": None}
-        return web.json_response({"items": [slot]})
+        place = {"device": "n/cpu0", "group": "n/cpu0", "device_model": "cpu", "gate": "open", "progress": None}
+        slot = {**place, "id": "n/cpu0/sleep", "engine": "sleep", "running": told, "held": told}
+        return web.json_response({"devices": [], "items": [slot]})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         if self.streams_refused:

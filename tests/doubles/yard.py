@@ -95,7 +95,7 @@ class Yard:
     async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
         """Wait until the board shows the slots as described; fail after half a minute."""
         async with asyncio.timeout(30):
-            while not (self.board.slots and holds(self.board.slots)):
+            while not ((slots := tuple(group.place for group in self.board.groups)) and holds(slots)):
                 await self.board.changed()
 
     async def crash(self) -> None:

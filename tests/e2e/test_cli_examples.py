@@ -39,7 +39,7 @@ EXPECTED = {
     "corral loadtest --duration 30m --load 'gpu-burn 1800'": UNAVAILABLE,
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
-    "corral slots drain node/gpu0 --yes": NO_SUCH_THING,
+    "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
 }
 """Examples that cannot work here: a server runs already, all tasks have succeeded, and the machine has no GPU."""
 

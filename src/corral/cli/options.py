@@ -43,7 +43,10 @@ BatchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A batch file; `
 TaskId = Annotated[int, typer.Argument(metavar="TASK", help="The task's number.", min=1)]
 TaskIds = Annotated[list[int], typer.Argument(metavar="TASK...", help="Numbers of tasks.", min=1)]
 BatchId = Annotated[int, typer.Argument(metavar="BATCH", help="The batch's number.", min=1)]
-SlotName = Annotated[str, typer.Argument(metavar="SLOT", help="The slot, such as `node/gpu0`.")]
+SlotNames = Annotated[
+    list[str],
+    typer.Argument(metavar="SLOT...", help="Slots such as `node/gpu0/llama`, or devices such as `node/gpu0`."),
+]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 ModelName = Annotated[
     str,

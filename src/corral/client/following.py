@@ -14,7 +14,7 @@ from functools import partial
 from typing import ClassVar
 
 from corral.client.api import PAGE, Api, Event
-from corral.client.progress import BatchProgress, TaskView, to_slot_view, to_task_progress, to_task_view
+from corral.client.progress import BatchProgress, TaskView, to_slot_views, to_task_progress, to_task_view
 from corral.client.remote_errors import RemoteError
 from corral.errors import CorralError, Kind
 from corral.work import Json
@@ -114,7 +114,7 @@ class Follower:
     async def _read_slots(self) -> None:
         answer = await self._api.get("/corral/v1/slots")
         self._note_answer()
-        self._batch_progress.show_slots(to_slot_view(item) for item in answer["items"])
+        self._batch_progress.show_slots(to_slot_views(answer))
         for item in answer["items"]:
             if item.get("progress") and item.get("running"):
                 self._batch_progress.show_progress(

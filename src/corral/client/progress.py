@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,9 +64,10 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotView:
-    """One slot as it was seen last."""
+    """A place where one task runs at a time, as it was seen last."""
 
     id: str
+    """The group of slots that are occupied one at a time: `node/gpu0`."""
     device: str = ""
     gate: str = "open"
     task: int | None = None
@@ -105,16 +106,26 @@ def to_task_view(answer: Json) -> TaskView:
     )
 
 
-def to_slot_view(answer: Json) -> SlotView:
-    """Read a slot of the HTTP API."""
-    running: Json = answer.get("running") or {}
+def to_slot_views(answer: Json) -> list[SlotView]:
+    """Read the slots of the HTTP API: one view for those that are occupied one at a time."""
+    groups: dict[str, list[Json]] = {}
+    for slot in answer["items"]:
+        groups.setdefault(slot.get("group") or slot["id"], []).append(slot)
+    return [_to_slot_view(group, slots) for group, slots in groups.items()]
+
+
+def _to_slot_view(group: str, slots: Sequence[Json]) -> SlotView:
+    busy: Json = next((slot for slot in slots if slot.get("running")), None)
+    shown: Json = busy or next((slot for slot in slots if slot["gate"] == "open"), slots[0])
+    running: Json = shown.get("running") or {}
+    held: Json = shown.get("held") or {}
     return SlotView(
-        id=answer["id"],
-        device=answer.get("device_model") or answer.get("device") or "",
-        gate=answer.get("gate") or "open",
-        task=running.get("task"),
-        engine=running.get("engine"),
-        owner=running.get("owner"),
+        id=group,
+        device=shown.get("device_model") or shown.get("device") or "",
+        gate=shown.get("gate") or "open",
+        task=running.get("task") or held.get("task"),
+        engine=shown.get("engine") if running else None,
+        owner=running.get("owner") or held.get("owner"),
         expected_end=parse_instant(running.get("expected_end")),
     )
 

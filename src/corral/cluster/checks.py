@@ -204,17 +204,31 @@ def _check_engine(name: str, engine: EngineShape, at: Path, references: Referenc
 
 
 def _check_selector(selector: str, at: Path, references: References) -> None:
-    node, slash, slot = selector.partition("/")
+    node, slash, rest = selector.partition("/")
+    device, _, slot = rest.partition("/")
     references.check_known(node, references.nodes, "node", at)
-    if gpu := _GPU_SLOT.fullmatch(slot):
+    if gpu := _GPU_SLOT.fullmatch(device):
         references.check_gpu(node, int(gpu[1]), at)
-    elif slash and not _CPU_SLOT.fullmatch(slot):
+    elif slash and not _CPU_SLOT.fullmatch(device):
         references.document.report(
             "cluster.bad_value",
             f"not a slot: {selector[:80]!r}",
             at=at,
-            hint="write a node for all of its slots, or `node/gpu0`, or `node/cpu`",
+            hint="write a node for all of its slots, or `node/gpu0`, or `node/cpu`, or `node/gpu0/comfyui`",
         )
+        return
+    if "/" in rest:
+        _check_slot(slot, at, references)
+
+
+def _check_slot(slot: str, at: Path, references: References) -> None:
+    """Check an engine, and the instance after it: `comfyui/left`."""
+    engine, slash, instance = slot.partition("/")
+    references.check_known(engine, ENGINES, "engine", at)
+    if slash and engine in ENGINES:
+        shape = references.shape.engines.get(engine)
+        names = [known.name for known in shape.instances] if shape is not None else []
+        references.check_known(instance, names, f"instance of {engine}", at)
 
 
 def check_services(references: References) -> None:

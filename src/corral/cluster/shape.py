@@ -302,7 +302,9 @@ class QueueShape(Shape):
 
     name: Name = Field(description="Unique; tasks name it. `default` always exists.")
     pool: tuple[Text, ...] | None = Field(
-        None, description="Slots: `node`, `node/gpu0`, `node/cpu`. Left out: every slot of the cluster."
+        None,
+        description="Nodes, devices and slots: `node`, `node/gpu0`, `node/cpu`, `node/gpu0/comfyui`. "
+        "Left out: every slot of the cluster.",
     )
     order: QueueOrder = Field(QueueOrder.PRIORITY, description="The order of tasks of one class.")
     limits: QueueLimitsShape | None = Field(None, description="Limits of owners in it.")

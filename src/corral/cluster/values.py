@@ -120,10 +120,18 @@ class QueueSettings:
 
     name: str
     pool: tuple[str, ...] | None = None
-    """Selectors: a node (`hydra-compute`), a slot (`hydra-compute/gpu0`), a node's CPU (`node/cpu`); None is all."""
+    """Selectors; None is all. A node (`hydra`), a device (`hydra/gpu0`), a node's processor (`hydra/cpu`), a slot
+    (`hydra/gpu0/comfyui`, and `hydra/gpu0/comfyui/left` for one of several instances)."""
     order: QueueOrder = QueueOrder.PRIORITY
     max_running_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.running"))
     max_queued_per_owner: int | None = field(default=None, metadata=written_at("limits.per_owner.queued"))
+
+    @property
+    def devices(self) -> tuple[str, ...] | None:
+        """The pool without engines: nodes and devices, each once."""
+        if self.pool is None:
+            return None
+        return tuple(dict.fromkeys("/".join(selector.split("/")[:2]) for selector in self.pool))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,16 +54,28 @@ def _check_database(data_dir: Path) -> Finding:
 
 
 def judge_server(url: str, dispatcher: str, slots: Sequence[Json]) -> tuple[Finding, ...]:
-    """Judge what a server says of itself and of the engines on its slots; pure."""
+    """Judge a server and the engines on its slots, by what it reports; pure."""
     what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
-    return (Finding(name="server", state=State.OK, what=what), *_judge_slots(slots))
+    return (Finding(name="server", state=State.OK, what=what), *_judge_devices(slots))
 
 
-def _judge_slots(slots: Sequence[Json]) -> Iterator[Finding]:
+def _judge_devices(slots: Sequence[Json]) -> Iterator[Finding]:
+    """One finding for the slots of a device that work, and one for each that does not."""
+    devices: dict[str, list[Json]] = {}
     for slot in slots:
-        problems: dict[str, str] = slot.get("engine_problems") or {}
-        if not problems:
-            what = f"{slot['gate']}, with {', '.join(slot['engines']) or 'no engine'}"
-            yield Finding(name=f"slot {slot['id']}", state=State.OK, what=what)
-        for engine, problem in problems.items():
-            yield Finding(name=f"slot {slot['id']}", state=State.WARNING, what=f"{engine}: {problem}")
+        devices.setdefault(slot["device"], []).append(slot)
+    for device, members in devices.items():
+        gates = {slot["gate"] for slot in members}
+        able = [slot for slot in members if not slot["problem"]]
+        if able:
+            what = ", ".join(_describe_slot(device, slot, alone=len(gates) > 1) for slot in able)
+            gate = f"{gates.pop()}, with " if len(gates) == 1 else ""
+            yield Finding(name=f"device {device}", state=State.OK, what=gate + what)
+        for slot in members:
+            if slot["problem"]:
+                yield Finding(name=f"slot {slot['id']}", state=State.WARNING, what=slot["problem"])
+
+
+def _describe_slot(device: str, slot: Json, *, alone: bool) -> str:
+    name = slot["id"].removeprefix(f"{device}/")
+    return f"{name} ({slot['gate']})" if alone else name

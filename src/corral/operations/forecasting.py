@@ -33,7 +33,7 @@ from corral.scheduling.durations import History, observe
 from corral.scheduling.values import DurationKey, Priority, TaskClass
 from corral.units import Bytes
 from corral.wire import narrow
-from corral.work import Json, SlotId
+from corral.work import Json, SlotId, device_of
 
 _UNLISTED = "unlisted"
 """The device model of slots that the cluster file does not have, such as processors."""
@@ -196,7 +196,7 @@ def _read_ended(task: Json) -> Ended:
         queued_at=datetime.fromisoformat(task["queued_at"] or task["created_at"]),
         started_at=datetime.fromisoformat(task["started_at"]),
         finished_at=datetime.fromisoformat(task["finished_at"]),
-        slots=tuple(SlotId(slot) for slot in task["slots"]),
+        slots=tuple(device_of(SlotId(slot)) for slot in task["slots"]),
     )
 
 

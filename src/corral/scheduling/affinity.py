@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from corral.scheduling.choosing import Choosing, is_resident
 from corral.scheduling.durations import Expectations
 from corral.scheduling.ordering import Line
-from corral.scheduling.room import Room
+from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, QueuedTask, Settings, Slot, Turn
 from corral.work import SlotId
 
@@ -63,7 +63,7 @@ class Affinity:
 
     def look_ahead(self, line: Line, head: QueuedTask, slot: Slot) -> QueuedTask | None:
         """Find a task behind the head that should have the slot, because its model is there and the head's is not."""
-        if not slot.resident or is_resident(slot, head) or head.prefer_slot == slot.id:
+        if not slot.resident or is_resident(slot, head) or is_preferred(slot, head):
             return None
         models = {(resident.engine, resident.model) for resident in slot.resident}
         if not line.is_wanted(models):
@@ -103,7 +103,7 @@ class Affinity:
             return False
         able = self._room.eligible(head.queue, head.engine).members
         return any(
-            slot.id in able and slot.gate is Gate.OPEN
+            slot.id in able and slot.gate_for(head.engine) is Gate.OPEN
             for slot in self._room.find_working_with((head.engine, head.model), until)
         )
 

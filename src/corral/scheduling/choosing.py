@@ -17,7 +17,7 @@ from math import inf
 from typing import NamedTuple
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.room import Room, is_model_of
+from corral.scheduling.room import Room, is_model_of, is_preferred
 from corral.scheduling.values import QueuedTask, Slot
 from corral.work import SlotId
 
@@ -61,7 +61,7 @@ def rate_slot(slot: Slot, task: QueuedTask, room: Room, expectations: Expectatio
         for resident in slot.resident
     )
     return (
-        slot.id != task.prefer_slot,
+        not is_preferred(slot, task),
         not is_resident(slot, task),
         inf if measured is None else measured,
         len(evicted) + swapped,
@@ -88,7 +88,7 @@ class Choosing:
 
         Slots are too late by their device model; the one that the task prefers never is.
         """
-        preferred = self._room.free.get(task.prefer_slot) if task.prefer_slot is not None else None
+        preferred = self._room.find_preferred(task)
         if preferred is not None and self.can_have(task, preferred):
             return Pick(preferred, _REASONS[0])
         best, is_late = self._find_best_two(task, is_too_late)

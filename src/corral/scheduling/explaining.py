@@ -57,20 +57,21 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
         task=task_id,
         rule=rule,
         summary=describe_rule(rule, snapshot, task, outcome),
-        slots={slot.id: _explain_slot(slot, task, outcome) for slot in outcome.room.slots},
+        slots={slot.name_for(task.engine): _explain_slot(slot, task, outcome) for slot in outcome.room.slots},
         since=task.queued_at,
         may_start_at=None if rule in _NO_START else estimate_start(snapshot, task),
     )
 
 
 def _explain_start(snapshot: Snapshot, task: QueuedTask, mine: Assignment) -> Explanation:
-    where = ", ".join(mine.slots)
+    where = ", ".join(slot.name_for(task.engine) for slot in snapshot.slots if slot.id in mine.slots)
     return Explanation(
         task=task.id,
         rule=Rule.STARTING,
         summary=f"it starts now on {where} ({mine.because})",
         slots={
-            slot.id: "given to it now" if slot.id in mine.slots else f"{where} was chosen" for slot in snapshot.slots
+            slot.name_for(task.engine): "given to it now" if slot.id in mine.slots else f"{where} was chosen"
+            for slot in snapshot.slots
         },
         since=task.queued_at,
         may_start_at=snapshot.now,
@@ -81,7 +82,7 @@ def _explain_slot(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
     """Why one slot is not given to the task now: what can never work first, then what passes."""
     room = outcome.room
     queue = room.queue(task.queue)
-    if queue.slots is not None and slot.id not in queue.slots:
+    if queue.slots is not None and not slot.is_among(queue.slots, task.engine):
         return f"not in the pool of queue {task.queue}"
     if task.engine not in slot.engines:
         return slot.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
@@ -89,8 +90,9 @@ def _explain_slot(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
         return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(slot)))}"
     if slot.id in room.find_avoided(task):
         return "the engine here failed this task before"
-    if slot.gate is not Gate.OPEN:
-        return f"{slot.gate}: {slot.gate_reason}" if slot.gate_reason else str(slot.gate)
+    gate = slot.gate_for(task.engine)
+    if gate is not Gate.OPEN:
+        return f"{gate}: {slot.gate_reason}" if slot.gate_reason else str(gate)
     return _explain_occupied(slot, task, outcome) or _explain_held_back(slot, task, outcome)
 
 
@@ -139,7 +141,7 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
         case Rule.OWNER_LIMIT:
             return _describe_owner_limit(task, outcome)
         case Rule.SLOTS_CLOSED:
-            return _describe_closed(usable_slots(task, outcome.room))
+            return _describe_closed(task, usable_slots(task, outcome.room))
         case Rule.SLOTS_BUSY:
             return _describe_busy(task, outcome)
         case Rule.BEHIND_OTHERS:
@@ -180,20 +182,20 @@ def _describe_owner_limit(task: QueuedTask, outcome: Outcome) -> str:
     return f"{task.owner} runs {running} of the {limit} tasks that queue {task.queue} allows per owner"
 
 
-def _describe_closed(slots: list[Slot]) -> str:
-    shut = [slot for slot in slots if slot.gate is not Gate.OPEN]
+def _describe_closed(task: QueuedTask, slots: list[Slot]) -> str:
+    shut = [slot for slot in slots if slot.gate_for(task.engine) is not Gate.OPEN]
     verb = "takes" if len(shut) == 1 else "take"
-    gates = _list_some(_describe_gate(slot) for slot in shut)
+    gates = _list_some(_describe_gate(slot, task.engine) for slot in shut)
     return f"{_count_slots(len(shut))} that could run it {verb} no new tasks ({gates})"
 
 
-def _describe_gate(slot: Slot) -> str:
-    return f"{slot.id} {slot.gate}" + (f": {slot.gate_reason}" if slot.gate_reason else "")
+def _describe_gate(slot: Slot, engine: str) -> str:
+    return f"{slot.name_for(engine)} {slot.gate_for(engine)}" + (f": {slot.gate_reason}" if slot.gate_reason else "")
 
 
 def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    slots = [slot for slot in usable_slots(task, room) if slot.gate is Gate.OPEN]
+    slots = [slot for slot in usable_slots(task, room) if slot.gate_for(task.engine) is Gate.OPEN]
     left = format_duration(min((room.ends_at(slot) - room.now).total_seconds() for slot in slots))
     if any(slot.running is None for slot in slots):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
@@ -212,7 +214,7 @@ def _describe_gathering(task: QueuedTask, outcome: Outcome) -> str:
     if held is None:
         return f"it needs {task.gpus} slots of one node at once, and fewer are free"
     left = format_duration((held.ready_at - outcome.room.now).total_seconds())
-    slots = _list_some(held.slots)
+    slots = _list_some(outcome.room.table[slot].name_for(task.engine) for slot in held.slots)
     return f"it needs {task.gpus} slots at once; {slots} are kept for it and expected to be free in {left}"
 
 
@@ -265,7 +267,7 @@ class _Play:
 
     def find_first_free(self, task: QueuedTask) -> list[Slot]:
         """The slots of one node that the task could have first; empty when no node could give them."""
-        open_slots = [slot for slot in usable_slots(task, self.room) if slot.gate is Gate.OPEN]
+        open_slots = [slot for slot in usable_slots(task, self.room) if slot.gate_for(task.engine) is Gate.OPEN]
         in_time = sorted(open_slots, key=lambda slot: (self.ready[slot.id], slot.id))
         sets = [take_side_by_side(slots, task, self.room.capacity) for slots in group_by_node(in_time).values()]
         complete = [slots_of_node for slots_of_node in sets if slots_of_node]

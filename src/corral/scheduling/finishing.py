@@ -24,7 +24,7 @@ from math import inf
 from operator import attrgetter
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.room import Room
+from corral.scheduling.room import Room, is_preferred
 from corral.scheduling.values import Gate, QueuedTask, Slot
 
 _Kind = tuple[str, str, str | None, int | None, int]
@@ -49,7 +49,7 @@ class Finishing:
     def is_too_late(self, task: QueuedTask, slot: Slot) -> bool:
         """Whether faster slots would finish everything that waits for them before this one could finish the task."""
         alone_s = self._expectations.measured(task, slot.device_model)
-        if alone_s is None or slot.id == task.prefer_slot:
+        if alone_s is None or is_preferred(slot, task):
             return False
         key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, alone_s)
         faster = self._faster.get(key)
@@ -145,10 +145,10 @@ class _Faster:
         """Add a slot, if the task could run there in its turn."""
         task, room = self._task, self._room
         if (
-            slot.gate is Gate.OPEN
+            slot.gate_for(task.engine) is Gate.OPEN
             and slot.id in room.eligible(task.queue, task.engine).members
             and room.can_ever_hold(slot, task)
-            and slot.id not in task.avoid_slots
+            and not slot.is_among(task.avoid_slots, task.engine)
         ):
             self._slots.append(slot)
             ready_s = (room.ends_at(slot) - room.now).total_seconds()

@@ -277,11 +277,11 @@ def find_rule(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
     if room.is_limited(task):
         return Rule.OWNER_LIMIT
     usable = usable_slots(task, room)
-    if not has_node_with((slot for slot in usable if slot.gate is Gate.OPEN), task.gpus):
+    if not has_node_with((slot for slot in usable if slot.gate_for(task.engine) is Gate.OPEN), task.gpus):
         return Rule.SLOTS_CLOSED
     if task.gpus > 1:
         return Rule.GATHERING
-    return _name_competition(task, [slot for slot in usable if slot.gate is Gate.OPEN], room, passed)
+    return _name_competition(task, [slot for slot in usable if slot.gate_for(task.engine) is Gate.OPEN], room, passed)
 
 
 def usable_slots(task: QueuedTask, room: Room) -> list[Slot]:

@@ -76,7 +76,7 @@ class Reservations:
         able = [
             slot
             for slot in self._room.able(task.queue, task.engine)
-            if slot.gate is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
+            if slot.gate_for(task.engine) is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
         ]
         for node, slots in group_by_node(able).items():
             ready = {slot.id: self._estimate_ready(slot, task) for slot in slots}

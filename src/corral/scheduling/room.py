@@ -134,10 +134,23 @@ class Room:
             others = (
                 slot
                 for slot in self.eligible(task.queue, task.engine).members.values()
-                if slot.id not in task.avoid_slots and slot.gate in _WILL_SERVE and self.can_ever_hold(slot, task)
+                if not slot.is_among(task.avoid_slots, task.engine)
+                and slot.gate_for(task.engine) in _WILL_SERVE
+                and self.can_ever_hold(slot, task)
             )
-            avoided = self._avoided[key] = task.avoid_slots if has_node_with(others, task.gpus) else frozenset()
+            avoided = frozenset[SlotId]()
+            if has_node_with(others, task.gpus):
+                members = self.eligible(task.queue, task.engine).members.values()
+                avoided = frozenset(slot.id for slot in members if slot.is_among(task.avoid_slots, task.engine))
+            self._avoided[key] = avoided
         return avoided
+
+    def find_preferred(self, task: QueuedTask) -> Slot | None:
+        """Find the slot that the task prefers; None when it is not free, or it prefers none."""
+        if task.prefer_slot is None:
+            return None
+        free = self.eligible(task.queue, task.engine).free
+        return next((slot for name, slot in free.items() if name in self.free and is_preferred(slot, task)), None)
 
     def ends_at(self, slot: Slot) -> datetime:
         """When a busy slot is expected to be free; now for a free one and for one that is late."""
@@ -279,6 +292,11 @@ def to_table(snapshot: Snapshot) -> SlotTable:
 def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
     """Whether the resident is what the task needs loaded."""
     return resident.model == task.model and resident.engine == task.engine
+
+
+def is_preferred(slot: Slot, task: QueuedTask) -> bool:
+    """Whether the slot is the one that the task prefers."""
+    return task.prefer_slot is not None and slot.is_among((task.prefer_slot,), task.engine)
 
 
 def load_of(task: QueuedTask, residents: Iterable[ResidentModel]) -> int:

@@ -113,9 +113,9 @@ class SlotTable(Collection[Slot]):
             members = {
                 slot.id: slot
                 for slot in self._slots.values()
-                if engine in slot.engines and (pool is None or slot.id in pool)
+                if engine in slot.engines and (pool is None or slot.is_among(pool, engine))
             }
-            free = {name: slot for name, slot in members.items() if is_free(slot)}
+            free = {name: slot for name, slot in members.items() if is_free(slot) and engine not in slot.closed}
             eligible = self._eligible[pool, engine] = Eligible(members, free)
         return eligible
 
@@ -138,9 +138,9 @@ class SlotTable(Collection[Slot]):
         if free:
             self.free[slot.id] = slot
         for (pool, engine), eligible in self._eligible.items():
-            if engine in slot.engines and (pool is None or slot.id in pool):
+            if engine in slot.engines and (pool is None or slot.is_among(pool, engine)):
                 eligible.members[slot.id] = slot
-                if free:
+                if free and engine not in slot.closed:
                     eligible.free[slot.id] = slot
             else:
                 eligible.members.pop(slot.id, None)

@@ -5,7 +5,7 @@ All instants are timezone-aware UTC; the policy never reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -76,7 +76,7 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A place where one task can run at a time."""
+    """A place where one task can run at a time: the slots of a device that are occupied one at a time, as one."""
 
     id: SlotId
     node: str
@@ -94,6 +94,22 @@ class Slot:
     running: RunningTask | None = None
     gate: Gate = Gate.OPEN
     gate_reason: str = ""
+    names: Mapping[str, SlotId] = field(default_factory=dict[str, SlotId])
+    """The name of each engine's slot here, `node/gpu0/comfyui`; an engine that is absent goes by `id`."""
+    closed: Mapping[str, Gate] = field(default_factory=dict[str, Gate])
+    """Engines whose slot takes no new tasks, while those of others are open."""
+
+    def name_for(self, engine: str) -> SlotId:
+        """Return the name of an engine's slot."""
+        return self.names.get(engine, self.id)
+
+    def gate_for(self, engine: str) -> Gate:
+        """Return whether an engine's slot takes new tasks."""
+        return self.closed.get(engine, Gate.OPEN) if self.gate is Gate.OPEN else self.gate
+
+    def is_among(self, slots: Container[SlotId], engine: str) -> bool:
+        """Whether an engine's slot is among slots, by its own name or by that of the place."""
+        return self.id in slots or (bool(self.names) and self.name_for(engine) in slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +118,7 @@ class Queue:
 
     name: str
     slots: frozenset[SlotId] | None = None
-    """The pool; None means every slot."""
+    """The pool, by the names of engines' slots or of places; None means every slot."""
     order: QueueOrder = QueueOrder.PRIORITY
     paused: bool = False
     max_running_per_owner: int | None = None

@@ -1,7 +1,8 @@
 """The metrics for Prometheus. Values are read at the scrape, with two bounded queries; nothing runs in between.
 
 Ended tasks are counted from the change log, by the leading server alone, so that a sum over servers counts each once.
-Labels are bounded: queues and engines come from the cluster file, slots from the machines, routes from the code.
+Labels are bounded: queues and engines come from the cluster file, slots and devices from the machines, routes from the
+code.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=registry,
         )
-        self._busy = Gauge("corral_slot_busy", "1 while a task occupies the slot.", ["slot"], registry=registry)
+        self._busy = Gauge(
+            "corral_slot_busy", "1 while a task runs on the slot.", ["slot", "device"], registry=registry
+        )
         self._leading = Gauge("corral_dispatcher_leading", "1 while this server's dispatcher acts.", registry=registry)
         self._database = Gauge("corral_database_up", "1 when PostgreSQL answered this scrape.", registry=registry)
         self._requests = Counter(
@@ -66,8 +69,11 @@ class Metrics:
                 self._database.set(0)
             self._leading.set(services.board.leading)
             self._busy.clear()
-            for slot in services.board.slots:
-                self._busy.labels(slot.id).set(slot.running is not None)
+            for group in services.board.groups:
+                running = group.place.running
+                for slot in group.slots:
+                    is_busy = running is not None and running.engine == slot.spec.engine
+                    self._busy.labels(slot.spec.id, slot.spec.device).set(is_busy)
             return generate_latest(self._registry)
 
     async def _read_database(self, services: Services) -> None:

@@ -40,8 +40,8 @@ def list_slots_here(cluster: Cluster, *, data_dir: Path, locate: Callable[[str],
     local: tuple[LocalDevice, ...] = ()
     problems: tuple[Problem, ...] = ()
     if here is not None:
-        found = list_local_devices(here, find_gpus().gpus, describe(data_dir))
-        local, problems = found.devices, found.problems
+        machine = list_local_devices(here, find_gpus().gpus, describe(data_dir))
+        local, problems = machine.devices, machine.problems
     devices = {device.spec.name: device.spec for device in local}
     slots = [
         _make_local_slot(device, settings, data_dir, locate)
@@ -160,7 +160,7 @@ def _find_device(cluster: Cluster, instance: Instance) -> DeviceSpec:
 
 
 def make_queues(cluster: Cluster, wanted: Wanted) -> dict[str, Queue]:
-    """Return the queues of the cluster file, with their pools as groups of slots."""
+    """Return the queues of the cluster file, with their pools as slots."""
     return {
         name: Queue(
             name=name,
@@ -175,10 +175,11 @@ def make_queues(cluster: Cluster, wanted: Wanted) -> dict[str, Queue]:
 def _find_pool(selectors: Sequence[str], wanted: Wanted) -> frozenset[SlotId]:
     nodes = {device.name: device.node for device in wanted.devices}
     return frozenset(
-        slot.group
+        slot.id
         for slot in wanted.slots
         for selector in selectors
-        if selector in (nodes[slot.device], slot.device) or _is_cpu_of(slot.device, selector)
+        if selector in (nodes[slot.device], slot.device, slot.id, f"{slot.device}/{slot.engine}")
+        or _is_cpu_of(slot.device, selector)
     )
 
 

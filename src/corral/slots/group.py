@@ -8,7 +8,7 @@ ends (`settle`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import structlog
 
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
-from corral.slots.values import DeviceSpec, Hold, SlotSpec
+from corral.slots.values import DeviceSpec, GroupView, Hold, SlotSpec, SlotView
 from corral.work import Engine, SlotId
 
 log = structlog.get_logger()
@@ -45,6 +45,7 @@ class Bay:
     failures: int = 0
     check_due: float = 0.0
     resident: tuple[ResidentModel, ...] = ()
+    gate: Gate = Gate.OPEN
 
 
 class Group:
@@ -53,7 +54,6 @@ class Group:
     def __init__(self, id: SlotId, device: DeviceSpec) -> None:
         self.id = id
         self.device = device
-        self.gate = Gate.OPEN
         self.held_elsewhere: str | None = None
         """Who else holds the group according to the database: an attempt of a server that stopped or hangs."""
         self._bays: dict[str, Bay] = {}
@@ -134,13 +134,20 @@ class Group:
 
     @property
     def is_free(self) -> bool:
-        """Whether a task can start here as far as the gate and the holds are concerned."""
-        return not self._holds and self.gate is Gate.OPEN and self.held_elsewhere is None
+        """Whether a task can start here as far as gates and holds are concerned."""
+        is_open = any(bay.gate is Gate.OPEN for bay in self._bays.values())
+        return is_open and not self._holds and self.held_elsewhere is None
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether it takes no more tasks, its last one has ended, and models are still in its memory."""
-        return self.gate is Gate.DRAINING and not self._holds and any(bay.resident for bay in self._bays.values())
+    def list_drained(self) -> list[str]:
+        """List the engines that take no more tasks, do not work, and still have models in memory."""
+        if self._holds:
+            return []
+        return [name for name, bay in self._bays.items() if bay.gate is Gate.DRAINING and bay.resident]
+
+    def set_gates(self, find_gate: Callable[[SlotSpec], Gate]) -> None:
+        """Open and close its slots."""
+        for bay in (*self._bays.values(), *self._wanted.values()):
+            bay.gate = find_gate(bay.spec)
 
     # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -148,6 +155,16 @@ class Group:
     def slots(self) -> Mapping[str, SlotSpec]:
         """Its slots, by engine."""
         return {engine: bay.spec for engine, bay in self._bays.items()}
+
+    def name_for(self, engine: str) -> SlotId:
+        """Return the name of an engine's slot; the group's own where another server's engine is not known here."""
+        bay = self._bays.get(engine)
+        return self.id if bay is None else bay.spec.id
+
+    @property
+    def names(self) -> tuple[SlotId, ...]:
+        """The names of its slots."""
+        return tuple(bay.spec.id for bay in self._bays.values())
 
     def engine(self, name: str) -> Engine:
         """Return an engine of the group. Raises: KeyError."""
@@ -161,18 +178,34 @@ class Group:
     def view(self) -> Slot:
         """Return the policy's view."""
         gate, reason = self._judge_gate()
+        bays = self._bays.items()
         return Slot(
             id=self.id,
             node=self.device.node,
             device=self.device.provider,
             device_model=self.device.model,
             capacity=self.device.capacity,
-            engines=frozenset(name for name, bay in self._bays.items() if bay.problem is None),
-            engine_problems={name: bay.problem for name, bay in self._bays.items() if bay.problem},
+            engines=frozenset(name for name, bay in bays if bay.problem is None),
+            engine_problems={name: bay.problem for name, bay in bays if bay.problem},
             resident=tuple(model for bay in self._bays.values() for model in bay.resident),
             running=self.running,
             gate=gate,
             gate_reason=reason,
+            names={name: bay.spec.id for name, bay in bays},
+            closed={name: bay.gate for name, bay in bays if bay.gate is not Gate.OPEN} if gate is Gate.OPEN else {},
+        )
+
+    def show(self) -> GroupView:
+        """Return what people and programs see of the group."""
+        place = self.view()
+        return GroupView(
+            device=self.device,
+            place=place,
+            slots=tuple(
+                SlotView(spec=bay.spec, gate=place.gate_for(name), problem=bay.problem, resident=bay.resident)
+                for name, bay in self._bays.items()
+            ),
+            holds=self.holds,
         )
 
     def _judge_gate(self) -> tuple[Gate, str]:
@@ -183,7 +216,10 @@ class Group:
             return Gate.UNHEALTHY, f"held by {other}"
         if self.is_changing:
             return Gate.DRAINING, f"it {'changes' if self._wanted else 'leaves'} when its hold ends"
-        return self.gate, ""
+        gates = {bay.gate for bay in self._bays.values()}
+        if not gates or Gate.OPEN in gates:
+            return Gate.OPEN, ""
+        return (Gate.PAUSED if Gate.PAUSED in gates else Gate.DRAINING), ""
 
     def note_use(self, engine: str, model: str | None) -> None:
         """Note that an engine has just used a model, until `refresh` asks what it really holds."""
@@ -236,9 +272,9 @@ class Group:
                 ResidentModel(engine=bay.spec.engine, model=model.model, memory=model.memory) for model in held
             )
 
-    async def evict(self, engines: Iterable[str] | None = None) -> None:
-        """Make engines (None: all) give up the memory of their models; best effort: the next load shows a failure."""
-        for bay in self._list_bays(list(self._bays) if engines is None else engines):
+    async def evict(self, engines: Iterable[str]) -> None:
+        """Make engines give up the memory of their models; best effort: the next load shows a failure."""
+        for bay in self._list_bays(engines):
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     await bay.engine.release()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from corral.scheduling.values import Gate, Slot
 from corral.slots.group import Group, close_engines
-from corral.slots.values import Difference, Hold, SlotSpec, Wanted, compare
-from corral.work import Engine, SlotId
+from corral.slots.values import Difference, GroupView, Hold, SlotSpec, Wanted, compare, find_gate
+from corral.work import Engine, SlotId, device_of
 
 CHECK_TICK_S = 0.5
 """How often the registry looks whether a check is due."""
@@ -74,8 +74,8 @@ class Registry:
         bays = {id: group.prepare(slots[id]) for id, group in groups.items()}
         for id, group in (self._groups | groups).items():
             self._groups[id] = group
-            group.gate = self._gates.get(id, Gate.OPEN)
             group.aim(devices[slots[id][0].device] if id in slots else group.device, bays.get(id, ()))
+            group.set_gates(self._find_gate)
             self._drop_if_gone(group)
         self._wanted = wanted
 
@@ -96,22 +96,35 @@ class Registry:
             self._drop_if_gone(group)
 
     def note_gates(self, gates: Mapping[SlotId, Gate]) -> None:
-        """Set the gates that people closed, also for groups that come later; every other one is open."""
+        """Set the gates of slots and devices, also for slots that come later; every other one is open."""
         self._gates = gates
         for group in self:
-            group.gate = gates.get(group.id, Gate.OPEN)
+            group.set_gates(self._find_gate)
+
+    def _find_gate(self, slot: SlotSpec) -> Gate:
+        return find_gate(slot, self._gates)
 
     def note_elsewhere(self, holders: Mapping[SlotId, str]) -> None:
-        """Note who holds which slots for other servers, by the name of the slot or its group."""
+        """Note who holds which slots for other servers, by the name of the slot or its group.
+
+        A slot that is unknown here holds its device: the other server can have another cluster file.
+        """
+        known = {name for group in self for name in (group.id, *group.names)}
+        on_device = {device_of(name): label for name, label in holders.items() if name not in known}
         for group in self:
-            names = (group.id, *(slot.id for slot in group.slots.values()))
-            group.held_elsewhere = next((holders[name] for name in names if name in holders), None)
+            names = (group.id, *group.names)
+            label = next((holders[name] for name in names if name in holders), None)
+            group.held_elsewhere = label or on_device.get(group.device.name)
 
     # --- facts -------------------------------------------------------------------------------------------------------
 
     def views(self) -> tuple[Slot, ...]:
         """Return the policy's view of every group."""
         return tuple(group.view() for group in self)
+
+    def show(self) -> tuple[GroupView, ...]:
+        """Return what people and programs see of every group."""
+        return tuple(group.show() for group in self)
 
     def count_free(self) -> int:
         """Return how many groups can take a task now."""
@@ -129,8 +142,8 @@ class Registry:
                 for group in self:
                     for engine in group.list_due_checks(now=now):
                         tasks.create_task(_check(group, engine, changed, now))
-                    if group.is_drained:
-                        tasks.create_task(_empty(group, changed))
+                    if drained := group.list_drained():
+                        tasks.create_task(_empty(group, drained, changed))
                     self._retired += group.take_retired()
                 tasks.create_task(self._close_retired())
             await asyncio.sleep(CHECK_TICK_S)
@@ -152,6 +165,6 @@ async def _check(group: Group, engine: str, changed: Callable[[Group], None], no
         changed(group)
 
 
-async def _empty(group: Group, changed: Callable[[Group], None]) -> None:
-    await group.evict()
+async def _empty(group: Group, engines: list[str], changed: Callable[[Group], None]) -> None:
+    await group.evict(engines)
     changed(group)

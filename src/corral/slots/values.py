@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
-from corral.scheduling.values import RunningTask
+from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
 from corral.units import Bytes
 from corral.work import Engine, SlotId
 
@@ -150,8 +150,16 @@ def _describe(name: str, before: object, after: object) -> str:
     return f"{name}: {' -> '.join(texts)}"
 
 
+def find_gate(slot: SlotSpec, gates: Mapping[SlotId, Gate]) -> Gate:
+    """Return the gate of a slot: its own if there is one, else its device's."""
+    for name in (slot.id, slot.group, slot.device):
+        if name in gates:
+            return gates[name]
+    return Gate.OPEN
+
+
 class HoldKind(StrEnum):
-    """The kinds of holders of a slot."""
+    """The kinds of holds."""
 
     TASK = "task"
     GUEST = "guest"
@@ -168,10 +176,32 @@ class Hold:
     kind: HoldKind
     owner: str
     label: str
-    """What holds it, for people: `task 12`."""
+    """Its name for people: `task 12`."""
     since: datetime
     task: RunningTask | None = None
-    """Of a task, what the policy needs to know."""
+    """Of a task, its facts for the policy."""
 
     def __str__(self) -> str:
         return f"{self.label} of {self.owner}" if self.owner else self.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotView:
+    """One slot as it was seen last."""
+
+    spec: SlotSpec
+    gate: Gate
+    problem: str | None
+    """Why its engine does not work; None when it does."""
+    resident: tuple[ResidentModel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupView:
+    """Slots that are occupied one at a time, as they were seen last."""
+
+    device: DeviceSpec
+    place: Slot
+    """The policy's view of all of them."""
+    slots: tuple[SlotView, ...]
+    holds: tuple[Hold, ...]

@@ -1,19 +1,19 @@
-"""What happens right now: progress and previews of running attempts, and what each slot holds.
+"""Everything that is true now and not stored: progress and previews of running attempts, and the slots.
 
-Nothing here is stored: after a restart it fills again as work goes on. The dispatcher writes, everybody may read. Feeds
+After a restart it fills again as work goes on. The dispatcher writes, everybody can read. Feeds
 are bounded; a reader that is too slow loses the oldest updates, never the newest.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from corral.scheduling.values import Slot
+from corral.slots.values import GroupView
 from corral.work import SlotId
 
 FEED_SIZE = 256
@@ -76,14 +76,14 @@ class Board:
     def __init__(self) -> None:
         self._progress: dict[int, Progress] = {}
         self._feeds: set[Feed] = set()
-        self._slots: Collection[Slot] = ()
+        self._show: Callable[[], tuple[GroupView, ...]] = tuple
         self._leading = False
         self._changed = asyncio.Event()
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
-        """Every slot as the policy saw it last."""
-        return tuple(self._slots)
+    def groups(self) -> tuple[GroupView, ...]:
+        """Devices and slots as they are now, by what is occupied one at a time; none before a dispatcher runs."""
+        return self._show()
 
     @property
     def leading(self) -> bool:
@@ -109,15 +109,15 @@ class Board:
         """Wait until the view of the slots, or whether the dispatcher leads, is written the next time."""
         await self._changed.wait()
 
-    def show_slots(self, slots: Collection[Slot]) -> None:
-        """Show these slots, which are read when somebody looks, and note that they changed (the dispatcher only)."""
-        self._slots = slots
-        self._tell()
+    def show_slots(self, show: Callable[[], tuple[GroupView, ...]]) -> None:
+        """Take over where slots are looked up, and wake who waits for a change (the dispatcher only)."""
+        self._show = show
+        self._wake()
 
     def lead(self, *, leading: bool) -> None:
-        """Say whether this dispatcher acts (the dispatcher only)."""
+        """Set whether this dispatcher acts (the dispatcher only)."""
         self._leading = leading
-        self._tell()
+        self._wake()
 
     def publish(self, update: Update) -> None:
         """Show an update to every reader (the dispatcher only)."""
@@ -130,6 +130,6 @@ class Board:
         """Drop the progress of a task that runs no longer (the dispatcher only)."""
         self._progress.pop(task, None)
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

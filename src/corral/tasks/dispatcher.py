@@ -371,7 +371,7 @@ class Dispatcher:
     def _show(self) -> None:
         if self._picture.news:
             self._picture.news = False
-            self._board.show_slots(self._picture.table)
+            self._board.show_slots(self._slots.show)
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 

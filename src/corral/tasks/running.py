@@ -20,7 +20,7 @@ from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Start
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
 from corral.tasks.store.transitions import Change
-from corral.work import FailureScope, Work
+from corral.work import FailureScope, SlotId, Work
 
 
 @dataclass(slots=True)
@@ -45,14 +45,20 @@ class Attempt:
 
     @property
     def key(self) -> DurationKey:
-        """What its duration and memory are measured by."""
+        """The key by which its duration and memory are measured."""
         return DurationKey(self.task.engine, self.task.model, self.group.device.model)
+
+    @property
+    def slots(self) -> tuple[SlotId, ...]:
+        """The slots that it holds, as people know them: `node/gpu0/llama`."""
+        return tuple(group.name_for(self.task.engine) for group in self.groups)
 
     def leased(self) -> Change:
         """Return the change that makes this attempt the owner of its task."""
         return Change(
             task=self.task.id,
-            event=Leased(self.id, self.assignment.slots),
+            event=Leased(self.id, self.slots),
+            takes=self.assignment.slots,
             device_model=self.group.device.model,
             note={"because": self.assignment.because},
         )
@@ -79,7 +85,7 @@ class Attempt:
             event = Succeeded(self.id)
             return Change(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
         event = AttemptFailed(self.id, ended.failure.scope, random.random())
-        avoid = self.group.id if ended.failure.avoid_slot else None
+        avoid = self.slots[0] if ended.failure.avoid_slot else None
         return Change(
             task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid, outputs=ended.files
         )
@@ -133,7 +139,7 @@ class Runner:
             files={name: self.artifacts.path(sha256) for name, sha256 in details.files.items()},
             scratch=self.scratch.take(),
             timeout_s=details.timeout_s,
-            slots=attempt.assignment.slots,
+            slots=attempt.slots,
             devices=tuple(device for device in devices if device is not None),
         )
 
@@ -162,7 +168,7 @@ class _BoardReporter:
                 task=attempt.task.id,
                 batch=attempt.batch,
                 attempt=attempt.id,
-                slot=attempt.group.id,
+                slot=attempt.slots[0],
                 fraction=None if fraction is None else min(1.0, max(0.0, fraction)),
                 note=note,
                 at=datetime.now(UTC),

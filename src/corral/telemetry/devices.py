@@ -45,11 +45,11 @@ class LocalDevices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MatchedGpu:
-    """A GPU to use: as found, and as the file describes it."""
+    """A GPU to use: as the driver reports it, and as the file describes it."""
 
     index: int
     uuid: str
-    found: FoundGpu
+    gpu: FoundGpu
     entry: Gpu | None
 
 
@@ -58,7 +58,7 @@ def list_local_devices(node: Node, gpus: Sequence[FoundGpu], machine: Machine) -
     matched, problems = _match_gpus(node, gpus)
     shares = _count_cpu_devices(node, gpus, machine)
     threads = max(1, machine.cpu_cores // max(1, len(matched) + shares))
-    specs = (*(_make_gpu(node, gpu) for gpu in matched), *_make_cpus(node, shares, machine))
+    specs = (*(_make_gpu(node, match) for match in matched), *_make_cpus(node, shares, machine))
     devices = tuple(LocalDevice(spec=spec, threads=threads) for spec in specs)
     return LocalDevices(devices=devices, problems=tuple(problems))
 
@@ -75,34 +75,34 @@ def _match_gpus(node: Node, gpus: Sequence[FoundGpu]) -> tuple[list[_MatchedGpu]
     """Pair what the file lists with what was found; without a list, take all that was found."""
     pairs: list[tuple[Gpu | None, FoundGpu | None]]
     if node.gpus is None:
-        pairs = [(None, found) for found in gpus]
+        pairs = [(None, gpu) for gpu in gpus]
     else:
         pairs = [(entry, _find_gpu(entry, gpus)) for entry in node.gpus]
     matched: list[_MatchedGpu] = []
     problems: list[Problem] = []
-    for entry, found in pairs:
-        gpu = _match_gpu(node, entry, found, len(gpus))
-        if isinstance(gpu, Problem):
-            problems.append(gpu)
+    for entry, gpu in pairs:
+        match = _match_gpu(node, entry, gpu, len(gpus))
+        if isinstance(match, Problem):
+            problems.append(match)
             continue
-        matched.append(gpu)
-        problems += _list_differences(node, gpu)
+        matched.append(match)
+        problems += _list_differences(node, match)
     return matched, problems
 
 
 def _find_gpu(entry: Gpu, gpus: Sequence[FoundGpu]) -> FoundGpu | None:
     if entry.uuid is not None:
-        return next((found for found in gpus if found.uuid == entry.uuid), None)
-    return next((found for found in gpus if found.index == entry.index), None)
+        return next((gpu for gpu in gpus if gpu.uuid == entry.uuid), None)
+    return next((gpu for gpu in gpus if gpu.index == entry.index), None)
 
 
-def _match_gpu(node: Node, entry: Gpu | None, found: FoundGpu | None, count: int) -> _MatchedGpu | Problem:
-    if found is None:
+def _match_gpu(node: Node, entry: Gpu | None, gpu: FoundGpu | None, count: int) -> _MatchedGpu | Problem:
+    if gpu is None:
         return _describe_absent(node, entry, count)
-    if found.state is not GpuState.OK or found.uuid is None:
-        return _describe_unusable(node, found)
-    index = found.index if entry is None else entry.index
-    return _MatchedGpu(index=index, uuid=found.uuid, found=found, entry=entry)
+    if gpu.state is not GpuState.OK or gpu.uuid is None:
+        return _describe_unusable(node, gpu)
+    index = gpu.index if entry is None else entry.index
+    return _MatchedGpu(index=index, uuid=gpu.uuid, gpu=gpu, entry=entry)
 
 
 def _describe_absent(node: Node, entry: Gpu | None, count: int) -> Problem:
@@ -115,55 +115,55 @@ def _describe_absent(node: Node, entry: Gpu | None, count: int) -> Problem:
     )
 
 
-def _describe_unusable(node: Node, found: FoundGpu) -> Problem:
-    fact = found.problem or "the driver gives no UUID for it"
+def _describe_unusable(node: Node, gpu: FoundGpu) -> Problem:
+    fact = gpu.problem or "the driver gives no UUID for it"
     hint = "restart the machine, then run `corral doctor`; if it happens again, check the card's power and seat"
     return Problem(
-        code=f"machine.gpu_{'lost' if found.state is GpuState.LOST else 'failed'}",
-        what=f"GPU {found.index} cannot be used: {fact}",
-        where=f"{node.name}/gpu{found.index}",
+        code=f"machine.gpu_{'lost' if gpu.state is GpuState.LOST else 'failed'}",
+        what=f"GPU {gpu.index} cannot be used: {fact}",
+        where=f"{node.name}/gpu{gpu.index}",
         hint=hint,
     )
 
 
-def _list_differences(node: Node, gpu: _MatchedGpu) -> list[Problem]:
+def _list_differences(node: Node, match: _MatchedGpu) -> list[Problem]:
     """Report where a GPU is not what the file says; it is used as what it is."""
-    where = f"nodes[{node.name}].gpus[{gpu.index}]"
-    entry, found = gpu.entry, gpu.found
+    where = f"nodes[{node.name}].gpus[{match.index}]"
+    entry, gpu = match.entry, match.gpu
     problems: list[Problem] = []
-    if entry is not None and entry.model and found.name and not _is_model(found, entry.model):
-        fact = f"the cluster file says {entry.model!r} and the driver says {short_name(found)!r}"
-        hint = f"write `model: {short_name(found)}`, or leave the model out"
+    if entry is not None and entry.model and gpu.name and not _is_model(gpu, entry.model):
+        fact = f"the cluster file says {entry.model!r} and the driver says {short_name(gpu)!r}"
+        hint = f"write `model: {short_name(gpu)}`, or leave the model out"
         problems.append(Problem(code="machine.gpu_model_differs", what=fact, where=where, hint=hint))
-    if entry is not None and entry.memory and found.memory_total and _is_less(found.memory_total, entry.memory):
-        fact = f"the cluster file says {format_bytes(entry.memory)} and the card has {format_bytes(found.memory_total)}"
+    if entry is not None and entry.memory and gpu.memory_total and _is_less(gpu.memory_total, entry.memory):
+        fact = f"the cluster file says {format_bytes(entry.memory)} and the card has {format_bytes(gpu.memory_total)}"
         hint = "correct the memory in the cluster file, or leave it out"
         problems.append(Problem(code="machine.gpu_memory_differs", what=fact, where=where, hint=hint))
     return problems
 
 
-def _is_model(found: FoundGpu, name: str) -> bool:
+def _is_model(gpu: FoundGpu, name: str) -> bool:
     """Whether a GPU can be what the file calls it; a name can mean several models of the catalogue."""
-    if name.casefold() in {(found.name or "").casefold(), (short_name(found) or "").casefold()}:
+    if name.casefold() in {(gpu.name or "").casefold(), (short_name(gpu) or "").casefold()}:
         return True
-    return bool(set(list_matching(found.name or "", memory=found.memory_total)) & set(list_matching(name)))
+    return bool(set(list_matching(gpu.name or "", memory=gpu.memory_total)) & set(list_matching(name)))
 
 
-def _is_less(found: int, wanted: int) -> bool:
-    return found < wanted * (1 - MEMORY_TOLERANCE)
+def _is_less(size: int, wanted: int) -> bool:
+    return size < wanted * (1 - MEMORY_TOLERANCE)
 
 
-def _make_gpu(node: Node, gpu: _MatchedGpu) -> DeviceSpec:
-    found, entry = gpu.found, gpu.entry
+def _make_gpu(node: Node, match: _MatchedGpu) -> DeviceSpec:
+    gpu, entry = match.gpu, match.entry
     return DeviceSpec(
-        name=SlotId(f"{node.name}/gpu{gpu.index}"),
+        name=SlotId(f"{node.name}/gpu{match.index}"),
         node=node.name,
-        provider=f"{node.name}/{gpu.uuid}",
-        model=short_name(found) or (entry.model if entry else None) or "unknown",
-        memory=found.memory_total,
+        provider=f"{node.name}/{match.uuid}",
+        model=short_name(gpu) or (entry.model if entry else None) or "unknown",
+        memory=gpu.memory_total,
         limit=entry.memory if entry else None,
-        foreign=found.memory_used,
-        visible=gpu.uuid,  # CUDA numbers GPUs otherwise than the driver does
+        foreign=gpu.memory_used,
+        visible=match.uuid,  # CUDA numbers GPUs otherwise than the driver does
     )
 
 

@@ -18,12 +18,11 @@ from typer.main import get_command
 
 from corral.cli.main import app, run_command
 from corral.client.batchfile.reading import open_batch_file
-from corral.scheduling.values import Slot
 from corral.server.services import Services
 from corral.weights.store import Store
-from corral.work import SlotId
 from doubles import queue_life
 from doubles.serving import Serving
+from doubles.slots_shown import a_group
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
@@ -37,7 +36,7 @@ MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "b
 
 NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}, "labels": {"project": "aurora"}}
 SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
-SLOT = Slot(id=SlotId("node/cpu0"), node="node", device="node/cpu", device_model="cpu", engines=frozenset({"sleep"}))
+GROUP = a_group("sleep", device="node/cpu0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +141,19 @@ OF_THE_QUEUE = {
     "batches list": Row(arguments=("batches", "list", "--limit", "1"), method="GET", path="/batches?limit=1"),
     "batches cancel": Row(arguments=("batches", "cancel", "1", "--yes"), path="/batches/1/cancel"),
     "slots list": Row(arguments=("slots", "list"), method="GET", path="/slots"),
-    "slots pause": Row(arguments=("slots", "pause", "node/cpu0"), path="/slots/node/cpu0/pause"),
-    "slots resume": Row(arguments=("slots", "resume", "node/cpu0"), path="/slots/node/cpu0/resume"),
-    "slots drain": Row(arguments=("slots", "drain", "node/cpu0", "--yes"), path="/slots/node/cpu0/drain"),
+    "slots pause": Row(
+        arguments=("slots", "pause", "node/cpu0", "node/cpu0/sleep"),
+        path="/slots/pause",
+        body={"slots": ["node/cpu0", "node/cpu0/sleep"]},
+    ),
+    "slots resume": Row(
+        arguments=("slots", "resume", "node/cpu0"), path="/slots/resume", body={"slots": ["node/cpu0"]}
+    ),
+    "slots drain": Row(
+        arguments=("slots", "drain", "node/cpu0/sleep", "--yes"),
+        path="/slots/drain",
+        body={"slots": ["node/cpu0/sleep"]},
+    ),
     "queues list": Row(arguments=("queues", "list"), method="GET", path="/queues"),
     "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),
     "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),
@@ -204,7 +213,7 @@ async def fill_queue(api: Serving, services: Services) -> None:
     await queue_life.succeed(services.pool, 1)
     await queue_life.fail(services.pool, 2)
     await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
-    services.board.show_slots((SLOT,))
+    services.board.show_slots(lambda: (GROUP,))
 
 
 @pytest.mark.parametrize("command", OF_THE_QUEUE)

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from corral.cluster.values import Retention
-from corral.scheduling.values import Gate, Slot
+from corral.scheduling.values import Gate
 from corral.server.services import Services
+from corral.slots.values import Hold, HoldKind
 from corral.tasks.store.pool import open_pool
 from corral.tasks.store.story import read
-from corral.work import SlotId
 from doubles import queue_life
 from doubles.serving import Serving, serving
+from doubles.slots_shown import a_group
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
-SLOT = Slot(
-    id=SlotId("node/gpu0"),
-    node="node",
-    device="node/gpu0",
-    device_model="RTX 4090",
-    engines=frozenset({"sleep"}),
-    engine_problems={"llama": "not installed"},
-)
+GROUP = a_group("sleep", "llama", problems={"llama": "not installed"})
 
 
 async def samples(api: Serving) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -59,7 +53,7 @@ async def test_lost_database_is_unavailable_and_the_process_lives(services: Serv
 
 async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services: Services) -> None:
     services.board.lead(leading=True)
-    services.board.show_slots((SLOT,))
+    services.board.show_slots(lambda: (GROUP,))
     await samples(api)  # counting begins with the first scrape
     ids = [(await api.post("/corral/v1/tasks", SLEEP)).json["id"] for _ in range(3)]
     await queue_life.succeed(services.pool, ids[0])
@@ -70,7 +64,7 @@ async def test_metrics_count_what_is_open_and_what_ended(api: Serving, services:
         assert seen["corral_tasks_ended_total", ("sleep", "succeeded")] == 1
         assert seen["corral_tasks_ended_total", ("sleep", "failed")] == 1
         assert seen["corral_task_duration_seconds_count", ("sleep",)] == 1
-        assert seen["corral_slot_busy", ("node/gpu0",)] == 0
+        assert seen["corral_slot_busy", ("node/gpu0", "node/gpu0/sleep")] == 0
         assert seen["corral_dispatcher_leading", ()] == 1
     assert seen["corral_http_requests_total", ("POST", "/corral/v1/tasks", "201")] == 3
 
@@ -104,35 +98,83 @@ async def test_drained_queue_takes_no_new_tasks(api: Serving) -> None:
 
 
 async def test_gate_of_a_slot_is_shown_before_the_dispatcher_has_seen_it(api: Serving, services: Services) -> None:
-    services.board.show_slots((SLOT,))
-    paused = await api.post("/corral/v1/slots/node/gpu0/pause")
-    assert (paused.json["gate"], paused.json["gate_reason"]) == ("paused", "paused by an administrator")
-    services.board.show_slots((replace(SLOT, gate=Gate.PAUSED, gate_reason="paused"),))
-    assert (await api.post("/corral/v1/slots/node/gpu0/resume")).json["gate"] == "open"
-    assert (await api.get("/corral/v1/slots")).json["items"][0]["gate"] == "open"
+    services.board.show_slots(lambda: (GROUP,))
+    (paused,) = (await api.post("/corral/v1/slots/pause", {"slots": ["node/gpu0/sleep"]})).json["items"]
+    assert (paused["id"], paused["gate"]) == ("node/gpu0/sleep", "paused")
+    assert paused["gate_reason"] == "paused by an administrator"
+    gates = {slot["id"]: slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]}
+    assert gates == {"node/gpu0/sleep": "paused", "node/gpu0/llama": "open"}
+    services.board.show_slots(lambda: (a_group("sleep", "llama", gates={"sleep": Gate.PAUSED}),))
+    (resumed,) = (await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0/sleep"]})).json["items"]
+    assert resumed["gate"] == "open"
+
+
+async def test_gate_of_a_device_is_that_of_all_its_slots_until_one_gets_its_own(
+    api: Serving, services: Services
+) -> None:
+    services.board.show_slots(lambda: (GROUP, a_group("sleep", device="node/gpu1")))
+    await api.post("/corral/v1/slots/pause", {"slots": ["node/gpu0/llama"]})
+    drained = (await api.post("/corral/v1/slots/drain", {"slots": ["node/gpu0"]})).json
+    assert [(slot["id"], slot["gate"]) for slot in drained["items"]] == [
+        ("node/gpu0/sleep", "draining"),
+        ("node/gpu0/llama", "draining"),
+    ]
+    assert [device["id"] for device in drained["devices"]] == ["node/gpu0"]
+    await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0/llama"]})
+    gates = {slot["id"]: slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]}
+    assert gates == {"node/gpu0/sleep": "draining", "node/gpu0/llama": "open", "node/gpu1/sleep": "open"}
+
+
+async def test_gate_that_an_older_server_set_on_a_device_is_that_of_its_slots(api: Serving, services: Services) -> None:
+    await services.pool.execute("insert into gates (kind, name, gate) values ('slot', 'node/gpu0', 'paused')")
+    services.board.show_slots(lambda: (GROUP,))
+    assert {slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]} == {"paused"}
 
 
 async def test_unhealthy_slot_stays_unhealthy_when_resumed(api: Serving, services: Services) -> None:
-    services.board.show_slots((replace(SLOT, gate=Gate.UNHEALTHY, gate_reason="no answer"),))
-    shown = (await api.post("/corral/v1/slots/node/gpu0/resume")).json
+    services.board.show_slots(lambda: (a_group("sleep", gates={"sleep": Gate.UNHEALTHY}, reason="no answer"),))
+    (shown,) = (await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0"]})).json["items"]
     assert (shown["gate"], shown["gate_reason"]) == ("unhealthy", "no answer")
 
 
-async def test_slot_and_queue_that_do_not_exist_are_missing(api: Serving) -> None:
-    for path, code in (
-        ("/corral/v1/slots/node/gpu9/pause", "slot.missing"),
-        ("/corral/v1/queues/nowhere/pause", "queue.missing"),
-    ):
-        answer = await api.post(path)
-        assert (answer.status, answer.json["error"]["code"]) == (404, code)
+async def test_slots_that_do_not_exist_are_reported_all_at_once_with_near_names(
+    api: Serving, services: Services
+) -> None:
+    services.board.show_slots(lambda: (GROUP,))
+    asked = {"slots": ["node/gpu9", "node/gpu0/sleep", "node/gpu0/lama"]}
+    answer = await api.post("/corral/v1/slots/pause", asked)
+    assert (answer.status, answer.json["error"]["code"]) == (404, "slot.missing")
+    assert [(problem["what"], problem["hint"]) for problem in answer.json["error"]["problems"]] == [
+        ("there is no slot or device 'node/gpu9'", "did you mean `node/gpu0`?"),
+        ("there is no slot or device 'node/gpu0/lama'", "did you mean `node/gpu0/llama`?"),
+    ]
+    assert {slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]} == {"open"}
+
+
+async def test_queue_that_does_not_exist_is_missing(api: Serving) -> None:
+    answer = await api.post("/corral/v1/queues/defualt/pause")
+    assert (answer.status, answer.json["error"]["code"]) == (404, "queue.missing")
+    assert answer.json["error"]["hint"] == "did you mean `default`?"
+
+
+async def test_slots_show_what_holds_them_and_what_is_in_memory(api: Serving, services: Services) -> None:
+    hold = Hold(kind=HoldKind.PROGRAM, owner="ada", label="train.py", since=datetime(2026, 7, 1, tzinfo=UTC))
+    services.board.show_slots(lambda: (replace(GROUP, holds=(hold,)),))
+    answer = (await api.get("/corral/v1/slots")).json
+    assert [slot["held"]["label"] for slot in answer["items"]] == ["train.py", "train.py"]
+    assert [(slot["engine"], slot["problem"]) for slot in answer["items"]] == [
+        ("sleep", None),
+        ("llama", "not installed"),
+    ]
+    assert answer["devices"][0]["capacity"] == 24 * 2**30
 
 
 async def test_engines_say_where_they_run_and_what_they_take(api: Serving, services: Services) -> None:
-    services.board.show_slots((SLOT,))
+    services.board.show_slots(lambda: (GROUP,))
     engines = {engine["name"]: engine for engine in (await api.get("/corral/v1/engines")).json["items"]}
-    assert engines["sleep"]["slots"] == ["node/gpu0"]
+    assert engines["sleep"]["slots"] == ["node/gpu0/sleep"]
     assert engines["sleep"]["inputs"]["required"] == ["seconds"]
-    assert engines["llama"]["problems"] == {"node/gpu0": "not installed"}
+    assert engines["llama"]["problems"] == {"node/gpu0/llama": "not installed"}
     fetchable = (await api.get("/corral/v1/models")).json["items"]
     assert {model["path"] for model in fetchable} == {None}
 

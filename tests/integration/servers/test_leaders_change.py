@@ -106,7 +106,7 @@ async def test_attempt_that_starts_after_the_release_is_released_too(servers: Se
 
 
 async def _shown(board: Board) -> None:
-    while not board.leading or not all(slot.engines for slot in board.slots):
+    while not board.leading or not all(group.place.engines for group in board.groups):
         await board.changed()
 
 

@@ -86,7 +86,7 @@ async def test_no_image_is_lost_or_drawn_into_two_tasks_when_one_instance_dies(
 
     await yard.until_some(lambda task: task.state is TaskState.SUCCEEDED, IMAGES // 2, *ids)
     await yard.until_some(
-        lambda task: task.state is TaskState.RUNNING and task.slots == (SlotId("node/cpu0"),), 1, *ids
+        lambda task: task.state is TaskState.RUNNING and task.slots == (SlotId("node/cpu0/comfyui"),), 1, *ids
     )
     await pair[0].kill()
     if comes_back:
@@ -103,4 +103,4 @@ async def test_no_image_is_lost_or_drawn_into_two_tasks_when_one_instance_dies(
     assert [sum(event.kind == "succeeded" for event in events) for events in stories] == [1] * IMAGES
     assert sum(event.kind == "attempt_failed" for events in stories for event in events) >= 1
     slots = [event.data["slots"][0] for events in stories for event in events if event.kind == "leased"]
-    assert set(slots) == {"node/cpu0", "node/cpu1"}, "both had a share"
+    assert set(slots) == {"node/cpu0/comfyui", "node/cpu1/comfyui"}, "both had a share"

@@ -28,5 +28,8 @@ async def test_worker_that_ignores_everything_is_killed_and_its_task_runs_on_ano
     ]
     assert failed.data["error"]["code"] == "attempt.timeout"
     assert "did not finish within 1.5 s" in failed.data["error"]["what"]
-    assert (leased.data["slots"], again.data["slots"]) == (["node/cpu0"], ["node/cpu1"])
+    assert (leased.data["slots"], again.data["slots"]) == (
+        ["node/cpu0/misbehaving"],
+        ["node/cpu1/misbehaving"],
+    )
     assert not running_below(tmp_path), "neither the worker nor the daemon that it left runs any longer"

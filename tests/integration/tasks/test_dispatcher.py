@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Rule
+from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.dispatcher import Timings
-from corral.tasks.lifecycle import CancelRequested, TaskState
+from corral.tasks.lifecycle import CancelRequested, Leased, TaskState
 from corral.tasks.reconciling import PAGE
 from corral.tasks.store import story
+from corral.tasks.store.reading import Filter, list_tasks
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.transitions import Change, apply
+from corral.tasks.store.transitions import Change, Lease, apply
 from corral.tasks.values import OutputRef
 from corral.work import (
     EngineError,
@@ -22,11 +25,12 @@ from corral.work import (
     Produced,
     Reporter,
     Resident,
+    SlotId,
     TaskInvalidError,
     Work,
 )
 from doubles.engines import ScriptedEngine
-from doubles.yard import make_slots
+from doubles.yard import make_slot, make_slots
 
 if TYPE_CHECKING:
     from conftest import Yard
@@ -203,7 +207,7 @@ async def test_story_tells_every_change_in_order(yard: Yard) -> None:
     await yard.ended(id)
     events = await story.read(yard.pool, task=id)
     assert [event.kind for event in events] == ["submitted", "leased", "started", "succeeded"]
-    assert events[1].data["slots"] == ["node/cpu0"]
+    assert events[1].data["slots"] == ["node/cpu0/sleep"]
 
 
 async def test_output_outside_the_attempts_folder_is_refused(yard: Yard) -> None:
@@ -291,3 +295,57 @@ async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard:
     (task,) = await yard.ended(ids[0])
     assert (task.state, task.attempts, task.losses) == (TaskState.SUCCEEDED, 0, 0)
     await yard.shown(lambda slots: {"llama"} in [slot.engines for slot in slots])
+
+
+async def test_task_is_on_the_slot_of_its_engine_and_the_database_keeps_the_device_for_it(yard: Yard) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(work: Work, report: Reporter) -> Produced:
+        report.progress(0.5)
+        await go_on.wait()
+        return Produced()
+
+    engine = ScriptedEngine(wait)
+    yard.start(engine)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await engine.started.wait()
+    await yard.until(lambda task: task.state is TaskState.RUNNING, id)
+    assert yard.board.progress[id].slot == "node/cpu0/sleep"
+    assert await yard.pool.fetchval("select slot from slot_leases") == "node/cpu0"
+    go_on.set()
+    (task,) = await yard.ended(id)
+    assert task.slots == ("node/cpu0/sleep",)
+    assert engine.runs[0].slots == ("node/cpu0/sleep",)
+    for name in ("node/cpu0", "node/cpu0/sleep"):
+        assert [found.id for found in await list_tasks(yard.pool, Filter(slot=SlotId(name)))] == [id]
+    assert not await list_tasks(yard.pool, Filter(slot=SlotId("node/cpu")))
+
+
+async def test_paused_slot_leaves_the_other_engines_of_its_device_to_work(yard: Yard) -> None:
+    paused, working = ScriptedEngine(name="llama"), ScriptedEngine()
+    await yard.pool.execute("insert into gates (kind, name, gate) values ('slot', 'node/cpu0/llama', 'paused')")
+    dispatcher = yard.start()
+    device = DeviceSpec(name=SlotId("node/cpu0"), node="node", provider="node/cpu0", model="cpu")
+    slots = tuple(make_slot(device.name, engine) for engine in (paused, working))
+    dispatcher.change_slots(Wanted(devices=(device,), slots=slots))
+    batch = a_submission(a_task("a", engine="llama"), a_task("b"))
+    first, second = (await submit(yard.pool, batch, queued_limits={})).tasks
+    await yard.ended(second)
+    explanation = dispatcher.explain(first)
+    assert explanation is not None
+    assert (explanation.rule, explanation.slots) == (Rule.SLOTS_CLOSED, {"node/cpu0/llama": "paused"})
+    assert paused.runs == []
+    await yard.pool.execute("update gates set gate = 'open'")
+    await yard.tell_gates_changed()
+    (task,) = await yard.ended(first)
+    assert task.state is TaskState.SUCCEEDED
+
+
+async def test_lost_attempt_of_an_older_server_is_found_again_where_it_ran(yard: Yard) -> None:
+    engines = ScriptedEngine(), ScriptedEngine(), ScriptedEngine()
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    lease = Lease(holder=yard.holder, ttl=timedelta(seconds=60))
+    await apply(yard.pool, [Change(task=id, event=Leased(uuid4(), (SlotId("node/cpu2"),)))], lease=lease)
+    yard.start(*engines)
+    (task,) = await yard.ended(id)
+    assert (task.slots, task.losses) == (("node/cpu2/sleep",), 1)

@@ -14,18 +14,24 @@ from corral.telemetry.doctor import State
 
 def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> None:
     slots = [
-        {"id": "n/gpu0", "gate": "open", "engines": ["llama"], "engine_problems": {"llama": "not installed"}},
-        {"id": "n/cpu0", "gate": "paused", "engines": ["piper"], "engine_problems": {}},
+        {"id": "n/gpu0/llama", "device": "n/gpu0", "gate": "open", "problem": "not installed"},
+        {"id": "n/cpu0/piper", "device": "n/cpu0", "gate": "paused", "problem": None},
+        {"id": "n/cpu0/whisper", "device": "n/cpu0", "gate": "paused", "problem": None},
+        {"id": "n/gpu1/comfyui/a", "device": "n/gpu1", "gate": "open", "problem": None},
+        {"id": "n/gpu1/ollama", "device": "n/gpu1", "gate": "draining", "problem": None},
     ]
 
-    server, first, second = judge_server("http://x", "leading", slots)
+    server, *devices = judge_server("http://x", "leading", slots)
 
     assert (server.state, server.what) == (
         State.OK,
         "answers at http://x; the database answers, the dispatcher is leading",
     )
-    assert (first.name, first.state, first.what) == ("slot n/gpu0", State.WARNING, "llama: not installed")
-    assert (second.state, second.what) == (State.OK, "paused, with piper")
+    assert [(finding.name, finding.state, finding.what) for finding in devices] == [
+        ("slot n/gpu0/llama", State.WARNING, "not installed"),
+        ("device n/cpu0", State.OK, "paused, with piper, whisper"),
+        ("device n/gpu1", State.OK, "comfyui/a (open), ollama (draining)"),
+    ]
 
 
 def test_long_cells_are_cut_except_in_the_last_column(capsys: pytest.CaptureFixture[str]) -> None:

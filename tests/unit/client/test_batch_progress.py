@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.client.progress import BatchProgress, SlotView, TaskProgress, TaskView
+from corral.client.progress import BatchProgress, SlotView, TaskProgress, TaskView, to_slot_views
 from corral.client.tally import count_states, estimate_remaining_s, find_percentile, format_counts, summarise
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,3 +114,25 @@ def test_slots_that_are_closed_or_busy_with_others_do_not_take_part() -> None:
     )
 
     assert batch_progress.count_usable_slots() == 2
+
+
+def test_slots_of_a_device_are_one_place_for_a_task() -> None:
+    def a_slot(engine: str, **changes: Any) -> dict[str, Any]:
+        return {
+            "id": f"n/gpu0/{engine}",
+            "group": "n/gpu0",
+            "engine": engine,
+            "gate": "open",
+            "device_model": "RTX 4090",
+        } | changes
+
+    held = {"task": 7, "owner": "ada"}
+    running = a_slot("comfyui", running={"task": 7, "owner": "ada"}, held=held)
+    answer = {
+        "items": [a_slot("llama", held=held), running, {"id": "n/cpu0/piper", "group": "n/cpu0", "gate": "paused"}]
+    }
+
+    busy, paused = to_slot_views(answer)
+
+    assert (busy.id, busy.engine, busy.task) == ("n/gpu0", "comfyui", 7)
+    assert (paused.id, paused.gate, paused.task) == ("n/cpu0", "paused", None)

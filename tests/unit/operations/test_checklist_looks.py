@@ -189,7 +189,11 @@ def test_slots_queues_and_what_runs_are_compared_with_the_server() -> None:
     server = Server(
         {
             "/corral/v1/slots": {
-                "items": [{"id": "box/gpu0", "running": running}, {"id": "box/gpu1", "running": None}]
+                "items": [
+                    {"id": "box/gpu0/comfyui", "running": running},
+                    {"id": "box/gpu0/llama", "running": None},
+                    {"id": "box/gpu1/comfyui", "running": None},
+                ]
             },
             "/corral/v1/queues": {
                 "items": [{"name": "pool", "pool": ["box/gpu0"], "states": {"queued": 3, "running": 0}}]
@@ -213,7 +217,7 @@ def test_slots_queues_and_what_runs_are_compared_with_the_server() -> None:
 def throughput(*seconds: float) -> Any:
     tasks = [
         {
-            "slots": ["box/gpu0"],
+            "slots": ["box/gpu0/comfyui"],
             "started_at": "2026-01-01T00:00:00+00:00",
             "finished_at": f"2026-01-01T00:00:{one:06.3f}+00:00",
         }

@@ -33,6 +33,7 @@ engines:
 queues:
   - {name: images, pool: [elsewhere/gpu1]}
   - {name: one-node, pool: [elsewhere]}
+  - {name: pictures, pool: [elsewhere/gpu0/comfyui]}
 """
 
 
@@ -76,10 +77,20 @@ def test_wrong_options_of_engines_are_reported_all_at_once(tmp_path: Path) -> No
     assert len(refused.value.problems) == 2
 
 
+def test_pool_names_an_instance_or_all_of_an_engine_on_a_device(tmp_path: Path) -> None:
+    text = TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama").replace(
+        "[elsewhere/gpu1]", "[elsewhere/gpu0/comfyui/right]"
+    )
+    queues = make_queues(read(text), list_wanted(text, tmp_path))
+    assert queues["images"].slots == {"elsewhere/gpu0/comfyui/right"}
+    assert queues["pictures"].slots == {"elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"}
+
+
 def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
     queues = make_queues(read(TWO_COMFYUIS), list_wanted(TWO_COMFYUIS, tmp_path))
-    assert queues["images"].slots == {"elsewhere/gpu1"}
-    assert queues["one-node"].slots == {"elsewhere/gpu0", "elsewhere/gpu1"}
+    assert queues["images"].slots == {"elsewhere/gpu1/comfyui"}
+    assert queues["one-node"].slots == {"elsewhere/gpu0/comfyui", "elsewhere/gpu0/ollama", "elsewhere/gpu1/comfyui"}
+    assert queues["pictures"].slots == {"elsewhere/gpu0/comfyui"}
     assert queues["default"].slots is None
 
 

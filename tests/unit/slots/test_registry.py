@@ -242,3 +242,21 @@ def test_closed_gate_stays_closed_for_a_slot_that_comes_back() -> None:
     change(registry, wanted())
     change(registry, wanted(a_slot()))
     assert registry[GPU0].view().gate is Gate.PAUSED
+
+
+def test_gate_of_a_device_is_that_of_its_slots_until_one_has_its_own() -> None:
+    registry = Registry(wanted(a_slot(), a_slot("whisper")))
+    registry.note_gates({GPU0: Gate.DRAINING, SlotId("node/gpu0/whisper"): Gate.OPEN})
+    view = registry[GPU0].view()
+    assert (view.gate, dict(view.closed)) == (Gate.OPEN, {"llama": Gate.DRAINING})
+    registry.note_gates({GPU0: Gate.PAUSED})
+    assert (registry[GPU0].view().gate, dict(registry[GPU0].view().closed)) == (Gate.PAUSED, {})
+
+
+def test_slot_that_another_server_holds_closes_its_group_under_any_of_its_names() -> None:
+    registry = Registry(wanted(a_slot(), a_slot("llama", device=GPU1)))
+    for name in ("node/gpu0", "node/gpu0/llama", "node/gpu0/unknown-here"):
+        registry.note_elsewhere({SlotId(name): "task 3 holds it for another server"})
+        assert [group.is_free for group in registry] == [False, True], name
+    registry.note_elsewhere({})
+    assert registry.count_free() == 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
 from corral.cli import terminal
-from corral.cli.commands.slots import change_gate
 from corral.cli.listing import format_states
 from corral.cli.options import AsJson, DataDir, DryRun, QueueName, Url, Yes, make_example, make_group
 from corral.client.connection import call_server
@@ -39,7 +42,7 @@ def pause(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
     """Start no task of a queue; running ones go on, and new ones are accepted."""
-    change_gate("queues", queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+    _change_gate(queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
 @app.command("resume", epilog=make_example("corral queues resume default"))
@@ -47,7 +50,7 @@ def resume(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
     """Start tasks from a queue again."""
-    change_gate("queues", queue, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+    _change_gate(queue, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
 @app.command("drain", epilog=make_example("corral queues drain default --yes"))
@@ -62,4 +65,24 @@ def drain(
     """Empty a queue: accept no new tasks, and work off those in it."""
     if not dry_run:
         terminal.confirm(f"drain the queue {queue}?", agreed=yes)
-    change_gate("queues", queue, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+    _change_gate(queue, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+
+
+def _change_gate(
+    queue: str,
+    verb: Literal["pause", "resume", "drain"],
+    *,
+    url: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Ask the server to change a queue's gate, and print how it is now. Raises: NoServerError, RemoteError."""
+    if dry_run:
+        terminal.note(f"would {verb} the queue {queue}")
+        return
+    answer = call_server(url, data_dir, lambda api: api.post(f"/corral/v1/queues/{quote(queue)}/{verb}"))
+    if as_json:
+        terminal.put_json(answer)
+    else:
+        terminal.put(f"queue {queue}: {answer['gate']}")

@@ -1,96 +1,65 @@
-"""`corral slots`: where tasks run."""
+"""`corral slots`: devices and slots, where tasks run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from typing import Literal
 
 from corral.cli import terminal
 from corral.cli.listing import format_ago
-from corral.cli.options import AsJson, DataDir, DryRun, SlotName, Url, Yes, make_example, make_group
+from corral.cli.options import AsJson, DataDir, DryRun, SlotNames, Url, Yes, make_example, make_group
 from corral.client.connection import call_server
+from corral.units import format_bytes
 from corral.work import Json
 
 NAME = "slots"
-app = make_group("List slots, and pause, resume or drain them.", example_command="corral slots list")
+app = make_group("List devices and their slots, and pause, resume or drain them.", example_command="corral slots list")
 
 
 @app.command("list", epilog=make_example("corral slots list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List slots with their device, their models and their task."""
+    """List devices with their memory, and their slots with their models and what holds them."""
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/slots"))
     if as_json:
         terminal.put_json(answer)
-        return
-    columns = ("slot", "device", "gate", "engines", "resident", "task", "ends")
-    rows = [_make_row(slot) for slot in answer["items"]]
-    terminal.put_table(columns, rows, empty="no slots", expendable=("engines", "device", "resident"))
-    for slot in answer["items"]:
-        problems: dict[str, str] = slot.get("engine_problems") or {}
-        for engine, problem in problems.items():
-            terminal.note(f"{slot['id']}: {engine}: {problem}")
+    else:
+        _put_slots(answer)
 
 
 @app.command("pause", epilog=make_example("corral slots pause node/gpu0"))
 def pause(
-    slot: SlotName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+    slots: SlotNames, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Give a slot no new tasks; its running task goes on."""
-    change_gate("slots", slot, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+    """Give slots no new tasks; running tasks go on. A device means all its slots."""
+    _change_gates(slots, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
 @app.command("resume", epilog=make_example("corral slots resume node/gpu0"))
 def resume(
-    slot: SlotName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
+    slots: SlotNames, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Give a slot tasks again."""
-    change_gate("slots", slot, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+    """Give slots tasks again. A device means all its slots."""
+    _change_gates(slots, "resume", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
-@app.command("drain", epilog=make_example("corral slots drain node/gpu0 --yes"))
+@app.command("drain", epilog=make_example("corral slots drain node/gpu0/llama --yes"))
 def drain(
-    slot: SlotName,
+    slots: SlotNames,
     yes: Yes = False,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Empty a slot: give it no new tasks, and unload its models once it is free."""
+    """Empty slots: give them no new tasks, and unload their models once they are free. A device means all its slots."""
     if not dry_run:
-        terminal.confirm(f"drain the slot {slot}?", agreed=yes)
-    change_gate("slots", slot, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
+        terminal.confirm(f"drain {', '.join(slots)}?", agreed=yes)
+    _change_gates(slots, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 
-def _make_row(slot: Json) -> tuple[object, ...]:
-    running: Json = slot.get("running") or {}
-    problems: Json = slot.get("engine_problems") or {}
-    usable = [engine for engine in slot["engines"] if engine not in problems]
-    gate = slot["gate"] + (f" ({slot['gate_reason']})" if slot.get("gate_reason") else "")
-    device = slot.get("device_model") or slot.get("device")
-    resident = ", ".join(model if isinstance(model, str) else model["model"] for model in slot.get("resident") or ())
-    return (
-        slot["id"], device, gate, ", ".join(usable), resident, running.get("task"), _format_end(running)
-    )  # fmt: skip
-
-
-def _format_end(running: Json) -> str:
-    """Say when a slot's task is expected to end, by how long those before it took."""
-    said = format_ago(running.get("expected_end"))
-    return "takes longer than usual" if said.endswith(" ago") else said
-
-
-if TYPE_CHECKING:
-    from corral.client.api import Api
-    from corral.work import Json
-
-_SINGULAR = {"slots": "slot", "queues": "queue"}
-
-
-def change_gate(
-    kind: Literal["slots", "queues"],
-    name: str,
+def _change_gates(
+    slots: Sequence[str],
     verb: Literal["pause", "resume", "drain"],
     *,
     url: str | None,
@@ -98,16 +67,58 @@ def change_gate(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    """Ask the server to change a gate, and say how it is now. Raises: NoServerError, RemoteError."""
+    """Ask the server to change gates, and print how they are now. Raises: NoServerError, RemoteError."""
     if dry_run:
-        terminal.note(f"would {verb} the {_SINGULAR[kind]} {name}")
+        terminal.note(f"would {verb} {', '.join(slots)}")
         return
-
-    async def use(api: Api) -> Json:
-        return await api.post(f"/corral/v1/{kind}/{quote(name)}/{verb}")
-
-    answer = call_server(url, data_dir, use)
+    asked = {"slots": list(slots)}
+    answer = call_server(url, data_dir, lambda api: api.post(f"/corral/v1/slots/{verb}", asked))
     if as_json:
         terminal.put_json(answer)
-    else:
-        terminal.put(f"{_SINGULAR[kind]} {name}: {answer['gate']}")
+        return
+    for slot in answer["items"]:
+        terminal.put(f"{slot['id']}: {_format_gate(slot)}")
+
+
+def _put_slots(answer: Json) -> None:
+    devices = [
+        (device["id"], device["model"], _format_size(device["memory"]), _format_size(device["capacity"]))
+        for device in answer["devices"]
+    ]
+    terminal.put_table(("device", "model", "memory", "for tasks"), devices, empty="no devices")
+    if devices:
+        terminal.put("")
+    columns = ("slot", "gate", "in memory", "task", "ends", "held by")
+    rows = [_make_row(slot) for slot in answer["items"]]
+    terminal.put_table(columns, rows, empty="no slots", expendable=("ends", "in memory", "held by"))
+    for slot in answer["items"]:
+        if slot["problem"]:
+            terminal.note(f"{slot['id']}: {slot['problem']}")
+
+
+def _make_row(slot: Json) -> tuple[object, ...]:
+    running: Json = slot["running"] or {}
+    held: Json = slot["held"] or {}
+    by = f"{held['label']} of {held['owner']}" if held and held["owner"] else held.get("label")
+    models = ", ".join(_format_model(model) for model in slot["resident"])
+    return (slot["id"], _format_gate(slot), models, running.get("task"), _format_end(running), by)
+
+
+def _format_gate(slot: Json) -> str:
+    if slot["gate"] == "open" and slot["problem"]:
+        return "does not work"
+    return slot["gate"] + (f" ({slot['gate_reason']})" if slot["gate_reason"] else "")
+
+
+def _format_model(model: Json) -> str:
+    return model["model"] + (f" ({format_bytes(model['memory'])})" if model["memory"] else "")
+
+
+def _format_size(size: int | None) -> str:
+    return "unknown" if size is None else format_bytes(size)
+
+
+def _format_end(running: Json) -> str:
+    """Say when a slot's task is expected to end, by how long those before it took."""
+    said = format_ago(running.get("expected_end"))
+    return "takes longer than usual" if said.endswith(" ago") else said

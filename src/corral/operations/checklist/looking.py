@@ -37,7 +37,7 @@ from corral.planning.checklist.probes import (
     ThroughputReached,
 )
 from corral.telemetry.loadtest.verdict import Outcome
-from corral.work import Json
+from corral.work import Json, SlotId, device_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +252,7 @@ _CLOSE = 0.9
 
 def check_slots(probe: SlotsKnown, queue: Queue) -> Evidence:
     """Compare the server's slots. Raises: UnlookedError."""
-    have = {slot["id"] for slot in queue.get("/corral/v1/slots")["items"]}
+    have = {device_of(SlotId(slot["id"])) for slot in queue.get("/corral/v1/slots")["items"]}
     wrong = [f"{slot} is missing" for slot in probe.slots if slot not in have]
     wrong += [f"{slot} is still there" for slot in probe.gone if slot in have]
     if wrong:
@@ -288,7 +288,8 @@ def check_queue_empty(probe: QueueEmpty, queue: Queue) -> Evidence:
 
 def check_all_busy(probe: AllBusyAtOnce, queue: Queue) -> Evidence:
     """Look at what runs now. Raises: UnlookedError."""
-    running = {slot["id"]: slot["running"] for slot in queue.get("/corral/v1/slots")["items"]}
+    slots = queue.get("/corral/v1/slots")["items"]
+    running: dict[str, Json] = {device_of(SlotId(slot["id"])): slot["running"] for slot in slots if slot["running"]}
     busy = [slot for slot in probe.slots if running.get(slot)]
     if len(busy) == len(probe.slots):
         tasks = ", ".join(f"{slot} runs task {running[slot]['task']}" for slot in busy)
@@ -313,10 +314,16 @@ def check_throughput(probe: ThroughputReached, queue: Queue) -> Evidence:
 
 
 def _measure_seconds(queue: Queue, engine: str, slot: str) -> float | None:
-    """Take the mean time of a slot's last tasks; None when there are none."""
+    """Take the mean time of a device's last tasks; None when there are none."""
     query = f"state=succeeded&engine={quote(engine)}&slot={quote(slot, safe='')}&limit={_TASKS}"
-    times = [_seconds(task) for task in queue.get(f"/corral/v1/tasks?{query}")["items"] if task["slots"] == [slot]]
+    times = [
+        _seconds(task) for task in queue.get(f"/corral/v1/tasks?{query}")["items"] if _list_devices(task) == [slot]
+    ]
     return fmean(times) if times else None
+
+
+def _list_devices(task: Json) -> list[str]:
+    return [device_of(SlotId(slot)) for slot in task["slots"]]
 
 
 def _seconds(task: Json) -> float:

@@ -52,7 +52,7 @@ def list_gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...
 
 def make_queue(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
     """The policy's view of a queue over these slots."""
-    pool = settings.pool
+    pool = settings.devices
     return Queue(
         name=settings.name,
         slots=None if pool is None else frozenset(slot.id for slot in slots if _is_in(slot, pool)),

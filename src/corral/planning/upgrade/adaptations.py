@@ -98,8 +98,8 @@ def _find_steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
 def _propose_queue(after: Cluster, node: NodeComparison) -> Iterable[Adaptation]:
     """Propose one queue over all GPUs of a node where each queue has only some of them."""
     gpus = [gpu.name for gpu in node.after.gpus] if node.after else []
-    partial = [queue for queue in after.queues.values() if queue.pool and set(queue.pool) < set(gpus)]
-    covering = {name for queue in after.queues.values() for name in queue.pool or ()}
+    partial = [queue for queue in after.queues.values() if queue.devices and set(queue.devices) < set(gpus)]
+    covering = {name for queue in after.queues.values() for name in queue.devices or ()}
     if not partial or (len(partial) == 1 and not set(gpus) - covering and len(after.queues) > 1):
         return
     name = f"{node.name}-pool" if len(partial) > 1 else partial[0].name

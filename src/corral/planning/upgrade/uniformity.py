@@ -158,7 +158,7 @@ def _list_models(side: Side | None) -> list[str]:
 
 def _list_part_queues(cluster: Cluster, side: Side | None) -> list[str]:
     gpus = {gpu.name for gpu in side.gpus} if side else set[str]()
-    return [queue.name for queue in cluster.queues.values() if queue.pool and set(queue.pool) < gpus]
+    return [queue.name for queue in cluster.queues.values() if queue.devices and set(queue.devices) < gpus]
 
 
 def _list_pins(cluster: Cluster, node: str) -> list[str]:

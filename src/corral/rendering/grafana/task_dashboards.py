@@ -5,7 +5,7 @@ from __future__ import annotations
 from corral.cluster.values import QueueSettings
 from corral.rendering.grafana.machine_dashboards import ENERGY_24H
 from corral.rendering.grafana.panels import Board, Graph, Query, Row, Stat, Variable
-from corral.rendering.prometheus.recording import QUEUED, RUNNING, SLOTS, SLOTS_BUSY, SLOTS_FREE, match_slots
+from corral.rendering.prometheus.recording import QUEUED, RUNNING, SLOTS, SLOTS_BUSY, SLOTS_FREE, match_devices
 from corral.rendering.prometheus.targets import Targets
 
 
@@ -50,13 +50,14 @@ def _draw_lines(queue: QueueSettings, chosen: str) -> tuple[Graph, ...]:
             is_stacked=True,
         ),
         Graph(
-            title="Slots in use",
+            title="Devices in use",
             queries=(
                 Query(
-                    expression=f'max by (slot) (corral_slot_busy{{slot=~"{match_slots(queue)}"}})', legend="{{slot}}"
+                    expression=f'max by (device) (corral_slot_busy{{device=~"{match_devices(queue)}"}})',
+                    legend="{{device}}",
                 ),
             ),
-            explains="1 while a task occupies the slot.",
+            explains="1 while a task runs on the device.",
             highest=1,
         ),
     )

@@ -127,9 +127,10 @@ def _assign_gpus(
 
 def _list_pool(cluster: Cluster, queue: QueueSettings) -> frozenset[GpuPlace]:
     gpus = [(node.name, gpu.index) for node in cluster.nodes for gpu in node.gpus or ()]
-    if queue.pool is None:
+    pool = queue.devices
+    if pool is None:
         return frozenset(gpus)
-    return frozenset((node, index) for node, index in gpus if node in queue.pool or f"{node}/gpu{index}" in queue.pool)
+    return frozenset((node, index) for node, index in gpus if node in pool or f"{node}/gpu{index}" in pool)
 
 
 def _has_node(pool: tuple[str, ...] | None, node: Node) -> bool:

@@ -57,9 +57,9 @@ def list_rules(targets: Targets) -> list[Rule]:
     return [*rules, *_TASKS]
 
 
-def match_slots(queue: QueueSettings) -> str:
-    """Write a regular expression for the slots of a queue's pool."""
-    return ".+" if queue.pool is None else "|".join(_match_slot(selector) for selector in queue.pool)
+def match_devices(queue: QueueSettings) -> str:
+    """Write a regular expression for the devices of a queue's pool."""
+    return ".+" if queue.devices is None else "|".join(_match_device(selector) for selector in queue.devices)
 
 
 def select_gpu(node: Node, nvidia_gpu: NvidiaGpu) -> str:
@@ -95,16 +95,16 @@ def _find_limit(node: Node, nvidia_gpu: NvidiaGpu) -> str:
 
 
 def _list_slot_rules(queue: QueueSettings) -> Iterator[Rule]:
-    chosen = f'slot=~"{match_slots(queue)}"'
-    every = f"max by (slot) (corral_slot_busy{{{chosen}}})"
-    gpus = f'max by (slot) (corral_slot_busy{{{chosen},slot!~"{_CPU_SLOTS}"}})'
+    chosen = f'device=~"{match_devices(queue)}"'
+    every = f"max by (device) (corral_slot_busy{{{chosen}}})"
+    gpus = f'max by (device) (corral_slot_busy{{{chosen},device!~"{_CPU_SLOTS}"}})'
     yield _record(SLOTS, f"count({every})", queue=queue.name)
     yield _record(SLOTS_BUSY, f"sum({every})", queue=queue.name)
     yield _record(SLOTS_FREE, f"count({every} == 0)", queue=queue.name)
     yield _record(GPU_SLOTS_FREE, f"count({gpus} == 0)", queue=queue.name)
 
 
-def _match_slot(selector: str) -> str:
+def _match_device(selector: str) -> str:
     """Match a pool's selector: a node with all that is on it, its processors, or one GPU."""
     node, _, slot = selector.partition("/")
     node = _escape(node)

@@ -11,22 +11,27 @@ from urllib.parse import quote
 
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, get_values
-from corral.scheduling.values import Explanation, Gate, Slot
+from corral.scheduling.values import Explanation, Gate, RunningTask
 from corral.server.api.schemas import (
     BatchOut,
+    DeviceOut,
     ExplanationOut,
+    HoldOut,
     OutputOut,
     ProblemOut,
     ProgressOut,
     ResidentOut,
     RunningOut,
     SlotOut,
+    Slots,
     StoryEventOut,
     TaskOut,
 )
+from corral.slots.values import DeviceSpec, GroupView, Hold, SlotView, find_gate
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.values import Batch, StoryEvent, Task
+from corral.work import SlotId
 
 
 def describe_task(task: Task, progress: Mapping[int, Progress]) -> TaskOut:
@@ -83,43 +88,77 @@ def describe_event(event: StoryEvent) -> StoryEventOut:
     )
 
 
-def describe_slots(slots: Iterable[Slot], gates: Mapping[str, Gate], progress: Mapping[int, Progress]) -> list[SlotOut]:
-    """Describe slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
-    return [_describe_slot(slot, gates.get(slot.id), progress) for slot in slots]
+def describe_slots(
+    groups: Iterable[GroupView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+) -> Slots:
+    """Describe devices and slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
+    listed = list(groups)
+    devices = {group.device.name: group.device for group in listed}
+    return Slots(
+        devices=[_describe_device(device) for device in devices.values()],
+        items=[_describe_slot(group, slot, gates, progress) for group in listed for slot in group.slots],
+    )
 
 
-def _describe_slot(slot: Slot, gate: Gate | None, progress: Mapping[int, Progress]) -> SlotOut:
-    seen, reason = slot.gate, slot.gate_reason
-    if gate is None and seen in (Gate.PAUSED, Gate.DRAINING):
-        seen, reason = Gate.OPEN, ""
-    if gate is not None and gate is not seen:
-        seen, reason = gate, f"{gate} by an administrator"
-    running = slot.running
+def _describe_device(device: DeviceSpec) -> DeviceOut:
+    return DeviceOut(
+        id=device.name,
+        node=device.node,
+        provider=device.provider,
+        model=device.model,
+        memory=device.memory,
+        capacity=device.capacity,
+        foreign=device.foreign,
+    )
+
+
+def _describe_slot(
+    group: GroupView, slot: SlotView, gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+) -> SlotOut:
+    spec, place = slot.spec, group.place
+    gate, reason = _judge_gate(slot.gate, place.gate_reason, find_gate(spec, gates))
+    running = place.running if place.running is not None and place.running.engine == spec.engine else None
     return SlotOut(
-        id=slot.id,
-        node=slot.node,
-        device=slot.device,
-        device_model=slot.device_model,
-        capacity=slot.capacity,
-        engines=sorted(slot.engines),
-        engine_problems=dict(slot.engine_problems),
-        resident=[
-            ResidentOut(engine=resident.engine, model=resident.model, memory=resident.memory)
-            for resident in slot.resident
-        ],
-        gate=seen,
+        id=spec.id,
+        device=spec.device,
+        group=spec.group,
+        node=group.device.node,
+        device_model=group.device.model,
+        engine=spec.engine,
+        instance=spec.instance,
+        gate=gate,
         gate_reason=reason,
-        running=None
-        if running is None
-        else RunningOut(
-            task=running.task,
-            owner=running.owner,
-            engine=running.engine,
-            model=running.model,
-            started_at=running.started_at,
-            expected_end=running.expected_end,
-        ),
+        problem=slot.problem,
+        resident=[ResidentOut(model=resident.model, memory=resident.memory) for resident in slot.resident],
+        running=None if running is None else _describe_running(running),
+        held=next((_describe_hold(hold) for hold in group.holds), None),
         progress=None if running is None else _describe_progress(progress.get(running.task)),
+    )
+
+
+def _judge_gate(seen: Gate, reason: str, wanted: Gate) -> tuple[Gate, str]:
+    if reason:  # a fact about the slot: people did not set it, and cannot lift it
+        return seen, reason
+    return wanted, "" if wanted is Gate.OPEN else f"{wanted} by an administrator"
+
+
+def _describe_running(running: RunningTask) -> RunningOut:
+    return RunningOut(
+        task=running.task,
+        owner=running.owner,
+        model=running.model,
+        started_at=running.started_at,
+        expected_end=running.expected_end,
+    )
+
+
+def _describe_hold(hold: Hold) -> HoldOut:
+    return HoldOut(
+        kind=hold.kind,
+        owner=hold.owner,
+        label=hold.label,
+        since=hold.since,
+        task=None if hold.task is None else hold.task.task,
     )
 
 

@@ -13,6 +13,7 @@ from corral.tasks.values import FileRef, OutputRef, UploadRef
 
 MAX_NEEDS = 1000
 MAX_FILES = 1000
+MAX_SLOTS = 1000
 
 
 class Asked(BaseModel):
@@ -51,6 +52,14 @@ class BatchAsked(BatchFields):
     tasks: list[BatchTaskAsked] = Field(min_length=1, max_length=MAX_TASKS)
     defaults: BatchTaskAsked = Field(
         default_factory=_nothing, description="what the tasks have in common; `inputs` and `files` are merged"
+    )
+
+
+class SlotsAsked(Asked):
+    """Slots and devices; a device means all its slots."""
+
+    slots: list[Word] = Field(
+        min_length=1, max_length=MAX_SLOTS, description="`node/gpu0` for every slot of the device, `node/gpu0/llama`"
     )
 
 

@@ -11,6 +11,7 @@ from corral.errors import Kind
 from corral.requests import BatchFields, TaskFields
 from corral.scheduling.values import Gate
 from corral.server.auth import Role
+from corral.slots.values import HoldKind
 from corral.tasks.lifecycle import TaskState
 
 
@@ -160,7 +161,9 @@ class ExplanationOut(Answer):
     state: TaskState
     rule: str = Field(description="a stable word")
     summary: str
-    slots: dict[str, str] = Field(description="for every slot, why it does not take the task now")
+    slots: dict[str, str] = Field(
+        description="by slot, or by device where the engine has none: why it does not take the task now"
+    )
     since: datetime
     may_start_at: datetime | None
 
@@ -177,42 +180,65 @@ class UploadOut(Answer):
 class ResidentOut(Answer):
     """A model in a slot's memory."""
 
-    engine: str
     model: str
-    memory: int | None
+    memory: int | None = Field(description="bytes; null when unknown")
 
 
 class RunningOut(Answer):
-    """What occupies a slot."""
+    """The task that a slot's engine works on."""
 
     task: int
     owner: str
-    engine: str
     model: str | None
     started_at: datetime
     expected_end: datetime | None
 
 
-class SlotOut(Answer):
-    """A place where one task can run."""
+class HoldOut(Answer):
+    """A hold: until it ends, nothing else runs on any slot of the group."""
+
+    kind: HoldKind
+    owner: str
+    label: str
+    since: datetime
+    task: int | None
+
+
+class DeviceOut(Answer):
+    """A GPU, or a share of a processor."""
 
     id: str
     node: str
+    provider: str = Field(description="the provider of the memory; devices with the same one share it")
+    model: str
+    memory: int | None = Field(description="bytes that it has; null when unknown")
+    capacity: int | None = Field(description="bytes that tasks can use")
+    foreign: int | None = Field(description="bytes that other programs held at the start; null when unknown")
+
+
+class SlotOut(Answer):
+    """One engine's place on a device."""
+
+    id: str
     device: str
+    group: str = Field(description="slots of one group are occupied one at a time")
+    node: str
     device_model: str
-    capacity: int | None
-    engines: list[str]
-    engine_problems: dict[str, str]
-    resident: list[ResidentOut]
+    engine: str
+    instance: str | None
     gate: Gate
     gate_reason: str
+    problem: str | None = Field(description="why the engine does not work; null when it does")
+    resident: list[ResidentOut]
     running: RunningOut | None
+    held: HoldOut | None
     progress: ProgressOut | None
 
 
 class Slots(Answer):
-    """Every slot as the dispatcher saw it last."""
+    """Devices and their slots, as the dispatcher saw them last."""
 
+    devices: list[DeviceOut]
     items: list[SlotOut]
 
 
@@ -245,7 +271,7 @@ class QueueOut(Answer):
 
     name: str
     order: str
-    pool: list[str] | None = Field(description="slot selectors; null is every slot")
+    pool: list[str] | None = Field(description="nodes, devices and slots; null is every slot")
     gate: Gate
     limits: QueueLimits
     states: dict[TaskState, int] = Field(description="tasks that have not ended")

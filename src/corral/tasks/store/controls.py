@@ -1,12 +1,12 @@
 """What people set or bring next to tasks: uploads, and the gates of queues and slots.
 
-A gate is open, paused (starts nothing) or draining (for a queue: takes nothing new). A change of a gate is appended to
-the story, which wakes the dispatcher.
+A gate is open, paused (starts nothing) or draining (for a queue: takes nothing new). A device's gate is that of its
+slots that have none of their own. A change of a gate is appended to the story, which wakes the dispatcher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from corral.scheduling.values import Gate
@@ -22,30 +22,44 @@ class Gated(StrEnum):
     QUEUE = "queue"
 
 
-async def gates(pool: Queries, kind: Gated) -> Mapping[str, Gate]:
-    """Return the gates that are not open, by the name of the slot or queue."""
-    rows = await pool.fetch("select name, gate from gates where kind = $1 and gate <> 'open'", kind.value)
+async def find_gates(pool: Queries, kind: Gated) -> Mapping[str, Gate]:
+    """Return the gates that were set, by the name of the queue, slot or device."""
+    rows = await pool.fetch("select name, gate from gates where kind = $1", kind.value)
     return {row["name"]: Gate(row["gate"]) for row in rows}
 
 
 async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
     """Set a gate and return whether that changed it; people cannot set `unhealthy`."""
+    return await set_gates(pool, kind, {name: ()}, gate)
+
+
+async def set_gates(pool: Pool, kind: Gated, names: Mapping[str, Collection[str]], gate: Gate) -> bool:
+    """Set gates in one transaction and return whether that changed any.
+
+    Under each name are those that take its gate over and lose their own: under a device, its slots.
+    """
     if gate is Gate.UNHEALTHY:
         raise ValueError("only observation makes a slot unhealthy")
+    covered = sorted({member for members in names.values() for member in members} - names.keys())
     async with story.writing(pool) as writing:
-        changed = await writing.connection.fetchval(
+        freed = await writing.connection.fetch(
+            "delete from gates where kind = $1 and name = any($2::text[]) returning name", kind.value, covered
+        )
+        set_ = await writing.connection.fetch(
             """
-            insert into gates (kind, name, gate) values ($1, $2, $3::text::gate)
+            insert into gates (kind, name, gate) select $1, name, $3::text::gate from unnest($2::text[]) as name
             on conflict (kind, name) do update set gate = excluded.gate where gates.gate <> excluded.gate
-            returning true
+            returning name
             """,
             kind.value,
-            name,
+            sorted(names),
             gate.value,
         )
-        if changed:
-            data = {"kind": kind.value, "name": name, "gate": gate.value}
-            await story.append(writing, [story.Entry(kind="gate_changed", data=data)])
+        changed = [row["name"] for row in set_]
+        if freed and not changed:
+            changed = sorted(names)
+        data = [{"kind": kind.value, "name": name, "gate": gate.value} for name in changed]
+        await story.append(writing, [story.Entry(kind="gate_changed", data=entry) for entry in data])
         return bool(changed)
 
 

@@ -210,8 +210,8 @@ async def held_by_anyone(pool: Queries) -> tuple[Held, ...]:
 
 
 async def gates(pool: Queries) -> dict[tuple[str, str], Gate]:
-    """Return every slot and queue that is not simply open, as (`slot` or `queue`, name)."""
-    rows = await pool.fetch("select kind, name, gate from gates where gate <> 'open'")
+    """Return every gate that was set, as (`slot` or `queue`, name); of devices, too: see `slots.values.find_gate`."""
+    rows = await pool.fetch("select kind, name, gate from gates")
     return {(row["kind"], row["name"]): Gate(row["gate"]) for row in rows}
 
 

@@ -43,6 +43,7 @@ class Filter:
     owner: str | None = None
     engine: str | None = None
     slot: SlotId | None = None
+    """A slot, or a device for all of its slots."""
     labels: Mapping[str, str] | None = None
     """All of these."""
 
@@ -82,7 +83,8 @@ async def list_tasks(
         {_TASK}
         where ($1::text[] is null or t.state = any($1::task_state[])) and ($2::bigint is null or t.batch_id = $2)
           and ($3::text is null or t.queue = $3) and ($4::text is null or t.owner = $4)
-          and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots))
+          and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots)
+            or exists (select from unnest(t.slots) as slot where starts_with(slot, $6 || '/')))
           and ($7::bigint is null or t.id {compare} $7)
           and ($9::jsonb is null or (t.labels <> '{{}}' and t.labels @> $9))
         order by t.id {order} limit $8

@@ -51,6 +51,8 @@ class Change:
     avoid_slot: SlotId | None = None
     """The slot whose engine failed; the next attempt goes elsewhere if it can."""
     device_model: str | None = None
+    takes: tuple[SlotId, ...] = ()
+    """Of a lease: the names that no other task can have until its end, where they are not those of its slots."""
     outputs: tuple[StoredFile, ...] = ()
     result: Mapping[str, Json] | None = None
     note: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -131,6 +133,7 @@ def _advance(
         row.error = change.error
     row.result = change.result or row.result
     row.device_model = change.device_model or row.device_model
+    row.takes = change.takes or row.takes
     row.avoid_slot = change.avoid_slot or row.avoid_slot
     row.outputs = change.outputs or row.outputs
     entries.append(_entry(row, change))

@@ -48,6 +48,8 @@ class TaskRow:
     result: Mapping[str, Json] | None = None
     device_model: str | None = None
     avoid_slot: SlotId | None = None
+    takes: tuple[SlotId, ...] = ()
+    """What `slot_leases` has for its lease: slots of one device exclude one another. Empty: the slots themselves."""
     outputs: tuple[StoredFile, ...] = ()
 
 
@@ -158,8 +160,8 @@ _HOLDER, _TTL, _FIRST = 4, 5, 6
 def _slot_values(rows: Iterable[TaskRow]) -> list[object]:
     changed = [row for row in rows if row.life.lease != row.before.lease]
     left = [row.life.id for row in changed if row.before.state in ACTIVE]
-    taken = [row.life for row in changed if row.life.state in ACTIVE]
-    return [left, [slot for life in taken for slot in life.slots], [life.id for life in taken for _ in life.slots]]
+    taken = [(slot, row.life.id) for row in changed if row.life.state in ACTIVE for slot in row.takes or row.life.slots]
+    return [left, [slot for slot, _ in taken], [task for _, task in taken]]
 
 
 @cache  # what happens together in one commit: some dozens of combinations

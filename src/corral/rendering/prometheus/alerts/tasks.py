@@ -67,12 +67,13 @@ TASK_ALERTS = (
     Alert(
         name="SlotGone",
         expression=(
-            "max by (slot) (max_over_time(corral_slot_busy[1h])) unless on (slot) max by (slot) (corral_slot_busy) "
+            "max by (device) (max_over_time(corral_slot_busy[1h])) "
+            "unless on (device) max by (device) (corral_slot_busy) "
             "and on () (max(corral_dispatcher_leading) == 1)"
         ),
         lasting="5m",
         severity=Severity.WARNING,
-        summary="the slot {{ $labels.slot }} was there within the hour and is no more",
+        summary="the device {{ $labels.device }} was there within the hour and is not there now",
         description=(
             "Its GPU, its node or its instance is gone, and what ran there is tried elsewhere. `corral slots list`, "
             "`corral doctor`; silent again after an hour, or once it is back."

@@ -21,12 +21,12 @@ async def list_engines(api: Here, caller: Viewer) -> Engines:
 
 
 def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:
-    slots = api.services.board.slots
+    slots = [slot for group in api.services.board.groups for slot in group.slots if slot.spec.engine == kind.name]
     return EngineOut(
         name=kind.name,
         summary=kind.summary,
         enabled=enabled(kind, api.services.cluster),
-        slots=[slot.id for slot in slots if kind.name in slot.engines],
-        problems={slot.id: slot.engine_problems[kind.name] for slot in slots if kind.name in slot.engine_problems},
+        slots=[slot.spec.id for slot in slots if slot.problem is None],
+        problems={slot.spec.id: slot.problem for slot in slots if slot.problem is not None},
         inputs=load_inputs(kind).model_json_schema(),
     )

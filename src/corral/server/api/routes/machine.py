@@ -14,13 +14,12 @@ from corral.operations.doctor import DoctorAnswer, examine, judge_server
 from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
 from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
-from corral.server.api import answers
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
+from corral.server.api.routes.slots import describe_slots
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.strict_json import StrictRoute
 from corral.server.api.wired import answer, compute, describe_answers, describe_requests
-from corral.tasks.store.controls import Gated, gates
 from corral.telemetry.loadtest.running import LoadTestFigures
 
 router = APIRouter(prefix="/corral/v1", tags=["machine"], route_class=StrictRoute)
@@ -66,11 +65,11 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
     """Examine the server's machine: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     services = api.services
     board = services.board
-    slots = answers.describe_slots(board.slots, await gates(services.pool, Gated.SLOT), board.progress)
+    slots = await describe_slots(api)
     served = judge_server(
         str(request.base_url).rstrip("/"),
         "leading" if board.leading else "standby",
-        [slot.model_dump(mode="json") for slot in slots],
+        slots.model_dump(mode="json")["items"],
     )
     return await compute(lambda: examine(services.data_dir, served))
 

@@ -8,14 +8,14 @@ from typing import ClassVar
 from fastapi import APIRouter
 
 from corral.cluster.values import QueueSettings
-from corral.errors import CorralError, Kind
+from corral.errors import CorralError, Kind, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.tasks.lifecycle import TaskState
-from corral.tasks.store.controls import Gated, gates, set_gate
+from corral.tasks.store.controls import Gated, find_gates, set_gate
 from corral.tasks.store.reading import count_states
 
 router = APIRouter(prefix="/corral/v1/queues", tags=["queues"])
@@ -54,7 +54,7 @@ async def drain_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
 
 async def _describe_queues(api: Api) -> list[QueueOut]:
     pool = api.services.pool
-    gated, counts = await gates(pool, Gated.QUEUE), await count_states(pool)
+    gated, counts = await find_gates(pool, Gated.QUEUE), await count_states(pool)
     return [
         _describe_queue(queue, gated, counts.get(name, {}))
         for name, queue in sorted(api.services.cluster.queues.items())
@@ -75,6 +75,6 @@ def _describe_queue(queue: QueueSettings, gated: Mapping[str, Gate], states: Map
 async def _set(api: Api, name: str, gate: Gate) -> QueueOut:
     known = api.services.cluster.queues
     if name not in known:
-        raise QueueMissingError(f"there is no queue {name!r}", hint=f"known: {', '.join(sorted(known)[:10])}")
+        raise QueueMissingError(f"there is no queue {name!r}", hint=did_you_mean(name, known))
     await set_gate(api.services.pool, Gated.QUEUE, name, gate)
     return next(queue for queue in await _describe_queues(api) if queue.name == name)

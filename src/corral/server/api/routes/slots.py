@@ -1,63 +1,99 @@
-"""Slots: what they hold and do, and their gates."""
+"""Devices and slots: what holds them and what they have in memory, and their gates."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from fastapi import APIRouter
 
-from corral.errors import CorralError, Kind
+from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api import answers
 from corral.server.api.errors import declare_refusals
-from corral.server.api.fields import Word
-from corral.server.api.schemas import SlotOut, Slots
+from corral.server.api.requests import SlotsAsked
+from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
-from corral.tasks.store.controls import Gated, gates, set_gate
+from corral.server.api.strict_json import StrictRoute
+from corral.slots.values import GroupView
+from corral.tasks.store.controls import Gated, find_gates, set_gates
+from corral.work import SlotId
 
-router = APIRouter(prefix="/corral/v1/slots", tags=["slots"])
+router = APIRouter(prefix="/corral/v1/slots", tags=["slots"], route_class=StrictRoute)
 
 
-class SlotMissingError(CorralError):
-    """There is no such slot."""
+class SlotMissingError(ProblemsError):
+    """There are no such slots."""
 
     code: ClassVar[str] = "slot.missing"
     kind: ClassVar[Kind] = Kind.MISSING
 
 
-@router.get("", summary="List slots", responses=declare_refusals())
+@router.get("", summary="List devices and slots", responses=declare_refusals())
 async def list_slots(api: Here, caller: Viewer) -> Slots:
-    """List every slot as the dispatcher saw it last."""
-    return Slots(items=await _describe_slots(api))
+    """List every device and its slots as the dispatcher saw them last."""
+    return await describe_slots(api)
 
 
-@router.post("/{slot:path}/pause", summary="Pause a slot", responses=declare_refusals(404))
-async def pause_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
-    """Start nothing on a slot until it is resumed; what runs there goes on."""
-    return await _set(api, slot, Gate.PAUSED)
+@router.post("/pause", summary="Pause slots", responses=declare_refusals(400, 404, 413))
+async def pause_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
+    """Start nothing on slots or devices until they are resumed; what runs there goes on."""
+    return await _set_gates(api, asked.slots, Gate.PAUSED)
 
 
-@router.post("/{slot:path}/resume", summary="Resume a slot", responses=declare_refusals(404))
-async def resume_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
-    """Let a slot take tasks again."""
-    return await _set(api, slot, Gate.OPEN)
+@router.post("/resume", summary="Resume slots", responses=declare_refusals(400, 404, 413))
+async def resume_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
+    """Let slots or devices take tasks again."""
+    return await _set_gates(api, asked.slots, Gate.OPEN)
 
 
-@router.post("/{slot:path}/drain", summary="Drain a slot", responses=declare_refusals(404))
-async def drain_slot(slot: Word, api: Here, caller: Admin) -> SlotOut:
-    """Empty a slot for maintenance: what runs there ends, nothing new starts until it is resumed."""
-    return await _set(api, slot, Gate.DRAINING)
+@router.post("/drain", summary="Drain slots", responses=declare_refusals(400, 404, 413))
+async def drain_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
+    """Empty slots or devices for maintenance: what runs there ends, nothing new starts until they are resumed."""
+    return await _set_gates(api, asked.slots, Gate.DRAINING)
 
 
-async def _describe_slots(api: Api) -> list[SlotOut]:
+async def describe_slots(api: Api) -> Slots:
+    """Describe every device and slot, with the gates of this moment."""
     services = api.services
-    return answers.describe_slots(services.board.slots, await gates(services.pool, Gated.SLOT), services.board.progress)
+    gates = await find_gates(services.pool, Gated.SLOT)
+    return answers.describe_slots(
+        services.board.groups, {SlotId(name): gate for name, gate in gates.items()}, services.board.progress
+    )
 
 
-async def _set(api: Api, name: str, gate: Gate) -> SlotOut:
-    known = [slot.id for slot in api.services.board.slots]
-    if name not in known:
-        listed = ", ".join(known[:10]) or "this server's dispatcher has shown none yet"
-        raise SlotMissingError(f"there is no slot {name!r}", hint=f"known: {listed}")
-    await set_gate(api.services.pool, Gated.SLOT, name, gate)
-    return next(slot for slot in await _describe_slots(api) if slot.id == name)
+async def _set_gates(api: Api, names: Collection[str], gate: Gate) -> Slots:
+    covered = _list_covered(api.services.board.groups)
+    _check_known(names, covered)
+    await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate)
+    everything = await describe_slots(api)
+    changed = {*names, *(member for name in names for member in covered[name])}
+    items = [slot for slot in everything.items if slot.id in changed]
+    devices = {slot.device for slot in items}
+    return Slots(devices=[device for device in everything.devices if device.id in devices], items=items)
+
+
+def _list_covered(groups: Collection[GroupView]) -> Mapping[str, set[str]]:
+    """Return every slot and device by name, each device with all that takes its gate over."""
+    covered: dict[str, set[str]] = {}
+    for group in groups:
+        members = covered.setdefault(group.device.name, set())
+        members |= {group.place.id, *(slot.spec.id for slot in group.slots)} - {group.device.name}
+        covered |= {slot.spec.id: set() for slot in group.slots}
+    return covered
+
+
+def _check_known(names: Collection[str], known: Collection[str]) -> None:
+    empty = "wait until the server has looked at its slots" if not known else None
+    problems = [
+        Problem(
+            code=SlotMissingError.code,
+            what=f"there is no slot or device {name!r}",
+            where="slots",
+            hint=empty or did_you_mean(name, known),
+        )
+        for name in names
+        if name not in known
+    ]
+    if problems:
+        raise SlotMissingError(problems)

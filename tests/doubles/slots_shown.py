@@ -1,0 +1,55 @@
+"""Devices and slots as a board shows them, without a dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from corral.scheduling.values import Gate, Slot
+from corral.slots.values import DeviceSpec, GroupView, SlotSpec, SlotView
+from corral.units import Bytes
+from corral.work import SlotId
+from doubles.engines import ScriptedEngine
+
+
+def a_group(
+    *engines: str,
+    device: str = "node/gpu0",
+    problems: Mapping[str, str] | None = None,
+    gates: Mapping[str, Gate] | None = None,
+    reason: str = "",
+) -> GroupView:
+    """Return the slots of a GPU: of engines with problems, and with gates that are not open."""
+    name, problems, gates = SlotId(device), problems or {}, gates or {}
+    spec = DeviceSpec(
+        name=name, node=device.partition("/")[0], provider=device, model="RTX 4090", memory=Bytes(24 * 2**30)
+    )
+    slots = tuple(
+        SlotView(
+            spec=SlotSpec(
+                id=SlotId(f"{device}/{engine}"),
+                device=name,
+                group=name,
+                engine=engine,
+                make=lambda engine=engine: ScriptedEngine(name=engine),
+            ),
+            gate=gates.get(engine, Gate.OPEN),
+            problem=problems.get(engine),
+            resident=(),
+        )
+        for engine in engines
+    )
+    return GroupView(
+        device=spec,
+        place=Slot(
+            id=name,
+            node=spec.node,
+            device=spec.provider,
+            device_model=spec.model,
+            capacity=spec.capacity,
+            engines=frozenset(engine for engine in engines if engine not in problems),
+            engine_problems=dict(problems),
+            gate_reason=reason,
+        ),
+        slots=slots,
+        holds=(),
+    )
