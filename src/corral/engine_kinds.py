@@ -156,7 +156,7 @@ OLLAMA = EngineKind(
     ),
     inputs="corral.engines.ollama.inputs:OllamaInputs",
     options="corral.engines.ollama.inputs:OllamaOptions",
-    model_name="corral.engines.ollama.protocol:model_name",
+    model_name="corral.engines.ollama.protocol:find_model_name",
     needs_model=True,
     files=FileRule(maximum=None, summary="any number; `images` names those to look at"),
     outputs=(
@@ -186,7 +186,7 @@ COMFYUI = EngineKind(
     program=EngineProgram(port=8188, health_path="/system_stats", data_path="/opt/ComfyUI/models", keeps_state=True),
     inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
     options="corral.engines.comfyui.inputs:ComfyUiOptions",
-    model_name="corral.engines.comfyui.workflow:model_name",
+    model_name="corral.engines.comfyui.workflow:find_model_name",
     files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
     outputs=(
         OutputRule(name="<name on the instance>", media_type="as the instance says", summary="what it saved"),

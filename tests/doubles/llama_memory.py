@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TIMEOUT_S = 60
+_TRIES = 4
 _MODEL = re.compile(r"load_tensors: +\S+ model buffer size = +([\d.]+) MiB")
 _CACHE = re.compile(r"llama_(?:kv_cache|memory_recurrent): +\S+ (?:KV|RS) buffer size = +([\d.]+) MiB")
 _BUFFER = re.compile(r"sched_reserve: +\S+ compute buffer size = +([\d.]+) MiB")
@@ -47,15 +48,28 @@ def report_of(
 ) -> Reported:
     """Load a model on the processor and read the sizes of its buffers; `context` is for each sequence."""
     arguments = (str(path), str(context), str(parallel), cache_type, str(int(flash_attention)))
+    # llama.cpp writes its log in a thread of its own, and the child ends without waiting for that thread: sometimes
+    # the last lines are lost. Loading the model again prints the same sizes.
+    for _ in range(_TRIES - 1):
+        log = _load(arguments)
+        if all(pattern.search(log) for pattern in (_MODEL, _CACHE, _BUFFER)):
+            break
+    else:
+        log = _load(arguments)
+    return Reported(weights=_sum(_MODEL, log), cache=_sum(_CACHE, log), buffer=_sum(_BUFFER, log))
+
+
+def _load(arguments: tuple[str, ...]) -> str:
+    """Load the model in a process of its own; return its log."""
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-2000:]
-    return Reported(weights=_sum(_MODEL, log), cache=_sum(_CACHE, log), buffer=_sum(_BUFFER, log))
+    return log
 
 
 def _sum(pattern: re.Pattern[str], log: str) -> float:
-    found = pattern.findall(log)
-    assert found, f"llama.cpp did not say {pattern.pattern}"
-    return sum(map(float, found)) * 2**20
+    sizes = pattern.findall(log)
+    assert sizes, f"llama.cpp did not log {pattern.pattern}"
+    return sum(map(float, sizes)) * 2**20

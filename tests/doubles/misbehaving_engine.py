@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from corral.engine_kinds import EngineKind
-from corral.engines.building import worker_environment
+from corral.engines.building import make_worker_environment
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine
-from corral.engines.local.leftovers import new_mark
+from corral.engines.local.leftovers import make_mark
 from corral.engines.schema import EngineInputs
 
 WORKER = Path(__file__).with_name("misbehaving_worker.py")
@@ -35,8 +35,8 @@ def misbehaving_engine(
     """A `LocalEngine` as the factory builds it, in front of the double or of any program."""
     launch = Launch(
         command=command,
-        environment=lambda devices: worker_environment(
-            os.environ, gpus=",".join(devices), threads=1, mark=new_mark(log_dir)
+        environment=lambda devices: make_worker_environment(
+            os.environ, gpus=",".join(devices), threads=1, mark=make_mark(log_dir)
         ),
         settings={"gpu": False, "threads": 1, "options": options, "hint": "pip install it"},
         log=BoundedLog(log_dir / "misbehaving.log"),

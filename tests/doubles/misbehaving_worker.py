@@ -29,8 +29,8 @@ class Misbehaving:
             raise ModuleNotFoundError("No module named 'a_library'")
 
     def run(self, job: Job, talk: Talk) -> Answer:
-        talk.residents({"a-model": Bytes(1000)})
-        talk.progress(0.5, "under way")
+        talk.report_residents({"a-model": Bytes(1000)})
+        talk.report_progress(0.5, "under way")
         return getattr(self, job.inputs["how"])(job, talk)
 
     def stop(self) -> None:
@@ -40,7 +40,7 @@ class Misbehaving:
         path = job.scratch / "answer.txt"
         path.write_text("42")
         for _ in range(1000):
-            talk.preview("text/plain", lambda: b"4")
+            talk.show_preview("text/plain", lambda: b"4")
         return Answer(
             files=(OutputFile(name="answer.txt", path=path, media_type="text/plain"),), values={"pid": os.getpid()}
         )

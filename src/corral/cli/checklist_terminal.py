@@ -11,7 +11,7 @@ from corral.client.connection import call_server
 from corral.errors import CorralError
 from corral.operations.checklist.values import Agreed, Answer, Evidence, Status, UnlookedError
 from corral.planning.checklist import Item, ItemKind
-from corral.telemetry.loadtest.running import INTERRUPTED, LoadTest, LoadTestWish
+from corral.telemetry.loadtest.running import INTERRUPTED, LoadTest, LoadTestRequest
 from corral.work import Json
 
 
@@ -114,7 +114,7 @@ class LoadTests:
         """Watch the GPUs. Raises: UnlookedError when nothing loads them, NoGpusError, NoSuchGpuError."""
         if self._load is None:
             _require_load()
-        test = run_shown(LoadTestWish(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
+        test = run_shown(LoadTestRequest(seconds=seconds, gpus=gpus, load=self._load), self._data_dir)
         write_report(test, test.recording.with_suffix(".md"))
         if test.ended == INTERRUPTED:
             raise KeyboardInterrupt

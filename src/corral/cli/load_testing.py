@@ -12,8 +12,8 @@ from corral.cli import terminal
 from corral.errors import CorralError, Kind, Problem
 from corral.files import write_whole
 from corral.operations.load_testing import LoadTestAskedError, answer_load_test, read_duration
-from corral.telemetry.loadtest.report import ROW_TITLES, charts_of, load_test_markdown, rows_of
-from corral.telemetry.loadtest.running import LoadTest, LoadTestWish, describe_progress, run_load_test
+from corral.telemetry.loadtest.report import ROW_TITLES, draw_charts, list_rows, render_load_test
+from corral.telemetry.loadtest.running import LoadTest, LoadTestRequest, describe_progress, run_load_test
 from corral.telemetry.nvml import GpuState
 from corral.telemetry.sampling import Sample
 from corral.units import format_duration
@@ -57,10 +57,10 @@ def require_folder(report: Path | None) -> None:
     raise ReportUnwritableError(what, where=f"--report {report}", hint="name a file in a folder that exists")
 
 
-def run_shown(wish: LoadTestWish, data_dir: Path) -> LoadTest:
+def run_shown(wish: LoadTestRequest, data_dir: Path) -> LoadTest:
     """Run a test and show how it goes. Raises: NoGpusError, NoSuchGpuError."""
     with _show_progress(wish.seconds) as tell:
-        return run_load_test(wish, data_dir, tell=tell)
+        return run_load_test(wish, data_dir, report=tell)
 
 
 def put_load_test(test: LoadTest, *, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def put_load_test(test: LoadTest, *, as_json: bool) -> None:
     terminal.put_text(f"load test: {test.outcome.value}; every sample is in {test.recording}")
     terminal.put("")
     terminal.put_table(
-        ROW_TITLES, rows_of(test), empty="no GPU was watched", expendable=tuple(reversed(ROW_TITLES[2:-1]))
+        ROW_TITLES, list_rows(test), empty="no GPU was watched", expendable=tuple(reversed(ROW_TITLES[2:-1]))
     )
     for remark in test.remarks:
         terminal.put(f"{remark.outcome.value}: {remark.what}")
@@ -82,12 +82,12 @@ def put_load_test(test: LoadTest, *, as_json: bool) -> None:
 
 def write_report(test: LoadTest, target: Path) -> tuple[Path, ...]:
     """Write Markdown to `target` and its charts next to it; return all files. Raises: ReportUnwritableError."""
-    charts = charts_of(test)
+    charts = draw_charts(test)
     names = {name: f"{target.stem}-{name}.svg" for name in charts}
     try:
         for name, file in names.items():
             write_whole(target.parent / file, charts[name])
-        write_whole(target, load_test_markdown(test, names))
+        write_whole(target, render_load_test(test, names))
     except OSError as error:
         raise ReportUnwritableError(
             f"cannot write the report: {error.strerror or error}",

@@ -31,7 +31,7 @@ def as_number(value: Json) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def without_credentials(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """Return `url` without user and password (a message must not show them): `http://u:secret@host:1` becomes `http://host:1`."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -18,7 +18,7 @@ from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine, install_command
-from corral.engines.local.leftovers import MARK, new_mark
+from corral.engines.local.leftovers import MARK, make_mark
 from corral.work import Engine
 
 
@@ -52,8 +52,8 @@ def build(
         return cast("Callable[[], Engine]", load_reference(kind.in_process))()  # the registry's own; a test builds all
     launch = Launch(
         command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
-        environment=lambda devices: worker_environment(
-            os.environ, gpus=",".join(devices) or device.gpu, threads=threads, mark=new_mark(log_dir)
+        environment=lambda devices: make_worker_environment(
+            os.environ, gpus=",".join(devices) or device.gpu, threads=threads, mark=make_mark(log_dir)
         ),
         settings={
             "gpu": device.gpu is not None,
@@ -66,7 +66,7 @@ def build(
     return LocalEngine(kind, launch, locate)
 
 
-def worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
+def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
     """Return the environment of a worker: it sees its own GPUs or none, and only its share of the processor."""
     return {
         **base,

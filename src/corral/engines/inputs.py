@@ -47,11 +47,11 @@ def check_inputs(engine: str, inputs: Mapping[str, Any]) -> list[Problem]:  # An
     """Return everything that is wrong with the inputs of a task, each with its path (`inputs.max_tokens`)."""
     kind = ENGINES.get(engine)
     if kind is None:
-        return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
-    return _input_problems(load_inputs(kind), inputs)
+        return [_report_unknown_engine(engine)]
+    return _find_input_problems(load_inputs(kind), inputs)
 
 
-def model_name(engine: str, model: str | None, inputs: Mapping[str, Any]) -> str | None:  # Any: JSON from the user
+def find_model_name(engine: str, model: str | None, inputs: Mapping[str, Any]) -> str | None:  # Any: JSON from the user
     """Return the name under which the engine knows the model of a task, as it will name it when it is resident."""
     kind = ENGINES.get(engine)
     if kind is None or kind.model_name is None:
@@ -64,8 +64,8 @@ def check_options(engine: str, options: Mapping[str, Any]) -> list[Problem]:  # 
     """Return everything that is wrong with an engine's settings, each with its path (`options.contextSize`)."""
     kind = ENGINES.get(engine)
     if kind is None:
-        return [_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")]
-    return _field_problems(load_options(kind), options, root="options")
+        return [_report_unknown_engine(engine)]
+    return _find_field_problems(load_options(kind), options, root="options")
 
 
 def read_inputs(model: type[ModelT], engine: str, inputs: Mapping[str, Any]) -> ModelT:  # Any: JSON from the user
@@ -84,58 +84,62 @@ def read_options(model: type[ModelT], engine: str, options: Mapping[str, Any]) -
     return model.model_validate(dict(options))
 
 
-def task_inputs(model: type[InputsT], inputs: Mapping[str, Any]) -> InputsT:  # Any: JSON from the user
+def read_task_inputs(model: type[InputsT], inputs: Mapping[str, Any]) -> InputsT:  # Any: JSON from the user
     """Return checked inputs with defaults filled in, for an engine at work. Raises: TaskInvalidError that names all."""
-    problems = _input_problems(model, inputs)
+    problems = _find_input_problems(model, inputs)
     if problems:
         what = "; ".join(f"{problem.where}: {problem.what}" for problem in problems)
         raise TaskInvalidError(what, hint=problems[0].hint)
     return model.model_validate(dict(inputs))
 
 
-def _input_problems(model: type[EngineInputs], inputs: Mapping[str, Any]) -> list[Problem]:
-    return [*_field_problems(model, inputs, root="inputs"), *_conflicts(model, inputs)]
+def _find_input_problems(model: type[EngineInputs], inputs: Mapping[str, Any]) -> list[Problem]:
+    return [*_find_field_problems(model, inputs, root="inputs"), *_list_conflicts(model, inputs)]
 
 
-def _conflicts(model: type[EngineInputs], inputs: Mapping[str, Any]) -> Iterator[Problem]:
-    for what in model.conflicts(inputs):
+def _list_conflicts(model: type[EngineInputs], inputs: Mapping[str, Any]) -> Iterator[Problem]:
+    for what in model.list_conflicts(inputs):
         yield Problem(code="input.conflict", what=what, where="inputs")
 
 
-def _field_problems(model: type[BaseModel], values: Mapping[str, Any], *, root: str) -> list[Problem]:
+def _find_field_problems(model: type[BaseModel], values: Mapping[str, Any], *, root: str) -> list[Problem]:
     from pydantic import ValidationError
 
     try:
         model.model_validate(dict(values))
     except ValidationError as error:
         known = [field.alias or name for name, field in model.model_fields.items()]
-        return [_problem(details, known, root) for details in error.errors(include_url=False)]
+        return [_make_problem(details, known, root) for details in error.errors(include_url=False)]
     return []
 
 
-def _problem(details: ErrorDetails, known: list[str], root: str) -> Problem:
+def _make_problem(details: ErrorDetails, known: list[str], root: str) -> Problem:
     location = details["loc"]
-    where = _path(root, location)
+    where = _format_path(root, location)
     match details["type"]:
         case "extra_forbidden":
             name = str(location[-1])
             candidates = known if len(location) == 1 else []
-            return _unknown(f"unknown name {name!r}", name, candidates, where=where, code="input.unknown")
+            return _report_unknown(f"unknown name {name!r}", name, candidates, where=where, code="input.unknown")
         case "missing":
             return Problem(
                 code="input.missing", what=f"{location[-1]!r} is missing", where=where, hint="give it a value"
             )
         case _:
-            seen = "not shown" if "env" in location else _seen(details["input"])
+            seen = "not shown" if "env" in location else _quote_value(details["input"])
             return Problem(code="input.invalid", what=f"{_lower_first(details['msg'])}; seen: {seen}", where=where)
 
 
-def _unknown(what: str, name: str, known: list[str] | Mapping[str, object], *, where: str, code: str) -> Problem:
+def _report_unknown_engine(engine: str) -> Problem:
+    return _report_unknown(f"no engine is called {engine!r}", engine, ENGINES, where="engine", code="input.no_engine")
+
+
+def _report_unknown(what: str, name: str, known: list[str] | Mapping[str, object], *, where: str, code: str) -> Problem:
     hint = did_you_mean(name, known, otherwise=f"use one of: {', '.join(sorted(known))}") if known else None
     return Problem(code=code, what=what, where=where, hint=hint)
 
 
-def _path(root: str, location: tuple[int | str, ...]) -> str:
+def _format_path(root: str, location: tuple[int | str, ...]) -> str:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return root + "".join(steps)
 
@@ -147,6 +151,6 @@ def _lower_first(message: str) -> str:
 _SEEN_LENGTH = 60
 
 
-def _seen(value: object) -> str:
+def _quote_value(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SEEN_LENGTH else f"{text[:_SEEN_LENGTH]}..."

@@ -19,7 +19,7 @@ class EngineInputs(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+    def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say what is wrong between fields (one sentence each), given what the user wrote, valid or not.
 
         A method of its own, because pydantic's model validators stay silent while any field is wrong, and a user

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corral.errors import Kind, Problem, ProblemsError
-from corral.telemetry.loadtest.running import LoadTest, LoadTestFigures, LoadTestWish, run_load_test, seconds
+from corral.telemetry.loadtest.running import LoadTest, LoadTestFigures, LoadTestRequest, count_seconds, run_load_test
 from corral.telemetry.sampling import Sample
 from corral.units import UnitError, parse_duration
 from corral.wire import narrow
@@ -51,8 +51,8 @@ def watch_gpus(
 
     Raises: LoadTestAskedError, NoGpusError, NoSuchGpuError.
     """
-    wish = LoadTestWish(seconds=read_duration(asked.duration), gpus=asked.gpus)
-    return run_load_test(wish, data_dir, tell=tell, ticks=_stop_early(stopped, seconds(wish.seconds)))
+    wish = LoadTestRequest(seconds=read_duration(asked.duration), gpus=asked.gpus)
+    return run_load_test(wish, data_dir, report=tell, ticks=_stop_early(stopped, count_seconds(wish.seconds)))
 
 
 def answer_load_test(test: LoadTest) -> LoadTestFigures:

@@ -33,13 +33,13 @@ class _Structure:
     area: bytes
     strings: tuple[str, ...]
 
-    def word(self, offset: int) -> int | None:
+    def read_word(self, offset: int) -> int | None:
         return struct.unpack_from("<H", self.area, offset)[0] if len(self.area) >= offset + 2 else None
 
-    def double(self, offset: int) -> int | None:
+    def read_double(self, offset: int) -> int | None:
         return struct.unpack_from("<I", self.area, offset)[0] if len(self.area) >= offset + 4 else None
 
-    def string(self, offset: int) -> str | None:
+    def read_string(self, offset: int) -> str | None:
         number = self.area[offset] if len(self.area) > offset else 0
         text = self.strings[number - 1].strip() if 0 < number <= len(self.strings) else ""
         return None if not text or text.lower().startswith(_PLACEHOLDERS) else text
@@ -68,18 +68,18 @@ def read_board(root: Path = Path("/")) -> BoardTables | None:
 
 def understand(tables: bytes) -> BoardTables:
     """Find memory and power supply in the raw tables; a table that ends too early gives what stands before."""
-    structures = tuple(_structures(tables))
-    supplies = [one for one in structures if one.kind == _POWER_SUPPLY and _is_present(one)]
+    structures = tuple(_split_structures(tables))
+    supplies = [structure for structure in structures if structure.kind == _POWER_SUPPLY and _is_present(structure)]
     supply = supplies[0] if len(supplies) == 1 else None
-    names = [text for offset in (_MAKER, _DEVICE_NAME) if supply and (text := supply.string(offset))]
+    names = [text for offset in (_MAKER, _DEVICE_NAME) if supply and (text := supply.read_string(offset))]
     return BoardTables(
-        memory=_memory([one for one in structures if one.kind == _MEMORY_DEVICE]),
-        psu_w=None if supply is None else _watts(supply),
+        memory=_sum_memory([structure for structure in structures if structure.kind == _MEMORY_DEVICE]),
+        psu_w=None if supply is None else _read_watts(supply),
         psu_name=" ".join(names) or None,
     )
 
 
-def _structures(tables: bytes) -> Iterator[_Structure]:
+def _split_structures(tables: bytes) -> Iterator[_Structure]:
     offset = 0
     while offset + _HEADER <= len(tables):
         kind, length = tables[offset], tables[offset + 1]
@@ -93,28 +93,28 @@ def _structures(tables: bytes) -> Iterator[_Structure]:
         offset = end + 2
 
 
-def _memory(devices: list[_Structure]) -> Bytes | None:
+def _sum_memory(devices: list[_Structure]) -> Bytes | None:
     """Add up the modules; None when the size of one is unknown, or when there is none."""
-    sizes = [_size(device) for device in devices]
+    sizes = [_read_size(device) for device in devices]
     known = [size for size in sizes if size is not None]
     return Bytes(sum(known)) if known and len(known) == len(sizes) and sum(known) else None
 
 
-def _size(device: _Structure) -> int | None:
-    size = device.word(_MEMORY_SIZE)
+def _read_size(device: _Structure) -> int | None:
+    size = device.read_word(_MEMORY_SIZE)
     if size is None or size == _SIZE_UNKNOWN:
         return None
     if size == _SIZE_IS_ELSEWHERE:
-        large = device.double(_MEMORY_SIZE_IF_LARGE)
+        large = device.read_double(_MEMORY_SIZE_IF_LARGE)
         return None if large is None else (large & 0x7FFFFFFF) * 2**20
     return (size & ~_IN_KIB) * 2**10 if size & _IN_KIB else size * 2**20
 
 
 def _is_present(supply: _Structure) -> bool:
-    characteristics = supply.word(_CHARACTERISTICS)
+    characteristics = supply.read_word(_CHARACTERISTICS)
     return characteristics is not None and bool(characteristics & _IS_PRESENT)
 
 
-def _watts(supply: _Structure) -> int | None:
-    watts = supply.word(_CAPACITY)
+def _read_watts(supply: _Structure) -> int | None:
+    watts = supply.read_word(_CAPACITY)
     return None if watts in (None, 0, _CAPACITY_UNKNOWN) else watts

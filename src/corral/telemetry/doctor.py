@@ -54,7 +54,7 @@ OPEN_FILES_NEEDED = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class Observations:
     """All that an examination needs."""
 
     python: tuple[int, int, int]
@@ -69,7 +69,7 @@ def look(data_dir: Path) -> tuple[Finding, ...]:
     """Examine this machine. Blocks while the driver answers, up to a second."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return examine(
-        Looked(
+        Observations(
             python=sys.version_info[:3],
             machine=describe(data_dir),
             data_dir=data_dir,
@@ -79,20 +79,20 @@ def look(data_dir: Path) -> tuple[Finding, ...]:
     )
 
 
-def examine(looked: Looked) -> tuple[Finding, ...]:
+def examine(observations: Observations) -> tuple[Finding, ...]:
     """Judge what was seen; the same input gives the same findings, in the same order."""
     return (
-        _python(looked.python),
-        _driver(looked.nvml, looked.machine),
-        *(_gpu(gpu) for gpu in looked.nvml.gpus),
-        _processor(looked.machine),
-        _memory(looked.machine),
-        _disk(looked.machine, looked.data_dir),
-        _open_files(looked.open_files),
+        _check_python(observations.python),
+        _check_driver(observations.nvml, observations.machine),
+        *(_check_gpu(gpu) for gpu in observations.nvml.gpus),
+        _describe_processor(observations.machine),
+        _check_memory(observations.machine),
+        _check_disk(observations.machine, observations.data_dir),
+        _check_open_files(observations.open_files),
     )
 
 
-def _python(version: tuple[int, int, int]) -> Finding:
+def _check_python(version: tuple[int, int, int]) -> Finding:
     text = ".".join(str(part) for part in version)
     if version[:2] < OLDEST_PYTHON:
         needed = ".".join(str(part) for part in OLDEST_PYTHON)
@@ -100,12 +100,12 @@ def _python(version: tuple[int, int, int]) -> Finding:
     return Finding(name="Python", state=State.OK, what=text)
 
 
-def _driver(nvml: NvmlReading, machine: Machine) -> Finding:
+def _check_driver(nvml: NvmlReading, machine: Machine) -> Finding:
     match nvml.status:
         case NvmlStatus.OK:
-            return _working_driver(nvml, machine)
+            return _describe_working_driver(nvml, machine)
         case NvmlStatus.NO_LIBRARY:
-            return _no_library(machine)
+            return _explain_missing_library(machine)
         case NvmlStatus.NO_DRIVER:
             fix = "run `sudo modprobe nvidia`; if that fails, reinstall the driver for the running kernel"
         case NvmlStatus.VERSION_MISMATCH:
@@ -119,19 +119,19 @@ def _driver(nvml: NvmlReading, machine: Machine) -> Finding:
     return Finding(name="driver", state=State.ERROR, what=f"NVML does not answer: {nvml.reason}", fix=fix)
 
 
-def _working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
+def _describe_working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
     version = f"NVIDIA driver {nvml.driver_version or 'of unknown version'}"
     cuda = f", CUDA up to {nvml.cuda_version[0]}.{nvml.cuda_version[1]}" if nvml.cuda_version else ""
     count = len(nvml.gpus)
     what = f"{version}{cuda}, {count} GPU{'' if count == 1 else 's'}"
-    if machine.nvidia_cards is not None and machine.nvidia_cards > count:
+    if machine.nvidia_gpus is not None and machine.nvidia_gpus > count:
         fix = "run `sudo dmesg | grep -i nvrm`: the driver refused a card"
-        return Finding(name="driver", state=State.WARNING, what=f"{what} of {machine.nvidia_cards} on the bus", fix=fix)
+        return Finding(name="driver", state=State.WARNING, what=f"{what} of {machine.nvidia_gpus} on the bus", fix=fix)
     return Finding(name="driver", state=State.OK, what=what)
 
 
-def _no_library(machine: Machine) -> Finding:
-    match machine.nvidia_cards:
+def _explain_missing_library(machine: Machine) -> Finding:
+    match machine.nvidia_gpus:
         case None:
             what = "no NVIDIA driver library (libnvidia-ml.so.1); whether there is a card cannot be seen from here"
             fix = "in a container, pass the GPUs in (`--gpus all`); else install the NVIDIA driver"
@@ -146,17 +146,17 @@ def _no_library(machine: Machine) -> Finding:
             return Finding(name="driver", state=State.ERROR, what=what, fix=fix)
 
 
-def _gpu(gpu: FoundGpu) -> Finding:
+def _check_gpu(gpu: FoundGpu) -> Finding:
     name = f"GPU {gpu.index}"
     if gpu.state is not GpuState.OK:
         what = f"{gpu.name or 'unknown model'} is {gpu.state.value}: {gpu.problem}"
         fix = "restart the machine; if it happens again, check power and seat, and `sudo dmesg | grep Xid`"
         return Finding(name=name, state=State.ERROR, what=what, fix=fix)
-    return Finding(name=name, state=State.OK, what=", ".join(_gpu_facts(gpu)))
+    return Finding(name=name, state=State.OK, what=", ".join(_list_gpu_facts(gpu)))
 
 
-def _gpu_facts(gpu: FoundGpu) -> list[str]:
-    facts = [gpu.name or "unknown model", _memory_of(gpu)]
+def _list_gpu_facts(gpu: FoundGpu) -> list[str]:
+    facts = [gpu.name or "unknown model", _describe_memory(gpu)]
     if gpu.temperature_c is not None:
         facts.append(f"{gpu.temperature_c} °C")
     if gpu.power_limit_w is not None:
@@ -164,19 +164,19 @@ def _gpu_facts(gpu: FoundGpu) -> list[str]:
     return facts
 
 
-def _memory_of(gpu: FoundGpu) -> str:
+def _describe_memory(gpu: FoundGpu) -> str:
     if gpu.memory_total is None:
         return "memory unknown"
     used = "an unknown part" if gpu.memory_used is None else format_bytes(gpu.memory_used)
     return f"{used} of {format_bytes(gpu.memory_total)} used"
 
 
-def _processor(machine: Machine) -> Finding:
+def _describe_processor(machine: Machine) -> Finding:
     what = f"{machine.cpu_model or 'unknown model'}, {machine.cpu_cores} threads"
     return Finding(name="processor", state=State.OK, what=what)
 
 
-def _memory(machine: Machine) -> Finding:
+def _check_memory(machine: Machine) -> Finding:
     what = f"{format_bytes(machine.memory_available)} of {format_bytes(machine.memory_total)} available"
     if machine.memory_available < MEMORY_TIGHT:
         fix = "stop other programs, or give tasks smaller models"
@@ -184,7 +184,7 @@ def _memory(machine: Machine) -> Finding:
     return Finding(name="memory", state=State.OK, what=what)
 
 
-def _disk(machine: Machine, data_dir: Path) -> Finding:
+def _check_disk(machine: Machine, data_dir: Path) -> Finding:
     what = f"{format_bytes(machine.disk_free)} free for {data_dir}"
     fix = "free space with `corral gc` and `corral models rm NAME`, or move the data directory"
     if machine.disk_free < DISK_SPENT:
@@ -194,7 +194,7 @@ def _disk(machine: Machine, data_dir: Path) -> Finding:
     return Finding(name="disk", state=State.OK, what=what)
 
 
-def _open_files(limit: int | None) -> Finding:
+def _check_open_files(limit: int | None) -> Finding:
     if limit is None:
         return Finding(name="open files", state=State.OK, what="no limit")
     if limit < OPEN_FILES_NEEDED:

@@ -19,7 +19,7 @@ import psutil
 
 from corral.cluster.values import Disk
 from corral.telemetry.board import BoardTables, read_board
-from corral.telemetry.machine import cpu_model, display_vendors
+from corral.telemetry.machine import list_display_vendors, read_cpu_model
 from corral.telemetry.nvml import NvmlReading, find_gpus
 from corral.units import Bytes
 
@@ -69,7 +69,7 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         os=os_id,
         os_version=os_version,
         kernel=platform.release(),
-        cpu_model=cpu_model(root),
+        cpu_model=read_cpu_model(root),
         cpu_cores=psutil.cpu_count(logical=False),
         cpu_threads=os.cpu_count() or 1,
         memory=installed or Bytes(psutil.virtual_memory().total),
@@ -78,7 +78,7 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         board=board or BoardTables(),
         board_is_readable=board is not None,
         nvml=nvml or find_gpus(),
-        display_vendors=display_vendors(root),
+        display_vendors=list_display_vendors(root),
     )
 
 
@@ -88,16 +88,16 @@ _DEFAULT_ROUTE = "00000000"
 
 def read_os_release(root: Path = Path("/")) -> tuple[str | None, str | None]:
     """Read ID and VERSION_ID of os-release (https://www.freedesktop.org/software/systemd/man/os-release.html)."""
-    text = next((found for name in _OS_RELEASE if (found := _read_system_text(root / name))), "")
+    text = next((content for name in _OS_RELEASE if (content := _read_system_text(root / name))), "")
     values = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
-    return _unquote(values.get("ID")), _unquote(values.get("VERSION_ID"))
+    return _strip_quotes(values.get("ID")), _strip_quotes(values.get("VERSION_ID"))
 
 
 def find_addresses(root: Path = Path("/")) -> tuple[str | None, tuple[str, ...]]:
     """Return the address that other networks see, and all: of every interface, loopback and link-local left out."""
     by_interface = {
-        name: [text for one in found if (text := _to_usable(one.address))]
-        for name, found in psutil.net_if_addrs().items()
+        name: [text for interface in interfaces if (text := _parse_usable(interface.address))]
+        for name, interfaces in psutil.net_if_addrs().items()
     }
     leading = by_interface.get(_find_default_interface(root) or "", [])
     everything = dict.fromkeys([*leading, *(text for texts in by_interface.values() for text in texts)])
@@ -112,7 +112,7 @@ def _find_default_interface(root: Path) -> str | None:
     return None
 
 
-def _to_usable(text: str) -> str | None:
+def _parse_usable(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:  # a hardware address
@@ -120,7 +120,7 @@ def _to_usable(text: str) -> str | None:
     return None if address.is_loopback or address.is_link_local else str(address)
 
 
-def _unquote(text: str | None) -> str | None:
+def _strip_quotes(text: str | None) -> str | None:
     try:
         words = shlex.split(text or "")
     except ValueError:
@@ -146,8 +146,8 @@ def find_disks(root: Path = Path("/")) -> tuple[Disk, ...]:
     """List the drives by name; partitions, empty card readers and what is made of other drives are left out."""
     folder = root / "sys/block"
     devices = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [_read_disk(device) for device in devices if not _NOT_DRIVES.match(device.name)]
-    return tuple(disk for disk in found if disk is not None)
+    disks = [_read_disk(device) for device in devices if not _NOT_DRIVES.match(device.name)]
+    return tuple(disk for disk in disks if disk is not None)
 
 
 def _read_disk(device: Path) -> Disk | None:

@@ -35,7 +35,7 @@ class Machine:
     """What new programs can take without swapping."""
     disk_free: Bytes
     """Of the file system that holds the path asked about."""
-    nvidia_cards: int | None
+    nvidia_gpus: int | None
     """NVIDIA display controllers on the PCI bus, whether or not a driver runs."""
 
 
@@ -54,17 +54,17 @@ def describe(path: Path, *, root: Path = Path("/")) -> Machine:
 
     `root` is where /proc and /sys are found.
     """
-    limits, vendors = read_limits(root), display_vendors(root)
+    limits, vendors = read_limits(root), list_display_vendors(root)
     memory = psutil.virtual_memory()
     cores = float(len(os.sched_getaffinity(0)))
     return Machine(
         hostname=socket.gethostname(),
-        cpu_model=cpu_model(root),
-        cpu_cores=max(1, int(_smaller(cores, limits.cpus))),
-        memory_total=Bytes(int(_smaller(memory.total, limits.memory))),
-        memory_available=Bytes(int(_smaller(memory.available, limits.memory_available))),
-        disk_free=Bytes(psutil.disk_usage(str(_existing(path))).free),
-        nvidia_cards=None if vendors is None else vendors.count(_NVIDIA),
+        cpu_model=read_cpu_model(root),
+        cpu_cores=max(1, int(_choose_smaller(cores, limits.cpus))),
+        memory_total=Bytes(int(_choose_smaller(memory.total, limits.memory))),
+        memory_available=Bytes(int(_choose_smaller(memory.available, limits.memory_available))),
+        disk_free=Bytes(psutil.disk_usage(str(_find_existing(path))).free),
+        nvidia_gpus=None if vendors is None else vendors.count(_NVIDIA),
     )
 
 
@@ -72,18 +72,18 @@ def read_limits(root: Path = Path("/")) -> CgroupLimits:
     """Read the tightest limits of cgroup v2 that hold for this process; none where there is no cgroup v2."""
     cpus: float | None = None
     memory: CgroupLimits = CgroupLimits()
-    for group in _groups(root):
-        quota = _quota(_text(group / "cpu.max"))
-        cpus = quota if cpus is None else _smaller(cpus, quota)
-        found = _memory(group)
-        if found.memory is not None and (memory.memory is None or found.memory < memory.memory):
-            memory = found
+    for group in _list_groups(root):
+        quota = _read_quota(_read_text(group / "cpu.max"))
+        cpus = quota if cpus is None else _choose_smaller(cpus, quota)
+        group_memory = _read_memory(group)
+        if group_memory.memory is not None and (memory.memory is None or group_memory.memory < memory.memory):
+            memory = group_memory
     return CgroupLimits(cpus=cpus, memory=memory.memory, memory_available=memory.memory_available)
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def _list_groups(root: Path) -> Iterator[Path]:
     """Yield the process's own group and those above it; the kernel enforces all of them."""
-    match = re.search(r"^0::/(.*)$", _text(root / "proc/self/cgroup") or "", re.MULTILINE)
+    match = re.search(r"^0::/(.*)$", _read_text(root / "proc/self/cgroup") or "", re.MULTILINE)
     if match is None or ".." in Path(match[1]).parts:
         return
     top = root / "sys/fs/cgroup"
@@ -94,51 +94,55 @@ def _groups(root: Path) -> Iterator[Path]:
         yield group
 
 
-def _quota(text: str | None) -> float | None:
+def _read_quota(text: str | None) -> float | None:
     """Read `cpu.max`: microseconds of processor time per period, or `max`."""
     match = re.fullmatch(r"(\d+) (\d+)", (text or "").strip())
     return None if match is None else int(match[1]) / int(match[2])
 
 
-def _memory(group: Path) -> CgroupLimits:
-    limit = _number(_text(group / "memory.max"))
+def _read_memory(group: Path) -> CgroupLimits:
+    limit = _parse_number(_read_text(group / "memory.max"))
     if limit is None:
         return CgroupLimits()
-    used = _number(_text(group / "memory.current"))
-    cache = re.search(r"^inactive_file (\d+)$", _text(group / "memory.stat") or "", re.MULTILINE)
+    used = _parse_number(_read_text(group / "memory.current"))
+    cache = re.search(r"^inactive_file (\d+)$", _read_text(group / "memory.stat") or "", re.MULTILINE)
     reclaimable = int(cache[1]) if cache else 0
     available = None if used is None else Bytes(min(limit, max(0, limit - used + reclaimable)))
     return CgroupLimits(memory=Bytes(limit), memory_available=available)
 
 
-def cpu_model(root: Path = Path("/")) -> str | None:
+def read_cpu_model(root: Path = Path("/")) -> str | None:
     """Read the processor's name for itself."""
-    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
+    match = re.search(r"^model name\s*:\s*(.+)$", _read_text(root / "proc/cpuinfo") or "", re.MULTILINE)
     return " ".join(match[1].split()) if match else None
 
 
-def display_vendors(root: Path = Path("/")) -> tuple[str, ...] | None:
+def list_display_vendors(root: Path = Path("/")) -> tuple[str, ...] | None:
     """List the PCI vendor ids of display controllers (`0x10de`); None where there is no PCI bus to look at."""
     devices = root / "sys/bus/pci/devices"
     if not devices.is_dir():
         return None
-    displays = [one for one in sorted(devices.iterdir()) if (_text(one / "class") or "").startswith(_DISPLAY_CLASS)]
-    return tuple((_text(one / "vendor") or "").strip() for one in displays)
+    displays = [
+        device
+        for device in sorted(devices.iterdir())
+        if (_read_text(device / "class") or "").startswith(_DISPLAY_CLASS)
+    ]
+    return tuple((_read_text(device / "vendor") or "").strip() for device in displays)
 
 
-def _existing(path: Path) -> Path:
+def _find_existing(path: Path) -> Path:
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
 
 
-def _smaller(have: float, limit: float | None) -> float:
+def _choose_smaller(have: float, limit: float | None) -> float:
     return have if limit is None else min(have, limit)
 
 
-def _number(text: str | None) -> int | None:
+def _parse_number(text: str | None) -> int | None:
     return int(text) if text is not None and text.strip().isdigit() else None
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

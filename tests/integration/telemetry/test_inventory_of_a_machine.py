@@ -8,7 +8,7 @@ import pytest
 
 from corral.cluster.values import Disk
 from corral.telemetry.inventory import find_addresses, find_disks, read_os_release, take_inventory
-from corral.telemetry.machine import display_vendors
+from corral.telemetry.machine import list_display_vendors
 from corral.telemetry.nvml import NvmlReading, NvmlStatus
 
 NO_DRIVER = NvmlReading(status=NvmlStatus.NO_LIBRARY, reason="not found")
@@ -66,12 +66,12 @@ def test_without_a_default_route_no_address_leads_out(tmp_path: Path) -> None:
 
 
 def test_display_controllers_are_known_by_their_maker(tmp_path: Path) -> None:
-    assert display_vendors(tmp_path) is None
+    assert list_display_vendors(tmp_path) is None
     write(tmp_path, "sys/bus/pci/devices/0000:01:00.0/class", "0x030000\n")
     write(tmp_path, "sys/bus/pci/devices/0000:01:00.0/vendor", "0x1002\n")
     write(tmp_path, "sys/bus/pci/devices/0000:02:00.0/class", "0x020000\n")
 
-    assert display_vendors(tmp_path) == ("0x1002",)
+    assert list_display_vendors(tmp_path) == ("0x1002",)
 
 
 def test_what_a_bare_machine_does_not_say_is_unknown(tmp_path: Path) -> None:

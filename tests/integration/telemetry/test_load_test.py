@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from corral.telemetry.loadtest.loads import Loads
-from corral.telemetry.loadtest.recording import Recording, boot_id, read_recording, unfinished
-from corral.telemetry.loadtest.running import ALL_LOST, FINISHED, INTERRUPTED, LoadTest, LoadTestWish, watch
+from corral.telemetry.loadtest.recording import Recording, describe_unfinished, read_boot_id, read_recording
+from corral.telemetry.loadtest.running import ALL_LOST, FINISHED, INTERRUPTED, LoadTest, LoadTestRequest, watch
 from corral.telemetry.loadtest.verdict import Outcome
 from corral.telemetry.nvml import GpuState
-from corral.telemetry.sampling import CardLimits, Sample, Slowed
+from corral.telemetry.sampling import GpuLimits, Sample, Slowed
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -30,11 +30,11 @@ class Cards:
     """
 
     def __init__(self, *lost: int) -> None:
-        self.cards = (0, 1)
+        self.gpus = (0, 1)
         self._lost = lost
 
-    def limits(self, gpu: int) -> CardLimits:
-        return CardLimits(gpu=gpu, name="NVIDIA GeForce RTX 5070 Ti", uuid=f"GPU-{gpu}", slowdown_c=90)
+    def read_limits(self, gpu: int) -> GpuLimits:
+        return GpuLimits(gpu=gpu, name="NVIDIA GeForce RTX 5070 Ti", uuid=f"GPU-{gpu}", slowdown_c=90)
 
     def look(self, gpu: int, at_s: float) -> Sample:
         if gpu in self._lost and at_s >= 5:
@@ -47,8 +47,8 @@ def ticks(count: int = 11) -> Iterator[float]:
 
 
 def watched(cards: Cards, folder: Path, *, ticks: Iterator[float], load: str | None = None) -> LoadTest:
-    wish = LoadTestWish(seconds=10, load=load)
-    return watch(cards, wish, folder, ticks=ticks, now=AT, tell=lambda sample: None)
+    wish = LoadTestRequest(seconds=10, load=load)
+    return watch(cards, wish, folder, ticks=ticks, now=AT, report=lambda sample: None)
 
 
 def test_every_sample_is_in_the_file_and_reads_back_as_it_was(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_every_sample_is_in_the_file_and_reads_back_as_it_was(tmp_path: Path) ->
     assert recorded is not None
     assert recorded.samples == done.samples
     assert (recorded.ended, recorded.wanted_s, recorded.last_s) == (FINISHED, 10, 10)
-    assert [card.uuid for card in recorded.cards] == ["GPU-0", "GPU-1"]
+    assert [card.uuid for card in recorded.gpus] == ["GPU-0", "GPU-1"]
 
 
 def test_a_lost_card_ends_its_own_test_and_the_other_goes_on(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_interrupted_test_is_judged_by_what_it_saw(tmp_path: Path) -> None:
 def a_torn_recording(folder: Path) -> Path:
     """A file as a power cut leaves it: no end, and half a line."""
     path = folder / "20260101T000000.000000Z.jsonl"
-    with Recording(path, started_at=AT, wanted_s=1800, cards=[Cards().limits(0)]) as recording:
+    with Recording(path, started_at=AT, wanted_s=1800, gpus=[Cards().read_limits(0)]) as recording:
         for second in range(801):
             recording.add(Cards().look(0, float(second)))
     with path.open("a") as file:
@@ -104,7 +104,7 @@ def a_torn_recording(folder: Path) -> Path:
 def test_a_machine_that_went_down_is_seen_at_the_next_test(tmp_path: Path) -> None:
     a_torn_recording(tmp_path)
 
-    told = unfinished(tmp_path, boot="another-boot")
+    told = describe_unfinished(tmp_path, boot="another-boot")
 
     assert told is not None
     assert "13m 20s of 30m 00s" in told
@@ -114,7 +114,7 @@ def test_a_machine_that_went_down_is_seen_at_the_next_test(tmp_path: Path) -> No
 def test_a_program_that_was_killed_is_told_apart_from_a_machine_that_went_down(tmp_path: Path) -> None:
     a_torn_recording(tmp_path)
 
-    told = unfinished(tmp_path, boot=boot_id())
+    told = describe_unfinished(tmp_path, boot=read_boot_id())
 
     assert told is not None
     assert "the program was killed" in told
@@ -126,7 +126,7 @@ def test_the_next_test_says_so_and_the_one_after_does_not(tmp_path: Path) -> Non
     first = watched(Cards(), tmp_path, ticks=ticks())
 
     assert "has no end" in first.remarks[0].what
-    assert unfinished(tmp_path, boot=boot_id()) is None
+    assert describe_unfinished(tmp_path, boot=read_boot_id()) is None
 
 
 def test_a_load_runs_for_each_card_with_its_uuid_and_ends_with_the_test(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from corral.telemetry.loadtest.loads import Loads
-from corral.telemetry.sampling import CardLimits
-with Loads("echo $$; sleep 600 & sleep 600", [CardLimits(gpu=0)], Path(sys.argv[1]), "load"):
+from corral.telemetry.sampling import GpuLimits
+with Loads("echo $$; sleep 600 & sleep 600", [GpuLimits(gpu=0)], Path(sys.argv[1]), "load"):
     print("up", flush=True)
     sys.stdin.read()
 """
@@ -188,7 +188,7 @@ def test_loads_end_even_when_their_starter_is_killed(tmp_path: Path) -> None:
 
 
 def test_loads_leave_nothing_behind_when_one_cannot_start(tmp_path: Path) -> None:
-    cards = [CardLimits(gpu=0), CardLimits(gpu=1)]
+    cards = [GpuLimits(gpu=0), GpuLimits(gpu=1)]
     (tmp_path / "load-gpu1.log").mkdir()  # its log cannot be opened
 
     before = {child.pid for child in psutil.Process().children(recursive=True)}

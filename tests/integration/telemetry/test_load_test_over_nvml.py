@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from corral.operations.load_testing import answer_load_test
 from corral.wire import to_json
-from corral.telemetry.loadtest.running import LoadTestWish, watch
+from corral.telemetry.loadtest.running import LoadTestRequest, watch
 from corral.telemetry.sampling import open_sampler
 with open_sampler() as sampler:
     seconds = iter([float(second) for second in range(11)])
-    test = watch(sampler, LoadTestWish(seconds=10), Path(sys.argv[1]), ticks=seconds,
-                 now=datetime.now(UTC), tell=lambda sample: None)
+    test = watch(sampler, LoadTestRequest(seconds=10), Path(sys.argv[1]), ticks=seconds,
+                 now=datetime.now(UTC), report=lambda sample: None)
 print(json.dumps(to_json(answer_load_test(test))))
 """
 

@@ -96,8 +96,8 @@ def test_cards_on_the_bus_are_counted_with_or_without_a_driver(tmp_path: Path) -
         (folder / "vendor").write_text(f"{vendor}\n")
         (folder / "class").write_text(f"{kind}\n")
 
-    assert describe(tmp_path, root=tmp_path).nvidia_cards == 1
+    assert describe(tmp_path, root=tmp_path).nvidia_gpus == 1
 
 
 def test_a_bus_that_cannot_be_seen_has_an_unknown_number_of_cards(tmp_path: Path) -> None:
-    assert describe(tmp_path, root=tmp_path).nvidia_cards is None
+    assert describe(tmp_path, root=tmp_path).nvidia_gpus is None

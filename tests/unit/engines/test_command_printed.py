@@ -15,7 +15,7 @@ def read(*pieces: bytes) -> list[tuple[float, str]]:
     told: list[tuple[float, str]] = []
     printed = Printed(lambda fraction, note: told.append((fraction, note)))
     for piece in pieces:
-        printed.add(piece)
+        printed.take(piece)
     return told
 
 
@@ -48,7 +48,7 @@ def test_log_keeps_both_ends_and_says_what_is_missing(
     everything = b"".join(pieces)
 
     for piece in pieces:
-        printed.add(piece)
+        printed.take(piece)
     printed.write(path)
 
     missing = max(len(everything) - 100, 0)
@@ -63,8 +63,8 @@ def test_endless_line_takes_no_endless_memory(tmp_path: Path) -> None:
     printed = Printed(lambda _fraction, _note: None, kept_bytes=1000)
 
     for _ in range(100):
-        printed.add(b"x" * 10_000)
+        printed.take(b"x" * 10_000)
     printed.write(tmp_path / "log.txt")
 
     assert (tmp_path / "log.txt").stat().st_size < 2100
-    assert len(printed.last_words()) < 1600
+    assert len(printed.quote_end()) < 1600

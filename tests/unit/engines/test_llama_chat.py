@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from corral.engines.inputs import task_inputs
-from corral.engines.llama.chat import Reply, chat_request
+from corral.engines.inputs import read_task_inputs
+from corral.engines.llama.chat import Reply, make_chat_request
 from corral.engines.llama.inputs import LlamaInputs
 from corral.engines.messages import Message
 from corral.engines.worker.job import Talk
@@ -15,7 +15,7 @@ from corral.work import EngineError, TaskInvalidError
 
 
 def request(**inputs: Any) -> dict[str, Any]:
-    return chat_request(task_inputs(LlamaInputs, inputs).model_dump(mode="json"))
+    return make_chat_request(read_task_inputs(LlamaInputs, inputs).model_dump(mode="json"))
 
 
 def a_reply(sent: list[Message] | None = None) -> tuple[Reply, Talk]:
@@ -64,7 +64,7 @@ def test_pieces_become_text_counts_and_speed() -> None:
         assert reply.take(chunk) is False
     reply.raise_error()
 
-    assert reply.values() == {
+    assert reply.list_values() == {
         "text": "Paris",
         "finish_reason": "stop",
         "prompt_tokens": 7,

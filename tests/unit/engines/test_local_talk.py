@@ -14,7 +14,7 @@ def test_frequent_previews_are_dropped_before_they_are_made() -> None:
     talk = Talk("a", sent.append)
 
     for number in range(50):
-        talk.preview("text/plain", lambda number=number: made.append(number) or b"x")
+        talk.show_preview("text/plain", lambda number=number: made.append(number) or b"x")
 
     assert len(sent) == len(made) < 50
 
@@ -23,7 +23,7 @@ def test_frequent_previews_are_dropped_before_they_are_made() -> None:
 def test_progress_stays_between_nothing_and_all(told: float | None, sent: float | None) -> None:
     messages: list[Message] = []
 
-    Talk("a", messages.append).progress(told, "x" * 1000)
+    Talk("a", messages.append).report_progress(told, "x" * 1000)
 
     assert messages[0]["fraction"] == sent
     assert len(messages[0]["note"]) == 200
@@ -34,7 +34,7 @@ def test_cancel_is_heard_even_when_it_came_first() -> None:
     talk = Talk("a", lambda _message: None)
 
     talk.cancel()
-    talk.when_cancelled(lambda: rung.append("bell"))
+    talk.call_when_cancelled(lambda: rung.append("bell"))
 
     assert rung == ["bell"]
     with pytest.raises(Cancelled):

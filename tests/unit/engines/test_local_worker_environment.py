@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from corral.engines.building import worker_environment
+from corral.engines.building import make_worker_environment
 
 
 def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
-    seen = worker_environment({"CUDA_VISIBLE_DEVICES": "0,1"}, gpus="GPU-1234", threads=3, mark="m")
+    seen = make_worker_environment({"CUDA_VISIBLE_DEVICES": "0,1"}, gpus="GPU-1234", threads=3, mark="m")
 
     assert (seen["CUDA_VISIBLE_DEVICES"], seen["CUDA_DEVICE_ORDER"], seen["OMP_NUM_THREADS"]) == (
         "GPU-1234",
@@ -17,9 +17,10 @@ def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
 
 def test_worker_of_a_processor_slot_sees_no_gpu() -> None:
     assert (
-        worker_environment({"CUDA_VISIBLE_DEVICES": "0"}, gpus=None, threads=1, mark="m")["CUDA_VISIBLE_DEVICES"] == ""
+        make_worker_environment({"CUDA_VISIBLE_DEVICES": "0"}, gpus=None, threads=1, mark="m")["CUDA_VISIBLE_DEVICES"]
+        == ""
     )
 
 
 def test_worker_cannot_download() -> None:
-    assert worker_environment({}, gpus=None, threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"
+    assert make_worker_environment({}, gpus=None, threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"

@@ -17,7 +17,7 @@ def course(*nodes: str) -> Course:
 
 
 def say(course: Course, event: str, prompt: str = MINE, **data: Any) -> bool:
-    return course.hear(json.dumps({"type": event, "data": {"prompt_id": prompt, **data}}))
+    return course.read(json.dumps({"type": event, "data": {"prompt_id": prompt, **data}}))
 
 
 def test_a_preview_tells_its_type() -> None:
@@ -44,7 +44,7 @@ def test_no_frame_is_fatal(frame: bytes) -> None:
 
 @given(st.text(max_size=64) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_no_message_is_fatal(message: str) -> None:
-    assert not course("1").hear(message)
+    assert not course("1").read(message)
 
 
 def test_unknown_binary_events_are_ignored() -> None:

@@ -197,7 +197,7 @@ def test_files_are_named_by_the_task_and_replaced_by_what_the_instance_calls_the
     result = filled(workflow=image_to_image(), files=("portrait.png",))
 
     assert list(result.uploads.values()) == ["portrait.png"]
-    assert value(result.with_uploads({"portrait.png": "portrait (1).png"}), "10.image") == "portrait (1).png"
+    assert value(result.name_uploads({"portrait.png": "portrait (1).png"}), "10.image") == "portrait (1).png"
 
 
 def test_a_file_may_be_put_anywhere_by_set() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.engines.comfyui.outputs import RemoteFile, choose, safe_name
+from corral.engines.comfyui.outputs import RemoteFile, choose, make_safe_name
 
 
 def file(name: str, kind: str = "output", folder: str = "") -> dict[str, Any]:
@@ -55,12 +55,12 @@ def test_a_file_is_asked_for_by_the_name_the_instance_gave_it() -> None:
     ],
 )
 def test_names_cannot_leave_the_folder(name: str, safe: str) -> None:
-    assert safe_name(name) == safe
+    assert make_safe_name(name) == safe
 
 
 @given(st.text())
 def test_any_name_becomes_one_plain_file_name(name: str) -> None:
-    safe = safe_name(name)
+    safe = make_safe_name(name)
 
     assert PurePath(safe).name == safe
     assert safe not in ("", ".", "..")

@@ -3,15 +3,15 @@
 import pytest
 
 from corral.engine_kinds import ENGINES
-from corral.engines.answers import without_credentials
+from corral.engines.answers import strip_credentials
 from corral.engines.building import build_remote
-from corral.engines.ollama.protocol import full_name
+from corral.engines.ollama.protocol import complete_name
 from corral.errors import ProblemsError
 
 
 def test_credentials_of_a_url_are_never_shown() -> None:
-    assert without_credentials("https://me:secret@gpu:8188/comfy") == "https://gpu:8188/comfy"
-    assert without_credentials("http://[::1]:8188") == "http://[::1]:8188"
+    assert strip_credentials("https://me:secret@gpu:8188/comfy") == "https://gpu:8188/comfy"
+    assert strip_credentials("http://[::1]:8188") == "http://[::1]:8188"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in ENGINES.items() if kind.remote])
@@ -34,4 +34,4 @@ def test_wrong_options_are_refused_by_their_names_in_the_file() -> None:
     ],
 )
 def test_names_are_completed_as_ollama_does(name: str, full: str) -> None:
-    assert full_name(name) == full
+    assert complete_name(name) == full

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.telemetry.doctor import Finding, Looked, State, examine
+from corral.telemetry.doctor import Finding, Observations, State, examine
 from corral.telemetry.machine import Machine
 from corral.telemetry.nvml import FoundGpu, GpuState, NvmlReading, NvmlStatus
 from corral.units import Bytes
@@ -20,9 +20,9 @@ MACHINE = Machine(
     memory_total=Bytes(32 * GIB),
     memory_available=Bytes(30 * GIB),
     disk_free=Bytes(100 * GIB),
-    nvidia_cards=0,
+    nvidia_gpus=0,
 )
-HEALTHY = Looked(
+HEALTHY = Observations(
     python=(3, 12, 1),
     machine=MACHINE,
     data_dir=Path("/data"),
@@ -31,7 +31,7 @@ HEALTHY = Looked(
 )
 
 
-def named(looked: Looked, name: str) -> Finding:
+def named(looked: Observations, name: str) -> Finding:
     (finding,) = [finding for finding in examine(looked) if finding.name == name]
     return finding
 
@@ -48,7 +48,7 @@ def test_everything_that_is_not_well_names_its_fix() -> None:
         HEALTHY,
         python=(3, 10, 0),
         open_files=1024,
-        machine=replace(MACHINE, memory_available=Bytes(GIB), disk_free=Bytes(0), nvidia_cards=1),
+        machine=replace(MACHINE, memory_available=Bytes(GIB), disk_free=Bytes(0), nvidia_gpus=1),
     )
 
     assert all(finding.fix for finding in examine(ill) if finding.state is not State.OK)
@@ -56,14 +56,14 @@ def test_everything_that_is_not_well_names_its_fix() -> None:
 
 
 def test_a_card_on_the_bus_without_a_driver_is_an_error() -> None:
-    finding = named(replace(HEALTHY, machine=replace(MACHINE, nvidia_cards=2)), "driver")
+    finding = named(replace(HEALTHY, machine=replace(MACHINE, nvidia_gpus=2)), "driver")
 
     assert finding.state is State.ERROR
     assert finding.what == "2 NVIDIA cards on the bus and no driver library (libnvidia-ml.so.1)"
 
 
 def test_a_bus_that_cannot_be_seen_leaves_the_driver_unknown() -> None:
-    assert named(replace(HEALTHY, machine=replace(MACHINE, nvidia_cards=None)), "driver").state is State.UNKNOWN
+    assert named(replace(HEALTHY, machine=replace(MACHINE, nvidia_gpus=None)), "driver").state is State.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_lost_gpu_is_an_error() -> None:
 def test_a_card_that_the_driver_refused_is_a_warning() -> None:
     nvml = NvmlReading(status=NvmlStatus.OK, driver_version="580.95.05", gpus=(FoundGpu(index=0, uuid="GPU-0"),))
 
-    finding = named(replace(HEALTHY, nvml=nvml, machine=replace(MACHINE, nvidia_cards=2)), "driver")
+    finding = named(replace(HEALTHY, nvml=nvml, machine=replace(MACHINE, nvidia_gpus=2)), "driver")
 
     assert (finding.state, finding.what) == (State.WARNING, "NVIDIA driver 580.95.05, 1 GPU of 2 on the bus")
 

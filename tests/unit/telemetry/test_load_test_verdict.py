@@ -7,12 +7,12 @@ from typing import Any
 import pynvml
 import pytest
 
-from corral.telemetry.loadtest.report import thinned
-from corral.telemetry.loadtest.verdict import CardVerdict, Outcome, judge, worst
+from corral.telemetry.loadtest.report import thin
+from corral.telemetry.loadtest.verdict import GpuVerdict, Outcome, find_worst, judge
 from corral.telemetry.nvml import GpuState
-from corral.telemetry.sampling import CardLimits, Sample, Slowed, decode
+from corral.telemetry.sampling import GpuLimits, Sample, Slowed, decode
 
-LIMITS = CardLimits(gpu=0, name="NVIDIA GeForce RTX 5070 Ti", slowdown_c=90, power_limit_w=300, pcie_width=16)
+LIMITS = GpuLimits(gpu=0, name="NVIDIA GeForce RTX 5070 Ti", slowdown_c=90, power_limit_w=300, pcie_width=16)
 
 
 def samples(count: int = 61, **changes: Any) -> list[Sample]:  # changes are the fields of Sample
@@ -30,11 +30,11 @@ def samples(count: int = 61, **changes: Any) -> list[Sample]:  # changes are the
     return [Sample(at_s=float(second), gpu=0, **(loaded | changes)) for second in range(count)]
 
 
-def verdict(seen: list[Sample], limits: CardLimits = LIMITS) -> CardVerdict:
+def verdict(seen: list[Sample], limits: GpuLimits = LIMITS) -> GpuVerdict:
     return judge(limits, seen, wanted_s=60)
 
 
-def first(seen: list[Sample], limits: CardLimits = LIMITS) -> tuple[Outcome, str]:
+def first(seen: list[Sample], limits: GpuLimits = LIMITS) -> tuple[Outcome, str]:
     done = verdict(seen, limits)
     return done.outcome, done.remarks[0].what
 
@@ -71,7 +71,7 @@ def test_temperature_is_judged_by_the_drivers_threshold(degrees: int, outcome: O
 
 
 def test_without_a_threshold_a_declared_one_is_used_and_said() -> None:
-    outcome, what = first(samples(temperature_c=88), CardLimits(gpu=0))
+    outcome, what = first(samples(temperature_c=88), GpuLimits(gpu=0))
 
     assert outcome is Outcome.FAIL
     assert "the driver gives no threshold" in what
@@ -119,7 +119,7 @@ def test_a_narrow_link_is_told(lanes: int, outcome: Outcome) -> None:
 def test_what_a_driver_does_not_report_is_not_judged() -> None:
     seen = [Sample(at_s=float(second), gpu=0, temperature_c=60, utilization=95) for second in range(61)]
 
-    done = verdict(seen, CardLimits(gpu=0))
+    done = verdict(seen, GpuLimits(gpu=0))
 
     assert done.outcome is Outcome.PASS
     assert (done.power_w, done.sm_mhz, done.slowed) == (None, None, {})
@@ -127,11 +127,11 @@ def test_what_a_driver_does_not_report_is_not_judged() -> None:
 
 def test_a_card_without_one_sample_is_inconclusive() -> None:
     assert verdict([]).outcome is Outcome.INCONCLUSIVE
-    assert worst([]) is Outcome.INCONCLUSIVE
+    assert find_worst([]) is Outcome.INCONCLUSIVE
 
 
 def test_the_worst_card_decides() -> None:
-    assert worst([verdict(samples()), verdict(samples(3)), verdict(samples(temperature_c=95))]) is Outcome.FAIL
+    assert find_worst([verdict(samples()), verdict(samples(3)), verdict(samples(temperature_c=95))]) is Outcome.FAIL
 
 
 def test_every_bit_that_the_driver_names_has_a_word() -> None:
@@ -144,7 +144,7 @@ def test_a_chart_keeps_a_peak_of_one_second() -> None:
     points = [(float(second), 70.0) for second in range(1801)]
     points[777] = (777.0, 91.0)
 
-    kept = thinned(points)
+    kept = thin(points)
 
     assert len(kept) <= 601
     assert (777.0, 91.0) in kept

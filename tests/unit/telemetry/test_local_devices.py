@@ -19,7 +19,7 @@ def a_machine(*, cores: int = 8, memory: int = 32 * GIB) -> Machine:
         memory_total=Bytes(memory),
         memory_available=Bytes(memory),
         disk_free=Bytes(100 * GIB),
-        nvidia_cards=0,
+        nvidia_gpus=0,
     )
 
 

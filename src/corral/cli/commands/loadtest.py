@@ -47,10 +47,10 @@ def loadtest(
 ) -> None:
     """Watch GPUs under load, and judge temperature, power, clocks and throttling against their limits."""
     from corral.cli.load_testing import check_request, put_load_test, run_shown, write_report
-    from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestWish
+    from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestRequest
     from corral.telemetry.loadtest.verdict import Outcome
 
-    wish = LoadTestWish(seconds=check_request(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
+    wish = LoadTestRequest(seconds=check_request(duration, report), gpus=tuple(gpu) if gpu else None, load=load)
     data = choose_data_dir(data_dir)
     prepare_data_dir(data)
     test = run_shown(wish, data)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import aiohttp
 
-from corral.engines.answers import as_object, as_text, without_credentials
+from corral.engines.answers import as_object, as_text, strip_credentials
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
     InstanceUnreachableError,
     OutputMissingError,
-    shortened,
+    shorten,
 )
 from corral.work import Json
 
@@ -78,7 +78,7 @@ class ComfyClient:
         session: SessionFactory = open_session,
     ) -> None:
         self._base = url.rstrip("/")
-        self.url = without_credentials(self._base)
+        self.url = strip_credentials(self._base)
         """Where the instance is, for messages."""
         self._timings = timings
         self._headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
@@ -89,12 +89,12 @@ class ComfyClient:
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, within_s: float | None = None) -> Json:
         """Get JSON. Raises: InstanceUnreachableError, InstanceAnswerError."""
         async with self._request("GET", path, within_s=within_s, params=dict(params or {})) as response:
-            return await self._json(response)
+            return await self._read_json(response)
 
     async def post(self, path: str, body: Json, *, within_s: float | None = None) -> Json:
         """Post JSON; the answer may be empty. Raises: InstanceUnreachableError, InstanceAnswerError."""
         async with self._request("POST", path, within_s=within_s, json=body) as response:
-            return await self._json(response)
+            return await self._read_json(response)
 
     async def submit(self, body: Json) -> tuple[int, Json]:
         """Post a prompt and return status and body, for 200 and 400 alike.
@@ -104,7 +104,7 @@ class ComfyClient:
         async with self._request(
             "POST", "/prompt", within_s=self._timings.submit_s, also=frozenset({400}), json=body
         ) as response:
-            return response.status, await self._json(response)
+            return response.status, await self._read_json(response)
 
     async def upload(self, path: Path, name: str) -> str:
         """Upload an input file; return the name that the instance gave it, as a node's input takes it."""
@@ -113,7 +113,7 @@ class ComfyClient:
             form.add_field("image", content, filename=name, content_type="application/octet-stream")
             form.add_field("type", "input")
             async with self._request("POST", "/upload/image", transfer=True, data=form) as response:
-                answer = as_object(await self._json(response))
+                answer = as_object(await self._read_json(response))
         given, folder = as_text(answer.get("name")), as_text(answer.get("subfolder"))
         if not given:
             raise InstanceAnswerError("the instance did not name the uploaded file", where=self.url, status=200)
@@ -129,12 +129,12 @@ class ComfyClient:
             return response.content_type
 
     @asynccontextmanager
-    async def socket(self, client_id: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+    async def open_socket(self, client_id: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
         """Open the WebSocket of one client id, or give up soon: no outcome depends on it.
 
         Raises: InstanceUnreachableError.
         """
-        session = self._live_session()
+        session = self._get_session()
         try:
             async with asyncio.timeout(self._timings.check_s):
                 socket = await session.ws_connect(
@@ -145,7 +145,7 @@ class ComfyClient:
                     max_msg_size=LARGEST_FRAME,
                 )
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise self._unreachable("/ws", error) from error
+            raise self._describe_failure("/ws", error) from error
         try:
             yield socket
         finally:
@@ -174,25 +174,25 @@ class ComfyClient:
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._live_session().request(
+                self._get_session().request(
                     method, f"{self._base}{path}", headers=self._headers, timeout=timeout, **options
                 ) as response,
             ):
                 if response.status >= 300 and response.status not in also:
-                    raise await self._bad_status(response, path)
+                    raise await self._describe_bad_status(response, path)
                 yield response
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise self._unreachable(path, error) from error
+            raise self._describe_failure(path, error) from error
 
-    def _live_session(self) -> aiohttp.ClientSession:
+    def _get_session(self) -> aiohttp.ClientSession:
         if self._closed:
             raise AdapterClosedError("the engine was closed", where=self.url)
         if self._session is None:
             self._session = self._open()
         return self._session
 
-    async def _json(self, response: aiohttp.ClientResponse) -> Json:
-        body = await self._body(response)
+    async def _read_json(self, response: aiohttp.ClientResponse) -> Json:
+        body = await self._read_body(response)
         if not body.strip():
             return None
         try:
@@ -203,7 +203,7 @@ class ComfyClient:
             hint = "check that the engine's url is that of a ComfyUI instance"
             raise InstanceAnswerError(what, where=self.url, status=response.status, hint=hint) from error
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         pieces = bytearray()
         async for piece in response.content.iter_chunked(MIB):
             pieces += piece
@@ -221,15 +221,13 @@ class ComfyClient:
                     raise OutputMissingError(f"the output is larger than {LARGEST_OUTPUT} bytes", where=self.url)
                 await asyncio.to_thread(file.write, piece)
 
-    async def _bad_status(self, response: aiohttp.ClientResponse, path: str) -> InstanceAnswerError:
+    async def _describe_bad_status(self, response: aiohttp.ClientResponse, path: str) -> InstanceAnswerError:
         start = await response.content.read(4096)
-        what = f"{path} answered {response.status}: {shortened(start.decode(errors='replace')) or 'no text'}"
+        what = f"{path} answered {response.status}: {shorten(start.decode(errors='replace')) or 'no text'}"
         return InstanceAnswerError(what, where=self.url, status=response.status)
 
-    def _unreachable(self, path: str, error: Exception) -> InstanceUnreachableError:
+    def _describe_failure(self, path: str, error: Exception) -> InstanceUnreachableError:
         # A refused connection carried nothing; anything later may have carried the whole request.
         never_sent = isinstance(error, aiohttp.ClientConnectorError)
-        reason = (
-            "no answer in time" if isinstance(error, TimeoutError) else shortened(str(error)) or type(error).__name__
-        )
+        reason = "no answer in time" if isinstance(error, TimeoutError) else shorten(str(error)) or type(error).__name__
         return InstanceUnreachableError(f"{path} failed: {reason}", where=self.url, received=not never_sent)

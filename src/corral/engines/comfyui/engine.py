@@ -22,14 +22,14 @@ from corral.engines.comfyui.errors import (
     PromptInterruptedError,
     PromptLostError,
     WorkflowInvalidError,
-    execution_failure,
+    translate_execution_failure,
 )
 from corral.engines.comfyui.events import Course
 from corral.engines.comfyui.filling import Filled, fill
 from corral.engines.comfyui.inputs import ComfyUiInputs, ComfyUiOptions
 from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
-from corral.engines.comfyui.outputs import bring, choose, safe_name
+from corral.engines.comfyui.outputs import bring, choose, make_safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
 from corral.engines.inputs import read_inputs, read_options
 from corral.errors import ProblemsError
@@ -70,7 +70,7 @@ class ComfyUi:
         try:
             async with asyncio.timeout(work.timeout_s):
                 prompt = await self._run_prompt(work, inputs, filled, report)
-                self._memory.ran(work.model or next(iter(filled.models), None), prompt.id)
+                self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
                 return await self._collect(prompt, inputs, work, report)
         except TimeoutError as error:
             raise AttemptOverdueError(
@@ -118,8 +118,8 @@ class ComfyUi:
         owed = adopted is not None
         try:
             if adopted is None:
-                prompt = filled.with_uploads(await self._upload(work, filled.uploads.values()))
-                await listener.ready()
+                prompt = filled.name_uploads(await self._upload(work, filled.uploads.values()))
+                await listener.wait_for_connection()
                 owed = True
                 await self._prompts.submit(prompt_id, prompt, allow_partial=inputs.allow_partial)
             result = await self._follow(prompt_id, listener)
@@ -142,7 +142,7 @@ class ComfyUi:
 
     async def _upload(self, work: Work, names: Iterable[str]) -> dict[str, str]:
         wanted = dict.fromkeys(names)
-        return {name: await self._client.upload(work.files[name], safe_name(name)) for name in wanted}
+        return {name: await self._client.upload(work.files[name], make_safe_name(name)) for name in wanted}
 
     async def _follow(self, prompt_id: str, listener: Listener) -> Prompt:
         """Wait until the prompt has ended; the socket's news only make the next look come sooner."""
@@ -165,7 +165,7 @@ class ComfyUi:
                 where=self._client.url,
                 hint="look at the log of the ComfyUI instance for why it restarted",
             )
-        failure = execution_failure(prompt.messages, where=self._client.url)
+        failure = translate_execution_failure(prompt.messages, where=self._client.url)
         if isinstance(failure, PromptInterruptedError):
             _log.info("prompt_interrupted_elsewhere", url=self._client.url, prompt_id=prompt.id)
         raise failure
@@ -177,11 +177,15 @@ class ComfyUi:
         counts: dict[str, int] = {}
         for item in items:
             counts[item.node] = counts.get(item.node, 0) + 1
-        values: dict[str, Json] = {"prompt_id": prompt.id, "outputs": counts, "execution_s": _seconds(prompt.messages)}
+        values: dict[str, Json] = {
+            "prompt_id": prompt.id,
+            "outputs": counts,
+            "execution_s": _measure_execution(prompt.messages),
+        }
         return Produced(files=files, values=values)
 
 
-def _seconds(messages: Iterable[Json]) -> float | None:
+def _measure_execution(messages: Iterable[Json]) -> float | None:
     """Return how long the prompt ran, by the instance's own clock; None where it does not say."""
     at: dict[str, float] = {}
     for message in messages:

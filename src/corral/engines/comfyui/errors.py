@@ -106,45 +106,48 @@ Choices = Mapping[tuple[str, str], Sequence[str]]
 """What a node's input may be, by class and input name; asked of the instance where its refusal does not list them."""
 
 
-def refused_choices(answer: Json) -> tuple[tuple[str, str], ...]:
+def list_refused_choices(answer: Json) -> tuple[tuple[str, str], ...]:
     """List the (class, input) pairs whose value was not in a list that the refusal itself leaves out."""
     return tuple(
         (class_type, as_text(as_object(error.get("extra_info")).get("input_name")))
-        for _, class_type, error in _node_errors(answer)
-        if error.get("type") == "value_not_in_list" and not _listed_choices(error)
+        for _, class_type, error in _list_node_errors(answer)
+        if error.get("type") == "value_not_in_list" and not _read_own_choices(error)
     )
 
 
-def refusal(answer: Json, *, where: str, choices: Choices | None = None) -> WorkflowInvalidError:
+def translate_refusal(answer: Json, *, where: str, choices: Choices | None = None) -> WorkflowInvalidError:
     """Translate the body of a refused (or only partly accepted) prompt; `where` is the instance."""
-    problems = [_node_problem(node, kind, error, where, choices or {}) for node, kind, error in _node_errors(answer)]
-    return WorkflowInvalidError(problems or [_whole_problem(as_object(as_object(answer).get("error")), where)])
+    problems = [
+        _describe_node_problem(node, kind, error, where, choices or {})
+        for node, kind, error in _list_node_errors(answer)
+    ]
+    return WorkflowInvalidError(problems or [_describe_whole_problem(as_object(as_object(answer).get("error")), where)])
 
 
-def _node_errors(answer: Json) -> Iterable[tuple[str, str, dict[str, Json]]]:
+def _list_node_errors(answer: Json) -> Iterable[tuple[str, str, dict[str, Json]]]:
     for node, report in as_object(as_object(answer).get("node_errors")).items():
         for error in as_list(as_object(report).get("errors")):
             yield node, as_text(as_object(report).get("class_type")), as_object(error)
 
 
-def _node_problem(node: str, class_type: str, error: dict[str, Json], where: str, choices: Choices) -> Problem:
+def _describe_node_problem(node: str, class_type: str, error: dict[str, Json], where: str, choices: Choices) -> Problem:
     extra = as_object(error.get("extra_info"))
     name = as_text(extra.get("input_name"))
     place = f"{where} node {node} ({class_type})" + (f" input {name!r}" if name else "")
-    options = _listed_choices(error) or choices.get((class_type, name), ())
+    options = _read_own_choices(error) or choices.get((class_type, name), ())
     return Problem(
         code=f"comfyui.{as_text(error.get('type')) or 'refused'}",
-        what=_sentence(error),
+        what=_compose_sentence(error),
         where=place,
-        hint=_hint(as_text(error.get("type")), node, name, extra.get("received_value"), options),
+        hint=_make_hint(as_text(error.get("type")), node, name, extra.get("received_value"), options),
     )
 
 
-def _whole_problem(error: dict[str, Json], where: str) -> Problem:
+def _describe_whole_problem(error: dict[str, Json], where: str) -> Problem:
     kind = as_text(error.get("type")) or "refused"
     extra = as_object(error.get("extra_info"))
     node = as_text(extra.get("node_id"))
-    what = _sentence(error)
+    what = _compose_sentence(error)
     missing = kind == "missing_node_type" or "does not exist" in what
     hint = "install the custom node that brings it on this instance, or change the workflow" if missing else None
     if kind == "prompt_no_outputs":
@@ -153,10 +156,10 @@ def _whole_problem(error: dict[str, Json], where: str) -> Problem:
     return Problem(code=f"comfyui.{kind}", what=what, where=place, hint=hint)
 
 
-def _hint(kind: str, node: str, name: str, value: Json, options: Sequence[str]) -> str | None:
+def _make_hint(kind: str, node: str, name: str, value: Json, options: Sequence[str]) -> str | None:
     match kind:
         case "value_not_in_list":
-            return _choice_hint(str(value), options)
+            return _make_choice_hint(str(value), options)
         case "required_input_missing":
             return f'give it a value: set: {{"{node}.{name}": ...}}'
         case "value_smaller_than_min" | "value_bigger_than_max" | "invalid_input_type":
@@ -167,8 +170,8 @@ def _hint(kind: str, node: str, name: str, value: Json, options: Sequence[str]) 
             return None
 
 
-def _choice_hint(value: str, options: Sequence[str]) -> str:
-    near = close_matches(value, options)
+def _make_choice_hint(value: str, options: Sequence[str]) -> str:
+    near = find_close_matches(value, options)
     if near:
         return f"did you mean {' or '.join(repr(name) for name in near)}?"
     if options:
@@ -176,7 +179,7 @@ def _choice_hint(value: str, options: Sequence[str]) -> str:
     return f"put the file {value!r} into the instance's models folder, or name one that is there"
 
 
-def close_matches(value: str, options: Iterable[str]) -> list[str]:
+def find_close_matches(value: str, options: Iterable[str]) -> list[str]:
     """Find up to three names that look like `value`; folders and endings count less than the name itself."""
     by_stem = {_stem(option): option for option in options}
     return [by_stem[stem] for stem in difflib.get_close_matches(_stem(value), by_stem, n=3, cutoff=0.6)]
@@ -186,12 +189,12 @@ def _stem(name: str) -> str:
     return name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
 
 
-def _listed_choices(error: dict[str, Json]) -> tuple[str, ...]:
+def _read_own_choices(error: dict[str, Json]) -> tuple[str, ...]:
     config = as_list(as_object(error.get("extra_info")).get("input_config"))
-    return choices_of(config)
+    return read_choices(config)
 
 
-def choices_of(config: Sequence[Json]) -> tuple[str, ...]:
+def read_choices(config: Sequence[Json]) -> tuple[str, ...]:
     """Read the options of an input description: `[[...], {}]`, or `["COMBO", {"options": [...]}]` in newer nodes."""
     if not config:
         return ()
@@ -199,36 +202,36 @@ def choices_of(config: Sequence[Json]) -> tuple[str, ...]:
     return tuple(option for option in listed if isinstance(option, str))
 
 
-def _sentence(error: dict[str, Json]) -> str:
+def _compose_sentence(error: dict[str, Json]) -> str:
     message = as_text(error.get("message")).rstrip(".") or "refused without a message"
     details = as_text(error.get("details")).strip()
-    return shortened(f"{message}: {details}" if details and details != message else message)
+    return shorten(f"{message}: {details}" if details and details != message else message)
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Bound a foreign message to what a person reads, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
 
 
-def execution_failure(messages: Sequence[Json], *, where: str) -> EngineError:
+def translate_execution_failure(messages: Sequence[Json], *, where: str) -> EngineError:
     """Translate the status messages of a prompt that ended in an error; `where` is the instance."""
     for message in reversed(messages):
         event, data = (*as_list(message), None, None)[:2]
         details = as_object(data)
         if event == "execution_error":
-            return _execution_error(details, where)
+            return _translate_execution_error(details, where)
         if event == "execution_interrupted":
             return PromptInterruptedError(
-                "the prompt was interrupted by someone else", where=_node_place(details, where)
+                "the prompt was interrupted by someone else", where=_name_node(details, where)
             )
     return ExecutionFailedError("the prompt ended in an error that the instance does not describe", where=where)
 
 
-def _execution_error(details: dict[str, Json], where: str) -> EngineError:
+def _translate_execution_error(details: dict[str, Json], where: str) -> EngineError:
     kind = as_text(details.get("exception_type")) or "an exception"
-    message = shortened(as_text(details.get("exception_message"))) or "no message"
-    place = _node_place(details, where)
+    message = shorten(as_text(details.get("exception_message"))) or "no message"
+    place = _name_node(details, where)
     if "OutOfMemory" in kind or "out of memory" in message.lower() or "Allocation on device" in message:
         return InstanceOutOfMemoryError(
             f"the GPU ran out of memory: {message}",
@@ -238,6 +241,6 @@ def _execution_error(details: dict[str, Json], where: str) -> EngineError:
     return ExecutionFailedError(f"{kind}: {message}", where=place)
 
 
-def _node_place(details: dict[str, Json], where: str) -> str:
+def _name_node(details: dict[str, Json], where: str) -> str:
     node = as_text(details.get("node_id"))
     return f"{where} node {node} ({as_text(details.get('node_type'))})" if node else where

@@ -33,8 +33,8 @@ class Preview:
 
 def read_binary(frame: bytes) -> Preview | None:
     """Read a binary frame; None for an event that is unknown, and for a frame that is cut short."""
-    event, rest = _word(frame)
-    value, body = _word(rest)
+    event, rest = _read_word(frame)
+    value, body = _read_word(rest)
     if value is None:
         return None
     match event:
@@ -43,12 +43,12 @@ def read_binary(frame: bytes) -> Preview | None:
         case 3:
             return Preview(media_type="text/plain", data=body[value:]) if len(body) >= value else None
         case 4:
-            return _with_metadata(body[:value], body[value:])
+            return _read_preview(body[:value], body[value:])
         case _:
             return None
 
 
-def _with_metadata(raw: bytes, image: bytes) -> Preview | None:
+def _read_preview(raw: bytes, image: bytes) -> Preview | None:
     try:
         metadata = as_object(json.loads(raw))
     except ValueError:
@@ -57,7 +57,7 @@ def _with_metadata(raw: bytes, image: bytes) -> Preview | None:
     return Preview(media_type=media_type, data=image, prompt=as_text(metadata.get("prompt_id")) or None)
 
 
-def _word(data: bytes) -> tuple[int | None, bytes]:
+def _read_word(data: bytes) -> tuple[int | None, bytes]:
     if len(data) < _WORD.size:
         return None, b""
     return _WORD.unpack_from(data)[0], data[_WORD.size :]
@@ -79,7 +79,7 @@ class Course:
     note: str = "queued"
     ended: bool = False
 
-    def hear(self, raw: str) -> bool:
+    def read(self, raw: str) -> bool:
         """Take a text message; return whether it told something new about this prompt."""
         try:
             message = as_object(json.loads(raw))
@@ -89,7 +89,7 @@ class Course:
         if data.get("prompt_id") != self.prompt:
             return False
         self._take(as_text(message.get("type")), data)
-        self._reckon()
+        self._update_fraction()
         return True
 
     def _take(self, event: str, data: dict[str, Json]) -> None:
@@ -135,7 +135,7 @@ class Course:
         self.running.pop(node, None)
         self.done.add(node)
 
-    def _reckon(self) -> None:
+    def _update_fraction(self) -> None:
         # Nodes that a node expands into at run time are not in the workflow and do not count.
         done = len(self.done & self.classes.keys())
         running = sum(share for node, share in self.running.items() if node in self.classes)

@@ -16,7 +16,7 @@ from corral.engines.answers import as_object
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.inputs import LARGEST_SEED, ComfyUiInputs
 from corral.engines.comfyui.placing import Field, place
-from corral.engines.comfyui.workflow import Node, Place, models_of, prompt_of, read_workflow
+from corral.engines.comfyui.workflow import Node, Place, list_models, read_workflow, write_prompt
 from corral.errors import Problem, did_you_mean
 from corral.work import Json
 
@@ -35,7 +35,7 @@ class Filled:
     models: tuple[str, ...]
     """The model files that loader nodes name."""
 
-    def with_uploads(self, names: Mapping[str, str]) -> dict[str, Json]:
+    def name_uploads(self, names: Mapping[str, str]) -> dict[str, Json]:
         """Return the prompt with every file reference replaced by the name that the instance gave to the file."""
         prompt = {node: {**content, "inputs": dict(content["inputs"])} for node, content in self.prompt.items()}
         for target, file in self.uploads.items():
@@ -45,31 +45,31 @@ class Filled:
 
 def fill(inputs: ComfyUiInputs, *, task: int, files: Collection[str]) -> Filled:
     """Put what the task asks into its workflow. Raises: WorkflowInvalidError with every problem."""
-    workflow, problems = _filled(inputs, task)
-    uploads = _file_references(workflow)
-    problems += _unknown_files(uploads, files)
+    workflow, problems = _fill_workflow(inputs, task)
+    uploads = _find_file_references(workflow)
+    problems += _find_unknown_files(uploads, files)
     if problems:
         raise WorkflowInvalidError(problems)
-    prompt = prompt_of(workflow, inputs.workflow)
-    return Filled(prompt=prompt, uploads=uploads, models=models_of(workflow.values()))
+    prompt = write_prompt(workflow, inputs.workflow)
+    return Filled(prompt=prompt, uploads=uploads, models=list_models(workflow.values()))
 
 
-def problems_of(inputs: ComfyUiInputs) -> list[Problem]:
+def find_problems(inputs: ComfyUiInputs) -> list[Problem]:
     """List what is wrong before the task's number and files are known."""
-    return _filled(inputs, task=0)[1]
+    return _fill_workflow(inputs, task=0)[1]
 
 
-def _filled(inputs: ComfyUiInputs, task: int) -> tuple[dict[str, Node], list[Problem]]:
+def _fill_workflow(inputs: ComfyUiInputs, task: int) -> tuple[dict[str, Node], list[Problem]]:
     workflow, problems = read_workflow(inputs.workflow)
     if problems:
         return workflow, problems
-    seed = _derived_seed(inputs.workflow, task)
+    seed = _derive_seed(inputs.workflow, task)
     problems = _set_fields(workflow, inputs, seed) + _set_named(workflow, inputs.settings)
     _replace_negative_seeds(workflow, seed)
     return workflow, problems
 
 
-def _derived_seed(raw: Mapping[str, Json], task: int) -> int:
+def _derive_seed(raw: Mapping[str, Json], task: int) -> int:
     canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(f"{task}\n{canonical}".encode()).digest()
     return int.from_bytes(digest[:8]) % 2**_SEED_BITS
@@ -84,7 +84,7 @@ def _set_fields(workflow: dict[str, Node], inputs: ComfyUiInputs, derived: int) 
         if field == "seed":
             value = derived if value == "random" else value
             if not 0 <= value <= LARGEST_SEED:
-                problems.append(_bad_seed(value))
+                problems.append(_report_bad_seed(value))
                 continue
         places, problem = place(workflow, field)
         problems += [problem] if problem else []
@@ -100,11 +100,11 @@ def _set_named(workflow: dict[str, Node], settings: Mapping[str, Json]) -> list[
         node_id, dot, name = key.partition(".")
         node = workflow.get(node_id)
         if not dot or not name:
-            problems.append(_bad_key(key, 'write it as "<node id>.<input>"'))
+            problems.append(_report_bad_key(key, 'write it as "<node id>.<input>"'))
         elif node is None:
-            problems.append(_bad_key(key, _meant(node_id, workflow, "the workflow's nodes are")))
+            problems.append(_report_bad_key(key, _suggest_name(node_id, workflow, "the workflow's nodes are")))
         elif name not in node.inputs:
-            problems.append(_bad_key(key, _meant(name, node.inputs, f"{node.class_type} has")))
+            problems.append(_report_bad_key(key, _suggest_name(name, node.inputs, f"{node.class_type} has")))
         else:
             node.inputs[name] = value
     return problems
@@ -119,7 +119,7 @@ def _replace_negative_seeds(workflow: dict[str, Node], seed: int) -> None:
                 node.inputs[name] = seed
 
 
-def _file_references(workflow: Mapping[str, Node]) -> dict[Place, str]:
+def _find_file_references(workflow: Mapping[str, Node]) -> dict[Place, str]:
     return {
         Place(node=node.id, input=name): reference["file"]
         for node in workflow.values()
@@ -128,29 +128,29 @@ def _file_references(workflow: Mapping[str, Node]) -> dict[Place, str]:
     }
 
 
-def _unknown_files(uploads: Mapping[Place, str], files: Collection[str]) -> list[Problem]:
+def _find_unknown_files(uploads: Mapping[Place, str], files: Collection[str]) -> list[Problem]:
     return [
         Problem(
             code="comfyui.unknown_file",
             what=f"the task has no file {name!r}",
             where=f"inputs.workflow.{target}",
-            hint=_meant(name, files, "its files are"),
+            hint=_suggest_name(name, files, "its files are"),
         )
         for target, name in uploads.items()
         if name not in files
     ]
 
 
-def _bad_seed(value: Json) -> Problem:
+def _report_bad_seed(value: Json) -> Problem:
     what = f"a seed lies between 0 and {LARGEST_SEED}: {value}"
     return Problem(code="comfyui.seed", what=what, where="inputs.seed", hint='write "random" for a seed of its own')
 
 
-def _bad_key(key: str, hint: str) -> Problem:
+def _report_bad_key(key: str, hint: str) -> Problem:
     return Problem(
         code="comfyui.unknown_input", what=f"the workflow has no input {key!r}", where=f"inputs.set.{key}", hint=hint
     )
 
 
-def _meant(name: str, known: Collection[str], lead: str) -> str:
+def _suggest_name(name: str, known: Collection[str], lead: str) -> str:
     return did_you_mean(name, known, otherwise=f"{lead}: {', '.join(sorted(known)[:20]) or 'none'}")

@@ -53,16 +53,16 @@ class ComfyUiInputs(EngineInputs):
     )
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+    def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say what keeps the fields from fitting the workflow; its files are known only when it runs."""
         # Filling reads these inputs, so it can only be imported once they exist.
-        from corral.engines.comfyui.filling import problems_of
+        from corral.engines.comfyui.filling import find_problems
 
         try:
             inputs = cls.model_validate(dict(given))
         except ValidationError:
             return
-        for problem in problems_of(inputs):
+        for problem in find_problems(inputs):
             yield f"{problem.what} ({problem.where}); {problem.hint}" if problem.hint else problem.what
 
 

@@ -31,7 +31,7 @@ class Listener:
         """Whether the socket said that the prompt has ended."""
         return self._course.ended
 
-    async def ready(self) -> None:
+    async def wait_for_connection(self) -> None:
         """Return when the first connection stands or has failed, so that no event of a quick prompt is missed."""
         await self._tried.wait()
 
@@ -53,7 +53,7 @@ class Listener:
 
     async def _listen(self) -> bool:
         heard = False
-        async with self._client.socket(self._course.prompt) as socket:
+        async with self._client.open_socket(self._course.prompt) as socket:
             try:
                 await socket.send_str(SUBSCRIBE)
                 self._tried.set()
@@ -76,7 +76,7 @@ class Listener:
                 return
 
     def _take_text(self, raw: str) -> None:
-        if not self._course.hear(raw):
+        if not self._course.read(raw):
             return
         self._report.progress(self._course.fraction, self._course.note)
         if self._course.ended:

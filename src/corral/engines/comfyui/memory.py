@@ -33,7 +33,7 @@ class Memory:
         self._model: str | None = None
         self._prompt: str | None = None
 
-    def ran(self, model: str | None, prompt_id: str) -> None:
+    def remember(self, model: str | None, prompt_id: str) -> None:
         """Remember that a prompt with this model ended well; None when the workflow names none."""
         self._model, self._prompt = model, prompt_id
 
@@ -43,7 +43,7 @@ class Memory:
         if model is None or prompt_id is None:
             return ()
         try:
-            used = await self._allocated()
+            used = await self._measure_allocated()
             known = (await self._prompts.find(prompt_id)).stage is not Stage.UNKNOWN
         except EngineUnavailableError:
             self._prompts.forget_version()
@@ -63,7 +63,7 @@ class Memory:
         now = asyncio.get_running_loop().time
         deadline = now() + self._timings.release_s
         pause = self._timings.retry_s
-        while (used := await self._allocated()) is not None and used >= _EMPTY:
+        while (used := await self._measure_allocated()) is not None and used >= _EMPTY:
             if now() >= deadline:
                 _log.warning("memory_not_released", url=self._client.url, allocated=used)
                 return
@@ -75,7 +75,7 @@ class Memory:
         if self._prompt == prompt_id:
             self._model = self._prompt = None
 
-    async def _allocated(self) -> int | None:
+    async def _measure_allocated(self) -> int | None:
         """Bytes that PyTorch has allocated on the first device; None where that is not a GPU."""
         stats = as_object(await self._client.get("/system_stats", within_s=self._timings.check_s))
         device = as_object(next(iter(as_list(stats.get("devices"))), None))

@@ -46,9 +46,9 @@ class Text:
 
 def choose(outputs: Mapping[str, Json], which: Literal["saved", "previews", "all"]) -> list[RemoteFile | Text]:
     """List what to keep, by node and in the node's order, under safe and unique names."""
-    found = [item for node in sorted(outputs, key=_node_order) for item in _items(node, as_object(outputs[node]))]
-    saved = [item for item in found if not _is_preview(item)]
-    previews = [item for item in found if _is_preview(item)]
+    items = [item for node in sorted(outputs, key=_rank_node) for item in _list_items(node, as_object(outputs[node]))]
+    saved = [item for item in items if not _is_preview(item)]
+    previews = [item for item in items if _is_preview(item)]
     match which:
         case "saved":
             # A text beside previews does not make a workflow one that saves: a preview of an image is what it is for.
@@ -57,22 +57,22 @@ def choose(outputs: Mapping[str, Json], which: Literal["saved", "previews", "all
         case "previews":
             chosen = previews
         case "all":
-            chosen = found
-    return _uniquely_named(chosen)
+            chosen = items
+    return _give_unique_names(chosen)
 
 
-def _node_order(node: str) -> tuple[int, str]:
+def _rank_node(node: str) -> tuple[int, str]:
     return (int(node), "") if node.isdecimal() else (2**31, node)
 
 
-def _items(node: str, lists: dict[str, Json]) -> Iterator[RemoteFile | Text]:
+def _list_items(node: str, lists: dict[str, Json]) -> Iterator[RemoteFile | Text]:
     for kind, items in lists.items():
         for number, item in enumerate(as_list(items)):
             filename = as_text(as_object(item).get("filename"))
             if filename:
-                yield RemoteFile(node=node, name=safe_name(filename), params=_view(filename, as_object(item)))
+                yield RemoteFile(node=node, name=make_safe_name(filename), params=_view(filename, as_object(item)))
             elif kind == "text" and isinstance(item, str):
-                yield Text(node=node, name=safe_name(f"text_{node}_{number + 1}.txt"), content=item)
+                yield Text(node=node, name=make_safe_name(f"text_{node}_{number + 1}.txt"), content=item)
 
 
 def _view(filename: str, item: dict[str, Json]) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _view(filename: str, item: dict[str, Json]) -> dict[str, str]:
     }
 
 
-def safe_name(name: str) -> str:
+def make_safe_name(name: str) -> str:
     """Turn any name into a plain file name: no folders, no control characters, not hidden, at most 120 characters."""
     plain = _UNSAFE.sub("_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip(". ")
     stem, dot, ending = plain.rpartition(".")
@@ -94,19 +94,19 @@ def _is_preview(item: RemoteFile | Text) -> bool:
     return isinstance(item, RemoteFile) and item.params["type"] == "temp"
 
 
-def _uniquely_named(items: Sequence[RemoteFile | Text]) -> list[RemoteFile | Text]:
+def _give_unique_names(items: Sequence[RemoteFile | Text]) -> list[RemoteFile | Text]:
     taken: set[str] = set()
     result: list[RemoteFile | Text] = []
     for item in items:
-        name = next(name for name in _names(item) if name.casefold() not in taken)
+        name = next(name for name in _propose_names(item) if name.casefold() not in taken)
         taken.add(name.casefold())
-        result.append(_renamed(item, name))
+        result.append(_rename(item, name))
     return result
 
 
-def _names(item: RemoteFile | Text) -> Iterator[str]:
+def _propose_names(item: RemoteFile | Text) -> Iterator[str]:
     yield item.name
-    node = safe_name(item.node)
+    node = make_safe_name(item.node)
     yield f"{node}-{item.name}"
     number = 2
     while True:
@@ -114,7 +114,7 @@ def _names(item: RemoteFile | Text) -> Iterator[str]:
         number += 1
 
 
-def _renamed(item: RemoteFile | Text, name: str) -> RemoteFile | Text:
+def _rename(item: RemoteFile | Text, name: str) -> RemoteFile | Text:
     if isinstance(item, Text):
         return Text(node=item.node, name=name, content=item.content)
     return RemoteFile(node=item.node, name=name, params=item.params)
@@ -146,13 +146,17 @@ async def _download(client: ComfyClient, file: RemoteFile, target: Path, timings
     pause = timings.retry_s
     for remaining in reversed(range(_DOWNLOADS)):
         try:
-            told = await client.download(file.params, target)
+            media_type = await client.download(file.params, target)
         except InstanceUnreachableError:
             if not remaining:
                 raise
         else:
             # ComfyUI sends types it does not know as octet streams; the name often knows better.
-            return told if told != "application/octet-stream" else mimetypes.guess_type(file.name)[0] or told
+            return (
+                media_type
+                if media_type != "application/octet-stream"
+                else mimetypes.guess_type(file.name)[0] or media_type
+            )
         await asyncio.sleep(pause)
         pause *= 2
     raise AssertionError("the last try returns or raises")

@@ -34,26 +34,26 @@ _LATENT_INPUTS = ("latent_image", "samples", "latent")
 
 def place(workflow: Workflow, field: Field) -> tuple[tuple[Place, ...], Problem | None]:
     """Find every place that `field` is set at, or the problem why there is no such place or no single one."""
-    groups = list(dict.fromkeys(_groups(workflow, field)))
+    groups = list(dict.fromkeys(_list_groups(workflow, field)))
     if not groups:
-        return (), _nowhere(field)
+        return (), _report_no_place(field)
     states = {_state(workflow, group) for group in groups}
     if len(states) > 1:
-        return (), _ambiguous(workflow, field, [place for group in groups for place in group])
+        return (), _report_ambiguity(workflow, field, [place for group in groups for place in group])
     return tuple(dict.fromkeys(place for group in groups for place in group)), None
 
 
-def _groups(workflow: Workflow, field: Field) -> Iterator[tuple[Place, ...]]:
+def _list_groups(workflow: Workflow, field: Field) -> Iterator[tuple[Place, ...]]:
     """Yield, per sampler, the places that belong together (the two texts of one SDXL node)."""
-    for sampler in _samplers(workflow):
-        for node in _owners(workflow, sampler, field):
-            found = [_literal(workflow, node, name) for name in _names(field) if name in node.inputs]
-            group = tuple(place for place in found if place is not None)
+    for sampler in _find_samplers(workflow):
+        for node in _find_owners(workflow, sampler, field):
+            literals = [_find_literal(workflow, node, name) for name in _list_input_names(field) if name in node.inputs]
+            group = tuple(place for place in literals if place is not None)
             if group:
                 yield group
 
 
-def _samplers(workflow: Workflow) -> list[Node]:
+def _find_samplers(workflow: Workflow) -> list[Node]:
     named = ("KSampler", "SamplerCustom")
     # KSamplerSelect only names an algorithm; it samples nothing.
     return [
@@ -64,7 +64,7 @@ def _samplers(workflow: Workflow) -> list[Node]:
     ]
 
 
-def _names(field: Field) -> tuple[str, ...]:
+def _list_input_names(field: Field) -> tuple[str, ...]:
     match field:
         case "prompt" | "negative":
             return _TEXT_INPUTS
@@ -74,23 +74,27 @@ def _names(field: Field) -> tuple[str, ...]:
             return (field,)
 
 
-def _owners(workflow: Workflow, sampler: Node, field: Field) -> list[Node]:
+def _find_owners(workflow: Workflow, sampler: Node, field: Field) -> list[Node]:
     """Find the nodes upstream of `sampler` that own the inputs of `field`; a switch of ways may lead to several."""
     match field:
         case "prompt":
-            return _text_nodes(workflow, sampler, "positive")
+            return _find_text_nodes(workflow, sampler, "positive")
         case "negative":
-            shared = {node.id for other in _samplers(workflow) for node in _text_nodes(workflow, other, "positive")}
-            return [node for node in _text_nodes(workflow, sampler, "negative") if node.id not in shared]
+            shared = {
+                node.id for other in _find_samplers(workflow) for node in _find_text_nodes(workflow, other, "positive")
+            }
+            return [node for node in _find_text_nodes(workflow, sampler, "negative") if node.id not in shared]
         case "seed":
-            return _first(workflow, sampler, ("noise",), lambda node: _has_any(node, ("seed", "noise_seed")))
+            return _find_first(workflow, sampler, ("noise",), lambda node: _has_any(node, ("seed", "noise_seed")))
         case "steps":
-            return _first(workflow, sampler, ("sigmas",), lambda node: "steps" in node.inputs)
+            return _find_first(workflow, sampler, ("sigmas",), lambda node: "steps" in node.inputs)
         case "width" | "height":
-            return _first(workflow, sampler, _LATENT_INPUTS, lambda node: {"width", "height"} <= node.inputs.keys())
+            return _find_first(
+                workflow, sampler, _LATENT_INPUTS, lambda node: {"width", "height"} <= node.inputs.keys()
+            )
 
 
-def _text_nodes(workflow: Workflow, sampler: Node, role: Literal["positive", "negative"]) -> list[Node]:
+def _find_text_nodes(workflow: Workflow, sampler: Node, role: Literal["positive", "negative"]) -> list[Node]:
     def upstream(node: Node) -> Sequence[str]:
         if role in node.inputs:
             return (role,)
@@ -101,14 +105,14 @@ def _text_nodes(workflow: Workflow, sampler: Node, role: Literal["positive", "ne
     return _walk(workflow, sampler, upstream, lambda node: node is not sampler and _has_any(node, _TEXT_INPUTS))
 
 
-def _first(workflow: Workflow, start: Node, names: Sequence[str], wanted: Callable[[Node], bool]) -> list[Node]:
+def _find_first(workflow: Workflow, start: Node, names: Sequence[str], wanted: Callable[[Node], bool]) -> list[Node]:
     return _walk(workflow, start, lambda _: names, wanted)
 
 
 def _walk(
     workflow: Workflow, start: Node, upstream: Callable[[Node], Sequence[str]], wanted: Callable[[Node], bool]
 ) -> list[Node]:
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
     seen: set[str] = set()
     ways = [start]
     while ways:
@@ -117,13 +121,13 @@ def _walk(
             continue
         seen.add(node.id)
         if wanted(node):
-            found[node.id] = node
+            nodes[node.id] = node
             continue
         ways += [workflow[target] for name in upstream(node) if (target := node.link(name)) is not None]
-    return list(found.values())
+    return list(nodes.values())
 
 
-def _literal(workflow: Workflow, node: Node, name: str) -> Place | None:
+def _find_literal(workflow: Workflow, node: Node, name: str) -> Place | None:
     """Follow a linked input to the value it comes from; None where no node upstream holds one."""
     seen: set[str] = set()
     while (target := node.link(name)) is not None:
@@ -142,14 +146,14 @@ def _has_any(node: Node, names: Sequence[str]) -> bool:
 
 
 def _state(workflow: Workflow, group: Sequence[Place]) -> tuple[str, ...]:
-    return tuple(repr(_value(workflow, place)) for place in group)
+    return tuple(repr(_read_value(workflow, place)) for place in group)
 
 
-def _value(workflow: Workflow, place: Place) -> Json:
+def _read_value(workflow: Workflow, place: Place) -> Json:
     return workflow[place.node].inputs[place.input]
 
 
-def _nowhere(field: Field) -> Problem:
+def _report_no_place(field: Field) -> Problem:
     return Problem(
         code="comfyui.no_place",
         what=f"the workflow has no place for {field!r} that follows from its samplers",
@@ -158,9 +162,9 @@ def _nowhere(field: Field) -> Problem:
     )
 
 
-def _ambiguous(workflow: Workflow, field: Field, places: Sequence[Place]) -> Problem:
+def _report_ambiguity(workflow: Workflow, field: Field, places: Sequence[Place]) -> Problem:
     listed = ", ".join(
-        f"{place} ({workflow[place.node].class_type}, now {str(_value(workflow, place))[:40]!r})"
+        f"{place} ({workflow[place.node].class_type}, now {str(_read_value(workflow, place))[:40]!r})"
         for place in dict.fromkeys(places)
     )
     return Problem(

@@ -22,9 +22,9 @@ from corral.engines.comfyui.errors import (
     InstanceAnswerError,
     InstanceUnreachableError,
     WorkflowInvalidError,
-    choices_of,
-    refusal,
-    refused_choices,
+    list_refused_choices,
+    read_choices,
+    translate_refusal,
 )
 from corral.work import EngineUnavailableError, Json
 
@@ -69,13 +69,13 @@ class Prompts:
 
     async def find(self, prompt_id: str) -> Prompt:
         """Look a prompt up. Raises: EngineUnavailableError."""
-        if await self._jobs():
+        if await self._has_jobs_routes():
             return await self._find_job(prompt_id)
-        stage = await self._queued(prompt_id)
+        stage = await self._find_queued(prompt_id)
         if stage is not None:
             return Prompt(id=prompt_id, stage=stage)
         history = as_object(await self._client.get(f"/history/{prompt_id}"))
-        return _from_history(prompt_id, as_object(history.get(prompt_id)))
+        return _read_history(prompt_id, as_object(history.get(prompt_id)))
 
     async def find_patiently(self, prompt_id: str) -> Prompt:
         """Look a prompt up, waiting for an instance that is away for up to `reconnect_s`."""
@@ -87,7 +87,7 @@ class Prompts:
                 return await self.find(prompt_id)
             except EngineUnavailableError as error:
                 self.forget_version()
-                if _final(error) or now() + pause > deadline:
+                if _is_final(error) or now() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._timings.poll_s)
@@ -99,10 +99,10 @@ class Prompts:
         Raises: EngineUnavailableError, at once: an instance that is away before anything began is not waited for.
         """
         self.forget_version()
-        found = [await self.find(prompt_id) for prompt_id in prompt_ids]
+        prompts = [await self.find(prompt_id) for prompt_id in prompt_ids]
         order = (Stage.SUCCEEDED, Stage.RUNNING, Stage.PENDING)
-        best = min((p for p in found if p.stage in order), key=lambda p: order.index(p.stage), default=None)
-        for other in found:
+        best = min((p for p in prompts if p.stage in order), key=lambda p: order.index(p.stage), default=None)
+        for other in prompts:
             if other is not best and other.stage in LIVE:
                 await self.cancel(other.id)
         return best
@@ -118,9 +118,9 @@ class Prompts:
             try:
                 status, answer = await self._client.submit(body)
             except (InstanceUnreachableError, InstanceAnswerError) as error:
-                if _final(error) or (isinstance(error, InstanceUnreachableError) and not error.received):
+                if _is_final(error) or (isinstance(error, InstanceUnreachableError) and not error.received):
                     raise
-                if await self._arrived(prompt_id):
+                if await self._has_arrived(prompt_id):
                     return
                 if not remaining:
                     raise
@@ -128,7 +128,7 @@ class Prompts:
                 await self._judge(prompt_id, status, answer, allow_partial=allow_partial)
                 return
 
-    async def _arrived(self, prompt_id: str) -> bool:
+    async def _has_arrived(self, prompt_id: str) -> bool:
         """Say whether a prompt whose submission broke off is there all the same; it may still be under way."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timings.settle_s
@@ -144,19 +144,19 @@ class Prompts:
             return
         if status == 200:
             await self.cancel(prompt_id)
-        raise await self._explained(answer)
+        raise await self._explain_refusal(answer)
 
-    async def _explained(self, answer: Json) -> WorkflowInvalidError:
+    async def _explain_refusal(self, answer: Json) -> WorkflowInvalidError:
         choices: dict[tuple[str, str], Sequence[str]] = {}
-        for class_type, name in refused_choices(answer):
+        for class_type, name in list_refused_choices(answer):
             with suppress(EngineUnavailableError):  # the refusal stands without a "did you mean"
-                choices[class_type, name] = await self._choices(class_type, name)
-        return refusal(answer, where=self._client.url, choices=choices)
+                choices[class_type, name] = await self._fetch_choices(class_type, name)
+        return translate_refusal(answer, where=self._client.url, choices=choices)
 
-    async def _choices(self, class_type: str, name: str) -> tuple[str, ...]:
+    async def _fetch_choices(self, class_type: str, name: str) -> tuple[str, ...]:
         description = as_object(await self._client.get(f"/object_info/{class_type}")).get(class_type)
         groups = as_object(as_object(description).get("input")).values()
-        return next((choices_of(as_list(as_object(group)[name])) for group in groups if name in as_object(group)), ())
+        return next((read_choices(as_list(as_object(group)[name])) for group in groups if name in as_object(group)), ())
 
     async def cancel(self, prompt_id: str, *, may_arrive: bool = False) -> bool:
         """End a prompt and return whether it is gone; never ends anyone else's.
@@ -184,7 +184,7 @@ class Prompts:
         return False
 
     async def _stop(self, prompt_id: str, stage: Stage) -> None:
-        if await self._jobs():
+        if await self._has_jobs_routes():
             await self._client.post(f"/api/jobs/{prompt_id}/cancel", {})
         elif stage is Stage.PENDING:
             await self._client.post("/queue", {"delete": [prompt_id]})
@@ -197,7 +197,7 @@ class Prompts:
         """Ask the instance anew what it can: it may come back as another version."""
         self._has_jobs = None
 
-    async def _jobs(self) -> bool:
+    async def _has_jobs_routes(self) -> bool:
         if self._has_jobs is None:
             try:
                 answer = await self._client.get("/api/jobs", params={"limit": "1"})
@@ -208,7 +208,7 @@ class Prompts:
             self._has_jobs = isinstance(as_object(answer).get("jobs"), list)
         return self._has_jobs
 
-    async def _queued(self, prompt_id: str) -> Stage | None:
+    async def _find_queued(self, prompt_id: str) -> Stage | None:
         queue = as_object(await self._client.get("/queue"))
         for name, stage in (("queue_running", Stage.RUNNING), ("queue_pending", Stage.PENDING)):
             if any(as_list(item)[1:2] == [prompt_id] for item in as_list(queue.get(name))):
@@ -227,7 +227,7 @@ class Prompts:
         return Prompt(id=prompt_id, stage=stage, outputs=as_object(job.get("outputs")), messages=messages)
 
 
-def _final(error: EngineUnavailableError) -> bool:
+def _is_final(error: EngineUnavailableError) -> bool:
     """Say whether asking again is of no use: the instance refuses, or this adapter no longer asks."""
     refused = isinstance(error, InstanceAnswerError) and 400 <= error.status < 500
     return refused or isinstance(error, AdapterClosedError)
@@ -242,7 +242,7 @@ _JOB_STAGES = {
 }
 
 
-def _from_history(prompt_id: str, entry: dict[str, Json]) -> Prompt:
+def _read_history(prompt_id: str, entry: dict[str, Json]) -> Prompt:
     if not entry:
         return Prompt(id=prompt_id, stage=Stage.UNKNOWN)
     status = as_object(entry.get("status"))

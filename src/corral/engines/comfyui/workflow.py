@@ -37,13 +37,13 @@ class Node:
 
     def link(self, name: str) -> str | None:
         """Return the id of the node that an input is linked to, or None when it holds a value or is absent."""
-        return linked_node(self.inputs.get(name))
+        return find_linked_node(self.inputs.get(name))
 
 
 Workflow = Mapping[str, Node]
 
 
-def linked_node(value: Json) -> str | None:
+def find_linked_node(value: Json) -> str | None:
     """Return the node id of a link, or None when `value` is not a link."""
     parts = as_list(value)
     if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], int):
@@ -54,52 +54,54 @@ def linked_node(value: Json) -> str | None:
 def read_workflow(raw: Mapping[str, Json]) -> tuple[dict[str, Node], list[Problem]]:
     """Read a workflow into nodes of its own (the given one is not changed), with every problem of its shape."""
     if isinstance(raw.get("nodes"), list):
-        return {}, [_editor_format()]
+        return {}, [_report_editor_format()]
     if not raw:
-        return {}, [_problem("the workflow has no nodes", "inputs.workflow")]
+        return {}, [_make_problem("the workflow has no nodes", "inputs.workflow")]
     nodes: dict[str, Node] = {}
     problems: list[Problem] = []
     for node_id, content in raw.items():
         node = as_object(content)
         class_type = as_text(node.get("class_type"))
         if not class_type or not isinstance(node.get("inputs", {}), dict):
-            problems.append(_problem(f"node {node_id} has no class_type or no inputs", f"inputs.workflow.{node_id}"))
+            problems.append(
+                _make_problem(f"node {node_id} has no class_type or no inputs", f"inputs.workflow.{node_id}")
+            )
             continue
         nodes[node_id] = Node(id=node_id, class_type=class_type, inputs=dict(as_object(node.get("inputs"))))
-    return nodes, problems or list(_dangling_links(nodes))
+    return nodes, problems or list(_find_dangling_links(nodes))
 
 
-def models_of(nodes: Collection[Node]) -> tuple[str, ...]:
+def list_models(nodes: Collection[Node]) -> tuple[str, ...]:
     """Return the model files that loader nodes name, the heaviest first."""
-    found = [node.inputs[name] for name in _MODEL_INPUTS for node in nodes if name in node.inputs]
-    return tuple(dict.fromkeys(name for name in found if isinstance(name, str)))
+    names = [node.inputs[name] for name in _MODEL_INPUTS for node in nodes if name in node.inputs]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
-def model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
+def find_model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
     """Return what the task names, else the heaviest model that its workflow loads."""
     if model is not None:
         return model
     nodes, _ = read_workflow(as_object(inputs.get("workflow")))
-    return next(iter(models_of(nodes.values())), None)
+    return next(iter(list_models(nodes.values())), None)
 
 
-def prompt_of(workflow: Workflow, raw: Mapping[str, Json]) -> dict[str, Json]:
+def write_prompt(workflow: Workflow, raw: Mapping[str, Json]) -> dict[str, Json]:
     """Write the workflow as the body of a prompt; what else `raw` says about a node (its title) is kept."""
     return {node.id: {**as_object(raw[node.id]), "inputs": node.inputs} for node in workflow.values()}
 
 
-def _dangling_links(nodes: Workflow) -> Iterator[Problem]:
+def _find_dangling_links(nodes: Workflow) -> Iterator[Problem]:
     for node in nodes.values():
         for name in node.inputs:
             target = node.link(name)
             if target is not None and target not in nodes:
-                yield _problem(
+                yield _make_problem(
                     f"node {node.id} ({node.class_type}) links to node {target}, which is not in the workflow",
                     f"inputs.workflow.{node.id}.inputs.{name}",
                 )
 
 
-def _editor_format() -> Problem:
+def _report_editor_format() -> Problem:
     return Problem(
         code="comfyui.workflow_format",
         what="the workflow is in the editor's format, which only ComfyUI's own pages can run",
@@ -108,6 +110,6 @@ def _editor_format() -> Problem:
     )
 
 
-def _problem(what: str, where: str) -> Problem:
+def _make_problem(what: str, where: str) -> Problem:
     hint = "save it in ComfyUI with Workflow > Export (API)"
     return Problem(code="comfyui.workflow_shape", what=what, where=where, hint=hint)

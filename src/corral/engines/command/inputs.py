@@ -32,7 +32,7 @@ class CommandInputs(EngineInputs):
     )
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+    def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say which paths leave the attempt's folder, and whether the program has no name."""
         argv = given.get("argv")
         if isinstance(argv, list) and argv and not cast("list[object]", argv)[0]:

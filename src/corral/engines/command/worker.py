@@ -50,7 +50,7 @@ class Command:
     def run(self, job: Job, talk: Talk) -> Answer:
         """Run the program once. Raises: EngineError when it fails, Cancelled."""
         cwd = _prepare(job)
-        printed = Printed(talk.progress)
+        printed = Printed(talk.report_progress)
         try:
             code = _run_program(self._programs, job, talk, cwd, printed)
         finally:
@@ -58,7 +58,7 @@ class Command:
         talk.check()
         log = _write_log(job, printed)
         if code != 0:
-            what = f"{job.inputs['argv'][0]!r} ended with {_code_words(code)}{printed.last_words()}"
+            what = f"{job.inputs['argv'][0]!r} ended with {_describe_exit(code)}{printed.quote_end()}"
             raise EngineError(what, files=(log,))
         return Answer(files=(log, *_collect(job, cwd)), values={"exit_code": 0})
 
@@ -86,7 +86,7 @@ def _write_log(job: Job, printed: Printed) -> OutputFile:
     return OutputFile(name=_LOG_NAME, path=path, media_type="text/plain; charset=utf-8")
 
 
-def _environment(job: Job) -> dict[str, str]:
+def _make_environment(job: Job) -> dict[str, str]:
     def present(names: Sequence[str]) -> Mapping[str, str]:
         return {name: os.environ[name] for name in names if name in os.environ}
 
@@ -96,10 +96,10 @@ def _environment(job: Job) -> dict[str, str]:
 
 def _run_program(programs: Programs, job: Job, talk: Talk, cwd: Path, printed: Printed) -> int:
     deadline = time.monotonic() + job.timeout_s
-    with _standard_input(job) as stdin:
+    with _open_standard_input(job) as stdin:
         process = programs.start(
             job.inputs["argv"],
-            environment=_environment(job),
+            environment=_make_environment(job),
             cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -107,17 +107,17 @@ def _run_program(programs: Programs, job: Job, talk: Talk, cwd: Path, printed: P
         )
     assert process.stdout is not None
     with _Alarm(process) as alarm, process.stdout as output:
-        talk.when_cancelled(alarm.ring)
+        talk.call_when_cancelled(alarm.ring)
         _listen(output, alarm, printed, deadline)
         if process.poll() is None:
             talk.check()
-            what = f"it ran longer than {format_duration(job.timeout_s)}{printed.last_words()}"
+            what = f"it ran longer than {format_duration(job.timeout_s)}{printed.quote_end()}"
             raise EngineError(what, files=(_write_log(job, printed),))
         return process.returncode
 
 
 @contextmanager
-def _standard_input(job: Job) -> Generator[IO[bytes] | int]:
+def _open_standard_input(job: Job) -> Generator[IO[bytes] | int]:
     if job.inputs["stdin"] is None:
         yield subprocess.DEVNULL
         return
@@ -189,22 +189,22 @@ def _drain(output: IO[bytes], printed: Printed) -> bool:
         if not data:
             return False
         total += len(data)
-        printed.add(data)
+        printed.take(data)
     return True
 
 
 def _collect(job: Job, cwd: Path) -> list[OutputFile]:
     """Find the declared outputs. Raises: EngineError when one is missing, TaskInvalidError when two share a name."""
     root = job.scratch.resolve()
-    found: dict[str, Path] = {}
+    outputs: dict[str, Path] = {}
     for pattern in job.inputs["outputs"]:
         matches = sorted(path for path in cwd.glob(pattern) if _is_output(path, root))
         if not matches:
             raise EngineError(f"no file matches the declared output {pattern!r}")
         for path in matches:
-            if path.name == _LOG_NAME or found.setdefault(path.name, path) != path:
+            if path.name == _LOG_NAME or outputs.setdefault(path.name, path) != path:
                 raise TaskInvalidError(f"two outputs are called {path.name!r}", hint="give each output its own name")
-    return [OutputFile(name=name, path=path, media_type=_media_type(name)) for name, path in found.items()]
+    return [OutputFile(name=name, path=path, media_type=_guess_media_type(name)) for name, path in outputs.items()]
 
 
 def _is_output(path: Path, root: Path) -> bool:
@@ -212,11 +212,11 @@ def _is_output(path: Path, root: Path) -> bool:
     return real.is_file() and real.is_relative_to(root) and not real.is_relative_to(root / _OURS)
 
 
-def _media_type(name: str) -> str:
+def _guess_media_type(name: str) -> str:
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _code_words(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
@@ -239,7 +239,7 @@ class Printed:
         self._left_out = 0
         self._unfinished = b""
 
-    def add(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         """Take the next piece."""
         self._keep(data)
         *lines, rest = (self._unfinished + data).split(b"\n")
@@ -253,7 +253,7 @@ class Printed:
         gap = f"\n[... {self._left_out} bytes left out ...]\n".encode() if self._left_out else b""
         path.write_bytes(bytes(self._head) + gap + bytes(self._tail))
 
-    def last_words(self) -> str:
+    def quote_end(self) -> str:
         """Return the end of the output as `; it printed last: ...`, or nothing when it printed nothing."""
         end = bytes(self._tail or self._head)[-_LAST_WORDS:].decode(errors="replace").strip().replace("\0", "")
         return f"; it printed last: {end}" if end else ""

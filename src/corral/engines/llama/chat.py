@@ -12,7 +12,7 @@ from corral.work import EngineError, TaskInvalidError
 Chunk = dict[str, Any]  # Any: JSON of llama.cpp's server, in the shape of OpenAI's streams
 
 
-def chat_request(inputs: Mapping[str, Any]) -> Chunk:  # Any: JSON
+def make_chat_request(inputs: Mapping[str, Any]) -> Chunk:  # Any: JSON
     """Turn checked inputs into a request of llama.cpp's server."""
     messages = inputs["messages"] or [{"role": "user", "content": inputs["prompt"]}]
     system = [{"role": "system", "content": inputs["system"]}] if inputs["system"] is not None else []
@@ -71,7 +71,7 @@ class Reply:
         if self._finish_reason is None:
             raise EngineError("llama.cpp ended its answer without a reason")
 
-    def values(self) -> dict[str, Any]:  # Any: JSON
+    def list_values(self) -> dict[str, Any]:  # Any: JSON
         """Return the values of the result."""
         speed = self._timings.get("predicted_per_second")
         return {
@@ -87,7 +87,7 @@ class Reply:
         self._usage = chunk.get("usage") or self._usage
         self._timings = chunk.get("timings") or self._timings
         if reading := chunk.get("prompt_progress"):
-            self._talk.progress(0.0, f"read {reading['processed']} of {reading['total']} tokens")
+            self._talk.report_progress(0.0, f"read {reading['processed']} of {reading['total']} tokens")
         for choice in chunk.get("choices", ()):
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
             if piece := choice.get("delta", {}).get("content"):
@@ -96,5 +96,5 @@ class Reply:
     def _add(self, piece: str) -> None:
         self._pieces.append(piece)  # one token each, as llama.cpp streams
         written = min(len(self._pieces), self._max_tokens)
-        self._talk.progress(written / self._max_tokens, f"{written} of at most {self._max_tokens} tokens")
-        self._talk.preview("text/plain; charset=utf-8", lambda: self.text.encode())
+        self._talk.report_progress(written / self._max_tokens, f"{written} of at most {self._max_tokens} tokens")
+        self._talk.show_preview("text/plain; charset=utf-8", lambda: self.text.encode())

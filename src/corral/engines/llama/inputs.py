@@ -36,7 +36,7 @@ class LlamaInputs(EngineInputs):
     )  # Any: a schema is open by nature; llama.cpp checks what it supports
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+    def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say whether not exactly one of `prompt` and `messages` is given."""
         named = [name for name in ("prompt", "messages") if given.get(name) is not None]
         if len(named) == 2:

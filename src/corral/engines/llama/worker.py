@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import xllamacpp
 
-from corral.engines.llama.chat import Reply, chat_request
+from corral.engines.llama.chat import Reply, make_chat_request
 from corral.engines.worker.job import Answer, Job, Settings, Talk
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
@@ -51,10 +51,10 @@ class Llama:
 
     def run(self, job: Job, talk: Talk) -> Answer:
         """Answer one prompt or conversation. Raises: EngineError, Cancelled."""
-        server = self._loaded(job, talk)
+        server = self._ensure_loaded(job, talk)
         reply = Reply(talk, max_tokens=job.inputs["max_tokens"])
         try:
-            server.handle_chat_completions(chat_request(job.inputs), reply.take)
+            server.handle_chat_completions(make_chat_request(job.inputs), reply.take)
         except ValueError as error:  # the request cannot be rendered: its messages, its schema
             raise TaskInvalidError(f"llama.cpp refused the request: {error}") from error
         talk.check()
@@ -63,20 +63,22 @@ class Llama:
         path.write_text(reply.text, encoding="utf-8")
         return Answer(
             files=(OutputFile(name="text.txt", path=path, media_type="text/plain; charset=utf-8"),),
-            values=reply.values(),
+            values=reply.list_values(),
         )
 
     def stop(self) -> None:
         """Nothing: it starts no programs."""
 
-    def _loaded(self, job: Job, talk: Talk) -> ChatServer:
+    def _ensure_loaded(self, job: Job, talk: Talk) -> ChatServer:
         if self._server is None or self._model != job.model_path:
             self._server = self._model = None  # frees the memory before the next model takes it
-            talk.residents({})
-            talk.progress(None, f"loading {job.model}")
+            talk.report_residents({})
+            talk.report_progress(None, f"loading {job.model}")
             self._server = load_server(job.model_path, self._settings)
             self._model = job.model_path
-        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})  # it may have another name in each task
+        talk.report_residents(
+            {job.model: Bytes(job.model_path.stat().st_size)}
+        )  # it may have another name in each task
         talk.check()
         return self._server
 
@@ -86,7 +88,7 @@ def load_server(path: Path, settings: Settings) -> ChatServer:
     _check_file(path)
     with tempfile.TemporaryDirectory(prefix="corral-") as folder:
         try:
-            return _library.Server(_parameters(path, settings, Path(folder) / "s.sock"))
+            return _library.Server(_make_parameters(path, settings, Path(folder) / "s.sock"))
         except RuntimeError as error:
             raise EngineError(
                 f"llama.cpp could not load {path.name!r}: {error}",
@@ -106,7 +108,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _parameters(path: Path, settings: Settings, socket: Path) -> object:
+def _make_parameters(path: Path, settings: Settings, socket: Path) -> object:
     parameters = _library.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = settings.options["context_size"]

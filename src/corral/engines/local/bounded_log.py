@@ -39,7 +39,7 @@ class BoundedLog:
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines that are not empty, oldest first; long ones are cut."""
-        last = _printable(self._unfinished)
+        last = _make_printable(self._unfinished)
         return (*self._tail, last) if last else tuple(self._tail)
 
     def _append(self, data: bytes) -> None:
@@ -55,9 +55,9 @@ class BoundedLog:
     def _remember(self, data: bytes) -> None:
         *lines, rest = (self._unfinished + data).split(b"\n")
         self._unfinished = rest[-_TAIL_LINE_LENGTH:]
-        self._tail.extend(text for line in lines[-_TAIL_LINES:] if (text := _printable(line)))
+        self._tail.extend(text for line in lines[-_TAIL_LINES:] if (text := _make_printable(line)))
 
 
-def _printable(line: bytes) -> str:
+def _make_printable(line: bytes) -> str:
     text = line[-_TAIL_LINE_LENGTH:].decode("utf-8", errors="replace").strip()
     return "".join(character if character.isprintable() else " " for character in text)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from corral.engine_kinds import EngineKind
-from corral.engines.inputs import load_inputs, task_inputs
+from corral.engines.inputs import load_inputs, read_task_inputs
 from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.worker_process import (
     WorkerGoneError,
@@ -73,7 +73,7 @@ class LocalEngine:
         return self._kind.name
 
     async def run(self, work: Work, report: Reporter) -> Produced:
-        order = await self._order(work)
+        order = await self._make_order(work)
         async with self._turn:
             worker = await self._warm_worker(work.devices)
             try:
@@ -83,8 +83,8 @@ class LocalEngine:
                 await self._stop(worker, str(work.attempt))
                 raise
             except _UNUSABLE as error:
-                await self._bury(worker)
-                raise self._died(worker, error) from error
+                await self._discard(worker)
+                raise self._make_failure(worker, error) from error
 
     async def resident(self) -> tuple[Resident, ...]:
         return self._residents if self._worker is not None and self._worker.alive else ()
@@ -120,11 +120,11 @@ class LocalEngine:
             await self._worker.end(grace_s=grace_s)
             self._residents = ()
 
-    async def _order(self, work: Work) -> Message:
+    async def _make_order(self, work: Work) -> Message:
         """Everything that the worker must know, checked. Raises: TaskInvalidError."""
-        inputs = task_inputs(load_inputs(self._kind), work.inputs)
+        inputs = read_task_inputs(load_inputs(self._kind), work.inputs)
         _check_files(self._kind, work)
-        path = await self._model_path(work.model)
+        path = await self._locate_model(work.model)
         return {
             "type": "run",
             "attempt": str(work.attempt),
@@ -136,7 +136,7 @@ class LocalEngine:
             "timeout_s": work.timeout_s,
         }
 
-    async def _model_path(self, model: str | None) -> Path | None:
+    async def _locate_model(self, model: str | None) -> Path | None:
         if not self._kind.needs_model:
             return None
         if model is None:
@@ -155,7 +155,7 @@ class LocalEngine:
         if self._worker is not None and self._worker.alive and self._devices == devices:
             return self._worker
         if self._worker is not None:
-            await self._bury(self._worker)
+            await self._discard(self._worker)
         check_installed(self._kind)
         try:
             worker = await self._start(devices)
@@ -183,15 +183,15 @@ class LocalEngine:
                 raise_failure(message)
         except (WorkerGoneError, TimeoutError) as error:
             await worker.end()
-            raise self._start_failure(worker) from error
+            raise self._make_start_failure(worker) from error
         except BaseException:
             worker.kill()
             await worker.end()
             raise
         return worker
 
-    def _start_failure(self, worker: WorkerProcess) -> EngineError:
-        what = f"the {self.name} worker did not start: {worker.epitaph()}"
+    def _make_start_failure(self, worker: WorkerProcess) -> EngineError:
+        what = f"the {self.name} worker did not start: {worker.describe_end()}"
         if self._failed_starts + 1 < _STARTS_BEFORE_GIVING_UP:
             return EngineError(what)
         return EngineUnavailableError(what, hint="run `corral doctor`, then look into the worker's log")
@@ -220,16 +220,16 @@ class LocalEngine:
         try:
             async with asyncio.timeout(CANCEL_GRACE_S):
                 await worker.send({"type": "cancel", "attempt": attempt})
-                await self._until_stopped(worker, attempt)
+                await self._wait_until_stopped(worker, attempt)
                 obeyed = True
         except (TimeoutError, WorkerGoneError):
             pass
         finally:
             if not obeyed:
                 worker.kill()
-                await self._bury(worker)
+                await self._discard(worker)
 
-    async def _until_stopped(self, worker: WorkerProcess, attempt: str) -> None:
+    async def _wait_until_stopped(self, worker: WorkerProcess, attempt: str) -> None:
         while True:
             message = await worker.receive()
             if message.get("type") == "resident":
@@ -237,14 +237,14 @@ class LocalEngine:
             elif message.get("attempt") == attempt and message.get("type") in ("cancelled", "result", "error"):
                 return
 
-    async def _bury(self, worker: WorkerProcess) -> None:
+    async def _discard(self, worker: WorkerProcess) -> None:
         await worker.end()
         if self._worker is worker:
             self._worker = None
             self._residents = ()
 
-    def _died(self, worker: WorkerProcess, cause: Exception) -> EngineError:
-        return EngineError(f"the {self.name} worker failed ({cause}): {worker.epitaph()}")
+    def _make_failure(self, worker: WorkerProcess, cause: Exception) -> EngineError:
+        return EngineError(f"the {self.name} worker failed ({cause}): {worker.describe_end()}")
 
 
 def _check_files(kind: EngineKind, work: Work) -> None:

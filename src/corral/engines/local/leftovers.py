@@ -25,7 +25,7 @@ _ROUNDS = 20
 """A process may fork while we look; it cannot outrun this many looks unless it does nothing else."""
 
 
-def new_mark(log_dir: Path) -> str:
+def make_mark(log_dir: Path) -> str:
     """Return a mark for one worker of the server that keeps its logs here."""
     return f"{log_dir.resolve()}#{uuid4().hex}"
 
@@ -35,7 +35,7 @@ def end_marked(mark: str, *, spare: int) -> int:
 
     `spare` is the worker itself, whose exit code belongs to the one that started it.
     """
-    return _end(lambda process, found: found == mark and process != spare)
+    return _end(lambda process, its_mark: its_mark == mark and process != spare)
 
 
 def sweep(log_dir: Path) -> int:
@@ -44,24 +44,24 @@ def sweep(log_dir: Path) -> int:
     For the start of a server, before it has workers of its own.
     """
     root = str(log_dir.resolve())
-    return _end(lambda _process, found: found.startswith((f"{root}#", f"{root}/")))
+    return _end(lambda _process, mark: mark.startswith((f"{root}#", f"{root}/")))
 
 
 def _end(belongs: Callable[[int, str], bool]) -> int:
     ended: set[int] = set()
     for _ in range(_ROUNDS):
-        found = list(_marked(belongs))
-        if not found:
+        processes = list(_find_marked(belongs))
+        if not processes:
             break
-        for process in found:
+        for process in processes:
             with suppress(psutil.Error):
                 process.kill()
                 ended.add(process.pid)
-        psutil.wait_procs(found, timeout=0.5)
+        psutil.wait_procs(processes, timeout=0.5)
     return len(ended)
 
 
-def _marked(belongs: Callable[[int, str], bool]) -> Iterator[psutil.Process]:
+def _find_marked(belongs: Callable[[int, str], bool]) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if belongs(process.pid, process.environ().get(MARK, "")) and process.status() != psutil.STATUS_ZOMBIE:

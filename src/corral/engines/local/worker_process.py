@@ -114,10 +114,10 @@ class WorkerProcess:
             self._ending = asyncio.create_task(self._end(grace_s))
         await asyncio.shield(self._ending)
 
-    def epitaph(self) -> str:
+    def describe_end(self) -> str:
         """Say how it ended, and the last lines that it printed."""
         lines = "; ".join([line for line in self._log.tail if not line.startswith(_STACK)][-_LAST_LINES:])
-        return f"{_ending_words(self._process.returncode)}{f'; last lines: {lines}' if lines else ''}"
+        return f"{_describe_exit(self._process.returncode)}{f'; last lines: {lines}' if lines else ''}"
 
     async def _end(self, grace_s: float) -> None:
         self._input.close()
@@ -140,7 +140,7 @@ class WorkerProcess:
             self._log.write(data)
 
 
-def _ending_words(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code is None:
         return "it stopped answering"
     if code >= 0:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from corral.engines.answers import as_object, as_text, without_credentials
+from corral.engines.answers import as_object, as_text, strip_credentials
 from corral.engines.ollama.errors import (
     AdapterClosedError,
     ServerAnswerError,
     ServerUnreachableError,
-    refusal,
-    shortened,
+    shorten,
+    translate_refusal,
 )
 from corral.work import Json
 
@@ -54,7 +54,7 @@ class OllamaClient:
 
     def __init__(self, url: str, *, timings: Timings, session: SessionFactory = open_session) -> None:
         self._base = url.rstrip("/")
-        self.url = without_credentials(self._base)
+        self.url = strip_credentials(self._base)
         """Where the server is, for messages."""
         self._timings = timings
         self._open = session
@@ -65,20 +65,20 @@ class OllamaClient:
         """Get what the server says of itself, within `check_s`. Raises: EngineError."""
         try:
             async with asyncio.timeout(self._timings.check_s), self._request("GET", path, None, None) as response:
-                return as_object(await self._json(response))
+                return as_object(await self._read_json(response))
         except TimeoutError as error:
-            raise self._unreachable(path, error) from error
+            raise self._describe_failure(path, error) from error
 
     async def ask(self, path: str, body: dict[str, Json]) -> dict[str, Json]:
         """Post and get one whole answer. Raises: EngineError."""
         async with self._request("POST", path, body, as_text(body.get("model"))) as response:
-            return as_object(await self._json(response))
+            return as_object(await self._read_json(response))
 
     @asynccontextmanager
     async def stream(self, path: str, body: dict[str, Json]) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
         """Post and get an answer line by line; leaving the block ends the work on the server. Raises: EngineError."""
         async with self._request("POST", path, body, as_text(body.get("model"))) as response:
-            yield self._lines(response)
+            yield self._read_lines(response)
 
     async def close(self) -> None:
         """Drop every connection for good."""
@@ -105,12 +105,12 @@ class OllamaClient:
         try:
             async with self._session.request(method, f"{self._base}{path}", json=body, timeout=timeout) as response:
                 if response.status != 200:
-                    raise refusal(response.status, await _message(response), model=model, where=self.url)
+                    raise translate_refusal(response.status, await _read_message(response), model=model, where=self.url)
                 yield response
         except (aiohttp.ClientError, ConnectionError, aiohttp.ServerTimeoutError) as error:
-            raise self._unreachable(path, error) from error
+            raise self._describe_failure(path, error) from error
 
-    async def _json(self, response: aiohttp.ClientResponse) -> Json:
+    async def _read_json(self, response: aiohttp.ClientResponse) -> Json:
         pieces = bytearray()
         async for piece in response.content.iter_any():
             pieces += piece
@@ -118,9 +118,9 @@ class OllamaClient:
                 raise ServerAnswerError(f"the answer is larger than {LARGEST_ANSWER} bytes", where=self.url)
         # A large answer takes long to read: not on the loop that every slot shares.
         whole = bytes(pieces)
-        return self._parsed(whole) if len(whole) < SMALL_ANSWER else await asyncio.to_thread(self._parsed, whole)
+        return self._parse(whole) if len(whole) < SMALL_ANSWER else await asyncio.to_thread(self._parse, whole)
 
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Json]]:
+    async def _read_lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Json]]:
         rest = bytearray()
         async for piece in response.content.iter_any():
             rest += piece
@@ -128,28 +128,28 @@ class OllamaClient:
             rest = bytearray(last)
             for line in lines:
                 if line.strip():
-                    yield as_object(self._parsed(bytes(line)))
+                    yield as_object(self._parse(bytes(line)))
             if len(rest) > LARGEST_LINE:
                 raise ServerAnswerError(f"a line is longer than {LARGEST_LINE} bytes", where=self.url)
         if rest.strip():
-            yield as_object(self._parsed(bytes(rest)))
+            yield as_object(self._parse(bytes(rest)))
 
-    def _parsed(self, text: bytes) -> Json:
+    def _parse(self, text: bytes) -> Json:
         try:
             return json.loads(text)
         except ValueError as error:
-            what = f"the server sent something that is not JSON: {shortened(text[:80].decode(errors='replace'))!r}"
+            what = f"the server sent something that is not JSON: {shorten(text[:80].decode(errors='replace'))!r}"
             hint = "check that the engine's url is that of an Ollama server"
             raise ServerAnswerError(what, where=self.url, hint=hint) from error
 
-    def _unreachable(self, path: str, error: Exception) -> ServerUnreachableError:
+    def _describe_failure(self, path: str, error: Exception) -> ServerUnreachableError:
         late = isinstance(error, TimeoutError)
-        reason = "no answer in time" if late else shortened(str(error)) or type(error).__name__
+        reason = "no answer in time" if late else shorten(str(error)) or type(error).__name__
         hint = "start it with `ollama serve`, or correct the engine's url in the cluster file"
         return ServerUnreachableError(f"{path} failed: {reason}", where=self.url, hint=hint)
 
 
-async def _message(response: aiohttp.ClientResponse) -> str:
+async def _read_message(response: aiohttp.ClientResponse) -> str:
     start = (await response.content.read(4096)).decode(errors="replace")
     try:
         return as_text(as_object(json.loads(start)).get("error")) or start

@@ -23,7 +23,7 @@ from corral.engines.ollama.errors import (
     ServerTooOldError,
 )
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
-from corral.engines.ollama.protocol import PATHS, Answer, full_name, request_body, token_limit
+from corral.engines.ollama.protocol import PATHS, Answer, complete_name, make_request_body, read_token_limit
 from corral.errors import ProblemsError
 from corral.units import Bytes
 from corral.work import (
@@ -75,7 +75,7 @@ class Ollama:
             raise RequestRefusedError("the task names no model", where="model", hint="write model: llama3.2")
         try:
             async with asyncio.timeout(work.timeout_s):
-                body = await request_body(inputs, model=work.model, options=self._options, files=work.files)
+                body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files)
                 if inputs.call() == "embed":
                     return await self._embed(body, work)
                 return await self._write(PATHS[inputs.call()], body, work, report)
@@ -86,7 +86,7 @@ class Ollama:
     async def resident(self) -> tuple[Resident, ...]:
         """Say what `/api/ps` lists, under full names (`llama3.2:latest`), with what each takes of the GPU's memory."""
         try:
-            models = await self._loaded()
+            models = await self._list_loaded()
         except EngineError:
             return ()
         return tuple(
@@ -111,12 +111,12 @@ class Ollama:
 
     async def release(self) -> None:
         """Unload every model, and wait until `/api/ps` no longer lists it."""
-        for name in await self._loaded():
+        for name in await self._list_loaded():
             # An empty prompt with a keep_alive of 0 unloads, whatever the model is for.
             await self._client.ask("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
         now = asyncio.get_running_loop().time
         deadline = now() + self._timings.release_s
-        while await self._loaded():
+        while await self._list_loaded():
             if now() >= deadline:
                 _log.warning("models_not_unloaded", url=self._client.url)
                 return
@@ -131,19 +131,23 @@ class Ollama:
         await self._client.close()
 
     async def _write(self, path: str, body: dict[str, Json], work: Work, report: Reporter) -> Produced:
-        answer = Answer(where=self._client.url, limit=token_limit(as_object(body["options"])))
+        answer = Answer(where=self._client.url, limit=read_token_limit(as_object(body["options"])))
         async with self._client.stream(path, body) as lines:
             async for line in lines:
                 piece = answer.take(line)
                 report.progress(answer.fraction, f"{answer.pieces} tokens")
                 if piece:
                     report.preview("text/plain", piece.encode())
-        values = answer.values()
+        values = answer.list_values()
         texts = {"text.txt": "".join(answer.text), "thinking.txt": "".join(answer.thinking)}
         kept = {name: text for name, text in texts.items() if text or name == "text.txt"}
-        files = [await _written(work.scratch, name, text, "text/plain; charset=utf-8") for name, text in kept.items()]
+        files = [
+            await _write_output(work.scratch, name, text, "text/plain; charset=utf-8") for name, text in kept.items()
+        ]
         report.progress(1.0, f"{answer.pieces} tokens")
-        return Produced(files=tuple(files), values={**values, "spilled_bytes": await self._spilled(body["model"])})
+        return Produced(
+            files=tuple(files), values={**values, "spilled_bytes": await self._measure_spilled(body["model"])}
+        )
 
     async def _embed(self, body: dict[str, Json], work: Work) -> Produced:
         reply = await self._client.ask(PATHS["embed"], body)
@@ -151,31 +155,31 @@ class Ollama:
         if not vectors:
             raise ServerAnswerError("the server answered without embeddings", where=self._client.url)
         content = await asyncio.to_thread(json.dumps, {"model": body["model"], "embeddings": vectors})
-        file = await _written(work.scratch, "embeddings.json", content, "application/json")
+        file = await _write_output(work.scratch, "embeddings.json", content, "application/json")
         values: dict[str, Json] = {
             "embeddings": len(vectors),
             "dimensions": len(as_list(vectors[0])),
             "prompt_tokens": reply.get("prompt_eval_count"),
-            "spilled_bytes": await self._spilled(body["model"]),
+            "spilled_bytes": await self._measure_spilled(body["model"]),
         }
         return Produced(files=(file,), values=values)
 
-    async def _loaded(self) -> Mapping[str, dict[str, Json]]:
+    async def _list_loaded(self) -> Mapping[str, dict[str, Json]]:
         models = [as_object(model) for model in as_list((await self._client.look("/api/ps")).get("models"))]
         named = {as_text(model.get("name")) or as_text(model.get("model")): model for model in models}
-        return {full_name(name): model for name, model in named.items() if name}
+        return {complete_name(name): model for name, model in named.items() if name}
 
-    async def _spilled(self, model: str) -> int | None:
+    async def _measure_spilled(self, model: str) -> int | None:
         """Bytes of the model that lie in the computer's memory and not the GPU's; None where it is loaded no longer."""
         try:
-            loaded = (await self._loaded()).get(full_name(model), {})
+            loaded = (await self._list_loaded()).get(complete_name(model), {})
         except EngineError:
             return None  # the answer is complete; what it ran on is only told if the server still says
         size, on_gpu = as_number(loaded.get("size")), as_number(loaded.get("size_vram"))
         return None if size is None or on_gpu is None else max(int(size - on_gpu), 0)
 
 
-async def _written(scratch: Path, name: str, content: str, media_type: str) -> OutputFile:
+async def _write_output(scratch: Path, name: str, content: str, media_type: str) -> OutputFile:
     path = scratch / name
     try:
         await asyncio.to_thread(path.write_text, content, "utf-8")

@@ -92,9 +92,9 @@ class OutputUnwritableError(EngineError):
     code = "ollama.output_unwritable"
 
 
-def refusal(status: int, message: str, *, model: str | None, where: str) -> EngineError:
+def translate_refusal(status: int, message: str, *, model: str | None, where: str) -> EngineError:
     """Translate an answer that is not 200; `message` is Ollama's `error`, or the start of any other body."""
-    text = shortened(message) or "no message"
+    text = shorten(message) or "no message"
     match status:
         case 404 if model and "not found" in text and "page not found" not in text:
             return ModelMissingError(text, where=where, hint=f"run `ollama pull {model}` on that server")
@@ -104,15 +104,15 @@ def refusal(status: int, message: str, *, model: str | None, where: str) -> Engi
             hint = "raise OLLAMA_MAX_QUEUE, or give the slot less to do beside Corral"
             return ServerBusyError(f"the server's queue is full: {text}", where=where, hint=hint)
         case 499 | 500 | 502 | 504:
-            return failure(text, where=where)
+            return translate_failure(text, where=where)
         case _:
             hint = "check that the engine's url is that of an Ollama server"
             return ServerAnswerError(f"the server answered {status}: {text}", where=where, hint=hint)
 
 
-def failure(message: str, *, where: str) -> EngineError:
+def translate_failure(message: str, *, where: str) -> EngineError:
     """Translate an error that a server met while it worked, whatever way it told."""
-    text = shortened(message)
+    text = shorten(message)
     lowered = text.lower()
     if "out of memory" in lowered or "more system memory" in lowered or "cudamalloc failed" in lowered:
         hint = "use a smaller model or context, or free memory on that server"
@@ -120,7 +120,7 @@ def failure(message: str, *, where: str) -> EngineError:
     return GenerationFailedError(text, where=where)
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Bound a foreign message to what a person reads, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"

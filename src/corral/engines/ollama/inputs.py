@@ -67,7 +67,7 @@ class OllamaInputs(EngineInputs):
     truncate: bool | None = Field(None, description="Cut what is too long instead of refusing it, with `input`.")
 
     @classmethod
-    def conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
+    def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say whether not exactly one thing to do is given, and whether `kind` agrees with it."""
         named = [name for name in _FIELD_OF_CALL.values() if given.get(name) is not None]
         if len(named) > 1:

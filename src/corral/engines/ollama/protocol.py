@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corral.engines.answers import as_list, as_number, as_object, as_text
-from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, failure
+from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, translate_failure
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.errors import did_you_mean
 from corral.work import Json
@@ -32,26 +32,26 @@ _ONLY_GENERATE = ("prompt", "system", "suffix")
 _ONLY_EMBED = ("input", "dimensions", "truncate")
 
 
-async def request_body(
+async def make_request_body(
     inputs: OllamaInputs, *, model: str, options: OllamaOptions, files: Mapping[str, Path]
 ) -> dict[str, Json]:
     """Write the body of the task's request. Raises: RequestRefusedError."""
     call = inputs.call()
-    body: dict[str, Json] = {"model": model, "options": _model_options(inputs.options, options)}
+    body: dict[str, Json] = {"model": model, "options": _merge_options(inputs.options, options)}
     if call == "embed":
         body |= {name: getattr(inputs, name) for name in _ONLY_EMBED}
     else:
         body |= {"stream": True, "think": inputs.think, "format": inputs.format}
     if call == "generate":
         body |= {name: getattr(inputs, name) for name in _ONLY_GENERATE}
-        body |= {"raw": inputs.raw or None, "images": await _images(inputs.images, files)}
+        body |= {"raw": inputs.raw or None, "images": await _encode_images(inputs.images, files)}
     if call == "chat":
-        body |= {"tools": inputs.tools, "messages": [await _message(m, files) for m in inputs.messages or ()]}
+        body |= {"tools": inputs.tools, "messages": [await _make_message(m, files) for m in inputs.messages or ()]}
     body["keep_alive"] = inputs.keep_alive if inputs.keep_alive is not None else options.keep_alive
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _model_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[str, Json]:
+def _merge_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[str, Json]:
     kept = options.context_size
     if kept is None:
         return dict(asked)
@@ -65,17 +65,17 @@ def _model_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[st
     return {**asked, "num_ctx": kept}
 
 
-async def _message(message: OllamaMessage, files: Mapping[str, Path]) -> dict[str, Json]:
+async def _make_message(message: OllamaMessage, files: Mapping[str, Path]) -> dict[str, Json]:
     body = message.model_dump(exclude_none=True, exclude={"images"})
-    images = await _images(message.images, files)
+    images = await _encode_images(message.images, files)
     return {**body, "images": images} if images else body
 
 
-async def _images(names: Sequence[str], files: Mapping[str, Path]) -> list[str] | None:
-    return [await asyncio.to_thread(_encoded, name, files) for name in names] or None
+async def _encode_images(names: Sequence[str], files: Mapping[str, Path]) -> list[str] | None:
+    return [await asyncio.to_thread(_encode_image, name, files) for name in names] or None
 
 
-def _encoded(name: str, files: Mapping[str, Path]) -> str:
+def _encode_image(name: str, files: Mapping[str, Path]) -> str:
     path = files.get(name)
     if path is None:
         hint = did_you_mean(name, files, otherwise=f"its files are: {', '.join(sorted(files)) or 'none'}")
@@ -102,7 +102,7 @@ class Answer:
     def take(self, line: dict[str, Json]) -> str:
         """Take one line of the stream; return the text it adds. Raises: EngineError when the line is an error."""
         if "error" in line:
-            raise failure(as_text(line["error"]) or "an error without a message", where=self.where)
+            raise translate_failure(as_text(line["error"]) or "an error without a message", where=self.where)
         message = as_object(line.get("message"))
         piece = as_text(message.get("content")) or as_text(line.get("response"))
         thought = as_text(message.get("thinking")) or as_text(line.get("thinking"))
@@ -119,7 +119,7 @@ class Answer:
         """Pieces (a token each) over those allowed; None where there is no bound."""
         return None if not self.limit else min(self.pieces / self.limit, 1.0)
 
-    def values(self) -> dict[str, Json]:
+    def list_values(self) -> dict[str, Json]:
         """Summarize a finished answer. Raises: GenerationFailedError when the stream broke off before its end."""
         if self.last is None:
             what = f"the answer broke off after {self.pieces} tokens"
@@ -132,35 +132,35 @@ class Answer:
             "finish_reason": as_text(self.last.get("done_reason")) or "stop",
             "prompt_tokens": self.last.get("prompt_eval_count"),
             "completion_tokens": self.last.get("eval_count"),
-            "tokens_per_second": _speed(self.last),
-            "load_s": _seconds(self.last, "load_duration"),
+            "tokens_per_second": _compute_speed(self.last),
+            "load_s": _read_seconds(self.last, "load_duration"),
         }
         return {**values, "tool_calls": self.tool_calls} if self.tool_calls else values
 
 
-def token_limit(options: Mapping[str, Json]) -> int | None:
+def read_token_limit(options: Mapping[str, Json]) -> int | None:
     """Return `num_predict` where it bounds the answer; -1 and -2 do not."""
     limit = options.get("num_predict")
     return limit if isinstance(limit, int) and limit > 0 else None
 
 
-def _speed(last: Mapping[str, Json]) -> float | None:
-    count, seconds = as_number(last.get("eval_count")), _seconds(last, "eval_duration")
+def _compute_speed(last: Mapping[str, Json]) -> float | None:
+    count, seconds = as_number(last.get("eval_count")), _read_seconds(last, "eval_duration")
     return round(count / seconds, 2) if count and seconds else None
 
 
-def _seconds(last: Mapping[str, Json], name: str) -> float | None:
+def _read_seconds(last: Mapping[str, Json], name: str) -> float | None:
     nanoseconds = as_number(last.get(name))
     return None if nanoseconds is None else nanoseconds / 1e9
 
 
-def full_name(model: str) -> str:
+def complete_name(model: str) -> str:
     """Complete a model's name by the tag that Ollama assumes: `llama3.2` and `llama3.2:latest` are one model."""
     last = model.rsplit("/", 1)[-1]
     return model if ":" in last else f"{model}:latest"
 
 
-def model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
+def find_model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
     """Return the name under which a server lists the model of a task."""
     del inputs
-    return None if model is None else full_name(model)
+    return None if model is None else complete_name(model)

@@ -53,18 +53,20 @@ class Piper:
     def run(self, job: Job, talk: Talk) -> Answer:
         """Speak one text. Raises: EngineError, Cancelled."""
         program = self._warm(job, talk)
-        talk.when_cancelled(program.kill)
-        talk.progress(None, "speaking")
+        talk.call_when_cancelled(program.kill)
+        talk.report_progress(None, "speaking")
         try:
             made = program.speak(job.inputs["text"])
         except EngineError:
             talk.check()
             raise
         talk.check()
-        talk.residents({job.model: Bytes(job.model_path.stat().st_size)})
+        talk.report_residents({job.model: Bytes(job.model_path.stat().st_size)})
         path = job.scratch / "speech.wav"
         shutil.move(made, path)
-        return Answer(files=(OutputFile(name="speech.wav", path=path, media_type="audio/wav"),), values=_facts(path))
+        return Answer(
+            files=(OutputFile(name="speech.wav", path=path, media_type="audio/wav"),), values=_read_facts(path)
+        )
 
     def stop(self) -> None:
         """End the program."""
@@ -73,20 +75,20 @@ class Piper:
             self._program.remove_folder()
 
     def _warm(self, job: Job, talk: Talk) -> _Program:
-        argv = piper_arguments(job.model_path, job.inputs, cuda=self._settings.gpu and self._settings.options["cuda"])
+        argv = make_arguments(job.model_path, job.inputs, cuda=self._settings.gpu and self._settings.options["cuda"])
         if self._program is not None and self._program.argv == argv and self._program.alive:
             return self._program
         if self._program is not None:
             self._program.close()
             self._program = None
-            talk.residents({})
+            talk.report_residents({})
         if not Path(f"{job.model_path}.json").is_file():
             raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file beside it")
         self._program = _Program(argv, self._programs)
         return self._program
 
 
-def piper_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tuple[str, ...]:  # Any: JSON
+def make_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tuple[str, ...]:  # Any: JSON
     """Return the arguments that a task's inputs mean; the voice's own values where they are absent."""
     given = ((option, inputs[name]) for name, option in _ARGUMENTS.items() if inputs[name] is not None)
     scales = (part for option, value in given for part in (option, str(value)))
@@ -117,8 +119,8 @@ class _Program:
         """Return the file that Piper wrote for the text. Raises: EngineError when it died instead."""
         line = " ".join(text.split()).encode("utf-8", errors="replace") + b"\n"
         with suppress(BrokenPipeError):  # it died; its last lines, read below, say why
-            _pipe(self._process.stdin).write(line)
-        while printed := _pipe(self._process.stderr).readline():
+            _require_pipe(self._process.stdin).write(line)
+        while printed := _require_pipe(self._process.stderr).readline():
             sys.stderr.buffer.write(printed)
             sys.stderr.flush()
             words = printed.decode(errors="replace").strip()
@@ -134,20 +136,20 @@ class _Program:
     def close(self) -> None:
         self.kill()
         self._process.wait()
-        _pipe(self._process.stdin).close()
-        _pipe(self._process.stderr).close()
+        _require_pipe(self._process.stdin).close()
+        _require_pipe(self._process.stderr).close()
         self.remove_folder()
 
     def remove_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+def _require_pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None
     return stream
 
 
-def _facts(path: Path) -> dict[str, Any]:  # Any: JSON
+def _read_facts(path: Path) -> dict[str, Any]:  # Any: JSON
     with wave.open(str(path), "rb") as audio:
         rate = audio.getframerate()
         return {"duration_s": round(audio.getnframes() / rate, 3), "sample_rate": rate}

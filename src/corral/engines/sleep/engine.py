@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from corral.engine_kinds import SLEEP
-from corral.engines.inputs import task_inputs
+from corral.engines.inputs import read_task_inputs
 from corral.engines.sleep.inputs import SleepInputs
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, Work
 
@@ -31,7 +31,7 @@ class SleepingEngine:
     async def run(self, work: Work, report: Reporter) -> Produced:
         if self._closed:
             raise EngineUnavailableError("the sleep engine is closed", hint="start the server again")
-        seconds = task_inputs(SleepInputs, work.inputs).seconds
+        seconds = read_task_inputs(SleepInputs, work.inputs).seconds
         await self._sleep_until_killed(seconds, report)
         return Produced(values={"slept_s": seconds})
 

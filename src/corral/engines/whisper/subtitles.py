@@ -30,30 +30,31 @@ class Segment:
     words: tuple[Word, ...] = ()
 
 
-def srt(segments: Sequence[Segment]) -> str:
+def write_srt(segments: Sequence[Segment]) -> str:
     """Return the segments as SubRip."""
     cues = (
-        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_one_block(cue.text)}\n"
+        f"{number}\n{_format_time(cue.start, ',')} --> {_format_time(cue.end, ',')}\n{_remove_empty_lines(cue.text)}\n"
         for number, cue in enumerate(segments, 1)
     )
     return "\n".join(cues)
 
 
-def vtt(segments: Sequence[Segment]) -> str:
+def write_vtt(segments: Sequence[Segment]) -> str:
     """Return the segments as WebVTT; markup and arrows in the text are escaped."""
     cues = (
-        f"\n{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{escape(_one_block(cue.text), quote=False)}\n"
+        f"\n{_format_time(cue.start, '.')} --> {_format_time(cue.end, '.')}\n"
+        f"{escape(_remove_empty_lines(cue.text), quote=False)}\n"
         for cue in segments
     )
     return "WEBVTT\n" + "".join(cues)
 
 
-def _one_block(text: str) -> str:
+def _remove_empty_lines(text: str) -> str:
     """An empty line would end the cue."""
     return "\n".join(line for line in text.splitlines() if line.strip())
 
 
-def _time(seconds: float, point: str) -> str:
+def _format_time(seconds: float, point: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

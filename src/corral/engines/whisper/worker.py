@@ -35,25 +35,26 @@ class Whisper:
 
     def run(self, job: Job, talk: Talk) -> Answer:
         """Transcribe one file. Raises: EngineError, Cancelled."""
-        model = self._loaded(job, talk)
-        talk.progress(None, "listening")
-        found, facts = _begin(model, job)
-        segments = _follow(found, facts.duration, talk)
-        text = _joined(segments)
+        model = self._ensure_loaded(job, talk)
+        talk.report_progress(None, "listening")
+        decoded, facts = _begin(model, job)
+        segments = _follow(decoded, facts.duration, talk)
+        text = _join_texts(segments)
         values = {"text": text, "language": facts.language, "duration_s": round(facts.duration, 3)}
         return Answer(files=_write(job.scratch, segments, text), values=values)
 
     def stop(self) -> None:
         """Nothing: it starts no programs."""
 
-    def _loaded(self, job: Job, talk: Talk) -> WhisperModel:
+    def _ensure_loaded(self, job: Job, talk: Talk) -> WhisperModel:
         if self._model is None or self._path != job.model_path:
             self._model = self._path = None  # frees the memory before the next model takes it
-            talk.residents({})
-            talk.progress(None, f"loading {job.model}")
+            talk.report_residents({})
+            talk.report_progress(None, f"loading {job.model}")
             self._model = _load(job.model_path, self._settings)
             self._path = job.model_path
-        talk.residents({job.model: _folder_size(job.model_path)})  # it may have another name in each task
+        # Reported each time: the model can have another name in each task.
+        talk.report_residents({job.model: _measure_folder(job.model_path)})
         talk.check()
         return self._model
 
@@ -72,7 +73,7 @@ class _Word(Protocol):
     probability: float
 
 
-class _Found(Protocol):
+class _DecodedSegment(Protocol):
     start: float
     end: float
     text: str
@@ -98,12 +99,12 @@ def _load(path: Path, settings: Settings) -> WhisperModel:
         raise EngineError(f"faster-whisper could not load {path.name!r}: {error}") from error
 
 
-def _begin(model: WhisperModel, job: Job) -> tuple[Iterable[_Found], _Facts]:
+def _begin(model: WhisperModel, job: Job) -> tuple[Iterable[_DecodedSegment], _Facts]:
     """Decode the audio and detect the language; the segments come later, one by one."""
     (audio,) = job.files.values()
     inputs = job.inputs
     try:
-        found, facts = model.transcribe(
+        decoded, facts = model.transcribe(
             str(audio),
             language=inputs["language"],
             task=inputs["task"],
@@ -118,33 +119,33 @@ def _begin(model: WhisperModel, job: Job) -> tuple[Iterable[_Found], _Facts]:
         raise TaskInvalidError(f"{name!r} holds no audio that can be decoded: {reason}") from error
     except ValueError as error:  # a language or task that the model does not know
         raise TaskInvalidError(f"faster-whisper refused the request: {error}") from error
-    return cast("Iterable[_Found]", found), facts  # the library's own types name more than is used here
+    return cast("Iterable[_DecodedSegment]", decoded), facts  # the library's own types name more than is used here
 
 
-def _follow(found: Iterable[_Found], duration: float, talk: Talk) -> list[subtitles.Segment]:
+def _follow(decoded: Iterable[_DecodedSegment], duration: float, talk: Talk) -> list[subtitles.Segment]:
     """Collect segments as they are decoded; a cancel is obeyed between two of them."""
     segments: list[subtitles.Segment] = []
     talk.check()
-    for item in found:
+    for item in decoded:
         words = tuple(
             subtitles.Word(start=word.start, end=word.end, text=word.word, probability=round(word.probability, 4))
             for word in item.words or ()
         )
         segments.append(subtitles.Segment(start=item.start, end=item.end, text=item.text.strip(), words=words))
         note = f"{format_duration(item.end)} of {format_duration(duration)}"
-        talk.progress(item.end / duration if duration else None, note)
-        talk.preview("text/plain; charset=utf-8", lambda: _joined(segments).encode())
+        talk.report_progress(item.end / duration if duration else None, note)
+        talk.show_preview("text/plain; charset=utf-8", lambda: _join_texts(segments).encode())
         talk.check()
     return segments
 
 
 def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple[OutputFile, ...]:
-    listed = json.dumps([_as_json(segment) for segment in segments], ensure_ascii=False, indent=1)
+    listed = json.dumps([_make_entry(segment) for segment in segments], ensure_ascii=False, indent=1)
     contents = {
         "text.txt": ("text/plain; charset=utf-8", text + "\n"),
         "segments.json": ("application/json", listed + "\n"),
-        "subtitles.srt": ("application/x-subrip", subtitles.srt(segments)),
-        "subtitles.vtt": ("text/vtt", subtitles.vtt(segments)),
+        "subtitles.srt": ("application/x-subrip", subtitles.write_srt(segments)),
+        "subtitles.vtt": ("text/vtt", subtitles.write_vtt(segments)),
     }
     for name, (_, content) in contents.items():
         (scratch / name).write_text(content, encoding="utf-8")
@@ -153,16 +154,16 @@ def _write(scratch: Path, segments: list[subtitles.Segment], text: str) -> tuple
     )
 
 
-def _as_json(segment: subtitles.Segment) -> Mapping[str, Any]:  # Any: JSON
+def _make_entry(segment: subtitles.Segment) -> Mapping[str, Any]:  # Any: JSON
     entry = asdict(segment)
     if not segment.words:
         del entry["words"]
     return entry
 
 
-def _joined(segments: list[subtitles.Segment]) -> str:
+def _join_texts(segments: list[subtitles.Segment]) -> str:
     return " ".join(segment.text for segment in segments if segment.text)
 
 
-def _folder_size(path: Path) -> Bytes:
+def _measure_folder(path: Path) -> Bytes:
     return Bytes(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))

@@ -82,7 +82,7 @@ class Talk:
         self._next_progress_at = 0.0
         self._next_preview_at = 0.0
 
-    def progress(self, fraction: float | None, note: str = "") -> None:
+    def report_progress(self, fraction: float | None, note: str = "") -> None:
         """Say how far the job is; too frequent calls are dropped."""
         now = time.monotonic()
         if now >= self._next_progress_at:
@@ -90,7 +90,7 @@ class Talk:
             bounded = None if fraction is None else min(max(fraction, 0.0), 1.0)
             self._send({"type": "progress", "attempt": self._attempt, "fraction": bounded, "note": note[:200]})
 
-    def preview(self, media_type: str, data: Callable[[], bytes]) -> None:
+    def show_preview(self, media_type: str, data: Callable[[], bytes]) -> None:
         """Show an intermediate result; `data` is called only when it is time for another preview."""
         now = time.monotonic()
         if now >= self._next_preview_at:
@@ -98,7 +98,7 @@ class Talk:
             encoded = b64encode(data()).decode("ascii")
             self._send({"type": "preview", "attempt": self._attempt, "media_type": media_type, "data": encoded})
 
-    def residents(self, models: Mapping[str, Bytes | None]) -> None:
+    def report_residents(self, models: Mapping[str, Bytes | None]) -> None:
         """Say which models are in memory now, and how many bytes each takes."""
         entries = [{"model": model, "memory": memory} for model, memory in models.items()]
         self._send({"type": "resident", "models": entries})
@@ -113,7 +113,7 @@ class Talk:
         if self.cancelled:
             raise Cancelled
 
-    def when_cancelled(self, act: Callable[[], None]) -> None:
+    def call_when_cancelled(self, act: Callable[[], None]) -> None:
         """Call `act` from another thread as soon as the job is cancelled; at once when it is already."""
         self._on_cancel = act
         if self.cancelled:

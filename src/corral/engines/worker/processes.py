@@ -56,7 +56,7 @@ class Programs:
             bufsize=0,
             start_new_session=True,
         )
-        self._started = {pid: each for pid, each in self._started.items() if each.returncode is None}
+        self._started = {pid: program for pid, program in self._started.items() if program.returncode is None}
         self._started[process.pid] = process
         return process
 
@@ -69,9 +69,9 @@ class Programs:
             for child in children:
                 with suppress(psutil.Error):
                     child.kill()
-            self._reap(children)
+            self._collect_exit_codes(children)
 
-    def _reap(self, children: Sequence[psutil.Process]) -> None:
+    def _collect_exit_codes(self, children: Sequence[psutil.Process]) -> None:
         """Each exit code goes to the one that waits for it: psutil would take those of `Popen`, which then says 0."""
         psutil.wait_procs([child for child in children if child.pid not in self._started], timeout=_ROUND_S)
         for process in list(self._started.values()):

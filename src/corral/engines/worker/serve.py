@@ -54,7 +54,7 @@ def _open(open_engine: Callable[[Settings], WorkerEngine], start: Message, chann
         unavailable = EngineUnavailableError(
             f"a library of the engine cannot be imported: {error}", hint=start.get("hint")
         )
-        channel.send(_failure("", unavailable))
+        channel.send(_make_failure("", unavailable))
         return None
     _tie_to_parent(engine, start["parent"])
     channel.send({"type": "ready"})
@@ -86,20 +86,20 @@ class _Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             job, talk = self._jobs.get()
-            outcome = self._outcome(job, talk)
+            outcome = self._run_job(job, talk)
             self._talks.pop(job.attempt, None)
             self._channel.send(outcome)
 
     def _listen(self) -> None:
         try:
             while message := self._channel.receive():
-                self._hear(message)
+                self._handle(message)
         except WireError:
             traceback.print_exc()
         finally:
             _leave(self._engine)
 
-    def _hear(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         match message["type"]:
             case "run":
                 job = Job.read(message)
@@ -111,30 +111,30 @@ class _Worker:
             case kind:
                 raise WireError(f"an unexpected message: {kind!r}")
 
-    def _outcome(self, job: Job, talk: Talk) -> Message:
+    def _run_job(self, job: Job, talk: Talk) -> Message:
         try:
             talk.check()
-            return _result(job.attempt, self._engine.run(job, talk))
+            return _make_result(job.attempt, self._engine.run(job, talk))
         except Cancelled:
             return {"type": "cancelled", "attempt": job.attempt}
         except EngineError as error:
-            return _failure(job.attempt, error)
+            return _make_failure(job.attempt, error)
         except Exception as error:  # noqa: BLE001 - the boundary of an attempt: whatever a library raises ends it, not us
             traceback.print_exc()
-            return _failure(job.attempt, EngineError(f"{type(error).__name__}: {error}"))
+            return _make_failure(job.attempt, EngineError(f"{type(error).__name__}: {error}"))
 
 
-def _result(attempt: str, answer: Answer) -> Message:
-    return {"type": "result", "attempt": attempt, "files": _files(answer.files), "values": dict(answer.values)}
+def _make_result(attempt: str, answer: Answer) -> Message:
+    return {"type": "result", "attempt": attempt, "files": _list_files(answer.files), "values": dict(answer.values)}
 
 
-def _failure(attempt: str, error: EngineError) -> Message:
+def _make_failure(attempt: str, error: EngineError) -> Message:
     scope: FailureScope = error.scope
-    said = {"what": error.what[:4000], "hint": error.hint, "files": _files(error.files)}
+    said = {"what": error.what[:4000], "hint": error.hint, "files": _list_files(error.files)}
     return {"type": "error", "attempt": attempt, "scope": scope.value, **said}
 
 
-def _files(files: Iterable[OutputFile]) -> list[Message]:
+def _list_files(files: Iterable[OutputFile]) -> list[Message]:
     return [{"name": file.name, "path": str(file.path), "media_type": file.media_type} for file in files]
 
 
@@ -177,14 +177,14 @@ class Channel:
 
 def _die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies, even while native code holds the interpreter."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if sys.platform == "linux" and os.getppid() != parent:  # it died before we asked
         os._exit(0)
 
 
 def _adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, so that none can get out of sight."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _be_killed_before_the_server() -> None:
@@ -193,6 +193,6 @@ def _be_killed_before_the_server() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
 
 
-def _prctl(option: int, value: int) -> None:
+def _set_process_option(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -96,7 +96,7 @@ class Machines:
                 f"NVML does not answer on {self._hostname}: {reading.reason}", hint="run `corral doctor`"
             )
         with open_sampler() as sampler:
-            persistent = {gpu: sampler.limits(gpu).is_persistent for gpu in sampler.cards}
+            persistent = {gpu: sampler.read_limits(gpu).is_persistent for gpu in sampler.gpus}
         return NodeCards(
             machine=self._hostname,
             driver=reading.driver_version,

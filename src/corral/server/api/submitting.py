@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from corral.cluster.values import Cluster
 from corral.engine_kinds import ENGINES, EngineKind
-from corral.engines.inputs import check_inputs, model_name
+from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, get_values, select
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
@@ -95,7 +95,7 @@ def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
 
 def _spec(asked: TaskAsked, name: str) -> TaskSpec:
     fields = get_values(asked, TaskFields)
-    fields["model"] = model_name(asked.engine, asked.model, asked.inputs)
+    fields["model"] = find_model_name(asked.engine, asked.model, asked.inputs)
     return TaskSpec.model_construct(
         **fields,
         name=asked.name or name,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from corral.telemetry.sampling import CardLimits
+from corral.telemetry.sampling import GpuLimits
 
 _GRACE_S = 5.0
 _TOLD = 200
@@ -45,18 +45,18 @@ class EndedLoad:
 class Loads:
     """The load commands of one test; a context manager that leaves none of them running."""
 
-    def __init__(self, command: str, cards: Sequence[CardLimits], folder: Path, stem: str) -> None:
+    def __init__(self, command: str, gpus: Sequence[GpuLimits], folder: Path, stem: str) -> None:
         """Prepare; `folder` and `stem` name the files that take what the commands print."""
         self._command = command
-        self._cards = cards
-        self._logs = {card.gpu: folder / f"{stem}-gpu{card.gpu}.log" for card in cards}
+        self._gpus = gpus
+        self._logs = {limits.gpu: folder / f"{stem}-gpu{limits.gpu}.log" for limits in gpus}
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Loads:
         try:
-            for card in self._cards:
-                self._running[card.gpu] = self._start(card)
+            for limits in self._gpus:
+                self._running[limits.gpu] = self._start(limits)
             groups = [str(process.pid) for process in self._running.values()]
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-c", _GUARD, *groups],
@@ -75,22 +75,22 @@ class Loads:
     ) -> None:
         self._stop()
 
-    def ended(self) -> tuple[EndedLoad, ...]:
+    def list_ended(self) -> tuple[EndedLoad, ...]:
         """List the commands that ended by themselves since the test began."""
         return tuple(
-            EndedLoad(gpu=gpu, exit_code=code, last_words=_last_words(self._logs[gpu]))
+            EndedLoad(gpu=gpu, exit_code=code, last_words=_read_last_line(self._logs[gpu]))
             for gpu, process in self._running.items()
             if (code := process.poll()) is not None
         )
 
-    def _start(self, card: CardLimits) -> subprocess.Popen[bytes]:
-        with self._logs[card.gpu].open("wb") as log:
+    def _start(self, limits: GpuLimits) -> subprocess.Popen[bytes]:
+        with self._logs[limits.gpu].open("wb") as log:
             return subprocess.Popen(
                 ["/bin/sh", "-c", self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(os.environ, card),
+                env=_make_environment(os.environ, limits),
                 start_new_session=True,
             )
 
@@ -107,9 +107,9 @@ class Loads:
             self._guard.communicate()
 
 
-def _environment(own: Mapping[str, str], card: CardLimits) -> dict[str, str]:
+def _make_environment(own: Mapping[str, str], limits: GpuLimits) -> dict[str, str]:
     """Name the card by its UUID: CUDA numbers cards otherwise than the driver does."""
-    return {**own, "CUDA_VISIBLE_DEVICES": card.uuid or str(card.gpu)}
+    return {**own, "CUDA_VISIBLE_DEVICES": limits.uuid or str(limits.gpu)}
 
 
 def _kill(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -117,6 +117,6 @@ def _kill(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _last_words(log: Path) -> str:
+def _read_last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1][-_TOLD:] if lines else ""

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from corral.telemetry.nvml import GpuState
-from corral.telemetry.sampling import CardLimits, Sample, Slowed
+from corral.telemetry.sampling import GpuLimits, Sample, Slowed
 from corral.units import format_duration
 
 FOLDER = "loadtests"
@@ -37,7 +37,7 @@ class Recorded:
     path: Path
     started_at: datetime
     wanted_s: float
-    cards: tuple[CardLimits, ...]
+    gpus: tuple[GpuLimits, ...]
     samples: tuple[Sample, ...]
     ended: str | None
     """How it ended (`finished`, `interrupted`, `all cards lost`); None: the file stops in the middle."""
@@ -53,7 +53,7 @@ class Recorded:
 class Recording:
     """The file of the test that runs; use it as a context manager, and call `end` when the test ends."""
 
-    def __init__(self, path: Path, *, started_at: datetime, wanted_s: float, cards: Sequence[CardLimits]) -> None:
+    def __init__(self, path: Path, *, started_at: datetime, wanted_s: float, gpus: Sequence[GpuLimits]) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("x", encoding="utf-8")
@@ -63,12 +63,12 @@ class Recording:
                 "kind": "begin",
                 "started_at": started_at.isoformat(),
                 "wanted_s": wanted_s,
-                "cards": [asdict(card) for card in cards],
+                "cards": [asdict(limits) for limits in gpus],
                 "pid": os.getpid(),
-                "boot_id": boot_id(),
+                "boot_id": read_boot_id(),
             }
         )
-        self._sync()
+        self._flush()
 
     def __enter__(self) -> Recording:
         return self
@@ -83,24 +83,24 @@ class Recording:
         self._put({"kind": "sample"} | {name: value for name, value in asdict(sample).items() if value is not None})
         if sample.state is not GpuState.OK or sample.at_s - self._synced_s >= _SYNC_EVERY_S:
             self._synced_s = sample.at_s
-            self._sync()
+            self._flush()
 
     def end(self, how: str) -> None:
         """Write how the test ended, and sync."""
         self._put({"kind": "end", "how": how})
-        self._sync()
+        self._flush()
 
     def _put(self, line: Mapping[str, object]) -> None:
         self._file.write(json.dumps(line) + "\n")
 
-    def _sync(self) -> None:
+    def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 def read_recording(path: Path) -> Recorded | None:
     """Read a test's file up to its last whole line; None when not even its beginning is there."""
-    lines = list(_lines(path))
+    lines = list(_read_lines(path))
     if not lines or lines[0].get("kind") != "begin":
         return None
     begin = lines[0]
@@ -108,22 +108,22 @@ def read_recording(path: Path) -> Recorded | None:
         path=path,
         started_at=datetime.fromisoformat(begin["started_at"]),
         wanted_s=begin["wanted_s"],
-        cards=tuple(CardLimits(**card) for card in begin["cards"]),
-        samples=tuple(_sample(line) for line in lines if line.get("kind") == "sample"),
+        gpus=tuple(GpuLimits(**limits) for limits in begin["cards"]),
+        samples=tuple(_parse_sample(line) for line in lines if line.get("kind") == "sample"),
         ended=next((line["how"] for line in lines if line.get("kind") == "end"), None),
         pid=begin["pid"],
         boot_id=begin["boot_id"],
     )
 
 
-def unfinished(folder: Path, *, boot: str | None) -> str | None:
+def describe_unfinished(folder: Path, *, boot: str | None) -> str | None:
     """Say what became of the newest test in the folder, when it never ended; None when it did, or still runs.
 
     `boot` is the boot id of now.
     """
     paths = sorted(folder.glob("*.jsonl"))
     last = read_recording(paths[-1]) if paths else None
-    if last is None or last.ended is not None or _still_runs(last, boot):
+    if last is None or last.ended is not None or _is_running(last, boot):
         return None
     when = f"the test of {last.started_at:%Y-%m-%d %H:%M} has no end: its last sample is of"
     at = f"{format_duration(last.last_s)} of {format_duration(last.wanted_s)}"
@@ -134,7 +134,7 @@ def unfinished(folder: Path, *, boot: str | None) -> str | None:
     return f"{when} {at}; the machine has run on since, so the program was killed"
 
 
-def boot_id() -> str | None:
+def read_boot_id() -> str | None:
     """Identify this run of the machine; None where the kernel does not say."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
@@ -142,7 +142,7 @@ def boot_id() -> str | None:
         return None
 
 
-def _still_runs(last: Recorded, boot: str | None) -> bool:
+def _is_running(last: Recorded, boot: str | None) -> bool:
     if boot is None or boot != last.boot_id or last.pid == os.getpid():
         return False
     with suppress(psutil.Error):
@@ -150,16 +150,16 @@ def _still_runs(last: Recorded, boot: str | None) -> bool:
     return False
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:  # Any: JSON that a program of ours wrote
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:  # Any: JSON that a program of ours wrote
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             with suppress(ValueError):  # the line that was being written when the machine went down
                 yield json.loads(line)
 
 
-def _sample(line: Mapping[str, Any]) -> Sample:  # Any: as above
+def _parse_sample(line: Mapping[str, Any]) -> Sample:  # Any: as above
     fields = {name: value for name, value in line.items() if name != "kind"}
     slowed = fields.get("slowed")
     fields["state"] = GpuState(fields["state"])
-    fields["slowed"] = None if slowed is None else tuple(Slowed(one) for one in slowed)
+    fields["slowed"] = None if slowed is None else tuple(Slowed(reason) for reason in slowed)
     return Sample(**fields)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 from corral.charts import draw_lines
 from corral.telemetry.loadtest.running import LoadTest
-from corral.telemetry.loadtest.verdict import CardVerdict, Measured
-from corral.telemetry.sampling import CardLimits, Sample
+from corral.telemetry.loadtest.verdict import GpuVerdict, Measured
+from corral.telemetry.sampling import GpuLimits, Sample
 from corral.units import format_duration
 
 _POINTS = 600
 """Points that a line keeps; half an hour of seconds is thinned to every third, its highest value kept."""
 
 
-def charts_of(test: LoadTest) -> Mapping[str, str]:
+def draw_charts(test: LoadTest) -> Mapping[str, str]:
     """Draw temperature, power, clocks and utilization over time as SVG, by name; what no driver gave is left out."""
     wanted: tuple[tuple[str, str, str, Callable[[Sample], float | None]], ...] = (
         ("temperature", "Temperature", "°C", lambda sample: sample.temperature_c),
@@ -24,13 +24,13 @@ def charts_of(test: LoadTest) -> Mapping[str, str]:
     )
     drawn: dict[str, str] = {}
     for name, title, unit, value in wanted:
-        series = {_title(card.limits): thinned(_points(test, card.limits.gpu, value)) for card in test.cards}
+        series = {_title(verdict.limits): thin(_list_points(test, verdict.limits.gpu, value)) for verdict in test.cards}
         if any(series.values()):
             drawn[name] = draw_lines(f"{title} under load", unit, series)
     return drawn
 
 
-def thinned(points: list[tuple[float, float]], most: int = _POINTS) -> list[tuple[float, float]]:
+def thin(points: list[tuple[float, float]], most: int = _POINTS) -> list[tuple[float, float]]:
     """Keep at most so many points, of each stretch the highest: a peak that lasts a second stays in the chart."""
     if len(points) <= most:
         return points
@@ -40,7 +40,7 @@ def thinned(points: list[tuple[float, float]], most: int = _POINTS) -> list[tupl
     ]
 
 
-def load_test_markdown(test: LoadTest, charts: Mapping[str, str], *, level: int = 1) -> str:
+def render_load_test(test: LoadTest, charts: Mapping[str, str], *, level: int = 1) -> str:
     """Write the verdict, the figures and links to charts; `charts` maps their names to the files beside the report."""
     head = "#" * level
     parts = [
@@ -48,50 +48,50 @@ def load_test_markdown(test: LoadTest, charts: Mapping[str, str], *, level: int 
         f"{format_duration(test.wanted_s)} wanted, from {test.started_at:%Y-%m-%d %H:%M:%S} UTC; {test.ended}. "
         f"Load: {f'`{test.load}`' if test.load else 'whatever ran'}.",
         "\n".join(f"- {remark.outcome.value}: {remark.what}" for remark in test.remarks),
-        "\n\n".join("\n".join(_card(card, level + 1)) for card in test.cards),
+        "\n\n".join("\n".join(_render_gpu(verdict, level + 1)) for verdict in test.cards),
         "\n\n".join(f"![{name}]({file})" for name, file in charts.items()),
         f"Every sample: `{test.recording.name}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def rows_of(test: LoadTest) -> Iterator[tuple[str, ...]]:
+def list_rows(test: LoadTest) -> Iterator[tuple[str, ...]]:
     """List each card's figures as a table's cells: card, verdict, temperature, power, clock, load, slowed."""
-    for card in test.cards:
+    for verdict in test.cards:
         yield (
-            _title(card.limits),
-            card.outcome.value,
-            _range(card.temperature_c, "°C"),
-            _range(card.power_w, "W"),
-            _range(card.sm_mhz, "MHz"),
-            _range(card.utilization, "%"),
-            _slowed(card),
+            _title(verdict.limits),
+            verdict.outcome.value,
+            _format_range(verdict.temperature_c, "°C"),
+            _format_range(verdict.power_w, "W"),
+            _format_range(verdict.sm_mhz, "MHz"),
+            _format_range(verdict.utilization, "%"),
+            _format_slowed(verdict),
         )
 
 
 ROW_TITLES = ("card", "verdict", "temperature", "power", "SM clock", "load", "held back by")
 
 
-def _card(card: CardVerdict, level: int) -> Iterator[str]:
-    yield f"{'#' * level} {_title(card.limits)}: {card.outcome.value}"
+def _render_gpu(verdict: GpuVerdict, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {_title(verdict.limits)}: {verdict.outcome.value}"
     yield ""
-    yield from (f"- {remark.outcome.value}: {remark.what}" for remark in card.remarks)
-    if not card.remarks:
+    yield from (f"- {remark.outcome.value}: {remark.what}" for remark in verdict.remarks)
+    if not verdict.remarks:
         yield "- pass: loaded to the end, inside of all limits"
     yield ""
     yield "| quantity | least | mean | most | limit |"
     yield "|---|---|---|---|---|"
-    limits = card.limits
-    yield _line("temperature", card.temperature_c, "°C", limits.slowdown_c)
-    yield _line("memory temperature", card.memory_temperature_c, "°C", None)
-    yield _line("power", card.power_w, "W", limits.power_limit_w)
-    yield _line("SM clock", card.sm_mhz, "MHz", limits.sm_mhz)
-    yield _line("utilization", card.utilization, "%", None)
+    limits = verdict.limits
+    yield _render_row("temperature", verdict.temperature_c, "°C", limits.slowdown_c)
+    yield _render_row("memory temperature", verdict.memory_temperature_c, "°C", None)
+    yield _render_row("power", verdict.power_w, "W", limits.power_limit_w)
+    yield _render_row("SM clock", verdict.sm_mhz, "MHz", limits.sm_mhz)
+    yield _render_row("utilization", verdict.utilization, "%", None)
     yield ""
-    yield f"Held back by: {_slowed(card)}. {card.samples} samples over {format_duration(card.seconds)}."
+    yield f"Held back by: {_format_slowed(verdict)}. {verdict.samples} samples over {format_duration(verdict.seconds)}."
 
 
-def _line(name: str, measured: Measured | None, unit: str, limit: float | None) -> str:
+def _render_row(name: str, measured: Measured | None, unit: str, limit: float | None) -> str:
     bound = "not given" if limit is None else f"{limit:.0f} {unit}"
     if measured is None:
         return f"| {name} | unknown | unknown | unknown | {bound} |"
@@ -99,18 +99,18 @@ def _line(name: str, measured: Measured | None, unit: str, limit: float | None) 
     return f"| {name} | {values} | {bound} |"
 
 
-def _title(limits: CardLimits) -> str:
+def _title(limits: GpuLimits) -> str:
     return f"GPU {limits.gpu} {(limits.name or 'of unknown model').removeprefix('NVIDIA GeForce ')}"
 
 
-def _range(measured: Measured | None, unit: str) -> str:
+def _format_range(measured: Measured | None, unit: str) -> str:
     return "unknown" if measured is None else f"{measured.mean:.0f} (at most {measured.most:.0f}) {unit}"
 
 
-def _slowed(card: CardVerdict) -> str:
-    return ", ".join(f"{reason.value} {share:.0%}" for reason, share in card.slowed.items()) or "nothing"
+def _format_slowed(verdict: GpuVerdict) -> str:
+    return ", ".join(f"{reason.value} {share:.0%}" for reason, share in verdict.slowed.items()) or "nothing"
 
 
-def _points(test: LoadTest, gpu: int, value: Callable[[Sample], float | None]) -> list[tuple[float, float]]:
+def _list_points(test: LoadTest, gpu: int, value: Callable[[Sample], float | None]) -> list[tuple[float, float]]:
     mine = (sample for sample in test.samples if sample.gpu == gpu)
-    return [(sample.at_s, float(one)) for sample in mine if (one := value(sample)) is not None]
+    return [(sample.at_s, float(number)) for sample in mine if (number := value(sample)) is not None]

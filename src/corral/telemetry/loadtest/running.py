@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Protocol
 
 from corral.telemetry.loadtest.loads import EndedLoad, Loads
-from corral.telemetry.loadtest.recording import FOLDER, Recording, boot_id, unfinished
-from corral.telemetry.loadtest.verdict import CardVerdict, Outcome, Remark, judge, worst
+from corral.telemetry.loadtest.recording import FOLDER, Recording, describe_unfinished, read_boot_id
+from corral.telemetry.loadtest.verdict import GpuVerdict, Outcome, Remark, find_worst, judge
 from corral.telemetry.nvml import GpuState
-from corral.telemetry.sampling import CardLimits, Sample, open_sampler
+from corral.telemetry.sampling import GpuLimits, Sample, open_sampler
 
 EVERY_S = 1.0
 FINISHED, INTERRUPTED, ALL_LOST, LOADS_ENDED = "finished", "interrupted", "all cards lost", "all load commands ended"
 
 
-class Looks(Protocol):
+class GpuSampler(Protocol):
     """What samples cards: `corral.telemetry.sampling.Sampler`, or a double."""
 
     @property
-    def cards(self) -> tuple[int, ...]:
+    def gpus(self) -> tuple[int, ...]:
         """The indexes of the cards to watch."""
         ...
 
-    def limits(self, gpu: int) -> CardLimits:
+    def read_limits(self, gpu: int) -> GpuLimits:
         """Ask a card for what does not change."""
         ...
 
@@ -38,7 +38,7 @@ class Looks(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadTestWish:
+class LoadTestRequest:
     """What to test."""
 
     seconds: float
@@ -58,7 +58,7 @@ class LoadTestFigures:
     """`finished`, or what ended it early."""
     load: str | None
     outcome: Outcome
-    cards: tuple[CardVerdict, ...]
+    cards: tuple[GpuVerdict, ...]
     remarks: tuple[Remark, ...]
     """About the test as a whole: load commands that ended, an earlier test without an end."""
     recording: Path
@@ -73,53 +73,54 @@ class LoadTest(LoadTestFigures):
 
 
 def run_load_test(
-    wish: LoadTestWish, data_dir: Path, *, tell: Callable[[Sample], None], ticks: Iterator[float] | None = None
+    request: LoadTestRequest, data_dir: Path, *, report: Callable[[Sample], None], ticks: Iterator[float] | None = None
 ) -> LoadTest:
     """Test the cards of this machine; `tell` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
 
     Raises: NoGpusError, NoSuchGpuError.
     """
-    ticks = seconds(wish.seconds) if ticks is None else ticks
-    with open_sampler(wish.gpus) as sampler:
-        return watch(sampler, wish, data_dir / FOLDER, ticks=ticks, now=datetime.now(UTC), tell=tell)
+    ticks = count_seconds(request.seconds) if ticks is None else ticks
+    with open_sampler(request.gpus) as sampler:
+        return watch(sampler, request, data_dir / FOLDER, ticks=ticks, now=datetime.now(UTC), report=report)
 
 
 def watch(
-    sampler: Looks,
-    wish: LoadTestWish,
+    sampler: GpuSampler,
+    request: LoadTestRequest,
     folder: Path,
     *,
     ticks: Iterator[float],
     now: datetime,
-    tell: Callable[[Sample], None],
+    report: Callable[[Sample], None],
 ) -> LoadTest:
     """Sample at each of `ticks` (seconds since the beginning) and judge."""
-    cards = tuple(sampler.limits(gpu) for gpu in sampler.cards)
-    earlier = unfinished(folder, boot=boot_id())
+    limits = tuple(sampler.read_limits(gpu) for gpu in sampler.gpus)
+    earlier = describe_unfinished(folder, boot=read_boot_id())
     stem = f"{now:%Y%m%dT%H%M%S.%f}Z"
     samples: list[Sample] = []
     loads: Loads | None = None
     with ExitStack() as stack:
         path = folder / f"{stem}.jsonl"
-        recording = stack.enter_context(Recording(path, started_at=now, wanted_s=wish.seconds, cards=cards))
+        recording = stack.enter_context(Recording(path, started_at=now, wanted_s=request.seconds, gpus=limits))
         try:
-            if wish.load is not None:
-                loads = stack.enter_context(Loads(wish.load, cards, folder, stem))
-            ended = _follow(sampler, ticks, recording, samples, loads, tell)
+            if request.load is not None:
+                loads = stack.enter_context(Loads(request.load, limits, folder, stem))
+            ended = _follow(sampler, ticks, recording, samples, loads, report)
         except KeyboardInterrupt:
             ended = INTERRUPTED
-        stopped = loads.ended() if loads else ()
+        stopped = loads.list_ended() if loads else ()
         recording.end(ended)
     verdicts = tuple(
-        judge(card, [sample for sample in samples if sample.gpu == card.gpu], wanted_s=wish.seconds) for card in cards
+        judge(gpu_limits, [sample for sample in samples if sample.gpu == gpu_limits.gpu], wanted_s=request.seconds)
+        for gpu_limits in limits
     )
-    remarks = tuple(_remarks(earlier, stopped, ended))
+    remarks = tuple(_make_remarks(earlier, stopped, ended))
     return LoadTest(
         started_at=now,
-        wanted_s=wish.seconds,
+        wanted_s=request.seconds,
         ended=ended,
-        load=wish.load,
-        outcome=worst(verdicts),
+        load=request.load,
+        outcome=find_worst(verdicts),
         cards=verdicts,
         samples=tuple(samples),
         remarks=remarks,
@@ -127,7 +128,7 @@ def watch(
     )
 
 
-def seconds(wanted_s: float) -> Iterator[float]:
+def count_seconds(wanted_s: float) -> Iterator[float]:
     """Yield the time since the beginning, once a second, up to `wanted_s`; a look that came late is not made up for."""
     begun = time.monotonic()
     at = 0.0
@@ -141,31 +142,31 @@ def seconds(wanted_s: float) -> Iterator[float]:
 
 
 def _follow(
-    sampler: Looks,
+    sampler: GpuSampler,
     ticks: Iterator[float],
     recording: Recording,
     samples: list[Sample],
     loads: Loads | None,
-    tell: Callable[[Sample], None],
+    report: Callable[[Sample], None],
 ) -> str:
     """Look until time is up or nothing is left to look at; return how it ended."""
-    alive = list(sampler.cards)
+    alive = list(sampler.gpus)
     for at_s in ticks:
         for gpu in tuple(alive):
             sample = sampler.look(gpu, at_s)
             samples.append(sample)
             recording.add(sample)
-            tell(sample)
+            report(sample)
             if sample.state is not GpuState.OK:
                 alive.remove(gpu)
         if not alive:
             return ALL_LOST
-        if loads is not None and len(loads.ended()) == len(sampler.cards):
+        if loads is not None and len(loads.list_ended()) == len(sampler.gpus):
             return LOADS_ENDED
     return FINISHED
 
 
-def _remarks(earlier: str | None, stopped: Sequence[EndedLoad], ended: str) -> Iterator[Remark]:
+def _make_remarks(earlier: str | None, stopped: Sequence[EndedLoad], ended: str) -> Iterator[Remark]:
     if earlier:
         yield Remark(outcome=Outcome.WARN, what=earlier)
     for load in stopped:

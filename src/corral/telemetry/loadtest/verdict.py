@@ -13,7 +13,7 @@ from statistics import fmean
 
 from corral.figures import Figure, Origin
 from corral.telemetry.nvml import GpuState
-from corral.telemetry.sampling import CardLimits, Sample, Slowed
+from corral.telemetry.sampling import GpuLimits, Sample, Slowed
 from corral.units import format_duration
 
 LOADED_PERCENT = 80
@@ -68,10 +68,10 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardVerdict:
+class GpuVerdict:
     """The judgement of one card."""
 
-    limits: CardLimits
+    limits: GpuLimits
     outcome: Outcome
     remarks: tuple[Remark, ...]
     """Worst first."""
@@ -87,41 +87,41 @@ class CardVerdict:
     """Each reason for lower clocks with its share of the samples; the most frequent first."""
 
 
-def judge(limits: CardLimits, samples: Sequence[Sample], *, wanted_s: float) -> CardVerdict:
+def judge(limits: GpuLimits, samples: Sequence[Sample], *, wanted_s: float) -> GpuVerdict:
     """Judge a card by its samples, which are in order of time."""
     alive = [sample for sample in samples if sample.state is GpuState.OK]
     remarks = [
-        *_lost(samples),
-        *_slowed(alive),
-        *_temperature(limits, alive),
-        *_errors(alive),
-        *_link(limits, alive),
-        *_loaded(alive),
-        *_covered(alive, wanted_s),
-        *_faded(alive),
+        *_report_loss(samples),
+        *_report_slowdowns(alive),
+        *_judge_temperature(limits, alive),
+        *_judge_errors(alive),
+        *_judge_link(limits, alive),
+        *_judge_load(alive),
+        *_judge_coverage(alive, wanted_s),
+        *_judge_clocks(alive),
     ]
     remarks.sort(key=lambda remark: -_ORDER.index(remark.outcome))
-    return CardVerdict(
+    return GpuVerdict(
         limits=limits,
         outcome=remarks[0].outcome if remarks else Outcome.PASS,
         remarks=tuple(remarks),
-        seconds=_seconds(alive),
+        seconds=_measure_seconds(alive),
         samples=len(alive),
-        temperature_c=_measured(alive, lambda sample: sample.temperature_c),
-        memory_temperature_c=_measured(alive, lambda sample: sample.memory_temperature_c),
-        power_w=_measured(alive, lambda sample: sample.power_w),
-        sm_mhz=_measured(alive, lambda sample: sample.sm_mhz),
-        utilization=_measured(alive, lambda sample: sample.utilization),
-        slowed=dict(_shares(alive)),
+        temperature_c=_summarize(alive, lambda sample: sample.temperature_c),
+        memory_temperature_c=_summarize(alive, lambda sample: sample.memory_temperature_c),
+        power_w=_summarize(alive, lambda sample: sample.power_w),
+        sm_mhz=_summarize(alive, lambda sample: sample.sm_mhz),
+        utilization=_summarize(alive, lambda sample: sample.utilization),
+        slowed=dict(_count_shares(alive)),
     )
 
 
-def worst(verdicts: Sequence[CardVerdict]) -> Outcome:
+def find_worst(verdicts: Sequence[GpuVerdict]) -> Outcome:
     """Sum up the cards: the worst of them; inconclusive when there is none."""
     return max((verdict.outcome for verdict in verdicts), key=_ORDER.index, default=Outcome.INCONCLUSIVE)
 
 
-def _lost(samples: Sequence[Sample]) -> list[Remark]:
+def _report_loss(samples: Sequence[Sample]) -> list[Remark]:
     gone = next((sample for sample in samples if sample.state is not GpuState.OK), None)
     if gone is None:
         return []
@@ -129,7 +129,7 @@ def _lost(samples: Sequence[Sample]) -> list[Remark]:
     return [Remark(outcome=Outcome.FAIL, what=f"the card stopped answering after {when} ({gone.problem})")]
 
 
-def _slowed(alive: Sequence[Sample]) -> list[Remark]:
+def _report_slowdowns(alive: Sequence[Sample]) -> list[Remark]:
     bad = {
         Slowed.POWER_BRAKE: (Outcome.FAIL, "the power supply or the board told the card to slow down"),
         Slowed.HARDWARE_THERMAL: (Outcome.FAIL, "the hardware protected itself from heat"),
@@ -138,17 +138,17 @@ def _slowed(alive: Sequence[Sample]) -> list[Remark]:
     seen = {reason for sample in alive for reason in sample.slowed or ()}
     if Slowed.HARDWARE in seen and not seen & {Slowed.POWER_BRAKE, Slowed.HARDWARE_THERMAL}:
         bad[Slowed.HARDWARE] = (Outcome.FAIL, "the hardware slowed down and does not say whether for heat or power")
-    return [_slowdown(alive, reason, *bad[reason]) for reason in bad if reason in seen]
+    return [_describe_slowdown(alive, reason, *bad[reason]) for reason in bad if reason in seen]
 
 
-def _slowdown(alive: Sequence[Sample], reason: Slowed, outcome: Outcome, meaning: str) -> Remark:
+def _describe_slowdown(alive: Sequence[Sample], reason: Slowed, outcome: Outcome, meaning: str) -> Remark:
     hit = [sample for sample in alive if reason in (sample.slowed or ())]
     share = len(hit) / len(alive)
     what = f"{reason.value} in {share:.1%} of the samples, first after {format_duration(hit[0].at_s)}: {meaning}"
     return Remark(outcome=outcome, what=what)
 
 
-def _temperature(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
+def _judge_temperature(limits: GpuLimits, alive: Sequence[Sample]) -> list[Remark]:
     seen = [sample.temperature_c for sample in alive if sample.temperature_c is not None]
     if not seen:
         return [Remark(outcome=Outcome.INCONCLUSIVE, what="the driver gave no temperature")]
@@ -162,10 +162,10 @@ def _temperature(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
     return []
 
 
-def _errors(alive: Sequence[Sample]) -> list[Remark]:
+def _judge_errors(alive: Sequence[Sample]) -> list[Remark]:
     remarks: list[Remark] = []
-    ecc = _growth([sample.ecc_uncorrected for sample in alive])
-    replays = _growth([sample.pcie_replays for sample in alive])
+    ecc = _measure_growth([sample.ecc_uncorrected for sample in alive])
+    replays = _measure_growth([sample.pcie_replays for sample in alive])
     if ecc:
         remarks.append(Remark(outcome=Outcome.FAIL, what=f"{ecc} memory errors that could not be corrected"))
     if replays:
@@ -174,12 +174,12 @@ def _errors(alive: Sequence[Sample]) -> list[Remark]:
     return remarks
 
 
-def _growth(counts: Sequence[int | None]) -> int:
+def _measure_growth(counts: Sequence[int | None]) -> int:
     known = [count for count in counts if count is not None]
     return known[-1] - known[0] if known else 0
 
 
-def _link(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
+def _judge_link(limits: GpuLimits, alive: Sequence[Sample]) -> list[Remark]:
     widths = [sample.pcie_width for sample in alive if sample.pcie_width is not None]
     if not widths or limits.pcie_width is None or min(widths) >= min(limits.pcie_width, NARROW_LANES):
         return []
@@ -187,7 +187,7 @@ def _link(limits: CardLimits, alive: Sequence[Sample]) -> list[Remark]:
     return [Remark(outcome=Outcome.WARN, what=what)]
 
 
-def _loaded(alive: Sequence[Sample]) -> list[Remark]:
+def _judge_load(alive: Sequence[Sample]) -> list[Remark]:
     seen = [sample.utilization for sample in alive if sample.utilization is not None]
     if not seen:
         return [
@@ -200,15 +200,15 @@ def _loaded(alive: Sequence[Sample]) -> list[Remark]:
     return [Remark(outcome=Outcome.INCONCLUSIVE, what=what)]
 
 
-def _covered(alive: Sequence[Sample], wanted_s: float) -> list[Remark]:
-    seconds = _seconds(alive)
+def _judge_coverage(alive: Sequence[Sample], wanted_s: float) -> list[Remark]:
+    seconds = _measure_seconds(alive)
     if seconds >= wanted_s * ENOUGH:
         return []
     what = f"watched for {format_duration(seconds)} of {format_duration(wanted_s)}"
     return [Remark(outcome=Outcome.INCONCLUSIVE, what=what)]
 
 
-def _faded(alive: Sequence[Sample]) -> list[Remark]:
+def _judge_clocks(alive: Sequence[Sample]) -> list[Remark]:
     clocks = [sample.sm_mhz for sample in alive if sample.sm_mhz is not None]
     tenth = len(clocks) // 10
     if tenth == 0:
@@ -220,16 +220,16 @@ def _faded(alive: Sequence[Sample]) -> list[Remark]:
     return [Remark(outcome=Outcome.WARN, what=what)]
 
 
-def _seconds(alive: Sequence[Sample]) -> float:
+def _measure_seconds(alive: Sequence[Sample]) -> float:
     return alive[-1].at_s - alive[0].at_s if alive else 0.0
 
 
-def _measured(alive: Sequence[Sample], value: Callable[[Sample], float | None]) -> Measured | None:
-    seen = [one for sample in alive if (one := value(sample)) is not None]
+def _summarize(alive: Sequence[Sample], value: Callable[[Sample], float | None]) -> Measured | None:
+    seen = [number for sample in alive if (number := value(sample)) is not None]
     return Measured(least=min(seen), mean=fmean(seen), most=max(seen)) if seen else None
 
 
-def _shares(alive: Sequence[Sample]) -> tuple[tuple[Slowed, float], ...]:
-    told = [sample.slowed for sample in alive if sample.slowed is not None]
-    shares = [(reason, sum(reason in one for one in told) / len(told)) for reason in Slowed] if told else []
+def _count_shares(alive: Sequence[Sample]) -> tuple[tuple[Slowed, float], ...]:
+    known = [sample.slowed for sample in alive if sample.slowed is not None]
+    shares = [(reason, sum(reason in reasons for reasons in known) / len(known)) for reason in Slowed] if known else []
     return tuple(sorted((share for share in shares if share[1]), key=lambda share: -share[1]))

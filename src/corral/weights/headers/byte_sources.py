@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from corral.weights.downloads import Patience, plain
+from corral.weights.downloads import Patience, strip_query
 from corral.weights.errors import ModelMissingError, SourceDeniedError, SourceError
 from corral.weights.headers.errors import HeaderError
 
@@ -30,11 +30,11 @@ OnBytes = Callable[[str, int], None]
 class ByteSource(Protocol):
     """A folder with files whose beginnings can be read."""
 
-    def where(self, file: str) -> str:
+    def name_file(self, file: str) -> str:
         """Spell a file for people."""
         ...
 
-    async def start_of(self, file: str, length: int) -> bytes:
+    async def read_start(self, file: str, length: int) -> bytes:
         """Read so many bytes from the start of a file, fewer only where it ends.
 
         Raises: ModelMissingError, SourceError.
@@ -48,11 +48,11 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def where(self, file: str) -> str:
+    def name_file(self, file: str) -> str:
         """Spell a file for people."""
         return str(self._folder / file)
 
-    async def start_of(self, file: str, length: int) -> bytes:
+    async def read_start(self, file: str, length: int) -> bytes:
         """Read the start of a file. Raises: ModelMissingError."""
         return await asyncio.to_thread(self._read, file, length)
 
@@ -60,15 +60,15 @@ class Folder:
         path = self._folder / file
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for somebody to write into it
-                raise self._unreadable(file, "it is no regular file")
+                raise self._make_error(file, "it is no regular file")
             with path.open("rb") as handle:
                 return handle.read(length)
         except OSError as error:
-            raise self._unreadable(file, error.strerror or str(error)) from error
+            raise self._make_error(file, error.strerror or str(error)) from error
 
-    def _unreadable(self, file: str, why: str) -> ModelMissingError:
+    def _make_error(self, file: str, why: str) -> ModelMissingError:
         return ModelMissingError(
-            f"cannot read {file!r}: {why}", where=self.where(file), hint="check the path of the model"
+            f"cannot read {file!r}: {why}", where=self.name_file(file), hint="check the path of the model"
         )
 
 
@@ -96,11 +96,11 @@ class WebFolder:
         self._whole: set[str] = set()
         self._versions: dict[str, str] = {}
 
-    def where(self, file: str) -> str:
+    def name_file(self, file: str) -> str:
         """Spell a file for people."""
-        return plain(self._url(file))
+        return strip_query(self._make_url(file))
 
-    async def start_of(self, file: str, length: int) -> bytes:
+    async def read_start(self, file: str, length: int) -> bytes:
         """Read the start of a file, asking only for what is not here yet. Raises: SourceError, SourceDeniedError."""
         import aiohttp
 
@@ -114,7 +114,7 @@ class WebFolder:
                 tries = 1 if len(here) > before else tries + 1
                 if tries >= self._patience.fruitless_tries:
                     words = str(error) or type(error).__name__
-                    raise SourceError(f"the header could not be read: {words}", where=self.where(file)) from error
+                    raise SourceError(f"the header could not be read: {words}", where=self.name_file(file)) from error
                 await asyncio.sleep(self._patience.first_delay_s * 2 ** (tries - 1))
         return bytes(here[:length])
 
@@ -122,7 +122,7 @@ class WebFolder:
         asked = self._headers | {"Range": f"bytes={len(here)}-{length - 1}"}
         if file in self._versions:
             asked["If-Range"] = self._versions[file]
-        async with self._session.get(self._url(file), headers=asked) as response:
+        async with self._session.get(self._make_url(file), headers=asked) as response:
             if response.status == 416:
                 self._whole.add(file)
                 return
@@ -130,7 +130,7 @@ class WebFolder:
             if response.status == 200:
                 here.clear()
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {len(here)}-"):
-                raise SourceError("the server sent another range than it was asked for", where=self.where(file))
+                raise SourceError("the server sent another range than it was asked for", where=self.name_file(file))
             self._remember(file, response)
             await self._receive(file, here, length, response)
 
@@ -156,10 +156,10 @@ class WebFolder:
             raise _PassingError(fact)
         if response.status in {401, 403}:
             hint = "accept the model's licence on its page and set HF_TOKEN to a token that may read it"
-            raise SourceDeniedError(fact, where=self.where(file), hint=hint)
-        raise SourceError(fact, where=self.where(file), hint="check the name of the file and of its repository")
+            raise SourceDeniedError(fact, where=self.name_file(file), hint=hint)
+        raise SourceError(fact, where=self.name_file(file), hint="check the name of the file and of its repository")
 
-    def _url(self, file: str) -> str:
+    def _make_url(self, file: str) -> str:
         return f"{self._base}/{quote(file)}{self._query}"
 
 

@@ -66,7 +66,7 @@ def read_gguf(data: bytes, *, where: str) -> GgufHeader:
 
     Raises: MoreBytesNeeded when `data` ends before it does; HeaderError when it is none.
     """
-    return _Reader(data, where).header()
+    return _Reader(data, where).read()
 
 
 class _Reader:
@@ -79,89 +79,89 @@ class _Reader:
         self._metadata: dict[str, Value] = {}
         self._lengths: dict[str, int] = {}
 
-    def header(self) -> GgufHeader:
+    def read(self) -> GgufHeader:
         if self._take(4) != MAGIC:
-            raise self._wrong("the file does not start with 'GGUF'")
-        version = self._number("I")
+            raise self._make_error("the file does not start with 'GGUF'")
+        version = self._read_number("I")
         if version not in _VERSIONS:
-            raise self._wrong(f"GGUF version {version}, of which only 2 and 3 are known (little endian)")
-        tensors, entries = self._count("tensors"), self._count("metadata entries")
+            raise self._make_error(f"GGUF version {version}, of which only 2 and 3 are known (little endian)")
+        tensors, entries = self._read_count("tensors"), self._read_count("metadata entries")
         for _ in range(entries):
-            self._entry()
+            self._read_entry()
         return GgufHeader(
-            metadata=self._metadata, lengths=self._lengths, tensors=tuple(self._tensor() for _ in range(tensors))
+            metadata=self._metadata, lengths=self._lengths, tensors=tuple(self._read_tensor() for _ in range(tensors))
         )
 
-    def _entry(self) -> None:
-        key = self._text(_LONGEST_NAME)
-        kind = self._number("I")
+    def _read_entry(self) -> None:
+        key = self._read_text(_LONGEST_NAME)
+        kind = self._read_number("I")
         if kind == _ARRAY:
-            self._array(key)
+            self._read_array(key)
         elif kind == _STRING:
-            self._metadata[key] = self._text(_LONGEST_TEXT)
+            self._metadata[key] = self._read_text(_LONGEST_TEXT)
         else:
-            self._metadata[key] = self._scalar(kind)
+            self._metadata[key] = self._read_scalar(kind)
 
-    def _array(self, key: str) -> None:
-        kind, length = self._number("I"), self._number("Q")
+    def _read_array(self, key: str) -> None:
+        kind, length = self._read_number("I"), self._read_number("Q")
         if kind == _ARRAY:
-            raise self._wrong(f"{key!r} is an array of arrays")
+            raise self._make_error(f"{key!r} is an array of arrays")
         self._lengths[key] = length
         if length > _LONGEST_KEPT:
             self._step_over(kind, length)
         else:
             read: Callable[[], Scalar] = lambda: (  # noqa: E731
-                self._text(_LONGEST_TEXT) if kind == _STRING else self._scalar(kind)
+                self._read_text(_LONGEST_TEXT) if kind == _STRING else self._read_scalar(kind)
             )
             self._metadata[key] = tuple(read() for _ in range(length))
 
     def _step_over(self, kind: int, length: int) -> None:
         if kind != _STRING:
-            self._take_none(length * struct.calcsize(self._code(kind)))
+            self._take_none(length * struct.calcsize(self._find_code(kind)))
             return
         self._need(8 * length)  # before a loop whose length a file has chosen
         for _ in range(length):
-            self._take_none(self._number("Q"))
+            self._take_none(self._read_number("Q"))
 
-    def _tensor(self) -> GgufTensor:
-        name = self._text(_LONGEST_NAME)
-        count = self._number("I")
+    def _read_tensor(self) -> GgufTensor:
+        name = self._read_text(_LONGEST_NAME)
+        count = self._read_number("I")
         if count > _MOST_DIMENSIONS:
-            raise self._wrong(f"tensor {name!r} has {count} dimensions")
-        dimensions = tuple(self._number("Q") for _ in range(count))
-        kind = self._number("I")
-        self._number("Q")  # where its weights start
+            raise self._make_error(f"tensor {name!r} has {count} dimensions")
+        dimensions = tuple(self._read_number("Q") for _ in range(count))
+        kind = self._read_number("I")
+        self._read_number("Q")  # where its weights start
         known = _TYPE_NAMES.get(kind)
         if known is None or known not in BLOCKS:
-            raise self._wrong(f"tensor {name!r} has the type {kind}, which is not known")
+            raise self._make_error(f"tensor {name!r} has the type {kind}, which is not known")
         return GgufTensor(name=name, type=known, dimensions=dimensions)
 
-    def _count(self, what: str) -> int:
-        count = self._number("Q")
+    def _read_count(self, what: str) -> int:
+        count = self._read_number("Q")
         if count > _MOST_ENTRIES:
-            raise self._wrong(f"{count} {what}, more than {_MOST_ENTRIES}")
+            raise self._make_error(f"{count} {what}, more than {_MOST_ENTRIES}")
         return count
 
-    def _scalar(self, kind: int) -> Scalar:
-        return self._unpack(self._code(kind))
+    def _read_scalar(self, kind: int) -> Scalar:
+        return self._unpack(self._find_code(kind))
 
-    def _code(self, kind: int) -> str:
+    def _find_code(self, kind: int) -> str:
         code = _SCALARS.get(kind)
         if code is None:
-            raise self._wrong(f"a value of the type {kind}, which is not known")
+            raise self._make_error(f"a value of the type {kind}, which is not known")
         return code
 
-    def _number(self, code: str) -> int:
+    def _read_number(self, code: str) -> int:
         return int(self._unpack(code))
 
     def _unpack(self, code: str) -> int | float | bool:
         value: int | float | bool = struct.unpack("<" + code, self._take(struct.calcsize(code)))[0]
         return value
 
-    def _text(self, longest: int) -> str:
-        length = self._number("Q")
+    def _read_text(self, longest: int) -> str:
+        length = self._read_number("Q")
         if length > longest:
-            raise self._wrong(f"a text of {length} bytes, more than {longest}")
+            raise self._make_error(f"a text of {length} bytes, more than {longest}")
         return self._take(length).decode(errors="replace")
 
     def _take(self, length: int) -> bytes:
@@ -176,9 +176,9 @@ class _Reader:
     def _need(self, length: int) -> None:
         end = self._at + length
         if end > MOST_BYTES:
-            raise self._wrong(f"the header is longer than {MOST_BYTES} bytes")
+            raise self._make_error(f"the header is longer than {MOST_BYTES} bytes")
         if end > len(self._data):
             raise MoreBytesNeeded(end)
 
-    def _wrong(self, fact: str) -> HeaderError:
+    def _make_error(self, fact: str) -> HeaderError:
         return HeaderError(f"not a readable GGUF header: {fact}", where=f"{self._where}, byte {self._at}")

@@ -14,7 +14,7 @@ from corral.hardware.fit.ggml import bytes_of
 from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
 from corral.units import Bytes
 from corral.weights.headers.gguf import GgufHeader, GgufTensor, Value
-from corral.weights.headers.totals import block_sizes, part_size, usual_type
+from corral.weights.headers.totals import find_usual_type, sum_blocks, sum_part
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _INPUT_PREFIXES = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
@@ -35,26 +35,26 @@ _FILE_TYPES: Mapping[int, str] = {
 def shape_of_gguf(headers: Sequence[GgufHeader], *, name: str, source: str) -> ModelShape:
     """Make the shape of a model from the headers of its file, or of all files of a split one, in order."""
     facts = _Facts(headers[0])
-    tensors = tuple(_tensor(one) for header in headers for one in header.tensors)
-    blocks = _blocks(facts, tensors)
+    tensors = tuple(_make_tensor(tensor) for header in headers for tensor in header.tensors)
+    blocks = _make_blocks(facts, tensors)
     return ModelShape(
         name=name,
         origin=Origin.MODEL_FILE,
         source=source,
         architecture=facts.architecture,
         parameters=sum(tensor.numbers for tensor in tensors),
-        quantization=_FILE_TYPES.get(facts.whole_of("general.file_type") or -1) or usual_type(tensors),
+        quantization=_FILE_TYPES.get(facts.read_whole_of("general.file_type") or -1) or find_usual_type(tensors),
         blocks=blocks,
-        embedding=part_size(tensors, Part.EMBEDDING),
-        output=part_size(tensors, Part.OUTPUT),
+        embedding=sum_part(tensors, Part.EMBEDDING),
+        output=sum_part(tensors, Part.OUTPUT),
         is_output_tied=not any(tensor.name == "output.weight" for tensor in tensors) and bool(tensors),
         is_attention_known=bool(blocks) and all(block.attention or block.is_cacheless for block in blocks),
-        embedding_length=facts.whole("embedding_length"),
-        feed_forward_length=_feed_forward(facts),
-        vocabulary=facts.whole("vocab_size") or facts.lengths.get("tokenizer.ggml.tokens"),
-        context_length=facts.whole("context_length"),
-        experts=facts.whole("expert_count") or 0,
-        experts_used=facts.whole("expert_used_count") or 0,
+        embedding_length=facts.read_whole("embedding_length"),
+        feed_forward_length=_find_feed_forward_length(facts),
+        vocabulary=facts.read_whole("vocab_size") or facts.lengths.get("tokenizer.ggml.tokens"),
+        context_length=facts.read_whole("context_length"),
+        experts=facts.read_whole("expert_count") or 0,
+        experts_used=facts.read_whole("expert_used_count") or 0,
         tensors=tensors,
     )
 
@@ -65,28 +65,28 @@ class _Facts:
     def __init__(self, header: GgufHeader) -> None:
         self._metadata: Mapping[str, Value] = header.metadata
         self.lengths = header.lengths
-        found = header.metadata.get("general.architecture")
-        self.architecture = found if isinstance(found, str) else None
+        architecture = header.metadata.get("general.architecture")
+        self.architecture = architecture if isinstance(architecture, str) else None
 
-    def value(self, key: str) -> Value | None:
+    def read_value(self, key: str) -> Value | None:
         return self._metadata.get(f"{self.architecture}.{key}")
 
-    def whole_of(self, key: str) -> int | None:
-        found = self._metadata.get(key)
-        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    def read_whole_of(self, key: str) -> int | None:
+        number = self._metadata.get(key)
+        return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
 
-    def whole(self, key: str, layer: int | None = None) -> int | None:
+    def read_whole(self, key: str, layer: int | None = None) -> int | None:
         """Read a whole number; for a layer where the file has one for each, else the largest of them."""
-        found = self.value(key)
-        if not isinstance(found, tuple):
-            return self.whole_of(f"{self.architecture}.{key}")
-        numbers = [one for one in found if isinstance(one, int) and one >= 0]
+        value = self.read_value(key)
+        if not isinstance(value, tuple):
+            return self.read_whole_of(f"{self.architecture}.{key}")
+        numbers = [number for number in value if isinstance(number, int) and number >= 0]
         if layer is None:
             return max(numbers, default=None)
         return numbers[layer] if layer < len(numbers) else None
 
 
-def _tensor(entry: GgufTensor) -> Tensor:
+def _make_tensor(entry: GgufTensor) -> Tensor:
     match = _BLOCK.match(entry.name)
     part = Part.BLOCK if match else Part.EMBEDDING if entry.name.startswith(_INPUT_PREFIXES) else Part.OUTPUT
     numbers = 1
@@ -103,46 +103,46 @@ def _tensor(entry: GgufTensor) -> Tensor:
     )
 
 
-def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
-    sizes = block_sizes(tensors)
-    cached = len(sizes) - (facts.whole("attention.shared_kv_layers") or 0)
+def _make_blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
+    sizes = sum_blocks(tensors)
+    cached = len(sizes) - (facts.read_whole("attention.shared_kv_layers") or 0)
     return tuple(
         Block(
             weights=weights,
             expert_weights=experts,
-            attention=_attention(facts, layer) if place < cached else None,
-            state_numbers=_state(facts, layer),
+            attention=_make_attention(facts, layer) if place < cached else None,
+            state_numbers=_count_state(facts, layer),
             is_cacheless=place >= cached or _is_recurrent(facts, layer) is True,
         )
         for place, (layer, (weights, experts)) in enumerate(sizes.items())
     )
 
 
-def _attention(facts: _Facts, layer: int) -> Attention | None:
+def _make_attention(facts: _Facts, layer: int) -> Attention | None:
     if _is_recurrent(facts, layer) is not False:
         return None
-    heads, width = facts.whole("attention.head_count", layer), facts.whole("embedding_length")
+    heads, width = facts.read_whole("attention.head_count", layer), facts.read_whole("embedding_length")
     if not heads or not width:
         return None
-    window = _window(facts, layer)
-    suffix = "_swa" if window and facts.whole("attention.key_length_swa") else ""
-    key_length = facts.whole(f"attention.key_length{suffix}", layer) or width // heads
-    kv_heads = facts.whole("attention.head_count_kv", layer)
+    window = _find_window(facts, layer)
+    suffix = "_swa" if window and facts.read_whole("attention.key_length_swa") else ""
+    key_length = facts.read_whole(f"attention.key_length{suffix}", layer) or width // heads
+    kv_heads = facts.read_whole("attention.head_count_kv", layer)
     return Attention(
         heads=heads,
         kv_heads=heads if kv_heads is None else kv_heads,
         key_length=key_length,
-        value_length=facts.whole(f"attention.value_length{suffix}", layer) or width // heads,
+        value_length=facts.read_whole(f"attention.value_length{suffix}", layer) or width // heads,
         window=window,
-        has_values=facts.whole("attention.key_length_mla") is None,
+        has_values=facts.read_whole("attention.key_length_mla") is None,
     )
 
 
-def _window(facts: _Facts, layer: int) -> int | None:
-    window = facts.whole("attention.sliding_window")
+def _find_window(facts: _Facts, layer: int) -> int | None:
+    window = facts.read_whole("attention.sliding_window")
     if not window:
         return None
-    pattern = facts.value("attention.sliding_window_pattern")
+    pattern = facts.read_value("attention.sliding_window_pattern")
     if isinstance(pattern, tuple):
         return window if pattern and pattern[layer % len(pattern)] else None
     period = pattern if isinstance(pattern, int) else _PERIODS.get(facts.architecture or "")
@@ -155,25 +155,29 @@ def _is_recurrent(facts: _Facts, layer: int) -> bool | None:
     """Tell whether a layer keeps a state instead of a cache; None when that cannot be told."""
     if facts.architecture in _RECURRENT:
         return True
-    if facts.whole("ssm.state_size") is None and facts.whole("wkv.head_size") is None:
+    if facts.read_whole("ssm.state_size") is None and facts.read_whole("wkv.head_size") is None:
         return False
-    interval = facts.whole("full_attention_interval")
+    interval = facts.read_whole("full_attention_interval")
     if interval:
         return (layer + 1) % interval != 0
-    kv_heads = facts.whole("attention.head_count_kv", layer)
-    return None if kv_heads is None or not isinstance(facts.value("attention.head_count_kv"), tuple) else kv_heads == 0
+    kv_heads = facts.read_whole("attention.head_count_kv", layer)
+    return (
+        None
+        if kv_heads is None or not isinstance(facts.read_value("attention.head_count_kv"), tuple)
+        else kv_heads == 0
+    )
 
 
-def _state(facts: _Facts, layer: int) -> int:
+def _count_state(facts: _Facts, layer: int) -> int:
     """Count the numbers of a recurrent layer's states (`n_embd_r` + `n_embd_s`, src/llama-hparams.cpp)."""
-    kernel, inner = facts.whole("ssm.conv_kernel"), facts.whole("ssm.inner_size")
-    size, groups = facts.whole("ssm.state_size"), facts.whole("ssm.group_count") or 0
+    kernel, inner = facts.read_whole("ssm.conv_kernel"), facts.read_whole("ssm.inner_size")
+    size, groups = facts.read_whole("ssm.state_size"), facts.read_whole("ssm.group_count") or 0
     if _is_recurrent(facts, layer) is not True or kernel is None or inner is None or size is None:
         return 0
     return max(0, kernel - 1) * (inner + 2 * groups * size) + size * inner
 
 
-def _feed_forward(facts: _Facts) -> int | None:
+def _find_feed_forward_length(facts: _Facts) -> int | None:
     """The width of one expert where there are experts, else of the whole step."""
-    dense = facts.whole("feed_forward_length")
-    return (facts.whole("expert_feed_forward_length") or dense) if facts.whole("expert_count") else dense
+    dense = facts.read_whole("feed_forward_length")
+    return (facts.read_whole("expert_feed_forward_length") or dense) if facts.read_whole("expert_count") else dense

@@ -18,7 +18,7 @@ from corral.weights.headers.gguf import MAGIC, read_gguf
 from corral.weights.headers.gguf_shape import shape_of_gguf
 from corral.weights.headers.safetensors import (
     SafetensorsTensor,
-    looks_like_safetensors,
+    is_safetensors,
     parse_mapping,
     read_safetensors,
 )
@@ -31,6 +31,7 @@ _LARGEST_JSON = 64 * 2**20
 _MOST_FILES = 1000
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)")
 _INDEX = "model.safetensors.index.json"
+_CONFIG = "config.json"
 _T = TypeVar("_T")
 
 
@@ -39,7 +40,7 @@ async def shape_here(path: Path, *, name: str) -> ModelShape:
 
     Raises: HeaderError, UnknownFormatError, ModelMissingError.
     """
-    folder, file = (path, _main_file(path)) if path.is_dir() else (path.parent, path.name)
+    folder, file = (path, _find_main_file(path)) if path.is_dir() else (path.parent, path.name)
     return await shape_at(Folder(folder), file, name=name)
 
 
@@ -84,55 +85,59 @@ async def shape_at(place: ByteSource, file: str, *, name: str) -> ModelShape:
     Raises: HeaderError, UnknownFormatError, ModelMissingError, SourceError.
     """
     if file.endswith(".json"):
-        return await _indexed(place, file, name)
-    start = await place.start_of(file, _FIRST)
+        return await _read_indexed(place, file, name)
+    start = await place.read_start(file, _FIRST)
     if start.startswith(MAGIC):
-        headers = [await _grown(place, part, read_gguf) for part in _parts(file)]
-        return shape_of_gguf(headers, name=name, source=place.where(file))
-    if looks_like_safetensors(start):
-        return await _of_safetensors(place, [file], name, place.where(file))
+        headers = [await _read_growing(place, part, read_gguf) for part in _list_parts(file)]
+        return shape_of_gguf(headers, name=name, source=place.name_file(file))
+    if is_safetensors(start):
+        return await _read_safetensors_files(place, [file], name, place.name_file(file))
     raise UnknownFormatError(
-        f"{file!r} is neither GGUF nor safetensors", where=place.where(file), hint="name a .gguf or .safetensors file"
+        f"{file!r} is neither GGUF nor safetensors",
+        where=place.name_file(file),
+        hint="name a .gguf or .safetensors file",
     )
 
 
-async def _indexed(place: ByteSource, file: str, name: str) -> ModelShape:
-    where = place.where(file)
-    index = parse_mapping(await place.start_of(file, _LARGEST_JSON), where=where)
+async def _read_indexed(place: ByteSource, file: str, name: str) -> ModelShape:
+    where = place.name_file(file)
+    index = parse_mapping(await place.read_start(file, _LARGEST_JSON), where=where)
     listed: Any = index.get("weight_map")  # Any: JSON
     if not isinstance(listed, dict):
         raise HeaderError("the index has no 'weight_map'", where=where)
     files = sorted({str(value) for value in cast("dict[str, Any]", listed).values()})
-    if len(files) > _MOST_FILES or any("/" in one or "\\" in one for one in files):
+    if len(files) > _MOST_FILES or any("/" in file or "\\" in file for file in files):
         raise HeaderError("the index names too many files, or files elsewhere", where=where)
-    return await _of_safetensors(place, files, name, where)
+    return await _read_safetensors_files(place, files, name, where)
 
 
-async def _of_safetensors(place: ByteSource, files: Sequence[str], name: str, source: str) -> ModelShape:
+async def _read_safetensors_files(place: ByteSource, files: Sequence[str], name: str, source: str) -> ModelShape:
     tensors: list[SafetensorsTensor] = []
     for file in files:
-        tensors += await _grown(place, file, read_safetensors)
+        tensors += await _read_growing(place, file, read_safetensors)
     try:
-        config = parse_mapping(await place.start_of("config.json", _LARGEST_JSON), where=place.where("config.json"))
+        config = parse_mapping(
+            await place.read_start("config.json", _LARGEST_JSON), where=place.name_file("config.json")
+        )
     except (ModelMissingError, SourceError):
         config = None  # the weights are known all the same
     return shape_of_safetensors(tensors, config, name=name, source=source)
 
 
-async def _grown(place: ByteSource, file: str, read: Callable[..., _T]) -> _T:
+async def _read_growing(place: ByteSource, file: str, read: Callable[..., _T]) -> _T:
     """Read a header, asking for more of the file until it is whole."""
     length = _FIRST
     while True:
-        data = await place.start_of(file, length)
+        data = await place.read_start(file, length)
         try:
-            return read(data, where=place.where(file))
+            return read(data, where=place.name_file(file))
         except MoreBytesNeeded as error:
             if len(data) < length:
-                raise cut_short(place.where(file), len(data)) from error
+                raise cut_short(place.name_file(file), len(data)) from error
             length = max(error.at_least, 2 * length)
 
 
-def _parts(file: str) -> list[str]:
+def _list_parts(file: str) -> list[str]:
     """List the files of a split model: `-00001-of-00003.gguf` and the others."""
     match = _PART.fullmatch(file)
     if match is None:
@@ -143,7 +148,7 @@ def _parts(file: str) -> list[str]:
     return [f"{match[1]}-{number:05d}-of-{match[3]}{match[4]}" for number in range(1, count + 1)]
 
 
-def _main_file(folder: Path) -> str:
+def _find_main_file(folder: Path) -> str:
     """Choose what to read of a folder. Raises: ModelMissingError."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     ggufs = [name for name in names if name.endswith(".gguf")]

@@ -33,7 +33,7 @@ class SafetensorsTensor:
     """In bytes."""
 
 
-def looks_like_safetensors(data: bytes) -> bool:
+def is_safetensors(data: bytes) -> bool:
     """Tell whether the first bytes of a file can be a length and the start of JSON."""
     return len(data) > _LENGTH and data[_LENGTH : _LENGTH + 1] == b"{"
 
@@ -47,13 +47,13 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[SafetensorsTensor, ...
         raise MoreBytesNeeded(_LENGTH)
     (length,) = struct.unpack("<Q", data[:_LENGTH])
     if length > MOST_BYTES:
-        raise _wrong(f"it claims {length} bytes, more than {MOST_BYTES}", where)
+        raise _make_error(f"it claims {length} bytes, more than {MOST_BYTES}", where)
     if len(data) < _LENGTH + length:
         raise MoreBytesNeeded(_LENGTH + length)
     header = parse_mapping(data[_LENGTH : _LENGTH + length], where=where)
-    tensors = tuple(_tensor(name, entry, where) for name, entry in header.items() if name != "__metadata__")
+    tensors = tuple(_read_tensor(name, entry, where) for name, entry in header.items() if name != "__metadata__")
     if not tensors:
-        raise _wrong("it lists no tensor", where)
+        raise _make_error("it lists no tensor", where)
     return tensors
 
 
@@ -62,41 +62,41 @@ def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:  # Any: JSON, c
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"not JSON: {error}", where) from error
+        raise _make_error(f"not JSON: {error}", where) from error
     if not isinstance(value, dict):
-        raise _wrong("its JSON is not an object", where)
+        raise _make_error("its JSON is not an object", where)
     return cast("dict[str, Any]", value)
 
 
-def _tensor(name: str, entry: Any, where: str) -> SafetensorsTensor:  # Any: JSON
+def _read_tensor(name: str, entry: Any, where: str) -> SafetensorsTensor:  # Any: JSON
     try:
         kind, shape = str(entry["dtype"]), entry["shape"]
-        start, end = (_whole(offset) for offset in entry["data_offsets"])
-        dimensions = tuple(_whole(dimension) for dimension in shape)
+        start, end = (_read_whole(offset) for offset in entry["data_offsets"])
+        dimensions = tuple(_read_whole(dimension) for dimension in shape)
     except (KeyError, TypeError, ValueError) as error:
-        raise _wrong(f"tensor {name[:100]!r} has no type, shape and offsets", where) from error
+        raise _make_error(f"tensor {name[:100]!r} has no type, shape and offsets", where) from error
     size = end - start
     if kind in _BYTES and len(dimensions) <= _MOST_DIMENSIONS:
-        expected = _BYTES[kind] * _product(dimensions)
+        expected = _BYTES[kind] * _compute_product(dimensions)
         if size != expected:
-            raise _wrong(f"tensor {name[:100]!r} has {size} bytes where its shape needs {expected:g}", where)
+            raise _make_error(f"tensor {name[:100]!r} has {size} bytes where its shape needs {expected:g}", where)
     if size < 0 or len(dimensions) > _MOST_DIMENSIONS:
-        raise _wrong(f"tensor {name[:100]!r} has an impossible size or shape", where)
+        raise _make_error(f"tensor {name[:100]!r} has an impossible size or shape", where)
     return SafetensorsTensor(name=name, type=kind, dimensions=dimensions, size=size)
 
 
-def _product(dimensions: tuple[int, ...]) -> int:
+def _compute_product(dimensions: tuple[int, ...]) -> int:
     product = 1
     for dimension in dimensions:
         product *= dimension
     return product
 
 
-def _whole(value: Any) -> int:  # Any: JSON
+def _read_whole(value: Any) -> int:  # Any: JSON
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise ValueError(f"not a whole number: {value!r}")
     return value
 
 
-def _wrong(fact: str, where: str) -> HeaderError:
+def _make_error(fact: str, where: str) -> HeaderError:
     return HeaderError(f"not a readable safetensors header: {fact}", where=where)

@@ -13,7 +13,7 @@ from corral.figures import Origin
 from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
 from corral.units import Bytes
 from corral.weights.headers.safetensors import SafetensorsTensor
-from corral.weights.headers.totals import block_sizes, part_size, usual_type
+from corral.weights.headers.totals import find_usual_type, sum_blocks, sum_part
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed_tokens|wte|word_embeddings|tok_embeddings")
@@ -30,28 +30,28 @@ def shape_of_safetensors(
     source: str,
 ) -> ModelShape:
     """Make the shape from the tensors of all files of a model, and its configuration where there is one."""
-    tensors = tuple(_tensor(entry) for entry in entries)
+    tensors = tuple(_make_tensor(entry) for entry in entries)
     facts = _Facts(config or {})
-    blocks = _blocks(facts, tensors)
+    blocks = _make_blocks(facts, tensors)
     return ModelShape(
         name=name,
         origin=Origin.MODEL_FILE,
         source=source,
-        architecture=facts.text("model_type"),
+        architecture=facts.read_text("model_type"),
         parameters=sum(tensor.numbers for tensor in tensors),
-        quantization=usual_type(tensors),
+        quantization=find_usual_type(tensors),
         blocks=blocks,
-        embedding=part_size(tensors, Part.EMBEDDING),
-        output=part_size(tensors, Part.OUTPUT),
+        embedding=sum_part(tensors, Part.EMBEDDING),
+        output=sum_part(tensors, Part.OUTPUT),
         is_output_tied=bool(blocks) and not any(_OUTPUT_NAMES.search(tensor.name) for tensor in tensors),
         is_attention_known=bool(blocks) and all(block.attention for block in blocks),
         is_embedding_on_cpu=False,
-        embedding_length=facts.whole("hidden_size"),
-        feed_forward_length=facts.whole("moe_intermediate_size", "intermediate_size"),
-        vocabulary=facts.whole("vocab_size"),
-        context_length=facts.whole("max_position_embeddings"),
-        experts=facts.whole("num_local_experts", "num_experts", "n_routed_experts") or 0,
-        experts_used=facts.whole("num_experts_per_tok") or 0,
+        embedding_length=facts.read_whole("hidden_size"),
+        feed_forward_length=facts.read_whole("moe_intermediate_size", "intermediate_size"),
+        vocabulary=facts.read_whole("vocab_size"),
+        context_length=facts.read_whole("max_position_embeddings"),
+        experts=facts.read_whole("num_local_experts", "num_experts", "n_routed_experts") or 0,
+        experts_used=facts.read_whole("num_experts_per_tok") or 0,
         tensors=tensors,
     )
 
@@ -63,24 +63,24 @@ class _Facts:
         inner = config.get("text_config")
         self._config: dict[str, Any] = {**config, **(inner if isinstance(inner, dict) else {})}
 
-    def whole(self, *names: str) -> int | None:
+    def read_whole(self, *names: str) -> int | None:
         """Read the first of these that is a whole number a model can have."""
-        found = (self._config.get(name) for name in names)
-        whole = (one for one in found if isinstance(one, int) and not isinstance(one, bool))
-        return next((one for one in whole if 0 < one < _LARGEST), None)
+        values = (self._config.get(name) for name in names)
+        numbers = (value for value in values if isinstance(value, int) and not isinstance(value, bool))
+        return next((number for number in numbers if 0 < number < _LARGEST), None)
 
-    def text(self, name: str) -> str | None:
-        found = self._config.get(name)
-        return found if isinstance(found, str) else None
+    def read_text(self, name: str) -> str | None:
+        value = self._config.get(name)
+        return value if isinstance(value, str) else None
 
-    def slides(self, layer: int) -> bool:
+    def has_window(self, layer: int) -> bool:
         """Tell whether the configuration names a layer as one with a window (`layer_types` of transformers)."""
         kinds = self._config.get("layer_types")
         listed = cast("list[Any]", kinds) if isinstance(kinds, list) else []
         return layer < len(listed) and listed[layer] == "sliding_attention"
 
 
-def _tensor(entry: SafetensorsTensor) -> Tensor:
+def _make_tensor(entry: SafetensorsTensor) -> Tensor:
     match = _BLOCK.search(entry.name)
     part = Part.BLOCK if match else Part.EMBEDDING if _EMBEDDING.search(entry.name) else Part.OUTPUT
     return Tensor(
@@ -94,22 +94,22 @@ def _tensor(entry: SafetensorsTensor) -> Tensor:
     )
 
 
-def _blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
+def _make_blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
     return tuple(
-        Block(weights=weights, expert_weights=experts, attention=_attention(facts, layer))
-        for layer, (weights, experts) in block_sizes(tensors).items()
+        Block(weights=weights, expert_weights=experts, attention=_make_attention(facts, layer))
+        for layer, (weights, experts) in sum_blocks(tensors).items()
     )
 
 
-def _attention(facts: _Facts, layer: int) -> Attention | None:
-    heads, width = facts.whole("num_attention_heads", "n_head"), facts.whole("hidden_size", "n_embd")
+def _make_attention(facts: _Facts, layer: int) -> Attention | None:
+    heads, width = facts.read_whole("num_attention_heads", "n_head"), facts.read_whole("hidden_size", "n_embd")
     if heads is None or width is None:
         return None
-    length = facts.whole("head_dim") or width // heads
+    length = facts.read_whole("head_dim") or width // heads
     return Attention(
         heads=heads,
-        kv_heads=facts.whole("num_key_value_heads") or heads,
+        kv_heads=facts.read_whole("num_key_value_heads") or heads,
         key_length=length,
         value_length=length,
-        window=facts.whole("sliding_window") if facts.slides(layer) else None,
+        window=facts.read_whole("sliding_window") if facts.has_window(layer) else None,
     )

@@ -12,12 +12,12 @@ from corral.hardware.fit.shape import Part, Tensor
 from corral.units import Bytes
 
 
-def part_size(tensors: Iterable[Tensor], part: Part) -> Bytes:
+def sum_part(tensors: Iterable[Tensor], part: Part) -> Bytes:
     """Add up the tensors of one part."""
     return Bytes(sum(tensor.size for tensor in tensors if tensor.part is part))
 
 
-def usual_type(tensors: Iterable[Tensor]) -> str | None:
+def find_usual_type(tensors: Iterable[Tensor]) -> str | None:
     """Name the type that holds most of the bytes; None without tensors."""
     sizes: defaultdict[str, int] = defaultdict(int)
     for tensor in tensors:
@@ -25,7 +25,7 @@ def usual_type(tensors: Iterable[Tensor]) -> str | None:
     return max(sizes, key=lambda kind: sizes[kind], default=None)
 
 
-def block_sizes(tensors: Iterable[Tensor]) -> dict[int, tuple[Bytes, Bytes]]:
+def sum_blocks(tensors: Iterable[Tensor]) -> dict[int, tuple[Bytes, Bytes]]:
     """For each block, in order: its bytes, and how many of them are experts'."""
     weights: defaultdict[int, int] = defaultdict(int)
     experts: defaultdict[int, int] = defaultdict(int)
