@@ -13,7 +13,7 @@ from doubles.comfyui_workflows import image_to_image, text_to_image
 
 def filled(*, task: int = 1, files: tuple[str, ...] = (), **inputs: Any) -> Filled:
     asked = ComfyUiInputs.model_validate({"workflow": text_to_image(), **inputs})
-    return fill(asked, task=task, files=files)
+    return fill(asked.list_changes(), task=task, files=files)
 
 
 def value(prompt: dict[str, Any], place: str) -> Any:

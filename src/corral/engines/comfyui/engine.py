@@ -66,7 +66,7 @@ class ComfyUi:
             inputs = read_inputs(ComfyUiInputs, self.name, work.inputs)
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
-        filled = fill(inputs, task=work.task, files=work.files)
+        filled = fill(inputs.list_changes(), task=work.task, files=work.files)
         try:
             async with asyncio.timeout(work.timeout_s):
                 prompt = await self._run_prompt(work, inputs, filled, report)

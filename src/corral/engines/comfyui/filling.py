@@ -14,15 +14,27 @@ from typing import get_args
 
 from corral.engines.answers import as_object
 from corral.engines.comfyui.errors import WorkflowInvalidError
-from corral.engines.comfyui.inputs import LARGEST_SEED, ComfyUiInputs
 from corral.engines.comfyui.placing import Field, place
 from corral.engines.comfyui.workflow import Node, Place, list_models, read_workflow, write_prompt
 from corral.errors import Problem, did_you_mean
 from corral.work import Json
 
+LARGEST_SEED = 2**64 - 1
+"""The bound of ComfyUI's own samplers."""
 _SEED_INPUTS = ("seed", "noise_seed")
 _SEED_BITS = 32
 """Some custom nodes take no larger seed; 32 bits are enough to tell the tasks of a batch apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """A workflow, and what a task changes in it."""
+
+    workflow: Mapping[str, Json]
+    fields: Mapping[Field, Json]
+    """Values whose place follows from the workflow's samplers; a seed can be `random`. None leaves a field alone."""
+    settings: Mapping[str, Json]
+    """Values whose place is named: `6.text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,28 +55,28 @@ class Filled:
         return prompt
 
 
-def fill(inputs: ComfyUiInputs, *, task: int, files: Collection[str]) -> Filled:
+def fill(changes: Changes, *, task: int, files: Collection[str]) -> Filled:
     """Put what the task asks into its workflow. Raises: WorkflowInvalidError with every problem."""
-    workflow, problems = _fill_workflow(inputs, task)
+    workflow, problems = _fill_workflow(changes, task)
     uploads = _find_file_references(workflow)
     problems += _find_unknown_files(uploads, files)
     if problems:
         raise WorkflowInvalidError(problems)
-    prompt = write_prompt(workflow, inputs.workflow)
+    prompt = write_prompt(workflow, changes.workflow)
     return Filled(prompt=prompt, uploads=uploads, models=list_models(workflow.values()))
 
 
-def find_problems(inputs: ComfyUiInputs) -> list[Problem]:
+def find_problems(changes: Changes) -> list[Problem]:
     """List what is wrong before the task's number and files are known."""
-    return _fill_workflow(inputs, task=0)[1]
+    return _fill_workflow(changes, task=0)[1]
 
 
-def _fill_workflow(inputs: ComfyUiInputs, task: int) -> tuple[dict[str, Node], list[Problem]]:
-    workflow, problems = read_workflow(inputs.workflow)
+def _fill_workflow(changes: Changes, task: int) -> tuple[dict[str, Node], list[Problem]]:
+    workflow, problems = read_workflow(changes.workflow)
     if problems:
         return workflow, problems
-    seed = _derive_seed(inputs.workflow, task)
-    problems = _set_fields(workflow, inputs, seed) + _set_named(workflow, inputs.settings)
+    seed = _derive_seed(changes.workflow, task)
+    problems = _set_fields(workflow, changes.fields, seed) + _set_named(workflow, changes.settings)
     _replace_negative_seeds(workflow, seed)
     return workflow, problems
 
@@ -75,10 +87,10 @@ def _derive_seed(raw: Mapping[str, Json], task: int) -> int:
     return int.from_bytes(digest[:8]) % 2**_SEED_BITS
 
 
-def _set_fields(workflow: dict[str, Node], inputs: ComfyUiInputs, derived: int) -> list[Problem]:
+def _set_fields(workflow: dict[str, Node], fields: Mapping[Field, Json], derived: int) -> list[Problem]:
     problems: list[Problem] = []
     for field in get_args(Field):
-        value: Json = getattr(inputs, field)
+        value: Json = fields.get(field)
         if value is None:
             continue
         if field == "seed":

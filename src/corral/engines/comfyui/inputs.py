@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from corral.engines.comfyui.filling import Changes, find_problems
+from corral.engines.comfyui.placing import Field as WorkflowField
 from corral.engines.schema import EngineInputs, EngineOptions
-
-LARGEST_SEED = 2**64 - 1
-"""The bound of ComfyUI's own samplers."""
+from corral.work import Json
 
 MAX_TEXT = 100_000
 """Characters of one prompt; text encoders read a few hundred tokens."""
@@ -52,17 +52,19 @@ class ComfyUiInputs(EngineInputs):
         False, description="Run a workflow of which ComfyUI refuses some outputs, and do without those."
     )
 
+    def list_changes(self) -> Changes:
+        """Return the workflow, and what this task changes in it."""
+        fields: dict[WorkflowField, Json] = {field: getattr(self, field) for field in get_args(WorkflowField)}
+        return Changes(workflow=self.workflow, fields=fields, settings=self.settings)
+
     @classmethod
     def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
         """Say what keeps the fields from fitting the workflow; its files are known only when it runs."""
-        # Filling reads these inputs, so it can only be imported once they exist.
-        from corral.engines.comfyui.filling import find_problems
-
         try:
             inputs = cls.model_validate(dict(given))
         except ValidationError:
             return
-        for problem in find_problems(inputs):
+        for problem in find_problems(inputs.list_changes()):
             yield f"{problem.what} ({problem.where}); {problem.hint}" if problem.hint else problem.what
 
 
