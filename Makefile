@@ -6,6 +6,8 @@ UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
 # Trust what the machine trusts, as pip does: some networks have a certificate of their own.
 export UV_SYSTEM_CERTS ?= 1
+# Keep compiled modules, also where a shell says otherwise: without them each command compiles a thousand files anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast lint types contracts check house chaos bench docs lock clean

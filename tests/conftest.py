@@ -23,6 +23,7 @@ from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import Pool, open_pool
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # commands that tests start keep their output back, as they do for users
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # and do not compile every module anew
 signal.signal(signal.SIGINT, signal.default_int_handler)  # and take Ctrl-C, also where a shell had it ignored
 settings.register_profile("corral", deadline=None)  # how long an example takes is the machine's, not the code's
 settings.load_profile("corral")
