@@ -140,7 +140,8 @@ class ApiDouble:
         running = next((task for task in self.tasks.values() if task["state"] == "running"), None)
         told = running and {"task": running["id"], "owner": "local", "engine": running["engine"], "model": None}
         place = {"device": "n/cpu0", "group": "n/cpu0", "device_model": "cpu", "gate": "open", "progress": None}
-        slot = {**place, "id": "n/cpu0/sleep", "engine": "sleep", "running": told, "held": told}
+        engine = running["engine"] if running else "sleep"
+        slot = {**place, "id": f"n/cpu0/{engine}", "engine": engine, "running": told, "held": told}
         return web.json_response({"devices": [], "items": [slot]})
 
     async def events(self, request: web.Request) -> web.StreamResponse:

@@ -47,10 +47,10 @@ def list_wanted(text: str, folder: Path) -> Wanted:
 
 def test_instances_on_one_gpu_are_slots_of_one_device_that_are_occupied_one_at_a_time(tmp_path: Path) -> None:
     wanted = list_wanted(TWO_COMFYUIS, tmp_path)
-    assert [(slot.id, slot.group) for slot in wanted.slots] == [
+    assert sorted((slot.id, slot.group) for slot in wanted.slots) == [
         ("elsewhere/gpu0/comfyui", "elsewhere/gpu0"),
-        ("elsewhere/gpu1/comfyui", "elsewhere/gpu1"),
         ("elsewhere/gpu0/ollama", "elsewhere/gpu0"),
+        ("elsewhere/gpu1/comfyui", "elsewhere/gpu1"),
         ("far/ollama", "far"),
     ]
     assert {device.name: device.capacity for device in wanted.devices} == {

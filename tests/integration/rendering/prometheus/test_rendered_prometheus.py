@@ -222,7 +222,7 @@ def test_names_with_dots_are_meant_literally(tmp_path: Path) -> None:
     text = MACHINES.replace("alpha", "alpha.lan") + "queues: [{name: q, pool: [alpha.lan/gpu0, alpha.lan/cpu, beta]}]\n"
     recording = rendered("dots", text)["prometheus/rules/recording.yml"]
     found = [rule for rule in yaml.safe_load(recording)["groups"][0]["rules"] if rule.get("labels") == {"queue": "q"}]
-    slots = re.search(r'slot=~"([^"]+)"', found[0]["expr"])
+    slots = re.search(r'device=~"([^"]+)"', found[0]["expr"])
     assert slots
     regex = re.compile(slots[1].replace("\\\\", "\\"))
     assert [slot for slot in SLOTS_TO_CHOOSE if regex.fullmatch(slot)] == [
