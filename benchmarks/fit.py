@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from corral.hardware.fit.memory import Parts, Running, parts_of
+from corral.hardware.fit.memory import Parts, Running, compute_parts
 from corral.weights.headers.reading import shape_here
 from doubles.llama_memory import Reported, report_of
 from doubles.tiny_llms import ALL, write_llm
@@ -49,7 +49,7 @@ def _files() -> list[Path]:
 
 def _rows(path: Path, running: Running) -> Iterator[str]:
     shape = asyncio.run(shape_here(path, name=path.stem))
-    parts = parts_of(shape, running)
+    parts = compute_parts(shape, running)
     reported = report_of(
         path,
         context=running.context,

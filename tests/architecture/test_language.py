@@ -30,7 +30,7 @@ NOT_YET_TEXTS = frozenset(
         "README.md",
     }
 )
-NOT_YET_NAMES = frozenset({"hardware", "server", "tasks", "telemetry"})
+NOT_YET_NAMES = frozenset({"server", "tasks", "telemetry"})
 
 
 class Word(NamedTuple):

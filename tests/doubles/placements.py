@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from corral.cluster.values import Cluster, Gpu, Layout, LayoutKind, Node, Placement, Service, Storage, StorageKind
 from corral.figures import computed
-from corral.hardware.needs import Need
+from corral.hardware.pools import Need
 from corral.planning.placement.demand import Demand
 from corral.planning.placement.values import Machine, Plan, PlannedGpu, Tier
 from corral.units import Bytes

@@ -122,7 +122,7 @@ def _describe_places(names: Sequence[str], places: Sequence[Verdict], alone: str
 
 
 def _name_place(verdict: Verdict) -> str:
-    return _PLUS.join(card.name for card in verdict.cards)
+    return _PLUS.join(card.name for card in verdict.gpus)
 
 
 def _describe_spill(fit: Fit) -> str:
@@ -134,12 +134,12 @@ def _describe_fastest(holding: Sequence[Verdict]) -> str:
     fastest = max(holding, key=lambda verdict: verdict.speed.value if verdict.speed else 0.0)
     if fastest.speed is None:
         return ""
-    where = f"fastest on {_join_cards([card.name for card in fastest.cards])}, " if len(holding) > 1 else ""
+    where = f"fastest on {_join_cards([card.name for card in fastest.gpus])}, " if len(holding) > 1 else ""
     return f"; {where}at most {_round_speed(fastest.speed.value)} tokens/s"
 
 
 def _find_largest(verdicts: Sequence[Verdict]) -> str:
-    return format_bytes(max(card.room or 0 for verdict in verdicts for card in verdict.cards))
+    return format_bytes(max(card.room or 0 for verdict in verdicts for card in verdict.gpus))
 
 
 def _put_places(fit: Fit, *, verbose: bool) -> None:
@@ -192,7 +192,7 @@ def _describe_origin(name: str, figure: Figure | None) -> tuple[str, str]:
 
 
 def _make_row(verdict: Verdict) -> tuple[str, ...]:
-    where = _join_cards([card.name for card in verdict.cards])
+    where = _join_cards([card.name for card in verdict.gpus])
     speed = _round_speed(verdict.speed.value) if verdict.speed else "unknown" if verdict.fits else ""
     layers = f"{verdict.layers_on_gpu} of {verdict.layers}" if verdict.layers_on_gpu else ""
     answer = ("yes, spilled" if verdict.way is Way.SPILLED else "yes") if verdict.fits else "no"
@@ -225,7 +225,7 @@ def _join_cards(cards: Sequence[str]) -> str:
 
 def _shorten_reason(verdict: Verdict) -> str:
     """Give the reason; of a split over many GPUs that holds the model, the fullest GPU."""
-    if not verdict.fits or len(verdict.cards) <= _MOST_LISTED:
+    if not verdict.fits or len(verdict.gpus) <= _MOST_LISTED:
         return verdict.reason
     reasons = verdict.reason.split("; ")
     fullest = max(range(len(reasons)), key=lambda place: verdict.needs[place])
@@ -233,7 +233,7 @@ def _shorten_reason(verdict: Verdict) -> str:
 
 
 def _describe_bus(cost: BusCost) -> str:
-    where = f"{_join_cards(cost.cards)} over {cost.bus or 'an unknown bus'}, without NVLink"
+    where = f"{_join_cards(cost.gpus)} over {cost.bus or 'an unknown bus'}, without NVLink"
     layer = f"whole layers split: {_format_move(cost.layer_bytes, cost.layer_seconds)}"
     tensor = f"every layer split: {_format_move(cost.tensor_bytes, cost.tensor_seconds)} sent by each GPU"
     return f"bus, for each token ({where}): {layer}; {tensor}; each transfer's latency is unknown and comes on top"

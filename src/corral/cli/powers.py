@@ -130,7 +130,7 @@ def _collect_notes(nodes: Sequence[NodePower], *, verbose: bool) -> dict[tuple[s
     """Collect sentences by section, each with the nodes that it is about."""
     notes: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
-        if node.cards or node.unknown:
+        if node.gpus or node.unknown:
             for note in _list_notes(node, verbose=verbose):
                 notes.setdefault(note, []).append(node.node)
     return notes
@@ -144,7 +144,7 @@ def _list_notes(node: NodePower, *, verbose: bool) -> Iterator[tuple[str, str]]:
         first = judgements[0]
         yield first.verdict.value, f"{about}: {first.what}{f' ({reasons})' if verbose else ''}"
     losses: dict[str, list[str]] = {}
-    for card in node.cards:
+    for card in node.gpus:
         for loss in card.speed_losses:
             work = loss.source if verbose else loss.source.partition(", measured")[0]
             losses.setdefault(f"{loss.value:g} % of the speed of {work}", []).append(f"GPU {card.index}")
@@ -170,7 +170,7 @@ def _group_judgements(judgements: Sequence[Judgement]) -> dict[str, list[Judgeme
 
 def _list_figures(node: NodePower) -> Iterator[tuple[str, Figure]]:
     """Walk over every number that is known about the power of a node, with its name."""
-    for card in node.cards:
+    for card in node.gpus:
         name = f"GPU {card.index} {card.model or ''}".rstrip()
         parts = (("power", card.tgp), ("limit", card.limit), ("slots", card.slots), ("length", card.length))
         yield from ((f"{name}: {part}", figure) for part, figure in parts if figure)

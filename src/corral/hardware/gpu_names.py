@@ -1,7 +1,7 @@
 """The many ways in which people, drivers and buses write the name of one GPU, brought to one.
 
 `NVIDIA GeForce RTX 5070 Ti` (NVML), `5070ti`, `rtx-5070-ti` and `NVIDIA Corporation GB203 [GeForce RTX 5070 Ti]`
-(`lspci`) all name the same card. A spelling here is lower case with single spaces; `compact` drops even those.
+(`lspci`) all name the same GPU. A spelling here is lower case with single spaces; `compact` drops even those.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CLASS_PREFIX = re.compile(r"^((geforce|radeon|tesla|instinct)\s+)*((rtx|gtx)\s+
 _GIB = 2**30
 
 
-def spellings(name: str) -> tuple[str, ...]:
+def list_spellings(name: str) -> tuple[str, ...]:
     """List the ways to write a name, from the whole to the shortest (`geforce rtx 4090`, `rtx 4090`, `4090`)."""
     on_the_bus = _ON_THE_BUS.search(name) if "," in name or "Corporation" in name else None
-    names = [_one_spelling(on_the_bus.group(1) if on_the_bus else name)]
+    names = [_spell(on_the_bus.group(1) if on_the_bus else name)]
     for prefix in (_FAMILY, _FAMILY, _PREFIX):  # `radeon instinct mi300x` has two families
         shorter = prefix.sub("", names[-1])
         if shorter != names[-1]:
@@ -38,9 +38,9 @@ def spellings(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def alternatives(name: str) -> tuple[str, ...]:
-    """List the names in one that stands for several cards on one chip: `Radeon RX 7900 XT/7900 XTX`."""
-    return tuple(part for part in spellings(name)[0].split("/") if part.strip())
+def list_alternatives(name: str) -> tuple[str, ...]:
+    """List the names in one that stands for several GPUs on one chip: `Radeon RX 7900 XT/7900 XTX`."""
+    return tuple(part for part in list_spellings(name)[0].split("/") if part.strip())
 
 
 def compact(spelling: str) -> str:
@@ -48,28 +48,28 @@ def compact(spelling: str) -> str:
     return re.sub(r"[^a-z0-9]", "", spelling)
 
 
-def without_size(spelling: str) -> str:
+def remove_size(spelling: str) -> str:
     """Drop the memory size: `rtx 3060 12gb` -> `rtx 3060`."""
     return _MEMORY_SIZE.sub("", spelling)
 
 
-def stated_size(spelling: str) -> int | None:
+def parse_size(spelling: str) -> int | None:
     """Read the memory size out of a spelling, in bytes; None when it has none."""
     match = _MEMORY_SIZE.search(spelling)
     return round(float(match.group(1)) * _GIB) if match else None
 
 
 @lru_cache(maxsize=1024)  # a cluster has few models, and its nodes are compared by their classes
-def gpu_class(model_name: str) -> str:
+def name_class(model_name: str) -> str:
     """Name the class of a model: its name without maker, family, memory size and spaces (`RTX 5070 Ti` -> `5070ti`).
 
-    `3060`, `a4000` and `rx7900xtx` are classes too: `rx`, `arc` and `quadro` stay, because a GTX 480 is no RX 480. The
+    `3060`, `a4000` and `rx7900xtx` are classes: `rx`, `arc` and `quadro` stay, since a GTX 480 is not an RX 480. The
     result is a valid value of a Kubernetes label; empty only when the name has no letter or digit.
     """
-    return compact(_CLASS_PREFIX.sub("", without_size(spellings(model_name)[0])))
+    return compact(_CLASS_PREFIX.sub("", remove_size(list_spellings(model_name)[0])))
 
 
-def _one_spelling(name: str) -> str:
+def _spell(name: str) -> str:
     text = _SEPARATORS.sub(" ", name.lower()).strip()
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)

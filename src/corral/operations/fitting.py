@@ -18,10 +18,10 @@ from corral.figures import Figure, Origin
 from corral.hardware.catalogue import GpuModel, UnknownGpuError, find_gpu, list_matching
 from corral.hardware.fit.judging import BusCost, Fit, Quantized, judge
 from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running
-from corral.hardware.fit.names import shape_of_name
+from corral.hardware.fit.names import estimate_shape
 from corral.hardware.fit.profiles import PROFILES, Profile, find_profile
 from corral.hardware.fit.shape import ModelShape
-from corral.hardware.fit.splitting import Card, Verdict
+from corral.hardware.fit.splitting import CandidateGpu, Verdict
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.units import Bytes, format_bytes
 from corral.weights.errors import ModelNameError
@@ -90,8 +90,8 @@ class FitAsked:
 class Cards:
     """The GPUs to judge on, each alone, and the groups that a split can use."""
 
-    alone: tuple[Card, ...] = ()
-    groups: tuple[tuple[Card, ...], ...] = ()
+    alone: tuple[CandidateGpu, ...] = ()
+    groups: tuple[tuple[CandidateGpu, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ProfileFit:
     """The answer for a model that a profile describes."""
 
     profile: Profile
-    fits: tuple[tuple[Card, bool], ...]
+    fits: tuple[tuple[CandidateGpu, bool], ...]
     file_size: Bytes | None = None
     """Of the files in the store, where it is there."""
 
@@ -170,7 +170,7 @@ async def find_model(model: str, sources: Sources) -> ModelShape | Profile:
     entry = _find_entry(model, sources.store)
     if entry is not None and (matching := await _describe_entry(entry, model, sources)) is not None:
         return matching
-    known = find_profile(model) or shape_of_name(model)
+    known = find_profile(model) or estimate_shape(model)
     if known is None:
         names = [name for profile in PROFILES for name in (profile.name, *profile.aliases)]
         raise NothingKnownError(
@@ -188,7 +188,7 @@ def is_file(model: str) -> bool:
 
 def resolve_names(names: Sequence[str]) -> Cards:
     """Resolve GPU names of the catalogue; all of them together are one split. Raises: UnclearCardsError."""
-    problems, cards = list[Problem](), list[Card]()
+    problems, cards = list[Problem](), list[CandidateGpu]()
     for place, name in enumerate(names):
         matching = list_matching(name)
         if len(matching) == 1:
@@ -284,13 +284,13 @@ def _report_unclear(name: str, matching: Sequence[GpuModel]) -> Problem:
     )
 
 
-def _find_card(name: str, gpu: Gpu) -> Card:
+def _find_card(name: str, gpu: Gpu) -> CandidateGpu:
     matching = list_matching(gpu.model, memory=gpu.memory) if gpu.model else ()
     return _make_card(name, matching[0] if len(matching) == 1 else None, gpu.memory)
 
 
-def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> Card:
-    return Card(
+def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> CandidateGpu:
+    return CandidateGpu(
         name=name,
         model=model.name if model else None,
         memory=memory or (model.memory if model else None),
@@ -344,7 +344,7 @@ class FitAnswer:
 class ProfileVerdict:
     """Whether a declared need is met by a GPU."""
 
-    card: Card
+    card: CandidateGpu
     fits: bool
 
 

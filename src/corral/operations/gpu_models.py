@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from corral.hardware.catalogue import GpuModel, find_gpu, find_one_gpu
-from corral.hardware.pools import gpu_class
+from corral.hardware.pools import name_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +37,4 @@ def show_model(name: str) -> ListedGpu:
 
 def _list_model(model: GpuModel) -> ListedGpu:
     facts = {field.name: getattr(model, field.name) for field in fields(model)}
-    return ListedGpu(**facts, gpu_class=gpu_class(model.name))
+    return ListedGpu(**facts, gpu_class=name_class(model.name))

@@ -11,10 +11,10 @@ from corral.cluster.values import Cluster, Layout
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
 from corral.figures import Figure
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.declared import doubts_of
-from corral.hardware.fit.names import need_of
-from corral.hardware.needs import Need
-from corral.hardware.power import NodePower, Verdict, models_of, power_of
+from corral.hardware.doubts import list_doubts
+from corral.hardware.fit.names import estimate_need
+from corral.hardware.pools import Need
+from corral.hardware.power import NodePower, Verdict, compute_power, find_models
 from corral.operations.cluster_file import ClusterText, FileText, check_cluster
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.values import Caution, GpuTotal, Placed, Plan, Preference, Refusal, Unplaced
@@ -67,7 +67,7 @@ def plan_layouts(asked: PlanAsked) -> Planned:
     """
     file = check_cluster(asked.cluster)
     layouts = _choose_layouts(file, asked.layout)
-    models = models_of(file.cluster.nodes)
+    models = find_models(file.cluster.nodes)
     doubts = _collect_doubts(file.cluster, models)
     plans = (plan_layout(file.cluster, layout, needs_of(file.cluster, layout)) for layout in layouts)
     return Planned(
@@ -78,13 +78,13 @@ def plan_layouts(asked: PlanAsked) -> Planned:
 
 
 def _collect_doubts(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[Caution, ...]:
-    doubts = (doubt for node in cluster.nodes for doubt in doubts_of(node, models))
+    doubts = (doubt for node in cluster.nodes for doubt in list_doubts(node, models))
     return tuple(Caution(pitfall="", where=doubt.where, what=doubt.what, hint=doubt.hint) for doubt in doubts)
 
 
 def _work_out_power(cluster: Cluster, models: Mapping[str, GpuModel]) -> tuple[NodePower, ...]:
     return tuple(
-        power_of(node, models, electricity=cluster.electricity, night=cluster.night)
+        compute_power(node, models, electricity=cluster.electricity, night=cluster.night)
         for node in cluster.nodes
         if node.gpus
     )
@@ -103,11 +103,11 @@ def needs_of(cluster: Cluster, layout: Layout | None = None) -> Needs:
             **(layout.services[service.name].env if layout and service.name in layout.services else {}),
         }
         for engine, model in product(service.engines, service.models):
-            need = need_of(
+            need = estimate_need(
                 engine, model, context=_read_context(cluster, engine, env), parallel=_read_number(env, _PARALLEL) or 1
             )
             known = needs.get((engine, model))
-            if need is not None and (known is None or known.on(1) < need.on(1)):
+            if need is not None and (known is None or known.divide(1) < need.divide(1)):
                 needs[engine, model] = need
     return needs
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from corral.cluster import Cluster
 from corral.errors import CorralError, Kind, did_you_mean
-from corral.hardware.power import LimitRange, NodePower, models_of, power_of
+from corral.hardware.power import LimitRange, NodePower, compute_power, find_models
 from corral.operations.cluster_file import FileText, check_cluster
 from corral.telemetry.nvml import NvmlReading, NvmlStatus, find_gpus
 
@@ -49,10 +49,10 @@ def work_out_power(asked: PowerAsked, *, look: Callable[[], NvmlReading] = find_
     file, here = check_cluster(asked.cluster), asked.here
     cluster = file.cluster
     _require_node(cluster, here, file.name)
-    models = models_of(cluster.nodes)
+    models = find_models(cluster.nodes)
     ranges = _read_ranges(look()) if here else None
     nodes = tuple(
-        power_of(
+        compute_power(
             node,
             models,
             electricity=cluster.electricity,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from corral.cluster.values import Cluster, Node
-from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
+from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, make_pool
 from corral.rendering.nodes import label_nodes
 
 _GIB = 2**30
@@ -70,7 +70,7 @@ def list_removed_labels(before: Cluster, after: Cluster) -> Mapping[str, tuple[s
 
 def make_labels(node: Node, prefix: str, *, joiner: str = "-") -> Mapping[str, str]:
     """Write all conventional labels of a node; without what depends on a GPU's unknown memory or model."""
-    pool = pool_of(node)
+    pool = make_pool(node)
     if pool is None:
         return {} if node.gpus is None else {f"{prefix}/{_VRAM}": "0", f"{prefix}/{_COUNT}": "0"}
     labels = {} if pool.total_vram is None else {_VRAM: str(round(pool.total_vram / _GIB))}
@@ -90,7 +90,7 @@ def list_label_changes(before: Node, after: Node) -> tuple[LabelChange, ...]:
 
 def _list_changes(before: Node, after: Node, prefix: str) -> list[LabelChange]:
     used = {key.partition("/")[2]: value for key, value in before.labels.items() if key.startswith(f"{prefix}/")}
-    old_pool, pool = pool_of(before), pool_of(after)
+    old_pool, pool = make_pool(before), make_pool(after)
     joiner = "_" if "_" in used.get(_CLASSES, "") else "-"
     wanted = {key.partition("/")[2]: value for key, value in make_labels(after, prefix, joiner=joiner).items()}
     has_classes = any(name in used for name in (_CLASS, _CLASSES))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.cluster.values import StorageKind
-from corral.hardware.fit.names import need_of
+from corral.hardware.fit.names import estimate_need
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.programs import CURL, image_of, mount_paths
 from corral.units import format_bytes
@@ -99,10 +99,10 @@ def list_fitting_models(installation: Installation, deployed: Deployed) -> tuple
 def explain_misfit(installation: Installation, deployed: Deployed, model: str) -> str | None:
     """Explain why a model cannot run where its service does; None when it can, or when too little is known."""
     has = _find_largest_memory(installation, deployed)
-    needs = [need for engine in deployed.service.engines if (need := need_of(engine, model)) is not None]
+    needs = [need for engine in deployed.service.engines if (need := estimate_need(engine, model)) is not None]
     if not needs or not has:
         return None
-    needed = needs[0].on(1)
+    needed = needs[0].divide(1)
     if needed <= has:
         return None
     return f"{model} needs about {format_bytes(needed)}, and its GPUs have {format_bytes(has)}"
@@ -136,7 +136,7 @@ def forecast_load_time(deployed: Deployed) -> int:
     """Forecast how long the largest model of a service takes to load, in whole seconds; 0 when it has none."""
     if not deployed.service.models and not deployed.gpu_count:
         return 0
-    needs = [need_of(engine, model) for engine in deployed.service.engines for model in deployed.service.models]
+    needs = [estimate_need(engine, model) for engine in deployed.service.engines for model in deployed.service.models]
     sizes = [need.divisible.value for need in needs if need is not None]
     size = max(sizes, default=deployed.service.gpu_memory or _UNKNOWN_MODEL_BYTES)
     return -(-int(size) // int(_find_read_speed(deployed)))

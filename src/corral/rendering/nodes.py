@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from corral.cluster.values import Cluster, Node
-from corral.hardware.pools import gpu_class
+from corral.hardware.pools import name_class
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import is_mixed, label_prefix_of
 
@@ -35,7 +35,7 @@ def make_node_labels(cluster: Cluster, node: Node) -> dict[str, str]:
     if list_nvidia_gpus(node):
         labels[GPU_PRESENT] = "true"
     if models and len(models) == len(gpus) and not is_mixed(node):
-        labels[name_class_label(cluster)] = gpu_class(models[0])
+        labels[name_class_label(cluster)] = name_class(models[0])
     return dict(sorted((labels | dict(node.labels)).items()))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from corral.cli.main import run_command
-from corral.hardware.power.speeds import SWEEPS
+from corral.hardware.power.limits import SWEEPS
 from corral.hardware.power.supply import STANDARD_SIZES_W
 
 REPOSITORY = Path(__file__).parents[3]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from corral.errors import CorralError
 from corral.figures import Origin
-from corral.hardware.fit.memory import Running, parts_of
+from corral.hardware.fit.memory import Running, compute_parts
 from corral.weights.errors import ModelMissingError
 from corral.weights.headers.errors import HeaderError, MoreBytesNeeded, UnknownFormatError
 from corral.weights.headers.gguf import read_gguf
@@ -135,7 +135,7 @@ async def test_a_sharded_safetensors_folder_is_read_whole(tmp_path: Path) -> Non
     write_sharded(tmp_path)
 
     shape = await shape_here(tmp_path, name="m")
-    parts = parts_of(shape, Running(context=512))
+    parts = compute_parts(shape, Running(context=512))
 
     assert shape.weights == 2 * (2 * 100 * 64 + 2 * 128 * 64)
     assert shape.quantization == "BF16"
@@ -148,7 +148,7 @@ async def test_without_a_configuration_the_weights_are_known_and_the_cache_is_no
     write_sharded(tmp_path)
     (tmp_path / "config.json").unlink()
 
-    parts = parts_of(await shape_here(tmp_path, name="m"), Running())
+    parts = compute_parts(await shape_here(tmp_path, name="m"), Running())
 
     assert parts.weights.value > 0
     assert parts.cache is None
@@ -159,7 +159,7 @@ async def test_a_configuration_with_absurd_numbers_leaves_the_cache_unknown(tmp_
     write_sharded(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_attention_heads": 10**400}))
 
-    assert parts_of(await shape_here(tmp_path, name="m"), Running()).cache is None
+    assert compute_parts(await shape_here(tmp_path, name="m"), Running()).cache is None
 
 
 async def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_damaged_bytes_give_a_shape_or_a_clear_error(
     path.write_bytes(damaged)
 
     try:
-        parts_of(await shape_here(path, name="m"), Running())
+        compute_parts(await shape_here(path, name="m"), Running())
     except CorralError as error:
         assert error.what  # noqa: PT017  any other error fails the test
 
@@ -255,7 +255,7 @@ async def test_any_json_is_a_model_or_a_clear_error(header: dict[str, Any], conf
     (tmp_path / "config.json").write_text(json.dumps(config))
 
     try:
-        parts_of(await shape_here(tmp_path / "m.safetensors", name="m"), Running())
+        compute_parts(await shape_here(tmp_path / "m.safetensors", name="m"), Running())
     except CorralError as error:
         assert error.what  # noqa: PT017
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.hardware.fit.memory import Running, parts_of
+from corral.hardware.fit.memory import Running, compute_parts
 from corral.weights.headers.reading import shape_here
 from doubles.llama_memory import report_of
 from doubles.tiny_llms import ALL, LLAMA, write_llm
@@ -27,7 +27,7 @@ async def test_weights_cache_and_buffer_are_those_of_llama_cpp(name: str, runnin
     path = write_llm(tmp_path / f"{name}.gguf", ALL[name])
 
     shape = await shape_here(path, name=name)
-    parts = parts_of(shape, running)
+    parts = compute_parts(shape, running)
     reported = report_of(
         path,
         context=running.context,
@@ -49,7 +49,7 @@ async def test_weights_cache_and_buffer_are_those_of_llama_cpp(name: str, runnin
 async def test_the_buffer_of_a_narrow_feed_forward_step_is_overstated_never_understated(tmp_path: Path) -> None:
     path = write_llm(tmp_path / "narrow.gguf", replace(LLAMA, width=512, feed_forward=256))
 
-    parts = parts_of(await shape_here(path, name="narrow"), LONG)
+    parts = compute_parts(await shape_here(path, name="narrow"), LONG)
 
     assert parts.buffer is not None
     assert report_of(path, context=4096).buffer <= parts.buffer.value * (1 + BUFFER_BOUND)

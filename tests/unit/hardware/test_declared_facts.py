@@ -6,8 +6,8 @@ import pytest
 
 from corral.cluster import load
 from corral.hardware.catalogue import find_gpu
-from corral.hardware.declared import Doubt, doubts_of
-from corral.hardware.power import models_of
+from corral.hardware.doubts import Doubt, list_doubts
+from corral.hardware.power import find_models
 
 GIB = 2**30
 
@@ -15,7 +15,7 @@ GIB = 2**30
 def doubts(gpus: str, *, psu: str = "") -> tuple[Doubt, ...]:
     text = f"apiVersion: corral/v1\nname: x\nnodes: [{{name: a, gpus: [{gpus}]{psu}}}]"
     (node,) = load(text, filename="x", find_gpu=find_gpu).nodes
-    return doubts_of(node, models_of([node]))
+    return list_doubts(node, find_models([node]))
 
 
 def test_vram_that_the_model_does_not_have_is_told_with_what_it_has() -> None:

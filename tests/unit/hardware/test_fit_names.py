@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 
 from corral.figures import Origin
-from corral.hardware.fit.ggml import bits_of
-from corral.hardware.fit.names import need_of, read_name, shape_of_name
-from corral.hardware.fit.quantizations import BITS, bits_per_weight
+from corral.hardware.fit.names import estimate_need, estimate_shape, read_name
+from corral.hardware.fit.quantizations import BITS, count_bits, get_bits_per_weight
 
 GB = 10**9
 GIB = 2**30
 
 
 def test_deepseek_r1_70b_takes_about_42_gb_and_does_not_fit_24_gib() -> None:
-    need = need_of("ollama", "deepseek-r1:70b")
+    need = estimate_need("ollama", "deepseek-r1:70b")
 
     assert need is not None
     assert need.divisible.value / GB == pytest.approx(43, abs=1.5)
-    assert need.on(1) > 24 * GIB
-    assert need.on(2) < 24 * GIB
+    assert need.divide(1) > 24 * GIB
+    assert need.divide(2) < 24 * GIB
 
 
 @pytest.mark.parametrize(
@@ -65,18 +64,18 @@ def test_a_name_says_its_size_and_quantization(name: str, parameters: float, qua
     ],
 )
 def test_a_name_that_says_no_size_is_not_guessed(name: str) -> None:
-    assert need_of("ollama", name) is None
+    assert estimate_need("ollama", name) is None
 
 
 def test_a_model_in_16_bits_takes_two_bytes_for_each_weight() -> None:
-    need = need_of("ollama", "llama3:8b-instruct-fp16")
+    need = estimate_need("ollama", "llama3:8b-instruct-fp16")
 
     assert need is not None
     assert need.divisible.value == pytest.approx(2 * 8e9, rel=0.05)
 
 
 def test_an_estimate_says_that_it_is_one_and_what_it_is_made_of() -> None:
-    need = need_of("ollama", "deepseek-r1:70b")
+    need = estimate_need("ollama", "deepseek-r1:70b")
 
     assert need is not None
     assert "assumed" in need.divisible.source
@@ -85,7 +84,7 @@ def test_an_estimate_says_that_it_is_one_and_what_it_is_made_of() -> None:
 
 
 def test_a_longer_context_needs_more() -> None:
-    short, long = (need_of("ollama", "llama3", context=context) for context in (4096, 32_768))
+    short, long = (estimate_need("ollama", "llama3", context=context) for context in (4096, 32_768))
 
     assert short is not None
     assert long is not None
@@ -93,7 +92,7 @@ def test_a_longer_context_needs_more() -> None:
 
 
 def test_models_of_an_engine_that_is_not_known_need_nothing_that_is_known() -> None:
-    assert need_of("sleep", "7b") is None
+    assert estimate_need("sleep", "7b") is None
 
 
 def test_the_bits_that_are_computed_agree_with_those_that_were_measured() -> None:
@@ -107,14 +106,14 @@ def test_the_bits_that_are_computed_agree_with_those_that_were_measured() -> Non
         mix = often * more + (1 - often) * usual
         block = (query + value + 2 * down) * base + query * output + (value + down) * mix
         norms = (2 * layers + 1) * width
-        return (layers * block + embedding * (base + bits_of("Q6_K")) + 32 * norms) / parameters
+        return (layers * block + embedding * (base + count_bits("Q6_K")) + 32 * norms) / parameters
 
-    q3, q4, q5, q6 = (bits_of(kind) for kind in ("Q3_K", "Q4_K", "Q5_K", "Q6_K"))
+    q3, q4, q5, q6 = (count_bits(kind) for kind in ("Q3_K", "Q4_K", "Q5_K", "Q6_K"))
     assert mixed(q4, q4, q6, 16, q4) == pytest.approx(BITS["Q4_K_M"], abs=1e-4)
-    assert mixed(q3, q4, q5, 2, q4) == pytest.approx(bits_per_weight("Q3_K_M")[0], abs=1e-4)
+    assert mixed(q3, q4, q5, 2, q4) == pytest.approx(get_bits_per_weight("Q3_K_M")[0], abs=1e-4)
     for kind in ("Q4_0", "Q4_1", "Q5_0", "Q5_1"):
-        plain = bits_of(kind)
-        assert mixed(plain, plain, plain, 0, plain) == pytest.approx(bits_per_weight(kind)[0], abs=1e-4)
+        plain = count_bits(kind)
+        assert mixed(plain, plain, plain, 0, plain) == pytest.approx(get_bits_per_weight(kind)[0], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_the_bits_that_are_computed_agree_with_those_that_were_measured() -> Non
 def test_gpt_oss_is_as_large_as_its_files_and_not_as_q4_k_m_would_be(
     name: str, file_gb: float, parameters_b: float
 ) -> None:
-    shape = shape_of_name(name)
+    shape = estimate_shape(name)
 
     assert shape is not None
     assert (shape.quantization, shape.origin) == ("MXFP4", Origin.ASSUMED)
@@ -133,7 +132,7 @@ def test_gpt_oss_is_as_large_as_its_files_and_not_as_q4_k_m_would_be(
 
 
 def test_gpt_oss_in_another_quantization_is_what_its_name_says() -> None:
-    shape = shape_of_name("hf.co/unsloth/gpt-oss-20b-GGUF:Q5_K_M")
+    shape = estimate_shape("hf.co/unsloth/gpt-oss-20b-GGUF:Q5_K_M")
 
     assert shape is not None
     assert shape.quantization == "Q5_K_M"

@@ -10,16 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.figures import Origin
-from corral.hardware.fit.ggml import BLOCKS, UnknownTypeError, bytes_of
 from corral.hardware.fit.judging import judge
-from corral.hardware.fit.memory import Running, block_cache_bytes, cache_bytes, parts_of
-from corral.hardware.fit.names import need_of, shape_of_name
-from corral.hardware.fit.nearest_shape import shape_like
+from corral.hardware.fit.memory import Running, compute_parts, count_block_cache_bytes, count_cache_bytes
+from corral.hardware.fit.names import estimate_need, estimate_shape
+from corral.hardware.fit.nearest_shape import find_similar_shape
 from corral.hardware.fit.profiles import PROFILES, find_profile
-from corral.hardware.fit.quantizations import BITS
+from corral.hardware.fit.quantizations import BITS, BLOCKS, UnknownTypeError, count_bytes
 from corral.hardware.fit.shape import Attention, Block, ModelShape
-from corral.hardware.fit.speed import active_bytes, bus_bandwidth, layer_split_bytes, tensor_split_bytes
-from corral.hardware.fit.splitting import Card, Way, on_one, spilled, split_over
+from corral.hardware.fit.splitting import (
+    CandidateGpu,
+    Way,
+    compute_bus_bandwidth,
+    count_active_bytes,
+    count_layer_split_bytes,
+    count_tensor_split_bytes,
+    place_on_one,
+    spill,
+    split_over,
+)
 from corral.units import Bytes
 
 GIB = 2**30
@@ -27,12 +35,14 @@ RUNNING = Running()
 ATTENTION = Attention(heads=32, kv_heads=8, key_length=128, value_length=128)
 
 
-def a_card(gib: float, name: str = "gpu", bandwidth: float | None = 896.0, bus: str | None = "PCIe 5.0 x16") -> Card:
-    return Card(name=name, model="RTX 5070 Ti", memory=Bytes(int(gib * GIB)), bandwidth_gb_s=bandwidth, bus=bus)
+def a_card(
+    gib: float, name: str = "gpu", bandwidth: float | None = 896.0, bus: str | None = "PCIe 5.0 x16"
+) -> CandidateGpu:
+    return CandidateGpu(name=name, model="RTX 5070 Ti", memory=Bytes(int(gib * GIB)), bandwidth_gb_s=bandwidth, bus=bus)
 
 
 def a_shape(name: str = "33b@q4_k_m") -> ModelShape:
-    shape = shape_of_name(name)
+    shape = estimate_shape(name)
     assert shape is not None
     return shape
 
@@ -42,12 +52,12 @@ def test_block_sizes_are_those_of_the_gguf_package() -> None:
 
 
 def test_a_block_that_is_begun_counts_whole() -> None:
-    assert bytes_of("q4_0", 33) == 36
+    assert count_bytes("q4_0", 33) == 36
 
 
 def test_an_unknown_type_is_told_with_those_that_there_are() -> None:
     with pytest.raises(UnknownTypeError, match="q3") as unknown:
-        bytes_of("q3", 32)
+        count_bytes("q3", 32)
 
     assert "q8_0" in (unknown.value.hint or "")
 
@@ -62,36 +72,38 @@ def test_types_and_file_types_of_headers_are_those_of_the_gguf_package() -> None
 
 
 def test_the_cache_of_llama_3_8b_is_half_a_gibibyte_for_4096_tokens() -> None:
-    assert cache_bytes(a_shape("llama3:8b"), RUNNING) == GIB // 2
+    assert count_cache_bytes(a_shape("llama3:8b"), RUNNING) == GIB // 2
 
 
 def test_a_quantized_cache_takes_34_bytes_for_32_numbers() -> None:
     shape = a_shape("llama3:8b")
 
-    assert cache_bytes(shape, replace(RUNNING, cache_type_k="q8_0", cache_type_v="q8_0")) == GIB // 2 * 34 // 64
+    assert count_cache_bytes(shape, replace(RUNNING, cache_type_k="q8_0", cache_type_v="q8_0")) == GIB // 2 * 34 // 64
 
 
 def test_parallel_sequences_each_have_a_cache_of_whole_steps() -> None:
     shape = a_shape("llama3:8b")
 
-    assert cache_bytes(shape, Running(context=1000, parallel=4)) == cache_bytes(shape, Running(context=4096))
+    assert count_cache_bytes(shape, Running(context=1000, parallel=4)) == count_cache_bytes(
+        shape, Running(context=4096)
+    )
 
 
 def test_a_window_bounds_the_cache_however_long_the_context_is() -> None:
     block = Block(weights=Bytes(1), attention=replace(ATTENTION, window=1024))
 
-    short, long = (block_cache_bytes(block, Running(context=tokens)) for tokens in (32_768, 131_072))
+    short, long = (count_block_cache_bytes(block, Running(context=tokens)) for tokens in (32_768, 131_072))
 
     assert short == long == 1536 * 2 * 8 * 128 * 2
 
 
 def test_a_33b_model_takes_between_10_and_11_gib_on_each_of_two_cards_and_leaves_room_for_40_000_tokens() -> None:
     running = Running()
-    shape = shape_like(
+    shape = find_similar_shape(
         "claim", parameters=33 * 10**9, bits=BITS["Q4_K_M"], quantization="Q4_K_M", source="the usual rule of thumb"
     )
-    parts = parts_of(shape, running)
-    cache = cache_bytes(shape, running)
+    parts = compute_parts(shape, running)
+    cache = count_cache_bytes(shape, running)
     assert cache is not None
 
     per_gpu = parts.divisible / 2 + parts.floor
@@ -116,7 +128,7 @@ def test_33b_fits_two_cards_of_16_gib_and_not_one() -> None:
 
 def test_a_split_shares_out_weights_and_cache_and_repeats_the_floor_on_each_card() -> None:
     shape = a_shape()
-    parts = parts_of(shape, RUNNING)
+    parts = compute_parts(shape, RUNNING)
     verdict = split_over(shape, RUNNING, parts, (a_card(16, "a"), a_card(16, "b"), a_card(16, "c")))
 
     assert sum(verdict.needs) == parts.divisible + 3 * parts.floor
@@ -124,15 +136,15 @@ def test_a_split_shares_out_weights_and_cache_and_repeats_the_floor_on_each_card
 
 def test_unequal_cards_get_layers_in_proportion_to_their_memory() -> None:
     shape = a_shape()
-    verdict = split_over(shape, RUNNING, parts_of(shape, RUNNING), (a_card(24, "a"), a_card(12, "b")))
+    verdict = split_over(shape, RUNNING, compute_parts(shape, RUNNING), (a_card(24, "a"), a_card(12, "b")))
 
-    floor = parts_of(shape, RUNNING).floor
+    floor = compute_parts(shape, RUNNING).floor
     assert (verdict.needs[0] - floor) / (verdict.needs[1] - floor) == pytest.approx(2, rel=0.1)
 
 
 def test_a_card_whose_memory_is_unknown_is_refused_with_that_reason() -> None:
     shape = a_shape("llama3:8b")
-    verdict = on_one(shape, RUNNING, parts_of(shape, RUNNING), replace(a_card(16), memory=None))
+    verdict = place_on_one(shape, RUNNING, compute_parts(shape, RUNNING), replace(a_card(16), memory=None))
 
     assert not verdict.fits
     assert "unknown" in verdict.reason
@@ -141,12 +153,12 @@ def test_a_card_whose_memory_is_unknown_is_refused_with_that_reason() -> None:
 @given(st.floats(1, 64), st.integers(256, 65_536))
 def test_what_fits_never_exceeds_its_card(gib: float, context: int) -> None:
     shape, card, running = a_shape("llama3:8b"), a_card(gib), Running(context=context)
-    parts = parts_of(shape, running)
+    parts = compute_parts(shape, running)
 
     for verdict in (
-        on_one(shape, running, parts, card),
+        place_on_one(shape, running, parts, card),
         split_over(shape, running, parts, (card, card)),
-        spilled(shape, running, parts, card),
+        spill(shape, running, parts, card),
     ):
         assert not verdict.fits or all(need <= gib * GIB for need in verdict.needs)
 
@@ -154,10 +166,10 @@ def test_what_fits_never_exceeds_its_card(gib: float, context: int) -> None:
 @given(st.floats(2, 20))
 def test_one_layer_more_than_what_spills_would_not_fit(gib: float) -> None:
     shape, card = a_shape(), a_card(gib)
-    parts = parts_of(shape, RUNNING)
-    most = spilled(shape, RUNNING, parts, card)
+    parts = compute_parts(shape, RUNNING)
+    most = spill(shape, RUNNING, parts, card)
 
-    more = spilled(shape, RUNNING, parts, card, layers_on_gpu=most.layers_on_gpu + 1)
+    more = spill(shape, RUNNING, parts, card, layers_on_gpu=most.layers_on_gpu + 1)
 
     assert most.layers_on_gpu < most.layers
     assert not more.fits
@@ -165,18 +177,18 @@ def test_one_layer_more_than_what_spills_would_not_fit(gib: float) -> None:
 
 def test_the_speed_of_spilled_layers_is_unknown_until_the_memory_bandwidth_is_given() -> None:
     shape, card = a_shape(), a_card(16)
-    parts = parts_of(shape, RUNNING)
+    parts = compute_parts(shape, RUNNING)
 
-    assert spilled(shape, RUNNING, parts, card).speed is None
-    told = spilled(shape, RUNNING, parts, card, processor_gb_s=60).speed
+    assert spill(shape, RUNNING, parts, card).speed is None
+    told = spill(shape, RUNNING, parts, card, processor_gb_s=60).speed
     assert told is not None
     assert told.value < 20
 
 
 def test_tokens_per_second_are_bounded_by_bandwidth_over_bytes_read() -> None:
     shape = a_shape("llama3:8b")
-    parts = parts_of(shape, RUNNING)
-    speed = on_one(shape, RUNNING, parts, a_card(16)).speed
+    parts = compute_parts(shape, RUNNING)
+    speed = place_on_one(shape, RUNNING, parts, a_card(16)).speed
 
     assert speed is not None
     assert speed.value == pytest.approx(896e9 / parts.divisible, rel=1e-6)
@@ -184,8 +196,8 @@ def test_tokens_per_second_are_bounded_by_bandwidth_over_bytes_read() -> None:
 
 def test_a_split_reads_its_parts_one_after_the_other_and_is_no_faster() -> None:
     shape = a_shape("llama3:8b")
-    parts = parts_of(shape, RUNNING)
-    one = on_one(shape, RUNNING, parts, a_card(16)).speed
+    parts = compute_parts(shape, RUNNING)
+    one = place_on_one(shape, RUNNING, parts, a_card(16)).speed
     split = split_over(shape, RUNNING, parts, (a_card(16), a_card(16))).speed
 
     assert one is not None
@@ -197,7 +209,7 @@ def test_experts_that_are_not_used_are_not_read() -> None:
     block = Block(weights=Bytes(100), expert_weights=Bytes(80), attention=ATTENTION)
     shape = replace(a_shape(), experts=8, experts_used=2)
 
-    assert active_bytes(block, shape) == 100 - 60
+    assert count_active_bytes(block, shape) == 100 - 60
 
 
 @pytest.mark.parametrize(
@@ -205,14 +217,14 @@ def test_experts_that_are_not_used_are_not_read() -> None:
     [("PCIe 5.0 x16", 63.0), ("PCIe 4.0 x16", 31.5), ("PCIe 3.0 x4", 3.94), ("PCIe 2.0 x16", 8.0), ("AGP 8x", None)],
 )
 def test_the_bus_is_as_fast_as_its_generation_and_lanes_say(bus: str, bandwidth: float | None) -> None:
-    assert bus_bandwidth(bus) == (None if bandwidth is None else pytest.approx(bandwidth, rel=0.01))
+    assert compute_bus_bandwidth(bus) == (None if bandwidth is None else pytest.approx(bandwidth, rel=0.01))
 
 
 def test_a_layer_split_moves_one_vector_and_a_tensor_split_two_for_each_layer() -> None:
     shape = a_shape("llama3:8b")
 
-    assert layer_split_bytes(shape, 2) == 4096 * 4
-    assert tensor_split_bytes(shape, 2) == 2 * 32 * 4096 * 4
+    assert count_layer_split_bytes(shape, 2) == 4096 * 4
+    assert count_tensor_split_bytes(shape, 2) == 2 * 32 * 4096 * 4
 
 
 def test_smaller_quantizations_fit_where_larger_ones_do_not() -> None:
@@ -240,26 +252,26 @@ def test_every_profile_says_its_source_and_no_two_share_a_name() -> None:
 
 
 def test_a_speech_model_needs_what_its_profile_declares_and_does_not_split() -> None:
-    need = need_of("whisper", "large-v3")
+    need = estimate_need("whisper", "large-v3")
 
     assert need is not None
-    assert need.on(1) == 4521 * 2**20
+    assert need.divide(1) == 4521 * 2**20
     assert not need.splits
     assert need.divisible.origin is Origin.DECLARED
 
 
 def test_a_model_that_needs_what_the_driver_keeps_does_not_fit() -> None:
     shape = a_shape("llama3:8b")
-    parts = parts_of(shape, RUNNING)
+    parts = compute_parts(shape, RUNNING)
     need = parts.on_one_gpu / GIB
 
-    assert on_one(shape, RUNNING, parts, a_card(need + 0.51)).fits
-    assert not on_one(shape, RUNNING, parts, a_card(need + 0.49)).fits
+    assert place_on_one(shape, RUNNING, parts, a_card(need + 0.51)).fits
+    assert not place_on_one(shape, RUNNING, parts, a_card(need + 0.49)).fits
 
 
 def test_no_layer_on_the_gpu_is_no_lack_of_memory() -> None:
     shape = a_shape()
 
-    none = spilled(shape, RUNNING, parts_of(shape, RUNNING), a_card(16), layers_on_gpu=0)
+    none = spill(shape, RUNNING, compute_parts(shape, RUNNING), a_card(16), layers_on_gpu=0)
 
     assert none.reason == "gpu: no layer on it, the processor computes all"

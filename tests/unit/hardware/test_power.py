@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corral.cluster.values import Electricity, Gpu, Node
 from corral.figures import Figure, Origin
-from corral.hardware.power import Connector, Judgement, NodePower, Verdict, models_of, power_of
+from corral.hardware.power import Connector, Judgement, NodePower, Verdict, compute_power, find_models
 from corral.hardware.power.supply import STANDARD_SIZES_W
 
 NIGHT = timedelta(hours=8)
@@ -25,7 +25,7 @@ def power(
 
 def power_of_node(node: Node, *, price: float = 0) -> NodePower:
     electricity = Electricity(price_per_kwh=price, currency="EUR") if price else None
-    return power_of(node, models_of([node]), electricity=electricity, night=NIGHT)
+    return compute_power(node, find_models([node]), electricity=electricity, night=NIGHT)
 
 
 def value(figure: Figure | None) -> float:
@@ -168,8 +168,8 @@ def test_every_number_says_where_it_comes_from() -> None:
     assert found.full.system.source == "600 W of GPUs + 150 W besides"
     assert found.full.gpu_current.source == "600 W / 12 V"
     assert found.other.origin is Origin.CLUSTER_FILE
-    assert found.cards[0].tgp is not None
-    assert found.cards[0].tgp.source.endswith("geforce-rtx-5070-ti.c4243")
+    assert found.gpus[0].tgp is not None
+    assert found.gpus[0].tgp.source.endswith("geforce-rtx-5070-ti.c4243")
     assert "750 W / 90 % = 833 W" in (found.recommended_psu.source if found.recommended_psu else "")
 
 
@@ -261,7 +261,7 @@ def test_connectors_of_all_cards_are_counted() -> None:
         Connector(kind="6-pin", count=1),
         Connector(kind="8-pin", count=1),
     )
-    assert found.cards[3].connectors == ()
+    assert found.gpus[3].connectors == ()
     assert "2 x 16-pin and 1 x 6-pin and 1 x 8-pin" in judged(found, "connectors").what
 
 
@@ -270,8 +270,8 @@ def test_a_connector_without_a_count_is_one() -> None:
 
 
 def test_a_card_that_needs_no_cable_differs_from_one_of_which_nobody_knows() -> None:
-    assert power("GTX 1660 Ti Mobile").cards[0].connectors == ()
-    assert power("no such card").cards[0].connectors is None
+    assert power("GTX 1660 Ti Mobile").gpus[0].connectors == ()
+    assert power("no such card").gpus[0].connectors is None
 
 
 @pytest.mark.parametrize(("model", "slots"), [("RTX A4000", 1), ("RTX 5090", 2), ("RTX 4090", 3), ("RTX 5070 Ti", 3)])

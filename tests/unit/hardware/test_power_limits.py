@@ -9,25 +9,25 @@ import pytest
 from corral.cluster.values import Gpu, Node
 from corral.figures import Origin
 from corral.hardware.catalogue import find_one_gpu
-from corral.hardware.gpu_names import gpu_class
+from corral.hardware.gpu_names import name_class
 from corral.hardware.power import (
     Judgement,
     LimitRange,
     NodePower,
     Verdict,
-    advised_limit,
-    models_of,
-    power_of,
-    speed_losses,
+    advise_limit,
+    compute_power,
+    find_models,
+    list_speed_losses,
 )
-from corral.hardware.power.speeds import SWEEPS
+from corral.hardware.power.limits import SWEEPS
 
 
 def power(*cards: tuple[str | None, int | None], psu: int | None = None, known: LimitRange | None = None) -> NodePower:
     gpus = tuple(Gpu(index=index, model=model, power_limit_w=limit) for index, (model, limit) in enumerate(cards))
     node = Node(name="n", gpus=gpus, psu_w=psu, other_power_w=150)
     ranges = {0: known} if known else {}
-    return power_of(node, models_of([node]), electricity=None, night=timedelta(hours=8), ranges=ranges)
+    return compute_power(node, find_models([node]), electricity=None, night=timedelta(hours=8), ranges=ranges)
 
 
 def check(model: str | None, limit: int, known: LimitRange | None = None) -> Judgement:
@@ -41,7 +41,7 @@ def limits_advised(found: NodePower) -> list[str]:
 
 @pytest.mark.parametrize(("tgp", "limit"), [(300, 250), (450, 375), (575, 480), (350, 295), (170, 145)])
 def test_the_advised_limit_is_five_sixths_of_the_power(tgp: int, limit: int) -> None:
-    assert advised_limit(tgp) == limit
+    assert advise_limit(tgp) == limit
 
 
 def test_two_hot_cards_in_one_case_are_advised_a_limit_each_in_one_sentence() -> None:
@@ -110,7 +110,7 @@ def test_a_limit_of_a_card_that_nobody_knows_is_unknown() -> None:
 
 
 def test_a_limit_between_two_measured_ones_costs_at_most_what_the_lower_did() -> None:
-    losses = {loss.source.partition(",")[0]: loss.value for loss in speed_losses("RTX 3090", 290)}
+    losses = {loss.source.partition(",")[0]: loss.value for loss in list_speed_losses("RTX 3090", 290)}
     assert losses == {
         "training with TensorFlow on four GPUs": 5,
         "writing tokens with llama.cpp on six GPUs": 2.6,
@@ -119,12 +119,12 @@ def test_a_limit_between_two_measured_ones_costs_at_most_what_the_lower_did() ->
 
 
 def test_a_limit_below_all_that_was_measured_and_a_model_that_nobody_measured_are_unknown() -> None:
-    assert speed_losses("RTX 4090", 200) == ()
-    assert speed_losses("RTX 5070 Ti", 250) == ()
+    assert list_speed_losses("RTX 4090", 200) == ()
+    assert list_speed_losses("RTX 5070 Ti", 250) == ()
 
 
 def test_a_limit_in_the_file_says_what_it_costs_where_that_is_known() -> None:
-    (card,) = power(("RTX 4090", 315)).cards
+    (card,) = power(("RTX 4090", 315)).gpus
     assert [loss.value for loss in card.speed_losses] == [6.6, 2]
     assert {loss.origin for loss in card.speed_losses} == {Origin.DECLARED}
 
@@ -133,7 +133,7 @@ def test_every_measured_sweep_is_of_a_model_of_the_catalogue_and_has_a_source() 
     names = {"3090": "RTX 3090", "4090": "RTX 4090", "5060ti": "RTX 5060 Ti 16 GB"}
     names["pro6000blackwell"] = "RTX PRO 6000 Blackwell"
     for sweep in SWEEPS:
-        assert gpu_class(find_one_gpu(names[sweep.gpu_class]).name) == sweep.gpu_class
+        assert name_class(find_one_gpu(names[sweep.gpu_class]).name) == sweep.gpu_class
         assert sweep.source.startswith("https://")
         assert all(0 < speed <= sweep.best for speed in sweep.speeds.values())
 
@@ -160,6 +160,6 @@ def test_a_limit_that_nobody_means_is_questioned_and_not_asked_for() -> None:
     (first, second) = (one for one in found.judgements if one.about.startswith("power limit"))
     assert (first.verdict, second.verdict) == (Verdict.TIGHT, Verdict.UNKNOWN)
     assert "450 W that the card takes" in first.what
-    assert found.cards[0].speed_losses == ()
+    assert found.gpus[0].speed_losses == ()
     assert not any("-pl 90000" in advice for advice in found.advice)
     assert any("-pl 300" in advice for advice in found.advice)

@@ -1,4 +1,4 @@
-"""What a model takes in memory, where it fits, and how fast it can be at most.
+"""The memory that a model needs, where it fits, and how fast it can be at most.
 
 Belongs here: the shape of a model as a value; formulas for weights, KV cache, compute buffers and overheads, each with
 its source in llama.cpp; placing one model on one GPU, on several, or partly on the processor; declared profiles for

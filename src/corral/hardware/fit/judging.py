@@ -1,4 +1,4 @@
-"""The whole answer about one model and some cards: parts, places, other quantizations, and what the bus costs."""
+"""The whole answer about one model and some GPUs: parts, places, other quantizations, and what the bus costs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from corral.figures import Figure, computed
-from corral.hardware.fit.memory import Parts, Running, parts_of
-from corral.hardware.fit.nearest_shape import shape_like
+from corral.hardware.fit.memory import Parts, Running, compute_parts
+from corral.hardware.fit.nearest_shape import find_similar_shape
 from corral.hardware.fit.quantizations import BITS, BITS_SOURCE
 from corral.hardware.fit.shape import ModelShape
-from corral.hardware.fit.speed import bus_bandwidth, layer_split_bytes, tensor_split_bytes
-from corral.hardware.fit.splitting import Card, Verdict, Way, on_one, spilled, split_over
+from corral.hardware.fit.splitting import (
+    CandidateGpu,
+    Verdict,
+    Way,
+    compute_bus_bandwidth,
+    count_layer_split_bytes,
+    count_tensor_split_bytes,
+    place_on_one,
+    spill,
+    split_over,
+)
 from corral.units import Bytes
 
 
@@ -23,16 +32,16 @@ class Quantized:
     size: Figure
     """On a GPU with all of it, floor and cache included."""
     fits: tuple[str, ...]
-    """The cards, and splits, that it fits on."""
+    """The GPUs, and splits, that it fits on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusCost:
-    """What a split moves over the bus for each token, on cards without NVLink."""
+    """The bytes that a split moves over the bus for each token, on GPUs without NVLink."""
 
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
     bus: str | None
-    """The slowest of the cards' buses; None when one is unknown."""
+    """The slowest of the GPUs' buses; None when one is unknown."""
     layer_bytes: int
     """When whole layers are split."""
     tensor_bytes: int
@@ -62,20 +71,20 @@ class Fit:
 def judge(
     shape: ModelShape,
     running: Running,
-    cards: Sequence[Card],
-    groups: Sequence[Sequence[Card]] = (),
+    gpus: Sequence[CandidateGpu],
+    groups: Sequence[Sequence[CandidateGpu]] = (),
     *,
     processor_gb_s: float | None = None,
     layers_on_gpu: int | None = None,
 ) -> Fit:
-    """Judge a model on each card alone, on each group as a split, and, where neither holds it, spilled.
+    """Judge a model on each GPU alone, on each group as a split, and, where neither holds it, spilled.
 
     Raises: UnknownTypeError for a cache type that ggml does not have.
     """
-    parts = parts_of(shape, running)
-    verdicts = _whole(shape, running, parts, cards, groups)
+    parts = compute_parts(shape, running)
+    verdicts = _judge_whole(shape, running, parts, gpus, groups)
     spills = tuple(
-        spilled(shape, running, parts, verdict.cards[0], processor_gb_s=processor_gb_s, layers_on_gpu=layers_on_gpu)
+        spill(shape, running, parts, verdict.gpus[0], processor_gb_s=processor_gb_s, layers_on_gpu=layers_on_gpu)
         for verdict in verdicts
         if verdict.way is Way.ONE_GPU and (layers_on_gpu is not None or not verdict.fits)
     )
@@ -84,39 +93,49 @@ def judge(
         running=running,
         parts=parts,
         verdicts=(*verdicts, *spills),
-        quantizations=tuple(_quantized(shape, name, running, cards, groups) for name in BITS),
-        bus_costs=tuple(cost for group in groups if (cost := _bus_cost(shape, group)) is not None),
+        quantizations=tuple(_judge_quantization(shape, name, running, gpus, groups) for name in BITS),
+        bus_costs=tuple(cost for group in groups if (cost := _estimate_bus_cost(shape, group)) is not None),
     )
 
 
-def _whole(
-    shape: ModelShape, running: Running, parts: Parts, cards: Sequence[Card], groups: Sequence[Sequence[Card]]
+def _judge_whole(
+    shape: ModelShape,
+    running: Running,
+    parts: Parts,
+    gpus: Sequence[CandidateGpu],
+    groups: Sequence[Sequence[CandidateGpu]],
 ) -> tuple[Verdict, ...]:
-    alone = (on_one(shape, running, parts, card) for card in cards)
+    alone = (place_on_one(shape, running, parts, gpu) for gpu in gpus)
     return (*alone, *(split_over(shape, running, parts, group) for group in groups))
 
 
-def _quantized(
-    shape: ModelShape, name: str, running: Running, cards: Sequence[Card], groups: Sequence[Sequence[Card]]
+def _judge_quantization(
+    shape: ModelShape,
+    name: str,
+    running: Running,
+    gpus: Sequence[CandidateGpu],
+    groups: Sequence[Sequence[CandidateGpu]],
 ) -> Quantized:
     """Estimate the model in a quantization: every part of its weights scaled to that many bits."""
     bits = BITS[name]
     other = (
-        _scaled(shape, bits)
+        _scale(shape, bits)
         if shape.blocks
-        else shape_like(shape.name, parameters=shape.parameters, bits=bits, quantization=name, source=BITS_SOURCE)
+        else find_similar_shape(
+            shape.name, parameters=shape.parameters, bits=bits, quantization=name, source=BITS_SOURCE
+        )
     )
-    parts = parts_of(other, running)
-    verdicts = _whole(other, running, parts, cards, groups)
+    parts = compute_parts(other, running)
+    verdicts = _judge_whole(other, running, parts, gpus, groups)
     formula = f"{shape.parameters / 1e9:.3g}B parameters x {bits:g} bits ({BITS_SOURCE}) + cache, buffers and context"
     return Quantized(
         name=name,
         size=computed(parts.on_one_gpu, "B", formula),
-        fits=tuple(" + ".join(card.name for card in verdict.cards) for verdict in verdicts if verdict.fits),
+        fits=tuple(" + ".join(gpu.name for gpu in verdict.gpus) for verdict in verdicts if verdict.fits),
     )
 
 
-def _scaled(shape: ModelShape, bits: float) -> ModelShape:
+def _scale(shape: ModelShape, bits: float) -> ModelShape:
     factor = shape.parameters * bits / 8 / shape.weights if shape.weights else 0.0
     blocks = tuple(
         replace(
@@ -130,15 +149,15 @@ def _scaled(shape: ModelShape, bits: float) -> ModelShape:
     return replace(shape, blocks=blocks, embedding=embedding, output=output, tensors=())
 
 
-def _bus_cost(shape: ModelShape, group: Sequence[Card]) -> BusCost | None:
-    layer, tensor = layer_split_bytes(shape, len(group)), tensor_split_bytes(shape, len(group))
+def _estimate_bus_cost(shape: ModelShape, group: Sequence[CandidateGpu]) -> BusCost | None:
+    layer, tensor = count_layer_split_bytes(shape, len(group)), count_tensor_split_bytes(shape, len(group))
     if layer is None or tensor is None:
         return None
-    speeds = [(bus_bandwidth(card.bus), card.bus) for card in group]
+    speeds = [(compute_bus_bandwidth(gpu.bus), gpu.bus) for gpu in group]
     known = [(speed, bus) for speed, bus in speeds if speed is not None]
     slowest = min(known, key=lambda speed: speed[0]) if len(known) == len(speeds) else None
     return BusCost(
-        cards=tuple(card.name for card in group),
+        gpus=tuple(gpu.name for gpu in group),
         bus=slowest[1] if slowest else None,
         layer_bytes=layer,
         tensor_bytes=tensor,

@@ -1,4 +1,4 @@
-"""What a model takes in VRAM, part by part: weights, KV cache, compute buffers, and what every process takes.
+"""The VRAM of a model, part by part: weights, KV cache, compute buffers, and the overhead of every process.
 
 The KV cache holds keys and values of every token that a model has read, in each layer: cells x sequences x (key numbers
 in the type of keys + value numbers in that of values), after llama.cpp's `llama_kv_cache` (src/llama-kv-cache.cpp). The
@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.figures import Figure, Origin, computed
-from corral.hardware.fit.ggml import bytes_of
+from corral.hardware.fit.quantizations import count_bytes
 from corral.hardware.fit.shape import Attention, Block, ModelShape
 from corral.units import Bytes
 
@@ -46,7 +46,7 @@ class Running:
     cache_type_v: str = "f16"
     batch: int = USUAL_BATCH
     flash_attention: bool = True
-    """llama.cpp turns it on where the card can (`--flash-attn auto`)."""
+    """llama.cpp turns it on where the GPU can (`--flash-attn auto`)."""
     scores_whole_batch: bool = False
     """Whether room is kept for the scores of every token of a batch. llama.cpp's server did that until it learned
     `n_outputs_max`; now it keeps room for one token of each sequence. Which one an Ollama has is not known."""
@@ -65,19 +65,19 @@ CUDA_CONTEXT = Figure(
     origin=Origin.DECLARED,
     source="457 MiB that Ollama sets aside on a GPU for context structures (ollama/ollama ml/device.go, MinimumMemory)",
 )
-"""What a process takes on a GPU before it loads anything: the CUDA context, kernels, the allocator's first pool."""
+"""The VRAM of a process before it loads anything: the CUDA context, kernels, the allocator's first pool."""
 
 GPU_RESERVE = 512 * _MIB
-"""Bytes of every card that no program gets.
+"""Bytes of every GPU that no program gets.
 
-A card reports less than its nominal size (an RTX 4090 24,564 of 24,576 MiB, an RTX 5070 Ti 16,303 of 16,384), and
-the driver keeps a part of that for itself (`Reserved` in `nvidia-smi -q -d MEMORY`: some 200 to 500 MiB by card and
+A GPU reports less than its nominal size (an RTX 4090 24,564 of 24,576 MiB, an RTX 5070 Ti 16,303 of 16,384), and
+the driver keeps a part of that for itself (`Reserved` in `nvidia-smi -q -d MEMORY`: some 200 to 500 MiB by GPU and
 driver). The CUDA context of a program is not in this: it is part of what the program needs.
 """
 
 
-def usable(memory: Bytes) -> Bytes:
-    """Say how much of a card of so many bytes programs get."""
+def get_usable(memory: Bytes) -> Bytes:
+    """Say how much of a GPU of so many bytes programs get."""
     return Bytes(max(0, memory - GPU_RESERVE))
 
 
@@ -87,36 +87,36 @@ _STATE_BYTES = 4
 """Recurrent states are kept in 32-bit floats (`llama_memory_recurrent`, F32 by default)."""
 
 
-def cache_bytes(shape: ModelShape, running: Running) -> Bytes | None:
+def count_cache_bytes(shape: ModelShape, running: Running) -> Bytes | None:
     """Compute the cache of all layers; None when the facts of the attention are missing."""
     if not shape.is_attention_known:
         return None
-    return Bytes(sum(block_cache_bytes(block, running) for block in shape.blocks))
+    return Bytes(sum(count_block_cache_bytes(block, running) for block in shape.blocks))
 
 
-def block_cache_bytes(block: Block, running: Running) -> int:
+def count_block_cache_bytes(block: Block, running: Running) -> int:
     """Compute what one layer keeps for all sequences."""
     state = block.state_numbers * _STATE_BYTES * running.parallel
-    return state + (_attention_bytes(block.attention, running) if block.attention else 0)
+    return state + (_count_attention_bytes(block.attention, running) if block.attention else 0)
 
 
-def cells(attention: Attention, running: Running) -> int:
+def count_cells(attention: Attention, running: Running) -> int:
     """Say how many tokens a layer keeps for each sequence."""
-    whole = padded(running.context)
+    whole = pad(running.context)
     if attention.window is None:
         return whole
-    return min(whole, padded(attention.window + running.batch))
+    return min(whole, pad(attention.window + running.batch))
 
 
-def padded(tokens: int) -> int:
+def pad(tokens: int) -> int:
     """Round up as llama.cpp does."""
     return -(-tokens // CELL_STEP) * CELL_STEP
 
 
-def _attention_bytes(attention: Attention, running: Running) -> int:
-    keys = bytes_of(running.cache_type_k, attention.key_numbers)
-    values = bytes_of(running.cache_type_v, attention.value_numbers)
-    return cells(attention, running) * running.parallel * (keys + values)
+def _count_attention_bytes(attention: Attention, running: Running) -> int:
+    keys = count_bytes(running.cache_type_k, attention.key_numbers)
+    values = count_bytes(running.cache_type_v, attention.value_numbers)
+    return count_cells(attention, running) * running.parallel * (keys + values)
 
 
 _FLOAT = 4
@@ -125,38 +125,38 @@ _WIDTHS_HELD = 5
 """Vectors of the model's width at the peak: measured; an upper bound where the feed-forward step is narrow."""
 
 
-def buffer_bytes(shape: ModelShape, running: Running) -> Bytes | None:
+def count_buffer_bytes(shape: ModelShape, running: Running) -> Bytes | None:
     """Compute the buffer of one GPU; None when widths are missing, or where layers are recurrent (not measured)."""
-    width, vocabulary, attentions = shape.embedding_length, shape.vocabulary, _attentions(shape)
+    width, vocabulary, attentions = shape.embedding_length, shape.vocabulary, _list_attentions(shape)
     if width is None or vocabulary is None or not shape.feed_forward_length or not attentions:
         return None
     steps = (
-        running.batch * _feed_forward_floats(shape, shape.feed_forward_length, width),
-        running.batch * max(_attention_floats(attention, running, width) for attention in attentions),
+        running.batch * _count_feed_forward_floats(shape, shape.feed_forward_length, width),
+        running.batch * max(_count_attention_floats(attention, running, width) for attention in attentions),
         vocabulary * running.scored + running.batch * width,
     )
-    return Bytes(max(steps) * _FLOAT + _mask_bytes(attentions, running))
+    return Bytes(max(steps) * _FLOAT + _count_mask_bytes(attentions, running))
 
 
-def _attentions(shape: ModelShape) -> list[Attention]:
+def _list_attentions(shape: ModelShape) -> list[Attention]:
     """List the kinds of attention that occur, each once."""
     if any(block.state_numbers for block in shape.blocks):
         return []
     return list(dict.fromkeys(block.attention for block in shape.blocks if block.attention is not None))
 
 
-def _feed_forward_floats(shape: ModelShape, feed_forward: int, width: int) -> int:
+def _count_feed_forward_floats(shape: ModelShape, feed_forward: int, width: int) -> int:
     return 3 * feed_forward * max(1, shape.experts_used) + _WIDTHS_HELD * width
 
 
-def _attention_floats(attention: Attention, running: Running, width: int) -> int:
+def _count_attention_floats(attention: Attention, running: Running, width: int) -> int:
     queries = attention.heads * attention.key_length
-    scores = 0 if running.flash_attention else attention.heads * cells(attention, running)
+    scores = 0 if running.flash_attention else attention.heads * count_cells(attention, running)
     return scores + _WIDTHS_HELD * width + 2 * queries
 
 
-def _mask_bytes(attentions: list[Attention], running: Running) -> int:
-    kinds = {attention.window is None: cells(attention, running) for attention in attentions}
+def _count_mask_bytes(attentions: list[Attention], running: Running) -> int:
+    kinds = {attention.window is None: count_cells(attention, running) for attention in attentions}
     return sum(kinds.values()) * running.batch * (_HALF if running.flash_attention else _FLOAT)
 
 
@@ -181,7 +181,7 @@ class Parts:
 
     @property
     def floor(self) -> int:
-        """Bytes that every GPU needs besides."""
+        """Bytes that every GPU needs in addition."""
         return round(self.context.value + (self.buffer.value if self.buffer else 0))
 
     @property
@@ -195,31 +195,31 @@ class Parts:
         return self.cache is not None and self.buffer is not None
 
 
-def parts_of(shape: ModelShape, running: Running) -> Parts:
+def compute_parts(shape: ModelShape, running: Running) -> Parts:
     """Compute every part. Raises: UnknownTypeError for a cache type that ggml does not have."""
     return Parts(
-        weights=_weights(shape),
-        on_processor=_on_processor(shape),
-        cache=_cache(shape, running),
-        buffer=_buffer(shape, running),
+        weights=_compute_weights(shape),
+        on_processor=_compute_processor_share(shape),
+        cache=_compute_cache(shape, running),
+        buffer=_compute_buffer(shape, running),
         context=CUDA_CONTEXT,
     )
 
 
-def _weights(shape: ModelShape) -> Figure:
+def _compute_weights(shape: ModelShape) -> Figure:
     origin = shape.origin if shape.origin is Origin.MODEL_FILE else Origin.ASSUMED
     return Figure(value=shape.weights_on_gpu, unit="B", origin=origin, source=shape.source)
 
 
-def _on_processor(shape: ModelShape) -> Figure:
+def _compute_processor_share(shape: ModelShape) -> Figure:
     if not shape.is_embedding_on_cpu:
         return computed(0, "B", "PyTorch puts the token embedding on the GPU too")
     copied = ", and copies to the GPU because it is the output as well" if shape.is_output_tied else ""
     return computed(shape.embedding, "B", f"token embedding, which llama.cpp keeps on the CPU{copied}")
 
 
-def _cache(shape: ModelShape, running: Running) -> Figure | None:
-    size = cache_bytes(shape, running)
+def _compute_cache(shape: ModelShape, running: Running) -> Figure | None:
+    size = count_cache_bytes(shape, running)
     if size is None:
         return None
     types = f"{running.cache_type_k}/{running.cache_type_v}"
@@ -229,8 +229,8 @@ def _cache(shape: ModelShape, running: Running) -> Figure | None:
     return computed(size, "B", f"{explanation}{windowed}")
 
 
-def _buffer(shape: ModelShape, running: Running) -> Figure | None:
-    size = buffer_bytes(shape, running)
+def _compute_buffer(shape: ModelShape, running: Running) -> Figure | None:
+    size = count_buffer_bytes(shape, running)
     if size is None:
         return None
     attention = "flash attention" if running.flash_attention else "no flash attention"

@@ -1,4 +1,4 @@
-"""What a model needs by its name alone, where there is no file to read: clearly an estimate.
+"""The needs of a model by its name alone, where there is no file to read: clearly an estimate.
 
 Ollama's tags say the number of parameters (`deepseek-r1:70b`), and sometimes the quantization
 (`llama3:8b-instruct-q8_0`); its library's usual one is Q4_K_M, except for gpt-oss, which is served as it was published.
@@ -14,13 +14,12 @@ from types import MappingProxyType
 
 from corral.engine_kinds import ENGINES, Medium
 from corral.figures import Figure, computed
-from corral.hardware.fit.gpt_oss import shape_of_gpt_oss
-from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, parts_of
-from corral.hardware.fit.nearest_shape import shape_like
+from corral.hardware.fit.memory import USUAL_CONTEXT, Parts, Running, compute_parts
+from corral.hardware.fit.nearest_shape import find_similar_shape, shape_of_gpt_oss
 from corral.hardware.fit.profiles import find_profile
-from corral.hardware.fit.quantizations import bits_per_weight, quantization_in
+from corral.hardware.fit.quantizations import find_quantization, get_bits_per_weight
 from corral.hardware.fit.shape import ModelShape
-from corral.hardware.needs import Need
+from corral.hardware.pools import Need
 from corral.units import format_bytes
 
 TEXT_ENGINES = frozenset(kind.name for kind in ENGINES.values() if kind.medium is Medium.TEXT)
@@ -30,7 +29,7 @@ _USUAL_QUANTIZATION = "Q4_K_M"
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mbt])(?![a-z0-9])")
 _TIMES = {"m": 10**6, "b": 10**9, "t": 10**12}
 _FEWEST, _MOST = 10**6, 10**14
-"""Parameters: what is outside is no language model (the smallest that Ollama serves has 22M, the largest 10^12)."""
+"""Parameters of language models: the smallest that Ollama serves has 22M, the largest 10^12."""
 _ELSEWHERE = re.compile(r"(?:^|[-:])cloud$")
 _DEFAULTS_SOURCE = "the table of models in Ollama's README"
 DEFAULT_TAGS: Mapping[str, str] = MappingProxyType(
@@ -63,12 +62,12 @@ DEFAULT_TAGS: Mapping[str, str] = MappingProxyType(
         "vicuna": "7b",
     }
 )
-"""What a name without a size stands for, as Ollama's README listed it (commits 371bc73, 8488388 and 66e7380)."""
+"""The size of a name without one, as Ollama's README listed it (commits 371bc73, 8488388 and 66e7380)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSize:
-    """What a name says about a model."""
+    """The facts in a model's name."""
 
     parameters: int
     quantization: str
@@ -80,7 +79,7 @@ def read_name(model: str) -> NamedSize | None:
     name = model.strip().lower()
     if _ELSEWHERE.search(name):
         return None
-    quantization = quantization_in(name)
+    quantization = find_quantization(name)
     if quantization is None and "@" in name:
         return None  # `33b@q9` asks for one that is not known; another would be a guess
     origin = "its name" if quantization else "Ollama's usual quantization"
@@ -97,7 +96,7 @@ def read_name(model: str) -> NamedSize | None:
     return None
 
 
-def shape_of_name(model: str) -> ModelShape | None:
+def estimate_shape(model: str) -> ModelShape | None:
     """Estimate the shape of a model from its name; None when there is nothing to go by."""
     published = shape_of_gpt_oss(model)
     if published is not None:
@@ -105,8 +104,8 @@ def shape_of_name(model: str) -> ModelShape | None:
     named = read_name(model)
     if named is None:
         return None
-    bits, source = bits_per_weight(named.quantization)
-    return shape_like(
+    bits, source = get_bits_per_weight(named.quantization)
+    return find_similar_shape(
         model,
         parameters=named.parameters,
         bits=bits,
@@ -115,7 +114,7 @@ def shape_of_name(model: str) -> ModelShape | None:
     )
 
 
-def need_of(
+def estimate_need(
     engine: str,
     model: str,
     *,
@@ -129,23 +128,23 @@ def need_of(
     the parallel sequences, 4096 unless given.
     """
     if engine not in TEXT_ENGINES:
-        return _declared_need(engine, model)
-    known = shape or shape_of_name(model)
+        return _make_declared_need(engine, model)
+    known = shape or estimate_shape(model)
     if known is None:
         return None
     running = Running(
         context=context or USUAL_CONTEXT, parallel=parallel, scores_whole_batch=_is_of_unknown_build(engine)
     )
-    parts = parts_of(known, running)
-    return Need(engine=engine, model=model, divisible=_divisible(known, parts, running), floor=_floor(parts))
+    parts = compute_parts(known, running)
+    return Need(engine=engine, model=model, divisible=_sum_divisible(known, parts, running), floor=_make_floor(parts))
 
 
 def _is_of_unknown_build(engine: str) -> bool:
-    """Whether its llama.cpp may be an older one, of another program: the larger compute buffer is taken for it."""
+    """Whether its llama.cpp can be an older one, of another program: the larger compute buffer is used for it."""
     return ENGINES[engine].remote
 
 
-def _declared_need(engine: str, model: str) -> Need | None:
+def _make_declared_need(engine: str, model: str) -> Need | None:
     profile = find_profile(model)
     if profile is None or engine not in profile.engines:
         return None
@@ -153,19 +152,21 @@ def _declared_need(engine: str, model: str) -> Need | None:
     return Need(engine=engine, model=model, divisible=profile.memory, floor=included, splits=False)
 
 
-def _divisible(shape: ModelShape, parts: Parts, running: Running) -> Figure:
-    kept = "KV cache unknown, not counted" if parts.cache is None else f"{_told(parts.cache)} KV cache"
+def _sum_divisible(shape: ModelShape, parts: Parts, running: Running) -> Figure:
+    kept = "KV cache unknown, not counted" if parts.cache is None else f"{_describe(parts.cache)} KV cache"
     tokens = f"{running.parallel} x {running.context} tokens"
-    formula = f"{_told(parts.weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
+    formula = f"{_describe(parts.weights)} weights + {kept} for {tokens} ({shape.origin.value}: {shape.source})"
     return computed(parts.divisible, "B", formula)
 
 
-def _floor(parts: Parts) -> Figure:
-    kept = "compute buffer unknown, not counted" if parts.buffer is None else f"{_told(parts.buffer)} compute buffer"
-    return computed(parts.floor, "B", f"{_told(parts.context)} CUDA context + {kept}")
+def _make_floor(parts: Parts) -> Figure:
+    kept = (
+        "compute buffer unknown, not counted" if parts.buffer is None else f"{_describe(parts.buffer)} compute buffer"
+    )
+    return computed(parts.floor, "B", f"{_describe(parts.context)} CUDA context + {kept}")
 
 
-def _told(figure: Figure) -> str:
+def _describe(figure: Figure) -> str:
     return format_bytes(round(figure.value))
 
 

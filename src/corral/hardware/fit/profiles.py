@@ -1,7 +1,7 @@
-"""What models take that no header tells: images, video, speech. Declared, each with where the number was found.
+"""The needs of models whose headers do not have them: images, video, speech. Declared, each with its source.
 
 What such a model takes depends on the program, the size of the picture and the batch; a profile names those that it was
-measured or stated for. A model without a source that somebody can open is not here.
+measured or stated for. A model without a public source is not here.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ PROFILES: tuple[Profile, ...] = (
 
 def find_profile(model: str) -> Profile | None:
     """Find the profile that a name means; None when there is none."""
-    wanted = _plain(model)
+    wanted = _simplify(model)
     for profile in PROFILES:
-        if wanted in {_plain(name) for name in (profile.name, *profile.aliases)}:
+        if wanted in {_simplify(name) for name in (profile.name, *profile.aliases)}:
             return profile
     return None
 
 
-def _plain(name: str) -> str:
+def _simplify(name: str) -> str:
     return re.sub(r"[\s_.\-]+", "", name.lower())

@@ -1,4 +1,7 @@
-"""How many bits a weight takes in the quantizations of llama.cpp, on average over a whole model.
+"""The size of weights: bytes by type of ggml, and bits by quantization of llama.cpp on average over a whole model.
+
+Types pack numbers in blocks that share a scale: 32 weights of Q4_0 are 18 bytes. The table is that of the `gguf`
+package (`GGML_QUANT_SIZES`), which a test compares it with; importing that package costs 0.4 s and numpy for one table.
 
 A quantization such as Q4_K_M is a mix: most tensors in one type, some in a larger one, so its bits are an average over
 a model; models with other proportions differ by a few percent (Llama 3.1 70B comes to 4.83 bits where 8B has 4.89).
@@ -9,6 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
+
+from corral.errors import CorralError, Kind
 
 BITS_SOURCE = "llama.cpp tools/quantize/README.md, measured there on Llama 3.1 8B"
 
@@ -52,7 +58,7 @@ _OTHER_WORDS: Mapping[str, str] = MappingProxyType({"fp16": "F16", "fp32": "F32"
 """As the tags of Ollama's library have it: `llama3:8b-instruct-fp16`."""
 
 
-def bits_per_weight(quantization: str) -> tuple[float, str]:
+def get_bits_per_weight(quantization: str) -> tuple[float, str]:
     """Say how many bits a weight of a quantization takes, and where that is from. Raises: KeyError."""
     for table, source in ((BITS, BITS_SOURCE), (COMPUTED_BITS, COMPUTED_SOURCE)):
         if quantization in table:
@@ -60,10 +66,85 @@ def bits_per_weight(quantization: str) -> tuple[float, str]:
     return PLAIN_BITS[quantization], PLAIN_SOURCE
 
 
-def quantization_in(name: str) -> str | None:
-    """Find the longest quantization that stands in a name of lower case as a word of its own."""
+def find_quantization(name: str) -> str | None:
+    """Find the longest quantization that is a word of its own in a name of lower case."""
     words = {**{known.lower(): known for known in (*BITS, *COMPUTED_BITS, *PLAIN_BITS)}, **_OTHER_WORDS}
     for word in sorted(words, key=len, reverse=True):
         if re.search(rf"(?<![a-z0-9]){word}(?![a-z0-9_])", name):
             return words[word]
     return None
+
+
+class UnknownTypeError(CorralError):
+    """A type of numbers that ggml does not have."""
+
+    code: ClassVar[str] = "fit.unknown_type"
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+BLOCKS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "F32": (1, 4),
+        "F16": (1, 2),
+        "BF16": (1, 2),
+        "F64": (1, 8),
+        "I8": (1, 1),
+        "I16": (1, 2),
+        "I32": (1, 4),
+        "I64": (1, 8),
+        "Q1_0": (128, 18),
+        "Q4_0": (32, 18),
+        "Q4_1": (32, 20),
+        "Q5_0": (32, 22),
+        "Q5_1": (32, 24),
+        "Q8_0": (32, 34),
+        "Q8_1": (32, 40),
+        "Q2_K": (256, 84),
+        "Q3_K": (256, 110),
+        "Q4_K": (256, 144),
+        "Q5_K": (256, 176),
+        "Q6_K": (256, 210),
+        "Q8_K": (256, 292),
+        "IQ1_S": (256, 50),
+        "IQ1_M": (256, 56),
+        "IQ2_XXS": (256, 66),
+        "IQ2_XS": (256, 74),
+        "IQ2_S": (256, 82),
+        "IQ3_XXS": (256, 98),
+        "IQ3_S": (256, 110),
+        "IQ4_NL": (32, 18),
+        "IQ4_XS": (256, 136),
+        "TQ1_0": (256, 54),
+        "TQ2_0": (256, 66),
+        "MXFP4": (32, 17),
+        "NVFP4": (64, 36),
+    }
+)
+"""Numbers in a block, and bytes that a block takes."""
+
+CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""What llama.cpp takes as `--cache-type-k` and `--cache-type-v`."""
+
+
+def count_bytes(type_name: str, numbers: int) -> int:
+    """Say how many bytes so many numbers take; a block that is begun counts whole.
+
+    Raises: UnknownTypeError.
+    """
+    per_block, size = _block(type_name)
+    return -(-numbers // per_block) * size
+
+
+def count_bits(type_name: str) -> float:
+    """Say how many bits one number takes, its share of the scale included. Raises: UnknownTypeError."""
+    per_block, size = _block(type_name)
+    return 8 * size / per_block
+
+
+def _block(type_name: str) -> tuple[int, int]:
+    try:
+        return BLOCKS[type_name.upper()]
+    except KeyError as error:
+        raise UnknownTypeError(
+            f"ggml has no type {type_name!r}", hint=f"use one of {', '.join(CACHE_TYPES)}"
+        ) from error

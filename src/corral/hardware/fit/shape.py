@@ -92,7 +92,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """What is known about one model."""
+    """The facts of one model."""
 
     name: str
     origin: Origin

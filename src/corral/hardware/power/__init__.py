@@ -1,4 +1,4 @@
-"""What a node draws, whether its power supply carries that, what it heats and what a night of it costs.
+"""A node's power draw, whether its power supply carries it, its heat and the cost of a night.
 
 Belongs here: formulas over catalogue and cluster file, each with its source; advice on power limits.
 Does not belong here: setting a limit, reading a sensor, printing.
@@ -7,23 +7,22 @@ May import: `corral.hardware.catalogue`, `corral.cluster`, `corral.figures`, `co
 
 from __future__ import annotations
 
-from corral.hardware.power.limits import LimitRange, advised_limit
-from corral.hardware.power.node import models_of, power_of
-from corral.hardware.power.speeds import speed_losses
-from corral.hardware.power.values import SUPPLY, TRANSIENTS, CardPower, Connector, Draw, Judgement, NodePower, Verdict
+from corral.hardware.power.limits import LimitRange, advise_limit, list_speed_losses
+from corral.hardware.power.node import compute_power, find_models
+from corral.hardware.power.values import SUPPLY, TRANSIENTS, Connector, Draw, GpuPower, Judgement, NodePower, Verdict
 
 __all__ = [
     "SUPPLY",
     "TRANSIENTS",
-    "CardPower",
     "Connector",
     "Draw",
+    "GpuPower",
     "Judgement",
     "LimitRange",
     "NodePower",
     "Verdict",
-    "advised_limit",
-    "models_of",
-    "power_of",
-    "speed_losses",
+    "advise_limit",
+    "compute_power",
+    "find_models",
+    "list_speed_losses",
 ]

@@ -1,21 +1,20 @@
-"""What to do about the power and the heat of a node, each piece an imperative with its reason."""
+"""Advice on the power and the heat of a node, each piece an imperative with its reason."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from corral.figures import Figure, Origin
-from corral.hardware.declared import doubt_of_limit
-from corral.hardware.power.limits import HOT_CARD_W, advised_limit
-from corral.hardware.power.speeds import speed_losses
+from corral.hardware.doubts import doubt_limit
+from corral.hardware.power.limits import HOT_GPU_W, advise_limit, list_speed_losses
 from corral.hardware.power.supply import ADVISED_SUSTAINED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
-from corral.hardware.power.supply import recommended as smallest_supply
-from corral.hardware.power.values import CardPower, Draw, Judgement, Verdict
+from corral.hardware.power.supply import recommend as smallest_supply
+from corral.hardware.power.values import Draw, GpuPower, Judgement, Verdict
 from corral.units import format_list
 
 
 def advise(
-    cards: Sequence[CardPower],
+    gpus: Sequence[GpuPower],
     *,
     full: Draw,
     limited: Draw | None,
@@ -24,19 +23,19 @@ def advise(
     recommended: Figure | None,
     judgements: Sequence[Judgement],
 ) -> tuple[str, ...]:
-    """List what to do, the most pressing first; `judgements` are those on the supply."""
-    if not cards:
+    """List the advice, the most pressing first; `judgements` are those on the supply."""
+    if not gpus:
         return ()
     return (
-        *_supply(full, other, psu, recommended, judgements),
-        *_limits(cards, full if limited is None else limited, psu),
-        *_persistence(cards),
-        *_air(cards, full),
-        *_open_questions(psu, other),
+        *_advise_supply(full, other, psu, recommended, judgements),
+        *_advise_limits(gpus, full if limited is None else limited, psu),
+        *_advise_persistence(gpus),
+        *_advise_air(gpus, full),
+        *_ask_open_questions(psu, other),
     )
 
 
-def _supply(
+def _advise_supply(
     full: Draw, other: Figure, psu: Figure | None, recommended: Figure | None, judgements: Sequence[Judgement]
 ) -> Iterator[str]:
     verdicts = {judgement.verdict for judgement in judgements}
@@ -55,39 +54,39 @@ def _supply(
         yield "until then take the cards out: the rest of the machine fills the supply"
 
 
-def _limits(cards: Sequence[CardPower], draw: Draw, psu: Figure | None) -> Iterator[str]:
+def _advise_limits(gpus: Sequence[GpuPower], draw: Draw, psu: Figure | None) -> Iterator[str]:
     loaded = psu is not None and ADVISED_SUSTAINED * psu.value < draw.system.value <= psu.value
-    hot = _hot(cards)
+    hot = _find_hot(gpus)
     if not loaded and len(hot) < 2:
         return
     why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot cards share the case"
     steps: list[str] = []
     prices: dict[str, list[str]] = {}
-    for card in cards if loaded else hot:
-        if card.tgp is None or (card.limit is not None and card.limit.value <= advised_limit(card.tgp.value)):
+    for gpu in gpus if loaded else hot:
+        if gpu.tgp is None or (gpu.limit is not None and gpu.limit.value <= advise_limit(gpu.tgp.value)):
             continue
-        limit = advised_limit(card.tgp.value)
-        command = card.limit_command(limit) or "with its driver's tool"
-        steps.append(f"GPU {card.index} to {limit} W ({command})")
-        prices.setdefault(_price(card, limit), []).append(f"GPU {card.index}")
+        limit = advise_limit(gpu.tgp.value)
+        command = gpu.limit_command(limit) or "with its driver's tool"
+        steps.append(f"GPU {gpu.index} to {limit} W ({command})")
+        prices.setdefault(_describe_price(gpu, limit), []).append(f"GPU {gpu.index}")
     if steps:
         costs = ", ".join(f"{price} for {format_list(names)}" for price, names in prices.items())
         yield f"limit {format_list(steps)}, because {why}; the loss in speed is {costs}"
 
 
-def _price(card: CardPower, limit_w: float) -> str:
-    losses = speed_losses(card.model or "", limit_w)
+def _describe_price(gpu: GpuPower, limit_w: float) -> str:
+    losses = list_speed_losses(gpu.model or "", limit_w)
     if not losses:
         return "unknown"
     works = [f"{loss.value:g} % ({loss.source.partition(', measured')[0]})" for loss in losses]
     return f"at most {format_list(works)}"
 
 
-def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
+def _advise_persistence(gpus: Sequence[GpuPower]) -> Iterator[str]:
     limits = [
-        (card.limit_command(card.limit.value), card.index, card.limit.value)
-        for card in cards
-        if card.limit and not (card.tgp and doubt_of_limit(card.limit.value, card.tgp.value))
+        (gpu.limit_command(gpu.limit.value), gpu.index, gpu.limit.value)
+        for gpu in gpus
+        if gpu.limit and not (gpu.tgp and doubt_limit(gpu.limit.value, gpu.tgp.value))
     ]
     commands = [command for command, _, _ in limits if command]
     others = [f"{watts:g} W on GPU {index}" for command, index, watts in limits if not command]
@@ -97,22 +96,22 @@ def _persistence(cards: Sequence[CardPower]) -> Iterator[str]:
         yield f"{', '.join(steps)} at every start: a limit is lost when the machine or the driver restarts (C01)"
 
 
-def _air(cards: Sequence[CardPower], full: Draw) -> Iterator[str]:
-    hot = _hot(cards)
+def _advise_air(gpus: Sequence[GpuPower], full: Draw) -> Iterator[str]:
+    hot = _find_hot(gpus)
     if len(hot) > 1:
-        names = format_list([f"GPU {card.index}" for card in hot])
+        names = format_list([f"GPU {gpu.index}" for gpu in hot])
         yield (
             f"leave a slot free between {names} and watch their temperatures under load at first: the case has to move "
             f"about {full.system.value:g} W of heat"
         )
 
 
-def _open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
+def _ask_open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
     if psu is None:
         yield "write the supply's rating into the cluster file (`psu: {watts: ...}`)"
     if other.origin is Origin.ASSUMED:
         yield "write what the machine draws besides its GPUs into the file (`psu: {otherWatts: ...}`)"
 
 
-def _hot(cards: Sequence[CardPower]) -> list[CardPower]:
-    return [card for card in cards if card.tgp and card.tgp.value >= HOT_CARD_W]
+def _find_hot(gpus: Sequence[GpuPower]) -> list[GpuPower]:
+    return [gpu for gpu in gpus if gpu.tgp and gpu.tgp.value >= HOT_GPU_W]

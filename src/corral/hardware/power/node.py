@@ -11,10 +11,10 @@ from datetime import timedelta
 from corral.cluster.values import Electricity, Gpu, Node
 from corral.figures import Figure, Origin, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
-from corral.hardware.power import draw, limits, supply
+from corral.hardware.power import limits, supply
 from corral.hardware.power.advice import advise
-from corral.hardware.power.speeds import speed_losses
-from corral.hardware.power.values import CardPower, Connector, Draw, Judgement, NodePower, Verdict, worst_of
+from corral.hardware.power.limits import list_speed_losses
+from corral.hardware.power.values import Connector, Draw, GpuPower, Judgement, NodePower, Verdict, find_worst
 
 ASSUMED_PROCESSOR_W = 125
 """A desktop processor at its base power, not at its turbo (for which Intel reckons with 26 A at 12 V): while GPUs work,
@@ -32,7 +32,7 @@ ASSUMED_OTHER = Figure(
 )
 
 
-def models_of(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
+def find_models(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
     """Look up the models that nodes name, by the name that the file has; those that are unclear are left out."""
     models: dict[str, GpuModel] = {}
     for gpu in (gpu for node in nodes for gpu in node.gpus or ()):
@@ -44,7 +44,7 @@ def models_of(nodes: Iterable[Node]) -> Mapping[str, GpuModel]:
     return models
 
 
-def power_of(
+def compute_power(
     node: Node,
     models: Mapping[str, GpuModel],
     *,
@@ -52,41 +52,41 @@ def power_of(
     night: timedelta,
     ranges: Mapping[int, limits.LimitRange] | None = None,
 ) -> NodePower:
-    """Work out what a node draws at full load, and what that means.
+    """Compute the power of a node at full load, and judge it.
 
     `models` by the names that the cluster file has (`models_of`); `ranges` by the index of the GPU, where a driver was
-    asked which limits its card takes.
+    asked which limits its GPU takes.
     """
-    cards = tuple(_card(gpu, models.get(gpu.model or "")) for gpu in node.gpus or ())
-    other = _in_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or ASSUMED_OTHER
-    psu = _in_file(node.psu_w, f"psu.watts of node {node.name}")
-    full = draw.draw_of(_watts(cards), other, psu, electricity=electricity, night=night)
-    limited = _limited(cards, other, psu, electricity=electricity, night=night)
-    catalogue_psu = _catalogue_psu(node.gpus or (), models)
+    gpus = tuple(_make_gpu(gpu, models.get(gpu.model or "")) for gpu in node.gpus or ())
+    other = _read_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or ASSUMED_OTHER
+    psu = _read_file(node.psu_w, f"psu.watts of node {node.name}")
+    full = supply.compute_draw(_list_watts(gpus), other, psu, electricity=electricity, night=night)
+    limited = _compute_limited(gpus, other, psu, electricity=electricity, night=night)
+    catalogue_psu = _suggest_psu(node.gpus or (), models)
     is_desktop = all(is_plug_in(models.get(gpu.model or "")) for gpu in node.gpus or ())
-    recommended = supply.recommended(full, catalogue_psu) if is_desktop and (cards or node.other_power_w) else None
-    unknown = _unknown(node, cards)
+    recommended = supply.recommend(full, catalogue_psu) if is_desktop and (gpus or node.other_power_w) else None
+    unknown = _list_unknown(node, gpus)
     on_supply = supply.judge(full, limited, psu, catalogue_psu)
     if unknown:
-        on_supply = supply.as_lower_bounds(on_supply)
-    judgements = (*on_supply, *_connectors(cards), *_checks(cards, ranges or {}))
+        on_supply = supply.mark_lower_bounds(on_supply)
+    judgements = (*on_supply, *_judge_connectors(gpus), *_check_limits(gpus, ranges or {}))
     return NodePower(
         node=node.name,
-        cards=cards,
+        gpus=gpus,
         other=other,
         psu=psu,
         full=full,
         limited=limited,
         recommended_psu=recommended,
         catalogue_psu=catalogue_psu,
-        connectors=all_connectors(cards),
-        slots=all_slots(cards),
-        longest=longest(cards),
+        connectors=list_connectors(gpus),
+        slots=sum_slots(gpus),
+        longest=find_longest(gpus),
         judgements=judgements,
-        verdict=worst_of(judgements),
+        verdict=find_worst(judgements),
         unknown=unknown,
         advice=advise(
-            cards,
+            gpus,
             full=full,
             limited=limited,
             other=other,
@@ -97,54 +97,52 @@ def power_of(
     )
 
 
-def _card(gpu: Gpu, model: GpuModel | None) -> CardPower:
-    limit = _in_file(gpu.power_limit_w, f"powerLimit of GPU {gpu.index}")
-    tgp = _catalogued(model, model.tdp_w if model else None, "W")
+def _make_gpu(gpu: Gpu, model: GpuModel | None) -> GpuPower:
+    limit = _read_file(gpu.power_limit_w, f"powerLimit of GPU {gpu.index}")
+    tgp = _read_catalogue(model, model.tdp_w if model else None, "W")
     is_lowered = limit is not None and (tgp is None or limit.value < tgp.value)
-    return CardPower(
+    return GpuPower(
         index=gpu.index,
         model=gpu.model,
         vendor=model.vendor if model else None,
         tgp=tgp,
         limit=limit,
-        speed_losses=speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
-        connectors=connectors_of(model),
-        slots=slots_of(model),
-        length=_catalogued(model, model.length_mm if model else None, "mm"),
+        speed_losses=list_speed_losses(gpu.model, limit.value) if gpu.model and limit and is_lowered else (),
+        connectors=parse_connectors(model),
+        slots=parse_slots(model),
+        length=_read_catalogue(model, model.length_mm if model else None, "mm"),
     )
 
 
-def _watts(cards: Iterable[CardPower]) -> list[float]:
-    """List the most that each card draws: as it was delivered, or more where its limit was raised.
+def _list_watts(gpus: Iterable[GpuPower]) -> list[float]:
+    """List the most that each GPU draws: as it was delivered, or more where its limit was raised.
 
-    A card of unknown power draws what it is limited to; without a limit it cannot be counted.
+    A GPU of unknown power draws what it is limited to; without a limit it cannot be counted.
     """
-    return [
-        max(figure.value for figure in (card.tgp, card.limit) if figure) for card in cards if card.tgp or card.limit
-    ]
+    return [max(figure.value for figure in (gpu.tgp, gpu.limit) if figure) for gpu in gpus if gpu.tgp or gpu.limit]
 
 
-def _limited(
-    cards: tuple[CardPower, ...],
+def _compute_limited(
+    gpus: tuple[GpuPower, ...],
     other: Figure,
     psu: Figure | None,
     *,
     electricity: Electricity | None,
     night: timedelta,
 ) -> Draw | None:
-    if not any(card.limit for card in cards):
+    if not any(gpu.limit for gpu in gpus):
         return None
-    watts = [figure.value for card in cards if (figure := card.limit or card.tgp)]
-    return draw.draw_of(watts, other, psu, electricity=electricity, night=night)
+    watts = [figure.value for gpu in gpus if (figure := gpu.limit or gpu.tgp)]
+    return supply.compute_draw(watts, other, psu, electricity=electricity, night=night)
 
 
-def _checks(cards: tuple[CardPower, ...], ranges: Mapping[int, limits.LimitRange]) -> tuple[Judgement, ...]:
-    checks = (limits.check(card, ranges.get(card.index)) for card in cards)
+def _check_limits(gpus: tuple[GpuPower, ...], ranges: Mapping[int, limits.LimitRange]) -> tuple[Judgement, ...]:
+    checks = (limits.check(gpu, ranges.get(gpu.index)) for gpu in gpus)
     return tuple(check for check in checks if check)
 
 
-def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:
-    wanted = all_connectors(cards)
+def _judge_connectors(gpus: tuple[GpuPower, ...]) -> tuple[Judgement, ...]:
+    wanted = list_connectors(gpus)
     if not wanted:
         return ()
     listed = " and ".join(f"{connector.count} x {connector.kind}" for connector in wanted)
@@ -158,30 +156,30 @@ def _connectors(cards: tuple[CardPower, ...]) -> tuple[Judgement, ...]:
     )
 
 
-def _catalogued(model: GpuModel | None, value: float | None, unit: str) -> Figure | None:
+def _read_catalogue(model: GpuModel | None, value: float | None, unit: str) -> Figure | None:
     if model is None or not value:
         return None
     return Figure(value=value, unit=unit, origin=Origin.CATALOGUE, source=f"{model.name}: {model.source}")
 
 
-def _in_file(value: float | None, source: str) -> Figure | None:
+def _read_file(value: float | None, source: str) -> Figure | None:
     return None if value is None else Figure(value=value, unit="W", origin=Origin.CLUSTER_FILE, source=source)
 
 
-def _catalogue_psu(gpus: Iterable[Gpu], models: Mapping[str, GpuModel]) -> Figure | None:
+def _suggest_psu(gpus: Iterable[Gpu], models: Mapping[str, GpuModel]) -> Figure | None:
     suggesting = [model for gpu in gpus if (model := models.get(gpu.model or "")) and model.suggested_psu_w]
     most = max(suggesting, key=lambda model: model.suggested_psu_w or 0, default=None)
-    return _catalogued(most, most.suggested_psu_w if most else None, "W")
+    return _read_catalogue(most, most.suggested_psu_w if most else None, "W")
 
 
-def _unknown(node: Node, cards: Iterable[CardPower]) -> tuple[str, ...]:
+def _list_unknown(node: Node, gpus: Iterable[GpuPower]) -> tuple[str, ...]:
     if node.gpus is None:
         return ("the file leaves the GPUs to be found on the machine; none is counted",)
     return tuple(
-        f"GPU {card.index} ({card.model or 'no model stated'}): nobody states its power; it is counted as "
-        + (f"its limit, {card.limit.value:g} W" if card.limit else "nothing")
-        for card in cards
-        if card.tgp is None
+        f"GPU {gpu.index} ({gpu.model or 'no model stated'}): nobody states its power; it is counted as "
+        + (f"its limit, {gpu.limit.value:g} W" if gpu.limit else "nothing")
+        for gpu in gpus
+        if gpu.tgp is None
     )
 
 
@@ -190,12 +188,12 @@ SLOT_PITCH_MM = 20.32
 BACK_PLATE_MM = 5
 """The catalogue's width is over all; so much of it is back plate, on the side that faces away from the next slot."""
 _SLOTS = {"Single-slot": 1, "Dual-slot": 2, "Triple-slot": 3, "Quad-slot": 4}
-_NO_PLUG_IN_CARD = frozenset({"IGP", "MXM Module", "SXM Module", "OAM Module"})
+_NO_PLUG_IN_GPU = frozenset({"IGP", "MXM Module", "SXM Module", "OAM Module"})
 _CONNECTOR = re.compile(r"(?:(\d+)x\s*)?(.+)")
 
 
-def connectors_of(model: GpuModel | None) -> tuple[Connector, ...] | None:
-    """Read the connectors of a model: `1x 6-pin + 1x 8-pin`; empty when it needs none, None when nobody says."""
+def parse_connectors(model: GpuModel | None) -> tuple[Connector, ...] | None:
+    """Read the connectors of a model: `1x 6-pin + 1x 8-pin`; empty when it needs none, None when unknown."""
     if model is None or model.power_connectors is None:
         return None
     if model.power_connectors == "None":
@@ -204,46 +202,46 @@ def connectors_of(model: GpuModel | None) -> tuple[Connector, ...] | None:
     return tuple(Connector(kind=match.group(2), count=int(match.group(1) or 1)) for match in matches if match)
 
 
-def slots_of(model: GpuModel | None) -> Figure | None:
-    """Count the slots that a card covers: what the catalogue says, or more when its width does."""
+def parse_slots(model: GpuModel | None) -> Figure | None:
+    """Count the slots that a GPU covers: what the catalogue says, or more when its width does."""
     if model is None or model.slot_width is None or model.slot_width not in _SLOTS:
         return None
     stated = _SLOTS[model.slot_width]
     by_width = math.ceil((model.width_mm - BACK_PLATE_MM) / SLOT_PITCH_MM) if model.width_mm else stated
     if by_width <= stated:
         return Figure(
-            value=stated, unit=_unit(stated), origin=Origin.CATALOGUE, source=f"{model.slot_width}: {model.source}"
+            value=stated, unit=_name_unit(stated), origin=Origin.CATALOGUE, source=f"{model.slot_width}: {model.source}"
         )
     formula = f"({model.width_mm:g} mm wide - {BACK_PLATE_MM} mm of back plate) / {SLOT_PITCH_MM} mm, rounded up"
-    return computed(by_width, _unit(by_width), f"{formula}; the catalogue calls it {model.slot_width}")
+    return computed(by_width, _name_unit(by_width), f"{formula}; the catalogue calls it {model.slot_width}")
 
 
 def is_plug_in(model: GpuModel | None) -> bool:
-    """Say whether it is a card for a slot, as far as known; modules and processors with graphics are not."""
-    return model is None or model.slot_width not in _NO_PLUG_IN_CARD
+    """Say whether it is a GPU for a slot, as far as known; modules and processors with graphics are not."""
+    return model is None or model.slot_width not in _NO_PLUG_IN_GPU
 
 
-def all_connectors(cards: Iterable[CardPower]) -> tuple[Connector, ...]:
-    """Add up the connectors of all cards, as far as known."""
+def list_connectors(gpus: Iterable[GpuPower]) -> tuple[Connector, ...]:
+    """Add up the connectors of all GPUs, as far as known."""
     counts: Counter[str] = Counter()
-    for connector in (connector for card in cards for connector in card.connectors or ()):
+    for connector in (connector for gpu in gpus for connector in gpu.connectors or ()):
         counts[connector.kind] += connector.count
     return tuple(Connector(kind=kind, count=count) for kind, count in counts.items())
 
 
-def all_slots(cards: Iterable[CardPower]) -> Figure | None:
-    """Add up the slots of all cards; None when there is no card, or when one of them is unknown."""
-    known = [card.slots.value if card.slots else None for card in cards]
+def sum_slots(gpus: Iterable[GpuPower]) -> Figure | None:
+    """Add up the slots of all GPUs; None when there is no GPU, or when one of them is unknown."""
+    known = [gpu.slots.value if gpu.slots else None for gpu in gpus]
     slots = [count for count in known if count is not None]
     if not slots or len(slots) < len(known):
         return None
-    return computed(sum(slots), _unit(sum(slots)), " + ".join(f"{count:g} {_unit(count)}" for count in slots))
+    return computed(sum(slots), _name_unit(sum(slots)), " + ".join(f"{count:g} {_name_unit(count)}" for count in slots))
 
 
-def _unit(count: float) -> str:
+def _name_unit(count: float) -> str:
     return "slot" if count == 1 else "slots"
 
 
-def longest(cards: Iterable[CardPower]) -> Figure | None:
-    """Find the longest of the cards, as far as known."""
-    return max((card.length for card in cards if card.length), key=lambda length: length.value, default=None)
+def find_longest(gpus: Iterable[GpuPower]) -> Figure | None:
+    """Find the longest of the GPUs, as far as known."""
+    return max((gpu.length for gpu in gpus if gpu.length), key=lambda length: length.value, default=None)

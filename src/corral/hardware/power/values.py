@@ -1,4 +1,4 @@
-"""What is known about the power of a node, as values; every number with its origin."""
+"""The power of a node, as values; every number with its origin."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Verdict(StrEnum):
     """It works, with less in reserve than is advised."""
     NOT_ENOUGH = "not enough"
     UNKNOWN = "unknown"
-    """Nobody stated what it would take to tell."""
+    """A fact that decides it is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was found about one thing."""
+    """The verdict on one thing."""
 
     about: str
     """The thing: `power supply`, `transients`, `connectors`, `power limit of GPU 0`."""
@@ -37,7 +37,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connector:
-    """Cables that a card asks the power supply for."""
+    """Cables that a GPU asks the power supply for."""
 
     kind: str
     """`16-pin` (12V-2x6, 12VHPWR), `12-pin`, `8-pin`, `6-pin`, `8-pin EPS`."""
@@ -45,39 +45,39 @@ class Connector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardPower:
-    """One card."""
+class GpuPower:
+    """One GPU."""
 
     index: int
     model: str | None
     vendor: str | None = None
     """Its maker, as the catalogue has it; None when the model is not known."""
     tgp: Figure | None
-    """What it draws at most as its maker delivers it, in W; None when nobody says."""
+    """Its power as its maker delivers it, in W; None when unknown."""
     limit: Figure | None
     """The limit that the cluster file sets, in W."""
     speed_losses: tuple[Figure, ...] = ()
-    """What the limit costs at most, in %, one for each kind of work that was measured on this model."""
+    """The highest cost of the limit in %, one for each kind of work that was measured on this model."""
     connectors: tuple[Connector, ...] | None = None
     """Those of the maker's reference board; empty when it needs none, None when the catalogue does not say."""
     slots: Figure | None = None
-    """Slots of the case; None when the catalogue does not say, or when it is no plug-in card."""
+    """Slots of the case; None when the catalogue does not have it, or when it is not a graphics card."""
     length: Figure | None = None
     """In mm."""
 
     def limit_command(self, watts: float) -> str | None:
-        """Write the command that sets a power limit; None for a card that is not known to be NVIDIA's."""
+        """Write the command that sets a power limit; None for a GPU that is not known to be NVIDIA's."""
         return f"`nvidia-smi -i {self.index} -pl {watts:g}`" if self.vendor == NVIDIA else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """A node at full load, either as its makers deliver the cards or with the limits of the cluster file."""
+    """A node at full load, either as its makers deliver the GPUs or with the limits of the cluster file."""
 
     gpus: Figure
-    """W. A lower bound when a card's power is unknown (`NodePower.unknown`)."""
+    """W. A lower bound when a GPU's power is unknown (`NodePower.unknown`)."""
     system: Figure
-    """W at the outputs of the power supply; what the supply itself loses comes on top, and nobody states it."""
+    """W at the outputs of the power supply; its own losses come on top, and are unknown."""
     psu_load: Figure | None
     """% of the supply's rating; None when that is not known."""
     gpu_current: Figure
@@ -85,7 +85,7 @@ class Draw:
     system_current: Figure
     """A at 12 V if everything draws from that rail, which is close to the truth and never too low."""
     peak: Figure
-    """W for about a millisecond, with every card at its excursion at once."""
+    """W for about a millisecond, with every GPU at its excursion at once."""
     margin: Figure | None
     """W that the supply can give for a millisecond beyond that peak; negative when it is short, None when unknown."""
     heat: Figure
@@ -93,7 +93,7 @@ class Draw:
     energy: Figure
     """kWh in a night."""
     cost: Figure | None
-    """What that costs; None without a tariff."""
+    """The cost of that energy; None without a tariff."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,26 +101,26 @@ class NodePower:
     """All of it for one node."""
 
     node: str
-    cards: tuple[CardPower, ...]
+    gpus: tuple[GpuPower, ...]
     other: Figure
-    """What the machine draws besides its GPUs, in W."""
+    """The power of the rest of the machine, in W."""
     psu: Figure | None
     """The supply's rating in W, when the file states it."""
     full: Draw
-    """The most that it draws. Limits under the cards' power do not count: they go when the driver restarts (C01)."""
+    """The most that it draws. Limits under the GPUs' power do not count: they go when the driver restarts (C01)."""
     limited: Draw | None
     """With the limits of the cluster file; None when it sets none."""
     recommended_psu: Figure | None
     """The smallest standard size in W; None when it would take more than the largest, when nothing is known, or when a
-    chip of it is no plug-in card: laptops and modules have supplies of their own."""
+    GPU of it is not a graphics card: laptops and modules have supplies of their own."""
     catalogue_psu: Figure | None
-    """What the catalogue suggests for a machine with the most demanding of the cards alone, in W."""
+    """The catalogue's suggestion for a machine with the most demanding of the GPUs alone, in W."""
     connectors: tuple[Connector, ...]
-    """All that its cards ask for, as far as known."""
+    """All that its GPUs ask for, as far as known."""
     slots: Figure | None
-    """Slots that its cards cover together; None when one of them is unknown."""
+    """Slots that its GPUs cover together; None when one of them is unknown."""
     longest: Figure | None
-    """The longest card in mm, as far as known."""
+    """The longest GPU in mm, as far as known."""
     judgements: tuple[Judgement, ...]
     verdict: Verdict
     """The worst of all judgements on whether the node has the power it needs."""
@@ -136,7 +136,7 @@ SUGGESTION = "suggested supply"
 DECIDING = frozenset({SUPPLY, TRANSIENTS, SUGGESTION})
 
 
-def worst_of(judgements: Iterable[Judgement]) -> Verdict:
+def find_worst(judgements: Iterable[Judgement]) -> Verdict:
     """Return the worst verdict of the judgements that decide whether a node has the power it needs."""
     order = (Verdict.NOT_ENOUGH, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.OK)
     deciding = [judgement.verdict for judgement in judgements if judgement.about in DECIDING]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from corral.cluster.values import Cluster, Node
-from corral.hardware.fit.names import need_of, shape_of_name
+from corral.hardware.fit.names import estimate_need, estimate_shape
 from corral.linting.corpus import Corpus
 from corral.linting.manifests import Pod
 from corral.linting.registry import Violation, checks
@@ -26,11 +26,11 @@ def check_model_size(corpus: Corpus) -> Iterator[Violation]:
     if corpus.cluster is None:
         return
     for tree, model, node in _list_models(corpus, corpus.cluster):
-        need = need_of("ollama", model)
+        need = estimate_need("ollama", model)
         has = _sum_memory(node) if node else max((_sum_memory(node) or 0 for node in corpus.cluster.nodes), default=0)
         if need is None or not has:
             continue
-        size = need.on(1)
+        size = need.divide(1)
         if size > has:
             where = f"the GPUs of {node.name} have" if node else "the largest machine's GPUs have"
             what = f"{model} needs about {format_bytes(size)}, and {where} {format_bytes(has)}"
@@ -56,8 +56,8 @@ def _estimate_need(pod: Pod) -> int:
     said = pod.template["metadata"]["annotations"]["gpu-memory"].count
     if said is not None:
         return said * 2**20
-    needs = [need_of("ollama", model) for _, model in _list_pulls(pod)]
-    return max((need.on(1) for need in needs if need), default=0)
+    needs = [estimate_need("ollama", model) for _, model in _list_pulls(pod)]
+    return max((need.divide(1) for need in needs if need), default=0)
 
 
 @checks("E09")
@@ -65,7 +65,7 @@ def check_claim_size(corpus: Corpus) -> Iterator[Violation]:
     """Look for Ollama's claims that do not hold what its pods pull."""
     for pod in corpus.pods:
         pulled = dict.fromkeys(model for _, model in _list_pulls(pod))
-        shapes = [shape_of_name(model) for model in pulled]
+        shapes = [estimate_shape(model) for model in pulled]
         total = sum(shape.weights for shape in shapes if shape)
         for volume in pod.spec["volumes"].entries if total else ():
             name = volume["persistentVolumeClaim"]["claimName"]

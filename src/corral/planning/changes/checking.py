@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from corral.cluster.values import Cluster, FindGpu, GpuFacts, Node
 from corral.errors import CorralError, Problem, did_you_mean
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.declared import doubt_of_limit
+from corral.hardware.doubts import doubt_limit
 from corral.hardware.power.limits import LimitRange
 from corral.planning.changes.values import (
     AddGpu,
@@ -280,5 +280,5 @@ def explain_too_high(watts: int, model: str, find_gpu: FindGpu) -> str | None:
         return None  # of a model that is in no catalogue the file says what it knows
     if not isinstance(board, GpuModel) or board.tdp_w is None or watts <= board.tdp_w:
         return None
-    doubt = doubt_of_limit(watts, board.tdp_w)
+    doubt = doubt_limit(watts, board.tdp_w)
     return None if doubt is None else f"{doubt} ({board.name}: {board.source})"

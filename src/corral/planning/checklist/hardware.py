@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from corral.cluster.values import Cluster, Gpu
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.power import NodePower, Verdict, power_of
+from corral.hardware.power import NodePower, Verdict, compute_power
 from corral.hardware.power.supply import SUPPLY, TRANSIENTS
 from corral.planning.checklist import commands
 from corral.planning.checklist.nodes import NodeChange
@@ -73,7 +73,7 @@ def _ask_for_parts(change: NodeChange) -> Iterator[Item]:
 
 
 def _check_supply(change: NodeChange, after: Cluster) -> Item:
-    power = power_of(change.after, change.models, electricity=None, night=after.night)
+    power = compute_power(change.after, change.models, electricity=None, night=after.night)
     about = [judgement for judgement in power.judgements if judgement.about in _OF_THE_SUPPLY]
     proven = bool(about) and not power.unknown and all(known.verdict is Verdict.OK for known in about)
     facts = "; ".join([*(known.what for known in about), *power.unknown])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.power import models_of
+from corral.hardware.power import find_models
 
 NVIDIA = "NVIDIA"
 
@@ -77,7 +77,7 @@ class NodeChange:
 def list_changed_nodes(before: Cluster, after: Cluster) -> tuple[NodeChange, ...]:
     """List the nodes of `after` that differ, in the order of the file."""
     old = {node.name: node for node in before.nodes}
-    models = models_of([*before.nodes, *after.nodes])
+    models = find_models([*before.nodes, *after.nodes])
     return tuple(
         _change(old.get(node.name), node, models)
         for node in after.nodes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, GpuMode
 from corral.hardware.catalogue import GpuModel
-from corral.hardware.pools import UNKNOWN_CLASS, class_of
+from corral.hardware.pools import UNKNOWN_CLASS, get_class
 from corral.planning.checklist import commands
 from corral.planning.checklist.commands import write_power_limit_unit
 from corral.planning.checklist.nodes import NodeChange
@@ -278,8 +278,8 @@ _ALWAYS = (r"CUDA_VISIBLE_DEVICES", r"NVIDIA_VISIBLE_DEVICES")
 
 def list_old_words(change: NodeChange, before: Cluster, after: Cluster) -> tuple[str, ...]:
     """List what named the GPUs, labels and queues that go: model classes, label keys, queue names."""
-    stays = {class_of(gpu) for gpu in change.gpus}
-    classes = [class_of(gpu) for gpu in change.went]
+    stays = {get_class(gpu) for gpu in change.gpus}
+    classes = [get_class(gpu) for gpu in change.went]
     words = [name for name in classes if name not in stays and name != UNKNOWN_CLASS]
     words += change.removed_labels
     words += [name for name in before.queues if name not in after.queues]

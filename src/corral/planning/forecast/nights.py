@@ -16,7 +16,7 @@ from math import ceil
 
 from corral.cluster.values import Cluster, Node, Workload
 from corral.figures import Figure, Origin, computed
-from corral.hardware.power import models_of, power_of
+from corral.hardware.power import compute_power, find_models
 from corral.planning.forecast.values import Forecast, Scenario, summarise_simulated_waits
 from corral.planning.forecast.workload_slots import WorkloadSlots, find_workload_slots
 from corral.planning.placement.values import Plan
@@ -283,11 +283,11 @@ def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
     gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}
     nodes = [node for node in cluster.nodes if any(slot.node == node.name for slot in slots)]
-    models = models_of(nodes)
+    models = find_models(nodes)
     for node in nodes:
-        power = power_of(node, models, electricity=cluster.electricity, night=cluster.night)
+        power = compute_power(node, models, electricity=cluster.electricity, night=cluster.night)
         machines[node.name] = power.other
-        for gpu in power.cards:
+        for gpu in power.gpus:
             if drawn := gpu.limit or gpu.tgp:
                 gpus[_name_slot(node, gpu.index)] = Watts(busy=drawn.value)
     lacking = [slot.id for slot in slots if slot.id not in gpus]

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure
-from corral.hardware.fit.memory import usable
+from corral.hardware.fit.memory import get_usable
 from corral.units import Bytes
 
 
@@ -217,5 +217,5 @@ def _make_machine(node: Node) -> Machine:
 
 
 def _make_gpu(node: str, gpu: Gpu) -> PlannedGpu:
-    ledger = None if gpu.memory is None else usable(gpu.memory)
+    ledger = None if gpu.memory is None else get_usable(gpu.memory)
     return PlannedGpu(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=ledger)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from corral.cluster.values import Service
 from corral.engine_kinds import SERVICE_ENGINES
 from corral.figures import Figure, Origin, computed
-from corral.hardware.needs import Need
+from corral.hardware.pools import Need
 from corral.units import format_bytes
 
 Needs = Mapping[tuple[str, str], Need]
@@ -78,7 +78,7 @@ def _list_models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
         ModelNeed(
             service=service.name,
             model=model,
-            bytes=None if need is None else need.on(gpus if need.splits else 1),
+            bytes=None if need is None else need.divide(gpus if need.splits else 1),
             within=service.gpu_memory,
         )
         for model, need in models

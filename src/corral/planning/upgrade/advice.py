@@ -295,7 +295,7 @@ def _list_judged(machine: PowerComparison, after: NodePower) -> Iterator[Reason]
             yield Reason(weight=Weight.BLOCKER, what=what, remedy=_find_remedy(judgement, machine.node, after))
         elif judgement.verdict is Verdict.TIGHT:
             yield Reason(weight=Weight.CONDITION, what=what, remedy=_find_remedy(judgement, machine.node, after))
-        elif judgement.verdict is Verdict.UNKNOWN and judgement.about == SUPPLY and after.cards:
+        elif judgement.verdict is Verdict.UNKNOWN and judgement.about == SUPPLY and after.gpus:
             yield Reason(
                 weight=Weight.CONDITION,
                 what=f"the power supply of {machine.node} is not in the file; recommended: {recommended_text(after)}",

@@ -13,8 +13,8 @@ from enum import StrEnum
 from corral.cluster.values import Cluster
 from corral.engine_kinds import LLAMA
 from corral.figures import Figure, computed
-from corral.hardware.fit.names import need_of
-from corral.hardware.needs import Need
+from corral.hardware.fit.names import estimate_need
+from corral.hardware.pools import Need
 from corral.planning.placement.values import list_machines
 from corral.planning.upgrade.differences import Difference, format_amount
 from corral.planning.upgrade.hardware import Hardware, list_gpus
@@ -78,7 +78,7 @@ class _UsableGpu:
 def compare_capacity(before: Cluster, after: Cluster, hardware: Hardware) -> tuple[Capacity, ...]:
     """Compare what fits on every node whose GPUs change and whose GPUs' memory is known on both sides."""
     old, new = _list_gpus(before), _list_gpus(after)
-    needs = [need for size in SIZES if (need := need_of(_ENGINE, f"{size}-{QUANTIZATION}"))]
+    needs = [need for size in SIZES if (need := estimate_need(_ENGINE, f"{size}-{QUANTIZATION}"))]
     return tuple(
         Capacity(
             node=node.name,
@@ -124,9 +124,9 @@ def _count_splittable(gpus: Sequence[_UsableGpu], floor: int) -> int:
 
 
 def _fit(need: Need, before: Sequence[_UsableGpu], after: Sequence[_UsableGpu]) -> ModelFit:
-    even = need.on(len(after)) if len(after) > 1 else None
+    even = need.divide(len(after)) if len(after) > 1 else None
     seating = _find_seating(need, after)
-    alone = need.on(1)
+    alone = need.divide(1)
     return ModelFit(
         model=need.model,
         alone=computed(alone, "B", f"{need.divisible.source}; {need.floor.source}"),
@@ -144,7 +144,7 @@ def _fit(need: Need, before: Sequence[_UsableGpu], after: Sequence[_UsableGpu]) 
 
 
 def _find_seating(need: Need, gpus: Sequence[_UsableGpu]) -> Seating:
-    if any(gpu.usable >= need.on(1) for gpu in gpus):
+    if any(gpu.usable >= need.divide(1) for gpu in gpus):
         return Seating.ONE
     if len(gpus) > 1 and _count_splittable(gpus, round(need.floor.value)) >= need.divisible.value:
         return Seating.SPLIT
@@ -154,7 +154,7 @@ def _find_seating(need: Need, gpus: Sequence[_UsableGpu]) -> Seating:
 def _bound(need: Need, gpus: Sequence[_UsableGpu], seating: Seating) -> Figure | None:
     """Bound the speed: each token reads all weights once; the GPUs of a split take turns, each with its share."""
     if seating is Seating.ONE:
-        speeds = [gpu.bandwidth for gpu in gpus if gpu.usable >= need.on(1)]
+        speeds = [gpu.bandwidth for gpu in gpus if gpu.usable >= need.divide(1)]
         best = max((speed for speed in speeds if speed is not None), default=None)
         if best is None:
             return None

@@ -10,8 +10,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, K3sRole, Node, QueueSettings
-from corral.hardware.pools import GpuPool, pools_of
-from corral.hardware.profiles import ResourceProfile, WorkloadProfile, resource_profiles, workload_profiles
+from corral.hardware.pools import (
+    GpuPool,
+    ResourceProfile,
+    WorkloadProfile,
+    list_pools,
+    list_resource_profiles,
+    list_workload_profiles,
+)
 from corral.planning.labels import write_removal_command
 
 
@@ -125,12 +131,12 @@ class Records:
 
 def make_records(cluster: Cluster) -> Records:
     """Make the records of a cluster, in the order of its file."""
-    pools = pools_of(cluster)
+    pools = list_pools(cluster)
     return Records(
         pools=pools,
         classes=tuple(dict.fromkeys(gpu_class for pool in pools for gpu_class in pool.classes)),
-        resources=tuple(profile for node in cluster.nodes for profile in resource_profiles(node)),
-        workloads=workload_profiles(cluster),
+        resources=tuple(profile for node in cluster.nodes for profile in list_resource_profiles(node)),
+        workloads=list_workload_profiles(cluster),
     )
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from corral.cluster.values import Cluster, Gpu, Node
 from corral.figures import Figure, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
-from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, pool_of
+from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, make_pool
 from corral.hardware.power.values import NVIDIA
 from corral.planning.changes import GpuAddress
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, format_amount
@@ -170,7 +170,7 @@ def _make_side(node: Node | None) -> Side | None:
     return Side(
         gpus=gpus,
         gpus_known=node.gpus is not None,
-        pool=pool_of(node),
+        pool=make_pool(node),
         architectures=tuple(dict.fromkeys(architecture or "unknown" for architecture in architectures)),
     )
 

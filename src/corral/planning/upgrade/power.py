@@ -7,9 +7,8 @@ from enum import StrEnum
 
 from corral.cluster.values import Cluster, Node
 from corral.figures import Figure
-from corral.hardware.power import NodePower, Verdict, models_of, power_of
-from corral.hardware.power.draw import EXCURSION_CARRIED
-from corral.hardware.power.supply import HIGHEST_SUSTAINED, STANDARD_SIZES_W
+from corral.hardware.power import NodePower, Verdict, compute_power, find_models
+from corral.hardware.power.supply import EXCURSION_CARRIED, HIGHEST_SUSTAINED, STANDARD_SIZES_W
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, change_text, figure_text, format_number
 from corral.planning.upgrade.hardware import Hardware, NodeComparison, NodeGpu, list_gpus
 
@@ -84,7 +83,7 @@ def _find_supply(node: Node | None) -> tuple[int | None, int | None]:
 def _work_out_power(node: Node | None, cluster: Cluster) -> NodePower | None:
     if node is None:
         return None
-    return power_of(node, models_of([node]), electricity=cluster.electricity, night=cluster.night)
+    return compute_power(node, find_models([node]), electricity=cluster.electricity, night=cluster.night)
 
 
 def _compare(
@@ -150,7 +149,7 @@ def recommended_text(power: NodePower) -> str:
 
 
 def _list_sources(before: NodePower | None, after: NodePower | None) -> tuple[tuple[str, Figure], ...]:
-    gpus = [gpu for power in (before, after) if power for gpu in power.cards]
+    gpus = [gpu for power in (before, after) if power for gpu in power.gpus]
     return tuple({gpu.model: (gpu.model, gpu.tgp) for gpu in gpus if gpu.model and gpu.tgp}.values())
 
 

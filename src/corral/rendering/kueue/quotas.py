@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster, Node, QueueSettings
-from corral.hardware.pools import gpu_class
+from corral.hardware.pools import name_class
 from corral.rendering.installation import is_mixed
 from corral.rendering.names import dns_name
 from corral.rendering.nodes import name_class_label
@@ -69,7 +69,7 @@ def is_own_flavor(cluster: Cluster, node: Node) -> bool:
 
 def find_class(node: Node) -> str:
     """The class of the first GPU of a node; empty without GPUs."""
-    return next((gpu_class(gpu.model) for gpu in node.gpus or () if gpu.model), "")
+    return next((name_class(gpu.model) for gpu in node.gpus or () if gpu.model), "")
 
 
 def divide_gpus(cluster: Cluster, flavors: Mapping[str, str], held: Mapping[str, int]) -> list[Share]:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from corral.hardware.fit.ggml import BLOCKS
+from corral.hardware.fit.quantizations import BLOCKS
 from corral.weights.headers.errors import HeaderError, MoreBytesNeeded
 
 MAGIC = b"GGUF"

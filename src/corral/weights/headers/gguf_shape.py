@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from corral.figures import Origin
-from corral.hardware.fit.ggml import bytes_of
+from corral.hardware.fit.quantizations import count_bytes
 from corral.hardware.fit.shape import Attention, Block, ModelShape, Part, Tensor
 from corral.units import Bytes
 from corral.weights.headers.gguf import GgufHeader, GgufTensor, Value
@@ -96,7 +96,7 @@ def _make_tensor(entry: GgufTensor) -> Tensor:
         name=entry.name,
         type=entry.type,
         dimensions=entry.dimensions,
-        size=Bytes(bytes_of(entry.type, numbers)),
+        size=Bytes(count_bytes(entry.type, numbers)),
         part=part,
         block=int(match[1]) if match else None,
         is_expert="_exps." in entry.name,

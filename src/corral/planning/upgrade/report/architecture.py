@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from corral.hardware.pools import GpuPool
-from corral.hardware.profiles import ResourceProfile
+from corral.hardware.pools import GpuPool, ResourceProfile
 from corral.planning.changes import Note
 from corral.planning.upgrade.adaptations import Adaptation
 from corral.planning.upgrade.comparing import Upgrade

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.hardware.power import CardPower
+from corral.hardware.power import GpuPower
 from corral.planning.forecast import Forecast
 from corral.planning.upgrade.capacity import Capacity
 from corral.planning.upgrade.choices import Survival
@@ -186,7 +186,7 @@ def write_pipeline(upgrade: Upgrade) -> list[str]:
 
 def _note_limits(machine: PowerComparison) -> list[str]:
     """Say what the power limits of the file cost in speed, which the durations do not know of."""
-    gpus = [gpu for gpu in machine.after.cards if gpu.limit] if machine.after else []
+    gpus = [gpu for gpu in machine.after.gpus if gpu.limit] if machine.after else []
     return [
         f"Not in these figures: what a limit of {figure_text(gpu.limit)} costs on {gpu.model or 'the GPUs'} of "
         f"{machine.node}. {_losses(gpu)}"
@@ -194,7 +194,7 @@ def _note_limits(machine: PowerComparison) -> list[str]:
     ]
 
 
-def _losses(gpu: CardPower) -> str:
+def _losses(gpu: GpuPower) -> str:
     if not gpu.speed_losses:
         return "Not measured for this model: unknown."
     return "; ".join(f"At most {figure_text(loss)} ({origin_text(loss)})" for loss in gpu.speed_losses) + "."
