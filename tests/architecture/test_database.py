@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from corral.scheduling.values import Gate, TaskClass
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.migrations import HEAD, KNOWN
-from corral.tasks.migrations.run import config
+from corral.tasks.migrations.run import make_config
 from corral.tasks.store.pool import Pool
 
 
@@ -31,7 +31,7 @@ async def test_sql_gates_are_those_that_people_set(pool: Pool) -> None:
 
 
 def test_head_is_the_newest_migration_and_every_migration_is_known() -> None:
-    scripts = ScriptDirectory.from_config(config())
+    scripts = ScriptDirectory.from_config(make_config())
     assert scripts.get_current_head() == HEAD
     assert {script.revision for script in scripts.walk_revisions()} == KNOWN
 

@@ -64,7 +64,7 @@ async def judge_queue(database: Queries, planned: Sequence[Planned], artifacts: 
     findings.problems += _stories(findings)
     for row in (row for rows in outputs.values() for row in rows):
         findings.artifacts += 1
-        if not artifacts.verify(row["sha256"]) or artifacts.path(row["sha256"]).stat().st_size != row["size"]:
+        if not artifacts.verify(row["sha256"]) or artifacts.locate(row["sha256"]).stat().st_size != row["size"]:
             findings.problems.append(f"task {row['task_id']}: the artifact {row['name']} is not whole")
     leases = await database.fetch("select slot, task_id from slot_leases")
     findings.problems += [f"slot {row['slot']} is still leased to task {row['task_id']}" for row in leases]

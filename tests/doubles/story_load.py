@@ -31,7 +31,7 @@ async def write_story(pool: Pool, *, lines: int, writers: int, seed: int) -> int
             size = chance.choice((1, 1, 1, 2, 10, 200))
             left -= size
             with suppress(_TakenBackError):
-                async with story.writing(pool) as writing:
+                async with story.open_writing(pool) as writing:
                     await story.append(writing, [Entry(kind="line")] * size)
                     if chance.random() < 0.3:
                         await asyncio.sleep(chance.random() * _LONGEST_PAUSE_S)
@@ -52,7 +52,7 @@ async def follow_story(pool: Pool, *, all_written: Callable[[], bool], seed: int
         if chance.random() < 0.1:
             del seen[chance.randrange(max(0, len(seen) - _FURTHEST_BACK), len(seen) + 1) :]
         after, page = seen[-1] if seen else 0, chance.choice((1, 100, 1000, 5000))
-        lines = await story.read(pool, after=after, up_to=await story.horizon(pool), limit=page)
+        lines = await story.read(pool, after=after, up_to=await story.read_horizon(pool), limit=page)
         seen += [line.id for line in lines]
         if last_look and not lines:
             return seen

@@ -20,7 +20,7 @@ from corral.tasks.dispatcher import Dispatcher, Rules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
-from corral.tasks.store.story import Entry, append, writing
+from corral.tasks.store.story import Entry, append, open_writing
 from corral.tasks.values import Task
 from corral.work import Engine, SlotId
 
@@ -89,14 +89,14 @@ class Yard:
 
     async def tell_gates_changed(self) -> None:
         """Say in the story that a gate was changed, as the API does."""
-        async with writing(self.pool) as opened:
+        async with open_writing(self.pool) as opened:
             await append(opened, [Entry(kind="gate_changed")])
 
     async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
         """Wait until the board shows the slots as described; fail after half a minute."""
         async with asyncio.timeout(30):
             while not ((slots := tuple(group.place for group in self.board.groups)) and holds(slots)):
-                await self.board.changed()
+                await self.board.wait_for_change()
 
     async def crash(self) -> None:
         """Drop every dispatcher without a word, as SIGKILL does."""

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from corral.server.services import Services
 from corral.tasks.store import story
 from corral.tasks.store.pool import CONNECTION_LOST
-from corral.tasks.store.reading import count_states, endings_after
+from corral.tasks.store.reading import count_states, list_endings
 
 _BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 """From a spoken line (0.1 s) to a training run (hours)."""
@@ -83,9 +83,9 @@ class Metrics:
             for state, count in states.items():
                 self._tasks.labels(queue, state.value).set(count)
         if self._counted_to is None or not services.board.leading:
-            self._counted_to = await story.horizon(services.pool)
+            self._counted_to = await story.read_horizon(services.pool)
             return
-        for ending in await endings_after(services.pool, self._counted_to):
+        for ending in await list_endings(services.pool, self._counted_to):
             self._counted_to = ending.event
             self._ended.labels(ending.engine, ending.outcome).inc()
             if ending.duration_s is not None:

@@ -84,15 +84,15 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
-    with _quiet_stop_while_starting(), presence.hold_data_dir(settings.data_dir):
+    with _stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
         sockets = [_listen(settings)]
-        async with _database(settings, cluster) as url:
+        async with _open_database(settings, cluster) as url:
             await _serve(settings, cluster, url, sockets, ready)
 
 
 @contextmanager
-def _quiet_stop_while_starting() -> Generator[None, None, None]:
+def _stop_quietly_while_starting() -> Generator[None, None, None]:
     """Let a signal end the start in order, database included; `_run` takes the signals over."""
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
@@ -103,7 +103,7 @@ def _quiet_stop_while_starting() -> Generator[None, None, None]:
         asked = True
         task.cancel()
 
-    _on_signals(ask)
+    _handle_signals(ask)
     try:
         yield
     except asyncio.CancelledError:
@@ -141,7 +141,7 @@ async def _serve(
     followed = FollowedCluster(cluster, dispatcher, lambda: look_here(read_cluster(settings), settings, weights.path))
     announced = Presence(
         pid=os.getpid(),
-        url=_url(settings, sockets[0]),
+        url=_format_url(settings, sockets[0]),
         token=secrets.token_urlsafe(32),
         started_at=datetime.now(UTC).isoformat(),
     )
@@ -200,7 +200,7 @@ async def _run(
 ) -> None:
     http = _HttpServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
     stop, hurry = asyncio.Event(), asyncio.Event()
-    _on_signals(lambda: (hurry if stop.is_set() else stop).set())
+    _handle_signals(lambda: (hurry if stop.is_set() else stop).set())
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
     serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
     stopping = asyncio.create_task(stop.wait())
@@ -234,7 +234,7 @@ async def _wind_down(dispatcher: Dispatcher, dispatching: asyncio.Task[None], hu
             await dispatching
 
 
-def _on_signals(act: Callable[[], None]) -> None:
+def _handle_signals(act: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, act)
@@ -254,7 +254,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _url(settings: Settings, listener: socket.socket) -> str:
+def _format_url(settings: Settings, listener: socket.socket) -> str:
     port = listener.getsockname()[1]
     any_address = settings.host in ("0.0.0.0", "::", "")
     host = "127.0.0.1" if any_address else settings.host
@@ -273,7 +273,7 @@ def _clear_leftovers(data_dir: Path) -> None:
 
 
 @asynccontextmanager
-async def _database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
+async def _open_database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
     """Give the URL of the database, and keep the embedded one running while the context lasts."""
     url = settings.database_url
     if url is None and cluster.database_url_env is not None:

@@ -72,12 +72,12 @@ class ArtifactStore:
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
 
-    def path(self, sha256: Sha256) -> Path:
+    def locate(self, sha256: Sha256) -> Path:
         """Return where the file lies. Raises: ArtifactMissingError."""
         path = self._place(sha256)
         if not path.is_file():
             raise ArtifactMissingError(
-                f"there is no artifact {sha256}", hint="it may have been collected: retry the task"
+                f"there is no artifact {sha256}", hint="perhaps it was collected: retry the task"
             )
         return path
 
@@ -93,7 +93,7 @@ class ArtifactStore:
                 self._fsync(file.fileno())
             self._move(source, Sha256(digest))
         except OSError as error:
-            raise disk_error(error, source) from error
+            raise translate_disk_error(error, source) from error
         return Content(Sha256(digest), Bytes(size))
 
     async def receive(self, chunks: AsyncIterator[bytes], *, limit: Bytes) -> Content:
@@ -113,14 +113,14 @@ class ArtifactStore:
                 await asyncio.to_thread(self._fsync, file.fileno())
             await asyncio.to_thread(self._move, temporary, Sha256(digest.hexdigest()))
         except OSError as error:
-            raise disk_error(error, temporary) from error
+            raise translate_disk_error(error, temporary) from error
         finally:
             temporary.unlink(missing_ok=True)
         return Content(Sha256(digest.hexdigest()), Bytes(size))
 
     def verify(self, sha256: Sha256) -> bool:
         """Return whether the file's content still has its name."""
-        with self.path(sha256).open("rb") as file:
+        with self.locate(sha256).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def sweep(self, keep: Collection[Sha256], *, older_than_s: float = SWEEP_GRACE_S) -> tuple[int, Bytes]:
@@ -152,7 +152,7 @@ class ArtifactStore:
             os.close(folder)
 
 
-def disk_error(error: OSError, path: Path) -> CorralError:
+def translate_disk_error(error: OSError, path: Path) -> CorralError:
     """Translate an error of writing `path`: a disk that is full is a DiskFullError."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 import structlog
 
 from corral.errors import CorralError, Problem
-from corral.tasks.artifacts import ArtifactStore, DiskFullError, disk_error
+from corral.tasks.artifacts import ArtifactStore, DiskFullError, translate_disk_error
 from corral.tasks.scratch import prepare
-from corral.tasks.storable import storable_json, storable_problem, storable_text
 from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
@@ -30,11 +33,11 @@ class StopReason(StrEnum):
     """Why a running attempt is stopped from outside."""
 
     CANCELLED = "cancelled"
-    """Somebody cancelled the task."""
+    """A user cancelled the task."""
     RELEASED = "released"
     """The server stops; the task goes back to the queue."""
     LOST = "lost"
-    """The lease could not be kept: another attempt may own the task, so nothing is reported."""
+    """The lease could not be kept: another attempt can own the task, so nothing is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Ended:
     """How an attempt ended: exactly one of `values`, `failure` and `stopped` is set."""
 
     files: tuple[StoredFile, ...] = ()
-    """What it made; of a failed attempt, the log that shows why."""
+    """Its outputs; of a failed attempt, the log that shows why."""
     values: dict[str, Json] | None = None
     failure: Failure | None = None
     stopped: StopReason | None = None
@@ -59,7 +62,7 @@ class Ended:
 
 @dataclass(slots=True)
 class StopSignal:
-    """Asks a running attempt to stop; the first reason stands."""
+    """Asks a running attempt to stop; the first reason counts."""
 
     reason: StopReason | None = None
     _event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,19 +74,19 @@ class StopSignal:
         self._event.set()
 
     async def wait(self) -> None:
-        """Return once somebody asked."""
+        """Return once a stop was asked for."""
         await self._event.wait()
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done, where to tell how it goes, and how it may be stopped."""
+    """The work, where its progress is reported, and what can stop it."""
 
     work: Work
     report: Reporter
     stop: StopSignal
     stop_grace_s: float
-    """How long a cancelled engine may take to stop before it is killed."""
+    """How long a cancelled engine can take to stop before it is killed."""
 
 
 async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) -> Ended:
@@ -96,16 +99,16 @@ async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) ->
             return produced
         _check_size(produced)
         files = await _keep(produced.files, work, artifacts)
-        return Ended(files=files, values=storable_json(produced.values))
+        return Ended(files=files, values=clean_json(produced.values))
     except EngineError as error:
-        return await _failed_in_engine(error, work, artifacts)
+        return await _fail_in_engine(error, work, artifacts)
     except OSError as error:
-        return _failed_on_disk(error, work)
+        return _fail_on_disk(error, work)
     except CorralError as error:
-        return Ended(failure=failure_of(error))
+        return Ended(failure=make_failure(error))
     except Exception as error:  # the attempt's boundary: an engine's bug is this attempt's failure, not the server's
         log.exception("engine_raised", task=work.task, engine=work.engine)
-        return _failed(f"engine {work.engine} raised {type(error).__name__}: {error}", code="engine.bug")
+        return _fail(f"engine {work.engine} raised {type(error).__name__}: {error}", code="engine.bug")
 
 
 async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
@@ -114,14 +117,14 @@ async def _run_engine(engine: Engine, order: Order) -> Produced | Ended:
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, timeout=work.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if running.cancelled():  # by something inside the engine: nobody else has asked for it
+        if running.cancelled():  # by something inside the engine: no stop was asked for
             raise EngineError(f"engine {work.engine} stopped by itself")
         if running.done():
             return running.result()
         await _stop(running, engine, order.stop_grace_s)
         if stop.reason is not None:
             return Ended(stopped=stop.reason)
-        return Ended(failure=_timed_out(work))
+        return Ended(failure=_describe_timeout(work))
     finally:
         stopping.cancel()
         if not running.done():  # this coroutine itself was cancelled
@@ -135,10 +138,10 @@ async def _stop(running: asyncio.Task[Produced], engine: Engine, grace_s: float)
         await engine.kill()
         await asyncio.wait({running}, timeout=grace_s)
     if running.done() and not running.cancelled():
-        running.exception()  # it was told to stop: how it ended then does not matter
+        running.exception()  # it was asked to stop: how it ended then does not matter
 
 
-def _timed_out(work: Work) -> Failure:
+def _describe_timeout(work: Work) -> Failure:
     problem = Problem(
         code="attempt.timeout",
         what=f"engine {work.engine} did not finish within {work.timeout_s:g} s",
@@ -148,19 +151,19 @@ def _timed_out(work: Work) -> Failure:
     return Failure(problem=problem, scope=FailureScope.ATTEMPT, avoid_slot=True)
 
 
-def failure_of(error: CorralError) -> Failure:
+def make_failure(error: CorralError) -> Failure:
     """Return what an error means for the next attempt."""
     scope = error.scope if isinstance(error, EngineError) else FailureScope.ATTEMPT
-    return Failure(problem=storable_problem(error.problems[0]), scope=scope, avoid_slot=scope is FailureScope.SLOT)
+    return Failure(problem=clean_problem(error.problems[0]), scope=scope, avoid_slot=scope is FailureScope.SLOT)
 
 
-def _failed(what: str, *, code: str) -> Ended:
-    problem = storable_problem(Problem(code=code, what=what))
+def _fail(what: str, *, code: str) -> Ended:
+    problem = clean_problem(Problem(code=code, what=what))
     return Ended(failure=Failure(problem=problem, scope=FailureScope.ATTEMPT))
 
 
-async def _failed_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
-    failure = failure_of(error)
+async def _fail_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
+    failure = make_failure(error)
     try:
         return Ended(files=await _keep(error.files, work, artifacts), failure=failure)
     except (CorralError, OSError) as second:
@@ -168,11 +171,11 @@ async def _failed_in_engine(error: EngineError, work: Work, artifacts: ArtifactS
         return Ended(failure=failure)
 
 
-def _failed_on_disk(error: OSError, work: Work) -> Ended:
-    told = disk_error(error, Path(error.filename) if error.filename else work.scratch)
-    if isinstance(told, DiskFullError):
-        return Ended(failure=failure_of(told))
-    return _failed(f"the attempt could not make its folder or files: {error}", code="attempt.io_error")
+def _fail_on_disk(error: OSError, work: Work) -> Ended:
+    cause = translate_disk_error(error, Path(error.filename) if error.filename else work.scratch)
+    if isinstance(cause, DiskFullError):
+        return Ended(failure=make_failure(cause))
+    return _fail(f"the attempt could not make its folder or files: {error}", code="attempt.io_error")
 
 
 async def _keep(files: tuple[OutputFile, ...], work: Work, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
@@ -186,16 +189,16 @@ def _store(files: tuple[OutputFile, ...], root: Path, artifacts: ArtifactStore) 
         _check_output(file, root, names)
         content = artifacts.adopt(file.path)
         names.add(file.name)
-        media_type = storable_text(file.media_type)
+        media_type = clean_text(file.media_type)
         kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=media_type))
     return tuple(kept)
 
 
 def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
     if file.name in names or Path(file.name).name != file.name or file.name in (".", ".."):
-        raise EngineError(f"the engine named an output {file.name!r}, which is no unique plain file name")
-    if storable_text(file.name) != file.name:
-        raise EngineError(f"the engine named an output {file.name!r}, which is no valid text")
+        raise EngineError(f"the engine named an output {file.name!r}, which is not a unique plain file name")
+    if clean_text(file.name) != file.name:
+        raise EngineError(f"the engine named an output {file.name!r}, which is not valid text")
     if file.path.is_symlink() or not file.path.is_file() or not file.path.resolve().is_relative_to(root):
         raise EngineError(f"the output {file.name!r} is not a file in the attempt's folder")
 
@@ -206,3 +209,37 @@ def _check_size(produced: Produced) -> None:
         raise TaskInvalidError(
             f"the result has {size} bytes, more than {MAX_VALUES_BYTES}", hint="ask for less, or for a file"
         )
+
+
+# PostgreSQL takes no NUL, no lone surrogate (Python makes them of file names that are not UTF-8) and, in JSON, no NaN
+# and no infinity. One such value would fail the transaction that carries it, and the outcomes of all others, for ever.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """Return the text with a replacement character for each that cannot be stored."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def clean_json(value: Json) -> Json:
+    """Return the value with its text storable, and null for what is not a number."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, Json]", value).items()  # JSON: the keys are text
+        return {clean_text(str(key)): clean_json(member) for key, member in items}
+    if isinstance(value, Sequence):
+        return [clean_json(member) for member in cast("Sequence[Json]", value)]
+    return value
+
+
+def clean_problem(problem: Problem) -> Problem:
+    """Return the problem with its text storable."""
+    return Problem(
+        code=problem.code,
+        what=clean_text(problem.what),
+        where=None if problem.where is None else clean_text(problem.where),
+        hint=None if problem.hint is None else clean_text(problem.hint),
+    )

@@ -1,7 +1,7 @@
 """Everything that is true now and not stored: progress and previews of running attempts, and the slots.
 
-After a restart it fills again as work goes on. The dispatcher writes, everybody can read. Feeds
-are bounded; a reader that is too slow loses the oldest updates, never the newest.
+After a restart it fills again as work goes on. The dispatcher writes, everybody can read. Feeds are bounded; a reader
+that is too slow loses the oldest updates, never the newest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from corral.slots.values import GroupView
 from corral.work import SlotId
 
 FEED_SIZE = 256
-"""Updates a reader may be behind; at ten per second and slot, that is seconds."""
+"""Updates a reader can be behind; at ten per second and slot, that is seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,13 @@ class Feed:
             self._queue.get_nowait()
         self._queue.put_nowait(update)
 
-    async def next(self) -> Update:
+    async def receive(self) -> Update:
         """Wait for the next update."""
         return await self._queue.get()
 
     async def __aiter__(self) -> AsyncIterator[Update]:
         while True:
-            yield await self.next()
+            yield await self.receive()
 
 
 class Board:
@@ -96,7 +96,7 @@ class Board:
         return self._progress
 
     @contextmanager
-    def feed(self) -> Generator[Feed, None, None]:
+    def open_feed(self) -> Generator[Feed, None, None]:
         """Open a feed of updates for as long as the context lasts."""
         feed = Feed()
         self._feeds.add(feed)
@@ -105,16 +105,16 @@ class Board:
         finally:
             self._feeds.discard(feed)
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         """Wait until the view of the slots, or whether the dispatcher leads, is written the next time."""
         await self._changed.wait()
 
     def show_slots(self, show: Callable[[], tuple[GroupView, ...]]) -> None:
-        """Take over where slots are looked up, and wake who waits for a change (the dispatcher only)."""
+        """Take over where slots are looked up, and wake those that wait for a change (the dispatcher only)."""
         self._show = show
         self._wake()
 
-    def lead(self, *, leading: bool) -> None:
+    def set_leading(self, *, leading: bool) -> None:
         """Set whether this dispatcher acts (the dispatcher only)."""
         self._leading = leading
         self._wake()

@@ -36,8 +36,7 @@ from corral.slots.values import Difference, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
-from corral.tasks.leadership import leadership
-from corral.tasks.leases import LeaseKeeper
+from corral.tasks.leases import LeaseKeeper, hold_leadership
 from corral.tasks.lifecycle import Life, StopAttempt, TaskState
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
@@ -58,7 +57,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the cluster file says about dispatching."""
+    """The cluster file's settings of dispatching."""
 
     queues: Mapping[str, Queue]
     settings: Settings = field(default_factory=Settings)
@@ -76,7 +75,7 @@ class Timings:
     retry_s: float = 0.5
     """Wait between tries while the database does not answer."""
     stop_grace_s: float = 10.0
-    """How long a cancelled engine may take to stop before it is killed."""
+    """How long a cancelled engine can take to stop before it is killed."""
 
 
 class Dispatcher:
@@ -121,7 +120,7 @@ class Dispatcher:
             pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
         )
         self._runner = Runner(
-            slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s, self._changed
+            slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s, self._note_change
         )
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
@@ -135,7 +134,7 @@ class Dispatcher:
     # --- from outside ------------------------------------------------------------------------------------------------
 
     def explain(self, task: int) -> Explanation | None:
-        """Say why a task of the backlog waits; None when it is not in the backlog."""
+        """Explain why a task of the backlog waits; None when it is not in the backlog."""
         picture = self._picture
         return self._judgement.explain(task, picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC))
 
@@ -179,12 +178,12 @@ class Dispatcher:
             attempt.stop.set(StopReason.RELEASED)
 
     async def run(self) -> None:
-        """Lead whenever this server may, until `stop`; then let the running attempts end and write their outcomes."""
+        """Lead whenever this server can, until `stop`; then let the running attempts end and write their outcomes."""
         try:
             async with asyncio.TaskGroup() as beside:
                 helpers = [
                     beside.create_task(self._keeper.run()),
-                    beside.create_task(self._slots.watch(self._changed, self._monotonic)),
+                    beside.create_task(self._slots.watch(self._note_change, self._monotonic)),
                 ]
                 async with self._tasks:
                     await self._lead_until_stopped()
@@ -196,12 +195,12 @@ class Dispatcher:
     # --- leading -----------------------------------------------------------------------------------------------------
 
     async def _lead_until_stopped(self) -> None:
-        while not self._finished():
+        while not self._is_finished():
             leading = asyncio.create_task(self._lead())
             stopping = asyncio.create_task(self._stopping.wait())
             try:
                 await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if self._finished() and not self._board.leading:
+                if self._is_finished() and not self._board.leading:
                     return
                 await leading
             except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
@@ -216,22 +215,22 @@ class Dispatcher:
             finally:
                 leading.cancel()
                 stopping.cancel()
-                self._board.lead(leading=False)
+                self._board.set_leading(leading=False)
 
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         """Whether a stop was asked for and nothing is left to run or to write."""
         return self._stopping.is_set() and not (self._picture.attempts or self._inbox or self._picture.unwritten)
 
     async def _lead(self) -> None:
-        async with leadership(self._url, self._reconciler.hear, self._lost_connection, self._stand_by):
-            if self._finished():
+        async with hold_leadership(self._url, self._reconciler.note_lines, self._note_lost_connection, self._stand_by):
+            if self._is_finished():
                 return
             self._deaf = False
             await self._reconciler.load()
             self._show()
-            self._board.lead(leading=True)
+            self._board.set_leading(leading=True)
             log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._picture.ready.backlog))
-            while not self._finished():
+            while not self._is_finished():
                 await self._round()
                 if self._deaf:
                     raise DatabaseUnavailableError("the connection that listens was lost")
@@ -239,24 +238,24 @@ class Dispatcher:
 
     async def _stand_by(self) -> bool:
         """While another leads, look after the attempts that still run here; return whether to go on waiting."""
-        await self._reconciler.heed_cancels()
+        await self._reconciler.stop_cancelled()
         await self._collect()
         if self._begun or self._picture.unwritten:
             await self._commit([])
-        return not self._finished()
+        return not self._is_finished()
 
-    def _changed(self, group: Group) -> None:
+    def _note_change(self, group: Group) -> None:
         self._picture.update([group])
         self._show()
         self._picture.wake.set()
 
-    def _lost_connection(self) -> None:
+    def _note_lost_connection(self) -> None:
         self._deaf = True
         self._picture.wake.set()
 
     async def _sleep(self) -> None:
         """Wait for a wake-up, the next timer or the safety poll."""
-        if self._finished():
+        if self._is_finished():
             return
         due = min(self._reconciler.next_due, self._starts_due())
         with suppress(TimeoutError):
@@ -278,8 +277,8 @@ class Dispatcher:
     async def _commit(self, assigned: Sequence[Attempt]) -> dispatching.Round:
         """Write what is unwritten, and the leases of these attempts, in one transaction."""
         begun, written = len(self._begun), len(self._picture.unwritten)
-        starts = (attempt.begun(now=self._monotonic()) for attempt in self._begun)
-        changes = [*starts, *self._picture.unwritten, *(attempt.leased() for attempt in assigned)]
+        starts = (attempt.describe_start(now=self._monotonic()) for attempt in self._begun)
+        changes = [*starts, *self._picture.unwritten, *(attempt.describe_lease() for attempt in assigned)]
         try:
             done = await dispatching.commit_round(
                 self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
@@ -301,10 +300,10 @@ class Dispatcher:
             for attempt, ended in self._inbox[:AT_ONCE]:
                 self._picture.remove(attempt)
                 self._free(attempt, ended)
-                change = attempt.ended(ended)
+                change = attempt.describe_end(ended)
                 if change is not None:
                     self._picture.unwritten.append(change)
-                else:  # the database may still say that it owns its task: look at once, not at the next poll
+                else:  # in the database it can still own its task: look at once, not at the next poll
                     self._reconciler.poll_soon()
             del self._inbox[:AT_ONCE]
             await asyncio.sleep(0)
@@ -363,7 +362,7 @@ class Dispatcher:
         for task, effect in done.applied.effects:
             if isinstance(effect, StopAttempt):
                 self._picture.stop(task, StopReason.CANCELLED)
-        ready = [id for id, life in done.applied.lives.items() if _may_start(life)]
+        ready = [id for id, life in done.applied.lives.items() if _can_start(life)]
         if ready:
             await self._reconciler.read(ready)
             self._picture.wake.set()
@@ -382,9 +381,9 @@ class Dispatcher:
         self._begun.append(attempt)
         if self._released:
             attempt.stop.set(StopReason.RELEASED)
-        self._tasks.create_task(self._attempt(attempt, details), name=f"attempt-{attempt.task.id}")
+        self._tasks.create_task(self._run_attempt(attempt, details), name=f"attempt-{attempt.task.id}")
 
-    async def _attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
+    async def _run_attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
         ended = await self._runner.run(attempt, details)
         if ended.values is not None and attempt.key not in self._measured_memory:
             await self._measure_memory(attempt)
@@ -402,6 +401,6 @@ class Dispatcher:
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)
 
 
-def _may_start(life: Life) -> bool:
+def _can_start(life: Life) -> bool:
     """Whether only a point in time, if anything, keeps a task from being assigned."""
     return life.state is TaskState.QUEUED or (life.state is TaskState.WAITING and life.open_needs == 0)

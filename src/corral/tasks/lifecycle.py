@@ -1,6 +1,6 @@
 """A task's life as a pure function: `advance(life, event, now=...) -> (life, effects)`.
 
-The table `TRANSITIONS` is the single source of what may follow what: the diagram in the documentation is generated from
+The table `TRANSITIONS` is the single source of what can follow what: the diagram in the documentation is generated from
 it, the SQL enum is compared with `TaskState`, and a state machine test walks it. An event that speaks for an attempt
 carries that attempt's token; once the token is not the task's lease any more, the event is refused, so an outcome is
 taken once, whatever died in between.
@@ -52,7 +52,7 @@ class Life:
     not_before: datetime | None = None
     """The start time that the user gave."""
     ready_at: datetime | None = None
-    """While queued: when its backoff ends; None when it may start at once."""
+    """While queued: when its backoff ends; None when it can start at once."""
     attempts: int = 0
     """Attempts that were spent: they failed by themselves."""
     max_attempts: int = 3
@@ -62,7 +62,7 @@ class Life:
     """The token of the attempt that owns the task now."""
     slots: tuple[SlotId, ...] = ()
     lost: tuple[UUID, ...] = ()
-    """Tokens of lost attempts whose jobs may still run elsewhere, oldest first."""
+    """Tokens of lost attempts whose jobs can still run elsewhere, oldest first."""
     cancel_requested: bool = False
 
 
@@ -103,7 +103,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The attempt ended well, and its outputs lie in the artifact store."""
+    """The attempt ended well, and its outputs are in the artifact store."""
 
     attempt: UUID
 
@@ -119,7 +119,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLost:
-    """The attempt's server died or its lease ran out; nobody will report its end."""
+    """The attempt's server died or its lease ran out; its end will not be reported."""
 
     attempt: UUID
 
@@ -133,7 +133,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody asked to cancel the task."""
+    """A user asked to cancel the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class StopAttempt:
 
 @dataclass(frozen=True, slots=True)
 class SettleDependents:
-    """Tell the tasks that need this one how it ended."""
+    """Settle the tasks that need this one, now that it ended."""
 
     succeeded: bool
 
@@ -210,7 +210,7 @@ TRANSITIONS: dict[type[Event], dict[TaskState, frozenset[TaskState]]] = {
     },
     Stopped: {S.LEASED: frozenset({S.CANCELLED}), S.RUNNING: frozenset({S.CANCELLED})},
 }
-"""What may follow what: event -> state before -> states after."""
+"""The transitions that exist: event -> state before -> states after."""
 
 
 def first_state(*, open_needs: int, not_before: datetime | None, now: datetime) -> TaskState:

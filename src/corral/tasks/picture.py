@@ -1,4 +1,4 @@
-"""What the dispatcher has in memory: tasks that can start, attempts that run, slots as the policy sees them.
+"""The dispatcher's picture in memory: tasks that can start, attempts that run, slots as the policy sees them.
 
 One task owns it, the dispatcher's loop. It is kept so that a round costs nothing for tasks and slots on which nothing
 changed: each change of a slot puts its new view into the table, and the tasks in the backlog are counted as they come
@@ -56,7 +56,7 @@ class ReadyTasks:
         started: list[int] = []
         for ready in tasks:
             if ready.delay_s > 0:
-                self._arm(ready.task.id, now + ready.delay_s)
+                self._set_timer(ready.task.id, now + ready.delay_s)
             elif ready.state is TaskState.WAITING:
                 started.append(ready.task.id)
             else:
@@ -87,11 +87,11 @@ class ReadyTasks:
                 ended.append(task)
         return ended
 
-    def next_due(self) -> float | None:
+    def find_next_due(self) -> float | None:
         """Return when the next timer ends."""
         return self._timers[0][0] if self._timers else None
 
-    def _arm(self, task: int, at: float) -> None:
+    def _set_timer(self, task: int, at: float) -> None:
         self.pop(task)
         self._timed[task] = at
         heapq.heappush(self._timers, (at, task))

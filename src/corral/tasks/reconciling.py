@@ -1,7 +1,7 @@
 """Keeps the dispatcher's picture in step with the database: what others submitted, cancelled, paused or left behind.
 
-Notifications lead to lines of the story, and these to tasks. A slow poll makes up for what was not heard. Whatever is
-read at once is bounded (`PAGE`), so that no step holds the event loop for long, however much was submitted.
+Notifications lead to lines of the story, and these to tasks. A slow poll makes up for missed ones. Whatever is read at
+once is bounded (`PAGE`), so that no step holds the event loop for long, however much was submitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from corral.tasks.lifecycle import AttemptLost, StartTimeReached
 from corral.tasks.picture import Picture, ReadyTasks
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import Pool
-from corral.tasks.store.reading import to_be_cancelled
+from corral.tasks.store.reading import list_cancelled
 from corral.tasks.store.transitions import Change
 from corral.tasks.values import StoryEvent
 from corral.work import SlotId
@@ -64,9 +64,9 @@ class Reconciler:
     @property
     def next_due(self) -> float:
         """When there is something to read, if no notification comes before: seconds of the monotonic clock."""
-        return min(self._poll_due, self._picture.ready.next_due() or self._poll_due)
+        return min(self._poll_due, self._picture.ready.find_next_due() or self._poll_due)
 
-    def hear(self, kinds: str) -> None:
+    def note_lines(self, kinds: str) -> None:
         """Take the kinds of lines that were appended to the story."""
         if any(kind in _WATCHED for kind in kinds.split()):
             self._log_due = True
@@ -84,15 +84,15 @@ class Reconciler:
 
     async def load(self) -> None:
         """Read everything anew, and free what dead attempts of this data directory held."""
-        self._cursor = await story.horizon(self._pool)
+        self._cursor = await story.read_horizon(self._pool)
         self._log_due = True
         self._picture.ready = ReadyTasks()
-        self._judgement.recall(await dispatching.recent_durations(self._pool))
+        self._judgement.recall(await dispatching.read_durations(self._pool))
         await self._read_gates()
         await self._rescue()
-        await self.heed_cancels()
+        await self.stop_cancelled()
         newest = 0
-        while page := await dispatching.ready_tasks_after(self._pool, newest, PAGE):
+        while page := await dispatching.read_ready_tasks_after(self._pool, newest, PAGE):
             self._sort_in(page)
             newest = page[-1].task.id
         self._poll_due = self._monotonic() + self._poll_s
@@ -109,19 +109,19 @@ class Reconciler:
     async def read(self, tasks: Sequence[int]) -> None:
         """Read tasks that can have become ready, and sort them in."""
         for start in range(0, len(tasks), PAGE):
-            self._sort_in(await dispatching.ready_tasks(self._pool, tasks[start : start + PAGE]))
+            self._sort_in(await dispatching.read_ready_tasks(self._pool, tasks[start : start + PAGE]))
 
-    async def heed_cancels(self) -> None:
-        """Stop attempts whose cancel request was not heard: nobody led, or another did."""
+    async def stop_cancelled(self) -> None:
+        """Stop attempts whose cancel request was missed: no dispatcher led, or another did."""
         running = self._picture.running_tasks
         if running:
-            for task in await to_be_cancelled(self._pool, running):
+            for task in await list_cancelled(self._pool, running):
                 self._picture.stop(task, StopReason.CANCELLED)
 
     async def _read_log(self) -> None:
         """Read one page of the story; free slots do not wait for the next one."""
         self._log_due = False
-        end = await story.horizon(self._pool)
+        end = await story.read_horizon(self._pool)
         events = await story.read(self._pool, after=self._cursor, up_to=end, kinds=_WATCHED, limit=PAGE)
         if len(events) == PAGE:
             self._log_due = True
@@ -149,7 +149,7 @@ class Reconciler:
 
     async def _read_gates(self) -> None:
         self._gates_due = False
-        gates = await dispatching.gates(self._pool)
+        gates = await dispatching.read_gates(self._pool)
         self._picture.slots.note_gates({SlotId(name): gate for (kind, name), gate in gates.items() if kind == "slot"})
         self._picture.refresh()
         for name, queue in self._picture.queues.items():
@@ -164,8 +164,8 @@ class Reconciler:
         self._log_due = True
         self._picture.wake.set()
         await self._rescue()
-        await self.heed_cancels()
-        known, due = self._picture.ready.ranges, await dispatching.due_ranges(self._pool)
+        await self.stop_cancelled()
+        known, due = self._picture.ready.ranges, await dispatching.count_due(self._pool)
         different = [number for number in known.keys() | due.keys() if known.get(number) != due.get(number)]
         for number in different[:_MOST_RANGES]:
             await self._compare(number)
@@ -174,17 +174,17 @@ class Reconciler:
 
     async def _compare(self, number: int) -> None:
         """Compare one range of the backlog with the database, task by task."""
-        due = await dispatching.due_ids(self._pool, number)
+        due = await dispatching.list_due(self._pool, number)
         ready = self._picture.ready
         for task in ready.list_backlog(number) - due:
             ready.drop(task)
         await self.read([task for task in due if task not in ready and not self._picture.runs(task)])
 
     async def _rescue(self) -> None:
-        """Requeue tasks whose attempt nobody runs: this data directory's old ones at once, others' when they expire."""
+        """Requeue tasks whose attempt does not run: this data directory's at once, others' when they expire."""
         reported = {change.task for change in self._picture.unwritten}
         elsewhere: dict[SlotId, str] = {}
-        for held in await dispatching.held_by_anyone(self._pool):
+        for held in await dispatching.list_held(self._pool):
             if held.lease in self._picture.attempts or held.task in reported:
                 continue
             mine = held.holder == self._holder

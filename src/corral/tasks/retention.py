@@ -24,7 +24,7 @@ _STEP = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What was removed, or would be."""
+    """Counts of what was removed, or would be."""
 
     tasks: int = 0
     batches: int = 0
@@ -39,18 +39,18 @@ class Collected:
 async def collect(
     pool: Pool, artifacts: ArtifactStore, retention: Retention, *, now: datetime | None = None, dry_run: bool = False
 ) -> Collected:
-    """Delete what `retention` does not keep at `now`, or with `dry_run` only say what that would be.
+    """Delete what `retention` does not keep at `now`, or with `dry_run` only count what that would be.
 
     Files of a dry run are those that nothing would name any more; older leftovers of crashes come on top.
     """
     instant = now or datetime.now(UTC)
-    tasks_before = _before(instant, retention.tasks)
-    files_before = _before(instant, retention.artifacts)
+    tasks_before = _compute_cutoff(instant, retention.tasks)
+    files_before = _compute_cutoff(instant, retention.artifacts)
     async with pool.acquire() as connection:
         if dry_run:
-            return await _foresee(connection, artifacts, tasks_before, files_before)
+            return await _try_deletion(connection, artifacts, tasks_before, files_before)
         removed = await _delete(connection, tasks_before, files_before)
-        kept = await _named_files(connection)
+        kept = await _list_named_files(connection)
     files, freed = await asyncio.to_thread(artifacts.sweep, kept)
     return replace(removed, files=files, bytes=freed)
 
@@ -59,26 +59,26 @@ class _RolledBackError(Exception):
     """Ends the transaction of a dry run."""
 
 
-async def _foresee(
+async def _try_deletion(
     connection: Connection, artifacts: ArtifactStore, tasks_before: datetime, files_before: datetime
 ) -> Collected:
-    """Delete for real, look at what is left, and roll it back: a dry run cannot say anything else than the run."""
-    named = await _named_files(connection)
+    """Delete for real, look at what is left, and roll it back: a dry run cannot report anything else than the run."""
+    named = await _list_named_files(connection)
     removed, left = Collected(), named
     with suppress(_RolledBackError):
         async with connection.transaction():
             removed = await _delete(connection, tasks_before, files_before)
-            left = await _named_files(connection)
+            left = await _list_named_files(connection)
             raise _RolledBackError
-    sizes = await asyncio.to_thread(_sizes, artifacts, named - left)
+    sizes = await asyncio.to_thread(_measure_sizes, artifacts, named - left)
     return replace(removed, files=len(sizes), bytes=sum(sizes))
 
 
-def _sizes(artifacts: ArtifactStore, names: Iterable[Sha256]) -> list[int]:
+def _measure_sizes(artifacts: ArtifactStore, names: Iterable[Sha256]) -> list[int]:
     sizes: list[int] = []
     for name in names:
         with suppress(ArtifactMissingError, FileNotFoundError):
-            sizes.append(artifacts.path(name).stat().st_size)
+            sizes.append(artifacts.locate(name).stat().st_size)
     return sizes
 
 
@@ -89,7 +89,7 @@ async def _delete(connection: Connection, tasks_before: datetime, files_before: 
     return Collected(tasks=tasks, batches=batches, outputs=outputs, uploads=uploads)
 
 
-def _before(now: datetime, age: timedelta | None) -> datetime:
+def _compute_cutoff(now: datetime, age: timedelta | None) -> datetime:
     """Return the instant before which things are past their time; nothing is when they are kept for ever."""
     return datetime.min.replace(tzinfo=UTC) if age is None else now - age
 
@@ -170,7 +170,7 @@ def _count(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
-async def _named_files(pool: Queries) -> frozenset[Sha256]:
+async def _list_named_files(pool: Queries) -> frozenset[Sha256]:
     rows = await pool.fetch(
         "select sha256 from outputs union select sha256 from uploads union select sha256 from task_uploads"
     )

@@ -14,7 +14,7 @@ from corral.slots.group import Group
 from corral.slots.registry import Registry
 from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
-from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, failure_of, run_attempt
+from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
 from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
@@ -31,7 +31,7 @@ class Attempt:
     id: UUID
     groups: tuple[Group, ...]
     hold: Hold
-    """What it holds the groups by."""
+    """Its hold on the groups."""
     assignment: Assignment
     leased_at: float
     started_at: float = 0.0
@@ -53,7 +53,7 @@ class Attempt:
         """The slots that it holds, as people know them: `node/gpu0/llama`."""
         return tuple(group.name_for(self.task.engine) for group in self.groups)
 
-    def leased(self) -> Change:
+    def describe_lease(self) -> Change:
         """Return the change that makes this attempt the owner of its task."""
         return Change(
             task=self.task.id,
@@ -63,12 +63,12 @@ class Attempt:
             note={"because": self.assignment.because},
         )
 
-    def begun(self, *, now: float) -> Change:
-        """Return the change that says that the engine began; `now` is on the clock of `started_at`."""
+    def describe_start(self, *, now: float) -> Change:
+        """Return the change that records that the engine began; `now` is on the clock of `started_at`."""
         return Change(task=self.task.id, event=Started(self.id), ago=timedelta(seconds=now - self.started_at))
 
-    def ended(self, ended: Ended) -> Change | None:
-        """Say what its end means for the task; None when it does not own the task any more."""
+    def describe_end(self, ended: Ended) -> Change | None:
+        """Return what its end means for the task; None when it does not own the task any more."""
         match ended.stopped:
             case StopReason.LOST:
                 return None
@@ -77,9 +77,9 @@ class Attempt:
             case StopReason.CANCELLED:
                 return Change(task=self.task.id, event=Stopped(self.id))
             case None:
-                return self._done(ended)
+                return self._describe_outcome(ended)
 
-    def _done(self, ended: Ended) -> Change:
+    def _describe_outcome(self, ended: Ended) -> Change:
         event: Event
         if ended.failure is None:
             event = Succeeded(self.id)
@@ -101,7 +101,7 @@ class Runner:
     scratch: ScratchFolders
     board: Board
     stop_grace_s: float
-    """How long a cancelled engine may take to stop before it is killed."""
+    """How long a cancelled engine can take to stop before it is killed."""
     changed: Callable[[Group], None]
     """Called when the memory of a slot was given up."""
 
@@ -113,11 +113,11 @@ class Runner:
                 await group.evict([resident.engine])
                 self.changed(group)
         if details.missing_files:
-            return _missing_inputs(details)
+            return _fail_without_inputs(details)
         try:
             work = self._work(attempt, details)
         except CorralError as error:
-            return Ended(failure=failure_of(error))
+            return Ended(failure=make_failure(error))
         engine = attempt.group.engine(attempt.task.engine)
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
         ended: Ended | None = None
@@ -136,7 +136,7 @@ class Runner:
             engine=attempt.task.engine,
             model=attempt.task.model,
             inputs=details.inputs,
-            files={name: self.artifacts.path(sha256) for name, sha256 in details.files.items()},
+            files={name: self.artifacts.locate(sha256) for name, sha256 in details.files.items()},
             scratch=self.scratch.take(),
             timeout_s=details.timeout_s,
             slots=attempt.slots,
@@ -144,7 +144,7 @@ class Runner:
         )
 
 
-def _missing_inputs(details: Details) -> Ended:
+def _fail_without_inputs(details: Details) -> Ended:
     problem = Problem(
         code="attempt.input_missing",
         what=f"input files do not exist: {', '.join(details.missing_files)}",

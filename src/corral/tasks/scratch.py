@@ -2,7 +2,7 @@
 
 A folder that is empty after its engine returned is used again. Removing one writes to the file system's journal, which
 waits while the database's commits are on their way to the same disk: 3 ms were measured, in the loop that hands out
-slots. Whatever an attempt leaves, or may still write because it was stopped, goes with its folder.
+slots. Whatever an attempt leaves, or can still write because it was stopped, goes with its folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ScratchFolders:
         return self._empty.pop() if self._empty else self._root / uuid4().hex
 
     async def give_back(self, folder: Path, *, returned: bool) -> None:
-        """Take a folder back; `returned` says whether the engine returned by itself and so writes no more."""
+        """Take a folder back; `returned` is whether the engine returned by itself and so writes no more."""
         if returned and _is_empty(folder):
             self._empty.append(folder)
         else:

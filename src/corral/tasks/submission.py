@@ -36,7 +36,7 @@ class SubmissionError(ProblemsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a submission is checked against."""
+    """The queues and engines that a submission is checked against."""
 
     queues: Collection[str]
     check_engine: EngineCheck
@@ -44,14 +44,14 @@ class Rules:
 
 def check(submission: Submission, rules: Rules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
-    problems = [*_whole(submission), *_names(submission)]
+    problems = [*_check_size(submission), *_check_names(submission)]
     known = {task.name for task in submission.tasks}
     for index, task in enumerate(submission.tasks):
         where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
-        for problem in _task(task, known, rules):
+        for problem in _check_task(task, known, rules):
             at = f"{where}.{problem.where}" if problem.where else where
             problems.append(Problem(code=problem.code, what=problem.what, where=at, hint=problem.hint))
-    problems.extend(_cycles(submission))
+    problems.extend(_check_cycles(submission))
     if problems:
         raise SubmissionError(problems)
 
@@ -62,7 +62,7 @@ def needs_of(task: TaskSpec) -> tuple[str | int, ...]:
     return tuple(dict.fromkeys((*task.needs, *taken)))
 
 
-def in_order(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
+def order_tasks(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
     """Yield the tasks so that each comes after those of the same submission that it needs.
 
     Ids are given in this order: a task's needs always have smaller ids, and rows are locked by id.
@@ -72,19 +72,19 @@ def in_order(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
     yield from (by_name[name] for name in TopologicalSorter(graph).static_order())
 
 
-def digest(submission: Submission) -> bytes:
+def compute_digest(submission: Submission) -> bytes:
     """Return 32 bytes that are equal exactly when two submissions ask for the same."""
     # Without defaults: a field that is new in a later version changes nothing for those who do not use it.
-    asked = [_comparable(task) for task in submission.tasks]
-    batch = None if submission.batch is None else _comparable(submission.batch)
+    asked = [_strip_defaults(task) for task in submission.tasks]
+    batch = None if submission.batch is None else _strip_defaults(submission.batch)
     return hashlib.sha256(json.dumps([batch, asked], sort_keys=True).encode()).digest()
 
 
-def _comparable(fields: Fields) -> dict[str, Json]:
+def _strip_defaults(fields: Fields) -> dict[str, Json]:
     return fields.model_dump(mode="json", exclude_defaults=True)
 
 
-def _whole(submission: Submission) -> Iterator[Problem]:
+def _check_size(submission: Submission) -> Iterator[Problem]:
     if not submission.tasks:
         yield Problem(code="submission.empty", what="it has no task", where="tasks", hint="add a task")
     if len(submission.tasks) > MAX_TASKS:
@@ -92,7 +92,7 @@ def _whole(submission: Submission) -> Iterator[Problem]:
         yield Problem(code="submission.too_large", what=what, where="tasks", hint="submit several batches")
 
 
-def _names(submission: Submission) -> Iterator[Problem]:
+def _check_names(submission: Submission) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, task in enumerate(submission.tasks):
         where = f"tasks[{index}].name"
@@ -105,14 +105,14 @@ def _names(submission: Submission) -> Iterator[Problem]:
         seen.add(task.name)
 
 
-def _task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
+def _check_task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
     if task.queue not in rules.queues:
-        yield _unknown("queue", task.queue, rules.queues)
+        yield _describe_unknown("queue", task.queue, rules.queues)
     for need in needs_of(task):
         if need == task.name:
             yield Problem(code="submission.needs_itself", what="it needs itself", where="needs", hint="remove it")
         elif isinstance(need, str) and need not in known:
-            yield _unknown("needs", need, known)
+            yield _describe_unknown("needs", need, known)
     size = len(json.dumps(dict(task.inputs)))
     if size > MAX_INPUTS_BYTES:
         what = f"the inputs have {size} bytes, more than {MAX_INPUTS_BYTES}"
@@ -120,12 +120,12 @@ def _task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
     yield from rules.check_engine(task)
 
 
-def _unknown(field: str, value: str, known: Collection[str]) -> Problem:
+def _describe_unknown(field: str, value: str, known: Collection[str]) -> Problem:
     hint = did_you_mean(value, known, otherwise=f"known: {', '.join(sorted(known)[:10]) or 'none'}")
     return Problem(code=f"submission.unknown_{field}", what=f"there is no {value!r}", where=field, hint=hint)
 
 
-def _cycles(submission: Submission) -> Iterator[Problem]:
+def _check_cycles(submission: Submission) -> Iterator[Problem]:
     names = {task.name for task in submission.tasks}
     graph: Mapping[str, list[str]] = {
         task.name: [str(need) for need in needs_of(task) if need in names and need != task.name]

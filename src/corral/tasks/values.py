@@ -1,4 +1,4 @@
-"""What is submitted to the queue, and what the queue knows of it."""
+"""Submissions to the queue, and what the queue knows of them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What a submission became."""
+    """The outcome of a submission."""
 
     batch: int | None
     tasks: tuple[int, ...]

@@ -11,7 +11,7 @@ import asyncpg
 from builders import a_submission, a_task
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Timings
-from corral.tasks.leadership import LOCK
+from corral.tasks.leases import LOCK
 from corral.tasks.lifecycle import CancelRequested, TaskState
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import Change, apply
@@ -42,7 +42,7 @@ async def _depose(servers: Servers, board: Board) -> asyncpg.Connection:
     )
     await rival.fetchval("select pg_advisory_lock($1)", LOCK)
     while board.leading:
-        await asyncio.wait_for(board.changed(), 5)
+        await asyncio.wait_for(board.wait_for_change(), 5)
     return rival
 
 
@@ -107,7 +107,7 @@ async def test_attempt_that_starts_after_the_release_is_released_too(servers: Se
 
 async def _shown(board: Board) -> None:
     while not board.leading or not all(group.place.engines for group in board.groups):
-        await board.changed()
+        await board.wait_for_change()
 
 
 async def test_task_whose_need_was_met_early_starts_at_its_time_without_a_poll(servers: Servers) -> None:

@@ -90,7 +90,7 @@ async def test_renewing_leases_waits_for_a_commit_instead_of_locking_crosswise(p
     transaction = commit.transaction()
     await transaction.start()
     await commit.execute("select from tasks where id = $1 for update", first)
-    renewing = asyncio.create_task(dispatching.renew(pool, leases, held.ttl))
+    renewing = asyncio.create_task(dispatching.renew_leases(pool, leases, held.ttl))
     async with asyncio.timeout(10):
         while not await pool.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # PostgreSQL tells nobody who waits

@@ -60,7 +60,7 @@ async def test_tasks_of_an_unheard_submission_are_found(yard: Yard) -> None:
     yard.start(ScriptedEngine(), timings=Timings(safety_poll_s=0.05))
     async with asyncio.timeout(10):
         while not yard.board.leading:
-            await yard.board.changed()
+            await yard.board.wait_for_change()
     await yard.pool.execute("update tasks set state = 'queued', open_needs = 0")  # without a line of the story
     tasks = await yard.ended(*ids)
     assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
@@ -260,7 +260,7 @@ async def test_failed_attempts_log_is_kept_with_the_task(yard: Yard) -> None:
     (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=2)), queued_limits={})).tasks
     (task,) = await yard.ended(id)
     assert [output.name for output in task.outputs] == ["log.txt"]
-    assert yard.artifacts.path(task.outputs[0].sha256).read_text() == "it broke here"
+    assert yard.artifacts.locate(task.outputs[0].sha256).read_text() == "it broke here"
 
 
 async def test_slots_are_added_while_tasks_wait_for_their_engine(yard: Yard) -> None:

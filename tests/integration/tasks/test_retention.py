@@ -39,7 +39,7 @@ async def stored(artifacts: ArtifactStore, content: bytes, name: str = "text.txt
     made = await artifacts.receive(chunks(), limit=Bytes(1000))
     if aged:
         old = time.time() - 2 * SWEEP_GRACE_S
-        os.utime(artifacts.path(made.sha256), (old, old))
+        os.utime(artifacts.locate(made.sha256), (old, old))
     return StoredFile(name=name, sha256=made.sha256, size=made.size, media_type="text/plain")
 
 
@@ -104,7 +104,7 @@ async def test_upload_stays_while_a_task_names_it(pool: Pool, artifacts: Artifac
     await submitted(pool, "a", files={"in": UploadRef(used.sha256)})
     collected = await collect(pool, artifacts, DAY, now=datetime.now(UTC) + LATER)
     assert collected == Collected(uploads=1, files=1, bytes=6)
-    assert artifacts.path(used.sha256).is_file()
+    assert artifacts.locate(used.sha256).is_file()
 
 
 async def test_kept_for_ever_is_for_ever(pool: Pool, artifacts: ArtifactStore) -> None:
@@ -118,4 +118,4 @@ async def test_file_that_nothing_names_goes_after_its_grace(pool: Pool, artifact
     await stored(artifacts, b"left by a crash")
     fresh = await stored(artifacts, b"about to be recorded", aged=False)
     assert (await collect(pool, artifacts, DAY)).files == 1
-    assert artifacts.path(fresh.sha256).is_file()
+    assert artifacts.locate(fresh.sha256).is_file()

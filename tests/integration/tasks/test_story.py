@@ -18,23 +18,23 @@ LINES = 20_000
 @asynccontextmanager
 async def an_open_line(pool: Pool, kind: str) -> AsyncIterator[None]:
     """A transaction that has appended a line and does not end while the context lasts."""
-    async with story.writing(pool) as writing:
+    async with story.open_writing(pool) as writing:
         await story.append(writing, [Entry(kind=kind)])
         yield
 
 
 async def kinds_up_to_the_horizon(pool: Pool, after: int = 0) -> list[str]:
-    lines = await story.read(pool, after=after, up_to=await story.horizon(pool))
+    lines = await story.read(pool, after=after, up_to=await story.read_horizon(pool))
     return [line.kind for line in lines]
 
 
 async def append(pool: Pool, kind: str) -> None:
-    async with story.writing(pool) as writing:
+    async with story.open_writing(pool) as writing:
         await story.append(writing, [Entry(kind=kind)])
 
 
 async def test_horizon_of_an_empty_story_is_zero(pool: Pool) -> None:
-    assert await story.horizon(pool) == 0
+    assert await story.read_horizon(pool) == 0
 
 
 async def test_writer_does_not_wait_for_another_that_has_not_committed(pool: Pool) -> None:
@@ -74,7 +74,7 @@ async def test_listeners_are_notified_after_the_commit_of_every_kind(pool: Pool,
     heard: asyncio.Queue[str] = asyncio.Queue()
     listener = await connect(database_url)
     await listener.add_listener(CHANNEL, lambda *words: heard.put_nowait(words[-1]))
-    async with story.writing(pool) as writing:
+    async with story.open_writing(pool) as writing:
         await story.append(writing, [Entry(kind="submitted"), Entry(kind="cancelled")])
     assert await heard.get() == "cancelled submitted"
     await listener.close()

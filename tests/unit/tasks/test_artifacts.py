@@ -36,14 +36,14 @@ def a_file(folder: Path, content: bytes = b"hello", name: str = "made.txt") -> P
 def test_adopted_file_lies_under_its_checksum(store: ArtifactStore, tmp_path: Path) -> None:
     content = store.adopt(a_file(tmp_path))
     assert content.sha256 == hashlib.sha256(b"hello").hexdigest()
-    assert store.path(content.sha256).read_bytes() == b"hello"
+    assert store.locate(content.sha256).read_bytes() == b"hello"
     assert store.verify(content.sha256)
 
 
 def test_equal_content_is_stored_once(store: ArtifactStore, tmp_path: Path) -> None:
     first = store.adopt(a_file(tmp_path, name="a"))
     second = store.adopt(a_file(tmp_path, name="b"))
-    assert store.path(first.sha256) == store.path(second.sha256)
+    assert store.locate(first.sha256) == store.locate(second.sha256)
 
 
 async def test_upload_is_received_whole(store: ArtifactStore) -> None:
@@ -72,7 +72,7 @@ def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "x" * 64, "A" * 64])
 def test_only_checksums_name_files(store: ArtifactStore, name: str) -> None:
     with pytest.raises(ArtifactMissingError):
-        store.path(Sha256(name))
+        store.locate(Sha256(name))
 
 
 def test_sweep_spares_what_is_kept_and_what_is_new(store: ArtifactStore, tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_sweep_spares_what_is_kept_and_what_is_new(store: ArtifactStore, tmp_pat
     old = store.adopt(a_file(tmp_path, b"old")).sha256
     new = store.adopt(a_file(tmp_path, b"new")).sha256
     for sha256 in (kept, old):
-        os.utime(store.path(sha256), (0, 0))
+        os.utime(store.locate(sha256), (0, 0))
     assert store.sweep({kept}) == (1, 3)
-    assert store.path(kept).exists()
-    assert store.path(new).exists()
+    assert store.locate(kept).exists()
+    assert store.locate(new).exists()
     with pytest.raises(ArtifactMissingError):
-        store.path(old)
+        store.locate(old)
 
 
 def test_interrupted_upload_is_removed_at_the_next_start(tmp_path: Path) -> None:

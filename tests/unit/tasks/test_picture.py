@@ -48,7 +48,7 @@ def test_ranges_count_what_is_in_the_backlog(steps: list[tuple[str, int]]) -> No
 def test_timer_that_ended_is_taken_out_once() -> None:
     tasks = ReadyTasks()
     tasks.take([ready(7, delay_s=5.0)], now=100.0)
-    assert (7 in tasks, tasks.next_due()) == (True, 105.0)
+    assert (7 in tasks, tasks.find_next_due()) == (True, 105.0)
     assert tasks.pop_due(now=104.0) == []
     assert tasks.pop_due(now=105.0) == [7]
     assert (7 in tasks, tasks.pop_due(now=200.0)) == (False, [])

@@ -8,7 +8,7 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.errors import Problem
-from corral.tasks.submission import MAX_INPUTS_BYTES, Rules, SubmissionError, check, digest, in_order
+from corral.tasks.submission import MAX_INPUTS_BYTES, Rules, SubmissionError, check, compute_digest, order_tasks
 from corral.tasks.values import OutputRef, Submission, TaskSpec
 
 
@@ -58,7 +58,7 @@ def test_task_that_needs_itself_is_refused() -> None:
 
 def test_file_of_another_task_makes_it_a_need() -> None:
     taker = a_task("b", files={"in": OutputRef("a", "x.wav")})
-    assert [task.name for task in in_order((taker, a_task("a")))] == ["a", "b"]
+    assert [task.name for task in order_tasks((taker, a_task("a")))] == ["a", "b"]
 
 
 def test_engines_complaints_carry_the_task_and_field() -> None:
@@ -79,5 +79,5 @@ def test_inputs_up_to_the_bound_are_accepted() -> None:
 
 
 def test_digest_is_equal_exactly_for_equal_submissions() -> None:
-    assert digest(a_submission(a_task("a"))) == digest(a_submission(a_task("a"), owner="bob"))
-    assert digest(a_submission(a_task("a"))) != digest(a_submission(a_task("a", timeout_s=5.0)))
+    assert compute_digest(a_submission(a_task("a"))) == compute_digest(a_submission(a_task("a"), owner="bob"))
+    assert compute_digest(a_submission(a_task("a"))) != compute_digest(a_submission(a_task("a", timeout_s=5.0)))

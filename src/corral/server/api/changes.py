@@ -81,7 +81,7 @@ class Changes:
             connection.terminate()  # a connection that listens does not go back to the pool
 
     async def _read(self, connection: Connection) -> None:
-        horizon = await story.horizon(connection)
+        horizon = await story.read_horizon(connection)
         if self._floor is None:
             self._floor = horizon
             self._wake()
@@ -110,7 +110,7 @@ class Changes:
             if self._floor is not None and last >= self._floor:
                 lines = tuple(dropwhile(lambda line: line.id <= last, self._window))
             else:
-                horizon = await story.horizon(self._pool)
+                horizon = await story.read_horizon(self._pool)
                 lines = await story.read(self._pool, after=last, up_to=horizon, limit=_PAGE)
             if lines:
                 return lines

@@ -62,7 +62,7 @@ def read_span(header: str | None, size: int) -> Span | None:
 
 def download(store: ArtifactStore, file: StoredFile, asked: Headers) -> Response:
     """Answer with a file or a range of it. Raises: ArtifactMissingError, RangeError."""
-    path = store.path(file.sha256)
+    path = store.locate(file.sha256)
     etag = f'"{file.sha256}"'
     headers = {
         "ETag": etag,

@@ -139,7 +139,7 @@ class EventStream(Response):
             _log.info("stream_ended", reason=type(error).__name__)
 
     async def _send_updates(self, write: Write) -> None:
-        with self._sources.board.feed() as feed:
+        with self._sources.board.open_feed() as feed:
             async for update in feed:
                 if self._following.concerns(update):
                     await write(_write_live(update))

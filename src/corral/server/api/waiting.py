@@ -32,7 +32,8 @@ async def wait_until_ended(
     try:
         async with asyncio.timeout(timeout_s):
             while not api.changes.stopping:
-                last = await story.horizon(api.services.pool)  # before the read: an end in between is seen after it
+                # Before the read: an end in between is seen after it.
+                last = await story.read_horizon(api.services.pool)
                 seen = await read()
                 count = still_open(seen)
                 if count == 0:

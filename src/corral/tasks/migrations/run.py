@@ -11,7 +11,7 @@ from alembic.config import Config
 from corral.tasks.migrations import URL_VARIABLE
 
 
-def config() -> Config:
+def make_config() -> Config:
     """Return Alembic's configuration for the scripts of this package."""
     settings = Config()
     settings.set_main_option("script_location", str(Path(__file__).parent))
@@ -19,6 +19,6 @@ def config() -> Config:
 
 
 if __name__ == "__main__":
-    with_url = config()
+    with_url = make_config()
     with_url.attributes["url"] = os.environ[URL_VARIABLE]
     command.upgrade(with_url, "head")

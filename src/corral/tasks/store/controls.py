@@ -16,7 +16,7 @@ from corral.tasks.values import StoredFile
 
 
 class Gated(StrEnum):
-    """What has a gate."""
+    """A kind of thing that has a gate."""
 
     SLOT = "slot"
     QUEUE = "queue"
@@ -41,7 +41,7 @@ async def set_gates(pool: Pool, kind: Gated, names: Mapping[str, Collection[str]
     if gate is Gate.UNHEALTHY:
         raise ValueError("only observation makes a slot unhealthy")
     covered = sorted({member for members in names.values() for member in members} - names.keys())
-    async with story.writing(pool) as writing:
+    async with story.open_writing(pool) as writing:
         freed = await writing.connection.fetch(
             "delete from gates where kind = $1 and name = any($2::text[]) returning name", kind.value, covered
         )

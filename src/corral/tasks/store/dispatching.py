@@ -1,4 +1,4 @@
-"""What the dispatcher reads and writes: what is ready, who owns what, and the commit of one round."""
+"""The dispatcher's reads and writes: what is ready, who owns what, and the commit of one round."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What an attempt needs beyond what the policy looks at."""
+    """The parts of a task that an attempt needs and the policy does not."""
 
     task: int
     batch: int | None
@@ -48,7 +48,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one commit changed, and the details of the tasks that it leased."""
+    """The changes of one commit, and the details of the tasks that it leased."""
 
     applied: Applied
     details: Mapping[int, Details]
@@ -83,16 +83,16 @@ where t.finished_at is null and (t.state = 'queued' or (t.state = 'waiting' and 
 """
 
 
-async def ready_tasks(pool: Queries, ids: Iterable[int]) -> tuple[Ready, ...]:
+async def read_ready_tasks(pool: Queries, ids: Iterable[int]) -> tuple[Ready, ...]:
     """Return those of the tasks that can start now or at a known time."""
     rows = await pool.fetch(f"{_READY} and t.id = any($1::bigint[])", list(ids))
-    return tuple(_ready(row) for row in rows)
+    return tuple(_read_ready(row) for row in rows)
 
 
-async def ready_tasks_after(pool: Queries, after: int, limit: int) -> tuple[Ready, ...]:
+async def read_ready_tasks_after(pool: Queries, after: int, limit: int) -> tuple[Ready, ...]:
     """Return the oldest tasks with an id above `after` that can start now or at a known time, oldest first."""
     rows = await pool.fetch(f"{_READY} and t.id > $1 order by t.id limit $2", after, limit)
-    return tuple(_ready(row) for row in rows)
+    return tuple(_read_ready(row) for row in rows)
 
 
 _DUE = """
@@ -107,7 +107,7 @@ DueRange = tuple[int, int]
 """How many tasks of a range can start, and the sum of their ids."""
 
 
-async def due_ranges(pool: Queries) -> dict[int, DueRange]:
+async def count_due(pool: Queries) -> dict[int, DueRange]:
     """Return what can start now, by the database's clock, for each range of ids that has any."""
     rows = await pool.fetch(
         f"select id / {RANGE} as number, count(*) as count, sum(id)::bigint as sum {_DUE} group by id / {RANGE}"
@@ -115,13 +115,13 @@ async def due_ranges(pool: Queries) -> dict[int, DueRange]:
     return {row["number"]: (row["count"], row["sum"]) for row in rows}
 
 
-async def due_ids(pool: Queries, number: int) -> frozenset[int]:
+async def list_due(pool: Queries, number: int) -> frozenset[int]:
     """Return the ids of one range that can start now, by the database's clock."""
     rows = await pool.fetch(f"select id {_DUE} and id >= $1 and id < $2", number * RANGE, (number + 1) * RANGE)
     return frozenset(row["id"] for row in rows)
 
 
-def _ready(row: Row) -> Ready:
+def _read_ready(row: Row) -> Ready:
     task = QueuedTask(
         id=row["id"],
         owner=row["owner"],
@@ -144,13 +144,13 @@ async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[i
 
     Nothing else is locked while this runs, and the transaction is short: it is never retried here.
     """
-    async with story.writing(pool) as writing:
+    async with story.open_writing(pool) as writing:
         applied = await apply_in(writing, changes, lease=lease)
-        made = await _outputs_of(writing.connection, applied.leased)
-        return Round(applied, {row["id"]: _detail(row, made) for row in applied.leased})
+        made = await _read_outputs(writing.connection, applied.leased)
+        return Round(applied, {row["id"]: _read_details(row, made) for row in applied.leased})
 
 
-async def _outputs_of(connection: Connection, leased: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
+async def _read_outputs(connection: Connection, leased: Iterable[Row]) -> dict[tuple[int, str], Sha256]:
     wanted = {ref["task"] for row in leased for ref in row["files"].values() if "task" in ref}
     if not wanted:
         return {}
@@ -160,7 +160,7 @@ async def _outputs_of(connection: Connection, leased: Iterable[Row]) -> dict[tup
     return {(row["task_id"], row["name"]): Sha256(row["sha256"].hex()) for row in rows}
 
 
-def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
+def _read_details(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
     files: dict[str, Sha256] = {}
     missing: list[str] = []
     for name, ref in row["files"].items():
@@ -181,7 +181,7 @@ def _detail(row: Row, made: Mapping[tuple[int, str], Sha256]) -> Details:
     )
 
 
-async def renew(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozenset[UUID]:
+async def renew_leases(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozenset[UUID]:
     """Move the deadlines of these leases; return those that are still valid. Locks in the order of ids, as all do."""
     rows = await pool.fetch(
         """
@@ -197,7 +197,7 @@ async def renew(pool: Queries, leases: Sequence[UUID], ttl: timedelta) -> frozen
     return frozenset(row["lease"] for row in rows)
 
 
-async def held_by_anyone(pool: Queries) -> tuple[Held, ...]:
+async def list_held(pool: Queries) -> tuple[Held, ...]:
     """Return every task that an attempt owns, and whether its lease has run out by the database's clock."""
     rows = await pool.fetch(
         "select id, lease, lease_holder, slots, lease_until < now() as expired"
@@ -209,13 +209,13 @@ async def held_by_anyone(pool: Queries) -> tuple[Held, ...]:
     )
 
 
-async def gates(pool: Queries) -> dict[tuple[str, str], Gate]:
+async def read_gates(pool: Queries) -> dict[tuple[str, str], Gate]:
     """Return every gate that was set, as (`slot` or `queue`, name); of devices, too: see `slots.values.find_gate`."""
     rows = await pool.fetch("select kind, name, gate from gates")
     return {(row["kind"], row["name"]): Gate(row["gate"]) for row in rows}
 
 
-async def recent_durations(pool: Queries) -> tuple[tuple[DurationKey, float], ...]:
+async def read_durations(pool: Queries) -> tuple[tuple[DurationKey, float], ...]:
     """Return the newest successes' keys and seconds, oldest first."""
     rows = await pool.fetch(
         """

@@ -42,7 +42,7 @@ class Intake:
 
     async def _store_groups(self) -> None:
         while self._waiting:
-            group = self._next_group()
+            group = self._take_group()
             try:
                 outcomes = await self._store_group([submission for submission, _ in group])
             except BaseException as error:
@@ -52,7 +52,7 @@ class Intake:
             else:
                 _settle(group, outcomes)
 
-    def _next_group(self) -> list[tuple[Submission, asyncio.Future[Accepted]]]:
+    def _take_group(self) -> list[tuple[Submission, asyncio.Future[Accepted]]]:
         """Take what waits, as far as it fits; the second of two with the same key has to see what the first became."""
         group: list[tuple[Submission, asyncio.Future[Accepted]]] = []
         left: list[tuple[Submission, asyncio.Future[Accepted]]] = []

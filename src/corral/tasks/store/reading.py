@@ -9,9 +9,9 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields
 from corral.tasks.lifecycle import TaskState
-from corral.tasks.store.columns import fields_of
+from corral.tasks.store.columns import read_fields
 from corral.tasks.store.pool import Queries, Row
-from corral.tasks.store.story import horizon
+from corral.tasks.store.story import read_horizon
 from corral.tasks.values import Batch, Sha256, StoredFile, Task
 from corral.units import Bytes
 from corral.work import SlotId
@@ -70,7 +70,7 @@ async def get_tasks(pool: Queries, ids: Sequence[int]) -> tuple[Task, ...]:
     """Return those of the tasks that exist, by id."""
     usable = [id for id in ids if 0 < id < 2**63]
     rows = await pool.fetch(f"{_TASK} where t.id = any($1::bigint[]) order by t.id", usable)
-    return tuple(task_of(row) for row in rows)
+    return tuple(read_task(row) for row in rows)
 
 
 async def list_tasks(
@@ -99,7 +99,7 @@ async def list_tasks(
         min(limit, MAX_PAGE),
         None if chosen.labels is None else dict(chosen.labels),
     )
-    return tuple(task_of(row) for row in rows)
+    return tuple(read_task(row) for row in rows)
 
 
 _BATCH = """
@@ -114,7 +114,7 @@ async def get_batch(pool: Queries, id: int) -> Batch:
     row = await pool.fetchrow(f"{_BATCH} where b.id = $1", id) if 0 < id < 2**63 else None
     if row is None:
         raise BatchMissingError(f"there is no batch {id}", hint="`corral batches list` shows those that there are")
-    return batch_of(row)
+    return read_batch(row)
 
 
 async def list_batches(pool: Queries, *, before: int | None = None, limit: int = 50) -> tuple[Batch, ...]:
@@ -122,7 +122,7 @@ async def list_batches(pool: Queries, *, before: int | None = None, limit: int =
     rows = await pool.fetch(
         f"{_BATCH} where ($1::bigint is null or b.id < $1) order by b.id desc limit $2", before, min(limit, MAX_PAGE)
     )
-    return tuple(batch_of(row) for row in rows)
+    return tuple(read_batch(row) for row in rows)
 
 
 async def count_states(pool: Queries) -> dict[str, dict[TaskState, int]]:
@@ -136,10 +136,10 @@ async def count_states(pool: Queries) -> dict[str, dict[TaskState, int]]:
     return counts
 
 
-def task_of(row: Row) -> Task:
+def read_task(row: Row) -> Task:
     """Read one row of the query above."""
     return Task.model_construct(
-        **fields_of(row, TaskFields),
+        **read_fields(row, TaskFields),
         id=row["id"],
         batch=row["batch_id"],
         name=row["name"],
@@ -172,10 +172,10 @@ def task_of(row: Row) -> Task:
     )
 
 
-def batch_of(row: Row) -> Batch:
+def read_batch(row: Row) -> Batch:
     """Read one row of the batch query."""
     return Batch.model_construct(
-        **fields_of(row, BatchFields),
+        **read_fields(row, BatchFields),
         id=row["id"],
         owner=row["owner"],
         created_at=row["created_at"],
@@ -184,7 +184,7 @@ def batch_of(row: Row) -> Batch:
     )
 
 
-async def to_be_cancelled(pool: Queries, tasks: Iterable[int]) -> tuple[int, ...]:
+async def list_cancelled(pool: Queries, tasks: Iterable[int]) -> tuple[int, ...]:
     """Return those of the tasks whose attempt must be stopped: a dispatcher can have missed the line of the story."""
     rows = await pool.fetch(
         "select id from tasks where id = any($1::bigint[]) and cancel_requested and finished_at is null", list(tasks)
@@ -192,7 +192,7 @@ async def to_be_cancelled(pool: Queries, tasks: Iterable[int]) -> tuple[int, ...
     return tuple(row["id"] for row in rows)
 
 
-async def open_tasks_of(pool: Queries, batch: int) -> tuple[int, ...]:
+async def list_open_tasks(pool: Queries, batch: int) -> tuple[int, ...]:
     """Return their ids, those first that others need: cancelling in this order settles each task once."""
     rows = await pool.fetch(
         "select id from tasks where batch_id = $1 and state in ('waiting', 'queued', 'leased', 'running') order by id",
@@ -217,7 +217,7 @@ class Ending:
     """Seconds since its last attempt started, for a task that succeeded."""
 
 
-async def endings_after(pool: Queries, event: int) -> tuple[Ending, ...]:
+async def list_endings(pool: Queries, event: int) -> tuple[Ending, ...]:
     """Return at most `MAX_ENDINGS` endings after a line of the story; tasks that were collected since are left out."""
     rows = await pool.fetch(
         """
@@ -228,7 +228,7 @@ async def endings_after(pool: Queries, event: int) -> tuple[Ending, ...]:
         """,
         event,
         MAX_ENDINGS,
-        await horizon(pool),
+        await read_horizon(pool),
     )
     return tuple(
         Ending(

@@ -51,11 +51,11 @@ class _Replacements:
     ids: Mapping[int, int]
     """Tasks outside it that are usable, each with itself or its newest usable retry."""
 
-    def of(self, need: int) -> str | int:
+    def find(self, need: int) -> str | int:
         return self.names.get(need) or self.ids[need]
 
 
-async def task_again(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
+async def prepare_task_retry(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
     """Return the submission that does an ended task again.
 
     Raises: TaskMissingError, NotEndedError, NeedsUnmetError.
@@ -65,11 +65,11 @@ async def task_again(pool: Queries, id: int, *, idempotency_key: str | None = No
         raise NotEndedError(
             f"task {id} is {task.state}", hint=f"wait until it has ended, or run `corral tasks cancel {id}`"
         )
-    specs = await _specs(pool, [task])
+    specs = await _make_specs(pool, [task])
     return Submission(owner=task.owner, tasks=specs, idempotency_key=idempotency_key)
 
 
-async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
+async def prepare_batch_retry(pool: Queries, id: int, *, idempotency_key: str | None = None) -> Submission:
     """Return the submission that does the failed and cancelled tasks of a batch again, as a batch of the same name.
 
     Raises: BatchMissingError, NothingToRetryError, NeedsUnmetError.
@@ -81,7 +81,7 @@ async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = N
     tasks = await get_tasks(pool, [row["id"] for row in rows])
     if not tasks:
         raise NothingToRetryError(f"no task of batch {id} has failed or was cancelled")
-    specs = await _specs(pool, tasks)
+    specs = await _make_specs(pool, tasks)
     return Submission(
         owner=batch.owner,
         batch=select(batch, BatchFields),
@@ -90,21 +90,21 @@ async def batch_again(pool: Queries, id: int, *, idempotency_key: str | None = N
     )
 
 
-async def _specs(pool: Queries, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
+async def _make_specs(pool: Queries, tasks: Sequence[Task]) -> tuple[TaskSpec, ...]:
     names = {task.id: task.name for task in tasks}
-    outside = {need for task in tasks for need in _needed(task)} - names.keys()
-    usable, states = await _newest_usable(pool, outside)
+    outside = {need for task in tasks for need in _list_needs(task)} - names.keys()
+    usable, states = await _find_newest_usable(pool, outside)
     _refuse_unmet(tasks, states, names.keys() | usable.keys())
     replacements = _Replacements(names, usable)
-    return tuple(_spec(task, replacements) for task in tasks)
+    return tuple(_make_spec(task, replacements) for task in tasks)
 
 
-def _needed(task: Task) -> set[int]:
+def _list_needs(task: Task) -> set[int]:
     """Return the ids of all tasks that one needs; a need that was collected is in its files only."""
     return {*task.needs, *(file["task"] for file in task.files.values() if "task" in file)}
 
 
-async def _newest_usable(pool: Queries, needs: Collection[int]) -> tuple[dict[int, int], dict[int, TaskState]]:
+async def _find_newest_usable(pool: Queries, needs: Collection[int]) -> tuple[dict[int, int], dict[int, TaskState]]:
     """Return, for each need, the newest of it and its retries that can still succeed, and the states of the needs."""
     rows = await pool.fetch(
         """
@@ -125,31 +125,34 @@ async def _newest_usable(pool: Queries, needs: Collection[int]) -> tuple[dict[in
 
 def _refuse_unmet(tasks: Iterable[Task], states: Mapping[int, TaskState], met: Collection[int]) -> None:
     problems = [
-        _unmet(task, need, states.get(need)) for task in tasks for need in sorted(_needed(task)) if need not in met
+        _describe_unmet(task, need, states.get(need))
+        for task in tasks
+        for need in sorted(_list_needs(task))
+        if need not in met
     ]
     if problems:
         raise NeedsUnmetError(problems)
 
 
-def _unmet(task: Task, need: int, state: TaskState | None) -> Problem:
+def _describe_unmet(task: Task, need: int, state: TaskState | None) -> Problem:
     what = f"task {need}, which it needs, " + ("is there no more" if state is None else f"has {state}")
     hint = "submit it anew" if state is None else f"run `corral tasks retry {need}` first"
     return Problem(code="task.need_unmet", what=what, where=f"task {task.id} ({task.name})", hint=hint)
 
 
-def _spec(task: Task, replacements: _Replacements) -> TaskSpec:
+def _make_spec(task: Task, replacements: _Replacements) -> TaskSpec:
     again = TaskSpec.model_construct(
         **get_values(task, TaskFields),
         name=task.name,
         engine=task.engine,
-        files={name: _file(file, replacements) for name, file in task.files.items()},
-        needs=tuple(replacements.of(need) for need in task.needs),
+        files={name: _replace_file(file, replacements) for name, file in task.files.items()},
+        needs=tuple(replacements.find(need) for need in task.needs),
         retry_of=task.id,
     )
     return again.model_copy(update={"not_before": None})
 
 
-def _file(file: Json, replacements: _Replacements) -> FileRef:
+def _replace_file(file: Json, replacements: _Replacements) -> FileRef:
     if "upload" in file:
         return UploadRef(Sha256(file["upload"]))
-    return OutputRef(replacements.of(file["task"]), file["output"])
+    return OutputRef(replacements.find(file["task"]), file["output"])

@@ -2,9 +2,9 @@
 
 Lines are read in the order of their ids, and a reader that remembers its last id misses nothing. Ids are given before
 their transaction commits, so a line with a small id can appear after one with a larger id was read. Writers therefore
-publish where their ids begin (a shared advisory lock on the newest id, for which no other writer waits), and `horizon`
-returns the id below which no line is still to come: readers read up to it. A writer that is slow delays what readers
-see; it does not delay other writers.
+publish where their ids begin (a shared advisory lock on the newest id, for which no other writer waits), and
+`read_horizon` returns the id below which no line is still to come: readers read up to it. A writer that is slow delays
+what readers see; it does not delay other writers.
 
 Listeners are notified after the commit, in a transaction of its own: a notification inside would make all commits of
 the database take turns. One that is lost is made up for by the readers' slow poll.
@@ -46,7 +46,7 @@ class Writing:
 
 
 @asynccontextmanager
-async def writing(pool: Pool) -> AsyncGenerator[Writing]:
+async def open_writing(pool: Pool) -> AsyncGenerator[Writing]:
     """Open a transaction; once it has ended, listeners are notified of the kinds of its lines."""
     async with pool.acquire() as connection:
         opened = Writing(connection)
@@ -92,7 +92,7 @@ select least(newest.id, writers.first) from newest, lateral (
 """The newest id is read before the writers: one that is not among them yet takes ids above it."""
 
 
-async def horizon(pool: Queries) -> int:
+async def read_horizon(pool: Queries) -> int:
     """Return the id up to which the story is complete: lines with smaller ids are there already, or never will be."""
     return int(await pool.fetchval(_HORIZON))
 
@@ -108,7 +108,7 @@ async def read(
 ) -> tuple[StoryEvent, ...]:
     """Return at most `limit` lines with an id above `after`, oldest first.
 
-    A reader that goes on from the last id needs `up_to`, a `horizon`; one task's lines are always in order.
+    A reader that goes on from the last id needs `up_to`, from `read_horizon`; one task's lines are always in order.
     """
     rows = await pool.fetch(
         """
@@ -123,10 +123,10 @@ async def read(
         None if kinds is None else list(kinds),
         limit,
     )
-    return tuple(event_of(row) for row in rows)
+    return tuple(read_event(row) for row in rows)
 
 
-def event_of(row: Row) -> StoryEvent:
+def read_event(row: Row) -> StoryEvent:
     """Read one row of `events`."""
     return StoryEvent(
         id=row["id"], at=row["at"], task=row["task_id"], batch=row["batch_id"], kind=row["kind"], data=row["data"]

@@ -12,9 +12,9 @@ from corral.errors import CorralError, Kind, Problem
 from corral.requests import BatchFields, TaskFields, get_values
 from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
-from corral.tasks.store.columns import column_values, columns_of
+from corral.tasks.store.columns import get_column_values, list_columns
 from corral.tasks.store.pool import Connection, Pool
-from corral.tasks.submission import SubmissionError, digest, in_order, needs_of
+from corral.tasks.submission import SubmissionError, compute_digest, needs_of, order_tasks
 from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
 from corral.work import Json
 
@@ -73,7 +73,7 @@ class _Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is in the database that submissions are checked against."""
+    """The part of the database that submissions are checked against."""
 
     now: datetime
     task_ids: Iterator[int]
@@ -88,7 +88,7 @@ class _Facts:
 
 @dataclass(slots=True)
 class _Group:
-    """What one transaction writes."""
+    """The rows that one transaction writes."""
 
     placed: list[_Placed] = field(default_factory=list[_Placed])
     batches: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
@@ -105,7 +105,7 @@ async def store_group(pool: Pool, submissions: Sequence[Submission], limits: Lim
     """Store what can be stored, in one transaction, and return what became of each submission."""
     while True:
         try:
-            async with story.writing(pool) as writing:
+            async with story.open_writing(pool) as writing:
                 return await _store_in(writing, submissions, limits)
         except _KeyTakenError:
             continue  # it is found at the next look
@@ -113,18 +113,18 @@ async def store_group(pool: Pool, submissions: Sequence[Submission], limits: Lim
 
 async def _store_in(writing: story.Writing, submissions: Sequence[Submission], limits: Limits) -> list[Outcome]:
     connection = writing.connection
-    known = await _known_keys(connection, submissions)
+    known = await _find_known_keys(connection, submissions)
     new = [submission for submission in submissions if key_of(submission) not in known]
     if not new:
         return [known[key_of(submission)] for submission in submissions]
-    facts = await _facts(connection, new, limits)
+    facts = await _read_facts(connection, new, limits)
     group = _Group()
     outcomes: list[Outcome] = []
     for submission in submissions:
         seen = known.get(key_of(submission))
         outcomes.append(seen if seen is not None else _take(submission, facts, limits, group))
     await _write(connection, group, facts.now)
-    await story.append(writing, [_entry(task) for task in group.placed])
+    await story.append(writing, [_make_entry(task) for task in group.placed])
     return outcomes
 
 
@@ -136,10 +136,10 @@ def key_of(submission: Submission) -> tuple[str, str] | None:
     return None if submission.idempotency_key is None else (submission.owner, submission.idempotency_key)
 
 
-async def _known_keys(
+async def _find_known_keys(
     connection: Connection, submissions: Sequence[Submission]
 ) -> dict[tuple[str, str] | None, Outcome]:
-    """Return what the idempotency keys that were used before stand for."""
+    """Return the outcomes of idempotency keys that were used before."""
     keyed = {key: submission for submission in submissions if (key := key_of(submission)) is not None}
     if not keyed:
         return {}
@@ -152,17 +152,17 @@ async def _known_keys(
     known: dict[tuple[str, str] | None, Outcome] = {}
     for row in rows:
         submission = keyed[row["owner"], row["key"]]
-        if row["digest"] != digest(submission):
+        if row["digest"] != compute_digest(submission):
             known[row["owner"], row["key"]] = IdempotencyConflictError(
                 f"the idempotency key {submission.idempotency_key!r} was used for another submission",
                 hint="use a new key, or send exactly what was sent before",
             )
             continue
-        known[row["owner"], row["key"]] = await _replayed(connection, submission, row["batch_id"], row["task_id"])
+        known[row["owner"], row["key"]] = await _replay(connection, submission, row["batch_id"], row["task_id"])
     return known
 
 
-async def _replayed(connection: Connection, submission: Submission, batch: int | None, task: int) -> Accepted:
+async def _replay(connection: Connection, submission: Submission, batch: int | None, task: int) -> Accepted:
     if batch is None:
         return Accepted(batch=None, tasks=(task,), replayed=True)
     rows = await connection.fetch("select name, id from tasks where batch_id = $1", batch)
@@ -170,7 +170,7 @@ async def _replayed(connection: Connection, submission: Submission, batch: int |
     return Accepted(batch=batch, tasks=tuple(by_name[task.name] for task in submission.tasks), replayed=True)
 
 
-async def _facts(connection: Connection, submissions: Sequence[Submission], limits: Limits) -> _Facts:
+async def _read_facts(connection: Connection, submissions: Sequence[Submission], limits: Limits) -> _Facts:
     row = await connection.fetchrow(
         """
         select now() as now, array(select name from gates where kind = 'queue' and gate = 'draining') as draining,
@@ -186,13 +186,13 @@ async def _facts(connection: Connection, submissions: Sequence[Submission], limi
         task_ids=iter(row["tasks"]),
         batch_ids=iter(row["batches"]),
         draining=row["draining"],
-        open_tasks=await _open_tasks(connection, submissions, limits),
-        needs=await _outside_needs(connection, submissions),
-        uploads=await _uploads(connection, submissions),
+        open_tasks=await _count_open_tasks(connection, submissions, limits),
+        needs=await _mark_outside_needs(connection, submissions),
+        uploads=await _lock_uploads(connection, submissions),
     )
 
 
-async def _open_tasks(
+async def _count_open_tasks(
     connection: Connection, submissions: Sequence[Submission], limits: Limits
 ) -> dict[tuple[str, str], int]:
     limited = {
@@ -212,7 +212,7 @@ async def _open_tasks(
     return dict.fromkeys(limited, 0) | {(row["queue"], row["owner"]): row["count"] for row in rows}
 
 
-async def _outside_needs(connection: Connection, submissions: Sequence[Submission]) -> dict[int, TaskState]:
+async def _mark_outside_needs(connection: Connection, submissions: Sequence[Submission]) -> dict[int, TaskState]:
     """Lock and mark the tasks outside of submissions that these need; the mark of a refused one's need is harmless."""
     wanted = {
         need
@@ -231,9 +231,9 @@ async def _outside_needs(connection: Connection, submissions: Sequence[Submissio
     return {row["id"]: TaskState(row["state"]) for row in rows}
 
 
-async def _uploads(connection: Connection, submissions: Sequence[Submission]) -> frozenset[str]:
+async def _lock_uploads(connection: Connection, submissions: Sequence[Submission]) -> frozenset[str]:
     """Return the uploads that are there; their rows are locked, so that none is collected before this commits."""
-    wanted = {upload for submission in submissions for task in submission.tasks for _, upload in _uploads_of(task)}
+    wanted = {upload for submission in submissions for task in submission.tasks for _, upload in _list_uploads(task)}
     if not wanted:
         return frozenset()
     rows = await connection.fetch(
@@ -243,7 +243,7 @@ async def _uploads(connection: Connection, submissions: Sequence[Submission]) ->
     return frozenset(row["sha256"].hex() for row in rows)
 
 
-def _uploads_of(task: TaskSpec) -> Iterator[tuple[str, str]]:
+def _list_uploads(task: TaskSpec) -> Iterator[tuple[str, str]]:
     for name, ref in task.files.items():
         if not isinstance(ref, OutputRef):
             yield name, ref.upload
@@ -254,7 +254,7 @@ def _uploads_of(task: TaskSpec) -> Iterator[tuple[str, str]]:
 
 def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) -> Outcome:
     """Add a submission to the group, or return why not."""
-    refusal = _refusal(submission, facts, limits)
+    refusal = _find_refusal(submission, facts, limits)
     if refusal is not None:
         return refusal
     for queue, count in Counter(task.queue for task in submission.tasks).items():
@@ -263,7 +263,7 @@ def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) 
     batch: int | None = None
     if submission.batch is not None:
         batch = next(facts.batch_ids)
-        fields = column_values(submission.batch, BatchFields)
+        fields = get_column_values(submission.batch, BatchFields)
         group.batches.append((batch, submission.owner, len(submission.tasks), *fields))
     placed = _place(submission, batch, facts)
     group.placed += placed
@@ -272,11 +272,11 @@ def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) 
     accepted = Accepted(batch=batch, tasks=tuple(ids[task.name] for task in submission.tasks), task=stored)
     if submission.idempotency_key is not None:
         task = None if batch is not None else accepted.tasks[0]
-        group.keys.append((submission.owner, submission.idempotency_key, digest(submission), batch, task))
+        group.keys.append((submission.owner, submission.idempotency_key, compute_digest(submission), batch, task))
     return accepted
 
 
-def _refusal(submission: Submission, facts: _Facts, limits: Limits) -> CorralError | None:
+def _find_refusal(submission: Submission, facts: _Facts, limits: Limits) -> CorralError | None:
     counts = Counter(task.queue for task in submission.tasks)
     for queue in counts:
         if queue in facts.draining:
@@ -290,11 +290,11 @@ def _refusal(submission: Submission, facts: _Facts, limits: Limits) -> CorralErr
                 f"{submission.owner!r} would have {total} open tasks in queue {queue!r}; {limit} are allowed",
                 hint="wait until some have ended, or raise `limits.perOwner.queued` in the cluster file",
             )
-    problems = [*_unusable_needs(submission, facts.needs), *_unknown_uploads(submission, facts.uploads)]
+    problems = [*_check_needs(submission, facts.needs), *_check_uploads(submission, facts.uploads)]
     return SubmissionError(problems) if problems else None
 
 
-def _unusable_needs(submission: Submission, states: Mapping[int, TaskState]) -> Iterator[Problem]:
+def _check_needs(submission: Submission, states: Mapping[int, TaskState]) -> Iterator[Problem]:
     for index, task in enumerate(submission.tasks):
         for need in needs_of(task):
             if not isinstance(need, int):
@@ -307,9 +307,9 @@ def _unusable_needs(submission: Submission, states: Mapping[int, TaskState]) -> 
                 yield Problem(code="submission.unknown_needs", what=what, where=where, hint=hint)
 
 
-def _unknown_uploads(submission: Submission, uploads: Collection[str]) -> Iterator[Problem]:
+def _check_uploads(submission: Submission, uploads: Collection[str]) -> Iterator[Problem]:
     for task in submission.tasks:
-        for name, upload in _uploads_of(task):
+        for name, upload in _list_uploads(task):
             if upload not in uploads:
                 yield Problem(
                     code="submission.unknown_upload",
@@ -320,7 +320,7 @@ def _unknown_uploads(submission: Submission, uploads: Collection[str]) -> Iterat
 
 
 def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Placed]:
-    ordered = list(in_order(submission.tasks))
+    ordered = list(order_tasks(submission.tasks))
     ids = {spec.name: next(facts.task_ids) for spec in ordered}
     inside = {need for spec in ordered for need in needs_of(spec) if isinstance(need, str)}
     placed: list[_Placed] = []
@@ -328,7 +328,7 @@ def _place(submission: Submission, batch: int | None, facts: _Facts) -> list[_Pl
         needs = tuple(ids[need] if isinstance(need, str) else need for need in needs_of(spec))
         open_needs = sum(facts.needs.get(need) is not TaskState.SUCCEEDED for need in needs)
         state = first_state(open_needs=open_needs, not_before=spec.not_before, now=facts.now)
-        files = {name: _file_json(ref, ids) for name, ref in spec.files.items()}
+        files = {name: _format_file(ref, ids) for name, ref in spec.files.items()}
         placed.append(
             _Placed(ids[spec.name], submission.owner, batch, spec, needs, open_needs, state, spec.name in inside, files)
         )
@@ -362,7 +362,7 @@ def _as_stored(task: _Placed, now: datetime) -> Task:
     )
 
 
-def _file_json(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
+def _format_file(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
     if isinstance(ref, OutputRef):
         return {"task": ids[ref.task] if isinstance(ref.task, str) else ref.task, "output": ref.output}
     return {"upload": ref.upload}
@@ -373,9 +373,9 @@ def _file_json(ref: FileRef, ids: Mapping[str, int]) -> dict[str, Json]:
 
 _TASK_COLUMNS = (
     *("id", "batch_id", "name", "owner", "engine", "files", "retry_of", "state", "open_needs", "has_dependents"),
-    *("queued_at", "created_at", *columns_of(TaskFields)),
+    *("queued_at", "created_at", *list_columns(TaskFields)),
 )
-_BATCH_COLUMNS = ("id", "owner", "task_count", *columns_of(BatchFields))
+_BATCH_COLUMNS = ("id", "owner", "task_count", *list_columns(BatchFields))
 
 
 def _record(task: _Placed, now: datetime) -> tuple[object, ...]:
@@ -383,7 +383,7 @@ def _record(task: _Placed, now: datetime) -> tuple[object, ...]:
     spec = task.spec
     return (
         *(task.id, task.batch, spec.name, task.owner, spec.engine, task.files, spec.retry_of, task.state.value),
-        *(task.open_needs, task.needed, queued_at, now, *column_values(spec, TaskFields)),
+        *(task.open_needs, task.needed, queued_at, now, *get_column_values(spec, TaskFields)),
     )
 
 
@@ -397,7 +397,7 @@ async def _write(connection: Connection, group: _Group, now: datetime) -> None:
     if needs:
         await connection.copy_records_to_table("needs", records=needs, columns=["task_id", "need_id"])
     uploads = sorted(
-        {(task.id, bytes.fromhex(upload)) for task in group.placed for _, upload in _uploads_of(task.spec)}
+        {(task.id, bytes.fromhex(upload)) for task in group.placed for _, upload in _list_uploads(task.spec)}
     )
     if uploads:
         await connection.copy_records_to_table("task_uploads", records=uploads, columns=["task_id", "sha256"])
@@ -418,7 +418,7 @@ async def _keep_keys(connection: Connection, group: _Group) -> None:
         raise _KeyTakenError
 
 
-def _entry(task: _Placed) -> story.Entry:
+def _make_entry(task: _Placed) -> story.Entry:
     data: dict[str, Json] = {"state": task.state.value}
     if task.needs:
         data["needs"] = list(task.needs)

@@ -45,7 +45,7 @@ class Token:
     revoked_at: datetime | None
 
 
-def new_secret() -> str:
+def make_secret() -> str:
     """Return a secret that cannot be guessed."""
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
@@ -55,7 +55,7 @@ async def create_token(pool: Pool, *, name: str, role: str) -> tuple[Token, str]
 
     Raises: TokenExistsError.
     """
-    secret = new_secret()
+    secret = make_secret()
     row = await pool.fetchrow(
         """
         insert into tokens (name, role, hash) values ($1, $2, $3)
@@ -72,12 +72,12 @@ async def create_token(pool: Pool, *, name: str, role: str) -> tuple[Token, str]
         raise TokenExistsError(
             f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
         )
-    return _token_of(row), secret
+    return _read_token(row), secret
 
 
 async def list_tokens(pool: Queries) -> tuple[Token, ...]:
     """Return every token, revoked ones too, by name."""
-    return tuple(_token_of(row) for row in await pool.fetch("select * from tokens order by name limit 10000"))
+    return tuple(_read_token(row) for row in await pool.fetch("select * from tokens order by name limit 10000"))
 
 
 async def revoke_token(pool: Pool, name: str) -> Token:
@@ -87,7 +87,7 @@ async def revoke_token(pool: Pool, name: str) -> Token:
     )
     if row is None:
         raise TokenMissingError(f"there is no token {name!r}", hint="`corral tokens list` shows those that there are")
-    return _token_of(row)
+    return _read_token(row)
 
 
 async def find_token(pool: Pool, secret: str, *, now: datetime | None = None) -> Token | None:
@@ -96,7 +96,7 @@ async def find_token(pool: Pool, secret: str, *, now: datetime | None = None) ->
     row = await pool.fetchrow("select * from tokens where hash = $1 and revoked_at is null", digest)
     if row is None or not hmac.compare_digest(row["hash"], digest):
         return None
-    token = _token_of(row)
+    token = _read_token(row)
     instant = now or datetime.now(UTC)
     if token.last_used_at is None or instant - token.last_used_at >= _USE_NOTED_EVERY:
         await pool.execute("update tokens set last_used_at = $2 where id = $1", token.id, instant)
@@ -107,7 +107,7 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
 
 
-def _token_of(row: Row) -> Token:
+def _read_token(row: Row) -> Token:
     return Token(
         id=row["id"],
         name=row["name"],

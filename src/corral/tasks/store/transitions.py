@@ -31,7 +31,7 @@ from corral.tasks.lifecycle import (
 )
 from corral.tasks.store import story
 from corral.tasks.store.pool import Connection, Pool, Row
-from corral.tasks.store.writing import Lease, TaskRow, problem_json, write
+from corral.tasks.store.writing import Lease, TaskRow, format_problem, write
 from corral.tasks.values import StoredFile
 from corral.work import Json, SlotId
 
@@ -61,7 +61,7 @@ class Change:
 
 @dataclass(slots=True)
 class Applied:
-    """What a call changed."""
+    """The changes of one call."""
 
     lives: dict[int, Life] = field(default_factory=dict[int, Life])
     """Every task that changed, as it is now; includes dependents."""
@@ -80,7 +80,7 @@ async def apply(pool: Pool, changes: Sequence[Change], *, lease: Lease | None = 
     """
     for retries_left in (2, 1, 0):
         try:
-            async with story.writing(pool) as writing:
+            async with story.open_writing(pool) as writing:
                 return await apply_in(writing, changes, lease=lease)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             if not retries_left:
@@ -155,7 +155,7 @@ def _entry(row: TaskRow, change: Change) -> story.Entry:
     if isinstance(change.event, NeedFailed):
         data["need"] = change.event.need
     if change.error is not None:
-        data["error"] = problem_json(change.error)
+        data["error"] = format_problem(change.error)
     if change.outputs:
         data["outputs"] = [file.name for file in change.outputs]
     if row.life.state is TaskState.QUEUED and row.life.ready_at is not None:

@@ -53,7 +53,7 @@ class TaskRow:
     outputs: tuple[StoredFile, ...] = ()
 
 
-def problem_json(problem: Problem) -> dict[str, str]:
+def format_problem(problem: Problem) -> dict[str, str]:
     """Return an error as the story and the task keep it."""
     kept = {"code": problem.code, "what": problem.what, "where": problem.where, "hint": problem.hint}
     return {key: value for key, value in kept.items() if value is not None}
@@ -70,7 +70,7 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
     "slots": ("text", "string_to_array(u.slots, ',')", lambda row: ",".join(row.life.slots)),
     "cancel_requested": ("bool", "u.cancel_requested", lambda row: row.life.cancel_requested),
     "started_at": ("interval", "now() - u.started_at", lambda row: row.started_ago),
-    "error": ("text", "u.error::jsonb", lambda row: row.error and to_json(problem_json(row.error))),
+    "error": ("text", "u.error::jsonb", lambda row: row.error and to_json(format_problem(row.error))),
     "result": ("text", "u.result::jsonb", lambda row: to_json(row.result)),
     "device_model": ("text", "u.device_model", lambda row: row.device_model),
     "avoid_slots": (
@@ -79,7 +79,7 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
         lambda row: row.avoid_slot,
     ),
 }
-"""What an update can send for each row: the type that is sent, what the column becomes, and where the value is."""
+"""The columns that an update can send for each row: the type sent, what the column becomes, and where the value is."""
 
 _LIFE = ("open_needs", "ready_at", "attempts", "losses", "lost", "lease", "slots", "cancel_requested")
 """Those that are compared with the row as it was."""
@@ -115,12 +115,12 @@ async def write(connection: Connection, rows: Sequence[TaskRow], lease: Lease | 
         shaped.setdefault(_shape(row), []).append(row)
     if not shaped:
         return []
-    values = _slot_values(rows)
+    values = _collect_slot_values(rows)
     values += [None, None] if lease is None else [lease.holder, lease.ttl]
     for shape, alike in shaped.items():
         values.append([row.life.id for row in alike])
-        values += [[_COLUMNS[name][2](row) for row in alike] for name in _sent(shape)]
-    leased = await connection.fetch(_statement(tuple(shaped)), *values)
+        values += [[_COLUMNS[name][2](row) for row in alike] for name in _list_sent(shape)]
+    leased = await connection.fetch(_compose_statement(tuple(shaped)), *values)
     await _write_outputs(connection, rows)
     return leased
 
@@ -137,7 +137,7 @@ def _takes_lease(shape: _Shape) -> bool:
     return shape.holds and "lease" in shape.columns
 
 
-def _sent(shape: _Shape) -> list[str]:
+def _list_sent(shape: _Shape) -> list[str]:
     """Return the columns that differ from row to row; those of an ended lease and of a success do not."""
     constant = set[str]() if shape.holds else {"lease"}
     if shape.state is TaskState.SUCCEEDED:
@@ -157,7 +157,7 @@ _HOLDER, _TTL, _FIRST = 4, 5, 6
 """Places of parameters: after those of `_SLOTS`, those of a lease, and the first one of the updates."""
 
 
-def _slot_values(rows: Iterable[TaskRow]) -> list[object]:
+def _collect_slot_values(rows: Iterable[TaskRow]) -> list[object]:
     changed = [row for row in rows if row.life.lease != row.before.lease]
     left = [row.life.id for row in changed if row.before.state in ACTIVE]
     taken = [(slot, row.life.id) for row in changed if row.life.state in ACTIVE for slot in row.takes or row.life.slots]
@@ -165,31 +165,31 @@ def _slot_values(rows: Iterable[TaskRow]) -> list[object]:
 
 
 @cache  # what happens together in one commit: some dozens of combinations
-def _statement(shapes: tuple[_Shape, ...]) -> str:
+def _compose_statement(shapes: tuple[_Shape, ...]) -> str:
     """Compose the one statement that writes rows of these shapes and the slots in use."""
     parts: list[str] = []
     place = _FIRST
     for number, shape in enumerate(shapes):
-        parts.append(f"changed{number} as ({_update(shape, place)})")
-        place += 1 + len(_sent(shape))
+        parts.append(f"changed{number} as ({_compose_update(shape, place)})")
+        place += 1 + len(_list_sent(shape))
     leased = [f"select * from changed{number}" for number, shape in enumerate(shapes) if _takes_lease(shape)]
     result = " union all ".join(leased) if leased else f"select ${_HOLDER}::uuid, ${_TTL}::interval where false"
     return f"with {_SLOTS}, {', '.join(parts)} {result}"
 
 
-def _update(shape: _Shape, place: int) -> str:
+def _compose_update(shape: _Shape, place: int) -> str:
     """Compose the update for rows of one shape; its parameters begin at `place`."""
-    sent = _sent(shape)
+    sent = _list_sent(shape)
     arrays = ", ".join(f"${at}::{_COLUMNS[name][0]}[]" for at, name in enumerate(sent, start=place + 1))
     returned = "returning t.id, t.batch_id, t.name, t.inputs, t.files, t.timeout_s, t.lost"
     return f"""
-        update tasks t set {", ".join(_assignments(shape))}
+        update tasks t set {", ".join(_compose_assignments(shape))}
         from unnest(${place}::bigint[]{", " if sent else ""}{arrays}) as u({", ".join(("id", *sent))})
         where t.id = u.id {returned if _takes_lease(shape) else ""}"""
 
 
-def _assignments(shape: _Shape) -> list[str]:
-    sets = [f"{name} = {_COLUMNS[name][1]}" for name in _sent(shape)]
+def _compose_assignments(shape: _Shape) -> list[str]:
+    sets = [f"{name} = {_COLUMNS[name][1]}" for name in _list_sent(shape)]
     if shape.moved:
         sets.append(f"state = '{shape.state.value}'")
     if shape.moved and shape.state is TaskState.QUEUED:

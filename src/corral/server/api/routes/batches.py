@@ -19,8 +19,8 @@ from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
 from corral.tasks.store import reading
-from corral.tasks.store.reading import open_tasks_of
-from corral.tasks.store.retrying import batch_again
+from corral.tasks.store.reading import list_open_tasks
+from corral.tasks.store.retrying import prepare_batch_retry
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Batch, Submission
 
@@ -71,7 +71,7 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     batch = await reading.get_batch(pool, id)
     require_own(caller, batch.owner)
     note = {"by": caller.owner}
-    changes = [Change(task=task, event=CancelRequested(), note=note) for task in await open_tasks_of(pool, id)]
+    changes = [Change(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
     await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
     return answers.describe_batch(await reading.get_batch(pool, id))
 
@@ -86,7 +86,7 @@ async def retry_batch(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> BatchAccepted:
     """Make a new batch of the failed and cancelled tasks of this one; what succeeded is used as it is."""
-    submission = await batch_again(api.services.pool, id, idempotency_key=idempotency_key)
+    submission = await prepare_batch_retry(api.services.pool, id, idempotency_key=idempotency_key)
     require_own(caller, submission.owner)
     return await _accept(api, caller, submission, response)
 

@@ -41,6 +41,6 @@ async def follow_events(
     if batch is not None:
         await reading.get_batch(pool, batch)
     resumed = last_event_id if last_event_id is not None else after
-    start = resumed if resumed is not None else await story.horizon(pool)
+    start = resumed if resumed is not None else await story.read_horizon(pool)
     sources = Sources(changes=api.changes, board=api.services.board, streams=api.streams)
     return EventStream(Following(after=start, task=task, batch=batch), sources)

@@ -22,7 +22,7 @@ from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
-from corral.tasks.store.retrying import task_again
+from corral.tasks.store.retrying import prepare_task_retry
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Task
 from corral.work import SlotId
@@ -138,7 +138,7 @@ async def retry_task(
     id: Id, response: Response, api: Here, caller: Submitter, idempotency_key: IdempotencyKey = None
 ) -> TaskOut:
     """Make a new task of one that has ended, linked to it; a need that failed must have been retried before."""
-    submission = await task_again(api.services.pool, id, idempotency_key=idempotency_key)
+    submission = await prepare_task_retry(api.services.pool, id, idempotency_key=idempotency_key)
     require_own(caller, submission.owner)
     accepted = await accept(api, caller, submission)
     if accepted.replayed:
