@@ -1,6 +1,6 @@
 """Narrowing of a remote engine's answers to the expected shape (else an empty one), and its address for messages.
 
-The other side may be older, newer or patched; a field of another shape is treated like one that is absent.
+The other side can be older, newer or patched; a field of another shape is treated like one that is absent.
 """
 
 from __future__ import annotations

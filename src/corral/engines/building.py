@@ -24,7 +24,7 @@ from corral.work import Engine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What a slot computes on."""
+    """The device that a slot computes on."""
 
     name: str
     """Unique on its node; names the log file: `gpu0`, `cpu1`."""

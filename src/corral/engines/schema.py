@@ -1,4 +1,4 @@
-"""What the models of inputs and options share; the only place that the registry needs pydantic for.
+"""The base of the models of inputs and options; the only place that the registry needs pydantic for.
 
 Belongs here: the two bases and their strictness.
 Does not belong here: the fields of an engine; they are in `inputs` of its folder.
@@ -30,7 +30,7 @@ class EngineInputs(BaseModel):
 
 
 class EngineOptions(BaseModel):
-    """Base of what the cluster file may set for one engine; names are in camel case there, as all of the file."""
+    """Base of one engine's options in the cluster file; names are in camel case there, as all of the file."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, alias_generator=to_camel, validate_by_name=False

@@ -1,4 +1,4 @@
-"""What this machine is and how it feels: GPUs through NVML, memory, processors, disks, and the slots that makes.
+"""This machine and its state: GPUs through NVML, memory, processors, disks, and the slots they make.
 
 Belongs here: reading hardware, comparing it with the cluster file, findings about it.
 Does not belong here: deciding which task goes where; engines and the database.

@@ -47,18 +47,18 @@ class _Structure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardTables:
-    """What the maker of the board wrote into its tables (SMBIOS); on most desktop boards little of it is true."""
+    """The entries of the board's maker in its tables (SMBIOS); on most desktop boards little of it is true."""
 
     memory: Bytes | None = None
     """Sum of the installed modules."""
     psu_w: int | None = None
-    """What the power supply gives; None also when there are several, which may stand in for each other."""
+    """The power supply's output; None also when there are several, which can replace each other."""
     psu_name: str | None = None
     """Maker and model of the power supply."""
 
 
 def read_board(root: Path = Path("/")) -> BoardTables | None:
-    """Read the tables that the kernel shows; None when there are none, or when only root may."""
+    """Read the tables that the kernel shows; None when there are none, or when only root can read them."""
     try:
         tables = (root / TABLES).read_bytes()
     except OSError:
@@ -67,7 +67,7 @@ def read_board(root: Path = Path("/")) -> BoardTables | None:
 
 
 def understand(tables: bytes) -> BoardTables:
-    """Find memory and power supply in the raw tables; a table that ends too early gives what stands before."""
+    """Find memory and power supply in the raw tables; a table that ends too early gives what precedes its end."""
     structures = tuple(_split_structures(tables))
     supplies = [structure for structure in structures if structure.kind == _POWER_SUPPLY and _is_present(structure)]
     supply = supplies[0] if len(supplies) == 1 else None

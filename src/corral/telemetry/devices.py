@@ -21,7 +21,7 @@ from corral.work import SlotId
 CPU_DEVICES = 2
 """Without a GPU, by default: two small models at once keep two cores busy, more only swap places in the cache."""
 CPU_MEMORY_SHARE = 0.8
-"""Of the memory, what tasks may use together; the rest is for the system, the database and the server."""
+"""Of the memory, the share that tasks can use together; the rest is for the system, the database and the server."""
 MEMORY_TOLERANCE = 0.1
 """A GPU shows a few per cent less memory than its box; a tenth less is another GPU."""
 
@@ -117,7 +117,7 @@ def _describe_absent(node: Node, entry: Gpu | None, count: int) -> Problem:
 
 def _describe_unusable(node: Node, gpu: FoundGpu) -> Problem:
     fact = gpu.problem or "the driver gives no UUID for it"
-    hint = "restart the machine, then run `corral doctor`; if it happens again, check the card's power and seat"
+    hint = "restart the machine, then run `corral doctor`; if it happens again, check the GPU's power cable and slot"
     return Problem(
         code=f"machine.gpu_{'lost' if gpu.state is GpuState.LOST else 'failed'}",
         what=f"GPU {gpu.index} cannot be used: {fact}",
@@ -136,7 +136,7 @@ def _list_differences(node: Node, match: _MatchedGpu) -> list[Problem]:
         hint = f"write `model: {short_name(gpu)}`, or leave the model out"
         problems.append(Problem(code="machine.gpu_model_differs", what=fact, where=where, hint=hint))
     if entry is not None and entry.memory and gpu.memory_total and _is_less(gpu.memory_total, entry.memory):
-        fact = f"the cluster file says {format_bytes(entry.memory)} and the card has {format_bytes(gpu.memory_total)}"
+        fact = f"the cluster file says {format_bytes(entry.memory)} and the GPU has {format_bytes(gpu.memory_total)}"
         hint = "correct the memory in the cluster file, or leave it out"
         problems.append(Problem(code="machine.gpu_memory_differs", what=fact, where=where, hint=hint))
     return problems

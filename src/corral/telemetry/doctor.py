@@ -18,7 +18,7 @@ from corral.units import format_bytes
 
 
 class State(StrEnum):
-    """How a finding is to be taken."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -34,12 +34,12 @@ class Finding:
     """One thing that was looked at."""
 
     name: str
-    """What was looked at, in a word or two: `driver`, `GPU 0`, `disk`."""
+    """The thing that was checked, in a word or two: `driver`, `GPU 0`, `disk`."""
     state: State
     what: str
     """The fact with the value seen, lower case, without a final period."""
     fix: str | None = None
-    """One imperative or a command; None when there is nothing to mend."""
+    """One imperative or a command; None when there is nothing to fix."""
 
 
 OLDEST_PYTHON = (3, 11)
@@ -125,7 +125,7 @@ def _describe_working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
     count = len(nvml.gpus)
     what = f"{version}{cuda}, {count} GPU{'' if count == 1 else 's'}"
     if machine.nvidia_gpus is not None and machine.nvidia_gpus > count:
-        fix = "run `sudo dmesg | grep -i nvrm`: the driver refused a card"
+        fix = "run `sudo dmesg | grep -i nvrm`: the driver refused a GPU"
         return Finding(name="driver", state=State.WARNING, what=f"{what} of {machine.nvidia_gpus} on the bus", fix=fix)
     return Finding(name="driver", state=State.OK, what=what)
 
@@ -133,15 +133,13 @@ def _describe_working_driver(nvml: NvmlReading, machine: Machine) -> Finding:
 def _explain_missing_library(machine: Machine) -> Finding:
     match machine.nvidia_gpus:
         case None:
-            what = "no NVIDIA driver library (libnvidia-ml.so.1); whether there is a card cannot be seen from here"
+            what = "no NVIDIA driver library (libnvidia-ml.so.1); whether there is a GPU cannot be seen from here"
             fix = "in a container, pass the GPUs in (`--gpus all`); else install the NVIDIA driver"
             return Finding(name="driver", state=State.UNKNOWN, what=what, fix=fix)
         case 0:
             return Finding(name="driver", state=State.OK, what="no NVIDIA GPU; tasks run on the processor")
-        case cards:
-            what = (
-                f"{cards} NVIDIA card{'' if cards == 1 else 's'} on the bus and no driver library (libnvidia-ml.so.1)"
-            )
+        case count:
+            what = f"{count} NVIDIA GPU{'' if count == 1 else 's'} on the bus and no driver library (libnvidia-ml.so.1)"
             fix = "install the NVIDIA driver; in a container, pass the GPUs in (`--gpus all`)"
             return Finding(name="driver", state=State.ERROR, what=what, fix=fix)
 
@@ -150,7 +148,7 @@ def _check_gpu(gpu: FoundGpu) -> Finding:
     name = f"GPU {gpu.index}"
     if gpu.state is not GpuState.OK:
         what = f"{gpu.name or 'unknown model'} is {gpu.state.value}: {gpu.problem}"
-        fix = "restart the machine; if it happens again, check power and seat, and `sudo dmesg | grep Xid`"
+        fix = "restart the machine; if it happens again, check its power cable and slot, and `sudo dmesg | grep Xid`"
         return Finding(name=name, state=State.ERROR, what=what, fix=fix)
     return Finding(name=name, state=State.OK, what=", ".join(_list_gpu_facts(gpu)))
 

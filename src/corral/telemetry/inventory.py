@@ -42,7 +42,7 @@ class Inventory:
     """Physical cores."""
     cpu_threads: int
     memory: Bytes
-    """What is installed, if the board says; else what the kernel manages, a few per cent less."""
+    """The installed memory, if the board reports it; else the memory that the kernel manages, a few per cent less."""
     memory_is_installed: bool
     disks: tuple[Disk, ...]
     board: BoardTables
@@ -143,7 +143,7 @@ _VIRTUAL = re.compile(r"(vd|xvd)[a-z]+")
 
 
 def find_disks(root: Path = Path("/")) -> tuple[Disk, ...]:
-    """List the drives by name; partitions, empty card readers and what is made of other drives are left out."""
+    """List the drives by name; partitions, drives without a medium and drives made of other drives are left out."""
     folder = root / "sys/block"
     devices = sorted(folder.iterdir()) if folder.is_dir() else []
     disks = [_read_disk(device) for device in devices if not _NOT_DRIVES.match(device.name)]

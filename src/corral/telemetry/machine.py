@@ -1,6 +1,6 @@
-"""The machine apart from its GPUs, as far as this process may use it.
+"""The machine apart from its GPUs, as far as this process can use it.
 
-A container may be given less than the machine has; what counts is the smaller of the two. Limits are read from cgroup
+A container can be given less than the machine has; what counts is the smaller of the two. Limits are read from cgroup
 v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html), in the process's own group and all those above it.
 """
 
@@ -19,12 +19,12 @@ from corral.units import Bytes
 
 _NVIDIA = "0x10de"
 _DISPLAY_CLASS = "0x03"
-"""PCI base class of display controllers, which includes data centre cards (0x0302)."""
+"""PCI base class of display controllers, which includes data centre GPUs (0x0302)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What this process may use; what cannot be found out is None."""
+    """The part of the machine that this process can use; None is unknown."""
 
     hostname: str
     cpu_model: str | None
@@ -41,7 +41,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupLimits:
-    """What the process's control groups allow; None is no limit."""
+    """The limits of the process's control groups; None means without a limit."""
 
     cpus: float | None = None
     memory: Bytes | None = None

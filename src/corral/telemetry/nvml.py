@@ -1,8 +1,8 @@
 """GPUs as NVIDIA's driver sees them, through NVML.
 
-Reading is all or what can be had: a card that fell off the bus is reported as lost beside those that work, and a value
+Reading is all or what can be had: a GPU that fell off the bus is reported as lost next to those that work, and a value
 that the driver does not give is None. The library is found by the loader under its own name (`libnvidia-ml.so.1`), so
-whatever stands there answers.
+whichever library has that name answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NvmlStatus(StrEnum):
 
 
 class GpuState(StrEnum):
-    """Whether a card answers."""
+    """Whether a GPU answers."""
 
     OK = "ok"
     LOST = "lost"
@@ -44,7 +44,7 @@ class GpuState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PcieLink:
-    """How a card is connected."""
+    """How a GPU is connected."""
 
     generation: int
     width: int
@@ -53,10 +53,10 @@ class PcieLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundGpu:
-    """One card; what the driver does not say is None."""
+    """One GPU; what the driver does not report is None."""
 
     index: int
-    """Its place as the driver numbers it, by PCI bus; CUDA may number otherwise, so use `uuid` to name it."""
+    """Its place as the driver numbers it, by PCI bus; CUDA can number otherwise, so use `uuid` to name it."""
     state: GpuState = GpuState.OK
     uuid: str | None = None
     """`GPU-` and a UUID."""
@@ -68,16 +68,16 @@ class FoundGpu:
     cuda_capability: tuple[int, int] | None = None
     power_limit_w: float | None = None
     power_limit_default_w: float | None = None
-    """What the limit is when nobody sets one."""
+    """The limit where none is set."""
     power_limit_range_w: tuple[float, float] | None = None
-    """The least and the most that this card's limit can be set to; any other value is refused (C02)."""
+    """The least and the most that this GPU's limit can be set to; any other value is refused (C02)."""
     pcie: PcieLink | None = None
-    """At this moment: an idle card lowers its generation to save power."""
+    """At this moment: an idle GPU lowers its generation to save power."""
     pcie_best: PcieLink | None = None
-    """What card and slot can do together."""
+    """The best link that GPU and slot have in common."""
     temperature_c: int | None = None
     problem: str | None = None
-    """What the driver said, when `state` is not ok."""
+    """The driver's message, when `state` is not ok."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class NvmlReading:
 
 
 def find_gpus() -> NvmlReading:
-    """Ask the driver for every card. Never raises for what is missing or broken; blocks for up to a second."""
+    """Ask the driver for every GPU. Never raises for what is missing or broken; blocks for up to a second."""
     import pynvml
 
     try:
@@ -147,7 +147,7 @@ def _find_gpu(nvml: Any, index: int) -> FoundGpu:
 
 
 def _read_memory(nvml: Any, handle: Any) -> tuple[Bytes | None, Bytes | None]:
-    """Read total and used memory; unknown where card and processor share it. Raises: NVMLError of a lost card."""
+    """Read total and used memory; unknown where GPU and processor share it. Raises: NVMLError of a lost GPU."""
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     except nvml.NVMLError as error:
@@ -163,7 +163,7 @@ def _read_link(nvml: Any, handle: Any, generation: Callable[..., int], width: Ca
 
 
 def _make_broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
-    """Say what is still known of a card that does not answer: often its name and UUID, from the driver's memory."""
+    """Describe what is still known of a GPU that does not answer: often its name and UUID, from the driver's memory."""
     handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
     return FoundGpu(
         index=index,
@@ -175,7 +175,7 @@ def _make_broken_gpu(nvml: Any, index: int, error: Exception) -> FoundGpu:
 
 
 def ask(nvml: Any, question: Callable[..., _T], *arguments: Any) -> _T | None:
-    """Ask for one value; None when the driver or the card does not give it."""
+    """Ask for one value; None when the driver or the GPU does not give it."""
     try:
         return question(*arguments)
     except nvml.NVMLError:
@@ -198,7 +198,7 @@ def find_status(nvml: Any, error: Exception) -> NvmlStatus:
 
 
 def is_lost(nvml: Any, error: Exception) -> bool:
-    """Whether an NVMLError says that the card fell off the bus or waits for a reset."""
+    """Whether an NVMLError says that the GPU fell off the bus or waits for a reset."""
     return _read_number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
 
 

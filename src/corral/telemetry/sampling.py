@@ -1,7 +1,7 @@
-"""What a card does from second to second: temperature, clocks, power, and why it is not faster, from NVML.
+"""A GPU's state from second to second: temperature, clocks, power, and why it is not faster, from NVML.
 
 A sampler keeps the driver open between looks (opening it takes up to a second). What a driver does not give is None; a
-card that stops answering is a sample with its state, not an exception. Reasons for lower clocks are the bits of
+GPU that stops answering is a sample with its state, not an exception. Reasons for lower clocks are the bits of
 `nvmlDeviceGetCurrentClocksEventReasons`, as words
 (https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html).
 """
@@ -21,7 +21,7 @@ _UNCORRECTED, _VOLATILE = 1, 0  # NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLAT
 
 
 class Slowed(StrEnum):
-    """Why a card's clocks are not at their highest."""
+    """Why a GPU's clocks are not at their highest."""
 
     IDLE = "idle"
     CLOCKS_SET = "clocks set by the user"
@@ -33,7 +33,7 @@ class Slowed(StrEnum):
     SOFTWARE_THERMAL = "thermal slowdown by the driver"
     HARDWARE_THERMAL = "thermal slowdown by the hardware"
     POWER_BRAKE = "power brake"
-    """Something outside of the card, such as the power supply, told it to slow down."""
+    """Something outside of the GPU, such as the power supply, made it slow down."""
     DISPLAY = "display clocks"
 
 
@@ -52,14 +52,14 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One card at one moment; None is what the driver did not say."""
+    """One GPU at one moment; what the driver does not report is None."""
 
     at_s: float
     """Seconds since the watching began, on a clock that never jumps."""
     gpu: int
     state: GpuState = GpuState.OK
     problem: str | None = None
-    """What the driver said when `state` is not ok."""
+    """The driver's message when `state` is not ok."""
     temperature_c: int | None = None
     memory_temperature_c: int | None = None
     utilization: int | None = None
@@ -74,12 +74,12 @@ class Sample:
     pcie_replays: int | None = None
     """Transfers that had to be repeated since the driver loaded."""
     ecc_uncorrected: int | None = None
-    """Memory errors that could not be corrected since the driver loaded; most consumer cards do not count them."""
+    """Memory errors that could not be corrected since the driver loaded; most consumer GPUs do not count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuLimits:
-    """What a card says of itself once; None is what its driver did not say."""
+    """The fixed properties of a GPU; what its driver does not report is None."""
 
     gpu: int
     name: str | None = None
@@ -91,9 +91,9 @@ class GpuLimits:
     sm_mhz: int | None = None
     """The highest clock."""
     pcie_width: int | None = None
-    """The widest link of card and slot."""
+    """The widest link of GPU and slot."""
     is_persistent: bool | None = None
-    """Whether the driver stays loaded while nobody uses the card."""
+    """Whether the driver stays loaded while the GPU is unused."""
 
 
 class NoSuchGpuError(CorralError):
@@ -104,21 +104,21 @@ class NoSuchGpuError(CorralError):
 
 
 class NoGpusError(CorralError):
-    """The driver cannot be asked, or has no card."""
+    """The driver cannot be asked, or has no GPU."""
 
     code: ClassVar[str] = "loadtest.no_gpus"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class Sampler:
-    """Looks at cards again and again; made by `open_sampler`."""
+    """Looks at GPUs again and again; made by `open_sampler`."""
 
     def __init__(self, nvml: Any, gpus: Sequence[int]) -> None:  # Any: the binding is untyped, here and below
         self._nvml = nvml
         self.gpus = tuple(gpus)
 
     def read_limits(self, gpu: int) -> GpuLimits:
-        """Ask a card for what does not change."""
+        """Ask a GPU for what does not change."""
         nvml = self._nvml
         handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, gpu)
         if handle is None:
@@ -139,7 +139,7 @@ class Sampler:
         )
 
     def look(self, gpu: int, at_s: float) -> Sample:
-        """Take one sample of a card."""
+        """Take one sample of a GPU."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(gpu)
@@ -167,7 +167,7 @@ class Sampler:
         )
 
     def _require(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        """Ask for a value; None when the card does not give it. Raises: NVMLError when the card does not answer."""
+        """Ask for a value; None when the GPU does not give it. Raises: NVMLError when the GPU does not answer."""
         nvml = self._nvml
         try:
             return question(*arguments)
@@ -178,7 +178,7 @@ class Sampler:
         return ask(self._nvml, question, *arguments)
 
     def _read_threshold(self, handle: Any, threshold: int) -> int | None:
-        """Ask for a temperature; a driver that knows none may say 0."""
+        """Ask for a temperature; a driver that knows none can answer 0."""
         return self._ask(self._nvml.nvmlDeviceGetTemperatureThreshold, handle, threshold) or None
 
     def _read_slowed(self, handle: Any) -> tuple[Slowed, ...] | None:
@@ -197,9 +197,9 @@ class Sampler:
 
 @contextmanager
 def open_sampler(gpus: Sequence[int] | None = None) -> Generator[Sampler]:
-    """Open the driver for the cards with these indexes, or for all.
+    """Open the driver for the GPUs with these indexes, or for all.
 
-    Raises: NoGpusError when the driver cannot be asked, NoSuchGpuError when it has no such card.
+    Raises: NoGpusError when the driver cannot be asked, NoSuchGpuError when it has no such GPU.
     """
     import pynvml
 

@@ -1,6 +1,6 @@
 """One file over HTTP, resumed where it broke off.
 
-A download grows in `NAME.part`; beside it, `NAME.part.json` says which URL and which version of the file that is. It is
+A download grows in `NAME.part`; next to it, `NAME.part.json` has its URL and the version of the file. The download is
 continued only when the server confirms that version (`If-Range`), else it starts anew: a file put together from two
 versions would be worse than none.
 """
@@ -44,7 +44,7 @@ class Received:
     """A finished download."""
 
     sha256: str | None
-    """What the server promised (Hugging Face does, for large files); not yet compared with the bytes."""
+    """The server's promise (Hugging Face gives one for large files); not yet compared with the bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class _Origin:
 
 
 class _BrokenError(Exception):
-    """The connection or the server failed in a way that may pass."""
+    """The connection or the server failed in a way that might pass."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -96,7 +96,7 @@ async def download(
 
 
 def strip_query(url: str) -> str:
-    """Leave out the query of a URL, which may be a signature."""
+    """Leave out the query of a URL, which can be a signature."""
     return url.partition("?")[0]
 
 
@@ -165,7 +165,7 @@ def _refuse(response: aiohttp.ClientResponse, url: str) -> None:
     if response.status in _WORTH_RETRYING:
         raise _BrokenError(fact)
     if response.status in {401, 403}:
-        hint = "accept the model's licence on its page and set HF_TOKEN to a token that may read it"
+        hint = "accept the model's licence on its page and set HF_TOKEN to a token that can read it"
         raise SourceDeniedError(fact, where=strip_query(url), hint=hint)
     raise SourceError(fact, where=strip_query(url), hint="check the name of the file and of its repository")
 

@@ -1,4 +1,4 @@
-"""What can go wrong with model files, in the words of the person who asked for them."""
+"""The failures of model files, in the words of the person who asked for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModelDamagedError(CorralError):
 
 
 class SourceError(CorralError):
-    """One source did not give the model; the next one may."""
+    """One source did not give the model; the next one might."""
 
     code = "models.source_failed"
     kind = Kind.UNAVAILABLE

@@ -109,7 +109,7 @@ class Fetch:
         return tuple(files)
 
     async def _find_earlier(self, file: ModelFile) -> ModelFile | None:
-        """Take a file that an earlier pull settled; without a checksum it may be another version's, so it is not."""
+        """Take a file that an earlier pull settled; without a checksum it could be another version's, so it is not."""
         final = self.folder / file.name
         if file.sha256 is None or not final.is_file():
             return None

@@ -1,6 +1,6 @@
 """Names people give to models: the catalogue's, an alias, Hugging Face files, URLs, local paths.
 
-A name is resolved without asking anyone: the same name always means the same entry and the same folder in the store.
+A name is resolved without a request: the same name always means the same entry and the same folder in the store.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _resolve_hugging_face(reference: str) -> Entry:
 
 
 def _resolve_url(url: str) -> Entry:
-    """Name a file on the web; its query may be a signature, so that is fetched with and never shown or stored."""
+    """Name a file on the web; its query can be a signature, so that is fetched with and never shown or stored."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -90,7 +90,7 @@ def _resolve_url(url: str) -> Entry:
     fragment = _SHA256_FRAGMENT.fullmatch(parts.fragment)
     if parts.scheme == "http" and fragment is None and not _is_loopback(parts.hostname):
         raise ModelNameError(
-            f"anyone on the way can change what a plain http URL gives: {shown!r}",
+            f"a plain http URL gives whatever a machine on the way makes of it: {shown!r}",
             hint="use https, or append #sha256=<64 hexadecimal digits>",
         )
     known = ModelFile(name=file, sha256=fragment[1].lower() if fragment else None)
@@ -107,13 +107,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _resolve_path(text: str) -> Entry:
-    """Name what lies at a path: a file, or a folder with all the files directly in it."""
+    """Name the files at a path: a file, or a folder with all the files directly in it."""
     try:
         path = Path(text).expanduser().absolute()
         places = sorted(path.iterdir()) if path.is_dir() else [path]
         paths = {place.name: place for place in places if is_plain_name(place.name) and place.is_file()}
     except (OSError, RuntimeError, ValueError) as error:
-        raise ModelNameError(f"cannot look at {text!r}: {error}", hint="check the path and who may read it") from error
+        raise ModelNameError(f"cannot look at {text!r}: {error}", hint="check the path and its permissions") from error
     if not paths:
         raise ModelNameError(f"no model file at {text!r}", hint="give the path of a file, or of a folder with files")
     files = tuple(ModelFile(name=file) for file in paths)

@@ -4,7 +4,7 @@ Layout, all on one file system so that publishing is one rename:
 
     <root>/<key>/                 a whole model: its files and a manifest
     <root>/.incoming/<key>/       a pull under way or cut short; the next pull continues it
-    <root>/.locks/<key>.lock      held by whoever changes <key>
+    <root>/.locks/<key>.lock      held by the process that changes <key>
 
 A reader needs no lock: a model's folder appears at once, whole and verified, or not at all.
 """
@@ -52,7 +52,7 @@ _LOCKS = ".locks"
 
 
 class Store:
-    """The models of one data directory; any number of processes may use one folder at a time."""
+    """The models of one data directory; any number of processes can use one folder at a time."""
 
     def __init__(
         self, root: Path, *, catalogue: Sequence[Entry] = CATALOGUE, connections: Connections | None = None
@@ -237,7 +237,7 @@ class Store:
 
 
 def _find_damage(model: Model) -> str | None:
-    """Say what is wrong with a stored model as far as its folder tells, without reading the files."""
+    """Describe what is wrong with a stored model as far as its folder shows, without reading the files."""
     for file in model.files:
         try:
             size = Bytes((model.folder / file.name).stat().st_size)
@@ -249,7 +249,7 @@ def _find_damage(model: Model) -> str | None:
 
 
 def _is_another(model: Model, entry: Entry) -> bool:
-    """Tell whether what is asked for has other bytes than what is here, such as a newer catalogue's."""
+    """Whether the requested entry has other bytes than the stored model, such as a newer catalogue's."""
     here = {file.name: file.sha256 for file in model.files}
     return any(file.sha256 is not None and here.get(file.name) != file.sha256 for file in entry.files)
 

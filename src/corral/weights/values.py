@@ -1,4 +1,4 @@
-"""What a model is to the store: its files, where they can be had, and how a pull is going."""
+"""A model as the store sees it: its files, where they can be had, and how a pull is going."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from corral.units import Bytes
 
 MANIFEST = "corral-model.json"
-"""The file beside a stored model that describes it; no file of a model may have its name."""
+"""The file next to a stored model that describes it; no file of a model can have its name."""
 _LONGEST_NAME = 200
 """Bytes; file systems allow 255, and a download adds `.part.json`."""
 
 
 def is_plain_name(name: str) -> bool:
-    """Tell whether a name can be that of a model's file: no path, nothing unprintable, not too long."""
+    """Whether a name can be that of a model's file: no path, nothing unprintable, not too long."""
     is_file_name = name.isprintable() and name not in {"", ".", "..", MANIFEST} and not set(name) & {"/", "\\"}
     return is_file_name and len(name.encode()) <= _LONGEST_NAME
 
@@ -30,7 +30,7 @@ class ModelFile:
     size: Bytes | None = None
     """None until it was fetched once."""
     sha256: str | None = None
-    """Lower-case hexadecimal; None where nobody promised one."""
+    """Lower-case hexadecimal; None where no source promises one."""
 
     def __post_init__(self) -> None:
         if not is_plain_name(self.name):
@@ -104,7 +104,7 @@ class Entry:
     opens: str | None = None
     """The file that an engine opens; None where it opens the folder."""
     licence: str | None = None
-    """An SPDX identifier; None where nobody said."""
+    """An SPDX identifier; None where it is unknown."""
     engines: tuple[str, ...] = ()
     """The engines that can load it; empty when unknown."""
     sources: tuple[Source, ...]
@@ -124,9 +124,9 @@ class Model:
 
     name: str
     folder: Path
-    """Where its files lie in the store."""
+    """The folder of its files in the store."""
     path: Path
-    """What an engine opens: one of the files, or the folder."""
+    """The path that an engine opens: one of the files, or the folder."""
     files: tuple[ModelFile, ...]
     """With size and SHA-256, always."""
     size: Bytes
@@ -138,7 +138,7 @@ class Model:
 
 
 class Stage(StrEnum):
-    """What a pull does now."""
+    """The present step of a pull."""
 
     WAITING = "waiting"
     """Another pull of the same model runs; this one takes its result."""
@@ -162,4 +162,4 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""Where a pull tells how far it is; called on the event loop, so it must not block."""
+"""Where a pull reports how far it is; called on the event loop, so it must not block."""

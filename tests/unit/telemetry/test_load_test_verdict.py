@@ -60,7 +60,7 @@ def test_a_test_that_ended_early_says_nothing() -> None:
 def test_a_lost_card_fails_with_its_time_although_it_was_watched_too_short() -> None:
     gone = Sample(at_s=31, gpu=0, state=GpuState.LOST, problem="GPU is lost")
 
-    assert first([*samples(31), gone]) == (Outcome.FAIL, "the card stopped answering after 31.0s (GPU is lost)")
+    assert first([*samples(31), gone]) == (Outcome.FAIL, "the GPU stopped answering after 31.0s (GPU is lost)")
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_a_card_with_less_memory_than_the_file_says_is_a_problem_that_gives_both
     (problem,) = list_local_devices(node, [a_gpu()], a_machine()).problems
 
     assert problem.code == "machine.gpu_memory_differs"
-    assert problem.what == "the cluster file says 24.0 GiB and the card has 16.0 GiB"
+    assert problem.what == "the cluster file says 24.0 GiB and the GPU has 16.0 GiB"
 
 
 def test_a_uuid_in_the_file_finds_its_card_wherever_it_is_plugged_in() -> None:

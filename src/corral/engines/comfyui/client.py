@@ -28,7 +28,7 @@ MIB = 2**20
 LARGEST_ANSWER = 64 * MIB
 """Of JSON. `/queue` repeats every queued workflow, and a history entry holds all outputs of its nodes."""
 LARGEST_FRAME = 64 * MIB
-"""Of the WebSocket: previews are small, but an error may carry the tensors' description."""
+"""Of the WebSocket: previews are small, but an error can carry the tensors' description."""
 LARGEST_OUTPUT = 16 * 1024 * MIB
 """Of one downloaded file; a video of minutes fits, a runaway stream does not fill the disk."""
 
@@ -48,9 +48,9 @@ class Timings:
     transfer_idle_s: float = 60.0
     """Silence that ends an upload or a download; the transfer as a whole is bounded by the attempt."""
     reconnect_s: float = 90.0
-    """How long an instance may be away while it owes us a prompt; a restart with many custom nodes takes a minute."""
+    """How long an instance can be away while it owes us a prompt; a restart with many custom nodes takes a minute."""
     settle_s: float = 2.0
-    """How long a prompt whose submission broke off may still turn up in the queue of a living instance."""
+    """How long a prompt whose submission broke off can still turn up in the queue of a living instance."""
     poll_s: float = 2.0
     """Between two looks at a prompt while the WebSocket is quiet."""
     cancel_s: float = 20.0
@@ -92,14 +92,14 @@ class ComfyClient:
             return await self._read_json(response)
 
     async def post(self, path: str, body: Json, *, within_s: float | None = None) -> Json:
-        """Post JSON; the answer may be empty. Raises: InstanceUnreachableError, InstanceAnswerError."""
+        """Post JSON; the answer can be empty. Raises: InstanceUnreachableError, InstanceAnswerError."""
         async with self._request("POST", path, within_s=within_s, json=body) as response:
             return await self._read_json(response)
 
     async def submit(self, body: Json) -> tuple[int, Json]:
         """Post a prompt and return status and body, for 200 and 400 alike.
 
-        Raises: InstanceUnreachableError, whose `received` says whether the prompt may have been queued all the same.
+        Raises: InstanceUnreachableError, whose `received` is true when the prompt might have been queued all the same.
         """
         async with self._request(
             "POST", "/prompt", within_s=self._timings.submit_s, also=frozenset({400}), json=body
@@ -227,7 +227,7 @@ class ComfyClient:
         return InstanceAnswerError(what, where=self.url, status=response.status)
 
     def _describe_failure(self, path: str, error: Exception) -> InstanceUnreachableError:
-        # A refused connection carried nothing; anything later may have carried the whole request.
+        # A refused connection carried nothing; anything later might have carried the whole request.
         never_sent = isinstance(error, aiohttp.ClientConnectorError)
         reason = "no answer in time" if isinstance(error, TimeoutError) else shorten(str(error)) or type(error).__name__
         return InstanceUnreachableError(f"{path} failed: {reason}", where=self.url, received=not never_sent)

@@ -136,7 +136,7 @@ class ComfyUi:
                 await self._leave(prompt_id)
 
     async def _leave(self, prompt_id: str) -> None:
-        """Leave nothing of ours running there; a submission that was cut off may still be on its way."""
+        """Leave nothing of ours running there; a submission that was cut off might still be on its way."""
         if not await self._prompts.cancel(prompt_id, may_arrive=True):
             _log.warning("prompt_not_cancelled", url=self._client.url, prompt_id=prompt_id)
 
@@ -151,7 +151,7 @@ class ComfyUi:
             prompt = await self._prompts.find_patiently(prompt_id)
             if prompt.stage not in LIVE:
                 return prompt if prompt.stage is Stage.SUCCEEDED else self._fail(prompt)
-            # The end is announced a moment before the history shows it, and once more when it does; that last word may
+            # The end is announced a moment before the history shows it, and once more when it does; the last can
             # get lost with the socket, so look again soon, not at once.
             pause = self._timings.retry_s if listener.ended else self._timings.poll_s
             with suppress(TimeoutError):
@@ -161,7 +161,7 @@ class ComfyUi:
     def _fail(self, prompt: Prompt) -> NoReturn:
         if prompt.stage is Stage.UNKNOWN:
             raise PromptLostError(
-                f"the instance no longer knows the prompt {prompt.id}: it restarted, or someone deleted it",
+                f"the instance no longer knows the prompt {prompt.id}: it restarted, or another client deleted it",
                 where=self._client.url,
                 hint="look at the log of the ComfyUI instance for why it restarted",
             )

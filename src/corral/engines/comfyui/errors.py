@@ -1,4 +1,4 @@
-"""What can go wrong with an instance, and what its refusals and failures mean to the queue.
+"""The failures of an instance, and what its refusals and failures mean to the queue.
 
 Translation happens here once: ComfyUI's error types and messages in, errors with a scope, a place and a hint out.
 """
@@ -18,7 +18,7 @@ LONGEST_QUOTE = 500
 
 
 class InstanceUnreachableError(EngineUnavailableError):
-    """The instance did not answer; `received` says whether the request may have reached it."""
+    """The instance did not answer; `received` is true when the request might have reached it."""
 
     code = "comfyui.unreachable"
 
@@ -73,7 +73,7 @@ class InstanceOutOfMemoryError(ExecutionFailedError):
 
 
 class PromptInterruptedError(EngineError):
-    """Someone else interrupted or deleted the prompt."""
+    """Another client interrupted or deleted the prompt."""
 
     code = "comfyui.interrupted"
 
@@ -103,7 +103,7 @@ class AttemptOverdueError(EngineError):
 
 
 Choices = Mapping[tuple[str, str], Sequence[str]]
-"""What a node's input may be, by class and input name; asked of the instance where its refusal does not list them."""
+"""The values that a node's input can have, by class and input name; the instance is asked if its refusal omits them."""
 
 
 def list_refused_choices(answer: Json) -> tuple[tuple[str, str], ...]:
@@ -165,7 +165,7 @@ def _make_hint(kind: str, node: str, name: str, value: Json, options: Sequence[s
         case "value_smaller_than_min" | "value_bigger_than_max" | "invalid_input_type":
             return f'change it: set: {{"{node}.{name}": ...}}'
         case "bad_linked_input" | "return_type_mismatch" | "dependency_cycle":
-            return "open the workflow in ComfyUI, mend its links and export it again"
+            return "open the workflow in ComfyUI, repair its links and export it again"
         case _:
             return None
 
@@ -223,7 +223,7 @@ def translate_execution_failure(messages: Sequence[Json], *, where: str) -> Engi
             return _translate_execution_error(details, where)
         if event == "execution_interrupted":
             return PromptInterruptedError(
-                "the prompt was interrupted by someone else", where=_name_node(details, where)
+                "the prompt was interrupted by another client", where=_name_node(details, where)
             )
     return ExecutionFailedError("the prompt ended in an error that the instance does not describe", where=where)
 

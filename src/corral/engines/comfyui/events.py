@@ -1,7 +1,7 @@
-"""What an instance says over its WebSocket, and how far a prompt is according to it; pure.
+"""The messages of an instance over its WebSocket, and how far a prompt is according to them; pure.
 
 Text messages are `{type, data}`. Binary ones begin with a big-endian event number: 1 preview image, 3 text of a node,
-4 preview image with metadata (only if negotiated). Unknown ones are ignored: newer versions may say more.
+4 preview image with metadata (only if negotiated). Unknown ones are ignored: newer versions can send more.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _read_word(data: bytes) -> tuple[int | None, bytes]:
 class Course:
     """How far one prompt is: the share of its nodes that are done, the running ones counted by their own progress.
 
-    Nodes count alike, because nobody knows beforehand what each takes. The fraction never falls.
+    Nodes count alike, because it is unknown beforehand how long each takes. The fraction never falls.
     """
 
     prompt: str
@@ -80,7 +80,7 @@ class Course:
     ended: bool = False
 
     def read(self, raw: str) -> bool:
-        """Take a text message; return whether it told something new about this prompt."""
+        """Take a text message; return whether it has news of this prompt."""
         try:
             message = as_object(json.loads(raw))
         except ValueError:

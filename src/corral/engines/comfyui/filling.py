@@ -23,7 +23,7 @@ LARGEST_SEED = 2**64 - 1
 """The bound of ComfyUI's own samplers."""
 _SEED_INPUTS = ("seed", "noise_seed")
 _SEED_BITS = 32
-"""Some custom nodes take no larger seed; 32 bits are enough to tell the tasks of a batch apart."""
+"""Some custom nodes take no larger seed; 32 bits are enough to distinguish the tasks of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _set_fields(workflow: dict[str, Node], fields: Mapping[Field, Json], derived
 def _set_named(workflow: dict[str, Node], settings: Mapping[str, Json]) -> list[Problem]:
     problems: list[Problem] = []
     for key, value in settings.items():
-        # Node ids of subgraphs hold colons, and input names may hold dots: the first dot separates.
+        # Node ids of subgraphs hold colons, and input names can hold dots: the first dot separates.
         node_id, dot, name = key.partition(".")
         node = workflow.get(node_id)
         if not dot or not name:
@@ -154,7 +154,7 @@ def _find_unknown_files(uploads: Mapping[Place, str], files: Collection[str]) ->
 
 
 def _report_bad_seed(value: Json) -> Problem:
-    what = f"a seed lies between 0 and {LARGEST_SEED}: {value}"
+    what = f"a seed is a number from 0 to {LARGEST_SEED}: {value}"
     return Problem(code="comfyui.seed", what=what, where="inputs.seed", hint='write "random" for a seed of its own')
 
 

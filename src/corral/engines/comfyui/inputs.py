@@ -1,4 +1,4 @@
-"""What a `comfyui` task says, and what the cluster file may set for the engine."""
+"""The inputs of a `comfyui` task, and the engine's options in the cluster file."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ class ComfyUiOptions(EngineOptions):
     """Settings of `comfyui` in the cluster file."""
 
     reconnect_seconds: float = Field(
-        90, ge=0, le=3600, description="How long an instance may be away while it owes a task its images."
+        90, ge=0, le=3600, description="How long an instance can be away while it owes a task its images."
     )

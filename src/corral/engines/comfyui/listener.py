@@ -1,6 +1,6 @@
 """Listens to one prompt over the WebSocket for as long as the prompt lasts.
 
-What is heard is a courtesy to whoever watches, and a hint to look at the prompt sooner. Losing the socket loses neither
+Its messages are a courtesy to those watching, and a hint to look at the prompt sooner. Losing the socket loses neither
 the prompt nor its outcome: the listener connects again, and the engine asks the queue and the history meanwhile.
 """
 
@@ -16,7 +16,7 @@ from corral.work import EngineUnavailableError, Reporter
 
 
 class Listener:
-    """Reports one prompt's progress and previews; `news` is set when the prompt may have ended."""
+    """Reports one prompt's progress and previews; `news` is set when the prompt might have ended."""
 
     def __init__(self, client: ComfyClient, course: Course, report: Reporter, timings: Timings) -> None:
         self._client = client

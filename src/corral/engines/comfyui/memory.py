@@ -1,4 +1,4 @@
-"""What one instance holds in its GPU's memory, as far as it can be known from outside.
+"""The models that one instance holds in its GPU's memory, as far as they can be known from outside.
 
 ComfyUI does not say which checkpoint is loaded. This keeps what was last run, and drops it when the instance shows that
 it no longer holds it: it does not answer, it forgot the prompt that loaded it (the history dies with the process), or
@@ -18,7 +18,7 @@ from corral.units import Bytes
 from corral.work import EngineUnavailableError, Resident
 
 _EMPTY = 64 * 2**20
-"""Bytes that PyTorch may keep allocated with no model loaded: workspaces and small tensors."""
+"""Bytes that PyTorch can keep allocated with no model loaded: workspaces and small tensors."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Memory:
     async def release(self) -> None:
         """Ask the instance to unload, and wait until PyTorch has let go.
 
-        The request only sets flags that the instance reads between two prompts; so it may take until someone else's
+        The request only sets flags that the instance reads between two prompts; so it can take until another client's
         prompt is done, and is then no longer waited for.
         """
         await self._client.post("/free", {"unload_models": True, "free_memory": True})

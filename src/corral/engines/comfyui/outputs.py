@@ -51,7 +51,7 @@ def choose(outputs: Mapping[str, Json], which: Literal["saved", "previews", "all
     previews = [item for item in items if _is_preview(item)]
     match which:
         case "saved":
-            # A text beside previews does not make a workflow one that saves: a preview of an image is what it is for.
+            # A text in addition to previews does not make a workflow one that saves: its previews are its purpose.
             has_files = any(isinstance(item, RemoteFile) for item in saved)
             chosen = saved if has_files else saved + previews
         case "previews":

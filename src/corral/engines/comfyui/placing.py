@@ -75,7 +75,7 @@ def _list_input_names(field: Field) -> tuple[str, ...]:
 
 
 def _find_owners(workflow: Workflow, sampler: Node, field: Field) -> list[Node]:
-    """Find the nodes upstream of `sampler` that own the inputs of `field`; a switch of ways may lead to several."""
+    """Find the nodes upstream of `sampler` that own the inputs of `field`; a switch of ways can lead to several."""
     match field:
         case "prompt":
             return _find_text_nodes(workflow, sampler, "positive")

@@ -1,6 +1,6 @@
 """The life of one prompt on an instance: finding, submitting and cancelling it, whatever answers get lost.
 
-ComfyUI does not tell two submissions of one id apart and would run both. So nothing is sent again before the queue and
+ComfyUI does not distinguish two submissions of one id and would run both. So nothing is sent again before the queue and
 the history were asked, and a submission whose answer got lost counts as made until they say otherwise.
 
 The queue is always asked before the history: a prompt only ever moves from the one to the other, so one that finishes
@@ -29,7 +29,7 @@ from corral.engines.comfyui.errors import (
 from corral.work import EngineUnavailableError, Json
 
 _SUBMISSIONS = 3
-"""How often one attempt may send its prompt: once, and again after the instance was seen to have lost it."""
+"""How often one attempt can send its prompt: once, and again after the instance was seen to have lost it."""
 
 
 class Stage(StrEnum):
@@ -48,7 +48,7 @@ ENDED = frozenset({Stage.SUCCEEDED, Stage.FAILED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What the instance knows of a prompt now."""
+    """The state of a prompt according to the instance now."""
 
     id: str
     stage: Stage
@@ -129,7 +129,7 @@ class Prompts:
                 return
 
     async def _has_arrived(self, prompt_id: str) -> bool:
-        """Say whether a prompt whose submission broke off is there all the same; it may still be under way."""
+        """Check whether a prompt whose submission broke off is there all the same; it might still be under way."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timings.settle_s
         while (await self.find_patiently(prompt_id)).stage is Stage.UNKNOWN:
@@ -159,9 +159,9 @@ class Prompts:
         return next((read_choices(as_list(as_object(group)[name])) for group in groups if name in as_object(group)), ())
 
     async def cancel(self, prompt_id: str, *, may_arrive: bool = False) -> bool:
-        """End a prompt and return whether it is gone; never ends anyone else's.
+        """End a prompt and return whether it is gone; never ends another client's.
 
-        A submission that was cut off may still arrive: with `may_arrive`, an unknown prompt is looked for a while.
+        A submission that was cut off can still arrive: with `may_arrive`, an unknown prompt is looked for a while.
         """
         now = asyncio.get_running_loop().time
         arrival = now() + (self._timings.settle_s if may_arrive else 0)
@@ -194,7 +194,7 @@ class Prompts:
             await self._client.post("/interrupt", {"prompt_id": prompt_id})
 
     def forget_version(self) -> None:
-        """Ask the instance anew what it can: it may come back as another version."""
+        """Ask the instance anew what it can: it can come back as another version."""
         self._has_jobs = None
 
     async def _has_jobs_routes(self) -> bool:

@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One node; `inputs` belongs to the workflow and may be changed by its owner."""
+    """One node; `inputs` belongs to the workflow and can be changed by its owner."""
 
     id: str
     class_type: str

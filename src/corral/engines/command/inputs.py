@@ -1,4 +1,4 @@
-"""What a `command` task says."""
+"""The inputs of a `command` task."""
 
 from __future__ import annotations
 

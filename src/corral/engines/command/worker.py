@@ -31,11 +31,11 @@ from corral.work import EngineError, OutputFile, TaskInvalidError
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 _OF_THE_SLOT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS", "CORRAL_WORKER")
-"""The server's environment may hold secrets; a program sees these variables and those of its task, nothing else."""
+"""The server's environment can hold secrets; a program sees these variables and those of its task, nothing else."""
 
 _LOG_NAME = "log.txt"
 _OURS = ".corral"
-"""Folder beside the program's own files, for its log and its temporary files; never an output."""
+"""Folder next to the program's own files, for its log and its temporary files; never an output."""
 
 
 class Command:
@@ -68,7 +68,7 @@ class Command:
 
 
 def _prepare(job: Job) -> Path:
-    """Make the folders, copy the files (a program may write to them, and the originals are not its own)."""
+    """Make the folders, copy the files (a program can write to them, and the originals are not its own)."""
     inputs, temporary = job.scratch / "inputs", job.scratch / _OURS / "tmp"
     cwd = job.scratch / job.inputs["cwd"]
     for folder in (inputs, temporary, cwd):
@@ -130,7 +130,7 @@ def _open_standard_input(job: Job) -> Generator[IO[bytes] | int]:
 class _Alarm:
     """A descriptor that becomes readable when the program ends or the job is cancelled.
 
-    The end of its output does not say that: what it started may hold the pipe open.
+    The end of its output does not show that: what it started can hold the pipe open.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What is said to llama.cpp's server and what it streams back: requests, text, counts, errors."""
+"""Requests to llama.cpp's server, and what it streams back: text, counts, errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """What was written so far."""
+        """The text so far."""
         return "".join(self._pieces)
 
     def take(self, chunk: Chunk) -> bool:

@@ -1,4 +1,4 @@
-"""What a `llama` task says, and what the cluster file may set for the engine."""
+"""The inputs of a `llama` task, and the engine's options in the cluster file."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pydantic import Field
 from corral.engines.schema import EngineInputs, EngineOptions
 
 MAX_TEXT = 2_000_000
-"""Characters of one text: about 500,000 tokens, more than any context that these cards hold."""
+"""Characters of one text: about 500,000 tokens, more than any context that these GPUs hold."""
 
 
 class Message(EngineInputs):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"] = Field(description="Who speaks.")
-    content: str = Field(max_length=MAX_TEXT, description="What is said.")
+    content: str = Field(max_length=MAX_TEXT, description="The message's text.")
 
 
 class LlamaInputs(EngineInputs):
     """Inputs of `llama`: either `prompt` or `messages`; the model's own chat template is applied to both."""
 
-    prompt: str | None = Field(None, min_length=1, max_length=MAX_TEXT, description="What the user says, in one turn.")
+    prompt: str | None = Field(None, min_length=1, max_length=MAX_TEXT, description="The user's message, in one turn.")
     messages: list[Message] | None = Field(None, min_length=1, max_length=1000, description="A whole conversation.")
     system: str | None = Field(None, max_length=MAX_TEXT, description="Instructions that go before everything else.")
     max_tokens: int = Field(512, ge=1, le=131_072, description="Most tokens that the model writes.")

@@ -2,7 +2,7 @@
 
 The library runs llama.cpp's own server inside this process, which applies the chat template of the model (checked in
 the tests: the rendered prompt holds the template's marks). That server insists on an HTTP listener; it gets a socket in
-a private folder that is removed as soon as it listens, and a random key, so that nobody can reach it.
+a private folder that is removed as soon as it listens, and a random key, so that no other program can reach it.
 
 Belongs here: one model at a time, chat in, text out.
 Does not belong here: prompts, other llama.cpp programs.
@@ -28,7 +28,7 @@ _library: Any = xllamacpp  # a compiled module without type stubs
 
 
 class ChatServer(Protocol):
-    """What is used of the library's server."""
+    """The part of the library's server that is used."""
 
     def handle_chat_completions(
         self,
@@ -78,7 +78,7 @@ class Llama:
             self._model = job.model_path
         talk.report_residents(
             {job.model: Bytes(job.model_path.stat().st_size)}
-        )  # it may have another name in each task
+        )  # it can have another name in each task
         talk.check()
         return self._server
 

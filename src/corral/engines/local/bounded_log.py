@@ -1,4 +1,4 @@
-"""What a worker writes to its standard error, kept in a file that cannot grow without end."""
+"""A worker's standard error, kept in a file that cannot grow without end."""
 
 from __future__ import annotations
 

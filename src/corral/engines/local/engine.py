@@ -1,7 +1,7 @@
 """A local engine: `corral.work.Engine` in front of one worker process.
 
 The worker starts with the first task and stays warm. Whatever happens to it is one failed attempt; the next one gets a
-new worker. To release memory is to end the worker: a CUDA context alone takes hundreds of MiB that no library gives
+new worker. Memory is released by ending the worker: a CUDA context alone takes hundreds of MiB that no library gives
 back while its process lives, and the next run has to load its model anyway.
 
 Belongs here: the life of the worker across attempts, and translating its messages.
@@ -36,7 +36,7 @@ from corral.work import EngineError, EngineUnavailableError, Produced, Reporter,
 START_TIMEOUT_S = 120.0
 """Importing an engine's libraries from a cold disk; loading a model is part of a run, not of the start."""
 CANCEL_GRACE_S = 2.0
-"""How long a worker may take to obey a cancel before it is killed; a token or a segment takes far less."""
+"""The time that a worker has to obey a cancel before it is killed; a token or a segment takes far less."""
 CLOSE_GRACE_S = 2.0
 _STARTS_BEFORE_GIVING_UP = 2
 _UNUSABLE = (WorkerGoneError, LookupError, TypeError, ValueError)

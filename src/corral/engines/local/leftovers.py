@@ -22,7 +22,7 @@ MARK = "CORRAL_WORKER"
 """The variable that holds the mark: the folder of the worker's log, `#`, and a random word."""
 
 _ROUNDS = 20
-"""A process may fork while we look; it cannot outrun this many looks unless it does nothing else."""
+"""A process can fork while we look; it cannot outrun this many looks unless it does nothing else."""
 
 
 def make_mark(log_dir: Path) -> str:

@@ -34,7 +34,7 @@ from corral.work import (
 )
 
 _REAP_S = 5.0
-"""How long a killed process may take to disappear; only a driver that hangs in the kernel takes longer."""
+"""How long a killed process can take to disappear; only a driver that hangs in the kernel takes longer."""
 
 _LAST_LINES = 4
 _STACK = ("File ", "Current thread", "Thread 0x", "Extension modules")
@@ -46,7 +46,7 @@ class WorkerGoneError(Exception):
 
 
 class WorkerProcess:
-    """A started worker. `end` must be awaited once for each; it may be awaited more often."""
+    """A started worker. `end` must be awaited once for each; it can be awaited more often."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: BoundedLog, mark: str) -> None:
         assert process.stdin is not None
@@ -124,7 +124,7 @@ class WorkerProcess:
         if grace_s > 0:
             await self._wait(grace_s)
         self.kill()
-        # Before waiting: what it left behind may hold its pipes, and asyncio waits for those as well.
+        # Before waiting: what it left behind can hold its pipes, and asyncio waits for those as well.
         await asyncio.to_thread(end_marked, self._mark, spare=self._process.pid)
         await self._wait(_REAP_S)
         with suppress(TimeoutError):

@@ -170,11 +170,11 @@ class Ollama:
         return {complete_name(name): model for name, model in named.items() if name}
 
     async def _measure_spilled(self, model: str) -> int | None:
-        """Bytes of the model that lie in the computer's memory and not the GPU's; None where it is loaded no longer."""
+        """Bytes of the model that are in the computer's memory and not the GPU's; None where it is loaded no longer."""
         try:
             loaded = (await self._list_loaded()).get(complete_name(model), {})
         except EngineError:
-            return None  # the answer is complete; what it ran on is only told if the server still says
+            return None  # the answer is complete; what it ran on is only reported if the server still knows
         size, on_gpu = as_number(loaded.get("size")), as_number(loaded.get("size_vram"))
         return None if size is None or on_gpu is None else max(int(size - on_gpu), 0)
 

@@ -1,4 +1,4 @@
-"""What can go wrong with an Ollama server, and what its answers mean to the queue."""
+"""The failures of an Ollama server, and what its answers mean to the queue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AdapterClosedError(EngineUnavailableError):
 
 
 class ModelMissingError(EngineError):
-    """The server does not have the model; another one may."""
+    """The server does not have the model; another one might."""
 
     code = "ollama.model_missing"
     kind: ClassVar[Kind] = Kind.MISSING
@@ -45,7 +45,7 @@ class ModelMissingError(EngineError):
 
 
 class RequestRefusedError(TaskInvalidError):
-    """What the task asks cannot be done; carries every problem where there are several."""
+    """The task's request cannot be fulfilled; carries every problem where there are several."""
 
     code = "ollama.refused"
 
@@ -101,7 +101,7 @@ def translate_refusal(status: int, message: str, *, model: str | None, where: st
         case 400:
             return RequestRefusedError(text, where=where)
         case 503:
-            hint = "raise OLLAMA_MAX_QUEUE, or give the slot less to do beside Corral"
+            hint = "raise OLLAMA_MAX_QUEUE, or give the server less work from outside of Corral"
             return ServerBusyError(f"the server's queue is full: {text}", where=where, hint=hint)
         case 499 | 500 | 502 | 504:
             return translate_failure(text, where=where)
@@ -111,7 +111,7 @@ def translate_refusal(status: int, message: str, *, model: str | None, where: st
 
 
 def translate_failure(message: str, *, where: str) -> EngineError:
-    """Translate an error that a server met while it worked, whatever way it told."""
+    """Translate an error that a server met while it worked, in whatever form it reported it."""
     text = shorten(message)
     lowered = text.lower()
     if "out of memory" in lowered or "more system memory" in lowered or "cudamalloc failed" in lowered:

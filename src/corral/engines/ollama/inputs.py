@@ -1,4 +1,4 @@
-"""What an `ollama` task says, and what the cluster file may set for the engine."""
+"""The inputs of an `ollama` task, and the engine's options in the cluster file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class OllamaMessage(EngineInputs):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks.")
-    content: str = Field("", max_length=MAX_TEXT, description="What is said.")
-    thinking: str | None = Field(None, max_length=MAX_TEXT, description="What the model thought before it spoke.")
+    content: str = Field("", max_length=MAX_TEXT, description="The message's text.")
+    thinking: str | None = Field(None, max_length=MAX_TEXT, description="The model's thinking before its answer.")
     images: list[str] = Field(default_factory=list[str], max_length=64, description="Files of the task to look at.")
     tool_calls: list[ToolCall] | None = Field(None, max_length=64, description="Functions that the model called.")
     tool_name: str | None = Field(None, max_length=200, description="Which tool answers, where `role` is `tool`.")
@@ -47,7 +47,7 @@ class OllamaInputs(EngineInputs):
     suffix: str | None = Field(None, max_length=MAX_TEXT, description="What comes after the gap, with `prompt`.")
     raw: bool = Field(False, description="Leave the model's template out, with `prompt`.")
     tools: list[dict[str, Any]] | None = Field(
-        None, max_length=128, description="Functions that the model may call, with `messages`."
+        None, max_length=128, description="Functions that the model can call, with `messages`."
     )  # Any: JSON Schemas of the tools
     think: bool | Literal["low", "medium", "high", "max"] | None = Field(
         None, description="Whether, or how hard, to think before answering."

@@ -88,7 +88,7 @@ def _encode_image(name: str, files: Mapping[str, Path]) -> str:
 
 @dataclass(slots=True)
 class Answer:
-    """What has come so far."""
+    """The parts that have arrived so far."""
 
     where: str
     limit: int | None
@@ -124,7 +124,7 @@ class Answer:
         if self.last is None:
             what = f"the answer broke off after {self.pieces} tokens"
             raise GenerationFailedError(
-                what, where=self.where, hint="look at the server's log: its runner may have died"
+                what, where=self.where, hint="look at the server's log: its runner might have died"
             )
         text = "".join(self.text)
         values: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""What a `piper` task says, and what the cluster file may set for the engine."""
+"""The inputs of a `piper` task, and the engine's options in the cluster file."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ class PiperInputs(EngineInputs):
 class PiperOptions(EngineOptions):
     """Settings of `piper` in the cluster file."""
 
-    cuda: bool = Field(False, description="Speak on the slot's GPU; needs `onnxruntime-gpu` beside Piper.")
+    cuda: bool = Field(False, description="Speak on the slot's GPU; needs `onnxruntime-gpu` in addition to Piper.")

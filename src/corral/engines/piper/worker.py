@@ -83,7 +83,7 @@ class Piper:
             self._program = None
             talk.report_residents({})
         if not Path(f"{job.model_path}.json").is_file():
-            raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file beside it")
+            raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file next to it")
         self._program = _Program(argv, self._programs)
         return self._program
 

@@ -1,4 +1,4 @@
-"""What a `sleep` task says."""
+"""The inputs of a `sleep` task."""
 
 from __future__ import annotations
 

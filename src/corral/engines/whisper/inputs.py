@@ -1,4 +1,4 @@
-"""What a `whisper` task says, and what the cluster file may set for the engine."""
+"""The inputs of a `whisper` task, and the engine's options in the cluster file."""
 
 from __future__ import annotations
 

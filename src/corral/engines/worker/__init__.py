@@ -1,4 +1,4 @@
-"""What runs inside a worker process: one engine's library, fed by the server through two pipes.
+"""The inside of a worker process: one engine's library, fed by the server through two pipes.
 
 Belongs here: the worker's side of the protocol (`serve`), what engines share (`job`, `processes`).
 Does not belong here: the engines; each has a `worker` module in its own folder.

@@ -1,4 +1,4 @@
-"""What a worker engine is given and gives back.
+"""The values that a worker engine receives and returns.
 
 Belongs here: values, and the talk between a running job and the server.
 Does not belong here: engines, pipes.
@@ -20,16 +20,16 @@ from corral.work import OutputFile
 
 _PREVIEW_INTERVAL_S = 0.1
 _PROGRESS_INTERVAL_S = 0.05
-"""More often is more than anyone can see, and would cost the server more than it costs the worker."""
+"""More often is more than a person can see, and would cost the server more than it costs the worker."""
 
 
 class Cancelled(BaseException):
-    """The server asked to stop this job; like asyncio's, it is no error and passes `except Exception`."""
+    """The server asked to stop this job; like asyncio's, it is not an error and passes `except Exception`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker knows before its first job."""
+    """The settings that a worker has before its first job."""
 
     gpu: bool
     threads: int
@@ -65,14 +65,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a job made."""
+    """The result of a job."""
 
     files: tuple[OutputFile, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON
 
 
 class Talk:
-    """What a running job says to the server, and hears from it."""
+    """A running job's messages to the server, and the server's to it."""
 
     def __init__(self, attempt: str, send: Callable[[Message], None]) -> None:
         self._attempt = attempt
@@ -131,7 +131,7 @@ class WorkerEngine(Protocol):
 
     @property
     def has_children(self) -> bool:
-        """Whether it starts programs, which `stop` must end before the worker may die."""
+        """Whether it starts programs, which `stop` must end before the worker can die."""
         ...
 
     def run(self, job: Job, talk: Talk) -> Answer:

@@ -21,13 +21,13 @@ import psutil
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _ROUNDS = 50
-"""A process may fork while its parent is killed; each round kills what the last one left."""
+"""A process can fork while its parent is killed; each round kills what the last one left."""
 
 _ROUND_S = 0.2
 
 
 class Programs:
-    """What one worker has started."""
+    """The processes that one worker has started."""
 
     def __init__(self) -> None:
         self._started: dict[int, subprocess.Popen[bytes]] = {}

@@ -1,6 +1,6 @@
 """The life of a worker: take the pipes, load the engine, do one job after the other, end with the server.
 
-The main thread works and may block in native code; a second thread listens to the server, so that a cancel and the
+The main thread works and can block in native code; a second thread listens to the server, so that a cancel and the
 server's death are noticed meanwhile. Linux ends a worker with its parent and makes it adopt orphans; on
 other systems the end of its standard input alone ends it. Sources: PR_SET_PDEATHSIG(2const),
 PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5).
@@ -160,7 +160,7 @@ class Channel:
         return cls(os.fdopen(source, "rb"), os.fdopen(sink, "wb", buffering=0))
 
     def send(self, message: Mapping[str, Any]) -> None:  # Any: a JSON object
-        """Send one message. Raises: WireError when it cannot be encoded; ends the process when nobody listens."""
+        """Send one message. Raises: WireError when it cannot be encoded; ends the process once the server is gone."""
         line = memoryview(encode(message))
         with self._lock:
             try:

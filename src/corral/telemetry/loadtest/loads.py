@@ -1,4 +1,4 @@
-"""Runs a load command for each card, and ends it whatever happens.
+"""Runs a load command for each GPU, and ends it whatever happens.
 
 Each command is the leader of its own process group, so that what it starts ends with it. A guard process holds the
 other end of a pipe: when this process dies, even by `kill -9`, the pipe closes and the guard kills the groups.
@@ -61,7 +61,7 @@ class Loads:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-c", _GUARD, *groups],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,  # a pipe that somebody reads must not stay open for the guard's sake
+                stdout=subprocess.DEVNULL,  # a pipe with a reader must not stay open for the guard's sake
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -100,7 +100,7 @@ class Loads:
         for process in self._running.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
-            _kill(process, signal.SIGKILL)  # the leader may be gone and its children not
+            _kill(process, signal.SIGKILL)  # the leader can be gone and its children not
             process.wait()
         if self._guard is not None:
             self._guard.kill()
@@ -108,7 +108,7 @@ class Loads:
 
 
 def _make_environment(own: Mapping[str, str], limits: GpuLimits) -> dict[str, str]:
-    """Name the card by its UUID: CUDA numbers cards otherwise than the driver does."""
+    """Name the GPU by its UUID: CUDA numbers GPUs otherwise than the driver does."""
     return {**own, "CUDA_VISIBLE_DEVICES": limits.uuid or str(limits.gpu)}
 
 

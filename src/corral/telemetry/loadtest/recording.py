@@ -2,7 +2,7 @@
 
 One test is one file of JSON lines in the folder `loadtests` of the data directory: a line that says what begins, a line
 for each sample, a line that says how it ended. The file is synced every few seconds. A file without its last line is
-a test that never ended: the next one looks, and tells from the machine's boot id whether the machine or only the
+a test that never ended: the next one looks, and concludes from the machine's boot id whether the machine or only the
 program went down (https://docs.kernel.org/admin-guide/sysctl/kernel.html#random).
 """
 
@@ -26,13 +26,13 @@ from corral.units import format_duration
 
 FOLDER = "loadtests"
 _SYNC_EVERY_S = 5.0
-"""What a power cut may cost; a sync of a few kilobytes took under 10 ms on a consumer disk."""
+"""The most that a power cut can cost; a sync of a few kilobytes took under 10 ms on a consumer disk."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A test as its file tells it."""
+    """A test as its file has it."""
 
     path: Path
     started_at: datetime
@@ -40,7 +40,7 @@ class Recorded:
     gpus: tuple[GpuLimits, ...]
     samples: tuple[Sample, ...]
     ended: str | None
-    """How it ended (`finished`, `interrupted`, `all cards lost`); None: the file stops in the middle."""
+    """How it ended (`finished`, `interrupted`, `all GPUs lost`); None: the file stops in the middle."""
     pid: int
     boot_id: str | None
 
@@ -79,7 +79,7 @@ class Recording:
         self._file.close()
 
     def add(self, sample: Sample) -> None:
-        """Write a sample; a lost card is on the disk when this returns."""
+        """Write a sample; a lost GPU is on the disk when this returns."""
         self._put({"kind": "sample"} | {name: value for name, value in asdict(sample).items() if value is not None})
         if sample.state is not GpuState.OK or sample.at_s - self._synced_s >= _SYNC_EVERY_S:
             self._synced_s = sample.at_s

@@ -41,7 +41,7 @@ def thin(points: list[tuple[float, float]], most: int = _POINTS) -> list[tuple[f
 
 
 def render_load_test(test: LoadTest, charts: Mapping[str, str], *, level: int = 1) -> str:
-    """Write the verdict, the figures and links to charts; `charts` maps their names to the files beside the report."""
+    """Write the verdict, the figures and links to charts; `charts` maps their names to the files next to the report."""
     head = "#" * level
     parts = [
         f"{head} Load test: {test.outcome.value}",
@@ -56,7 +56,7 @@ def render_load_test(test: LoadTest, charts: Mapping[str, str], *, level: int = 
 
 
 def list_rows(test: LoadTest) -> Iterator[tuple[str, ...]]:
-    """List each card's figures as a table's cells: card, verdict, temperature, power, clock, load, slowed."""
+    """List each GPU's figures as a table's cells: GPU, verdict, temperature, power, clock, load, slowed."""
     for verdict in test.cards:
         yield (
             _title(verdict.limits),
@@ -69,7 +69,7 @@ def list_rows(test: LoadTest) -> Iterator[tuple[str, ...]]:
         )
 
 
-ROW_TITLES = ("card", "verdict", "temperature", "power", "SM clock", "load", "held back by")
+ROW_TITLES = ("GPU", "verdict", "temperature", "power", "SM clock", "load", "held back by")
 
 
 def _render_gpu(verdict: GpuVerdict, level: int) -> Iterator[str]:

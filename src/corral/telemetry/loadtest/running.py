@@ -17,23 +17,23 @@ from corral.telemetry.nvml import GpuState
 from corral.telemetry.sampling import GpuLimits, Sample, open_sampler
 
 EVERY_S = 1.0
-FINISHED, INTERRUPTED, ALL_LOST, LOADS_ENDED = "finished", "interrupted", "all cards lost", "all load commands ended"
+FINISHED, INTERRUPTED, ALL_LOST, LOADS_ENDED = "finished", "interrupted", "all GPUs lost", "all load commands ended"
 
 
 class GpuSampler(Protocol):
-    """What samples cards: `corral.telemetry.sampling.Sampler`, or a double."""
+    """A sampler of GPUs: `corral.telemetry.sampling.Sampler`, or a double."""
 
     @property
     def gpus(self) -> tuple[int, ...]:
-        """The indexes of the cards to watch."""
+        """The indexes of the GPUs to watch."""
         ...
 
     def read_limits(self, gpu: int) -> GpuLimits:
-        """Ask a card for what does not change."""
+        """Ask a GPU for what does not change."""
         ...
 
     def look(self, gpu: int, at_s: float) -> Sample:
-        """Take one sample of a card."""
+        """Take one sample of a GPU."""
         ...
 
 
@@ -45,12 +45,12 @@ class LoadTestRequest:
     gpus: tuple[int, ...] | None = None
     """Indexes; None is all."""
     load: str | None = None
-    """A shell command for each card, with its UUID in CUDA_VISIBLE_DEVICES; None watches whatever runs."""
+    """A shell command for each GPU, with its UUID in CUDA_VISIBLE_DEVICES; None watches whatever runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTestFigures:
-    """What a test gave, without its samples."""
+    """The results of a test, without its samples."""
 
     started_at: datetime
     wanted_s: float
@@ -67,7 +67,7 @@ class LoadTestFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTest(LoadTestFigures):
-    """What a test gave."""
+    """The results of a test."""
 
     samples: tuple[Sample, ...]
 
@@ -75,7 +75,7 @@ class LoadTest(LoadTestFigures):
 def run_load_test(
     request: LoadTestRequest, data_dir: Path, *, report: Callable[[Sample], None], ticks: Iterator[float] | None = None
 ) -> LoadTest:
-    """Test the cards of this machine; `tell` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
+    """Test the GPUs of this machine; `tell` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
 
     Raises: NoGpusError, NoSuchGpuError.
     """

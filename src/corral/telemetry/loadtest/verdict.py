@@ -1,6 +1,6 @@
-"""Judges what was sampled of one card; pure.
+"""Judges the samples of one GPU; pure.
 
-A test passes when the card was really loaded, to the end, and stayed inside of its limits. What a driver gives no limit
+A test passes when the GPU was really loaded, to the end, and stayed inside of its limits. What a driver gives no limit
 for is judged by a declared one, and says so; what it does not report at all is not judged.
 """
 
@@ -30,13 +30,13 @@ DECLARED_SLOWDOWN_C = Figure(
     "the RTX 30 series (RTX 5070 Ti; https://www.nvidia.com/en-us/geforce/graphics-cards/compare/)",
 )
 FADED = 0.1
-"""Clocks that fall by more from the first tenth of the test to the last: the card does not hold its speed when warm."""
+"""Clocks that fall by more from the first tenth of the test to the last: the GPU does not hold its speed when warm."""
 NARROW_LANES = 8
-"""Two cards in a consumer board have 8 lanes each; fewer is a bad seat or the wrong slot."""
+"""Two GPUs in a consumer board have 8 lanes each; fewer means a loose GPU or the wrong slot."""
 
 
 class Outcome(StrEnum):
-    """What the test says, from best to worst."""
+    """The outcome of a test, from best to worst."""
 
     PASS = "pass"
     WARN = "warn"
@@ -69,14 +69,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuVerdict:
-    """The judgement of one card."""
+    """The judgement of one GPU."""
 
     limits: GpuLimits
     outcome: Outcome
     remarks: tuple[Remark, ...]
     """Worst first."""
     seconds: float
-    """How long the card was watched while it answered."""
+    """How long the GPU was watched while it answered."""
     samples: int
     temperature_c: Measured | None
     memory_temperature_c: Measured | None
@@ -88,7 +88,7 @@ class GpuVerdict:
 
 
 def judge(limits: GpuLimits, samples: Sequence[Sample], *, wanted_s: float) -> GpuVerdict:
-    """Judge a card by its samples, which are in order of time."""
+    """Judge a GPU by its samples, which are in order of time."""
     alive = [sample for sample in samples if sample.state is GpuState.OK]
     remarks = [
         *_report_loss(samples),
@@ -117,7 +117,7 @@ def judge(limits: GpuLimits, samples: Sequence[Sample], *, wanted_s: float) -> G
 
 
 def find_worst(verdicts: Sequence[GpuVerdict]) -> Outcome:
-    """Sum up the cards: the worst of them; inconclusive when there is none."""
+    """Sum up the GPUs: the worst of them; inconclusive when there is none."""
     return max((verdict.outcome for verdict in verdicts), key=_ORDER.index, default=Outcome.INCONCLUSIVE)
 
 
@@ -126,12 +126,12 @@ def _report_loss(samples: Sequence[Sample]) -> list[Remark]:
     if gone is None:
         return []
     when = format_duration(gone.at_s)
-    return [Remark(outcome=Outcome.FAIL, what=f"the card stopped answering after {when} ({gone.problem})")]
+    return [Remark(outcome=Outcome.FAIL, what=f"the GPU stopped answering after {when} ({gone.problem})")]
 
 
 def _report_slowdowns(alive: Sequence[Sample]) -> list[Remark]:
     bad = {
-        Slowed.POWER_BRAKE: (Outcome.FAIL, "the power supply or the board told the card to slow down"),
+        Slowed.POWER_BRAKE: (Outcome.FAIL, "the power supply or the board made the GPU slow down"),
         Slowed.HARDWARE_THERMAL: (Outcome.FAIL, "the hardware protected itself from heat"),
         Slowed.SOFTWARE_THERMAL: (Outcome.WARN, "the driver lowers clocks to hold its target temperature"),
     }
@@ -169,7 +169,7 @@ def _judge_errors(alive: Sequence[Sample]) -> list[Remark]:
     if ecc:
         remarks.append(Remark(outcome=Outcome.FAIL, what=f"{ecc} memory errors that could not be corrected"))
     if replays:
-        what = f"{replays} repeated PCIe transfers: look at the riser, the slot and the card's seat"
+        what = f"{replays} repeated PCIe transfers: check the riser, and that the GPU is firmly in its slot"
         remarks.append(Remark(outcome=Outcome.WARN, what=what))
     return remarks
 
@@ -183,7 +183,7 @@ def _judge_link(limits: GpuLimits, alive: Sequence[Sample]) -> list[Remark]:
     widths = [sample.pcie_width for sample in alive if sample.pcie_width is not None]
     if not widths or limits.pcie_width is None or min(widths) >= min(limits.pcie_width, NARROW_LANES):
         return []
-    what = f"PCIe link of {min(widths)} lanes, of {limits.pcie_width} that card and slot can have"
+    what = f"PCIe link of {min(widths)} lanes, of {limits.pcie_width} that GPU and slot can have"
     return [Remark(outcome=Outcome.WARN, what=what)]
 
 

@@ -59,8 +59,8 @@ class Folder:
     def _read(self, file: str, length: int) -> bytes:
         path = self._folder / file
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for somebody to write into it
-                raise self._make_error(file, "it is no regular file")
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for a writer
+                raise self._make_error(file, "it is not a regular file")
             with path.open("rb") as handle:
                 return handle.read(length)
         except OSError as error:
@@ -85,7 +85,7 @@ class WebFolder:
         patience: Patience,
         query: str = "",
     ) -> None:
-        """Use `base`, without a slash at its end; `query` goes to every file (it may be a signature)."""
+        """Use `base`, without a slash at its end; `query` goes to every file (it can be a signature)."""
         self._session = session
         self._base = base
         self._query = query
@@ -155,7 +155,7 @@ class WebFolder:
         if response.status in _PASSING:
             raise _PassingError(fact)
         if response.status in {401, 403}:
-            hint = "accept the model's licence on its page and set HF_TOKEN to a token that may read it"
+            hint = "accept the model's licence on its page and set HF_TOKEN to a token that can read it"
             raise SourceDeniedError(fact, where=self.name_file(file), hint=hint)
         raise SourceError(fact, where=self.name_file(file), hint="check the name of the file and of its repository")
 
@@ -164,7 +164,7 @@ class WebFolder:
 
 
 class _PassingError(Exception):
-    """A refusal that may pass."""
+    """A refusal that might pass."""
 
 
 def cut_short(where: str, have: int) -> HeaderError:

@@ -1,4 +1,4 @@
-"""What can go wrong with the header of a model file."""
+"""The failures of reading the header of a model file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The header of a GGUF file: metadata and the list of tensors.
 
 The `gguf` package has a reader, which is not used here: it maps the whole file, keeps an array for every token of the
-vocabulary, and bounds nothing, while here only the first megabytes are at hand and may come from anyone. What it reads
-is what is read here; a test compares the two. Format: docs/gguf.md in ggml-org/ggml.
+vocabulary, and bounds nothing, while this module has only the first megabytes, from any source. A test compares the
+results of the two. Format: docs/gguf.md in ggml-org/ggml.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What the file says about itself."""
+    """The file's description of itself."""
 
     metadata: Mapping[str, Value]
     """Without long arrays."""

@@ -152,7 +152,7 @@ def _find_window(facts: _Facts, layer: int) -> int | None:
 
 
 def _is_recurrent(facts: _Facts, layer: int) -> bool | None:
-    """Tell whether a layer keeps a state instead of a cache; None when that cannot be told."""
+    """Whether a layer keeps a state instead of a cache; None when that is unknown."""
     if facts.architecture in _RECURRENT:
         return True
     if facts.read_whole("ssm.state_size") is None and facts.read_whole("wkv.head_size") is None:

@@ -34,7 +34,7 @@ class SafetensorsTensor:
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Tell whether the first bytes of a file can be a length and the start of JSON."""
+    """Whether the first bytes of a file can be a length and the start of JSON."""
     return len(data) > _LENGTH and data[_LENGTH : _LENGTH + 1] == b"{"
 
 
@@ -57,7 +57,7 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[SafetensorsTensor, ...
     return tensors
 
 
-def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:  # Any: JSON, checked by whoever uses it
+def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:  # Any: JSON, checked by the caller
     """Read JSON that must be an object. Raises: HeaderError."""
     try:
         value = json.loads(data)

@@ -1,4 +1,4 @@
-"""The shape of a model from safetensors headers and the `config.json` beside them.
+"""The shape of a model from safetensors headers and the `config.json` next to them.
 
 Tensors are classified by the names that Hugging Face's transformers gives them.
 """
@@ -74,7 +74,7 @@ class _Facts:
         return value if isinstance(value, str) else None
 
     def has_window(self, layer: int) -> bool:
-        """Tell whether the configuration names a layer as one with a window (`layer_types` of transformers)."""
+        """Whether the configuration names a layer as one with a window (`layer_types` of transformers)."""
         kinds = self._config.get("layer_types")
         listed = cast("list[Any]", kinds) if isinstance(kinds, list) else []
         return layer < len(listed) and listed[layer] == "sliding_attention"

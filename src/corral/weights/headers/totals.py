@@ -1,4 +1,4 @@
-"""What the tensors of a model add up to, whatever kind of file lists them.
+"""The sums over the tensors of a model, whatever kind of file lists them.
 
 Blocks are those that have tensors, not those that the file claims: a claim of 10^9 layers costs nothing.
 """
