@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corral.cluster.values import Cluster, Gpu, ServiceKind, Storage
+from corral.engine_kinds import OLLAMA, TRAINER
 from corral.hardware.catalogue import resolve_gpu
 from corral.rendering.gpus import is_geforce
 from corral.rendering.installation import Deployed, Installation
@@ -21,7 +22,7 @@ def list_placement_settings(
 ) -> dict[str, str]:
     """List the settings that a container's place needs, without those of the file; `members` are those of its pod."""
     settings: dict[str, str] = {}
-    if "ollama" in deployed.service.engines and deployed.port is not None:
+    if OLLAMA.name in deployed.service.engines and deployed.port is not None:
         settings |= _list_ollama_settings(members, deployed)
     if deployed.gpu_count > 1 and has_geforce(installation, deployed):
         settings |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}  # NCCL hangs where it tries (pitfall A27)
@@ -58,7 +59,7 @@ _FP16_SINCE = (7, 0)
 
 def is_trainer(deployed: Deployed) -> bool:
     """Whether a service trains models."""
-    return "trainer" in deployed.service.engines
+    return TRAINER.name in deployed.service.engines
 
 
 def make_launch_command(installation: Installation, deployed: Deployed) -> tuple[str, ...]:

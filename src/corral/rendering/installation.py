@@ -24,6 +24,7 @@ from corral.cluster.values import (
     ServiceKind,
     Storage,
 )
+from corral.engine_kinds import SERVICE_ENGINES
 from corral.errors import CorralError, Kind
 from corral.rendering import programs
 from corral.rendering.names import add_suffix, dns_name
@@ -31,8 +32,6 @@ from corral.rendering.programs import limit_workers, list_secrets, list_usual_se
 
 DEFAULT_NAMESPACE = "corral"
 DEFAULT_LABEL_PREFIX = "corral.dev"
-PORTS: Mapping[str, int] = {"ollama": 11434, "comfyui": 8188}
-"""Ports on which engines listen by default, as their own documentation has them."""
 _PORTS_OF_KINDS: Mapping[ServiceKind, int] = {
     ServiceKind.LITELLM: 4000,
     ServiceKind.NGINX: 8080,
@@ -284,7 +283,8 @@ def _mark_stateful(services: list[Deployed]) -> list[Deployed]:
 def _find_usual_port(service: Service) -> int | None:
     if service.kind in _PORTS_OF_KINDS:
         return _PORTS_OF_KINDS[service.kind]
-    return next((PORTS[engine] for engine in service.engines if engine in PORTS), None)
+    programs_of_engines = (SERVICE_ENGINES[engine].program for engine in service.engines if engine in SERVICE_ENGINES)
+    return next((program.port for program in programs_of_engines if program is not None and program.port), None)
 
 
 def _add_addresses(deployed: Deployed, others: list[Deployed]) -> Deployed:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from corral.cluster.values import Route, ServiceKind
+from corral.engine_kinds import OLLAMA
 from corral.rendering.documents import Json, write_document
 from corral.rendering.installation import Deployed, Installation, list_addresses
 from corral.rendering.model_pull import explain_misfit
@@ -115,7 +116,7 @@ def make_config(installation: Installation, router: Deployed | None, reach: Reac
 
 def _list_ollamas(installation: Installation, router: Deployed | None) -> list[Deployed]:
     """List every Ollama of the layout, or those that the router calls when its service names any."""
-    ollamas = [deployed for deployed in installation.deployed if "ollama" in deployed.service.engines]
+    ollamas = [deployed for deployed in installation.deployed if OLLAMA.name in deployed.service.engines]
     called = [ollama for ollama in ollamas if router and ollama.service.name in router.service.calls]
     return called or ollamas
 

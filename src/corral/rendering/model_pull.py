@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.cluster.values import StorageKind
+from corral.engine_kinds import OLLAMA, SERVICE_ENGINES
 from corral.hardware.fit.names import estimate_need
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.programs import CURL, image_of, mount_paths
@@ -26,7 +27,9 @@ until ollama list > /dev/null 2>&1; do kill -0 "$server"; sleep 1; done
 kill "$server"
 wait "$server" || true
 """
-_SPEECH = frozenset({"whisper", "chatterbox"})
+_HUGGING_FACE = frozenset(
+    name for name, engine in SERVICE_ENGINES.items() if engine.program is not None and engine.program.uses_hugging_face
+)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SNAPSHOT = (
     "import sys; from huggingface_hub import snapshot_download; [snapshot_download(one) for one in sys.argv[1:]]"
@@ -48,7 +51,7 @@ def make_model_pull(installation: Installation, deployed: Deployed) -> ModelPull
     """Make the container that fills the first volume; None without anything to fetch, or a volume that keeps it."""
     if not deployed.storage:
         return None
-    if "ollama" in deployed.service.engines:
+    if OLLAMA.name in deployed.service.engines:
         return _pull_with_ollama(installation, deployed)
     if deployed.storage[0].kind is not StorageKind.EPHEMERAL:
         return None
@@ -82,7 +85,7 @@ def _download_repositories(deployed: Deployed) -> ModelPull | None:
     """Download repositories of Hugging Face into the cache in which the service itself looks."""
     repositories = [model for model in deployed.service.models if _REPOSITORY.fullmatch(model)]
     home = deployed.env.get("HF_HOME")
-    if not repositories or home is None or _SPEECH.isdisjoint(deployed.service.engines):
+    if not repositories or home is None or _HUGGING_FACE.isdisjoint(deployed.service.engines):
         return None
     words = " ".join(shlex.quote(model) for model in repositories)
     script = f"set -eu\npython3 -c {shlex.quote(_SNAPSHOT)} {words}\n"

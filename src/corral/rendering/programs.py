@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, SecretKey, Service, ServiceKind
+from corral.engine_kinds import SERVICE_ENGINES
 
-OLLAMA = "ollama/ollama:0.12.6"
 POSTGRESQL = "postgres:18.1"
 NGINX = "nginxinc/nginx-unprivileged:1.29.3"
 LITELLM = "ghcr.io/berriai/litellm:v1.85.0"
@@ -43,12 +43,14 @@ class Program:
 
 _UNKNOWN = Program()
 _OF_ENGINES = {
-    "ollama": Program(image=OLLAMA, health_path="/", data_path="/root/.ollama", keeps_state=True),
-    "comfyui": Program(health_path="/system_stats", data_path="/opt/ComfyUI/models", keeps_state=True),
-    "whisper": Program(data_path="/models"),
-    "chatterbox": Program(data_path="/models"),
-    "piper": Program(data_path="/models"),
-    "trainer": Program(data_path="/workspace"),
+    name: Program(
+        image=engine.program.image,
+        health_path=engine.program.health_path,
+        data_path=engine.program.data_path,
+        keeps_state=engine.program.keeps_state,
+    )
+    for name, engine in SERVICE_ENGINES.items()
+    if engine.program is not None
 }
 _OF_KINDS = {
     ServiceKind.LITELLM: Program(
@@ -90,8 +92,9 @@ def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 """Without it LiteLLM would serve every caller; newer ones refuse to start."""
-_SPEECH = frozenset({"whisper", "chatterbox", "piper"})
-"""Engines that fetch their models by name and keep them in caches below the home directory by default."""
+_CACHING = frozenset(
+    name for name, engine in SERVICE_ENGINES.items() if engine.program is not None and engine.program.caches_models
+)
 _WORKERS = ("UVICORN_WORKERS", "WEB_CONCURRENCY")
 
 
@@ -99,7 +102,7 @@ def list_usual_settings(service: Service, volumes: Sequence[str]) -> dict[str, s
     """List the settings that a service's program needs; `volumes` are the names of those that it uses."""
     if service.kind is ServiceKind.LITELLM:
         return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it fetches a list of prices at each start
-    if _SPEECH.isdisjoint(service.engines) or not volumes:
+    if _CACHING.isdisjoint(service.engines) or not volumes:
         return {}
     return _list_caches(mount_paths(service, volumes)[volumes[0]])
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from corral.cluster.values import Cluster, Node
+from corral.engine_kinds import OLLAMA
 from corral.hardware.fit.names import estimate_need, estimate_shape
 from corral.linting.corpus import Corpus
 from corral.linting.manifests import Pod
@@ -26,7 +27,7 @@ def check_model_size(corpus: Corpus) -> Iterator[Violation]:
     if corpus.cluster is None:
         return
     for tree, model, node in _list_models(corpus, corpus.cluster):
-        need = estimate_need("ollama", model)
+        need = estimate_need(OLLAMA.name, model)
         has = _sum_memory(node) if node else max((_sum_memory(node) or 0 for node in corpus.cluster.nodes), default=0)
         if need is None or not has:
             continue
@@ -56,7 +57,7 @@ def _estimate_need(pod: Pod) -> int:
     said = pod.template["metadata"]["annotations"]["gpu-memory"].count
     if said is not None:
         return said * 2**20
-    needs = [estimate_need("ollama", model) for _, model in _list_pulls(pod)]
+    needs = [estimate_need(OLLAMA.name, model) for _, model in _list_pulls(pod)]
     return max((need.divide(1) for need in needs if need), default=0)
 
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable
 
 from corral.cluster.values import Node, Service, ServiceKind, Storage, StorageKind
+from corral.engine_kinds import OLLAMA
 from corral.rendering.compose.interpolation import join_parts, require_variable
 from corral.rendering.compose.machines import Unit
 from corral.rendering.compose.networks import Network
@@ -153,7 +154,7 @@ def _build_health_check(deployed: Deployed) -> dict[str, Json] | None:
 
 def _choose_health_test(service: Service, port: int | None) -> list[str] | None:
     """A test inside of the container, with programs of its image: Ollama's has none of the common ones."""
-    if "ollama" in service.engines and service.image is None:
+    if OLLAMA.name in service.engines and service.image is None:
         return ["CMD", "ollama", "list"]
     path = service.health_path or program_of(service).health_path
     if path is None or port is None:

@@ -11,6 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from corral.cluster.values import Node, ServiceKind
+from corral.engine_kinds import OLLAMA
 from corral.rendering.compose.interpolation import require_variable
 from corral.rendering.compose.machines import Machines, Unit
 from corral.rendering.installation import Deployed, Installation, list_addresses
@@ -106,7 +107,7 @@ class Network:
         if deployed.service.kind is not ServiceKind.LITELLM:
             return deployed.service.calls
         # LiteLLM routes to every Ollama of the layout, whether the cluster file lists the call or not.
-        ollamas = (other.service.name for other in self._installation.deployed if "ollama" in other.service.engines)
+        ollamas = (other.service.name for other in self._installation.deployed if OLLAMA.name in other.service.engines)
         return (*deployed.service.calls, *ollamas)
 
     def _publish_ports(self) -> dict[str, Published]:

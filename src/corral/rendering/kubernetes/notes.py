@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from corral.cluster.values import GpuMode, ServiceKind, StorageKind
+from corral.engine_kinds import OLLAMA
 from corral.rendering import programs
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Deployed, Installation
@@ -37,7 +38,7 @@ def _list_model_notes(installation: Installation, deployed: Deployed) -> Iterato
         reason = explain_misfit(installation, deployed, model)
         if reason:
             yield f"Not pulled for {deployed.name}: {reason}."
-    if "ollama" in deployed.service.engines and deployed.service.models and not deployed.storage:
+    if OLLAMA.name in deployed.service.engines and deployed.service.models and not deployed.storage:
         yield f"No model is pulled for {deployed.name}, which has no volume to keep them in: name one in its `storage`."
 
 
