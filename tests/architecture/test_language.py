@@ -23,8 +23,8 @@ import pytest
 from architecture import house
 from architecture.house import REPOSITORY, Module
 
-# Packages and folders of pages whose texts are not there yet. Only ever shorter.
-NOT_YET_TEXTS = frozenset({"hardware", "README.md"})
+NOT_YET_TEXTS: frozenset[str] = frozenset()
+NOT_YET_NAMES: frozenset[str] = frozenset()
 
 
 class Word(NamedTuple):
