@@ -39,7 +39,7 @@ def doubt_limit(limit_w: float, tgp_w: float) -> str | None:
     """Return the reason to doubt a power limit; None when it is plausible."""
     if _LOWEST_LIMIT * tgp_w <= limit_w <= _HIGHEST_LIMIT * tgp_w:
         return None
-    return f"{limit_w:g} W is {100 * limit_w / tgp_w:.0f} % of the {tgp_w:g} W that the card takes; hardly meant so"
+    return f"{limit_w:g} W is {100 * limit_w / tgp_w:.0f} % of the {tgp_w:g} W that the GPU takes; hardly meant so"
 
 
 def _find_doubts(node: Node, models: Mapping[str, GpuModel]) -> Iterator[Doubt]:
@@ -60,14 +60,14 @@ def _doubt_gpu(name: str, gpu: Gpu, model: GpuModel) -> Iterator[Doubt]:
     if gpu.memory is not None and model.memory and not is_about(model.memory, gpu.memory):
         yield Doubt(
             where=f"{name} memory",
-            what=f"the file gives the card {format_bytes(gpu.memory)} of VRAM; the catalogue's {model.name} has"
+            what=f"the file gives the GPU {format_bytes(gpu.memory)} of VRAM; the catalogue's {model.name} has"
             f" {format_bytes(model.memory)} ({model.source})",
-            hint="leave `memory` out, unless the card was rebuilt or gives a part of it away",
+            hint="leave `memory` out, unless the GPU was rebuilt or gives a part of it away",
         )
     limit = doubt_limit(gpu.power_limit_w, model.tdp_w) if gpu.power_limit_w and model.tdp_w else None
     if limit is not None:
         yield Doubt(
             where=f"{name} powerLimit",
             what=f"{limit} ({model.name}: {model.source})",
-            hint=f"ask the card which limits it takes, or leave `powerLimit` out: it then takes {model.tdp_w} W",
+            hint=f"ask the GPU which limits it takes, or leave `powerLimit` out: it then takes {model.tdp_w} W",
         )

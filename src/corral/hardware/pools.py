@@ -35,7 +35,7 @@ class GpuPool:
     total_vram: Bytes | None
     """None as soon as one GPU's memory is not known."""
     available_slots: int
-    """Cards that can take a task: those with memory, or with unknown memory."""
+    """GPUs that can take a task: those with memory, or with unknown memory."""
 
 
 def get_class(gpu: Gpu) -> str:

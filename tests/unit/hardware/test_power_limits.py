@@ -47,7 +47,7 @@ def test_the_advised_limit_is_five_sixths_of_the_power(tgp: int, limit: int) -> 
 def test_two_hot_cards_in_one_case_are_advised_a_limit_each_in_one_sentence() -> None:
     assert limits_advised(power(("RTX 5070 Ti", None), ("RTX 5070 Ti", None), psu=1000)) == [
         "limit GPU 0 to 250 W (`nvidia-smi -i 0 -pl 250`) and GPU 1 to 250 W (`nvidia-smi -i 1 -pl 250`), because hot "
-        "cards share the case; the loss in speed is unknown for GPU 0 and GPU 1"
+        "GPUs share the case; the loss in speed is unknown for GPU 0 and GPU 1"
     ]
 
 
@@ -71,11 +71,11 @@ def test_a_supply_loaded_over_80_percent_is_relieved_by_limits_on_every_card() -
 def test_a_supply_that_limits_cannot_save_is_told_the_watts_that_are_left() -> None:
     found = power(("RTX 5090", None), psu=500)
     assert limits_advised(found) == []
-    assert any("hold the cards to 300 W together" in todo for todo in found.advice)
+    assert any("hold the GPUs to 300 W together" in todo for todo in found.advice)
 
 
 def test_a_supply_that_the_rest_of_the_machine_fills_has_no_room_for_cards() -> None:
-    assert any("take the cards out" in todo for todo in power(("RTX 5090", None), psu=150).advice)
+    assert any("take the GPUs out" in todo for todo in power(("RTX 5090", None), psu=150).advice)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_limit_that_nobody_means_is_questioned_and_not_asked_for() -> None:
 
     (first, second) = (one for one in found.judgements if one.about.startswith("power limit"))
     assert (first.verdict, second.verdict) == (Verdict.TIGHT, Verdict.UNKNOWN)
-    assert "450 W that the card takes" in first.what
+    assert "450 W that the GPU takes" in first.what
     assert found.gpus[0].speed_losses == ()
     assert not any("-pl 90000" in advice for advice in found.advice)
     assert any("-pl 300" in advice for advice in found.advice)

@@ -5,8 +5,8 @@ with about as many parameters, and these are reported: origin ASSUMED, with the 
 
 gpt-oss was published in MXFP4; estimates by its name and Q4_K_M would be 1 GB too low. Experts take 4.25 bits per
 weight, all other weights 16, in OpenAI's checkpoints and in what Ollama serves. From the dimensions of their
-`config.json` this gives 13.8 GB for 20.9B parameters and 65.3 GB for 116.8B; the model card (arXiv 2508.10925, table
-1) has 12.8 GiB and 60.8 GiB.
+`config.json` this gives 13.8 GB for 20.9B parameters and 65.3 GB for 116.8B; the model's own description (arXiv
+2508.10925, table 1) has 12.8 GiB and 60.8 GiB.
 """
 
 from __future__ import annotations

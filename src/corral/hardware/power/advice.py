@@ -42,16 +42,16 @@ def _advise_supply(
     if psu is None or not verdicts & {Verdict.NOT_ENOUGH, Verdict.TIGHT}:
         return
     if recommended is None and smallest_supply(full, None) is None:
-        yield f"divide the cards over two supplies or machines: no supply up to {STANDARD_SIZES_W[-1]} W carries them"
+        yield f"divide the GPUs over two supplies or machines: no supply up to {STANDARD_SIZES_W[-1]} W carries them"
     elif recommended is not None and recommended.value > psu.value:
         yield f"fit a power supply of {recommended.value:g} W or more (it has {psu.value:g} W)"
     left = HIGHEST_SUSTAINED * psu.value - other.value
     if full.system.value <= psu.value:
         return
     if left > 0:
-        yield f"until then hold the cards to {left:.0f} W together with power limits if they go so low, or take one out"
+        yield f"until then hold the GPUs to {left:.0f} W together with power limits if they go so low, or take one out"
     else:
-        yield "until then take the cards out: the rest of the machine fills the supply"
+        yield "until then take the GPUs out: the rest of the machine fills the supply"
 
 
 def _advise_limits(gpus: Sequence[GpuPower], draw: Draw, psu: Figure | None) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _advise_limits(gpus: Sequence[GpuPower], draw: Draw, psu: Figure | None) -> 
     hot = _find_hot(gpus)
     if not loaded and len(hot) < 2:
         return
-    why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot cards share the case"
+    why = f"the load is over {100 * ADVISED_SUSTAINED:.0f} % of the supply" if loaded else "hot GPUs share the case"
     steps: list[str] = []
     prices: dict[str, list[str]] = {}
     for gpu in gpus if loaded else hot:
@@ -110,7 +110,7 @@ def _ask_open_questions(psu: Figure | None, other: Figure) -> Iterator[str]:
     if psu is None:
         yield "write the supply's rating into the cluster file (`psu: {watts: ...}`)"
     if other.origin is Origin.ASSUMED:
-        yield "write what the machine draws besides its GPUs into the file (`psu: {otherWatts: ...}`)"
+        yield "write what the machine draws without its GPUs into the file (`psu: {otherWatts: ...}`)"
 
 
 def _find_hot(gpus: Sequence[GpuPower]) -> list[GpuPower]:

@@ -55,33 +55,33 @@ def check(gpu: GpuPower, known: LimitRange | None) -> Judgement | None:
 def _judge_known(limit_w: float, known: LimitRange) -> tuple[Verdict, str, str]:
     span = f"{known.minimum_w:g} W to {known.maximum_w:g} W"
     if known.minimum_w <= limit_w <= known.maximum_w:
-        return Verdict.OK, f"{limit_w:g} W is within what the card takes, {span}", known.source
+        return Verdict.OK, f"{limit_w:g} W is within what the GPU takes, {span}", known.source
     return (
         Verdict.NOT_ENOUGH,
-        f"{limit_w:g} W is outside what the card takes, {span}; it refuses it (C02)",
+        f"{limit_w:g} W is outside what the GPU takes, {span}; it refuses it (C02)",
         known.source,
     )
 
 
 def _judge_unknown(gpu: GpuPower, limit_w: float) -> tuple[Verdict, str, str]:
     is_nvidia = gpu.vendor == NVIDIA
-    ask = f"ask the card: `nvidia-smi -i {gpu.index} -q -d POWER`" if is_nvidia else "ask the card's driver"
+    ask = f"ask the GPU: `nvidia-smi -i {gpu.index} -q -d POWER`" if is_nvidia else "ask the GPU's driver"
     seen = _SEEN_MINIMUM.get(name_class(gpu.model or ""))
     if seen is not None and limit_w < seen[0]:
         return (
             Verdict.TIGHT,
-            f"{limit_w:g} W is under the {seen[0]} W that a card of this model takes at least",
+            f"{limit_w:g} W is under the {seen[0]} W that a GPU of this model takes at least",
             seen[1],
         )
     if gpu.tgp is None:
-        return Verdict.UNKNOWN, f"{limit_w:g} W: which limits the card takes is not known", ask
+        return Verdict.UNKNOWN, f"{limit_w:g} W: which limits the GPU takes is not known", ask
     doubt = doubt_limit(limit_w, gpu.tgp.value)
     if doubt is not None:
         return Verdict.TIGHT, doubt, gpu.tgp.source
     if limit_w > gpu.tgp.value:
         what = f"{limit_w:g} W is over its default limit of {gpu.tgp.value:g} W; whether it goes higher is not known"
         return Verdict.UNKNOWN, what, ask
-    what = f"{limit_w:g} W of {gpu.tgp.value:g} W; the lowest limit that the card takes is not known"
+    what = f"{limit_w:g} W of {gpu.tgp.value:g} W; the lowest limit that the GPU takes is not known"
     return Verdict.UNKNOWN, what, ask
 
 

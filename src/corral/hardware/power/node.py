@@ -26,7 +26,7 @@ ASSUMED_OTHER = Figure(
     value=ASSUMED_PROCESSOR_W + ASSUMED_REST_W,
     unit="W",
     origin=Origin.ASSUMED,
-    source=f"nobody stated it: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power + 8 A x 12 V for the "
+    source=f"not stated: {ASSUMED_PROCESSOR_W} W for a desktop processor at its base power + 8 A x 12 V for the "
     "rest, the median of Intel's ATX12V design guide addendum (621484); a server or a busy processor takes more, a "
     "laptop less",
 )
@@ -150,8 +150,8 @@ def _judge_connectors(gpus: tuple[GpuPower, ...]) -> tuple[Judgement, ...]:
         Judgement(
             about="connectors",
             verdict=Verdict.UNKNOWN,
-            what=f"the cards ask for {listed}; which cables the supply has is not known",
-            reason="the catalogue, for the makers' reference boards; other boards of a model may differ",
+            what=f"the GPUs ask for {listed}; which cables the supply has is not known",
+            reason="the catalogue, for the makers' reference boards; other boards of a model can differ",
         ),
     )
 
@@ -176,7 +176,7 @@ def _list_unknown(node: Node, gpus: Iterable[GpuPower]) -> tuple[str, ...]:
     if node.gpus is None:
         return ("the file leaves the GPUs to be found on the machine; none is counted",)
     return tuple(
-        f"GPU {gpu.index} ({gpu.model or 'no model stated'}): nobody states its power; it is counted as "
+        f"GPU {gpu.index} ({gpu.model or 'no model stated'}): its power is unknown; it is counted as "
         + (f"its limit, {gpu.limit.value:g} W" if gpu.limit else "nothing")
         for gpu in gpus
         if gpu.tgp is None

@@ -37,7 +37,7 @@ def recommend(full: Draw, catalogue_psu: Figure | None) -> Figure | None:
         f"{full.peak.value:g} W of peak / {_format_percent(EXCURSION_CARRIED)}": full.peak.value / EXCURSION_CARRIED,
     }
     if catalogue_psu:
-        rules["what the catalogue suggests for one card"] = catalogue_psu.value
+        rules["what the catalogue suggests for one GPU"] = catalogue_psu.value
     size = next((size for size in STANDARD_SIZES_W if size >= max(rules.values())), None)
     if size is None:
         return None
@@ -60,7 +60,7 @@ def judge(full: Draw, limited: Draw | None, psu: Figure | None, catalogue_psu: F
 def mark_lower_bounds(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
     """Take back every `ok` that was given while the power of a GPU is unknown; what is too much already stays so."""
     return tuple(
-        replace(judgement, verdict=Verdict.UNKNOWN, what=f"{judgement.what}, without the cards of unknown power")
+        replace(judgement, verdict=Verdict.UNKNOWN, what=f"{judgement.what}, without the GPUs of unknown power")
         if judgement.verdict is Verdict.OK
         else judgement
         for judgement in judgements
@@ -85,14 +85,14 @@ def _rate_sustained(draw: Draw, psu: Figure) -> Verdict:
 
 def _judge_transients(full: Draw, limited: Draw | None, psu: Figure) -> Judgement:
     verdict = _rate_transients(full, psu)
-    what = f"peaks of about a millisecond may reach {full.peak.value:g} W, {_share(full.peak, psu)} of {psu.value:g} W"
+    what = f"peaks of about a millisecond can reach {full.peak.value:g} W, {_share(full.peak, psu)} of {psu.value:g} W"
     if full.peak.value <= psu.value:
         reason = "within the rating of any supply"
     else:
         reason = (
             f"{ATX_3}: every ATX 3.x supply has to carry {_format_percent(EXCURSION_CARRIED)} for 1 ms, with a 16-pin "
             f"connector {_format_percent(EXCURSION_CARRIED_16_PIN)}; an older one promises nothing over its rating, "
-            "and may cut out (C04)"
+            "and can cut out (C04)"
         )
     if limited is not None and verdict is not Verdict.OK:
         verdict, what = _describe_limits(verdict, _rate_transients(limited, psu), what, _share(limited.peak, psu))
@@ -108,7 +108,7 @@ def _rate_transients(draw: Draw, psu: Figure) -> Verdict:
 def _judge_suggestion(psu: Figure, catalogue_psu: Figure | None) -> tuple[Judgement, ...]:
     if catalogue_psu is None or psu.value >= catalogue_psu.value:
         return ()
-    what = f"{psu.value:g} W are less than the {catalogue_psu.value:g} W that the catalogue suggests for one card"
+    what = f"{psu.value:g} W are less than the {catalogue_psu.value:g} W that the catalogue suggests for one GPU"
     return (Judgement(about=SUGGESTION, verdict=Verdict.TIGHT, what=what, reason=catalogue_psu.source),)
 
 
@@ -158,7 +158,7 @@ def compute_draw(
     """Work out the draw of a machine whose GPUs take so many watts each."""
     gpus = computed(sum(watts), "W", format_sum(watts, "W") or "no GPU whose power is known")
     total = gpus.value + other.value
-    system = computed(total, "W", f"{gpus.value:g} W of GPUs + {other.value:g} W besides")
+    system = computed(total, "W", f"{gpus.value:g} W of GPUs + {other.value:g} W for the rest")
     energy = _compute_energy(system, night)
     peak = _round(EXCURSION * gpus.value + other.value, "W", f"{EXCURSION:g} x {gpus.value:g} W + {other.value:g} W")
     return Draw(

@@ -125,7 +125,7 @@ class NodePower:
     verdict: Verdict
     """The worst of all judgements on whether the node has the power it needs."""
     unknown: tuple[str, ...] = ()
-    """Cards whose power could not be counted, as sentences; with any, sums are lower bounds."""
+    """GPUs whose power could not be counted, as sentences; with any, sums are lower bounds."""
     advice: tuple[str, ...] = ()
     """What to do, each an imperative."""
 
