@@ -1,4 +1,4 @@
-"""The devices of this machine, from what the cluster file says and what was found; pure.
+"""The devices of this machine, from the cluster file and the GPUs that were found; pure.
 
 One device per working GPU. The processor takes tasks where there is no GPU, or where the file asks for it: a machine
 whose GPUs are broken does not quietly compute on its processor, a hundred times slower.
@@ -111,7 +111,7 @@ def _describe_absent(node: Node, entry: Gpu | None, count: int) -> Problem:
         code="machine.gpu_absent",
         what=f"the cluster file lists {which} and {count} GPU{' was' if count == 1 else 's were'} found",
         where=f"nodes[{node.name}].gpus",
-        hint="run `corral doctor` to see what the driver says, or take the GPU out of the cluster file",
+        hint="run `corral doctor` to see what the driver reports, or take the GPU out of the cluster file",
     )
 
 
@@ -127,7 +127,7 @@ def _describe_unusable(node: Node, gpu: FoundGpu) -> Problem:
 
 
 def _list_differences(node: Node, match: _MatchedGpu) -> list[Problem]:
-    """Report where a GPU is not what the file says; it is used as what it is."""
+    """Report where a GPU differs from the file; it is used as it was found."""
     where = f"nodes[{node.name}].gpus[{match.index}]"
     entry, gpu = match.entry, match.gpu
     problems: list[Problem] = []

@@ -26,7 +26,7 @@ class State(StrEnum):
     ERROR = "error"
     """Does not work."""
     UNKNOWN = "unknown"
-    """Could not be looked at; that says neither well nor ill."""
+    """Could not be checked; it can be well or ill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

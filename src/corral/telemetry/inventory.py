@@ -139,7 +139,7 @@ _SECTOR = 512  # the kernel counts in these, whatever the drive's own sectors ar
 _NOT_DRIVES = re.compile(r"(loop|ram|zram|dm-|md|sr|fd|nbd|zd|drbd|rbd|bcache)\d*|nvme\d+c\d+n\d+|mmcblk\d+(boot|rpmb)")
 """Made of other drives, of memory or of files; removable media; hidden paths of NVMe drives; parts of a flash chip."""
 _VIRTUAL = re.compile(r"(vd|xvd)[a-z]+")
-"""Drives of a virtual machine: whether they turn is their host's business, and what the kernel says is a default."""
+"""Drives of a virtual machine: whether they turn is their host's business, and what the kernel reports is a default."""
 
 
 def find_disks(root: Path = Path("/")) -> tuple[Disk, ...]:

@@ -198,12 +198,12 @@ def find_status(nvml: Any, error: Exception) -> NvmlStatus:
 
 
 def is_lost(nvml: Any, error: Exception) -> bool:
-    """Whether an NVMLError says that the GPU fell off the bus or waits for a reset."""
+    """Whether an NVMLError means that the GPU fell off the bus or waits for a reset."""
     return _read_number(error) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
 
 
 def describe_error(error: Exception) -> str:
-    """Return what the driver says of an NVMLError."""
+    """Return the driver's message for an NVMLError."""
     return str(error).rstrip(".")
 
 

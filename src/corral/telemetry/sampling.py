@@ -28,7 +28,7 @@ class Slowed(StrEnum):
     POWER_CAP = "power cap"
     """The power limit does its work; no fault."""
     HARDWARE = "hardware slowdown"
-    """Clocks halved or worse, for heat or for power; one of the two below says which."""
+    """Clocks halved or worse, for heat or for power; one of the two below has the reason."""
     SYNC_BOOST = "sync boost"
     SOFTWARE_THERMAL = "thermal slowdown by the driver"
     HARDWARE_THERMAL = "thermal slowdown by the hardware"

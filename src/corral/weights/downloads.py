@@ -101,7 +101,7 @@ def strip_query(url: str) -> str:
 
 
 def name_origin_file(part: Path) -> Path:
-    """Name the file that says what `part` belongs to."""
+    """Name the file that describes what `part` belongs to."""
     return part.with_name(part.name + ".json")
 
 

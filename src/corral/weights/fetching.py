@@ -149,7 +149,7 @@ class Fetch:
         return tuple(files)
 
     def _find_whole_size(self, size: int | None) -> Bytes | None:
-        """The size of the whole model, where it has one file and the server says how large that is."""
+        """The size of the whole model, where it has one file and the server reports how large that is."""
         return Bytes(size) if size is not None and len(self.entry.files) == 1 else None
 
     def _report(self, stage: Stage, done: int, total: Bytes | None) -> None:

@@ -81,7 +81,7 @@ def delete_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def explain_disk_errors(folder: Path) -> Generator[None]:
-    """Turn the system's `no space left` and `permission denied` into errors that say where and what to do."""
+    """Turn the system's `no space left` and `permission denied` into errors with the place and the remedy."""
     try:
         yield
     except OSError as error:

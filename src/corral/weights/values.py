@@ -158,7 +158,7 @@ class Progress:
     done: Bytes = _NOTHING
     """Bytes that arrived, of all files of the model; for a wheel, of the wheel."""
     total: Bytes | None = None
-    """What `done` grows to; None when the source does not say."""
+    """What `done` grows to; None when the source does not report it."""
 
 
 Report = Callable[[Progress], None]

@@ -38,7 +38,7 @@ class Pip:
         """Fetch the wheel into `folder` and return its path; `on_bytes` gets the bytes that arrived so far.
 
         pip bounds each wait for the network itself (`PIP_DEFAULT_TIMEOUT`, `PIP_RETRIES`).
-        Raises: PipMissingError; DiskFullError; SourceError with what pip said.
+        Raises: PipMissingError; DiskFullError; SourceError with pip's message.
         """
         temporary = Path(tempfile.mkdtemp(prefix="pip-", dir=folder))
         target = temporary / "wheel"
@@ -76,7 +76,7 @@ class Pip:
         if "No space left on device" in said or "Disk quota exceeded" in said:
             return make_disk_full_error(folder, source.wheel_size)
         errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-        fact = errors[-1] if errors else (said.strip().splitlines() or ["pip said nothing"])[-1]
+        fact = errors[-1] if errors else (said.strip().splitlines() or ["pip printed nothing"])[-1]
         return SourceError(f"pip failed: {fact}", where=str(source), hint="check the network and `pip config list`")
 
 

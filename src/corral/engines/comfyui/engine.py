@@ -186,7 +186,7 @@ class ComfyUi:
 
 
 def _measure_execution(messages: Iterable[Json]) -> float | None:
-    """Return how long the prompt ran, by the instance's own clock; None where it does not say."""
+    """Return how long the prompt ran, by the instance's own clock; None where it does not report it."""
     at: dict[str, float] = {}
     for message in messages:
         event, data = (*as_list(message), None, None)[:2]

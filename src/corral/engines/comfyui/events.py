@@ -15,7 +15,7 @@ from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.work import Json
 
 SUBSCRIBE = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-"""The client's first message: it asks for previews that say which prompt and node they belong to."""
+"""The client's first message: it asks for previews with the prompt and the node they belong to."""
 
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 _WORD = struct.Struct(">I")
@@ -24,7 +24,7 @@ _ENDINGS = frozenset({"execution_success", "execution_error", "execution_interru
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """An intermediate result; `prompt` is None where the instance does not say whose it is."""
+    """An intermediate result; `prompt` is None where the instance does not name it."""
 
     media_type: str
     data: bytes

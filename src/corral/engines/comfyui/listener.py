@@ -28,7 +28,7 @@ class Listener:
 
     @property
     def ended(self) -> bool:
-        """Whether the socket said that the prompt has ended."""
+        """Whether the socket reported that the prompt has ended."""
         return self._course.ended
 
     async def wait_for_connection(self) -> None:

@@ -1,8 +1,8 @@
 """The models that one instance holds in its GPU's memory, as far as they can be known from outside.
 
-ComfyUI does not say which checkpoint is loaded. This keeps what was last run, and drops it when the instance shows that
-it no longer holds it: it does not answer, it forgot the prompt that loaded it (the history dies with the process), or
-PyTorch has nothing allocated on the GPU. Models that other clients load are not seen.
+ComfyUI does not report which checkpoint is loaded. The last one that ran is kept, and dropped when the instance shows
+that it no longer holds it: it does not answer, it forgot the prompt that loaded it (the history dies with the process),
+or PyTorch has nothing allocated on the GPU. Models that other clients load are not seen.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class Prompts:
         elif stage is Stage.PENDING:
             await self._client.post("/queue", {"delete": [prompt_id]})
         else:
-            # Only after the queue said that it is the running one: old versions ignore the id and would interrupt
+            # Only after the queue reported that it is the running one: old versions ignore the id and would interrupt
             # whatever runs.
             await self._client.post("/interrupt", {"prompt_id": prompt_id})
 

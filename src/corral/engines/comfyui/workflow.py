@@ -86,7 +86,7 @@ def find_model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None
 
 
 def write_prompt(workflow: Workflow, raw: Mapping[str, Json]) -> dict[str, Json]:
-    """Write the workflow as the body of a prompt; what else `raw` says about a node (its title) is kept."""
+    """Write the workflow as the body of a prompt; whatever else `raw` has for a node (its title) is kept."""
     return {node.id: {**as_object(raw[node.id]), "inputs": node.inputs} for node in workflow.values()}
 
 

@@ -221,7 +221,7 @@ def _describe_exit(code: int) -> str:
 
 
 KEPT_BYTES = 512 * 1024
-"""Of each end of the log: the start says what was set up, the end says what went wrong."""
+"""Of each end of the log: the start has the setup, the end has the failure."""
 
 _PROGRESS = re.compile(rb"corral: progress (\d(?:\.\d+)?|\.\d+)(?:\s+(.*))?")
 _LINE_LENGTH = 4096
@@ -249,7 +249,7 @@ class Printed:
                 self._progress(float(match[1]), (match[2] or b"").decode(errors="replace"))
 
     def write(self, path: Path) -> None:
-        """Write the log; says between its two ends how much is missing."""
+        """Write the log, with the number of missing bytes between its two ends."""
         gap = f"\n[... {self._left_out} bytes left out ...]\n".encode() if self._left_out else b""
         path.write_bytes(bytes(self._head) + gap + bytes(self._tail))
 

@@ -24,7 +24,7 @@ def make_chat_request(inputs: Mapping[str, Any]) -> Chunk:  # Any: JSON
         "stop": inputs["stop"],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # so that a cancel is heard while a long prompt is read
+        "return_progress": True,  # so that a cancel is noticed while a long prompt is read
     }
     if inputs["seed"] is not None:
         # A cached prefix is computed in other batches, which changes the last bits, and so in the end the text.
@@ -56,7 +56,7 @@ class Reply:
         """Take the next chunk; True ends the stream. Never raises: the library would swallow it and go on."""
         try:
             self._read(chunk)
-        except Exception as error:  # noqa: BLE001 - see above; `raise_error` raises it where it is heard
+        except Exception as error:  # noqa: BLE001 - see above; `raise_error` raises it where it is handled
             traceback.print_exc()
             self._broken = error
         return self._talk.cancelled or self._broken is not None

@@ -120,5 +120,5 @@ def _make_parameters(path: Path, settings: Settings, socket: Path) -> object:
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.cache_ram_mib = 0  # prompts of one queue rarely repeat; 8 GiB of the host's memory is its default
     parameters.ui = False
-    parameters.warmup = False  # the first answer warms up as well, and a cancel is heard while it is written
+    parameters.warmup = False  # the first answer warms up as well, and a cancel is noticed while it is written
     return parameters

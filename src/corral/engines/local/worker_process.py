@@ -38,7 +38,7 @@ _REAP_S = 5.0
 
 _LAST_LINES = 4
 _STACK = ("File ", "Current thread", "Thread 0x", "Extension modules")
-"""How the lines of Python's own crash report begin; what native code said before them says more."""
+"""How the lines of Python's own crash report begin; the lines of native code before them explain more."""
 
 
 class WorkerGoneError(Exception):

@@ -62,7 +62,7 @@ class OllamaClient:
         self._closed = False
 
     async def look(self, path: str) -> dict[str, Json]:
-        """Get what the server says of itself, within `check_s`. Raises: EngineError."""
+        """Get the server's description of itself, within `check_s`. Raises: EngineError."""
         try:
             async with asyncio.timeout(self._timings.check_s), self._request("GET", path, None, None) as response:
                 return as_object(await self._read_json(response))

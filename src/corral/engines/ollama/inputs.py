@@ -94,4 +94,4 @@ class OllamaOptions(EngineOptions):
         le=1_048_576,
         description="The `num_ctx` of every request: a server loads a model anew whenever it changes.",
     )
-    keep_alive: str | None = Field(None, description="How long models stay where a task does not say: `30m`, `-1`.")
+    keep_alive: str | None = Field(None, description="How long models stay where a task does not set it: `30m`, `-1`.")

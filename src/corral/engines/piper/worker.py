@@ -118,7 +118,7 @@ class _Program:
     def speak(self, text: str) -> Path:
         """Return the file that Piper wrote for the text. Raises: EngineError when it died instead."""
         line = " ".join(text.split()).encode("utf-8", errors="replace") + b"\n"
-        with suppress(BrokenPipeError):  # it died; its last lines, read below, say why
+        with suppress(BrokenPipeError):  # it died; its last lines, read below, have the reason
             _require_pipe(self._process.stdin).write(line)
         while printed := _require_pipe(self._process.stderr).readline():
             sys.stderr.buffer.write(printed)

@@ -135,7 +135,7 @@ def describe_unfinished(folder: Path, *, boot: str | None) -> str | None:
 
 
 def read_boot_id() -> str | None:
-    """Identify this run of the machine; None where the kernel does not say."""
+    """Identify this run of the machine; None where the kernel does not report it."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

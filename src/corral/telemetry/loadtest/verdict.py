@@ -17,7 +17,7 @@ from corral.telemetry.sampling import GpuLimits, Sample, Slowed
 from corral.units import format_duration
 
 LOADED_PERCENT = 80
-"""Mean utilization from which a test says something; a generator that waits for its disk stays under it."""
+"""Mean utilization from which a test shows something; a generator that waits for its disk stays under it."""
 ENOUGH = 0.95
 """Share of the wanted time that has to be covered."""
 CLOSE_C = 5
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     WARN = "warn"
     """It held, and something is near its limit."""
     INCONCLUSIVE = "inconclusive"
-    """It says nothing: not loaded, or not long enough."""
+    """It shows nothing: not loaded, or not long enough."""
     FAIL = "fail"
 
 
@@ -137,7 +137,7 @@ def _report_slowdowns(alive: Sequence[Sample]) -> list[Remark]:
     }
     seen = {reason for sample in alive for reason in sample.slowed or ()}
     if Slowed.HARDWARE in seen and not seen & {Slowed.POWER_BRAKE, Slowed.HARDWARE_THERMAL}:
-        bad[Slowed.HARDWARE] = (Outcome.FAIL, "the hardware slowed down and does not say whether for heat or power")
+        bad[Slowed.HARDWARE] = (Outcome.FAIL, "the hardware slowed down and does not report whether for heat or power")
     return [_describe_slowdown(alive, reason, *bad[reason]) for reason in bad if reason in seen]
 
 
