@@ -83,6 +83,11 @@ class FollowsCluster(Protocol):
         """The cluster file in effect."""
         ...
 
+    @property
+    def at_start(self) -> Cluster:
+        """The cluster file that was in effect when the server started."""
+        ...
+
     def compare_slots(self, wanted: Wanted) -> Difference:
         """Return how these slots differ from those there are."""
         ...
@@ -99,14 +104,14 @@ async def reload_cluster(server: FollowsCluster, read: Callable[[], ClusterHere]
     """
     here = await asyncio.to_thread(read)
     difference = server.compare_slots(here.wanted)
-    answer = _make_answer(server.cluster, here, difference, asked)
+    answer = _make_answer(server, here, difference, asked)
     if not asked.dry_run:
         server.follow(here)
     return answer
 
 
-def _make_answer(before: Cluster, here: ClusterHere, difference: Difference, asked: ReloadAsked) -> ReloadAnswer:
-    after = here.cluster
+def _make_answer(server: FollowsCluster, here: ClusterHere, difference: Difference, asked: ReloadAsked) -> ReloadAnswer:
+    before, after = server.cluster, here.cluster
     return ReloadAnswer(
         dry_run=asked.dry_run,
         added=tuple(slot.id for slot in difference.added),
@@ -115,12 +120,15 @@ def _make_answer(before: Cluster, here: ClusterHere, difference: Difference, ask
             for change in difference.changed
         ),
         removed=tuple(Edit(name=slot.id, waits_for=difference.held.get(slot.id)) for slot in difference.removed),
-        devices=tuple(Edit(name=change.before.name, what=change.what) for change in difference.devices),
+        devices=tuple(
+            Edit(name=change.before.name, what=change.what, waits_for=difference.held.get(change.before.name))
+            for change in difference.devices
+        ),
         settings=tuple(_list_settings(before, after)),
         at_next_start=tuple(
-            f"{label}: {_show(getattr(before, name))} -> {_show(getattr(after, name))}"
+            f"{label}: {_show(getattr(server.at_start, name))} -> {_show(getattr(after, name))}"
             for name, label in _AT_NEXT_START.items()
-            if getattr(before, name) != getattr(after, name)
+            if getattr(server.at_start, name) != getattr(after, name)
         ),
         problems=here.problems,
     )

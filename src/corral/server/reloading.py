@@ -35,6 +35,7 @@ class FollowedCluster:
 
     def __init__(self, cluster: Cluster, dispatcher: Dispatcher, read: Callable[[], ClusterHere]) -> None:
         self.cluster = cluster
+        self.at_start = cluster
         self._dispatcher = dispatcher
         self._read = read
         self._turn = asyncio.Lock()
@@ -45,8 +46,9 @@ class FollowedCluster:
 
     def follow(self, here: ClusterHere) -> None:
         """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
+        rules = make_rules(here)
         self._dispatcher.change_slots(here.wanted)
-        self._dispatcher.change_rules(make_rules(here))
+        self._dispatcher.change_rules(rules)
         self.cluster = here.cluster
 
     async def reload(self, asked: ReloadAsked) -> ReloadAnswer:

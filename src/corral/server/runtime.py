@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,10 +174,16 @@ async def _serve(
 
 @contextmanager
 def _reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
-    """Let SIGHUP read the cluster file again while the context lasts."""
+    """Let SIGHUP read the cluster file again while the context lasts; when a terminal closes, it ends the server."""
     reloads: set[asyncio.Task[None]] = set()
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def reload() -> None:
+        closed = [stream for stream in terminals if not os.isatty(stream)]
+        if closed:
+            _write_nowhere(closed)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         task = asyncio.create_task(followed.reload_on_signal(), name="reload")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
@@ -188,6 +194,14 @@ def _reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _write_nowhere(streams: Iterable[int]) -> None:
+    """Point these streams away from a terminal that is closed: writing there raises."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:

@@ -56,6 +56,8 @@ class Group:
         self.device = device
         self.held_elsewhere: str | None = None
         """Who else holds the group according to the database: an attempt of a server that stopped or hangs."""
+        self.held_by_leaving: str | None = None
+        """Who holds a group that leaves and takes the same GPU or server, under another name."""
         self._bays: dict[str, Bay] = {}
         self._holds: list[Hold] = []
         self._retired: list[Engine] = []
@@ -84,7 +86,7 @@ class Group:
         self.settle()
 
     def settle(self) -> None:
-        """Make of the group what is wanted, unless it is held: then that waits for the end of its last hold."""
+        """Apply what is wanted, unless the group is held: then that waits for the end of its last hold."""
         if self._holds:
             return
         self.device = self._wanted_device
@@ -93,7 +95,7 @@ class Group:
 
     @property
     def is_changing(self) -> bool:
-        """Whether something else is wanted of it than what it is, and waits for the end of a hold."""
+        """Whether a change waits for the end of its hold."""
         return self.device != self._wanted_device or self._bays != self._wanted
 
     @property
@@ -136,7 +138,7 @@ class Group:
     def is_free(self) -> bool:
         """Whether a task can start here as far as gates and holds are concerned."""
         is_open = any(bay.gate is Gate.OPEN for bay in self._bays.values())
-        return is_open and not self._holds and self.held_elsewhere is None
+        return is_open and not self._holds and self.held_elsewhere is None and self.held_by_leaving is None
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
@@ -160,6 +162,11 @@ class Group:
         """Return the name of an engine's slot; the group's own where another server's engine is not known here."""
         bay = self._bays.get(engine)
         return self.id if bay is None else bay.spec.id
+
+    @property
+    def occupies(self) -> frozenset[str]:
+        """The servers, GPUs and processors that its slots take, whatever they are called."""
+        return frozenset(bay.spec.occupies for bay in self._bays.values())
 
     @property
     def names(self) -> tuple[SlotId, ...]:
@@ -211,6 +218,8 @@ class Group:
     def _judge_gate(self) -> tuple[Gate, str]:
         if self.held_elsewhere is not None:
             return Gate.UNHEALTHY, self.held_elsewhere
+        if self.held_by_leaving is not None:
+            return Gate.UNHEALTHY, f"held under its old name by {self.held_by_leaving}"
         other = next((hold for hold in self._holds if hold.task is None), None)
         if other is not None:  # its memory is not the queue's to give up
             return Gate.UNHEALTHY, f"held by {other}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from corral.scheduling.values import Gate, Slot
 from corral.slots.group import Group, close_engines
@@ -51,14 +52,10 @@ class Registry:
         difference = compare(self._wanted, wanted)
         touched = (*difference.removed, *(change.before for change in difference.changed))
         held = {slot.id: str(self._groups[slot.group].holds[0]) for slot in touched if self._is_held(slot.group)}
-        return Difference(
-            wanted=wanted,
-            added=difference.added,
-            changed=difference.changed,
-            removed=difference.removed,
-            devices=difference.devices,
-            held=held,
-        )
+        holding = {group.device.name: str(group.holds[0]) for group in self if group.holds}
+        edited = {change.before.name for change in difference.devices}
+        held |= {name: hold for name, hold in holding.items() if name in edited}
+        return replace(difference, held=held)
 
     def apply(self, difference: Difference) -> None:
         """Make true what is wanted: at once, or for what is held when its last hold ends.
@@ -66,7 +63,12 @@ class Registry:
         Every engine is made before anything changes, so that one that cannot be made leaves everything as it was.
         """
         wanted = difference.wanted
-        devices = {device.name: device for device in wanted.devices}
+        # What other programs hold was measured before our own models were in memory: that figure stays.
+        foreign = {group.device.provider: group.device.foreign for group in self}
+        devices = {
+            device.name: replace(device, foreign=foreign.get(device.provider, device.foreign))
+            for device in wanted.devices
+        }
         slots: defaultdict[SlotId, list[SlotSpec]] = defaultdict(list)
         for slot in wanted.slots:
             slots[slot.group].append(slot)
@@ -78,6 +80,19 @@ class Registry:
             group.set_gates(self._find_gate)
             self._drop_if_gone(group)
         self._wanted = wanted
+        self._note_leaving()
+
+    def _note_leaving(self) -> list[Group]:
+        """Keep groups closed whose GPU or server is held under another name; return those for which that changed."""
+        leaving = [(group, str(group.holds[0])) for group in self if group.holds and group.is_changing]
+        changed: list[Group] = []
+        for group in self:
+            holders = (hold for other, hold in leaving if other is not group and other.occupies & group.occupies)
+            holder = next(holders, None)
+            if holder != group.held_by_leaving:
+                group.held_by_leaving = holder
+                changed.append(group)
+        return changed
 
     def _is_held(self, group: SlotId) -> bool:
         return group in self._groups and bool(self._groups[group].holds)
@@ -138,6 +153,8 @@ class Registry:
         """
         while True:
             now = monotonic()
+            for group in self._note_leaving():
+                changed(group)
             async with asyncio.TaskGroup() as tasks:
                 for group in self:
                     for engine in group.list_due_checks(now=now):

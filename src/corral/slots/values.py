@@ -55,6 +55,11 @@ class SlotSpec:
     """The settings of the engine (a URL, options, threads): where they differ, the engine is made again."""
     make: Callable[[], Engine] = field(compare=False, repr=False)
 
+    @property
+    def occupies(self) -> str:
+        """Whatever the slot is called: the server, the GPU or the share of the processor that it takes."""
+        return str(self.settings.get("url") or self.settings.get("gpu") or self.device)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -95,7 +100,7 @@ class Difference:
     removed: tuple[SlotSpec, ...] = ()
     devices: tuple[DeviceChange, ...] = ()
     held: Mapping[SlotId, str] = field(default_factory=dict[SlotId, str])
-    """Slots that change or go when their hold ends, with the hold: `task 12 of ada`."""
+    """Slots and devices that change or go when their hold ends, with the hold: `task 12 of ada`."""
 
     @property
     def is_empty(self) -> bool:
@@ -165,7 +170,7 @@ class HoldKind(StrEnum):
     GUEST = "guest"
     """An interactive request that came through the gateway; lives as long as its connection."""
     PROGRAM = "program"
-    """A program of a user, under `corral hold`."""
+    """A program of a user."""
     LAYOUT_SWITCH = "layout_switch"
 
 

@@ -157,9 +157,12 @@ class Dispatcher:
         return difference
 
     def change_rules(self, rules: Rules) -> None:
-        """Replace the queues and the policy's bounds; a queue that is new starts nothing until its gate is read."""
+        """Replace the queues and the policy's bounds; a queue that is new starts nothing until its gate is read.
+
+        Tasks of a queue that is gone go on under its old rules: without any they could start on every slot.
+        """
         before = self._picture.queues
-        self._picture.queues = {
+        self._picture.queues = dict(before) | {
             name: replace(queue, paused=before[name].paused if name in before else True)
             for name, queue in rules.queues.items()
         }
@@ -299,8 +302,8 @@ class Dispatcher:
         while self._inbox:
             for attempt, ended in self._inbox[:AT_ONCE]:
                 self._picture.remove(attempt)
+                change = attempt.describe_end(ended)  # before its slots are free: then they can change their names
                 self._free(attempt, ended)
-                change = attempt.describe_end(ended)
                 if change is not None:
                     self._picture.unwritten.append(change)
                 else:  # in the database it can still own its task: look at once, not at the next poll
@@ -322,20 +325,24 @@ class Dispatcher:
         """Choose what starts now, and hold its slots."""
         picture = self._picture
         assigned: list[Attempt] = []
-        while picture.ready.backlog and picture.table.free:
-            assignments = self._judgement.assign(
-                picture.ready.backlog,
-                picture.table,
-                picture.queues,
-                len(picture.table.free),
-                datetime.now(UTC),
-                most_starts=AT_ONCE,
-            )
-            now = self._monotonic()
-            assigned += [picture.occupy(assignment, now=now) for assignment in assignments]
-            if len(assignments) < AT_ONCE:
-                break
-            await self._yield_before(assigned)
+        try:
+            while picture.ready.backlog and picture.table.free:
+                assignments = self._judgement.assign(
+                    picture.ready.backlog,
+                    picture.table,
+                    picture.queues,
+                    len(picture.table.free),
+                    datetime.now(UTC),
+                    most_starts=AT_ONCE,
+                )
+                now = self._monotonic()  # a generator, so that those before one that raises are in the list
+                assigned.extend(picture.occupy(assignment, now=now) for assignment in assignments)
+                if len(assignments) < AT_ONCE:
+                    break
+                await asyncio.sleep(0)
+        except BaseException:
+            picture.vacate(assigned)  # nothing of them is stored: what is held for them would stay so
+            raise
         return assigned
 
     async def _yield_before(self, attempts: Sequence[Attempt]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -78,7 +80,7 @@ async def slots(client: PatientClient, count: int) -> Sequence[str]:
     async with asyncio.timeout(60):
         while True:
             items = (await client.get("/corral/v1/slots"))["items"]
-            if len(items) == count and all(slot["engines"] for slot in items):
+            if len(items) == count and all(slot["problem"] is None for slot in items):
                 return [slot["id"] for slot in items]
             await asyncio.sleep(0.05)
 
@@ -161,3 +163,16 @@ async def test_hangup_signal_reads_the_file_again(client: PatientClient, server:
     os.kill(server.pid, signal.SIGHUP)
     await slots(client, 2)
     assert server.starts == 1
+
+
+async def test_server_ends_when_its_terminal_closes(short_folder: Path, file: ClusterFile, database_url: str) -> None:
+    ours, terminal = pty.openpty()
+    argv = ["-m", "corral", "up", "--data-dir", str(short_folder / "data"), "--cluster", str(file.path), "--port", "0"]
+    env = os.environ | {"CORRAL_DATABASE_URL": database_url}
+    server = await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+    async with PatientClient(short_folder / "data") as client:
+        await client.leading()
+    os.close(ours)
+    server.send_signal(signal.SIGHUP)
+    assert await asyncio.wait_for(server.wait(), 60) == 0

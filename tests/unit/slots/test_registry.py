@@ -121,6 +121,47 @@ def test_difference_names_what_holds_the_slots_that_change_or_go() -> None:
     assert len(difference.removed) == 2
 
 
+def test_slot_under_a_new_name_stays_closed_while_a_hold_has_it_under_its_old_one() -> None:
+    registry = Registry(wanted(a_slot("comfyui")))
+    registry[GPU0].hold(TASK)
+    change(registry, wanted(a_slot("comfyui", device=GPU1), a_slot("llama", device=GPU1, url="http://b")))
+    assert registry[GPU1].view().gate_reason == "held under its old name by task 12 of ada"
+    assert not registry[GPU1].is_free
+
+
+async def test_slot_under_a_new_name_opens_when_the_hold_on_its_old_one_has_ended() -> None:
+    registry = Registry(wanted(a_slot("comfyui")))
+    group = registry[GPU0]
+    group.hold(TASK)
+    change(registry, wanted(a_slot("comfyui", device=GPU1)))
+    registry.release([group], TASK)
+    async with watching(registry) as changed, asyncio.timeout(5):
+        while not registry[GPU1].is_free:
+            changed.clear()
+            await changed.wait()
+
+
+def test_slot_next_to_one_that_leaves_takes_tasks() -> None:
+    registry = Registry(wanted(a_slot("comfyui")))
+    registry[GPU0].hold(TASK)
+    change(registry, wanted(a_slot("comfyui", device=GPU1, url="http://b")))
+    assert registry[GPU1].is_free
+
+
+def test_new_group_of_a_known_gpu_does_not_count_our_models_as_foreign() -> None:
+    before, after = (replace(a_device(memory=24), foreign=Bytes(size)) for size in (2, 14))
+    registry = Registry(wanted(a_slot("llama"), devices=(before,)))
+    second = a_slot("comfyui", group=SlotId("node/gpu0/comfyui/b"))
+    change(registry, wanted(a_slot("llama"), second, devices=(after,)))
+    assert {group.device.capacity for group in registry} == {22}
+
+
+def test_device_that_waits_for_a_hold_is_named_with_it() -> None:
+    registry = Registry(wanted(a_slot(), devices=(a_device(memory=8),)))
+    registry[GPU0].hold(TASK)
+    assert registry.compare(wanted(a_slot(), devices=(a_device(memory=16),))).held == {GPU0: "task 12 of ada"}
+
+
 def test_comparing_changes_nothing() -> None:
     registry = Registry(wanted(a_slot()))
     registry.compare(wanted())
