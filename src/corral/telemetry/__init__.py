@@ -1,6 +1,7 @@
-"""This machine and its state: GPUs through NVML, memory, processors, disks, and the slots they make.
+"""This machine and its state: GPUs through NVML, memory, processors, disks, and the devices they make.
 
 Belongs here: reading hardware, comparing it with the cluster file, findings about it.
 Does not belong here: deciding which task goes where; engines and the database.
-May import: `corral.hardware`, `corral.cluster`, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.slots`, `corral.hardware`, `corral.cluster`, `corral.charts`, `corral.figures`,
+`corral.work`, `corral.units`, `corral.errors`.
 """

@@ -2,5 +2,6 @@
 
 Belongs here: names, sources, checksums, resumable downloads, the folder they are in.
 Does not belong here: what a model needs in memory, how an engine loads it.
-May import: `corral.units`, `corral.errors`; `headers` also `corral.hardware` and `corral.figures`.
+May import: `corral.engine_kinds`, `corral.files`, `corral.units`, `corral.errors`; `headers` also `corral.hardware` and
+`corral.figures`.
 """

@@ -75,7 +75,7 @@ def lint(
 
     Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. Files that cannot be read are
     named, and change nothing. A comment accepts a finding on its line or the next: `# corral: ignore A02 because the
-    node has a spare card`.
+    node has a spare GPU`.
     """
     chosen = Format.JSON if as_json else format
     if explain is not None:

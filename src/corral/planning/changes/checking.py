@@ -209,7 +209,7 @@ class Checker:
         return {gpu.index for gpu in self._nodes[node].gpus or ()} if node in self._nodes else set()
 
     def _list_new_indexes(self, node: str) -> set[int]:
-        """Return the indexes that GPUs get which come into a node (`cards.arrange` numbers them so)."""
+        """Return the indexes that GPUs get which come into a node (`arrangement.arrange` numbers them so)."""
         # counted as they are asked for: an unknown model is one problem, and the limit of its GPU not another
         incoming = sum(_count_new(change, node) for change in self._changes)
         first = max(self._list_indexes(node), default=-1) + 1
@@ -260,7 +260,7 @@ def list_limited_gpus(
     replaced: Mapping[GpuAddress, str],
     added: Mapping[str, list[str]],
 ) -> Iterator[tuple[GpuAddress, str]]:
-    """List the GPUs with their models; those that come are called as `cards.arrange` calls them.
+    """List the GPUs with their models; those that come are called as `arrangement.arrange` calls them.
 
     A GPU that leaves its node is not looked for: it is reported as a contradiction, or takes its own limit along.
     """
