@@ -36,7 +36,7 @@ class SlotHeldError(CorralError):
 
 
 @dataclass(slots=True, eq=False)
-class Bay:
+class SlotState:
     """One slot at run time: its engine, whether that works, what it has in memory."""
 
     spec: SlotSpec
@@ -58,28 +58,28 @@ class Group:
         """Who else holds the group according to the database: an attempt of a server that stopped or hangs."""
         self.held_by_leaving: str | None = None
         """Who holds a group that leaves and takes the same GPU or server, under another name."""
-        self._bays: dict[str, Bay] = {}
+        self._states: dict[str, SlotState] = {}
         self._holds: list[Hold] = []
         self._retired: list[Engine] = []
         self._wanted_device = device
-        self._wanted: dict[str, Bay] = {}
+        self._wanted: dict[str, SlotState] = {}
 
     # --- what is wanted ----------------------------------------------------------------------------------------------
 
-    def prepare(self, slots: Iterable[SlotSpec]) -> list[Bay]:
+    def prepare(self, slots: Iterable[SlotSpec]) -> list[SlotState]:
         """Make the engines of slots that the group does not have yet; nothing of it changes, nothing is started."""
-        known = (*self._bays.values(), *self._wanted.values())
+        known = (*self._states.values(), *self._wanted.values())
         return [
-            next((bay for bay in known if bay.spec == slot), None) or Bay(spec=slot, engine=slot.make())
+            next((state for state in known if state.spec == slot), None) or SlotState(spec=slot, engine=slot.make())
             for slot in slots
         ]
 
-    def aim(self, device: DeviceSpec, bays: Iterable[Bay]) -> None:
+    def aim(self, device: DeviceSpec, states: Iterable[SlotState]) -> None:
         """Set what this group should be; with nothing in it, it leaves."""
-        wanted = {bay.spec.engine: bay for bay in bays}
-        for engine, bay in self._wanted.items():  # one that was wanted before and has never come into use
-            if bay is not wanted.get(engine) and bay is not self._bays.get(engine):
-                self._retired.append(bay.engine)
+        wanted = {state.spec.engine: state for state in states}
+        for engine, state in self._wanted.items():  # one that was wanted before and has never come into use
+            if state is not wanted.get(engine) and state is not self._states.get(engine):
+                self._retired.append(state.engine)
         if device.provider == self.device.provider:  # by now its own models are in the memory that was measured
             device = replace(device, foreign=self.device.foreign)
         self._wanted_device, self._wanted = device, wanted
@@ -90,18 +90,18 @@ class Group:
         if self._holds:
             return
         self.device = self._wanted_device
-        self._retired += [bay.engine for name, bay in self._bays.items() if self._wanted.get(name) is not bay]
-        self._bays = dict(self._wanted)
+        self._retired += [state.engine for name, state in self._states.items() if self._wanted.get(name) is not state]
+        self._states = dict(self._wanted)
 
     @property
     def is_changing(self) -> bool:
         """Whether a change waits for the end of its hold."""
-        return self.device != self._wanted_device or self._bays != self._wanted
+        return self.device != self._wanted_device or self._states != self._wanted
 
     @property
     def is_gone(self) -> bool:
         """Whether nothing is left of it: no slot, no hold."""
-        return not (self._bays or self._wanted or self._holds)
+        return not (self._states or self._wanted or self._holds)
 
     def take_retired(self) -> list[Engine]:
         """Hand over the engines that are not part of the group any more, to be closed."""
@@ -137,69 +137,71 @@ class Group:
     @property
     def is_free(self) -> bool:
         """Whether a task can start here as far as gates and holds are concerned."""
-        is_open = any(bay.gate is Gate.OPEN for bay in self._bays.values())
+        is_open = any(state.gate is Gate.OPEN for state in self._states.values())
         return is_open and not self._holds and self.held_elsewhere is None and self.held_by_leaving is None
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
         if self._holds:
             return []
-        return [name for name, bay in self._bays.items() if bay.gate is Gate.DRAINING and bay.resident]
+        return [name for name, state in self._states.items() if state.gate is Gate.DRAINING and state.resident]
 
     def set_gates(self, find_gate: Callable[[SlotSpec], Gate]) -> None:
         """Open and close its slots."""
-        for bay in (*self._bays.values(), *self._wanted.values()):
-            bay.gate = find_gate(bay.spec)
+        for state in (*self._states.values(), *self._wanted.values()):
+            state.gate = find_gate(state.spec)
 
     # --- facts -------------------------------------------------------------------------------------------------------
 
     @property
     def slots(self) -> Mapping[str, SlotSpec]:
         """Its slots, by engine."""
-        return {engine: bay.spec for engine, bay in self._bays.items()}
+        return {engine: state.spec for engine, state in self._states.items()}
 
     def name_for(self, engine: str) -> SlotId:
         """Return the name of an engine's slot; the group's own where another server's engine is not known here."""
-        bay = self._bays.get(engine)
-        return self.id if bay is None else bay.spec.id
+        state = self._states.get(engine)
+        return self.id if state is None else state.spec.id
 
     @property
     def occupies(self) -> frozenset[str]:
         """The servers, GPUs and processors that its slots take, whatever they are called."""
-        return frozenset(bay.spec.occupies for bay in self._bays.values())
+        return frozenset(state.spec.occupies for state in self._states.values())
 
     @property
     def names(self) -> tuple[SlotId, ...]:
         """The names of its slots."""
-        return tuple(bay.spec.id for bay in self._bays.values())
+        return tuple(state.spec.id for state in self._states.values())
 
     def engine(self, name: str) -> Engine:
         """Return an engine of the group. Raises: KeyError."""
-        return self._bays[name].engine
+        return self._states[name].engine
 
     def resident(self, engine: str) -> tuple[ResidentModel, ...]:
         """Return what an engine has in memory, as far as is known."""
-        bay = self._bays.get(engine)
-        return () if bay is None else bay.resident
+        state = self._states.get(engine)
+        return () if state is None else state.resident
 
     def view(self) -> Slot:
         """Return the policy's view."""
         gate, reason = self._judge_gate()
-        bays = self._bays.items()
+        states = self._states.items()
         return Slot(
             id=self.id,
             node=self.device.node,
             device=self.device.provider,
             device_model=self.device.model,
             capacity=self.device.capacity,
-            engines=frozenset(name for name, bay in bays if bay.problem is None),
-            engine_problems={name: bay.problem for name, bay in bays if bay.problem},
-            resident=tuple(model for bay in self._bays.values() for model in bay.resident),
+            engines=frozenset(name for name, state in states if state.problem is None),
+            engine_problems={name: state.problem for name, state in states if state.problem},
+            resident=tuple(model for state in self._states.values() for model in state.resident),
             running=self.running,
             gate=gate,
             gate_reason=reason,
-            names={name: bay.spec.id for name, bay in bays},
-            closed={name: bay.gate for name, bay in bays if bay.gate is not Gate.OPEN} if gate is Gate.OPEN else {},
+            names={name: state.spec.id for name, state in states},
+            closed={name: state.gate for name, state in states if state.gate is not Gate.OPEN}
+            if gate is Gate.OPEN
+            else {},
         )
 
     def show(self) -> GroupView:
@@ -209,8 +211,8 @@ class Group:
             device=self.device,
             place=place,
             slots=tuple(
-                SlotView(spec=bay.spec, gate=place.gate_for(name), problem=bay.problem, resident=bay.resident)
-                for name, bay in self._bays.items()
+                SlotView(spec=state.spec, gate=place.gate_for(name), problem=state.problem, resident=state.resident)
+                for name, state in self._states.items()
             ),
             holds=self.holds,
         )
@@ -225,24 +227,24 @@ class Group:
             return Gate.UNHEALTHY, f"held by {other}"
         if self.is_changing:
             return Gate.DRAINING, f"it {'changes' if self._wanted else 'leaves'} when its hold ends"
-        gates = {bay.gate for bay in self._bays.values()}
+        gates = {state.gate for state in self._states.values()}
         if not gates or Gate.OPEN in gates:
             return Gate.OPEN, ""
         return (Gate.PAUSED if Gate.PAUSED in gates else Gate.DRAINING), ""
 
     def note_use(self, engine: str, model: str | None) -> None:
         """Note that an engine has just used a model, until `refresh` asks what it really holds."""
-        bay = self._bays.get(engine)
-        if bay is not None and model is not None and not any(held.model == model for held in bay.resident):
-            bay.resident = (ResidentModel(engine=engine, model=model),)
+        state = self._states.get(engine)
+        if state is not None and model is not None and not any(held.model == model for held in state.resident):
+            state.resident = (ResidentModel(engine=engine, model=model),)
 
     def note_failure(self, engine: str, problem: str, *, now: float) -> None:
         """Take an engine out of use until a check shows that it works; `now` is a monotonic clock in seconds."""
-        bay = self._bays.get(engine)
-        if bay is None:
+        state = self._states.get(engine)
+        if state is None:
             return
-        bay.check_due = now + RECHECK_AFTER_S[min(bay.failures, len(RECHECK_AFTER_S) - 1)]
-        bay.problem, bay.failures, bay.resident = problem, bay.failures + 1, ()
+        state.check_due = now + RECHECK_AFTER_S[min(state.failures, len(RECHECK_AFTER_S) - 1)]
+        state.problem, state.failures, state.resident = problem, state.failures + 1, ()
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -250,53 +252,53 @@ class Group:
         """Return the engines to check now; a held group's engines answer by working."""
         if self._holds or self._retired:
             return ()
-        return tuple(name for name, bay in self._bays.items() if bay.check_due <= now)
+        return tuple(name for name, state in self._states.items() if state.check_due <= now)
 
     async def check(self, engine: str, *, now: float) -> bool:
         """Check whether an engine works and what it holds; return whether the policy's view changed."""
-        before, bay = self.view(), self._bays[engine]
+        before, state = self.view(), self._states[engine]
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
-                await bay.engine.check()
+                await state.engine.check()
         except Exception as error:  # noqa: BLE001 (the bug of an engine takes that engine out of use, not the server)
-            if self._bays.get(engine) is bay:
+            if self._states.get(engine) is state:
                 self.note_failure(engine, _describe_error(error), now=now)
             return self.view() != before
-        if bay.problem is not None:
-            log.info("engine_works", slot=bay.spec.id)
-        bay.problem, bay.failures, bay.check_due = None, 0, now + CHECK_EVERY_S
+        if state.problem is not None:
+            log.info("engine_works", slot=state.spec.id)
+        state.problem, state.failures, state.check_due = None, 0, now + CHECK_EVERY_S
         await self.refresh([engine])
         return self.view() != before
 
     async def refresh(self, engines: Iterable[str]) -> None:
         """Ask engines what they hold in memory; of one that does not answer, what was known stays."""
-        for bay in self._list_bays(engines):
+        for state in self._list_bays(engines):
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
-                    held = await bay.engine.resident()
+                    held = await state.engine.resident()
             except Exception as error:  # noqa: BLE001 (as in `check`)
-                log.warning("residency_unknown", slot=bay.spec.id, error=str(error))
+                log.warning("residency_unknown", slot=state.spec.id, error=str(error))
                 continue
-            bay.resident = tuple(
-                ResidentModel(engine=bay.spec.engine, model=model.model, memory=model.memory) for model in held
+            state.resident = tuple(
+                ResidentModel(engine=state.spec.engine, model=model.model, memory=model.memory) for model in held
             )
 
     async def evict(self, engines: Iterable[str]) -> None:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
-        for bay in self._list_bays(engines):
+        for state in self._list_bays(engines):
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
-                    await bay.engine.release()
-                bay.resident = ()
+                    await state.engine.release()
+                state.resident = ()
             except Exception as error:  # noqa: BLE001 (as in `check`)
-                log.warning("eviction_failed", slot=bay.spec.id, error=str(error))
+                log.warning("eviction_failed", slot=state.spec.id, error=str(error))
 
     async def close(self) -> None:
         """Stop every engine; one that fails to stop keeps no other from it."""
-        await close_engines([*self.take_retired(), *(bay.engine for bay in self._bays.values())])
+        await close_engines([*self.take_retired(), *(state.engine for state in self._states.values())])
 
-    def _list_bays(self, engines: Iterable[str]) -> list[Bay]:
-        return [self._bays[engine] for engine in engines if engine in self._bays]
+    def _list_bays(self, engines: Iterable[str]) -> list[SlotState]:
+        return [self._states[engine] for engine in engines if engine in self._states]
 
 
 async def close_engines(engines: Sequence[Engine]) -> None:

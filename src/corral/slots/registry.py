@@ -73,10 +73,10 @@ class Registry:
         for slot in wanted.slots:
             slots[slot.group].append(slot)
         groups = {id: self._groups.get(id) or Group(id, devices[members[0].device]) for id, members in slots.items()}
-        bays = {id: group.prepare(slots[id]) for id, group in groups.items()}
+        states = {id: group.prepare(slots[id]) for id, group in groups.items()}
         for id, group in (self._groups | groups).items():
             self._groups[id] = group
-            group.aim(devices[slots[id][0].device] if id in slots else group.device, bays.get(id, ()))
+            group.aim(devices[slots[id][0].device] if id in slots else group.device, states.get(id, ()))
             group.set_gates(self._find_gate)
             self._drop_if_gone(group)
         self._wanted = wanted

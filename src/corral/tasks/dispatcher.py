@@ -151,6 +151,7 @@ class Dispatcher:
         """Add, change and remove slots, and return what that changes; what is held changes when its hold ends."""
         difference = self._slots.compare(wanted)
         self._slots.apply(difference)
+        self._reconciler.poll_soon()  # a slot that is new here can be held by another server
         self._picture.refresh()
         self._show()
         self._picture.wake.set()
