@@ -14,7 +14,7 @@ from typing import Protocol
 
 from corral.cluster.values import Cluster
 from corral.errors import Problem
-from corral.slots.values import Difference, Wanted
+from corral.slots.values import Difference, Wanted, describe_change
 from corral.work import SlotId
 
 _AT_NEXT_START = {"data_dir": "the data directory", "database_url_env": "the database"}
@@ -59,11 +59,6 @@ class ReloadAnswer:
     """Differences that take effect when the server is started again."""
     problems: tuple[Problem, ...]
     """How the cluster file and this machine disagree."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the file says what the server already follows."""
-        return not (self.added or self.changed or self.removed or self.devices or self.settings or self.at_next_start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +121,7 @@ def _make_answer(server: FollowsCluster, here: ClusterHere, difference: Differen
         ),
         settings=tuple(_list_settings(before, after)),
         at_next_start=tuple(
-            f"{label}: {_show(getattr(server.at_start, name))} -> {_show(getattr(after, name))}"
+            describe_change(label, getattr(server.at_start, name), getattr(after, name))
             for name, label in _AT_NEXT_START.items()
             if getattr(server.at_start, name) != getattr(after, name)
         ),
@@ -136,12 +131,12 @@ def _make_answer(server: FollowsCluster, here: ClusterHere, difference: Differen
 
 def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     if before.name != after.name:
-        yield f"name: {before.name} -> {after.name}"
+        yield describe_change("name", before.name, after.name)
     for queue in sorted(before.queues.keys() | after.queues.keys()):
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
     yield from _list_changes("retention", before.retention, after.retention)
     if before.promote_after != after.promote_after:
-        yield f"promote_after: {before.promote_after} -> {after.promote_after}"
+        yield describe_change("promote_after", before.promote_after, after.promote_after)
 
 
 def _list_changes(name: str, before: object, after: object) -> Iterator[str]:
@@ -149,14 +144,8 @@ def _list_changes(name: str, before: object, after: object) -> Iterator[str]:
         yield f"{name}: {'added' if before is None else 'removed'}"
         return
     old, new = _read_fields(before), _read_fields(after)
-    yield from (f"{name}.{key}: {_show(old[key])} -> {_show(new[key])}" for key in old if old[key] != new[key])
+    yield from (describe_change(f"{name}.{key}", old[key], new[key]) for key in old if old[key] != new[key])
 
 
 def _read_fields(value: object) -> Mapping[str, object]:
     return {part.name: getattr(value, part.name) for part in fields(value)}  # pyright: ignore[reportArgumentType]  dataclasses, all of them
-
-
-def _show(value: object) -> str:
-    if value is None:
-        return "not set"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType]

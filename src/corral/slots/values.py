@@ -8,8 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
-from corral.units import Bytes
+from corral.units import Bytes, format_bytes
 from corral.work import Engine, SlotId
+
+_SIZES = frozenset({"memory", "limit"})
+"""Fields of devices in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +105,6 @@ class Difference:
     held: Mapping[SlotId, str] = field(default_factory=dict[SlotId, str])
     """Slots and devices that change or go when their hold ends, with the hold: `task 12 of ada`."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing would change."""
-        return not (self.added or self.changed or self.removed or self.devices)
-
 
 def compare(before: Wanted, after: Wanted) -> Difference:
     """Return how what is wanted changes; a slot is the same one if its group and engine are the same."""
@@ -135,7 +133,7 @@ def _list_slot_differences(before: SlotSpec, after: SlotSpec) -> tuple[str, ...]
     return (
         *_list_differences(before, after),
         *(
-            _describe(key, before.settings.get(key), after.settings.get(key))
+            describe_change(key, before.settings.get(key), after.settings.get(key))
             for key in keys
             if before.settings.get(key) != after.settings.get(key)
         ),
@@ -144,15 +142,26 @@ def _list_slot_differences(before: SlotSpec, after: SlotSpec) -> tuple[str, ...]
 
 def _list_differences(before: DeviceSpec | SlotSpec, after: DeviceSpec | SlotSpec) -> tuple[str, ...]:
     return tuple(
-        _describe(part.name, getattr(before, part.name), getattr(after, part.name))
+        describe_change(part.name, *(_read_field(spec, part.name) for spec in (before, after)))
         for part in fields(before)
         if part.compare and part.name != "settings" and getattr(before, part.name) != getattr(after, part.name)
     )
 
 
-def _describe(name: str, before: object, after: object) -> str:
-    texts = ("not set" if value is None else str(value) for value in (before, after))
-    return f"{name}: {' -> '.join(texts)}"
+def _read_field(spec: DeviceSpec | SlotSpec, name: str) -> object:
+    value = getattr(spec, name)
+    return format_bytes(value) if name in _SIZES and value is not None else value
+
+
+def describe_change(name: str, before: object, after: object) -> str:
+    """Describe for people how a setting changes: `url: http://a -> http://b`."""
+    return f"{name}: {_show(before)} -> {_show(after)}"
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "not set"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def find_gate(slot: SlotSpec, gates: Mapping[SlotId, Gate]) -> Gate:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from builders import a_submission, a_task
-from corral.scheduling.values import Gate, Rule
+from corral.scheduling.values import Gate, Queue, Rule
 from corral.slots.values import DeviceSpec, Wanted
-from corral.tasks.dispatcher import Timings
+from corral.tasks.dispatcher import Rules, Timings
 from corral.tasks.lifecycle import CancelRequested, Leased, TaskState
 from corral.tasks.reconciling import PAGE
 from corral.tasks.store import story
@@ -273,6 +273,17 @@ async def test_slots_are_added_while_tasks_wait_for_their_engine(yard: Yard) -> 
     (task,) = await yard.ended(id)
     assert task.state is TaskState.SUCCEEDED
     assert len(second.runs) == 1
+
+
+async def test_task_of_a_queue_that_is_removed_goes_on_under_its_old_rules(yard: Yard) -> None:
+    elsewhere = Queue(name="night", slots=frozenset({SlotId("node/cpu9")}))
+    dispatcher = yard.start(ScriptedEngine(), queues=[elsewhere])
+    (night,) = (await submit(yard.pool, a_submission(a_task(queue="night")), queued_limits={})).tasks
+    dispatcher.change_rules(Rules(queues={"default": Queue(name="default")}))
+    (later,) = (await submit(yard.pool, a_submission(a_task("later")), queued_limits={})).tasks
+    await yard.ended(later)
+    (task,) = await yard.until(lambda task: True, night)
+    assert task.state is TaskState.QUEUED
 
 
 async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard: Yard) -> None:

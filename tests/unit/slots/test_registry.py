@@ -14,7 +14,7 @@ import pytest
 from corral.scheduling.values import Gate, RunningTask
 from corral.slots.group import SlotHeldError
 from corral.slots.registry import Registry
-from corral.slots.values import DeviceSpec, Hold, HoldKind, SlotSpec, Wanted
+from corral.slots.values import DeviceSpec, Difference, Hold, HoldKind, SlotSpec, Wanted
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.engines import ScriptedEngine
@@ -109,7 +109,9 @@ def test_difference_says_what_comes_changes_and_goes() -> None:
         ("node/gpu0/llama", ("url: http://a -> http://b",))
     ]
     assert [slot.id for slot in difference.removed] == ["node/gpu0/whisper"]
-    assert [(change.after.name, change.what) for change in difference.devices] == [("node/gpu0", ("memory: 8 -> 16",))]
+    assert [(change.after.name, change.what) for change in difference.devices] == [
+        ("node/gpu0", ("memory: 8 B -> 16 B",))
+    ]
     assert not difference.held
 
 
@@ -166,7 +168,7 @@ def test_comparing_changes_nothing() -> None:
     registry = Registry(wanted(a_slot()))
     registry.compare(wanted())
     assert [group.id for group in registry] == [GPU0]
-    assert registry.compare(wanted(a_slot())).is_empty
+    assert registry.compare(wanted(a_slot())) == Difference(wanted=wanted(a_slot()))
 
 
 def test_added_slot_is_used_once_its_check_shows_that_it_works() -> None:
@@ -270,7 +272,7 @@ def test_foreign_use_is_what_was_measured_before_our_models_were_there() -> None
     at_start = replace(a_device(memory=16), foreign=Bytes(2))
     registry = Registry(wanted(a_slot(), devices=(at_start,)))
     again = replace(at_start, foreign=Bytes(10))
-    assert registry.compare(wanted(a_slot(), devices=(again,))).is_empty
+    assert registry.compare(wanted(a_slot(), devices=(again,))).devices == ()
     change(registry, wanted(a_slot(), devices=(again,)))
     assert registry[GPU0].view().capacity == 14
     change(registry, wanted(a_slot(), devices=(replace(again, provider="node/GPU-other"),)))

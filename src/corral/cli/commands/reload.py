@@ -7,6 +7,7 @@ import typer
 from corral.cli import terminal
 from corral.cli.options import AsJson, DataDir, DryRun, Url, make_example
 from corral.client.connection import call_server
+from corral.errors import Problem
 from corral.work import Json
 
 
@@ -32,7 +33,7 @@ def reload(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, d
     for line in lines or ["nothing differs"]:
         terminal.put(line)
     for problem in answer["problems"]:
-        terminal.note(problem["what"])
+        terminal.note(str(Problem(**problem)))
     if dry_run:
         terminal.note("nothing was changed")
 
