@@ -18,7 +18,7 @@ from corral.cluster.values import Cluster
 from corral.linting.rules import CHECKS
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.operations.cluster_file import open_cluster
+from corral.operations.cluster_file import check_cluster, read_cluster_file
 
 MANIFESTS = Path(__file__).parents[1] / "tests" / "unit" / "linting" / "correct" / "engines" / "engines.yaml"
 HARDWARE = Path(__file__).parents[1] / "examples" / "hydra" / "cluster.yaml"
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
-    cluster = open_cluster(HARDWARE).cluster
+    cluster = check_cluster(read_cluster_file(HARDWARE)).cluster
     rows = [
         (
             f"{number:,} manifests",

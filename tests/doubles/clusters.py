@@ -1,6 +1,10 @@
-"""Cluster files as text: large and mixed, such as no example is."""
+"""Cluster files: those of the examples, and a large and mixed one, such as no example is."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from corral.operations.cluster_file import ClusterText, check_cluster, read_cluster_file
 
 CARDS = (
     "RTX 5090",
@@ -12,6 +16,11 @@ CARDS = (
     "GTX 1080 Ti",
     "RX 7900 XTX",
 )
+
+
+def open_cluster(path: Path) -> ClusterText:
+    """Read and check a cluster file."""
+    return check_cluster(read_cluster_file(path))
 
 
 def forty_mixed_nodes() -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from corral.operations.cluster_file import FileText, open_cluster, read_cluster
+from corral.operations.cluster_file import FileText, read_cluster
 from corral.operations.upgrading import UpgradeAsked, Upgrading, apply_upgrade
 from corral.planning.changes import parse_options
 from corral.planning.upgrade import Upgrade
+from doubles.clusters import open_cluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HYDRA = (("replace", "hydra-compute/gpu1=RTX 5070 Ti"), ("limit", "hydra-compute=250"))

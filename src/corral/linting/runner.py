@@ -7,11 +7,10 @@ A comment without a reason is reported and accepts nothing.
 
 from __future__ import annotations
 
-import difflib
 import gc
 import re
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -171,14 +170,6 @@ def apply_fixes(sources: Mapping[str, str], findings: Iterable[Finding]) -> dict
                 if edit not in edits_by_file[edit.file]:
                     edits_by_file[edit.file].append(edit)
     return {file: _apply_edits(sources[file], edits) for file, edits in edits_by_file.items() if edits}
-
-
-def render_diff(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
-    """A unified diff of the files that change."""
-    for file, text in after.items():
-        yield from difflib.unified_diff(
-            before[file].splitlines(), text.splitlines(), fromfile=file, tofile=f"{file} (fixed)", lineterm=""
-        )
 
 
 def _overlaps(edit: Edit, others: Iterable[Edit]) -> bool:

@@ -51,14 +51,6 @@ class ClusterText:
     cluster: Cluster
 
 
-def open_cluster(path: Path | None) -> ClusterText:
-    """Read and check a cluster file; without one, `cluster.yaml` in this folder.
-
-    Raises: UnreadableClusterFileError, NotTextError, ClusterFileError with every problem of the file.
-    """
-    return check_cluster(read_cluster_file(path))
-
-
 def read_cluster_file(path: Path | None) -> FileText:
     """Read a cluster file unchecked; without one, `cluster.yaml` in this folder.
 

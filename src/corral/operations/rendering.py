@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import ClassVar
 from corral.errors import CorralError, Kind
 from corral.files import write_whole
 from corral.operations.cluster_file import FileText, check_cluster
+from corral.operations.diffs import diff_texts
 
 MARK = "Written by `corral render`"
 """Words in the first lines of every rendered file; nothing else is ever overwritten or removed."""
@@ -123,13 +123,9 @@ def write(changed: Collection[Change], folder: Path) -> None:
 def write_diff(changed: Collection[Change]) -> Iterator[str]:
     """A unified diff of the changes."""
     for change in changed:
-        yield from difflib.unified_diff(
-            (change.before or "").splitlines(),
-            (change.after or "").splitlines(),
-            fromfile="/dev/null" if change.before is None else change.path,
-            tofile="/dev/null" if change.after is None else change.path,
-            lineterm="",
-        )
+        old_name = "/dev/null" if change.before is None else change.path
+        new_name = "/dev/null" if change.after is None else change.path
+        yield from diff_texts(change.before or "", change.after or "", old_name, new_name)
 
 
 def _find_left_over(files: Mapping[str, str], folder: Path) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from corral.operations.cluster_file import (
     read_cluster,
     report_too_large,
 )
+from corral.operations.diffs import diff_texts
 from corral.operations.planning import needs_of
 from corral.planning.changes import (
     Change,
@@ -241,8 +241,8 @@ def _compare(before: ClusterText, after: ClusterText, changed: Changed | None, a
         plans_before=sides[0].plans,
         plans_after=sides[2].plans,
         throughput=compare_throughput(*sides),
-        cluster_diff=_diff(before, after),
-        proposal_diff=_diff(after, adapted, names=("without the proposals", "with them, by --adapt")),
+        cluster_diff=_diff_clusters(before, after),
+        proposal_diff=_diff_clusters(after, adapted, ("without the proposals", "with them, by --adapt")),
         file_diffs=_diff_every(before, adapted) if asked.files else _diff_files(*(side.files for side in written)),
         every_file=asked.files,
         rendered_before=written[0],
@@ -281,18 +281,14 @@ def _diff_every(before: ClusterText, after: ClusterText) -> dict[str, str]:
 
 
 def _diff_files(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    diffs = {path: _diff_texts(old.get(path, ""), new.get(path, ""), path) for path in sorted({*old, *new})}
+    paths = sorted({*old, *new})
+    diffs = {path: _diff(old.get(path, ""), new.get(path, ""), path) for path in paths}
     return {path: diff for path, diff in diffs.items() if diff}
 
 
-def _diff_texts(before: str, after: str, path: str) -> str:
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), f"{path} (before)", f"{path} (after)", lineterm=""
-    )
-    return "\n".join(lines)
+def _diff_clusters(before: ClusterText, after: ClusterText, states: tuple[str, str] = ("before", "after")) -> str:
+    return _diff(before.text, after.text, Path(before.name).name, states)
 
 
-def _diff(before: ClusterText, after: ClusterText, names: tuple[str, str] = ("before", "after")) -> str:
-    old, new = (f"{Path(file.name).name} ({name})" for file, name in zip((before, after), names, strict=True))
-    lines = difflib.unified_diff(before.text.splitlines(), after.text.splitlines(), old, new, lineterm="")
-    return "\n".join(lines)
+def _diff(before: str, after: str, file: str, states: tuple[str, str] = ("before", "after")) -> str:
+    return "\n".join(diff_texts(before, after, *(f"{file} ({state})" for state in states)))

@@ -12,10 +12,9 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from corral.cli.main import run_command
-from corral.operations.cluster_file import open_cluster
 from corral.operations.forecasting import read_history
 from corral.scheduling.values import DurationKey
-from doubles.clusters import forty_mixed_nodes
+from doubles.clusters import forty_mixed_nodes, open_cluster
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAPS = {

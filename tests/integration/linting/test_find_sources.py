@@ -13,7 +13,7 @@ import pytest
 
 from corral.errors import ProblemsError
 from corral.linting.runner import lint
-from corral.operations.linting import find_sources
+from corral.operations.lint_sources import find_sources
 from doubles.installed import CORRAL
 
 NOBODY = 65534

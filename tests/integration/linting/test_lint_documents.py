@@ -8,7 +8,7 @@ import pytest
 
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.operations.cluster_file import open_cluster
+from doubles.clusters import open_cluster
 
 ROOT = Path(__file__).parents[3]
 SEEDS = ROOT.parent / "shared" / "seeds"

@@ -13,9 +13,9 @@ import pytest
 
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.cluster_file import read_cluster
 from corral.rendering.targets import render_cluster
-from doubles.clusters import forty_mixed_nodes
+from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.environments import installed
 
 ROOT = Path(__file__).parents[3]

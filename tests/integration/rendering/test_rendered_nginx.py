@@ -20,8 +20,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.cluster_file import read_cluster
 from corral.rendering.targets import render_cluster
+from doubles.clusters import open_cluster
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"  # Debian puts it there for root alone
 ROOT = Path(__file__).parents[3]

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from corral.cluster.values import Cluster, StorageKind
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.operations.cluster_file import open_cluster
 from corral.rendering.nixos.expressions import Lines, format_key, format_value, quote_text
 from corral.rendering.nixos.modules import render_modules
-from doubles.clusters import forty_mixed_nodes
+from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.k3s_clusters import MIXED, cluster_of, installations_of
 from doubles.nixos import OLD_DRIVER, OPTIONS, evaluate, nix_value, parse, unknown_options
 

@@ -8,7 +8,7 @@ import pytest
 
 from corral.cluster.values import Cluster
 from corral.hardware.catalogue import GpuModel, find_gpu
-from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.cluster_file import read_cluster
 from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
 from corral.planning.checklist.commands import POWER_LIMIT_UNIT
@@ -16,7 +16,7 @@ from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, Through
 from corral.planning.checklist.software import find_driver_need
 from corral.rendering.configuration import render_configuration
 from corral.rendering.systemd import units
-from doubles.clusters import forty_mixed_nodes
+from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.upgrades import hydra as compared
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -16,8 +16,8 @@ from corral.cli.options import AsJson, DryRun, Verbose, Yes, make_example
 from corral.cli.tables import wrap_sentence
 
 if TYPE_CHECKING:
-    from corral.cluster import Cluster
     from corral.linting.values import Finding, Report, Source
+    from corral.operations.cluster_file import FileText
 
 ERRORS_FOUND = 1
 """The exit code when anything found is an error."""
@@ -84,25 +84,28 @@ def lint(
     if rules:
         _list_rules(chosen, verbose=verbose)
         return
-    from corral.linting.runner import lint as run_rules
-    from corral.operations.linting import find_sources
+    from corral.operations.lint_sources import find_sources
 
     sources = find_sources(paths or [Path()])
     hardware = _read_cluster(cluster)
-    with _show_status(sources):
-        report = run_rules(sources, cluster=hardware)
+    report = _lint_sources(sources, hardware)
     if fix:
-        report = _fix(sources, report, chosen, yes=yes, dry_run=dry_run, cluster=hardware)
+        report = _fix(sources, report, hardware, yes=yes, dry_run=dry_run)
     _put(report, chosen, verbose=verbose)
     exit_by_severity(report)
 
 
-def _read_cluster(path: Path | None) -> Cluster | None:
-    if path is None:
-        return None
-    from corral.operations.cluster_file import open_cluster
+def _read_cluster(path: Path | None) -> FileText | None:
+    from corral.operations.cluster_file import read_cluster_file
 
-    return open_cluster(path).cluster
+    return None if path is None else read_cluster_file(path)
+
+
+def _lint_sources(sources: Sequence[Source], cluster: FileText | None) -> Report:
+    from corral.operations.linting import lint_sources
+
+    with _show_status(sources):
+        return lint_sources(sources, cluster)
 
 
 @contextmanager
@@ -214,27 +217,23 @@ def exit_by_severity(report: Report) -> None:
         raise typer.Exit(WARNINGS_FOUND)
 
 
-def _fix(
-    sources: tuple[Source, ...], report: Report, chosen: Format, *, yes: bool, dry_run: bool, cluster: Cluster | None
-) -> Report:
+def _fix(sources: tuple[Source, ...], report: Report, cluster: FileText | None, *, yes: bool, dry_run: bool) -> Report:
     """Show the changes, make them once agreed, and lint again."""
-    from corral.linting.runner import apply_fixes, render_diff
-    from corral.linting.runner import lint as run_rules
     from corral.linting.values import STDIN
-    from corral.operations.linting import find_sources, write_fixed
+    from corral.operations.lint_sources import find_sources, write_fixed
+    from corral.operations.linting import diff_fixes, fix_sources
 
-    before = {source.name: source.text for source in sources if source.name != STDIN}
-    after = apply_fixes(before, [finding for finding in report.findings if finding.place.file in before])
-    for line in render_diff(before, after):
+    fixes = fix_sources(sources, report)
+    for line in diff_fixes(fixes):
         terminal.note(line)
-    if not after or dry_run:
-        terminal.note("nothing can be fixed safely" if not after else "nothing was written (--dry-run)")
+    number = len(fixes.after)
+    if not number or dry_run:
+        terminal.note("nothing was written (--dry-run)" if number else "nothing can be fixed safely")
         return report
-    terminal.confirm(f"change {len(after)} files?" if len(after) > 1 else "change this file?", agreed=yes)
-    write_fixed(before, after)
-    again = find_sources([Path(name) for name in before])
-    with _show_status(again):
-        return run_rules((*again, *(source for source in sources if source.name == STDIN)), cluster=cluster)
+    terminal.confirm(f"change {number} files?" if number > 1 else "change this file?", agreed=yes)
+    write_fixed(fixes.before, fixes.after)
+    again = find_sources([Path(name) for name in fixes.before])
+    return _lint_sources((*again, *(source for source in sources if source.name == STDIN)), cluster)
 
 
 def _explain(text: str, chosen: Format) -> None:

@@ -16,14 +16,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from corral.operations.cluster_file import open_cluster, read_cluster
+from corral.operations.cluster_file import read_cluster
 from corral.rendering.installation import resolve_installations
 from corral.rendering.prometheus.alerts import list_alerts
 from corral.rendering.prometheus.recording import CLOCK_METRICS, COUNTERS
 from corral.rendering.prometheus.targets import find_targets
 from corral.rendering.targets import render_cluster
 from corral.server.metrics import Metrics
-from doubles.clusters import forty_mixed_nodes
+from doubles.clusters import forty_mixed_nodes, open_cluster
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = {
