@@ -22,9 +22,9 @@ from corral.engines.inputs import load_inputs, load_options
 from corral.errors import Kind
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from corral.scheduling.values import Rule, Settings
+from corral.server.api.bodies import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
 from corral.server.api.streams import MAX_STREAMS
-from corral.server.api.strict_json import MAX_JSON_BYTES
 from corral.server.runtime import GRACE_S
 from corral.server.settings import DEFAULT_PORT
 from corral.tasks.attempt import MAX_VALUES_BYTES

@@ -13,10 +13,12 @@ import aiohttp
 import uvicorn
 
 from corral.server.api.app import create_app, end_streams
+from corral.server.connections import ConnectionLimits, make_server_config
 from corral.server.services import Services
 from corral.units import Bytes
 
 MIB = Bytes(1024 * 1024)
+LIMITS = ConnectionLimits(connections=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,12 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(services: Services, *, max_upload: Bytes = MIB) -> AsyncIterator[Serving]:
+async def serving(
+    services: Services, *, max_upload: Bytes = MIB, limits: ConnectionLimits = LIMITS
+) -> AsyncIterator[Serving]:
     """Serve the API for as long as the context lasts."""
     app = create_app(services, max_upload=max_upload)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(make_server_config(app, limits))
     with socket.socket() as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the runtime: 40 ms per answer otherwise
         listener.bind(("127.0.0.1", 0))

@@ -30,6 +30,7 @@ from corral.engines.local.leftovers import sweep
 from corral.errors import CorralError, Kind
 from corral.server import presence
 from corral.server.api import create_app, end_streams
+from corral.server.connections import make_server_config, raise_descriptor_limit
 from corral.server.database import EmbeddedDatabase
 from corral.server.reloading import FollowedCluster, look_here, make_rules
 from corral.server.services import Services, configure_logs, keep_house
@@ -212,7 +213,7 @@ def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None])
 async def _run(
     dispatcher: Dispatcher, app: FastAPI, sockets: list[socket.socket], listening: Callable[[], None]
 ) -> None:
-    http = _HttpServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    http = _HttpServer(make_server_config(app, raise_descriptor_limit()))
     stop, hurry = asyncio.Event(), asyncio.Event()
     _handle_signals(lambda: (hurry if stop.is_set() else stop).set())
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")

@@ -17,9 +17,9 @@ from fastapi.routing import APIRoute
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from starlette.responses import Response
 
+from corral.server.api.bodies import StrictRequest
 from corral.server.api.schemas import Answer
 from corral.server.api.state import KEY_PATTERN, MAX_KEY, api_of, caller_of
-from corral.server.api.strict_json import StrictRequest
 from corral.server.auth import Role, require
 
 _KEY = TypeAdapter(Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY, pattern=KEY_PATTERN)])

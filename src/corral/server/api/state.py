@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -32,6 +33,8 @@ class Api:
     metrics: Metrics
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
+    large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The turn to read a large body: what it describes can take many times its bytes in memory."""
 
 
 async def api_of(request: Request) -> Api:  # not for waiting: FastAPI gives plain functions to a thread
@@ -40,11 +43,16 @@ async def api_of(request: Request) -> Api:  # not for waiting: FastAPI gives pla
 
 
 async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> Caller:
-    """Return whom the request speaks for. Raises: NotAuthenticatedError."""
+    """Return whom the request speaks for; it is looked up once for each request. Raises: NotAuthenticatedError."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
     services = api.services
-    return await authenticate(
+    caller = await authenticate(
         request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
     )
+    request.state.caller = caller
+    return caller
 
 
 async def _viewer(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:

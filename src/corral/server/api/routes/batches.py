@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request, Response
 
 from corral.server.api import answers
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
 from corral.server.api.requests import BatchAsked
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.server.api.submitting import accept, whole_batch
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own

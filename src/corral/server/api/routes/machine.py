@@ -14,11 +14,11 @@ from corral.operations.doctor import DoctorAnswer, examine, judge_server
 from corral.operations.inventory import InventoryAnswer, MergeAnswer, MergeAsked
 from corral.operations.load_testing import LoadTestAsked, answer_load_test, watch_gpus
 from corral.operations.models import ListedModel, ModelList, ModelPath, PullAsked, find_path, list_models, pull_model
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
 from corral.server.api.routes.slots import describe_slots
 from corral.server.api.state import Admin, Here, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.server.api.wired import answer, compute, describe_answers, describe_requests
 from corral.telemetry.loadtest.running import LoadTestFigures
 

@@ -24,10 +24,10 @@ from corral.operations.rendering import RenderAnswer, RenderAsked, RenderTargets
 from corral.operations.upgrading import UpgradeAsked
 from corral.planning.forecast.batches import BatchFigures
 from corral.server.api import answers
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.state import Api, Here, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.server.api.wired import answer, compute, describe_answers, describe_requests
 from corral.server.auth import Role, require
 from corral.tasks.lifecycle import TaskState

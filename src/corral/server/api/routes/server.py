@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from corral import __version__
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.server.api.wired import answer, describe_answers, describe_requests
 from corral.tasks.retention import collect
 from corral.tasks.store.reading import count_states

@@ -10,11 +10,11 @@ from fastapi import APIRouter
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api import answers
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import SlotsAsked
 from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.slots.values import GroupView
 from corral.tasks.store.controls import Gated, find_gates, set_gates
 from corral.work import SlotId

@@ -10,13 +10,13 @@ from pydantic import StringConstraints
 
 from corral.server.api import answers
 from corral.server.api.answers import explain
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, find_next, id_of
 from corral.server.api.requests import TaskAsked
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.strict_json import StrictRoute
 from corral.server.api.submitting import accept, one_task
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own

@@ -7,12 +7,12 @@ from typing import ClassVar
 from fastapi import APIRouter
 
 from corral.errors import CorralError, Kind
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.requests import TokenAsked
 from corral.server.api.schemas import TokenCreated, TokenOut, Tokens
 from corral.server.api.state import Admin, Here
-from corral.server.api.strict_json import StrictRoute
 from corral.server.auth import LOCAL_OWNER, Role
 from corral.tasks.store.tokens import Token, create_token, list_tokens, revoke_token
 

@@ -1,0 +1,152 @@
+"""HTTP connections, bounded in number and in patience: a client that sends half a request holds nothing for long.
+
+Uvicorn waits for ever for the rest of a request. Here a request's head must be complete within `head_s`, and its body
+must arrive at a least rate, as Apache's mod_reqtimeout has it (20 s; 500 bytes a second). Connections over the
+limit are answered 503 and closed at once, so that descriptors are left for database, engines and files.
+
+Belongs here: what uvicorn does not bound.
+Does not belong here: who asks (`auth`), what is asked (`api`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+RESERVED_DESCRIPTORS = 256
+"""For database connections, engine processes (three pipes each), logs and listeners; a server with ten slots has 90."""
+DESCRIPTORS_EACH = 2
+"""Of a connection: its socket, and the file that it downloads or uploads."""
+WANTED_DESCRIPTORS = 65_536
+"""The soft limit to ask for; systems start programs with 1,024 for the sake of `select`, which nothing here uses."""
+_GRACEFUL_SHUTDOWN_S = 3
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Bounds of the connections to one server."""
+
+    connections: int
+    head_s: float = 20.0
+    """How long a request's head can take, from the connection or from the first byte of a later request."""
+    body_s: float = 20.0
+    """How often the rate of a body is looked at."""
+    body_rate: int = 500
+    """Bytes a second that a body must bring at least."""
+
+
+def raise_descriptor_limit() -> ConnectionLimits:
+    """Raise this process's soft limit of open files, and return what connections can have of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return ConnectionLimits(connections=count_connections(WANTED_DESCRIPTORS if soft < 0 else soft))
+
+
+def count_connections(descriptors: int) -> int:
+    """Return how many connections a process with so many descriptors can serve; at least one."""
+    return max(1, (descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_EACH)
+
+
+def make_server_config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:  # an ASGI application, as uvicorn has it
+    """Return uvicorn's settings for an application behind bounded connections."""
+    protocol = type("LimitedConnection", (Connection,), {"limits": limits})
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
+    )
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests must arrive in time."""
+
+    limits: ClassVar[ConnectionLimits]
+    _deadline: asyncio.TimerHandle | None = None
+    _received: int = 0
+    """Bytes of the present body since its rate was looked at."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            _log.warning("connection_refused", open=len(self.connections), limit=self.limits.connections)
+            self._refuse(503, f"{self.limits.connections} connections are open; come back later")
+            return
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and self._is_idle:  # blank lines between requests begin none, and end uvicorn's wait
+            self._wait_for_head()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._deadline is None:
+            self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._stop_waiting()
+        self._wait_for_body()
+
+    def on_body(self, body: bytes) -> None:
+        self._received += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn has None there before the first request
+        return cycle is None or cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        reason = f"the request's head was not complete within {self.limits.head_s:g} s"
+        self._deadline = self.loop.call_later(self.limits.head_s, self._refuse, 408, reason)
+
+    def _wait_for_body(self) -> None:
+        self._received = 0
+        self._deadline = self.loop.call_later(self.limits.body_s, self._look_at_body)
+
+    def _look_at_body(self) -> None:
+        """Close when the body is too slow, or comes although the request was answered; a full buffer is not slow."""
+        slow = self._received < self.limits.body_rate * self.limits.body_s and not self.flow.read_paused
+        if self.cycle.response_complete:
+            self.transport.close()
+        elif slow:
+            self._refuse(408, f"the body brought less than {self.limits.body_rate} bytes a second")
+        else:
+            self._wait_for_body()
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer, unless an answer has begun, and close."""
+        self._deadline = None
+        if self._is_idle or not self.cycle.response_started:
+            head = f"HTTP/1.1 {status} \r\nconnection: close\r\ncontent-type: text/plain\r\n"
+            self.transport.write(f"{head}content-length: {len(reason)}\r\n\r\n{reason}".encode())
+        self.transport.close()
