@@ -163,6 +163,8 @@ class ComfyDouble(ComfyWorker):
             await self.before_answer(request)
         if "Origin" in request.headers:
             return web.Response(status=403)
+        if self.faults.latency_s:
+            await asyncio.sleep(self.faults.latency_s)
         if self.faults.silent and not request.path.endswith("/ws"):
             await asyncio.Event().wait()
         return await handler(request)

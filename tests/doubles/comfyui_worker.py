@@ -52,6 +52,8 @@ class Faults:
     """`/view` knows none of the outputs."""
     silent: bool = False
     """Every request but a WebSocket waits for ever."""
+    latency_s: float = 0
+    """Every request is looked at this much later: the instance is far away."""
 
 
 @dataclass(order=True)

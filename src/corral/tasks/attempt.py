@@ -47,6 +47,8 @@ class Failure:
     problem: Problem
     scope: FailureScope
     avoid_slot: bool = False
+    cut_off: bool = False
+    """Whether the attempt was stopped before its engine was done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,12 @@ class Ended:
     values: dict[str, Json] | None = None
     failure: Failure | None = None
     stopped: StopReason | None = None
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether it was stopped while its slot goes on: then the engine can still be busy with what is left of it."""
+        is_stopped = self.stopped is not None and self.stopped is not StopReason.RELEASED
+        return is_stopped or (self.failure is not None and self.failure.cut_off)
 
 
 @dataclass(slots=True)
@@ -148,7 +156,7 @@ def _describe_timeout(work: Work) -> Failure:
         where=f"slot {work.slots[0]}" if work.slots else None,
         hint="raise the task's `timeout` if the work is that long",
     )
-    return Failure(problem=problem, scope=FailureScope.ATTEMPT, avoid_slot=True)
+    return Failure(problem=problem, scope=FailureScope.ATTEMPT, avoid_slot=True, cut_off=True)
 
 
 def make_failure(error: CorralError) -> Failure:

@@ -395,6 +395,8 @@ class Dispatcher:
         ended = await self._runner.run(attempt, details)
         if ended.values is not None and attempt.key not in self._measured_memory:
             await self._measure_memory(attempt)
+        elif ended.was_cut_off:  # its slot is not free before the engine can do the next task
+            await attempt.group.check(attempt.task.engine, now=self._monotonic())
         self._inbox.append((attempt, ended))
         self._picture.wake.set()
 

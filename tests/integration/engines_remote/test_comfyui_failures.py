@@ -9,10 +9,10 @@ from aiohttp import web
 from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import (
-    AttemptOverdueError,
     ExecutionFailedError,
     InstanceAnswerError,
     InstanceOutOfMemoryError,
+    InstanceStuckError,
     InstanceUnreachableError,
     OutputMissingError,
     PromptInterruptedError,
@@ -208,30 +208,57 @@ async def test_an_instance_that_stays_away_makes_its_slot_unavailable(
     assert failure.value.scope is FailureScope.SLOT
 
 
-async def test_a_hung_instance_is_given_up_at_the_end_of_the_attempts_time(
-    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
-) -> None:
-    comfy.hold()
-
-    with pytest.raises(AttemptOverdueError, match=r"within 0\.3s"):
-        await engine.run(comfy_work(tmp_path, timeout_s=0.3), reports)
-
-    assert comfy.running is None
-
-
 async def test_a_prompt_that_cannot_be_interrupted_is_not_waited_for_for_ever(
     comfy: ComfyDouble, reports: KeptReports, tmp_path: Path
 ) -> None:
-    comfy.hold()
     comfy.faults.deaf = True
     engine = ComfyUi(comfy.url, timings=Timings(cancel_s=0.2, poll_s=0.05, retry_s=0.01))
-    work = comfy_work(tmp_path, timeout_s=0.2)
+    work = comfy_work(tmp_path)
+    running = await held(comfy, engine, work, reports)
 
-    with pytest.raises(AttemptOverdueError):
-        await engine.run(work, reports)
-    await engine.close()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
     assert comfy.running == str(work.attempt)
+    with pytest.raises(InstanceStuckError, match=f"{work.attempt} of task {work.task}"):
+        await engine.check()
+    comfy.faults.deaf = False
+    await comfy.proceed()
+    await comfy.until(lambda: comfy.running is None)
+    await engine.check()
+    await engine.close()
+
+
+async def test_a_second_cancel_does_not_end_the_cleaning_up(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    running = await held(comfy, engine, comfy_work(tmp_path), reports)
+    comfy.faults.latency_s = 0.02
+    asked = len(comfy.requests)
+
+    running.cancel()
+    await comfy.until(lambda: len(comfy.requests) > asked)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    await comfy.until(lambda: comfy.running is None and not comfy.pending)
+
+
+async def test_a_prompt_left_on_an_instance_that_was_away_is_ended_when_it_is_back(
+    comfy: ComfyDouble, reports: KeptReports, tmp_path: Path, quick_to_give_up: ComfyUi
+) -> None:
+    running = await held(comfy, quick_to_give_up, comfy_work(tmp_path), reports)
+    comfy.faults.silent = True
+    with pytest.raises(InstanceUnreachableError):
+        await running
+    comfy.faults.silent = False
+
+    with pytest.raises(InstanceStuckError):  # it has only just been asked to stop
+        await quick_to_give_up.check()
+    await comfy.until(lambda: comfy.running is None)
+    await quick_to_give_up.check()
 
 
 async def test_an_instance_that_stops_answering_is_unavailable(

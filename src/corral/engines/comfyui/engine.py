@@ -17,7 +17,6 @@ from corral.engine_kinds import COMFYUI
 from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, SessionFactory, Timings, open_session
 from corral.engines.comfyui.errors import (
-    AttemptOverdueError,
     InstanceAnswerError,
     PromptInterruptedError,
     PromptLostError,
@@ -27,13 +26,14 @@ from corral.engines.comfyui.errors import (
 from corral.engines.comfyui.events import Course
 from corral.engines.comfyui.filling import Filled, fill
 from corral.engines.comfyui.inputs import ComfyUiInputs, ComfyUiOptions
+from corral.engines.comfyui.leftovers import Leftovers
 from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
 from corral.engines.comfyui.outputs import bring, choose, make_safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
 from corral.engines.inputs import read_inputs, read_options
 from corral.errors import ProblemsError
-from corral.work import EngineError, Json, Produced, Reporter, Resident, Work
+from corral.work import EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +53,7 @@ class ComfyUi:
         self._client = ComfyClient(url, timings=self._timings, headers=headers, session=session)
         self._prompts = Prompts(self._client, self._timings)
         self._memory = Memory(self._client, self._prompts, self._timings)
+        self._leftovers = Leftovers(self._prompts, self._client.url)
         self._current: str | None = None
 
     @property
@@ -67,24 +68,16 @@ class ComfyUi:
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
         filled = fill(inputs.list_changes(), task=work.task, files=work.files)
-        try:
-            async with asyncio.timeout(work.timeout_s):
-                prompt = await self._run_prompt(work, inputs, filled, report)
-                self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
-                return await self._collect(prompt, inputs, work, report)
-        except TimeoutError as error:
-            raise AttemptOverdueError(
-                f"the prompt did not finish within {work.timeout_s:g}s",
-                where=self._client.url,
-                hint="give the task a longer timeout, or look what the instance is doing",
-            ) from error
+        prompt = await self._run_prompt(work, inputs, filled, report)
+        self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
+        return await self._collect(prompt, inputs, work, report)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say what this adapter last loaded there, if the instance still seems to hold it."""
         return await self._memory.resident()
 
     async def check(self) -> None:
-        """Return when the instance answers as ComfyUI does."""
+        """Return when the instance answers as ComfyUI does, and has let go of every prompt that must end there."""
         stats = await self._client.get("/system_stats", within_s=self._timings.check_s)
         if not isinstance(as_object(stats).get("system"), dict):
             raise InstanceAnswerError(
@@ -93,6 +86,7 @@ class ComfyUi:
                 status=200,
                 hint="correct the engine's url in the cluster file",
             )
+        await self._leftovers.require_none()
 
     async def release(self) -> None:
         """Unload the instance's models."""
@@ -106,6 +100,7 @@ class ComfyUi:
     async def close(self) -> None:
         """End what runs and close every connection."""
         await self.kill()
+        await self._leftovers.wait()
         await self._client.close()
 
     async def _run_prompt(self, work: Work, inputs: ComfyUiInputs, filled: Filled, report: Reporter) -> Prompt:
@@ -125,20 +120,20 @@ class ComfyUi:
             result = await self._follow(prompt_id, listener)
             owed = False
             return result
+        except EngineUnavailableError:
+            if owed:  # out of reach: it is ended when the instance is back
+                self._leftovers.note(prompt_id, task=work.task)
+            owed = False
+            raise
         except EngineError:
-            owed = False  # it has ended, was refused, or is out of reach
+            owed = False  # it has ended, or was refused
             raise
         finally:
             self._current = None
             listening.cancel()
-            await asyncio.wait([listening])
             if owed:
-                await self._leave(prompt_id)
-
-    async def _leave(self, prompt_id: str) -> None:
-        """Leave nothing of ours running there; a submission that was cut off might still be on its way."""
-        if not await self._prompts.cancel(prompt_id, may_arrive=True):
-            _log.warning("prompt_not_cancelled", url=self._client.url, prompt_id=prompt_id)
+                await self._leftovers.end(prompt_id, task=work.task)
+            await asyncio.wait([listening])
 
     async def _upload(self, work: Work, names: Iterable[str]) -> dict[str, str]:
         wanted = dict.fromkeys(names)

@@ -96,10 +96,10 @@ class OutputUnwritableError(EngineError):
     code = "comfyui.output_unwritable"
 
 
-class AttemptOverdueError(EngineError):
-    """The prompt did not finish within the attempt's time."""
+class InstanceStuckError(EngineUnavailableError):
+    """The instance does not let go of a prompt that nothing waits for any more."""
 
-    code = "comfyui.overdue"
+    code = "comfyui.stuck"
 
 
 Choices = Mapping[tuple[str, str], Sequence[str]]

@@ -168,14 +168,17 @@ class Prompts:
         pause = self._timings.retry_s
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timings.cancel_s):
-                while not await self._is_gone(prompt_id, arrived=now() >= arrival):
+                while not await self.is_gone(prompt_id, arrived=now() >= arrival):
                     await asyncio.sleep(min(pause, self._timings.poll_s))
                     pause *= 2
                 return True
         return False
 
-    async def _is_gone(self, prompt_id: str, *, arrived: bool) -> bool:
-        """Look for the prompt and stop it where it is; an instance that is away answers nothing yet."""
+    async def is_gone(self, prompt_id: str, *, arrived: bool = True) -> bool:
+        """Look for the prompt, stop it where it is, and return whether it has ended; not known while it is away.
+
+        With `arrived`, a prompt that is unknown there is gone.
+        """
         with suppress(EngineUnavailableError):
             stage = (await self.find(prompt_id)).stage
             if stage in LIVE:
