@@ -4,15 +4,19 @@ Stands for: a ComfyUI instance as `corral.engines.comfyui` uses it. It runs no m
 that a test sets, and an image is a small real PNG that follows from seed, prompt and size
 (`doubles.comfyui_nodes.picture`).
 
-Taken from the protocol description and from reading version 0.3.64's `server.py` and `execution.py`: routes with and
-without `/api`, bodies and status codes; ids verbatim in old versions, canonical lower-case UUIDs in new ones (with the
-jobs routes); no deduplication; `/history/{id}` empty for unknown and unfinished alike; the end is announced before the
-history has it; a handler goes on when its client is gone; equal uploads keep their name, different ones are renamed; a
-second socket of a client replaces the first; events go to the submitting client, interruptions to all; an Origin is
-answered with 403; `/free` takes effect between two prompts; a restart loses queue and history and keeps files.
+Checked against: ComfyUI 0.3.64 (`jobs=False`) and 0.27.0 (`jobs=True`), by reading their `server.py`, `execution.py`,
+`main.py` and `comfy_execution/`; `contracts/test_comfyui_*.py` says what Corral relies on, and runs on a real
+instance as it does here. That is: routes with and without `/api`, bodies and status codes; ids verbatim in old
+versions, canonical lower-case UUIDs in new ones (with the jobs routes); no deduplication; `/history/{id}` empty for
+unknown and unfinished alike; `progress_state` says that a node runs before `executing` names it; results of the last
+prompt are cached, saved files included, whether these are still there or not; the end is announced before the history
+has it; a handler goes on when its client is gone; equal uploads keep their name, different ones are renamed; bodies
+over a limit that `/features` tells are answered with 413; a second socket of a client replaces the first; events go to
+the submitting client, interruptions to all; an Origin is answered with 403; cancelling what is unknown or ended is no
+error; an interrupt is seen between two nodes and between two steps; `/free` takes effect between two prompts; a
+restart loses queue, history and cache and keeps files; when the worker's thread dies, its prompt runs for ever.
 
-Not checked against the real program: wording of messages, timing, `progress_state` of expanded nodes, how cached nodes
-are reported (the double caches nothing), the answers of the jobs routes beyond the fields that the adapter reads.
+Not checked: timing, nodes that expand, nodes that wait for others at the same time.
 
 As a program: `python tests/doubles/comfyui.py --port 8188 --seconds-per-image 0.5`.
 """
@@ -37,6 +41,7 @@ from aiohttp import WSMsgType, web
 if __name__ == "__main__":  # as a program, the folder that tests import doubles from is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from doubles import comfyui_files
 from doubles.comfyui_nodes import error, node_errors, object_info, refused_as_a_whole
 from doubles.comfyui_worker import ComfyWorker, Item
 
@@ -50,10 +55,21 @@ class ComfyDouble(ComfyWorker):
     """An instance on loopback; `async with ComfyDouble() as comfy:` starts it, `comfy.url` says where."""
 
     def __init__(
-        self, *, jobs: bool = False, port: int = 0, device: str = "cuda", seconds_per_image: float = 0
+        self,
+        *,
+        jobs: bool = False,
+        cancels: bool = True,
+        port: int = 0,
+        device: str = "cuda",
+        seconds_per_image: float = 0,
+        seconds_per_node: float = 0,
+        max_upload_size: int = 100 * 2**20,
     ) -> None:
-        super().__init__(seconds_per_image=seconds_per_image)
+        """`cancels` is false for versions that list jobs and cannot cancel them by id (0.8.1)."""
+        super().__init__(seconds_per_image=seconds_per_image, seconds_per_node=seconds_per_node)
         self.jobs = jobs
+        self.cancels = cancels
+        self.max_upload_size = max_upload_size
         self.port = port
         self.device = device
         self.submissions: list[str] = []
@@ -83,7 +99,7 @@ class ComfyDouble(ComfyWorker):
 
     async def start(self) -> None:
         """Listen, on the same port as before."""
-        app = web.Application(client_max_size=100 * 2**20, middlewares=[self._guard])
+        app = web.Application(client_max_size=self.max_upload_size, middlewares=[self._guard])
         for prefix in ("", "/api"):
             app.add_routes(self._routes(prefix))
         self._runner = web.AppRunner(app, shutdown_timeout=0.01)
@@ -114,6 +130,13 @@ class ComfyDouble(ComfyWorker):
         await self.die()
         await self.start()
 
+    async def kill_worker(self) -> None:
+        """End the worker as an error outside of every node does: its prompt runs for ever, the server goes on."""
+        assert self._worker is not None
+        self._worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._worker
+
     async def drop_sockets(self) -> None:
         """Break every WebSocket, and nothing else."""
         for socket in list(self.sockets.values()):
@@ -138,6 +161,8 @@ class ComfyDouble(ComfyWorker):
             web.post(f"{prefix}/queue", self._post_queue),
             web.post(f"{prefix}/interrupt", self._post_interrupt),
             web.get(f"{prefix}/history/{{id}}", self._get_history),
+            web.post(f"{prefix}/history", self._post_history),
+            web.get(f"{prefix}/features", self._get_features),
             web.get(f"{prefix}/view", self._get_view),
             web.post(f"{prefix}/upload/image", self._post_upload),
             web.post(f"{prefix}/free", self._post_free),
@@ -149,8 +174,9 @@ class ComfyDouble(ComfyWorker):
             routes += [
                 web.get("/api/jobs", self._get_jobs),
                 web.get("/api/jobs/{id}", self._get_job),
-                web.post("/api/jobs/{id}/cancel", self._cancel_job),
             ]
+        if self.jobs and self.cancels and prefix:
+            routes.append(web.post("/api/jobs/{id}/cancel", self._cancel_job))
         return routes
 
     @web.middleware
@@ -163,6 +189,8 @@ class ComfyDouble(ComfyWorker):
             await self.before_answer(request)
         if "Origin" in request.headers:
             return web.Response(status=403)
+        if self.faults.latency_s:
+            await asyncio.sleep(self.faults.latency_s)
         if self.faults.latency_s:
             await asyncio.sleep(self.faults.latency_s)
         if self.faults.silent and not request.path.endswith("/ws"):
@@ -197,12 +225,14 @@ class ComfyDouble(ComfyWorker):
         prompt, prompt_id = body["prompt"], str(body.get("prompt_id", uuid.uuid4()))
         if self.jobs and not _is_canonical(prompt_id):
             return {"error": error("invalid_prompt_id", "Invalid prompt id", prompt_id, {}), "node_errors": {}}, 400
-        whole = refused_as_a_whole(prompt, modern=self.jobs)
+        whole = refused_as_a_whole(prompt, modern=self.jobs, lacks=self.faults.lacks)
         if whole is not None:
             return {"error": whole, "node_errors": {}}, 400
-        good, errors = node_errors(prompt, self._uploads())
+        good, errors = node_errors(prompt, self._uploads(), modern=self.jobs, lacks=self.faults.lacks)
         if not good:
-            failed = error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "", {})
+            listed = [f"{e['message']}: {e['details']}" for node in errors.values() for e in node["errors"]]
+            message = "Prompt outputs failed validation"
+            failed = error("prompt_outputs_failed_validation", message, "\n".join(listed), {})
             return {"error": failed, "node_errors": errors}, 400
         self._number += 1
         number = float(body.get("number", -self._number if body.get("front") else self._number))
@@ -235,15 +265,29 @@ class ComfyDouble(ComfyWorker):
         entry = self.history.get(prompt_id)
         return web.json_response({prompt_id: entry} if entry else {})
 
+    async def _post_history(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        for prompt_id in list(self.history) if body.get("clear") else body.get("delete", []):
+            self.history.pop(prompt_id, None)
+        return web.Response()
+
+    async def _get_features(self, _: web.Request) -> web.Response:
+        return web.json_response(self._features())
+
+    def _features(self) -> Json:
+        return {"supports_preview_metadata": True, "max_upload_size": self.max_upload_size}
+
     async def _get_view(self, request: web.Request) -> web.StreamResponse:
-        query = request.query
-        content = self.files.get((query.get("type", "output"), query.get("subfolder", ""), query["filename"]))
+        place, status = comfyui_files.find(request.query)
+        if place is None:
+            return web.Response(status=status)
+        content = self.files.get(place)
         if content is None or self.faults.lose_files:
             return web.Response(status=404)
         if self.faults.break_downloads:
             self.faults.break_downloads -= 1
             return await self._half(request, content)
-        return web.Response(body=content, content_type="image/png")
+        return web.Response(body=content, content_type=comfyui_files.guess_type(place[2]))
 
     async def _half(self, request: web.Request, content: bytes) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(content))})
@@ -276,11 +320,11 @@ class ComfyDouble(ComfyWorker):
         used = LOADED if self.loaded else 0
         device = {"name": "double", "type": self.device, "index": 0, "vram_total": TOTAL, "vram_free": TOTAL - used}
         device |= {"torch_vram_total": used + 2**20, "torch_vram_free": 2**20}
-        system = {"os": "posix", "comfyui_version": "0.3.64", "argv": ["main.py"]}
+        system = {"os": "posix", "comfyui_version": "0.27.0" if self.jobs else "0.3.64", "argv": ["main.py"]}
         return web.json_response({"system": system, "devices": [device]})
 
     async def _get_object_info(self, request: web.Request) -> web.Response:
-        return web.json_response(object_info(request.match_info["name"]))
+        return web.json_response(object_info(request.match_info["name"], lacks=self.faults.lacks))
 
     # ---- jobs routes of newer versions
 
@@ -302,19 +346,19 @@ class ComfyDouble(ComfyWorker):
         if entry is None:
             return None
         events = [event for event, _ in entry["status"]["messages"]]
-        failed = "cancelled" if "execution_interrupted" in events else "failed"
+        failed = "cancelled" if "execution_interrupted" in events and self.cancels else "failed"
         status = "completed" if entry["status"]["status_str"] == "success" else failed
-        return {"id": prompt_id, "status": status, "outputs": entry["outputs"], "execution_status": entry["status"]}
+        outputs = comfyui_files.rewrite_outputs(entry["outputs"])
+        return {"id": prompt_id, "status": status, "outputs": outputs, "execution_status": entry["status"]}
 
     async def _cancel_job(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
-        if self._job(prompt_id) is None:
-            return web.json_response({"error": "Job not found"}, status=404)
+        cancelled = prompt_id == self.running or prompt_id in self.pending
         if prompt_id == self.running:
             self._interrupt = True
         self._delete([prompt_id])
         await self._notify()
-        return web.json_response({"cancelled": True})
+        return web.json_response({"cancelled": cancelled})
 
     # ---- the socket
 
@@ -342,7 +386,7 @@ class ComfyDouble(ComfyWorker):
     async def _take_flags(self, sid: str, socket: _Socket, message: Json) -> None:
         if message.get("type") == "feature_flags":
             socket.with_metadata = bool(message["data"].get("supports_preview_metadata"))
-            await self._tell(sid, "feature_flags", {"supports_preview_metadata": True, "max_upload_size": 100 * 2**20})
+            await self._tell(sid, "feature_flags", self._features())
             await self._notify()
 
     async def _tell(self, sid: str | None, event: str, data: Json) -> None:

@@ -1,7 +1,8 @@
-"""The part of the ComfyUI double that works: one queue, one worker, history and files in memory.
+"""The part of the ComfyUI double that works: one queue, one worker, a cache, history and files in memory.
 
-Stands for `PromptQueue` and `PromptExecutor` of ComfyUI; what was taken from where, and what was not checked, says
-`doubles.comfyui`. Nodes take no time but the pace that a test sets with `hold` and `proceed`.
+Stands for `PromptQueue`, `PromptExecutor` and `ProgressRegistry` of ComfyUI; what was read and what was checked is in
+`doubles.comfyui`. Nodes take no time but the pace that a test sets with `hold`, `proceed` and the seconds it was made
+with. Interrupts are seen between two nodes and between two steps of a sampler, as there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from doubles.comfyui_nodes import NODES, picture_of, upstream
+from doubles.comfyui_nodes import NODES, is_link, picture_of, upstream
 
 Json = Any
 
@@ -44,16 +45,18 @@ class Faults:
     node_error: tuple[str, str, str] | None = None
     """(class, exception type, message): nodes of this class fail."""
     deaf: bool = False
-    """Interrupts do nothing: the instance hangs in a kernel."""
+    """Interrupts do nothing: the running node is one long call that does not look for them."""
     refuse_sockets: bool = False
     break_downloads: int = 0
     """So many downloads break off half-way."""
     lose_files: bool = False
     """`/view` knows none of the outputs."""
+    lacks: frozenset[str] = frozenset()
+    """Node classes and model files that are not installed on this instance."""
     silent: bool = False
     """Every request but a WebSocket waits for ever."""
     latency_s: float = 0
-    """Every request is looked at this much later: the instance is far away."""
+    """Every request is looked at this much later: the instance is far away, or its process pauses."""
 
 
 @dataclass(order=True)
@@ -72,13 +75,14 @@ class Item:
 class ComfyWorker:
     """The queue and the worker; who serves it says its events to the clients."""
 
-    def __init__(self, *, seconds_per_image: float) -> None:
+    def __init__(self, *, seconds_per_image: float, seconds_per_node: float = 0) -> None:
         self.faults = Faults()
         self.files: dict[tuple[str, str, str], bytes] = {}
         """Content by (type, subfolder, filename); survives a restart."""
         self.executed: list[str] = []
         """Ids of all prompts whose execution began."""
         self._seconds_per_image = seconds_per_image
+        self._seconds_per_node = seconds_per_node
         self._changed = asyncio.Condition()
         self._held = False
         self._hold_after: str | None = None
@@ -90,6 +94,8 @@ class ComfyWorker:
         self._queue: list[Item] = []
         self._current: Item | None = None
         self.history: dict[str, Json] = {}
+        self._cache: dict[str, Json] = {}
+        """What each node of the last prompt gave out, by what it was made from."""
         self.loaded = False
         self._flags: set[str] = set()
         self._interrupt = False
@@ -149,7 +155,9 @@ class ComfyWorker:
         while True:
             await self._when(lambda: bool(self._flags) or bool(self._queue))
             if self._flags:
-                self.loaded = self.loaded and "unload_models" not in self._flags
+                self.loaded = False  # `free_memory` alone unloads, too
+                if "free_memory" in self._flags:
+                    self._cache.clear()
                 self._flags.clear()
             if self._queue:
                 self._current = heapq.heappop(self._queue)
@@ -179,22 +187,25 @@ class ComfyWorker:
                 messages.append([event, data])
             await self._tell(None if everyone else item.extra["client_id"], event, data)
 
+        signatures = {node_id: self._sign(item.prompt, node_id) for node_id in item.prompt}
+        self._cache = {sign: self._cache[sign] for sign in signatures.values() if sign in self._cache}
         await tell("execution_start", {})
-        await tell("execution_cached", {"nodes": []})
+        await tell("execution_cached", {"nodes": [node for node, sign in signatures.items() if sign in self._cache]})
+        progress = _Progress(item.prompt_id, tell)
         node_id = ""
         try:
-            for node_id in _order(item):
-                await self._run_node(item, node_id, outputs, tell)
+            for node_id in _order(item, lambda node: signatures[node] in self._cache):
+                await self._run_node(item, node_id, signatures[node_id], outputs, progress)
             await tell("execution_success", {})
             status = "success"
         except _InterruptedError:
             status = "error"
-            await tell("execution_interrupted", _node_data(item, node_id), everyone=True)
+            await tell("execution_interrupted", {**_node_data(item, node_id), "executed": []}, everyone=True)
         except _NodeError as failure:
             status = "error"
             details = {
                 "exception_type": failure.kind,
-                "exception_message": str(failure),
+                "exception_message": f"{failure}\n",
                 "traceback": [],
                 "executed": [],
             }
@@ -203,31 +214,52 @@ class ComfyWorker:
         done = {"status_str": status, "completed": status == "success", "messages": messages}
         self.history[item.prompt_id] = {"prompt": item.listed(), "outputs": outputs, "status": done, "meta": {}}
 
-    async def _run_node(self, item: Item, node_id: str, outputs: Json, tell: Callable[..., Awaitable[None]]) -> None:
+    def _sign(self, prompt: Json, node_id: str) -> str:
+        """Describe everything that a node's result is made from, inputs that it does not know included."""
+        parts: list[Json] = []
+        for needed in upstream(prompt, node_id):
+            node = prompt[needed]
+            values = sorted((name, value) for name, value in node["inputs"].items() if not is_link(value))
+            links = sorted((name, value) for name, value in node["inputs"].items() if is_link(value))
+            file = self._uploads().get(node["inputs"].get("image", "")) if node["class_type"] == "LoadImage" else b""
+            parts.append((node["class_type"], values, links, file))
+        return repr(parts)
+
+    async def _run_node(self, item: Item, node_id: str, signature: str, outputs: Json, progress: _Progress) -> None:
+        """As there: `progress_state` says that a node runs before `executing` names it; cached ones are not started."""
         node = item.prompt[node_id]
-        await tell("executing", {"node": node_id, "display_node": node_id})
-        if self.faults.node_error and self.faults.node_error[0] == node["class_type"]:
-            raise _NodeError(*self.faults.node_error[1:])
-        self.loaded = self.loaded or node["class_type"] == "CheckpointLoaderSimple"
-        if node["class_type"] == "KSampler":
-            await self._sample(item, node_id, tell)
+        if signature in self._cache:
+            output = self._cache[signature]
+            await progress.tell("executed", {"node": node_id, "display_node": node_id, "output": output})
+            await progress.set(node_id, "finished")
         else:
-            await self._pause()
-        output = self._save(item, node_id)
+            await progress.set(node_id, "running", 0.0, 1.0)
+            await progress.tell("executing", {"node": node_id, "display_node": node_id})
+            if self.faults.node_error and self.faults.node_error[0] == node["class_type"]:
+                raise _NodeError(*self.faults.node_error[1:])
+            self.loaded = self.loaded or node["class_type"] == "CheckpointLoaderSimple"
+            if node["class_type"] == "KSampler":
+                await self._sample(item, node_id, progress)
+            else:
+                await self._pause()
+                await asyncio.sleep(self._seconds_per_node)
+            output = self._save(item, node_id)
+            if output:
+                await progress.tell("executed", {"node": node_id, "display_node": node_id, "output": output})
+            self._cache[signature] = output
+            await progress.set(node_id, "finished")
         if output:
             outputs[node_id] = output
-            await tell("executed", {"node": node_id, "display_node": node_id, "output": output})
 
-    async def _sample(self, item: Item, node_id: str, tell: Callable[..., Awaitable[None]]) -> None:
-        steps = item.prompt[node_id]["inputs"]["steps"]
+    async def _sample(self, item: Item, node_id: str, progress: _Progress) -> None:
+        steps = int(item.prompt[node_id]["inputs"]["steps"])
         for step in range(1, steps + 1):
             await self._pause()
             if self._seconds_per_image:
                 await asyncio.sleep(self._seconds_per_image / steps)
-            state = {"value": step, "max": steps, "state": "running", "node_id": node_id, "prompt_id": item.prompt_id}
-            await tell("progress", {"value": step, "max": steps, "node": node_id})
-            await tell("progress_state", {"nodes": {node_id: state}})
+            await progress.set(node_id, "running", step, steps)
             await self._show(item, node_id, picture_of(item.prompt, node_id, self._uploads()))
+            await progress.tell("progress", {"value": step, "max": steps, "node": node_id})
 
     async def _pause(self) -> None:
         await self._when(lambda: not self._held or (self._interrupt and not self.faults.deaf))
@@ -237,19 +269,72 @@ class ComfyWorker:
     def _save(self, item: Item, node_id: str) -> Json:
         node = item.prompt[node_id]
         kind = NODES[node["class_type"]].get("saves")
-        if kind == "text":
-            return {"text": [node["inputs"]["text"]]}
-        if kind is None:
-            return None
+        match kind:
+            case None:
+                return None
+            case "text":
+                source = node["inputs"].get("text", node["inputs"].get("source"))
+                return {"text": [source if isinstance(source, str) else repr(source)]}
+            case "result":  # a path in one of its folders, a camera and a background
+                return {"result": [node["inputs"]["model_file"], None, None]}
+            case _:
+                return self._save_file(item, node_id, kind)
+
+    def _save_file(self, item: Item, node_id: str, kind: str) -> Json:
         self._counter += 1
-        folder, _, prefix = node["inputs"].get("filename_prefix", "preview").rpartition("/")
-        name = f"{prefix}_{self._counter:05}_.png"
-        self.files[kind, folder, name] = picture_of(item.prompt, node_id, self._uploads())
-        return {"images": [{"filename": name, "subfolder": folder, "type": kind}]}
+        inputs = item.prompt[node_id]["inputs"]
+        folder, _, prefix = inputs.get("filename_prefix", "ComfyUI_temp_abcde").rpartition("/")
+        key, place, ending, content = _FILES[kind]
+        name = f"{prefix}_{self._counter:05}_.{ending}"
+        self.files[place, folder, name] = content or picture_of(item.prompt, node_id, self._uploads())
+        file: dict[str, Json] = {"filename": name, "subfolder": folder, "type": place}
+        if kind == "gifs":
+            file |= {"format": "image/gif", "frame_rate": 8.0, "fullpath": f"/home/comfy/output/{folder}/{name}"}
+        return {key: [file], "animated": [True]} if kind == "animated" else {key: [file]}
 
 
-def _order(item: Item) -> list[str]:
-    return list(dict.fromkeys(node_id for output in item.outputs for node_id in upstream(item.prompt, output)))
+_FILES: dict[str, tuple[str, str, str, bytes]] = {
+    "images": ("images", "output", "png", b""),
+    "previews": ("images", "temp", "png", b""),
+    "animated": ("images", "output", "png", b""),
+    "latents": ("latents", "output", "latent", b"\x08\0\0\0\0\0\0\0{}      "),
+    "audio": ("audio", "output", "flac", b"fLaC\0\0\0\x22"),
+    "gifs": ("gifs", "output", "gif", b"GIF89a"),
+}
+"""By what a node saves: the name of its list, the folder, the ending, and the content where it is not a picture."""
+
+
+class _Progress:
+    """What each node of a prompt was last said to do; every word repeats all of them."""
+
+    def __init__(self, prompt_id: str, tell: Callable[..., Awaitable[None]]) -> None:
+        self.tell = tell
+        self._prompt_id = prompt_id
+        self._nodes: dict[str, Json] = {}
+
+    async def set(self, node_id: str, state: str, value: float = 1.0, maximum: float = 1.0) -> None:
+        if state == "finished" and node_id in self._nodes:
+            value = maximum = self._nodes[node_id]["max"]
+        self._nodes[node_id] = {
+            "value": value,
+            "max": maximum,
+            "state": state,
+            "node_id": node_id,
+            "prompt_id": self._prompt_id,
+            "display_node_id": node_id,
+            "parent_node_id": None,
+            "real_node_id": node_id,
+        }
+        await self.tell("progress_state", {"nodes": dict(self._nodes)})
+
+
+def _order(item: Item, is_cached: Callable[[str], bool]) -> list[str]:
+    """List the nodes to look at: what a cached one needs is not looked at."""
+    order: dict[str, None] = {}
+    for output in item.outputs:
+        needed = upstream(item.prompt, output, stop=is_cached)
+        order |= dict.fromkeys(needed)
+    return list(order)
 
 
 def _node_data(item: Item, node_id: str) -> Json:

@@ -39,9 +39,11 @@ _TEXT_TO_IMAGE: dict[str, Any] = {
 }
 
 
-def text_to_image() -> dict[str, Any]:
+def text_to_image(*, seed: int = 5) -> dict[str, Any]:
     """The workflow that ComfyUI opens with: one checkpoint, two prompts, one sampler, one saved image."""
-    return copy.deepcopy(_TEXT_TO_IMAGE)
+    workflow = copy.deepcopy(_TEXT_TO_IMAGE)
+    workflow["3"]["inputs"]["seed"] = seed
+    return workflow
 
 
 def image_to_image() -> dict[str, Any]:

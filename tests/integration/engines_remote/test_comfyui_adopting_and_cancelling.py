@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from corral.engines.comfyui.client import Timings
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import ExecutionFailedError, PromptInterruptedError
 from corral.work import Produced, Work
@@ -16,6 +17,7 @@ from doubles.comfyui_nodes import picture
 from doubles.comfyui_workflows import ComfyStranger, comfy_work, text_to_image
 from doubles.remote_reports import KeptReports
 
+QUICK = Timings(settle_s=0.2, poll_s=0.05, cancel_s=2, retry_s=0.01)
 FOX = picture(seed=5, prompt="a fox", width=32, height=32)
 
 
@@ -89,6 +91,27 @@ async def test_cancelling_interrupts_the_running_prompt_and_returns_when_it_is_g
     assert comfy.history[str(work.attempt)]["status"]["status_str"] == "error"
 
 
+@pytest.mark.parametrize("pending", [False, True], ids=["running", "pending"])
+async def test_cancelling_works_where_jobs_are_listed_and_cannot_be_cancelled(
+    reports: KeptReports, tmp_path: Path, pending: bool
+) -> None:
+    async with ComfyDouble(jobs=True, cancels=False) as comfy, aiohttp.ClientSession(comfy.url) as session:
+        engine = ComfyUi(comfy.url, timings=QUICK)
+        comfy.hold()
+        if pending:
+            await ComfyStranger(session).submit(text_to_image(seed=6))
+        work = comfy_work(tmp_path)
+        running = asyncio.create_task(engine.run(work, reports))
+        await comfy.until(lambda: str(work.attempt) in [comfy.running, *comfy.pending])
+
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+        assert str(work.attempt) not in [comfy.running, *comfy.pending]
+        await engine.close()
+
+
 async def test_cancelling_a_pending_prompt_leaves_someone_elses_running_one_alone(
     comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, stranger: ComfyStranger
 ) -> None:
@@ -126,7 +149,7 @@ async def test_an_interrupt_that_comes_too_late_does_not_hit_the_next_prompt(
         engine = ComfyUi(comfy.url)
         running = await held(comfy, engine, work, reports)
         comfy.hold_after(str(work.attempt))
-        other = await ComfyStranger(session).submit(text_to_image())
+        other = await ComfyStranger(session).submit(text_to_image(seed=6))
         comfy.before_answer = let_the_next_begin
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -66,7 +66,7 @@ async def test_a_class_that_is_not_installed_is_named_with_what_brings_it(
         ({"3.cfg": 1000}, "comfyui.value_bigger_than_max", "node 3 (KSampler) input 'cfg'"),
         ({"5.width": 1}, "comfyui.value_smaller_than_min", "node 5 (EmptyLatentImage) input 'width'"),
         ({"3.steps": "many"}, "comfyui.invalid_input_type", "node 3 (KSampler) input 'steps'"),
-        ({"3.model": "sdxl"}, "comfyui.bad_linked_input", "node 3 (KSampler) input 'model'"),
+        ({"3.model": ["4"]}, "comfyui.bad_linked_input", "node 3 (KSampler) input 'model'"),
         ({"3.positive": ["4", 0]}, "comfyui.return_type_mismatch", "node 3 (KSampler) input 'positive'"),
     ],
 )

@@ -102,7 +102,7 @@ async def test_a_workflow_that_only_previews_gives_its_previews(
 
     produced = await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
 
-    assert [file.name for file in produced.files] == ["preview_00001_.png"]
+    assert [file.name for file in produced.files] == ["ComfyUI_temp_abcde_00001_.png"]
 
 
 async def test_the_model_of_the_workflow_is_resident_until_the_instance_restarts(

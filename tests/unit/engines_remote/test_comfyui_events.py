@@ -94,6 +94,37 @@ def test_the_next_node_ends_the_one_before() -> None:
     assert mine.fraction == 0.5
 
 
+def state(value: float, maximum: float = 1.0, word: str = "running") -> dict[str, Any]:
+    return {"state": word, "value": value, "max": maximum}
+
+
+def test_steps_of_a_node_count_although_its_state_came_before_its_name() -> None:
+    mine = course("1", "2")
+    say(mine, "progress_state", nodes={"1": state(0)})
+    say(mine, "executing", node="1")
+    fractions: list[float] = []
+    for step in range(1, 41):
+        say(mine, "progress_state", nodes={"1": state(step, 40)})
+        say(mine, "progress", node="1", value=step, max=40)
+        fractions.append(mine.fraction)
+
+    assert fractions == [step / 80 for step in range(1, 41)]
+    assert mine.note == "Class1 40/40"
+
+
+def test_nodes_that_run_at_the_same_time_do_not_end_each_other() -> None:
+    mine = course("1", "2")
+    say(mine, "progress_state", nodes={"1": state(0)})
+    say(mine, "executing", node="1")
+    say(mine, "progress_state", nodes={"1": state(1, 2), "2": state(0)})
+    say(mine, "executing", node="2")
+
+    assert mine.fraction == 0.25
+    assert mine.note == "Class2"
+    say(mine, "progress_state", nodes={"1": state(1, 1, "finished"), "2": state(0)})
+    assert mine.fraction == 0.5
+
+
 def test_nodes_that_appear_while_it_runs_do_not_push_it_past_the_end() -> None:
     mine = course("1")
     for node in ("1", "1.0.0.1", "1.0.0.2"):

@@ -68,6 +68,9 @@ class Course:
     """How far one prompt is: the share of its nodes that are done, the running ones counted by their own progress.
 
     Nodes count alike, because it is unknown beforehand how long each takes. The fraction never falls.
+
+    `progress_state` repeats what each node does, and says that a node runs before `executing` names it. Versions before
+    0.3.41 do not send it: there, one node runs at a time, and `executing` ends the one before.
     """
 
     prompt: str
@@ -78,6 +81,8 @@ class Course:
     fraction: float = 0.0
     note: str = "queued"
     ended: bool = False
+    has_states: bool = False
+    """Whether the instance reports the state of each node."""
 
     def read(self, raw: str) -> bool:
         """Take a text message; return whether it has news of this prompt."""
@@ -103,6 +108,7 @@ class Course:
             case "progress":
                 self._advance(as_text(data.get("node")), data)
             case "progress_state":
+                self.has_states = True
                 for node, state in as_object(data.get("nodes")).items():
                     self._take_state(node, as_object(state))
             case "executed":
@@ -117,19 +123,21 @@ class Course:
             self._advance(node, state)
 
     def _start(self, node: str) -> None:
-        # One node runs at a time; whatever ran before is done. No node at all means that the last one is.
-        self.done.update(self.running)
-        self.running.clear()
-        if node:
-            self.running[node] = 0.0
+        if not self.has_states:
+            self.done.update(self.running.keys() - {node})
+            self.running = {name: share for name, share in self.running.items() if name == node}
+        if node and node not in self.done:
+            self.running.setdefault(node, 0.0)
             self.note = self.classes.get(node, node)
 
     def _advance(self, node: str, data: dict[str, Json]) -> None:
         value, maximum = as_number(data.get("value")), as_number(data.get("max"))
         if value is None or not maximum or maximum <= 0 or node in self.done:
             return
-        self.running[node] = min(max(value / maximum, 0.0), 1.0)
-        self.note = f"{self.classes.get(node, node)} {value:.0f}/{maximum:.0f}"
+        share = min(max(value / maximum, 0.0), 1.0)
+        if value > 0 and share != self.running.get(node):  # a state is repeated with every other node's
+            self.note = f"{self.classes.get(node, node)} {value:.0f}/{maximum:.0f}"
+        self.running[node] = share
 
     def _finish(self, node: str) -> None:
         self.running.pop(node, None)

@@ -187,14 +187,24 @@ class Prompts:
         return False
 
     async def _stop(self, prompt_id: str, stage: Stage) -> None:
-        if await self._has_jobs_routes():
-            await self._client.post(f"/api/jobs/{prompt_id}/cancel", {})
-        elif stage is Stage.PENDING:
+        if await self._has_jobs_routes() and await self._cancel_job(prompt_id):
+            return
+        if stage is Stage.PENDING:
             await self._client.post("/queue", {"delete": [prompt_id]})
         else:
             # Only after the queue reported that it is the running one: old versions ignore the id and would interrupt
             # whatever runs.
             await self._client.post("/interrupt", {"prompt_id": prompt_id})
+
+    async def _cancel_job(self, prompt_id: str) -> bool:
+        """Cancel a job by its id; false where the version has jobs and cannot do that (0.8)."""
+        try:
+            await self._client.post(f"/api/jobs/{prompt_id}/cancel", {})
+        except InstanceAnswerError as error:
+            if error.status not in (404, 405):
+                raise
+            return False
+        return True
 
     def forget_version(self) -> None:
         """Ask the instance anew what it can: it can come back as another version."""
