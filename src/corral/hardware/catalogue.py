@@ -165,21 +165,18 @@ def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuMod
 
     Raises: UnknownGpuError when nothing in the catalogue has this name; its hint lists names that are close.
     """
-    models = _find_models(text) if len(text) <= _LONGEST_NAME else ()
+    models = list_matching(text, memory=memory)
     if not models:
         raise UnknownGpuError(f"no GPU model is called {text[:_LONGEST_NAME]!r}", hint=_make_hint(text))
-    if memory is not None:
-        models = tuple(model for model in models if is_about(model.memory, memory)) or models
     return models[0] if len(models) == 1 else models
 
 
 def list_matching(text: str, *, memory: int | None = None) -> tuple[GpuModel, ...]:
     """List the models that a name can stand for; empty when the catalogue has none of this name."""
-    try:
-        models = find_gpu(text, memory=memory)
-    except UnknownGpuError:
-        return ()
-    return (models,) if isinstance(models, GpuModel) else models
+    models = _find_models(text) if len(text) <= _LONGEST_NAME else ()
+    if memory is None:
+        return models
+    return tuple(model for model in models if is_about(model.memory, memory)) or models
 
 
 def resolve_gpu(text: str | None, *, memory: int | None = None) -> GpuModel | None:

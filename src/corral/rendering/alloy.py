@@ -16,6 +16,7 @@ from typing import NewType
 
 from corral.cluster.values import ServiceKind
 from corral.rendering.documents import write_header
+from corral.rendering.gpus import POWER_LIMIT_UNIT
 from corral.rendering.installation import Deployed, Installation
 
 LOKI = "loki"
@@ -116,7 +117,7 @@ _LOKI_PORT = 3100
 _PUSH = "/loki/api/v1/push"
 _DATA_DIR = "/var/lib/corral"
 """That of the rendered unit, unless the cluster file has another."""
-_UNITS = "(corral|k3s|k3s-agent|containerd|docker|gpu-power-limit|nvidia-persistenced|nvidia-container-toolkit.*)"
+_UNITS = f"(corral|k3s|k3s-agent|containerd|docker|{POWER_LIMIT_UNIT}|nvidia-persistenced|nvidia-container-toolkit.*)"
 _WRITE = Expression("loki.write.loki.receiver")
 _PROCESS = Expression("loki.process.pods.receiver")
 

@@ -1,4 +1,4 @@
-"""Facts about the NVIDIA GPUs of a node that drivers, runtimes and power limits are chosen by."""
+"""The NVIDIA GPUs of a node: facts that drivers and runtimes are chosen by, and their power limits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from corral.cluster.values import Gpu, Node
 from corral.hardware.catalogue import GpuModel, resolve_gpu
 
 NVIDIA = "NVIDIA"
+POWER_LIMIT_UNIT = "gpu-power-limit"
+"""The service that sets power limits: alerts, logs and people look for it by this name, on every system."""
+PERSISTENCE_UNIT = "nvidia-persistenced.service"
+"""The service of NVIDIA's driver that keeps it loaded, and with it the settings of GPUs, while they are unused."""
 OPEN_SINCE: tuple[int, int] = (7, 5)
 """Turing: the first that the open kernel modules drive (NVIDIA's README of the driver, chapter on open modules)."""
 ONLY_OPEN_SINCE: tuple[int, int] = (10, 0)

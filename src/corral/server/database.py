@@ -9,19 +9,24 @@ program, `initdb`, the postmaster while it starts, one of its children), the nex
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import subprocess
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 import structlog
 
+from corral.cluster import Cluster
+from corral.data_dir import SettingsError
 from corral.errors import CorralError, Kind
+from corral.server.settings import Settings
 from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connect
 
 if TYPE_CHECKING:
@@ -185,3 +190,32 @@ def _alive(server: PostgresServer) -> bool:
         process = server.get_postmaster_info().process
         return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
+    """Give the URL of the database, and keep the embedded one running while the context lasts."""
+    url = settings.database_url
+    if url is None and cluster.database_url_env is not None:
+        url = os.environ.get(cluster.database_url_env)
+        if url is None:
+            raise SettingsError(
+                f"the environment variable {cluster.database_url_env} is not set",
+                hint="set it to a PostgreSQL URL, or remove `database` from the cluster file for the embedded server",
+            )
+    if url is not None:
+        yield url
+        return
+    database = EmbeddedDatabase(settings.data_dir / "postgres")
+    starting = asyncio.create_task(database.start(), name="embedded-database-start")
+    watching: asyncio.Task[None] | None = None
+    try:
+        url = await asyncio.shield(starting)  # a start that is cut off would leave a server that runs for ever
+        watching = asyncio.create_task(database.watch(), name="embedded-database")
+        yield url
+    finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await asyncio.gather(starting, return_exceptions=True)
+        await database.stop()

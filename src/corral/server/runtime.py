@@ -12,28 +12,26 @@ import gc
 import os
 import secrets
 import shutil
-import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from corral.cluster import Cluster
-from corral.data_dir import Presence, SettingsError, models_dir, prepare_data_dir
+from corral.data_dir import Presence, models_dir, prepare_data_dir
 from corral.engines.local.leftovers import sweep
-from corral.errors import CorralError, Kind
 from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.connections import make_server_config, raise_descriptor_limit
-from corral.server.database import EmbeddedDatabase
+from corral.server.database import open_database
+from corral.server.housekeeping import keep_house
+from corral.server.listening import HttpServer, format_url, listen
+from corral.server.process import configure_logs, handle_signals, reload_on_hangup, stop_quietly_while_starting
 from corral.server.reloading import FollowedCluster, look_here, make_rules
-from corral.server.services import Services, configure_logs, keep_house
+from corral.server.services import Services
 from corral.server.settings import Settings, read_cluster
 from corral.slots.registry import Registry
 from corral.tasks.artifacts import ArtifactStore
@@ -53,29 +51,6 @@ WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
 
-class ListenError(CorralError):
-    """The server cannot listen at its address."""
-
-    code: ClassVar[str] = "server.cannot_listen"
-    kind: ClassVar[Kind] = Kind.CONFLICT
-
-
-class _HttpServer(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the runtime decides what a signal means."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambda _: None) -> None:
     """Run a server until a signal stops it; `ready` is called once it accepts requests.
 
@@ -85,33 +60,11 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
     configure_logs()
     os.umask(0o077)  # what the server and its engines write is for its owner alone
     prepare_data_dir(settings.data_dir)
-    with _stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
+    with stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
-        sockets = [_listen(settings)]
-        async with _open_database(settings, cluster) as url:
+        sockets = [listen(settings)]
+        async with open_database(settings, cluster) as url:
             await _serve(settings, cluster, url, sockets, ready)
-
-
-@contextmanager
-def _stop_quietly_while_starting() -> Generator[None, None, None]:
-    """Let a signal end the start in order, database included; `_run` takes the signals over."""
-    task = asyncio.current_task()
-    assert task is not None, "a coroutine runs in a task"
-    asked = False
-
-    def ask() -> None:
-        nonlocal asked
-        asked = True
-        task.cancel()
-
-    _handle_signals(ask)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not asked:
-            raise
-        task.uncancel()
-        log.info("stopped_while_starting")
 
 
 async def _serve(
@@ -142,7 +95,7 @@ async def _serve(
     followed = FollowedCluster(cluster, dispatcher, lambda: look_here(read_cluster(settings), settings, weights.path))
     announced = Presence(
         pid=os.getpid(),
-        url=_format_url(settings, sockets[0]),
+        url=format_url(settings, sockets[0]),
         token=secrets.token_urlsafe(32),
         started_at=datetime.now(UTC).isoformat(),
     )
@@ -165,44 +118,12 @@ async def _serve(
         keep_house(pool, artifacts, lambda: followed.cluster.retention), name="housekeeping"
     )
     try:
-        with _reload_on_hangup(followed):
+        with reload_on_hangup(followed):
             await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
     finally:
         housekeeping.cancel()
         pool.terminate()
         dispatching_pool.terminate()
-
-
-@contextmanager
-def _reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
-    """Let SIGHUP read the cluster file again while the context lasts; when a terminal closes, it ends the server."""
-    reloads: set[asyncio.Task[None]] = set()
-    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
-
-    def reload() -> None:
-        closed = [stream for stream in terminals if not os.isatty(stream)]
-        if closed:
-            _write_nowhere(closed)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
-        task = asyncio.create_task(followed.reload_on_signal(), name="reload")
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-
-
-def _write_nowhere(streams: Iterable[int]) -> None:
-    """Point these streams away from a terminal that is closed: writing there raises."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
 
 
 def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:
@@ -213,9 +134,9 @@ def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None])
 async def _run(
     dispatcher: Dispatcher, app: FastAPI, sockets: list[socket.socket], listening: Callable[[], None]
 ) -> None:
-    http = _HttpServer(make_server_config(app, raise_descriptor_limit()))
+    http = HttpServer(make_server_config(app, raise_descriptor_limit()))
     stop, hurry = asyncio.Event(), asyncio.Event()
-    _handle_signals(lambda: (hurry if stop.is_set() else stop).set())
+    handle_signals(lambda: (hurry if stop.is_set() else stop).set())
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
     serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
     stopping = asyncio.create_task(stop.wait())
@@ -249,33 +170,6 @@ async def _wind_down(dispatcher: Dispatcher, dispatching: asyncio.Task[None], hu
             await dispatching
 
 
-def _handle_signals(act: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, act)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=256)
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
-            hint="choose another port with --port, or stop what uses this one",
-        ) from error
-    listener.setblocking(False)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small answers wait some 40 ms for an ACK
-    return listener
-
-
-def _format_url(settings: Settings, listener: socket.socket) -> str:
-    port = listener.getsockname()[1]
-    any_address = settings.host in ("0.0.0.0", "::", "")
-    host = "127.0.0.1" if any_address else settings.host
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _clear_leftovers(data_dir: Path) -> None:
     """Remove what a server that was killed left: engine processes, and folders of attempts."""
     logs = data_dir / "logs"
@@ -285,32 +179,3 @@ def _clear_leftovers(data_dir: Path) -> None:
         log.info("leftover_processes_ended", count=ended)
     shutil.rmtree(data_dir / "scratch", ignore_errors=True)
     (data_dir / "scratch").mkdir()
-
-
-@asynccontextmanager
-async def _open_database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
-    """Give the URL of the database, and keep the embedded one running while the context lasts."""
-    url = settings.database_url
-    if url is None and cluster.database_url_env is not None:
-        url = os.environ.get(cluster.database_url_env)
-        if url is None:
-            raise SettingsError(
-                f"the environment variable {cluster.database_url_env} is not set",
-                hint="set it to a PostgreSQL URL, or remove `database` from the cluster file for the embedded server",
-            )
-    if url is not None:
-        yield url
-        return
-    database = EmbeddedDatabase(settings.data_dir / "postgres")
-    starting = asyncio.create_task(database.start(), name="embedded-database-start")
-    watching: asyncio.Task[None] | None = None
-    try:
-        url = await asyncio.shield(starting)  # a start that is cut off would leave a server that runs for ever
-        watching = asyncio.create_task(database.watch(), name="embedded-database")
-        yield url
-    finally:
-        if watching is not None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-        await asyncio.gather(starting, return_exceptions=True)
-        await database.stop()

@@ -18,7 +18,8 @@ from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import Gate
 from corral.tasks.attempt import StopReason
 from corral.tasks.lifecycle import AttemptLost, StartTimeReached
-from corral.tasks.picture import Picture, ReadyTasks
+from corral.tasks.picture import Picture
+from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.reading import list_cancelled

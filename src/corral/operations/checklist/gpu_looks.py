@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from corral.hardware.catalogue import resolve_gpu
 from corral.operations.checklist.machines import Machines, NodeCards
 from corral.operations.checklist.values import Evidence, Status
-from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import (
     DriverSuits,
     GpusDetected,
@@ -17,6 +16,7 @@ from corral.planning.checklist.probes import (
     PowerLimitsSet,
     WantedGpu,
 )
+from corral.rendering.gpus import POWER_LIMIT_UNIT
 from corral.telemetry.nvml import FoundGpu, GpuState
 
 _CLOSE_W = 1.0

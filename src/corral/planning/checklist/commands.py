@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from corral.cluster.values import K3sRole, Node
+from corral.rendering.gpus import PERSISTENCE_UNIT, POWER_LIMIT_UNIT
 
 DRAIN_TIMEOUT = "10m"
 """Ten times what a pod with a model in memory has to end (60 s here); a budget that lets none go is then reported."""
@@ -52,10 +53,6 @@ def write_kubectl(*words: str) -> str:
     return shlex.join(["kubectl", *words])
 
 
-POWER_LIMIT_UNIT = "gpu-power-limit"
-"""The name that `corral render` gives it too: a machine has one of them."""
-
-
 def write_power_limit_unit(limits_w: tuple[tuple[int, int], ...], *, nixos: bool) -> str:
     """Write the unit: as a NixOS option, or as a file for `/etc/systemd/system/`."""
     return _write_nixos_unit(limits_w) if nixos else _write_unit_file(limits_w)
@@ -67,8 +64,8 @@ def _write_unit_file(limits_w: tuple[tuple[int, int], ...]) -> str:
 # /etc/systemd/system/{POWER_LIMIT_UNIT}.service, then: sudo systemctl enable --now {POWER_LIMIT_UNIT}
 [Unit]
 Description=Power limits of the GPUs
-Wants=nvidia-persistenced.service
-After=nvidia-persistenced.service
+Wants={PERSISTENCE_UNIT}
+After={PERSISTENCE_UNIT}
 
 [Service]
 Type=oneshot
@@ -87,8 +84,8 @@ hardware.nvidia.nvidiaPersistenced = true;
 systemd.services.{POWER_LIMIT_UNIT} = {{
   description = "Power limits of the GPUs";
   wantedBy = [ "multi-user.target" ];
-  wants = [ "nvidia-persistenced.service" ];
-  after = [ "nvidia-persistenced.service" ];
+  wants = [ "{PERSISTENCE_UNIT}" ];
+  after = [ "{PERSISTENCE_UNIT}" ];
   serviceConfig = {{
     Type = "oneshot";
     RemainAfterExit = true;

@@ -9,7 +9,7 @@ from typing import Any
 
 from corral.cluster.values import K3sRole, Node, StorageKind
 from corral.rendering.documents import write_document
-from corral.rendering.gpus import list_limited_gpus, list_nvidia_gpus
+from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus, list_nvidia_gpus
 from corral.rendering.installation import Installation
 from corral.rendering.k3s.members import Member, list_local_directories, resolve_member
 from corral.rendering.nodes import runs_nixos
@@ -60,7 +60,7 @@ def _list_steps(installation: Installation, member: Member) -> list[str]:
         "A change here takes effect with the next start of K3s: it adds and changes labels, and removes none.",
     ]
     if list_limited_gpus(node):
-        steps.append(f"Power limits: systemd/{node.name}/gpu-power-limit.service.")
+        steps.append(f"Power limits: systemd/{node.name}/{POWER_LIMIT_UNIT}.service.")
     return steps
 
 

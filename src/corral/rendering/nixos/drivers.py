@@ -9,13 +9,14 @@ from corral.cluster.values import Node
 from corral.rendering.gpus import (
     ONLY_OPEN_SINCE,
     OPEN_SINCE,
+    PERSISTENCE_UNIT,
+    POWER_LIMIT_UNIT,
     NvidiaGpu,
     list_limited_gpus,
     list_nvidia_gpus,
     write_power_command,
 )
 from corral.rendering.nixos.expressions import Code, Lines, Part
-from corral.rendering.systemd.units import PERSISTENCE_UNIT, POWER_LIMIT_UNIT
 
 CDI_UNIT = "nvidia-container-toolkit-cdi-generator.service"
 _BLACKWELL_DRIVER = "570"

@@ -9,14 +9,17 @@ from dataclasses import replace
 
 from corral.cluster.values import Node, ServiceKind
 from corral.rendering.documents import write_header
-from corral.rendering.gpus import list_limited_gpus, list_nvidia_gpus, write_power_command
+from corral.rendering.gpus import (
+    PERSISTENCE_UNIT,
+    POWER_LIMIT_UNIT,
+    list_limited_gpus,
+    list_nvidia_gpus,
+    write_power_command,
+)
 from corral.rendering.installation import Installation
 from corral.rendering.nodes import runs_nixos
 from corral.rendering.systemd.syntax import Setting, escape_word, format_unit
 
-POWER_LIMIT_UNIT = "gpu-power-limit"
-"""The same on every system: alerts, logs and people look for it by this name."""
-PERSISTENCE_UNIT = "nvidia-persistenced.service"
 _NVIDIA_SMI = "/usr/bin/nvidia-smi"
 
 USER = "corral"
@@ -128,7 +131,7 @@ def _render_server(installation: Installation) -> str:
                 (
                     ("Description", "Corral: runs AI work on this machine's GPUs"),
                     ("Wants", "network-online.target"),
-                    ("After", "network-online.target nvidia-persistenced.service gpu-power-limit.service"),
+                    ("After", f"network-online.target {PERSISTENCE_UNIT} {POWER_LIMIT_UNIT}.service"),
                 ),
             ),
             (

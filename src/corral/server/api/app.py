@@ -1,22 +1,28 @@
-"""Puts the API together."""
+"""Puts the API together; each request gets an id, its place in log and metrics, and an answer even to a bug."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from traceback import format_exc
 from typing import cast
+from uuid import uuid4
 
+import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral import __version__
 from corral.server.api.changes import Changes
-from corral.server.api.context import RequestContext
-from corral.server.api.errors import handle_errors
+from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
     batches,
-    catalogue,
+    engines,
     events,
     files,
     machine,
@@ -32,6 +38,8 @@ from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
 from corral.units import Bytes
+
+log = structlog.get_logger()
 
 _DESCRIPTION = """Runs AI work on the GPUs you own: one durable queue, every GPU busy.
 
@@ -74,7 +82,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    for part in (tasks, batches, events, files, slots, queues, catalogue, planning, machine, tokens, server):
+    for part in (tasks, batches, events, files, slots, queues, engines, planning, machine, tokens, server):
         app.include_router(part.router)
     return app
 
@@ -90,3 +98,56 @@ def _queued_limits(services: Services) -> dict[str, int | None]:
 
 def _name_operation(route: APIRoute) -> str:
     return route.name
+
+
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestContext:
+    """The outermost layer: it answers whatever happens, and names the request in the answer."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _id_of(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status: list[int] = []
+        self._metrics.begin_request()
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status.append(message["status"])
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except ClientDisconnect:
+            log.info("client_went_away", request_id=request_id, path=scope["path"])
+        except Exception:  # noqa: BLE001 - a request that meets a bug is answered, and the others go on
+            # As text: a renderer that shows local variables would write tokens into the log.
+            facts = {"method": scope["method"], "path": scope["path"], "traceback": format_exc()}
+            log.error("request_failed", request_id=request_id, **facts)
+            if not status:
+                await answer_bug(request_id)(scope, receive, send_named)
+        finally:
+            self._metrics.end_request(scope["method"], _route_of(scope), status[0] if status else 499)
+
+
+def _id_of(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+
+
+def _route_of(scope: Scope) -> str:
+    """Return the route's template; its number is bounded, unlike that of paths."""
+    return getattr(scope.get("route"), "path", "unmatched")

@@ -6,7 +6,7 @@ are NVML's (nvml.h, nvmlClocksEventReasons).
 
 from __future__ import annotations
 
-from corral.rendering.gpus import list_limited_gpus
+from corral.rendering.gpus import POWER_LIMIT_UNIT, list_limited_gpus
 from corral.rendering.prometheus.alerts.values import Alert, Severity
 from corral.rendering.prometheus.jobs import DCGM
 from corral.rendering.prometheus.recording import (
@@ -218,7 +218,7 @@ _LIMIT_CHANGED = Alert(
     severity=Severity.WARNING,
     summary=f"the power limit of {_GPU} is {{{{ $value }}}} W off what the cluster file says",
     description=(
-        "A limit is lost when the machine or the driver restarts. `systemctl status gpu-power-limit` on the node; "
+        f"A limit is lost when the machine or the driver restarts. `systemctl status {POWER_LIMIT_UNIT}` on the node; "
         "`corral render --only systemd,nixos` writes the unit that sets it."
     ),
     reason="Pitfall C01: `nvidia-smi -pl` does not last. One watt of difference is rounding.",

@@ -1,4 +1,4 @@
-"""The catalogue of this cluster: its engines."""
+"""Engines: the slots where each runs, and the inputs that it takes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.tasks.lifecycle import TaskState
-from corral.tasks.picture import ReadyTasks
+from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.store.dispatching import RANGE, Ready
 from doubles.scheduling_values import a_queued
 
