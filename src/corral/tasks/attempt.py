@@ -25,6 +25,8 @@ from corral.tasks.values import StoredFile
 from corral.work import Engine, EngineError, FailureScope, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
 MAX_VALUES_BYTES = 1024 * 1024
+MOST_PROBLEMS = 20
+"""Of one failure, that are kept in full: a person reads them in a terminal."""
 
 log = structlog.get_logger()
 
@@ -162,7 +164,22 @@ def _describe_timeout(work: Work) -> Failure:
 def make_failure(error: CorralError) -> Failure:
     """Return what an error means for the next attempt."""
     scope = error.scope if isinstance(error, EngineError) else FailureScope.ATTEMPT
-    return Failure(problem=clean_problem(error.problems[0]), scope=scope, avoid_slot=scope is FailureScope.SLOT)
+    problem = clean_problem(_join_problems(error))
+    return Failure(problem=problem, scope=scope, avoid_slot=scope is FailureScope.SLOT)
+
+
+def _join_problems(error: CorralError) -> Problem:
+    """Return an error's problem, or one that has them all with their places: a task keeps a single one."""
+    problems = error.problems
+    if len(problems) == 1:
+        return problems[0]
+    listed = [f"{problem.what} ({problem.where})" if problem.where else problem.what for problem in problems]
+    if len(listed) > MOST_PROBLEMS:
+        listed[MOST_PROBLEMS:] = [f"and {len(listed) - MOST_PROBLEMS} more"]
+    hints = dict.fromkeys(problem.hint for problem in problems[:MOST_PROBLEMS] if problem.hint)
+    return Problem(
+        code=error.code, what=f"{len(problems)} problems: {'; '.join(listed)}", hint="; ".join(hints) or None
+    )
 
 
 def _fail(what: str, *, code: str) -> Ended:

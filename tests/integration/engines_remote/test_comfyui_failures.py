@@ -14,14 +14,14 @@ from corral.engines.comfyui.errors import (
     InstanceOutOfMemoryError,
     InstanceStuckError,
     InstanceUnreachableError,
-    OutputMissingError,
     PromptInterruptedError,
     PromptLostError,
+    RequestRefusedError,
 )
 from corral.work import FailureScope, Produced, Work
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import picture
-from doubles.comfyui_workflows import ComfyStranger, comfy_work
+from doubles.comfyui_workflows import ComfyStranger, comfy_work, image_to_image
 from doubles.remote_reports import KeptReports
 
 FOX = picture(seed=5, prompt="a fox", width=32, height=32)
@@ -109,16 +109,46 @@ async def test_something_else_at_the_address_is_told_apart_from_comfyui(
     assert "404" in failure.value.what
 
 
-async def test_an_instance_that_refuses_the_client_is_not_asked_again(
+async def test_a_body_that_the_instance_never_takes_is_sent_once_and_fails_the_task(
     comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
 ) -> None:
     comfy.faults.refuse_submission = {"error": "too large"}
     comfy.faults.submission_status = 413
 
-    with pytest.raises(InstanceAnswerError, match="413"):
+    with pytest.raises(RequestRefusedError, match="413") as failure:
         await engine.run(comfy_work(tmp_path), reports)
 
+    assert failure.value.scope is FailureScope.TASK
     assert comfy.requests.count(("POST", "/prompt")) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 407, 429])
+async def test_a_refusal_of_the_client_is_not_the_tasks_fault(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, status: int
+) -> None:
+    comfy.faults.refuse_submission = {"error": "who are you"}
+    comfy.faults.submission_status = status
+
+    with pytest.raises(InstanceAnswerError) as failure:
+        await engine.run(comfy_work(tmp_path), reports)
+
+    assert failure.value.scope is FailureScope.SLOT
+
+
+async def test_a_file_over_the_instances_limit_is_refused_before_it_is_sent(
+    reports: KeptReports, tmp_path: Path
+) -> None:
+    async with ComfyDouble(max_upload_size=4096) as comfy:
+        engine = ComfyUi(comfy.url)
+        file = tmp_path / "upload"
+        file.write_bytes(bytes(4096))
+        work = comfy_work(tmp_path, inputs={"workflow": image_to_image()}, files={"portrait.png": file})
+
+        with pytest.raises(RequestRefusedError, match=r"'portrait.png' has 5.0 KiB, and the instance takes 4.0 KiB"):
+            await engine.run(work, reports)
+
+        assert ("POST", "/upload/image") not in comfy.requests
+        await engine.close()
 
 
 # ---- while it runs
@@ -311,23 +341,3 @@ async def test_an_interrupt_by_someone_else_is_told_as_such(
 
     with pytest.raises(PromptInterruptedError):
         await running
-
-
-# ---- the results
-
-
-async def test_a_download_that_breaks_off_is_read_again(
-    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
-) -> None:
-    comfy.faults.break_downloads = 2
-
-    assert image_of(await engine.run(comfy_work(tmp_path), reports)) == FOX
-
-
-async def test_an_output_that_the_instance_lost_fails_the_attempt(
-    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
-) -> None:
-    comfy.faults.lose_files = True
-
-    with pytest.raises(OutputMissingError, match="fox_00001_"):
-        await engine.run(comfy_work(tmp_path), reports)

@@ -1,11 +1,13 @@
 """What the ComfyUI engine makes of a workflow that an instance refuses; over real HTTP on loopback."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import WorkflowInvalidError
+from corral.engines.comfyui.filling import Changes, find_problems
 from corral.work import FailureScope, Produced
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_nodes import error, picture
@@ -77,6 +79,32 @@ async def test_a_refused_input_is_named_with_its_node(
         await engine.run(comfy_work(tmp_path, inputs={"set": change}), reports)
 
     assert [(problem.code, problem.where) for problem in failure.value.problems] == [(code, f"{comfy.url} {place}")]
+
+
+@pytest.mark.parametrize("change", [{"3.cfg": 1000}, {"5.width": 1}, {"3.steps": "many"}])
+async def test_a_hint_that_names_set_is_one_that_set_takes(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path, change: object
+) -> None:
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"set": change}), reports)
+
+    hinted = re.search(r'set: \{"(.+)": ...\}', failure.value.hint or "")
+    assert hinted is not None
+    assert find_problems(Changes(workflow=text_to_image(), fields={}, settings={hinted[1]: 1})) == []
+
+
+async def test_an_input_that_is_missing_is_added_in_the_workflow_where_set_cannot(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    workflow = text_to_image()
+    del workflow["9"]["inputs"]["filename_prefix"]
+
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
+
+    assert failure.value.hint == (
+        "add 'filename_prefix' to the inputs of node 9 in the workflow, or export it again from this ComfyUI"
+    )
 
 
 @pytest.mark.parametrize(

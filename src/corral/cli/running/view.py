@@ -119,7 +119,9 @@ def format_overall(batch_progress: BatchProgress) -> str:
 def format_end(task: TaskView) -> str:
     """Say in one line how a task ended."""
     took = f" in {format_duration(task.ran_s)}" if task.ran_s is not None else ""
-    why = f": {task.error['what']}" if task.error else ""
+    error: Json = task.error or {}
+    why = f": {error['what']}" if error else ""
+    why += f" ({error['where']})" if error.get("where") else ""
     return f"{task.name} ({task.engine}) {task.state}{took}{why}"
 
 
@@ -177,6 +179,8 @@ def format_failures(summary: Summary) -> list[str]:
         error: Json = task.error or {}
         reason = f"error[{error['code']}]: {error['what']}" if error else "cancelled"
         lines.append(f"{task.name} {task.state}: {reason}")
+        if error.get("where"):
+            lines.append(f"  at: {error['where']}")
         if error.get("hint"):
             lines.append(f"  hint: {error['hint']}")
         lines.append(f"  more: corral tasks show {task.id}")

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import aiohttp
 
-from corral.engines.answers import as_object, as_text, strip_credentials
+from corral.engines.answers import as_number, as_object, as_text, strip_credentials
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
     InstanceUnreachableError,
     OutputMissingError,
+    RequestRefusedError,
     shorten,
 )
+from corral.units import format_bytes
 from corral.work import Json
 
 MIB = 2**20
@@ -31,6 +33,11 @@ LARGEST_FRAME = 64 * MIB
 """Of the WebSocket: previews are small, but an error can carry the tensors' description."""
 LARGEST_OUTPUT = 16 * 1024 * MIB
 """Of one downloaded file; a video of minutes fits, a runaway stream does not fill the disk."""
+
+_FORM_BYTES = 1024
+"""Of an upload, in addition to its file: the form's parts, with some room."""
+_PERMANENT = frozenset({400, 413, 414, 415, 422, 431})
+"""Refusals of what a request carries: the same request is refused again. Others are about the client or the moment."""
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
 
@@ -99,30 +106,61 @@ class ComfyClient:
     async def submit(self, body: Json) -> tuple[int, Json]:
         """Post a prompt and return status and body, for 200 and 400 alike.
 
-        Raises: InstanceUnreachableError, whose `received` is true when the prompt might have been queued all the same.
+        Raises: RequestRefusedError; InstanceUnreachableError, whose `received` is true when the prompt might have been
+        queued all the same.
         """
         async with self._request(
-            "POST", "/prompt", within_s=self._timings.submit_s, also=frozenset({400}), json=body
+            "POST", "/prompt", within_s=self._timings.submit_s, also=frozenset({400}), own=True, json=body
         ) as response:
             return response.status, await self._read_json(response)
 
     async def upload(self, path: Path, name: str) -> str:
-        """Upload an input file; return the name that the instance gave it, as a node's input takes it."""
+        """Upload an input file; return the name that the instance gave it, as a node's input takes it.
+
+        Raises: RequestRefusedError when it is larger than the instance takes; InstanceUnreachableError.
+        """
+        await self._check_size(path, name)
         with path.open("rb") as content:  # read in pieces by aiohttp, in threads
             form = aiohttp.FormData()
             form.add_field("image", content, filename=name, content_type="application/octet-stream")
             form.add_field("type", "input")
-            async with self._request("POST", "/upload/image", transfer=True, data=form) as response:
+            async with self._request("POST", "/upload/image", transfer=True, own=True, data=form) as response:
                 answer = as_object(await self._read_json(response))
         given, folder = as_text(answer.get("name")), as_text(answer.get("subfolder"))
         if not given:
             raise InstanceAnswerError("the instance did not name the uploaded file", where=self.url, status=200)
         return f"{folder}/{given}" if folder else given
 
+    async def _check_size(self, path: Path, name: str) -> None:
+        """Refuse a file over the instance's limit before it is sent: its refusal can get lost while it is."""
+        try:
+            features = as_object(await self.get("/features"))
+        except InstanceAnswerError:  # a version before 0.3.44
+            return
+        limit, size = as_number(features.get("max_upload_size")), path.stat().st_size + _FORM_BYTES
+        if limit is not None and size > limit:
+            raise RequestRefusedError(
+                f"the file {name!r} has {format_bytes(size)}, and the instance takes {format_bytes(int(limit))}",
+                where=self.url,
+                hint="start that ComfyUI with a larger --max-upload-size (in MB), or use a smaller file",
+            )
+
     async def download(self, params: Mapping[str, str], target: Path) -> str:
-        """Stream an output into `target`; return its media type. Raises: OutputMissingError if there is none."""
-        missing = OutputMissingError(f"the instance no longer has its output {params['filename']!r}", where=self.url)
-        async with self._request("GET", "/view", transfer=True, also=frozenset({404}), params=dict(params)) as response:
+        """Stream an output into `target`; return its media type.
+
+        Raises: OutputMissingError if there is none; RequestRefusedError; InstanceUnreachableError.
+        """
+        name = params["filename"]
+        missing = OutputMissingError(f"the instance no longer has its output {name!r}", where=self.url)
+        if ".." in name:
+            raise RequestRefusedError(
+                f"ComfyUI gives out no file with two dots in its name: {name!r}",
+                where=self.url,
+                hint="change the filename_prefix of the node that saves it",
+            )
+        async with self._request(
+            "GET", "/view", transfer=True, also=frozenset({404}), own=True, params=dict(params)
+        ) as response:
             if response.status == 404:
                 raise missing
             await self._save(response, target)
@@ -166,8 +204,10 @@ class ComfyClient:
         within_s: float | None = None,
         transfer: bool = False,
         also: frozenset[int] = frozenset(),
+        own: bool = False,
         **options: Json,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send one request; with `own` it carries what the task asks, and a refusal can be the task's fault."""
         idle = self._timings.transfer_idle_s
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timings.request_s, sock_read=idle)
         deadline = None if transfer else within_s or self._timings.request_s
@@ -179,7 +219,7 @@ class ComfyClient:
                 ) as response,
             ):
                 if response.status >= 300 and response.status not in also:
-                    raise await self._describe_bad_status(response, path)
+                    raise await self._describe_bad_status(response, path, own=own)
                 yield response
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise self._describe_failure(path, error) from error
@@ -221,9 +261,13 @@ class ComfyClient:
                     raise OutputMissingError(f"the output is larger than {LARGEST_OUTPUT} bytes", where=self.url)
                 await asyncio.to_thread(file.write, piece)
 
-    async def _describe_bad_status(self, response: aiohttp.ClientResponse, path: str) -> InstanceAnswerError:
+    async def _describe_bad_status(
+        self, response: aiohttp.ClientResponse, path: str, *, own: bool
+    ) -> InstanceAnswerError | RequestRefusedError:
         start = await response.content.read(4096)
         what = f"{path} answered {response.status}: {shorten(start.decode(errors='replace')) or 'no text'}"
+        if own and response.status in _PERMANENT:
+            return RequestRefusedError(what, where=self.url, hint="look at the log of the ComfyUI instance")
         return InstanceAnswerError(what, where=self.url, status=response.status)
 
     def _describe_failure(self, path: str, error: Exception) -> InstanceUnreachableError:

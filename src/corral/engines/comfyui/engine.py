@@ -18,6 +18,7 @@ from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, SessionFactory, Timings, open_session
 from corral.engines.comfyui.errors import (
     InstanceAnswerError,
+    OutputMissingError,
     PromptInterruptedError,
     PromptLostError,
     WorkflowInvalidError,
@@ -68,9 +69,18 @@ class ComfyUi:
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
         filled = fill(inputs.list_changes(), task=work.task, files=work.files)
-        prompt = await self._run_prompt(work, inputs, filled, report)
+        adopted = await self._prompts.adopt(str(attempt) for attempt in (work.attempt, *work.earlier))
+        prompt = await self._run_prompt(work, inputs, filled, report, adopted)
         self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
-        return await self._collect(prompt, inputs, work, report)
+        try:
+            return await self._collect(prompt, inputs, work, report)
+        except OutputMissingError as error:
+            # ComfyUI names the file of an earlier prompt where nothing changed since, whether it is still there or not.
+            _log.info("output_made_again", url=self._client.url, prompt_id=prompt.id, reason=error.what)
+            await self._prompts.forget(str(work.attempt))
+            again = filled.make_again(prompt.outputs, mark=str(work.attempt))
+            prompt = await self._run_prompt(work, inputs, again, report, None)
+            return await self._collect(prompt, inputs, work, report)
 
     async def resident(self) -> tuple[Resident, ...]:
         """Say what this adapter last loaded there, if the instance still seems to hold it."""
@@ -103,8 +113,9 @@ class ComfyUi:
         await self._leftovers.wait()
         await self._client.close()
 
-    async def _run_prompt(self, work: Work, inputs: ComfyUiInputs, filled: Filled, report: Reporter) -> Prompt:
-        adopted = await self._prompts.adopt(str(attempt) for attempt in (work.attempt, *work.earlier))
+    async def _run_prompt(
+        self, work: Work, inputs: ComfyUiInputs, filled: Filled, report: Reporter, adopted: Prompt | None
+    ) -> Prompt:
         prompt_id = adopted.id if adopted else str(work.attempt)
         course = Course(prompt=prompt_id, classes={node: filled.prompt[node]["class_type"] for node in filled.prompt})
         listener = Listener(self._client, course, report, self._timings)

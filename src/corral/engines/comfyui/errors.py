@@ -59,6 +59,12 @@ class WorkflowInvalidError(TaskInvalidError):
         return self._problems
 
 
+class RequestRefusedError(TaskInvalidError):
+    """The instance refuses what this task sends or asks for, however often it is asked."""
+
+    code = "comfyui.refused"
+
+
 class ExecutionFailedError(EngineError):
     """A node of the workflow failed while it ran."""
 
@@ -161,7 +167,7 @@ def _make_hint(kind: str, node: str, name: str, value: Json, options: Sequence[s
         case "value_not_in_list":
             return _make_choice_hint(str(value), options)
         case "required_input_missing":
-            return f'give it a value: set: {{"{node}.{name}": ...}}'
+            return f"add {name!r} to the inputs of node {node} in the workflow, or export it again from this ComfyUI"
         case "value_smaller_than_min" | "value_bigger_than_max" | "invalid_input_type":
             return f'change it: set: {{"{node}.{name}": ...}}'
         case "bad_linked_input" | "return_type_mismatch" | "dependency_cycle":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from corral.engines.answers import as_object
@@ -21,6 +21,8 @@ from corral.work import Json
 
 LARGEST_SEED = 2**64 - 1
 """The bound of ComfyUI's own samplers."""
+MARK = "corral_again"
+"""An input that no node declares; see `Filled.make_again`."""
 _SEED_INPUTS = ("seed", "noise_seed")
 _SEED_BITS = 32
 """Some custom nodes take no larger seed; 32 bits are enough to distinguish the tasks of a batch."""
@@ -53,6 +55,17 @@ class Filled:
         for target, file in self.uploads.items():
             prompt[target.node]["inputs"][target.input] = names[file]
         return prompt
+
+    def make_again(self, nodes: Collection[str], *, mark: str) -> Filled:
+        """Return the same with an input more in these nodes, so that ComfyUI takes nothing of them from its cache.
+
+        Nodes do not see inputs that they do not declare, but the cache compares all of them.
+        """
+        marked = {
+            node: {**content, "inputs": {**content["inputs"], MARK: mark}} if node in nodes else content
+            for node, content in self.prompt.items()
+        }
+        return replace(self, prompt=marked)
 
 
 def fill(changes: Changes, *, task: int, files: Collection[str]) -> Filled:

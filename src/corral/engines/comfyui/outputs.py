@@ -1,7 +1,10 @@
 """Which of a prompt's outputs are kept, what they are called, and bringing them here.
 
-A node's output is a mapping of lists (`images`, `gifs`, `audio`, `video`, `text`, and what custom nodes invent). Items
-that name a file are files; texts are kept as text files; anything else is not an output.
+A node's output is a mapping of lists (`images`, `gifs`, `audio`, `latents`, `text`, and what custom nodes invent).
+Items that name a file are files; texts are kept as text files; anything else (the flags of `animated`) is left out.
+
+A 3D model is a text: a path among a node's `result`, without the folder that it is in. The jobs routes rewrite it to a
+file of the outputs with the path in its name; `/view` strips folders from names, so the path belongs to the subfolder.
 """
 
 from __future__ import annotations
@@ -10,17 +13,24 @@ import asyncio
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, Timings
-from corral.engines.comfyui.errors import InstanceUnreachableError, OutputUnwritableError
+from corral.engines.comfyui.errors import InstanceUnreachableError, OutputMissingError, OutputUnwritableError
 from corral.work import Json, OutputFile
 
+_ANY_TYPE = "application/octet-stream"
 _DOWNLOADS = 3
 """Tries per file: a download that breaks off is read again from the start."""
+
+_MODELS_3D = (".obj", ".fbx", ".gltf", ".glb", ".usdz")
+"""The endings by which ComfyUI itself recognizes 3D models (`comfy_execution/jobs.py`)."""
+_OTHER_FOLDERS = ("temp", "input")
+"""Where a 3D model can be that is not among the outputs: a preview, or a model that was loaded."""
 
 _UNSAFE = re.compile(r"[^\w.,+@() -]+")
 
@@ -33,6 +43,8 @@ class RemoteFile:
     name: str
     params: Mapping[str, str]
     """The query of `/view`."""
+    other_folders: tuple[str, ...] = ()
+    """Types to ask for where it is not in the folder of its own: the instance does not say which one it is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +80,21 @@ def _rank_node(node: str) -> tuple[int, str]:
 def _list_items(node: str, lists: dict[str, Json]) -> Iterator[RemoteFile | Text]:
     for kind, items in lists.items():
         for number, item in enumerate(as_list(items)):
-            filename = as_text(as_object(item).get("filename"))
-            if filename:
-                yield RemoteFile(node=node, name=make_safe_name(filename), params=_view(filename, as_object(item)))
+            is_path = isinstance(item, str) and kind != "text" and item.lower().endswith(_MODELS_3D)
+            file: dict[str, Json] = {"filename": item, "mediaType": "3d"} if is_path else as_object(item)
+            if as_text(file.get("filename")):
+                yield _make_file(node, file)
             elif kind == "text" and isinstance(item, str):
                 yield Text(node=node, name=make_safe_name(f"text_{node}_{number + 1}.txt"), content=item)
 
 
-def _view(filename: str, item: dict[str, Json]) -> dict[str, str]:
-    return {
-        "filename": filename,
-        "subfolder": as_text(item.get("subfolder")),
-        "type": as_text(item.get("type")) or "output",
-    }
+def _make_file(node: str, file: dict[str, Json]) -> RemoteFile:
+    path = as_text(file["filename"])
+    folder, _, filename = path.rpartition("/") if ".." not in path else ("", "", path)  # which is refused as it is
+    subfolder = "/".join(part for part in (as_text(file.get("subfolder")), folder) if part)
+    params = {"filename": filename, "subfolder": subfolder, "type": as_text(file.get("type")) or "output"}
+    others = _OTHER_FOLDERS if file.get("mediaType") == "3d" else ()
+    return RemoteFile(node=node, name=make_safe_name(filename), params=params, other_folders=others)
 
 
 def make_safe_name(name: str) -> str:
@@ -115,9 +129,7 @@ def _propose_names(item: RemoteFile | Text) -> Iterator[str]:
 
 
 def _rename(item: RemoteFile | Text, name: str) -> RemoteFile | Text:
-    if isinstance(item, Text):
-        return Text(node=item.node, name=name, content=item.content)
-    return RemoteFile(node=item.node, name=name, params=item.params)
+    return replace(item, name=name)
 
 
 async def bring(
@@ -139,24 +151,29 @@ async def _bring_one(client: ComfyClient, item: RemoteFile | Text, target: Path,
     if isinstance(item, Text):
         await asyncio.to_thread(target.write_text, item.content, "utf-8")
         return "text/plain; charset=utf-8"
-    return await _download(client, item, target, timings)
+    media_type = await _find_and_download(client, item, target, timings)
+    # ComfyUI sends types it does not know as octet streams; the name often knows better.
+    return media_type if media_type != _ANY_TYPE else mimetypes.guess_type(item.name)[0] or media_type
 
 
-async def _download(client: ComfyClient, file: RemoteFile, target: Path, timings: Timings) -> str:
+async def _find_and_download(client: ComfyClient, file: RemoteFile, target: Path, timings: Timings) -> str:
+    try:
+        return await _download(client, file.params, target, timings)
+    except OutputMissingError:
+        for folder in file.other_folders:
+            with suppress(OutputMissingError):
+                return await _download(client, {**file.params, "type": folder}, target, timings)
+        raise
+
+
+async def _download(client: ComfyClient, params: Mapping[str, str], target: Path, timings: Timings) -> str:
     pause = timings.retry_s
     for remaining in reversed(range(_DOWNLOADS)):
         try:
-            media_type = await client.download(file.params, target)
+            return await client.download(params, target)
         except InstanceUnreachableError:
             if not remaining:
                 raise
-        else:
-            # ComfyUI sends types it does not know as octet streams; the name often knows better.
-            return (
-                media_type
-                if media_type != "application/octet-stream"
-                else mimetypes.guess_type(file.name)[0] or media_type
-            )
         await asyncio.sleep(pause)
         pause *= 2
     raise AssertionError("the last try returns or raises")

@@ -128,6 +128,10 @@ class Prompts:
                 await self._judge(prompt_id, status, answer, allow_partial=allow_partial)
                 return
 
+    async def forget(self, prompt_id: str) -> None:
+        """Take an ended prompt out of the history, so that its id stands for the next one that is sent with it."""
+        await self._client.post("/history", {"delete": [prompt_id]})
+
     async def _has_arrived(self, prompt_id: str) -> bool:
         """Check whether a prompt whose submission broke off is there all the same; it might still be under way."""
         now = asyncio.get_running_loop().time

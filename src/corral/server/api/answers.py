@@ -239,8 +239,9 @@ def _explain_active(task: Task) -> ExplanationOut:
 def _explain_ended(task: Task) -> ExplanationOut:
     since = task.finished_at or task.created_at
     if task.state is TaskState.FAILED and task.error is not None:
+        where = f", at {task.error.where}" if task.error.where else ""
         hint = f" ({task.error.hint})" if task.error.hint else ""
-        return _make_explanation(task, "failed", f"it failed: {task.error.what}{hint}", since)
+        return _make_explanation(task, "failed", f"it failed: {task.error.what}{where}{hint}", since)
     return _make_explanation(
         task, task.state.value, f"it {'was cancelled' if task.state is TaskState.CANCELLED else 'succeeded'}", since
     )
