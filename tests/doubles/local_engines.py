@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import psutil
 
-from corral.engines.local.leftovers import MARK
+from corral.processes.leftovers import MARK
 from corral.weights.store import Store
 from corral.work import Work
 

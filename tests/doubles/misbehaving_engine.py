@@ -9,10 +9,10 @@ from typing import Any
 
 from corral.engine_kinds import EngineKind
 from corral.engines.building import make_worker_environment
-from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine
-from corral.engines.local.leftovers import make_mark
 from corral.engines.schema import EngineInputs
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.leftovers import make_mark
 
 WORKER = Path(__file__).with_name("misbehaving_worker.py")
 

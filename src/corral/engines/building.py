@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_options, load_reference, read_options
-from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import Launch, LocalEngine, install_command
-from corral.engines.local.leftovers import MARK, make_mark
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.leftovers import MARK, make_mark
 from corral.work import Engine
 
 

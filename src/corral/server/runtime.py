@@ -22,7 +22,7 @@ from fastapi import FastAPI
 
 from corral.cluster import Cluster
 from corral.data_dir import Presence, models_dir, prepare_data_dir
-from corral.engines.local.leftovers import sweep
+from corral.processes.leftovers import sweep
 from corral.server import presence
 from corral.server.api import create_app, end_streams
 from corral.server.connections import make_server_config, raise_descriptor_limit

@@ -8,9 +8,9 @@ import pytest
 
 from corral.engine_kinds import ENGINES, WHISPER, EngineKind
 from corral.engines.building import Device, build
-from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.engine import check_installed, install_command
 from corral.errors import ProblemsError
+from corral.processes.bounded_log import BoundedLog
 
 LOCAL = [kind for kind in ENGINES.values() if not kind.remote]
 

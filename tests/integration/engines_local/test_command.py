@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from corral.engines.local.leftovers import sweep
+from corral.processes.leftovers import sweep
 from corral.work import Engine, EngineError, Produced, TaskInvalidError
 from doubles.local_engines import REPOSITORY, Remembering, a_work, running_below
 
@@ -230,7 +230,7 @@ def test_program_that_is_ended_keeps_its_exit_code() -> None:
 ENDING = """
 import subprocess, sys
 from pathlib import Path
-from corral.engines.worker.processes import Programs
+from corral.processes.programs import Programs
 
 programs = Programs()
 null = subprocess.DEVNULL

@@ -5,7 +5,7 @@ no shell. It reports its progress by printing a line of its own: `corral: progre
 fails, is cancelled or runs too long, everything that it started is ended too.
 
 Belongs here: one run from files to outputs, the bounded log of its output.
-Does not belong here: ending processes (`corral.engines.worker.processes`).
+Does not belong here: ending processes (`corral.processes.programs`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from corral.engines.worker.job import Answer, Job, Settings, Talk
-from corral.engines.worker.processes import Programs
+from corral.processes.programs import Programs
 from corral.units import format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError
 

@@ -2,5 +2,5 @@
 
 Belongs here: the server's side of worker processes.
 Does not belong here: the workers themselves (`corral.engines.worker` and the `worker` of each engine's folder).
-May import: `corral.engines`' own modules, `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.engines`' own modules, `corral.processes`, `corral.work`, `corral.units`, `corral.errors`.
 """

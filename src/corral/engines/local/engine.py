@@ -21,7 +21,6 @@ from typing import Any
 
 from corral.engine_kinds import EngineKind
 from corral.engines.inputs import load_inputs, read_task_inputs
-from corral.engines.local.bounded_log import BoundedLog
 from corral.engines.local.worker_process import (
     WorkerGoneError,
     WorkerProcess,
@@ -31,6 +30,7 @@ from corral.engines.local.worker_process import (
 )
 from corral.engines.messages import Message
 from corral.errors import CorralError
+from corral.processes.bounded_log import BoundedLog
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, TaskInvalidError, Work
 
 START_TIMEOUT_S = 120.0

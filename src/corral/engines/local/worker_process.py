@@ -1,27 +1,21 @@
-"""One worker process seen from the server: started, spoken to, killed, and nothing of it left behind.
-
-It runs in a session of its own, so that Ctrl-C at a terminal does not reach it, and it ends when its standard input
-does, however this process dies.
+"""One worker process seen from the server: spoken to in messages, and ended.
 
 Its reports are believed only as far as they can be checked: an output must be a file in the attempt's folder.
 
-Belongs here: pipes, signals, exit codes, and messages read as `Produced`, `Resident` and errors.
-Does not belong here: the life of a worker across attempts.
+Belongs here: messages over pipes, read as `Produced`, `Resident` and errors.
+Does not belong here: starting and ending processes (`corral.processes`), the life of a worker across attempts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from corral.engines.local.bounded_log import BoundedLog
-from corral.engines.local.leftovers import MARK, end_marked
 from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.child import ChildProcess
 from corral.units import Bytes
 from corral.work import (
     EngineError,
@@ -33,13 +27,6 @@ from corral.work import (
     TaskInvalidError,
 )
 
-_REAP_S = 5.0
-"""How long a killed process can take to disappear; only a driver that hangs in the kernel takes longer."""
-
-_LAST_LINES = 4
-_STACK = ("File ", "Current thread", "Thread 0x", "Extension modules")
-"""How the lines of Python's own crash report begin; the lines of native code before them explain more."""
-
 
 class WorkerGoneError(Exception):
     """The worker died or talks nonsense; it cannot be used any more."""
@@ -48,47 +35,25 @@ class WorkerGoneError(Exception):
 class WorkerProcess:
     """A started worker. `end` must be awaited once for each; it can be awaited more often."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: BoundedLog, mark: str) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(self, process: ChildProcess, output: asyncio.StreamReader) -> None:
         self._process = process
-        self._input = process.stdin
-        self._output = process.stdout
-        self._log = log
-        self._mark = mark
-        self._pump = asyncio.create_task(self._keep_stderr())
-        self._ending: asyncio.Task[None] | None = None
+        self._output = output
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str], log: BoundedLog) -> WorkerProcess:
         """Start the program. Raises: OSError when it cannot be started."""
-        log.forget()
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environment),
-            start_new_session=True,
-            limit=MAX_LINE_BYTES,
-        )
-        return cls(process, log, environment[MARK])
+        return cls(*await ChildProcess.start_talking(command, environment, log, longest_line=MAX_LINE_BYTES))
 
     @property
     def alive(self) -> bool:
         """Whether it could take another message."""
-        return self._process.returncode is None and self._ending is None
-
-    @property
-    def pid(self) -> int:
-        """Its process id, which is the id of its process group too."""
-        return self._process.pid
+        return self._process.alive
 
     async def send(self, message: Mapping[str, Any]) -> None:  # Any: a JSON object
         """Send one message. Raises: WorkerGoneError."""
         try:
-            self._input.write(encode(message))
-            await self._input.drain()
+            self._process.input.write(encode(message))
+            await self._process.input.drain()
         except (OSError, WireError) as error:
             raise WorkerGoneError(str(error)) from error
 
@@ -104,53 +69,15 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill it and its process group at once, without waiting."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
 
     async def end(self, *, grace_s: float = 0.0) -> None:
         """Let it end by itself for `grace_s`, then kill it; on return nothing that it started runs any longer."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end(grace_s))
-        await asyncio.shield(self._ending)
+        await self._process.end(grace_s=grace_s)
 
     def describe_end(self) -> str:
         """Say how it ended, and the last lines that it printed."""
-        lines = "; ".join([line for line in self._log.tail if not line.startswith(_STACK)][-_LAST_LINES:])
-        return f"{_describe_exit(self._process.returncode)}{f'; last lines: {lines}' if lines else ''}"
-
-    async def _end(self, grace_s: float) -> None:
-        self._input.close()
-        if grace_s > 0:
-            await self._wait(grace_s)
-        self.kill()
-        # Before waiting: what it left behind can hold its pipes, and asyncio waits for those as well.
-        await asyncio.to_thread(end_marked, self._mark, spare=self._process.pid)
-        await self._wait(_REAP_S)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._pump, _REAP_S)
-
-    async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), seconds)
-
-    async def _keep_stderr(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(65536):
-            self._log.write(data)
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is None:
-        return "it stopped answering"
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    cause = " (the system kills so when memory runs out)" if -code == signal.SIGKILL else ""
-    return f"it was killed by {name}{cause}"
+        return self._process.describe_end()
 
 
 def raise_failure(message: Message, scratch: Path | None = None) -> NoReturn:

@@ -5,7 +5,7 @@ at a time and writes one file for each, so the program stays warm between tasks 
 cores); speaker and scales are arguments, so another set of them starts another program.
 
 Belongs here: the program, and one text in, one WAV out.
-Does not belong here: ending processes (`corral.engines.worker.processes`).
+Does not belong here: ending processes (`corral.processes.programs`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from corral.engines.worker.job import Answer, Job, Settings, Talk
-from corral.engines.worker.processes import Programs
+from corral.processes.programs import Programs
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
 

@@ -2,8 +2,7 @@
 
 The main thread works and can block in native code; a second thread listens to the server, so that a cancel and the
 server's death are noticed meanwhile. Linux ends a worker with its parent and makes it adopt orphans; on
-other systems the end of its standard input alone ends it. Sources: PR_SET_PDEATHSIG(2const),
-PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5).
+other systems the end of its standard input alone ends it (`corral.processes.kernel`).
 
 Belongs here: the worker's end of the pipes, the loop, the two threads, and what becomes of exceptions.
 Does not belong here: any engine.
@@ -11,7 +10,6 @@ Does not belong here: any engine.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import signal
@@ -19,18 +17,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
 from corral.engines.worker.job import Answer, Cancelled, Job, Settings, Talk, WorkerEngine
+from corral.processes.kernel import adopt_orphans, be_killed_before_the_server, die_with_parent
 from corral.work import EngineError, EngineUnavailableError, FailureScope, OutputFile
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_OOM_SCORE = 500
-"""Of 1000: when memory runs out, a worker goes before the server and its database."""
 
 
 def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
@@ -39,7 +31,7 @@ def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
     start = channel.receive()
     if start is None:
         return
-    _be_killed_before_the_server()
+    be_killed_before_the_server()
     engine = _open(open_engine, start, channel)
     if engine is None:
         return
@@ -64,9 +56,9 @@ def _open(open_engine: Callable[[Settings], WorkerEngine], start: Message, chann
 def _tie_to_parent(engine: WorkerEngine, parent: int) -> None:
     """A worker with children must outlive the server for the moment that ending them takes; others die with it."""
     if not engine.has_children:
-        _die_with_parent(parent)
+        die_with_parent(parent)
         return
-    _adopt_orphans()
+    adopt_orphans()
     signal.signal(signal.SIGTERM, lambda _number, _frame: _leave(engine))
 
 
@@ -173,26 +165,3 @@ class Channel:
         """Wait for the next message; None when the server has gone. Raises: WireError."""
         line = self._source.readline(MAX_LINE_BYTES + 1)
         return decode(line) if line else None
-
-
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, even while native code holds the interpreter."""
-    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if sys.platform == "linux" and os.getppid() != parent:  # it died before we asked
-        os._exit(0)
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, so that none can get out of sight."""
-    _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _be_killed_before_the_server() -> None:
-    """Prefer this process when memory runs out."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
-
-
-def _set_process_option(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -1,7 +1,7 @@
-"""Programs that a worker starts, and the end of everything that descends from them.
+"""Programs that this process starts, and the end of everything that descends from them.
 
-The worker adopts orphans (`corral.engines.worker.serve`), so whatever a program leaves behind, daemons included, stays
-below the worker and is found here.
+For a worker or a keeper, which adopts orphans (`kernel`): whatever a program leaves behind, daemons included, stays
+below it and is found here.
 
 Belongs here: starting and ending programs.
 Does not belong here: why they are started.
@@ -27,7 +27,7 @@ _ROUND_S = 0.2
 
 
 class Programs:
-    """The processes that one worker has started."""
+    """The processes that this one has started."""
 
     def __init__(self) -> None:
         self._started: dict[int, subprocess.Popen[bytes]] = {}
@@ -42,7 +42,7 @@ class Programs:
         stdout: int,
         stderr: int,
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own that dies with this worker. Call it from the main thread.
+        """Start a program in a session of its own that dies with this one. Call it from the main thread.
 
         The kernel ends the program when the *thread* that started it ends.
         """

@@ -1,12 +1,12 @@
-"""Finds and ends processes that outlived their worker.
+"""Finds and ends processes that outlived the one that kept them: a worker, or the keeper of a server.
 
-A worker and all that it starts carry a mark in their environment. While a worker lives it ends its own children. When
-it is killed it cannot, so the server looks for its mark; and when the server is killed too, the next server looks for
-marks of its own log folder. A program that clears its environment *and* leaves its session *and* whose worker was
-killed with SIGKILL escapes; only a container or a virtual machine could hold that one.
+Both, and all that they start, carry a mark in their environment. While the keeping process lives it ends its own
+children. When it is killed it cannot, so Corral looks for its mark; and when Corral is killed too, its next start looks
+for marks of its own log folder. A program that clears its environment *and* leaves its session *and* whose keeping
+process was killed with SIGKILL escapes; only a container or a virtual machine could hold that one.
 
 Belongs here: the mark, and ending what carries it.
-Does not belong here: ending a worker in order.
+Does not belong here: ending a process in order.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from uuid import uuid4
 import psutil
 
 MARK = "CORRAL_WORKER"
-"""The variable that holds the mark: the folder of the worker's log, `#`, and a random word."""
+"""The variable that holds the mark: the folder of the process's log, `#`, and a random word."""
 
 _ROUNDS = 20
 """A process can fork while we look; it cannot outrun this many looks unless it does nothing else."""
 
 
 def make_mark(log_dir: Path) -> str:
-    """Return a mark for one worker of the server that keeps its logs here."""
+    """Return a mark for one process of the Corral that keeps its logs here."""
     return f"{log_dir.resolve()}#{uuid4().hex}"
 
 
 def end_marked(mark: str, *, spare: int) -> int:
     """Kill every process that carries this mark; return how many there were.
 
-    `spare` is the worker itself, whose exit code belongs to the one that started it.
+    `spare` is the process that was started with it, whose exit code belongs to the one that started it.
     """
     return _end(lambda process, its_mark: its_mark == mark and process != spare)
 
 
 def sweep(log_dir: Path) -> int:
-    """Kill every process whose worker belonged to a server with logs here or below; return how many there were.
+    """Kill every process of a Corral with logs here or below; return how many there were.
 
-    For the start of a server, before it has workers of its own.
+    For a start, before there are new ones.
     """
     root = str(log_dir.resolve())
     return _end(lambda _process, mark: mark.startswith((f"{root}#", f"{root}/")))

@@ -1,4 +1,4 @@
-"""A worker's standard error, kept in a file that cannot grow without end."""
+"""The output of a process, kept in a file that cannot grow without end."""
 
 from __future__ import annotations
 

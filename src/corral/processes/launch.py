@@ -1,7 +1,7 @@
-"""Starts a program that the kernel kills when its worker dies: `launch.py <parent> <program> <argument>...`.
+"""Starts a program that the kernel kills when its parent dies: `launch.py <parent> <program> <argument>...`.
 
-A step of its own between fork and exec, because a worker has threads, and code that runs in a forked copy of a threaded
-process can hang (`preexec_fn`). It imports nothing of Corral and starts in about 15 ms.
+A step of its own between fork and exec, because a worker and a keeper have threads, and code that runs in a forked copy
+of a threaded process can hang (`preexec_fn`). It imports nothing of Corral and starts in about 15 ms.
 """
 
 from __future__ import annotations

@@ -1,0 +1,41 @@
+"""Options that a process sets for itself on Linux; nothing happens on other systems.
+
+Sources: PR_SET_PDEATHSIG(2const), PR_SET_CHILD_SUBREAPER(2const), proc_pid_oom_score_adj(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_OOM_SCORE = 500
+"""Of 1000: when memory runs out, a worker goes before the server and its database."""
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, even while native code holds the interpreter."""
+    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux" and os.getppid() != parent:  # it died before we asked
+        os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that none can get out of sight."""
+    _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def be_killed_before_the_server() -> None:
+    """Prefer this process, and what it starts, when memory runs out."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def _set_process_option(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,200 @@
+"""A program that serves HTTP on this machine, started when it is asked for and ended whole.
+
+It is ready when its health path answers 200, within a bound. One that ended is started again by the next call that
+needs it, after the wait that `restarts` decides; one that keeps failing is out of use, with its last lines as the
+reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import aiohttp
+
+from corral.errors import CorralError, Kind
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.child import ChildProcess
+from corral.processes.restarts import History, OutOfUse, RestartRules, add_end, decide_start
+
+HOST = "127.0.0.1"
+"""Servers are for this machine alone; what they serve to others goes through Corral."""
+_FIRST_LOOK_S = 0.05
+_LONGEST_LOOK_S = 0.5
+_HEALTH_S = 2.0
+"""For one answer of the health path; a server that is busy loading can be slow."""
+_END_MARGIN_S = 2.0
+"""Added to a program's own grace: the keeper ends what is left, then itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerProgram:
+    """How to start one server."""
+
+    name: str
+    """For messages: `llama-server`."""
+    command: Callable[[int], tuple[str, ...]]
+    """Takes the port to listen on, at `HOST`."""
+    environment: Callable[[], Mapping[str, str]]
+    """Called for each start: every process has a mark of its own."""
+    health_path: str
+    """Answers 200 when the server can work, and anything else or nothing before."""
+    port: int | None = None
+    """None lets the system choose a free one at each start."""
+    folder: Path | None = None
+    """Where it runs; None is where this process does."""
+    stop_grace_s: float = 2.0
+    """Between SIGTERM and SIGKILL."""
+
+
+class ServerStartError(CorralError):
+    """A server ended before it was ready."""
+
+    code: ClassVar[str] = "process.not_started"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class ServerLateError(CorralError):
+    """A server was not ready within its bound."""
+
+    code: ClassVar[str] = "process.not_ready"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class ServerOutOfUseError(CorralError):
+    """A server failed too often in a row and is not started again."""
+
+    code: ClassVar[str] = "process.out_of_use"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class Server:
+    """One server: at most one process of it runs at a time."""
+
+    def __init__(self, program: ServerProgram, log: BoundedLog, *, rules: RestartRules | None = None) -> None:
+        self._program = program
+        self._log = log
+        self._rules = rules or RestartRules()
+        self._turn = asyncio.Lock()
+        self._history = History()
+        self._process: ChildProcess | None = None
+        self._url = ""
+        self._ready_at: float | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs and was ready."""
+        return self._process is not None and self._process.alive and self._ready_at is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process group of what runs; None where nothing does."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
+    def describe_end(self) -> str:
+        """Say how the last process ended, and the last lines that it printed."""
+        return self._process.describe_end() if self._process is not None else "it was never started"
+
+    async def wait(self) -> None:
+        """Return when its process has ended; at once where none runs."""
+        if self._process is not None:
+            await self._process.wait()
+
+    async def ensure_ready(self, *, within_s: float, waiting: Callable[[float], None] = lambda _: None) -> str:
+        """Return the URL of the running server, after starting it where it does not run.
+
+        `within_s` bounds one start; `waiting` is called with the seconds since it.
+        Raises: ServerStartError, ServerLateError, ServerOutOfUseError, OSError when the program cannot be run.
+        """
+        async with self._turn:
+            if self.running:
+                return self._url
+            if self._process is not None:
+                await self._note_end(self._process)
+            await self._wait_for_turn()
+            return await self._start(within_s, waiting)
+
+    def kill(self) -> None:
+        """Kill its process at once, without waiting; `stop` must follow."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def stop(self) -> None:
+        """End the server and all that it started; the next `ensure_ready` starts it anew."""
+        process, self._process = self._process, None
+        self._ready_at = None
+        if process is not None:
+            await process.end(grace_s=self._program.stop_grace_s + _END_MARGIN_S)
+
+    async def _note_end(self, process: ChildProcess) -> None:
+        now = asyncio.get_running_loop().time()
+        self._history = add_end(self._history, ready_at=self._ready_at, now=now, rules=self._rules)
+        await process.end()
+
+    async def _wait_for_turn(self) -> None:
+        decision = decide_start(self._history, rules=self._rules)
+        if isinstance(decision, OutOfUse):
+            what = f"{self._program.name} failed {decision.failures} times in a row: {self.describe_end()}"
+            raise ServerOutOfUseError(what, hint="correct what its last lines report, then start Corral again")
+        await asyncio.sleep(max(0.0, decision.at - asyncio.get_running_loop().time()))
+
+    async def _start(self, within_s: float, waiting: Callable[[float], None]) -> str:
+        program = self._program
+        port = program.port or _choose_port()
+        self._ready_at = None
+        keeper = (sys.executable, "-P", "-m", "corral.processes.keeper", f"{program.stop_grace_s:g}")
+        process = await ChildProcess.start(
+            (*keeper, *program.command(port)), program.environment(), self._log, folder=program.folder
+        )
+        self._process, self._url = process, f"http://{HOST}:{port}"
+        try:
+            async with asyncio.timeout(within_s):
+                await self._wait_until_ready(process, waiting)
+        except TimeoutError as error:
+            await process.end(grace_s=program.stop_grace_s + _END_MARGIN_S)
+            what = f"{program.name} was not ready within {within_s:g}s: {self._list_last_lines()}"
+            raise ServerLateError(what, where=self._url + program.health_path) from error
+        except BaseException:
+            process.kill()
+            await process.end()
+            raise
+        self._ready_at = asyncio.get_running_loop().time()
+        return self._url
+
+    async def _wait_until_ready(self, process: ChildProcess, waiting: Callable[[float], None]) -> None:
+        """Raises: ServerStartError when the process ends first."""
+        now = asyncio.get_running_loop().time
+        started_at, pause = now(), _FIRST_LOOK_S
+        ended = asyncio.create_task(process.wait())
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HEALTH_S)) as session:
+                while not await self._is_healthy(session):
+                    waiting(now() - started_at)
+                    await asyncio.wait({ended}, timeout=pause)
+                    if ended.done():
+                        await process.end()  # so that its last lines are read
+                        raise ServerStartError(f"{self._program.name} did not start: {process.describe_end()}")
+                    pause = min(pause * 1.5, _LONGEST_LOOK_S)
+        finally:
+            ended.cancel()
+
+    async def _is_healthy(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(self._url + self._program.health_path) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def _list_last_lines(self) -> str:
+        return "; ".join(self._log.tail[-4:]) or "it printed nothing"
+
+
+def _choose_port() -> int:
+    """Return a port that was free a moment ago; one that is taken meanwhile makes a start that fails."""
+    with socket.create_server((HOST, 0)) as listener:
+        return listener.getsockname()[1]
