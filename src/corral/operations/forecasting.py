@@ -25,8 +25,7 @@ from corral.operations.forecast_requests import (
 from corral.operations.planning import PlanAsked, plan_layouts
 from corral.planning.forecast import Forecast, Scenario, WorkloadForecast, forecast_workload
 from corral.planning.forecast.batches import BatchFigures, BatchForecast, Job, forecast_batch
-from corral.planning.forecast.drawing import draw_run
-from corral.planning.forecast.page import make_page
+from corral.planning.forecast.page import draw_run, make_page
 from corral.planning.forecast.replay import Ended, PlayFigures, Replay, replay
 from corral.planning.forecast.workload_slots import list_gpu_slots
 from corral.scheduling.durations import History, observe

@@ -50,7 +50,7 @@ UNKNOWN_CONFIGURATION = Configuration()
 
 def render_configuration(cluster: Cluster, *, source: str, text: str) -> Configuration:
     """Render the files of nodes and services; `source` and `text` are in the headers of files."""
-    from corral.rendering.k3s.configuration import render_configurations
+    from corral.rendering.k3s import render_configurations
     from corral.rendering.kubernetes.contradictions import ContradictionError
     from corral.rendering.kubernetes.manifests import render_manifests
     from corral.rendering.nixos.modules import render_modules

@@ -12,15 +12,15 @@ from corral.rendering.alloy import render_alloy
 from corral.rendering.compose.projects import render_projects
 from corral.rendering.grafana import render_grafana
 from corral.rendering.installation import Installation, resolve_installations
-from corral.rendering.k3s.configuration import render_configurations
+from corral.rendering.k3s import render_configurations
 from corral.rendering.kubernetes.manifests import render_base, render_overlay
 from corral.rendering.kubernetes.notes import list_notes
-from corral.rendering.kueue.queues import render_queues
+from corral.rendering.kueue import render_queues
 from corral.rendering.litellm import render_litellm
 from corral.rendering.nginx import render_nginx
 from corral.rendering.nixos.modules import render_modules
 from corral.rendering.prometheus import render_prometheus
-from corral.rendering.systemd.units import render_units
+from corral.rendering.systemd import render_units
 
 Files = Mapping[str, str]
 """Text by path, with `/` between folders."""

@@ -18,9 +18,8 @@ from corral.cluster.values import Cluster
 from corral.data_dir import LONGEST_DATA_DIR as LONGEST_THAT_THE_SERVER_TAKES
 from corral.linting.runner import lint
 from corral.linting.values import Source
-from corral.rendering.k3s.configuration import render_configurations
-from corral.rendering.systemd.syntax import escape_word, format_unit, quote_field
-from corral.rendering.systemd.units import LONGEST_DATA_DIR, STOP_S, render_units
+from corral.rendering.k3s import render_configurations
+from corral.rendering.systemd import LONGEST_DATA_DIR, STOP_S, escape_word, format_unit, quote_field, render_units
 from corral.server.runtime import GRACE_S, WRITE_OUT_S
 from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.k3s_clusters import MIXED, cluster_of, installations_of

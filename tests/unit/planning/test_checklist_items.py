@@ -11,11 +11,10 @@ from corral.hardware.catalogue import GpuModel, find_gpu
 from corral.operations.cluster_file import read_cluster
 from corral.operations.upgrading import list_items
 from corral.planning.checklist import Checklist, Item, ItemKind, Outlook, Phase, make_checklist, write_checklist
-from corral.planning.checklist.commands import POWER_LIMIT_UNIT
 from corral.planning.checklist.probes import GpusDetected, LabelsOnNode, ThroughputReached
 from corral.planning.checklist.software import find_driver_need
 from corral.rendering.configuration import render_configuration
-from corral.rendering.systemd import units
+from corral.rendering.gpus import POWER_LIMIT_UNIT
 from doubles.clusters import forty_mixed_nodes, open_cluster
 from doubles.upgrades import hydra as compared
 
@@ -342,7 +341,6 @@ def test_labels_are_those_that_are_rendered() -> None:
 def test_the_unit_of_power_limits_has_the_name_of_the_rendered_one() -> None:
     unit = item(hydra(), "software.hydra-compute.limits-unit").material
 
-    assert units.POWER_LIMIT_UNIT == POWER_LIMIT_UNIT
     assert f"systemd.services.{POWER_LIMIT_UNIT} = {{" in (unit or "")
 
 

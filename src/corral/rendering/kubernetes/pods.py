@@ -1,27 +1,44 @@
-"""Pods: their containers, and the nodes where they can run."""
+"""Pods: the nodes where they can run, and their containers with settings, resources, probes and security."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from lightkube.models.core_v1 import (
+    Capabilities,
+    ConfigMapEnvSource,
+    Container,
+    ContainerPort,
+    EnvFromSource,
+    EnvVar,
+    EnvVarSource,
+    ExecAction,
+    HTTPGetAction,
     PodSecurityContext,
     PodSpec,
     PodTemplateSpec,
+    Probe,
+    ResourceRequirements,
     SeccompProfile,
+    SecretKeySelector,
+    SecurityContext,
+    TCPSocketAction,
     Toleration,
     TopologySpreadConstraint,
     Volume,
 )
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
-from corral.rendering.container_settings import needs_shared_memory
+from corral.cluster.values import StorageKind
+from corral.rendering import container_settings
+from corral.rendering.container_settings import calculate_memory_limit, list_placement_settings, needs_shared_memory
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import config_maps, gpus, volumes
-from corral.rendering.kubernetes.containers import build_container, build_init_containers
 from corral.rendering.kubernetes.objects import BATCH, SERVING, make_labels, make_selector, name_workload
+from corral.rendering.model_pull import forecast_start_time, make_model_pull
+from corral.rendering.names import dns_name
 from corral.rendering.nodes import make_node_labels, name_class_label
-from corral.rendering.programs import program_of
+from corral.rendering.programs import image_of, program_of
 
 _CONFIG_DIGEST = "corral.dev/config-digest"
 _TOLERATED = Toleration(key=gpus.RESOURCE, operator="Exists", effect="NoSchedule")
@@ -116,3 +133,142 @@ def _spread_replicas(installation: Installation, deployed: Deployed) -> list[Top
             labelSelector=LabelSelector(matchLabels=make_selector(installation, name_workload(deployed))),
         )
     ]
+
+
+_PERIOD_S = 10
+_CPU_REQUEST = "100m"
+_MEMORY_REQUEST = "256Mi"
+"""Small requests for services without any in the cluster file, so that a namespace with a quota admits the pod."""
+_NO_GPUS = EnvVar(name="NVIDIA_VISIBLE_DEVICES", value="void")
+"""For containers without a GPU in a pod that runs with NVIDIA's runtime: images such as Ollama's say `all`, and would
+get every GPU of the node (pitfall A08)."""
+
+
+def build_container(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed, files: config_maps.ProgramFiles
+) -> Container:
+    """The container of a service; `members` are the services of its pod."""
+    shared_memory = needs_shared_memory(deployed)
+    start = config_maps.choose_start_command(deployed, files)
+    mounts = [
+        *volumes.build_mounts(deployed, shared_memory=shared_memory),
+        *config_maps.build_file_mounts(deployed, files),
+    ]
+    settings = [EnvFromSource(configMapRef=ConfigMapEnvSource(name=config_maps.name_settings(deployed)))]
+    return Container(
+        name=dns_name(deployed.service.name),
+        image=image_of(deployed.service),
+        imagePullPolicy="IfNotPresent",
+        command=list(container_settings.make_launch_command(installation, deployed) or start.command) or None,
+        args=list(start.args) or None,
+        ports=[ContainerPort(name="http", containerPort=deployed.port)] if deployed.port else None,
+        envFrom=settings if config_maps.list_variables(deployed) else None,
+        env=[*_list_secrets(deployed), *_list_own_settings(installation, members, deployed)] or None,
+        resources=_build_resources(installation, members, deployed),
+        volumeMounts=mounts or None,
+        securityContext=_build_security_context(),
+        # A start is given all the time that its models need; only then do the other probes begin.
+        startupProbe=_build_probe(
+            deployed, period_s=_PERIOD_S, failures=-(-forecast_start_time(deployed) // _PERIOD_S)
+        ),
+        readinessProbe=_build_probe(deployed, period_s=_PERIOD_S, failures=3),
+        livenessProbe=_build_probe(deployed, period_s=30, failures=6, path=program_of(deployed.service).live_path),
+    )
+
+
+def build_init_containers(installation: Installation, members: Sequence[Deployed]) -> list[Container]:
+    """The containers that fill volumes before the start: Ollama's models are pulled, addresses of files downloaded."""
+    containers = (_build_filling_container(installation, members, member) for member in members)
+    return [container for container in containers if container is not None]
+
+
+def _build_filling_container(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> Container | None:
+    filling = make_model_pull(installation, deployed)
+    if filling is None:
+        return None
+    env = [EnvVar(name=name, value=value) for name, value in filling.env.items()]
+    if gpus.needs_runtime(installation, members):
+        env.append(_NO_GPUS)
+    return Container(
+        name=dns_name(filling.name),
+        image=filling.image,
+        imagePullPolicy="IfNotPresent",
+        command=["sh", "-c", filling.script],
+        env=env or None,
+        volumeMounts=volumes.build_mounts(deployed, shared_memory=False)[:1],
+        resources=ResourceRequirements(requests={"cpu": _CPU_REQUEST, "memory": _MEMORY_REQUEST}),
+        securityContext=_build_security_context(),
+    )
+
+
+def _build_security_context() -> SecurityContext:
+    """As strict as a GPU allows: devices come from the runtime, so no privilege and no capability is needed."""
+    return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"]))
+
+
+def _list_own_settings(installation: Installation, members: Sequence[Deployed], deployed: Deployed) -> list[EnvVar]:
+    settings = list_placement_settings(installation, members, deployed)
+    hides_gpus = deployed.gpu_count == 0 and gpus.needs_runtime(installation, members)
+    return [
+        *(EnvVar(name=name, value=value) for name, value in settings.items()),
+        *([_NO_GPUS] if hides_gpus else []),
+    ]
+
+
+def _list_secrets(deployed: Deployed) -> list[EnvVar]:
+    return [
+        EnvVar(name=name, valueFrom=EnvVarSource(secretKeyRef=SecretKeySelector(name=key.secret, key=key.key)))
+        for name, key in deployed.secrets.items()
+    ]
+
+
+def _build_resources(
+    installation: Installation, members: Sequence[Deployed], deployed: Deployed
+) -> ResourceRequirements:
+    """Requests and limits; of memory only those in the cluster file: mapped weights would count towards a limit
+    (pitfall A25)."""
+    by_claim = gpus.gets_gpus_by_claim(installation, members)
+    limits: dict[str, str] = {}
+    if deployed.gpu_count and not by_claim:
+        limits[gpus.RESOURCE] = str(deployed.gpu_count)
+    limit = calculate_memory_limit(deployed)
+    if limit is not None:
+        limits["memory"] = volumes.format_quantity(limit)
+    request = deployed.service.memory_request
+    memory = volumes.format_quantity(request) if request else _MEMORY_REQUEST
+    return ResourceRequirements(
+        limits=limits or None,
+        requests={"cpu": _CPU_REQUEST, "memory": memory} | _request_scratch(members, deployed),
+        claims=gpus.list_container_claims() if by_claim and deployed.gpu_count else None,
+    )
+
+
+def _request_scratch(members: Sequence[Deployed], deployed: Deployed) -> dict[str, str]:
+    """Space on the node's disk for volumes that live as long as the pod, requested by the first service that uses
+    each."""
+    earlier = {storage.name for member in members[: members.index(deployed)] for storage in member.storage}
+    size = sum(
+        storage.size or 0
+        for storage in deployed.storage
+        if storage.kind is StorageKind.EPHEMERAL and storage.name not in earlier
+    )
+    return {"ephemeral-storage": volumes.format_quantity(size)} if size else {}
+
+
+def _build_probe(deployed: Deployed, *, period_s: int, failures: int, path: str | None = None) -> Probe | None:
+    """Probe a container by its health path, by a command of its program, else by connecting to its port."""
+    if deployed.port is None:
+        return None
+    program = program_of(deployed.service)
+    health_path = deployed.service.health_path or path or program.health_path
+    by_command = not health_path and program.ready_command
+    return Probe(
+        httpGet=HTTPGetAction(path=health_path, port="http") if health_path else None,
+        exec=ExecAction(command=list(program.ready_command)) if by_command else None,
+        tcpSocket=None if health_path or by_command else TCPSocketAction(port="http"),
+        periodSeconds=period_s,
+        timeoutSeconds=5,
+        failureThreshold=failures,
+    )

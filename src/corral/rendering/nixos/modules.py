@@ -16,7 +16,7 @@ from corral.cluster.values import GpuMode, K3sRole, Node, Storage, StorageKind
 from corral.rendering.documents import write_header
 from corral.rendering.gpus import list_nvidia_gpus
 from corral.rendering.installation import Installation
-from corral.rendering.k3s.members import (
+from corral.rendering.k3s import (
     FLANNEL_PORT,
     Member,
     list_exposed_ports,
@@ -27,7 +27,7 @@ from corral.rendering.nixos.drivers import CDI_UNIT, list_driver_notes, list_dri
 from corral.rendering.nixos.expressions import Code, Part, Value, format_module
 from corral.rendering.nodes import runs_nixos
 from corral.rendering.prometheus.jobs import NODE_PORT
-from corral.rendering.systemd.syntax import escape_word, quote_field
+from corral.rendering.systemd import escape_word, quote_field
 
 
 class Channel(StrEnum):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from corral.charts import draw_bars
 from corral.figures import Figure
-from corral.planning.forecast.drawing import draw_run
+from corral.planning.forecast.page import draw_run
 from corral.planning.upgrade.comparing import Upgrade
 from corral.planning.upgrade.power import MACHINE, TGP, PowerComparison
 from corral.planning.upgrade.report.front_page import make_title
