@@ -7,10 +7,10 @@ So the page cannot say what the code does not do. Names of the sample's layouts,
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,8 @@ def _others(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
 
 def _rendered(sample: Any) -> dict[str, str] | None:
     """Files by path, all with the same digest; None for what is no cluster file."""
-    stream = StringIO()
-    YAML(typ="safe").dump(sample, stream)
     try:
-        cluster = load(stream.getvalue(), filename="sample", find_gpu=find_gpu)
+        cluster = load(json.dumps(sample), filename="sample", find_gpu=find_gpu)  # JSON is YAML
         return render_cluster(cluster, source="sample", text="").files
     except CorralError:
         return None

@@ -7,6 +7,7 @@ and `32` for something else (pitfall A21). Keys keep the order in which they wer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import StringIO
 from typing import Any, cast
@@ -79,7 +80,7 @@ def write_header(installation: Installation, *notes: str, comment: str = "#") ->
 
 def write_manifests(installation: Installation, objects: Iterable[Mapping[str, Json]], *notes: str) -> str:
     """Write Kubernetes objects as one file of several documents."""
-    texts = (dump(_mark_quoted(fields)) for fields in objects)
+    texts = (_dump_manifest(_Plain(repr(fields), fields)) for fields in objects)
     return write_header(installation, *notes) + "---\n" + "---\n".join(texts)
 
 
@@ -90,6 +91,32 @@ def write_document(installation: Installation, value: Json, *notes: str) -> str:
 
 def dump(value: Json) -> str:
     """Write plain values as YAML."""
+    return _dump_plain(_Plain(repr(value), value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A plain value that equals those of the same notation: with another type or order of keys, it is another."""
+
+    notation: str
+    value: Json = field(compare=False)
+
+
+_REMEMBERED_VALUES = 1024
+"""The largest example has 95 documents. Layouts share many of them, and so do clusters that differ in a field."""
+
+
+@lru_cache(maxsize=_REMEMBERED_VALUES)
+def _dump_manifest(plain: _Plain) -> str:
+    return _dump_anew(_mark_quoted(plain.value))
+
+
+@lru_cache(maxsize=_REMEMBERED_VALUES)
+def _dump_plain(plain: _Plain) -> str:
+    return _dump_anew(plain.value)
+
+
+def _dump_anew(value: Json) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=False)
 
 
