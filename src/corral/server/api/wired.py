@@ -10,9 +10,12 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 from starlette.responses import Response
 
 from corral.wire import to_json
@@ -33,6 +36,27 @@ def describe_answers(*kinds: type) -> None:
     """Let docstrings of the fields of frozen values describe them in OpenAPI."""
     for kind in kinds:
         _document(kind, ConfigDict(use_attribute_docstrings=True))
+
+
+def defer(kind: Any) -> Any:  # Any: a type or a union of types, for FastAPI's `response_model`
+    """Return a type whose schema is made when OpenAPI is asked for: at once, all of them take 0.5 s of a start."""
+    return Annotated[kind, _Deferred(kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Deferred:
+    """The schema of what a use case returns. It only describes: `corral.wire` makes the JSON, and nothing checks it."""
+
+    kind: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.any_schema()
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = TypeAdapter(self.kind).core_schema
+        return handler(
+            core_schema.definitions_schema(described, [])
+        )  # so that it is named, and referred to by its name
 
 
 def list_names() -> frozenset[str]:

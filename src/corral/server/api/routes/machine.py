@@ -19,7 +19,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
 from corral.server.api.routes.slots import describe_slots
 from corral.server.api.state import Admin, Here, Viewer
-from corral.server.api.wired import answer, compute, describe_answers, describe_requests
+from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.telemetry.loadtest.running import LoadTestFigures
 
 router = APIRouter(prefix="/corral/v1", tags=["machine"], route_class=StrictRoute)
@@ -40,27 +40,30 @@ NodeName = Annotated[Word | None, Query(description="the name of the node; null 
 ModelName = Annotated[LongWord, Query(description="a name of the catalogue, `hf:owner/repo/file`, a URL or a path")]
 
 
-@router.get("/models", summary="List models", response_model=ModelList, responses=declare_refusals())
+@router.get("/models", summary="List models", response_model=defer(ModelList), responses=declare_refusals())
 async def list_stored_models(api: Here, caller: Viewer) -> Response:
     """List the models in the store, and those of the catalogue that can be fetched."""
     return await compute(lambda: list_models(api.services.weights))
 
 
 @router.post(
-    "/models/pull", summary="Fetch a model", response_model=ListedModel, responses=declare_refusals(400, 404, 413, 507)
+    "/models/pull",
+    summary="Fetch a model",
+    response_model=defer(ListedModel),
+    responses=declare_refusals(400, 404, 413, 507),
 )
 async def pull_stored_model(asked: PullAsked, api: Here, caller: Admin) -> Response:
     """Fetch a model, verify it, and keep it; the answer comes when it is there."""
     return answer(await pull_model(api.services.weights, asked, lambda progress: None))
 
 
-@router.get("/models/path", summary="Find a model", response_model=ModelPath, responses=declare_refusals(404))
+@router.get("/models/path", summary="Find a model", response_model=defer(ModelPath), responses=declare_refusals(404))
 async def find_model_path(model: ModelName, api: Here, caller: Admin) -> Response:
     """Return where a model is stored: the file or folder that an engine opens."""
     return await compute(lambda: find_path(api.services.weights, model))
 
 
-@router.get("/doctor", summary="Examine the machine", response_model=DoctorAnswer, responses=declare_refusals())
+@router.get("/doctor", summary="Examine the machine", response_model=defer(DoctorAnswer), responses=declare_refusals())
 async def examine_machine(request: Request, api: Here, caller: Admin) -> Response:
     """Examine the server's machine: GPUs, drivers, engines, database, memory, disk; each finding with its fix."""
     services = api.services
@@ -74,7 +77,9 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
     return await compute(lambda: examine(services.data_dir, served))
 
 
-@router.get("/inventory", summary="Take the inventory", response_model=InventoryAnswer, responses=declare_refusals())
+@router.get(
+    "/inventory", summary="Take the inventory", response_model=defer(InventoryAnswer), responses=declare_refusals()
+)
 async def take_machine_inventory(caller: Admin, node: NodeName = None) -> Response:
     """Read the GPUs, processor, memory, drives and power supply of the server's machine."""
     from corral.operations.inventory import answer_inventory, collect_facts, put_name
@@ -90,7 +95,7 @@ async def take_machine_inventory(caller: Admin, node: NodeName = None) -> Respon
 @router.post(
     "/inventory/merge",
     summary="Merge the inventory",
-    response_model=MergeAnswer,
+    response_model=defer(MergeAnswer),
     responses=declare_refusals(400, 404, 413),
 )
 async def merge_inventory(asked: MergeAsked, caller: Admin) -> Response:
@@ -104,7 +109,7 @@ async def merge_inventory(asked: MergeAsked, caller: Admin) -> Response:
 @router.post(
     "/loadtest",
     summary="Test GPUs under load",
-    response_model=LoadTestFigures,
+    response_model=defer(LoadTestFigures),
     responses=declare_refusals(400, 404, 409, 413),
 )
 async def test_gpus(asked: LoadTestAsked, request: Request, api: Here, caller: Admin) -> Response:

@@ -28,7 +28,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.state import Api, Here, Viewer
-from corral.server.api.wired import answer, compute, describe_answers, describe_requests
+from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.server.auth import Role, require
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import reading
@@ -57,19 +57,23 @@ describe_answers(ChecklistAnswer)
 describe_answers(ForecastAnswer, BatchFigures, ReplayAnswer, RenderAnswer, RenderTargets, LintAnswer, LintRules, Rule)
 
 
-@router.get("/gpus", summary="Find GPU models", response_model=GpuModels, responses=declare_refusals(404))
+@router.get("/gpus", summary="Find GPU models", response_model=defer(GpuModels), responses=declare_refusals(404))
 async def find_gpus(name: Name, caller: Viewer) -> Response:
     """List the models of the catalogue that a name can stand for."""
     return await compute(lambda: find_models(name))
 
 
-@router.get("/gpus/{name:path}", summary="Show a GPU model", response_model=ListedGpu, responses=declare_refusals(404))
+@router.get(
+    "/gpus/{name:path}", summary="Show a GPU model", response_model=defer(ListedGpu), responses=declare_refusals(404)
+)
 async def show_gpu(name: Word, caller: Viewer) -> Response:
     """Show what the catalogue knows of the one model that a name means."""
     return await compute(lambda: show_model(name))
 
 
-@router.post("/plan", summary="Plan layouts", response_model=PlanAnswer, responses=declare_refusals(400, 404, 413))
+@router.post(
+    "/plan", summary="Plan layouts", response_model=defer(PlanAnswer), responses=declare_refusals(400, 404, 413)
+)
 async def plan(asked: PlanAsked, caller: Viewer) -> Response:
     """Plan what would run on which GPU; nothing is changed."""
     from corral.operations.planning import answer_plan, plan_layouts
@@ -77,7 +81,9 @@ async def plan(asked: PlanAsked, caller: Viewer) -> Response:
     return await compute(lambda: answer_plan(plan_layouts(asked)))
 
 
-@router.post("/power", summary="Work out power", response_model=PowerAnswer, responses=declare_refusals(400, 404, 413))
+@router.post(
+    "/power", summary="Work out power", response_model=defer(PowerAnswer), responses=declare_refusals(400, 404, 413)
+)
 async def calculate_power(asked: PowerAsked, caller: Viewer) -> Response:
     """Work out power, heat and cost of each node at full load. `here` asks the server's driver: administrators only."""
     from corral.operations.powering import work_out_power
@@ -90,7 +96,7 @@ async def calculate_power(asked: PowerAsked, caller: Viewer) -> Response:
 @router.post(
     "/fit",
     summary="Fit a model",
-    response_model=FitAnswer | ProfileAnswer,
+    response_model=defer(FitAnswer | ProfileAnswer),
     responses=declare_refusals(400, 404, 413, 507),
 )
 async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
@@ -105,7 +111,10 @@ async def fit(asked: FitAsked, api: Here, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/forecast", summary="Forecast workloads", response_model=ForecastAnswer, responses=declare_refusals(400, 404, 413)
+    "/forecast",
+    summary="Forecast workloads",
+    response_model=defer(ForecastAnswer),
+    responses=declare_refusals(400, 404, 413),
 )
 async def forecast_nights(asked: ForecastAsked, api: Here, caller: Viewer) -> Response:
     """Play a night of each workload with the production policy. `measured` reads durations from this queue."""
@@ -118,7 +127,7 @@ async def forecast_nights(asked: ForecastAsked, api: Here, caller: Viewer) -> Re
 @router.post(
     "/forecast/batch",
     summary="Forecast a batch",
-    response_model=BatchFigures,
+    response_model=defer(BatchFigures),
     responses=declare_refusals(400, 404, 413),
 )
 async def forecast_batch(asked: BatchForecastAsked, caller: Viewer) -> Response:
@@ -129,7 +138,10 @@ async def forecast_batch(asked: BatchForecastAsked, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/forecast/replay", summary="Replay tasks", response_model=ReplayAnswer, responses=declare_refusals(400, 404, 413)
+    "/forecast/replay",
+    summary="Replay tasks",
+    response_model=defer(ReplayAnswer),
+    responses=declare_refusals(400, 404, 413),
 )
 async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
     """Play tasks that this queue has finished once more, on another cluster."""
@@ -140,7 +152,10 @@ async def replay(asked: ReplayAsked, api: Here, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/render", summary="Render a cluster file", response_model=RenderAnswer, responses=declare_refusals(400, 404, 413)
+    "/render",
+    summary="Render a cluster file",
+    response_model=defer(RenderAnswer),
+    responses=declare_refusals(400, 404, 413),
 )
 async def render(asked: RenderAsked, caller: Viewer) -> Response:
     """Render the configuration of a cluster: Kubernetes and what surrounds it."""
@@ -149,7 +164,9 @@ async def render(asked: RenderAsked, caller: Viewer) -> Response:
     return await compute(lambda: render_files(asked))
 
 
-@router.get("/render/targets", summary="List targets", response_model=RenderTargets, responses=declare_refusals())
+@router.get(
+    "/render/targets", summary="List targets", response_model=defer(RenderTargets), responses=declare_refusals()
+)
 async def list_render_targets(caller: Viewer) -> Response:
     """List all that can be rendered."""
     from corral.operations.rendering import list_targets
@@ -157,7 +174,7 @@ async def list_render_targets(caller: Viewer) -> Response:
     return await compute(list_targets)
 
 
-@router.post("/lint", summary="Lint files", response_model=LintAnswer, responses=declare_refusals(400, 413))
+@router.post("/lint", summary="Lint files", response_model=defer(LintAnswer), responses=declare_refusals(400, 413))
 async def lint(asked: LintAsked, caller: Viewer) -> Response:
     """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown."""
     from corral.operations.linting import lint_files
@@ -165,7 +182,7 @@ async def lint(asked: LintAsked, caller: Viewer) -> Response:
     return await compute(lambda: lint_files(asked))
 
 
-@router.get("/lint/rules", summary="List rules", response_model=LintRules, responses=declare_refusals())
+@router.get("/lint/rules", summary="List rules", response_model=defer(LintRules), responses=declare_refusals())
 async def list_lint_rules(caller: Viewer) -> Response:
     """List every rule of the linter."""
     from corral.operations.linting import list_rules
@@ -173,7 +190,7 @@ async def list_lint_rules(caller: Viewer) -> Response:
     return await compute(list_rules)
 
 
-@router.get("/lint/rules/{name}", summary="Show a rule", response_model=Rule, responses=declare_refusals(404))
+@router.get("/lint/rules/{name}", summary="Show a rule", response_model=defer(Rule), responses=declare_refusals(404))
 async def show_lint_rule(name: Word, caller: Viewer) -> Response:
     """Show one rule, by its id or its name."""
     from corral.operations.linting import show_rule
@@ -197,7 +214,7 @@ async def compare(asked: UpgradeAsked, caller: Viewer) -> Response:
 @router.post(
     "/checklist",
     summary="Take up a checklist",
-    response_model=ChecklistAnswer,
+    response_model=defer(ChecklistAnswer),
     responses=declare_refusals(400, 404, 409, 413),
 )
 async def take_up(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:

@@ -12,7 +12,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
-from corral.server.api.wired import answer, describe_answers, describe_requests
+from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.tasks.retention import collect
 from corral.tasks.store.reading import count_states
 
@@ -70,7 +70,7 @@ async def status(api: Here, caller: Viewer) -> Status:
 @router.post(
     "/corral/v1/reload",
     summary="Put the cluster file into effect",
-    response_model=ReloadAnswer,
+    response_model=defer(ReloadAnswer),
     responses=declare_refusals(400, 413),
 )
 async def reload_cluster_file(asked: ReloadAsked, api: Here, caller: Admin) -> Response:
