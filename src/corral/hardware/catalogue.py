@@ -121,11 +121,11 @@ class _Index:
             self._add(model)
 
     def _add(self, model: GpuModel) -> None:
-        for spelling in list_spellings(model.name):
-            self._by_name[compact(spelling)].append(model)
-            if not _CHIP.search(spelling):  # the same GPU on another chip has to be asked for by its full name
-                self._by_name_without_size[compact(remove_size(spelling))].append(model)
-            self._words.append((tuple(spelling.split()), model))
+        for name, name_without_size, words in _list_keys(model.name):
+            self._by_name[name].append(model)
+            if name_without_size is not None:
+                self._by_name_without_size[name_without_size].append(model)
+            self._words.append((words, model))
         self._display.setdefault(compact(model.name.lower()), model.name)
 
     def find(self, text: str) -> tuple[GpuModel, ...]:
@@ -156,6 +156,20 @@ class _Index:
             compact(_MAKER_AND_GEFORCE.sub("", text.lower())), self._display, n=3, cutoff=0.6
         )
         return [self._display[key] for key in close]
+
+
+@lru_cache(maxsize=4096)
+def _list_keys(name: str) -> tuple[tuple[str, str | None, tuple[str, ...]], ...]:
+    """List what a model is found by, for each spelling; the catalogue's 2,824 names are in many indices each."""
+    return tuple(
+        (
+            compact(spelling),
+            # The same GPU on another chip has to be asked for by its full name.
+            None if _CHIP.search(spelling) else compact(remove_size(spelling)),
+            tuple(spelling.split()),
+        )
+        for spelling in list_spellings(name)
+    )
 
 
 def find_gpu(text: str, *, memory: int | None = None) -> GpuModel | tuple[GpuModel, ...]:
