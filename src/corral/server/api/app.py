@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import structlog
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +32,7 @@ from corral.server.api.routes import (
     tasks,
     tokens,
 )
+from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, Api
 from corral.server.metrics import Metrics
 from corral.server.services import Services
@@ -76,14 +76,13 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
         lifespan=lifespan,
         docs_url=None,  # the pages that FastAPI offers load their scripts from elsewhere
         redoc_url=None,
-        generate_unique_id_function=_name_operation,
         redirect_slashes=False,
     )
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
     for part in (tasks, batches, events, files, slots, queues, engines, planning, machine, tokens, server):
-        app.include_router(part.router)
+        serve_routes(app, part.router)
     return app
 
 
@@ -94,10 +93,6 @@ def end_streams(app: FastAPI) -> None:
 
 def _queued_limits(services: Services) -> dict[str, int | None]:
     return {name: queue.max_queued_per_owner for name, queue in services.cluster.queues.items()}
-
-
-def _name_operation(route: APIRoute) -> str:
-    return route.name
 
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from corral.server.api import answers
 from corral.server.api.bodies import StrictRoute
@@ -12,6 +12,7 @@ from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
 from corral.server.api.requests import BatchAsked
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.submitting import accept, whole_batch
@@ -24,7 +25,7 @@ from corral.tasks.store.retrying import prepare_batch_retry
 from corral.tasks.store.transitions import Change, apply
 from corral.tasks.values import Batch, Submission
 
-router = APIRouter(prefix="/corral/v1/batches", tags=["batches"], route_class=StrictRoute)
+router = make_router("batches", prefix="/corral/v1/batches", route_class=StrictRoute)
 
 
 async def submit_batch(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import load_inputs
 from corral.server.api.errors import declare_refusals
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.submitting import enabled
 
-router = APIRouter(prefix="/corral/v1", tags=["engines"])
+router = make_router("engines", prefix="/corral/v1")
 
 
 @router.get("/engines", summary="List engines", responses=declare_refusals())

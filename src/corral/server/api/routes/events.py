@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from starlette.responses import Response
 
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import EventId, Id
+from corral.server.api.routing import make_router
 from corral.server.api.state import Here, Viewer
 from corral.server.api.streams import EventStream, Following, Sources
 from corral.tasks.store import reading, story
 
-router = APIRouter(prefix="/corral/v1/events", tags=["events"])
+router = make_router("events", prefix="/corral/v1/events")
 
 
 @router.get(

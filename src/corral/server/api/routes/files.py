@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from corral.errors import CorralError, Kind
 from corral.server.api.downloads import download
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Digest, Id, Word
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import UploadOut
 from corral.server.api.state import Here, Submitter, Viewer
 from corral.tasks.store import reading
@@ -21,7 +22,7 @@ from corral.tasks.store.controls import record_upload
 from corral.tasks.values import Sha256, StoredFile
 from corral.units import Bytes
 
-router = APIRouter(tags=["files"])
+router = make_router("files")
 
 _BINARY = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+(; ?charset=[a-zA-Z0-9-]+)?", re.ASCII)

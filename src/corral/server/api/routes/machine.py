@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from corral.errors import CorralError, Kind
@@ -18,11 +18,12 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import LongWord, Word
 from corral.server.api.routes.slots import describe_slots
+from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.telemetry.loadtest.running import LoadTestFigures
 
-router = APIRouter(prefix="/corral/v1", tags=["machine"], route_class=StrictRoute)
+router = make_router("machine", prefix="/corral/v1", route_class=StrictRoute)
 
 describe_requests(MergeAsked, LoadTestAsked, PullAsked)
 describe_answers(DoctorAnswer, InventoryAnswer, MergeAnswer, LoadTestFigures, ListedModel, ModelList, ModelPath)

@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import JsonValue
 from starlette.responses import Response
 
@@ -27,6 +27,7 @@ from corral.server.api import answers
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
+from corral.server.api.routing import make_router
 from corral.server.api.state import Api, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.server.auth import Role, require
@@ -36,7 +37,7 @@ from corral.work import Json
 
 _PAGE = 500
 
-router = APIRouter(prefix="/corral/v1", tags=["planning"], route_class=StrictRoute)
+router = make_router("planning", prefix="/corral/v1", route_class=StrictRoute)
 
 Name = Annotated[Word, Query(description="as people write it: `5070ti`")]
 

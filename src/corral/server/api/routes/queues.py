@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fastapi import APIRouter
-
 from corral.cluster.values import QueueSettings
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.controls import Gated, find_gates, set_gate
 from corral.tasks.store.reading import count_states
 
-router = APIRouter(prefix="/corral/v1/queues", tags=["queues"])
+router = make_router("queues", prefix="/corral/v1/queues")
 
 
 class QueueMissingError(CorralError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from corral import __version__
@@ -10,13 +9,14 @@ from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.tasks.retention import collect
 from corral.tasks.store.reading import count_states
 
-router = APIRouter(tags=["server"], route_class=StrictRoute)
+router = make_router("server", route_class=StrictRoute)
 
 describe_requests(ReloadAsked)
 describe_answers(Edit, ReloadAnswer)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from fastapi import APIRouter
-
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api import answers
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import SlotsAsked
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
 from corral.slots.values import GroupView
 from corral.tasks.store.controls import Gated, find_gates, set_gates
 from corral.work import SlotId
 
-router = APIRouter(prefix="/corral/v1/slots", tags=["slots"], route_class=StrictRoute)
+router = make_router("slots", prefix="/corral/v1/slots", route_class=StrictRoute)
 
 
 class SlotMissingError(ProblemsError):

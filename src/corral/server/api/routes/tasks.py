@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import StringConstraints
 
 from corral.server.api import answers
@@ -15,6 +15,7 @@ from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, find_next, id_of
 from corral.server.api.requests import TaskAsked
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
 from corral.server.api.submitting import accept, one_task
@@ -29,7 +30,7 @@ from corral.work import SlotId
 
 Label = Annotated[Word, StringConstraints(pattern="^[^=]+=")]
 
-router = APIRouter(prefix="/corral/v1/tasks", tags=["tasks"], route_class=StrictRoute)
+router = make_router("tasks", prefix="/corral/v1/tasks", route_class=StrictRoute)
 
 
 async def submit_task(

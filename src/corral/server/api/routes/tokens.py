@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fastapi import APIRouter
-
 from corral.errors import CorralError, Kind
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.requests import TokenAsked
+from corral.server.api.routing import make_router
 from corral.server.api.schemas import TokenCreated, TokenOut, Tokens
 from corral.server.api.state import Admin, Here
 from corral.server.auth import LOCAL_OWNER, Role
 from corral.tasks.store.tokens import Token, create_token, list_tokens, revoke_token
 
-router = APIRouter(prefix="/corral/v1/tokens", tags=["tokens"], route_class=StrictRoute)
+router = make_router("tokens", prefix="/corral/v1/tokens", route_class=StrictRoute)
 
 
 class ReservedNameError(CorralError):
