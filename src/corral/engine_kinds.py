@@ -156,7 +156,7 @@ OLLAMA = EngineKind(
     ),
     inputs="corral.engines.ollama.inputs:OllamaInputs",
     options="corral.engines.ollama.inputs:OllamaOptions",
-    model_name="corral.engines.ollama.protocol:find_model_name",
+    model_name="corral.engines.ollama.names:find_model_name",
     needs_model=True,
     files=FileRule(maximum=None, summary="any number; `images` names those to look at"),
     outputs=(

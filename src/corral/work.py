@@ -129,6 +129,8 @@ class FailureScope(StrEnum):
     """This try went wrong: try again, on any slot."""
     SLOT = "slot"
     """The engine on this slot is not able to work now: try again elsewhere, and check the slot."""
+    WAIT = "wait"
+    """Nothing went wrong: the engine has no room for the task now, or lacks its model. It goes back as it was."""
 
 
 class EngineError(CorralError):

@@ -51,6 +51,8 @@ log = structlog.get_logger()
 
 START_LAG_S = 0.05
 """A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
+_SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
+"""Failures after which a slot takes nothing more until a check of its engine."""
 AT_ONCE = 32
 """Attempts started or ended in one step of the event loop, which takes some 2 ms; the next step goes on."""
 
@@ -315,7 +317,7 @@ class Dispatcher:
     def _free(self, attempt: Attempt, ended: Ended) -> None:
         self._board.forget(attempt.task.id)
         now = self._monotonic()
-        if ended.failure is not None and ended.failure.scope is FailureScope.SLOT:
+        if ended.failure is not None and ended.failure.scope in _SLOT_RESTS:
             attempt.group.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
             attempt.group.note_use(attempt.task.engine, attempt.task.model)

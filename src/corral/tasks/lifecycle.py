@@ -37,6 +37,8 @@ ACTIVE = frozenset({TaskState.LEASED, TaskState.RUNNING})
 
 BACKOFF_BASE = timedelta(seconds=1)
 BACKOFF_CAP = timedelta(minutes=5)
+WAIT_BEFORE_RETURN = timedelta(seconds=30)
+"""Before a task is placed again that its engine could not take: as long as a slot that works is not checked."""
 MAX_LOSSES = 20
 """A task that was running each of twenty times its server or slot died is suspected of killing them."""
 
@@ -284,6 +286,8 @@ def _need_met(life: Life, now: datetime) -> Life:
 def _attempt_failed(life: Life, scope: FailureScope, jitter: float, now: datetime) -> tuple[Life, tuple[Effect, ...]]:
     if life.cancel_requested:
         return _end(life, TaskState.CANCELLED)
+    if scope is FailureScope.WAIT:
+        return _requeued(life, now + WAIT_BEFORE_RETURN * (0.5 + 0.5 * jitter)), ()
     if scope is FailureScope.SLOT:
         return _lost(life, now + backoff(life.losses + 1, jitter))
     spent = replace(life, attempts=life.attempts + 1)

@@ -13,7 +13,6 @@ import pytest
 from corral.engines.ollama.client import Timings
 from corral.engines.ollama.engine import Ollama
 from corral.engines.ollama.errors import (
-    AttemptOverdueError,
     GenerationFailedError,
     ModelMissingError,
     RequestRefusedError,
@@ -28,7 +27,7 @@ from corral.work import EngineError, FailureScope, Work
 from doubles.ollama import SIZE, OllamaDouble, embedding
 from doubles.remote_reports import KeptReports
 
-QUICK = Timings(check_s=1, silence_s=2, release_s=0.1, retry_s=0.01)
+QUICK = Timings(check_s=0.5, probe_s=0.1, busy_s=0.1, release_s=0.1, retry_s=0.01)
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ async def test_without_a_bound_the_progress_is_unknown_until_the_end(
 
 
 async def test_thoughts_are_kept_apart_from_the_answer(engine: Ollama, reports: KeptReports, tmp_path: Path) -> None:
-    produced = await engine.run(asked(tmp_path, prompt="yes", think="low"), reports)
+    produced = await engine.run(asked(tmp_path, model="llava:7b", prompt="yes", think=True), reports)
 
     assert {file.name: file.path.read_text() for file in produced.files} == {"text.txt": "yes ", "thinking.txt": "hm"}
 
@@ -208,13 +207,13 @@ async def test_kill_ends_a_request_that_hangs(ollama: OllamaDouble, reports: Kep
     await engine.close()
 
 
-async def test_a_missing_model_is_tried_elsewhere_and_says_how_to_get_it(
+async def test_a_missing_model_waits_and_says_how_to_get_it(
     engine: Ollama, reports: KeptReports, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelMissingError, match="llama9") as failure:
         await engine.run(asked(tmp_path, model="llama9", prompt="a"), reports)
 
-    assert failure.value.scope is FailureScope.SLOT
+    assert failure.value.scope is FailureScope.WAIT
     assert "ollama pull llama9" in (failure.value.hint or "")
 
 
@@ -224,11 +223,15 @@ async def test_a_missing_model_is_tried_elsewhere_and_says_how_to_get_it(
         (400, "invalid option: tempertaure", RequestRefusedError, FailureScope.TASK),
         (404, "404 page not found", ServerAnswerError, FailureScope.SLOT),
         (401, "unauthorized", ServerAnswerError, FailureScope.SLOT),
+        (413, "request entity too large", RequestRefusedError, FailureScope.TASK),
+        (500, 'option "num_ctx" must be of type integer', RequestRefusedError, FailureScope.TASK),
+        (500, "invalid JSON schema in format", RequestRefusedError, FailureScope.TASK),
+        (502, "upstream", ServerUnreachableError, FailureScope.SLOT),
         (499, "cancelled", GenerationFailedError, FailureScope.ATTEMPT),
         (500, "llama runner process has terminated: exit status 2", GenerationFailedError, FailureScope.ATTEMPT),
         (500, "model requires more system memory (50 GiB) than is available", ServerOutOfMemoryError, None),
         (500, "CUDA error: out of memory", ServerOutOfMemoryError, FailureScope.ATTEMPT),
-        (503, "server busy, please try again. maximum pending requests exceeded", ServerBusyError, None),
+        (503, "server busy, please try again. maximum pending requests exceeded", ServerBusyError, FailureScope.WAIT),
     ],
 )
 async def test_a_refusal_means_what_its_status_says(
@@ -289,17 +292,6 @@ async def test_something_that_is_not_ollama_is_told_apart(
         await engine.run(asked(tmp_path, prompt="a"), reports)
 
 
-async def test_an_answer_that_takes_too_long_ends_the_attempt(
-    ollama: OllamaDouble, engine: Ollama, reports: KeptReports, tmp_path: Path
-) -> None:
-    ollama.hold()
-
-    with pytest.raises(AttemptOverdueError, match=r"0\.2s"):
-        await engine.run(asked(tmp_path, prompt="a", timeout_s=0.2), reports)
-
-    await ollama.until(lambda: ollama.writing == 0)
-
-
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path, reports: KeptReports) -> None:
     async with OllamaDouble() as gone:
         url = gone.url
@@ -336,6 +328,9 @@ async def test_a_server_too_old_for_embeddings_is_refused(version: str, refused:
         {"prompt": "a", "input": "b"},
         {"kind": "embed", "prompt": "a"},
         {"prompt": "a", "temprature": 1},
+        {"prompt": "a", "options": {"tempertaure": 1}},
+        {"prompt": "a", "options": {"num_ctx": "4096"}},
+        {"prompt": "a", "tools": [{"type": "function"}]},
         {"messages": [{"role": "narrator", "content": "x"}]},
     ],
 )

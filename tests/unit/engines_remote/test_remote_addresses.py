@@ -5,7 +5,7 @@ import pytest
 from corral.engine_kinds import ENGINES
 from corral.engines.answers import strip_credentials
 from corral.engines.building import build_remote
-from corral.engines.ollama.protocol import complete_name
+from corral.engines.ollama.names import complete_name
 from corral.errors import ProblemsError
 
 
@@ -29,6 +29,11 @@ def test_wrong_options_are_refused_by_their_names_in_the_file() -> None:
     [
         ("llama3.2", "llama3.2:latest"),
         ("llama3.2:3b", "llama3.2:3b"),
+        ("Llama3.2:3B", "llama3.2:3b"),
+        ("library/llama3.2", "llama3.2:latest"),
+        ("registry.ollama.ai/library/llama3.2:3b", "llama3.2:3b"),
+        ("registry.ollama.ai/me/mine", "me/mine:latest"),
+        ("hf.co/Me/Mine-GGUF:Q4_K_M", "hf.co/me/mine-gguf:q4_k_m"),
         ("me/mine", "me/mine:latest"),
         ("registry:5000/me/mine", "registry:5000/me/mine:latest"),
     ],

@@ -17,6 +17,7 @@ from corral.tasks.lifecycle import (
     MAX_LOSSES,
     TERMINAL,
     TRANSITIONS,
+    WAIT_BEFORE_RETURN,
     AttemptFailed,
     AttemptLost,
     CancelRequested,
@@ -166,6 +167,16 @@ def test_cancel_of_a_running_task_asks_its_attempt_to_stop() -> None:
     life, effects = advance(a_life(TaskState.RUNNING), CancelRequested(), now=NOW)
     wanted: tuple[Effect, ...] = (StopAttempt(MINE),)
     assert (life.state, life.cancel_requested, effects) == (TaskState.RUNNING, True, wanted)
+
+
+def test_a_task_that_an_engine_has_no_room_for_goes_back_unspent_and_rests() -> None:
+    life = a_life(TaskState.RUNNING, attempts=2, losses=19)
+
+    after, effects = advance(life, AttemptFailed(MINE, FailureScope.WAIT, 1.0), now=NOW)
+
+    assert (after.state, after.attempts, after.losses) == (TaskState.QUEUED, 2, 19)
+    assert after.ready_at == NOW + WAIT_BEFORE_RETURN
+    assert effects == ()
 
 
 @pytest.mark.parametrize("event", [AttemptLost(MINE), Released(MINE), AttemptFailed(MINE, FailureScope.SLOT, 0.0)])

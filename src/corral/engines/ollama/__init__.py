@@ -1,7 +1,7 @@
 """Ollama servers by URL: chat, generate and embed, streamed.
 
-A request lives and dies with its connection: Ollama stops writing when the client is gone. So a lost attempt leaves
-nothing behind that another one would have to find.
+A request ends with its connection, except that Ollama reads a prompt to its end. So a lost attempt leaves nothing
+behind that another one would have to find.
 
 Belongs here: what Ollama accepts and answers, and what its answers mean to the queue.
 Does not belong here: which server a task goes to, retries of a task.

@@ -1,33 +1,38 @@
-"""HTTP towards one Ollama server: JSON in, JSON or lines of JSON out; deadlines, bounds and translated failures."""
+"""HTTP towards one Ollama server: JSON in, JSON or lines of JSON out; bounds and translated failures.
+
+A server is silent while it loads a model or reads a prompt, for as long as that takes: headers come with the first
+piece of the answer. So silence is not a failure. A server that is silent is asked for its version now and then, and is
+lost when it does not answer that either (`alive`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aiohttp
 
 from corral.engines.answers import as_object, as_text, strip_credentials
 from corral.engines.ollama.errors import (
     AdapterClosedError,
-    ServerAnswerError,
+    GenerationFailedError,
+    ServerBusyError,
     ServerUnreachableError,
     shorten,
     translate_refusal,
 )
-from corral.work import Json
+from corral.engines.ollama.reading import LONGEST_REFUSAL, read_json, read_lines, read_message
+from corral.work import EngineError, Json
 
-LARGEST_ANSWER = 512 * 2**20
-"""Bytes of one answer; a hundred thousand embeddings of four thousand numbers each stay below."""
-SMALL_ANSWER = 2**20
-"""Bytes that are parsed at once; more of them take longer than the event loop should wait."""
-LARGEST_LINE = 16 * 2**20
-"""Bytes of one streamed line; the last one carries the context's tokens."""
+KEEPALIVE_S = 15
+"""Seconds without a packet until TCP asks the other side: a host that restarted without a word refuses the answer."""
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,49 +41,83 @@ class Timings:
 
     check_s: float = 5.0
     """Any look at the server that computes nothing."""
-    silence_s: float = 600.0
-    """Between two pieces of an answer; the first one waits for the model to load, from a slow disk for minutes."""
+    probe_s: float = 15.0
+    """Silence after which the server is asked whether it is alive, again and again."""
+    probes: int = 3
+    """How many such questions must go unanswered, one after the other, until the server is lost."""
+    stall_s: float = 600.0
+    """Silence in the midst of a stream after which it is given up although the server is alive: a call of a tool is
+    written without a word, but not for longer."""
+    busy_s: float = 60.0
+    """How long a full queue is waited for; after that another server can have the task."""
     release_s: float = 30.0
     """Until unloaded models must be gone."""
     retry_s: float = 0.25
-    """Between two looks at whether they are."""
+    """Between two looks at whether they are; the first wait for a full queue or between unanswered questions."""
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Open a session without a deadline of its own; each request brings one."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+    """Open a session without a deadline of its own, whose connections notice a host that is gone."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(socket_factory=_make_socket)
+    )
+
+
+def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]: aiohttp's
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):  # Linux's words; elsewhere the system's own pace stays
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), KEEPALIVE_S)
+    return made
 
 
 class OllamaClient:
     """One server by URL; opens its session on the first request, inside the running loop."""
 
-    def __init__(self, url: str, *, timings: Timings, session: SessionFactory = open_session) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timings: Timings,
+        headers: Mapping[str, str] | None = None,
+        session: SessionFactory = open_session,
+    ) -> None:
+        """`headers` go with every request and are never shown."""
         self._base = url.rstrip("/")
         self.url = strip_credentials(self._base)
         """Where the server is, for messages."""
         self._timings = timings
+        self._headers = dict(headers or {})
         self._open = session
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def look(self, path: str) -> dict[str, Json]:
-        """Get the server's description of itself, within `check_s`. Raises: EngineError."""
+    async def look(self, path: str, body: dict[str, Json] | None = None) -> dict[str, Json]:
+        """Get a description of the server or of one of its models, within `check_s`. Raises: EngineError."""
         try:
-            async with asyncio.timeout(self._timings.check_s), self._request("GET", path, None, None) as response:
-                return as_object(await self._read_json(response))
+            async with asyncio.timeout(self._timings.check_s):
+                return await self._look(path, body)
         except TimeoutError as error:
             raise self._describe_failure(path, error) from error
 
-    async def ask(self, path: str, body: dict[str, Json]) -> dict[str, Json]:
-        """Post and get one whole answer. Raises: EngineError."""
-        async with self._request("POST", path, body, as_text(body.get("model"))) as response:
-            return as_object(await self._read_json(response))
+    async def ask(self, path: str, body: dict[str, Json], *, note: Callable[[str], None]) -> dict[str, Json]:
+        """Post and get one whole answer; `note` gets a few words for what is waited for. Raises: EngineError."""
+        async with self._request(path, body, note) as response, aclosing(self._read_pieces(response)) as pieces:
+            return as_object(await read_json(pieces, where=self.url))
 
     @asynccontextmanager
-    async def stream(self, path: str, body: dict[str, Json]) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
-        """Post and get an answer line by line; leaving the block ends the work on the server. Raises: EngineError."""
-        async with self._request("POST", path, body, as_text(body.get("model"))) as response:
-            yield self._read_lines(response)
+    async def stream(
+        self, path: str, body: dict[str, Json], *, note: Callable[[str], None]
+    ) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
+        """Post and get an answer line by line; leaving the block closes the connection. Raises: EngineError."""
+        async with self._request(path, body, note) as response, aclosing(self._read_pieces(response)) as pieces:
+            yield read_lines(pieces, where=self.url)
+
+    async def delete(self, path: str, body: dict[str, Json]) -> None:
+        """Delete what the body names. Raises: EngineError."""
+        async with self._translate(path):
+            (await self._wait(self._send("DELETE", path, body))).close()
 
     async def close(self) -> None:
         """Drop every connection for good."""
@@ -86,72 +125,119 @@ class OllamaClient:
         await self.drop()
 
     async def drop(self) -> None:
-        """Drop every connection, which ends what the server does for us; the next request opens anew."""
+        """Drop every connection; the next request opens anew."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
+    async def _look(self, path: str, body: dict[str, Json] | None) -> dict[str, Json]:
+        async with self._translate(path):
+            response = await self._send("GET" if body is None else "POST", path, body)
+            try:
+                return as_object(await read_json(response.content.iter_any(), where=self.url))
+            finally:
+                response.close()
+
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, body: Json, model: str | None
+        self, path: str, body: dict[str, Json], note: Callable[[str], None]
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        async with self._translate(path):
+            response = await self._send_when_free(path, body, note)
+            try:
+                yield response
+            finally:
+                response.close()
+
+    async def _send_when_free(
+        self, path: str, body: dict[str, Json], note: Callable[[str], None]
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and send it again while the server's queue is full, for `busy_s`."""
+        now = asyncio.get_running_loop().time
+        deadline, wait_s = now() + self._timings.busy_s, self._timings.retry_s
+        while True:
+            try:
+                return await self._wait(self._send("POST", path, body))
+            except ServerBusyError:
+                if now() >= deadline:
+                    raise
+            note("the server's queue is full")
+            await asyncio.sleep(min(wait_s, max(deadline - now(), 0)))
+            wait_s = min(2 * wait_s, 10)
+
+    async def _send(self, method: str, path: str, body: Json) -> aiohttp.ClientResponse:
         if self._closed:
             raise AdapterClosedError("the engine was closed", where=self.url)
         if self._session is None:
             self._session = self._open()
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timings.check_s, sock_read=self._timings.silence_s
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timings.check_s)
+        response = await self._session.request(
+            method, f"{self._base}{path}", json=body, headers=self._headers, timeout=timeout
         )
+        if response.status == 200:
+            return response
         try:
-            async with self._session.request(method, f"{self._base}{path}", json=body, timeout=timeout) as response:
-                if response.status != 200:
-                    raise translate_refusal(response.status, await _read_message(response), model=model, where=self.url)
-                yield response
-        except (aiohttp.ClientError, ConnectionError, aiohttp.ServerTimeoutError) as error:
+            message = read_message(await response.content.read(LONGEST_REFUSAL))
+        finally:
+            response.close()
+        model = as_text(as_object(body).get("model"))
+        raise translate_refusal(response.status, message, model=model, where=self.url)
+
+    async def _wait(self, answer: Awaitable[Answer], *, is_broken: Callable[[], bool] = lambda: False) -> Answer:
+        """Wait for an answer for as long as the server is alive. Raises: ServerUnreachableError."""
+        waiting = asyncio.ensure_future(answer)
+        try:
+            while not (await asyncio.wait({waiting}, timeout=self._timings.probe_s))[0]:
+                if is_broken():
+                    raise ServerUnreachableError("the answer arrives in broken pieces", where=self.url)
+                await self._prove_alive(waiting)
+            return waiting.result()
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})
+
+    async def _prove_alive(self, waiting: asyncio.Future[Answer]) -> None:
+        """Return once the server has answered something. Raises: ServerUnreachableError."""
+        for left in reversed(range(self._timings.probes)):
+            try:
+                await self.look("/api/version")
+            except EngineError as error:
+                if not left and not waiting.done():
+                    what = f"the server fell silent, and does not answer /api/version either ({error.what})"
+                    raise ServerUnreachableError(what, where=self.url, hint=error.hint) from error
+            else:
+                return
+            if (await asyncio.wait({waiting}, timeout=self._timings.retry_s))[0]:
+                return
+
+    async def _read_pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+        """Read what arrives; aiohttp ends no read of a stream whose chunks are malformed, it only closes."""
+
+        def is_broken() -> bool:
+            connection = response.connection
+            return connection is None or connection.transport is None or connection.transport.is_closing()
+
+        while True:
+            try:
+                async with asyncio.timeout(self._timings.stall_s):
+                    piece = await self._wait(response.content.readany(), is_broken=is_broken)
+            except TimeoutError as error:
+                what = f"the answer stopped in its midst for {self._timings.stall_s:g}s"
+                raise GenerationFailedError(what, where=self.url, hint="look at the server's log") from error
+            if not piece:
+                return
+            yield piece
+
+    @asynccontextmanager
+    async def _translate(self, path: str) -> AsyncGenerator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, ConnectionError) as error:
             raise self._describe_failure(path, error) from error
-
-    async def _read_json(self, response: aiohttp.ClientResponse) -> Json:
-        pieces = bytearray()
-        async for piece in response.content.iter_any():
-            pieces += piece
-            if len(pieces) > LARGEST_ANSWER:
-                raise ServerAnswerError(f"the answer is larger than {LARGEST_ANSWER} bytes", where=self.url)
-        # A large answer takes long to read: not on the loop that every slot shares.
-        whole = bytes(pieces)
-        return self._parse(whole) if len(whole) < SMALL_ANSWER else await asyncio.to_thread(self._parse, whole)
-
-    async def _read_lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Json]]:
-        rest = bytearray()
-        async for piece in response.content.iter_any():
-            rest += piece
-            *lines, last = rest.split(b"\n")
-            rest = bytearray(last)
-            for line in lines:
-                if line.strip():
-                    yield as_object(self._parse(bytes(line)))
-            if len(rest) > LARGEST_LINE:
-                raise ServerAnswerError(f"a line is longer than {LARGEST_LINE} bytes", where=self.url)
-        if rest.strip():
-            yield as_object(self._parse(bytes(rest)))
-
-    def _parse(self, text: bytes) -> Json:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            what = f"the server sent something that is not JSON: {shorten(text[:80].decode(errors='replace'))!r}"
-            hint = "check that the engine's url is that of an Ollama server"
-            raise ServerAnswerError(what, where=self.url, hint=hint) from error
 
     def _describe_failure(self, path: str, error: Exception) -> ServerUnreachableError:
         late = isinstance(error, TimeoutError)
         reason = "no answer in time" if late else shorten(str(error)) or type(error).__name__
         hint = "start it with `ollama serve`, or correct the engine's url in the cluster file"
         return ServerUnreachableError(f"{path} failed: {reason}", where=self.url, hint=hint)
-
-
-async def _read_message(response: aiohttp.ClientResponse) -> str:
-    start = (await response.content.read(4096)).decode(errors="replace")
-    try:
-        return as_text(as_object(json.loads(start)).get("error")) or start
-    except ValueError:
-        return start

@@ -1,31 +1,37 @@
-"""The `ollama` engine: one attempt is one request, and closing its connection ends it."""
+"""The `ollama` engine: one attempt is one request, or several for many texts.
+
+Closing its connection ends the writing of an answer at once. The reading of a prompt goes on to its end, and Ollama
+does not say when: the next request waits for it there.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from corral.engine_kinds import OLLAMA
-from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.inputs import read_inputs, read_options
 from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
+from corral.engines.ollama.embedding import embed
 from corral.engines.ollama.errors import (
-    AttemptOverdueError,
+    ModelMissingError,
     OutputUnwritableError,
     RequestRefusedError,
     ServerAnswerError,
     ServerTooOldError,
 )
+from corral.engines.ollama.held import HeldModels
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
-from corral.engines.ollama.protocol import PATHS, Answer, complete_name, make_request_body, read_token_limit
+from corral.engines.ollama.names import complete_name
+from corral.engines.ollama.protocol import PATHS, Answer, make_request_body, read_token_limit
 from corral.errors import ProblemsError
-from corral.units import Bytes
 from corral.work import (
     EngineError,
     EngineUnavailableError,
@@ -57,6 +63,7 @@ class Ollama:
         self._options = options or OllamaOptions.model_validate({})
         self._timings = timings or Timings()
         self._client = OllamaClient(url, timings=self._timings, session=session)
+        self._held = HeldModels(self._client)
 
     @property
     def name(self) -> str:
@@ -73,27 +80,25 @@ class Ollama:
             ) from error
         if not work.model:
             raise RequestRefusedError("the task names no model", where="model", hint="write model: llama3.2")
+        body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files)
         try:
-            async with asyncio.timeout(work.timeout_s):
-                body = await make_request_body(inputs, model=work.model, options=self._options, files=work.files)
-                if inputs.call() == "embed":
-                    return await self._embed(body, work)
-                return await self._write(PATHS[inputs.call()], body, work, report)
-        except TimeoutError as error:
-            what = f"the answer was not complete within {work.timeout_s:g}s"
-            raise AttemptOverdueError(what, where=self._client.url, hint="give the task a longer timeout") from error
+            if inputs.lists_images():
+                await self._require_vision(work.model, report)
+            if inputs.call() == "embed":
+                produced = await embed(self._client, body, work.scratch, report)
+            else:
+                produced = await self._write(PATHS[inputs.call()], body, work, report)
+        except ModelMissingError as error:
+            raise await self._explain_missing(error, work.model) from error
+        spilled = await self._measure_spilled(work.model)
+        return Produced(files=produced.files, values={**produced.values, "spilled_bytes": spilled})
 
     async def resident(self) -> tuple[Resident, ...]:
-        """Say what `/api/ps` lists, under full names (`llama3.2:latest`), with what each takes of the GPU's memory."""
+        """Say which models are in memory, under all their full names (`llama3.2:latest`)."""
         try:
-            models = await self._list_loaded()
+            return await self._held.list_residents()
         except EngineError:
             return ()
-        return tuple(
-            Resident(model=name, memory=None if size is None else Bytes(int(size)))
-            for name, model in models.items()
-            for size in (as_number(model.get("size_vram")),)
-        )
 
     async def check(self) -> None:
         """Return when the server answers and is new enough."""
@@ -111,12 +116,12 @@ class Ollama:
 
     async def release(self) -> None:
         """Unload every model, and wait until `/api/ps` no longer lists it."""
-        for name in await self._list_loaded():
+        for name in await self._held.list_loaded():
             # An empty prompt with a keep_alive of 0 unloads, whatever the model is for.
-            await self._client.ask("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
+            await self._client.look("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
         now = asyncio.get_running_loop().time
         deadline = now() + self._timings.release_s
-        while await self._list_loaded():
+        while await self._held.list_loaded():
             if now() >= deadline:
                 _log.warning("models_not_unloaded", url=self._client.url)
                 return
@@ -132,7 +137,7 @@ class Ollama:
 
     async def _write(self, path: str, body: dict[str, Json], work: Work, report: Reporter) -> Produced:
         answer = Answer(where=self._client.url, limit=read_token_limit(as_object(body["options"])))
-        async with self._client.stream(path, body) as lines:
+        async with self._client.stream(path, body, note=partial(report.progress, None)) as lines:
             async for line in lines:
                 piece = answer.take(line)
                 report.progress(answer.fraction, f"{answer.pieces} tokens")
@@ -145,38 +150,32 @@ class Ollama:
             await _write_output(work.scratch, name, text, "text/plain; charset=utf-8") for name, text in kept.items()
         ]
         report.progress(1.0, f"{answer.pieces} tokens")
-        return Produced(
-            files=tuple(files), values={**values, "spilled_bytes": await self._measure_spilled(body["model"])}
-        )
+        return Produced(files=tuple(files), values=values)
 
-    async def _embed(self, body: dict[str, Json], work: Work) -> Produced:
-        reply = await self._client.ask(PATHS["embed"], body)
-        vectors = as_list(reply.get("embeddings"))
-        if not vectors:
-            raise ServerAnswerError("the server answered without embeddings", where=self._client.url)
-        content = await asyncio.to_thread(json.dumps, {"model": body["model"], "embeddings": vectors})
-        file = await _write_output(work.scratch, "embeddings.json", content, "application/json")
-        values: dict[str, Json] = {
-            "embeddings": len(vectors),
-            "dimensions": len(as_list(vectors[0])),
-            "prompt_tokens": reply.get("prompt_eval_count"),
-            "spilled_bytes": await self._measure_spilled(body["model"]),
-        }
-        return Produced(files=(file,), values=values)
+    async def _require_vision(self, model: str, report: Reporter) -> None:
+        """Return when the model looks at images, or the server does not say. Raises: RequestRefusedError."""
+        shown = await self._client.ask("/api/show", {"model": model}, note=partial(report.progress, None))
+        capabilities = [as_text(capability) for capability in as_list(shown.get("capabilities"))]
+        if capabilities and "vision" not in capabilities:
+            what = f"{model} does not look at images; it can do: {', '.join(capabilities)}"
+            raise RequestRefusedError(what, where="inputs.images", hint="use a model with vision, such as llava")
 
-    async def _list_loaded(self) -> Mapping[str, dict[str, Json]]:
-        models = [as_object(model) for model in as_list((await self._client.look("/api/ps")).get("models"))]
-        named = {as_text(model.get("name")) or as_text(model.get("model")): model for model in models}
-        return {complete_name(name): model for name, model in named.items() if name}
+    async def _explain_missing(self, error: ModelMissingError, model: str) -> EngineError:
+        """Return what it means that the server does not find a model: another one would not if it lists it."""
+        if complete_name(model) not in await self._held.list_all():
+            return error
+        what = f"the server lists {model}, and does not find it: {error.what}"
+        return ServerAnswerError(what, where=error.where, hint=f"run `ollama pull {model}` on that server")
 
     async def _measure_spilled(self, model: str) -> int | None:
         """Bytes of the model that are in the computer's memory and not the GPU's; None where it is loaded no longer."""
         try:
-            loaded = (await self._list_loaded()).get(complete_name(model), {})
+            loaded = (await self._held.list_loaded()).get(complete_name(model))
         except EngineError:
             return None  # the answer is complete; what it ran on is only reported if the server still knows
-        size, on_gpu = as_number(loaded.get("size")), as_number(loaded.get("size_vram"))
-        return None if size is None or on_gpu is None else max(int(size - on_gpu), 0)
+        if loaded is None or loaded.size is None or loaded.on_gpu is None:
+            return None
+        return max(loaded.size - loaded.on_gpu, 0)
 
 
 async def _write_output(scratch: Path, name: str, content: str, media_type: str) -> OutputFile:

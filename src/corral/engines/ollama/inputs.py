@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from corral.engines.answers import as_list, as_object
+from corral.engines.ollama.options import KeepAlive, ModelOptions, Schema
 from corral.engines.schema import EngineInputs, EngineOptions
 
 MAX_TEXT = 2_000_000
@@ -14,6 +16,18 @@ MAX_TEXT = 2_000_000
 
 Call = Literal["chat", "generate", "embed"]
 _FIELD_OF_CALL: dict[Call, str] = {"chat": "messages", "generate": "prompt", "embed": "input"}
+_GOES_WITH: dict[str, tuple[str, ...]] = {
+    "images": ("prompt",),
+    "system": ("prompt", "messages"),
+    "suffix": ("prompt",),
+    "raw": ("prompt",),
+    "tools": ("messages",),
+    "think": ("prompt", "messages"),
+    "format": ("prompt", "messages"),
+    "dimensions": ("input",),
+}
+"""What Ollama drops without a word next to any other field."""
+_UNLESS = {"images": "name them in the message that they belong to", "tools": "write the prompt as `messages`"}
 
 
 class ToolCall(EngineInputs):
@@ -43,7 +57,7 @@ class OllamaInputs(EngineInputs):
     images: list[str] = Field(
         default_factory=list[str], max_length=64, description="Files of the task to look at, with `prompt`."
     )
-    system: str | None = Field(None, max_length=MAX_TEXT, description="Instructions, with `prompt`.")
+    system: str | None = Field(None, max_length=MAX_TEXT, description="Instructions, which go before everything else.")
     suffix: str | None = Field(None, max_length=MAX_TEXT, description="What comes after the gap, with `prompt`.")
     raw: bool = Field(False, description="Leave the model's template out, with `prompt`.")
     tools: list[dict[str, Any]] | None = Field(
@@ -52,23 +66,21 @@ class OllamaInputs(EngineInputs):
     think: bool | Literal["low", "medium", "high", "max"] | None = Field(
         None, description="Whether, or how hard, to think before answering."
     )
-    format: Literal["json"] | dict[str, Any] | None = Field(
+    format: Literal["json"] | Schema | None = Field(
         None, description="`json`, or a JSON Schema that the answer satisfies."
-    )  # Any: a schema is open by nature
-    options: dict[str, Any] = Field(
-        default_factory=dict[str, Any],
-        max_length=100,
-        description="Ollama's own: `temperature`, `seed`, `num_predict`, `stop` and others.",
-    )  # Any: Ollama checks them
-    keep_alive: float | str | None = Field(
+    )
+    options: ModelOptions = Field(
+        default_factory=lambda: ModelOptions.model_validate({}), description="Ollama's own, by their names there."
+    )
+    keep_alive: KeepAlive | None = Field(
         None, description="How long the model stays: seconds, or a duration such as `10m`; negative for ever."
     )
     dimensions: int | None = Field(None, ge=1, le=65536, description="Length of the vectors, with `input`.")
-    truncate: bool | None = Field(None, description="Cut what is too long instead of refusing it, with `input`.")
+    truncate: bool = Field(False, description="Cut what is longer than the context instead of refusing it.")
 
     @classmethod
     def list_conflicts(cls, given: Mapping[str, Any]) -> Iterable[str]:  # Any: JSON from the user
-        """Say whether not exactly one thing to do is given, and whether `kind` agrees with it."""
+        """Say whether not exactly one thing to do is given, and what the rest has no meaning for."""
         named = [name for name in _FIELD_OF_CALL.values() if given.get(name) is not None]
         if len(named) > 1:
             yield f"{' and '.join(map(repr, named))} are given, and only one can be used"
@@ -77,6 +89,12 @@ class OllamaInputs(EngineInputs):
         wanted = _FIELD_OF_CALL.get(given.get("kind"))  # pyright: ignore[reportArgumentType]: any other is refused
         if wanted and named and wanted not in named:
             yield f"'kind' is {given['kind']!r}, which takes {wanted!r} instead of {named[0]!r}"
+        if len(named) == 1:
+            yield from _list_strangers(given, named[0])
+
+    def lists_images(self) -> bool:
+        """Whether the model is to look at images."""
+        return bool(self.images or any(message.images for message in self.messages or ()))
 
     def call(self) -> Call:
         """Return what to do."""
@@ -94,4 +112,27 @@ class OllamaOptions(EngineOptions):
         le=1_048_576,
         description="The `num_ctx` of every request: a server loads a model anew whenever it changes.",
     )
-    keep_alive: str | None = Field(None, description="How long models stay where a task does not set it: `30m`, `-1`.")
+    keep_alive: KeepAlive | None = Field(
+        None, description="How long models stay where a task does not set it: seconds or `30m`; negative for ever."
+    )
+
+
+def _list_strangers(given: Mapping[str, Any], main: str) -> Iterable[str]:  # Any: JSON from the user
+    """Say which fields have no meaning next to the one that says what to do."""
+    for name, mains in _GOES_WITH.items():
+        if given.get(name) and main not in mains:
+            hint = f": {_UNLESS[name]}" if main != "input" and name in _UNLESS else ""
+            yield f"{name!r} is given, and has no effect with {main!r}{hint}"
+    if given.get("system") and given.get("raw"):
+        yield "'system' is given, and a raw prompt has no place for it"
+    if given.get("suffix"):
+        for name in ("system", "images"):
+            if given.get(name):
+                yield f"{name!r} is given, and has no effect with 'suffix'"
+    if main == "messages" and given.get("system") and _begins_with_system(given["messages"]):
+        yield "'system' is given, and 'messages' begin with a system message"
+
+
+def _begins_with_system(messages: Any) -> bool:  # Any: JSON from the user, of any shape
+    first = as_list(messages)[:1]
+    return bool(first) and as_object(first[0]).get("role") == "system"

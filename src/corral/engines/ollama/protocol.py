@@ -1,9 +1,12 @@
-"""Ollama's API: a task's inputs as a request, an answer while it is streamed, names of models.
+"""Ollama's API: a task's inputs as a request, and an answer while it is streamed.
 
 Pure but for reading the task's images.
 
 A server loads a model anew whenever `num_ctx` changes between two requests. So where the cluster file gives an instance
 its context size, every request carries that one, and a task that needs more is refused.
+
+Ollama cuts what is longer than the context, without a word, unless `truncate` is false; so that is sent. Servers before
+0.12.6 do not know it for chats and prompts, and cut all the same.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, translate_failure
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
+from corral.engines.ollama.options import write_keep_alive
 from corral.errors import did_you_mean
 from corral.work import Json
 
@@ -29,7 +33,7 @@ LONGEST_VALUE = 200_000
 """Characters of text kept with the task itself; a longer one is in its file only."""
 
 _ONLY_GENERATE = ("prompt", "system", "suffix")
-_ONLY_EMBED = ("input", "dimensions", "truncate")
+_ONLY_EMBED = ("input", "dimensions")
 
 
 async def make_request_body(
@@ -37,7 +41,8 @@ async def make_request_body(
 ) -> dict[str, Json]:
     """Write the body of the task's request. Raises: RequestRefusedError."""
     call = inputs.call()
-    body: dict[str, Json] = {"model": model, "options": _merge_options(inputs.options, options)}
+    asked = inputs.options.model_dump(exclude_none=True)
+    body: dict[str, Json] = {"model": model, "options": _merge_options(asked, options), "truncate": inputs.truncate}
     if call == "embed":
         body |= {name: getattr(inputs, name) for name in _ONLY_EMBED}
     else:
@@ -46,8 +51,8 @@ async def make_request_body(
         body |= {name: getattr(inputs, name) for name in _ONLY_GENERATE}
         body |= {"raw": inputs.raw or None, "images": await _encode_images(inputs.images, files)}
     if call == "chat":
-        body |= {"tools": inputs.tools, "messages": [await _make_message(m, files) for m in inputs.messages or ()]}
-    body["keep_alive"] = inputs.keep_alive if inputs.keep_alive is not None else options.keep_alive
+        body |= {"tools": inputs.tools, "messages": await _make_messages(inputs, files)}
+    body["keep_alive"] = write_keep_alive(inputs.keep_alive if inputs.keep_alive is not None else options.keep_alive)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -63,6 +68,11 @@ def _merge_options(asked: Mapping[str, Json], options: OllamaOptions) -> dict[st
             hint="ask for less, or raise contextSize of the engine in the cluster file",
         )
     return {**asked, "num_ctx": kept}
+
+
+async def _make_messages(inputs: OllamaInputs, files: Mapping[str, Path]) -> list[Json]:
+    system = [{"role": "system", "content": inputs.system}] if inputs.system else []
+    return [*system, *[await _make_message(message, files) for message in inputs.messages or ()]]
 
 
 async def _make_message(message: OllamaMessage, files: Mapping[str, Path]) -> dict[str, Json]:
@@ -152,15 +162,3 @@ def _compute_speed(last: Mapping[str, Json]) -> float | None:
 def _read_seconds(last: Mapping[str, Json], name: str) -> float | None:
     nanoseconds = as_number(last.get(name))
     return None if nanoseconds is None else nanoseconds / 1e9
-
-
-def complete_name(model: str) -> str:
-    """Complete a model's name by the tag that Ollama assumes: `llama3.2` and `llama3.2:latest` are one model."""
-    last = model.rsplit("/", 1)[-1]
-    return model if ":" in last else f"{model}:latest"
-
-
-def find_model_name(model: str | None, inputs: Mapping[str, Json]) -> str | None:
-    """Return the name under which a server lists the model of a task."""
-    del inputs
-    return None if model is None else complete_name(model)
