@@ -130,6 +130,7 @@ class OllamaDouble:
                 web.post("/api/embed", self._embed),
                 web.post("/api/pull", self._pull),
                 web.post("/api/copy", self._copy),
+                web.post("/api/create", self._create),
                 web.delete("/api/delete", self._delete),
             ]
         )
@@ -245,6 +246,13 @@ class OllamaDouble:
         self.add_model(shorten_name(body["destination"]), like=shorten_name(body["source"]))
         return web.Response()
 
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if shorten_name(body["from"]) not in self.models:
+            return _fail(400, "pull model manifest: file does not exist")
+        self.add_model(shorten_name(body["model"]), like=shorten_name(body["from"]), system=body.get("system", ""))
+        return web.json_response({"status": "success"})
+
     async def _delete(self, request: web.Request) -> web.Response:
         asked = (await request.json())["model"]
         if self.models.pop(shorten_name(asked), None) is None:
@@ -321,7 +329,11 @@ class OllamaDouble:
             if await self._fail_midway(request, response, number):
                 return response
             await response.write(_line(body, chat, text=word + " "))
-        counts = {"prompt_eval_count": len(words), "eval_count": min(limit, len(words)), "eval_duration": 500_000_000}
+        counts: Json = {
+            "prompt_eval_count": len(words),
+            "eval_count": min(limit, len(words)),
+            "eval_duration": 500_000_000,
+        }
         reason = "length" if limit < len(words) else "stop"
         await response.write(_line(body, chat, done=True, done_reason=reason, load_duration=250_000_000, **counts))
         return response
@@ -376,6 +388,8 @@ class OllamaDouble:
         if self.faults.refuse:
             return _fail(*self.faults.refuse)
         model = self.models.get(shorten_name(body["model"]))
+        if model is None and call == "embed":
+            return _fail(404, f'model "{body["model"]}" not found, try pulling it first')
         if model is None:
             return _fail(404, f"model '{body['model']}' not found")
         if self.faults.busy:
@@ -431,8 +445,13 @@ def _whole(body: Json, words: list[str], *, chat: bool) -> Json:
     """What `stream: false` gives: the last line with all of the text in it."""
     written = words[: body.get("options", {}).get("num_predict", len(words))]
     reason = "length" if len(written) < len(words) else "stop"
-    counts = {"prompt_eval_count": len(words), "eval_count": len(written), "eval_duration": 500_000_000}
-    return json.loads(_line(body, chat, text=" ".join(written), done_reason=reason, **counts | {"done": True}))
+    counts: Json = {
+        "done": True,
+        "prompt_eval_count": len(words),
+        "eval_count": len(written),
+        "eval_duration": 500_000_000,
+    }
+    return json.loads(_line(body, chat, text=" ".join(written), done_reason=reason, **counts))
 
 
 def _line(body: Json, chat: bool, *, text: str = "", thinking: str = "", **rest: Json) -> bytes:

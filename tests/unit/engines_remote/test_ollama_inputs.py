@@ -67,7 +67,7 @@ def test_inputs_of_which_ollama_takes_only_one_are_refused(inputs: dict[str, Any
 
 @pytest.mark.parametrize("main", [CHAT, PROMPT, TEXTS])
 def test_what_says_nothing_is_not_of_another_kind(main: dict[str, Any]) -> None:
-    empty = {"images": [], "tools": None, "raw": False, "system": None, "suffix": None, "format": None}
+    empty: dict[str, Any] = {"images": [], "tools": None, "raw": False, "system": None, "suffix": None, "format": None}
 
     assert problems(main | empty) == []
 
