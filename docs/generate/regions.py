@@ -25,13 +25,14 @@ from corral.scheduling.values import Rule, Settings
 from corral.server.api.bodies import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
 from corral.server.api.streams import MAX_STREAMS
+from corral.server.api.strict_json import MAX_VALUES
 from corral.server.runtime import GRACE_S
 from corral.server.settings import DEFAULT_PORT
 from corral.tasks.attempt import MAX_VALUES_BYTES
 from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState
 from corral.tasks.store.transitions import kind_of
-from corral.tasks.submission import MAX_INPUTS_BYTES, MAX_TASKS
+from corral.tasks.submission import MAX_BYTES, MAX_INPUTS_BYTES, MAX_TASKS, MAX_TOTAL_NEEDS
 from corral.units import format_bytes, format_duration
 from corral.weights.catalogue import CATALOGUE
 
@@ -178,6 +179,9 @@ def limits() -> str:
     rows = [
         ("tasks in one batch", f"{MAX_TASKS:,}"),
         ("inputs of one task, as JSON", format_bytes(MAX_INPUTS_BYTES)),
+        ("inputs of all tasks of a batch, defaults included", format_bytes(MAX_BYTES)),
+        ("needs of all tasks of a batch", f"{MAX_TOTAL_NEEDS:,}"),
+        ("values of a request's JSON body", f"{MAX_VALUES:,}"),
         ("values of one task, as JSON", format_bytes(MAX_VALUES_BYTES)),
         ("a request's JSON body", format_bytes(MAX_JSON_BYTES)),
         ("one upload", format_bytes(MAX_UPLOAD)),

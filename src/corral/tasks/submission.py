@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar
 
@@ -21,6 +21,11 @@ MAX_TASKS = 10_000
 """Tasks in one submission: a transaction of this size takes under a second and some 20 MB."""
 MAX_INPUTS_BYTES = 1024 * 1024
 """Inputs of one task as JSON; files are for more."""
+MAX_BYTES = 128 * 1024 * 1024
+"""Inputs of all tasks of a submission as JSON, after what they have in common is written into each: with defaults of
+0.9 MiB, a body of 1 MiB would become 879 MiB in the database. Four times the largest body."""
+MAX_TOTAL_NEEDS = 100_000
+"""Needs of all tasks of a submission; settling them takes some 30 microseconds each."""
 _NAME_LENGTH = 200
 
 EngineCheck = Callable[[TaskSpec], Iterable[Problem]]
@@ -44,11 +49,12 @@ class Rules:
 
 def check(submission: Submission, rules: Rules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
+    sizes = _measure_all(submission)
     problems = [*_check_size(submission), *_check_names(submission)]
     known = {task.name for task in submission.tasks}
-    for index, task in enumerate(submission.tasks):
+    for index, (task, size) in enumerate(zip(submission.tasks, sizes, strict=True)):
         where = f"tasks[{index}]" + (f" ({task.name})" if task.name else "")
-        for problem in _check_task(task, known, rules):
+        for problem in _check_task(task, size, known, rules):
             at = f"{where}.{problem.where}" if problem.where else where
             problems.append(Problem(code=problem.code, what=problem.what, where=at, hint=problem.hint))
     problems.extend(_check_cycles(submission))
@@ -72,6 +78,13 @@ def order_tasks(tasks: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
     yield from (by_name[name] for name in TopologicalSorter(graph).static_order())
 
 
+def with_digest(submission: Submission) -> Submission:
+    """Return the submission with its digest, which takes as long as writing all of it; without a key it needs none."""
+    if submission.idempotency_key is None:
+        return submission
+    return replace(submission, digest=compute_digest(submission))
+
+
 def compute_digest(submission: Submission) -> bytes:
     """Return 32 bytes that are equal exactly when two submissions ask for the same."""
     # Without defaults: a field that is new in a later version changes nothing for those who do not use it.
@@ -82,6 +95,26 @@ def compute_digest(submission: Submission) -> bytes:
 
 def _strip_defaults(fields: Fields) -> dict[str, Json]:
     return fields.model_dump(mode="json", exclude_defaults=True)
+
+
+def _measure_all(submission: Submission) -> list[int]:
+    """Return the bytes of each task's inputs. Raises: SubmissionError, as soon as all together are known to be many."""
+    sizes: list[int] = []
+    total = needs = 0
+    for task in submission.tasks:
+        sizes.append(len(json.dumps(dict(task.inputs))))
+        total += sizes[-1]
+        needs += len(needs_of(task))
+        if total > MAX_BYTES:
+            what = f"the inputs of all tasks, defaults included, have more than {MAX_BYTES} bytes"
+            hint = "upload files instead, or submit several batches"
+        elif needs > MAX_TOTAL_NEEDS:
+            what = f"the tasks have more than {MAX_TOTAL_NEEDS} needs together"
+            hint = "let one task collect the outputs of many, and others need that one"
+        else:
+            continue
+        raise SubmissionError([Problem(code="submission.too_large", what=what, where="tasks", hint=hint)])
+    return sizes
 
 
 def _check_size(submission: Submission) -> Iterator[Problem]:
@@ -105,7 +138,7 @@ def _check_names(submission: Submission) -> Iterator[Problem]:
         seen.add(task.name)
 
 
-def _check_task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Problem]:
+def _check_task(task: TaskSpec, size: int, known: set[str], rules: Rules) -> Iterator[Problem]:
     if task.queue not in rules.queues:
         yield _describe_unknown("queue", task.queue, rules.queues)
     for need in needs_of(task):
@@ -113,7 +146,6 @@ def _check_task(task: TaskSpec, known: set[str], rules: Rules) -> Iterator[Probl
             yield Problem(code="submission.needs_itself", what="it needs itself", where="needs", hint="remove it")
         elif isinstance(need, str) and need not in known:
             yield _describe_unknown("needs", need, known)
-    size = len(json.dumps(dict(task.inputs)))
     if size > MAX_INPUTS_BYTES:
         what = f"the inputs have {size} bytes, more than {MAX_INPUTS_BYTES}"
         yield Problem(code="submission.inputs_too_large", what=what, where="inputs", hint="upload a file instead")

@@ -65,6 +65,8 @@ class Submission:
     batch: BatchFields | None = None
     """None submits tasks that belong to no batch."""
     idempotency_key: str | None = None
+    digest: bytes | None = None
+    """Digest of the use of the key (`submission.with_digest`); computed when it is stored if it is not known before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from builders import a_submission, a_task
-from corral.server.api.changes import Changes
+from corral.server.api.changes import Changes, Subject
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import StoryEvent
@@ -27,8 +27,11 @@ async def followed(changes: Changes) -> AsyncIterator[None]:
 
 async def take(changes: Changes, last: int, count: int) -> list[StoryEvent]:
     lines: list[StoryEvent] = []
-    while len(lines) < count:
-        lines += await changes.after(lines[-1].id if lines else last)
+    async with aclosing(changes.follow(last)) as following:
+        async for more in following:
+            lines += more
+            if len(lines) >= count:
+                break
     return lines
 
 
@@ -41,6 +44,26 @@ async def test_follower_who_fell_behind_the_window_misses_nothing(pool: Pool) ->
         fast = await take(changes, slow[-3].id, 2)
     assert [line.id for line in slow] == sorted({line.id for line in slow})
     assert fast == slow[-2:]
+
+
+async def test_follower_of_one_batch_is_given_its_lines_alone_from_the_database_and_as_they_come(pool: Pool) -> None:
+    changes = Changes(pool, window=4)
+    async with followed(changes):
+        batches = [
+            (await submit(pool, a_submission(*(a_task(f"{i}") for i in range(5))), queued_limits={})).batch
+            for _ in range(4)
+        ]
+        seen: list[StoryEvent] = []
+        async with aclosing(changes.follow(0, Subject(batch=batches[1]))) as following:
+            async for lines in following:
+                seen += lines
+                if len(seen) == 5:
+                    await pool.execute("insert into events (batch_id, kind) values ($1, 'later')", batches[1])
+                    await submit(pool, a_submission(), queued_limits={})  # its notification brings it
+                if len(seen) == 6:
+                    break
+    assert {line.batch for line in seen} == {batches[1]}
+    assert [line.kind for line in seen] == ["submitted"] * 5 + ["later"]
 
 
 async def test_line_whose_notification_was_lost_is_found_by_the_poll(pool: Pool) -> None:
@@ -57,7 +80,7 @@ async def test_waiting_for_ends_counts_only_what_concerns_it(pool: Pool) -> None
     changes = Changes(pool)
     ended = "insert into events (task_id, kind, data) values ($1, 'succeeded', '{\"state\": \"succeeded\"}')"
     async with followed(changes):
-        waiting = asyncio.create_task(changes.ends(0, 2, lambda line: line.task == 7))
+        waiting = asyncio.create_task(changes.ends(0, 2, Subject(task=7)))
         await pool.execute(ended, 8)
         await pool.execute(ended, 7)
         await submit(pool, a_submission(), queued_limits={})  # its notification brings the two before

@@ -245,3 +245,21 @@ async def test_retry_keeps_the_labels(api: Serving, services: Services) -> None:
     id = await submitted(api, labels={"project": "aurora"})
     await api.post(f"/corral/v1/tasks/{id}/cancel")
     assert (await api.post(f"/corral/v1/tasks/{id}/retry")).json["labels"] == {"project": "aurora"}
+
+
+async def test_a_page_of_large_tasks_is_short_and_the_next_goes_on(api: Serving) -> None:
+    inputs = {"argv": ["true"], "stdin": "x" * 990_000}
+    sent: Any = {"name": "large", "defaults": {"engine": "command", "inputs": inputs}, "tasks": [{}] * 20}
+    made = await api.post("/corral/v1/batches", sent)
+    assert made.status == 201, made.body
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await api.get("/corral/v1/tasks", params={"limit": "500", **cursor})).json
+        assert 0 < len(page["items"]) < 20
+        seen += [task["id"] for task in page["items"]]
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert seen == sorted(set(seen), reverse=True)
+    assert len(seen) == 20

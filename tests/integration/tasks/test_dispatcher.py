@@ -328,8 +328,8 @@ async def test_task_is_on_the_slot_of_its_engine_and_the_database_keeps_the_devi
     assert task.slots == ("node/cpu0/sleep",)
     assert engine.runs[0].slots == ("node/cpu0/sleep",)
     for name in ("node/cpu0", "node/cpu0/sleep"):
-        assert [found.id for found in await list_tasks(yard.pool, Filter(slot=SlotId(name)))] == [id]
-    assert not await list_tasks(yard.pool, Filter(slot=SlotId("node/cpu")))
+        assert [task.id for task in (await list_tasks(yard.pool, Filter(slot=SlotId(name)))).tasks] == [id]
+    assert not (await list_tasks(yard.pool, Filter(slot=SlotId("node/cpu")))).tasks
 
 
 async def test_paused_slot_leaves_the_other_engines_of_its_device_to_work(yard: Yard) -> None:

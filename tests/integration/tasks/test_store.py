@@ -89,6 +89,20 @@ async def test_database_refuses_two_tasks_on_one_slot(pool: Pool) -> None:
         await apply(pool, [Change(task=two, event=Leased(uuid4(), SLOT))], lease=HERE)
 
 
+async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: Pool) -> None:
+    """Three rows of four tasks, each of which needs all of the row before; one of them has succeeded already."""
+    rows = [[f"{row}-{place}" for place in range(4)] for row in range(3)]
+    tasks = [a_task(name, needs=tuple(rows[row - 1]) if row else ()) for row in range(3) for name in rows[row]]
+    ids = (await submit(pool, a_submission(*tasks), queued_limits={})).tasks
+    applied = await apply(pool, [Change(task=id, event=CancelRequested()) for id in ids[:2]])
+    assert sorted(applied.lives) == [*ids[:2], *ids[4:]]
+    assert not applied.refused
+    assert [applied.lives[id].state for id in ids[4:]] == [TaskState.FAILED] * 8
+    for id, possible in [*((id, ids[:2]) for id in ids[4:8]), *((id, ids[4:8]) for id in ids[8:])]:
+        (failed,) = await story.read(pool, task=id, kinds=["need_failed"])
+        assert failed.data["need"] in possible
+
+
 async def test_failure_of_a_need_fails_everything_that_hangs_on_it(pool: Pool) -> None:
     batch = a_submission(a_task("a"), a_task("b", needs=("a",)), a_task("c", needs=("b",)))
     ids = (await submit(pool, batch, queued_limits={})).tasks

@@ -8,7 +8,15 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.errors import Problem
-from corral.tasks.submission import MAX_INPUTS_BYTES, Rules, SubmissionError, check, compute_digest, order_tasks
+from corral.tasks.submission import (
+    MAX_INPUTS_BYTES,
+    MAX_TOTAL_NEEDS,
+    Rules,
+    SubmissionError,
+    check,
+    compute_digest,
+    order_tasks,
+)
 from corral.tasks.values import OutputRef, Submission, TaskSpec
 
 
@@ -81,3 +89,18 @@ def test_inputs_up_to_the_bound_are_accepted() -> None:
 def test_digest_is_equal_exactly_for_equal_submissions() -> None:
     assert compute_digest(a_submission(a_task("a"))) == compute_digest(a_submission(a_task("a"), owner="bob"))
     assert compute_digest(a_submission(a_task("a"))) != compute_digest(a_submission(a_task("a", timeout_s=5.0)))
+
+
+def test_what_tasks_have_in_common_counts_for_each_of_them() -> None:
+    common = {"text": "x" * (900 * 1024)}
+    tasks = [a_task(f"{number}", inputs=common) for number in range(1000)]
+    with pytest.raises(SubmissionError, match="defaults included"):
+        check(a_submission(*tasks), RULES)
+
+
+def test_needs_of_a_whole_submission_are_bounded() -> None:
+    first = [a_task(f"first-{number}") for number in range(400)]
+    names = tuple(task.name for task in first)
+    rest = [a_task(f"{number}", needs=names) for number in range(MAX_TOTAL_NEEDS // 400 + 1)]
+    with pytest.raises(SubmissionError, match=f"more than {MAX_TOTAL_NEEDS} needs"):
+        check(a_submission(*first, *rest), RULES)

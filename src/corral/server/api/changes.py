@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import dropwhile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol
 
 import structlog
 
@@ -28,6 +31,31 @@ _RECONNECT_S = (0.2, 5.0)
 """First and longest pause before the next try to listen."""
 
 _log = structlog.get_logger()
+
+
+class Related(Protocol):
+    """Belongs to a task or a batch."""
+
+    @property
+    def task(self) -> int | None: ...
+
+    @property
+    def batch(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A part of the story: of one task, of one batch, or all of it."""
+
+    task: int | None = None
+    batch: int | None = None
+
+    def concerns(self, item: Related) -> bool:
+        """Whether something belongs to it."""
+        return self.task in (None, item.task) and self.batch in (None, item.batch)
+
+
+EVERYTHING = Subject()
 
 
 class Changes:
@@ -100,26 +128,43 @@ class Changes:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    async def after(self, last: int) -> Sequence[StoryEvent]:
-        """Wait until there are lines above `last` and return the next of them, oldest first; none when stopping.
+    async def follow(self, after: int, subject: Subject = EVERYTHING) -> AsyncGenerator[Sequence[StoryEvent]]:
+        """Yield the lines above `after` that concern the subject, oldest first, as they come, until stopping.
 
         Raises: what asyncpg raises when the database is away and the lines are not in the window.
         """
         while not self._stopping:
             grown = self._grown
-            if self._floor is not None and last >= self._floor:
-                lines = tuple(dropwhile(lambda line: line.id <= last, self._window))
+            before = after
+            if self._floor is not None and after >= self._floor:
+                new = self._find_new(after)
+                after = new[-1].id if new else after
+                lines = [line for line in new if subject.concerns(line)]
             else:
-                horizon = await story.read_horizon(self._pool)
-                lines = await story.read(self._pool, after=last, up_to=horizon, limit=_PAGE)
+                lines, after = await self._read_past(after, subject)
             if lines:
-                return lines
-            await grown.wait()
-        return ()
+                yield lines
+            elif after == before:
+                await grown.wait()
 
-    async def ends(self, last: int, count: int, concerns: Callable[[StoryEvent], bool]) -> None:
-        """Wait until `count` tasks have ended in lines above `last` that concern the caller, or until stopping."""
-        while count > 0 and not self._stopping:
-            lines = await self.after(last)
-            count -= sum(concerns(line) and line.data.get("state") in TERMINAL for line in lines)
-            last = lines[-1].id if lines else last
+    def _find_new(self, after: int) -> Sequence[StoryEvent]:
+        """Return the lines of the window above `after`; costs as much as there are."""
+        return [*takewhile(lambda line: line.id > after, reversed(self._window))][::-1]
+
+    async def _read_past(self, after: int, subject: Subject) -> tuple[Sequence[StoryEvent], int]:
+        """Return lines from the database, and up to which id there are no others; the database leaves out the rest."""
+        horizon = await story.read_horizon(self._pool)
+        lines = await story.read(
+            self._pool, after=after, up_to=horizon, task=subject.task, batch=subject.batch, limit=_PAGE
+        )
+        return lines, lines[-1].id if len(lines) == _PAGE else max(after, horizon)
+
+    async def ends(self, after: int, count: int, subject: Subject) -> None:
+        """Wait until `count` tasks have ended in lines above `after` that concern the subject, or until stopping."""
+        if count <= 0:
+            return
+        async with aclosing(self.follow(after, subject)) as changes:
+            async for lines in changes:
+                count -= sum(line.data.get("state") in TERMINAL for line in lines)
+                if count <= 0:
+                    return

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import ClassVar, assert_never
 
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from corral.errors import CorralError, Kind
 from corral.server.api.answers import describe_event
-from corral.server.api.changes import Changes
+from corral.server.api.changes import Changes, Subject
 from corral.tasks.board import Board, Preview, Progress, Update
 from corral.tasks.store.pool import CONNECTION_LOST
 from corral.tasks.values import StoryEvent
@@ -66,19 +67,6 @@ class OpenStreams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Following:
-    """The subject of one stream."""
-
-    after: int
-    task: int | None = None
-    batch: int | None = None
-
-    def concerns(self, item: StoryEvent | Update) -> bool:
-        """Whether the stream shows this."""
-        return self.task in (None, item.task) and self.batch in (None, item.batch)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """The sources of a stream."""
 
@@ -93,10 +81,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, following: Following, sources: Sources) -> None:
+    def __init__(self, subject: Subject, sources: Sources, *, after: int) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._following = following
+        self._subject = subject
+        self._after = after
         self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,20 +117,17 @@ class EventStream(Response):
 
     async def _send_story(self, write: Write) -> None:
         """Send every line once, in order, until the server stops or the database is lost."""
-        last = self._following.after
         try:
-            while lines := await self._sources.changes.after(last):
-                last = lines[-1].id
-                text = "".join(_write_line(line) for line in lines if self._following.concerns(line))
-                if text:
-                    await write(text)
+            async with aclosing(self._sources.changes.follow(self._after, self._subject)) as changes:
+                async for lines in changes:
+                    await write("".join(_write_line(line) for line in lines))
         except CONNECTION_LOST as error:
             _log.info("stream_ended", reason=type(error).__name__)
 
     async def _send_updates(self, write: Write) -> None:
         with self._sources.board.open_feed() as feed:
             async for update in feed:
-                if self._following.concerns(update):
+                if self._subject.concerns(update):
                     await write(_write_live(update))
 
     async def _beat(self, write: Write) -> None:

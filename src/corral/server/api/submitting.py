@@ -15,7 +15,7 @@ from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import Api
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
-from corral.tasks.submission import Rules, SubmissionError, check
+from corral.tasks.submission import Rules, SubmissionError, check, with_digest
 from corral.tasks.values import Accepted, Submission, TaskSpec
 
 
@@ -42,14 +42,19 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
     rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
     try:
         if size is not None and size <= LOOP_BYTES:
-            check(submission, rules)
+            submission = _prepare(submission, rules)
         else:
-            await asyncio.to_thread(check, submission, rules)  # a batch of 10,000 takes some 300 ms
+            submission = await asyncio.to_thread(_prepare, submission, rules)  # a batch of 10,000 takes some 300 ms
         return await api.intake.submit(submission)
     except SubmissionError as error:
         if submission.batch is None:
             raise _of_single(error, submission.tasks[0].name) from error
         raise
+
+
+def _prepare(submission: Submission, rules: Rules) -> Submission:
+    check(submission, rules)
+    return with_digest(submission)
 
 
 def _find_admin_engine(submission: Submission) -> str | None:

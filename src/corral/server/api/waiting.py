@@ -8,9 +8,9 @@ from typing import Annotated, TypeVar
 
 from fastapi import Query
 
+from corral.server.api.changes import Subject
 from corral.server.api.state import Api
 from corral.tasks.store import story
-from corral.tasks.values import StoryEvent
 
 Timeout = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="seconds")]
 
@@ -22,7 +22,7 @@ async def wait_until_ended(
     read: Callable[[], Awaitable[T]],
     *,
     still_open: Callable[[T], int],
-    concerns: Callable[[StoryEvent], bool],
+    subject: Subject,
     timeout_s: float,
 ) -> T:
     """Read something, and read it again when as many of its tasks have ended as were open; return what was read last.
@@ -38,7 +38,7 @@ async def wait_until_ended(
                 count = still_open(seen)
                 if count == 0:
                     return seen
-                await api.changes.ends(last, count, concerns)
+                await api.changes.ends(last, count, subject)
     except TimeoutError:
         pass
     return await read()

@@ -17,6 +17,8 @@ from corral.units import Bytes
 from corral.work import SlotId
 
 MAX_PAGE = 500
+MAX_PAGE_BYTES = 16 * 1024 * 1024
+"""Inputs and results of the tasks of one page as JSON: 500 tasks can have 1 GiB of them. One task is always there."""
 
 
 class TaskMissingError(CorralError):
@@ -48,14 +50,12 @@ class Filter:
     """All of these."""
 
 
-_TASK = """
-select t.*,
+_TASK_COLUMNS = """t.*,
   (select coalesce(array_agg(n.need_id order by n.need_id), '{}') from needs n where n.task_id = t.id) as needs,
   (select coalesce(jsonb_agg(jsonb_build_object('name', o.name, 'sha256', encode(o.sha256, 'hex'), 'size', o.size,
                                                 'media_type', o.media_type) order by o.name), '[]')
-   from outputs o where o.task_id = t.id) as outputs
-from tasks t
-"""
+   from outputs o where o.task_id = t.id) as outputs"""
+_TASK = f"select {_TASK_COLUMNS} from tasks t"
 
 
 async def get_task(pool: Queries, id: int) -> Task:
@@ -73,21 +73,40 @@ async def get_tasks(pool: Queries, ids: Sequence[int]) -> tuple[Task, ...]:
     return tuple(read_task(row) for row in rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """A part of a list of tasks."""
+
+    tasks: tuple[Task, ...]
+    more: bool
+    """Whether there can be tasks after these."""
+
+
 async def list_tasks(
     pool: Queries, chosen: Filter, *, before: int | None = None, limit: int = 50, oldest_first: bool = False
-) -> tuple[Task, ...]:
-    """Return at most `limit` (500) tasks; newest first with ids below `before`, or oldest first with ids above it."""
+) -> TaskPage:
+    """Return at most `limit` (500) tasks, and fewer where they are large (`MAX_PAGE_BYTES`).
+
+    Newest first with ids below `before`, or oldest first with ids above it.
+    """
     compare, order = (">", "asc") if oldest_first else ("<", "desc")
     rows = await pool.fetch(
         f"""
-        {_TASK}
-        where ($1::text[] is null or t.state = any($1::task_state[])) and ($2::bigint is null or t.batch_id = $2)
-          and ($3::text is null or t.queue = $3) and ($4::text is null or t.owner = $4)
-          and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots)
-            or exists (select from unnest(t.slots) as slot where starts_with(slot, $6 || '/')))
-          and ($7::bigint is null or t.id {compare} $7)
-          and ($9::jsonb is null or (t.labels <> '{{}}' and t.labels @> $9))
-        order by t.id {order} limit $8
+        with page as (
+          select t.id, octet_length(t.inputs::text) + coalesce(octet_length(t.result::text), 0) as bytes
+          from tasks t
+          where ($1::text[] is null or t.state = any($1::task_state[])) and ($2::bigint is null or t.batch_id = $2)
+            and ($3::text is null or t.queue = $3) and ($4::text is null or t.owner = $4)
+            and ($5::text is null or t.engine = $5) and ($6::text is null or $6 = any(t.slots)
+              or exists (select from unnest(t.slots) as slot where starts_with(slot, $6 || '/')))
+            and ($7::bigint is null or t.id {compare} $7)
+            and ($9::jsonb is null or (t.labels <> '{{}}' and t.labels @> $9))
+          order by t.id {order} limit $8
+        ), bounded as (
+          select id, count(*) over () as chosen, sum(bytes) over (order by id {order}) - bytes as bytes_before from page
+        )
+        select bounded.chosen, {_TASK_COLUMNS} from tasks t join bounded on bounded.id = t.id
+        where bounded.bytes_before < $10 order by t.id {order}
         """,
         None if chosen.states is None else [state.value for state in chosen.states],
         chosen.batch,
@@ -98,8 +117,10 @@ async def list_tasks(
         before,
         min(limit, MAX_PAGE),
         None if chosen.labels is None else dict(chosen.labels),
+        MAX_PAGE_BYTES,
     )
-    return tuple(read_task(row) for row in rows)
+    more = bool(rows) and (rows[0]["chosen"] > len(rows) or len(rows) == min(limit, MAX_PAGE))
+    return TaskPage(tasks=tuple(read_task(row) for row in rows), more=more)
 
 
 _BATCH = """

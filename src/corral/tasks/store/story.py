@@ -103,6 +103,7 @@ async def read(
     after: int = 0,
     up_to: int | None = None,
     task: int | None = None,
+    batch: int | None = None,
     kinds: Sequence[str] | None = None,
     limit: int = 1000,
 ) -> tuple[StoryEvent, ...]:
@@ -114,7 +115,7 @@ async def read(
         """
         select id, at, task_id, batch_id, kind, data from events
         where id > $1 and ($2::bigint is null or id <= $2) and ($3::bigint is null or task_id = $3)
-          and ($4::text[] is null or kind = any($4))
+          and ($4::text[] is null or kind = any($4)) and ($6::bigint is null or batch_id = $6)
         order by id limit $5
         """,
         after,
@@ -122,6 +123,7 @@ async def read(
         task,
         None if kinds is None else list(kinds),
         limit,
+        batch,
     )
     return tuple(read_event(row) for row in rows)
 

@@ -152,7 +152,7 @@ async def _find_known_keys(
     known: dict[tuple[str, str] | None, Outcome] = {}
     for row in rows:
         submission = keyed[row["owner"], row["key"]]
-        if row["digest"] != compute_digest(submission):
+        if row["digest"] != _get_digest(submission):
             known[row["owner"], row["key"]] = IdempotencyConflictError(
                 f"the idempotency key {submission.idempotency_key!r} was used for another submission",
                 hint="use a new key, or send exactly what was sent before",
@@ -160,6 +160,10 @@ async def _find_known_keys(
             continue
         known[row["owner"], row["key"]] = await _replay(connection, submission, row["batch_id"], row["task_id"])
     return known
+
+
+def _get_digest(submission: Submission) -> bytes:
+    return submission.digest or compute_digest(submission)
 
 
 async def _replay(connection: Connection, submission: Submission, batch: int | None, task: int) -> Accepted:
@@ -272,7 +276,7 @@ def _take(submission: Submission, facts: _Facts, limits: Limits, group: _Group) 
     accepted = Accepted(batch=batch, tasks=tuple(ids[task.name] for task in submission.tasks), task=stored)
     if submission.idempotency_key is not None:
         task = None if batch is not None else accepted.tasks[0]
-        group.keys.append((submission.owner, submission.idempotency_key, compute_digest(submission), batch, task))
+        group.keys.append((submission.owner, submission.idempotency_key, _get_digest(submission), batch, task))
     return accepted
 
 

@@ -95,6 +95,7 @@ async def apply_in(writing: story.Writing, changes: Sequence[Change], *, lease: 
     entries: list[story.Entry] = []
     rows: dict[int, TaskRow] = {}
     pending = list(changes)
+    spread: set[int] = set()
     while pending:
         now = await _lock(connection, rows, {change.task for change in pending})
         settled: dict[int, bool] = {}
@@ -102,7 +103,10 @@ async def apply_in(writing: story.Writing, changes: Sequence[Change], *, lease: 
             _advance(rows.get(change.task), change, now, applied, entries, settled)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        pending = await _dependents_of(connection, settled)
+        failed = [task for task, succeeded in settled.items() if not succeeded and task not in spread]
+        pending = await _list_failing(connection, failed)
+        spread.update(change.task for change in pending)
+        pending += await _list_met(connection, [task for task, succeeded in settled.items() if succeeded])
     await asyncio.sleep(0)
     changed = [row for row in rows.values() if row.life != row.before]
     applied.leased = await write(connection, changed, lease)
@@ -207,22 +211,53 @@ async def _lock(connection: Connection, rows: dict[int, TaskRow], wanted: set[in
     return now
 
 
-async def _dependents_of(connection: Connection, settled: Mapping[int, bool]) -> list[Change]:
-    if not settled:
+async def _list_met(connection: Connection, succeeded: Sequence[int]) -> list[Change]:
+    """Return what the success of these tasks is for those that need them."""
+    if not succeeded:
         return []
-    dependents = await connection.fetch(
+    rows = await connection.fetch(
         """
         select n.task_id, n.need_id from needs n join tasks t on t.id = n.task_id
         where n.need_id = any($1::bigint[]) and t.state = 'waiting' order by n.task_id
         """,
-        list(settled),
+        succeeded,
     )
-    return [_settle(row["task_id"], row["need_id"], settled[row["need_id"]]) for row in dependents]
+    return [Change(task=row["task_id"], event=NeedMet(), note={"need": row["need_id"]}) for row in rows]
 
 
-def _settle(task: int, need: int, succeeded: bool) -> Change:  # a value of the table, not a mode
-    if succeeded:
-        return Change(task=task, event=NeedMet(), note={"need": need})
+async def _list_failing(connection: Connection, failed: Sequence[int]) -> list[Change]:
+    """Return what the failure of these tasks is for all that need them, or need tasks that fail by it.
+
+    All at once, and each task once: a chain of 5,000 went through the database step by step, twice for each.
+    """
+    if not failed:
+        return []
+    reached = await connection.fetchval(
+        """
+        with recursive failing(id) as (
+          select task_id from needs where need_id = any($1::bigint[])
+          union
+          select n.task_id from failing f cross join lateral (
+            select task_id from needs where need_id = f.id offset 0  -- else each step can read the whole table
+          ) n
+        )
+        select coalesce(array_agg(id), '{}') from failing
+        """,
+        failed,
+    )
+    rows = await connection.fetch(
+        """
+        select distinct on (n.task_id) n.task_id, n.need_id from needs n join tasks t on t.id = n.task_id
+        where n.task_id = any($1::bigint[]) and n.need_id = any($2::bigint[]) and t.state = 'waiting'
+        order by n.task_id, n.need_id
+        """,
+        reached,
+        [*failed, *reached],
+    )
+    return [_fail_for_need(row["task_id"], row["need_id"]) for row in rows]
+
+
+def _fail_for_need(task: int, need: int) -> Change:
     error = Problem(
         code="task.need_failed",
         what=f"task {need}, which this task needs, did not succeed",

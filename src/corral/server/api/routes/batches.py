@@ -8,6 +8,7 @@ from fastapi import Request, Response
 
 from corral.server.api import answers
 from corral.server.api.bodies import StrictRoute
+from corral.server.api.changes import Subject
 from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
@@ -99,9 +100,7 @@ async def wait_for_batch(id: Id, api: Here, caller: Viewer, timeout: Timeout = 3
     async def read() -> Batch:
         return await reading.get_batch(api.services.pool, id)
 
-    batch = await wait_until_ended(
-        api, read, still_open=_open_count, concerns=lambda line: line.batch == id, timeout_s=timeout
-    )
+    batch = await wait_until_ended(api, read, still_open=_open_count, subject=Subject(batch=id), timeout_s=timeout)
     return answers.describe_batch(batch)
 
 

@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import Header, Query
 from starlette.responses import Response
 
+from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import EventId, Id
 from corral.server.api.routing import make_router
 from corral.server.api.state import Here, Viewer
-from corral.server.api.streams import EventStream, Following, Sources
+from corral.server.api.streams import EventStream, Sources
 from corral.tasks.store import reading, story
 
 router = make_router("events", prefix="/corral/v1/events")
@@ -44,4 +45,4 @@ async def follow_events(
     resumed = last_event_id if last_event_id is not None else after
     start = resumed if resumed is not None else await story.read_horizon(pool)
     sources = Sources(changes=api.changes, board=api.services.board, streams=api.streams)
-    return EventStream(Following(after=start, task=task, batch=batch), sources)
+    return EventStream(Subject(task=task, batch=batch), sources, after=start)

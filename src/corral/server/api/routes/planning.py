@@ -243,8 +243,8 @@ async def _read_finished(api: Api, since: datetime) -> list[Json]:
         page = await reading.list_tasks(
             api.services.pool, reading.Filter(states=[TaskState.SUCCEEDED]), before=before, limit=_PAGE
         )
-        recent = [task for task in page if task.created_at >= since]
+        recent = [task for task in page.tasks if task.created_at >= since]
         tasks += [answers.describe_task(task, {}).model_dump(mode="json", by_alias=True) for task in recent]
-        if len(recent) < _PAGE:
+        if len(recent) < len(page.tasks) or not page.more:
             return tasks
         before = recent[-1].id

@@ -11,9 +11,10 @@ from pydantic import StringConstraints
 from corral.server.api import answers
 from corral.server.api.answers import explain
 from corral.server.api.bodies import StrictRoute
+from corral.server.api.changes import Subject
 from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
-from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, find_next, id_of
+from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of
 from corral.server.api.requests import TaskAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
@@ -86,11 +87,14 @@ async def list_tasks(
         slot=None if slot is None else SlotId(slot),
         labels=None if label is None else {key: value for key, _, value in (text.partition("=") for text in label)},
     )
-    tasks = await reading.list_tasks(
+    page = await reading.list_tasks(
         api.services.pool, chosen, before=id_of(cursor), limit=limit, oldest_first=order == "oldest"
     )
     progress = api.services.board.progress
-    return TaskPage(items=[answers.describe_task(task, progress) for task in tasks], next=find_next(tasks, limit))
+    return TaskPage(
+        items=[answers.describe_task(task, progress) for task in page.tasks],
+        next=str(page.tasks[-1].id) if page.more else None,
+    )
 
 
 @router.get("/{id}", summary="Show a task", responses=declare_refusals(404))
@@ -158,7 +162,7 @@ async def wait_for_task(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30
         api,
         read,
         still_open=lambda task: int(task.state not in TERMINAL),
-        concerns=lambda line: line.task == id,
+        subject=Subject(task=id),
         timeout_s=timeout,
     )
     return answers.describe_task(task, api.services.board.progress)
