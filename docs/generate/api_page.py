@@ -38,11 +38,11 @@ def render() -> str:
     """Make the page."""
     app = application()
     roles = _roles(app)
-    grouped = groupby(operations(app), key=lambda one: one[2]["tags"][0])
+    grouped = groupby(operations(app), key=lambda operation: operation[2]["tags"][0])
     parts: list[str] = []
-    for tag, found in grouped:
+    for tag, tagged in grouped:
         parts.append(f"## {tag.capitalize()}")
-        parts += [_operation(method, path, operation, roles.get((method, path))) for method, path, operation in found]
+        parts += [_operation(method, path, operation, roles.get((method, path))) for method, path, operation in tagged]
     schemas = app.openapi()["components"]["schemas"]
     return page("HTTP API", _OPENING, *parts, "## Shapes", *(_shape(name, schemas[name]) for name in sorted(schemas)))
 
@@ -72,23 +72,23 @@ def _roles(app: FastAPI) -> dict[tuple[str, str], str]:
         get_args(annotation)[1].dependency: role
         for annotation, role in ((Viewer, "viewer"), (Submitter, "submitter"), (Admin, "admin"))
     }
-    found: dict[tuple[str, str], str] = {}
+    roles: dict[tuple[str, str], str] = {}
     for route in _routes(app):
         for dependency in route.dependant.dependencies:
             if dependency.call in asking:
                 for method in route.methods or ():
-                    found[method, route.path_format] = asking[dependency.call]
-    return found
+                    roles[method, route.path_format] = asking[dependency.call]
+    return roles
 
 
 def _routes(app: FastAPI) -> Iterator[APIRoute]:
     ways: list[Any] = list(app.routes)  # Any: newer FastAPI keeps included routers whole
     while ways:
-        one = ways.pop()
-        if isinstance(one, APIRoute):
-            yield one
+        way = ways.pop()
+        if isinstance(way, APIRoute):
+            yield way
         else:
-            ways += getattr(one, "routes", None) or getattr(getattr(one, "original_router", None), "routes", [])
+            ways += getattr(way, "routes", None) or getattr(getattr(way, "original_router", None), "routes", [])
 
 
 def _operation(method: str, path: str, operation: Operation, role: str | None) -> str:
@@ -106,13 +106,13 @@ def _operation(method: str, path: str, operation: Operation, role: str | None) -
 def _parameters(operation: Operation) -> str:
     rows = [
         (
-            code(one["name"]),
-            one["in"],
-            type_words(one["schema"], _link),
-            "required" if one.get("required") else _default(one["schema"]),
-            sentence(one.get("description")),
+            code(parameter["name"]),
+            parameter["in"],
+            type_words(parameter["schema"], _link),
+            "required" if parameter.get("required") else _default(parameter["schema"]),
+            sentence(parameter.get("description")),
         )
-        for one in operation.get("parameters", ())
+        for parameter in operation.get("parameters", ())
     ]
     return table(("parameter", "in", "value", "default", "meaning"), rows)
 

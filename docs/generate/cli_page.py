@@ -22,14 +22,14 @@ def commands() -> Iterator[tuple[str, Any]]:  # Any: Typer's command has no publ
 
 def render() -> str:
     """Make the page."""
-    found = list(commands())
-    root = found[0][1]
+    listed = list(commands())
+    root = listed[0][1]
     return page(
         "Command line",
         "Everything that `corral` can do. `corral COMMAND --help` prints the same on a terminal.",
         "stdout carries data, stderr the rest. [Configuration](configuration.md#exit-codes) lists the exit codes, and "
         "[errors](errors.md) says what errors mean.",
-        *(_section(name, command) for name, command in found if command is not root),
+        *(_section(name, command) for name, command in listed if command is not root),
         "## Options of corral itself",
         _options(ROOT, root),
     )
@@ -37,9 +37,9 @@ def render() -> str:
 
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield name, command
-    for word, each in getattr(command, "commands", {}).items():
-        if not each.hidden:
-            yield from _below(f"{name} {word}", each)
+    for word, subcommand in getattr(command, "commands", {}).items():
+        if not subcommand.hidden:
+            yield from _below(f"{name} {word}", subcommand)
 
 
 def _section(name: str, command: Any) -> str:
@@ -58,8 +58,14 @@ def _about(command: Any) -> str:
 
 def _options(name: str, command: Any) -> str:
     context = command.make_context(name, [], resilient_parsing=True, terminal_width=_WIDE, max_content_width=_WIDE)
-    records = [record for one in command.get_params(context) if (record := one.get_help_record(context)) is not None]
-    return table(("argument or option", "meaning"), [(code(left), sentence(right)) for left, right in records])
+    records = [
+        record
+        for parameter in command.get_params(context)
+        if (record := parameter.get_help_record(context)) is not None
+    ]
+    return table(
+        ("argument or option", "meaning"), [(code(left), sentence(right)) for left, right in filter(None, records)]
+    )
 
 
 def _example(command: Any) -> str:

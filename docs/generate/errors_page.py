@@ -110,8 +110,8 @@ def error_classes() -> list[type[CorralError]]:
     """Return every error class of the package, by its code."""
     for module in modules_with_errors():
         import_module(module)
-    found = {error for error in _subclasses(CorralError) if error.__module__.startswith("corral.")}
-    return sorted({CorralError, *found}, key=lambda error: (error.code, error.__module__))
+    errors = {error for error in _subclasses(CorralError) if error.__module__.startswith("corral.")}
+    return sorted({CorralError, *errors}, key=lambda error: (error.code, error.__module__))
 
 
 def render() -> str:
@@ -154,7 +154,7 @@ def _classes() -> str:
 
 def _problems() -> str:
     codes = check(problem_codes())
-    rows = [(code(one.replace("<...>", "*")), _PROBLEMS[one]) for one in sorted(codes)]
+    rows = [(code(name.replace("<...>", "*")), _PROBLEMS[name]) for name in sorted(codes)]
     return f"They are in `problems`, in a failed task's `error`, and in the server's log.\n\n{_table(rows)}"
 
 
@@ -162,17 +162,17 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return table(("code", "meaning"), rows)
 
 
-def check(found: set[str]) -> set[str]:
+def check(used: set[str]) -> set[str]:
     """Return the codes to list. Raises: LookupError when the code and this page know different ones."""
     known = set(_PROBLEMS) - {"batchfile.<...>"}
-    if unknown := found - set(_PROBLEMS):
+    if unknown := used - set(_PROBLEMS):
         raise LookupError(f"docs/generate/errors_page.py does not say what these mean: {', '.join(sorted(unknown))}")
-    if left := known - found:
+    if left := known - used:
         raise LookupError(f"docs/generate/errors_page.py explains codes that are gone: {', '.join(sorted(left))}")
-    return found | {"batchfile.<...>"}
+    return used | {"batchfile.<...>"}
 
 
 def _subclasses(error: type[CorralError]) -> Iterator[type[CorralError]]:
-    for each in error.__subclasses__():
-        yield each
-        yield from _subclasses(each)
+    for subclass in error.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)

@@ -49,14 +49,14 @@ def _page(title: str, schema: Schema, opening: str) -> str:
 
 def _in_order(schema: Schema) -> list[str]:
     """Return the definitions in the order in which a reader of the page meets them."""
-    found: dict[str, None] = {}
+    reached: dict[str, None] = {}
     ways = list(names_used(schema["properties"]))
     while ways:
         name = ways.pop(0)
-        if name not in found:
-            found[name] = None
+        if name not in reached:
+            reached[name] = None
             ways = [*names_used(schema["$defs"][name]), *ways]
-    return list(found)
+    return list(reached)
 
 
 def _section(name: str, definition: Schema) -> str:

@@ -62,7 +62,7 @@ _BOUNDS = {
 
 def fill(text: str) -> str:
     """Write every region of a page again. Raises: LookupError for one without a generator."""
-    return _REGION.sub(lambda found: f"{found[1]}\n{_region(found[2])}\n\n{found[3]}", text)
+    return _REGION.sub(lambda region: f"{region[1]}\n{_region(region[2])}\n\n{region[3]}", text)
 
 
 def _region(name: str) -> str:
@@ -79,8 +79,8 @@ def lifecycle_diagram() -> str:
         key=lambda edge: (_place(edge[0]), _place(edge[1])),
     )  # fmt: skip
     lines = ["    [*] --> waiting: needs or a start time", "    [*] --> queued: otherwise"]
-    for (before, after), found in groupby(edges, key=lambda edge: edge[:2]):
-        events = "<br/>".join(sorted(event for _, _, event in found))
+    for (before, after), between in groupby(edges, key=lambda edge: edge[:2]):
+        events = "<br/>".join(sorted(event for _, _, event in between))
         lines.append(f"    {before} --> {after}: {events}")
     lines += [f"    {state} --> [*]" for state in TaskState if state in TERMINAL]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
@@ -112,7 +112,8 @@ def scheduling_bounds() -> str:
     """List the policy's numbers."""
     default = Settings()
     rows = [
-        (code(one.name), _shown(getattr(default, one.name)), _BOUNDS[one.name]) for one in dataclass_fields(Settings)
+        (code(field.name), _shown(getattr(default, field.name)), _BOUNDS[field.name])
+        for field in dataclass_fields(Settings)
     ]
     return table(("bound", "value", "meaning"), rows)
 
@@ -145,9 +146,9 @@ def engine(kind: EngineKind) -> str:
         parts += [f"{code(name)}: {sentence(definition.get('description'))}", fields(definition, _nested)]
     parts += _options(load_options(kind).model_json_schema(by_alias=True))
     if kind.outputs:
-        rows = [(code(one.name), code(one.media_type), sentence(one.summary)) for one in kind.outputs]
+        rows = [(code(output.name), code(output.media_type), sentence(output.summary)) for output in kind.outputs]
         parts += ["Outputs:", table(("file", "type", "what it is"), rows)]
-    values = [(code(one.name), sentence(one.summary)) for one in kind.values]
+    values = [(code(value.name), sentence(value.summary)) for value in kind.values]
     parts += ["Values, kept with the task as `result`:", table(("name", "what it is"), values)]
     return "\n\n".join(parts)
 

@@ -51,12 +51,12 @@ _CHANGED = "changed"
 def render_page() -> str:
     """The page."""
     sections: list[str] = []
-    found = _files_by_field()
+    files_by_field = _files_by_field()
     for target in TARGETS:
         rows = [
-            (code(field), ", ".join(code(one) for one in mine))
-            for field, files in found.items()
-            if (mine := sorted(one for one in files if one.startswith(f"{target.name}/")))
+            (code(field), ", ".join(code(file) for file in mine))
+            for field, files in files_by_field.items()
+            if (mine := sorted(file for file in files if file.startswith(f"{target.name}/")))
         ]
         sections += [
             f"## {target.name}",
@@ -77,11 +77,11 @@ def _files_by_field() -> dict[str, set[str]]:
     before = _rendered(sample)
     assert before is not None, "the sample is not a cluster file"
     names = _names(sample)
-    found: dict[str, set[str]] = {}
+    files_by_field: dict[str, set[str]] = {}
     for path in _leaves(sample, ()):
-        files = {_general(one, names) for one in _changed_files(sample, path, before)}
-        found.setdefault(_field(path), set()).update(files)
-    return found
+        files = {_general(file, names) for file in _changed_files(sample, path, before)}
+        files_by_field.setdefault(_field(path), set()).update(files)
+    return files_by_field
 
 
 def _changed_files(sample: Any, path: tuple[Any, ...], before: dict[str, str]) -> set[str]:
@@ -90,7 +90,7 @@ def _changed_files(sample: Any, path: tuple[Any, ...], before: dict[str, str]) -
         after = _rendered(changed)
         if after is None:
             continue
-        differing = {one for one in after.keys() | before.keys() if after.get(one) != before.get(one)}
+        differing = {file for file in after.keys() | before.keys() if after.get(file) != before.get(file)}
         if differing:
             return differing
     return set()
@@ -109,7 +109,7 @@ def _variants(sample: Any, path: tuple[Any, ...]) -> Iterator[Any]:
 
 def _others(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
     key = next(part for part in reversed(path) if isinstance(part, str))
-    yield from (one for one in _OTHER_VALUES.get(key, ()) if one != value)
+    yield from (other for other in _OTHER_VALUES.get(key, ()) if other != value)
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
@@ -163,12 +163,12 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _names(sample: Any) -> dict[str, str]:
-    names = {one["name"]: "<node>" for one in sample["nodes"]}
+    names = {node["name"]: "<node>" for node in sample["nodes"]}
     for layout, content in sample["layouts"].items():
         for placement in content["services"].values():
             names |= {placement[key]: "<workload>" for key in ("pod", "name") if key in placement}
         names[layout] = "<layout>"
-    return names | {one["name"]: "<workload>" for one in sample["services"]}
+    return names | {service["name"]: "<workload>" for service in sample["services"]}
 
 
 def _renamed(stem: str, path: str, names: Mapping[str, str]) -> str:

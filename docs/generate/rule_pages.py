@@ -55,10 +55,10 @@ def _examples(rule: str) -> str:
 
 def _example(folder: Path, kind: str) -> str:
     plainest = min(
-        (one for one in folder.iterdir() if one.name.startswith(kind)), key=lambda one: (len(one.stem), one.name)
+        (path for path in folder.iterdir() if path.name.startswith(kind)), key=lambda path: (len(path.stem), path.name)
     )
-    files = sorted(one for one in plainest.rglob("*") if one.is_file()) if plainest.is_dir() else [plainest]
-    return "\n\n".join(_file(one, plainest) for one in files)
+    files = sorted(path for path in plainest.rglob("*") if path.is_file()) if plainest.is_dir() else [plainest]
+    return "\n\n".join(_file(file, plainest) for file in files)
 
 
 def _file(path: Path, root: Path) -> str:

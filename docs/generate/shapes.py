@@ -66,8 +66,8 @@ def answer_fields(schema: Schema, link: Link) -> str:
 
 def names_used(schema: Schema) -> Iterator[str]:
     """Yield the definitions that a schema refers to."""
-    for found in re.finditer(r"'\$ref': '#/[^']*/([^'/]+)'", repr(schema)):
-        yield found[1]
+    for reference in re.finditer(r"'\$ref': '#/[^']*/([^'/]+)'", repr(schema)):
+        yield reference[1]
 
 
 def _meaning(field: Schema) -> str:
@@ -81,7 +81,7 @@ def _nullable(schema: Schema) -> bool:
 def _plain(schema: Schema, link: Link) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
-        return " or ".join(_word(one) for one in cast("list[object]", kind))  # JSON
+        return " or ".join(_word(entry) for entry in cast("list[object]", kind))  # JSON
     if kind == "array":
         return f"list of {type_words(schema.get('items', {}), link)}"
     held = _held(schema)
