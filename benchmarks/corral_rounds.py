@@ -14,7 +14,7 @@ from corral.tasks.lifecycle import Leased, Started, Succeeded
 from corral.tasks.migrations import migrate
 from corral.tasks.store.dispatching import commit_round
 from corral.tasks.store.pool import open_pool
-from corral.tasks.store.transitions import Change, Lease
+from corral.tasks.store.transitions import Lease, TaskChange
 from corral.work import SlotId
 
 
@@ -33,12 +33,12 @@ async def store_round(url: str, tasks: int, batch: int, at_once: int) -> Phases:
             change
             for task, attempt in running
             for change in (
-                Change(task=task, event=Started(attempt)),
-                Change(task=task, event=Succeeded(attempt), result={}),
+                TaskChange(task=task, event=Started(attempt)),
+                TaskChange(task=task, event=Succeeded(attempt), result={}),
             )
         ]
         taken = [
-            Change(task=task, event=Leased(attempt, (SlotId(f"node/cpu{slot}"),)), device_model="cpu")
+            TaskChange(task=task, event=Leased(attempt, (SlotId(f"node/cpu{slot}"),)), device_model="cpu")
             for slot, (task, attempt) in enumerate(leased)
         ]
         await commit_round(pool, [*ended, *taken], [task for task, _ in leased], lease)

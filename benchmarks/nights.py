@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from benchmarks.table import machine, show
 from corral.scheduling.simulator import simulate_nights, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Trace
-from corral.scheduling.values import Slot
+from corral.scheduling.values import Place
 from corral.units import Bytes
 from corral.work import SlotId
 
@@ -37,7 +37,7 @@ def night(seconds: Iterator[float]) -> Trace:
         for place in range(TASKS)
     )
     load = Load(engine="comfyui", model="images", seconds=20, memory=Bytes(8 * _GIB))
-    return Trace(arrivals=arrivals, slots=(_card(0), _card(1)), loads=(load,))
+    return Trace(arrivals=arrivals, places=(_card(0), _card(1)), loads=(load,))
 
 
 def alike() -> Iterator[float]:
@@ -54,9 +54,9 @@ def spread(seed: int) -> Iterator[float]:
         yield 27 + 6 * state / 2**31
 
 
-def _card(index: int) -> Slot:
+def _card(index: int) -> Place:
     name = SlotId(f"hydra-compute/gpu{index}")
-    return Slot(
+    return Place(
         id=name,
         node="hydra-compute",
         device=name,

@@ -1,7 +1,7 @@
-"""The cost of one decision: 10 to 1,000 slots of which some are free, and 512 candidates out of a long queue.
+"""The cost of one decision: 10 to 1,000 places of which some are free, and 512 candidates out of a long queue.
 
 `python -m benchmarks.policy_cost` prints the table. Candidates are chosen anew for each decision, as the dispatcher
-does, and one slot of the table is put in anew; the columns are the choice, the change and the decision, as medians of
+does, and one place of the table is put in anew; the columns are the choice, the change and the decision, as medians of
 processor time.
 """
 
@@ -18,16 +18,16 @@ from statistics import median
 from benchmarks.table import machine, show
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.judgement import CANDIDATES
+from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
-from corral.scheduling.slot_table import SlotTable
 from corral.scheduling.values import (
     DurationKey,
+    Place,
+    PolicyBounds,
     Priority,
     QueuedTask,
     ResidentModel,
     RunningTask,
-    Settings,
-    Slot,
     Snapshot,
     TaskClass,
 )
@@ -40,11 +40,11 @@ OWNERS = ("ada", "bob", "cid", "dan", "eve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A queue of a kind, and how many slots are free."""
+    """A queue of a kind, and how many places are free."""
 
     name: str
     queued: int
-    slots: int = 10
+    places: int = 10
     free: int = 1
     models: Sequence[str] = MODELS
     resident: str = "model-0"
@@ -61,12 +61,12 @@ CASES = (
     Case(name="100,000 tasks of one model that is loaded", queued=100_000, models=MODELS[:1]),
     Case(name="100,000 tasks, none with the loaded model", queued=100_000, models=MODELS[1:]),
     Case(name="100,000 tasks, no slot free", queued=100_000, free=0),
-    Case(name="100,000 tasks, 64 of 64 slots free", queued=100_000, slots=64, free=64),
-    Case(name="100,000 tasks, 128 of 128 slots free", queued=100_000, slots=128, free=128),
-    Case(name="100,000 tasks, 1 of 1,000 slots free", queued=100_000, slots=1_000),
-    Case(name="100,000 tasks, 100 of 1,000 slots free", queued=100_000, slots=1_000, free=100),
-    Case(name="100,000 tasks, 1,000 of 1,000 slots free", queued=100_000, slots=1_000, free=1_000),
-    Case(name="100,000 tasks, no slot of 1,000 free", queued=100_000, slots=1_000, free=0),
+    Case(name="100,000 tasks, 64 of 64 slots free", queued=100_000, places=64, free=64),
+    Case(name="100,000 tasks, 128 of 128 slots free", queued=100_000, places=128, free=128),
+    Case(name="100,000 tasks, 1 of 1,000 slots free", queued=100_000, places=1_000),
+    Case(name="100,000 tasks, 100 of 1,000 slots free", queued=100_000, places=1_000, free=100),
+    Case(name="100,000 tasks, 1,000 of 1,000 slots free", queued=100_000, places=1_000, free=1_000),
+    Case(name="100,000 tasks, no slot of 1,000 free", queued=100_000, places=1_000, free=0),
 )
 
 
@@ -88,12 +88,12 @@ def backlog(case: Case) -> Backlog:
     )
 
 
-def slots(case: Case) -> SlotTable:
+def places(case: Case) -> PlaceTable:
     """GPUs of two models, the first few free."""
-    return SlotTable(_slot(number, free=number < case.free, model=case.resident) for number in range(case.slots))
+    return PlaceTable(_place(number, free=number < case.free, model=case.resident) for number in range(case.places))
 
 
-def _slot(number: int, *, free: bool, model: str) -> Slot:
+def _place(number: int, *, free: bool, model: str) -> Place:
     running = RunningTask(
         task=-1 - number,
         owner=OWNERS[number % len(OWNERS)],
@@ -104,7 +104,7 @@ def _slot(number: int, *, free: bool, model: str) -> Slot:
         started_at=NOW - timedelta(seconds=number),
         expected_end=NOW + timedelta(seconds=5 + number),
     )
-    return Slot(
+    return Place(
         id=SlotId(f"node-{number // 2}/gpu{number % 2}"),
         node=f"node-{number // 2}",
         device=f"device-{number}",
@@ -116,21 +116,21 @@ def _slot(number: int, *, free: bool, model: str) -> Slot:
 
 
 def _row(case: Case, rounds: int) -> tuple[str, ...]:
-    queue, settings = backlog(case), Settings()
+    queue, bounds = backlog(case), PolicyBounds()
     durations = {
         DurationKey("comfyui", model, gpu): 30.0 if gpu == "RTX 5070 Ti" else 75.0
         for model in MODELS
         for gpu in ("RTX 5070 Ti", "RTX 3060")
     }
-    table = slots(case)
-    snapshot = Snapshot(now=NOW, tasks=(), slots=table, queues={}, durations=durations, settings=settings)
+    table = places(case)
+    snapshot = Snapshot(now=NOW, tasks=(), places=table, queues={}, durations=durations, bounds=bounds)
     last = list(table)[-1]
     choosing: list[float] = []
     changing: list[float] = []
     deciding: list[float] = []
     for _ in range(rounds):
         begun = time.process_time()
-        tasks = queue.select_candidates(NOW, settings, CANDIDATES, free=case.free)
+        tasks = queue.select_candidates(NOW, bounds, CANDIDATES, free=case.free)
         chosen = time.process_time()
         table.put(replace(last))
         changed = time.process_time()

@@ -14,7 +14,7 @@ from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, Rules
+from corral.tasks.dispatcher import Dispatcher, DispatchRules
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import Submission, TaskSpec
@@ -58,7 +58,7 @@ async def dispatching(url: str, pool: Pool, folder: Path, engines: Sequence[Engi
         pool=pool,
         holder=uuid4(),
         slots=Registry(_make_slots(engines)),
-        rules=Rules(queues={"default": Queue(name="default")}),
+        rules=DispatchRules(queues={"default": Queue(name="default")}),
         artifacts=artifacts,
         scratch=folder / "scratch",
         board=board,
@@ -81,7 +81,7 @@ def _make_slots(engines: Sequence[Engine]) -> Wanted:
 
 def _make_slot(device: SlotId, engine: Engine) -> SlotSpec:
     slot = SlotId(f"{device}/{engine.name}")
-    return SlotSpec(id=slot, device=device, group=device, engine=engine.name, make=lambda: engine)
+    return SlotSpec(id=slot, device=device, place=device, engine=engine.name, make=lambda: engine)
 
 
 async def submit_tasks(pool: Pool, tasks: int, batch: int, seconds: float) -> list[int]:

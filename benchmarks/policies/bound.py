@@ -1,26 +1,26 @@
 """What no policy can beat: a lower bound for the makespan, and one for the longest wait.
 
-**Work at prices.** Give each slot a price y >= 0, all prices together 1. Consider the tasks that arrive at r or later;
-whatever the policy, all their work is done between r and the makespan T, so no slot works on them for longer than
-T - r. Then T - r = sum over slots of y x (T - r) >= sum over slots of y x (their work there) >= sum over tasks of the
-cheapest y x duration that any slot offers. This holds for every choice of prices (it is the dual of the fractional
+**Work at prices.** Give each place a price y >= 0, all prices together 1. Consider the tasks that arrive at r or later;
+whatever the policy, all their work is done between r and the makespan T, so no place works on them for longer than
+T - r. Then T - r = sum over places of y x (T - r) >= sum over places of y x (their work there) >= sum over tasks of the
+cheapest y x duration that any place offers. This holds for every choice of prices (it is the dual of the fractional
 assignment problem), so the largest over some good choices is taken: prices in proportion to speed, on each subset of
-the device models. A task on several slots counts for each of them. A model that is on no slot at the start must be
+the device models. A task on several places counts for each of them. A model that is on no place at the start must be
 loaded at least once, in the run of some task: its load at the cheapest price is added where all of its tasks
 arrive at r or later.
 
-**Whole tasks.** A slot that gets d seconds finishes at most floor(d / shortest task) of the tasks that arrive at r or
-later; T is at least the first time at which the slots together reach their number. At r = 0 a slot that holds none of
+**Whole tasks.** A place that gets d seconds finishes at most floor(d / shortest task) of the tasks that arrive at r or
+later; T is at least the first time at which the places together reach their number. At r = 0 a place that holds none of
 their models has to load one first, so the shortest load is taken off its time.
 
-**The longest.** A task ends no earlier than its arrival plus its duration on its fastest slot; a model that must be
+**The longest.** A task ends no earlier than its arrival plus its duration on its fastest place; a model that must be
 loaded adds its load to the first of its tasks.
 
-**Tasks on several slots.** A node with c slots runs at most floor(c / g) tasks of g slots at once.
+**Tasks on several places.** A node with c places runs at most floor(c / g) tasks of g places at once.
 
 **Longest wait.** Of the tasks that arrived by r, the last to start starts at some time s. At s all their work is done
-but for what runs on then, at most one task (with its load) a slot. At prices y: s >= (their work at the cheapest
-prices) - sum over slots of y x the longest task there. It arrived by r, so it waited at least s - r.
+but for what runs on then, at most one task (with its load) a place. At prices y: s >= (their work at the cheapest
+prices) - sum over places of y x the longest task there. It arrived by r, so it waited at least s - r.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from itertools import chain, combinations
 from math import floor, inf
 
 from corral.scheduling.simulator.values import Arrival, Trace
-from corral.scheduling.values import Slot
+from corral.scheduling.values import Place
 from corral.work import SlotId
 
 MOST_MOMENTS = 60
@@ -54,47 +54,47 @@ class Facts:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.slots = trace.slots
+        self.places = trace.places
         self._loads = {(load.engine, load.model): load.seconds for load in trace.loads}
-        self._able: dict[tuple[str, str, int | None], tuple[Slot, ...]] = {}
+        self._able: dict[tuple[str, str, int | None], tuple[Place, ...]] = {}
 
-    def able(self, task: Arrival) -> tuple[Slot, ...]:
-        """The slots that could run a task."""
+    def able(self, task: Arrival) -> tuple[Place, ...]:
+        """The places that could run a task."""
         key = (task.queue, task.engine, task.memory)
         found = self._able.get(key)
         if found is None:
-            found = self._able[key] = tuple(slot for slot in self.slots if self._may_use(task, slot))
+            found = self._able[key] = tuple(place for place in self.places if self._may_use(task, place))
         return found
 
-    def nodes(self, task: Arrival) -> list[list[Slot]]:
-        """The able slots of each node that has enough of them for the task."""
-        found: defaultdict[str, list[Slot]] = defaultdict(list)
-        for slot in self.able(task):
-            found[slot.node].append(slot)
-        return [slots for slots in found.values() if len(slots) >= task.gpus]
+    def nodes(self, task: Arrival) -> list[list[Place]]:
+        """The able places of each node that has enough of them for the task."""
+        found: defaultdict[str, list[Place]] = defaultdict(list)
+        for place in self.able(task):
+            found[place.node].append(place)
+        return [places for places in found.values() if len(places) >= task.gpus]
 
     def load_s(self, task: Arrival) -> float:
         """What loading the task's model takes."""
         return 0.0 if task.model is None else self._loads.get((task.engine, task.model), 0.0)
 
-    def first_load_s(self, task: Arrival, slot: Slot) -> float:
-        """The same, where the slot does not hold the model at the start."""
-        held = any(each.engine == task.engine and each.model == task.model for each in slot.resident)
+    def first_load_s(self, task: Arrival, place: Place) -> float:
+        """The same, where the place does not hold the model at the start."""
+        held = any(each.engine == task.engine and each.model == task.model for each in place.resident)
         return 0.0 if held else self.load_s(task)
 
     def shortest_s(self, task: Arrival) -> float:
-        return min((seconds(task, slot) for slot in self.able(task)), default=0.0)
+        return min((seconds(task, place) for place in self.able(task)), default=0.0)
 
-    def _may_use(self, task: Arrival, slot: Slot) -> bool:
+    def _may_use(self, task: Arrival, place: Place) -> bool:
         queue = self.trace.queues.get(task.queue)
-        in_pool = queue is None or queue.slots is None or slot.id in queue.slots
-        fits = task.memory is None or slot.capacity is None or task.memory <= slot.capacity
-        return in_pool and fits and task.engine in slot.engines
+        in_pool = queue is None or queue.pool is None or place.id in queue.pool
+        fits = task.memory is None or place.capacity is None or task.memory <= place.capacity
+        return in_pool and fits and task.engine in place.engines
 
 
-def seconds(task: Arrival, slot: Slot) -> float:
-    """How long a task takes on a slot, without loading; infinite where nothing is said."""
-    found = task.on(slot.device_model)
+def seconds(task: Arrival, place: Place) -> float:
+    """How long a task takes on a place, without loading; infinite where nothing is said."""
+    found = task.on(place.device_model)
     return inf if found is None else found
 
 
@@ -105,7 +105,7 @@ def makespan_bound(trace: Trace) -> Bound:
     found = [
         Bound(seconds=0.0, because="nothing to do"),
         *_longest_task(facts, runnable),
-        *_several_slots(facts, runnable),
+        *_several_places(facts, runnable),
     ]
     prices = list(price_choices(facts, runnable))
     for moment in _moments(runnable):
@@ -126,24 +126,24 @@ def longest_wait_bound(trace: Trace) -> float:
     for moment in _moments(runnable):
         early = [task for task in runnable if task.at_s <= moment]
         for price in prices:
-            running = sum(price[slot.id] * _longest_on(facts, early, slot) for slot in facts.slots)
+            running = sum(price[place.id] * _longest_on(facts, early, place) for place in facts.places)
             best = max(best, _at_prices(facts, early, price) - running - moment)
     return best
 
 
 def price_choices(facts: Facts, tasks: Sequence[Arrival]) -> Iterator[_Prices]:
     """Prices in proportion to measured speed, on each subset of the device models; any prices make a bound."""
-    speed = {slot.id: _speed(facts, tasks, slot) for slot in facts.slots}
-    models = sorted({slot.device_model for slot in facts.slots})
+    speed = {place.id: _speed(facts, tasks, place) for place in facts.places}
+    models = sorted({place.device_model for place in facts.places})
     for chosen in chain.from_iterable(combinations(models, count) for count in range(1, len(models) + 1)):
-        total = sum(speed[slot.id] for slot in facts.slots if slot.device_model in chosen)
+        total = sum(speed[place.id] for place in facts.places if place.device_model in chosen)
         if total > 0:
-            yield {slot.id: speed[slot.id] / total if slot.device_model in chosen else 0.0 for slot in facts.slots}
+            yield {place.id: speed[place.id] / total if place.device_model in chosen else 0.0 for place in facts.places}
 
 
-def _speed(facts: Facts, tasks: Sequence[Arrival], slot: Slot) -> float:
-    """Tasks per second on a slot, over all that it could run."""
-    total = sum(seconds(task, slot) for task in tasks if slot in facts.able(task))
+def _speed(facts: Facts, tasks: Sequence[Arrival], place: Place) -> float:
+    """Tasks per second on a place, over all that it could run."""
+    total = sum(seconds(task, place) for task in tasks if place in facts.able(task))
     return 1 / total if 0 < total < inf else 0.0
 
 
@@ -160,19 +160,19 @@ def _at_prices(facts: Facts, tasks: Iterable[Arrival], price: _Prices) -> float:
     total = 0.0
     for task in tasks:
         if task.gpus > 1:
-            total += min(_on_node(task, slots, price) for slots in facts.nodes(task))
+            total += min(_on_node(task, places, price) for places in facts.nodes(task))
             continue
         key = (id(task.seconds), task.queue, task.engine, task.memory)
         if key not in cheapest:
-            cheapest[key] = min(price[slot.id] * seconds(task, slot) for slot in facts.able(task))
+            cheapest[key] = min(price[place.id] * seconds(task, place) for place in facts.able(task))
         total += cheapest[key]
     return total
 
 
-def _on_node(task: Arrival, slots: Sequence[Slot], price: _Prices) -> float:
-    """At least what a task costs that takes several slots of a node at once."""
-    cheapest = sorted(price[slot.id] for slot in slots)[: task.gpus]
-    return sum(cheapest) * min(seconds(task, slot) for slot in slots)
+def _on_node(task: Arrival, places: Sequence[Place], price: _Prices) -> float:
+    """At least what a task costs that takes several places of a node at once."""
+    cheapest = sorted(price[place.id] for place in places)[: task.gpus]
+    return sum(cheapest) * min(seconds(task, place) for place in places)
 
 
 def _unavoidable_loads(facts: Facts, tasks: Iterable[Arrival], moment: float) -> list[Arrival]:
@@ -183,30 +183,30 @@ def _unavoidable_loads(facts: Facts, tasks: Iterable[Arrival], moment: float) ->
     return [
         task
         for task in first.values()
-        if task.at_s >= moment and all(facts.first_load_s(task, slot) > 0 for slot in facts.able(task))
+        if task.at_s >= moment and all(facts.first_load_s(task, place) > 0 for place in facts.able(task))
     ]
 
 
 def _loads_at(facts: Facts, tasks: Iterable[Arrival], price: _Prices) -> float:
-    return sum(facts.load_s(task) * min(price[slot.id] for slot in facts.able(task)) for task in tasks)
+    return sum(facts.load_s(task) * min(price[place.id] for place in facts.able(task)) for task in tasks)
 
 
 def _whole_tasks(facts: Facts, tasks: Sequence[Arrival], moment: float) -> float:
-    """The first time at which the slots together could have finished as many tasks of at least the shortest length."""
+    """The first time at which the places together could have finished as many tasks of at least the shortest length."""
     shortest: dict[SlotId, tuple[float, float]] = {}
-    for slot in facts.slots:
-        mine = [task for task in tasks if slot in facts.able(task)]
+    for place in facts.places:
+        mine = [task for task in tasks if place in facts.able(task)]
         if mine:
-            head_start = min(facts.first_load_s(task, slot) for task in mine) if moment == 0 else 0.0
-            shortest[slot.id] = head_start, min(seconds(task, slot) for task in mine)
-    slots_needed = sum(task.gpus for task in tasks)
+            head_start = min(facts.first_load_s(task, place) for task in mine) if moment == 0 else 0.0
+            shortest[place.id] = head_start, min(seconds(task, place) for task in mine)
+    places_needed = sum(task.gpus for task in tasks)
     if any(task_s == 0 for _, task_s in shortest.values()):
         return moment
-    low, high = 0.0, max((head + slots_needed * task_s for head, task_s in shortest.values()), default=0.0)
+    low, high = 0.0, max((head + places_needed * task_s for head, task_s in shortest.values()), default=0.0)
     while high - low > 1e-6:
         middle = (low + high) / 2
         done = sum(max(0, floor((middle - head) / task_s)) for head, task_s in shortest.values())
-        low, high = (low, middle) if done >= slots_needed else (middle, high)
+        low, high = (low, middle) if done >= places_needed else (middle, high)
     return moment + low
 
 
@@ -215,27 +215,27 @@ def _longest_task(facts: Facts, tasks: Iterable[Arrival]) -> Iterator[Bound]:
     for task in tasks:
         end = task.at_s + facts.shortest_s(task)
         yield Bound(seconds=end, because="longest task")
-        load = min(facts.first_load_s(task, slot) for slot in facts.able(task))
+        load = min(facts.first_load_s(task, place) for place in facts.able(task))
         key = (task.engine, task.model)
         first_end[key] = min(first_end.get(key, inf), end + load)
     for end in first_end.values():
         yield Bound(seconds=end, because="first load of a model")
 
 
-def _several_slots(facts: Facts, tasks: Sequence[Arrival]) -> Iterator[Bound]:
-    """Tasks of as many slots each, by themselves."""
+def _several_places(facts: Facts, tasks: Sequence[Arrival]) -> Iterator[Bound]:
+    """Tasks of as many places each, by themselves."""
     for gpus in sorted({task.gpus for task in tasks if task.gpus > 1}):
         gangs = [task for task in tasks if task.gpus == gpus]
         nodes: dict[str, set[SlotId]] = defaultdict(set)
         for task in gangs:
-            for slot in facts.able(task):
-                nodes[slot.node].add(slot.id)
-        at_once = sum(len(slots) // gpus for slots in nodes.values())
+            for place in facts.able(task):
+                nodes[place.node].add(place.id)
+        at_once = sum(len(places) // gpus for places in nodes.values())
         for moment in _moments(gangs):
             work = sum(facts.shortest_s(task) for task in gangs if task.at_s >= moment)
             yield Bound(seconds=moment + work / at_once, because="tasks on several slots")
 
 
-def _longest_on(facts: Facts, tasks: Iterable[Arrival], slot: Slot) -> float:
-    """The longest that one task could occupy a slot, loading included."""
-    return max((seconds(task, slot) + facts.load_s(task) for task in tasks if slot in facts.able(task)), default=0.0)
+def _longest_on(facts: Facts, tasks: Iterable[Arrival], place: Place) -> float:
+    """The longest that one task could occupy a place, loading included."""
+    return max((seconds(task, place) + facts.load_s(task) for task in tasks if place in facts.able(task)), default=0.0)

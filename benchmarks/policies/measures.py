@@ -1,8 +1,8 @@
 """What came of a run, in the figures that the tables show. All times are in seconds unless a name says otherwise.
 
 A wait is the time from arrival to start; loading counts as work, not as waiting. The *lag* of an owner is how far the
-service received falls behind an equal share: while the owner has a task waiting, it grows by slots / owners (an owner
-counts while one of their tasks waits or runs) less the slots that the owner holds, and never falls below zero; when
+service received falls behind an equal share: while the owner has a task waiting, it grows by places / owners (an owner
+counts while one of their tasks waits or runs) less the places that the owner holds, and never falls below zero; when
 nothing of the owner waits, it is zero. A policy that serves owners evenly keeps it near the length of one task.
 """
 
@@ -93,12 +93,12 @@ def quantile(ordered: tuple[float, ...], part: float) -> float:
 
 
 _Change = tuple[float, Owner, int, int]
-"""At a time, an owner's waiting tasks and slots held change by so many."""
+"""At a time, an owner's waiting tasks and places held change by so many."""
 
 
 def _lags(trace: Trace, run: Run) -> dict[Owner, float]:
     """The largest lag of each owner, over the whole run."""
-    slots = len(trace.slots)
+    places = len(trace.places)
     waiting: Counter[Owner] = Counter()
     held: Counter[Owner] = Counter()
     lag: defaultdict[Owner, float] = defaultdict(float)
@@ -108,7 +108,7 @@ def _lags(trace: Trace, run: Run) -> dict[Owner, float]:
         active = sum(waiting[owner] > 0 or held[owner] > 0 for owner in largest)
         for owner in largest:
             if waiting[owner]:
-                lag[owner] = max(0.0, lag[owner] + (at - before) * (slots / active - held[owner]))
+                lag[owner] = max(0.0, lag[owner] + (at - before) * (places / active - held[owner]))
                 largest[owner] = max(largest[owner], lag[owner])
             else:
                 lag[owner] = 0.0
@@ -125,6 +125,6 @@ def _changes(trace: Trace, run: Run) -> Iterable[_Change]:
         yield arrival.at_s, arrival.owner, 1, 0
     for span in run.spans:
         owner = arrivals[span.task].owner
-        yield span.from_s, owner, -1, len(span.slots)
+        yield span.from_s, owner, -1, len(span.places)
         if span.until_s < inf:
-            yield span.until_s, owner, int(span.lost), -len(span.slots)
+            yield span.until_s, owner, int(span.lost), -len(span.places)

@@ -9,25 +9,25 @@ from __future__ import annotations
 from random import Random
 
 from benchmarks.policies.seats import Seats, by_age, holds, rank
-from corral.scheduling.values import Decision, Owner, QueuedTask, Slot, Snapshot
+from corral.scheduling.values import Decision, Owner, Place, QueuedTask, Snapshot
 
 AFFINITY_IDS = 32
 """How far InvokeAI looks for a task whose model is on the card."""
 
 
 def fifo(snapshot: Snapshot) -> Decision:
-    """The oldest task first, on the first free slot; nobody goes before it, even if it must wait for several slots."""
+    """The oldest task first, on the first free place; none goes before it, even if it must wait for several places."""
     seats = Seats(snapshot)
     for task in by_age(snapshot):
         if not seats.free:
             break
-        if not seats.seat(task) and any(seats.may_use(task, slot) for slot in seats.slots):
+        if not seats.seat(task) and any(seats.may_use(task, place) for place in seats.places):
             break
     return seats.decision()
 
 
 class RandomChoice:
-    """Any waiting task on any slot that it can use."""
+    """Any waiting task on any place that it can use."""
 
     def __init__(self, seed: int = 7) -> None:
         self._chance = Random(seed)
@@ -44,21 +44,21 @@ class RandomChoice:
 
 
 def llama_swap(snapshot: Snapshot) -> Decision:
-    """A task whose model is ready goes at once; only a slot that nobody waits for as it is gets the first in line.
+    """A task whose model is ready goes at once; only a place that nobody waits for as it is gets the first in line.
 
     The line goes by the model's fixed priority, then by age, and does not age: A B C A B C becomes A A B B C C, and a
-    stream to a ready model keeps the others out. A model that is ready on no free slot waits. Each slot may have its
+    stream to a ready model keeps the others out. A model that is ready on no free place waits. Each place may have its
     own copy of a model, as if the operator had configured one per GPU.
     """
     seats = Seats(snapshot)
     tasks = sorted(by_age(snapshot), key=rank)
     for task in tasks:
-        ready = next((slot for slot in seats.options(task) if task.gpus == 1 and holds(slot, task)), None)
+        ready = next((place for place in seats.options(task) if task.gpus == 1 and holds(place, task)), None)
         if ready is not None:
             seats.seat(task, ready)
     for task in tasks:
         if task.id not in seats.seated:
-            empty = next((slot for slot in seats.options(task) if not slot.resident), None)
+            empty = next((place for place in seats.options(task) if not place.resident), None)
             seats.seat(task, empty)
     return seats.decision()
 
@@ -79,31 +79,31 @@ class InvokeAI:
     def __call__(self, snapshot: Snapshot) -> Decision:
         seats = Seats(snapshot)
         tasks = sorted(by_age(snapshot), key=rank)
-        for slot in list(seats.free.values()):
-            if slot.id in seats.free:
-                self._dequeue(seats, slot, [task for task in tasks if task.id not in seats.seated])
+        for place in list(seats.free.values()):
+            if place.id in seats.free:
+                self._dequeue(seats, place, [task for task in tasks if task.id not in seats.seated])
         return seats.decision()
 
-    def _dequeue(self, seats: Seats, slot: Slot, tasks: list[QueuedTask]) -> None:
-        possible = [task for task in tasks if slot in seats.options(task)]
+    def _dequeue(self, seats: Seats, place: Place, tasks: list[QueuedTask]) -> None:
+        possible = [task for task in tasks if place in seats.options(task)]
         if not possible:
             return
         first = min(possible, key=lambda task: (self._served.get(task.owner, 0) if self._in_turn else 0, rank(task)))
-        chosen = self._with_model_here(first, possible, slot)
-        if seats.seat(chosen, slot):
+        chosen = self._with_model_here(first, possible, place)
+        if seats.seat(chosen, place):
             self._turn += 1
             self._served[chosen.owner] = self._turn
 
     @staticmethod
-    def _with_model_here(first: QueuedTask, possible: list[QueuedTask], slot: Slot) -> QueuedTask:
-        if holds(slot, first):
+    def _with_model_here(first: QueuedTask, possible: list[QueuedTask], place: Place) -> QueuedTask:
+        if holds(place, first):
             return first
         like = (first.owner, rank(first))
         return next(
             (
                 task
                 for task in possible
-                if (task.owner, rank(task)) == like and 0 < task.id - first.id <= AFFINITY_IDS and holds(slot, task)
+                if (task.owner, rank(task)) == like and 0 < task.id - first.id <= AFFINITY_IDS and holds(place, task)
             ),
             first,
         )

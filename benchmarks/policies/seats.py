@@ -1,7 +1,7 @@
-"""What every rival needs: the free slots of a snapshot, who may sit where, and a decision in the end.
+"""What every rival needs: the free places of a snapshot, who may sit where, and a decision in the end.
 
 None of the peers knows tasks that need several GPUs. All are given the same extension here, the least that runs them
-at all: such a task starts when enough slots of one node happen to be free as it is looked at.
+at all: such a task starts when enough places of one node happen to be free as it is looked at.
 """
 
 from __future__ import annotations
@@ -9,49 +9,49 @@ from __future__ import annotations
 from collections import defaultdict
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.values import Assignment, Decision, Gate, QueuedTask, Rule, Slot, Snapshot, TaskClass
+from corral.scheduling.values import Assignment, Decision, Gate, Place, QueuedTask, Rule, Snapshot, TaskClass
 from corral.work import SlotId
 
 
 class Seats:
-    """The free slots while one decision gives them away."""
+    """The free places while one decision gives them away."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._expectations = Expectations(snapshot.durations, snapshot.settings)
-        self.slots = sorted(snapshot.slots, key=lambda slot: slot.id)
-        self.free = {slot.id: slot for slot in self.slots if slot.running is None and slot.gate is Gate.OPEN}
+        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
+        self.places = sorted(snapshot.places, key=lambda place: place.id)
+        self.free = {place.id: place for place in self.places if place.running is None and place.gate is Gate.OPEN}
         self._assignments: list[Assignment] = []
         self.seated: set[int] = set()
 
-    def may_use(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether the task could ever run on the slot."""
+    def may_use(self, task: QueuedTask, place: Place) -> bool:
+        """Whether the task could ever run on the place."""
         queue = self._snapshot.queues.get(task.queue)
-        in_pool = queue is None or queue.slots is None or slot.id in queue.slots
-        fits = task.memory is None or slot.capacity is None or task.memory <= slot.capacity
-        return in_pool and fits and task.engine in slot.engines
+        in_pool = queue is None or queue.pool is None or place.id in queue.pool
+        fits = task.memory is None or place.capacity is None or task.memory <= place.capacity
+        return in_pool and fits and task.engine in place.engines
 
-    def options(self, task: QueuedTask) -> list[Slot]:
-        """Free slots where the task could sit now, by name; those of one node when it needs several."""
-        found = [slot for slot in self.free.values() if self.may_use(task, slot)]
+    def options(self, task: QueuedTask) -> list[Place]:
+        """Free places where the task could sit now, by name; those of one node when it needs several."""
+        found = [place for place in self.free.values() if self.may_use(task, place)]
         if task.gpus == 1:
             return found
-        nodes: defaultdict[str, list[Slot]] = defaultdict(list)
-        for slot in found:
-            nodes[slot.node].append(slot)
-        return next((slots for slots in nodes.values() if len(slots) >= task.gpus), list[Slot]())
+        nodes: defaultdict[str, list[Place]] = defaultdict(list)
+        for place in found:
+            nodes[place.node].append(place)
+        return next((places for places in nodes.values() if len(places) >= task.gpus), list[Place]())
 
-    def seat(self, task: QueuedTask, slot: Slot | None = None) -> bool:
-        """Start the task on the slot, or on the first ones it can use; say whether it could."""
-        slots = [slot] if slot is not None and task.gpus == 1 else self.options(task)[: task.gpus]
-        if len(slots) < task.gpus:
+    def seat(self, task: QueuedTask, place: Place | None = None) -> bool:
+        """Start the task on the place, or on the first ones it can use; say whether it could."""
+        places = [place] if place is not None and task.gpus == 1 else self.options(task)[: task.gpus]
+        if len(places) < task.gpus:
             return False
-        for each in slots:
+        for each in places:
             del self.free[each.id]
         self.seated.add(task.id)
-        expected_s = max(self._expectations.of(task, each.device_model) for each in slots)
-        names: tuple[SlotId, ...] = tuple(each.id for each in slots)
-        self._assignments.append(Assignment(task=task.id, slots=names, expected_s=expected_s, because="rival"))
+        expected_s = max(self._expectations.of(task, each.device_model) for each in places)
+        names: tuple[SlotId, ...] = tuple(each.id for each in places)
+        self._assignments.append(Assignment(task=task.id, places=names, expected_s=expected_s, because="rival"))
         return True
 
     def decision(self) -> Decision:
@@ -72,6 +72,6 @@ def rank(task: QueuedTask) -> tuple[bool, int]:
     return task.task_class is TaskClass.BATCH, -task.priority
 
 
-def holds(slot: Slot, task: QueuedTask) -> bool:
-    """Whether the task's model is in the slot's memory."""
-    return any(each.model == task.model and each.engine == task.engine for each in slot.resident)
+def holds(place: Place, task: QueuedTask) -> bool:
+    """Whether the task's model is in the place's memory."""
+    return any(each.model == task.model and each.engine == task.engine for each in place.resident)

@@ -6,7 +6,7 @@ the requests that wait, plus the seconds that the first of them has waited. A ba
 the model with the highest pressure, once that has waited for more than 1.5 s. There is no measured speed, so a job may
 be bound to a slow card while a fast one becomes idle.
 
-The policy is asked when something happened and once a second while a slot is free. While every slot is busy nothing
+The policy is asked when something happened and once a second while a place is free. While every place is busy nothing
 is bound, where SwarmUI would bind at once: a reading in its favour.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from benchmarks.policies.seats import Seats, by_age, holds
-from corral.scheduling.values import Decision, QueuedTask, Slot, Snapshot
+from corral.scheduling.values import Decision, Place, QueuedTask, Snapshot
 from corral.work import SlotId
 
 WAITS_S = 1.5
@@ -56,66 +56,66 @@ class SwarmUI:
         """Drop what is no longer queued, and look at what idle backends really hold."""
         for line in self._bound.values():
             line[:] = [task for task in line if task in tasks]
-        for slot in seats.free.values():
-            if not self._bound[slot.id] and not slot.resident:
-                self._model.pop(slot.id, None)
+        for place in seats.free.values():
+            if not self._bound[place.id] and not place.resident:
+                self._model.pop(place.id, None)
 
     def _joined(self, task: QueuedTask, seats: Seats) -> bool:
         """Bind the task to the least used backend that has its model and room."""
         if task.gpus > 1:
             return False
         ready = [
-            slot
-            for slot in seats.slots
-            if self._holds(slot, task) and seats.may_use(task, slot) and self._jobs(slot) < self._room
+            place
+            for place in seats.places
+            if self._holds(place, task) and seats.may_use(task, place) and self._jobs(place) < self._room
         ]
         if not ready:
             return False
-        self._bind(task, min(ready, key=lambda slot: (self._jobs(slot), self._uses[slot.id], slot.id)))
+        self._bind(task, min(ready, key=lambda place: (self._jobs(place), self._uses[place.id], place.id)))
         return True
 
     def _load(self, loose: list[QueuedTask], seats: Seats, snapshot: Snapshot) -> None:
         """Give idle backends to the models with the highest pressure, and bind who waits for them."""
-        idle = [slot for slot in seats.free.values() if not self._bound[slot.id]]
+        idle = [place for place in seats.free.values() if not self._bound[place.id]]
         while idle and (wanted := self._highest_pressure(loose, idle, seats, snapshot)) is not None:
-            able = [slot for slot in idle if seats.may_use(wanted[0], slot)]
-            slot = min(able, key=lambda each: (bool(each.resident), self._uses[each.id], each.id))
-            self._model[slot.id] = (wanted[0].engine, wanted[0].model)
-            idle.remove(slot)
+            able = [place for place in idle if seats.may_use(wanted[0], place)]
+            place = min(able, key=lambda each: (bool(each.resident), self._uses[each.id], each.id))
+            self._model[place.id] = (wanted[0].engine, wanted[0].model)
+            idle.remove(place)
             for task in wanted[: self._room]:
-                self._bind(task, slot)
+                self._bind(task, place)
                 loose.remove(task)
 
     def _highest_pressure(
-        self, loose: list[QueuedTask], idle: list[Slot], seats: Seats, snapshot: Snapshot
+        self, loose: list[QueuedTask], idle: list[Place], seats: Seats, snapshot: Snapshot
     ) -> list[QueuedTask] | None:
         """The requests for the model under most pressure that an idle backend may load; None when there is none."""
         waiting: defaultdict[_Model, list[QueuedTask]] = defaultdict(list)
         for task in loose:
-            if task.gpus == 1 and any(seats.may_use(task, slot) for slot in idle):
+            if task.gpus == 1 and any(seats.may_use(task, place) for place in idle):
                 waiting[task.engine, task.model].append(task)
         best: tuple[float, list[QueuedTask]] | None = None
         for requests in waiting.values():
             waited_s = (snapshot.now - requests[0].queued_at).total_seconds()
-            only_one = sum(seats.may_use(requests[0], slot) for slot in seats.slots) == 1
+            only_one = sum(seats.may_use(requests[0], place) for place in seats.places) == 1
             pressure = PRESSURE_PER_REQUEST * len(requests) + waited_s
             if (waited_s > WAITS_S or only_one) and (best is None or pressure > best[0]):
                 best = pressure, requests
         return best[1] if best is not None else None
 
     def _start(self, tasks: dict[int, QueuedTask], seats: Seats) -> None:
-        for slot in list(seats.free.values()):
-            line = self._bound[slot.id]
-            if line and seats.seat(tasks[line[0]], slot):
+        for place in list(seats.free.values()):
+            line = self._bound[place.id]
+            if line and seats.seat(tasks[line[0]], place):
                 line.pop(0)
 
-    def _bind(self, task: QueuedTask, slot: Slot) -> None:
-        self._bound[slot.id].append(task.id)
-        self._uses[slot.id] += 1
+    def _bind(self, task: QueuedTask, place: Place) -> None:
+        self._bound[place.id].append(task.id)
+        self._uses[place.id] += 1
 
-    def _jobs(self, slot: Slot) -> int:
-        return len(self._bound[slot.id]) + (slot.running is not None)
+    def _jobs(self, place: Place) -> int:
+        return len(self._bound[place.id]) + (place.running is not None)
 
-    def _holds(self, slot: Slot, task: QueuedTask) -> bool:
-        known = self._model.get(slot.id)
-        return known == (task.engine, task.model) if known is not None else holds(slot, task)
+    def _holds(self, place: Place, task: QueuedTask) -> bool:
+        known = self._model.get(place.id)
+        return known == (task.engine, task.model) if known is not None else holds(place, task)

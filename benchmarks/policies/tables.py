@@ -63,7 +63,7 @@ def print_table(workload: Workload, trace: Trace, found: Mapping[str, Measures])
     rows = [_row(name, measures, bound.seconds, kinds, owners) for name, measures in found.items()]
     notes = [
         (workload.build.__doc__ or "").strip(),
-        f"{len(trace.arrivals):,} tasks, {len(trace.slots)} slots. Bound: {bound.seconds:,.0f} s ({bound.because});"
+        f"{len(trace.arrivals):,} tasks, {len(trace.places)} slots. Bound: {bound.seconds:,.0f} s ({bound.because});"
         f" longest wait at least {longest_wait_bound(trace):,.0f} s.",
         *(f"Best by {criterion}: {', '.join(best(criterion, found))}." for criterion in workload.judged_by),
     ]

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.policies.measures import kind_of, owner_of
 from corral.scheduling.durations import History, observe
 from corral.scheduling.simulator.values import Arrival, Load, Trace
-from corral.scheduling.values import DurationKey, Slot, TaskClass
+from corral.scheduling.values import DurationKey, Place, TaskClass
 from corral.work import SlotId
 
 SPEED: Mapping[str, float] = {"RTX 5090": 2.5, "RTX 4090": 1.6, "RTX 5070 Ti": 1.0, "RTX 3060": 0.4}
@@ -56,8 +56,8 @@ def mixed(size: float = 1.0) -> Trace:
     chance = Random(12)
     count = _count(600, size)
     images: list[Arrival] = []
-    for place in range(count):
-        at = 0.0 if place < count / 5 else (place - count / 5) * 11.0
+    for number in range(count):
+        at = 0.0 if number < count / 5 else (number - count / 5) * 11.0
         model, least, most = chance.choice((("sdxl", 25, 35), ("pony", 15, 25), ("flux", 30, 45)))
         images.append(_image(chance, at, model, least, most))
     return _trace(images, _pair("compute", "RTX 5070 Ti"))
@@ -93,17 +93,17 @@ def fast_and_slow_unmeasured(size: float = 1.0) -> Trace:
     """The same on the first evening: nothing was measured yet."""
     chance = Random(15)
     images = [_image(chance, 0.0, "sdxl", 27, 33) for _ in range(_count(60, size))]
-    return _trace(images, (_slot("ai/gpu0", "RTX 3060"), _slot("ai/gpu1", "RTX 5090")))
+    return _trace(images, (_place("ai/gpu0", "RTX 3060"), _place("ai/gpu1", "RTX 5090")))
 
 
 def gangs(size: float = 1.0) -> Trace:
     """LoRA trainings that need both cards of a node, among a batch of images; two nodes of two cards."""
     chance = Random(16)
     images = [_image(chance, 0.0, "sdxl", 20, 40) for _ in range(_count(700, size))]
-    for place in range(_count(4, size)):
+    for number in range(_count(4, size)):
         seconds = {"*": float(chance.randint(600, 1_200))}
         images.append(
-            Arrival(id=0, at_s=300.0 + 900.0 * place, owner="trainer", engine="trainer", gpus=2, seconds=seconds)
+            Arrival(id=0, at_s=300.0 + 900.0 * number, owner="trainer", engine="trainer", gpus=2, seconds=seconds)
         )
     return _trace(images, (*_pair("compute", "RTX 5070 Ti"), *_pair("attic", "RTX 5070 Ti")))
 
@@ -122,11 +122,11 @@ def large(size: float = 1.0) -> Trace:
         person = chance.choice(("eve", "fay"))
         seconds_in = chance.uniform(0.0, at)
         images.append(_image(chance, seconds_in, "turbo", 4, 8, owner=person, task_class=TaskClass.INTERACTIVE))
-    slots = [_pair(f"node-{model.split()[1]}", model) for model in SPEED]
+    places = [_pair(f"node-{model.split()[1]}", model) for model in SPEED]
     history = History()
     for model in models:
         history = _measured(model, tuple(SPEED), history)
-    return replace(_trace(images, [slot for pair in slots for slot in pair]), history=history)
+    return replace(_trace(images, [place for pair in places for place in pair]), history=history)
 
 
 WORKLOADS = (
@@ -145,9 +145,9 @@ def _count(full: int, size: float) -> int:
     return max(1, round(full * size))
 
 
-def _slot(name: str, device_model: str) -> Slot:
+def _place(name: str, device_model: str) -> Place:
     node = name.split("/")[0]
-    return Slot(
+    return Place(
         id=SlotId(name),
         node=node,
         device=name,
@@ -156,8 +156,8 @@ def _slot(name: str, device_model: str) -> Slot:
     )
 
 
-def _pair(node: str, device_model: str) -> tuple[Slot, Slot]:
-    return _slot(f"{node}/gpu0", device_model), _slot(f"{node}/gpu1", device_model)
+def _pair(node: str, device_model: str) -> tuple[Place, Place]:
+    return _place(f"{node}/gpu0", device_model), _place(f"{node}/gpu1", device_model)
 
 
 def _image(
@@ -169,12 +169,12 @@ def _image(
     return Arrival(id=0, at_s=round(at_s, 3), owner=owner, engine="comfyui", model=model, seconds=seconds, **changes)
 
 
-def _trace(arrivals: Iterable[Arrival], slots: Iterable[Slot]) -> Trace:
+def _trace(arrivals: Iterable[Arrival], places: Iterable[Place]) -> Trace:
     """Number the tasks in order of arrival, as submission does."""
     in_order = sorted(arrivals, key=lambda arrival: arrival.at_s)
     return Trace(
         arrivals=tuple(replace(arrival, id=number) for number, arrival in enumerate(in_order, start=1)),
-        slots=tuple(slots),
+        places=tuple(places),
         loads=LOADS,
     )
 

@@ -21,7 +21,7 @@ from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import load_inputs, load_options
 from corral.errors import Kind
 from corral.requests import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
-from corral.scheduling.values import Rule, Settings
+from corral.scheduling.values import PolicyBounds, Rule
 from corral.server.api.bodies import MAX_JSON_BYTES
 from corral.server.api.state import MAX_UPLOAD
 from corral.server.api.streams import MAX_STREAMS
@@ -110,10 +110,10 @@ def rules() -> str:
 
 def scheduling_bounds() -> str:
     """List the policy's numbers."""
-    default = Settings()
+    default = PolicyBounds()
     rows = [
         (code(field.name), _shown(getattr(default, field.name)), _BOUNDS[field.name])
-        for field in dataclass_fields(Settings)
+        for field in dataclass_fields(PolicyBounds)
     ]
     return table(("bound", "value", "meaning"), rows)
 

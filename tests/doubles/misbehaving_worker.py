@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.engines.worker.serve import serve
 from corral.units import Bytes
 from corral.work import OutputFile, TaskInvalidError
@@ -24,7 +24,7 @@ class Misbehaving:
 
     has_children = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         if settings.options.get("missing_library"):
             raise ModuleNotFoundError("No module named 'a_library'")
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from corral.errors import Problem
 from corral.tasks.lifecycle import AttemptFailed, Leased, Started, Succeeded
 from corral.tasks.store.pool import Pool
-from corral.tasks.store.transitions import Change, Lease, apply
+from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.tasks.values import StoredFile
 from corral.work import FailureScope, SlotId
 
@@ -19,8 +19,8 @@ async def start(pool: Pool, task: int, slot: str | None = None) -> UUID:
     """Let an attempt begin, on a slot of its own unless one is named, and return its token."""
     attempt = uuid4()
     changes = [
-        Change(task=task, event=Leased(attempt, (SlotId(slot or f"node/cpu{task}"),))),
-        Change(task=task, event=Started(attempt)),
+        TaskChange(task=task, event=Leased(attempt, (SlotId(slot or f"node/cpu{task}"),))),
+        TaskChange(task=task, event=Started(attempt)),
     ]
     applied = await apply(pool, changes, lease=_HERE)
     assert not applied.refused
@@ -30,7 +30,9 @@ async def start(pool: Pool, task: int, slot: str | None = None) -> UUID:
 async def succeed(pool: Pool, task: int, *outputs: StoredFile) -> None:
     """Let a queued task succeed with these outputs."""
     attempt = await start(pool, task)
-    applied = await apply(pool, [Change(task=task, event=Succeeded(attempt), outputs=outputs, result={"slept_s": 0})])
+    applied = await apply(
+        pool, [TaskChange(task=task, event=Succeeded(attempt), outputs=outputs, result={"slept_s": 0})]
+    )
     assert not applied.refused
 
 
@@ -38,6 +40,6 @@ async def fail(pool: Pool, task: int) -> None:
     """Let a queued task fail for good."""
     attempt = await start(pool, task)
     error = Problem(code="engine.task_invalid", what="the inputs cannot be used", hint="change them")
-    change = Change(task=task, event=AttemptFailed(attempt, FailureScope.TASK, 0.0), error=error)
+    change = TaskChange(task=task, event=AttemptFailed(attempt, FailureScope.TASK, 0.0), error=error)
     applied = await apply(pool, [change])
     assert not applied.refused

@@ -11,13 +11,13 @@ from corral.scheduling.values import (
     DurationKey,
     FairShare,
     Gate,
+    Place,
+    PolicyBounds,
     Priority,
     Queue,
     QueuedTask,
     ResidentModel,
     RunningTask,
-    Settings,
-    Slot,
     Snapshot,
     TaskClass,
     Turn,
@@ -26,7 +26,7 @@ from doubles.scheduling_values import NOW, ago
 
 SLOT_IDS = tuple(f"{node}/gpu{index}" for node in "ab" for index in range(3))
 DEVICES = {name: name.replace("gpu2", "gpu1") for name in SLOT_IDS}
-"""The last two slots of each node share a device."""
+"""The last two places of each node share a device."""
 
 owners = st.sampled_from(["ada", "bob", "zoe"])
 queue_names = st.sampled_from(["default", "night"])
@@ -56,7 +56,7 @@ def queued(number: int, gpus: st.SearchStrategy[int]) -> st.SearchStrategy[Queue
 
 
 def running(number: int) -> st.SearchStrategy[RunningTask]:
-    """What occupies a slot."""
+    """What occupies a place."""
     return st.builds(
         RunningTask,
         task=st.just(number),
@@ -71,16 +71,16 @@ def running(number: int) -> st.SearchStrategy[RunningTask]:
 
 
 @st.composite
-def slot_lists(draw: st.DrawFn) -> tuple[Slot, ...]:
-    """Up to six slots on two nodes; a device's capacity is the same on all of its slots, and what is there fits."""
+def place_lists(draw: st.DrawFn) -> tuple[Place, ...]:
+    """Up to six places on two nodes; a device's capacity is the same on all of its places, and what is there fits."""
     names = draw(st.lists(st.sampled_from(SLOT_IDS), unique=True, min_size=1))
     capacity = {device: draw(st.sampled_from([None, 8, 12])) for device in sorted(set(DEVICES.values()))}
-    return tuple(draw(_slot(name, index, capacity[DEVICES[name]])) for index, name in enumerate(names))
+    return tuple(draw(_place(name, index, capacity[DEVICES[name]])) for index, name in enumerate(names))
 
 
-def _slot(name: str, index: int, capacity: int | None) -> st.SearchStrategy[Slot]:
+def _place(name: str, index: int, capacity: int | None) -> st.SearchStrategy[Place]:
     return st.builds(
-        Slot,
+        Place,
         id=st.just(name),
         node=st.just(name[0]),
         device=st.just(DEVICES[name]),
@@ -98,7 +98,7 @@ def queues(name: str) -> st.SearchStrategy[Queue]:
     return st.builds(
         Queue,
         name=st.just(name),
-        slots=st.sampled_from([None, frozenset(SLOT_IDS[:4])]),
+        pool=st.sampled_from([None, frozenset(SLOT_IDS[:4])]),
         order=st.sampled_from(QueueOrder),
         paused=st.sampled_from([False, False, True]),
         max_running_per_owner=st.sampled_from([None, 1, 2]),
@@ -120,19 +120,19 @@ fair_shares = st.builds(
 
 @st.composite
 def snapshots(draw: st.DrawFn, gpus: st.SearchStrategy[int] | None = None, most_tasks: int = 7) -> Snapshot:
-    """A question to the policy; `gpus` says how many slots its tasks need (one or two, unless given)."""
+    """A question to the policy; `gpus` says how many places its tasks need (one or two, unless given)."""
     count = draw(st.integers(0, most_tasks))
     needs = st.sampled_from([1, 1, 1, 2]) if gpus is None else gpus
     tasks = tuple(draw(queued(number, needs)) for number in range(1, count + 1))
     return Snapshot(
         now=NOW,
         tasks=tasks,
-        slots=draw(slot_lists()),
+        places=draw(place_lists()),
         queues={name: draw(queues(name)) for name in draw(st.sets(queue_names))},
         durations=draw(durations),
         fair=draw(fair_shares),
         passed_since=draw(st.dictionaries(st.integers(1, 10), st.sampled_from([1, 100, 500]).map(ago), max_size=3)),
-        settings=Settings(affinity_window=draw(st.sampled_from([0, 2, 32]))),
+        bounds=PolicyBounds(affinity_window=draw(st.sampled_from([0, 2, 32]))),
     )
 
 
@@ -159,13 +159,13 @@ def _many_queued(number: int) -> st.SearchStrategy[QueuedTask]:
 
 
 @st.composite
-def _many_slots(draw: st.DrawFn) -> tuple[Slot, ...]:
-    """Up to twelve slots on three nodes, most of them busy with the same few models; some share a device."""
+def _many_places(draw: st.DrawFn) -> tuple[Place, ...]:
+    """Up to twelve places on three nodes, most of them busy with the same few models; some share a device."""
     names = draw(st.lists(st.sampled_from(MANY_SLOT_IDS), unique=True, min_size=1))
     is_shared, is_known = draw(st.booleans()), draw(st.booleans())
     free = draw(st.sampled_from([1, 3]))
     return tuple(
-        Slot(
+        Place(
             id=name,
             node=name[0],
             device=name.replace("gpu3", "gpu2") if is_shared else name,
@@ -196,9 +196,9 @@ def _many_running(number: int) -> st.SearchStrategy[RunningTask]:
 
 @st.composite
 def busy_snapshots(draw: st.DrawFn) -> Snapshot:
-    """More tasks and slots than in `snapshots`, nearly everything measured, models in their turns."""
+    """More tasks and places than in `snapshots`, nearly everything measured, models in their turns."""
     tasks = tuple(draw(_many_queued(number)) for number in range(1, draw(st.integers(1, 30)) + 1))
-    slots = draw(_many_slots())
+    places = draw(_many_places())
     seconds = st.sampled_from([None, 0.0, 1.0, 10.0, 12.5, 30.0, 30.1, 75.0, 100.0])
     measured = {
         DurationKey(engine, model, device_model): draw(seconds)
@@ -207,20 +207,20 @@ def busy_snapshots(draw: st.DrawFn) -> Snapshot:
         for device_model in GPU_MODELS
     }
     turns = {
-        slot.id: Turn(
-            engine=slot.resident[0].engine, model=slot.resident[0].model, since=ago(draw(st.integers(1, 500)))
+        place.id: Turn(
+            engine=place.resident[0].engine, model=place.resident[0].model, since=ago(draw(st.integers(1, 500)))
         )
-        for slot in slots
-        if slot.resident and draw(st.booleans())
+        for place in places
+        if place.resident and draw(st.booleans())
     }
     return Snapshot(
         now=NOW,
         tasks=tasks,
-        slots=slots,
+        places=places,
         queues={name: draw(queues(name)) for name in draw(st.sets(queue_names))},
         durations={key: value for key, value in measured.items() if value is not None},
         fair=draw(fair_shares),
         passed_since=draw(st.dictionaries(st.integers(1, 30), st.sampled_from([1, 100, 500]).map(ago), max_size=3)),
         turns=turns,
-        settings=Settings(affinity_window=draw(st.sampled_from([0, 2, 32]))),
+        bounds=PolicyBounds(affinity_window=draw(st.sampled_from([0, 2, 32]))),
     )

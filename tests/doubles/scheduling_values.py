@@ -12,12 +12,12 @@ from corral.scheduling.values import (
     Decision,
     DurationKey,
     FairShare,
+    Place,
+    PolicyBounds,
     Queue,
     QueuedTask,
     ResidentModel,
     RunningTask,
-    Settings,
-    Slot,
     Snapshot,
     Turn,
 )
@@ -45,8 +45,8 @@ def a_queued(number: int = 1, **changes: Any) -> QueuedTask:  # changes are the 
     )
 
 
-def a_slot(name: str = "node/gpu0", **changes: Any) -> Slot:  # changes are the fields of Slot
-    """A free slot with a device of its own and 24 GiB, where `llama` runs."""
+def a_place(name: str = "node/gpu0", **changes: Any) -> Place:  # changes are the fields of Place
+    """A free place with a device of its own and 24 GiB, where `llama` runs."""
     defaults = {
         "id": SlotId(name),
         "node": name.split("/")[0],
@@ -55,7 +55,7 @@ def a_slot(name: str = "node/gpu0", **changes: Any) -> Slot:  # changes are the 
         "capacity": gib(24),
         "engines": frozenset({"llama"}),
     }
-    return Slot(**{**defaults, **changes})
+    return Place(**{**defaults, **changes})
 
 
 def a_running(number: int = 900, **changes: Any) -> RunningTask:  # changes are the fields of RunningTask
@@ -79,29 +79,29 @@ def a_resident(model: str, size: float | None = None, engine: str = "llama") -> 
 
 
 def a_snapshot(
-    tasks: Iterable[QueuedTask] = (), slots: Iterable[Slot] = (), queues: Iterable[Queue] = (), **changes: Any
+    tasks: Iterable[QueuedTask] = (), places: Iterable[Place] = (), queues: Iterable[Queue] = (), **changes: Any
 ) -> Snapshot:  # changes are the other fields of Snapshot
     """A question to the policy, asked now."""
     known = {queue.name: queue for queue in queues}
-    return Snapshot(**{"now": NOW, "tasks": tuple(tasks), "slots": tuple(slots), "queues": known, **changes})
+    return Snapshot(**{"now": NOW, "tasks": tuple(tasks), "places": tuple(places), "queues": known, **changes})
 
 
 def placed(decision: Decision) -> dict[int, tuple[str, ...]]:
-    """Which task starts on which slots."""
-    return {each.task: tuple(each.slots) for each in decision.assignments}
+    """Which task starts on which places."""
+    return {each.task: tuple(each.places) for each in decision.assignments}
 
 
 @dataclass
 class PlayedQueue:
     """Stands for a dispatcher with engines that take exactly as long as was measured, on a clock of its own.
 
-    Tasks arrive at their `queued_at`. A slot keeps the last model that ran on it resident, as the real engines do.
+    Tasks arrive at their `queued_at`. A place keeps the last model that ran on it resident, as the real engines do.
     """
 
-    slots: dict[SlotId, Slot]
+    places: dict[SlotId, Place]
     durations: Mapping[DurationKey, float]
     arrivals: list[QueuedTask]
-    settings: Settings = field(default_factory=Settings)
+    bounds: PolicyBounds = field(default_factory=PolicyBounds)
     now: datetime = NOW
     fair: FairShare = field(default_factory=FairShare)
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
@@ -117,7 +117,7 @@ class PlayedQueue:
             self._let_in()
             self._step()
             upcoming = [task.queued_at for task in self.arrivals[:1]]
-            upcoming += [slot.running.expected_end for slot in self.slots.values() if slot.running is not None]
+            upcoming += [place.running.expected_end for place in self.places.values() if place.running is not None]
             if not upcoming:
                 return
             self.now = min(upcoming)
@@ -129,33 +129,33 @@ class PlayedQueue:
             self.waiting[task.id] = task
 
     def _end_tasks(self) -> None:
-        for slot in list(self.slots.values()):
-            running = slot.running
+        for place in list(self.places.values()):
+            running = place.running
             if running is not None and running.expected_end <= self.now:
-                resident = (a_resident(running.model, None, running.engine),) if running.model else slot.resident
-                self.slots[slot.id] = replace(slot, running=None, resident=resident)
+                resident = (a_resident(running.model, None, running.engine),) if running.model else place.resident
+                self.places[place.id] = replace(place, running=None, resident=resident)
 
     def _step(self) -> None:
         decision = decide(
             Snapshot(
                 now=self.now,
                 tasks=tuple(self.waiting.values()),
-                slots=tuple(self.slots.values()),
+                places=tuple(self.places.values()),
                 queues={},
                 durations=self.durations,
                 fair=self.fair,
                 passed_since=self.passed_since,
                 turns=self.turns,
-                settings=self.settings,
+                bounds=self.bounds,
             )
         )
         self.fair, self.passed_since, self.turns = decision.fair, decision.passed_since, decision.turns
         for assignment in decision.assignments:
             task = self.waiting.pop(assignment.task)
             self.started[task.id] = self.now
-            self.ran_on[task.id] = assignment.slots
-            for name in assignment.slots:
-                self.slots[name] = replace(self.slots[name], running=self._run(task, assignment.expected_s))
+            self.ran_on[task.id] = assignment.places
+            for name in assignment.places:
+                self.places[name] = replace(self.places[name], running=self._run(task, assignment.expected_s))
 
     def _run(self, task: QueuedTask, seconds: float) -> RunningTask:
         return a_running(

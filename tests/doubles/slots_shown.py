@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from corral.scheduling.values import Gate, Slot
-from corral.slots.values import DeviceSpec, GroupView, SlotSpec, SlotView
+from corral.scheduling.values import Gate, Place
+from corral.slots.values import DeviceSpec, PlaceView, SlotSpec, SlotView
 from corral.units import Bytes
 from corral.work import SlotId
 from doubles.engines import ScriptedEngine
 
 
-def a_group(
+def a_place_view(
     *engines: str,
     device: str = "node/gpu0",
     problems: Mapping[str, str] | None = None,
     gates: Mapping[str, Gate] | None = None,
     reason: str = "",
-) -> GroupView:
+) -> PlaceView:
     """Return the slots of a GPU: of engines with problems, and with gates that are not open."""
     name, problems, gates = SlotId(device), problems or {}, gates or {}
     spec = DeviceSpec(
@@ -28,7 +28,7 @@ def a_group(
             spec=SlotSpec(
                 id=SlotId(f"{device}/{engine}"),
                 device=name,
-                group=name,
+                place=name,
                 engine=engine,
                 make=lambda engine=engine: ScriptedEngine(name=engine),
             ),
@@ -38,9 +38,9 @@ def a_group(
         )
         for engine in engines
     )
-    return GroupView(
+    return PlaceView(
         device=spec,
-        place=Slot(
+        facts=Place(
             id=name,
             node=spec.node,
             device=spec.provider,

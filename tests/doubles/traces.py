@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from corral.scheduling.simulator.values import Arrival, Load, Outage, Trace
-from corral.scheduling.values import Gate, Queue, Slot, TaskClass
+from corral.scheduling.values import Gate, Place, Queue, TaskClass
 from corral.units import Bytes
 from corral.work import SlotId
 
-SLOTS = tuple(SlotId(f"{node}/gpu{index}") for node in "ab" for index in range(2))
+PLACES = tuple(SlotId(f"{node}/gpu{index}") for node in "ab" for index in range(2))
 ENGINES = ("llama", "comfyui")
 
 
@@ -22,8 +22,8 @@ def an_arrival(number: int = 1, **changes: Any) -> Arrival:  # changes are the f
     return Arrival(**{"id": number, "at_s": 0, "owner": "ada", "engine": "llama", "seconds": {"*": 10}, **changes})
 
 
-def a_place(name: str = "a/gpu0", **changes: Any) -> Slot:  # changes are the fields of Slot
-    """A free slot on a card of its own with 8 bytes, where both engines run."""
+def a_place(name: str = "a/gpu0", **changes: Any) -> Place:  # changes are the fields of Place
+    """A free place on a card of its own with 8 bytes, where both engines run."""
     defaults = {
         "id": SlotId(name),
         "node": name.partition("/")[0],
@@ -32,11 +32,11 @@ def a_place(name: str = "a/gpu0", **changes: Any) -> Slot:  # changes are the fi
         "capacity": Bytes(8),
         "engines": frozenset(ENGINES),
     }
-    return Slot(**{**defaults, **changes})
+    return Place(**{**defaults, **changes})
 
 
 def arrivals(number: int) -> st.SearchStrategy[Arrival]:
-    """A task of the universe; some need two slots, some more memory than there is."""
+    """A task of the universe; some need two places, some more memory than there is."""
     return st.builds(
         Arrival,
         id=st.just(number),
@@ -53,8 +53,8 @@ def arrivals(number: int) -> st.SearchStrategy[Arrival]:
 
 
 outages = st.builds(
-    lambda slot, begin, length: Outage(slot=slot, from_s=begin, until_s=begin + length),
-    st.sampled_from(SLOTS),
+    lambda place, begin, length: Outage(place=place, from_s=begin, until_s=begin + length),
+    st.sampled_from(PLACES),
     st.sampled_from([0, 4, 5, 12]),
     st.sampled_from([0.5, 5, 30, inf]),
 )
@@ -62,12 +62,12 @@ outages = st.builds(
 
 @st.composite
 def traces(draw: st.DrawFn, most_tasks: int = 12, *, plain: bool = False) -> Trace:
-    """A workload on up to four slots; the slots of node b share a device.
+    """A workload on up to four places; the places of node b share a device.
 
     A plain one has no limits, no gangs, no memory, and cards of one model.
     """
-    names = draw(st.lists(st.sampled_from(SLOTS), unique=True, min_size=1))
-    slots = tuple(
+    names = draw(st.lists(st.sampled_from(PLACES), unique=True, min_size=1))
+    places = tuple(
         a_place(
             name,
             device="b" if name.startswith("b") else name,
@@ -79,11 +79,11 @@ def traces(draw: st.DrawFn, most_tasks: int = 12, *, plain: bool = False) -> Tra
     tasks = [draw(arrivals(number)) for number in range(1, draw(st.integers(0, most_tasks)) + 1)]
     if plain:
         tasks = [replace(task, gpus=1, memory=None, queue="default") for task in tasks]
-    away = [each for each in draw(st.lists(outages, max_size=3)) if each.slot in names]
-    limited = Queue(name="night", slots=frozenset(SLOTS[:3]), max_running_per_owner=draw(st.sampled_from([None, 1])))
+    away = [each for each in draw(st.lists(outages, max_size=3)) if each.place in names]
+    limited = Queue(name="night", pool=frozenset(PLACES[:3]), max_running_per_owner=draw(st.sampled_from([None, 1])))
     return Trace(
         arrivals=tuple(sorted(tasks, key=lambda task: (task.at_s, task.id))),
-        slots=slots,
+        places=places,
         queues={"night": limited},
         loads=tuple(
             Load(engine=engine, model=model, seconds=4, memory=Bytes(2)) for engine in ENGINES for model in ("m1", "m2")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from corral.scheduling.values import Queue, Slot
+from corral.scheduling.values import Place, Queue
 from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, Rules, Timings
+from corral.tasks.dispatcher import Dispatcher, DispatchRules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
@@ -53,7 +53,7 @@ class Yard:
             pool=self.pool,
             holder=self.holder,
             slots=Registry(make_slots(*engines)),
-            rules=Rules(queues=known),
+            rules=DispatchRules(queues=known),
             artifacts=self.artifacts,
             scratch=self._scratch,
             board=self.board,
@@ -92,10 +92,10 @@ class Yard:
         async with open_writing(self.pool) as opened:
             await append(opened, [Entry(kind="gate_changed")])
 
-    async def shown(self, holds: Callable[[tuple[Slot, ...]], bool]) -> None:
+    async def shown(self, holds: Callable[[tuple[Place, ...]], bool]) -> None:
         """Wait until the board shows the slots as described; fail after half a minute."""
         async with asyncio.timeout(30):
-            while not ((slots := tuple(group.place for group in self.board.groups)) and holds(slots)):
+            while not ((slots := tuple(place.facts for place in self.board.places)) and holds(slots)):
                 await self.board.wait_for_change()
 
     async def crash(self) -> None:
@@ -126,4 +126,4 @@ def make_slots(*engines: Engine) -> Wanted:
 def make_slot(device: SlotId, engine: Engine) -> SlotSpec:
     """Return the slot of an engine on a device."""
     slot = SlotId(f"{device}/{engine.name}")
-    return SlotSpec(id=slot, device=device, group=device, engine=engine.name, make=lambda: engine)
+    return SlotSpec(id=slot, device=device, place=device, engine=engine.name, make=lambda: engine)

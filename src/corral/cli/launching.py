@@ -61,10 +61,10 @@ def choose_server_data_dir(given: Path | None, cluster_file: Path | None) -> Pat
     """
     if given is not None or cluster_file is None:
         return choose_data_dir(given)
-    from corral.server.settings import Settings, read_cluster
+    from corral.server.settings import ServerSettings, read_cluster
 
     own = default_data_dir()
-    named = read_cluster(Settings(data_dir=own, cluster_file=cluster_file)).data_dir
+    named = read_cluster(ServerSettings(data_dir=own, cluster_file=cluster_file)).data_dir
     return own if named is None else (cluster_file.absolute().parent / Path(named).expanduser()).absolute()
 
 

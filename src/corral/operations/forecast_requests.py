@@ -261,7 +261,7 @@ def _read_failures(texts: Iterable[str], known: Sequence[SlotId], problems: list
                 _make_problem(f"it ends before it begins: {text!r}", "--fail", "give the earlier time first")
             )
             continue
-        yield Outage(slot=SlotId(slot), from_s=from_s, until_s=until_s)
+        yield Outage(place=SlotId(slot), from_s=from_s, until_s=until_s)
 
 
 def _is_known(slot: str, known: Sequence[SlotId], option: str, problems: list[Problem]) -> bool:

@@ -73,7 +73,7 @@ def collect_facts(inventory: Inventory) -> MachineFacts:
         cpu_cores=inventory.cpu_cores,
         memory=inventory.memory,
         memory_is_installed=inventory.memory_is_installed,
-        psu_w=inventory.board.psu_w,
+        psu_w=inventory.smbios.psu_w,
         disks=inventory.disks,
         gpus=gpus,
         gpus_unknown_because=because,
@@ -288,7 +288,7 @@ def answer_inventory(inventory: Inventory, facts: MachineFacts) -> InventoryAnsw
         cpu=FoundProcessor(model=inventory.cpu_model, cores=inventory.cpu_cores, threads=inventory.cpu_threads),
         memory=FoundMemory(size=inventory.memory, is_installed=inventory.memory_is_installed),
         disks=inventory.disks,
-        psu=FoundSupply(watts=inventory.board.psu_w, name=inventory.board.psu_name),
+        psu=FoundSupply(watts=inventory.smbios.psu_w, name=inventory.smbios.psu_name),
         driver=FoundDriver(
             status=nvml.status,
             reason=nvml.reason or None,

@@ -62,7 +62,7 @@ class ReloadAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterHere:
+class LocalCluster:
     """A cluster file, and the devices and slots that it means on this server."""
 
     cluster: Cluster
@@ -70,7 +70,7 @@ class ClusterHere:
     problems: tuple[Problem, ...] = ()
 
 
-class FollowsCluster(Protocol):
+class RunningServer(Protocol):
     """The running server."""
 
     @property
@@ -87,26 +87,28 @@ class FollowsCluster(Protocol):
         """Return how these slots differ from those there are."""
         ...
 
-    def follow(self, here: ClusterHere) -> None:
+    def put_into_effect(self, local: LocalCluster) -> None:
         """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
         ...
 
 
-async def reload_cluster(server: FollowsCluster, read: Callable[[], ClusterHere], asked: ReloadAsked) -> ReloadAnswer:
+async def reload_cluster(server: RunningServer, read: Callable[[], LocalCluster], asked: ReloadAsked) -> ReloadAnswer:
     """Read the cluster file, put it into effect unless that is not asked for, and return what differs.
 
     Raises: what `read` raises for a file with problems; the server then goes on as before.
     """
-    here = await asyncio.to_thread(read)
-    difference = server.compare_slots(here.wanted)
-    answer = _make_answer(server, here, difference, asked)
+    local = await asyncio.to_thread(read)
+    difference = server.compare_slots(local.wanted)
+    answer = _make_answer(server, local, difference, asked)
     if not asked.dry_run:
-        server.follow(here)
+        server.put_into_effect(local)
     return answer
 
 
-def _make_answer(server: FollowsCluster, here: ClusterHere, difference: Difference, asked: ReloadAsked) -> ReloadAnswer:
-    before, after = server.cluster, here.cluster
+def _make_answer(
+    server: RunningServer, local: LocalCluster, difference: Difference, asked: ReloadAsked
+) -> ReloadAnswer:
+    before, after = server.cluster, local.cluster
     return ReloadAnswer(
         dry_run=asked.dry_run,
         added=tuple(slot.id for slot in difference.added),
@@ -125,7 +127,7 @@ def _make_answer(server: FollowsCluster, here: ClusterHere, difference: Differen
             for name, label in _AT_NEXT_START.items()
             if getattr(server.at_start, name) != getattr(after, name)
         ),
-        problems=here.problems,
+        problems=local.problems,
     )
 
 

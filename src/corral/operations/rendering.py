@@ -25,7 +25,7 @@ class ForeignFileError(CorralError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class FileChange:
     """What happens to one file."""
 
     path: str
@@ -89,12 +89,12 @@ def list_targets() -> RenderTargets:
     return RenderTargets(items=tuple(ListedTarget(name=target.name, summary=target.summary) for target in TARGETS))
 
 
-def compare_folder(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[Change, ...]:
+def compare_folder(files: Mapping[str, str], folder: Path, *, is_whole: bool) -> tuple[FileChange, ...]:
     """Compare with what is in a folder; `is_whole` also removes files of ours that are no longer written.
 
     Raises: ForeignFileError when a file that is not ours is in the way.
     """
-    changed: list[Change] = []
+    changed: list[FileChange] = []
     for path, text in files.items():
         before = _read_text(folder / path)
         if before is not None and before != text and not _is_ours(before):
@@ -104,12 +104,12 @@ def compare_folder(files: Mapping[str, str], folder: Path, *, is_whole: bool) ->
                 hint="choose another folder with --out, or move the file away",
             )
         if before != text:
-            changed.append(Change(path=path, before=before, after=text))
+            changed.append(FileChange(path=path, before=before, after=text))
     gone = _find_left_over(files, folder) if is_whole else ()
-    return (*changed, *(Change(path=path, before=_read_text(folder / path), after=None) for path in gone))
+    return (*changed, *(FileChange(path=path, before=_read_text(folder / path), after=None) for path in gone))
 
 
-def write(changed: Collection[Change], folder: Path) -> None:
+def write(changed: Collection[FileChange], folder: Path) -> None:
     """Make the changes, each file at once or not at all."""
     for change in changed:
         target = folder / change.path
@@ -120,7 +120,7 @@ def write(changed: Collection[Change], folder: Path) -> None:
         write_whole(target, change.after)
 
 
-def write_diff(changed: Collection[Change]) -> Iterator[str]:
+def write_diff(changed: Collection[FileChange]) -> Iterator[str]:
     """A unified diff of the changes."""
     for change in changed:
         old_name = "/dev/null" if change.before is None else change.path

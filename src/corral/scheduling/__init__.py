@@ -1,4 +1,4 @@
-"""Decides which task goes to which slot next; a pure function of what is queued, what is free and what was measured.
+"""Decides which task goes to which place next; a pure function of what is queued, what is free and what was measured.
 
 Belongs here: the policy, the backlog it looks at, the reasons it gives, and the values of its questions and answers.
 Does not belong here: time, I/O, randomness, the database, engines.

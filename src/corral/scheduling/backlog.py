@@ -3,11 +3,11 @@
 Tasks that differ in nothing but age (`_Lane`) are in one lane, oldest first. For the policy the tasks of a lane are
 interchangeable: if the oldest cannot start, none can. So the oldest few of each lane represent all of them, and
 nothing hides behind a task that waits for another engine or for more memory: with `limit` of at least lanes x (free
-slots + affinity window) a decision on the candidates is the decision on everything.
+places + affinity window) a decision on the candidates is the decision on everything.
 
-Where there are more lanes than `limit`, a third of the places goes to lanes whose oldest task is past its bound, a
-third to those that are first by class and priority, a third to each owner's first lanes in turn, and what is left to
-the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle can be seen later.
+Where there are more lanes than `limit`, a third of the candidates comes from lanes whose oldest task is past its bound,
+a third from those that are first by class and priority, a third from each owner's first lanes in turn, and the rest
+from the oldest; so neither promotion nor rank nor fair share is lost, though a lane in the middle can be seen later.
 
 Adding and removing cost O(log n); showing costs O(limit + owners), whatever the number of tasks.
 """
@@ -22,7 +22,7 @@ from operator import attrgetter, itemgetter
 from typing import TypeVar
 
 from corral.scheduling.sorted_list import Sorted
-from corral.scheduling.values import Owner, QueuedTask, Settings, TaskClass
+from corral.scheduling.values import Owner, PolicyBounds, QueuedTask, TaskClass
 
 _Age = tuple[datetime, int]
 _Lane = tuple[object, ...]
@@ -88,7 +88,7 @@ class Backlog:
     def select_candidates(
         self,
         now: datetime,
-        settings: Settings,
+        bounds: PolicyBounds,
         limit: int,
         *,
         free: int | None = None,
@@ -96,16 +96,16 @@ class Backlog:
     ) -> tuple[QueuedTask, ...]:
         """Choose at most `limit` tasks for a decision, the lanes' oldest in turn.
 
-        `free` is how many slots the decision can fill: no lane then shows more than that and the affinity window, which
-        is all that can matter. `keep` names tasks to show in any case, such as those in `Decision.passed_since`, whose
-        time would otherwise start anew; ids that are not queued are ignored.
+        `free` is how many places the decision can fill: no lane then shows more than that and the affinity window,
+        which is all that can matter. `keep` names tasks to show in any case, such as those in `Decision.passed_since`,
+        whose time would otherwise start anew; ids that are not queued are ignored.
         """
         shown = dict.fromkeys([task for task in keep if task in self._tasks][:limit])
         if len(self._lanes) <= limit:
-            depth = limit if free is None else free + settings.affinity_window + 1
+            depth = limit if free is None else free + bounds.affinity_window + 1
             chosen = map(_number, _take_in_turn(self._lanes.values(), depth))
         else:
-            chosen = self._select_heads(limit, now - settings.promote_after)
+            chosen = self._select_heads(limit, now - bounds.promote_after)
         for task in chosen:
             if len(shown) >= limit:
                 break

@@ -1,12 +1,12 @@
-"""Where a task goes when several slots would do.
+"""Where a task goes when several places would do.
 
 In order: where a lost attempt of it ran (its job can be found again), where its model is resident, where it was
-measured fastest, where the fewest warm models are lost, where the least memory is left over, and the slot's name, so
+measured fastest, where the fewest warm models are lost, where the least memory is left over, and the place's name, so
 that the same question always has the same answer.
 
-Tasks that ask for the same rank the free slots alike, so these are ranked once and kept in heaps. A slot that was given
-away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is looked
-at: a choice costs O(log slots), and the first one for a demand O(slots that are free).
+Tasks that ask for the same rank the free places alike, so these are ranked once and kept in heaps. A place that was
+given away, or that is another choice since its device changed (`Room.touched`), is dropped or ranked anew when it is
+looked at: a choice costs O(log places), and the first one for a demand O(places that are free).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room, is_model_of, is_preferred
-from corral.scheduling.values import QueuedTask, Slot
+from corral.scheduling.values import Place, QueuedTask
 from corral.work import SlotId
 
 Choice = tuple[bool, bool, float, int, float, SlotId]
 
 _Ranked = tuple[bool, float, int, float, SlotId, int]
-"""A choice but for the preference, and which view of the slot it was made from (`Room.stamps`)."""
+"""A choice but for the preference, and which view of the place it was made from (`Room.stamps`)."""
 
 _REASONS = (
     "lost attempt ran here",
@@ -34,59 +34,59 @@ _REASONS = (
     "least memory left over",
     "first of alike slots",
 )
-"""The deciding property, by the place in `Choice` where the best and the second best differ."""
+"""The deciding property, by the position in `Choice` where the best and the second best differ."""
 
 
 class Pick(NamedTuple):
     """The result of a choice."""
 
-    slot: Slot | None
-    """None where no free slot can have the task, or all are too late for it."""
+    place: Place | None
+    """None where no free place can have the task, or all are too late for it."""
     because: str = ""
     is_late: bool = False
-    """Whether a free slot could have it, but is too late."""
+    """Whether a free place could have it, but is too late."""
 
 
-def is_resident(slot: Slot, task: QueuedTask) -> bool:
-    """Whether the task's model is in the slot's memory."""
-    return any(is_model_of(resident, task) for resident in slot.resident)
+def is_resident(place: Place, task: QueuedTask) -> bool:
+    """Whether the task's model is in the place's memory."""
+    return any(is_model_of(resident, task) for resident in place.resident)
 
 
-def rate_slot(slot: Slot, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
-    """Sort key of a slot for a task; the lowest is the best."""
-    measured = expectations.measured(task, slot.device_model)
-    evicted, load = room.plan_evictions(slot, task)
+def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expectations) -> Choice:
+    """Sort key of a place for a task; the lowest is the best."""
+    measured = expectations.measured(task, place.device_model)
+    evicted, load = room.plan_evictions(place, task)
     swapped = sum(
-        resident.engine == task.engine and not is_model_of(resident, task) and (slot.id, resident) not in evicted
-        for resident in slot.resident
+        resident.engine == task.engine and not is_model_of(resident, task) and (place.id, resident) not in evicted
+        for resident in place.resident
     )
     return (
-        not is_preferred(slot, task),
-        not is_resident(slot, task),
+        not is_preferred(place, task),
+        not is_resident(place, task),
         inf if measured is None else measured,
         len(evicted) + swapped,
-        room.left(slot) - load,
-        slot.id,
+        room.left(place) - load,
+        place.id,
     )
 
 
 class Choosing:
-    """Chooses slots for the tasks of one decision."""
+    """Chooses places for the tasks of one decision."""
 
-    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Slot, float], bool]) -> None:
+    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Place, float], bool]) -> None:
         self._room = room
         self._expectations = expectations
         self._allows = allows
         self._rankings: dict[Hashable, _Ranking] = {}
 
-    def can_have(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether the slot is free and fits the task, and no reservation keeps it."""
-        return self._room.is_option(slot, task) and self._is_allowed(task, slot)
+    def can_have(self, task: QueuedTask, place: Place) -> bool:
+        """Whether the place is free and fits the task, and no reservation keeps it."""
+        return self._room.is_option(place, task) and self._is_allowed(task, place)
 
-    def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]) -> Pick:
-        """Choose the best free slot that is not too late for the task, with the reason in a few words.
+    def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
+        """Choose the best free place that is not too late for the task, with the reason in a few words.
 
-        Slots are too late by their device model; the one that the task prefers never is.
+        Places are too late by their device model; the one that the task prefers never is.
         """
         preferred = self._room.find_preferred(task)
         if preferred is not None and self.can_have(task, preferred):
@@ -96,15 +96,15 @@ class Choosing:
             return Pick(None, is_late=is_late)
         return Pick(self._room.free[best[0][4]], _explain_choice(best))
 
-    def _is_allowed(self, task: QueuedTask, slot: Slot) -> bool:
-        return self._allows(slot, self._expectations.of(task, slot.device_model))
+    def _is_allowed(self, task: QueuedTask, place: Place) -> bool:
+        return self._allows(place, self._expectations.of(task, place.device_model))
 
     def _find_best_two(
-        self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Slot], bool]
+        self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
     ) -> tuple[list[_Ranked], bool]:
         """The best choices (the second is there for its reason), and whether what could have had the task is late.
 
-        Lateness costs more than the choice, so it is worked out only for slots that are looked at.
+        Lateness costs more than the choice, so it is worked out only for places that are looked at.
         """
         ranking = self._rank_for(task)
         avoided = self._room.find_avoided(task)
@@ -117,9 +117,9 @@ class Choosing:
             if top is None:
                 break
             device_model, ranked = top
-            slot = self._room.free[ranked[4]]
-            if slot.id not in avoided:
-                if device_model not in in_time and is_too_late(task, slot):
+            place = self._room.free[ranked[4]]
+            if place.id not in avoided:
+                if device_model not in in_time and is_too_late(task, place):
                     late.add(device_model)
                     continue
                 in_time.add(device_model)
@@ -132,7 +132,7 @@ class Choosing:
         return best, bool(late)
 
     def _rank_for(self, task: QueuedTask) -> _Ranking:
-        """The free slots in the order in which they suit the task, as they are now."""
+        """The free places in the order in which they suit the task, as they are now."""
         demand = (task.queue, task.engine, task.model, task.memory)
         ranking = self._rankings.get(demand)
         if ranking is None:
@@ -142,10 +142,10 @@ class Choosing:
 
 
 class _Ranking:
-    """The free slots for one demand, in a heap for each device model."""
+    """The free places for one demand, in a heap for each device model."""
 
     def __init__(
-        self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Slot, float], bool]
+        self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Place, float], bool]
     ) -> None:
         self._task = task
         self._room = room
@@ -155,9 +155,9 @@ class _Ranking:
         self._heaps: dict[str, list[_Ranked]] = {}
         self._ranks: dict[Hashable, tuple[bool, float, int, float]] = {}
         self._followed = len(room.touched)
-        for name, slot in self._free.items():
+        for name, place in self._free.items():
             if name in room.free:
-                self._enter(slot)
+                self._enter(place)
         for heap in self._heaps.values():
             heapify(heap)
 
@@ -168,13 +168,13 @@ class _Ranking:
             name = touched[self._followed]
             self._followed += 1
             if name in self._free and name in self._room.free:
-                slot = self._free[name]
-                if self._enter(slot):
-                    heap = self._heaps[slot.device_model]
+                place = self._free[name]
+                if self._enter(place):
+                    heap = self._heaps[place.device_model]
                     heappush(heap, heap.pop())
 
     def first(self, but: Container[str]) -> tuple[str, _Ranked] | None:
-        """The best slot with its device model, those of some device models left aside."""
+        """The best place with its device model, those of some device models left aside."""
         best: tuple[str, _Ranked] | None = None
         for device_model, heap in self._heaps.items():
             if device_model not in but:
@@ -196,21 +196,21 @@ class _Ranking:
         while heap and (heap[0][4] not in free or stamps.get(heap[0][4], 0) != heap[0][5]):
             heappop(heap)
 
-    def _enter(self, slot: Slot) -> bool:
-        """Put a slot at the end of its heap, if the task can have it."""
+    def _enter(self, place: Place) -> bool:
+        """Put a place at the end of its heap, if the task can have it."""
         task, room = self._task, self._room
-        if not room.can_hold(slot, task) or not self._allows(slot, self._expectations.of(task, slot.device_model)):
+        if not room.can_hold(place, task) or not self._allows(place, self._expectations.of(task, place.device_model)):
             return False
-        alike = room.alike(slot)
+        alike = room.alike(place)
         rank = self._ranks.get(alike)
         if rank is None:
-            rank = self._ranks[alike] = rate_slot(slot, task, room, self._expectations)[1:5]
-        self._heaps.setdefault(slot.device_model, []).append((*rank, slot.id, room.stamps.get(slot.id, 0)))
+            rank = self._ranks[alike] = rate_place(place, task, room, self._expectations)[1:5]
+        self._heaps.setdefault(place.device_model, []).append((*rank, place.id, room.stamps.get(place.id, 0)))
         return True
 
 
 def _explain_choice(best: Sequence[_Ranked]) -> str:
-    """Explain the best slot: its own merit, or its difference from the second best."""
+    """Explain the best place: its own merit, or its difference from the second best."""
     if not best[0][0]:
         return _REASONS[1]
     if len(best) == 1:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from corral.scheduling.values import DurationKey, QueuedTask, Settings
+from corral.scheduling.values import DurationKey, PolicyBounds, QueuedTask
 
 ANY = "*"
 """Any model or any device model in a key; no model or device has this name."""
@@ -44,13 +44,13 @@ def observe(history: History, key: DurationKey, seconds: float) -> History:
     return History(samples=samples, expected=expected)
 
 
-def expected_seconds(durations: Mapping[DurationKey, float], key: DurationKey, settings: Settings) -> float:
+def expected_seconds(durations: Mapping[DurationKey, float], key: DurationKey, bounds: PolicyBounds) -> float:
     """Estimate seconds of a task: as measured for its model there, its model anywhere, its engine, or the default."""
     for level in _levels(key):
         seconds = durations.get(level)
         if seconds is not None:
             return seconds
-    return settings.unknown_duration_s
+    return bounds.unknown_duration_s
 
 
 def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:
@@ -61,19 +61,19 @@ def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:
 class Expectations:
     """The expected seconds of tasks in one decision; each key is looked up once."""
 
-    __slots__ = ("_durations", "_seconds", "_settings")
+    __slots__ = ("_bounds", "_durations", "_seconds")
 
-    def __init__(self, durations: Mapping[DurationKey, float], settings: Settings) -> None:
+    def __init__(self, durations: Mapping[DurationKey, float], bounds: PolicyBounds) -> None:
         self._durations = durations
-        self._settings = settings
+        self._bounds = bounds
         self._seconds: dict[tuple[str, str | None, str], float] = {}
 
     def of(self, task: QueuedTask, device_model: str) -> float:
-        """Seconds that the task is expected to take on a device model; charged to its owner per slot."""
+        """Seconds that the task is expected to take on a device model; charged to its owner per place."""
         key = (task.engine, task.model, device_model)
         seconds = self._seconds.get(key)
         if seconds is None:
-            seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._settings)
+            seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._bounds)
         return seconds
 
     def measured(self, task: QueuedTask, device_model: str) -> float | None:

@@ -11,16 +11,16 @@ from corral.scheduling.affinity import find_patience
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.ordering import Line
-from corral.scheduling.policy import Outcome, resolve, usable_slots
+from corral.scheduling.policy import Outcome, list_usable_places, resolve
 from corral.scheduling.reservation import group_by_node, take_side_by_side
 from corral.scheduling.room import Room
 from corral.scheduling.values import (
     Assignment,
     Explanation,
     Gate,
+    Place,
     QueuedTask,
     Rule,
-    Slot,
     Snapshot,
 )
 from corral.units import format_bytes, format_duration
@@ -57,62 +57,62 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
         task=task_id,
         rule=rule,
         summary=describe_rule(rule, snapshot, task, outcome),
-        slots={slot.name_for(task.engine): _explain_slot(slot, task, outcome) for slot in outcome.room.slots},
+        slots={place.name_for(task.engine): _explain_place(place, task, outcome) for place in outcome.room.places},
         since=task.queued_at,
         may_start_at=None if rule in _NO_START else estimate_start(snapshot, task),
     )
 
 
 def _explain_start(snapshot: Snapshot, task: QueuedTask, mine: Assignment) -> Explanation:
-    where = ", ".join(slot.name_for(task.engine) for slot in snapshot.slots if slot.id in mine.slots)
+    where = ", ".join(place.name_for(task.engine) for place in snapshot.places if place.id in mine.places)
     return Explanation(
         task=task.id,
         rule=Rule.STARTING,
         summary=f"it starts now on {where} ({mine.because})",
         slots={
-            slot.name_for(task.engine): "given to it now" if slot.id in mine.slots else f"{where} was chosen"
-            for slot in snapshot.slots
+            place.name_for(task.engine): "given to it now" if place.id in mine.places else f"{where} was chosen"
+            for place in snapshot.places
         },
         since=task.queued_at,
         may_start_at=snapshot.now,
     )
 
 
-def _explain_slot(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
-    """Why one slot is not given to the task now: what can never work first, then what passes."""
+def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
+    """Why one place is not given to the task now: what can never work first, then what passes."""
     room = outcome.room
     queue = room.queue(task.queue)
-    if queue.slots is not None and not slot.is_among(queue.slots, task.engine):
+    if queue.pool is not None and not place.is_among(queue.pool, task.engine):
         return f"not in the pool of queue {task.queue}"
-    if task.engine not in slot.engines:
-        return slot.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
-    if not room.can_ever_hold(slot, task):
-        return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(slot)))}"
-    if slot.id in room.find_avoided(task):
+    if task.engine not in place.engines:
+        return place.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
+    if not room.can_ever_hold(place, task):
+        return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(place)))}"
+    if place.id in room.find_avoided(task):
         return "the engine here failed this task before"
-    gate = slot.gate_for(task.engine)
+    gate = place.gate_for(task.engine)
     if gate is not Gate.OPEN:
-        return f"{gate}: {slot.gate_reason}" if slot.gate_reason else str(gate)
-    return _explain_occupied(slot, task, outcome) or _explain_held_back(slot, task, outcome)
+        return f"{gate}: {place.gate_reason}" if place.gate_reason else str(gate)
+    return _explain_occupied(place, task, outcome) or _explain_held_back(place, task, outcome)
 
 
-def _explain_occupied(slot: Slot, task: QueuedTask, outcome: Outcome) -> str | None:
-    """Name the task that has the slot or its memory."""
+def _explain_occupied(place: Place, task: QueuedTask, outcome: Outcome) -> str | None:
+    """Name the task that has the place or its memory."""
     room = outcome.room
-    if slot.running is not None:
-        ending = format_duration((room.ends_at(slot) - room.now).total_seconds())
-        return f"runs task {slot.running.task} of {slot.running.owner}, expected to end in {ending}"
-    given = next((assignment for assignment in outcome.assignments if slot.id in assignment.slots), None)
+    if place.running is not None:
+        ending = format_duration((room.ends_at(place) - room.now).total_seconds())
+        return f"runs task {place.running.task} of {place.running.owner}, expected to end in {ending}"
+    given = next((assignment for assignment in outcome.assignments if place.id in assignment.places), None)
     if given is not None:
         return f"given to task {given.task} ({given.because})"
-    if not room.can_hold(slot, task):
-        free = format_bytes(max(0, int(room.left(slot))))
+    if not room.can_hold(place, task):
+        free = format_bytes(max(0, int(room.left(place))))
         return f"needs {format_bytes(task.memory or 0)}, busy slots of the device leave {free}"
     return None
 
 
-def _explain_held_back(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
-    """Why a slot that is free and fits is not given."""
+def _explain_held_back(place: Place, task: QueuedTask, outcome: Outcome) -> str:
+    """Why a place that is free and fits is not given."""
     room = outcome.room
     if room.queue(task.queue).paused:
         return f"free, but queue {task.queue} is paused"
@@ -120,7 +120,7 @@ def _explain_held_back(slot: Slot, task: QueuedTask, outcome: Outcome) -> str:
         return f"free, but {task.owner} runs {room.count_running(task)} tasks of queue {task.queue}"
     if task.gpus > 1:
         return f"free, but the task needs {task.gpus} slots of one node"
-    ready_at = outcome.reservations.ready_at(slot)
+    ready_at = outcome.reservations.ready_at(place)
     if outcome.find_rule(task) is Rule.FASTER_SOON:
         return "free, but faster slots should have done all that waits before this one could finish the task"
     if ready_at is None:
@@ -141,7 +141,7 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
         case Rule.OWNER_LIMIT:
             return _describe_owner_limit(task, outcome)
         case Rule.SLOTS_CLOSED:
-            return _describe_closed(task, usable_slots(task, outcome.room))
+            return _describe_closed(task, list_usable_places(task, outcome.room))
         case Rule.SLOTS_BUSY:
             return _describe_busy(task, outcome)
         case Rule.BEHIND_OTHERS:
@@ -159,7 +159,7 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
 
 
 def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
-    problems = [slot.engine_problems[task.engine] for slot in snapshot.slots if task.engine in slot.engine_problems]
+    problems = [place.engine_problems[task.engine] for place in snapshot.places if task.engine in place.engine_problems]
     because = f" ({'; '.join(sorted(set(problems)))})" if problems else ""
     return f"engine {task.engine} runs on none of the slots of queue {task.queue}{because}"
 
@@ -167,7 +167,7 @@ def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
 def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
     able = room.able(task.queue, task.engine)
-    largest = max(room.capacity(slot) for slot in able)
+    largest = max(room.capacity(place) for place in able)
     slots = f"largest of its {len(able)} slots" if len(able) > 1 else "only slot for it"
     if task.memory is not None and task.memory > largest:
         need, most = format_bytes(task.memory), format_bytes(int(largest))
@@ -182,26 +182,28 @@ def _describe_owner_limit(task: QueuedTask, outcome: Outcome) -> str:
     return f"{task.owner} runs {running} of the {limit} tasks that queue {task.queue} allows per owner"
 
 
-def _describe_closed(task: QueuedTask, slots: list[Slot]) -> str:
-    shut = [slot for slot in slots if slot.gate_for(task.engine) is not Gate.OPEN]
+def _describe_closed(task: QueuedTask, places: list[Place]) -> str:
+    shut = [place for place in places if place.gate_for(task.engine) is not Gate.OPEN]
     verb = "takes" if len(shut) == 1 else "take"
-    gates = _list_some(_describe_gate(slot, task.engine) for slot in shut)
+    gates = _list_some(_describe_gate(place, task.engine) for place in shut)
     return f"{_count_slots(len(shut))} that could run it {verb} no new tasks ({gates})"
 
 
-def _describe_gate(slot: Slot, engine: str) -> str:
-    return f"{slot.name_for(engine)} {slot.gate_for(engine)}" + (f": {slot.gate_reason}" if slot.gate_reason else "")
+def _describe_gate(place: Place, engine: str) -> str:
+    return f"{place.name_for(engine)} {place.gate_for(engine)}" + (
+        f": {place.gate_reason}" if place.gate_reason else ""
+    )
 
 
 def _describe_busy(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    slots = [slot for slot in usable_slots(task, room) if slot.gate_for(task.engine) is Gate.OPEN]
-    left = format_duration(min((room.ends_at(slot) - room.now).total_seconds() for slot in slots))
-    if any(slot.running is None for slot in slots):
+    places = [place for place in list_usable_places(task, room) if place.gate_for(task.engine) is Gate.OPEN]
+    left = format_duration(min((room.ends_at(place) - room.now).total_seconds() for place in places))
+    if any(place.running is None for place in places):
         return f"busy slots of the same devices leave less than the {format_bytes(task.memory or 0)} it needs"
-    if len(slots) == 1:
+    if len(places) == 1:
         return f"the one slot that could run it is busy and expected to be free in {left}"
-    return f"the {len(slots)} slots that could run it are busy; the first is expected to be free in {left}"
+    return f"the {len(places)} slots that could run it are busy; the first is expected to be free in {left}"
 
 
 def _describe_reserved(task: QueuedTask, outcome: Outcome) -> str:
@@ -214,13 +216,13 @@ def _describe_gathering(task: QueuedTask, outcome: Outcome) -> str:
     if held is None:
         return f"it needs {task.gpus} slots of one node at once, and fewer are free"
     left = format_duration((held.ready_at - outcome.room.now).total_seconds())
-    slots = _list_some(outcome.room.table[slot].name_for(task.engine) for slot in held.slots)
+    slots = _list_some(outcome.room.table[place].name_for(task.engine) for place in held.places)
     return f"it needs {task.gpus} slots at once; {slots} are kept for it and expected to be free in {left}"
 
 
 def _describe_affinity(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -> str:
     since = outcome.passed_since.get(task.id, snapshot.now)
-    until = since + find_patience(task, snapshot.now, snapshot.settings)
+    until = since + find_patience(task, snapshot.now, snapshot.bounds)
     left = format_duration(max(0.0, (until - snapshot.now).total_seconds()))
     return f"a task whose model is resident went first; this can last {left} more"
 
@@ -243,35 +245,37 @@ def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:
         [queued for queued in snapshot.tasks if not play.room.queue(queued.queue).paused],
         account=Account(snapshot.fair),
         queues=snapshot.queues,
-        settings=snapshot.settings,
+        bounds=snapshot.bounds,
         now=snapshot.now,
     )
     while (head := line.find_head()) is not None:
-        slots = play.find_first_free(head)
+        places = play.find_first_free(head)
         if head.id == task.id:
-            return max(play.estimate_limit_end(head), *(play.ready[slot.id] for slot in slots)) if slots else None
-        if slots:
-            line.start(head, play.run(head, slots) * len(slots))
+            return max(play.estimate_limit_end(head), *(play.ready[place.id] for place in places)) if places else None
+        if places:
+            line.start(head, play.run(head, places) * len(places))
         else:
             line.remove(head)
     return None
 
 
 class _Play:
-    """The slots, and when each is free next."""
+    """The places, and when each is free next."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.room = Room(snapshot)
-        self._expectations = Expectations(snapshot.durations, snapshot.settings)
-        self.ready: dict[SlotId, datetime] = {slot.id: self.room.ends_at(slot) for slot in self.room.slots}
+        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
+        self.ready: dict[SlotId, datetime] = {place.id: self.room.ends_at(place) for place in self.room.places}
 
-    def find_first_free(self, task: QueuedTask) -> list[Slot]:
-        """The slots of one node that the task could have first; empty when no node could give them."""
-        open_slots = [slot for slot in usable_slots(task, self.room) if slot.gate_for(task.engine) is Gate.OPEN]
-        in_time = sorted(open_slots, key=lambda slot: (self.ready[slot.id], slot.id))
-        sets = [take_side_by_side(slots, task, self.room.capacity) for slots in group_by_node(in_time).values()]
-        complete = [slots_of_node for slots_of_node in sets if slots_of_node]
-        return min(complete, key=lambda slots_of_node: self.ready[slots_of_node[-1].id]) if complete else []
+    def find_first_free(self, task: QueuedTask) -> list[Place]:
+        """The places of one node that the task could have first; empty when no node could give them."""
+        open_places = [
+            place for place in list_usable_places(task, self.room) if place.gate_for(task.engine) is Gate.OPEN
+        ]
+        in_time = sorted(open_places, key=lambda place: (self.ready[place.id], place.id))
+        sets = [take_side_by_side(places, task, self.room.capacity) for places in group_by_node(in_time).values()]
+        complete = [places_of_node for places_of_node in sets if places_of_node]
+        return min(complete, key=lambda places_of_node: self.ready[places_of_node[-1].id]) if complete else []
 
     def estimate_limit_end(self, task: QueuedTask) -> datetime:
         """When the owner's running tasks leave room for one more; now, unless a limit holds it."""
@@ -279,15 +283,15 @@ class _Play:
         if not room.is_limited(task):
             return room.now
         ends = [
-            room.ends_at(slot)
-            for slot in room.slots
-            if slot.running is not None and (slot.running.queue, slot.running.owner) == (task.queue, task.owner)
+            room.ends_at(place)
+            for place in room.places
+            if place.running is not None and (place.running.queue, place.running.owner) == (task.queue, task.owner)
         ]
         return min(ends, default=room.now)
 
-    def run(self, task: QueuedTask, slots: list[Slot]) -> float:
-        """Let the task have the slots, and return its expected seconds."""
-        seconds = max(self._expectations.of(task, slot.device_model) for slot in slots)
-        end = max(self.ready[slot.id] for slot in slots) + timedelta(seconds=seconds)
-        self.ready.update({slot.id: end for slot in slots})
+    def run(self, task: QueuedTask, places: list[Place]) -> float:
+        """Let the task have the places, and return its expected seconds."""
+        seconds = max(self._expectations.of(task, place.device_model) for place in places)
+        end = max(self.ready[place.id] for place in places) + timedelta(seconds=seconds)
+        self.ready.update({place.id: end for place in places})
         return seconds

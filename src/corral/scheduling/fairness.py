@@ -26,7 +26,7 @@ def tag(fair: FairShare, owner: Owner) -> float:
 
 
 def settle(fair: FairShare, owner: Owner, expected_s: float, measured_s: float) -> FairShare:
-    """Correct a charge when the attempt has ended; both in slot-seconds (seconds times slots held).
+    """Correct a charge when the attempt has ended; both in slot-seconds (seconds times places held).
 
     An owner already forgotten owes only what was measured above the charge: credit is never banked.
     """
@@ -62,10 +62,10 @@ class Account:
 
     @property
     def promoted_may_go(self) -> bool:
-        """Whether a promoted task goes before an interactive one: they share the slots evenly, interactive first.
+        """Whether a promoted task goes before an interactive one: they share the places evenly, interactive first.
 
-        The lead changes while both wait for the same slots, so promoted tasks are never ahead by more than one of them,
-        nor behind by more than an interactive one and `PROMOTED_LAG_S`.
+        The lead changes while both wait for the same places, so promoted tasks are never ahead by more than one of
+        them, nor behind by more than an interactive one and `PROMOTED_LAG_S`.
         """
         return self._promoted_lead < -PROMOTED_LAG_S
 

@@ -1,18 +1,18 @@
-"""Leaves a slow slot idle at the end of a batch, where faster ones will have done everything sooner.
+"""Leaves a slow place idle at the end of a batch, where faster ones will have done everything sooner.
 
 A GPU that takes 75 s for what another does in 12 s is worth using while much is queued: it adds a sixth. The last
-task that it takes, however, ends long after the others, and all wait for that one. So a slot is too late for a
-task when faster slots, busy with its model now, are expected to finish every waiting task that they can run, this one
-among them, before this slot would finish the task alone. Nothing that is queued then ends later than it would have:
-when more arrives, there is more to do, and the slot is used again.
+task that it takes, however, ends long after the others, and all wait for that one. So a place is too late for a
+task when faster places, busy with its model now, are expected to finish every waiting task that they can run, this one
+among them, before this place would finish the task alone. Nothing that is queued then ends later than it would have:
+when more arrives, there is more to do, and the place is used again.
 
-Only measured durations count, and only slots whose present task is not late: one that hangs delays no other. (The
+Only measured durations count, and only places whose present task is not late: one that hangs delays no other. (The
 loss of list scheduling to its last task is in Graham, "Bounds on multiprocessing timing anomalies", 1969.)
 
-The waiting tasks are laid out on the faster slots one by one only where it is close. Before that, the tasks that the
-slots have time for are counted as if all took as long as the shortest, then as the longest: the first bounds the answer
-from above, the second from below, and where all take the same they meet. The slots are kept from one question to the
-next, with those that were given away since.
+The waiting tasks are laid out on the faster places one by one only where it is close. Before that, the tasks that the
+places have time for are counted as if all took as long as the shortest, then as the longest: the first bounds the
+answer from above, the second from below, and where all take the same they meet. The places are kept from one question
+to the next, with those that were given away since.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from operator import attrgetter
 
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room, is_preferred
-from corral.scheduling.values import Gate, QueuedTask, Slot
+from corral.scheduling.values import Gate, Place, QueuedTask
 
 _Kind = tuple[str, str, str | None, int | None, int]
 
@@ -34,7 +34,7 @@ _kind: Callable[[QueuedTask], _Kind] = attrgetter("queue", "engine", "model", "m
 
 
 class Finishing:
-    """Finds the slots that are too late for a task, over one decision."""
+    """Finds the places that are too late for a task, over one decision."""
 
     def __init__(self, *, room: Room, expectations: Expectations, tasks: Sequence[QueuedTask]) -> None:
         self._room = room
@@ -46,10 +46,10 @@ class Finishing:
         """Note that a task no longer waits."""
         self._waiting.remove(task)
 
-    def is_too_late(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether faster slots would finish everything that waits for them before this one could finish the task."""
-        alone_s = self._expectations.measured(task, slot.device_model)
-        if alone_s is None or is_preferred(slot, task):
+    def is_too_late(self, task: QueuedTask, place: Place) -> bool:
+        """Whether faster places would finish everything that waits for them before this one could finish the task."""
+        alone_s = self._expectations.measured(task, place.device_model)
+        if alone_s is None or is_preferred(place, task):
             return False
         key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, alone_s)
         faster = self._faster.get(key)
@@ -88,20 +88,20 @@ class _Waiting:
 
 
 class _Faster:
-    """The slots that are busy with a task's model, measured to be faster than one that is free, and not late."""
+    """The places that are busy with a task's model, measured to be faster than one that is free, and not late."""
 
     def __init__(self, task: QueuedTask, alone_s: float, room: Room, expectations: Expectations) -> None:
         self._task = task
         self._alone_s = alone_s
         self._room = room
         self._expectations = expectations
-        self._slots: list[Slot] = []
+        self._places: list[Place] = []
         self._ready_s: dict[str, list[float]] = {}
-        """By device model: seconds until each slot is free."""
+        """By device model: seconds until each place is free."""
         self._times: dict[tuple[str, float], tuple[int, int]] = {}
-        """How many tasks of so many seconds the first few slots of a device model have time for."""
+        """How many tasks of so many seconds the first few places of a device model have time for."""
         self._reach: dict[_Kind, int] = {}
-        """For kinds that none of the slots can run: how many were looked at; for others -1."""
+        """For kinds that none of the places can run: how many were looked at; for others -1."""
         self._followed = 0
         work = (task.engine, task.model)
         for device_model, by_end in room.table.busy.get(work, {}).items():
@@ -111,9 +111,9 @@ class _Faster:
                         self._enter(room.table[name])
 
     def would_finish(self, waiting: _Waiting) -> bool:
-        """Whether the slots would finish all waiting tasks that they can run before the free one finishes this one."""
+        """Whether the places would finish all waiting tasks that they can run before the free one finishes this one."""
         self._follow()
-        if not self._slots:
+        if not self._places:
             return False
         count, longest, shortest = 0, 0.0, dict.fromkeys(self._ready_s, inf)
         for kind, task, number in waiting.count_by_kind():
@@ -130,42 +130,44 @@ class _Faster:
         return self._finish_in_turn(waiting)
 
     def _follow(self) -> None:
-        """Add the slots that were given away to the model since."""
+        """Add the places that were given away to the model since."""
         taken = self._room.taken_for((self._task.engine, self._task.model))
-        for slot in taken[self._followed :]:
-            if self._is_faster(slot.device_model):
-                self._enter(slot)
+        for place in taken[self._followed :]:
+            if self._is_faster(place.device_model):
+                self._enter(place)
         self._followed = len(taken)
 
     def _is_faster(self, device_model: str) -> bool:
         seconds = self._expectations.measured(self._task, device_model)
         return seconds is not None and seconds < self._alone_s
 
-    def _enter(self, slot: Slot) -> None:
-        """Add a slot, if the task could run there in its turn."""
+    def _enter(self, place: Place) -> None:
+        """Add a place, if the task could run there in its turn."""
         task, room = self._task, self._room
         if (
-            slot.gate_for(task.engine) is Gate.OPEN
-            and slot.id in room.eligible(task.queue, task.engine).members
-            and room.can_ever_hold(slot, task)
-            and not slot.is_among(task.avoid_slots, task.engine)
+            place.gate_for(task.engine) is Gate.OPEN
+            and place.id in room.eligible(task.queue, task.engine).members
+            and room.can_ever_hold(place, task)
+            and not place.is_among(task.avoid_slots, task.engine)
         ):
-            self._slots.append(slot)
-            ready_s = (room.ends_at(slot) - room.now).total_seconds()
-            self._ready_s.setdefault(slot.device_model, []).append(ready_s)
+            self._places.append(place)
+            ready_s = (room.ends_at(place) - room.now).total_seconds()
+            self._ready_s.setdefault(place.device_model, []).append(ready_s)
 
     def _can_run(self, kind: _Kind, task: QueuedTask) -> bool:
-        """Whether one of the slots could run a waiting task."""
+        """Whether one of the places could run a waiting task."""
         looked_at = self._reach.get(kind, 0)
         if looked_at < 0:
             return True
         members = self._room.eligible(task.queue, task.engine).members
-        can_run = any(slot.id in members and self._room.can_ever_hold(slot, task) for slot in self._slots[looked_at:])
-        self._reach[kind] = -1 if can_run else len(self._slots)
+        can_run = any(
+            place.id in members and self._room.can_ever_hold(place, task) for place in self._places[looked_at:]
+        )
+        self._reach[kind] = -1 if can_run else len(self._places)
         return can_run
 
     def _count(self, device_model: str, seconds: float, most: int) -> int:
-        """How many tasks of one length the slots of a device model finish in time; of each slot at most so many."""
+        """How many tasks of one length the places of a device model finish in time; of each place at most so many."""
         ready_s = self._ready_s[device_model]
         counted, total = self._times.get((device_model, seconds), (0, 0))
         for at_s in ready_s[counted:]:
@@ -174,18 +176,18 @@ class _Faster:
         return total
 
     def _finish_in_turn(self, waiting: _Waiting) -> bool:
-        """Lay the waiting tasks out, each on the slot that is free first."""
+        """Lay the waiting tasks out, each on the place that is free first."""
         now = self._room.now
-        ready = [((self._room.ends_at(slot) - now).total_seconds(), slot.id, slot) for slot in self._slots]
+        ready = [((self._room.ends_at(place) - now).total_seconds(), place.id, place) for place in self._places]
         heapify(ready)
         for task in waiting:
             if not self._can_run(_kind(task), task):
                 continue
-            at_s, name, slot = ready[0]
-            at_s += self._expectations.of(task, slot.device_model) * task.gpus
+            at_s, name, place = ready[0]
+            at_s += self._expectations.of(task, place.device_model) * task.gpus
             if at_s >= self._alone_s:
                 return False
-            heapreplace(ready, (at_s, name, slot))
+            heapreplace(ready, (at_s, name, place))
         return True
 
 

@@ -14,17 +14,17 @@ from datetime import datetime
 from corral.scheduling import durations, fairness
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.explaining import explain
+from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
-from corral.scheduling.slot_table import SlotTable
 from corral.scheduling.values import (
     Assignment,
     Decision,
     DurationKey,
     Explanation,
     FairShare,
+    Place,
+    PolicyBounds,
     Queue,
-    Settings,
-    Slot,
     Snapshot,
     Turn,
 )
@@ -39,27 +39,27 @@ class Judgement:
 
     def __init__(
         self,
-        settings: Settings,
+        bounds: PolicyBounds,
         *,
         history: durations.History | None = None,
         policy: Callable[[Snapshot], Decision] = decide,
     ) -> None:
-        self._settings = settings
+        self._bounds = bounds
         self._policy = policy
         self._history = history or durations.History()
         self._fair = FairShare()
         self._passed_since: Mapping[int, datetime] = {}
         self._turns: Mapping[SlotId, Turn] = {}
-        self._table = SlotTable(unknown_s=settings.unknown_duration_s)
+        self._table = PlaceTable(unknown_s=bounds.unknown_duration_s)
 
     @property
     def history(self) -> durations.History:
         """Durations measured so far."""
         return self._history
 
-    def change_settings(self, settings: Settings) -> None:
+    def change_bounds(self, bounds: PolicyBounds) -> None:
         """Decide by other bounds from now on; what was learnt stays."""
-        self._settings = settings
+        self._bounds = bounds
 
     def recall(self, measured: Iterable[tuple[DurationKey, float]]) -> None:
         """Forget all durations and learn these instead, in seconds, oldest first."""
@@ -70,26 +70,26 @@ class Judgement:
     def learn(self, key: DurationKey, assignment: Assignment, owner: str, seconds: float) -> None:
         """Take in how long an attempt really took, and correct what its owner was charged."""
         self._history = durations.observe(self._history, key, seconds)
-        slots = len(assignment.slots)
-        self._fair = fairness.settle(self._fair, owner, assignment.expected_s * slots, seconds * slots)
+        places = len(assignment.places)
+        self._fair = fairness.settle(self._fair, owner, assignment.expected_s * places, seconds * places)
 
     def assign(
         self,
         backlog: Backlog,
-        slots: Collection[Slot],
+        places: Collection[Place],
         queues: Mapping[str, Queue],
         free: int,
         now: datetime,
         *,
         most_starts: int | None = None,
     ) -> tuple[Assignment, ...]:
-        """Choose what to start now; `free` is how many of the slots can take a task.
+        """Choose what to start now; `free` is how many of the places can take a task.
 
-        With as many assignments as `most_starts`, slots can be left that the next decision fills.
-        The decision costs nothing for slots that are the same objects as the last time. A `SlotTable` that the caller
+        With as many assignments as `most_starts`, places can be left that the next decision fills.
+        The decision costs nothing for places that are the same objects as the last time. A `PlaceTable` that the caller
         keeps saves the comparison too.
         """
-        snapshot = self._make_snapshot(backlog, slots, queues, free, now)
+        snapshot = self._make_snapshot(backlog, places, queues, free, now)
         decision = self._policy(replace(snapshot, most_starts=most_starts))
         self._fair = decision.fair
         self._passed_since = decision.passed_since
@@ -97,36 +97,36 @@ class Judgement:
         return decision.assignments
 
     def explain(
-        self, task: int, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], now: datetime
+        self, task: int, backlog: Backlog, places: Collection[Place], queues: Mapping[str, Queue], now: datetime
     ) -> Explanation | None:
         """Explain why a task of the backlog waits; None when it is not in the backlog."""
         queued = backlog.get(task)
         if queued is None:
             return None
-        snapshot = self._make_snapshot(backlog, slots, queues, len(slots), now)
+        snapshot = self._make_snapshot(backlog, places, queues, len(places), now)
         if all(candidate.id != task for candidate in snapshot.tasks):
             snapshot = replace(snapshot, tasks=(*snapshot.tasks, queued))
         return explain(snapshot, task)
 
     def _make_snapshot(
-        self, backlog: Backlog, slots: Collection[Slot], queues: Mapping[str, Queue], free: int, now: datetime
+        self, backlog: Backlog, places: Collection[Place], queues: Mapping[str, Queue], free: int, now: datetime
     ) -> Snapshot:
         keep = self._passed_since.keys()
         return Snapshot(
             now=now,
-            tasks=backlog.select_candidates(now, self._settings, CANDIDATES, free=free, keep=keep),
-            slots=self._update_table(slots),
+            tasks=backlog.select_candidates(now, self._bounds, CANDIDATES, free=free, keep=keep),
+            places=self._update_table(places),
             queues=queues,
             durations=self._history.expected,
             fair=self._fair,
             passed_since=self._passed_since,
             turns=self._turns,
-            settings=self._settings,
+            bounds=self._bounds,
         )
 
-    def _update_table(self, slots: Collection[Slot]) -> SlotTable:
+    def _update_table(self, places: Collection[Place]) -> PlaceTable:
         """The caller's table, or the one kept here, brought up to date."""
-        if isinstance(slots, SlotTable):
-            return slots
-        self._table.replace(slots)
+        if isinstance(places, PlaceTable):
+            return places
+        self._table.replace(places)
         return self._table

@@ -24,7 +24,7 @@ from operator import attrgetter
 
 from corral.cluster.values import QueueOrder
 from corral.scheduling.fairness import Account
-from corral.scheduling.values import Priority, Queue, QueuedTask, Settings, TaskClass
+from corral.scheduling.values import PolicyBounds, Priority, Queue, QueuedTask, TaskClass
 
 Entry = tuple[datetime, int, QueuedTask]
 Head = tuple[float, datetime, int, "Row"]
@@ -173,7 +173,7 @@ class Line:
         *,
         account: Account,
         queues: Mapping[str, Queue],
-        settings: Settings,
+        bounds: PolicyBounds,
         now: datetime,
     ) -> None:
         self._account = account
@@ -185,7 +185,7 @@ class Line:
         self._sort_in(
             tasks,
             {name for name, queue in queues.items() if queue.order is QueueOrder.FIFO},
-            now - settings.promote_after,
+            now - bounds.promote_after,
         )
         for rank in (self._promoted, *self._interactive.values(), *self._batch.values()):
             rank.close()

@@ -1,13 +1,13 @@
-"""The policy: which tasks start now, on which slots, and which rule keeps each of the others waiting.
+"""The policy: which tasks start now, on which places, and which rule keeps each of the others waiting.
 
-A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`room`,
+A pure function of a snapshot. The task that goes first (`ordering`) takes the best place it can use (`room`,
 `choosing`) that is not too late for it (`finishing`), unless another's model is resident there (`affinity`); a task
-that needs several GPUs gathers or reserves (`reservation`). It stops when no slot is free. A task that nothing free can
-run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
+that needs several GPUs gathers or reserves (`reservation`). It stops when no place is free. A task that nothing free
+can run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
 goes on.
 
-The cost of a decision grows with the candidates and with what is free, not with slots on which nothing changed: those
-are in a table that is kept between decisions (`slot_table`). `python -m benchmarks.policy_cost` prints the times.
+The cost of a decision grows with the candidates and with what is free, not with places on which nothing changed: those
+are in a table that is kept between decisions (`place_table`). `python -m benchmarks.policy_cost` prints the times.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
 from corral.scheduling.finishing import Finishing
 from corral.scheduling.ordering import Line
+from corral.scheduling.place_table import PlaceTable, is_free
 from corral.scheduling.reservation import Reservations, gather
 from corral.scheduling.room import Room, has_node_with
-from corral.scheduling.slot_table import SlotTable, is_free
-from corral.scheduling.values import Assignment, Decision, FairShare, Gate, QueuedTask, Rule, Slot, Snapshot, Turn
+from corral.scheduling.values import Assignment, Decision, FairShare, Gate, Place, QueuedTask, Rule, Snapshot, Turn
 from corral.work import SlotId
 
 _Shape = tuple[object, ...]
 
 _demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
-"""The properties that decide whether a task could use a free slot, whatever is loaded there."""
+"""The properties that decide whether a task could use a free place, whatever is loaded there."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "avoid_slots")
-"""The properties that decide whether a free slot can run the task; all tasks of one shape can run, or none."""
+"""The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A decision, and how it left the slots: what explanations are made of."""
+    """A decision, and how it left the places: what explanations are made of."""
 
     assignments: tuple[Assignment, ...] = ()
     room: Room
@@ -49,7 +49,7 @@ class Outcome:
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
     late: frozenset[_Shape] = frozenset()
-    """Tasks that wait for faster slots although slower ones are free, by shape."""
+    """Tasks that wait for faster places although slower ones are free, by shape."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
@@ -62,7 +62,7 @@ class Outcome:
 
 def decide(snapshot: Snapshot) -> Decision:
     """Decide what starts now, what waits and why, and the state that the next decision needs."""
-    if not _has_a_free_slot(snapshot):
+    if not _has_a_free_place(snapshot):
         return _answer_without_tasks(snapshot)
     outcome = resolve(snapshot)
     started = frozenset(assignment.task for assignment in outcome.assignments)
@@ -75,13 +75,13 @@ def decide(snapshot: Snapshot) -> Decision:
     )
 
 
-def _has_a_free_slot(snapshot: Snapshot) -> bool:
-    slots = snapshot.slots
-    return bool(slots.free) if isinstance(slots, SlotTable) else any(map(is_free, slots))
+def _has_a_free_place(snapshot: Snapshot) -> bool:
+    places = snapshot.places
+    return bool(places.free) if isinstance(places, PlaceTable) else any(map(is_free, places))
 
 
 def resolve(snapshot: Snapshot) -> Outcome:
-    """Decide, and keep how the slots were left."""
+    """Decide, and keep how the places were left."""
     return _Round(snapshot).run()
 
 
@@ -103,7 +103,7 @@ class _Round:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._room = Room(snapshot)
-        self._expectations = Expectations(snapshot.durations, snapshot.settings)
+        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
         self._reservations = Reservations(self._room)
         self._choosing = Choosing(self._room, self._expectations, allows=self._reservations.allows)
         self._account = Account(snapshot.fair)
@@ -111,7 +111,7 @@ class _Round:
             room=self._room,
             expectations=self._expectations,
             choosing=self._choosing,
-            settings=snapshot.settings,
+            bounds=snapshot.bounds,
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
         )
@@ -120,7 +120,7 @@ class _Round:
             self._eligible,
             account=self._account,
             queues=snapshot.queues,
-            settings=snapshot.settings,
+            bounds=snapshot.bounds,
             now=snapshot.now,
         )
         self._blocked: set[_Shape] = set()
@@ -150,13 +150,13 @@ class _Round:
         )
 
     def _select_eligible(self) -> Sequence[QueuedTask]:
-        """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they can reserve."""
+        """Leave out at once what no free place can run; tasks that need several GPUs stay, for they can reserve."""
         tasks = self._snapshot.tasks
         one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
-        without = {demand for demand, task in one_of_each.items() if not self._has_a_slot(task)}
+        without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
         return [task for task in tasks if _demand(task) not in without] if without else tasks
 
-    def _has_a_slot(self, task: QueuedTask) -> bool:
+    def _has_a_place(self, task: QueuedTask) -> bool:
         room = self._room
         if room.queue(task.queue).paused:
             return False
@@ -172,65 +172,65 @@ class _Round:
         elif task.gpus > 1:
             self._gather(task, shape)
         else:
-            self._place_on_slot(task, shape)
+            self._choose_place(task, shape)
 
-    def _place_on_slot(self, task: QueuedTask, shape: _Shape) -> None:
+    def _choose_place(self, task: QueuedTask, shape: _Shape) -> None:
         pick = self._choosing.pick(task, self._finishing.is_too_late)
-        if pick.slot is None:
+        if pick.place is None:
             if pick.is_late:
                 self._late.add(shape)
             self._blocked.add(shape)
             self._line.remove(task)
             return
-        passing = self._affinity.look_ahead(self._line, task, pick.slot)
+        passing = self._affinity.look_ahead(self._line, task, pick.place)
         if passing is None:
-            self._start(task, [pick.slot], pick.because)
+            self._start(task, [pick.place], pick.because)
         else:
             self._passed.add(task.id)
-            self._start(passing, [pick.slot], "model resident")
+            self._start(passing, [pick.place], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
-        slots = gather(self._list_allowed(task), task, self._room, self._expectations)
-        if slots:
-            self._start(task, slots, f"{task.gpus} slots of {slots[0].node}")
+        places = gather(self._list_allowed(task), task, self._room, self._expectations)
+        if places:
+            self._start(task, places, f"{task.gpus} slots of {places[0].node}")
             return
         self._line.remove(task)
         if self._reservations.reserve(task) is None:
             self._blocked.add(shape)
 
-    def _list_allowed(self, task: QueuedTask) -> list[Slot]:
+    def _list_allowed(self, task: QueuedTask) -> list[Place]:
         return [
-            slot
-            for slot in self._room.list_options(task)
-            if self._reservations.allows(slot, self._expectations.of(task, slot.device_model))
+            place
+            for place in self._room.list_options(task)
+            if self._reservations.allows(place, self._expectations.of(task, place.device_model))
         ]
 
-    def _start(self, task: QueuedTask, slots: list[Slot], because: str) -> None:
+    def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
             self._account.advance({waiting.owner for waiting in self._eligible})
-        expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
-        self._note_turns(task, slots)
-        evicted = self._room.take(slots, task, expected_s)
-        self._line.start(task, expected_s * len(slots))
+        expected_s = max(self._expectations.of(task, place.device_model) for place in places)
+        self._note_turns(task, places)
+        evicted = self._room.take(places, task, expected_s)
+        self._line.start(task, expected_s * len(places))
         self._started.add(task.id)
         self._finishing.start(task)
         self._assignments.append(
             Assignment(
                 task=task.id,
-                slots=tuple(slot.id for slot in slots),
+                places=tuple(place.id for place in places),
                 evict=evicted,
                 expected_s=expected_s,
                 because=because,
             )
         )
 
-    def _note_turns(self, task: QueuedTask, slots: list[Slot]) -> None:
+    def _note_turns(self, task: QueuedTask, places: list[Place]) -> None:
         """Let a turn begin where the task's model has to be loaded."""
         if task.model is None:
             return
-        for slot in slots:
-            if not is_resident(slot, task):
-                self._turns[slot.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
+        for place in places:
+            if not is_resident(place, task):
+                self._turns[place.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
 
     def _update_passed(self) -> dict[int, datetime]:
         """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""
@@ -270,25 +270,29 @@ class Waiting(Mapping[int, Rule]):
 
 
 def find_rule(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
-    """Name the rule that keeps a task waiting; `room` is how the decision left the slots."""
+    """Name the rule that keeps a task waiting; `room` is how the decision left the places."""
     impossible = find_impossible(task, room)
     if impossible is not None:
         return impossible
     if room.is_limited(task):
         return Rule.OWNER_LIMIT
-    usable = usable_slots(task, room)
-    if not has_node_with((slot for slot in usable if slot.gate_for(task.engine) is Gate.OPEN), task.gpus):
+    usable = list_usable_places(task, room)
+    if not has_node_with((place for place in usable if place.gate_for(task.engine) is Gate.OPEN), task.gpus):
         return Rule.SLOTS_CLOSED
     if task.gpus > 1:
         return Rule.GATHERING
-    return _name_competition(task, [slot for slot in usable if slot.gate_for(task.engine) is Gate.OPEN], room, passed)
+    return _name_competition(
+        task, [place for place in usable if place.gate_for(task.engine) is Gate.OPEN], room, passed
+    )
 
 
-def usable_slots(task: QueuedTask, room: Room) -> list[Slot]:
-    """Slots that could run the task if they were open and idle."""
+def list_usable_places(task: QueuedTask, room: Room) -> list[Place]:
+    """Places that could run the task if they were open and idle."""
     avoided = room.find_avoided(task)
     return [
-        slot for slot in room.able(task.queue, task.engine) if slot.id not in avoided and room.can_ever_hold(slot, task)
+        place
+        for place in room.able(task.queue, task.engine)
+        if place.id not in avoided and room.can_ever_hold(place, task)
     ]
 
 
@@ -298,17 +302,17 @@ def find_impossible(task: QueuedTask, room: Room) -> Rule | None:
         return Rule.QUEUE_PAUSED
     if not room.able(task.queue, task.engine):
         return Rule.NO_ENGINE
-    if not has_node_with(usable_slots(task, room), task.gpus):
+    if not has_node_with(list_usable_places(task, room), task.gpus):
         return Rule.NO_FIT
     return None
 
 
-def _name_competition(task: QueuedTask, slots: list[Slot], room: Room, passed: frozenset[int]) -> Rule:
-    """Name the rule of a task whose slots others have."""
+def _name_competition(task: QueuedTask, places: list[Place], room: Room, passed: frozenset[int]) -> Rule:
+    """Name the rule of a task whose places others have."""
     if task.id in passed:
         return Rule.AFFINITY
-    if any(slot.id in room.free and room.can_hold(slot, task) for slot in slots):
+    if any(place.id in room.free and room.can_hold(place, task) for place in places):
         return Rule.RESERVED
-    if any(slot.running is None and slot.id not in room.free for slot in slots):
+    if any(place.running is None and place.id not in room.free for place in places):
         return Rule.BEHIND_OTHERS
     return Rule.SLOTS_BUSY

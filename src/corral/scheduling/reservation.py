@@ -1,7 +1,7 @@
-"""Tasks that need several GPUs: N slots of one node at once, or a reservation that others can only backfill around.
+"""Tasks that need several GPUs: N places of one node at once, or a reservation that others can only backfill around.
 
-A reservation takes the N slots of one node that are expected to be free together first. Until then a task can still
-use them, if it is expected to end before; a slot that shares a device with a reserved one is bound too where memory
+A reservation takes the N places of one node that are expected to be free together first. Until then a task can still
+use them, if it is expected to end before; a place that shares a device with a reserved one is bound too where memory
 is known, for it could hold the memory that was waited for. Estimates are early rather than late (a late task is
 expected to end now), so a reservation is never put off by what was let in. (EASY backfilling: Lifka, "The ANL/IBM SP
 scheduling system", 1995, with one reservation per task instead of one in all.)
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
 
-from corral.scheduling.choosing import rate_slot
+from corral.scheduling.choosing import rate_place
 from corral.scheduling.durations import Expectations
 from corral.scheduling.room import Room
-from corral.scheduling.values import Gate, QueuedTask, Slot
+from corral.scheduling.values import Gate, Place, QueuedTask
 from corral.work import SlotId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Slots of one node that are kept for a task, and when all of them should be free."""
+    """Places of one node that are kept for a task, and when all of them should be free."""
 
     task: int
-    slots: tuple[SlotId, ...]
+    places: tuple[SlotId, ...]
     ready_at: datetime
 
 
@@ -37,88 +37,88 @@ class Reservations:
     def __init__(self, room: Room) -> None:
         self.held: dict[int, Reservation] = {}
         self._room = room
-        self._slots: dict[SlotId, Reservation] = {}
+        self._places: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
 
     def reserve(self, task: QueuedTask) -> Reservation | None:
-        """Keep slots for a task that cannot gather them now; None when no node could ever give them."""
+        """Keep places for a task that cannot gather them now; None when no node could ever give them."""
         plans = [plan for plan in self._plan_on_each_node(task) if plan]
         if not plans:
             return None
         ready_at, _, _, chosen = min(plans, key=lambda plan: plan[:3])
-        reservation = Reservation(task=task.id, slots=tuple(slot.id for slot in chosen), ready_at=ready_at)
+        reservation = Reservation(task=task.id, places=tuple(place.id for place in chosen), ready_at=ready_at)
         self.held[task.id] = reservation
-        for slot in chosen:
-            self._slots[slot.id] = reservation
-            if self._room.capacity(slot) < inf:
-                self._devices[slot.device] = min(ready_at, self._devices.get(slot.device, ready_at))
-            self._room.touch(neighbour.id for neighbour in self._room.neighbours(slot))
+        for place in chosen:
+            self._places[place.id] = reservation
+            if self._room.capacity(place) < inf:
+                self._devices[place.device] = min(ready_at, self._devices.get(place.device, ready_at))
+            self._room.touch(neighbour.id for neighbour in self._room.neighbours(place))
         return reservation
 
-    def allows(self, slot: Slot, expected_s: float) -> bool:
-        """Whether a task of this length can use the slot: not reserved, or it ends before the reservation is ready."""
-        if not self._slots:
+    def allows(self, place: Place, expected_s: float) -> bool:
+        """Whether a task of this length can use the place: not reserved, or it ends before the reservation is ready."""
+        if not self._places:
             return True
-        ready_at = self.ready_at(slot)
+        ready_at = self.ready_at(place)
         return ready_at is None or self._room.now + timedelta(seconds=expected_s) <= ready_at
 
-    def ready_at(self, slot: Slot) -> datetime | None:
-        """When the reservation that binds the slot should be ready; None when none does."""
-        reservation = self._slots.get(slot.id)
+    def ready_at(self, place: Place) -> datetime | None:
+        """When the reservation that binds the place should be ready; None when none does."""
+        reservation = self._places.get(place.id)
         bounds = [reservation.ready_at] if reservation is not None else []
-        if slot.device in self._devices:
-            bounds.append(self._devices[slot.device])
+        if place.device in self._devices:
+            bounds.append(self._devices[place.device])
         return min(bounds, default=None)
 
-    def _plan_on_each_node(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Slot]]]:
-        """For each node that could run the task: when, on which slots."""
+    def _plan_on_each_node(self, task: QueuedTask) -> Iterable[tuple[datetime, str, tuple[SlotId, ...], list[Place]]]:
+        """For each node that could run the task: when, on which places."""
         avoided = self._room.find_avoided(task)
         able = [
-            slot
-            for slot in self._room.able(task.queue, task.engine)
-            if slot.gate_for(task.engine) is Gate.OPEN and slot.id not in self._slots and slot.id not in avoided
+            place
+            for place in self._room.able(task.queue, task.engine)
+            if place.gate_for(task.engine) is Gate.OPEN and place.id not in self._places and place.id not in avoided
         ]
-        for node, slots in group_by_node(able).items():
-            ready = {slot.id: self._estimate_ready(slot, task) for slot in slots}
-            in_time = sorted(slots, key=lambda slot: (ready[slot.id], slot.id))
+        for node, places in group_by_node(able).items():
+            ready = {place.id: self._estimate_ready(place, task) for place in places}
+            in_time = sorted(places, key=lambda place: (ready[place.id], place.id))
             chosen = take_side_by_side(in_time, task, self._room.capacity)
             if chosen:
-                yield max(ready[slot.id] for slot in chosen), node, tuple(slot.id for slot in chosen), chosen
+                yield max(ready[place.id] for place in chosen), node, tuple(place.id for place in chosen), chosen
 
-    def _estimate_ready(self, slot: Slot, task: QueuedTask) -> datetime:
+    def _estimate_ready(self, place: Place, task: QueuedTask) -> datetime:
         room = self._room
-        if slot.id not in room.free or room.can_hold(slot, task):
-            return room.ends_at(slot)
-        busy = [room.ends_at(neighbour) for neighbour in room.neighbours(slot) if neighbour.id not in room.free]
+        if place.id not in room.free or room.can_hold(place, task):
+            return room.ends_at(place)
+        busy = [room.ends_at(neighbour) for neighbour in room.neighbours(place) if neighbour.id not in room.free]
         return min(busy, default=room.now)
 
 
-def gather(options: Sequence[Slot], task: QueuedTask, room: Room, expectations: Expectations) -> list[Slot]:
-    """Choose N free slots of one node, the best by the order of `choosing`; empty when no node has them."""
-    choices = {slot.id: rate_slot(slot, task, room, expectations) for slot in options}
-    in_order = sorted(options, key=lambda slot: choices[slot.id])
-    sets = [take_side_by_side(slots, task, room.left) for slots in group_by_node(in_order).values()]
-    complete = [slots_of_node for slots_of_node in sets if slots_of_node]
-    return min(complete, key=lambda slots_of_node: [choices[slot.id] for slot in slots_of_node]) if complete else []
+def gather(options: Sequence[Place], task: QueuedTask, room: Room, expectations: Expectations) -> list[Place]:
+    """Choose N free places of one node, the best by the order of `choosing`; empty when no node has them."""
+    choices = {place.id: rate_place(place, task, room, expectations) for place in options}
+    in_order = sorted(options, key=lambda place: choices[place.id])
+    sets = [take_side_by_side(places, task, room.left) for places in group_by_node(in_order).values()]
+    complete = [places_of_node for places_of_node in sets if places_of_node]
+    return min(complete, key=lambda places_of_node: [choices[place.id] for place in places_of_node]) if complete else []
 
 
-def take_side_by_side(slots: Iterable[Slot], task: QueuedTask, memory: Callable[[Slot], float]) -> list[Slot]:
-    """Take the first N slots that hold the task together; empty when they do not. A device's slots share its memory."""
-    chosen: list[Slot] = []
+def take_side_by_side(places: Iterable[Place], task: QueuedTask, memory: Callable[[Place], float]) -> list[Place]:
+    """Take the first N places that hold the task together; empty when they do not. Places of a device share memory."""
+    chosen: list[Place] = []
     taken: Counter[str] = Counter()
     need = task.memory or 0
-    for slot in slots:
-        if task.memory is None or taken[slot.device] + need <= memory(slot):
-            taken[slot.device] += need
-            chosen.append(slot)
+    for place in places:
+        if task.memory is None or taken[place.device] + need <= memory(place):
+            taken[place.device] += need
+            chosen.append(place)
             if len(chosen) == task.gpus:
                 return chosen
     return []
 
 
-def group_by_node(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
-    """Slots of each node, in the order given."""
-    nodes: defaultdict[str, list[Slot]] = defaultdict(list)
-    for slot in slots:
-        nodes[slot.node].append(slot)
+def group_by_node(places: Iterable[Place]) -> dict[str, list[Place]]:
+    """Places of each node, in the order given."""
+    nodes: defaultdict[str, list[Place]] = defaultdict(list)
+    for place in places:
+        nodes[place.node].append(place)
     return nodes

@@ -1,10 +1,10 @@
-"""The slots as one decision sees and fills them: which tasks can use which, and what memory is left on each device.
+"""The places as one decision sees and fills them: which tasks can use which, and what memory is left on each device.
 
-Memory is counted per device, because slots on one device share it. The memory of busy slots cannot be had; residents of
-idle slots can be given up. So a task fits when it fits next to the busy ones, and while a decision goes on the room
+Memory is counted per device, because places on one device share it. The memory of busy places cannot be had; residents
+of idle places can be given up. So a task fits when it fits next to the busy ones, and while a decision goes on the room
 can only shrink: a task that fits nowhere once need not be looked at again.
 
-The table of the slots is read and left as it is: what this decision gives away is kept here. `touched` and `taken_for`
+The table of the places is read and left as it is: what this decision gives away is kept here. `touched` and `taken_for`
 are logs of it, in order, for what follows the decision at its own pace (`choosing`, `finishing`).
 """
 
@@ -16,42 +16,42 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
-from corral.scheduling.slot_table import Eligible, SlotTable, Work, is_idle
-from corral.scheduling.values import Gate, Owner, Queue, QueuedTask, ResidentModel, Slot, Snapshot
+from corral.scheduling.place_table import Eligible, PlaceTable, Work, is_idle
+from corral.scheduling.values import Gate, Owner, Place, Queue, QueuedTask, ResidentModel, Snapshot
 from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
 
 _WILL_SERVE = frozenset({Gate.OPEN, Gate.PAUSED})
-"""Gates of slots that will take tasks again without a repair; a drained or unhealthy one will not."""
+"""Gates of places that will take tasks again without a repair; a drained or unhealthy one will not."""
 
 
 class Room:
-    """The slots of a snapshot, and what has been given away of them so far."""
+    """The places of a snapshot, and what has been given away of them so far."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.now
         self.table = to_table(snapshot)
         self.free = dict(self.table.free)
         self.touched: list[SlotId] = []
-        """Free slots that are another choice than before, because something changed on their device."""
+        """Free places that are another choice than before, because something changed on their device."""
         self.stamps: dict[SlotId, int] = {}
         """How often each of them was touched."""
         self._queues = dict(snapshot.queues)
         self._ends: dict[SlotId, datetime] = {}
         self._works: dict[SlotId, Work] = {}
-        self._taken_for: defaultdict[Work, list[Slot]] = defaultdict(list)
+        self._taken_for: defaultdict[Work, list[Place]] = defaultdict(list)
         self._held: dict[str, int] = {}
         self._residents: dict[SlotId, list[ResidentModel]] = {}
         self._started: Counter[tuple[str, Owner]] = Counter()
         self._eligible: dict[tuple[str, str], Eligible] = {}
-        self._able: dict[tuple[str, str], tuple[Slot, ...]] = {}
+        self._able: dict[tuple[str, str], tuple[Place, ...]] = {}
         self._avoided: dict[tuple[object, ...], frozenset[SlotId]] = {}
         self._alike: dict[SlotId, Hashable] = {}
 
     @property
-    def slots(self) -> list[Slot]:
-        """All slots, by id."""
+    def places(self) -> list[Place]:
+        """All places, by id."""
         return sorted(self.table, key=attrgetter("id"))
 
     def queue(self, name: str) -> Queue:
@@ -59,14 +59,14 @@ class Room:
         return self._queues.get(name) or self._queues.setdefault(name, Queue(name=name))
 
     def eligible(self, queue: str, engine: str) -> Eligible:
-        """Slots of the queue's pool where the engine runs, as they were before this decision."""
+        """Places of the queue's pool where the engine runs, as they were before this decision."""
         eligible = self._eligible.get((queue, engine))
         if eligible is None:
-            eligible = self._eligible[queue, engine] = self.table.eligible(self.queue(queue).slots, engine)
+            eligible = self._eligible[queue, engine] = self.table.eligible(self.queue(queue).pool, engine)
         return eligible
 
-    def able(self, queue: str, engine: str) -> tuple[Slot, ...]:
-        """Slots of the queue's pool where the engine runs, busy or closed ones too, by id."""
+    def able(self, queue: str, engine: str) -> tuple[Place, ...]:
+        """Places of the queue's pool where the engine runs, busy or closed ones too, by id."""
         able = self._able.get((queue, engine))
         if able is None:
             able = tuple(sorted(self.eligible(queue, engine).members.values(), key=attrgetter("id")))
@@ -82,211 +82,211 @@ class Room:
         """How many tasks of the same queue the owner runs."""
         return self.table.count_running(task.queue, task.owner) + self._started[task.queue, task.owner]
 
-    def capacity(self, slot: Slot) -> float:
-        """Bytes of the slot's device; infinite when unknown."""
-        return self.table.devices[slot.device].capacity
+    def capacity(self, place: Place) -> float:
+        """Bytes of the place's device; infinite when unknown."""
+        return self.table.devices[place.device].capacity
 
-    def left(self, slot: Slot) -> float:
-        """Bytes that a task could have on the slot, residents of idle slots given up; infinite when unknown."""
-        device = self.table.devices[slot.device]
+    def left(self, place: Place) -> float:
+        """Bytes that a task could have on the place, residents of idle places given up; infinite when unknown."""
+        device = self.table.devices[place.device]
         if device.capacity == inf:
             return inf
-        return device.capacity - self._held.get(slot.device, device.held)
+        return device.capacity - self._held.get(place.device, device.held)
 
-    def can_ever_hold(self, slot: Slot, task: QueuedTask) -> bool:
+    def can_ever_hold(self, place: Place, task: QueuedTask) -> bool:
         """Whether the task would fit if the device held nothing else."""
-        return task.memory is None or task.memory <= self.capacity(slot)
+        return task.memory is None or task.memory <= self.capacity(place)
 
-    def can_hold(self, slot: Slot, task: QueuedTask) -> bool:
-        """Whether the task fits next to what busy slots hold; unknown memory fits anywhere."""
-        return task.memory is None or task.memory <= self.left(slot)
+    def can_hold(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the task fits next to what busy places hold; unknown memory fits anywhere."""
+        return task.memory is None or task.memory <= self.left(place)
 
     def has_an_option(self, task: QueuedTask) -> bool:
-        """Whether a free slot fits the task, avoided ones included."""
+        """Whether a free place fits the task, avoided ones included."""
         free = self.eligible(task.queue, task.engine).free
-        return any(name in self.free and self.can_hold(slot, task) for name, slot in free.items())
+        return any(name in self.free and self.can_hold(place, task) for name, place in free.items())
 
-    def list_options(self, task: QueuedTask) -> list[Slot]:
-        """Free slots that the task fits, by id; slots it avoids only where no other slot could ever run it."""
+    def list_options(self, task: QueuedTask) -> list[Place]:
+        """Free places that the task fits, by id; places it avoids only where no other place could ever run it."""
         free = self.eligible(task.queue, task.engine).free
-        fitting = [slot for name, slot in sorted(free.items()) if name in self.free and self.can_hold(slot, task)]
+        fitting = [place for name, place in sorted(free.items()) if name in self.free and self.can_hold(place, task)]
         if fitting and task.avoid_slots:
             avoided = self.find_avoided(task)
-            return [slot for slot in fitting if slot.id not in avoided]
+            return [place for place in fitting if place.id not in avoided]
         return fitting
 
-    def is_option(self, slot: Slot, task: QueuedTask) -> bool:
-        """Whether the slot is among the task's options."""
+    def is_option(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the place is among the task's options."""
         return (
-            slot.id in self.free
-            and slot.id in self.eligible(task.queue, task.engine).free
-            and self.can_hold(slot, task)
-            and slot.id not in self.find_avoided(task)
+            place.id in self.free
+            and place.id in self.eligible(task.queue, task.engine).free
+            and self.can_hold(place, task)
+            and place.id not in self.find_avoided(task)
         )
 
     def find_avoided(self, task: QueuedTask) -> frozenset[SlotId]:
-        """Slots that the task stays away from: none, when no other slot could ever run it."""
+        """Places that the task stays away from: none, when no other place could ever run it."""
         if not task.avoid_slots:
             return frozenset()
         key = (task.queue, task.engine, task.memory, task.gpus, task.avoid_slots)
         avoided = self._avoided.get(key)
         if avoided is None:
             others = (
-                slot
-                for slot in self.eligible(task.queue, task.engine).members.values()
-                if not slot.is_among(task.avoid_slots, task.engine)
-                and slot.gate_for(task.engine) in _WILL_SERVE
-                and self.can_ever_hold(slot, task)
+                place
+                for place in self.eligible(task.queue, task.engine).members.values()
+                if not place.is_among(task.avoid_slots, task.engine)
+                and place.gate_for(task.engine) in _WILL_SERVE
+                and self.can_ever_hold(place, task)
             )
             avoided = frozenset[SlotId]()
             if has_node_with(others, task.gpus):
                 members = self.eligible(task.queue, task.engine).members.values()
-                avoided = frozenset(slot.id for slot in members if slot.is_among(task.avoid_slots, task.engine))
+                avoided = frozenset(place.id for place in members if place.is_among(task.avoid_slots, task.engine))
             self._avoided[key] = avoided
         return avoided
 
-    def find_preferred(self, task: QueuedTask) -> Slot | None:
-        """Find the slot that the task prefers; None when it is not free, or it prefers none."""
+    def find_preferred(self, task: QueuedTask) -> Place | None:
+        """Find the place that the task prefers; None when it is not free, or it prefers none."""
         if task.prefer_slot is None:
             return None
         free = self.eligible(task.queue, task.engine).free
-        return next((slot for name, slot in free.items() if name in self.free and is_preferred(slot, task)), None)
+        return next((place for name, place in free.items() if name in self.free and is_preferred(place, task)), None)
 
-    def ends_at(self, slot: Slot) -> datetime:
-        """When a busy slot is expected to be free; now for a free one and for one that is late."""
-        return max(self.now, self._end_of(slot))
+    def ends_at(self, place: Place) -> datetime:
+        """When a busy place is expected to be free; now for a free one and for one that is late."""
+        return max(self.now, self._end_of(place))
 
-    def is_overdue(self, slot: Slot) -> bool:
-        """Whether a busy slot's task takes longer than was expected; nothing is known of its end then."""
-        return self._end_of(slot) < self.now
+    def is_overdue(self, place: Place) -> bool:
+        """Whether a busy place's task takes longer than was expected; nothing is known of its end then."""
+        return self._end_of(place) < self.now
 
-    def _end_of(self, slot: Slot) -> datetime:
-        if slot.running is not None:
-            return self.table.ends_at(slot.running)
-        return self._ends.get(slot.id, self.now)
+    def _end_of(self, place: Place) -> datetime:
+        if place.running is not None:
+            return self.table.ends_at(place.running)
+        return self._ends.get(place.id, self.now)
 
-    def works_with(self, slot: Slot) -> Work | None:
-        """Engine and model of what a busy slot does, or was just given; None for a free one."""
-        if slot.running is not None:
-            return slot.running.engine, slot.running.model
-        return self._works.get(slot.id)
+    def works_with(self, place: Place) -> Work | None:
+        """Engine and model of what a busy place does, or was just given; None for a free one."""
+        if place.running is not None:
+            return place.running.engine, place.running.model
+        return self._works.get(place.id)
 
-    def find_working_with(self, work: Work, until: datetime) -> Iterator[Slot]:
-        """Slots that work with a model and should be free by then, those given away in this decision last."""
+    def find_working_with(self, work: Work, until: datetime) -> Iterator[Place]:
+        """Places that work with a model and should be free by then, those given away in this decision last."""
         for by_end in self.table.busy.get(work, {}).values():
             for end, name in by_end:
                 if end > until:
                     break
                 yield self.table[name]
-        yield from (slot for slot in self._taken_for.get(work, ()) if self._ends[slot.id] <= until)
+        yield from (place for place in self._taken_for.get(work, ()) if self._ends[place.id] <= until)
 
-    def taken_for(self, work: Work) -> Sequence[Slot]:
-        """Slots given away in this decision to work with a model, in order; it grows while the decision goes on."""
+    def taken_for(self, work: Work) -> Sequence[Place]:
+        """Places given away in this decision to work with a model, in order; it grows while the decision goes on."""
         return self._taken_for[work]
 
-    def neighbours(self, slot: Slot) -> list[Slot]:
-        """All slots on the slot's device, itself included, by id."""
-        slots = self.table.devices[slot.device].slots
-        return list(slots.values()) if len(slots) == 1 else [neighbour for _, neighbour in sorted(slots.items())]
+    def neighbours(self, place: Place) -> list[Place]:
+        """All places on the place's device, itself included, by id."""
+        places = self.table.devices[place.device].places
+        return list(places.values()) if len(places) == 1 else [neighbour for _, neighbour in sorted(places.items())]
 
-    def alike(self, slot: Slot) -> Hashable:
-        """The properties by which free slots are chosen, except their names; equal where the choice is the same."""
-        alike = self._alike.get(slot.id)
+    def alike(self, place: Place) -> Hashable:
+        """The properties by which free places are chosen, except their names; equal where the choice is the same."""
+        alike = self._alike.get(place.id)
         if alike is None:
-            others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(slot)))
-            alike = slot.device_model, self.left(slot), tuple(self._residents_of(slot)), others
-            self._alike[slot.id] = alike
+            others = tuple(sorted(resident.memory or 0 for _, resident in self._list_yielded(place)))
+            alike = place.device_model, self.left(place), tuple(self._residents_of(place)), others
+            self._alike[place.id] = alike
         return alike
 
-    def touch(self, slots: Iterable[SlotId]) -> None:
-        """Note that free slots are another choice than before."""
-        for slot in slots:
-            if slot in self.free:
-                self.stamps[slot] = self.stamps.get(slot, 0) + 1
-                self._alike.pop(slot, None)
-                self.touched.append(slot)
+    def touch(self, places: Iterable[SlotId]) -> None:
+        """Note that free places are another choice than before."""
+        for place in places:
+            if place in self.free:
+                self.stamps[place] = self.stamps.get(place, 0) + 1
+                self._alike.pop(place, None)
+                self.touched.append(place)
 
-    def take(self, slots: Sequence[Slot], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
-        """Give free slots that hold the task together to it, and return what must be given up first."""
+    def take(self, places: Sequence[Place], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
+        """Give free places that hold the task together to it, and return what must be given up first."""
         evictions: list[Eviction] = []
-        for place, slot in enumerate(slots, start=1):
-            same_device = sum(later.device == slot.device for later in slots[place:])
-            evicted, load = self.plan_evictions(slot, task, still_needed=same_device * (task.memory or 0))
+        for position, place in enumerate(places, start=1):
+            same_device = sum(later.device == place.device for later in places[position:])
+            evicted, load = self.plan_evictions(place, task, still_needed=same_device * (task.memory or 0))
             for loser, resident in evicted:
                 self._give_up(loser, resident)
-            del self.free[slot.id]
-            device = self.table.devices[slot.device]
-            self._held[slot.device] = self._held.get(slot.device, device.held) + load
-            self._ends[slot.id] = self.now + timedelta(seconds=expected_s)
-            self._works[slot.id] = task.engine, task.model
-            self._taken_for[task.engine, task.model].append(slot)
-            if device.capacity < inf and len(device.slots) > 1:
-                self.touch(device.slots)
+            del self.free[place.id]
+            device = self.table.devices[place.device]
+            self._held[place.device] = self._held.get(place.device, device.held) + load
+            self._ends[place.id] = self.now + timedelta(seconds=expected_s)
+            self._works[place.id] = task.engine, task.model
+            self._taken_for[task.engine, task.model].append(place)
+            if device.capacity < inf and len(device.places) > 1:
+                self.touch(device.places)
             evictions += evicted
         self._started[task.queue, task.owner] += 1
         return tuple(evictions)
 
     def plan_evictions(
-        self, slot: Slot, task: QueuedTask, *, still_needed: int = 0
+        self, place: Place, task: QueuedTask, *, still_needed: int = 0
     ) -> tuple[tuple[Eviction, ...], int]:
-        """Choose what to give up so that the task fits on the slot, and return the bytes the slot then holds too.
+        """Choose what to give up so that the task fits on the place, and return the bytes the place then holds too.
 
-        Nothing is given up where memory is unknown. The slot's own residents go first, then the largest, so that few
-        are lost; the task's own model goes last of all. `still_needed` bytes of the device are left for other slots.
+        Nothing is given up where memory is unknown. The place's own residents go first, then the largest, so that few
+        are lost; the task's own model goes last of all. `still_needed` bytes of the device are left for other places.
         """
-        left = self.left(slot) - still_needed
-        mine = self._residents_of(slot)
+        left = self.left(place) - still_needed
+        mine = self._residents_of(place)
         load = load_of(task, mine)
         if left == inf or task.memory is None:
             return (), load
-        others = self._list_yielded(slot)
+        others = self._list_yielded(place)
         if not others and load <= left:
             return (), load
-        return self._lose_until_it_fits(slot, task, list(mine), others, left)
+        return self._lose_until_it_fits(place, task, list(mine), others, left)
 
     def _lose_until_it_fits(
-        self, slot: Slot, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], left: float
+        self, place: Place, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], left: float
     ) -> tuple[tuple[Eviction, ...], int]:
-        """Take away from the slot's residents and its neighbours' until the task fits next to what is left."""
+        """Take away from the place's residents and its neighbours' until the task fits next to what is left."""
         evicted: list[Eviction] = []
-        for loser, resident in _sort_by_loss(slot, task, mine, others):
+        for loser, resident in _sort_by_loss(place, task, mine, others):
             if load_of(task, mine) + sum(other.memory or 0 for _, other in others) <= left:
                 break
             evicted.append((loser, resident))
-            if loser == slot.id:
+            if loser == place.id:
                 mine.remove(resident)
             else:
                 others.remove((loser, resident))
         return tuple(evicted), load_of(task, mine)
 
-    def _residents_of(self, slot: Slot) -> Sequence[ResidentModel]:
-        """The models that an idle slot could still give up."""
-        return self._residents.get(slot.id, slot.resident)
+    def _residents_of(self, place: Place) -> Sequence[ResidentModel]:
+        """The models that an idle place could still give up."""
+        return self._residents.get(place.id, place.resident)
 
-    def _give_up(self, slot: SlotId, resident: ResidentModel) -> None:
-        if slot not in self._residents:
-            self._residents[slot] = list(self.table[slot].resident)
-        self._residents[slot].remove(resident)
+    def _give_up(self, place: SlotId, resident: ResidentModel) -> None:
+        if place not in self._residents:
+            self._residents[place] = list(self.table[place].resident)
+        self._residents[place].remove(resident)
 
-    def _list_yielded(self, slot: Slot) -> list[Eviction]:
-        """Residents of the other idle slots on the device."""
-        slots = self.table.devices[slot.device].slots
-        if len(slots) == 1:
+    def _list_yielded(self, place: Place) -> list[Eviction]:
+        """Residents of the other idle places on the device."""
+        places = self.table.devices[place.device].places
+        if len(places) == 1:
             return []
         return [
             (name, resident)
-            for name, neighbour in slots.items()
-            if name != slot.id and is_idle(neighbour) and name not in self._works
+            for name, neighbour in places.items()
+            if name != place.id and is_idle(neighbour) and name not in self._works
             for resident in self._residents_of(neighbour)
         ]
 
 
-def to_table(snapshot: Snapshot) -> SlotTable:
-    """The table of a snapshot's slots: its own, or one made of them."""
-    slots, unknown_s = snapshot.slots, snapshot.settings.unknown_duration_s
-    if isinstance(slots, SlotTable) and slots.unknown_s == unknown_s:
-        return slots
-    return SlotTable(slots, unknown_s=unknown_s)
+def to_table(snapshot: Snapshot) -> PlaceTable:
+    """The table of a snapshot's places: its own, or one made of them."""
+    places, unknown_s = snapshot.places, snapshot.bounds.unknown_duration_s
+    if isinstance(places, PlaceTable) and places.unknown_s == unknown_s:
+        return places
+    return PlaceTable(places, unknown_s=unknown_s)
 
 
 def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
@@ -294,13 +294,13 @@ def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
     return resident.model == task.model and resident.engine == task.engine
 
 
-def is_preferred(slot: Slot, task: QueuedTask) -> bool:
-    """Whether the slot is the one that the task prefers."""
-    return task.prefer_slot is not None and slot.is_among((task.prefer_slot,), task.engine)
+def is_preferred(place: Place, task: QueuedTask) -> bool:
+    """Whether the place is the one that the task prefers."""
+    return task.prefer_slot is not None and place.is_among((task.prefer_slot,), task.engine)
 
 
 def load_of(task: QueuedTask, residents: Iterable[ResidentModel]) -> int:
-    """Bytes that the task takes next to these residents of its slot; its own model is not counted twice."""
+    """Bytes that the task takes next to these residents of its place; its own model is not counted twice."""
     own = others = 0
     for resident in residents:
         if is_model_of(resident, task):
@@ -310,24 +310,24 @@ def load_of(task: QueuedTask, residents: Iterable[ResidentModel]) -> int:
     return others + max(own, task.memory or 0)
 
 
-def has_node_with(slots: Iterable[Slot], count: int) -> bool:
-    """Whether one node has at least this many of the slots."""
+def has_node_with(places: Iterable[Place], count: int) -> bool:
+    """Whether one node has at least this many of the places."""
     on_node: Counter[str] = Counter()
-    for slot in slots:
-        on_node[slot.node] += 1
-        if on_node[slot.node] >= count:
+    for place in places:
+        on_node[place.node] += 1
+        if on_node[place.node] >= count:
             return True
     return count <= 0
 
 
 def _sort_by_loss(
-    slot: Slot, task: QueuedTask, mine: Iterable[ResidentModel], others: Iterable[Eviction]
+    place: Place, task: QueuedTask, mine: Iterable[ResidentModel], others: Iterable[Eviction]
 ) -> list[Eviction]:
     return sorted(
-        (loss for loss in (*((slot.id, resident) for resident in mine), *others) if loss[1].memory),
+        (loss for loss in (*((place.id, resident) for resident in mine), *others) if loss[1].memory),
         key=lambda loss: (
-            is_model_of(loss[1], task) and loss[0] == slot.id,
-            loss[0] != slot.id,
+            is_model_of(loss[1], task) and loss[0] == place.id,
+            loss[0] != place.id,
             -(loss[1].memory or 0),
             loss[0],
             loss[1].engine,

@@ -32,9 +32,9 @@ class QueuedTask:
     queued_at: datetime
     """When it became ready; its wait is measured from here."""
     gpus: int = 1
-    """How many slots of one node it takes."""
+    """How many places of one node it takes."""
     memory: Bytes | None = None
-    """Memory it needs on each slot: the larger of measured and declared; None when unknown (fits anywhere)."""
+    """Memory it needs on each place: the larger of measured and declared; None when unknown (fits anywhere)."""
     prefer_slot: SlotId | None = None
     """Where a lost attempt ran; its job can be found again there."""
     avoid_slots: frozenset[SlotId] = frozenset()
@@ -43,7 +43,7 @@ class QueuedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidentModel:
-    """A model in a slot's memory; it can be given up while the slot is free."""
+    """A model in a place's memory; it can be given up while the place is free."""
 
     engine: str
     model: str
@@ -52,7 +52,7 @@ class ResidentModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """The task that occupies a slot."""
+    """The task that occupies a place."""
 
     task: int
     owner: Owner
@@ -75,13 +75,16 @@ class Gate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """A place where one task can run at a time: the slots of a device that are occupied one at a time, as one."""
+class Place:
+    """Where one task can run at a time: the slots of a device that are occupied one at a time, as one.
+
+    Users see places in the API alone, where a slot's `group` is its place.
+    """
 
     id: SlotId
     node: str
     device: str
-    """The provider of the memory, unique in the cluster (`<node>/GPU-<uuid>`); slots on one device share it."""
+    """The provider of the memory, unique in the cluster (`<node>/GPU-<uuid>`); places on one device share it."""
     device_model: str
     """The GPU's catalogue model, or `cpu`; durations are measured per device model."""
     capacity: Bytes | None = None
@@ -107,9 +110,9 @@ class Slot:
         """Return whether an engine's slot takes new tasks."""
         return self.closed.get(engine, Gate.OPEN) if self.gate is Gate.OPEN else self.gate
 
-    def is_among(self, slots: Container[SlotId], engine: str) -> bool:
-        """Whether an engine's slot is among slots, by its own name or by that of the place."""
-        return self.id in slots or (bool(self.names) and self.name_for(engine) in slots)
+    def is_among(self, names: Container[SlotId], engine: str) -> bool:
+        """Whether an engine's slot is among those named, by its own name or by that of the place."""
+        return self.id in names or (bool(self.names) and self.name_for(engine) in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +120,15 @@ class Queue:
     """A queue's rules, from the cluster file, and its present state."""
 
     name: str
-    slots: frozenset[SlotId] | None = None
-    """The pool, by the names of engines' slots or of places; None means every slot."""
+    pool: frozenset[SlotId] | None = None
+    """The slots it uses, by the names of engines' slots or of places; None means every slot."""
     order: QueueOrder = QueueOrder.PRIORITY
     paused: bool = False
     max_running_per_owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class PolicyBounds:
     """Bounds of the policy. The defaults are starting points, to be tuned with the policy benchmark."""
 
     promote_after: timedelta = timedelta(hours=1)
@@ -150,7 +153,7 @@ class FairShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Since when a slot has worked with one model; how long it can go on while others wait is counted from here."""
+    """Since when a place has worked with one model; how long it can go on while others wait is counted from here."""
 
     engine: str
     model: str
@@ -172,8 +175,8 @@ class Snapshot:
     now: datetime
     tasks: tuple[QueuedTask, ...]
     """Candidates, in any order; a bounded selection of what is queued (`corral.scheduling.backlog`)."""
-    slots: Collection[Slot]
-    """All slots; a `SlotTable` that is kept from one decision to the next saves the policy a look at each."""
+    places: Collection[Place]
+    """All places; a `PlaceTable` that is kept from one decision to the next saves the policy a look at each."""
     queues: Mapping[str, Queue]
     """A queue that a task names and that is missing here is a queue with default rules."""
     durations: Mapping[DurationKey, float] = field(default_factory=dict[DurationKey, float])
@@ -182,8 +185,8 @@ class Snapshot:
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     """Since when a task has been passed over for a resident model, by task id."""
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
-    """The present turn of each slot; absent where the policy has not loaded a model, such as after a start."""
-    settings: Settings = Settings()
+    """The present turn of each place; absent where the policy has not loaded a model, such as after a start."""
+    bounds: PolicyBounds = PolicyBounds()
     most_starts: int | None = None
     """The decision ends after so many assignments; the next one goes on. It bounds what one decision takes."""
 
@@ -199,7 +202,7 @@ class Rule(StrEnum):
     SLOTS_BUSY = "slots_busy"
     BEHIND_OTHERS = "behind_others"
     RESERVED = "reserved"
-    """The slots it would take are kept for a task that needs several GPUs."""
+    """The places it would take are kept for a task that needs several GPUs."""
     GATHERING = "gathering"
     """It needs several GPUs; they are reserved for it as they become free."""
     AFFINITY = "affinity"
@@ -212,16 +215,16 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Start this task on these slots (one, unless it needs several GPUs)."""
+    """Start this task on these places (one, unless it needs several GPUs)."""
 
     task: int
-    slots: tuple[SlotId, ...]
+    places: tuple[SlotId, ...]
     evict: tuple[tuple[SlotId, ResidentModel], ...] = ()
     """Residents to give up first, because the task does not fit next to them."""
     expected_s: float
-    """Seconds that the owner was charged, per slot."""
+    """Seconds that the owner was charged, per place."""
     because: str
-    """Why this slot, in a few words: `model resident`, `fastest measured`, `least memory left over`."""
+    """Why this place, in a few words: `model resident`, `fastest measured`, `least memory left over`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +247,7 @@ class Explanation:
     summary: str
     """One sentence, lower case, with the values seen."""
     slots: Mapping[SlotId, str]
-    """For every slot, why it is not given to the task now."""
+    """For every slot of its engine, why it is not given to the task now."""
     since: datetime
     may_start_at: datetime | None
     """From the measured durations; None when nothing can be said."""

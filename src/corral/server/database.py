@@ -26,7 +26,7 @@ import structlog
 from corral.cluster import Cluster
 from corral.data_dir import SettingsError
 from corral.errors import CorralError, Kind
-from corral.server.settings import Settings
+from corral.server.settings import ServerSettings
 from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connect
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _alive(server: PostgresServer) -> bool:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, cluster: Cluster) -> AsyncGenerator[str, None]:
+async def open_database(settings: ServerSettings, cluster: Cluster) -> AsyncGenerator[str, None]:
     """Give the URL of the database, and keep the embedded one running while the context lasts."""
     url = settings.database_url
     if url is None and cluster.database_url_env is not None:

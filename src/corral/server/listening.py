@@ -11,7 +11,7 @@ from typing import ClassVar
 import uvicorn
 
 from corral.errors import CorralError, Kind
-from corral.server.settings import Settings
+from corral.server.settings import ServerSettings
 
 
 class ListenError(CorralError):
@@ -37,7 +37,7 @@ class HttpServer(uvicorn.Server):
         self.listening.set()
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: ServerSettings) -> socket.socket:
     """Take the address of the settings. Raises: ListenError."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
@@ -52,7 +52,7 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def format_url(settings: Settings, listener: socket.socket) -> str:
+def format_url(settings: ServerSettings, listener: socket.socket) -> str:
     """Return the URL at which programs on this machine reach the server."""
     port = listener.getsockname()[1]
     any_address = settings.host in ("0.0.0.0", "::", "")

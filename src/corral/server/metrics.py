@@ -69,9 +69,9 @@ class Metrics:
                 self._database.set(0)
             self._leading.set(services.board.leading)
             self._busy.clear()
-            for group in services.board.groups:
-                running = group.place.running
-                for slot in group.slots:
+            for place in services.board.places:
+                running = place.facts.running
+                for slot in place.slots:
                     is_busy = running is not None and running.engine == slot.spec.engine
                     self._busy.labels(slot.spec.id, slot.spec.device).set(is_busy)
             return generate_latest(self._registry)

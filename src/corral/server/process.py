@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from corral.server.reloading import FollowedCluster
+from corral.server.reloading import ClusterInEffect
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ def stop_quietly_while_starting() -> Generator[None, None, None]:
 
 
 @contextmanager
-def reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
+def reload_on_hangup(in_effect: ClusterInEffect) -> Generator[None, None, None]:
     """Let SIGHUP read the cluster file again while the context lasts; when a terminal closes, it ends the server."""
     reloads: set[asyncio.Task[None]] = set()
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
@@ -70,7 +70,7 @@ def reload_on_hangup(followed: FollowedCluster) -> Generator[None, None, None]:
             _write_nowhere(closed)
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        task = asyncio.create_task(followed.reload_on_signal(), name="reload")
+        task = asyncio.create_task(in_effect.reload_on_signal(), name="reload")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from corral.cluster import Cluster
 from corral.errors import CorralError
-from corral.operations.reloading import ClusterHere, ReloadAnswer, ReloadAsked, reload_cluster
-from corral.server.settings import Settings
-from corral.server.slots_here import list_slots_here, make_policy_settings, make_queues
+from corral.operations.reloading import LocalCluster, ReloadAnswer, ReloadAsked, reload_cluster
+from corral.server.slots_here import make_policy_bounds, make_queues
 from corral.slots.values import Difference, Wanted
-from corral.tasks.dispatcher import Dispatcher, Rules
+from corral.tasks.dispatcher import Dispatcher, DispatchRules
 
 log = structlog.get_logger()
 
 
-def look_here(cluster: Cluster, settings: Settings, locate: Callable[[str], Path]) -> ClusterHere:
-    """Look at this machine for what a cluster file means on it. Raises: ProblemsError when options are wrong."""
-    here = list_slots_here(cluster, data_dir=settings.data_dir, locate=locate)
-    return ClusterHere(cluster=cluster, wanted=here.wanted, problems=here.problems)
-
-
-def make_rules(here: ClusterHere) -> Rules:
+def make_rules(local: LocalCluster) -> DispatchRules:
     """Return what a cluster file says about dispatching."""
-    return Rules(queues=make_queues(here.cluster, here.wanted), settings=make_policy_settings(here.cluster))
+    return DispatchRules(queues=make_queues(local.cluster, local.wanted), bounds=make_policy_bounds(local.cluster))
 
 
-class FollowedCluster:
+class ClusterInEffect:
     """The cluster file in effect, and how another one takes its place; one at a time."""
 
-    def __init__(self, cluster: Cluster, dispatcher: Dispatcher, read: Callable[[], ClusterHere]) -> None:
+    def __init__(self, cluster: Cluster, dispatcher: Dispatcher, read: Callable[[], LocalCluster]) -> None:
         self.cluster = cluster
         self.at_start = cluster
         self._dispatcher = dispatcher
@@ -44,12 +36,12 @@ class FollowedCluster:
         """Return how these slots differ from those there are."""
         return self._dispatcher.compare_slots(wanted)
 
-    def follow(self, here: ClusterHere) -> None:
+    def put_into_effect(self, local: LocalCluster) -> None:
         """Put a cluster file into effect, all of it or, when an engine cannot be made, nothing of it."""
-        rules = make_rules(here)
-        self._dispatcher.change_slots(here.wanted)
+        rules = make_rules(local)
+        self._dispatcher.change_slots(local.wanted)
         self._dispatcher.change_rules(rules)
-        self.cluster = here.cluster
+        self.cluster = local.cluster
 
     async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
         """Read the cluster file again. Raises: ClusterFileError, ProblemsError, SettingsError; nothing changes then."""

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from corral.cluster import Cluster
 from corral.data_dir import Presence, models_dir, prepare_data_dir
+from corral.operations.reloading import LocalCluster
 from corral.processes.leftovers import sweep
 from corral.server import presence
 from corral.server.api import create_app, end_streams
@@ -30,9 +31,10 @@ from corral.server.database import open_database
 from corral.server.housekeeping import keep_house
 from corral.server.listening import HttpServer, format_url, listen
 from corral.server.process import configure_logs, handle_signals, reload_on_hangup, stop_quietly_while_starting
-from corral.server.reloading import FollowedCluster, look_here, make_rules
+from corral.server.reloading import ClusterInEffect, make_rules
 from corral.server.services import Services
-from corral.server.settings import Settings, read_cluster
+from corral.server.settings import ServerSettings, read_cluster
+from corral.server.slots_here import localize
 from corral.slots.registry import Registry
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -51,7 +53,7 @@ WRITE_OUT_S = 15.0
 """How long a stopping server waits for a database that does not answer; what is not written then is run again."""
 
 
-async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambda _: None) -> None:
+async def serve(settings: ServerSettings, *, ready: Callable[[Presence], None] = lambda _: None) -> None:
     """Run a server until a signal stops it; `ready` is called once it accepts requests.
 
     Raises: AlreadyRunningError, ClusterFileError, DatabaseNewerError, EmbeddedDatabaseError, ListenError,
@@ -68,7 +70,11 @@ async def serve(settings: Settings, *, ready: Callable[[Presence], None] = lambd
 
 
 async def _serve(
-    settings: Settings, cluster: Cluster, url: str, sockets: list[socket.socket], ready: Callable[[Presence], None]
+    settings: ServerSettings,
+    cluster: Cluster,
+    url: str,
+    sockets: list[socket.socket],
+    ready: Callable[[Presence], None],
 ) -> None:
     data_dir = settings.data_dir
     _clear_leftovers(data_dir)
@@ -79,20 +85,24 @@ async def _serve(
     artifacts.prepare()
     weights = Store(models_dir(data_dir))
     board = Board()
-    here = look_here(cluster, settings, weights.path)
-    for problem in here.problems:
+
+    def read_anew() -> LocalCluster:
+        return localize(read_cluster(settings), data_dir=data_dir, locate=weights.path)
+
+    local = localize(cluster, data_dir=data_dir, locate=weights.path)
+    for problem in local.problems:
         log.warning("machine_differs_from_cluster_file", what=problem.what, where=problem.where, hint=problem.hint)
     dispatcher = Dispatcher(
         url=url,
         pool=dispatching_pool,
         holder=presence.holder_of(data_dir),
-        slots=Registry(here.wanted),
-        rules=make_rules(here),
+        slots=Registry(local.wanted),
+        rules=make_rules(local),
         artifacts=artifacts,
         scratch=data_dir / "scratch",
         board=board,
     )
-    followed = FollowedCluster(cluster, dispatcher, lambda: look_here(read_cluster(settings), settings, weights.path))
+    in_effect = ClusterInEffect(cluster, dispatcher, read_anew)
     announced = Presence(
         pid=os.getpid(),
         url=format_url(settings, sockets[0]),
@@ -100,7 +110,7 @@ async def _serve(
         started_at=datetime.now(UTC).isoformat(),
     )
     services = Services(
-        followed=followed,
+        in_effect=in_effect,
         pool=pool,
         board=board,
         artifacts=artifacts,
@@ -115,10 +125,10 @@ async def _serve(
     gc.collect()
     gc.freeze()  # modules live as long as the server: a full collection of them held the event loop for 30 ms
     housekeeping = asyncio.create_task(
-        keep_house(pool, artifacts, lambda: followed.cluster.retention), name="housekeeping"
+        keep_house(pool, artifacts, lambda: in_effect.cluster.retention), name="housekeeping"
     )
     try:
-        with reload_on_hangup(followed):
+        with reload_on_hangup(in_effect):
             await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
     finally:
         housekeeping.cancel()

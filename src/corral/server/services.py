@@ -17,7 +17,7 @@ from corral.tasks.store.pool import Pool
 from corral.weights.store import Store
 
 
-class Follows(Protocol):
+class ReloadableCluster(Protocol):
     """The cluster file that the server follows."""
 
     @property
@@ -34,7 +34,7 @@ class Follows(Protocol):
 class Services:
     """The parts of a running server that its API uses."""
 
-    followed: Follows
+    in_effect: ReloadableCluster
     pool: Pool
     board: Board
     artifacts: ArtifactStore
@@ -51,4 +51,4 @@ class Services:
     @property
     def cluster(self) -> Cluster:
         """The cluster file in effect."""
-        return self.followed.cluster
+        return self.in_effect.cluster

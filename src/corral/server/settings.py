@@ -15,7 +15,7 @@ CLUSTER_FILE = "cluster.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServerSettings:
     """How `corral up` was called."""
 
     data_dir: Path
@@ -38,7 +38,7 @@ class Settings:
             return False
 
 
-def read_cluster(settings: Settings) -> Cluster:
+def read_cluster(settings: ServerSettings) -> Cluster:
     """Read the cluster file; without one, write one that describes this machine, and read that.
 
     Raises: ClusterFileError, SettingsError.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
 from corral.engines.inputs import check_options
 from corral.errors import Problem, ProblemsError
-from corral.scheduling.values import Queue, Settings
+from corral.operations.reloading import LocalCluster
+from corral.scheduling.values import PolicyBounds, Queue
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
 from corral.telemetry.devices import LocalDevice, list_local_devices
 from corral.telemetry.machine import describe
@@ -22,15 +23,7 @@ from corral.telemetry.nvml import find_gpus
 from corral.work import SlotId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotsHere:
-    """The devices and slots that a server should have, and how the cluster file and this machine disagree."""
-
-    wanted: Wanted
-    problems: tuple[Problem, ...]
-
-
-def list_slots_here(cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path]) -> SlotsHere:
+def localize(cluster: Cluster, *, data_dir: Path, locate: Callable[[str], Path]) -> LocalCluster:
     """Look at this machine and return everything on which this server can run tasks; nothing is started.
 
     Raises: ProblemsError when options of engines are wrong.
@@ -57,7 +50,7 @@ def list_slots_here(cluster: Cluster, *, data_dir: Path, locate: Callable[[str],
     wanted = Wanted(
         devices=tuple(device for name, device in devices.items() if name in used), slots=tuple(_group_slots(slots))
     )
-    return SlotsHere(wanted=wanted, problems=problems)
+    return LocalCluster(cluster=cluster, wanted=wanted, problems=problems)
 
 
 def find_this_node(nodes: Sequence[Node], hostname: str) -> Node | None:
@@ -94,7 +87,7 @@ def _make_local_slot(
     return SlotSpec(
         id=SlotId(f"{spec.name}/{settings.name}"),
         device=spec.name,
-        group=spec.name,
+        place=spec.name,
         engine=settings.name,
         settings={"gpu": spec.visible, "threads": device.threads, **_describe_options(settings)},
         make=partial(
@@ -113,7 +106,7 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
     return SlotSpec(
         id=SlotId(f"{device.name}/{settings.name}"),
         device=device.name,
-        group=device.name,
+        place=device.name,
         engine=settings.name,
         instance=instance.name,
         settings={"url": instance.url, **_describe_options(settings)},
@@ -126,7 +119,7 @@ def _describe_options(settings: EngineSettings) -> dict[str, object]:
 
 
 def _group_slots(slots: Iterable[SlotSpec]) -> Iterable[SlotSpec]:
-    """Name instances where a device has several of an engine; all but the first are groups of their own.
+    """Name instances where a device has several of an engine; all but the first are places of their own.
 
     They are servers that run anyway, so they work at the same time and share the device's memory.
     """
@@ -138,7 +131,7 @@ def _group_slots(slots: Iterable[SlotSpec]) -> Iterable[SlotSpec]:
             yield slot
             continue
         name = SlotId(f"{slot.id}/{slot.instance}")
-        yield replace(slot, id=name, group=name if slot.id in grouped else slot.group)
+        yield replace(slot, id=name, place=name if slot.id in grouped else slot.place)
         grouped.add(slot.id)
 
 
@@ -164,7 +157,7 @@ def make_queues(cluster: Cluster, wanted: Wanted) -> dict[str, Queue]:
     return {
         name: Queue(
             name=name,
-            slots=None if queue.pool is None else _find_pool(queue.pool, wanted),
+            pool=None if queue.pool is None else _find_pool(queue.pool, wanted),
             order=queue.order,
             max_running_per_owner=queue.max_running_per_owner,
         )
@@ -187,6 +180,6 @@ def _is_cpu_of(device: SlotId, selector: str) -> bool:
     return selector.endswith("/cpu") and device.startswith(selector)
 
 
-def make_policy_settings(cluster: Cluster) -> Settings:
+def make_policy_bounds(cluster: Cluster) -> PolicyBounds:
     """Return the policy's bounds as the cluster file sets them."""
-    return Settings(promote_after=cluster.promote_after)
+    return PolicyBounds(promote_after=cluster.promote_after)

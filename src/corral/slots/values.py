@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
-from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
+from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.units import Bytes, format_bytes
 from corral.work import Engine, SlotId
 
@@ -49,8 +49,8 @@ class SlotSpec:
     id: SlotId
     """`node/gpu0/comfyui`, and `node/gpu0/comfyui/b` where the device has several instances of the engine."""
     device: SlotId
-    group: SlotId
-    """Slots of one group are occupied one at a time. Of each engine, a group has at most one slot."""
+    place: SlotId
+    """Slots of one place are occupied one at a time. Of each engine, a place has at most one slot."""
     engine: str
     instance: str | None = None
     """The instance's name in the cluster file; None for an engine in processes of this machine."""
@@ -70,7 +70,7 @@ class Wanted:
 
     devices: tuple[DeviceSpec, ...] = ()
     slots: tuple[SlotSpec, ...] = ()
-    """Each names a device of `devices`; slots of one group are on one device."""
+    """Each names a device of `devices`; slots of one place are on one device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +107,9 @@ class Difference:
 
 
 def compare(before: Wanted, after: Wanted) -> Difference:
-    """Return how what is wanted changes; a slot is the same one if its group and engine are the same."""
-    old = {(slot.group, slot.engine): slot for slot in before.slots}
-    new = {(slot.group, slot.engine): slot for slot in after.slots}
+    """Return how what is wanted changes; a slot is the same one if its place and engine are the same."""
+    old = {(slot.place, slot.engine): slot for slot in before.slots}
+    new = {(slot.place, slot.engine): slot for slot in after.slots}
     known = {device.name: device for device in before.devices}
     return Difference(
         wanted=after,
@@ -166,7 +166,7 @@ def _show(value: object) -> str:
 
 def find_gate(slot: SlotSpec, gates: Mapping[SlotId, Gate]) -> Gate:
     """Return the gate of a slot: its own if there is one, else its device's."""
-    for name in (slot.id, slot.group, slot.device):
+    for name in (slot.id, slot.place, slot.device):
         if name in gates:
             return gates[name]
     return Gate.OPEN
@@ -185,7 +185,7 @@ class HoldKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A group of slots taken: until the hold ends, nothing else gets it, and nothing of it is removed or changed."""
+    """A place taken: until the hold ends, nothing else gets it, and nothing of it is removed or changed."""
 
     kind: HoldKind
     owner: str
@@ -211,11 +211,11 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupView:
+class PlaceView:
     """Slots that are occupied one at a time, as they were seen last."""
 
     device: DeviceSpec
-    place: Slot
+    facts: Place
     """The policy's view of all of them."""
     slots: tuple[SlotView, ...]
     holds: tuple[Hold, ...]

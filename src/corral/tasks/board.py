@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from corral.slots.values import GroupView
+from corral.slots.values import PlaceView
 from corral.work import SlotId
 
 FEED_SIZE = 256
@@ -76,12 +76,12 @@ class Board:
     def __init__(self) -> None:
         self._progress: dict[int, Progress] = {}
         self._feeds: set[Feed] = set()
-        self._show: Callable[[], tuple[GroupView, ...]] = tuple
+        self._show: Callable[[], tuple[PlaceView, ...]] = tuple
         self._leading = False
         self._changed = asyncio.Event()
 
     @property
-    def groups(self) -> tuple[GroupView, ...]:
+    def places(self) -> tuple[PlaceView, ...]:
         """Devices and slots as they are now, by what is occupied one at a time; none before a dispatcher runs."""
         return self._show()
 
@@ -109,7 +109,7 @@ class Board:
         """Wait until the view of the slots, or whether the dispatcher leads, is written the next time."""
         await self._changed.wait()
 
-    def show_slots(self, show: Callable[[], tuple[GroupView, ...]]) -> None:
+    def show_slots(self, show: Callable[[], tuple[PlaceView, ...]]) -> None:
         """Take over where slots are looked up, and wake those that wait for a change (the dispatcher only)."""
         self._show = show
         self._wake()

@@ -27,10 +27,10 @@ from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import (
     DurationKey,
     Explanation,
+    PolicyBounds,
     Queue,
-    Settings,
 )
-from corral.slots.group import Group
+from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
 from corral.tasks.artifacts import ArtifactStore
@@ -58,11 +58,11 @@ AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class DispatchRules:
     """The cluster file's settings of dispatching."""
 
     queues: Mapping[str, Queue]
-    settings: Settings = field(default_factory=Settings)
+    bounds: PolicyBounds = field(default_factory=PolicyBounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class Dispatcher:
         pool: Pool,
         holder: UUID,
         slots: Registry,
-        rules: Rules,
+        rules: DispatchRules,
         artifacts: ArtifactStore,
         scratch: Path,
         board: Board,
@@ -108,8 +108,8 @@ class Dispatcher:
         self._slots = slots
         self._board = board
         self._monotonic = monotonic
-        self._judgement = Judgement(rules.settings)
-        self._picture = Picture(slots, rules.queues, unknown_s=rules.settings.unknown_duration_s)
+        self._judgement = Judgement(rules.bounds)
+        self._picture = Picture(slots, rules.queues, unknown_s=rules.bounds.unknown_duration_s)
         self._reconciler = Reconciler(
             pool,
             self._picture,
@@ -159,7 +159,7 @@ class Dispatcher:
         self._picture.wake.set()
         return difference
 
-    def change_rules(self, rules: Rules) -> None:
+    def change_rules(self, rules: DispatchRules) -> None:
         """Replace the queues and the policy's bounds; a queue that is new starts nothing until its gate is read.
 
         Tasks of a queue that is gone go on under its old rules: without any they could start on every slot.
@@ -169,7 +169,7 @@ class Dispatcher:
             name: replace(queue, paused=before[name].paused if name in before else True)
             for name, queue in rules.queues.items()
         }
-        self._judgement.change_settings(rules.settings)
+        self._judgement.change_bounds(rules.bounds)
         self._reconciler.read_gates_soon()
 
     def stop(self) -> None:
@@ -250,8 +250,8 @@ class Dispatcher:
             await self._commit([])
         return not self._is_finished()
 
-    def _note_change(self, group: Group) -> None:
-        self._picture.update([group])
+    def _note_change(self, place: PlaceState) -> None:
+        self._picture.update([place])
         self._show()
         self._picture.wake.set()
 
@@ -318,9 +318,9 @@ class Dispatcher:
         self._board.forget(attempt.task.id)
         now = self._monotonic()
         if ended.failure is not None and ended.failure.scope in _SLOT_RESTS:
-            attempt.group.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
+            attempt.place.note_failure(attempt.task.engine, ended.failure.problem.what, now=now)
         elif ended.values is not None:
-            attempt.group.note_use(attempt.task.engine, attempt.task.model)
+            attempt.place.note_use(attempt.task.engine, attempt.task.model)
             self._judgement.learn(attempt.key, attempt.assignment, attempt.task.owner, now - attempt.started_at)
         self._picture.vacate([attempt])
 
@@ -380,7 +380,7 @@ class Dispatcher:
     def _show(self) -> None:
         if self._picture.news:
             self._picture.news = False
-            self._board.show_slots(self._slots.show)
+            self._board.show_slots(self._slots.list_views)
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -398,16 +398,16 @@ class Dispatcher:
         if ended.values is not None and attempt.key not in self._measured_memory:
             await self._measure_memory(attempt)
         elif ended.was_cut_off:  # its slot is not free before the engine can do the next task
-            await attempt.group.check(attempt.task.engine, now=self._monotonic())
+            await attempt.place.check(attempt.task.engine, now=self._monotonic())
         self._inbox.append((attempt, ended))
         self._picture.wake.set()
 
     async def _measure_memory(self, attempt: Attempt) -> None:
         """After the first task with a model, ask how much memory it takes, before another one changes that."""
         self._measured_memory.add(attempt.key)
-        await attempt.group.refresh([attempt.task.engine])
-        self._picture.update([attempt.group])
-        for held in attempt.group.resident(attempt.task.engine):
+        await attempt.place.refresh([attempt.task.engine])
+        self._picture.update([attempt.place])
+        for held in attempt.place.resident(attempt.task.engine):
             if held.model == attempt.task.model and held.memory is not None:
                 with suppress(*CONNECTION_LOST, asyncpg.PostgresError):  # it is measured again after the next start
                     await dispatching.note_memory(self._pool, attempt.key, held.memory)

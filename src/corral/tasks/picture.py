@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from corral.scheduling.slot_table import SlotTable
+from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.values import Assignment, Queue, RunningTask
-from corral.slots.group import Group
+from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.tasks.attempt import StopReason
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
-from corral.tasks.store.transitions import Change
+from corral.tasks.store.transitions import TaskChange
 
 
 class Picture:
@@ -29,11 +29,11 @@ class Picture:
         """`unknown_s` is how long a task is expected to take where nothing was measured."""
         self.slots = slots
         self.queues = dict(queues)
-        self.table = SlotTable(slots.views(), unknown_s=unknown_s)
-        """The policy's view of every slot; a decision reads it as it is."""
+        self.table = PlaceTable(slots.list_places(), unknown_s=unknown_s)
+        """The policy's view of every place; a decision reads it as it is."""
         self.ready = ReadyTasks()
         self.attempts: dict[UUID, Attempt] = {}
-        self.unwritten: list[Change] = []
+        self.unwritten: list[TaskChange] = []
         self.wake = asyncio.Event()
         self.news = True
         """Whether the table changed since the board was updated."""
@@ -41,30 +41,30 @@ class Picture:
 
     # --- slots -------------------------------------------------------------------------------------------------------
 
-    def update(self, groups: Iterable[Group]) -> None:
-        """Put the views of groups that changed into the table; those that are gone leave it."""
-        for group in groups:
-            present = self.slots.get(group.id)
+    def update(self, places: Iterable[PlaceState]) -> None:
+        """Put the views of places that changed into the table; those that are gone leave it."""
+        for place in places:
+            present = self.slots.get(place.id)
             if present is None:
-                self.table.remove(group.id)
+                self.table.remove(place.id)
             else:
-                self.table.put(present.view())
+                self.table.put(present.to_place())
         self.news = True
 
     def refresh(self) -> None:
         """Look at all slots for what changed."""
-        for slot in [slot.id for slot in self.table if self.slots.get(slot.id) is None]:
-            self.table.remove(slot)
-        for slot in self.slots.views():
-            if slot not in self.table:
-                self.table.put(slot)
+        for gone in [place.id for place in self.table if self.slots.get(place.id) is None]:
+            self.table.remove(gone)
+        for place in self.slots.list_places():
+            if place not in self.table:
+                self.table.put(place)
         self.news = True
 
     def occupy(self, assignment: Assignment, *, now: float) -> Attempt:
         """Hold the slots of an assignment, while its lease is committed and its task runs; `now` is monotonic."""
         task = self.ready.pop(assignment.task)
         assert task is not None, "the policy assigns only tasks that it was given"
-        groups = tuple(self.slots[slot] for slot in assignment.slots)
+        places = tuple(self.slots[place] for place in assignment.places)
         started_at = datetime.now(UTC)
         running = RunningTask(
             task=task.id,
@@ -77,16 +77,16 @@ class Picture:
             expected_end=started_at + timedelta(seconds=assignment.expected_s),
         )
         hold = Hold(kind=HoldKind.TASK, owner=task.owner, label=f"task {task.id}", since=started_at, task=running)
-        for group in groups:
-            group.hold(hold)
-        self.update(groups)
-        return Attempt(task, uuid4(), groups, hold, assignment, leased_at=now)
+        for place in places:
+            place.hold(hold)
+        self.update(places)
+        return Attempt(task, uuid4(), places, hold, assignment, leased_at=now)
 
     def vacate(self, attempts: Iterable[Attempt]) -> None:
         """Free the slots of attempts."""
         for attempt in attempts:
-            self.slots.release(attempt.groups, attempt.hold)
-            self.update(attempt.groups)
+            self.slots.release(attempt.places, attempt.hold)
+            self.update(attempt.places)
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class ReadyTasks:
         """List the ids of one range that are in the backlog."""
         return frozenset(task for task in range(number * RANGE, (number + 1) * RANGE) if task in self.backlog)
 
-    def take(self, tasks: Iterable[Ready], *, now: float) -> list[int]:
+    def sort_in(self, tasks: Iterable[Ready], *, now: float) -> list[int]:
         """Sort tasks in; return those whose start time has come and that must become queued first."""
         started: list[int] = []
         for ready in tasks:

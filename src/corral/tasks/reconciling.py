@@ -23,7 +23,7 @@ from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.store import dispatching, story
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.reading import list_cancelled
-from corral.tasks.store.transitions import Change
+from corral.tasks.store.transitions import TaskChange
 from corral.tasks.values import StoryEvent
 from corral.work import SlotId
 
@@ -144,8 +144,8 @@ class Reconciler:
 
     def _sort_in(self, tasks: Iterable[dispatching.Ready]) -> None:
         waiting = [ready for ready in tasks if not self._picture.runs(ready.task.id)]
-        for task in self._picture.ready.take(waiting, now=self._monotonic()):
-            self._picture.unwritten.append(Change(task=task, event=StartTimeReached()))
+        for task in self._picture.ready.sort_in(waiting, now=self._monotonic()):
+            self._picture.unwritten.append(TaskChange(task=task, event=StartTimeReached()))
             self._picture.wake.set()
 
     async def _read_gates(self) -> None:
@@ -194,7 +194,7 @@ class Reconciler:
                 continue
             why = "the server that ran it has stopped" if mine else "its lease ran out"
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
-            self._picture.unwritten.append(Change(task=held.task, event=AttemptLost(held.lease), error=problem))
+            self._picture.unwritten.append(TaskChange(task=held.task, event=AttemptLost(held.lease), error=problem))
             log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
         self._picture.slots.note_elsewhere(elsewhere)
         self._picture.refresh()

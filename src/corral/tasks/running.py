@@ -10,7 +10,7 @@ from uuid import UUID
 
 from corral.errors import CorralError, Problem
 from corral.scheduling.values import Assignment, DurationKey, QueuedTask
-from corral.slots.group import Group
+from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
@@ -19,7 +19,7 @@ from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
-from corral.tasks.store.transitions import Change
+from corral.tasks.store.transitions import TaskChange
 from corral.work import FailureScope, SlotId, Work
 
 
@@ -29,9 +29,9 @@ class Attempt:
 
     task: QueuedTask
     id: UUID
-    groups: tuple[Group, ...]
+    places: tuple[PlaceState, ...]
     hold: Hold
-    """Its hold on the groups."""
+    """Its hold on the places."""
     assignment: Assignment
     leased_at: float
     started_at: float = 0.0
@@ -39,54 +39,54 @@ class Attempt:
     stop: StopSignal = field(default_factory=StopSignal)
 
     @property
-    def group(self) -> Group:
-        """The group whose engine does the work; the others of the assignment lend their devices."""
-        return self.groups[0]
+    def place(self) -> PlaceState:
+        """The place whose engine does the work; the others of the assignment lend their devices."""
+        return self.places[0]
 
     @property
     def key(self) -> DurationKey:
         """The key by which its duration and memory are measured."""
-        return DurationKey(self.task.engine, self.task.model, self.group.device.model)
+        return DurationKey(self.task.engine, self.task.model, self.place.device.model)
 
     @property
     def slots(self) -> tuple[SlotId, ...]:
         """The slots that it holds, as people know them: `node/gpu0/llama`."""
-        return tuple(group.name_for(self.task.engine) for group in self.groups)
+        return tuple(place.name_for(self.task.engine) for place in self.places)
 
-    def describe_lease(self) -> Change:
+    def describe_lease(self) -> TaskChange:
         """Return the change that makes this attempt the owner of its task."""
-        return Change(
+        return TaskChange(
             task=self.task.id,
             event=Leased(self.id, self.slots),
-            takes=self.assignment.slots,
-            device_model=self.group.device.model,
+            takes=self.assignment.places,
+            device_model=self.place.device.model,
             note={"because": self.assignment.because},
         )
 
-    def describe_start(self, *, now: float) -> Change:
+    def describe_start(self, *, now: float) -> TaskChange:
         """Return the change that records that the engine began; `now` is on the clock of `started_at`."""
-        return Change(task=self.task.id, event=Started(self.id), ago=timedelta(seconds=now - self.started_at))
+        return TaskChange(task=self.task.id, event=Started(self.id), ago=timedelta(seconds=now - self.started_at))
 
-    def describe_end(self, ended: Ended) -> Change | None:
+    def describe_end(self, ended: Ended) -> TaskChange | None:
         """Return what its end means for the task; None when it does not own the task any more."""
         match ended.stopped:
             case StopReason.LOST:
                 return None
             case StopReason.RELEASED:
-                return Change(task=self.task.id, event=Released(self.id))
+                return TaskChange(task=self.task.id, event=Released(self.id))
             case StopReason.CANCELLED:
-                return Change(task=self.task.id, event=Stopped(self.id))
+                return TaskChange(task=self.task.id, event=Stopped(self.id))
             case None:
                 return self._describe_outcome(ended)
 
-    def _describe_outcome(self, ended: Ended) -> Change:
+    def _describe_outcome(self, ended: Ended) -> TaskChange:
         event: Event
         if ended.failure is None:
             event = Succeeded(self.id)
-            return Change(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
+            return TaskChange(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
         event = AttemptFailed(self.id, ended.failure.scope, random.random())
         avoid = self.slots[0] if ended.failure.avoid_slot else None
-        return Change(
+        return TaskChange(
             task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid, outputs=ended.files
         )
 
@@ -102,23 +102,23 @@ class Runner:
     board: Board
     stop_grace_s: float
     """How long a cancelled engine can take to stop before it is killed."""
-    changed: Callable[[Group], None]
+    changed: Callable[[PlaceState], None]
     """Called when the memory of a slot was given up."""
 
     async def run(self, attempt: Attempt, details: Details) -> Ended:
         """Run an attempt to its end; its failures are values."""
-        for slot, resident in attempt.assignment.evict:
-            group = self.slots.get(slot)
-            if group is not None and (not group.holds or group in attempt.groups):  # else it got work since
-                await group.evict([resident.engine])
-                self.changed(group)
+        for name, resident in attempt.assignment.evict:
+            place = self.slots.get(name)
+            if place is not None and (not place.holds or place in attempt.places):  # else it got work since
+                await place.evict([resident.engine])
+                self.changed(place)
         if details.missing_files:
             return _fail_without_inputs(details)
         try:
             work = self._work(attempt, details)
         except CorralError as error:
             return Ended(failure=make_failure(error))
-        engine = attempt.group.engine(attempt.task.engine)
+        engine = attempt.place.engine(attempt.task.engine)
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
         ended: Ended | None = None
         try:
@@ -128,7 +128,7 @@ class Runner:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
 
     def _work(self, attempt: Attempt, details: Details) -> Work:
-        devices = (group.device.visible for group in attempt.groups)
+        devices = (place.device.visible for place in attempt.places)
         return Work(
             attempt=attempt.id,
             earlier=details.lost,

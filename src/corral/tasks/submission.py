@@ -40,14 +40,14 @@ class SubmissionError(ProblemsError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class SubmissionRules:
     """The queues and engines that a submission is checked against."""
 
     queues: Collection[str]
     check_engine: EngineCheck
 
 
-def check(submission: Submission, rules: Rules) -> None:
+def check(submission: Submission, rules: SubmissionRules) -> None:
     """Return when the submission can be stored. Raises: SubmissionError with every problem found."""
     sizes = _measure_all(submission)
     problems = [*_check_size(submission), *_check_names(submission)]
@@ -138,7 +138,7 @@ def _check_names(submission: Submission) -> Iterator[Problem]:
         seen.add(task.name)
 
 
-def _check_task(task: TaskSpec, size: int, known: set[str], rules: Rules) -> Iterator[Problem]:
+def _check_task(task: TaskSpec, size: int, known: set[str], rules: SubmissionRules) -> Iterator[Problem]:
     if task.queue not in rules.queues:
         yield _describe_unknown("queue", task.queue, rules.queues)
     for need in needs_of(task):

@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 
 from corral.cluster.values import Disk
-from corral.telemetry.board import BoardTables, read_board
 from corral.telemetry.machine import list_display_vendors, read_cpu_model
 from corral.telemetry.nvml import NvmlReading, find_gpus
+from corral.telemetry.smbios import SmbiosTables, read_smbios
 from corral.units import Bytes
 
 
@@ -45,8 +45,8 @@ class Inventory:
     """The installed memory, if the board reports it; else the memory that the kernel manages, a few per cent less."""
     memory_is_installed: bool
     disks: tuple[Disk, ...]
-    board: BoardTables
-    board_is_readable: bool
+    smbios: SmbiosTables
+    smbios_is_readable: bool
     """Whether the board's tables could be read: the kernel lets only root do so."""
     nvml: NvmlReading
     display_vendors: tuple[str, ...] | None
@@ -58,10 +58,10 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
 
     `root` is where /proc, /sys and /etc are found; `nvml` takes the place of asking the driver.
     """
-    board = read_board(root)
+    smbios = read_smbios(root)
     os_id, os_version = read_os_release(root)
     address, addresses = find_addresses(root)
-    installed = board.memory if board else None
+    installed = smbios.memory if smbios else None
     return Inventory(
         hostname=socket.gethostname(),
         address=address,
@@ -75,8 +75,8 @@ def take_inventory(*, root: Path = Path("/"), nvml: NvmlReading | None = None) -
         memory=installed or Bytes(psutil.virtual_memory().total),
         memory_is_installed=installed is not None,
         disks=find_disks(root),
-        board=board or BoardTables(),
-        board_is_readable=board is not None,
+        smbios=smbios or SmbiosTables(),
+        smbios_is_readable=smbios is not None,
         nvml=nvml or find_gpus(),
         display_vendors=list_display_vendors(root),
     )

@@ -1,7 +1,7 @@
-"""Where a task goes when several slots would do.
+"""Where a task goes when several places would do.
 
 In order: where a lost attempt of it ran (its job may be found again), where its model is resident, where it was
-measured fastest, where the fewest warm models are lost, where the least memory is left over, and the slot's name, so
+measured fastest, where the fewest warm models are lost, where the least memory is left over, and the place's name, so
 that the same question always has the same answer.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import inf
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.values import QueuedTask, Slot
+from corral.scheduling.values import Place, QueuedTask
 from corral.work import SlotId
 from doubles.policy_before.floor import Floor, is_model_of
 
@@ -25,49 +25,51 @@ _REASONS = (
     "least memory left over",
     "first of alike slots",
 )
-"""What decided, by the place in `Choice` where the best and the second best differ."""
+"""What decided, by the position in `Choice` where the best and the second best differ."""
 
 
-def is_resident(slot: Slot, task: QueuedTask) -> bool:
-    """Whether the task's model is in the slot's memory."""
-    return any(is_model_of(resident, task) for resident in slot.resident)
+def is_resident(place: Place, task: QueuedTask) -> bool:
+    """Whether the task's model is in the place's memory."""
+    return any(is_model_of(resident, task) for resident in place.resident)
 
 
-def choice_of(slot: Slot, task: QueuedTask, floor: Floor, expectations: Expectations) -> Choice:
-    """Sort key of a slot for a task; the lowest is the best."""
-    measured = expectations.measured(task, slot.device_model)
-    evicted, load = floor.evictions(slot, task)
+def choice_of(place: Place, task: QueuedTask, floor: Floor, expectations: Expectations) -> Choice:
+    """Sort key of a place for a task; the lowest is the best."""
+    measured = expectations.measured(task, place.device_model)
+    evicted, load = floor.evictions(place, task)
     swapped = sum(
-        each.engine == task.engine and not is_model_of(each, task) and (slot.id, each) not in evicted
-        for each in slot.resident
+        each.engine == task.engine and not is_model_of(each, task) and (place.id, each) not in evicted
+        for each in place.resident
     )
     return (
-        slot.id != task.prefer_slot,
-        not is_resident(slot, task),
+        place.id != task.prefer_slot,
+        not is_resident(place, task),
         inf if measured is None else measured,
         len(evicted) + swapped,
-        floor.room(slot) - load,
-        slot.id,
+        floor.room(place) - load,
+        place.id,
     )
 
 
-def best_slot(options: Sequence[Slot], task: QueuedTask, floor: Floor, expectations: Expectations) -> tuple[Slot, str]:
-    """Choose among free slots that the task fits (at least one), and say why in a few words."""
+def best_place(
+    options: Sequence[Place], task: QueuedTask, floor: Floor, expectations: Expectations
+) -> tuple[Place, str]:
+    """Choose among free places that the task fits (at least one), and say why in a few words."""
     if len(options) == 1:
         return options[0], _why_alone(options[0], task)
-    ranked = sorted((choice_of(slot, task, floor, expectations), slot.id, slot) for slot in options)
+    ranked = sorted((choice_of(place, task, floor, expectations), place.id, place) for place in options)
     return ranked[0][2], _why_before(ranked[0][0], ranked[1][0])
 
 
-def _why_alone(slot: Slot, task: QueuedTask) -> str:
-    """What speaks for the only slot."""
-    if slot.id == task.prefer_slot:
+def _why_alone(place: Place, task: QueuedTask) -> str:
+    """What speaks for the only place."""
+    if place.id == task.prefer_slot:
         return _REASONS[0]
-    return _REASONS[1] if is_resident(slot, task) else "only slot free"
+    return _REASONS[1] if is_resident(place, task) else "only slot free"
 
 
 def _why_before(best: Choice, second: Choice) -> str:
-    """What set the best slot apart from the second best."""
+    """What set the best place apart from the second best."""
     if not best[0]:
         return _REASONS[0]
     if not best[1]:

@@ -1,12 +1,12 @@
-"""Leaves a slow slot idle at the end of a batch, where faster ones will have done everything sooner.
+"""Leaves a slow place idle at the end of a batch, where faster ones will have done everything sooner.
 
 A card that takes 75 s for what another does in 12 s is worth using while much is queued: it adds a sixth. The last
-task that it takes, however, ends long after the others, and everybody waits for that one. So a slot is too late for a
-task when faster slots, busy with its model now, are expected to finish every waiting task that they can run, this one
-among them, before this slot would finish the task alone. Nothing that is queued then ends later than it would have:
-when more arrives, there is more to do, and the slot is used again.
+task that it takes, however, ends long after the others, and everybody waits for that one. So a place is too late for a
+task when faster places, busy with its model now, are expected to finish every waiting task that they can run, this one
+among them, before this place would finish the task alone. Nothing that is queued then ends later than it would have:
+when more arrives, there is more to do, and the place is used again.
 
-Only measured durations count, and only slots whose present task is not overdue: one that hangs holds nobody up. (What
+Only measured durations count, and only places whose present task is not overdue: one that hangs holds nobody up. (What
 list scheduling loses to its last task is Graham's, "Bounds on multiprocessing timing anomalies", 1969.)
 """
 
@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from heapq import heapify, heapreplace
 
 from corral.scheduling.durations import Expectations
-from corral.scheduling.values import Gate, QueuedTask, Slot
+from corral.scheduling.values import Gate, Place, QueuedTask
 from doubles.policy_before.floor import Floor
 
 
 class Finishing:
-    """Says which slots are too late for a task, over one decision."""
+    """Says which places are too late for a task, over one decision."""
 
     def __init__(
         self,
@@ -36,46 +36,46 @@ class Finishing:
         self._tasks = tasks
         self._has_started = has_started
 
-    def in_time(self, task: QueuedTask, options: list[Slot]) -> list[Slot]:
-        """The slots among these free ones that are not too late for the task; slots of one speed never are."""
-        return [slot for slot in options if not self.is_too_late(task, slot)]
+    def in_time(self, task: QueuedTask, options: list[Place]) -> list[Place]:
+        """The places among these free ones that are not too late for the task; places of one speed never are."""
+        return [place for place in options if not self.is_too_late(task, place)]
 
-    def is_too_late(self, task: QueuedTask, slot: Slot) -> bool:
-        """Whether faster slots would finish everything that waits for them before this one could finish the task."""
-        alone_s = self._expectations.measured(task, slot.device_model)
-        if alone_s is None or slot.id == task.prefer_slot:
+    def is_too_late(self, task: QueuedTask, place: Place) -> bool:
+        """Whether faster places would finish everything that waits for them before this one could finish the task."""
+        alone_s = self._expectations.measured(task, place.device_model)
+        if alone_s is None or place.id == task.prefer_slot:
             return False
         faster = [each for each in self._floor.able(task.queue, task.engine) if self._is_faster(each, task, alone_s)]
         return bool(faster) and self._finish_all(faster, alone_s)
 
-    def _is_faster(self, slot: Slot, task: QueuedTask, than_s: float) -> bool:
-        """Whether a slot is busy with the task's model, not overdue, and measured to be faster."""
-        if slot.gate is not Gate.OPEN or slot.id in self._floor.free:
+    def _is_faster(self, place: Place, task: QueuedTask, than_s: float) -> bool:
+        """Whether a place is busy with the task's model, not overdue, and measured to be faster."""
+        if place.gate is not Gate.OPEN or place.id in self._floor.free:
             return False
-        seconds = self._expectations.measured(task, slot.device_model)
+        seconds = self._expectations.measured(task, place.device_model)
         return (
             seconds is not None
             and seconds < than_s
-            and self._floor.works_with(slot) == (task.engine, task.model)
-            and not self._floor.is_overdue(slot)
-            and self._floor.fits_ever(slot, task)
-            and slot.id not in task.avoid_slots
+            and self._floor.works_with(place) == (task.engine, task.model)
+            and not self._floor.is_overdue(place)
+            and self._floor.fits_ever(place, task)
+            and place.id not in task.avoid_slots
         )
 
-    def _finish_all(self, slots: Sequence[Slot], within_s: float) -> bool:
-        """Whether the slots would finish all waiting tasks that one of them can run, in less than so many seconds."""
+    def _finish_all(self, places: Sequence[Place], within_s: float) -> bool:
+        """Whether the places would finish all waiting tasks that one of them can run, in less than so many seconds."""
         now = self._floor.now
-        ready = [((self._floor.ends_at(slot) - now).total_seconds(), slot.id, slot) for slot in slots]
+        ready = [((self._floor.ends_at(place) - now).total_seconds(), place.id, place) for place in places]
         heapify(ready)
         for task in self._tasks:
-            if self._has_started(task.id) or not any(self._could_run(slot, task) for slot in slots):
+            if self._has_started(task.id) or not any(self._could_run(place, task) for place in places):
                 continue
-            at_s, name, slot = ready[0]
-            at_s += self._expectations.of(task, slot.device_model) * task.gpus
+            at_s, name, place = ready[0]
+            at_s += self._expectations.of(task, place.device_model) * task.gpus
             if at_s >= within_s:
                 return False
-            heapreplace(ready, (at_s, name, slot))
+            heapreplace(ready, (at_s, name, place))
         return True
 
-    def _could_run(self, slot: Slot, task: QueuedTask) -> bool:
-        return slot in self._floor.able(task.queue, task.engine) and self._floor.fits_ever(slot, task)
+    def _could_run(self, place: Place, task: QueuedTask) -> bool:
+        return place in self._floor.able(task.queue, task.engine) and self._floor.fits_ever(place, task)

@@ -1,7 +1,7 @@
-"""The slots as one decision sees and fills them: who may use which, and what memory is left on each device.
+"""The places as one decision sees and fills them: who may use which, and what memory is left on each device.
 
-Memory is counted per device, because slots on one device share it. What busy slots hold cannot be had; residents of
-idle slots can be given up. So a task fits when it fits beside the busy ones, and while a decision goes on the room
+Memory is counted per device, because places on one device share it. What busy places hold cannot be had; residents of
+idle places can be given up. So a task fits when it fits beside the busy ones, and while a decision goes on the room
 can only shrink: a task that fits nowhere once need not be looked at again.
 """
 
@@ -13,58 +13,60 @@ from datetime import datetime, timedelta
 from math import inf
 from operator import attrgetter
 
-from corral.scheduling.values import Gate, Owner, Queue, QueuedTask, ResidentModel, Slot, Snapshot
+from corral.scheduling.values import Gate, Owner, Place, Queue, QueuedTask, ResidentModel, Snapshot
 from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
 
 _WILL_SERVE = frozenset({Gate.OPEN, Gate.PAUSED})
-"""Gates of slots that will take tasks again without a repair; a drained or unhealthy one may never."""
+"""Gates of places that will take tasks again without a repair; a drained or unhealthy one may never."""
 
 
 class Floor:
-    """The slots of a snapshot, and what has been given away of them so far."""
+    """The places of a snapshot, and what has been given away of them so far."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.now
-        self.slots = sorted(snapshot.slots, key=attrgetter("id"))
-        self.free = {slot.id: slot for slot in self.slots if is_free(slot)}
+        self.places = sorted(snapshot.places, key=attrgetter("id"))
+        self.free = {place.id: place for place in self.places if is_free(place)}
         self._queues = dict(snapshot.queues)
-        self._unknown = timedelta(seconds=snapshot.settings.unknown_duration_s)
+        self._unknown = timedelta(seconds=snapshot.bounds.unknown_duration_s)
         self._ends: dict[SlotId, datetime] = {}
         self._models: dict[SlotId, tuple[str, str | None]] = {}
-        self._able: dict[tuple[str, str], tuple[Slot, ...]] = {}
-        self._devices: defaultdict[str, list[Slot]] = defaultdict(list)
+        self._able: dict[tuple[str, str], tuple[Place, ...]] = {}
+        self._devices: defaultdict[str, list[Place]] = defaultdict(list)
         self._capacity: dict[str, int] = {}
         self._held: defaultdict[str, int] = defaultdict(int)
-        self._residents: dict[SlotId, list[ResidentModel]] = {}  # of idle slots: these can be given up
+        self._residents: dict[SlotId, list[ResidentModel]] = {}  # of idle places: these can be given up
         self._running: defaultdict[tuple[str, Owner], set[int]] = defaultdict(set)
-        for slot in self.slots:
-            self._place(slot)
+        for place in self.places:
+            self._place(place)
 
-    def _place(self, slot: Slot) -> None:
-        self._devices[slot.device].append(slot)
-        if slot.capacity is not None:
-            self._capacity[slot.device] = min(slot.capacity, self._capacity.get(slot.device, slot.capacity))
-        if slot.running is not None:
-            self._running[slot.running.queue, slot.running.owner].add(slot.running.task)
-            self._models[slot.id] = slot.running.engine, slot.running.model
-            self._ends[slot.id] = slot.running.expected_end or slot.running.started_at + self._unknown
-        if slot.running is None and slot.gate is not Gate.UNHEALTHY:
-            self._residents[slot.id] = list(slot.resident)
+    def _place(self, place: Place) -> None:
+        self._devices[place.device].append(place)
+        if place.capacity is not None:
+            self._capacity[place.device] = min(place.capacity, self._capacity.get(place.device, place.capacity))
+        if place.running is not None:
+            self._running[place.running.queue, place.running.owner].add(place.running.task)
+            self._models[place.id] = place.running.engine, place.running.model
+            self._ends[place.id] = place.running.expected_end or place.running.started_at + self._unknown
+        if place.running is None and place.gate is not Gate.UNHEALTHY:
+            self._residents[place.id] = list(place.resident)
         else:
-            self._held[slot.device] += _footprint(slot)
+            self._held[place.device] += _footprint(place)
 
     def queue(self, name: str) -> Queue:
         """The rules of a queue; default rules where the snapshot does not know it."""
         return self._queues.get(name) or self._queues.setdefault(name, Queue(name=name))
 
-    def able(self, queue: str, engine: str) -> tuple[Slot, ...]:
-        """Slots of the queue's pool where the engine runs, busy or closed ones too, by id."""
+    def able(self, queue: str, engine: str) -> tuple[Place, ...]:
+        """Places of the queue's pool where the engine runs, busy or closed ones too, by id."""
         found = self._able.get((queue, engine))
         if found is None:
-            pool = self.queue(queue).slots
-            found = tuple(slot for slot in self.slots if engine in slot.engines and (pool is None or slot.id in pool))
+            pool = self.queue(queue).pool
+            found = tuple(
+                place for place in self.places if engine in place.engines and (pool is None or place.id in pool)
+            )
             self._able[queue, engine] = found
         return found
 
@@ -77,122 +79,124 @@ class Floor:
         """How many tasks of the same queue the owner runs."""
         return len(self._running.get((task.queue, task.owner), ()))
 
-    def capacity(self, slot: Slot) -> float:
-        """Bytes of the slot's device; infinite when unknown."""
-        return self._capacity.get(slot.device, inf)
+    def capacity(self, place: Place) -> float:
+        """Bytes of the place's device; infinite when unknown."""
+        return self._capacity.get(place.device, inf)
 
-    def room(self, slot: Slot) -> float:
-        """Bytes that a task could have on the slot, residents of idle slots given up; infinite when unknown."""
-        capacity = self._capacity.get(slot.device)
-        return inf if capacity is None else capacity - self._held[slot.device]
+    def room(self, place: Place) -> float:
+        """Bytes that a task could have on the place, residents of idle places given up; infinite when unknown."""
+        capacity = self._capacity.get(place.device)
+        return inf if capacity is None else capacity - self._held[place.device]
 
-    def fits_ever(self, slot: Slot, task: QueuedTask) -> bool:
+    def fits_ever(self, place: Place, task: QueuedTask) -> bool:
         """Whether the task would fit if the device held nothing else."""
-        return task.memory is None or task.memory <= self.capacity(slot)
+        return task.memory is None or task.memory <= self.capacity(place)
 
-    def fits(self, slot: Slot, task: QueuedTask) -> bool:
-        """Whether the task fits beside what busy slots hold; unknown memory fits anywhere."""
-        return task.memory is None or task.memory <= self.room(slot)
+    def fits(self, place: Place, task: QueuedTask) -> bool:
+        """Whether the task fits beside what busy places hold; unknown memory fits anywhere."""
+        return task.memory is None or task.memory <= self.room(place)
 
-    def options(self, task: QueuedTask) -> list[Slot]:
-        """Free slots that the task fits, by id; slots it avoids only where no other slot could ever run it."""
-        found = [slot for slot in self.able(task.queue, task.engine) if slot.id in self.free and self.fits(slot, task)]
+    def options(self, task: QueuedTask) -> list[Place]:
+        """Free places that the task fits, by id; places it avoids only where no other place could ever run it."""
+        found = [
+            place for place in self.able(task.queue, task.engine) if place.id in self.free and self.fits(place, task)
+        ]
         if found and task.avoid_slots:
             avoided = self.avoided(task)
-            return [slot for slot in found if slot.id not in avoided]
+            return [place for place in found if place.id not in avoided]
         return found
 
     def avoided(self, task: QueuedTask) -> frozenset[SlotId]:
-        """Slots that the task stays away from: none, when no other slot could ever run it."""
+        """Places that the task stays away from: none, when no other place could ever run it."""
         if not task.avoid_slots:
             return frozenset()
         others = [
-            slot
-            for slot in self.able(task.queue, task.engine)
-            if slot.id not in task.avoid_slots and slot.gate in _WILL_SERVE and self.fits_ever(slot, task)
+            place
+            for place in self.able(task.queue, task.engine)
+            if place.id not in task.avoid_slots and place.gate in _WILL_SERVE and self.fits_ever(place, task)
         ]
         return task.avoid_slots if has_node_with(others, task.gpus) else frozenset()
 
-    def ends_at(self, slot: Slot) -> datetime:
-        """When a busy slot is expected to be free; now for a free one and for one that is overdue."""
-        return max(self.now, self._ends.get(slot.id, self.now))
+    def ends_at(self, place: Place) -> datetime:
+        """When a busy place is expected to be free; now for a free one and for one that is overdue."""
+        return max(self.now, self._ends.get(place.id, self.now))
 
-    def is_overdue(self, slot: Slot) -> bool:
-        """Whether a busy slot's task takes longer than was expected; nothing is known of its end then."""
-        return self._ends.get(slot.id, self.now) < self.now
+    def is_overdue(self, place: Place) -> bool:
+        """Whether a busy place's task takes longer than was expected; nothing is known of its end then."""
+        return self._ends.get(place.id, self.now) < self.now
 
-    def works_with(self, slot: Slot) -> tuple[str, str | None] | None:
-        """Engine and model of what a busy slot does, or was just given; None for a free one."""
-        return self._models.get(slot.id)
+    def works_with(self, place: Place) -> tuple[str, str | None] | None:
+        """Engine and model of what a busy place does, or was just given; None for a free one."""
+        return self._models.get(place.id)
 
-    def neighbours(self, slot: Slot) -> list[Slot]:
-        """All slots on the slot's device, itself included, by id."""
-        return self._devices[slot.device]
+    def neighbours(self, place: Place) -> list[Place]:
+        """All places on the place's device, itself included, by id."""
+        return self._devices[place.device]
 
-    def take(self, slots: Sequence[Slot], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
-        """Give free slots that hold the task together to it, and say what must be given up first."""
+    def take(self, places: Sequence[Place], task: QueuedTask, expected_s: float) -> tuple[Eviction, ...]:
+        """Give free places that hold the task together to it, and say what must be given up first."""
         found: list[Eviction] = []
-        for place, slot in enumerate(slots, start=1):
-            same_device = sum(later.device == slot.device for later in slots[place:])
-            evicted, load = self.evictions(slot, task, still_needed=same_device * (task.memory or 0))
+        for position, place in enumerate(places, start=1):
+            same_device = sum(later.device == place.device for later in places[position:])
+            evicted, load = self.evictions(place, task, still_needed=same_device * (task.memory or 0))
             for loser, resident in evicted:
                 self._residents[loser].remove(resident)
-            del self.free[slot.id], self._residents[slot.id]
-            self._held[slot.device] += load
-            self._ends[slot.id] = self.now + timedelta(seconds=expected_s)
-            self._models[slot.id] = task.engine, task.model
+            del self.free[place.id], self._residents[place.id]
+            self._held[place.device] += load
+            self._ends[place.id] = self.now + timedelta(seconds=expected_s)
+            self._models[place.id] = task.engine, task.model
             found += evicted
         self._running[task.queue, task.owner].add(task.id)
         return tuple(found)
 
-    def evictions(self, slot: Slot, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
-        """What to give up so that the task fits on the slot, and the bytes the slot then holds.
+    def evictions(self, place: Place, task: QueuedTask, *, still_needed: int = 0) -> tuple[tuple[Eviction, ...], int]:
+        """What to give up so that the task fits on the place, and the bytes the place then holds.
 
-        Nothing is given up where memory is unknown. The slot's own residents go first, then the largest, so that few
+        Nothing is given up where memory is unknown. The place's own residents go first, then the largest, so that few
         are lost; the task's own model goes last of all. `still_needed` bytes of the device are
-        left for other slots.
+        left for other places.
         """
-        room = self.room(slot) - still_needed
+        room = self.room(place) - still_needed
         if room == inf or task.memory is None:
-            return (), load_of(task, self._residents[slot.id])
-        mine = self._residents[slot.id]
-        others = self._yielded_by_neighbours(slot)
+            return (), load_of(task, self._residents[place.id])
+        mine = self._residents[place.id]
+        others = self._yielded_by_neighbours(place)
         load = load_of(task, mine)
         if not others and load <= room:
             return (), load
-        return self._losses(slot, task, list(mine), others, room)
+        return self._losses(place, task, list(mine), others, room)
 
     def _losses(
-        self, slot: Slot, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], room: float
+        self, place: Place, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], room: float
     ) -> tuple[tuple[Eviction, ...], int]:
-        """Take away from the slot's residents and its neighbours' until the task fits beside what is left."""
+        """Take away from the place's residents and its neighbours' until the task fits beside what is left."""
         evicted: list[Eviction] = []
-        for loser, resident in self._in_order_of_loss(slot, task):
+        for loser, resident in self._in_order_of_loss(place, task):
             if load_of(task, mine) + sum(each.memory or 0 for _, each in others) <= room:
                 break
             evicted.append((loser, resident))
-            if loser == slot.id:
+            if loser == place.id:
                 mine.remove(resident)
             else:
                 others.remove((loser, resident))
         return tuple(evicted), load_of(task, mine)
 
-    def _yielded_by_neighbours(self, slot: Slot) -> list[Eviction]:
-        """Residents of the other idle slots on the device."""
+    def _yielded_by_neighbours(self, place: Place) -> list[Eviction]:
+        """Residents of the other idle places on the device."""
         return [
             (neighbour.id, resident)
-            for neighbour in self._devices[slot.device]
-            if neighbour.id != slot.id
+            for neighbour in self._devices[place.device]
+            if neighbour.id != place.id
             for resident in self._residents.get(neighbour.id, ())
         ]
 
-    def _in_order_of_loss(self, slot: Slot, task: QueuedTask) -> list[Eviction]:
-        mine = [(slot.id, resident) for resident in self._residents[slot.id]]
+    def _in_order_of_loss(self, place: Place, task: QueuedTask) -> list[Eviction]:
+        mine = [(place.id, resident) for resident in self._residents[place.id]]
         return sorted(
-            (each for each in (*mine, *self._yielded_by_neighbours(slot)) if each[1].memory),
+            (each for each in (*mine, *self._yielded_by_neighbours(place)) if each[1].memory),
             key=lambda each: (
-                is_model_of(each[1], task) and each[0] == slot.id,
-                each[0] != slot.id,
+                is_model_of(each[1], task) and each[0] == place.id,
+                each[0] != place.id,
                 -(each[1].memory or 0),
                 each[0],
                 each[1].engine,
@@ -201,9 +205,9 @@ class Floor:
         )
 
 
-def is_free(slot: Slot) -> bool:
-    """Whether the slot can be given a task now."""
-    return slot.running is None and slot.gate is Gate.OPEN
+def is_free(place: Place) -> bool:
+    """Whether the place can be given a task now."""
+    return place.running is None and place.gate is Gate.OPEN
 
 
 def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
@@ -212,7 +216,7 @@ def is_model_of(resident: ResidentModel, task: QueuedTask) -> bool:
 
 
 def load_of(task: QueuedTask, residents: Iterable[ResidentModel]) -> int:
-    """Bytes that the task takes beside these residents of its slot; its own model is not counted twice."""
+    """Bytes that the task takes beside these residents of its place; its own model is not counted twice."""
     own = beside = 0
     for resident in residents:
         if is_model_of(resident, task):
@@ -222,16 +226,16 @@ def load_of(task: QueuedTask, residents: Iterable[ResidentModel]) -> int:
     return beside + max(own, task.memory or 0)
 
 
-def has_node_with(slots: Iterable[Slot], count: int) -> bool:
-    """Whether one node has at least this many of the slots."""
-    return max(Counter(slot.node for slot in slots).values(), default=0) >= count
+def has_node_with(places: Iterable[Place], count: int) -> bool:
+    """Whether one node has at least this many of the places."""
+    return max(Counter(place.node for place in places).values(), default=0) >= count
 
 
-def _footprint(slot: Slot) -> int:
-    """Bytes that a slot holds and does not give up: its residents, and what runs beyond the model it runs on."""
-    running = slot.running
+def _footprint(place: Place) -> int:
+    """Bytes that a place holds and does not give up: its residents, and what runs beyond the model it runs on."""
+    running = place.running
     own = beside = 0
-    for resident in slot.resident:
+    for resident in place.resident:
         if running is not None and (resident.engine, resident.model) == (running.engine, running.model):
             own += resident.memory or 0
         else:

@@ -1,13 +1,13 @@
-"""The policy: which tasks start now, on which slots, and which rule keeps each of the others waiting.
+"""The policy: which tasks start now, on which places, and which rule keeps each of the others waiting.
 
-A pure function of a snapshot. The task that goes first (`ordering`) takes the best slot it can use (`floor`,
+A pure function of a snapshot. The task that goes first (`ordering`) takes the best place it can use (`floor`,
 `choosing`) that is not too late for it (`finishing`), unless another's model is resident there (`affinity`); a task
-that needs several GPUs gathers or reserves (`reservation`). It stops when no slot is free. A task that nothing free can
-run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
+that needs several GPUs gathers or reserves (`reservation`). It stops when no place is free. A task that nothing free
+can run is never looked at twice, nor are those that ask for the same (`_shape`): the room only shrinks while a decision
 goes on.
 
-With one slot free and 512 candidates a decision takes about half a millisecond (`python -m benchmarks.policy_cost`);
-with none free it costs the look at the slots.
+With one place free and 512 candidates a decision takes about half a millisecond (`python -m benchmarks.policy_cost`);
+with none free it costs the look at the places.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from operator import attrgetter
 
 from corral.scheduling.durations import Expectations
 from corral.scheduling.fairness import Account
-from corral.scheduling.values import Assignment, Decision, FairShare, QueuedTask, Rule, Slot, Snapshot, Turn
+from corral.scheduling.values import Assignment, Decision, FairShare, Place, QueuedTask, Rule, Snapshot, Turn
 from corral.work import SlotId
 from doubles.policy_before.affinity import Affinity
-from doubles.policy_before.choosing import best_slot, is_resident
+from doubles.policy_before.choosing import best_place, is_resident
 from doubles.policy_before.finishing import Finishing
 from doubles.policy_before.floor import Floor, is_free
 from doubles.policy_before.ordering import Line
@@ -33,15 +33,15 @@ from doubles.policy_before.reservation import Reservations, gather
 _Shape = tuple[object, ...]
 
 _demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
-"""What decides whether a task could use a slot that is free, whatever is loaded there."""
+"""What decides whether a task could use a place that is free, whatever is loaded there."""
 
 _shape: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "avoid_slots")
-"""What decides whether a free slot can run the task; tasks of one shape stand or fall together."""
+"""What decides whether a free place can run the task; tasks of one shape stand or fall together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A decision, and how it left the slots: what explanations are made of."""
+    """A decision, and how it left the places: what explanations are made of."""
 
     assignments: tuple[Assignment, ...] = ()
     floor: Floor
@@ -49,7 +49,7 @@ class Outcome:
     passed: frozenset[int] = frozenset()
     """Tasks passed over in this decision."""
     late: frozenset[_Shape] = frozenset()
-    """What waits for faster slots although slower ones are free."""
+    """What waits for faster places although slower ones are free."""
     fair: FairShare
     passed_since: Mapping[int, datetime] = field(default_factory=dict[int, datetime])
     turns: Mapping[SlotId, Turn] = field(default_factory=dict[SlotId, Turn])
@@ -62,7 +62,7 @@ class Outcome:
 
 def decide(snapshot: Snapshot) -> Decision:
     """Say what to start now, what waits and why, and the state that the next decision needs."""
-    if not any(map(is_free, snapshot.slots)):
+    if not any(map(is_free, snapshot.places)):
         return _nothing_free(snapshot)
     outcome = resolve(snapshot)
     started = frozenset(assignment.task for assignment in outcome.assignments)
@@ -76,7 +76,7 @@ def decide(snapshot: Snapshot) -> Decision:
 
 
 def resolve(snapshot: Snapshot) -> Outcome:
-    """Decide, and keep how the slots were left."""
+    """Decide, and keep how the places were left."""
     return _Round(snapshot).outcome()
 
 
@@ -98,23 +98,23 @@ class _Round:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._floor = Floor(snapshot)
-        self._expectations = Expectations(snapshot.durations, snapshot.settings)
+        self._expectations = Expectations(snapshot.durations, snapshot.bounds)
         self._reservations = Reservations(self._floor)
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
             floor=self._floor,
             expectations=self._expectations,
             reservations=self._reservations,
-            settings=snapshot.settings,
+            bounds=snapshot.bounds,
             passed_since=snapshot.passed_since,
             turns=snapshot.turns,
         )
-        self._eligible = self._those_with_a_slot()
+        self._eligible = self._those_with_a_place()
         self._line = Line(
             self._eligible,
             account=self._account,
             queues=snapshot.queues,
-            settings=snapshot.settings,
+            bounds=snapshot.bounds,
             now=snapshot.now,
         )
         self._blocked: set[_Shape] = set()
@@ -147,19 +147,21 @@ class _Round:
             turns=self._turns,
         )
 
-    def _those_with_a_slot(self) -> Sequence[QueuedTask]:
-        """Leave out at once what no free slot can run; tasks that need several GPUs stay, for they may reserve."""
+    def _those_with_a_place(self) -> Sequence[QueuedTask]:
+        """Leave out at once what no free place can run; tasks that need several GPUs stay, for they may reserve."""
         tasks = self._snapshot.tasks
         one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
-        without = {demand for demand, task in one_of_each.items() if not self._has_a_slot(task)}
+        without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
         return [task for task in tasks if _demand(task) not in without] if without else tasks
 
-    def _has_a_slot(self, task: QueuedTask) -> bool:
+    def _has_a_place(self, task: QueuedTask) -> bool:
         floor = self._floor
         if floor.queue(task.queue).paused:
             return False
         able = floor.able(task.queue, task.engine)
-        return bool(able) if task.gpus > 1 else any(slot.id in floor.free and floor.fits(slot, task) for slot in able)
+        return (
+            bool(able) if task.gpus > 1 else any(place.id in floor.free and floor.fits(place, task) for place in able)
+        )
 
     def _consider(self, task: QueuedTask) -> None:
         """Start the head, let another pass it, or take it out because nothing free can run it."""
@@ -180,55 +182,55 @@ class _Round:
             self._blocked.add(shape)
             self._line.remove(task)
             return
-        slot, because = best_slot(options, task, self._floor, self._expectations)
-        found = self._affinity.look_ahead(self._line, task, slot)
+        place, because = best_place(options, task, self._floor, self._expectations)
+        found = self._affinity.look_ahead(self._line, task, place)
         if found is None:
-            self._start(task, [slot], because)
+            self._start(task, [place], because)
         else:
             self._passed.add(task.id)
-            self._start(found, [slot], "model resident")
+            self._start(found, [place], "model resident")
 
     def _gather(self, task: QueuedTask, shape: _Shape) -> None:
-        slots = gather(self._allowed(task), task, self._floor, self._expectations)
-        if slots:
-            self._start(task, slots, f"{task.gpus} slots of {slots[0].node}")
+        places = gather(self._allowed(task), task, self._floor, self._expectations)
+        if places:
+            self._start(task, places, f"{task.gpus} slots of {places[0].node}")
             return
         self._line.remove(task)
         if self._reservations.reserve(task) is None:
             self._blocked.add(shape)
 
-    def _allowed(self, task: QueuedTask) -> list[Slot]:
+    def _allowed(self, task: QueuedTask) -> list[Place]:
         return [
-            slot
-            for slot in self._floor.options(task)
-            if self._reservations.allows(slot, self._expectations.of(task, slot.device_model))
+            place
+            for place in self._floor.options(task)
+            if self._reservations.allows(place, self._expectations.of(task, place.device_model))
         ]
 
-    def _start(self, task: QueuedTask, slots: list[Slot], because: str) -> None:
+    def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:
             self._account.advance({each.owner for each in self._eligible})
-        expected_s = max(self._expectations.of(task, slot.device_model) for slot in slots)
-        self._note_turns(task, slots)
-        evicted = self._floor.take(slots, task, expected_s)
-        self._line.start(task, expected_s * len(slots))
+        expected_s = max(self._expectations.of(task, place.device_model) for place in places)
+        self._note_turns(task, places)
+        evicted = self._floor.take(places, task, expected_s)
+        self._line.start(task, expected_s * len(places))
         self._started.add(task.id)
         self._assignments.append(
             Assignment(
                 task=task.id,
-                slots=tuple(slot.id for slot in slots),
+                places=tuple(place.id for place in places),
                 evict=evicted,
                 expected_s=expected_s,
                 because=because,
             )
         )
 
-    def _note_turns(self, task: QueuedTask, slots: list[Slot]) -> None:
+    def _note_turns(self, task: QueuedTask, places: list[Place]) -> None:
         """Let a turn begin where the task's model has to be loaded."""
         if task.model is None:
             return
-        for slot in slots:
-            if not is_resident(slot, task):
-                self._turns[slot.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
+        for place in places:
+            if not is_resident(place, task):
+                self._turns[place.id] = Turn(engine=task.engine, model=task.model, since=self._snapshot.now)
 
     def _passed_since(self) -> dict[int, datetime]:
         """Since when each task that still waits has been passed over; tasks that are no longer there are forgotten."""

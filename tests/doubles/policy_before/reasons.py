@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
-from corral.scheduling.values import Gate, QueuedTask, Rule, Slot
+from corral.scheduling.values import Gate, Place, QueuedTask, Rule
 from doubles.policy_before.floor import Floor, has_node_with
 
 
@@ -40,25 +40,27 @@ class Waiting(Mapping[int, Rule]):
 
 
 def rule_of(task: QueuedTask, floor: Floor, passed: frozenset[int]) -> Rule:
-    """Name the rule that keeps a task waiting; `floor` is how the decision left the slots."""
+    """Name the rule that keeps a task waiting; `floor` is how the decision left the places."""
     impossible = _impossible(task, floor)
     if impossible is not None:
         return impossible
     if floor.is_limited(task):
         return Rule.OWNER_LIMIT
-    usable = usable_slots(task, floor)
-    if not has_node_with((slot for slot in usable if slot.gate is Gate.OPEN), task.gpus):
+    usable = usable_places(task, floor)
+    if not has_node_with((place for place in usable if place.gate is Gate.OPEN), task.gpus):
         return Rule.SLOTS_CLOSED
     if task.gpus > 1:
         return Rule.GATHERING
-    return _competition(task, [slot for slot in usable if slot.gate is Gate.OPEN], floor, passed)
+    return _competition(task, [place for place in usable if place.gate is Gate.OPEN], floor, passed)
 
 
-def usable_slots(task: QueuedTask, floor: Floor) -> list[Slot]:
-    """Slots that could run the task if they were open and idle."""
+def usable_places(task: QueuedTask, floor: Floor) -> list[Place]:
+    """Places that could run the task if they were open and idle."""
     avoided = floor.avoided(task)
     return [
-        slot for slot in floor.able(task.queue, task.engine) if slot.id not in avoided and floor.fits_ever(slot, task)
+        place
+        for place in floor.able(task.queue, task.engine)
+        if place.id not in avoided and floor.fits_ever(place, task)
     ]
 
 
@@ -68,17 +70,17 @@ def _impossible(task: QueuedTask, floor: Floor) -> Rule | None:
         return Rule.QUEUE_PAUSED
     if not floor.able(task.queue, task.engine):
         return Rule.NO_ENGINE
-    if not has_node_with(usable_slots(task, floor), task.gpus):
+    if not has_node_with(usable_places(task, floor), task.gpus):
         return Rule.NO_FIT
     return None
 
 
-def _competition(task: QueuedTask, slots: list[Slot], floor: Floor, passed: frozenset[int]) -> Rule:
-    """Who has the slots that it could use."""
+def _competition(task: QueuedTask, places: list[Place], floor: Floor, passed: frozenset[int]) -> Rule:
+    """Who has the places that it could use."""
     if task.id in passed:
         return Rule.AFFINITY
-    if any(slot.id in floor.free and floor.fits(slot, task) for slot in slots):
+    if any(place.id in floor.free and floor.fits(place, task) for place in places):
         return Rule.RESERVED
-    if any(slot.running is None and slot.id not in floor.free for slot in slots):
+    if any(place.running is None and place.id not in floor.free for place in places):
         return Rule.BEHIND_OTHERS
     return Rule.SLOTS_BUSY

@@ -12,13 +12,13 @@ import pytest
 
 from corral.engines.llama.chat import make_chat_request
 from corral.engines.llama.worker import load_server
-from corral.engines.worker.job import Settings
+from corral.engines.worker.job import WorkerSettings
 from corral.weights.store import Store
 from corral.work import Engine, EngineError, TaskInvalidError
 from doubles.local_engines import LLAMA, Remembering, a_work, running_below
 
 QUESTION = "What is the capital of France? Answer in one short sentence."
-SMALL = Settings(gpu=False, threads=1, options={"context_size": 512, "gpu_layers": 0})
+SMALL = WorkerSettings(gpu=False, threads=1, options={"context_size": 512, "gpu_layers": 0})
 INPUTS: dict[str, Any] = {
     "prompt": QUESTION,
     "messages": None,

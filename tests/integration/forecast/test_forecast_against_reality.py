@@ -9,7 +9,7 @@ import pytest
 from builders import a_submission, a_task
 from corral.scheduling.simulator import simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Trace
-from corral.scheduling.values import Slot
+from corral.scheduling.values import Place
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.submitting import submit
 from corral.work import SlotId
@@ -34,11 +34,11 @@ def the_forecast(slots: int) -> Trace:
     names = [SlotId(f"node/cpu{index}") for index in range(slots)]
     return Trace(
         arrivals=tuple(
-            Arrival(id=place, at_s=0, owner="ada", engine="sleep", model=model, seconds={"cpu": seconds})
-            for place, (seconds, model) in enumerate(TASKS, start=1)
+            Arrival(id=number, at_s=0, owner="ada", engine="sleep", model=model, seconds={"cpu": seconds})
+            for number, (seconds, model) in enumerate(TASKS, start=1)
         ),
-        slots=tuple(
-            Slot(id=name, node="node", device=name, device_model="cpu", engines=frozenset({"sleep"})) for name in names
+        places=tuple(
+            Place(id=name, node="node", device=name, device_model="cpu", engines=frozenset({"sleep"})) for name in names
         ),
         loads=tuple(Load(engine="sleep", model=model, seconds=LOAD_S) for model in set(MODELS)),
     )

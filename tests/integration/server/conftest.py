@@ -21,8 +21,8 @@ from doubles.serving import Serving, serving
 
 
 @dataclass
-class Followed:
-    """Stands for the followed cluster file: reading it again finds a slot that is new and one that drains."""
+class InEffect:
+    """Stands for the cluster file in effect: reading it again finds a slot that is new and one that drains."""
 
     cluster: Cluster
 
@@ -45,7 +45,7 @@ def services(pool: Pool, tmp_path: Path) -> Services:
     artifacts = ArtifactStore(tmp_path / "artifacts")
     artifacts.prepare()
     return Services(
-        followed=Followed(
+        in_effect=InEffect(
             Cluster(
                 name="test",
                 nodes=(Node(name="node"),),

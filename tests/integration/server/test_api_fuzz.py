@@ -24,13 +24,13 @@ from schemathesis.specs.openapi.checks import (
 from corral.server.services import Services
 from doubles import queue_life
 from doubles.serving import Serving
-from doubles.slots_shown import a_group
+from doubles.slots_shown import a_place_view
 
 EXAMPLES = 8
 """Per operation and mode; with some 30 operations in two modes that is under a minute on two cores."""
 LATE = ("/corral/v1/loadtest", "/corral/v1/events", "/corral/v1/tasks/{id}/wait", "/corral/v1/batches/{id}/wait")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-GROUP = a_group("sleep", device="node/cpu0")
+GROUP = a_place_view("sleep", device="node/cpu0")
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
 

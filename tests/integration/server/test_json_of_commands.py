@@ -22,7 +22,7 @@ from corral.server.services import Services
 from corral.weights.store import Store
 from doubles import queue_life
 from doubles.serving import Serving
-from doubles.slots_shown import a_group
+from doubles.slots_shown import a_place_view
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
@@ -36,7 +36,7 @@ MANIFEST = Path(__file__).parents[2] / "unit" / "linting" / "rules" / "A02" / "b
 
 NAP = {"name": "nap", "engine": "sleep", "inputs": {"seconds": 1}, "labels": {"project": "aurora"}}
 SLEEP = {"engine": "sleep", "inputs": {"seconds": 0}}
-GROUP = a_group("sleep", device="node/cpu0")
+GROUP = a_place_view("sleep", device="node/cpu0")
 
 
 @dataclass(frozen=True, kw_only=True)

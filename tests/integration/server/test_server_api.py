@@ -17,10 +17,10 @@ from corral.tasks.store.pool import open_pool
 from corral.tasks.store.story import read
 from doubles import queue_life
 from doubles.serving import Serving, serving
-from doubles.slots_shown import a_group
+from doubles.slots_shown import a_place_view
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
-GROUP = a_group("sleep", "llama", problems={"llama": "not installed"})
+GROUP = a_place_view("sleep", "llama", problems={"llama": "not installed"})
 
 
 async def samples(api: Serving) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -104,7 +104,7 @@ async def test_gate_of_a_slot_is_shown_before_the_dispatcher_has_seen_it(api: Se
     assert paused["gate_reason"] == "paused by an administrator"
     gates = {slot["id"]: slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]}
     assert gates == {"node/gpu0/sleep": "paused", "node/gpu0/llama": "open"}
-    services.board.show_slots(lambda: (a_group("sleep", "llama", gates={"sleep": Gate.PAUSED}),))
+    services.board.show_slots(lambda: (a_place_view("sleep", "llama", gates={"sleep": Gate.PAUSED}),))
     (resumed,) = (await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0/sleep"]})).json["items"]
     assert resumed["gate"] == "open"
 
@@ -112,7 +112,7 @@ async def test_gate_of_a_slot_is_shown_before_the_dispatcher_has_seen_it(api: Se
 async def test_gate_of_a_device_is_that_of_all_its_slots_until_one_gets_its_own(
     api: Serving, services: Services
 ) -> None:
-    services.board.show_slots(lambda: (GROUP, a_group("sleep", device="node/gpu1")))
+    services.board.show_slots(lambda: (GROUP, a_place_view("sleep", device="node/gpu1")))
     await api.post("/corral/v1/slots/pause", {"slots": ["node/gpu0/llama"]})
     drained = (await api.post("/corral/v1/slots/drain", {"slots": ["node/gpu0"]})).json
     assert [(slot["id"], slot["gate"]) for slot in drained["items"]] == [
@@ -132,7 +132,7 @@ async def test_gate_that_an_older_server_set_on_a_device_is_that_of_its_slots(ap
 
 
 async def test_unhealthy_slot_stays_unhealthy_when_resumed(api: Serving, services: Services) -> None:
-    services.board.show_slots(lambda: (a_group("sleep", gates={"sleep": Gate.UNHEALTHY}, reason="no answer"),))
+    services.board.show_slots(lambda: (a_place_view("sleep", gates={"sleep": Gate.UNHEALTHY}, reason="no answer"),))
     (shown,) = (await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0"]})).json["items"]
     assert (shown["gate"], shown["gate_reason"]) == ("unhealthy", "no answer")
 
@@ -181,7 +181,7 @@ async def test_engines_say_where_they_run_and_what_they_take(api: Serving, servi
 
 async def test_collecting_tells_first_and_does_then(services: Services) -> None:
     cluster = replace(services.cluster, retention=Retention(tasks=timedelta(0), artifacts=timedelta(0)))
-    async with serving(replace(services, followed=replace(services.followed, cluster=cluster))) as api:
+    async with serving(replace(services, in_effect=replace(services.in_effect, cluster=cluster))) as api:
         made = await api.post("/corral/v1/batches", {"name": "night", "tasks": [SLEEP]})
         await queue_life.succeed(services.pool, made.json["tasks"][0]["id"])
         foreseen = (await api.post("/corral/v1/gc", {"dry_run": True})).json

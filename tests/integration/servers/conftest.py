@@ -14,7 +14,7 @@ from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
-from corral.tasks.dispatcher import Dispatcher, Rules, Timings
+from corral.tasks.dispatcher import Dispatcher, DispatchRules, Timings
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store.pool import CHANNEL, Pool, connect
 from corral.tasks.store.reading import get_tasks
@@ -51,7 +51,7 @@ class Servers:
             pool=self.pool,
             holder=uuid4(),
             slots=Registry(_make_slots(node, engines, device, capacity)),
-            rules=Rules(queues={"default": Queue(name="default")}),
+            rules=DispatchRules(queues={"default": Queue(name="default")}),
             artifacts=artifacts,
             scratch=folder / "scratch",
             board=board,

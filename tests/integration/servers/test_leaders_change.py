@@ -14,7 +14,7 @@ from corral.tasks.dispatcher import Timings
 from corral.tasks.leases import LOCK
 from corral.tasks.lifecycle import CancelRequested, TaskState
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.transitions import Change, apply
+from corral.tasks.store.transitions import TaskChange, apply
 from corral.work import Produced, Reporter, Work
 from doubles.engines import ScriptedEngine
 
@@ -77,7 +77,7 @@ async def test_cancel_request_that_came_while_nobody_led_stops_the_attempt(serve
     (id,) = (await submit(servers.pool, a_submission(), queued_limits={})).tasks
     await servers.until(lambda task: task.state is TaskState.RUNNING, id)
     rival = await _depose(servers, board)
-    await apply(servers.pool, [Change(task=id, event=CancelRequested())])
+    await apply(servers.pool, [TaskChange(task=id, event=CancelRequested())])
     await rival.close()
     (task,) = await servers.ended(id)
     assert task.state is TaskState.CANCELLED
@@ -106,7 +106,7 @@ async def test_attempt_that_starts_after_the_release_is_released_too(servers: Se
 
 
 async def _shown(board: Board) -> None:
-    while not board.leading or not all(group.place.engines for group in board.groups):
+    while not board.leading or not all(place.facts.engines for place in board.places):
         await board.wait_for_change()
 
 

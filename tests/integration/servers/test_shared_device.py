@@ -19,7 +19,7 @@ async def test_model_of_an_idle_neighbour_is_given_up_for_a_task_that_needs_its_
     holder, worker = ScriptedEngine(name="llama"), ScriptedEngine()
     holder.held = (Resident(model="large", memory=Bytes(800)),)
     _, board = servers.start("node", holder, worker, device="node/gpu0", capacity=Bytes(1000))
-    while not any(group.place.resident for group in board.groups):
+    while not any(place.facts.resident for place in board.places):
         await board.wait_for_change()
     (id,) = (await submit(servers.pool, a_submission(a_task(memory=Bytes(500))), queued_limits={})).tasks
     (task,) = await servers.ended(id)

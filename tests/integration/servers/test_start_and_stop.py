@@ -10,14 +10,14 @@ import pytest
 from corral.data_dir import LOCK_FILE, Presence, find_server
 from corral.server import presence
 from corral.server.runtime import serve
-from corral.server.settings import Settings
+from corral.server.settings import ServerSettings
 
 
 async def test_server_whose_starter_is_gone_stops_instead_of_hanging(database_url: str, tmp_path: Path) -> None:
     def gone(_: Presence) -> None:
         raise BrokenPipeError
 
-    settings = Settings(data_dir=tmp_path / "data", port=0, database_url=database_url)
+    settings = ServerSettings(data_dir=tmp_path / "data", port=0, database_url=database_url)
     serving = asyncio.create_task(serve(settings, ready=gone))
     ended, _ = await asyncio.wait({serving}, timeout=20)
     serving.cancel()

@@ -17,7 +17,7 @@ from corral.tasks.lifecycle import Leased
 from corral.tasks.store import dispatching
 from corral.tasks.store.pool import CONNECTION_LOST, Pool, open_pool
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.transitions import Change, Lease, apply
+from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.work import SlotId
 
 
@@ -100,5 +100,5 @@ async def test_renewing_leases_waits_for_a_commit_instead_of_locking_crosswise(p
     assert await renewing == frozenset(leases)
 
 
-def _leased(task: int, attempt: UUID, slot: str) -> Change:
-    return Change(task=task, event=Leased(attempt, (SlotId(slot),)))
+def _leased(task: int, attempt: UUID, slot: str) -> TaskChange:
+    return TaskChange(task=task, event=Leased(attempt, (SlotId(slot),)))

@@ -10,13 +10,13 @@ from uuid import uuid4
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Queue, Rule
 from corral.slots.values import DeviceSpec, Wanted
-from corral.tasks.dispatcher import Rules, Timings
+from corral.tasks.dispatcher import DispatchRules, Timings
 from corral.tasks.lifecycle import CancelRequested, Leased, TaskState
 from corral.tasks.reconciling import PAGE
 from corral.tasks.store import story
 from corral.tasks.store.reading import Filter, list_tasks
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.transitions import Change, Lease, apply
+from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.tasks.values import OutputRef
 from corral.work import (
     EngineError,
@@ -150,7 +150,7 @@ async def test_cancel_of_a_running_task_stops_its_engine(yard: Yard) -> None:
     yard.start(engine)
     (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
     await asyncio.wait_for(engine.started.wait(), 10)
-    await apply(yard.pool, [Change(task=id, event=CancelRequested())])
+    await apply(yard.pool, [TaskChange(task=id, event=CancelRequested())])
     (task,) = await yard.ended(id)
     assert task.state is TaskState.CANCELLED
     assert stopped.is_set()
@@ -276,10 +276,10 @@ async def test_slots_are_added_while_tasks_wait_for_their_engine(yard: Yard) -> 
 
 
 async def test_task_of_a_queue_that_is_removed_goes_on_under_its_old_rules(yard: Yard) -> None:
-    elsewhere = Queue(name="night", slots=frozenset({SlotId("node/cpu9")}))
+    elsewhere = Queue(name="night", pool=frozenset({SlotId("node/cpu9")}))
     dispatcher = yard.start(ScriptedEngine(), queues=[elsewhere])
     (night,) = (await submit(yard.pool, a_submission(a_task(queue="night")), queued_limits={})).tasks
-    dispatcher.change_rules(Rules(queues={"default": Queue(name="default")}))
+    dispatcher.change_rules(DispatchRules(queues={"default": Queue(name="default")}))
     (later,) = (await submit(yard.pool, a_submission(a_task("later")), queued_limits={})).tasks
     await yard.ended(later)
     (task,) = await yard.until(lambda task: True, night)
@@ -356,7 +356,7 @@ async def test_lost_attempt_of_an_older_server_is_found_again_where_it_ran(yard:
     engines = ScriptedEngine(), ScriptedEngine(), ScriptedEngine()
     (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
     lease = Lease(holder=yard.holder, ttl=timedelta(seconds=60))
-    await apply(yard.pool, [Change(task=id, event=Leased(uuid4(), (SlotId("node/cpu2"),)))], lease=lease)
+    await apply(yard.pool, [TaskChange(task=id, event=Leased(uuid4(), (SlotId("node/cpu2"),)))], lease=lease)
     yard.start(*engines)
     (task,) = await yard.ended(id)
     assert (task.slots, task.losses) == (("node/cpu2/sleep",), 1)

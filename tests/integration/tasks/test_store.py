@@ -14,7 +14,7 @@ from corral.tasks.lifecycle import AttemptFailed, CancelRequested, Leased, Start
 from corral.tasks.store import story
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import IdempotencyConflictError, OwnerLimitError, submit
-from corral.tasks.store.transitions import Change, Lease, apply
+from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.tasks.submission import SubmissionError
 from corral.work import FailureScope, SlotId
 
@@ -55,9 +55,9 @@ async def test_task_runs_through_its_life_and_its_dependent_follows(pool: Pool) 
     applied = await apply(
         pool,
         [
-            Change(task=first, event=Leased(attempt, SLOT)),
-            Change(task=first, event=Started(attempt)),
-            Change(task=first, event=Succeeded(attempt), result={"text": "x"}),
+            TaskChange(task=first, event=Leased(attempt, SLOT)),
+            TaskChange(task=first, event=Started(attempt)),
+            TaskChange(task=first, event=Succeeded(attempt), result={"text": "x"}),
         ],
         lease=HERE,
     )
@@ -72,10 +72,10 @@ async def test_result_of_an_old_attempt_is_refused(pool: Pool) -> None:
     (task,) = (await submit(pool, a_submission(), queued_limits={})).tasks
     old, new = uuid4(), uuid4()
     error = Problem(code="x", what="broke")
-    failed = Change(task=task, event=AttemptFailed(old, FailureScope.ATTEMPT, 0.0), error=error)
-    await apply(pool, [Change(task=task, event=Leased(old, SLOT)), failed], lease=HERE)
-    await apply(pool, [Change(task=task, event=Leased(new, SLOT))], lease=HERE)
-    late = await apply(pool, [Change(task=task, event=Succeeded(old), result={"text": "late"})], lease=HERE)
+    failed = TaskChange(task=task, event=AttemptFailed(old, FailureScope.ATTEMPT, 0.0), error=error)
+    await apply(pool, [TaskChange(task=task, event=Leased(old, SLOT)), failed], lease=HERE)
+    await apply(pool, [TaskChange(task=task, event=Leased(new, SLOT))], lease=HERE)
+    late = await apply(pool, [TaskChange(task=task, event=Succeeded(old), result={"text": "late"})], lease=HERE)
     assert len(late.refused) == 1
     row = await pool.fetchrow("select state, result, lease from tasks where id = $1", task)
     assert row is not None
@@ -84,9 +84,9 @@ async def test_result_of_an_old_attempt_is_refused(pool: Pool) -> None:
 
 async def test_database_refuses_two_tasks_on_one_slot(pool: Pool) -> None:
     one, two = (await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
-    await apply(pool, [Change(task=one, event=Leased(uuid4(), SLOT))], lease=HERE)
+    await apply(pool, [TaskChange(task=one, event=Leased(uuid4(), SLOT))], lease=HERE)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await apply(pool, [Change(task=two, event=Leased(uuid4(), SLOT))], lease=HERE)
+        await apply(pool, [TaskChange(task=two, event=Leased(uuid4(), SLOT))], lease=HERE)
 
 
 async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: Pool) -> None:
@@ -94,7 +94,7 @@ async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: 
     rows = [[f"{row}-{place}" for place in range(4)] for row in range(3)]
     tasks = [a_task(name, needs=tuple(rows[row - 1]) if row else ()) for row in range(3) for name in rows[row]]
     ids = (await submit(pool, a_submission(*tasks), queued_limits={})).tasks
-    applied = await apply(pool, [Change(task=id, event=CancelRequested()) for id in ids[:2]])
+    applied = await apply(pool, [TaskChange(task=id, event=CancelRequested()) for id in ids[:2]])
     assert sorted(applied.lives) == [*ids[:2], *ids[4:]]
     assert not applied.refused
     assert [applied.lives[id].state for id in ids[4:]] == [TaskState.FAILED] * 8
@@ -106,6 +106,6 @@ async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: 
 async def test_failure_of_a_need_fails_everything_that_hangs_on_it(pool: Pool) -> None:
     batch = a_submission(a_task("a"), a_task("b", needs=("a",)), a_task("c", needs=("b",)))
     ids = (await submit(pool, batch, queued_limits={})).tasks
-    await apply(pool, [Change(task=ids[0], event=CancelRequested())])
+    await apply(pool, [TaskChange(task=ids[0], event=CancelRequested())])
     states = [row["state"] for row in await pool.fetch("select state from tasks order by id")]
     assert states == ["cancelled", "failed", "failed"]

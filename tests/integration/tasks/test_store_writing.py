@@ -14,7 +14,7 @@ from corral.tasks.lifecycle import AttemptFailed, AttemptLost, CancelRequested, 
 from corral.tasks.store.dispatching import commit_round
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import submit
-from corral.tasks.store.transitions import Change, Lease, apply
+from corral.tasks.store.transitions import Lease, TaskChange, apply
 from corral.work import FailureScope, SlotId
 
 HERE = Lease(holder=uuid4(), ttl=timedelta(seconds=60))
@@ -24,8 +24,8 @@ SLOT = (SlotId("node/cpu0"),)
 async def test_one_commit_ends_a_task_and_gives_its_slot_to_the_next(pool: Pool) -> None:
     first, second = (await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
     old, new = uuid4(), uuid4()
-    await apply(pool, [Change(task=first, event=Leased(old, SLOT))], lease=HERE)
-    changes = [Change(task=first, event=Succeeded(old)), Change(task=second, event=Leased(new, SLOT))]
+    await apply(pool, [TaskChange(task=first, event=Leased(old, SLOT))], lease=HERE)
+    changes = [TaskChange(task=first, event=Succeeded(old)), TaskChange(task=second, event=Leased(new, SLOT))]
     done = await commit_round(pool, changes, [second], HERE)
     assert done.details[second].name == "b"
     assert [tuple(row) for row in await pool.fetch("select slot, task_id from slot_leases")] == [(SLOT[0], second)]
@@ -33,9 +33,9 @@ async def test_one_commit_ends_a_task_and_gives_its_slot_to_the_next(pool: Pool)
 
 async def test_slot_in_use_is_not_given_twice(pool: Pool) -> None:
     first, second = (await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
-    await apply(pool, [Change(task=first, event=Leased(uuid4(), SLOT))], lease=HERE)
+    await apply(pool, [TaskChange(task=first, event=Leased(uuid4(), SLOT))], lease=HERE)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await apply(pool, [Change(task=second, event=Leased(uuid4(), SLOT))], lease=HERE)
+        await apply(pool, [TaskChange(task=second, event=Leased(uuid4(), SLOT))], lease=HERE)
 
 
 async def test_different_ends_in_one_commit_keep_to_their_own_tasks(pool: Pool) -> None:
@@ -43,14 +43,14 @@ async def test_different_ends_in_one_commit_keep_to_their_own_tasks(pool: Pool) 
     tasks = (await submit(pool, a_submission(*map(a_task, names)), queued_limits={})).tasks
     tokens = [uuid4() for _ in tasks]
     slots = [(SlotId(f"node/cpu{place}"),) for place in range(len(tasks))]
-    leased = [Change(task=t, event=Leased(a, s)) for t, a, s in zip(tasks, tokens, slots, strict=True)]
+    leased = [TaskChange(task=t, event=Leased(a, s)) for t, a, s in zip(tasks, tokens, slots, strict=True)]
     await apply(pool, leased, lease=HERE)
     error = Problem(code="x", what="broke")
     ends = [
-        Change(task=tasks[0], event=Succeeded(tokens[0]), result={"text": "said"}),
-        Change(task=tasks[1], event=AttemptFailed(tokens[1], FailureScope.ATTEMPT, 0.0), error=error),
-        Change(task=tasks[2], event=AttemptLost(tokens[2])),
-        Change(task=tasks[3], event=CancelRequested()),
+        TaskChange(task=tasks[0], event=Succeeded(tokens[0]), result={"text": "said"}),
+        TaskChange(task=tasks[1], event=AttemptFailed(tokens[1], FailureScope.ATTEMPT, 0.0), error=error),
+        TaskChange(task=tasks[2], event=AttemptLost(tokens[2])),
+        TaskChange(task=tasks[3], event=CancelRequested()),
     ]
     await apply(pool, ends)
     rows = await pool.fetch(
@@ -68,9 +68,9 @@ async def test_different_ends_in_one_commit_keep_to_their_own_tasks(pool: Pool) 
 async def test_start_that_is_written_late_keeps_its_time(pool: Pool) -> None:
     (task,) = (await submit(pool, a_submission(), queued_limits={})).tasks
     attempt = uuid4()
-    await apply(pool, [Change(task=task, event=Leased(attempt, SLOT))], lease=HERE)
-    late = Change(task=task, event=Started(attempt), ago=timedelta(seconds=7))
-    await apply(pool, [late, Change(task=task, event=Succeeded(attempt))])
+    await apply(pool, [TaskChange(task=task, event=Leased(attempt, SLOT))], lease=HERE)
+    late = TaskChange(task=task, event=Started(attempt), ago=timedelta(seconds=7))
+    await apply(pool, [late, TaskChange(task=task, event=Succeeded(attempt))])
     took = await pool.fetchval("select finished_at - started_at from tasks where id = $1", task)
     assert took == timedelta(seconds=7)
 

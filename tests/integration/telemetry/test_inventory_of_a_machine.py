@@ -77,7 +77,7 @@ def test_display_controllers_are_known_by_their_maker(tmp_path: Path) -> None:
 def test_what_a_bare_machine_does_not_say_is_unknown(tmp_path: Path) -> None:
     found = take_inventory(root=tmp_path, nvml=NO_DRIVER)
 
-    assert (found.os, found.cpu_model, found.disks, found.board_is_readable) == (None, None, (), False)
+    assert (found.os, found.cpu_model, found.disks, found.smbios_is_readable) == (None, None, (), False)
     assert found.memory > 0
     assert not found.memory_is_installed
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.scheduling.simulator.values import Arrival, Load, Trace
-from corral.scheduling.values import ResidentModel, Slot
+from corral.scheduling.values import Place, ResidentModel
 
 FAST, SLOW = "fast", "slow"
 
 
-def a_slot(index: int, device_model: str, resident: str | None) -> Slot:
+def a_place(index: int, device_model: str, resident: str | None) -> Place:
     held = () if resident is None else (ResidentModel(engine="comfyui", model=resident),)
-    return Slot(
+    return Place(
         id=f"node/gpu{index}",
         node="node",
         device=f"device-{index}",
@@ -30,9 +30,9 @@ def a_slot(index: int, device_model: str, resident: str | None) -> Slot:
 
 @st.composite
 def tiny_traces(draw: st.DrawFn) -> Trace:
-    """Two slots and up to four tasks of two models."""
-    slots = tuple(
-        a_slot(index, draw(st.sampled_from([FAST, SLOW])), draw(st.sampled_from([None, "a", "b"]))) for index in (0, 1)
+    """Two places and up to four tasks of two models."""
+    places = tuple(
+        a_place(index, draw(st.sampled_from([FAST, SLOW])), draw(st.sampled_from([None, "a", "b"]))) for index in (0, 1)
     )
     arrivals: list[Arrival] = []
     for number in range(1, draw(st.integers(1, 4)) + 1):
@@ -50,17 +50,17 @@ def tiny_traces(draw: st.DrawFn) -> Trace:
         )
     arrivals.sort(key=lambda arrival: arrival.at_s)
     loads = tuple(Load(engine="comfyui", model=model, seconds=float(draw(st.integers(0, 6)))) for model in "ab")
-    return Trace(arrivals=tuple(arrivals), slots=slots, loads=loads)
+    return Trace(arrivals=tuple(arrivals), places=places, loads=loads)
 
 
 def every_schedule(trace: Trace) -> Iterator[tuple[float, float]]:
-    """Makespan and longest wait of every order of tasks and every choice of slots, each task as early as it can be."""
+    """Makespan and longest wait of every order of tasks and every choice of places, each task as early as it can be."""
     for order in permutations(trace.arrivals):
-        yield from _placed(trace, order, {slot.id: 0.0 for slot in trace.slots}, _held(trace), 0.0, 0.0)
+        yield from _placed(trace, order, {place.id: 0.0 for place in trace.places}, _held(trace), 0.0, 0.0)
 
 
 def _held(trace: Trace) -> dict[str, str | None]:
-    return {slot.id: slot.resident[0].model if slot.resident else None for slot in trace.slots}
+    return {place.id: place.resident[0].model if place.resident else None for place in trace.places}
 
 
 def _placed(trace, order, free_at, held, makespan, longest) -> Iterator[tuple[float, float]]:
@@ -68,12 +68,12 @@ def _placed(trace, order, free_at, held, makespan, longest) -> Iterator[tuple[fl
         yield makespan, longest
         return
     task, loads = order[0], {load.model: load.seconds for load in trace.loads}
-    choices = [trace.slots] if task.gpus == 2 else [(slot,) for slot in trace.slots]
-    for slots in choices:
-        start = max(task.at_s, *(free_at[slot.id] for slot in slots))
-        load = max(0.0 if held[slot.id] == task.model else loads[task.model] for slot in slots)
-        end = start + load + max(task.seconds[slot.device_model] for slot in slots)
-        names = [slot.id for slot in slots]
+    choices = [trace.places] if task.gpus == 2 else [(place,) for place in trace.places]
+    for places in choices:
+        start = max(task.at_s, *(free_at[place.id] for place in places))
+        load = max(0.0 if held[place.id] == task.model else loads[task.model] for place in places)
+        end = start + load + max(task.seconds[place.device_model] for place in places)
+        names = [place.id for place in places]
         yield from _placed(
             trace,
             order[1:],
@@ -101,17 +101,17 @@ def test_prices_are_shares_of_one(trace):
 
 
 def test_the_bound_is_reached_where_equal_tasks_fill_equal_slots():
-    slots = a_slot(0, FAST, "a"), a_slot(1, FAST, "a")
+    places = a_place(0, FAST, "a"), a_place(1, FAST, "a")
     tasks = tuple(
         Arrival(id=n, at_s=0.0, owner="ada", engine="comfyui", model="a", seconds={FAST: 5.0}) for n in range(1, 8)
     )
-    bound = makespan_bound(Trace(arrivals=tasks, slots=slots))
+    bound = makespan_bound(Trace(arrivals=tasks, places=places))
     assert abs(bound.seconds - 20.0) < 1e-5
     assert bound.because == "whole tasks"
 
 
 def test_a_model_that_is_nowhere_must_be_loaded():
-    slots = (a_slot(0, FAST, None),)
+    places = (a_place(0, FAST, None),)
     task = Arrival(id=1, at_s=2.0, owner="ada", engine="comfyui", model="a", seconds={FAST: 5.0})
-    trace = Trace(arrivals=(task,), slots=slots, loads=(Load(engine="comfyui", model="a", seconds=4.0),))
+    trace = Trace(arrivals=(task,), places=places, loads=(Load(engine="comfyui", model="a", seconds=4.0),))
     assert makespan_bound(trace).seconds == 11.0

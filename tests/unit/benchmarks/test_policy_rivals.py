@@ -16,7 +16,7 @@ from benchmarks.policies.traces import LOADS, WORKLOADS, fast_and_slow, mixed
 from corral.scheduling.durations import History
 from corral.scheduling.simulator import simulate
 from corral.scheduling.simulator.values import Arrival, Run, Trace
-from corral.scheduling.values import ResidentModel, Slot, TaskClass
+from corral.scheduling.values import Place, ResidentModel, TaskClass
 
 SMALL = 0.05
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
@@ -27,9 +27,9 @@ def played(workload, name: str, size: float = SMALL) -> Measures:
     return measure(trace, BY_NAME[name].run(trace), workload.kind)
 
 
-def a_slot(name: str = "node/gpu0", device_model: str = "RTX 5070 Ti", resident: str | None = "sdxl") -> Slot:
+def a_place(name: str = "node/gpu0", device_model: str = "RTX 5070 Ti", resident: str | None = "sdxl") -> Place:
     held = () if resident is None else (ResidentModel(engine="comfyui", model=resident),)
-    return Slot(
+    return Place(
         id=name,
         node="node",
         device=name,
@@ -53,9 +53,9 @@ def an_image(number: int, at_s: float = 0.0, model: str = "sdxl", seconds: float
     )
 
 
-def a_trace(*arrivals: Arrival, slots: tuple[Slot, ...] | None = None) -> Trace:
+def a_trace(*arrivals: Arrival, places: tuple[Place, ...] | None = None) -> Trace:
     in_order = tuple(sorted(arrivals, key=lambda arrival: arrival.at_s))
-    return Trace(arrivals=in_order, slots=slots or (a_slot(),), loads=LOADS, history=History())
+    return Trace(arrivals=in_order, places=places or (a_place(),), loads=LOADS, history=History())
 
 
 def starts(run: Run) -> dict[int, float]:
@@ -99,17 +99,17 @@ def test_swarmui_binds_work_to_a_slow_card_while_the_fast_one_is_idle():
 
 def _idle_at_the_end(trace: Trace, run: Run) -> float:
     """How long the fast card is idle while the slow one still works."""
-    fast = {slot.id for slot in trace.slots if slot.device_model == "RTX 5090"}
-    return max(span.until_s for span in run.spans) - max(span.until_s for span in run.spans if span.slots[0] in fast)
+    fast = {place.id for place in trace.places if place.device_model == "RTX 5090"}
+    return max(span.until_s for span in run.spans) - max(span.until_s for span in run.spans if span.places[0] in fast)
 
 
 def test_swarmui_loads_what_is_under_most_pressure_once_it_has_waited():
     tasks = [an_image(1, model="pony"), *(an_image(number, model="flux") for number in (2, 3, 4))]
-    one = a_slot(resident=None)
-    alone = BY_NAME["SwarmUI"].run(a_trace(*tasks, slots=(one,)))
+    one = a_place(resident=None)
+    alone = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(one,)))
     assert [span.task for span in alone.spans] == [2, 3, 4, 1]
     assert alone.spans[0].from_s == 0.0  # there is no other backend that could load it: no wait
-    beside = BY_NAME["SwarmUI"].run(a_trace(*tasks, slots=(one, a_slot("node/gpu1", resident=None))))
+    beside = BY_NAME["SwarmUI"].run(a_trace(*tasks, places=(one, a_place("node/gpu1", resident=None))))
     assert starts(beside)[2] == 2.0  # asked once a second, it has waited for more than 1.5 s at the second time
 
 
@@ -132,7 +132,7 @@ def test_invokeai_looks_32_numbers_ahead_among_tasks_of_the_same_user_and_priori
     def second(**changes) -> int:
         fillers = [an_image(number, model="pony") for number in range(2, changes.pop("number", 10))]
         last = an_image(fillers[-1].id + 1, **changes)
-        trace = a_trace(an_image(1, model="pony"), *fillers, last, slots=(a_slot(),))
+        trace = a_trace(an_image(1, model="pony"), *fillers, last, places=(a_place(),))
         return simulate(trace, InvokeAI()).spans[0].task - 1
 
     assert second() == 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from corral.cluster import Cluster, load
-from corral.operations.reloading import ClusterHere, ReloadAsked, reload_cluster
+from corral.operations.reloading import LocalCluster, ReloadAsked, reload_cluster
 from corral.slots.values import Difference, Wanted
 
 
@@ -22,13 +22,13 @@ class Server:
     def compare_slots(self, wanted: Wanted) -> Difference:
         return Difference(wanted=wanted)
 
-    def follow(self, here: ClusterHere) -> None:
-        self.cluster = here.cluster
+    def put_into_effect(self, local: LocalCluster) -> None:
+        self.cluster = local.cluster
 
 
 async def test_what_takes_effect_at_the_next_start_is_reported_until_then() -> None:
     server = Server(a_cluster("/a"))
-    edited = ClusterHere(cluster=a_cluster("/b"), wanted=Wanted())
+    edited = LocalCluster(cluster=a_cluster("/b"), wanted=Wanted())
     answers = [await reload_cluster(server, lambda: edited, ReloadAsked()) for _ in range(2)]
     assert [answer.at_next_start for answer in answers] == [("the data directory: /a -> /b",)] * 2
 
@@ -36,6 +36,6 @@ async def test_what_takes_effect_at_the_next_start_is_reported_until_then() -> N
 async def test_file_that_is_back_as_it_was_differs_in_nothing() -> None:
     server = Server(a_cluster("/a"))
     for folder in ("/b", "/a"):
-        here = ClusterHere(cluster=a_cluster(folder), wanted=Wanted())
+        here = LocalCluster(cluster=a_cluster(folder), wanted=Wanted())
         answer = await reload_cluster(server, lambda here=here: here, ReloadAsked())
     assert answer.at_next_start == ()

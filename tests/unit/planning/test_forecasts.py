@@ -68,17 +68,17 @@ def test_a_slow_card_makes_fewer() -> None:
 
 
 def test_a_card_that_is_lost_at_two_makes_a_quarter() -> None:
-    lost = Scenario(outages=(Outage(slot=SECOND, from_s=7200, until_s=inf),))
+    lost = Scenario(outages=(Outage(place=SECOND, from_s=7200, until_s=inf),))
     assert made(images(a_cluster(2), scenario=lost)) == 960 + 240
 
 
 def test_a_card_that_comes_back_makes_the_rest() -> None:
-    away = Scenario(outages=(Outage(slot=SECOND, from_s=7200, until_s=14_400),))
+    away = Scenario(outages=(Outage(place=SECOND, from_s=7200, until_s=14_400),))
     assert made(images(a_cluster(2), scenario=away)) == 960 + 720
 
 
 def test_what_was_running_on_a_lost_card_is_told_as_lost() -> None:
-    away = Scenario(outages=(Outage(slot=SECOND, from_s=7215, until_s=inf),))
+    away = Scenario(outages=(Outage(place=SECOND, from_s=7215, until_s=inf),))
     found = images(a_cluster(2), scenario=away)
     assert found.lost is not None
     assert found.lost.value == 15

@@ -49,7 +49,7 @@ def test_two_images_begin_at_once_on_two_cards() -> None:
 
     assert images.after is not None
     assert images.after.run is not None
-    starts = [(span.from_s, span.slots) for span in images.after.run.spans[:4]]
+    starts = [(span.from_s, span.places) for span in images.after.run.spans[:4]]
     assert starts == [
         (0, ("hydra-compute/gpu0",)),
         (0, ("hydra-compute/gpu1",)),

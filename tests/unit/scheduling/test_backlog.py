@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.policy import decide
 from corral.scheduling.sorted_list import Sorted
-from corral.scheduling.values import Priority, Settings, TaskClass
+from corral.scheduling.values import PolicyBounds, Priority, TaskClass
 from doubles.scheduling_strategies import snapshots
 from doubles.scheduling_values import NOW, a_queued, ago, gib
 
@@ -27,7 +27,7 @@ def test_a_decision_on_the_candidates_is_the_decision_on_everything(snapshot, co
     everything = replace(snapshot, tasks=tuple(tasks))
     backlog = Backlog(tasks)
     shown = backlog.select_candidates(
-        NOW, snapshot.settings, 10_000, free=len(snapshot.slots), keep=snapshot.passed_since
+        NOW, snapshot.bounds, 10_000, free=len(snapshot.places), keep=snapshot.passed_since
     )
     on_shown, on_all = decide(replace(snapshot, tasks=shown)), decide(everything)
     assert on_shown.assignments == on_all.assignments
@@ -37,7 +37,7 @@ def test_a_decision_on_the_candidates_is_the_decision_on_everything(snapshot, co
 
 def test_each_lane_shows_no_more_than_the_slots_and_the_window_can_use():
     backlog = Backlog(a_queued(n) for n in range(1000))
-    bounds = Settings(affinity_window=5)
+    bounds = PolicyBounds(affinity_window=5)
     assert len(backlog.select_candidates(NOW, bounds, 512, free=2)) == 8
     assert len(backlog.select_candidates(NOW, bounds, 512)) == 512
 
@@ -45,7 +45,7 @@ def test_each_lane_shows_no_more_than_the_slots_and_the_window_can_use():
 def test_a_flood_hides_neither_another_owner_nor_another_engine_nor_a_smaller_task():
     flood = [a_queued(n, owner="flood", memory=gib(20), queued_at=ago(500)) for n in range(1, 2000)]
     others = [a_queued(5001, owner="bob"), a_queued(5002, owner="flood", engine="piper"), a_queued(5003, owner="flood")]
-    shown = {task.id for task in Backlog([*flood, *others]).select_candidates(NOW, Settings(), 50)}
+    shown = {task.id for task in Backlog([*flood, *others]).select_candidates(NOW, PolicyBounds(), 50)}
     assert {5001, 5002, 5003} <= shown
     assert len(shown) == 50
 
@@ -69,7 +69,7 @@ def test_a_flood_hides_neither_another_owner_nor_another_engine_nor_a_smaller_ta
 def test_a_task_that_differs_in_anything_but_age_is_not_hidden_behind_older_ones(change):
     newest = a_queued(9000, **{"queued_at": ago(1), **change})
     backlog = Backlog([*(a_queued(n, queued_at=ago(500)) for n in range(1, 200)), newest])
-    assert newest in backlog.select_candidates(NOW, Settings(), 20)
+    assert newest in backlog.select_candidates(NOW, PolicyBounds(), 20)
 
 
 def distinct_lanes(count: int):
@@ -88,13 +88,13 @@ def distinct_lanes(count: int):
     ids=["another owner", "a higher priority", "a person waits", "past its bound"],
 )
 def test_more_lanes_than_places_lose_neither_share_nor_rank_nor_promotion(task):
-    shown = Backlog([*distinct_lanes(300), task]).select_candidates(NOW, Settings(), 30)
+    shown = Backlog([*distinct_lanes(300), task]).select_candidates(NOW, PolicyBounds(), 30)
     assert len(shown) == 30
     assert task in shown
 
 
 def test_tasks_to_keep_are_shown_in_any_case():
-    shown = Backlog(distinct_lanes(300)).select_candidates(NOW, Settings(), 30, keep=[250, 777])
+    shown = Backlog(distinct_lanes(300)).select_candidates(NOW, PolicyBounds(), 30, keep=[250, 777])
     assert 250 in {task.id for task in shown}
 
 
@@ -102,7 +102,7 @@ def test_a_task_added_again_replaces_the_first():
     backlog = Backlog([a_queued(1, owner="ada")])
     backlog.add(a_queued(1, owner="bob"))
     assert len(backlog) == 1
-    assert [task.owner for task in backlog.select_candidates(NOW, Settings(), 9)] == ["bob"]
+    assert [task.owner for task in backlog.select_candidates(NOW, PolicyBounds(), 9)] == ["bob"]
 
 
 def test_removing_a_task_that_is_not_queued_changes_nothing():
@@ -122,8 +122,8 @@ def test_any_history_leaves_what_was_added_and_not_removed(history):
         else:
             assert backlog.remove(number) == expected.pop(number, None)
     assert {task.id: task for task in backlog} == expected
-    assert {task.id: task for task in backlog.select_candidates(NOW, Settings(), 1)}.keys() <= expected.keys()
-    assert {task.id: task for task in backlog.select_candidates(NOW, Settings(), 99)} == expected
+    assert {task.id: task for task in backlog.select_candidates(NOW, PolicyBounds(), 1)}.keys() <= expected.keys()
+    assert {task.id: task for task in backlog.select_candidates(NOW, PolicyBounds(), 99)} == expected
 
 
 @settings(max_examples=20)

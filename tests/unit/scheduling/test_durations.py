@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.scheduling.durations import KEPT, MOST_KEYS, History, expected_seconds, observe
-from corral.scheduling.values import DurationKey, Settings
+from corral.scheduling.values import DurationKey, PolicyBounds
 
 KEY = DurationKey("llama", "m", "RTX 4090")
 
 
 def expected(history: History, key: DurationKey) -> float:
-    return expected_seconds(history.expected, key, Settings(unknown_duration_s=60.0))
+    return expected_seconds(history.expected, key, PolicyBounds(unknown_duration_s=60.0))
 
 
 def test_one_outlier_does_not_move_the_estimate():

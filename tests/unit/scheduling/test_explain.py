@@ -1,4 +1,4 @@
-"""Why a task waits has an answer with every slot in it."""
+"""Why a task waits has an answer with every place in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corral.scheduling.explaining import NotQueuedError, explain
 from corral.scheduling.policy import decide
 from corral.scheduling.values import DurationKey, Gate, Queue, Rule
 from doubles.scheduling_strategies import snapshots
-from doubles.scheduling_values import NOW, a_queued, a_resident, a_running, a_slot, a_snapshot, ago, gib
+from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib
 
 ONE_EACH = Queue(name="default", max_running_per_owner=1)
 
@@ -27,24 +27,24 @@ def test_every_task_has_an_explanation_that_agrees_with_the_decision(snapshot):
     for task in snapshot.tasks:
         found = explain(snapshot, task.id)
         assert found.rule is decision.waiting.get(task.id, Rule.STARTING)
-        assert set(found.slots) == {slot.id for slot in snapshot.slots}
+        assert set(found.slots) == {place.id for place in snapshot.places}
         assert found.summary
         assert all(found.slots.values())
         assert found.may_start_at is None or found.may_start_at >= snapshot.now
 
 
 def test_each_slot_says_why_it_is_not_given():
-    slots = [
-        a_slot("node/a", engines=frozenset(), engine_problems={"llama": "xllamacpp is not installed"}),
-        a_slot("node/b", capacity=gib(4)),
-        a_slot("node/c", gate=Gate.PAUSED, gate_reason="fan is loud"),
-        a_slot("node/d", running=a_running(55, owner="bob", expected_end=after(40))),
-        a_slot("node/e"),
-        a_slot("node/f"),
+    places = [
+        a_place("node/a", engines=frozenset(), engine_problems={"llama": "xllamacpp is not installed"}),
+        a_place("node/b", capacity=gib(4)),
+        a_place("node/c", gate=Gate.PAUSED, gate_reason="fan is loud"),
+        a_place("node/d", running=a_running(55, owner="bob", expected_end=after(40))),
+        a_place("node/e"),
+        a_place("node/f"),
     ]
-    queue = Queue(name="default", slots=frozenset(f"node/{name}" for name in "abcde"))
+    queue = Queue(name="default", pool=frozenset(f"node/{name}" for name in "abcde"))
     task = a_queued(2, memory=gib(8), avoid_slots=frozenset({"node/e"}))
-    found = explain(a_snapshot([task], slots, [queue]), 2)
+    found = explain(a_snapshot([task], places, [queue]), 2)
     assert found.slots == {
         "node/a": "xllamacpp is not installed",
         "node/b": "needs 8.0 GiB, the device has 4.0 GiB",
@@ -59,40 +59,42 @@ def test_each_slot_says_why_it_is_not_given():
     ("snapshot", "rule", "summary"),
     [
         (
-            a_snapshot([a_queued(memory=gib(30))], [a_slot()]),
+            a_snapshot([a_queued(memory=gib(30))], [a_place()]),
             Rule.NO_FIT,
             "it needs 30.0 GiB and the only slot for it has 24.0 GiB",
         ),
         (
-            a_snapshot([a_queued(gpus=2)], [a_slot()]),
+            a_snapshot([a_queued(gpus=2)], [a_place()]),
             Rule.NO_FIT,
             "it needs 2 slots of one node and no node has as many",
         ),
         (
-            a_snapshot([a_queued(engine="piper")], [a_slot(engine_problems={"piper": "not installed"})]),
+            a_snapshot([a_queued(engine="piper")], [a_place(engine_problems={"piper": "not installed"})]),
             Rule.NO_ENGINE,
             "engine piper runs on none of the slots of queue default (not installed)",
         ),
         (
             a_snapshot(
-                [a_queued()], [a_slot(running=a_running(owner="ada"))], [Queue(name="default", max_running_per_owner=1)]
+                [a_queued()],
+                [a_place(running=a_running(owner="ada"))],
+                [Queue(name="default", max_running_per_owner=1)],
             ),
             Rule.OWNER_LIMIT,
             "ada runs 1 of the 1 tasks that queue default allows per owner",
         ),
         (
-            a_snapshot([a_queued()], [a_slot(gate=Gate.DRAINING, gate_reason="new card")]),
+            a_snapshot([a_queued()], [a_place(gate=Gate.DRAINING, gate_reason="new card")]),
             Rule.SLOTS_CLOSED,
             "the one slot that could run it takes no new tasks (node/gpu0 draining: new card)",
         ),
         (
-            a_snapshot([a_queued()], [a_slot(running=a_running(expected_end=after(90)))]),
+            a_snapshot([a_queued()], [a_place(running=a_running(expected_end=after(90)))]),
             Rule.SLOTS_BUSY,
             "the one slot that could run it is busy and expected to be free in 1m 30s",
         ),
         (
             a_snapshot(
-                [a_queued(model="b", queued_at=ago(99)), a_queued(2, model="a")], [a_slot(resident=(a_resident("a"),))]
+                [a_queued(model="b", queued_at=ago(99)), a_queued(2, model="a")], [a_place(resident=(a_resident("a"),))]
             ),
             Rule.AFFINITY,
             "a task whose model is resident went first; this can last 2m 00s more",
@@ -106,8 +108,8 @@ def test_the_summary_tells_the_values_seen(snapshot, rule, summary):
 
 
 def test_a_task_that_gathers_slots_says_which_and_until_when():
-    slots = a_slot("node/gpu0"), a_slot("node/gpu1", running=a_running(expected_end=after(60)))
-    found = explain(a_snapshot([a_queued(gpus=2)], slots), 1)
+    places = a_place("node/gpu0"), a_place("node/gpu1", running=a_running(expected_end=after(60)))
+    found = explain(a_snapshot([a_queued(gpus=2)], places), 1)
     assert (
         found.summary
         == "it needs 2 slots at once; node/gpu0, node/gpu1 are kept for it and expected to be free in 1m 00s"
@@ -118,18 +120,18 @@ def test_a_task_that_gathers_slots_says_which_and_until_when():
 def test_the_expected_start_counts_the_running_task_and_the_work_ahead():
     durations = {DurationKey("llama", None, "RTX 4090"): 10.0}
     tasks = [a_queued(n, queued_at=ago(100 - n)) for n in (1, 2, 3)]
-    slot = a_slot(running=a_running(expected_end=after(5)))
-    found = explain(a_snapshot(tasks, [slot], durations=durations), 3)
+    place = a_place(running=a_running(expected_end=after(5)))
+    found = explain(a_snapshot(tasks, [place], durations=durations), 3)
     assert (found.since, found.may_start_at) == (ago(97), after(25))
 
 
 def test_nothing_is_said_about_the_start_where_a_person_must_act():
-    assert explain(a_snapshot([a_queued(memory=gib(30))], [a_slot()]), 1).may_start_at is None
-    assert explain(a_snapshot([a_queued()], [a_slot(gate=Gate.PAUSED)]), 1).may_start_at is None
+    assert explain(a_snapshot([a_queued(memory=gib(30))], [a_place()]), 1).may_start_at is None
+    assert explain(a_snapshot([a_queued()], [a_place(gate=Gate.PAUSED)]), 1).may_start_at is None
 
 
 def test_a_task_that_would_start_now_says_where():
-    found = explain(a_snapshot([a_queued()], [a_slot()]), 1)
+    found = explain(a_snapshot([a_queued()], [a_place()]), 1)
     assert (found.rule, found.summary, found.may_start_at) == (
         Rule.STARTING,
         "it starts now on node/gpu0 (only slot free)",
@@ -139,4 +141,4 @@ def test_a_task_that_would_start_now_says_where():
 
 def test_a_task_that_is_not_queued_cannot_be_explained():
     with pytest.raises(NotQueuedError, match="task 9 is not among the 1 queued tasks"):
-        explain(a_snapshot([a_queued()], [a_slot()]), 9)
+        explain(a_snapshot([a_queued()], [a_place()]), 9)

@@ -1,4 +1,4 @@
-"""A slow slot stays idle where faster ones will have done everything sooner, and in no other case."""
+"""A slow place stays idle where faster ones will have done everything sooner, and in no other case."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from corral.scheduling.policy import decide
 from corral.scheduling.simulator import simulate
 from corral.scheduling.simulator.values import Arrival, Trace
 from corral.scheduling.values import DurationKey, Priority, Rule, TaskClass
-from doubles.scheduling_values import NOW, a_queued, a_resident, a_running, a_slot, a_snapshot, ago, placed
+from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, placed
 
 MEASURED = {DurationKey("llama", "a", "fast"): 10.0, DurationKey("llama", "a", "slow"): 60.0}
 
 
 def asked(waiting: int = 1, *others, ends_in: float = 5.0, durations=MEASURED, **busy):
-    """Some tasks wait, a slow slot is free, a fast one works with their model."""
+    """Some tasks wait, a slow place is free, a fast one works with their model."""
     running = a_running(**{"model": "a", "expected_end": NOW + timedelta(seconds=ends_in), **busy})
-    slots = [
-        a_slot("node/gpu0", device_model="slow", resident=(a_resident("a"),)),
-        a_slot("node/gpu1", device_model="fast", running=running),
+    places = [
+        a_place("node/gpu0", device_model="slow", resident=(a_resident("a"),)),
+        a_place("node/gpu1", device_model="fast", running=running),
     ]
     tasks = [a_queued(number, model="a", queued_at=ago(50 - number)) for number in range(1, waiting + 1)]
-    return a_snapshot([*tasks, *others], slots, durations=durations)
+    return a_snapshot([*tasks, *others], places, durations=durations)
 
 
 @pytest.mark.parametrize(("waiting", "used"), [(1, False), (5, False), (6, True), (40, True)])
@@ -86,7 +86,7 @@ def test_nothing_is_left_for_ever_whatever_was_expected(images, slowness, unstea
         )
         for number, (at, length, model) in enumerate(sorted(images), start=1)
     )
-    slots = a_slot("node/gpu0", device_model="slow"), a_slot("node/gpu1", device_model="fast")
-    run = simulate(Trace(arrivals=arrivals, slots=slots))
+    places = a_place("node/gpu0", device_model="slow"), a_place("node/gpu1", device_model="fast")
+    run = simulate(Trace(arrivals=arrivals, places=places))
     assert run.unfinished == ()
     assert len(run.spans) == len(arrivals)

@@ -1,4 +1,4 @@
-"""What holds for every decision, whatever is queued and however the slots are.
+"""What holds for every decision, whatever is queued and however the places are.
 
 The checks here count memory and limits on their own, from the snapshot and the assignments in their order.
 """
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from corral.cluster.values import QueueOrder
 from corral.scheduling.policy import decide
-from corral.scheduling.values import Assignment, DurationKey, Gate, Queue, QueuedTask, Slot, Snapshot, TaskClass
+from corral.scheduling.values import Assignment, DurationKey, Gate, Place, Queue, QueuedTask, Snapshot, TaskClass
 from doubles.scheduling_strategies import snapshots
 
 ONE_GPU = st.just(1)
@@ -29,15 +29,15 @@ def tasks_of(snapshot: Snapshot) -> dict[int, QueuedTask]:
     return {task.id: task for task in snapshot.tasks}
 
 
-def slots_of(snapshot: Snapshot) -> dict[str, Slot]:
-    return {slot.id: slot for slot in snapshot.slots}
+def places_of(snapshot: Snapshot) -> dict[str, Place]:
+    return {place.id: place for place in snapshot.places}
 
 
-def held_on(slot: Slot, running: list[tuple[str, str | None, int | None]], evicted: set[tuple[str, str, str]]) -> int:
-    """Bytes on one slot: what stays resident, and what runs beyond the model that it runs on."""
+def held_on(place: Place, running: list[tuple[str, str | None, int | None]], evicted: set[tuple[str, str, str]]) -> int:
+    """Bytes on one place: what stays resident, and what runs beyond the model that it runs on."""
     models = {(engine, model): memory or 0 for engine, model, memory in running}
-    for resident in slot.resident:
-        if (slot.id, resident.engine, resident.model) not in evicted:
+    for resident in place.resident:
+        if (place.id, resident.engine, resident.model) not in evicted:
             key = (resident.engine, resident.model)
             models[key] = max(models.get(key, 0), resident.memory or 0)
     return sum(models.values())
@@ -46,22 +46,24 @@ def held_on(slot: Slot, running: list[tuple[str, str | None, int | None]], evict
 def held_on_device(snapshot: Snapshot, device: str, assignments: tuple[Assignment, ...]) -> int:
     """Bytes on a device when the assignments run."""
     tasks = tasks_of(snapshot)
-    evicted = {(slot, each.engine, each.model) for one in assignments for slot, each in one.evict}
+    evicted = {(place, each.engine, each.model) for one in assignments for place, each in one.evict}
     total = 0
-    for slot in snapshot.slots:
-        if slot.device == device:
-            mine = [tasks[one.task] for one in assignments if slot.id in one.slots]
+    for place in snapshot.places:
+        if place.device == device:
+            mine = [tasks[one.task] for one in assignments if place.id in one.places]
             running = [(task.engine, task.model, task.memory) for task in mine]
-            if slot.running is not None:
-                running.append((slot.running.engine, slot.running.model, slot.running.memory))
-            total += held_on(slot, running, evicted)
+            if place.running is not None:
+                running.append((place.running.engine, place.running.model, place.running.memory))
+            total += held_on(place, running, evicted)
     return total
 
 
 def count_running(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignment, ...]) -> int:
     """Tasks of the same queue that the owner runs."""
     tasks = tasks_of(snapshot)
-    running = {slot.running.task: (slot.running.queue, slot.running.owner) for slot in snapshot.slots if slot.running}
+    running = {
+        place.running.task: (place.running.queue, place.running.owner) for place in snapshot.places if place.running
+    }
     running |= {one.task: (tasks[one.task].queue, tasks[one.task].owner) for one in assignments}
     return Counter(running.values())[task.queue, task.owner]
 
@@ -71,18 +73,18 @@ def is_limited(snapshot: Snapshot, task: QueuedTask, assignments: tuple[Assignme
     return limit is not None and count_running(snapshot, task, assignments) >= limit
 
 
-def may_use(snapshot: Snapshot, slot: Slot, task: QueuedTask) -> bool:
-    """Whether the slot is open, idle, in the pool, and runs the engine."""
-    pool = queue_of(snapshot, task).slots
-    in_pool = pool is None or slot.id in pool
-    return slot.gate is Gate.OPEN and slot.running is None and in_pool and task.engine in slot.engines
+def may_use(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
+    """Whether the place is open, idle, in the pool, and runs the engine."""
+    pool = queue_of(snapshot, task).pool
+    in_pool = pool is None or place.id in pool
+    return place.gate is Gate.OPEN and place.running is None and in_pool and task.engine in place.engines
 
 
 @MANY
 @given(snapshots())
 def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
     assignments = decide(snapshot).assignments
-    given_away = [slot for one in assignments for slot in one.slots]
+    given_away = [place for one in assignments for place in one.places]
     assert len(given_away) == len(set(given_away))
     assert len({one.task for one in assignments}) == len(assignments)
 
@@ -91,48 +93,48 @@ def test_no_slot_gets_two_tasks_and_no_task_starts_twice(snapshot):
 @given(snapshots())
 def test_memory_is_never_overcommitted_on_a_device(snapshot):
     assignments = decide(snapshot).assignments
-    slots, tasks = slots_of(snapshot), tasks_of(snapshot)
+    places, tasks = places_of(snapshot), tasks_of(snapshot)
     for one in assignments:
         if tasks[one.task].memory is None:
             continue
-        for slot in map(slots.__getitem__, one.slots):
+        for place in map(places.__getitem__, one.places):
             upto = assignments[: assignments.index(one) + 1]
-            if slot.capacity is not None:
-                assert held_on_device(snapshot, slot.device, upto) <= slot.capacity
+            if place.capacity is not None:
+                assert held_on_device(snapshot, place.device, upto) <= place.capacity
 
 
 @MANY
 @given(snapshots())
 def test_a_task_gets_only_slots_it_may_use_and_as_many_as_it_needs_on_one_node(snapshot):
-    slots, tasks = slots_of(snapshot), tasks_of(snapshot)
+    places, tasks = places_of(snapshot), tasks_of(snapshot)
     for one in decide(snapshot).assignments:
         task = tasks[one.task]
         assert not queue_of(snapshot, task).paused
-        assert len(one.slots) == task.gpus
-        assert len({slots[slot].node for slot in one.slots}) == 1
-        assert all(may_use(snapshot, slots[slot], task) for slot in one.slots)
+        assert len(one.places) == task.gpus
+        assert len({places[place].node for place in one.places}) == 1
+        assert all(may_use(snapshot, places[place], task) for place in one.places)
 
 
 @MANY
 @given(snapshots())
 def test_only_residents_of_idle_slots_are_given_up_and_none_twice(snapshot):
-    slots = slots_of(snapshot)
+    places = places_of(snapshot)
     decision = decide(snapshot)
-    evicted = [(slot, each.engine, each.model) for one in decision.assignments for slot, each in one.evict]
+    evicted = [(place, each.engine, each.model) for one in decision.assignments for place, each in one.evict]
     assert len(evicted) == len(set(evicted))
     for one in decision.assignments:
-        for slot, resident in one.evict:
-            assert resident in slots[slot].resident
-            assert slots[slot].running is None
-            assert slots[slot].device in {slots[mine].device for mine in one.slots}
+        for place, resident in one.evict:
+            assert resident in places[place].resident
+            assert places[place].running is None
+            assert places[place].device in {places[mine].device for mine in one.places}
 
 
 @MANY
 @given(snapshots())
 def test_an_owner_never_runs_more_than_the_queue_allows(snapshot):
     assignments, tasks = decide(snapshot).assignments, tasks_of(snapshot)
-    for place, one in enumerate(assignments):
-        assert not is_limited(snapshot, tasks[one.task], assignments[:place])
+    for position, one in enumerate(assignments):
+        assert not is_limited(snapshot, tasks[one.task], assignments[:position])
 
 
 @MANY
@@ -148,10 +150,10 @@ def test_every_candidate_starts_or_has_a_rule(snapshot):
 @MANY
 @given(snapshots(), st.randoms(use_true_random=False))
 def test_the_same_question_in_any_order_has_the_same_answer(snapshot, chance):
-    tasks, slots = list(snapshot.tasks), list(snapshot.slots)
+    tasks, places = list(snapshot.tasks), list(snapshot.places)
     chance.shuffle(tasks)
-    chance.shuffle(slots)
-    assert decide(replace(snapshot, tasks=tuple(tasks), slots=tuple(slots))) == decide(snapshot)
+    chance.shuffle(places)
+    assert decide(replace(snapshot, tasks=tuple(tasks), places=tuple(places))) == decide(snapshot)
 
 
 @MANY
@@ -167,7 +169,7 @@ def test_no_interactive_task_waits_while_a_slot_it_fits_is_given_to_a_batch_task
 
 
 def is_promoted(snapshot: Snapshot, task: QueuedTask) -> bool:
-    bound = snapshot.now - snapshot.settings.promote_after
+    bound = snapshot.now - snapshot.bounds.promote_after
     return task.task_class is TaskClass.BATCH and task.queued_at < bound
 
 
@@ -192,43 +194,43 @@ def is_lower(snapshot: Snapshot, other: QueuedTask, task: QueuedTask) -> bool:
 
 
 def assert_nobody_is_overtaken(snapshot: Snapshot, entitled: list[QueuedTask]) -> None:
-    decision, tasks, slots = decide(snapshot), tasks_of(snapshot), slots_of(snapshot)
-    for place, one in enumerate(decision.assignments):
-        slot, before = slots[one.slots[0]], decision.assignments[:place]
+    decision, tasks, places = decide(snapshot), tasks_of(snapshot), places_of(snapshot)
+    for position, one in enumerate(decision.assignments):
+        place, before = places[one.places[0]], decision.assignments[:position]
         for task in entitled:
-            if is_promoted(snapshot, tasks[one.task]) and has_its_model(slot, tasks[one.task]):
+            if is_promoted(snapshot, tasks[one.task]) and has_its_model(place, tasks[one.task]):
                 continue
-            if is_slow_for(snapshot, slot, task):
+            if is_slow_for(snapshot, place, task):
                 continue
             if task.id in decision.waiting and is_lower(snapshot, tasks[one.task], task):
-                assert not could_have(snapshot, task, slot, before)
+                assert not could_have(snapshot, task, place, before)
 
 
-def is_slow_for(snapshot: Snapshot, slot: Slot, task: QueuedTask) -> bool:
-    """Whether the task may wait for a slot that was measured to be faster."""
+def is_slow_for(snapshot: Snapshot, place: Place, task: QueuedTask) -> bool:
+    """Whether the task may wait for a place that was measured to be faster."""
     measured = {
         device_model: snapshot.durations.get(DurationKey(task.engine, task.model, device_model))
         for device_model in ("fast", "slow")
     }
-    here = measured.pop(slot.device_model)
+    here = measured.pop(place.device_model)
     (there,) = measured.values()
     return here is not None and there is not None and there < here
 
 
-def has_its_model(slot: Slot, task: QueuedTask) -> bool:
+def has_its_model(place: Place, task: QueuedTask) -> bool:
     """Whether the task may go first for its model's sake."""
-    return any((each.engine, each.model) == (task.engine, task.model) for each in slot.resident)
+    return any((each.engine, each.model) == (task.engine, task.model) for each in place.resident)
 
 
-def could_have(snapshot: Snapshot, task: QueuedTask, slot: Slot, before: tuple[Assignment, ...]) -> bool:
-    """Whether the slot could have been given to the task after these assignments, avoided slots left aside."""
-    if queue_of(snapshot, task).paused or not may_use(snapshot, slot, task) or slot.id in task.avoid_slots:
+def could_have(snapshot: Snapshot, task: QueuedTask, place: Place, before: tuple[Assignment, ...]) -> bool:
+    """Whether the place could have been given to the task after these assignments, avoided places left aside."""
+    if queue_of(snapshot, task).paused or not may_use(snapshot, place, task) or place.id in task.avoid_slots:
         return False
     if is_limited(snapshot, task, before):
         return False
-    if task.memory is None or slot.capacity is None:
+    if task.memory is None or place.capacity is None:
         return True
-    taken = {name for one in before for name in one.slots}
-    yields = [s for s in snapshot.slots if s.running is None and s.gate is not Gate.UNHEALTHY and s.id not in taken]
-    bare = replace(snapshot, slots=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.slots))
-    return held_on_device(bare, slot.device, before) + task.memory <= slot.capacity
+    taken = {name for one in before for name in one.places}
+    yields = [s for s in snapshot.places if s.running is None and s.gate is not Gate.UNHEALTHY and s.id not in taken]
+    bare = replace(snapshot, places=tuple(replace(s, resident=()) if s in yields else s for s in snapshot.places))
+    return held_on_device(bare, place.device, before) + task.memory <= place.capacity

@@ -12,19 +12,19 @@ from corral.scheduling.values import (
     DurationKey,
     FairShare,
     Gate,
+    PolicyBounds,
     Priority,
     Queue,
     Rule,
-    Settings,
     TaskClass,
     Turn,
 )
 from doubles.scheduling_values import (
     NOW,
+    a_place,
     a_queued,
     a_resident,
     a_running,
-    a_slot,
     a_snapshot,
     ago,
     gib,
@@ -33,13 +33,13 @@ from doubles.scheduling_values import (
 
 
 def first_of(*tasks, **changes):
-    """The task that gets the only slot."""
-    (only,) = decide(a_snapshot(tasks, [a_slot()], **changes)).assignments
+    """The task that gets the only place."""
+    (only,) = decide(a_snapshot(tasks, [a_place()], **changes)).assignments
     return only.task
 
 
 def test_a_task_starts_on_a_free_slot():
-    decision = decide(a_snapshot([a_queued(7)], [a_slot()]))
+    decision = decide(a_snapshot([a_queued(7)], [a_place()]))
     assert placed(decision) == {7: ("node/gpu0",)}
     assert dict(decision.waiting) == {}
 
@@ -91,7 +91,7 @@ def test_promoted_and_interactive_tasks_take_turns():
     tasks += [a_queued(n, task_class=TaskClass.INTERACTIVE) for n in (11, 12)]
     fair, order = FairShare(), []
     while tasks:
-        decision = decide(a_snapshot(tasks, [a_slot()], fair=fair))
+        decision = decide(a_snapshot(tasks, [a_place()], fair=fair))
         order.append(decision.assignments[0].task)
         tasks = [task for task in tasks if task.id != order[-1]]
         fair = decision.fair
@@ -104,7 +104,7 @@ def test_a_few_short_interactive_tasks_in_a_row_do_not_wait_for_promoted_ones():
     tasks += [a_queued(n, task_class=TaskClass.INTERACTIVE) for n in (11, 12, 13, 14)]
     fair, order = FairShare(), []
     while tasks:
-        decision = decide(a_snapshot(tasks, [a_slot()], fair=fair, durations=durations))
+        decision = decide(a_snapshot(tasks, [a_place()], fair=fair, durations=durations))
         order.append(decision.assignments[0].task)
         tasks = [task for task in tasks if task.id != order[-1]]
         fair = decision.fair
@@ -113,7 +113,7 @@ def test_a_few_short_interactive_tasks_in_a_row_do_not_wait_for_promoted_ones():
 
 def test_what_promoted_tasks_got_while_nobody_waited_is_no_debt_of_the_next_interactive_task():
     fair = FairShare(promoted_lead=-50.0)
-    alone = decide(a_snapshot([a_queued(1, queued_at=ago(4000))], [a_slot()], fair=fair)).fair
+    alone = decide(a_snapshot([a_queued(1, queued_at=ago(4000))], [a_place()], fair=fair)).fair
     assert alone.promoted_lead == 0.0
     tasks = a_queued(2, queued_at=ago(4000)), a_queued(3, task_class=TaskClass.INTERACTIVE)
     assert first_of(*tasks, fair=fair) == 2
@@ -146,7 +146,7 @@ def test_an_owner_who_was_away_brings_no_credit():
         a_queued(n, owner="new", queued_at=ago(1)) for n in (11, 12, 13)
     ]
     while tasks:
-        decision = decide(a_snapshot(tasks, [a_slot()], fair=fair))
+        decision = decide(a_snapshot(tasks, [a_place()], fair=fair))
         order.append(decision.assignments[0].task)
         tasks = [task for task in tasks if task.id != order[-1]]
         fair = decision.fair
@@ -155,21 +155,21 @@ def test_an_owner_who_was_away_brings_no_credit():
 
 def test_the_owner_is_charged_what_was_measured_for_each_slot():
     durations = {DurationKey("llama", None, "RTX 4090"): 12.0}
-    slots = [a_slot("node/gpu0"), a_slot("node/gpu1")]
-    decision = decide(a_snapshot([a_queued(gpus=2)], slots, durations=durations))
+    places = [a_place("node/gpu0"), a_place("node/gpu1")]
+    decision = decide(a_snapshot([a_queued(gpus=2)], places, durations=durations))
     assert decision.assignments[0].expected_s == 12.0
     assert decision.fair.charged == {"ada": 24.0}
 
 
 def test_unmeasured_work_is_charged_the_default():
-    decision = decide(a_snapshot([a_queued()], [a_slot()], settings=Settings(unknown_duration_s=45.0)))
+    decision = decide(a_snapshot([a_queued()], [a_place()], bounds=PolicyBounds(unknown_duration_s=45.0)))
     assert decision.assignments[0].expected_s == 45.0
 
 
 def test_a_task_whose_model_is_resident_goes_first_inside_the_window():
     tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
-    slot = a_slot(resident=(a_resident("a"),))
-    decision = decide(a_snapshot(tasks, [slot]))
+    place = a_place(resident=(a_resident("a"),))
+    decision = decide(a_snapshot(tasks, [place]))
     assert placed(decision) == {2: ("node/gpu0",)}
     assert decision.waiting[1] is Rule.AFFINITY
     assert decision.passed_since == {1: NOW}
@@ -177,22 +177,22 @@ def test_a_task_whose_model_is_resident_goes_first_inside_the_window():
 
 def test_a_task_beyond_the_window_does_not_pass():
     tasks = [a_queued(n, model="b", queued_at=ago(99)) for n in range(1, 5)] + [a_queued(9, model="a")]
-    slot = a_slot(resident=(a_resident("a"),))
-    assert placed(decide(a_snapshot(tasks, [slot], settings=Settings(affinity_window=3)))) == {1: ("node/gpu0",)}
-    assert placed(decide(a_snapshot(tasks, [slot], settings=Settings(affinity_window=4)))) == {9: ("node/gpu0",)}
+    place = a_place(resident=(a_resident("a"),))
+    assert placed(decide(a_snapshot(tasks, [place], bounds=PolicyBounds(affinity_window=3)))) == {1: ("node/gpu0",)}
+    assert placed(decide(a_snapshot(tasks, [place], bounds=PolicyBounds(affinity_window=4)))) == {9: ("node/gpu0",)}
 
 
 @pytest.mark.parametrize(("passed_for", "winner"), [(0, 2), (59, 2), (61, 1), (120, 1), (500, 1)])
 def test_a_task_is_passed_over_only_while_the_other_ends_within_the_bound(passed_for, winner):
     tasks = a_queued(1, model="b", queued_at=ago(999)), a_queued(2, model="a")
-    slot = a_slot(resident=(a_resident("a"),))
-    decision = decide(a_snapshot(tasks, [slot], passed_since={1: ago(passed_for)}))
+    place = a_place(resident=(a_resident("a"),))
+    decision = decide(a_snapshot(tasks, [place], passed_since={1: ago(passed_for)}))
     assert placed(decision) == {winner: ("node/gpu0",)}
 
 
 def test_the_time_a_task_was_passed_over_is_counted_from_the_first_time():
     tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
-    decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], passed_since={1: ago(30), 77: ago(5)}))
+    decision = decide(a_snapshot(tasks, [a_place(resident=(a_resident("a"),))], passed_since={1: ago(30), 77: ago(5)}))
     assert decision.passed_since == {1: ago(30)}
 
 
@@ -201,215 +201,215 @@ def test_the_time_a_task_was_passed_over_is_counted_from_the_first_time():
 )
 def test_a_resident_model_does_not_pass_a_higher_class_or_priority_or_a_promoted_task(change):
     tasks = a_queued(1, **{"model": "b", "queued_at": ago(99), **change}), a_queued(2, model="a")
-    assert placed(decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))]))) == {1: ("node/gpu0",)}
+    assert placed(decide(a_snapshot(tasks, [a_place(resident=(a_resident("a"),))]))) == {1: ("node/gpu0",)}
 
 
 def test_a_promoted_task_is_passed_by_promoted_ones_within_the_bound():
     tasks = a_queued(1, model="b", queued_at=ago(9000)), a_queued(2, model="a", queued_at=ago(8000))
-    slot = a_slot(resident=(a_resident("a"),))
-    assert placed(decide(a_snapshot(tasks, [slot]))) == {2: ("node/gpu0",)}
-    assert placed(decide(a_snapshot(tasks, [slot], passed_since={1: ago(61)}))) == {1: ("node/gpu0",)}
+    place = a_place(resident=(a_resident("a"),))
+    assert placed(decide(a_snapshot(tasks, [place]))) == {2: ("node/gpu0",)}
+    assert placed(decide(a_snapshot(tasks, [place], passed_since={1: ago(61)}))) == {1: ("node/gpu0",)}
 
 
 def turn_of(model, seconds):
-    """The slot's turn began so many seconds ago."""
+    """The place's turn began so many seconds ago."""
     return {"node/gpu0": Turn(engine="llama", model=model, since=ago(seconds))}
 
 
 @pytest.mark.parametrize(("turn_began", "winner"), [(0, 2), (59, 2), (61, 1), (500, 1)])
 def test_a_model_whose_turn_is_over_lets_the_next_in_line_have_the_slot_at_once(turn_began, winner):
     tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
-    decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
+    decision = decide(a_snapshot(tasks, [a_place(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
     assert placed(decision) == {winner: ("node/gpu0",)}
 
 
 @pytest.mark.parametrize(("waited", "turn_began", "winner"), [(2000, 930, 2), (2000, 950, 1), (200, 61, 1)])
 def test_turns_are_longer_where_everybody_waits_long(waited, turn_began, winner):
     tasks = a_queued(1, model="b", queued_at=ago(waited)), a_queued(2, model="a")
-    decision = decide(a_snapshot(tasks, [a_slot(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
+    decision = decide(a_snapshot(tasks, [a_place(resident=(a_resident("a"),))], turns=turn_of("a", turn_began)))
     assert placed(decision) == {winner: ("node/gpu0",)}
 
 
 @pytest.mark.parametrize(("came_later", "ends_in", "winner"), [(60, 20, 2), (130, 20, 1), (60, 200, 1)])
 def test_a_task_whose_model_is_on_a_slot_that_is_free_soon_waits_for_it(came_later, ends_in, winner):
     busy = a_running(model="b", expected_end=NOW + timedelta(seconds=ends_in))
-    slots = a_slot(resident=(a_resident("a"),)), a_slot("node/gpu1", running=busy)
+    places = a_place(resident=(a_resident("a"),)), a_place("node/gpu1", running=busy)
     tasks = a_queued(1, model="b", queued_at=ago(200)), a_queued(2, model="a", queued_at=ago(200 - came_later))
-    decision = decide(a_snapshot(tasks, slots, turns=turn_of("a", 900)))
+    decision = decide(a_snapshot(tasks, places, turns=turn_of("a", 900)))
     assert placed(decision) == {winner: ("node/gpu0",)}
 
 
 def test_a_turn_begins_when_a_model_is_loaded_and_goes_on_while_it_stays():
-    slot = a_slot(resident=(a_resident("a"),))
-    assert decide(a_snapshot([a_queued(model="b")], [slot])).turns == turn_of("b", 0)
-    assert decide(a_snapshot([a_queued(model="a")], [slot], turns=turn_of("a", 70))).turns == turn_of("a", 70)
+    place = a_place(resident=(a_resident("a"),))
+    assert decide(a_snapshot([a_queued(model="b")], [place])).turns == turn_of("b", 0)
+    assert decide(a_snapshot([a_queued(model="a")], [place], turns=turn_of("a", 70))).turns == turn_of("a", 70)
 
 
 def test_a_task_that_needs_several_gpus_neither_passes_nor_is_passed():
-    slots = a_slot("node/gpu0", resident=(a_resident("a"),)), a_slot("node/gpu1", running=a_running())
+    places = a_place("node/gpu0", resident=(a_resident("a"),)), a_place("node/gpu1", running=a_running())
     first, gang = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a", gpus=2, queued_at=ago(50))
-    assert placed(decide(a_snapshot([first, gang, a_queued(3, model="a")], slots))) == {1: ("node/gpu0",)}
+    assert placed(decide(a_snapshot([first, gang, a_queued(3, model="a")], places))) == {1: ("node/gpu0",)}
 
 
 def test_a_passed_task_takes_another_free_slot_at_once():
     tasks = a_queued(1, model="b", queued_at=ago(99)), a_queued(2, model="a")
-    slots = a_slot("node/gpu0", resident=(a_resident("a"),)), a_slot("node/gpu1", resident=(a_resident("c"),))
-    decision = decide(a_snapshot(tasks, slots))
+    places = a_place("node/gpu0", resident=(a_resident("a"),)), a_place("node/gpu1", resident=(a_resident("c"),))
+    decision = decide(a_snapshot(tasks, places))
     assert placed(decision) == {2: ("node/gpu0",), 1: ("node/gpu1",)}
     assert decision.passed_since == {}
 
 
 def test_a_slot_with_no_model_is_taken_before_one_whose_model_would_be_lost():
-    slots = a_slot("node/gpu0", resident=(a_resident("a", 8),)), a_slot("node/gpu1")
-    assert placed(decide(a_snapshot([a_queued(model="b", memory=gib(20))], slots))) == {1: ("node/gpu1",)}
+    places = a_place("node/gpu0", resident=(a_resident("a", 8),)), a_place("node/gpu1")
+    assert placed(decide(a_snapshot([a_queued(model="b", memory=gib(20))], places))) == {1: ("node/gpu1",)}
 
 
 def test_a_task_goes_back_to_the_slot_of_its_lost_attempt():
-    slots = a_slot("node/gpu0", resident=(a_resident("a"),)), a_slot("node/gpu1")
-    decision = decide(a_snapshot([a_queued(model="a", prefer_slot="node/gpu1")], slots))
+    places = a_place("node/gpu0", resident=(a_resident("a"),)), a_place("node/gpu1")
+    decision = decide(a_snapshot([a_queued(model="a", prefer_slot="node/gpu1")], places))
     assert placed(decision) == {1: ("node/gpu1",)}
     assert decision.assignments[0].because == "lost attempt ran here"
 
 
 def test_a_task_goes_where_its_model_is_resident_before_where_it_is_fastest():
-    slots = (
-        a_slot("node/gpu0", device_model="fast"),
-        a_slot("node/gpu1", device_model="slow", resident=(a_resident("a"),)),
+    places = (
+        a_place("node/gpu0", device_model="fast"),
+        a_place("node/gpu1", device_model="slow", resident=(a_resident("a"),)),
     )
     durations = {DurationKey("llama", "a", "fast"): 1.0, DurationKey("llama", "a", "slow"): 9.0}
-    decision = decide(a_snapshot([a_queued(model="a")], slots, durations=durations))
-    assert (decision.assignments[0].slots, decision.assignments[0].because) == (("node/gpu1",), "model resident")
+    decision = decide(a_snapshot([a_queued(model="a")], places, durations=durations))
+    assert (decision.assignments[0].places, decision.assignments[0].because) == (("node/gpu1",), "model resident")
 
 
 def test_a_task_goes_where_it_was_measured_fastest():
-    slots = a_slot("node/gpu0", device_model="slow"), a_slot("node/gpu1", device_model="fast")
+    places = a_place("node/gpu0", device_model="slow"), a_place("node/gpu1", device_model="fast")
     durations = {DurationKey("llama", None, "fast"): 1.0, DurationKey("llama", None, "slow"): 9.0}
-    decision = decide(a_snapshot([a_queued()], slots, durations=durations))
-    assert (decision.assignments[0].slots, decision.assignments[0].because) == (("node/gpu1",), "fastest measured")
+    decision = decide(a_snapshot([a_queued()], places, durations=durations))
+    assert (decision.assignments[0].places, decision.assignments[0].because) == (("node/gpu1",), "fastest measured")
 
 
 def test_a_task_goes_where_the_least_memory_is_left_over():
-    slots = a_slot("node/gpu0", capacity=gib(24)), a_slot("node/gpu1", capacity=gib(12))
-    decision = decide(a_snapshot([a_queued(memory=gib(10))], slots))
-    assert (decision.assignments[0].slots, decision.assignments[0].because) == (
+    places = a_place("node/gpu0", capacity=gib(24)), a_place("node/gpu1", capacity=gib(12))
+    decision = decide(a_snapshot([a_queued(memory=gib(10))], places))
+    assert (decision.assignments[0].places, decision.assignments[0].because) == (
         ("node/gpu1",),
         "least memory left over",
     )
 
 
 def test_a_task_that_can_never_fit_says_so():
-    assert decide(a_snapshot([a_queued(memory=gib(25))], [a_slot()])).waiting == {1: Rule.NO_FIT}
+    assert decide(a_snapshot([a_queued(memory=gib(25))], [a_place()])).waiting == {1: Rule.NO_FIT}
 
 
 def test_a_task_with_unknown_memory_fits_anywhere_and_so_does_any_on_an_unknown_device():
-    assert placed(decide(a_snapshot([a_queued()], [a_slot(capacity=gib(0))]))) == {1: ("node/gpu0",)}
-    assert placed(decide(a_snapshot([a_queued(memory=gib(99))], [a_slot(capacity=None)]))) == {1: ("node/gpu0",)}
+    assert placed(decide(a_snapshot([a_queued()], [a_place(capacity=gib(0))]))) == {1: ("node/gpu0",)}
+    assert placed(decide(a_snapshot([a_queued(memory=gib(99))], [a_place(capacity=None)]))) == {1: ("node/gpu0",)}
 
 
 def test_memory_of_busy_slots_on_the_same_device_counts():
-    busy = a_slot(
+    busy = a_place(
         "node/gpu0", device="card", running=a_running(model="a", memory=gib(10)), resident=(a_resident("a", 12),)
     )
-    free = a_slot("node/gpu0b", device="card")
+    free = a_place("node/gpu0b", device="card")
     assert decide(a_snapshot([a_queued(memory=gib(13))], [busy, free])).waiting == {1: Rule.SLOTS_BUSY}
     assert placed(decide(a_snapshot([a_queued(memory=gib(12))], [busy, free]))) == {1: ("node/gpu0b",)}
 
 
 def test_slots_of_one_device_given_in_one_decision_share_its_memory():
-    slots = a_slot("node/gpu0", device="card"), a_slot("node/gpu0b", device="card")
-    decision = decide(a_snapshot([a_queued(1, memory=gib(13)), a_queued(2, memory=gib(13))], slots))
+    places = a_place("node/gpu0", device="card"), a_place("node/gpu0b", device="card")
+    decision = decide(a_snapshot([a_queued(1, memory=gib(13)), a_queued(2, memory=gib(13))], places))
     assert len(decision.assignments) == 1
     assert list(decision.waiting.values()) == [Rule.BEHIND_OTHERS]
 
 
 def test_residents_are_given_up_only_as_far_as_needed():
-    slot = a_slot(resident=(a_resident("big", 10), a_resident("small", 4), a_resident("b", 9)))
-    decision = decide(a_snapshot([a_queued(model="b", memory=gib(11))], [slot]))
+    place = a_place(resident=(a_resident("big", 10), a_resident("small", 4), a_resident("b", 9)))
+    decision = decide(a_snapshot([a_queued(model="b", memory=gib(11))], [place]))
     assert decision.assignments[0].evict == (("node/gpu0", a_resident("big", 10)),)
 
 
 def test_residents_of_idle_neighbours_can_be_given_up_but_not_those_of_busy_ones():
-    idle = a_slot("node/gpu0", device="card", resident=(a_resident("a", 10),), engines=frozenset())
-    free = a_slot("node/gpu1", device="card")
+    idle = a_place("node/gpu0", device="card", resident=(a_resident("a", 10),), engines=frozenset())
+    free = a_place("node/gpu1", device="card")
     decision = decide(a_snapshot([a_queued(memory=gib(20))], [idle, free]))
     assert decision.assignments[0].evict == (("node/gpu0", a_resident("a", 10)),)
 
 
 def test_slots_the_task_failed_on_are_avoided_while_another_could_ever_run_it():
-    other = a_slot("node/gpu1", running=a_running())
+    other = a_place("node/gpu1", running=a_running())
     task = a_queued(avoid_slots=frozenset({"node/gpu0"}))
-    assert decide(a_snapshot([task], [a_slot("node/gpu0"), other])).waiting == {1: Rule.SLOTS_BUSY}
+    assert decide(a_snapshot([task], [a_place("node/gpu0"), other])).waiting == {1: Rule.SLOTS_BUSY}
 
 
 @pytest.mark.parametrize("change", [{"engines": frozenset()}, {"capacity": gib(1)}, {"gate": Gate.UNHEALTHY}])
 def test_slots_the_task_failed_on_are_used_where_no_other_could_run_it(change):
     task = a_queued(avoid_slots=frozenset({"node/gpu0"}), memory=gib(8))
-    slots = a_slot("node/gpu0"), a_slot("node/gpu1", **change)
-    assert placed(decide(a_snapshot([task], slots))) == {1: ("node/gpu0",)}
+    places = a_place("node/gpu0"), a_place("node/gpu1", **change)
+    assert placed(decide(a_snapshot([task], places))) == {1: ("node/gpu0",)}
 
 
 def test_a_paused_queue_starts_nothing():
-    decision = decide(a_snapshot([a_queued()], [a_slot()], [Queue(name="default", paused=True)]))
+    decision = decide(a_snapshot([a_queued()], [a_place()], [Queue(name="default", paused=True)]))
     assert decision.waiting == {1: Rule.QUEUE_PAUSED}
 
 
 @pytest.mark.parametrize("gate", [Gate.PAUSED, Gate.DRAINING, Gate.UNHEALTHY])
 def test_a_closed_slot_takes_nothing(gate):
-    decision = decide(a_snapshot([a_queued()], [a_slot(gate=gate)]))
+    decision = decide(a_snapshot([a_queued()], [a_place(gate=gate)]))
     assert (decision.assignments, dict(decision.waiting)) == ((), {1: Rule.SLOTS_CLOSED})
 
 
 def test_a_queue_uses_the_slots_of_its_pool_alone():
-    queue = Queue(name="default", slots=frozenset({"node/gpu1"}))
-    decision = decide(a_snapshot([a_queued(1), a_queued(2)], [a_slot("node/gpu0"), a_slot("node/gpu1")], [queue]))
+    queue = Queue(name="default", pool=frozenset({"node/gpu1"}))
+    decision = decide(a_snapshot([a_queued(1), a_queued(2)], [a_place("node/gpu0"), a_place("node/gpu1")], [queue]))
     assert placed(decision) == {1: ("node/gpu1",)}
     assert decision.waiting[2] is Rule.BEHIND_OTHERS
 
 
 def test_an_engine_that_runs_nowhere_is_named_as_the_reason():
-    assert decide(a_snapshot([a_queued(engine="comfyui")], [a_slot()])).waiting == {1: Rule.NO_ENGINE}
+    assert decide(a_snapshot([a_queued(engine="comfyui")], [a_place()])).waiting == {1: Rule.NO_ENGINE}
 
 
 def test_an_owner_at_the_limit_waits_and_others_go():
     queue = Queue(name="default", max_running_per_owner=1)
-    slots = [a_slot("node/gpu0", running=a_running(owner="ada")), a_slot("node/gpu1"), a_slot("node/gpu2")]
+    places = [a_place("node/gpu0", running=a_running(owner="ada")), a_place("node/gpu1"), a_place("node/gpu2")]
     tasks = a_queued(1, queued_at=ago(99)), a_queued(2, owner="bob"), a_queued(3, owner="bob")
-    decision = decide(a_snapshot(tasks, slots, [queue]))
+    decision = decide(a_snapshot(tasks, places, [queue]))
     assert placed(decision) == {2: ("node/gpu1",)}
     assert dict(decision.waiting) == {1: Rule.OWNER_LIMIT, 3: Rule.OWNER_LIMIT}
 
 
 def test_a_task_that_waits_for_another_engine_holds_nobody_up():
-    comfyui = a_slot("node/gpu1", engines=frozenset({"comfyui"}), running=a_running())
+    comfyui = a_place("node/gpu1", engines=frozenset({"comfyui"}), running=a_running())
     tasks = [a_queued(n, engine="comfyui", queued_at=ago(99)) for n in range(1, 9)] + [a_queued(9)]
-    decision = decide(a_snapshot(tasks, [a_slot(), comfyui]))
+    decision = decide(a_snapshot(tasks, [a_place(), comfyui]))
     assert placed(decision) == {9: ("node/gpu0",)}
     assert decision.waiting[1] is Rule.SLOTS_BUSY
 
 
 def test_when_no_slot_is_free_everything_waits_and_nothing_is_charged():
-    snapshot = a_snapshot([a_queued(1), a_queued(2)], [a_slot(running=a_running())], passed_since={1: ago(3)})
+    snapshot = a_snapshot([a_queued(1), a_queued(2)], [a_place(running=a_running())], passed_since={1: ago(3)})
     decision = decide(snapshot)
     assert (decision.assignments, decision.fair, decision.passed_since) == ((), snapshot.fair, {1: ago(3)})
     assert dict(decision.waiting) == {1: Rule.SLOTS_BUSY, 2: Rule.SLOTS_BUSY}
 
 
 def test_a_task_that_needs_several_gpus_gets_them_on_one_node():
-    slots = a_slot("a/gpu0"), a_slot("b/gpu0"), a_slot("b/gpu1")
-    assert placed(decide(a_snapshot([a_queued(gpus=2)], slots))) == {1: ("b/gpu0", "b/gpu1")}
+    places = a_place("a/gpu0"), a_place("b/gpu0"), a_place("b/gpu1")
+    assert placed(decide(a_snapshot([a_queued(gpus=2)], places))) == {1: ("b/gpu0", "b/gpu1")}
 
 
 def test_a_task_that_needs_more_gpus_than_any_node_has_can_never_fit():
-    slots = a_slot("a/gpu0"), a_slot("b/gpu0")
-    assert decide(a_snapshot([a_queued(gpus=2)], slots)).waiting == {1: Rule.NO_FIT}
+    places = a_place("a/gpu0"), a_place("b/gpu0")
+    assert decide(a_snapshot([a_queued(gpus=2)], places)).waiting == {1: Rule.NO_FIT}
 
 
 def reserving(*others, running=60.0):
     """A task that needs both GPUs of a node, one of which is busy; and others behind it."""
     ends = NOW + timedelta(seconds=running)
-    slots = a_slot("node/gpu0"), a_slot("node/gpu1", running=a_running(expected_end=ends))
+    places = a_place("node/gpu0"), a_place("node/gpu1", running=a_running(expected_end=ends))
     durations = {DurationKey("llama", "short", "RTX 4090"): 50.0, DurationKey("llama", "long", "RTX 4090"): 70.0}
-    return decide(a_snapshot([a_queued(1, gpus=2, queued_at=ago(99)), *others], slots, durations=durations))
+    return decide(a_snapshot([a_queued(1, gpus=2, queued_at=ago(99)), *others], places, durations=durations))
 
 
 def test_slots_are_reserved_for_a_task_that_needs_several_gpus():
@@ -432,6 +432,6 @@ def test_a_task_that_goes_first_takes_slots_before_they_are_reserved():
 
 def test_a_slot_elsewhere_is_not_bound_by_a_reservation():
     soon = a_running(expected_end=NOW + timedelta(seconds=5))
-    slots = a_slot("a/gpu0"), a_slot("a/gpu1", running=soon), a_slot("b/gpu0")
+    places = a_place("a/gpu0"), a_place("a/gpu1", running=soon), a_place("b/gpu0")
     tasks = a_queued(1, gpus=2, queued_at=ago(99)), a_queued(2)
-    assert placed(decide(a_snapshot(tasks, slots))) == {2: ("b/gpu0",)}
+    assert placed(decide(a_snapshot(tasks, places))) == {2: ("b/gpu0",)}

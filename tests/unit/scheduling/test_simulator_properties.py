@@ -15,18 +15,18 @@ from doubles.traces import traces
 MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 
 
-def by_slot(run: Run) -> dict[str, list[Span]]:
+def by_place(run: Run) -> dict[str, list[Span]]:
     found: defaultdict[str, list[Span]] = defaultdict(list)
     for span in run.spans:
-        for slot in span.slots:
-            found[slot].append(span)
+        for place in span.places:
+            found[place].append(span)
     return found
 
 
 @given(traces())
 @MANY
 def test_a_slot_has_one_task_at_a_time(trace: Trace) -> None:
-    for spans in by_slot(simulate(trace)).values():
+    for spans in by_place(simulate(trace)).values():
         for before, after in pairwise(sorted(spans, key=lambda span: (span.from_s, span.until_s))):
             assert before.until_s <= after.from_s
 
@@ -47,13 +47,13 @@ def test_every_task_ends_once_or_is_left_with_a_reason(trace: Trace) -> None:
 def test_an_attempt_begins_after_arrival_on_slots_that_are_there(trace: Trace) -> None:
     run = simulate(trace)
     arrivals = {arrival.id: arrival for arrival in trace.arrivals}
-    closed = {slot.id for slot in trace.slots if slot.gate is not Gate.OPEN}
+    closed = {place.id for place in trace.places if place.gate is not Gate.OPEN}
     for span in run.spans:
         assert span.from_s >= arrivals[span.task].at_s
-        assert len(set(span.slots)) == arrivals[span.task].gpus
-        assert not closed & set(span.slots)
+        assert len(set(span.places)) == arrivals[span.task].gpus
+        assert not closed & set(span.places)
         for outage in trace.outages:
-            if outage.slot in span.slots:
+            if outage.place in span.places:
                 assert span.until_s <= outage.from_s or span.from_s >= outage.until_s
 
 
@@ -61,11 +61,11 @@ def test_an_attempt_begins_after_arrival_on_slots_that_are_there(trace: Trace) -
 @MANY
 def test_an_attempt_takes_its_time_and_that_of_loading_unless_it_is_lost(trace: Trace) -> None:
     arrivals = {arrival.id: arrival for arrival in trace.arrivals}
-    models = {slot.id: slot.device_model for slot in trace.slots}
+    models = {place.id: place.device_model for place in trace.places}
     loads = {(load.engine, load.model): load.seconds for load in trace.loads}
     for span in simulate(trace).spans:
         arrival = arrivals[span.task]
-        work_s = max(arrival.on(models[slot]) or 0 for slot in span.slots)
+        work_s = max(arrival.on(models[place]) or 0 for place in span.places)
         assert span.load_s in (0, loads.get((arrival.engine, arrival.model), 0)) or span.lost
         if span.lost:
             assert span.until_s - span.from_s <= work_s + loads.get((arrival.engine, arrival.model), 0)
@@ -79,13 +79,13 @@ def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
     """At each start, what runs on a device fits it, each task with the memory that it needs."""
     run = simulate(trace)
     needs = {arrival.id: arrival.memory or 0 for arrival in trace.arrivals}
-    devices = {slot.id: (slot.device, slot.capacity) for slot in trace.slots}
+    devices = {place.id: (place.device, place.capacity) for place in trace.places}
     for begun in run.spans:
         held: Counter[str] = Counter()
         for span in run.spans:
             if span.from_s <= begun.from_s < span.until_s:
-                for slot in span.slots:
-                    held[devices[slot][0]] += needs[span.task]
+                for place in span.places:
+                    held[devices[place][0]] += needs[span.task]
         for device, capacity in devices.values():
             assert held[device] <= (capacity or 0)
 
@@ -93,21 +93,21 @@ def test_memory_of_a_device_is_never_given_twice(trace: Trace) -> None:
 @given(traces(plain=True))
 @MANY
 def test_nothing_waits_beside_a_free_slot_that_could_run_it(trace: Trace) -> None:
-    """Without limits, gangs, memory and slower cards nothing but the lack of a slot keeps a task waiting."""
+    """Without limits, gangs, memory and slower cards nothing but the lack of a place keeps a task waiting."""
     run = simulate(trace)
-    open_slots = [slot.id for slot in trace.slots if slot.gate is Gate.OPEN]
+    open_places = [place.id for place in trace.places if place.gate is Gate.OPEN]
     instants = sorted({0.0, *(time for span in run.spans for time in (span.from_s, span.until_s))})
     for begin, end in pairwise(instants):
         middle = (begin + end) / 2
         at_work = [span for span in run.spans if span.from_s <= middle < span.until_s]
-        busy = {slot for span in at_work for slot in span.slots}
-        away = {outage.slot for outage in trace.outages if outage.from_s <= middle < outage.until_s}
+        busy = {place for span in at_work for place in span.places}
+        away = {outage.place for outage in trace.outages if outage.from_s <= middle < outage.until_s}
         done = {span.task for span in run.spans if not span.lost and span.until_s <= middle}
         present = {arrival.id for arrival in trace.arrivals if arrival.at_s <= begin}
         waiting = present - done - {span.task for span in at_work}
         events = {begin, *(outage.until_s for outage in trace.outages if begin < outage.until_s <= middle)}
         if waiting and len(events) == 1:
-            assert all(slot in busy or slot in away for slot in open_slots)
+            assert all(place in busy or place in away for place in open_places)
 
 
 @given(traces())

@@ -26,7 +26,7 @@ def spans_of(trace: Trace) -> list[tuple[int, float, float]]:
 
 
 def a_trace(*arrivals: Arrival, **changes: object) -> Trace:
-    return replace(Trace(arrivals=arrivals, slots=(a_place(),)), **changes)  # type: ignore[arg-type]
+    return replace(Trace(arrivals=arrivals, places=(a_place(),)), **changes)  # type: ignore[arg-type]
 
 
 def test_a_model_is_loaded_once_and_stays() -> None:
@@ -58,10 +58,10 @@ def test_a_model_that_does_not_fit_beside_the_next_is_evicted() -> None:
 
 
 def test_work_on_a_slot_that_goes_away_is_lost_and_done_again() -> None:
-    trace = a_trace(an_arrival(), outages=(Outage(slot=FIRST, from_s=6, until_s=8),))
+    trace = a_trace(an_arrival(), outages=(Outage(place=FIRST, from_s=6, until_s=8),))
     assert simulate(trace).spans == (
-        Span(task=1, slots=(FIRST,), from_s=0, until_s=6, load_s=0, lost=True),
-        Span(task=1, slots=(FIRST,), from_s=8, until_s=18, load_s=0),
+        Span(task=1, places=(FIRST,), from_s=0, until_s=6, load_s=0, lost=True),
+        Span(task=1, places=(FIRST,), from_s=8, until_s=18, load_s=0),
     )
 
 
@@ -70,28 +70,28 @@ def test_a_slot_that_comes_back_has_nothing_loaded() -> None:
         an_arrival(1, model="m1"),
         an_arrival(2, at_s=30, model="m1"),
         loads=(M1,),
-        outages=(Outage(slot=FIRST, from_s=20, until_s=25),),
+        outages=(Outage(place=FIRST, from_s=20, until_s=25),),
     )
     assert [span.load_s for span in simulate(trace).spans] == [4, 4]
 
 
 def test_a_task_that_ends_when_its_slot_goes_away_has_ended() -> None:
-    assert spans_of(a_trace(an_arrival(), outages=(Outage(slot=FIRST, from_s=10, until_s=11),))) == [(1, 0, 10)]
+    assert spans_of(a_trace(an_arrival(), outages=(Outage(place=FIRST, from_s=10, until_s=11),))) == [(1, 0, 10)]
 
 
 def test_a_slot_that_comes_back_is_closed_for_the_reason_that_it_had_before() -> None:
     paused = a_place(gate=Gate.PAUSED, gate_reason="for a new card")
-    run = simulate(a_trace(slots=(paused,), outages=(Outage(slot=FIRST, from_s=1, until_s=2),)))
-    assert run.slots == (paused,)
+    run = simulate(a_trace(places=(paused,), outages=(Outage(place=FIRST, from_s=1, until_s=2),)))
+    assert run.places == (paused,)
 
 
 def test_outages_of_a_slot_may_overlap() -> None:
-    away = (Outage(slot=FIRST, from_s=0, until_s=5), Outage(slot=FIRST, from_s=3, until_s=9))
+    away = (Outage(place=FIRST, from_s=0, until_s=5), Outage(place=FIRST, from_s=3, until_s=9))
     assert spans_of(a_trace(an_arrival(), outages=away)) == [(1, 9, 19)]
 
 
 def test_a_slot_that_never_comes_back_leaves_its_tasks_with_the_reason() -> None:
-    run = simulate(a_trace(an_arrival(), outages=(Outage(slot=FIRST, from_s=1, until_s=inf),)))
+    run = simulate(a_trace(an_arrival(), outages=(Outage(place=FIRST, from_s=1, until_s=inf),)))
     assert run.unfinished == (1,)
     assert run.because == {1: Rule.SLOTS_CLOSED}
 
@@ -99,18 +99,18 @@ def test_a_slot_that_never_comes_back_leaves_its_tasks_with_the_reason() -> None
 def test_a_gang_loses_all_of_its_slots_with_one() -> None:
     trace = Trace(
         arrivals=(an_arrival(1, gpus=2), an_arrival(2, at_s=1)),
-        slots=(a_place(FIRST), a_place(SECOND)),
-        outages=(Outage(slot=SECOND, from_s=5, until_s=6),),
+        places=(a_place(FIRST), a_place(SECOND)),
+        outages=(Outage(place=SECOND, from_s=5, until_s=6),),
     )
     lost, *rest = simulate(trace).spans
-    assert (lost.slots, lost.until_s, lost.lost) == ((FIRST, SECOND), 5, True)
+    assert (lost.places, lost.until_s, lost.lost) == ((FIRST, SECOND), 5, True)
     assert sorted(span.task for span in rest) == [1, 2]
 
 
 def test_a_gang_is_as_fast_as_its_slowest_slot() -> None:
-    slots = (a_place(FIRST, device_model="fast"), a_place(SECOND, device_model="slow"))
+    places = (a_place(FIRST, device_model="fast"), a_place(SECOND, device_model="slow"))
     arrival = an_arrival(gpus=2, seconds={"fast": 3, "slow": 7})
-    assert spans_of(Trace(arrivals=(arrival,), slots=slots)) == [(1, 0, 7)]
+    assert spans_of(Trace(arrivals=(arrival,), places=places)) == [(1, 0, 7)]
 
 
 def test_tasks_take_longer_on_a_slow_slot() -> None:
@@ -151,7 +151,7 @@ def test_a_task_waits_for_those_that_it_needs_and_its_wait_counts_from_then() ->
         asked.extend((snapshot.now - task.queued_at).seconds for task in snapshot.tasks if task.id == 2)
         return decide(snapshot)
 
-    trace = Trace(arrivals=(an_arrival(1), an_arrival(2, needs=(1,))), slots=(a_place(FIRST), a_place(SECOND)))
+    trace = Trace(arrivals=(an_arrival(1), an_arrival(2, needs=(1,))), places=(a_place(FIRST), a_place(SECOND)))
     assert [(span.task, span.from_s) for span in simulate(trace, policy).spans] == [(1, 0), (2, 10)]
     assert asked == [0]
 
@@ -165,7 +165,7 @@ def test_a_policy_that_waits_is_asked_again() -> None:
     def patient(snapshot: Snapshot) -> Decision:
         waited = max((snapshot.now - task.queued_at).total_seconds() for task in snapshot.tasks)
         if waited < 3:
-            return replace(decide(replace(snapshot, slots=())), assignments=())
+            return replace(decide(replace(snapshot, places=())), assignments=())
         return decide(snapshot)
 
     trace = a_trace(an_arrival())
@@ -174,15 +174,15 @@ def test_a_policy_that_waits_is_asked_again() -> None:
 
 
 def test_a_policy_that_never_starts_anything_is_given_up_after_a_day() -> None:
-    run = simulate(a_trace(an_arrival()), lambda snapshot: decide(replace(snapshot, slots=())), wake_every_s=3600)
+    run = simulate(a_trace(an_arrival()), lambda snapshot: decide(replace(snapshot, places=())), wake_every_s=3600)
     assert run.unfinished == (1,)
 
 
 def test_everything_wrong_with_a_trace_is_told_at_once() -> None:
     trace = Trace(
         arrivals=(an_arrival(1, at_s=5), an_arrival(1, seconds={"other": 1})),
-        slots=(a_place(), a_place()),
-        outages=(Outage(slot=SECOND, from_s=0, until_s=1),),
+        places=(a_place(), a_place()),
+        outages=(Outage(place=SECOND, from_s=0, until_s=1),),
         slowdown={FIRST: 0},
     )
     with pytest.raises(TraceError) as told:
@@ -208,10 +208,10 @@ def test_a_night_that_equals_an_earlier_one_is_played_once() -> None:
 
 def test_nights_give_what_they_would_give_if_all_were_played() -> None:
     night = a_trace(*(an_arrival(number, model=f"m{number % 2}") for number in range(1, 8)), loads=(M1, M2))
-    slots, history = night.slots, night.history
+    places, history = night.places, night.history
     for _, run in simulate_nights([night] * 6):
-        assert run == simulate(replace(night, slots=slots, history=history))
-        slots, history = run.slots, run.history
+        assert run == simulate(replace(night, places=places, history=history))
+        places, history = run.places, run.history
 
 
 def test_a_night_with_another_task_is_played() -> None:
@@ -223,9 +223,9 @@ def test_a_night_with_another_task_is_played() -> None:
 def test_figures_are_those_of_the_window() -> None:
     trace = Trace(
         arrivals=tuple(an_arrival(number, model="m1") for number in range(1, 5)),
-        slots=(a_place(FIRST), a_place(SECOND)),
+        places=(a_place(FIRST), a_place(SECOND)),
         loads=(M1,),
-        outages=(Outage(slot=SECOND, from_s=9, until_s=inf),),
+        outages=(Outage(place=SECOND, from_s=9, until_s=inf),),
     )
     found = summarise(
         trace, simulate(trace), span_s=28, watts={FIRST: Watts(busy=360, idle=36), SECOND: Watts(busy=36, idle=3600)}

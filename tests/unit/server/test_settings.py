@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.server.settings import Settings
+from corral.server.settings import ServerSettings
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from corral.server.settings import Settings
     [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("nas", False)],
 )
 def test_only_loopback_addresses_need_no_token(host: str, loopback: bool) -> None:
-    assert Settings(data_dir=Path("/data"), host=host).loopback is loopback
+    assert ServerSettings(data_dir=Path("/data"), host=host).loopback is loopback

@@ -9,7 +9,7 @@ import pytest
 from corral.cluster import Cluster, load
 from corral.cluster.values import Node
 from corral.errors import ProblemsError
-from corral.server.slots_here import find_this_node, list_slots_here, make_queues
+from corral.server.slots_here import find_this_node, localize, make_queues
 from corral.slots.values import Wanted
 
 TWO_COMFYUIS = """
@@ -42,12 +42,12 @@ def read(text: str) -> Cluster:
 
 
 def list_wanted(text: str, folder: Path) -> Wanted:
-    return list_slots_here(read(text), data_dir=folder, locate=lambda name: folder / name).wanted
+    return localize(read(text), data_dir=folder, locate=lambda name: folder / name).wanted
 
 
 def test_instances_on_one_gpu_are_slots_of_one_device_that_are_occupied_one_at_a_time(tmp_path: Path) -> None:
     wanted = list_wanted(TWO_COMFYUIS, tmp_path)
-    assert sorted((slot.id, slot.group) for slot in wanted.slots) == [
+    assert sorted((slot.id, slot.place) for slot in wanted.slots) == [
         ("elsewhere/gpu0/comfyui", "elsewhere/gpu0"),
         ("elsewhere/gpu0/ollama", "elsewhere/gpu0"),
         ("elsewhere/gpu1/comfyui", "elsewhere/gpu1"),
@@ -65,7 +65,7 @@ def test_several_instances_of_an_engine_on_a_gpu_are_named_and_work_at_the_same_
     comfyuis = [slot for slot in wanted.slots if slot.engine == "comfyui"]
     assert [slot.id for slot in comfyuis] == ["elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"]
     assert {slot.device for slot in comfyuis} == {"elsewhere/gpu0"}
-    assert [slot.group for slot in comfyuis] == ["elsewhere/gpu0", "elsewhere/gpu0/comfyui/right"]
+    assert [slot.place for slot in comfyuis] == ["elsewhere/gpu0", "elsewhere/gpu0/comfyui/right"]
 
 
 def test_wrong_options_of_engines_are_reported_all_at_once(tmp_path: Path) -> None:
@@ -82,16 +82,16 @@ def test_pool_names_an_instance_or_all_of_an_engine_on_a_device(tmp_path: Path) 
         "[elsewhere/gpu1]", "[elsewhere/gpu0/comfyui/right]"
     )
     queues = make_queues(read(text), list_wanted(text, tmp_path))
-    assert queues["images"].slots == {"elsewhere/gpu0/comfyui/right"}
-    assert queues["pictures"].slots == {"elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"}
+    assert queues["images"].pool == {"elsewhere/gpu0/comfyui/right"}
+    assert queues["pictures"].pool == {"elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"}
 
 
 def test_pool_of_a_queue_is_slots(tmp_path: Path) -> None:
     queues = make_queues(read(TWO_COMFYUIS), list_wanted(TWO_COMFYUIS, tmp_path))
-    assert queues["images"].slots == {"elsewhere/gpu1/comfyui"}
-    assert queues["one-node"].slots == {"elsewhere/gpu0/comfyui", "elsewhere/gpu0/ollama", "elsewhere/gpu1/comfyui"}
-    assert queues["pictures"].slots == {"elsewhere/gpu0/comfyui"}
-    assert queues["default"].slots is None
+    assert queues["images"].pool == {"elsewhere/gpu1/comfyui"}
+    assert queues["one-node"].pool == {"elsewhere/gpu0/comfyui", "elsewhere/gpu0/ollama", "elsewhere/gpu1/comfyui"}
+    assert queues["pictures"].pool == {"elsewhere/gpu0/comfyui"}
+    assert queues["default"].pool is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from corral.scheduling.values import Gate, RunningTask
-from corral.slots.group import SlotHeldError
+from corral.slots.place import SlotHeldError
 from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Difference, Hold, HoldKind, SlotSpec, Wanted
 from corral.units import Bytes
@@ -63,14 +63,14 @@ def a_slot(
     engine: str = "llama",
     *,
     device: SlotId = GPU0,
-    group: SlotId | None = None,
+    place: SlotId | None = None,
     url: str = "http://a",
     made: ScriptedEngine | None = None,
 ) -> SlotSpec:
     return SlotSpec(
         id=SlotId(f"{device}/{engine}"),
         device=device,
-        group=group or device,
+        place=place or device,
         engine=engine,
         settings={"url": url},
         make=lambda: made or ScriptedEngine(name=engine),
@@ -127,16 +127,16 @@ def test_slot_under_a_new_name_stays_closed_while_a_hold_has_it_under_its_old_on
     registry = Registry(wanted(a_slot("comfyui")))
     registry[GPU0].hold(TASK)
     change(registry, wanted(a_slot("comfyui", device=GPU1), a_slot("llama", device=GPU1, url="http://b")))
-    assert registry[GPU1].view().gate_reason == "held under its old name by task 12 of ada"
+    assert registry[GPU1].to_place().gate_reason == "held under its old name by task 12 of ada"
     assert not registry[GPU1].is_free
 
 
 async def test_slot_under_a_new_name_opens_when_the_hold_on_its_old_one_has_ended() -> None:
     registry = Registry(wanted(a_slot("comfyui")))
-    group = registry[GPU0]
-    group.hold(TASK)
+    place = registry[GPU0]
+    place.hold(TASK)
     change(registry, wanted(a_slot("comfyui", device=GPU1)))
-    registry.release([group], TASK)
+    registry.release([place], TASK)
     async with watching(registry) as changed, asyncio.timeout(5):
         while not registry[GPU1].is_free:
             changed.clear()
@@ -153,9 +153,9 @@ def test_slot_next_to_one_that_leaves_takes_tasks() -> None:
 def test_new_group_of_a_known_gpu_does_not_count_our_models_as_foreign() -> None:
     before, after = (replace(a_device(memory=24), foreign=Bytes(size)) for size in (2, 14))
     registry = Registry(wanted(a_slot("llama"), devices=(before,)))
-    second = a_slot("comfyui", group=SlotId("node/gpu0/comfyui/b"))
+    second = a_slot("comfyui", place=SlotId("node/gpu0/comfyui/b"))
     change(registry, wanted(a_slot("llama"), second, devices=(after,)))
-    assert {group.device.capacity for group in registry} == {22}
+    assert {place.device.capacity for place in registry} == {22}
 
 
 def test_device_that_waits_for_a_hold_is_named_with_it() -> None:
@@ -167,7 +167,7 @@ def test_device_that_waits_for_a_hold_is_named_with_it() -> None:
 def test_comparing_changes_nothing() -> None:
     registry = Registry(wanted(a_slot()))
     registry.compare(wanted())
-    assert [group.id for group in registry] == [GPU0]
+    assert [place.id for place in registry] == [GPU0]
     assert registry.compare(wanted(a_slot())) == Difference(wanted=wanted(a_slot()))
 
 
@@ -175,9 +175,9 @@ def test_added_slot_is_used_once_its_check_shows_that_it_works() -> None:
     async def scenario() -> None:
         registry = Registry(wanted(a_slot()))
         change(registry, wanted(a_slot(), a_slot("whisper")))
-        assert registry[GPU0].view().engine_problems["whisper"] == "not checked yet"
+        assert registry[GPU0].to_place().engine_problems["whisper"] == "not checked yet"
         async with watching(registry) as changed, asyncio.timeout(5):
-            while registry[GPU0].view().engines != {"llama", "whisper"}:
+            while registry[GPU0].to_place().engines != {"llama", "whisper"}:
                 changed.clear()
                 await changed.wait()
 
@@ -197,13 +197,13 @@ def test_idle_group_leaves_at_once_and_its_engine_is_closed() -> None:
 def test_group_that_leaves_is_kept_until_its_last_hold_ends(hold: Hold) -> None:
     engine = ClosingEngine(name="llama")
     registry = Registry(wanted(a_slot(made=engine)))
-    group = registry[GPU0]
-    group.hold(hold)
+    place = registry[GPU0]
+    place.hold(hold)
     change(registry, wanted())
-    assert registry[GPU0] is group
-    assert group.engine("llama") is engine
-    assert not group.is_free
-    registry.release([group], hold)
+    assert registry[GPU0] is place
+    assert place.engine("llama") is engine
+    assert not place.is_free
+    registry.release([place], hold)
     assert registry.get(GPU0) is None
     asyncio.run(registry.close())
     assert engine.closed
@@ -248,7 +248,7 @@ def test_engine_that_cannot_be_made_leaves_everything_as_it_was() -> None:
     registry = Registry(wanted(a_slot()))
     with pytest.raises(ValueError, match="no such option"):
         change(registry, wanted(replace(a_slot("whisper", device=GPU1), make=break_down)))
-    assert [group.id for group in registry] == [GPU0]
+    assert [place.id for place in registry] == [GPU0]
     assert registry[GPU0].is_free
 
 
@@ -256,14 +256,14 @@ def test_changing_group_takes_no_new_tasks() -> None:
     registry = Registry(wanted(a_slot()))
     registry[GPU0].hold(PROGRAM)
     change(registry, wanted(a_slot(url="http://b")))
-    assert registry[GPU0].view().gate is not Gate.OPEN
+    assert registry[GPU0].to_place().gate is not Gate.OPEN
 
 
 def test_held_group_is_not_given_to_another() -> None:
     registry = Registry(wanted(a_slot()))
     registry[GPU0].hold(PROGRAM)
-    assert registry[GPU0].view().gate is Gate.UNHEALTHY
-    assert registry[GPU0].view().gate_reason == "held by train.py of ada"
+    assert registry[GPU0].to_place().gate is Gate.UNHEALTHY
+    assert registry[GPU0].to_place().gate_reason == "held by train.py of ada"
     with pytest.raises(SlotHeldError, match=r"train\.py of ada"):
         registry[GPU0].hold(TASK)
 
@@ -274,9 +274,9 @@ def test_foreign_use_is_what_was_measured_before_our_models_were_there() -> None
     again = replace(at_start, foreign=Bytes(10))
     assert registry.compare(wanted(a_slot(), devices=(again,))).devices == ()
     change(registry, wanted(a_slot(), devices=(again,)))
-    assert registry[GPU0].view().capacity == 14
+    assert registry[GPU0].to_place().capacity == 14
     change(registry, wanted(a_slot(), devices=(replace(again, provider="node/GPU-other"),)))
-    assert registry[GPU0].view().capacity == 6
+    assert registry[GPU0].to_place().capacity == 6
 
 
 def test_closed_gate_stays_closed_for_a_slot_that_comes_back() -> None:
@@ -284,22 +284,22 @@ def test_closed_gate_stays_closed_for_a_slot_that_comes_back() -> None:
     registry.note_gates({GPU0: Gate.PAUSED})
     change(registry, wanted())
     change(registry, wanted(a_slot()))
-    assert registry[GPU0].view().gate is Gate.PAUSED
+    assert registry[GPU0].to_place().gate is Gate.PAUSED
 
 
 def test_gate_of_a_device_is_that_of_its_slots_until_one_has_its_own() -> None:
     registry = Registry(wanted(a_slot(), a_slot("whisper")))
     registry.note_gates({GPU0: Gate.DRAINING, SlotId("node/gpu0/whisper"): Gate.OPEN})
-    view = registry[GPU0].view()
+    view = registry[GPU0].to_place()
     assert (view.gate, dict(view.closed)) == (Gate.OPEN, {"llama": Gate.DRAINING})
     registry.note_gates({GPU0: Gate.PAUSED})
-    assert (registry[GPU0].view().gate, dict(registry[GPU0].view().closed)) == (Gate.PAUSED, {})
+    assert (registry[GPU0].to_place().gate, dict(registry[GPU0].to_place().closed)) == (Gate.PAUSED, {})
 
 
 def test_slot_that_another_server_holds_closes_its_group_under_any_of_its_names() -> None:
     registry = Registry(wanted(a_slot(), a_slot("llama", device=GPU1)))
     for name in ("node/gpu0", "node/gpu0/llama", "node/gpu0/unknown-here"):
         registry.note_elsewhere({SlotId(name): "task 3 holds it for another server"})
-        assert [group.is_free for group in registry] == [False, True], name
+        assert [place.is_free for place in registry] == [False, True], name
     registry.note_elsewhere({})
     assert registry.count_free() == 2

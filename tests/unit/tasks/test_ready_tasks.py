@@ -24,9 +24,9 @@ def test_ranges_count_what_is_in_the_backlog(steps: list[tuple[str, int]]) -> No
     for step, task in steps:
         match step:
             case "take":
-                tasks.take([ready(task)], now=0.0)
+                tasks.sort_in([ready(task)], now=0.0)
             case "later":
-                tasks.take([ready(task, delay_s=5.0)], now=0.0)
+                tasks.sort_in([ready(task, delay_s=5.0)], now=0.0)
             case "pop":
                 tasks.pop(task)
             case "drop":
@@ -47,7 +47,7 @@ def test_ranges_count_what_is_in_the_backlog(steps: list[tuple[str, int]]) -> No
 
 def test_timer_that_ended_is_taken_out_once() -> None:
     tasks = ReadyTasks()
-    tasks.take([ready(7, delay_s=5.0)], now=100.0)
+    tasks.sort_in([ready(7, delay_s=5.0)], now=100.0)
     assert (7 in tasks, tasks.find_next_due()) == (True, 105.0)
     assert tasks.pop_due(now=104.0) == []
     assert tasks.pop_due(now=105.0) == [7]
@@ -56,5 +56,5 @@ def test_timer_that_ended_is_taken_out_once() -> None:
 
 def test_task_whose_start_time_has_come_must_become_queued_first() -> None:
     tasks = ReadyTasks()
-    assert tasks.take([ready(7, state=TaskState.WAITING), ready(8)], now=0.0) == [7]
+    assert tasks.sort_in([ready(7, state=TaskState.WAITING), ready(8)], now=0.0) == [7]
     assert (7 in tasks, 8 in tasks) == (False, True)

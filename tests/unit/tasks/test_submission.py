@@ -11,8 +11,8 @@ from corral.errors import Problem
 from corral.tasks.submission import (
     MAX_INPUTS_BYTES,
     MAX_TOTAL_NEEDS,
-    Rules,
     SubmissionError,
+    SubmissionRules,
     check,
     compute_digest,
     order_tasks,
@@ -24,10 +24,10 @@ def nothing_wrong(task: TaskSpec) -> Iterable[Problem]:
     return ()
 
 
-RULES = Rules(queues={"default", "night"}, check_engine=nothing_wrong)
+RULES = SubmissionRules(queues={"default", "night"}, check_engine=nothing_wrong)
 
 
-def codes(submission: Submission, rules: Rules = RULES) -> list[str]:
+def codes(submission: Submission, rules: SubmissionRules = RULES) -> list[str]:
     with pytest.raises(SubmissionError) as caught:
         check(submission, rules)
     return [problem.code for problem in caught.value.problems]
@@ -74,7 +74,7 @@ def test_engines_complaints_carry_the_task_and_field() -> None:
         return (Problem(code="engine.inputs", what="is negative", where="inputs.seed"),)
 
     with pytest.raises(SubmissionError) as caught:
-        check(a_submission(a_task("a")), Rules(queues={"default"}, check_engine=complain))
+        check(a_submission(a_task("a")), SubmissionRules(queues={"default"}, check_engine=complain))
     assert caught.value.problems[0].where == "tasks[0] (a).inputs.seed"
 
 

@@ -72,7 +72,7 @@ def _note_unknowns(reading: Inventory, facts: MachineFacts) -> None:
             terminal.note(f"GPU {card.index} ({card.driver_name or 'no name'}): lost; it does not answer the driver")
         if card.model is None:
             terminal.note(f"GPU {card.index}: the catalogue does not resolve the driver's name {card.driver_name!r}")
-    if not reading.board_is_readable:
+    if not reading.smbios_is_readable:
         terminal.note("power supply, installed memory: the board's tables are for root only; `sudo` can show more")
 
 

@@ -13,7 +13,7 @@ from corral.cli.options import AsJson, ClusterArgument, DryRun, Verbose, make_ex
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from corral.operations.rendering import Change, RenderAnswer
+    from corral.operations.rendering import FileChange, RenderAnswer
     from corral.work import Json
 
 _MOST_FILES = 20
@@ -91,7 +91,7 @@ def render(
         terminal.put_table(("change", "file"), rows, empty="", most=None if verbose else _MOST_FILES)
 
 
-def _describe_change(change: Change) -> str:
+def _describe_change(change: FileChange) -> str:
     return "removed" if change.after is None else "changed" if change.before is not None else "written"
 
 
@@ -123,7 +123,7 @@ def _put_folders(files: Mapping[str, str]) -> None:
     terminal.put_table(("folder", "files", "lines"), rows, empty="", most=_MOST_FILES)
 
 
-def _json(rendered: RenderAnswer, changed: Collection[Change]) -> Json:
+def _json(rendered: RenderAnswer, changed: Collection[FileChange]) -> Json:
     """Return the answer, and what it means for the folder."""
     from corral.wire import to_json
 

@@ -36,12 +36,12 @@ def up(
     from corral.cli.launching import choose_server_data_dir
     from corral.data_dir import Presence
     from corral.server.runtime import serve
-    from corral.server.settings import DEFAULT_PORT, Settings
+    from corral.server.settings import DEFAULT_PORT, ServerSettings
 
     def announce(presence: Presence) -> None:
         terminal.note(f"corral listens on {presence.url} (data directory {settings.data_dir}); Ctrl-C stops it")
 
-    settings = Settings(
+    settings = ServerSettings(
         data_dir=choose_server_data_dir(data_dir, cluster),
         cluster_file=cluster,
         host=host,

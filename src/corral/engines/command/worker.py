@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
 from corral.units import format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError
@@ -43,7 +43,7 @@ class Command:
 
     has_children = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         del settings  # the device and the threads are in the environment
         self._programs = Programs()
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import xllamacpp
 
 from corral.engines.llama.chat import Reply, make_chat_request
-from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
 
@@ -44,7 +44,7 @@ class Llama:
 
     has_children = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._model: Path | None = None
         self._server: ChatServer | None = None
@@ -83,7 +83,7 @@ class Llama:
         return self._server
 
 
-def load_server(path: Path, settings: Settings) -> ChatServer:
+def load_server(path: Path, settings: WorkerSettings) -> ChatServer:
     """Load a model. Raises: TaskInvalidError when the file is none, EngineError when llama.cpp cannot."""
     _check_file(path)
     with tempfile.TemporaryDirectory(prefix="corral-") as folder:
@@ -108,7 +108,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _make_parameters(path: Path, settings: Settings, socket: Path) -> object:
+def _make_parameters(path: Path, settings: WorkerSettings, socket: Path) -> object:
     parameters = _library.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = settings.options["context_size"]

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
 from corral.units import Bytes
 from corral.work import EngineError, OutputFile, TaskInvalidError
@@ -45,7 +45,7 @@ class Piper:
 
     has_children = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._programs = Programs()
         self._program: _Program | None = None

@@ -18,7 +18,7 @@ from av.error import FFmpegError
 from faster_whisper import WhisperModel
 
 from corral.engines.whisper import subtitles
-from corral.engines.worker.job import Answer, Job, Settings, Talk
+from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.units import Bytes, format_duration
 from corral.work import EngineError, OutputFile, TaskInvalidError
 
@@ -28,7 +28,7 @@ class Whisper:
 
     has_children = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._path: Path | None = None
         self._model: WhisperModel | None = None
@@ -80,7 +80,7 @@ class _DecodedSegment(Protocol):
     words: list[_Word] | None
 
 
-def _load(path: Path, settings: Settings) -> WhisperModel:
+def _load(path: Path, settings: WorkerSettings) -> WhisperModel:
     if not (path / "model.bin").is_file():
         raise TaskInvalidError(
             f"the model folder {path.name!r} holds no 'model.bin'", hint="use a Whisper model converted for CTranslate2"

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from corral.engine_kinds import ENGINES
-from corral.engines.worker.job import Settings, WorkerEngine
+from corral.engines.worker.job import WorkerEngine, WorkerSettings
 from corral.engines.worker.serve import serve
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Serve the engine that the first argument names."""
     module, _, name = (ENGINES[sys.argv[1]].worker or "").partition(":")
 
-    def open_engine(settings: Settings) -> WorkerEngine:
+    def open_engine(settings: WorkerSettings) -> WorkerEngine:
         # Imported here, inside `serve`, where a missing library becomes a message to the server.
         return getattr(import_module(module), name)(settings)
 

@@ -28,7 +28,7 @@ class Cancelled(BaseException):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class WorkerSettings:
     """The settings that a worker has before its first job."""
 
     gpu: bool

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
-from corral.engines.worker.job import Answer, Cancelled, Job, Settings, Talk, WorkerEngine
+from corral.engines.worker.job import Answer, Cancelled, Job, Talk, WorkerEngine, WorkerSettings
 from corral.processes.kernel import adopt_orphans, be_killed_before_the_server, die_with_parent
 from corral.work import EngineError, EngineUnavailableError, FailureScope, OutputFile
 
 
-def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
+def serve(open_engine: Callable[[WorkerSettings], WorkerEngine]) -> None:
     """Run a worker until the server has gone; does not return before."""
     channel = Channel.take_standard_streams()
     start = channel.receive()
@@ -38,8 +38,10 @@ def serve(open_engine: Callable[[Settings], WorkerEngine]) -> None:
     _Worker(channel, engine).work()
 
 
-def _open(open_engine: Callable[[Settings], WorkerEngine], start: Message, channel: Channel) -> WorkerEngine | None:
-    settings = Settings(gpu=start["gpu"], threads=start["threads"], options=start["options"])
+def _open(
+    open_engine: Callable[[WorkerSettings], WorkerEngine], start: Message, channel: Channel
+) -> WorkerEngine | None:
+    settings = WorkerSettings(gpu=start["gpu"], threads=start["threads"], options=start["options"])
     try:
         engine = open_engine(settings)
     except ImportError as error:

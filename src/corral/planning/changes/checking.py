@@ -152,7 +152,7 @@ class Checker:
         self._report("changes.out_of_range", what, limit.where, "ask for a limit within its range")
 
     def _check_height(self, limit: LimitPower) -> None:
-        """Report a limit that no board of a GPU's model takes; of a GPU that was asked, its own range counts."""
+        """Report a limit that no GPU of a model takes; of a GPU that was asked, its own range counts."""
         wanted = self.wanted
         for address, model in list_limited_gpus(limit, self._nodes, replaced=wanted.replaced, added=wanted.added):
             if limit.index is None and (address.node, address.index) in wanted.limits:
@@ -273,12 +273,12 @@ def list_limited_gpus(
 
 
 def explain_too_high(watts: int, model: str, find_gpu: FindGpu) -> str | None:
-    """Explain why a limit is beyond what any board of a model takes; None when it is not, or when that is unknown."""
+    """Explain why a limit is beyond what any GPU of a model takes; None when it is not, or when that is unknown."""
     try:
-        board = find_gpu(model)
+        gpu = find_gpu(model)
     except CorralError:
         return None  # of a model that is in no catalogue the file says what it knows
-    if not isinstance(board, GpuModel) or board.tdp_w is None or watts <= board.tdp_w:
+    if not isinstance(gpu, GpuModel) or gpu.tdp_w is None or watts <= gpu.tdp_w:
         return None
-    doubt = doubt_limit(watts, board.tdp_w)
-    return None if doubt is None else f"{doubt} ({board.name}: {board.source})"
+    doubt = doubt_limit(watts, gpu.tdp_w)
+    return None if doubt is None else f"{doubt} ({gpu.name}: {gpu.source})"

@@ -14,7 +14,7 @@ from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
-from corral.scheduling.values import Priority, Settings, TaskClass
+from corral.scheduling.values import PolicyBounds, Priority, TaskClass
 from corral.units import Bytes
 
 
@@ -73,10 +73,10 @@ def forecast_batch(
         return BatchForecast(tasks=len(jobs), unknown=unknown)
     trace = Trace(
         arrivals=_list_arrivals(jobs, tables),
-        slots=slots,
+        places=slots,
         queues=make_queues(cluster, slots),
         loads=_list_loads(cluster, jobs),
-        settings=Settings(promote_after=cluster.promote_after),
+        bounds=PolicyBounds(promote_after=cluster.promote_after),
     )
     run = simulate(trace)
     return _summarise(jobs, trace, run, summarise(trace, run), _list_assumed(cluster, jobs))
@@ -149,7 +149,7 @@ def _summarise(
     jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed: tuple[str, ...]
 ) -> BatchForecast:
     names = {place: job.name for place, job in enumerate(jobs, start=1)}
-    source = f"simulated with the production policy: {len(jobs)} tasks on {len(trace.slots)} slots"
+    source = f"simulated with the production policy: {len(jobs)} tasks on {len(trace.places)} slots"
     timed = bool(trace.loads)
     return BatchForecast(
         tasks=len(jobs),

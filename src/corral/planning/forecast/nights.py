@@ -23,7 +23,7 @@ from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
 from corral.scheduling.simulator import Outcome, PlayedNights, Watts, simulate_nights, summarise
 from corral.scheduling.simulator.values import Arrival, Load, Run, Trace
-from corral.scheduling.values import DurationKey, Owner, Slot
+from corral.scheduling.values import DurationKey, Owner, Place
 from corral.work import SlotId
 
 OWNER = Owner("night")
@@ -101,7 +101,7 @@ def _play(
     )
 
 
-def find_seconds(workload: Workload, slots: Sequence[Slot], history: History | None) -> Mapping[str, Figure]:
+def find_seconds(workload: Workload, slots: Sequence[Place], history: History | None) -> Mapping[str, Figure]:
     """How long a task takes on each device model; models without a known duration are left out."""
     seconds: dict[str, Figure] = {}
     for model in sorted({slot.device_model for slot in slots}):
@@ -190,10 +190,10 @@ def _trace(
     )
     trace = Trace(
         arrivals=arrivals,
-        slots=workload_slots.slots,
+        places=workload_slots.slots,
         queues={workload_slots.queue.name: workload_slots.queue},
         loads=loads,
-        outages=tuple(outage for outage in scenario.outages if outage.slot in used),
+        outages=tuple(outage for outage in scenario.outages if outage.place in used),
         slowdown={slot: factor for slot, factor in scenario.slowdown.items() if slot in used},
     )
     return trace, window_s
@@ -228,8 +228,8 @@ def _summarise(asked: Forecast, trace: Trace, run: Run, outcome: Outcome, *, sev
     unit = f"{asked.unit}s"
     factor = asked.night_s / outcome.span_s
     takes_time = any(load.seconds for load in trace.loads)
-    durations = ", ".join(f"{asked.seconds[slot.device_model].value:g} s on {slot.id}" for slot in trace.slots[:8])
-    more = f" and {len(trace.slots) - 8} more slots" if len(trace.slots) > 8 else ""
+    durations = ", ".join(f"{asked.seconds[slot.device_model].value:g} s on {slot.id}" for slot in trace.places[:8])
+    more = f" and {len(trace.places) - 8} more slots" if len(trace.places) > 8 else ""
     source = f"simulated with the production policy: {durations}{more}"
     return replace(
         asked,
@@ -278,7 +278,7 @@ class Power:
     unknown: tuple[str, ...]
 
 
-def look_up_power(cluster: Cluster, slots: tuple[Slot, ...]) -> Power:
+def look_up_power(cluster: Cluster, slots: tuple[Place, ...]) -> Power:
     """Look up what the GPUs of these slots draw, and the rest of their nodes."""
     gpus: dict[SlotId, Watts] = {}
     machines: dict[str, Figure] = {}

@@ -100,14 +100,14 @@ def make_rows(trace: Trace, run: Run, span_s: float) -> tuple[GanttRow, ...]:
     bars: defaultdict[SlotId, list[GanttBar]] = defaultdict(list)
     for span in run.spans:
         name = models[span.task]
-        for slot in span.slots:
+        for slot in span.places:
             bars[slot] += _draw_bars(span, f"task {span.task}, {name}", groups[name])
     for outage in trace.outages:
         away = GanttBar(from_s=outage.from_s, until_s=min(outage.until_s, span_s), mark=Mark.AWAY)
         if away.from_s < away.until_s:
-            bars[outage.slot].append(away)
+            bars[outage.place].append(away)
     return tuple(
-        GanttRow(name=slot.id, bars=tuple(sorted(bars[slot.id], key=lambda bar: bar.from_s))) for slot in trace.slots
+        GanttRow(name=slot.id, bars=tuple(sorted(bars[slot.id], key=lambda bar: bar.from_s))) for slot in trace.places
     )
 
 

@@ -26,7 +26,7 @@ from corral.planning.forecast.workload_slots import (
 )
 from corral.scheduling.simulator import Outcome, simulate, summarise
 from corral.scheduling.simulator.values import Arrival, Run, Trace
-from corral.scheduling.values import Owner, Priority, Settings, Slot, TaskClass
+from corral.scheduling.values import Owner, Place, PolicyBounds, Priority, TaskClass
 from corral.units import Bytes
 from corral.work import SlotId
 
@@ -120,7 +120,7 @@ def replay(tasks: Sequence[Ended], before: Cluster, after: Cluster) -> Replay:
     )
 
 
-def _list_used(tasks: Iterable[Ended], cluster: Cluster) -> tuple[Slot, ...]:
+def _list_used(tasks: Iterable[Ended], cluster: Cluster) -> tuple[Place, ...]:
     """The slots that the tasks ran on, each with the engines that ran there."""
     engines: defaultdict[SlotId, set[str]] = defaultdict(set)
     for task in tasks:
@@ -133,14 +133,14 @@ def _list_used(tasks: Iterable[Ended], cluster: Cluster) -> tuple[Slot, ...]:
     )
 
 
-def _make_unlisted(name: SlotId) -> Slot:
+def _make_unlisted(name: SlotId) -> Place:
     """A slot that the file does not have: a processor's, or an instance reached by its address alone."""
     node, _, place = name.partition("/")
     model = "cpu" if place.startswith("cpu") else UNKNOWN_MODEL
-    return Slot(id=name, node=node, device=name, device_model=model, engines=frozenset())
+    return Place(id=name, node=node, device=name, device_model=model, engines=frozenset())
 
 
-def _change_slots(used: Sequence[Slot], before: Cluster, after: Cluster) -> tuple[Slot, ...]:
+def _change_slots(used: Sequence[Place], before: Cluster, after: Cluster) -> tuple[Place, ...]:
     """The slots of the other file: those that are in both keep their engines, new ones get those of their node.
 
     A slot that neither file lists, such as a processor's where no file says how many it has, is kept as it was.
@@ -158,14 +158,14 @@ def _change_slots(used: Sequence[Slot], before: Cluster, after: Cluster) -> tupl
     return tuple(slot for slot in (*slots, *others) if slot.engines)
 
 
-def _list_slots(cluster: Cluster) -> dict[SlotId, Slot]:
+def _list_slots(cluster: Cluster) -> dict[SlotId, Place]:
     return {slot.id: slot for slot in (*list_gpu_slots(cluster, frozenset()), *list_cpu_slots(cluster))}
 
 
 class _Tables:
     """How long each task takes on any device model."""
 
-    def __init__(self, tasks: Sequence[Ended], used: Sequence[Slot], before: Cluster, after: Cluster) -> None:
+    def __init__(self, tasks: Sequence[Ended], used: Sequence[Place], before: Cluster, after: Cluster) -> None:
         self._models = {slot.id: slot.device_model for slot in used}
         self._clusters = (after, before)
         durations: defaultdict[tuple[_Kind, str], list[float]] = defaultdict(list)
@@ -182,7 +182,7 @@ class _Tables:
             for device_model in device_models
         }
 
-    def list_assumed(self, slots: Iterable[Slot]) -> tuple[str, ...]:
+    def list_assumed(self, slots: Iterable[Place]) -> tuple[str, ...]:
         """List the device models whose ratio is unknown."""
         models = sorted({slot.device_model for slot in slots})
         return tuple(
@@ -204,16 +204,16 @@ class _Tables:
         return second / first if first and second else None
 
 
-def _play_tasks(tasks: Sequence[Ended], slots: tuple[Slot, ...], cluster: Cluster, tables: _Tables) -> Play:
+def _play_tasks(tasks: Sequence[Ended], slots: tuple[Place, ...], cluster: Cluster, tables: _Tables) -> Play:
     start = tasks[0].created_at
     known = {task.id for task in tasks}
     models = {slot.device_model for slot in slots}
     arrivals = [_make_arrival(task, start, known, tables.find_durations(task, models)) for task in tasks]
     trace = Trace(
         arrivals=tuple(sorted(arrivals, key=lambda arrival: (arrival.at_s, arrival.id))),
-        slots=slots,
+        places=slots,
         queues=make_queues(cluster, slots),
-        settings=Settings(promote_after=cluster.promote_after),
+        bounds=PolicyBounds(promote_after=cluster.promote_after),
     )
     run = simulate(trace)
     return _play(trace, run, summarise(trace, run))
@@ -244,18 +244,18 @@ def _play(trace: Trace, run: Run, outcome: Outcome) -> Play:
     waits = [span.from_s - at[span.task] for span in run.spans if not span.lost]
     parts = list(outcome.occupancy.values())
     return Play(
-        makespan=computed(outcome.makespan_s, "s", f"simulated on {len(trace.slots)} slots"),
+        makespan=computed(outcome.makespan_s, "s", f"simulated on {len(trace.places)} slots"),
         median_wait=computed(median(waits) if waits else 0.0, "s", "from arrival to start"),
         waits=summarise_simulated_waits(outcome),
         occupancy=computed(100 * sum(parts) / len(parts) if parts else 0.0, "%", "mean over the slots"),
-        slots=len(trace.slots),
+        slots=len(trace.places),
         unfinished=len(run.unfinished),
         trace=trace,
         run=run,
     )
 
 
-def _summarise_real(tasks: Sequence[Ended], used: Sequence[Slot]) -> Play:
+def _summarise_real(tasks: Sequence[Ended], used: Sequence[Place]) -> Play:
     start, end = tasks[0].created_at, max(task.finished_at for task in tasks)
     makespan_s = (end - start).total_seconds()
     waits = [(task.started_at - max(task.queued_at, task.created_at)).total_seconds() for task in tasks]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from corral.cluster.values import Cluster, Gpu, Node, QueueSettings, Workload
 from corral.planning.placement.values import Plan
 from corral.scheduling.durations import ANY, History
-from corral.scheduling.values import DurationKey, Queue, Slot
+from corral.scheduling.values import DurationKey, Place, Queue
 from corral.work import SlotId
 
 UNKNOWN_MODEL = "unknown"
@@ -29,7 +29,7 @@ CPU = "cpu"
 class WorkloadSlots:
     """The slots of a workload, its queue, and why these."""
 
-    slots: tuple[Slot, ...]
+    slots: tuple[Place, ...]
     queue: Queue
     because: str
 
@@ -39,30 +39,30 @@ def find_workload_slots(cluster: Cluster, workload: Workload, plans: Sequence[Pl
     able = {slot.id: slot for slot in list_gpu_slots(cluster, frozenset({workload.engine}))}
     wanted, because = _choose_slots(cluster, workload, plans, able)
     queue = _choose_queue(cluster, [able[name] for name in wanted])
-    slots = tuple(able[name] for name in wanted if queue.slots is None or name in queue.slots)
+    slots = tuple(able[name] for name in wanted if queue.pool is None or name in queue.pool)
     if len(slots) < len(wanted):
         because += f", of which queue {queue.name} reaches {len(slots)}"
     return WorkloadSlots(slots=slots, queue=queue, because=because)
 
 
-def list_gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Slot, ...]:
+def list_gpu_slots(cluster: Cluster, engines: frozenset[str]) -> tuple[Place, ...]:
     """List a slot for each GPU of the file, free, with nothing loaded."""
     return tuple(_make_slot(node, gpu, engines) for node in cluster.nodes for gpu in node.gpus or ())
 
 
-def make_queue(settings: QueueSettings, slots: Iterable[Slot]) -> Queue:
+def make_queue(settings: QueueSettings, slots: Iterable[Place]) -> Queue:
     """The policy's view of a queue over these slots."""
     pool = settings.devices
     return Queue(
         name=settings.name,
-        slots=None if pool is None else frozenset(slot.id for slot in slots if _is_in(slot, pool)),
+        pool=None if pool is None else frozenset(slot.id for slot in slots if _is_in(slot, pool)),
         order=settings.order,
         max_running_per_owner=settings.max_running_per_owner,
     )
 
 
 def _choose_slots(
-    cluster: Cluster, workload: Workload, plans: Sequence[Plan], able: dict[SlotId, Slot]
+    cluster: Cluster, workload: Workload, plans: Sequence[Plan], able: dict[SlotId, Place]
 ) -> tuple[list[SlotId], str]:
     instances = cluster.engines[workload.engine].instances if workload.engine in cluster.engines else ()
     bound = [
@@ -78,7 +78,7 @@ def _choose_slots(
     return fits, "every GPU with the memory that it needs" if workload.min_vram else "every GPU"
 
 
-def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot]) -> tuple[list[SlotId], str]:
+def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Place]) -> tuple[list[SlotId], str]:
     """The GPUs of a service in the first plan that has any for it."""
     for plan in plans:
         called = f"layout {plan.layout}" if plan.layout else "the plan"
@@ -96,33 +96,33 @@ def _find_planned(service: str, plans: Sequence[Plan], able: dict[SlotId, Slot])
     return [], f"service {service} has no GPU in any plan"
 
 
-def _keep_known(names: Iterable[SlotId], able: dict[SlotId, Slot]) -> list[SlotId]:
+def _keep_known(names: Iterable[SlotId], able: dict[SlotId, Place]) -> list[SlotId]:
     return [name for name in dict.fromkeys(names) if name in able]
 
 
-def _is_large_enough(workload: Workload, slot: Slot) -> bool:
+def _is_large_enough(workload: Workload, slot: Place) -> bool:
     if workload.prefer_node is not None and slot.node != workload.prefer_node:
         return False
     return workload.min_vram is None or (slot.capacity is not None and slot.capacity >= workload.min_vram)
 
 
-def _choose_queue(cluster: Cluster, wanted: Sequence[Slot]) -> Queue:
+def _choose_queue(cluster: Cluster, wanted: Sequence[Place]) -> Queue:
     """The queue with a pool that reaches most of the slots, the first of the file between equals; else one without."""
     queues = [make_queue(settings, wanted) for settings in cluster.queues.values()] or [Queue(name=DEFAULT)]
-    return max(queues, key=lambda queue: (bool(queue.slots), _count_reached(queue, wanted)))
+    return max(queues, key=lambda queue: (bool(queue.pool), _count_reached(queue, wanted)))
 
 
-def _count_reached(queue: Queue, wanted: Sequence[Slot]) -> int:
-    return len(wanted) if queue.slots is None else len(queue.slots)
+def _count_reached(queue: Queue, wanted: Sequence[Place]) -> int:
+    return len(wanted) if queue.pool is None else len(queue.pool)
 
 
-def _is_in(slot: Slot, pool: Iterable[str]) -> bool:
+def _is_in(slot: Place, pool: Iterable[str]) -> bool:
     return any(selector in (slot.node, slot.id) for selector in pool)
 
 
-def _make_slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Slot:
+def _make_slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Place:
     name = SlotId(f"{node.name}/gpu{gpu.index}")
-    return Slot(
+    return Place(
         id=name,
         node=node.name,
         device=name,
@@ -132,7 +132,7 @@ def _make_slot(node: Node, gpu: Gpu, engines: frozenset[str]) -> Slot:
     )
 
 
-def list_slots_for(cluster: Cluster, engines: Iterable[str], plans: Sequence[Plan]) -> tuple[Slot, ...]:
+def list_slots_for(cluster: Cluster, engines: Iterable[str], plans: Sequence[Plan]) -> tuple[Place, ...]:
     """List the slots on which these engines run.
 
     An engine with workloads in the file has the slots of these; one without has every slot of the cluster.
@@ -149,10 +149,10 @@ def list_slots_for(cluster: Cluster, engines: Iterable[str], plans: Sequence[Pla
     return tuple(replace(slot, engines=frozenset(able[slot.id])) for slot in every if able[slot.id])
 
 
-def list_cpu_slots(cluster: Cluster) -> tuple[Slot, ...]:
+def list_cpu_slots(cluster: Cluster) -> tuple[Place, ...]:
     """List the processors' slots, as many as the file says."""
     return tuple(
-        Slot(
+        Place(
             id=SlotId(f"{node.name}/cpu{index}"),
             node=node.name,
             device=f"{node.name}/cpu",
@@ -164,7 +164,7 @@ def list_cpu_slots(cluster: Cluster) -> tuple[Slot, ...]:
     )
 
 
-def make_queues(cluster: Cluster, slots: Sequence[Slot]) -> dict[str, Queue]:
+def make_queues(cluster: Cluster, slots: Sequence[Place]) -> dict[str, Queue]:
     """The policy's view of all queues of the file."""
     return {name: make_queue(settings, slots) for name, settings in cluster.queues.items()}
 

@@ -33,7 +33,7 @@ EXACT_LIMIT = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class NodeGroup:
     """Nodes that are alike."""
 
     nodes: tuple[str, ...]
@@ -79,7 +79,7 @@ class Sort:
         return sum(demand.tier(replica) is tier for demand in self.demands for replica in range(demand.replicas))
 
 
-def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: Detail) -> tuple[Group, ...]:
+def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: Detail) -> tuple[NodeGroup, ...]:
     """Put nodes that are alike together, or each by itself.
 
     Nodes that something is bound to stand apart: part of their GPUs is spoken for, and so they hold fewer replicas
@@ -91,7 +91,7 @@ def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: 
         contents = sorted((gpu.model or "", gpu.usable or 0, gpu.usable is None) for gpu in machine.gpus)
         key = (machine.name in named, machine.memory, tuple(contents)) if detail is Detail.KIND else machine.name
         alike.setdefault(key, []).append(machine)
-    groups: list[Group] = []
+    groups: list[NodeGroup] = []
     for members in alike.values():
         first = sum(len(group.gpu_groups) for group in groups)
         pinned = [demand.indexes for demand in demands if demand.indexes and demand.may_run_on(members[0].name)]
@@ -99,7 +99,7 @@ def group_nodes(machines: Sequence[Machine], demands: Sequence[Demand], detail: 
     return tuple(groups)
 
 
-def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozenset[int]], detail: Detail) -> Group:
+def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozenset[int]], detail: Detail) -> NodeGroup:
     alike: dict[object, list[PlannedGpu]] = {}
     for gpu in members[0].gpus:
         pins = tuple(gpu.index in indexes for indexes in pinned)
@@ -114,7 +114,9 @@ def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozens
         )
         for place, gpus in enumerate(alike.values())
     ]
-    return Group(nodes=tuple(member.name for member in members), memory=members[0].memory, gpu_groups=tuple(gpu_groups))
+    return NodeGroup(
+        nodes=tuple(member.name for member in members), memory=members[0].memory, gpu_groups=tuple(gpu_groups)
+    )
 
 
 def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...]:
@@ -136,7 +138,7 @@ def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
     return (demand.on_demand, demand.gpus, demand.whole, needed, demand.memory, nodes, sorted(demand.indexes or ()))
 
 
-def would_suit(sort: Sort, group: Group, gpu_group: GpuGroup) -> bool:
+def would_suit(sort: Sort, group: NodeGroup, gpu_group: GpuGroup) -> bool:
     """Return whether a replica could have a GPU of the stock."""
     nodes = sort.like.nodes(group.nodes)
     if not nodes or not suits_alike(sort.like, gpu_group):

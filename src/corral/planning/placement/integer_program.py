@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 
-from corral.planning.placement.alike import Detail, GpuGroup, Group, Sort, group_nodes, sort_out_alike, would_suit
+from corral.planning.placement.alike import Detail, GpuGroup, NodeGroup, Sort, group_nodes, sort_out_alike, would_suit
 from corral.planning.placement.demand import Demand
 from corral.planning.placement.ledger import Ledger
 from corral.planning.placement.solver import Answer, Effort, Program
@@ -72,7 +72,7 @@ class ReplicaProgram:
             self.tiers[tier][column] = 1.0
         self.program.fix_sum({**placed, **dict.fromkeys(counted, -1.0)}, 0)
 
-    def _add_without_cards(self, number: int, place: int, group: Group, units: int) -> Terms:
+    def _add_without_cards(self, number: int, place: int, group: NodeGroup, units: int) -> Terms:
         like = self.sorts[number].like
         nodes = like.nodes(group.nodes)
         most = units if not like.memory or group.memory is None else int(group.memory // like.memory)
@@ -82,7 +82,7 @@ class ReplicaProgram:
         self.replicas[number, place] = column
         return {column: 1.0}
 
-    def _add_on_group(self, number: int, place: int, group: Group, units: int) -> Terms:
+    def _add_on_group(self, number: int, place: int, group: NodeGroup, units: int) -> Terms:
         sort = self.sorts[number]
         gpu_groups = [gpu_group for gpu_group in group.gpu_groups if would_suit(sort, group, gpu_group)]
         nodes = len(sort.like.nodes(group.nodes))
@@ -117,7 +117,7 @@ class ReplicaProgram:
                 self.program.bound_above({**weights, shared: -capacity}, 0)
         self.program.bound_above(whole, gpu_group.count)
 
-    def _add_memory(self, place: int, group: Group) -> None:
+    def _add_memory(self, place: int, group: NodeGroup) -> None:
         if group.memory is None:
             return
         terms = self.on_group(place, lambda sort: sort.like.memory / _MIB)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 
-from corral.planning.placement.alike import EXACT_LIMIT, Detail, GpuGroup, Group, Sort
+from corral.planning.placement.alike import EXACT_LIMIT, Detail, GpuGroup, NodeGroup, Sort
 from corral.planning.placement.candidates import Candidates
 from corral.planning.placement.demand import Demand
 from corral.planning.placement.greedy import WORTH, fill, make_way
@@ -174,7 +174,7 @@ def _rank_hardness(sort: Sort) -> tuple[object, ...]:
 
 
 def _place_on_gpu_groups(
-    ledger: Ledger, counting: ReplicaProgram, values: Sequence[int], number: int, group: Group, waiting: list[Unit]
+    ledger: Ledger, counting: ReplicaProgram, values: Sequence[int], number: int, group: NodeGroup, waiting: list[Unit]
 ) -> None:
     for gpu_group in group.gpu_groups:
         if count := _read_value(counting, values, number, gpu_group):
@@ -187,7 +187,7 @@ def _read_value(counting: ReplicaProgram, values: Sequence[int], number: int, gp
 
 
 def _place(
-    ledger: Ledger, sort: Sort, group: Group, gpu_groups: Sequence[GpuGroup], waiting: list[Unit], count: int
+    ledger: Ledger, sort: Sort, group: NodeGroup, gpu_groups: Sequence[GpuGroup], waiting: list[Unit], count: int
 ) -> None:
     def allowed(gpu: PlannedGpu) -> bool:
         return any(gpu_group.has(gpu) for gpu_group in gpu_groups)

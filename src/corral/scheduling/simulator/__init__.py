@@ -1,6 +1,6 @@
 """Runs a workload through the policy in simulated time: the very function that production calls.
 
-Belongs here: the clock, the slots, failures and loading of models; what came of it in numbers.
+Belongs here: the clock, the places, failures and loading of models; what came of it in numbers.
 Does not belong here: any choice of what runs where (that is `corral.scheduling.policy`), real time, files.
 May import: `corral.scheduling`, `corral.figures`, `corral.units`, `corral.errors`.
 """

@@ -23,7 +23,7 @@ class TraceError(CorralError):
 
 def check(trace: Trace) -> None:
     """Refuse a trace that cannot be run. Raises: TraceError with all reasons."""
-    problems = [*_check_arrivals(trace), *_check_times(trace), *_check_slots(trace)]
+    problems = [*_check_arrivals(trace), *_check_times(trace), *_check_places(trace)]
     if problems:
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
         raise TraceError("; ".join(problems[:_MOST_SHOWN]) + more, hint="correct the trace")
@@ -52,7 +52,7 @@ def _check_times(trace: Trace) -> Iterator[str]:
             for device_model, seconds in arrival.seconds.items()
             if not _is_span(seconds)
         )
-        for device_model in sorted({slot.device_model for slot in trace.slots if arrival.engine in slot.engines}):
+        for device_model in sorted({place.device_model for place in trace.places if arrival.engine in place.engines}):
             if arrival.on(device_model) is None:
                 yield f"it is not said how long task {arrival.id} takes on {device_model}"
     for load in trace.loads:
@@ -60,23 +60,23 @@ def _check_times(trace: Trace) -> Iterator[str]:
             yield f"{load.model or load.engine} loads in {load.seconds} s"
 
 
-def _check_slots(trace: Trace) -> Iterator[str]:
-    known = {slot.id for slot in trace.slots}
-    for slot in _find_repeated(slot.id for slot in trace.slots):
-        yield f"slot {slot} is there more than once"
-    for slot in trace.slots:
-        if slot.running is not None:
-            yield f"slot {slot.id} is busy at the start"
+def _check_places(trace: Trace) -> Iterator[str]:
+    known = {place.id for place in trace.places}
+    for place in _find_repeated(place.id for place in trace.places):
+        yield f"slot {place} is there more than once"
+    for place in trace.places:
+        if place.running is not None:
+            yield f"slot {place.id} is busy at the start"
     for outage in trace.outages:
-        if outage.slot not in known:
-            yield f"there is no slot {outage.slot} to go away"
+        if outage.place not in known:
+            yield f"there is no slot {outage.place} to go away"
         if not 0 <= outage.from_s < outage.until_s:
-            yield f"slot {outage.slot} is away from {outage.from_s:g} s to {outage.until_s:g} s"
-    for slot, factor in trace.slowdown.items():
-        if slot not in known:
-            yield f"there is no slot {slot} to be slow"
+            yield f"slot {outage.place} is away from {outage.from_s:g} s to {outage.until_s:g} s"
+    for place, factor in trace.slowdown.items():
+        if place not in known:
+            yield f"there is no slot {place} to be slow"
         if not (isfinite(factor) and factor > 0):
-            yield f"tasks on {slot} take {factor} times as long"
+            yield f"tasks on {place} take {factor} times as long"
 
 
 def _is_span(seconds: float) -> bool:

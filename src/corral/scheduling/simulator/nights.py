@@ -1,9 +1,9 @@
 """Many nights one after the other, each starting with what the night before left loaded and measured.
 
-A simulation is a pure function of its trace, so a night whose whole trace (tasks, slots with what is resident, history,
-outages, settings) equals that of an earlier one has that night's run, and is not played again. Nothing is inferred:
-the traces are compared. A year of equal nights is played as the two or three that differ, for from the second night on
-the models are loaded and the durations are measured; where tasks or outages differ, every night is played.
+A simulation is a pure function of its trace, so a night whose whole trace (tasks, places with what is resident,
+history, outages, bounds) equals that of an earlier one has that night's run, and is not played again. Nothing is
+inferred: the traces are compared. A year of equal nights is played as the two or three that differ, for from the second
+night on the models are loaded and the durations are measured; where tasks or outages differ, every night is played.
 
 Between nights no owner is owed anything: fair share starts even, as it does when the server starts.
 """
@@ -35,13 +35,13 @@ def simulate_nights(
 ) -> Iterator[tuple[Trace, Run]]:
     """Play nights in order, and yield each as it was played; those in `played` are not played again.
 
-    The slots and the history of the first trace count; later ones start with those at the end of the night before.
+    The places and the history of the first trace count; later ones start with those at the end of the night before.
     Raises: TraceError.
     """
     played = remember_nights() if played is None else played
     last: Run | None = None
     for night in nights:
-        trace = night if last is None else replace(night, slots=last.slots, history=last.history)
+        trace = night if last is None else replace(night, places=last.places, history=last.history)
         last = next((run for earlier, run in played if earlier == trace), None)
         if last is None:
             last = simulate(trace, policy)

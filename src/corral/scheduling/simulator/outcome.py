@@ -1,7 +1,7 @@
 """A run in numbers: the work finished, the waits, the loads, the energy.
 
 A wait lasts from arrival to the start of the attempt that ended well, so time lost to an outage counts as waiting.
-Loading counts as work: the slot is busy and draws power. Quantiles are nearest ranks, so each is a wait that occurred.
+Loading counts as work: the place is busy and draws power. Quantiles are nearest ranks, so each is a wait that occurred.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watts:
-    """The power draw of a slot's device."""
+    """The power draw of a place's device."""
 
     busy: float
     idle: float = 0.0
@@ -50,17 +50,17 @@ class Outcome:
     """Tasks that did not: they ended later, or never."""
     waits: Mapping[TaskClass, Waits]
     occupancy: Mapping[SlotId, float]
-    """The part of the window in which the slot was busy, 0 to 1."""
+    """The part of the window in which the place was busy, 0 to 1."""
     loads: int
     """Times that a model was loaded within the window."""
     swaps: int
-    """Loads after the first one on their slots."""
+    """Loads after the first one on their places."""
     load_s: float
     """Slot-seconds spent loading."""
     lost_s: float
-    """Slot-seconds of work that was lost with its slot."""
+    """Slot-seconds of work that was lost with its place."""
     energy_wh: float | None
-    """The energy of the slots' devices; None when a slot's watts are unknown."""
+    """The energy of the places' devices; None when a place's watts are unknown."""
 
     @property
     def per_hour(self) -> float:
@@ -73,7 +73,7 @@ def summarise(
 ) -> Outcome:
     """Count what a run brought within its first `span_s` seconds, all of it unless given.
 
-    `watts` is the draw of each slot's device, busy and idle; without it no energy is worked out. A slot that is away
+    `watts` is the draw of each place's device, busy and idle; without it no energy is worked out. A place that is away
     draws nothing.
     """
     good = [span for span in run.spans if not span.lost]
@@ -88,11 +88,11 @@ def summarise(
         finished=len(inside),
         left=len(trace.arrivals) - len(inside),
         waits=_summarise_waits(trace, inside),
-        occupancy={slot: seconds / window_s if window_s else 0.0 for slot, seconds in busy.items()},
+        occupancy={place: seconds / window_s if window_s else 0.0 for place, seconds in busy.items()},
         loads=len(loads),
-        swaps=len(loads) - len({span.slots[0] for span in loads}),
+        swaps=len(loads) - len({span.places[0] for span in loads}),
         load_s=sum(min(span.load_s, window_s - span.from_s) for span in loads),
-        lost_s=sum(_clip(span, window_s) * len(span.slots) for span in run.spans if span.lost),
+        lost_s=sum(_clip(span, window_s) * len(span.places) for span in run.spans if span.lost),
         energy_wh=None if watts is None else _compute_energy_wh(trace, busy, window_s, watts),
     )
 
@@ -116,10 +116,10 @@ def _to_quantiles(waits: Sequence[float]) -> Waits:
 
 
 def _measure_busy(trace: Trace, spans: Iterable[Span], window_s: float) -> dict[SlotId, float]:
-    busy = {slot.id: 0.0 for slot in trace.slots}
+    busy = {place.id: 0.0 for place in trace.places}
     for span in spans:
-        for slot in span.slots:
-            busy[slot] += _clip(span, window_s)
+        for place in span.places:
+            busy[place] += _clip(span, window_s)
     return busy
 
 
@@ -130,23 +130,23 @@ def _clip(span: Span, window_s: float) -> float:
 def _compute_energy_wh(
     trace: Trace, busy: Mapping[SlotId, float], window_s: float, watts: Mapping[SlotId, Watts]
 ) -> float | None:
-    if any(slot not in watts for slot in busy):
+    if any(place not in watts for place in busy):
         return None
     away = _measure_away(trace, window_s)
     joules = sum(
-        seconds * watts[slot].busy + max(0.0, window_s - seconds - away.get(slot, 0.0)) * watts[slot].idle
-        for slot, seconds in busy.items()
+        seconds * watts[place].busy + max(0.0, window_s - seconds - away.get(place, 0.0)) * watts[place].idle
+        for place, seconds in busy.items()
     )
     return joules / _HOUR_S
 
 
 def _measure_away(trace: Trace, window_s: float) -> dict[SlotId, float]:
-    """Seconds of the window in which each slot is away; outages that overlap count once."""
+    """Seconds of the window in which each place is away; outages that overlap count once."""
     away: defaultdict[SlotId, float] = defaultdict(float)
     until: defaultdict[SlotId, float] = defaultdict(float)
     for outage in sorted(trace.outages, key=lambda outage: outage.from_s):
-        from_s, end_s = max(outage.from_s, until[outage.slot]), min(outage.until_s, window_s)
+        from_s, end_s = max(outage.from_s, until[outage.place]), min(outage.until_s, window_s)
         if from_s < end_s:
-            away[outage.slot] += end_s - from_s
-            until[outage.slot] = end_s
+            away[outage.place] += end_s - from_s
+            until[outage.place] = end_s
     return away

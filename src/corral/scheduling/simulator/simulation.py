@@ -3,7 +3,7 @@
 Decisions go through `Judgement`, as the dispatcher's do: the same candidates, the same fair share, durations learnt
 from what each success took with its loading. Time is kept in whole microseconds, which is what `datetime` holds, so
 that sums of seconds which should meet do meet, and the same trace gives the same run on every machine. All events of
-one instant happen before its one decision: a task that ends when its slot goes away has ended.
+one instant happen before its one decision: a task that ends when its place goes away has ended.
 
 What differs from production: a decision costs no time, and the backoff of about a second after a lost attempt is left
 out. Each decision costs what the policy costs; everything else is O(log n) per event.
@@ -22,7 +22,7 @@ from corral.scheduling.backlog import Backlog
 from corral.scheduling.judgement import CANDIDATES, Judgement
 from corral.scheduling.policy import decide
 from corral.scheduling.simulator.checking import check
-from corral.scheduling.simulator.simulated_slots import SimulatedSlot, SimulatedSlots
+from corral.scheduling.simulator.simulated_places import SimulatedPlace, SimulatedPlaces
 from corral.scheduling.simulator.values import Arrival, Load, Policy, Run, Span, Trace
 from corral.scheduling.values import (
     Assignment,
@@ -49,7 +49,7 @@ _ENDS, _LEAVES, _RETURNS, _WAKES = range(4)
 def simulate(trace: Trace, policy: Policy = decide, *, wake_every_s: float | None = None) -> Run:
     """Run a trace through a policy until nothing more can happen.
 
-    `wake_every_s` calls the policy again at such intervals while something waits and a slot is free; the production
+    `wake_every_s` calls the policy again at such intervals while something waits and a place is free; the production
     policy never needs that, a rival that puts off its decisions does. Raises: TraceError.
     """
     check(trace)
@@ -58,7 +58,7 @@ def simulate(trace: Trace, policy: Policy = decide, *, wake_every_s: float | Non
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """One run of a task on its slots, from its assignment on."""
+    """One run of a task on its places, from its assignment on."""
 
     task: QueuedTask
     assignment: Assignment
@@ -70,7 +70,7 @@ class _Attempt:
     def to_span(self) -> Span:
         return Span(
             task=self.task.id,
-            slots=self.assignment.slots,
+            places=self.assignment.places,
             from_s=self.from_us / _SECOND,
             until_s=self.until_us / _SECOND,
             load_s=min(self.load_us, self.until_us - self.from_us) / _SECOND,
@@ -102,11 +102,11 @@ class _Simulation:
         self._loads = {(load.engine, load.model): load for load in trace.loads}
         self._slowdown = trace.slowdown
         self._queues = trace.queues
-        self._settings = trace.settings
+        self._bounds = trace.bounds
         self._policy = policy
         self._wake_us = None if wake_every_s is None else max(1, _to_us(wake_every_s))
-        self._judgement = Judgement(trace.settings, history=trace.history, policy=policy)
-        self._slots = SimulatedSlots(trace.slots, unknown_s=trace.settings.unknown_duration_s)
+        self._judgement = Judgement(trace.bounds, history=trace.history, policy=policy)
+        self._places = SimulatedPlaces(trace.places, unknown_s=trace.bounds.unknown_duration_s)
         self._backlog = Backlog()
         self._needs = Needs()
         self._agenda = _Agenda()
@@ -116,9 +116,9 @@ class _Simulation:
         self._wake_entered = False
         self._last_start_us = 0
         for outage in trace.outages:
-            self._agenda.add(_to_us(outage.from_s), _LEAVES, outage.slot)
+            self._agenda.add(_to_us(outage.from_s), _LEAVES, outage.place)
             if outage.until_s < inf:
-                self._agenda.add(_to_us(outage.until_s), _RETURNS, outage.slot)
+                self._agenda.add(_to_us(outage.until_s), _RETURNS, outage.place)
 
     def run(self) -> Run:
         while (at := self._find_next()) is not None:
@@ -131,7 +131,7 @@ class _Simulation:
             spans=tuple([attempt.to_span() for attempt in self._attempts]),
             unfinished=tuple(sorted(because)),
             because=because,
-            slots=tuple(self._slots.table),
+            places=tuple(self._places.table),
             history=self._judgement.history,
         )
 
@@ -156,18 +156,18 @@ class _Simulation:
             elif kind == _LEAVES:
                 self._leave(what)
             else:
-                self._slots[what].come_back()
+                self._places[what].come_back()
         while coming and coming[-1][0] == self._now_us:
             arrival = self._arrivals[coming.pop()[1]]
             if not (arrival.needs and self._needs.hold(arrival)):
                 self._backlog.add(_to_queued(arrival, self._now))
 
     def _end(self, attempt: _Attempt) -> None:
-        """Let an attempt end well, unless its slot went away before."""
+        """Let an attempt end well, unless its place went away before."""
         if attempt.lost:
             return
         self._free(attempt)
-        task, first = attempt.task, self._slots[attempt.assignment.slots[0]]
+        task, first = attempt.task, self._places[attempt.assignment.places[0]]
         if task.model is not None:
             first.keep(_to_resident(task.engine, task.model, self._loads.get((task.engine, task.model))))
         key = DurationKey(task.engine, task.model, first.device_model)
@@ -176,30 +176,30 @@ class _Simulation:
         for freed in self._needs.end(task.id):
             self._backlog.add(_to_queued(self._arrivals[freed], self._now))
 
-    def _leave(self, slot: SlotId) -> None:
-        """Let a slot go away; what ran there is lost, and queued again as it was."""
-        attempt = self._on.get(slot)
-        self._slots[slot].leave()
+    def _leave(self, place: SlotId) -> None:
+        """Let a place go away; what ran there is lost, and queued again as it was."""
+        attempt = self._on.get(place)
+        self._places[place].leave()
         if attempt is None:
             return
         attempt.lost = True
         attempt.until_us = self._now_us
         self._free(attempt)
-        self._slots[attempt.assignment.slots[0]].give_up(attempt.task.engine)
+        self._places[attempt.assignment.places[0]].give_up(attempt.task.engine)
         self._backlog.add(attempt.task)
 
     def _free(self, attempt: _Attempt) -> None:
-        for slot in attempt.assignment.slots:
-            del self._on[slot]
-            self._slots[slot].vacate()
+        for place in attempt.assignment.places:
+            del self._on[place]
+            self._places[place].vacate()
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
-        free = self._slots.count_free()
+        free = self._places.count_free()
         if not free or not self._backlog:
             return
-        assignments = self._judgement.assign(self._backlog, self._slots.table, self._queues, free, self._now)
+        assignments = self._judgement.assign(self._backlog, self._places.table, self._queues, free, self._now)
         for assignment in assignments:
             self._start(assignment)
         self._enter_wake(started=bool(assignments))
@@ -207,41 +207,43 @@ class _Simulation:
     def _start(self, assignment: Assignment) -> None:
         task = self._backlog.remove(assignment.task)
         assert task is not None, "the policy assigns only tasks that it was given"
-        simulated = [self._slots[slot] for slot in assignment.slots]
+        simulated = [self._places[place] for place in assignment.places]
         assert len(simulated) == task.gpus, "the policy gives a task as many slots as it needs"
-        assert all(slot.is_free for slot in simulated), "the policy assigns only free slots"
+        assert all(place.is_free for place in simulated), "the policy assigns only free slots"
         self._evict(assignment)
         load_us = self._load_us(task, simulated[0])
         until_us = self._now_us + load_us + self._run_us(task, simulated)
         attempt = _Attempt(task=task, assignment=assignment, from_us=self._now_us, until_us=until_us, load_us=load_us)
         running = _to_running(attempt, self._now)
-        for slot in simulated:
-            slot.occupy(running)
-            self._on[slot.id] = attempt
+        for place in simulated:
+            place.occupy(running)
+            self._on[place.id] = attempt
         self._attempts.append(attempt)
         self._agenda.add(until_us, _ENDS, attempt)
 
     def _evict(self, assignment: Assignment) -> None:
         for name, resident in assignment.evict:
-            slot = self._slots[name]
-            if slot.running is None:  # a neighbour can have got work in the same decision
-                slot.give_up(resident.engine)
+            place = self._places[name]
+            if place.running is None:  # a neighbour can have got work in the same decision
+                place.give_up(resident.engine)
 
-    def _load_us(self, task: QueuedTask, slot: SimulatedSlot) -> int:
+    def _load_us(self, task: QueuedTask, place: SimulatedPlace) -> int:
         """How long loading takes; what has no model cannot stay loaded, and pays at each start."""
         load = self._loads.get((task.engine, task.model))
-        return 0 if load is None or slot.has(task.engine, task.model) else _to_us(load.seconds)
+        return 0 if load is None or place.has(task.engine, task.model) else _to_us(load.seconds)
 
-    def _run_us(self, task: QueuedTask, slots: list[SimulatedSlot]) -> int:
-        """How long the work takes; several slots are as fast as the slowest of them."""
+    def _run_us(self, task: QueuedTask, places: list[SimulatedPlace]) -> int:
+        """How long the work takes; several places are as fast as the slowest of them."""
         arrival = self._arrivals[task.id]
-        return max(_to_us((arrival.on(slot.device_model) or 0.0) * self._slowdown.get(slot.id, 1.0)) for slot in slots)
+        return max(
+            _to_us((arrival.on(place.device_model) or 0.0) * self._slowdown.get(place.id, 1.0)) for place in places
+        )
 
     def _enter_wake(self, *, started: bool) -> None:
         """Ask again later, where the policy wants that and there is something to decide."""
         if started:
             self._last_start_us = self._now_us
-        if self._wake_us is None or self._wake_entered or not (self._backlog and self._slots.count_free()):
+        if self._wake_us is None or self._wake_entered or not (self._backlog and self._places.count_free()):
             return
         nothing_else = not self._agenda.events and not self._coming
         if nothing_else and self._now_us - self._last_start_us > PATIENCE_S * _SECOND:
@@ -261,9 +263,9 @@ class _Simulation:
                 Snapshot(
                     now=self._now,
                     tasks=batch,
-                    slots=self._slots.table,
+                    places=self._places.table,
                     queues=self._queues,
-                    settings=self._settings,
+                    bounds=self._bounds,
                 )
             ).waiting
             reasons.update({task.id: waiting.get(task.id, Rule.BEHIND_OTHERS) for task in batch})

@@ -9,10 +9,10 @@ from corral.scheduling.durations import History
 from corral.scheduling.values import (
     Decision,
     Owner,
+    Place,
+    PolicyBounds,
     Priority,
     Queue,
-    Settings,
-    Slot,
     Snapshot,
     TaskClass,
 )
@@ -49,9 +49,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A slot that is away for a while; what ran there is lost and queued again."""
+    """A place that is away for a while; what ran there is lost and queued again."""
 
-    slot: SlotId
+    place: SlotId
     from_s: float
     until_s: float
     """`inf` when it does not come back."""
@@ -73,7 +73,7 @@ class Trace:
 
     arrivals: tuple[Arrival, ...]
     """In order of `at_s`."""
-    slots: tuple[Slot, ...]
+    places: tuple[Place, ...]
     """At the start: idle, with what is resident."""
     queues: Mapping[str, Queue] = field(default_factory=dict[str, Queue])
     loads: tuple[Load, ...] = ()
@@ -81,23 +81,23 @@ class Trace:
     outages: tuple[Outage, ...] = ()
     history: History = field(default_factory=History)
     """Durations measured before the trace starts; the simulator goes on measuring."""
-    settings: Settings = field(default_factory=Settings)
+    bounds: PolicyBounds = field(default_factory=PolicyBounds)
     slowdown: Mapping[SlotId, float] = field(default_factory=dict[SlotId, float])
-    """How many times as long tasks take on a slot, such as 1.1 under a power limit; 1 where nothing is said."""
+    """How many times as long tasks take on a place, such as 1.1 under a power limit; 1 where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One attempt on its slots."""
+    """One attempt on its places."""
 
     task: int
-    slots: tuple[SlotId, ...]
+    places: tuple[SlotId, ...]
     from_s: float
     until_s: float
     load_s: float
     """Of that, loading the model; 0 when it was resident."""
     lost: bool = False
-    """It ended because its slot went away."""
+    """It ended because its place went away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class Run:
     """Tasks that nothing could run."""
     because: Mapping[int, str] = field(default_factory=dict[int, str])
     """For each unfinished task, the `Rule` that kept it waiting at the end, or the task that it needed."""
-    slots: tuple[Slot, ...] = ()
+    places: tuple[Place, ...] = ()
     """At the end, with what is resident."""
     history: History = field(default_factory=History)
     """Durations measured before and during the run."""

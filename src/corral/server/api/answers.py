@@ -27,7 +27,7 @@ from corral.server.api.schemas import (
     StoryEventOut,
     TaskOut,
 )
-from corral.slots.values import DeviceSpec, GroupView, Hold, SlotView, find_gate
+from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.values import Batch, StoryEvent, Task
@@ -89,14 +89,14 @@ def describe_event(event: StoryEvent) -> StoryEventOut:
 
 
 def describe_slots(
-    groups: Iterable[GroupView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+    places: Iterable[PlaceView], gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
 ) -> Slots:
     """Describe devices and slots; `gates` are those that people set, which the dispatcher has perhaps not seen yet."""
-    listed = list(groups)
-    devices = {group.device.name: group.device for group in listed}
+    listed = list(places)
+    devices = {place.device.name: place.device for place in listed}
     return Slots(
         devices=[_describe_device(device) for device in devices.values()],
-        items=[_describe_slot(group, slot, gates, progress) for group in listed for slot in group.slots],
+        items=[_describe_slot(place, slot, gates, progress) for place in listed for slot in place.slots],
     )
 
 
@@ -113,17 +113,17 @@ def _describe_device(device: DeviceSpec) -> DeviceOut:
 
 
 def _describe_slot(
-    group: GroupView, slot: SlotView, gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
+    place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate], progress: Mapping[int, Progress]
 ) -> SlotOut:
-    spec, place = slot.spec, group.place
-    gate, reason = _judge_gate(slot.gate, place.gate_reason, find_gate(spec, gates))
-    running = place.running if place.running is not None and place.running.engine == spec.engine else None
+    spec, facts = slot.spec, place.facts
+    gate, reason = _judge_gate(slot.gate, facts.gate_reason, find_gate(spec, gates))
+    running = facts.running if facts.running is not None and facts.running.engine == spec.engine else None
     return SlotOut(
         id=spec.id,
         device=spec.device,
-        group=spec.group,
-        node=group.device.node,
-        device_model=group.device.model,
+        group=spec.place,  # the word that clients read
+        node=place.device.node,
+        device_model=place.device.model,
         engine=spec.engine,
         instance=spec.instance,
         gate=gate,
@@ -131,7 +131,7 @@ def _describe_slot(
         problem=slot.problem,
         resident=[ResidentOut(model=resident.model, memory=resident.memory) for resident in slot.resident],
         running=None if running is None else _describe_running(running),
-        held=next((_describe_hold(hold) for hold in group.holds), None),
+        held=next((_describe_hold(hold) for hold in place.holds), None),
         progress=None if running is None else _describe_progress(progress.get(running.task)),
     )
 

@@ -15,19 +15,19 @@ from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import Api
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
-from corral.tasks.submission import Rules, SubmissionError, check, with_digest
+from corral.tasks.submission import SubmissionError, SubmissionRules, check, with_digest
 from corral.tasks.values import Accepted, Submission, TaskSpec
 
 
-def one_task(asked: TaskAsked, owner: str, idempotency_key: str | None) -> Submission:
+def make_task_submission(asked: TaskAsked, owner: str, idempotency_key: str | None) -> Submission:
     """Return the submission of a task that belongs to no batch."""
-    return Submission(owner=owner, tasks=(_spec(asked, asked.engine),), idempotency_key=idempotency_key)
+    return Submission(owner=owner, tasks=(_make_spec(asked, asked.engine),), idempotency_key=idempotency_key)
 
 
-def whole_batch(asked: BatchAsked, owner: str, idempotency_key: str | None) -> Submission:
+def make_batch_submission(asked: BatchAsked, owner: str, idempotency_key: str | None) -> Submission:
     """Return the submission of a batch, with what its tasks have in common written into each."""
-    merged = (_merged(asked.defaults, task) for task in asked.tasks)
-    specs = tuple(_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
+    merged = (_merge(asked.defaults, task) for task in asked.tasks)
+    specs = tuple(_make_spec(task, f"{task.engine or 'task'}-{index}") for index, task in enumerate(merged, 1))
     return Submission(owner=owner, batch=select(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
@@ -39,7 +39,7 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
     if caller.role is not Role.ADMIN and (engine := _find_admin_engine(submission)) is not None:
         raise RoleError(f"{caller.owner!r} cannot submit `{engine}` tasks", hint="ask an administrator")
     cluster = api.services.cluster
-    rules = Rules(queues=cluster.queues.keys(), check_engine=lambda task: engine_problems(task, cluster))
+    rules = SubmissionRules(queues=cluster.queues.keys(), check_engine=lambda task: check_engine(task, cluster))
     try:
         if size is not None and size <= LOOP_BYTES:
             submission = _prepare(submission, rules)
@@ -52,7 +52,7 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
         raise
 
 
-def _prepare(submission: Submission, rules: Rules) -> Submission:
+def _prepare(submission: Submission, rules: SubmissionRules) -> Submission:
     check(submission, rules)
     return with_digest(submission)
 
@@ -63,25 +63,25 @@ def _find_admin_engine(submission: Submission) -> str | None:
     return next((name for name in engines if name in ENGINES and ENGINES[name].admin_only), None)
 
 
-def enabled(kind: EngineKind, cluster: Cluster) -> bool:
+def is_enabled(kind: EngineKind, cluster: Cluster) -> bool:
     """Whether tasks of this engine are taken in this cluster."""
     settings = cluster.engines.get(kind.name)
     return kind.on_by_default if settings is None else settings.enabled
 
 
-def engine_problems(task: TaskSpec, cluster: Cluster) -> Iterator[Problem]:
+def check_engine(task: TaskSpec, cluster: Cluster) -> Iterator[Problem]:
     """Yield what is wrong with a task's engine, model, files and inputs."""
     if not task.engine:
         yield Problem(code="input.missing", what="'engine' is missing", where="engine", hint="name one")
         return
     kind = ENGINES.get(task.engine)
     if kind is not None:
-        yield from _kind_problems(task, kind, cluster)
+        yield from _check_kind(task, kind, cluster)
     yield from check_inputs(task.engine, task.inputs)
 
 
-def _kind_problems(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterator[Problem]:
-    if not enabled(kind, cluster):
+def _check_kind(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterator[Problem]:
+    if not is_enabled(kind, cluster):
         hint = f"set `engines.{kind.name}.enabled: true` in the cluster file"
         yield Problem(code="input.engine_off", what=f"{kind.name!r} is off in this cluster", where="engine", hint=hint)
     if kind.needs_model and task.model is None:
@@ -93,12 +93,12 @@ def _kind_problems(task: TaskSpec, kind: EngineKind, cluster: Cluster) -> Iterat
         yield Problem(code="input.files", what=what, where="files")
 
 
-def _merged(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
+def _merge(defaults: BatchTaskAsked, task: BatchTaskAsked) -> BatchTaskAsked:
     own, common = ({name: getattr(asked, name) for name in asked.model_fields_set} for asked in (task, defaults))
     return task.model_copy(update=fill_in(own, common))
 
 
-def _spec(asked: TaskAsked, name: str) -> TaskSpec:
+def _make_spec(asked: TaskAsked, name: str) -> TaskSpec:
     fields = get_values(asked, TaskFields)
     fields["model"] = find_model_name(asked.engine, asked.model, asked.inputs)
     return TaskSpec.model_construct(

@@ -11,7 +11,7 @@ from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, Ta
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
-from corral.tasks.store.transitions import Applied, Change, Lease, apply_in
+from corral.tasks.store.transitions import Applied, Lease, TaskChange, apply_in
 from corral.tasks.values import Sha256
 from corral.units import Bytes
 from corral.work import Json, SlotId
@@ -139,7 +139,7 @@ def _read_ready(row: Row) -> Ready:
     return Ready(task=task, state=TaskState(row["state"]), delay_s=row["delay_s"])
 
 
-async def commit_round(pool: Pool, changes: Sequence[Change], leased: Sequence[int], lease: Lease) -> Round:
+async def commit_round(pool: Pool, changes: Sequence[TaskChange], leased: Sequence[int], lease: Lease) -> Round:
     """Write outcomes and new leases in one transaction, and read what the new attempts need.
 
     Nothing else is locked while this runs, and the transaction is short: it is never retried here.

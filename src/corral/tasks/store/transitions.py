@@ -40,7 +40,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class TaskChange:
     """One event, with what the story and the task keep of it."""
 
     task: int
@@ -68,12 +68,12 @@ class Applied:
     leased: Sequence[Row] = ()
     """What new attempts need of the tasks that the call leased, as rows of `tasks`."""
     effects: list[tuple[int, Effect]] = field(default_factory=list[tuple[int, Effect]])
-    refused: list[tuple[Change, TransitionRefusedError]] = field(
-        default_factory=list[tuple[Change, TransitionRefusedError]]
+    refused: list[tuple[TaskChange, TransitionRefusedError]] = field(
+        default_factory=list[tuple[TaskChange, TransitionRefusedError]]
     )
 
 
-async def apply(pool: Pool, changes: Sequence[Change], *, lease: Lease | None = None) -> Applied:
+async def apply(pool: Pool, changes: Sequence[TaskChange], *, lease: Lease | None = None) -> Applied:
     """Apply the changes in order and return what became of them.
 
     A deadlock with another writer is resolved by PostgreSQL ending one of the two; that one tries again.
@@ -88,7 +88,7 @@ async def apply(pool: Pool, changes: Sequence[Change], *, lease: Lease | None = 
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def apply_in(writing: story.Writing, changes: Sequence[Change], *, lease: Lease | None = None) -> Applied:
+async def apply_in(writing: story.Writing, changes: Sequence[TaskChange], *, lease: Lease | None = None) -> Applied:
     """Do what `apply` does inside the caller's transaction; the story is appended last."""
     connection = writing.connection
     applied = Applied()
@@ -117,7 +117,7 @@ async def apply_in(writing: story.Writing, changes: Sequence[Change], *, lease: 
 
 def _advance(
     row: TaskRow | None,
-    change: Change,
+    change: TaskChange,
     now: datetime,
     applied: Applied,
     entries: list[story.Entry],
@@ -149,7 +149,7 @@ def _advance(
             applied.effects.append((life.id, effect))
 
 
-def _entry(row: TaskRow, change: Change) -> story.Entry:
+def _entry(row: TaskRow, change: TaskChange) -> story.Entry:
     data: dict[str, Json] = {"state": row.life.state.value, **change.note}
     attempt = getattr(change.event, "attempt", None)
     if attempt is not None:
@@ -177,7 +177,7 @@ LIFE_COLUMNS = """id, state, open_needs, not_before, ready_at, attempts, max_att
     cancel_requested"""
 
 
-def life_of(row: Row) -> Life:
+def read_life(row: Row) -> Life:
     """Read the lifecycle's part of a row of `tasks`."""
     return Life(
         id=row["id"],
@@ -205,13 +205,13 @@ async def _lock(connection: Connection, rows: dict[int, TaskRow], wanted: set[in
         missing,
     )
     for row in locked:
-        life = life_of(row)
+        life = read_life(row)
         rows[life.id] = TaskRow(before=life, life=life, batch=row["batch_id"], has_dependents=row["has_dependents"])
     now: datetime = locked[0]["now"] if locked else await connection.fetchval("select now()")
     return now
 
 
-async def _list_met(connection: Connection, succeeded: Sequence[int]) -> list[Change]:
+async def _list_met(connection: Connection, succeeded: Sequence[int]) -> list[TaskChange]:
     """Return what the success of these tasks is for those that need them."""
     if not succeeded:
         return []
@@ -222,10 +222,10 @@ async def _list_met(connection: Connection, succeeded: Sequence[int]) -> list[Ch
         """,
         succeeded,
     )
-    return [Change(task=row["task_id"], event=NeedMet(), note={"need": row["need_id"]}) for row in rows]
+    return [TaskChange(task=row["task_id"], event=NeedMet(), note={"need": row["need_id"]}) for row in rows]
 
 
-async def _list_failing(connection: Connection, failed: Sequence[int]) -> list[Change]:
+async def _list_failing(connection: Connection, failed: Sequence[int]) -> list[TaskChange]:
     """Return what the failure of these tasks is for all that need them, or need tasks that fail by it.
 
     All at once, and each task once: a chain of 5,000 went through the database step by step, twice for each.
@@ -257,11 +257,11 @@ async def _list_failing(connection: Connection, failed: Sequence[int]) -> list[C
     return [_fail_for_need(row["task_id"], row["need_id"]) for row in rows]
 
 
-def _fail_for_need(task: int, need: int) -> Change:
+def _fail_for_need(task: int, need: int) -> TaskChange:
     error = Problem(
         code="task.need_failed",
         what=f"task {need}, which this task needs, did not succeed",
         where=f"task {task}",
         hint=f"run `corral tasks explain {need}`, then retry both",
     )
-    return Change(task=task, event=NeedFailed(need), error=error)
+    return TaskChange(task=task, event=NeedFailed(need), error=error)

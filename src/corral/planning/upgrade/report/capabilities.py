@@ -239,7 +239,7 @@ def _starts(forecast: Forecast | None) -> dict[float, str]:
     for span in forecast.run.spans if forecast and forecast.run else ():
         if len(starts) == _INSTANTS and span.from_s not in starts:
             break
-        starts.setdefault(span.from_s, []).append(f"{span.task} on {', '.join(span.slots)}")
+        starts.setdefault(span.from_s, []).append(f"{span.task} on {', '.join(span.places)}")
     return {
         at: ", ".join(start) if len(start) <= _MOST_STARTS else f"{len(start)} tasks on as many GPUs"
         for at, start in starts.items()

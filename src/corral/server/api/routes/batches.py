@@ -16,14 +16,14 @@ from corral.server.api.requests import BatchAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.submitting import accept, whole_batch
+from corral.server.api.submitting import accept, make_batch_submission
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
 from corral.tasks.store import reading
 from corral.tasks.store.reading import list_open_tasks
 from corral.tasks.store.retrying import prepare_batch_retry
-from corral.tasks.store.transitions import Change, apply
+from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import Batch, Submission
 
 router = make_router("batches", prefix="/corral/v1/batches", route_class=StrictRoute)
@@ -38,7 +38,7 @@ async def submit_batch(
     idempotency_key: IdempotencyKey = None,
 ) -> BatchAccepted:
     """Take all tasks of a batch or none; every problem is listed. A replayed idempotency key answers 200."""
-    submission = whole_batch(asked, caller.owner, idempotency_key)
+    submission = make_batch_submission(asked, caller.owner, idempotency_key)
     return await _accept(api, caller, submission, response, size=len(await request.body()))
 
 
@@ -73,7 +73,7 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     batch = await reading.get_batch(pool, id)
     require_own(caller, batch.owner)
     note = {"by": caller.owner}
-    changes = [Change(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
+    changes = [TaskChange(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
     await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
     return answers.describe_batch(await reading.get_batch(pool, id))
 

@@ -8,7 +8,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import EngineOut, Engines
 from corral.server.api.state import Api, Here, Viewer
-from corral.server.api.submitting import enabled
+from corral.server.api.submitting import is_enabled
 
 router = make_router("engines", prefix="/corral/v1")
 
@@ -20,11 +20,11 @@ async def list_engines(api: Here, caller: Viewer) -> Engines:
 
 
 def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:
-    slots = [slot for group in api.services.board.groups for slot in group.slots if slot.spec.engine == kind.name]
+    slots = [slot for place in api.services.board.places for slot in place.slots if slot.spec.engine == kind.name]
     return EngineOut(
         name=kind.name,
         summary=kind.summary,
-        enabled=enabled(kind, api.services.cluster),
+        enabled=is_enabled(kind, api.services.cluster),
         slots=[slot.spec.id for slot in slots if slot.problem is None],
         problems={slot.spec.id: slot.problem for slot in slots if slot.problem is not None},
         inputs=load_inputs(kind).model_json_schema(),

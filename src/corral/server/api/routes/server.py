@@ -75,7 +75,7 @@ async def status(api: Here, caller: Viewer) -> Status:
 )
 async def reload_cluster_file(asked: ReloadAsked, api: Here, caller: Admin) -> Response:
     """Read the server's cluster file again: slots, queues and limits change without a restart, running tasks go on."""
-    return answer(await api.services.followed.reload(asked))
+    return answer(await api.services.in_effect.reload(asked))
 
 
 @router.post(

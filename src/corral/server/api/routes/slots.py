@@ -14,7 +14,7 @@ from corral.server.api.requests import SlotsAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
-from corral.slots.values import GroupView
+from corral.slots.values import PlaceView
 from corral.tasks.store.controls import Gated, find_gates, set_gates
 from corral.work import SlotId
 
@@ -57,12 +57,12 @@ async def describe_slots(api: Api) -> Slots:
     services = api.services
     gates = await find_gates(services.pool, Gated.SLOT)
     return answers.describe_slots(
-        services.board.groups, {SlotId(name): gate for name, gate in gates.items()}, services.board.progress
+        services.board.places, {SlotId(name): gate for name, gate in gates.items()}, services.board.progress
     )
 
 
 async def _set_gates(api: Api, names: Collection[str], gate: Gate) -> Slots:
-    covered = _list_covered(api.services.board.groups)
+    covered = _list_covered(api.services.board.places)
     _check_known(names, covered)
     await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate)
     everything = await describe_slots(api)
@@ -72,13 +72,13 @@ async def _set_gates(api: Api, names: Collection[str], gate: Gate) -> Slots:
     return Slots(devices=[device for device in everything.devices if device.id in devices], items=items)
 
 
-def _list_covered(groups: Collection[GroupView]) -> Mapping[str, set[str]]:
+def _list_covered(places: Collection[PlaceView]) -> Mapping[str, set[str]]:
     """Return every slot and device by name, each device with all that takes its gate over."""
     covered: dict[str, set[str]] = {}
-    for group in groups:
-        members = covered.setdefault(group.device.name, set())
-        members |= {group.place.id, *(slot.spec.id for slot in group.slots)} - {group.device.name}
-        covered |= {slot.spec.id: set() for slot in group.slots}
+    for place in places:
+        members = covered.setdefault(place.device.name, set())
+        members |= {place.facts.id, *(slot.spec.id for slot in place.slots)} - {place.device.name}
+        covered |= {slot.spec.id: set() for slot in place.slots}
     return covered
 
 

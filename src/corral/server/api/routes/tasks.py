@@ -19,13 +19,13 @@ from corral.server.api.requests import TaskAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
 from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.submitting import accept, one_task
+from corral.server.api.submitting import accept, make_task_submission
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
 from corral.tasks.store.retrying import prepare_task_retry
-from corral.tasks.store.transitions import Change, apply
+from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import Task
 from corral.work import SlotId
 
@@ -43,7 +43,7 @@ async def submit_task(
     idempotency_key: IdempotencyKey = None,
 ) -> TaskOut:
     """Put one task into its queue. A replayed idempotency key answers 200 with the task of the first time."""
-    submission = one_task(asked, caller.owner, idempotency_key)
+    submission = make_task_submission(asked, caller.owner, idempotency_key)
     accepted = await accept(api, caller, submission, size=len(await request.body()))
     if accepted.task is not None:
         return answers.describe_task(accepted.task, {})
@@ -127,7 +127,7 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
     require_own(caller, task.owner)
     if not (task.state is TaskState.CANCELLED or task.cancel_requested):
         note = {"by": caller.owner}
-        applied = await apply(api.services.pool, [Change(task=id, event=CancelRequested(), note=note)])
+        applied = await apply(api.services.pool, [TaskChange(task=id, event=CancelRequested(), note=note)])
         for _, refusal in applied.refused:
             raise refusal
     return await _show(api, id)

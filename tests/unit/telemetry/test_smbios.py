@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.telemetry.board import BoardTables, understand
+from corral.telemetry.smbios import SmbiosTables, understand
 
 GIB = 2**30
 
@@ -53,13 +53,13 @@ def test_the_size_of_a_small_module_is_in_kib() -> None:
 
 
 def test_a_power_supply_is_read_with_its_name() -> None:
-    assert understand(BIOS + a_supply(1000) + END) == BoardTables(psu_w=1000, psu_name="ACME P1000")
+    assert understand(BIOS + a_supply(1000) + END) == SmbiosTables(psu_w=1000, psu_name="ACME P1000")
 
 
 def test_what_the_maker_did_not_fill_in_is_unknown() -> None:
     supply = a_supply(0x8000, strings=("To Be Filled By O.E.M.", "Default string"))
 
-    assert understand(supply + END) == BoardTables()
+    assert understand(supply + END) == SmbiosTables()
 
 
 def test_a_bay_without_a_supply_does_not_count_and_two_supplies_are_not_added_up() -> None:
@@ -70,10 +70,10 @@ def test_a_bay_without_a_supply_does_not_count_and_two_supplies_are_not_added_up
 def test_a_table_that_ends_too_early_gives_what_stands_before() -> None:
     tables = a_module(16384) + a_supply(1000)
 
-    assert understand(tables[:-5]) == BoardTables(memory=16 * GIB)
+    assert understand(tables[:-5]) == SmbiosTables(memory=16 * GIB)
 
 
 @given(st.binary(max_size=300))
 def test_whatever_stands_in_the_tables_reading_them_ends(tables: bytes) -> None:
-    assert isinstance(understand(tables), BoardTables)
-    assert isinstance(understand(a_module(16384) + tables), BoardTables)
+    assert isinstance(understand(tables), SmbiosTables)
+    assert isinstance(understand(a_module(16384) + tables), SmbiosTables)

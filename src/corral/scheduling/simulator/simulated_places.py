@@ -1,35 +1,35 @@
-"""The slots while a simulation goes on: what runs, what is loaded, whether they are there.
+"""The places while a simulation goes on: what runs, what is loaded, whether they are there.
 
-A simulated slot follows `corral.slots.group`, as slots behave in production: an engine keeps the last model that it
-ran, a model that is given up takes all of its engine's with it, and a slot that went away has lost what it held.
+A simulated place follows `corral.slots.place`, as places behave in production: an engine keeps the last model that it
+ran, a model that is given up takes all of its engine's with it, and a place that went away has lost what it held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from corral.scheduling.slot_table import SlotTable, is_free
-from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
+from corral.scheduling.place_table import PlaceTable, is_free
+from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.work import SlotId
 
 
-class SimulatedSlot:
-    """One slot; its view in the policy's table is made anew after each change."""
+class SimulatedPlace:
+    """One place; its view in the policy's table is made anew after each change."""
 
     __slots__ = ("_away", "_given", "_idle", "_table", "resident", "running")
 
-    def __init__(self, slot: Slot, table: SlotTable) -> None:
+    def __init__(self, place: Place, table: PlaceTable) -> None:
         self.running: RunningTask | None = None
-        self.resident = slot.resident
-        self._given = slot
-        self._idle = slot
+        self.resident = place.resident
+        self._given = place
+        self._idle = place
         self._table = table
         self._away = 0
-        table.put(slot)
+        table.put(place)
 
     @property
     def id(self) -> SlotId:
-        """The slot's name."""
+        """The place's name."""
         return self._given.id
 
     @property
@@ -82,13 +82,13 @@ class SimulatedSlot:
         return tuple(held for held in self.resident if held.engine != engine)
 
     def _show(self) -> None:
-        """Put the slot as it is now into the policy's table."""
+        """Put the place as it is now into the policy's table."""
         self._idle = self._view(None)
         self._table.put(self._idle if self.running is None else self._view(self.running))
 
-    def _view(self, running: RunningTask | None) -> Slot:
+    def _view(self, running: RunningTask | None) -> Place:
         given = self._given
-        return Slot(
+        return Place(
             id=given.id,
             node=given.node,
             device=given.device,
@@ -103,15 +103,15 @@ class SimulatedSlot:
         )
 
 
-class SimulatedSlots:
-    """All slots of a trace, by name, and the policy's view of them."""
+class SimulatedPlaces:
+    """All places of a trace, by name, and the policy's view of them."""
 
-    def __init__(self, slots: Iterable[Slot], *, unknown_s: float) -> None:
-        self.table = SlotTable(unknown_s=unknown_s)
-        self._slots = {slot.id: SimulatedSlot(slot, self.table) for slot in slots}
+    def __init__(self, places: Iterable[Place], *, unknown_s: float) -> None:
+        self.table = PlaceTable(unknown_s=unknown_s)
+        self._places = {place.id: SimulatedPlace(place, self.table) for place in places}
 
-    def __getitem__(self, slot: SlotId) -> SimulatedSlot:
-        return self._slots[slot]
+    def __getitem__(self, place: SlotId) -> SimulatedPlace:
+        return self._places[place]
 
     def count_free(self) -> int:
         """Count those that can be given a task now."""

@@ -1,8 +1,8 @@
-"""The slots of a device that are occupied one at a time: their engines, whether they work, what holds them.
+"""A place at run time: the slots of a device that are occupied one at a time, whether they work, and what holds them.
 
-A group turns into the frozen `Slot` that the policy looks at. The dispatcher owns it; the checks that run next to the
-loop only bring facts. What is wanted of a group (`aim`) comes true as far as it is not held, and the rest when its hold
-ends (`settle`).
+It turns into the frozen `Place` that the policy looks at. The dispatcher owns it; the checks that run next to the
+loop only bring facts. What is wanted of a place (`set_wanted`) comes true as far as it is not held, and the rest when
+its hold ends (`settle`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import ClassVar
 import structlog
 
 from corral.errors import CorralError, Kind
-from corral.scheduling.values import Gate, ResidentModel, RunningTask, Slot
-from corral.slots.values import DeviceSpec, GroupView, Hold, SlotSpec, SlotView
+from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
+from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotSpec, SlotView
 from corral.work import Engine, SlotId
 
 log = structlog.get_logger()
@@ -48,16 +48,16 @@ class SlotState:
     gate: Gate = Gate.OPEN
 
 
-class Group:
-    """Slots of one device of which one is occupied at a time; at most one per engine."""
+class PlaceState:
+    """One place at run time; at most one slot per engine."""
 
     def __init__(self, id: SlotId, device: DeviceSpec) -> None:
         self.id = id
         self.device = device
         self.held_elsewhere: str | None = None
-        """Who else holds the group according to the database: an attempt of a server that stopped or hangs."""
+        """Who else holds the place according to the database: an attempt of a server that stopped or hangs."""
         self.held_by_leaving: str | None = None
-        """Who holds a group that leaves and takes the same GPU or server, under another name."""
+        """Who holds a place that leaves and takes the same GPU or server, under another name."""
         self._states: dict[str, SlotState] = {}
         self._holds: list[Hold] = []
         self._retired: list[Engine] = []
@@ -67,15 +67,15 @@ class Group:
     # --- what is wanted ----------------------------------------------------------------------------------------------
 
     def prepare(self, slots: Iterable[SlotSpec]) -> list[SlotState]:
-        """Make the engines of slots that the group does not have yet; nothing of it changes, nothing is started."""
+        """Make the engines of slots that the place does not have yet; nothing of it changes, nothing is started."""
         known = (*self._states.values(), *self._wanted.values())
         return [
             next((state for state in known if state.spec == slot), None) or SlotState(spec=slot, engine=slot.make())
             for slot in slots
         ]
 
-    def aim(self, device: DeviceSpec, states: Iterable[SlotState]) -> None:
-        """Set what this group should be; with nothing in it, it leaves."""
+    def set_wanted(self, device: DeviceSpec, states: Iterable[SlotState]) -> None:
+        """Set what this place should be; with nothing in it, it leaves."""
         wanted = {state.spec.engine: state for state in states}
         for engine, state in self._wanted.items():  # one that was wanted before and has never come into use
             if state is not wanted.get(engine) and state is not self._states.get(engine):
@@ -86,7 +86,7 @@ class Group:
         self.settle()
 
     def settle(self) -> None:
-        """Apply what is wanted, unless the group is held: then that waits for the end of its last hold."""
+        """Apply what is wanted, unless the place is held: then that waits for the end of its last hold."""
         if self._holds:
             return
         self.device = self._wanted_device
@@ -104,7 +104,7 @@ class Group:
         return not (self._states or self._wanted or self._holds)
 
     def take_retired(self) -> list[Engine]:
-        """Hand over the engines that are not part of the group any more, to be closed."""
+        """Hand over the engines that are not part of the place any more, to be closed."""
         retired, self._retired = self._retired, []
         return retired
 
@@ -112,16 +112,16 @@ class Group:
 
     @property
     def holds(self) -> tuple[Hold, ...]:
-        """What holds the group on this server."""
+        """What holds the place on this server."""
         return tuple(self._holds)
 
     @property
     def running(self) -> RunningTask | None:
-        """The task that holds the group."""
+        """The task that holds the place."""
         return next((hold.task for hold in self._holds if hold.task is not None), None)
 
     def hold(self, hold: Hold) -> None:
-        """Take the group. Raises: SlotHeldError."""
+        """Take the place. Raises: SlotHeldError."""
         if self._holds:
             raise SlotHeldError(
                 f"{self.id} is held by {self._holds[0]}", where=self.id, hint="wait until that has ended"
@@ -159,7 +159,7 @@ class Group:
         return {engine: state.spec for engine, state in self._states.items()}
 
     def name_for(self, engine: str) -> SlotId:
-        """Return the name of an engine's slot; the group's own where another server's engine is not known here."""
+        """Return the name of an engine's slot; the place's own where another server's engine is not known here."""
         state = self._states.get(engine)
         return self.id if state is None else state.spec.id
 
@@ -174,7 +174,7 @@ class Group:
         return tuple(state.spec.id for state in self._states.values())
 
     def engine(self, name: str) -> Engine:
-        """Return an engine of the group. Raises: KeyError."""
+        """Return an engine of the place. Raises: KeyError."""
         return self._states[name].engine
 
     def resident(self, engine: str) -> tuple[ResidentModel, ...]:
@@ -182,11 +182,11 @@ class Group:
         state = self._states.get(engine)
         return () if state is None else state.resident
 
-    def view(self) -> Slot:
+    def to_place(self) -> Place:
         """Return the policy's view."""
         gate, reason = self._judge_gate()
         states = self._states.items()
-        return Slot(
+        return Place(
             id=self.id,
             node=self.device.node,
             device=self.device.provider,
@@ -204,14 +204,14 @@ class Group:
             else {},
         )
 
-    def show(self) -> GroupView:
-        """Return what people and programs see of the group."""
-        place = self.view()
-        return GroupView(
+    def to_view(self) -> PlaceView:
+        """Return what people and programs see of the place."""
+        facts = self.to_place()
+        return PlaceView(
             device=self.device,
-            place=place,
+            facts=facts,
             slots=tuple(
-                SlotView(spec=state.spec, gate=place.gate_for(name), problem=state.problem, resident=state.resident)
+                SlotView(spec=state.spec, gate=facts.gate_for(name), problem=state.problem, resident=state.resident)
                 for name, state in self._states.items()
             ),
             holds=self.holds,
@@ -249,30 +249,30 @@ class Group:
     # --- checks ------------------------------------------------------------------------------------------------------
 
     def list_due_checks(self, *, now: float) -> tuple[str, ...]:
-        """Return the engines to check now; a held group's engines answer by working."""
+        """Return the engines to check now; a held place's engines answer by working."""
         if self._holds or self._retired:
             return ()
         return tuple(name for name, state in self._states.items() if state.check_due <= now)
 
     async def check(self, engine: str, *, now: float) -> bool:
         """Check whether an engine works and what it holds; return whether the policy's view changed."""
-        before, state = self.view(), self._states[engine]
+        before, state = self.to_place(), self._states[engine]
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
                 await state.engine.check()
         except Exception as error:  # noqa: BLE001 (the bug of an engine takes that engine out of use, not the server)
             if self._states.get(engine) is state:
                 self.note_failure(engine, _describe_error(error), now=now)
-            return self.view() != before
+            return self.to_place() != before
         if state.problem is not None:
             log.info("engine_works", slot=state.spec.id)
         state.problem, state.failures, state.check_due = None, 0, now + CHECK_EVERY_S
         await self.refresh([engine])
-        return self.view() != before
+        return self.to_place() != before
 
     async def refresh(self, engines: Iterable[str]) -> None:
         """Ask engines what they hold in memory; of one that does not answer, what was known stays."""
-        for state in self._list_bays(engines):
+        for state in self._list_states(engines):
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     held = await state.engine.resident()
@@ -285,7 +285,7 @@ class Group:
 
     async def evict(self, engines: Iterable[str]) -> None:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
-        for state in self._list_bays(engines):
+        for state in self._list_states(engines):
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     await state.engine.release()
@@ -297,7 +297,7 @@ class Group:
         """Stop every engine; one that fails to stop keeps no other from it."""
         await close_engines([*self.take_retired(), *(state.engine for state in self._states.values())])
 
-    def _list_bays(self, engines: Iterable[str]) -> list[SlotState]:
+    def _list_states(self, engines: Iterable[str]) -> list[SlotState]:
         return [self._states[engine] for engine in engines if engine in self._states]
 
 

@@ -46,7 +46,7 @@ class _Structure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoardTables:
+class SmbiosTables:
     """The entries of the board's maker in its tables (SMBIOS); on most desktop boards little of it is true."""
 
     memory: Bytes | None = None
@@ -57,7 +57,7 @@ class BoardTables:
     """Maker and model of the power supply."""
 
 
-def read_board(root: Path = Path("/")) -> BoardTables | None:
+def read_smbios(root: Path = Path("/")) -> SmbiosTables | None:
     """Read the tables that the kernel shows; None when there are none, or when only root can read them."""
     try:
         tables = (root / TABLES).read_bytes()
@@ -66,13 +66,13 @@ def read_board(root: Path = Path("/")) -> BoardTables | None:
     return understand(tables)
 
 
-def understand(tables: bytes) -> BoardTables:
+def understand(tables: bytes) -> SmbiosTables:
     """Find memory and power supply in the raw tables; a table that ends too early gives what precedes its end."""
     structures = tuple(_split_structures(tables))
     supplies = [structure for structure in structures if structure.kind == _POWER_SUPPLY and _is_present(structure)]
     supply = supplies[0] if len(supplies) == 1 else None
     names = [text for offset in (_MAKER, _DEVICE_NAME) if supply and (text := supply.read_string(offset))]
-    return BoardTables(
+    return SmbiosTables(
         memory=_sum_memory([structure for structure in structures if structure.kind == _MEMORY_DEVICE]),
         psu_w=None if supply is None else _read_watts(supply),
         psu_name=" ".join(names) or None,

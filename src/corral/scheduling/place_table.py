@@ -1,0 +1,210 @@
+"""The places with the indices that a decision needs, kept from one decision to the next.
+
+The owner of the places puts in each that changed; a decision reads the table, never changes it (`room` has what a
+decision gives away), and costs nothing for places on which nothing changed. A plain collection of places works as well:
+the policy then builds a table of it, in time that grows with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import inf
+
+from corral.scheduling.sorted_list import Sorted
+from corral.scheduling.values import Gate, Owner, Place, PolicyBounds, RunningTask
+from corral.work import SlotId
+
+Work = tuple[str, str | None]
+"""An engine and the model that it works with."""
+
+Pool = frozenset[SlotId] | None
+
+_MOST_POOLS = 256
+"""Pools with an engine that are kept at once; pools of queues that were edited away must not add up."""
+
+
+@dataclass(slots=True)
+class Device:
+    """The memory that the places of one device share."""
+
+    places: dict[SlotId, Place] = field(default_factory=dict[SlotId, Place])
+    capacity: float = inf
+    """Bytes; infinite when unknown."""
+    held: int = 0
+    """Bytes that cannot be had: of busy places and unhealthy ones."""
+
+
+@dataclass(slots=True)
+class Eligible:
+    """The places of a pool where an engine runs."""
+
+    members: dict[SlotId, Place]
+    """Busy and closed ones too."""
+    free: dict[SlotId, Place]
+
+
+class PlaceTable(Collection[Place]):
+    """Places by id. It reads no clock; one owner changes it, between decisions.
+
+    `unknown_s` is how long a task is expected to take where nothing was measured (`PolicyBounds.unknown_duration_s`).
+    """
+
+    def __init__(self, places: Iterable[Place] = (), *, unknown_s: float = PolicyBounds().unknown_duration_s) -> None:
+        self.unknown_s = unknown_s
+        self.free: dict[SlotId, Place] = {}
+        self.devices: dict[str, Device] = {}
+        self.busy: dict[Work, dict[str, Sorted[tuple[datetime, SlotId]]]] = {}
+        """By what they work with and by device model: when they are expected to be free, soonest first."""
+        self._places: dict[SlotId, Place] = {}
+        self._running: dict[tuple[str, Owner], dict[int, int]] = {}
+        self._eligible: dict[tuple[Pool, str], Eligible] = {}
+        for place in places:
+            self.put(place)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places.values())
+
+    def __contains__(self, place: object) -> bool:
+        return isinstance(place, Place) and self._places.get(place.id) == place
+
+    def __getitem__(self, place: SlotId) -> Place:
+        return self._places[place]
+
+    def put(self, place: Place) -> None:
+        """Put a place in, in place of the one with the same id."""
+        known = self._places.get(place.id)
+        if known is place:
+            return
+        if known is not None:
+            self._take_out(known)
+        self._places[place.id] = place
+        self._put_in(place)
+
+    def remove(self, place: SlotId) -> None:
+        """Take a place out; one that is not there is ignored."""
+        known = self._places.pop(place, None)
+        if known is None:
+            return
+        self._take_out(known)
+        for eligible in self._eligible.values():
+            eligible.members.pop(place, None)
+
+    def replace(self, places: Collection[Place]) -> None:
+        """Make these all the places; it costs a comparison of identity for each that did not change."""
+        known = self._places
+        for place in places:
+            if known.get(place.id) is not place:
+                self.put(place)
+        if len(known) != len(places):
+            for gone in known.keys() - {place.id for place in places}:
+                self.remove(gone)
+
+    def eligible(self, pool: Pool, engine: str) -> Eligible:
+        """The places of a pool (None: of all) where the engine runs."""
+        eligible = self._eligible.get((pool, engine))
+        if eligible is None:
+            if len(self._eligible) >= _MOST_POOLS:
+                self._eligible.clear()
+            members = {
+                place.id: place
+                for place in self._places.values()
+                if engine in place.engines and (pool is None or place.is_among(pool, engine))
+            }
+            free = {name: place for name, place in members.items() if is_free(place) and engine not in place.closed}
+            eligible = self._eligible[pool, engine] = Eligible(members, free)
+        return eligible
+
+    def count_running(self, queue: str, owner: Owner) -> int:
+        """How many tasks of a queue an owner runs."""
+        return len(self._running.get((queue, owner), ()))
+
+    def ends_at(self, running: RunningTask) -> datetime:
+        """When a task is expected to end."""
+        return running.expected_end or running.started_at + timedelta(seconds=self.unknown_s)
+
+    def _put_in(self, place: Place) -> None:
+        device = self.devices.setdefault(place.device, Device())
+        device.places[place.id] = place
+        device.held += _count_held(place)
+        device.capacity = _find_capacity(device.places.values())
+        if place.running is not None:
+            self._start(place, place.running)
+        free = is_free(place)
+        if free:
+            self.free[place.id] = place
+        for (pool, engine), eligible in self._eligible.items():
+            if engine in place.engines and (pool is None or place.is_among(pool, engine)):
+                eligible.members[place.id] = place
+                if free and engine not in place.closed:
+                    eligible.free[place.id] = place
+            else:
+                eligible.members.pop(place.id, None)
+
+    def _take_out(self, place: Place) -> None:
+        """Forget a place but in `members`, where the new one takes its place."""
+        device = self.devices[place.device]
+        del device.places[place.id]
+        if device.places:
+            device.held -= _count_held(place)
+            device.capacity = _find_capacity(device.places.values())
+        else:
+            del self.devices[place.device]
+        if place.running is not None:
+            self._end(place, place.running)
+        if self.free.pop(place.id, None) is not None:
+            for eligible in self._eligible.values():
+                eligible.free.pop(place.id, None)
+
+    def _start(self, place: Place, running: RunningTask) -> None:
+        places_of = self._running.setdefault((running.queue, running.owner), {})
+        places_of[running.task] = places_of.get(running.task, 0) + 1
+        by_device_model = self.busy.setdefault((running.engine, running.model), {})
+        by_device_model.setdefault(place.device_model, Sorted()).add((self.ends_at(running), place.id))
+
+    def _end(self, place: Place, running: RunningTask) -> None:
+        places_of = self._running[running.queue, running.owner]
+        places_of[running.task] -= 1
+        if not places_of[running.task]:
+            del places_of[running.task]
+        if not places_of:
+            del self._running[running.queue, running.owner]
+        by_device_model = self.busy[running.engine, running.model]
+        by_device_model[place.device_model].remove((self.ends_at(running), place.id))
+        if not by_device_model[place.device_model]:
+            del by_device_model[place.device_model]
+        if not by_device_model:
+            del self.busy[running.engine, running.model]
+
+
+def is_free(place: Place) -> bool:
+    """Whether the place can be given a task now."""
+    return place.running is None and place.gate is Gate.OPEN
+
+
+def is_idle(place: Place) -> bool:
+    """Whether the place gives up what is resident on it where another task needs the memory."""
+    return place.running is None and place.gate is not Gate.UNHEALTHY
+
+
+def _count_held(place: Place) -> int:
+    """Bytes that a place holds and does not give up: its residents, and what runs beyond the model it runs on."""
+    if is_idle(place):
+        return 0
+    running = place.running
+    own = others = 0
+    for resident in place.resident:
+        if running is not None and (resident.engine, resident.model) == (running.engine, running.model):
+            own += resident.memory or 0
+        else:
+            others += resident.memory or 0
+    return others + max(own, (running.memory or 0) if running is not None else 0)
+
+
+def _find_capacity(places: Iterable[Place]) -> float:
+    """The least capacity given for a device; infinite when none is."""
+    return min((place.capacity for place in places if place.capacity is not None), default=inf)
