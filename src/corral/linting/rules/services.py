@@ -16,7 +16,6 @@ from corral.linting.values import Place, Severity
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
 _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
 _UNAUTHENTICATED = re.compile(r"(?:comfyui|/ollama[:@]|^ollama)", re.IGNORECASE)
-_ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"})
 _PROXY = re.compile(r"proxy|nginx|caddy|envoy|traefik|authelia", re.IGNORECASE)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corral.figures import Figure
-from corral.units import Bytes, format_bytes, format_duration
+from corral.units import Bytes, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,12 +259,6 @@ Probe = (
     | AllBusyAtOnce
     | ThroughputReached
 )
-
-
-def write_gpu(gpu: WantedGpu) -> str:
-    """Write a GPU for people: `GPU 1 RTX 5070 Ti (16.0 GiB)`."""
-    memory = "" if gpu.memory is None else f" ({format_bytes(gpu.memory)})"
-    return f"GPU {gpu.index} {gpu.model or 'of any model'}{memory}"
 
 
 def _list_gpus(indexes: tuple[int, ...]) -> str:

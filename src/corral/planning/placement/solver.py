@@ -82,20 +82,13 @@ class Program:
 
     def maximise(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor] = ()) -> Answer:
         """Find the largest sum, with other sums at least so large. Raises: SolverError."""
-        return self._solve({column: -cost for column, cost in costs.items()}, effort, floors, sign=-1)
-
-    def minimise(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor] = ()) -> Answer:
-        """Find the smallest sum, with other sums at least so large. Raises: SolverError."""
-        return self._solve(costs, effort, floors, sign=1)
-
-    def _solve(self, costs: Mapping[int, float], effort: Effort, floors: Sequence[Floor], *, sign: int) -> Answer:
         if not self._upper:
             return Answer(values=(), objective=0.0, bound=0.0)
         highs = _start_highs(effort)
         rows = len(self._rows)
         for terms, limit in floors:
             self.bound_below(terms, limit)
-        self._pass_to(highs, costs)
+        self._pass_to(highs, {column: -cost for column, cost in costs.items()})  # HiGHS minimises
         del self._rows[rows:]
         highs.run()
         solution, info = highs.getSolution(), highs.getInfo()
@@ -103,8 +96,8 @@ class Program:
             raise SolverError(f"HiGHS ended with {highs.modelStatusToString(highs.getModelStatus())}")
         return Answer(
             values=tuple(round(value) for value in solution.col_value),
-            objective=sign * info.objective_function_value,
-            bound=sign * info.mip_dual_bound,
+            objective=-info.objective_function_value,
+            bound=-info.mip_dual_bound,
         )
 
     def _pass_to(self, highs: Highs, costs: Mapping[int, float]) -> None:

@@ -31,7 +31,6 @@ _LARGEST_JSON = 64 * 2**20
 _MOST_FILES = 1000
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)")
 _INDEX = "model.safetensors.index.json"
-_CONFIG = "config.json"
 _T = TypeVar("_T")
 
 
