@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
 from typing import ClassVar
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from corral.cli.listing import format_event
 from corral.client.api import Api, Event
 from corral.client.remote_errors import RemoteUnavailableError
 from corral.errors import CorralError, Kind
+from corral.printable import make_printable
 from corral.work import Json
 
 LOG = "log.txt"
@@ -66,6 +68,13 @@ async def put_log(api: Api, task: int) -> None:
     if all(output["name"] != LOG for output in seen["outputs"]):
         what = f"task {task} ({seen['engine']}, {seen['state']}) has kept no log"
         raise NoLogError(what, hint=f"`corral tasks show {task}` prints what is known of it")
-    async for chunk in api.read(f"/corral/v1/tasks/{task}/outputs/{quote(LOG)}"):
-        sys.stdout.buffer.write(chunk)
+    content = api.read(f"/corral/v1/tasks/{task}/outputs/{quote(LOG)}")
+    if not sys.stdout.isatty():  # a program gets what the task wrote, byte for byte
+        async for chunk in content:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.flush()
+        return
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    async for chunk in content:
+        sys.stdout.write(make_printable(decode(chunk)))
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from corral.cli.tables import align, align_fields, drop_columns, wrap_sentence
 from corral.errors import CorralError, Kind, Problem
+from corral.printable import make_printable, make_printable_json
 from corral.work import Json
 
 _LONGEST_CELL = 60
@@ -28,8 +29,8 @@ class UnconfirmedError(CorralError):
 
 
 def put(text: str) -> None:
-    """Print data."""
-    sys.stdout.write(f"{text}\n")
+    """Print data; what would steer a terminal is spelled out, as everything that is printed here can be a user's."""
+    sys.stdout.write(f"{make_printable(text)}\n")
 
 
 def put_text(text: str, *, indent: str = "") -> None:
@@ -40,12 +41,12 @@ def put_text(text: str, *, indent: str = "") -> None:
 
 def put_json(value: Json) -> None:
     """Print data as JSON, for programs."""
-    put(json.dumps(value, indent=2, ensure_ascii=False))
+    put(make_printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def note(text: str) -> None:
-    """Print something that is not data, to stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Print something that is not data, to stderr; as `put`."""
+    sys.stderr.write(f"{make_printable(text)}\n")
     sys.stderr.flush()
 
 
@@ -103,7 +104,7 @@ def confirm(question: str, *, agreed: bool) -> None:
         return
     if not is_attended():
         raise UnconfirmedError(f"{question} there is no terminal to ask on", hint="add `--yes` if that is meant")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{make_printable(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UnconfirmedError("the answer was no; nothing was changed")
@@ -122,7 +123,7 @@ def is_attended() -> bool:
 def report(error: CorralError, *, as_json: bool) -> None:
     """Print every problem of an error to stderr."""
     if as_json:
-        note(json.dumps({"error": error_json(error)}, indent=2, ensure_ascii=False))
+        note(make_printable_json(json.dumps({"error": error_json(error)}, indent=2, ensure_ascii=False)))
     else:
         note(str(error))
 

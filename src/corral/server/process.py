@@ -10,14 +10,26 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
+from corral.printable import make_printable, make_printable_line
 from corral.server.reloading import ClusterInEffect
 
 log = structlog.get_logger()
+
+
+def _make_values_printable(
+    _: object, __: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any]:  # values of any type
+    """Keep each record on its line, and terminals out of reach: values can be what users and engines wrote."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = (make_printable if name == "traceback" else make_printable_line)(value)
+    return event
 
 
 def configure_logs() -> None:
@@ -27,6 +39,7 @@ def configure_logs() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _make_values_printable,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),

@@ -78,7 +78,7 @@ async def test_a_body_that_would_fill_the_memory_is_refused(api: Serving) -> Non
     answer = await api.call(
         "POST", TASKS, data=b"[" + b"[]," * 10_000_000 + b"0]", headers={"Content-Type": "application/json"}
     )
-    assert (answer.status, answer.json["error"]["code"]) == (413, "request.too_large")
+    assert (answer.status, answer.json["error"]["code"]) == (413, "request.too_many_values")
 
 
 async def test_connections_over_the_limit_are_refused_and_those_before_are_served(services: Services) -> None:

@@ -12,6 +12,7 @@ from corral.cli import terminal
 from corral.cli.tables import align
 from corral.client.progress import BatchProgress, SlotView, TaskView
 from corral.client.tally import Summary, estimate_remaining_s, format_counts
+from corral.printable import make_printable, make_printable_line
 from corral.units import format_duration
 from corral.work import Json
 
@@ -90,7 +91,7 @@ class BarsView:
     def show_end(self, task: TaskView) -> None:
         """Print failures above the bars; what went well is in the bars' count."""
         if task.state != "succeeded":
-            self._console.print(format_end(task), markup=False, highlight=False)
+            self._console.print(make_printable(format_end(task)), markup=False, highlight=False)
 
     def _make_bars(self, *heading: str) -> Progress:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -142,7 +143,13 @@ def _draw_slots(bars: Progress, rows: dict[str, TaskID], batch_progress: BatchPr
         if id not in rows:
             rows[id] = bars.add_task("", total=1, slot=id, engine="")
         total = None if fraction is None else 1
-        bars.update(rows[id], completed=fraction or 0.0, total=total, description=words, engine=f"{engine:8}")
+        bars.update(
+            rows[id],
+            completed=fraction or 0.0,
+            total=total,
+            description=make_printable_line(words),
+            engine=f"{engine:8}",
+        )
 
 
 _LISTED_FAILURES = 20

@@ -38,6 +38,7 @@ _STATUS_OF_CODE = {
     "request.malformed_json": 400,
     "request.method": 405,
     "request.too_large": 413,
+    "request.too_many_values": 413,
     "artifact.too_large": 413,
     "artifact.disk_full": 507,
     "artifact.range_unsatisfiable": 416,

@@ -44,7 +44,7 @@ class UnusableJsonError(ProblemsError):
 class TooManyValuesError(CorralError):
     """The body is small enough in bytes, and what it describes is too large for the memory."""
 
-    code: ClassVar[str] = "request.too_large"
+    code: ClassVar[str] = "request.too_many_values"
     kind: ClassVar[Kind] = Kind.INVALID
 
 
