@@ -60,10 +60,10 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    services: Services, *, max_upload: Bytes = MIB, limits: ConnectionLimits = LIMITS
+    services: Services, *, max_upload: Bytes = MIB, limits: ConnectionLimits = LIMITS, heartbeat_s: float = 15.0
 ) -> AsyncIterator[Serving]:
     """Serve the API for as long as the context lasts."""
-    app = create_app(services, max_upload=max_upload)
+    app = create_app(services, max_upload=max_upload, heartbeat_s=heartbeat_s)
     server = uvicorn.Server(make_server_config(app, limits))
     with socket.socket() as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the runtime: 40 ms per answer otherwise

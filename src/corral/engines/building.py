@@ -8,6 +8,7 @@ Does not belong here: which slots there are, which slot an instance computes for
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,10 +67,15 @@ def build(
     return LocalEngine(kind, launch, locate)
 
 
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|DSN$|^PG", re.I)
+"""Names of variables that hold secrets by convention, `CORRAL_DATABASE_URL` and `HF_TOKEN` among them; what runs in a
+worker (any program, with `command`) needs none of them: models come from the store."""
+
+
 def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
-    """Return the environment of a worker: it sees its own GPUs or none, and only its share of the processor."""
+    """Return a worker's environment: its own GPUs or none, its share of the processor, and no secret of the server."""
     return {
-        **base,
+        **{name: value for name, value in base.items() if not _SECRET.search(name)},
         MARK: mark,
         "CUDA_VISIBLE_DEVICES": gpus or "",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML

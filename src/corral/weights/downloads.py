@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from corral.weights.errors import SourceDeniedError, SourceError
 from corral.weights.files import explain_disk_errors
+from corral.weights.redirects import make_redirect_checks
 
 if TYPE_CHECKING:
     import aiohttp  # imported where it is used: its 0.2 s would be added to commands that fetch nothing
@@ -61,11 +62,11 @@ class _BrokenError(Exception):
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Open a client that honours HTTP_PROXY and its like, and that drops logins when it is sent to another host."""
+    """Open a client that honours HTTP_PROXY and its like, and that checks redirects and drops logins at other hosts."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_LONGEST_CONNECT_S, sock_read=_LONGEST_SILENCE_S)
-    return aiohttp.ClientSession(timeout=timeout, trust_env=True)
+    return aiohttp.ClientSession(timeout=timeout, trust_env=True, trace_configs=[make_redirect_checks()])
 
 
 async def download(

@@ -16,9 +16,10 @@ import aiohttp
 from corral.server.api.streams import MAX_STREAMS
 from corral.server.services import Services
 from corral.tasks.board import Preview, Progress
+from corral.tasks.store.tokens import create_token
 from corral.work import SlotId
 from doubles import queue_life
-from doubles.serving import Serving
+from doubles.serving import Serving, serving
 
 SLEEP: dict[str, Any] = {"engine": "sleep", "inputs": {"seconds": 0}}
 
@@ -104,6 +105,17 @@ async def test_stream_under_concurrent_submissions_tells_each_once_in_order(api:
         ids = await submitting
     assert sorted(event.data["task"] for event in events) == sorted(ids)
     assert [event.id for event in events] == sorted(event.id or 0 for event in events)
+
+
+async def test_stream_ends_when_its_token_is_revoked(services: Services) -> None:
+    _, secret = await create_token(services.pool, name="ada", role="viewer")
+    async with (
+        serving(services, heartbeat_s=0.02) as api,
+        following(api, headers={"Authorization": f"Bearer {secret}"}) as stream,
+    ):
+        assert not stream.response.content.at_eof()
+        await api.call("DELETE", "/corral/v1/tokens/ada")
+        assert await stream.next() is None
 
 
 async def test_stream_of_one_task_is_silent_about_others(api: Serving) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -42,6 +43,16 @@ async def test_owner_limit_refuses_the_whole_submission(pool: Pool) -> None:
     with pytest.raises(OwnerLimitError):
         await submit(pool, a_submission(a_task("a"), a_task("b")), queued_limits={"default": 1})
     assert await pool.fetchval("select count(*) from tasks") == 0
+
+
+async def test_owner_limit_holds_for_submissions_at_the_same_time(pool: Pool) -> None:
+    submissions = [a_submission(*(a_task(f"{number}-{place}") for place in range(60))) for number in range(4)]
+    outcomes = await asyncio.gather(
+        *(submit(pool, submission, queued_limits={"default": 100}) for submission in submissions),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, OwnerLimitError) for outcome in outcomes) == 3
+    assert await pool.fetchval("select count(*) from tasks") == 60
 
 
 async def test_need_that_does_not_exist_is_refused(pool: Pool) -> None:

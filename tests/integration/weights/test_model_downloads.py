@@ -187,6 +187,15 @@ async def test_a_hugging_face_token_goes_to_its_host_alone(tmp_path: Path, serve
         assert model.path.read_bytes() == CONTENT
 
 
+async def test_a_redirect_to_another_scheme_is_refused_before_anything_is_asked_there(
+    tmp_path: Path, server: FileServer
+) -> None:
+    server.redirects["/some/repo/resolve/main/tiny.gguf"] = ("file:///etc/passwd", {})
+
+    with pytest.raises(PullError, match="the redirect is to file"):
+        await a_store(tmp_path, hugging_face=server.base).pull("hf:some/repo/tiny.gguf")
+
+
 async def test_a_hugging_face_file_is_held_to_the_checksum_its_host_promises(
     tmp_path: Path, server: FileServer
 ) -> None:

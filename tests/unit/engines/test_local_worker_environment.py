@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from corral.engines.building import make_worker_environment
 
 
@@ -24,3 +26,16 @@ def test_worker_of_a_processor_slot_sees_no_gpu() -> None:
 
 def test_worker_cannot_download() -> None:
     assert make_worker_environment({}, gpus=None, threads=1, mark="m")["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CORRAL_DATABASE_URL", "CORRAL_TOKEN", "HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "my_api_key", "DSN"],
+)
+def test_worker_sees_no_secret_of_the_server(name: str) -> None:
+    assert name not in make_worker_environment({name: "s3cret"}, gpus=None, threads=1, mark="m")
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "LD_LIBRARY_PATH", "LANG", "XDG_CACHE_HOME", "KEYBOARD"])
+def test_worker_keeps_what_programs_need(name: str) -> None:
+    assert make_worker_environment({name: "x"}, gpus=None, threads=1, mark="m")[name] == "x"

@@ -215,7 +215,12 @@ class ComfyClient:
             async with (
                 asyncio.timeout(deadline),
                 self._get_session().request(
-                    method, f"{self._base}{path}", headers=self._headers, timeout=timeout, **options
+                    method,
+                    f"{self._base}{path}",
+                    headers=self._headers,
+                    timeout=timeout,
+                    allow_redirects=False,  # an instance does not choose where else Corral sends requests
+                    **options,
                 ) as response,
             ):
                 if response.status >= 300 and response.status not in also:

@@ -172,7 +172,12 @@ class OllamaClient:
             self._session = self._open()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timings.check_s)
         response = await self._session.request(
-            method, f"{self._base}{path}", json=body, headers=self._headers, timeout=timeout
+            method,
+            f"{self._base}{path}",
+            json=body,
+            headers=self._headers,
+            timeout=timeout,
+            allow_redirects=False,  # a server does not choose where else Corral sends requests
         )
         if response.status == 200:
             return response

@@ -34,6 +34,7 @@ from corral.server.api.routes import (
 )
 from corral.server.api.routing import serve_routes
 from corral.server.api.state import MAX_UPLOAD, Api
+from corral.server.api.streams import HEARTBEAT_S
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
@@ -48,7 +49,7 @@ and the request id that `X-Request-Id` repeats. Loopback needs no token; other a
 """
 
 
-def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI:
+def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     """Return the API over the parts of a running server; it follows the story while its lifespan lasts."""
     api = Api(
         services=services,
@@ -56,6 +57,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD) -> FastAPI
         changes=Changes(services.pool),
         metrics=Metrics(),
         max_upload=max_upload,
+        heartbeat_s=heartbeat_s,
     )
 
     @asynccontextmanager

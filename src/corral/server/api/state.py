@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Request
 
 from corral.server.api.changes import Changes
-from corral.server.api.streams import OpenStreams
+from corral.server.api.streams import HEARTBEAT_S, OpenStreams
 from corral.server.auth import Caller, Role, authenticate, require
 from corral.server.metrics import Metrics
 from corral.server.services import Services
@@ -33,6 +33,7 @@ class Api:
     metrics: Metrics
     streams: OpenStreams = field(default_factory=OpenStreams)
     max_upload: Bytes = MAX_UPLOAD
+    heartbeat_s: float = HEARTBEAT_S
     large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to read a large body: what it describes can take many times its bytes in memory."""
 
@@ -47,12 +48,17 @@ async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> C
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
-    services = api.services
-    caller = await authenticate(
-        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
-    )
+    caller = await authenticate_request(request, api)
     request.state.caller = caller
     return caller
+
+
+async def authenticate_request(request: Request, api: Api) -> Caller:
+    """Return whom the request speaks for now. Raises: NotAuthenticatedError."""
+    services = api.services
+    return await authenticate(
+        request.headers, pool=services.pool, local_token=services.local_token, loopback=services.loopback
+    )
 
 
 async def _viewer(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:

@@ -66,6 +66,10 @@ class OpenStreams:
         self.count -= 1
 
 
+async def _allow() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """The sources of a stream."""
@@ -74,6 +78,8 @@ class Sources:
     board: Board
     streams: OpenStreams = field(default_factory=OpenStreams)
     heartbeat_s: float = HEARTBEAT_S
+    is_allowed: Callable[[], Awaitable[bool]] = _allow
+    """Asked with each heartbeat: a stream ends when its token is revoked."""
 
 
 class EventStream(Response):
@@ -133,7 +139,15 @@ class EventStream(Response):
     async def _beat(self, write: Write) -> None:
         while True:
             await asyncio.sleep(self._sources.heartbeat_s)
+            if not await self._is_allowed():
+                return
             await write(": heartbeat\n\n")
+
+    async def _is_allowed(self) -> bool:
+        try:
+            return await self._sources.is_allowed()
+        except CONNECTION_LOST:  # nothing is known; the story ends the stream when the database is away for long
+            return True
 
 
 async def _wait_for_end(receive: Receive) -> None:

@@ -40,6 +40,7 @@ class OwnerLimitError(CorralError):
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
 
 
+_OWNER_LIMIT = 0x6C696D74  # "limt": the first half of an advisory lock; the other is a hash of queue and owner
 Limits = Mapping[str, int | None]
 """How many open tasks an owner can have, by queue."""
 Outcome = Accepted | CorralError
@@ -207,11 +208,20 @@ async def _count_open_tasks(
     }
     if not limited:
         return {}
+    queues, owners = [queue for queue, _ in limited], [owner for _, owner in limited]
+    # Until this commits, no other transaction counts them: two that each fit could exceed the limit together.
+    await connection.execute(
+        "select pg_advisory_xact_lock($1, hash) from (select distinct hashtext(queue || '/' || owner) as hash"
+        " from unnest($2::text[], $3::text[]) as limited(queue, owner) order by 1) locks",
+        _OWNER_LIMIT,
+        queues,
+        owners,
+    )
     rows = await connection.fetch(
         "select queue, owner, count(*) as count from tasks where finished_at is null"
         " and (queue, owner) in (select * from unnest($1::text[], $2::text[])) group by queue, owner",
-        [queue for queue, _ in limited],
-        [owner for _, owner in limited],
+        queues,
+        owners,
     )
     return dict.fromkeys(limited, 0) | {(row["queue"], row["owner"]): row["count"] for row in rows}
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Header, Query
+from fastapi import Header, Query, Request
 from starlette.responses import Response
 
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import EventId, Id
 from corral.server.api.routing import make_router
-from corral.server.api.state import Here, Viewer
+from corral.server.api.state import Here, Viewer, authenticate_request
 from corral.server.api.streams import EventStream, Sources
+from corral.server.auth import NotAuthenticatedError
 from corral.tasks.store import reading, story
 
 router = make_router("events", prefix="/corral/v1/events")
@@ -28,6 +29,7 @@ router = make_router("events", prefix="/corral/v1/events")
     },
 )
 async def follow_events(
+    request: Request,
     api: Here,
     caller: Viewer,
     task: Annotated[Id | None, Query(description="only of this task")] = None,
@@ -44,5 +46,19 @@ async def follow_events(
         await reading.get_batch(pool, batch)
     resumed = last_event_id if last_event_id is not None else after
     start = resumed if resumed is not None else await story.read_horizon(pool)
-    sources = Sources(changes=api.changes, board=api.services.board, streams=api.streams)
+
+    async def is_allowed() -> bool:
+        try:
+            await authenticate_request(request, api)
+        except NotAuthenticatedError:
+            return False
+        return True
+
+    sources = Sources(
+        changes=api.changes,
+        board=api.services.board,
+        streams=api.streams,
+        heartbeat_s=api.heartbeat_s,
+        is_allowed=is_allowed,
+    )
     return EventStream(Subject(task=task, batch=batch), sources, after=start)
