@@ -131,6 +131,8 @@ class FailureScope(StrEnum):
     """The engine on this slot is not able to work now: try again elsewhere, and check the slot."""
     WAIT = "wait"
     """Nothing went wrong: the engine has no room for the task now, or lacks its model. It goes back as it was."""
+    HERE = "here"
+    """This slot lacks what the task needs and another can have it: try each other slot once; the slot is sound."""
 
 
 class EngineError(CorralError):
@@ -162,6 +164,14 @@ class EngineUnavailableError(EngineError):
     code = "engine.unavailable"
     kind = Kind.UNAVAILABLE
     scope = FailureScope.SLOT
+
+
+class SlotLacksError(EngineError):
+    """The engine on this slot lacks what the task needs: a model, a kind of node, room for a file."""
+
+    code = "engine.lacking"
+    kind = Kind.MISSING
+    scope = FailureScope.HERE
 
 
 class Engine(Protocol):

@@ -31,7 +31,17 @@ _Item = TypeVar("_Item", bound=tuple[object, ...])
 
 _number: Callable[[_Age | _Rank], int] = itemgetter(-1)
 _lane_of: Callable[[QueuedTask], _Lane] = attrgetter(
-    "owner", "queue", "task_class", "priority", "engine", "model", "memory", "gpus", "prefer_slot", "avoid_slots"
+    "owner",
+    "queue",
+    "task_class",
+    "priority",
+    "engine",
+    "model",
+    "memory",
+    "gpus",
+    "prefer_slot",
+    "avoid_slots",
+    "refused_slots",
 )
 """Everything that the policy looks at, except age."""
 

@@ -88,6 +88,8 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
         return place.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
     if not room.can_ever_hold(place, task):
         return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(place)))}"
+    if place.is_among(task.refused_slots, task.engine):
+        return "lacks what this task needs"
     if place.id in room.find_avoided(task):
         return "the engine here failed this task before"
     gate = place.gate_for(task.engine)
@@ -167,6 +169,9 @@ def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
 def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
     able = room.able(task.queue, task.engine)
+    if all(place.is_among(task.refused_slots, task.engine) for place in able):
+        verb = "lacks" if len(able) == 1 else "lack"
+        return f"{_count_slots(len(able))} with engine {task.engine} that can work now {verb} what it needs"
     largest = max(room.capacity(place) for place in able)
     slots = f"largest of its {len(able)} slots" if len(able) > 1 else "only slot for it"
     if task.memory is not None and task.memory > largest:

@@ -51,7 +51,7 @@ class Finishing:
         alone_s = self._expectations.measured(task, place.device_model)
         if alone_s is None or is_preferred(place, task):
             return False
-        key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, alone_s)
+        key = (task.queue, task.engine, task.model, task.memory, task.avoid_slots, task.refused_slots, alone_s)
         faster = self._faster.get(key)
         if faster is None:
             faster = self._faster[key] = _Faster(task, alone_s, self._room, self._expectations)
@@ -148,7 +148,7 @@ class _Faster:
             place.gate_for(task.engine) is Gate.OPEN
             and place.id in room.eligible(task.queue, task.engine).members
             and room.can_ever_hold(place, task)
-            and not place.is_among(task.avoid_slots, task.engine)
+            and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
         ):
             self._places.append(place)
             ready_s = (room.ends_at(place) - room.now).total_seconds()

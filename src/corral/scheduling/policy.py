@@ -35,7 +35,9 @@ _Shape = tuple[object, ...]
 _demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
 """The properties that decide whether a task could use a free place, whatever is loaded there."""
 
-_shape: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus", "avoid_slots")
+_shape: Callable[[QueuedTask], _Shape] = attrgetter(
+    "queue", "engine", "model", "memory", "gpus", "avoid_slots", "refused_slots"
+)
 """The properties that decide whether a free place can run the task; all tasks of one shape can run, or none."""
 
 

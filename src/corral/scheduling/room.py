@@ -22,9 +22,6 @@ from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
 
-_WILL_SERVE = frozenset({Gate.OPEN, Gate.PAUSED})
-"""Gates of places that will take tasks again without a repair; a drained or unhealthy one will not."""
-
 
 class Room:
     """The places of a snapshot, and what has been given away of them so far."""
@@ -107,13 +104,11 @@ class Room:
         return any(name in self.free and self.can_hold(place, task) for name, place in free.items())
 
     def list_options(self, task: QueuedTask) -> list[Place]:
-        """Free places that the task fits, by id; places it avoids only where no other place could ever run it."""
+        """Free places that the task fits, by id; without those that it stays away from."""
         free = self.eligible(task.queue, task.engine).free
         fitting = [place for name, place in sorted(free.items()) if name in self.free and self.can_hold(place, task)]
-        if fitting and task.avoid_slots:
-            avoided = self.find_avoided(task)
-            return [place for place in fitting if place.id not in avoided]
-        return fitting
+        avoided = self.find_avoided(task) if fitting else ()
+        return [place for place in fitting if place.id not in avoided] if avoided else fitting
 
     def is_option(self, place: Place, task: QueuedTask) -> bool:
         """Whether the place is among the task's options."""
@@ -125,23 +120,23 @@ class Room:
         )
 
     def find_avoided(self, task: QueuedTask) -> frozenset[SlotId]:
-        """Places that the task stays away from: none, when no other place could ever run it."""
-        if not task.avoid_slots:
+        """Places that the task stays away from: those that refused it; those that failed it, while others are open."""
+        if not task.avoid_slots and not task.refused_slots:
             return frozenset()
-        key = (task.queue, task.engine, task.memory, task.gpus, task.avoid_slots)
+        key = (task.queue, task.engine, task.memory, task.gpus, task.avoid_slots, task.refused_slots)
         avoided = self._avoided.get(key)
         if avoided is None:
+            members = self.eligible(task.queue, task.engine).members.values()
+            refused = frozenset(place.id for place in members if place.is_among(task.refused_slots, task.engine))
+            failed = frozenset(place.id for place in members if place.is_among(task.avoid_slots, task.engine))
             others = (
                 place
-                for place in self.eligible(task.queue, task.engine).members.values()
-                if not place.is_among(task.avoid_slots, task.engine)
-                and place.gate_for(task.engine) in _WILL_SERVE
+                for place in members
+                if place.id not in refused | failed
+                and place.gate_for(task.engine) is Gate.OPEN
                 and self.can_ever_hold(place, task)
             )
-            avoided = frozenset[SlotId]()
-            if has_node_with(others, task.gpus):
-                members = self.eligible(task.queue, task.engine).members.values()
-                avoided = frozenset(place.id for place in members if place.is_among(task.avoid_slots, task.engine))
+            avoided = refused | failed if has_node_with(others, task.gpus) else refused
             self._avoided[key] = avoided
         return avoided
 

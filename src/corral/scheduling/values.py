@@ -38,7 +38,9 @@ class QueuedTask:
     prefer_slot: SlotId | None = None
     """Where a lost attempt ran; its job can be found again there."""
     avoid_slots: frozenset[SlotId] = frozenset()
-    """Slots whose engine failed this task before; used only when no other slot could ever run it."""
+    """Slots whose engine failed this task before; used only when no other open slot could run it."""
+    refused_slots: frozenset[SlotId] = frozenset()
+    """Slots that lack what this task needs; never used for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

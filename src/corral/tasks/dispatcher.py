@@ -305,7 +305,8 @@ class Dispatcher:
         while self._inbox:
             for attempt, ended in self._inbox[:AT_ONCE]:
                 self._picture.remove(attempt)
-                change = attempt.describe_end(ended)  # before its slots are free: then they can change their names
+                # Before its slots are free: then they can change their names.
+                change = attempt.describe_end(ended, others=self._picture.has_untried_slots(attempt))
                 self._free(attempt, ended)
                 if change is not None:
                     self._picture.unwritten.append(change)

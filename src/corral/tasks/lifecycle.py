@@ -290,6 +290,8 @@ def _attempt_failed(life: Life, scope: FailureScope, jitter: float, now: datetim
         return _requeued(life, now + WAIT_BEFORE_RETURN * (0.5 + 0.5 * jitter)), ()
     if scope is FailureScope.SLOT:
         return _lost(life, now + backoff(life.losses + 1, jitter))
+    if scope is FailureScope.HERE:  # nothing was tried; there are only as many of these as there are slots
+        return _requeued(life, None), ()
     spent = replace(life, attempts=life.attempts + 1)
     if scope is FailureScope.TASK or spent.attempts >= spent.max_attempts:
         return _end(spent, TaskState.FAILED)

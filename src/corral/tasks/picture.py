@@ -60,6 +60,18 @@ class Picture:
                 self.table.put(place)
         self.news = True
 
+    def has_untried_slots(self, attempt: Attempt) -> bool:
+        """Whether a slot of the task's pool, working or not, has its engine and has not refused it yet."""
+        task, queue = attempt.task, self.queues.get(attempt.task.queue)
+        pool = queue.pool if queue is not None else None
+        refused = task.refused_slots | {attempt.slots[0]}
+        return any(
+            (task.engine in place.engines or task.engine in place.engine_problems)
+            and (pool is None or place.is_among(pool, task.engine))
+            and not place.is_among(refused, task.engine)
+            for place in self.table
+        )
+
     def occupy(self, assignment: Assignment, *, now: float) -> Attempt:
         """Hold the slots of an assignment, while its lease is committed and its task runs; `now` is monotonic."""
         task = self.ready.pop(assignment.task)

@@ -67,8 +67,11 @@ class Attempt:
         """Return the change that records that the engine began; `now` is on the clock of `started_at`."""
         return TaskChange(task=self.task.id, event=Started(self.id), ago=timedelta(seconds=now - self.started_at))
 
-    def describe_end(self, ended: Ended) -> TaskChange | None:
-        """Return what its end means for the task; None when it does not own the task any more."""
+    def describe_end(self, ended: Ended, *, others: bool) -> TaskChange | None:
+        """Return what its end means for the task; None when it does not own the task any more.
+
+        `others` says whether the task can still be tried on slots that have not refused it.
+        """
         match ended.stopped:
             case StopReason.LOST:
                 return None
@@ -77,17 +80,24 @@ class Attempt:
             case StopReason.CANCELLED:
                 return TaskChange(task=self.task.id, event=Stopped(self.id))
             case None:
-                return self._describe_outcome(ended)
+                return self._describe_outcome(ended, others=others)
 
-    def _describe_outcome(self, ended: Ended) -> TaskChange:
+    def _describe_outcome(self, ended: Ended, *, others: bool) -> TaskChange:
         event: Event
         if ended.failure is None:
             event = Succeeded(self.id)
             return TaskChange(task=self.task.id, event=event, outputs=ended.files, result=ended.values)
-        event = AttemptFailed(self.id, ended.failure.scope, random.random())
-        avoid = self.slots[0] if ended.failure.avoid_slot else None
+        scope = ended.failure.scope
+        is_refusal = scope is FailureScope.HERE
+        if is_refusal and not others:
+            scope = FailureScope.TASK
         return TaskChange(
-            task=self.task.id, event=event, error=ended.failure.problem, avoid_slot=avoid, outputs=ended.files
+            task=self.task.id,
+            event=AttemptFailed(self.id, scope, random.random()),
+            error=ended.failure.problem,
+            avoid_slot=self.slots[0] if ended.failure.avoid_slot else None,
+            refused_slot=self.slots[0] if is_refusal else None,
+            outputs=ended.files,
         )
 
 

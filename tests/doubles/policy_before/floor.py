@@ -18,9 +18,6 @@ from corral.work import SlotId
 
 Eviction = tuple[SlotId, ResidentModel]
 
-_WILL_SERVE = frozenset({Gate.OPEN, Gate.PAUSED})
-"""Gates of places that will take tasks again without a repair; a drained or unhealthy one may never."""
-
 
 class Floor:
     """The places of a snapshot, and what has been given away of them so far."""
@@ -113,7 +110,7 @@ class Floor:
         others = [
             place
             for place in self.able(task.queue, task.engine)
-            if place.id not in task.avoid_slots and place.gate in _WILL_SERVE and self.fits_ever(place, task)
+            if place.id not in task.avoid_slots and place.gate is Gate.OPEN and self.fits_ever(place, task)
         ]
         return task.avoid_slots if has_node_with(others, task.gpus) else frozenset()
 

@@ -11,12 +11,12 @@ from corral.engines.comfyui.engine import ComfyUi
 from corral.engines.comfyui.errors import (
     ExecutionFailedError,
     InstanceAnswerError,
+    InstanceLacksError,
     InstanceOutOfMemoryError,
     InstanceStuckError,
     InstanceUnreachableError,
     PromptInterruptedError,
     PromptLostError,
-    RequestRefusedError,
 )
 from corral.work import FailureScope, Produced, Work
 from doubles.comfyui import ComfyDouble
@@ -109,16 +109,16 @@ async def test_something_else_at_the_address_is_told_apart_from_comfyui(
     assert "404" in failure.value.what
 
 
-async def test_a_body_that_the_instance_never_takes_is_sent_once_and_fails_the_task(
+async def test_a_body_that_the_instance_never_takes_is_sent_once(
     comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
 ) -> None:
     comfy.faults.refuse_submission = {"error": "too large"}
     comfy.faults.submission_status = 413
 
-    with pytest.raises(RequestRefusedError, match="413") as failure:
+    with pytest.raises(InstanceLacksError, match="413") as failure:
         await engine.run(comfy_work(tmp_path), reports)
 
-    assert failure.value.scope is FailureScope.TASK
+    assert failure.value.scope is FailureScope.HERE
     assert comfy.requests.count(("POST", "/prompt")) == 1
 
 
@@ -144,7 +144,7 @@ async def test_a_file_over_the_instances_limit_is_refused_before_it_is_sent(
         file.write_bytes(bytes(4096))
         work = comfy_work(tmp_path, inputs={"workflow": image_to_image()}, files={"portrait.png": file})
 
-        with pytest.raises(RequestRefusedError, match=r"'portrait.png' has 5.0 KiB, and the instance takes 4.0 KiB"):
+        with pytest.raises(InstanceLacksError, match=r"'portrait.png' has 5.0 KiB, and the instance takes 4.0 KiB"):
             await engine.run(work, reports)
 
         assert ("POST", "/upload/image") not in comfy.requests

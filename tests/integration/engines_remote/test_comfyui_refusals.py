@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from corral.engines.comfyui.engine import ComfyUi
-from corral.engines.comfyui.errors import WorkflowInvalidError
+from corral.engines.comfyui.errors import InstanceLacksError, WorkflowInvalidError
 from corral.engines.comfyui.filling import Changes, find_problems
 from corral.work import FailureScope, Produced
 from doubles.comfyui import ComfyDouble
@@ -26,14 +26,14 @@ async def test_a_missing_model_file_is_refused_with_names_like_it(
 ) -> None:
     work = comfy_work(tmp_path, inputs={"set": {"4.ckpt_name": "sdxl/sd_xl_base.safetensors"}})
 
-    with pytest.raises(WorkflowInvalidError) as failure:
+    with pytest.raises(InstanceLacksError) as failure:
         await engine.run(work, reports)
 
     (problem,) = failure.value.problems
     assert problem.code == "comfyui.value_not_in_list"
     assert problem.where == f"{comfy.url} node 4 (CheckpointLoaderSimple) input 'ckpt_name'"
     assert "did you mean 'sd_xl_base_1.0.safetensors'" in (problem.hint or "")
-    assert failure.value.scope is FailureScope.TASK
+    assert failure.value.scope is FailureScope.HERE
     assert comfy.submissions == []
 
 
@@ -44,7 +44,7 @@ async def test_names_like_it_are_asked_for_when_the_refusal_leaves_the_list_out(
     workflow["20"] = {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["4", 0], "lora_name": "style_00.pt"}}
     workflow["3"]["inputs"]["model"] = ["20", 0]
 
-    with pytest.raises(WorkflowInvalidError) as failure:
+    with pytest.raises(InstanceLacksError) as failure:
         await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
 
     assert "did you mean 'style_0" in (failure.value.problems[0].hint or "")
@@ -56,7 +56,7 @@ async def test_a_class_that_is_not_installed_is_named_with_what_brings_it(
     workflow = text_to_image()
     workflow["30"] = {"class_type": "IPAdapterFancy", "inputs": {}}
 
-    with pytest.raises(WorkflowInvalidError, match="IPAdapterFancy") as failure:
+    with pytest.raises(InstanceLacksError, match="IPAdapterFancy") as failure:
         await engine.run(comfy_work(tmp_path, inputs={"workflow": workflow}), reports)
 
     assert "custom node" in (failure.value.hint or "")
@@ -79,6 +79,20 @@ async def test_a_refused_input_is_named_with_its_node(
         await engine.run(comfy_work(tmp_path, inputs={"set": change}), reports)
 
     assert [(problem.code, problem.where) for problem in failure.value.problems] == [(code, f"{comfy.url} {place}")]
+
+
+async def test_a_value_that_is_wrong_everywhere_is_final_although_a_model_is_missing_too(
+    comfy: ComfyDouble, engine: ComfyUi, reports: KeptReports, tmp_path: Path
+) -> None:
+    change = {"4.ckpt_name": "nowhere.safetensors", "3.cfg": 1000}
+
+    with pytest.raises(WorkflowInvalidError) as failure:
+        await engine.run(comfy_work(tmp_path, inputs={"set": change}), reports)
+
+    assert [problem.code for problem in failure.value.problems] == [
+        "comfyui.value_not_in_list",
+        "comfyui.value_bigger_than_max",
+    ]
 
 
 @pytest.mark.parametrize("change", [{"3.cfg": 1000}, {"5.width": 1}, {"3.steps": "many"}])
@@ -111,7 +125,6 @@ async def test_an_input_that_is_missing_is_added_in_the_workflow_where_set_canno
     "kind",
     [
         "required_input_missing",
-        "custom_validation_failed",
         "exception_during_validation",
         "exception_during_inner_validation",
         "dependency_cycle",

@@ -63,6 +63,7 @@ def test_a_flood_hides_neither_another_owner_nor_another_engine_nor_a_smaller_ta
         {"priority": Priority.LOW},
         {"prefer_slot": "node/gpu0"},
         {"avoid_slots": frozenset({"node/gpu0"})},
+        {"refused_slots": frozenset({"node/gpu0"})},
     ],
     ids=lambda change: next(iter(change)),
 )

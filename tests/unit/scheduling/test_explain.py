@@ -64,6 +64,11 @@ def test_each_slot_says_why_it_is_not_given():
             "it needs 30.0 GiB and the only slot for it has 24.0 GiB",
         ),
         (
+            a_snapshot([a_queued(refused_slots=frozenset({"node/gpu0"}))], [a_place()]),
+            Rule.NO_FIT,
+            "the one slot with engine llama that can work now lacks what it needs",
+        ),
+        (
             a_snapshot([a_queued(gpus=2)], [a_place()]),
             Rule.NO_FIT,
             "it needs 2 slots of one node and no node has as many",

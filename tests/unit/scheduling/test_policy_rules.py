@@ -335,17 +335,28 @@ def test_residents_of_idle_neighbours_can_be_given_up_but_not_those_of_busy_ones
     assert decision.assignments[0].evict == (("node/gpu0", a_resident("a", 10)),)
 
 
-def test_slots_the_task_failed_on_are_avoided_while_another_could_ever_run_it():
+def test_slots_the_task_failed_on_are_avoided_while_another_is_open():
     other = a_place("node/gpu1", running=a_running())
     task = a_queued(avoid_slots=frozenset({"node/gpu0"}))
     assert decide(a_snapshot([task], [a_place("node/gpu0"), other])).waiting == {1: Rule.SLOTS_BUSY}
 
 
-@pytest.mark.parametrize("change", [{"engines": frozenset()}, {"capacity": gib(1)}, {"gate": Gate.UNHEALTHY}])
+@pytest.mark.parametrize(
+    "change",
+    [{"engines": frozenset()}, {"capacity": gib(1)}, *({"gate": gate} for gate in Gate if gate is not Gate.OPEN)],
+    ids=str,
+)
 def test_slots_the_task_failed_on_are_used_where_no_other_could_run_it(change):
     task = a_queued(avoid_slots=frozenset({"node/gpu0"}), memory=gib(8))
     places = a_place("node/gpu0"), a_place("node/gpu1", **change)
     assert placed(decide(a_snapshot([task], places))) == {1: ("node/gpu0",)}
+
+
+@pytest.mark.parametrize("gate", list(Gate))
+def test_slots_that_lack_what_the_task_needs_are_never_used(gate):
+    task = a_queued(refused_slots=frozenset({"node/gpu0"}))
+    decision = decide(a_snapshot([task], [a_place("node/gpu0"), a_place("node/gpu1", gate=gate)]))
+    assert placed(decision) == ({1: ("node/gpu1",)} if gate is Gate.OPEN else {})
 
 
 def test_a_paused_queue_starts_nothing():

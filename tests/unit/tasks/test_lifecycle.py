@@ -185,6 +185,12 @@ def test_cancelled_task_does_not_go_back_to_the_queue(event: Event) -> None:
     assert life.state is TaskState.CANCELLED
 
 
+def test_task_that_a_slot_cannot_do_goes_on_at_once_and_spends_nothing() -> None:
+    life, effects = advance(a_life(TaskState.RUNNING), AttemptFailed(MINE, FailureScope.HERE, 1.0), now=NOW)
+    assert (life.state, life.ready_at, life.attempts, life.losses) == (TaskState.QUEUED, None, 0, 0)
+    assert effects == ()
+
+
 def test_result_that_arrives_before_the_stop_counts() -> None:
     life, _ = advance(a_life(TaskState.RUNNING, cancel_requested=True), Succeeded(MINE), now=NOW)
     assert life.state is TaskState.SUCCEEDED

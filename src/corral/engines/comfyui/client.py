@@ -18,13 +18,15 @@ from corral.engines.answers import as_number, as_object, as_text, strip_credenti
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
+    InstanceLacksError,
     InstanceUnreachableError,
     OutputMissingError,
     RequestRefusedError,
     shorten,
 )
+from corral.errors import Problem
 from corral.units import format_bytes
-from corral.work import Json
+from corral.work import EngineError, Json
 
 MIB = 2**20
 LARGEST_ANSWER = 64 * MIB
@@ -36,7 +38,7 @@ LARGEST_OUTPUT = 16 * 1024 * MIB
 
 _FORM_BYTES = 1024
 """Of an upload, in addition to its file: the form's parts, with some room."""
-_PERMANENT = frozenset({400, 413, 414, 415, 422, 431})
+_PERMANENT = frozenset({400, 414, 415, 422, 431})
 """Refusals of what a request carries: the same request is refused again. Others are about the client or the moment."""
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
@@ -117,7 +119,7 @@ class ComfyClient:
     async def upload(self, path: Path, name: str) -> str:
         """Upload an input file; return the name that the instance gave it, as a node's input takes it.
 
-        Raises: RequestRefusedError when it is larger than the instance takes; InstanceUnreachableError.
+        Raises: InstanceLacksError when it is larger than the instance takes; InstanceUnreachableError.
         """
         await self._check_size(path, name)
         with path.open("rb") as content:  # read in pieces by aiohttp, in threads
@@ -139,10 +141,9 @@ class ComfyClient:
             return
         limit, size = as_number(features.get("max_upload_size")), path.stat().st_size + _FORM_BYTES
         if limit is not None and size > limit:
-            raise RequestRefusedError(
+            raise _report_too_large(
                 f"the file {name!r} has {format_bytes(size)}, and the instance takes {format_bytes(int(limit))}",
-                where=self.url,
-                hint="start that ComfyUI with a larger --max-upload-size (in MB), or use a smaller file",
+                self.url,
             )
 
     async def download(self, params: Mapping[str, str], target: Path) -> str:
@@ -266,11 +267,11 @@ class ComfyClient:
                     raise OutputMissingError(f"the output is larger than {LARGEST_OUTPUT} bytes", where=self.url)
                 await asyncio.to_thread(file.write, piece)
 
-    async def _describe_bad_status(
-        self, response: aiohttp.ClientResponse, path: str, *, own: bool
-    ) -> InstanceAnswerError | RequestRefusedError:
+    async def _describe_bad_status(self, response: aiohttp.ClientResponse, path: str, *, own: bool) -> EngineError:
         start = await response.content.read(4096)
         what = f"{path} answered {response.status}: {shorten(start.decode(errors='replace')) or 'no text'}"
+        if own and response.status == 413:
+            return _report_too_large(what, self.url)
         if own and response.status in _PERMANENT:
             return RequestRefusedError(what, where=self.url, hint="look at the log of the ComfyUI instance")
         return InstanceAnswerError(what, where=self.url, status=response.status)
@@ -280,3 +281,8 @@ class ComfyClient:
         never_sent = isinstance(error, aiohttp.ClientConnectorError)
         reason = "no answer in time" if isinstance(error, TimeoutError) else shorten(str(error)) or type(error).__name__
         return InstanceUnreachableError(f"{path} failed: {reason}", where=self.url, received=not never_sent)
+
+
+def _report_too_large(what: str, where: str) -> InstanceLacksError:
+    hint = "start that ComfyUI with a larger --max-upload-size (in MB), or use a smaller file"
+    return InstanceLacksError([Problem(code="comfyui.too_large", what=what, where=where, hint=hint)])

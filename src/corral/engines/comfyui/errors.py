@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from corral.engines.answers import as_list, as_object, as_text
 from corral.errors import Kind, Problem
-from corral.work import EngineError, EngineUnavailableError, Json, TaskInvalidError
+from corral.work import EngineError, EngineUnavailableError, Json, SlotLacksError, TaskInvalidError
 
 LONGEST_QUOTE = 500
 """Characters of a foreign message that are quoted; ComfyUI puts whole tensors and option lists into some."""
@@ -48,6 +48,21 @@ class WorkflowInvalidError(TaskInvalidError):
 
     code = "comfyui.workflow_invalid"
     kind = Kind.INVALID
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first = problems[0]
+        super().__init__(first.what, where=first.where, hint=first.hint)
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems
+
+
+class InstanceLacksError(SlotLacksError):
+    """The instance lacks what the workflow needs: a custom node, a model, a file; another can have it."""
+
+    code = "comfyui.lacking"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         first = problems[0]
@@ -121,13 +136,30 @@ def list_refused_choices(answer: Json) -> tuple[tuple[str, str], ...]:
     )
 
 
-def translate_refusal(answer: Json, *, where: str, choices: Choices | None = None) -> WorkflowInvalidError:
-    """Translate the body of a refused (or only partly accepted) prompt; `where` is the instance."""
-    problems = [
-        _describe_node_problem(node, kind, error, where, choices or {})
-        for node, kind, error in _list_node_errors(answer)
-    ]
-    return WorkflowInvalidError(problems or [_describe_whole_problem(as_object(as_object(answer).get("error")), where)])
+_LACKS = frozenset({"value_not_in_list", "custom_validation_failed"})
+"""Refusals of values that are names of what an instance has: models, and files that its nodes look for."""
+
+
+def translate_refusal(
+    answer: Json, *, where: str, choices: Choices | None = None
+) -> WorkflowInvalidError | InstanceLacksError:
+    """Translate the body of a refused (or only partly accepted) prompt; `where` is the instance.
+
+    It is the instance that lacks something if nothing else is wrong: then another instance can have it.
+    """
+    errors = list(_list_node_errors(answer))
+    if not errors:
+        whole = as_object(as_object(answer).get("error"))
+        problem = _describe_whole_problem(whole, where)
+        return InstanceLacksError([problem]) if _is_missing_class(whole) else WorkflowInvalidError([problem])
+    problems = [_describe_node_problem(node, kind, error, where, choices or {}) for node, kind, error in errors]
+    is_lacking = all(as_text(error.get("type")) in _LACKS for _, _, error in errors)
+    return InstanceLacksError(problems) if is_lacking else WorkflowInvalidError(problems)
+
+
+def _is_missing_class(error: dict[str, Json]) -> bool:
+    """Say whether a node's class is not installed; old versions have no type of their own for it."""
+    return error.get("type") == "missing_node_type" or "does not exist" in as_text(error.get("message"))
 
 
 def _list_node_errors(answer: Json) -> Iterable[tuple[str, str, dict[str, Json]]]:
@@ -154,8 +186,9 @@ def _describe_whole_problem(error: dict[str, Json], where: str) -> Problem:
     extra = as_object(error.get("extra_info"))
     node = as_text(extra.get("node_id"))
     what = _compose_sentence(error)
-    missing = kind == "missing_node_type" or "does not exist" in what
-    hint = "install the custom node that brings it on this instance, or change the workflow" if missing else None
+    hint = None
+    if _is_missing_class(error):
+        hint = "install the custom node that brings it on this instance, or change the workflow"
     if kind == "prompt_no_outputs":
         hint = "add a node that saves something, such as SaveImage"
     place = f"{where} node {node} ({as_text(extra.get('class_type'))})" if node else where

@@ -20,6 +20,7 @@ from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
+    InstanceLacksError,
     InstanceUnreachableError,
     WorkflowInvalidError,
     list_refused_choices,
@@ -110,7 +111,7 @@ class Prompts:
     async def submit(self, prompt_id: str, workflow: Json, *, allow_partial: bool) -> None:
         """Submit a prompt that the instance does not know yet; on return it has it, once.
 
-        Raises: WorkflowInvalidError, EngineUnavailableError.
+        Raises: WorkflowInvalidError, InstanceLacksError, RequestRefusedError, EngineUnavailableError.
         """
         # The prompt's id is the client's id as well, see the package.
         body = {"prompt": workflow, "prompt_id": prompt_id, "client_id": prompt_id}
@@ -150,7 +151,7 @@ class Prompts:
             await self.cancel(prompt_id)
         raise await self._explain_refusal(answer)
 
-    async def _explain_refusal(self, answer: Json) -> WorkflowInvalidError:
+    async def _explain_refusal(self, answer: Json) -> WorkflowInvalidError | InstanceLacksError:
         choices: dict[tuple[str, str], Sequence[str]] = {}
         for class_type, name in list_refused_choices(answer):
             with suppress(EngineUnavailableError):  # the refusal stands without a "did you mean"

@@ -24,6 +24,7 @@ from corral.work import (
     OutputFile,
     Produced,
     Resident,
+    SlotLacksError,
     TaskInvalidError,
 )
 
@@ -90,6 +91,8 @@ def raise_failure(message: Message, scratch: Path | None = None) -> NoReturn:
             raise TaskInvalidError(what, hint=hint)
         case FailureScope.SLOT:
             raise EngineUnavailableError(what, hint=hint)
+        case FailureScope.HERE:
+            raise SlotLacksError(what, hint=hint)
         case FailureScope.ATTEMPT | FailureScope.WAIT:  # a worker has room for the one task that it is given
             raise EngineError(what, hint=hint, files=_read_files(message, scratch))
 

@@ -67,6 +67,7 @@ class Held:
 
 _READY = """
 select t.id, t.owner, t.queue, t.engine, t.model, t.class, t.priority, t.gpus, t.state, t.avoid_slots,
+  t.refused_slots,
   coalesce(t.queued_at, now()) as queued_at,
   greatest(t.memory, m.bytes) as memory,
   greatest(0, extract(epoch from greatest(t.ready_at, case when t.state = 'waiting' then t.not_before end) - now()))
@@ -135,6 +136,7 @@ def _read_ready(row: Row) -> Ready:
         memory=row["memory"],
         prefer_slot=row["prefer_slot"],
         avoid_slots=frozenset(row["avoid_slots"]),
+        refused_slots=frozenset(row["refused_slots"]),
     )
     return Ready(task=task, state=TaskState(row["state"]), delay_s=row["delay_s"])
 

@@ -50,6 +50,8 @@ class TaskChange:
     error: Problem | None = None
     avoid_slot: SlotId | None = None
     """The slot whose engine failed; the next attempt goes elsewhere if it can."""
+    refused_slot: SlotId | None = None
+    """The slot that lacks what the task needs; no later attempt goes there."""
     device_model: str | None = None
     takes: tuple[SlotId, ...] = ()
     """Of a lease: the names that no other task can have until its end, where they are not those of its slots."""
@@ -139,6 +141,7 @@ def _advance(
     row.device_model = change.device_model or row.device_model
     row.takes = change.takes or row.takes
     row.avoid_slot = change.avoid_slot or row.avoid_slot
+    row.refused_slot = change.refused_slot or row.refused_slot
     row.outputs = change.outputs or row.outputs
     entries.append(_entry(row, change))
     for effect in effects:

@@ -48,6 +48,7 @@ class TaskRow:
     result: Mapping[str, Json] | None = None
     device_model: str | None = None
     avoid_slot: SlotId | None = None
+    refused_slot: SlotId | None = None
     takes: tuple[SlotId, ...] = ()
     """What `slot_leases` has for its lease: slots of one device exclude one another. Empty: the slots themselves."""
     outputs: tuple[StoredFile, ...] = ()
@@ -78,6 +79,11 @@ _COLUMNS: Mapping[str, tuple[str, str, _Value]] = {
         "array_append(array_remove(t.avoid_slots, u.avoid_slots), u.avoid_slots)",
         lambda row: row.avoid_slot,
     ),
+    "refused_slots": (
+        "text",
+        "array_append(array_remove(t.refused_slots, u.refused_slots), u.refused_slots)",
+        lambda row: row.refused_slot,
+    ),
 }
 """The columns that an update can send for each row: the type sent, what the column becomes, and where the value is."""
 
@@ -89,6 +95,7 @@ _EXTRAS: Mapping[str, _Value] = {
     "result": lambda row: row.result,
     "device_model": lambda row: row.device_model,
     "avoid_slots": lambda row: row.avoid_slot,
+    "refused_slots": lambda row: row.refused_slot,
 }
 """Those that are kept when a change brings them."""
 
