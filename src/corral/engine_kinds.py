@@ -90,7 +90,7 @@ class ValueRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind(ServiceEngine):
-    """An engine of the queue. One of `worker`, `in_process` and `adapter` names the code that runs its tasks."""
+    """An engine of the queue. One of `worker`, `served`, `in_process` and `adapter` names the code of its tasks."""
 
     summary: str
     """One sentence for people."""
@@ -107,8 +107,11 @@ class EngineKind(ServiceEngine):
     values: tuple[ValueRule, ...] = ()
     worker: str | None = None
     """`module:Class` of a `corral.engines.worker.job.WorkerEngine`, which runs in a worker process per slot."""
+    served: str | None = None
+    """`module:function` that takes a `corral.engines.machine_share.MachineShare` and its options, and returns a
+    `corral.work.Engine` in front of a server that Corral runs on this machine."""
     library: str | None = None
-    """The Python package that the worker needs, and the extra of Corral with the engine's name installs."""
+    """The Python package that its process needs, and the extra of Corral with the engine's name installs."""
     in_process: str | None = None
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
     adapter: str | None = None
@@ -128,21 +131,30 @@ _TEXT_FILE = OutputRule(name="text.txt", media_type="text/plain; charset=utf-8",
 
 LLAMA = EngineKind(
     name="llama",
-    summary="Writes text with a GGUF model through llama.cpp, in a process of its own.",
+    summary="Writes text, or embeds it, with a GGUF model through a llama.cpp server of its own.",
     medium=Medium.TEXT,
     swaps_models=True,
-    worker="corral.engines.llama.worker:Llama",
+    served="corral.engines.llama.engine:build_llama",
     library="xllamacpp",
     inputs="corral.engines.llama.inputs:LlamaInputs",
     options="corral.engines.llama.inputs:LlamaOptions",
     needs_model=True,
-    outputs=(_TEXT_FILE,),
+    files=FileRule(maximum=None, summary="any number; `images` names those to look at"),
+    outputs=(
+        _TEXT_FILE,
+        OutputRule(name="thinking.txt", media_type="text/plain; charset=utf-8", summary="its thoughts, if any"),
+        OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
+    ),
     values=(
         ValueRule(name="text", summary="what the model wrote"),
-        ValueRule(name="finish_reason", summary="`stop` when the model ended, `length` at `max_tokens`"),
+        ValueRule(name="finish_reason", summary="`stop`, `length` at `max_tokens`, or `tool_calls`"),
         ValueRule(name="prompt_tokens", summary="tokens of the prompt, chat template included"),
         ValueRule(name="completion_tokens", summary="tokens that the model wrote"),
         ValueRule(name="tokens_per_second", summary="speed of writing, prompt apart; null when unknown"),
+        ValueRule(name="tool_calls", summary="functions that the model called, if any"),
+        ValueRule(name="embeddings", summary="how many vectors"),
+        ValueRule(name="dimensions", summary="the length of each"),
+        ValueRule(name="computed_on", summary="the devices that hold the model, as llama.cpp reports them"),
     ),
 )
 OLLAMA = EngineKind(

@@ -118,6 +118,11 @@ class Resident:
     model: str
     memory: Bytes | None = None
     """Bytes of the slot's memory that it takes; None where the engine does not report it."""
+    computes_on: str | None = None
+    """The devices that the engine's library put it on, in the library's own words: `CUDA0 (NVIDIA GeForce RTX 4090), 31
+    of 31 layers`; None where the engine does not report it."""
+    caution: str | None = None
+    """Why that is not what the slot is for, and what to do; None where all is well."""
 
 
 class FailureScope(StrEnum):

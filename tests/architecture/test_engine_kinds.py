@@ -45,7 +45,7 @@ def test_only_an_engines_own_folder_spells_its_name() -> None:
 
 @pytest.mark.parametrize("kind", ENGINES.values(), ids=lambda kind: kind.name)
 def test_every_engine_names_code_that_is_in_its_own_folder(kind: EngineKind) -> None:
-    ways = [way for way in (kind.worker, kind.in_process, kind.adapter) if way is not None]
+    ways = [way for way in (kind.worker, kind.served, kind.in_process, kind.adapter) if way is not None]
 
     load_inputs(kind), load_options(kind)
     for reference in (*ways, *filter(None, (kind.model_name,))):

@@ -106,5 +106,5 @@ def _children(pid: int | None) -> list[psutil.Process]:
 
 def _is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return "corral.engines.worker" in process.cmdline()
+        return not {"corral.engines.worker", "corral.processes.keeper"}.isdisjoint(process.cmdline())
     return False

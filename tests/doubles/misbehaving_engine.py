@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from corral.engine_kinds import EngineKind
-from corral.engines.building import make_worker_environment
 from corral.engines.local.engine import Launch, LocalEngine
+from corral.engines.machine_share import make_worker_environment
 from corral.engines.schema import EngineInputs
 from corral.processes.bounded_log import BoundedLog
 from corral.processes.leftovers import make_mark

@@ -35,6 +35,8 @@ def a_place_view(
             gate=gates.get(engine, Gate.OPEN),
             problem=problems.get(engine),
             resident=(),
+            computes_on=None,
+            caution=None,
         )
         for engine in engines
     )

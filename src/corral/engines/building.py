@@ -1,4 +1,4 @@
-"""Builds the engines of slots: in worker processes of this machine, or reached by URL.
+"""Builds the engines of slots: in worker processes or servers of this machine, or reached by URL.
 
 Belongs here: turning a slot's device, threads and settings into a worker's command, environment and settings, and an
 instance's URL and settings into its adapter.
@@ -7,30 +7,18 @@ Does not belong here: which slots there are, which slot an instance computes for
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.engine import Launch, LocalEngine, install_command
+from corral.engines.machine_share import Device, MachineShare
+from corral.engines.schema import EngineOptions
 from corral.processes.bounded_log import BoundedLog
-from corral.processes.leftovers import MARK, make_mark
 from corral.work import Engine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """The device that a slot computes on."""
-
-    name: str
-    """Unique on its node; names the log file: `gpu0`, `cpu1`."""
-    gpu: str | None = None
-    """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it; None for a share of the processor."""
 
 
 def build(
@@ -51,39 +39,22 @@ def build(
     settings = read_options(load_options(kind), name, options)
     if kind.in_process is not None:
         return cast("Callable[[], Engine]", load_reference(kind.in_process))()  # the registry's own; a test builds all
+    share = MachineShare(device=device, threads=threads, locate=locate, log_dir=log_dir)
+    if kind.served is not None:
+        make = cast("Callable[[MachineShare, EngineOptions], Engine]", load_reference(kind.served))  # as above
+        return make(share, settings)
     launch = Launch(
         command=(sys.executable, "-P", "-m", "corral.engines.worker", name),
-        environment=lambda devices: make_worker_environment(
-            os.environ, gpus=",".join(devices) or device.gpu, threads=threads, mark=make_mark(log_dir)
-        ),
+        environment=share.make_environment,
         settings={
             "gpu": device.gpu is not None,
             "threads": threads,
             "options": settings.model_dump(mode="json"),
             "hint": install_command(kind),
         },
-        log=BoundedLog(log_dir / f"{name}-{device.name}.log"),
+        log=BoundedLog(share.name_log(name)),
     )
     return LocalEngine(kind, launch, locate)
-
-
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|DSN$|^PG", re.I)
-"""Names of variables that hold secrets by convention, `CORRAL_DATABASE_URL` and `HF_TOKEN` among them; what runs in a
-worker (any program, with `command`) needs none of them: models come from the store."""
-
-
-def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
-    """Return a worker's environment: its own GPUs or none, its share of the processor, and no secret of the server."""
-    return {
-        **{name: value for name, value in base.items() if not _SECRET.search(name)},
-        MARK: mark,
-        "CUDA_VISIBLE_DEVICES": gpus or "",
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
-        "OMP_NUM_THREADS": str(threads),
-        "HF_HUB_OFFLINE": "1",  # models come from the store; an engine never downloads
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
-    }
 
 
 def build_remote(

@@ -72,10 +72,13 @@ def _judge_devices(slots: Sequence[Json]) -> Iterator[Finding]:
             gate = f"{gates.pop()}, with " if len(gates) == 1 else ""
             yield Finding(name=f"device {device}", state=State.OK, what=gate + what)
         for slot in members:
-            if slot["problem"]:
-                yield Finding(name=f"slot {slot['id']}", state=State.WARNING, what=slot["problem"])
+            for fault in filter(None, (slot["problem"], slot.get("caution"))):
+                yield Finding(name=f"slot {slot['id']}", state=State.WARNING, what=fault)
 
 
 def _describe_slot(device: str, slot: Json, *, alone: bool) -> str:
     name = slot["id"].removeprefix(f"{device}/")
-    return f"{name} ({slot['gate']})" if alone else name
+    facts = [slot["gate"]] if alone else []
+    if place := slot.get("computes_on"):  # a server of an earlier version does not report it
+        facts.append(f"on {place}")
+    return f"{name} ({', '.join(facts)})" if facts else name

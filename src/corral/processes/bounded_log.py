@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 LIMIT_BYTES = 2 * 2**20
@@ -15,8 +16,12 @@ _TAIL_LINE_LENGTH = 400
 class BoundedLog:
     """Appends to `path`, moves it to `<path>.1` when it is half the limit, and remembers the last lines."""
 
-    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, limit_bytes: int = LIMIT_BYTES, follow: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`follow` is called with each line that is remembered."""
         self._path = path
+        self._follow = follow
         self._half = limit_bytes // 2
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._unfinished = b""
@@ -55,7 +60,10 @@ class BoundedLog:
     def _remember(self, data: bytes) -> None:
         *lines, rest = (self._unfinished + data).split(b"\n")
         self._unfinished = rest[-_TAIL_LINE_LENGTH:]
-        self._tail.extend(text for line in lines[-_TAIL_LINES:] if (text := _make_printable(line)))
+        for line in lines:
+            if text := _make_printable(line):
+                self._tail.append(text)
+                self._follow(text)
 
 
 def _make_printable(line: bytes) -> str:

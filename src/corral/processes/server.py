@@ -83,6 +83,7 @@ class Server:
         self._turn = asyncio.Lock()
         self._history = History()
         self._process: ChildProcess | None = None
+        self._stopped: ChildProcess | None = None
         self._url = ""
         self._ready_at: float | None = None
 
@@ -98,7 +99,8 @@ class Server:
 
     def describe_end(self) -> str:
         """Say how the last process ended, and the last lines that it printed."""
-        return self._process.describe_end() if self._process is not None else "it was never started"
+        last = self._process or self._stopped
+        return "it was never started" if last is None else last.describe_end()
 
     async def wait(self) -> None:
         """Return when its process has ended; at once where none runs."""
@@ -129,6 +131,7 @@ class Server:
         process, self._process = self._process, None
         self._ready_at = None
         if process is not None:
+            self._stopped = process
             await process.end(grace_s=self._program.stop_grace_s + _END_MARGIN_S)
 
     async def _note_end(self, process: ChildProcess) -> None:

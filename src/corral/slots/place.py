@@ -45,6 +45,8 @@ class SlotState:
     failures: int = 0
     check_due: float = 0.0
     resident: tuple[ResidentModel, ...] = ()
+    computes_on: str | None = None
+    caution: str | None = None
     gate: Gate = Gate.OPEN
 
 
@@ -211,7 +213,14 @@ class PlaceState:
             device=self.device,
             facts=facts,
             slots=tuple(
-                SlotView(spec=state.spec, gate=facts.gate_for(name), problem=state.problem, resident=state.resident)
+                SlotView(
+                    spec=state.spec,
+                    gate=facts.gate_for(name),
+                    problem=state.problem,
+                    resident=state.resident,
+                    computes_on=state.computes_on,
+                    caution=state.caution,
+                )
                 for name, state in self._states.items()
             ),
             holds=self.holds,
@@ -245,6 +254,7 @@ class PlaceState:
             return
         state.check_due = now + RECHECK_AFTER_S[min(state.failures, len(RECHECK_AFTER_S) - 1)]
         state.problem, state.failures, state.resident = problem, state.failures + 1, ()
+        state.computes_on = state.caution = None
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -282,6 +292,8 @@ class PlaceState:
             state.resident = tuple(
                 ResidentModel(engine=state.spec.engine, model=model.model, memory=model.memory) for model in held
             )
+            state.computes_on = next((model.computes_on for model in held if model.computes_on), None)
+            state.caution = next((model.caution for model in held if model.caution), None)
 
     async def evict(self, engines: Iterable[str]) -> None:
         """Make engines give up the memory of their models; best effort: the next load shows a failure."""
@@ -289,7 +301,7 @@ class PlaceState:
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_S):
                     await state.engine.release()
-                state.resident = ()
+                state.resident, state.computes_on, state.caution = (), None, None
             except Exception as error:  # noqa: BLE001 (as in `check`)
                 log.warning("eviction_failed", slot=state.spec.id, error=str(error))
 

@@ -208,6 +208,10 @@ class SlotView:
     problem: str | None
     """Why its engine does not work; None when it does."""
     resident: tuple[ResidentModel, ...]
+    computes_on: str | None
+    """The devices that hold its models, in the words of its engine; None where it reports none."""
+    caution: str | None
+    """Why that is not the slot's device, and what to do; None when it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

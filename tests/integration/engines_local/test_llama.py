@@ -8,28 +8,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import psutil
 import pytest
 
-from corral.engines.llama.chat import make_chat_request
-from corral.engines.llama.worker import load_server
-from corral.engines.worker.job import WorkerSettings
+from corral.engines.building import Device, build
+from corral.engines.llama.client import LlamaClient
+from corral.engines.llama.inputs import LlamaInputs
+from corral.engines.llama.requests import make_chat_request
 from corral.weights.store import Store
 from corral.work import Engine, EngineError, TaskInvalidError
+from doubles.adapters import write_adapter
 from doubles.local_engines import LLAMA, Remembering, a_work, running_below
 
 QUESTION = "What is the capital of France? Answer in one short sentence."
-SMALL = WorkerSettings(gpu=False, threads=1, options={"context_size": 512, "gpu_layers": 0})
-INPUTS: dict[str, Any] = {
-    "prompt": QUESTION,
-    "messages": None,
-    "system": "You know geography.",
-    "max_tokens": 1,
-    "temperature": 0.0,
-    "top_p": 1.0,
-    "stop": [],
-    "seed": 1,
-    "json_schema": None,
-}
+
+
+def build_with(files: dict[str, Path], tmp_path: Path) -> Engine:
+    """The engine as the server builds it, with models of its own."""
+    return build(
+        "llama",
+        device=Device(name="cpu1"),
+        threads=1,
+        options={"contextSize": 512},
+        locate=files.__getitem__,
+        log_dir=tmp_path / "logs",
+    )
+
+
+def find_server(logs: Path) -> psutil.Process:
+    return next(process for process in running_below(logs) if process.net_connections("tcp"))
+
+
+def multiply(vector: list[float], other: list[float]) -> float:
+    return sum(left * right for left, right in zip(vector, other, strict=True))
 
 
 @pytest.fixture
@@ -62,27 +74,23 @@ async def test_same_seed_writes_the_same_text_and_another_does_not(
     assert first != other
 
 
-def test_chat_template_of_the_model_is_applied(models: Store) -> None:
-    """Asks the server that the worker uses for the prompt that it rendered; `__verbose` is llama.cpp's own switch."""
-    server: Any = load_server(models.path(LLAMA), SMALL)
+async def test_chat_template_of_the_model_is_applied(
+    llama: Engine, logs: Path, tmp_path: Path, report: Remembering
+) -> None:
+    """Asks the server that the engine started for the prompt that it renders, with its own key."""
+    inputs = {"prompt": QUESTION, "system": "You know geography.", "max_tokens": 1}
+    await llama.run(a_work("llama", tmp_path, model=LLAMA, **inputs), report)
 
-    request = make_chat_request(INPUTS) | {"stream": False, "verbose": True, "__verbose": True}
-    del request["stream_options"]
-    answer = server.handle_chat_completions(request)
+    server = find_server(logs)
+    key, port = server.environ()["LLAMA_API_KEY"], server.cmdline()[server.cmdline().index("--port") + 1]
+    client = LlamaClient(f"http://127.0.0.1:{port}", key=key)
+    rendered = await client.ask("/apply-template", make_chat_request(LlamaInputs.model_validate(inputs), {}))
+    await client.close()
 
-    rendered = (
+    assert rendered["prompt"] == (
         "<|im_start|>system\nYou know geography.<|im_end|>\n"
         f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert answer["__verbose"]["prompt"] == rendered
-
-
-async def test_marks_of_the_template_count_as_tokens(llama: Engine, tmp_path: Path, report: Remembering) -> None:
-    work = a_work("llama", tmp_path, model=LLAMA, prompt="Hi", system="Be kind.", max_tokens=1)
-
-    produced = await llama.run(work, report)
-
-    assert produced.values["prompt_tokens"] > 10  # three tokens of text alone
 
 
 async def test_answer_follows_a_schema(llama: Engine, tmp_path: Path, report: Remembering) -> None:
@@ -123,16 +131,24 @@ async def test_cancel_is_obeyed_between_two_tokens_and_the_model_stays(
     assert [resident.model for resident in await llama.resident()] == [LLAMA]
 
 
-async def test_nobody_can_reach_the_server_inside_the_worker(
+async def test_other_programs_cannot_use_the_server(
     llama: Engine, logs: Path, tmp_path: Path, report: Remembering
 ) -> None:
     await llama.run(a_work("llama", tmp_path, model=LLAMA, prompt="Hi", max_tokens=1), report)
 
-    (worker,) = running_below(logs)
+    listening = [
+        connection.laddr
+        for process in running_below(logs)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
 
-    assert worker.net_connections("tcp") == []
-    sockets = [Path(connection.laddr) for connection in worker.net_connections("unix") if connection.laddr]
-    assert [path for path in sockets if path.exists()] == []
+    ((address, port),) = listening
+    assert address == "127.0.0.1"
+    async with aiohttp.ClientSession() as session:
+        for path in ("/v1/chat/completions", "/slots", "/props"):
+            async with session.post(f"http://{address}:{port}{path}", json={"prompt": "Hi"}) as response:
+                assert response.status == 401, path
 
 
 async def test_model_that_is_not_here_is_named_with_the_command_that_brings_it(
@@ -144,26 +160,106 @@ async def test_model_that_is_not_here_is_named_with_the_command_that_brings_it(
     assert "corral models" in (raised.value.hint or "")
 
 
-def test_file_that_is_no_model_is_the_tasks_fault(tmp_path: Path) -> None:
-    page = tmp_path / "model.gguf"
-    page.write_bytes(b"<html>not found</html>")
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"<html>not found</html>", "is not a GGUF file"), (None, "failed to read key-value pairs")]
+)
+async def test_file_that_cannot_be_loaded_is_the_tasks_fault_in_llama_cpps_own_words(
+    llama: Engine, models: Store, tmp_path: Path, report: Remembering, content: bytes | None, reason: str
+) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(content or models.path(LLAMA).read_bytes()[:100_000])
+    engine = build_with({"damaged": damaged}, tmp_path)
 
-    with pytest.raises(TaskInvalidError, match="not a GGUF file"):
-        load_server(page, SMALL)
+    with pytest.raises(TaskInvalidError, match=reason):
+        await engine.run(a_work("llama", tmp_path, model="damaged", prompt="Hi"), report)
+
+    await engine.close()
 
 
-def test_damaged_model_fails_the_attempt(models: Store, tmp_path: Path) -> None:
-    damaged = tmp_path / "model.gguf"
-    damaged.write_bytes(models.path(LLAMA).read_bytes()[:100_000])
+async def test_killed_server_fails_its_attempt_with_how_it_ended(
+    llama: Engine, logs: Path, tmp_path: Path, report: Remembering
+) -> None:
+    endless = a_work("llama", tmp_path, model=LLAMA, prompt="Count.", temperature=5.0, max_tokens=100_000)
+    running = asyncio.create_task(llama.run(endless, report))
+    await report.under_way.wait()
 
-    with pytest.raises(EngineError, match=r"could not load 'model\.gguf'"):
-        load_server(damaged, SMALL)
+    find_server(logs).kill()
+
+    with pytest.raises(EngineError, match="killed by SIGKILL") as raised:
+        await running
+    assert type(raised.value) is EngineError  # an attempt's failure: not the task's, not the slot's
 
 
-def test_context_size_reaches_llama_cpp(models: Store) -> None:
-    chunks: list[dict[str, Any]] = []
+async def test_threads_are_few_and_reach_the_server(
+    engine: Callable[..., Engine], logs: Path, tmp_path: Path, report: Remembering
+) -> None:
+    await engine("llama", threads=2).run(a_work("llama", tmp_path, model=LLAMA, prompt="Hi", max_tokens=1), report)
 
-    request = make_chat_request(INPUTS | {"prompt": "word " * 600})
-    load_server(models.path(LLAMA), SMALL).handle_chat_completions(request, lambda chunk: bool(chunks.append(chunk)))
+    words = find_server(logs).cmdline()
 
-    assert "(512 tokens)" in chunks[0]["error"]["message"]
+    assert words[words.index("--threads") + 1] == "2"
+
+
+async def test_texts_become_vectors_that_are_near_where_they_mean_the_same(
+    llama: Engine, tmp_path: Path, report: Remembering
+) -> None:
+    texts = ["a cat sleeps on the sofa", "a kitten naps on the couch", "the invoice is due on the first of March"]
+    work = a_work("llama", tmp_path, model=LLAMA, embed=texts, pooling="mean")
+
+    produced = await llama.run(work, report)
+
+    (file,) = produced.files
+    cat, kitten, invoice = json.loads(file.path.read_text())["embeddings"]
+    assert (produced.values["embeddings"], produced.values["dimensions"]) == (3, 576)
+    assert multiply(cat, kitten) > multiply(cat, invoice)
+
+
+async def test_answer_follows_a_grammar(llama: Engine, tmp_path: Path, report: Remembering) -> None:
+    asked = {"prompt": QUESTION, "grammar": 'root ::= "yes" | "no"', "top_k": 10, "min_p": 0.0, "repeat_penalty": 1.1}
+
+    produced = await llama.run(a_work("llama", tmp_path, model=LLAMA, **asked), report)
+
+    assert produced.values["text"] in ("yes", "no")
+
+
+async def test_tools_that_the_models_template_would_drop_are_refused(
+    llama: Engine, tmp_path: Path, report: Remembering
+) -> None:
+    clock = {"type": "function", "function": {"name": "clock", "description": "The time.", "parameters": {}}}
+    work = a_work("llama", tmp_path, model=LLAMA, prompt="What time is it?", tools=[clock])
+
+    with pytest.raises(TaskInvalidError, match="has no place for tools"):
+        await llama.run(work, report)
+
+
+async def test_adapter_changes_the_text_as_its_scale_says(models: Store, tmp_path: Path, report: Remembering) -> None:
+    files = {LLAMA: models.path(LLAMA), "adapter": write_adapter(tmp_path / "adapter.gguf")}
+    engine = build_with(files, tmp_path)
+
+    async def write(*loras: dict[str, Any]) -> str:
+        asked = {"prompt": QUESTION, "temperature": 0.0, "max_tokens": 12, "seed": 1, "loras": list(loras)}
+        return (await engine.run(a_work("llama", tmp_path, model=LLAMA, **asked), report)).values["text"]
+
+    plain, off, on = await write(), await write({"name": "adapter", "scale": 0.0}), await write({"name": "adapter"})
+    await engine.close()
+
+    assert off == plain
+    assert on != plain
+
+
+async def test_image_needs_a_projector_that_is_one(
+    llama: Engine, models: Store, tmp_path: Path, report: Remembering
+) -> None:
+    (tmp_path / "cat.png").write_bytes(b"not read before the projector is")
+    work = a_work(
+        "llama",
+        tmp_path,
+        model=LLAMA,
+        files={"cat.png": tmp_path / "cat.png"},
+        prompt="What is this?",
+        images=["cat.png"],
+        mmproj=LLAMA,
+    )
+
+    with pytest.raises(TaskInvalidError, match="could not load"):
+        await llama.run(work, report)

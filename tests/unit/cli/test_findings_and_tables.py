@@ -34,6 +34,21 @@ def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> N
     ]
 
 
+def test_model_that_is_not_on_the_gpu_of_its_slot_is_a_warning_with_what_to_do() -> None:
+    slot = {"device": "n/gpu0", "gate": "open", "problem": None}
+    slots = [
+        {**slot, "id": "n/gpu0/llama", "computes_on": "the processor", "caution": "install a llama-server"},
+        {**slot, "id": "n/gpu0/other", "computes_on": "CUDA0 (RTX 4090), 31 of 31 layers", "caution": None},
+    ]
+
+    _, *devices = judge_server("http://x", "leading", slots)
+
+    assert [(finding.state, finding.what) for finding in devices] == [
+        (State.OK, "open, with llama (on the processor), other (on CUDA0 (RTX 4090), 31 of 31 layers)"),
+        (State.WARNING, "install a llama-server"),
+    ]
+
+
 def test_long_cells_are_cut_except_in_the_last_column(capsys: pytest.CaptureFixture[str]) -> None:
     put_table(("a", "b"), [("x" * 100, "y" * 100), (None, "two\nlines")], empty="none")
 

@@ -29,7 +29,7 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
     assert found == {
         "inputs.max_token": "did you mean `max_tokens`?",
         "inputs.temperature": "input should be less than or equal to 5; seen: 9",
-        "inputs.messages[0].role": "input should be 'system', 'user' or 'assistant'; seen: 'wizard'",
+        "inputs.messages[0].role": "input should be 'system', 'user', 'assistant' or 'tool'; seen: 'wizard'",
         "inputs.messages[0].content": "give it a value",
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.engines.building import make_worker_environment
+from corral.engines.machine_share import make_worker_environment
 
 
 def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:

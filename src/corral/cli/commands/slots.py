@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -92,8 +92,17 @@ def _put_slots(answer: Json) -> None:
     rows = [_make_row(slot) for slot in answer["items"]]
     terminal.put_table(columns, rows, empty="no slots", expendable=("ends", "in memory", "held by"))
     for slot in answer["items"]:
-        if slot["problem"]:
-            terminal.note(f"{slot['id']}: {slot['problem']}")
+        for note in _list_notes(slot):
+            terminal.note(f"{slot['id']}: {note}")
+
+
+def _list_notes(slot: Json) -> Iterator[str]:
+    if slot["problem"]:
+        yield slot["problem"]
+    if place := slot.get("computes_on"):  # a server of an earlier version does not report it
+        yield f"computes on {place}"
+    if caution := slot.get("caution"):
+        yield caution
 
 
 def _make_row(slot: Json) -> tuple[object, ...]:

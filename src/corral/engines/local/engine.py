@@ -28,8 +28,8 @@ from corral.engines.local.worker_process import (
     read_produced,
     read_residents,
 )
+from corral.engines.machine_share import locate_model
 from corral.engines.messages import Message
-from corral.errors import CorralError
 from corral.processes.bounded_log import BoundedLog
 from corral.work import EngineError, EngineUnavailableError, Produced, Reporter, Resident, TaskInvalidError, Work
 
@@ -139,14 +139,7 @@ class LocalEngine:
     async def _locate_model(self, model: str | None) -> Path | None:
         if not self._kind.needs_model:
             return None
-        if model is None:
-            raise TaskInvalidError(
-                f"a {self.name} task needs a model", hint="name one; `corral models list` shows them"
-            )
-        try:
-            return await asyncio.to_thread(self._locate, model)
-        except CorralError as error:
-            raise TaskInvalidError(error.what, where=error.where, hint=error.hint) from error
+        return await asyncio.to_thread(locate_model, self._locate, self.name, model)
 
     async def _warm_worker(self, devices: tuple[str, ...]) -> WorkerProcess:
         """Return a running worker that sees these GPUs (its slot's own when none are named)."""

@@ -130,6 +130,8 @@ def _describe_slot(
         gate_reason=reason,
         problem=slot.problem,
         resident=[ResidentOut(model=resident.model, memory=resident.memory) for resident in slot.resident],
+        computes_on=slot.computes_on,
+        caution=slot.caution,
         running=None if running is None else _describe_running(running),
         held=next((_describe_hold(hold) for hold in place.holds), None),
         progress=None if running is None else _describe_progress(progress.get(running.task)),

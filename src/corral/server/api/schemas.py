@@ -230,6 +230,8 @@ class SlotOut(Answer):
     gate_reason: str
     problem: str | None = Field(description="why the engine does not work; null when it does")
     resident: list[ResidentOut]
+    computes_on: str | None = Field(description="devices that hold its models, as its engine reports them")
+    caution: str | None = Field(description="why that is not the slot's device, and what to do; null when it is")
     running: RunningOut | None
     held: HoldOut | None
     progress: ProgressOut | None

@@ -1,0 +1,301 @@
+"""`corral.work.Engine` in front of a llama.cpp server that Corral runs on this machine.
+
+The server starts with the first task and stays, with its model in memory; another model, another projector or other
+adapters need another server. Memory is released by ending it: a CUDA context alone takes hundreds of MiB that no
+library gives back while its process lives.
+
+Belongs here: the life of the server across attempts.
+Does not belong here: which build and which arguments (`program`), one attempt's talk with the server (`attempt`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from corral.engine_kinds import LLAMA
+from corral.engines.inputs import read_task_inputs
+from corral.engines.llama.attempt import compute
+from corral.engines.llama.client import ConnectionLostError, LlamaClient
+from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
+from corral.engines.llama.loading import LoadReport
+from corral.engines.llama.program import (
+    INSTALL,
+    Installed,
+    Loading,
+    Program,
+    choose_program,
+    choose_threads,
+    list_arguments,
+    make_environment,
+)
+from corral.engines.llama.requests import list_images
+from corral.engines.machine_share import MachineShare, locate_model
+from corral.errors import CorralError
+from corral.processes.bounded_log import BoundedLog
+from corral.processes.server import Server, ServerProgram
+from corral.work import (
+    EngineError,
+    EngineUnavailableError,
+    Produced,
+    Reporter,
+    Resident,
+    TaskInvalidError,
+    Work,
+)
+
+CANCEL_GRACE_S = 2.0
+"""The time that the server has to notice a closed connection before it is killed; one token takes far less."""
+_END_S = 1.0
+"""Between a connection that broke and the end of its process, which says more."""
+_STARTS_BEFORE_GIVING_UP = 2
+_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """A server with a model in memory."""
+
+    loading: Loading
+    devices: tuple[str, ...]
+    program: Program
+    server: Server
+    client: LlamaClient
+    report: LoadReport
+
+
+def look_for_builds() -> Installed:
+    """Look for builds of llama.cpp on this machine."""
+    return Installed(find_program=shutil.which, has_builtin=find_spec(LLAMA.library or "") is not None)
+
+
+class Llama:
+    """llama.cpp on one slot of this machine."""
+
+    def __init__(
+        self, share: MachineShare, options: LlamaOptions, *, find_builds: Callable[[], Installed] = look_for_builds
+    ) -> None:
+        self._share = share
+        self._options = options
+        self._find_builds = find_builds
+        self._turn = asyncio.Lock()
+        self._starting: Server | None = None
+        self._loaded: _Loaded | None = None
+        self._resident: tuple[Resident, ...] = ()
+        self._failed_starts = 0
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return LLAMA.name
+
+    @property
+    def _is_gpu(self) -> bool:
+        return self._share.device.gpu is not None
+
+    async def run(self, work: Work, report: Reporter) -> Produced:
+        """Write or embed. Raises: EngineError."""
+        inputs = read_task_inputs(LlamaInputs, work.inputs)
+        loading = await asyncio.to_thread(self._make_loading, work, inputs)
+        async with self._turn:
+            loaded = await self._ensure_loaded(loading, work, report)
+            try:
+                produced = await compute(loaded.client, inputs, work, report)
+                return replace(produced, values={**produced.values, "computed_on": loaded.report.computes_on})
+            except asyncio.CancelledError:
+                await self._stop_computing(loaded)
+                raise
+            except ConnectionLostError as error:
+                raise await self._explain_loss(loaded, error) from error
+
+    async def resident(self) -> tuple[Resident, ...]:
+        return self._resident if self._loaded is not None and self._loaded.server.running else ()
+
+    async def check(self) -> None:
+        """Return when a build is there; after failed starts, only when it can be run."""
+        program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
+        if self._failed_starts:
+            await _check_program(program)
+
+    async def release(self) -> None:
+        async with self._turn:
+            await self._unload()
+
+    async def kill(self) -> None:
+        for server in (self._starting, self._loaded and self._loaded.server):
+            if server is not None:
+                server.kill()
+                await server.stop()
+        if not self._turn.locked():  # an attempt that runs now sees the end of its connection, and cleans up itself
+            await self._unload()
+
+    async def close(self) -> None:
+        self._closed = True
+        await self.kill()
+
+    def _make_loading(self, work: Work, inputs: LlamaInputs) -> Loading:
+        """Find every file that the task names. Raises: TaskInvalidError."""
+        missing = [name for name in list_images(inputs) if name not in work.files]
+        if missing:
+            raise TaskInvalidError(f"the task has no file {missing[0]!r}", where="inputs.images")
+        if work.files and not list_images(inputs):
+            raise TaskInvalidError(f"the task has {len(work.files)} files and `images` names none of them")
+
+        def find(model: str | None) -> Path:
+            path = locate_model(self._share.locate, self.name, model)
+            _check_file(path)
+            return path
+
+        return Loading(
+            model=find(work.model),
+            mmproj=None if inputs.mmproj is None else find(inputs.mmproj),
+            loras=tuple(find(lora.name) for lora in inputs.loras),
+            embeds=inputs.embed is not None,
+            pooling=inputs.pooling,
+        )
+
+    async def _ensure_loaded(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
+        loaded = self._loaded
+        fits = loaded is not None and (loaded.loading, loaded.devices) == (loading, work.devices)
+        if loaded is None or not fits or not loaded.server.running:
+            await self._unload()  # frees the memory before the next model takes it
+            report.progress(None, f"loading {work.model}")
+            loaded = self._loaded = await self._load(loading, work, report)
+        self._resident = (self._describe_resident(loaded, work.model or ""),)  # it can have another name in each task
+        return loaded
+
+    def _describe_resident(self, loaded: _Loaded, model: str) -> Resident:
+        caution = None
+        if self._is_gpu and self._options.gpu_layers != 0 and not loaded.report.devices:
+            caution = f"{loaded.program.name} has no layer on the GPU: {INSTALL}"
+        return Resident(
+            model=model, memory=loaded.report.memory, computes_on=loaded.report.computes_on, caution=caution
+        )
+
+    async def _load(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
+        """Start a server with the model. Raises: EngineError."""
+        self._refuse_when_closed()
+        program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
+        key, lines = secrets.token_hex(32), LoadReport()
+        log = BoundedLog(self._share.name_log(self.name), follow=lines.take)
+        server = self._starting = Server(self._make_server_program(program, loading, work, key), log)
+
+        def show_wait(seconds: float) -> None:
+            report.progress(None, f"loading {work.model}, {seconds:.0f} s")
+
+        try:
+            url = await server.ensure_ready(within_s=work.timeout_s, waiting=show_wait)
+            self._refuse_when_closed()
+        except (CorralError, OSError) as error:
+            await server.stop()
+            if isinstance(error, EngineError):
+                raise
+            raise self._count_failure(lines.make_failure(program.name, loading.model.name, str(error))) from error
+        finally:
+            self._starting = None
+        self._failed_starts = 0
+        client = LlamaClient(url, key=key)
+        return _Loaded(
+            loading=loading, devices=work.devices, program=program, server=server, client=client, report=lines
+        )
+
+    def _make_server_program(self, program: Program, loading: Loading, work: Work, key: str) -> ServerProgram:
+        cores = psutil.cpu_count(logical=False)
+        threads = choose_threads(self._options.threads, share=self._share.threads, cores=cores)
+        return ServerProgram(
+            name=program.name,
+            command=lambda port: (
+                *program.command,
+                *list_arguments(loading, self._options, gpu=self._is_gpu, threads=threads, port=port),
+            ),
+            environment=lambda: make_environment(self._share.make_environment(work.devices), key=key),
+            health_path="/health",
+            stop_grace_s=0.0,  # it has nothing to save, and a signal waits for its model to be freed page by page
+        )
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise EngineUnavailableError(f"the {self.name} engine is closed", hint="start the server again")
+
+    def _count_failure(self, failure: EngineError) -> EngineError:
+        """Turn a start that fails again and again into the slot's trouble; a model's trouble is not counted."""
+        if isinstance(failure, TaskInvalidError):
+            return failure
+        self._failed_starts += 1
+        if self._failed_starts < _STARTS_BEFORE_GIVING_UP:
+            return failure
+        return EngineUnavailableError(failure.what, hint=failure.hint or "run `corral doctor`, then look into the log")
+
+    async def _stop_computing(self, loaded: _Loaded) -> None:
+        """Wait until the server has noticed; kill it when it does not in time, or when we are cancelled again."""
+        obeyed = False
+        try:
+            async with asyncio.timeout(CANCEL_GRACE_S):
+                await loaded.client.wait_until_idle()
+                obeyed = True
+        except (TimeoutError, ConnectionLostError):
+            pass
+        finally:
+            if not obeyed:
+                loaded.server.kill()
+                await self._unload()
+
+    async def _explain_loss(self, loaded: _Loaded, error: ConnectionLostError) -> EngineError:
+        try:
+            async with asyncio.timeout(_END_S):
+                await loaded.server.wait()
+        except TimeoutError:
+            pass
+        end = loaded.server.describe_end()
+        await self._unload()
+        return EngineError(f"{loaded.program.name} failed ({error}): {end}")
+
+    async def _unload(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        self._resident = ()
+        if loaded is not None:
+            await loaded.server.stop()
+            await loaded.client.close()
+
+
+def _check_file(path: Path) -> None:
+    """Raises: TaskInvalidError when the file cannot be a model."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise TaskInvalidError(f"the model file {path.name!r} cannot be read: {error.strerror}") from error
+    if magic != _MAGIC:
+        raise TaskInvalidError(
+            f"{path.name!r} is not a GGUF file", hint="pull the model again with `corral models pull`"
+        )
+
+
+async def _check_program(program: Program) -> None:
+    """Raises: EngineUnavailableError when the program cannot be run."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *program.command,
+            "--version",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as error:
+        raise EngineUnavailableError(f"{program.name} cannot be run: {error.strerror}", hint=INSTALL) from error
+    printed, _ = await process.communicate()
+    if process.returncode != 0:
+        last = printed.decode(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
+        raise EngineUnavailableError(f"{program.name} cannot be run: {last[0]}", hint=INSTALL)
+
+
+def build_llama(share: MachineShare, options: LlamaOptions) -> Llama:
+    """Return the engine for one slot; nothing is started before its first task."""
+    return Llama(share, options)

@@ -1,0 +1,73 @@
+"""The part of this machine that a local engine gets: its device, its threads, where it logs, what its processes see."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from corral.errors import CorralError
+from corral.processes.leftovers import MARK, make_mark
+from corral.work import TaskInvalidError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The device that a slot computes on."""
+
+    name: str
+    """Unique on its node; names the log file: `gpu0`, `cpu1`."""
+    gpu: str | None = None
+    """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it; None for a share of the processor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineShare:
+    """Where a local engine runs."""
+
+    device: Device
+    threads: int
+    """Its share of the processor (cores // slots), at least 1."""
+    locate: Callable[[str], Path]
+    """Finds a model by its name. Raises: CorralError."""
+    log_dir: Path
+
+    def name_log(self, engine: str) -> Path:
+        """Return the file for what the engine's process prints."""
+        return self.log_dir / f"{engine}-{self.device.name}.log"
+
+    def make_environment(self, devices: tuple[str, ...]) -> dict[str, str]:
+        """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own."""
+        gpus = ",".join(devices) or self.device.gpu
+        return make_worker_environment(os.environ, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
+
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|DSN$|^PG", re.I)
+"""Names of variables that hold secrets by convention, `CORRAL_DATABASE_URL` and `HF_TOKEN` among them; what runs in a
+worker (any program, with `command`) needs none of them: models come from the store."""
+
+
+def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, threads: int, mark: str) -> dict[str, str]:
+    """Return a worker's environment: its own GPUs or none, its share of the processor, and no secret of the server."""
+    return {
+        **{name: value for name, value in base.items() if not _SECRET.search(name)},
+        MARK: mark,
+        "CUDA_VISIBLE_DEVICES": gpus or "",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that an index means the same to CUDA and to NVML
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",  # models come from the store; an engine never downloads
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
+    }
+
+
+def locate_model(locate: Callable[[str], Path], engine: str, model: str | None) -> Path:
+    """Return the file or folder of a task's model. Raises: TaskInvalidError."""
+    if model is None:
+        raise TaskInvalidError(f"a {engine} task needs a model", hint="name one; `corral models list` shows them")
+    try:
+        return locate(model)
+    except CorralError as error:
+        raise TaskInvalidError(error.what, where=error.where, hint=error.hint) from error
