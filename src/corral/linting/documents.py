@@ -1,8 +1,8 @@
 """Splits a YAML text into its documents, composes each on its own, and finds the fenced blocks of Markdown.
 
 A broken document does not hide the others: it is reported with the reason, and the rest is still read.
-Composed by libyaml: 1,000 manifests take under a second. Anchors are kept as they are (nothing is expanded, so a file
-of aliases cannot grow); a document is read up to `LARGEST_DOCUMENT` and `DEEPEST` levels.
+Composed by libyaml: 1,000 manifests take under a second. Anchors are kept as they are; rules that follow them see each
+value as often as it is named, so a document is read up to `MOST_VALUES`, `LARGEST_DOCUMENT` and `DEEPEST` levels.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ LARGEST_DOCUMENT = 4_000_000
 """Characters; the largest CRD bundles have documents of under a million."""
 DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
+MOST_VALUES = 2_000_000
+"""Values with aliases expanded; a document of `LARGEST_DOCUMENT` without aliases has fewer. Twenty-five lines of merge
+keys are 33 million."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
 _IN_A_LINE = re.compile(rf"(?:[-?:][ \t]+){{{DEEPEST // 4}}}")
 """Entries and keys that begin in one line; with those of the lines above they are a few thousand levels at most."""
@@ -74,7 +77,37 @@ def _compose(file: str, text: str, first_line: int, start: int | None) -> Docume
         return _report_error(file, text, first_line, error)
     except (ValueError, RecursionError) as error:
         return Unread(place=here, why=f"not YAML: {error}")
+    if "*" in text and _count_values(node) > MOST_VALUES:
+        return Unread(place=here, why=f"its aliases expand to more than {MOST_VALUES:,} values, or without end")
     return Document(tree=Tree(node, file, first_line - 1, start), text=text, first_line=first_line, start=start)
+
+
+def _count_values(root: Any) -> int:  # a node of PyYAML, which is untyped
+    """Count the values below a node with aliases expanded; each node is looked at once, and a circle is too many."""
+    counts: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting[-1]
+        children = _list_children(node)
+        if id(node) in counts:
+            waiting.pop()
+        elif id(node) in open_nodes:
+            waiting.pop()
+            open_nodes.discard(id(node))
+            counts[id(node)] = 1 + sum(counts.get(id(child), MOST_VALUES) for child in children)
+        else:
+            open_nodes.add(id(node))
+            if any(id(child) in open_nodes for child in children):
+                return MOST_VALUES + 1
+            waiting += (child for child in children if id(child) not in counts)
+    return counts[id(root)]
+
+
+def _list_children(node: Any) -> list[Any]:  # as above
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in cast(Any, node).value for child in pair]
+    return list(cast(Any, node).value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:
