@@ -24,6 +24,8 @@ log = structlog.get_logger()
 CHECK_DEADLINE_S = 10.0
 CHECK_EVERY_S = 30.0
 """How often an engine that works is checked again."""
+CLOSE_DEADLINE_S = 30.0
+"""How long an engine can take to stop; checks of the others wait for it. A worker that hangs is killed after 2 s."""
 RECHECK_AFTER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between checks of an engine that does not work; the last one repeats."""
 
@@ -313,12 +315,17 @@ class PlaceState:
         return [self._states[engine] for engine in engines if engine in self._states]
 
 
-async def close_engines(engines: Sequence[Engine]) -> None:
-    """Stop engines for good; one that fails to stop keeps no other from it."""
-    endings = await asyncio.gather(*(engine.close() for engine in engines), return_exceptions=True)
+async def close_engines(engines: Sequence[Engine], *, deadline_s: float = CLOSE_DEADLINE_S) -> None:
+    """Stop engines for good; one that fails to stop, or takes longer than its deadline, keeps no other from it."""
+    endings = await asyncio.gather(*(_close(engine, deadline_s) for engine in engines), return_exceptions=True)
     for engine, ending in zip(engines, endings, strict=True):
         if isinstance(ending, Exception):
             log.error("engine_not_closed", engine=engine.name, exc_info=ending)
+
+
+async def _close(engine: Engine, deadline_s: float) -> None:
+    async with asyncio.timeout(deadline_s):
+        await engine.close()
 
 
 def _describe_error(error: Exception) -> str:

@@ -59,6 +59,17 @@ class SlotSpec:
     make: Callable[[], Engine] = field(compare=False, repr=False)
 
     @property
+    def gate_names(self) -> tuple[SlotId, ...]:
+        """The names under which its gate can be set, the narrowest first: its instance, its engine, its device.
+
+        A slot has its instance in its name only where the device has several of the engine. Its gate counts under both
+        names, so that a slot that is drained stays so when another instance comes or goes.
+        """
+        engine = SlotId(f"{self.device}/{self.engine}")
+        instance = () if self.instance is None else (SlotId(f"{engine}/{self.instance}"),)
+        return *instance, engine, self.device
+
+    @property
     def occupies(self) -> str:
         """Whatever the slot is called: the server, the GPU or the share of the processor that it takes."""
         return str(self.settings.get("url") or self.settings.get("gpu") or self.device)
@@ -165,11 +176,8 @@ def _show(value: object) -> str:
 
 
 def find_gate(slot: SlotSpec, gates: Mapping[SlotId, Gate]) -> Gate:
-    """Return the gate of a slot: its own if there is one, else its device's."""
-    for name in (slot.id, slot.place, slot.device):
-        if name in gates:
-            return gates[name]
-    return Gate.OPEN
+    """Return the gate of a slot: that of the narrowest of its names that has one; open where none has."""
+    return next((gates[name] for name in slot.gate_names if name in gates), Gate.OPEN)
 
 
 class HoldKind(StrEnum):

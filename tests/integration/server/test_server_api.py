@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from corral.cluster import load
 from corral.cluster.values import Retention
 from corral.scheduling.values import Gate
 from corral.server.services import Services
+from corral.server.slots_here import localize
+from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.tasks.store.pool import open_pool
 from corral.tasks.store.story import read
@@ -123,6 +127,45 @@ async def test_gate_of_a_device_is_that_of_all_its_slots_until_one_gets_its_own(
     await api.post("/corral/v1/slots/resume", {"slots": ["node/gpu0/llama"]})
     gates = {slot["id"]: slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]}
     assert gates == {"node/gpu0/sleep": "draining", "node/gpu0/llama": "open", "node/gpu1/sleep": "open"}
+
+
+INSTANCES = """
+apiVersion: corral/v1
+name: test
+nodes: [{name: elsewhere, address: 192.0.2.7, gpus: [{model: RTX 4090}]}]
+engines:
+  ollama:
+    instances:
+"""
+
+
+async def test_gate_set_last_counts_under_whatever_name_the_slot_has(
+    api: Serving, services: Services, tmp_path: Path
+) -> None:
+    def show(*instances: str) -> None:
+        lines = [f'      - {{name: {name}, url: "http://{name}", node: elsewhere, gpu: 0}}\n' for name in instances]
+        cluster = load(INSTANCES + "".join(lines), filename="cluster.yaml")
+        views = Registry(localize(cluster, data_dir=tmp_path, locate=Path).wanted).list_views()
+        services.board.show_slots(lambda: views)
+
+    async def list_gates() -> dict[str, str]:
+        return {slot["id"]: slot["gate"] for slot in (await api.get("/corral/v1/slots")).json["items"]}
+
+    engine = "elsewhere/gpu0/ollama"
+    show("a")
+    await api.post("/corral/v1/slots/drain", {"slots": [engine]})
+    show("a", "b")
+    assert await list_gates() == {f"{engine}/a": "draining", f"{engine}/b": "draining"}
+    await api.post("/corral/v1/slots/resume", {"slots": [f"{engine}/a"]})
+    assert await list_gates() == {f"{engine}/a": "open", f"{engine}/b": "draining"}
+    show("a")
+    assert await list_gates() == {engine: "open"}
+    await api.post("/corral/v1/slots/pause", {"slots": [engine]})
+    assert await list_gates() == {engine: "paused"}
+    show("a", "b")
+    resumed = (await api.post("/corral/v1/slots/resume", {"slots": [engine]})).json
+    assert [slot["id"] for slot in resumed["items"]] == [f"{engine}/a", f"{engine}/b"]
+    assert set((await list_gates()).values()) == {"open"}
 
 
 async def test_gate_that_an_older_server_set_on_a_device_is_that_of_its_slots(api: Serving, services: Services) -> None:

@@ -9,8 +9,11 @@ import pytest
 from corral.cluster import Cluster, load
 from corral.cluster.values import Node
 from corral.errors import ProblemsError
+from corral.scheduling.values import Gate
 from corral.server.slots_here import find_this_node, localize, make_queues
+from corral.slots.registry import Registry
 from corral.slots.values import Wanted
+from corral.work import SlotId
 
 TWO_COMFYUIS = """
 apiVersion: corral/v1
@@ -66,6 +69,26 @@ def test_several_instances_of_an_engine_on_a_gpu_are_named_and_work_at_the_same_
     assert [slot.id for slot in comfyuis] == ["elsewhere/gpu0/comfyui/left", "elsewhere/gpu0/comfyui/right"]
     assert {slot.device for slot in comfyuis} == {"elsewhere/gpu0"}
     assert [slot.place for slot in comfyuis] == ["elsewhere/gpu0", "elsewhere/gpu0/comfyui/right"]
+
+
+def test_drained_slot_stays_so_when_another_instance_of_its_engine_comes_or_goes(tmp_path: Path) -> None:
+    with_two = TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama")
+    before, after = (list_wanted(text, tmp_path) for text in (TWO_COMFYUIS, with_two))
+    for first, then, drained in ((before, after, "comfyui"), (after, before, "comfyui/left")):
+        registry = Registry(first)
+        registry.note_gates({SlotId(f"elsewhere/gpu0/{drained}"): Gate.DRAINING})
+        registry.apply(registry.compare(then))
+        gates = {slot.spec.instance: slot.gate for place in registry.list_views() for slot in place.slots}
+        assert gates["left"] is Gate.DRAINING
+        assert gates["talk"] is Gate.OPEN
+
+
+def test_gate_of_an_engine_on_a_device_is_that_of_its_instances_until_one_has_its_own(tmp_path: Path) -> None:
+    registry = Registry(list_wanted(TWO_COMFYUIS.replace("gpu: 1}\n  ollama", "gpu: 0}\n  ollama"), tmp_path))
+    engine = "elsewhere/gpu0/comfyui"
+    registry.note_gates({SlotId(engine): Gate.PAUSED, SlotId(f"{engine}/right"): Gate.OPEN})
+    gates = {slot.spec.id: slot.gate for place in registry.list_views() for slot in place.slots}
+    assert (gates[SlotId(f"{engine}/left")], gates[SlotId(f"{engine}/right")]) == (Gate.PAUSED, Gate.OPEN)
 
 
 def test_wrong_options_of_engines_are_reported_all_at_once(tmp_path: Path) -> None:

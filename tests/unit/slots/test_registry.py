@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from corral.scheduling.values import Gate, RunningTask
-from corral.slots.place import SlotHeldError
+from corral.slots.place import SlotHeldError, close_engines
 from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, Difference, Hold, HoldKind, SlotSpec, Wanted
 from corral.units import Bytes
@@ -191,6 +191,17 @@ def test_idle_group_leaves_at_once_and_its_engine_is_closed() -> None:
     assert len(registry) == 0
     asyncio.run(registry.close())
     assert engine.closed
+
+
+async def test_engine_that_never_closes_keeps_no_other_from_it_and_is_given_up_at_the_deadline() -> None:
+    class HangingEngine(ScriptedEngine):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    after = ClosingEngine(name="whisper")
+    async with asyncio.timeout(5):
+        await close_engines([HangingEngine(name="llama"), after], deadline_s=0.01)
+    assert after.closed
 
 
 @pytest.mark.parametrize("hold", [TASK, PROGRAM], ids=lambda hold: hold.kind.value)

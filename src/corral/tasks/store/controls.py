@@ -36,7 +36,7 @@ async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
 async def set_gates(pool: Pool, kind: Gated, names: Mapping[str, Collection[str]], gate: Gate) -> bool:
     """Set gates in one transaction and return whether that changed any.
 
-    Under each name are those that take its gate over and lose their own: under a device, its slots.
+    Under each name are those that take its gate over and lose their own: under a device, all names of its slots.
     """
     if gate is Gate.UNHEALTHY:
         raise ValueError("only observation makes a slot unhealthy")

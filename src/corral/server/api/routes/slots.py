@@ -73,12 +73,15 @@ async def _set_gates(api: Api, names: Collection[str], gate: Gate) -> Slots:
 
 
 def _list_covered(places: Collection[PlaceView]) -> Mapping[str, set[str]]:
-    """Return every slot and device by name, each device with all that takes its gate over."""
+    """Return every name that can be asked for, with the narrower ones that take its gate over.
+
+    These are slots, devices, and engines of which a device has several instances.
+    """
     covered: dict[str, set[str]] = {}
-    for place in places:
-        members = covered.setdefault(place.device.name, set())
-        members |= {place.facts.id, *(slot.spec.id for slot in place.slots)} - {place.device.name}
-        covered |= {slot.spec.id: set() for slot in place.slots}
+    for slot in (slot for place in places for slot in place.slots):
+        names = slot.spec.gate_names
+        for number in range(names.index(slot.spec.id), len(names)):
+            covered.setdefault(names[number], set()).update(names[:number])
     return covered
 
 
