@@ -46,11 +46,17 @@ def observe(history: History, key: DurationKey, seconds: float) -> History:
 
 def expected_seconds(durations: Mapping[DurationKey, float], key: DurationKey, bounds: PolicyBounds) -> float:
     """Estimate seconds of a task: as measured for its model there, its model anywhere, its engine, or the default."""
+    seconds = find_measured(durations, key)
+    return bounds.unknown_duration_s if seconds is None else seconds
+
+
+def find_measured(durations: Mapping[DurationKey, float], key: DurationKey) -> float | None:
+    """Return seconds measured for the model there, for the model anywhere, or for its engine; None without any."""
     for level in _levels(key):
         seconds = durations.get(level)
         if seconds is not None:
             return seconds
-    return bounds.unknown_duration_s
+    return None
 
 
 def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:

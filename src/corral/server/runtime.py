@@ -116,6 +116,7 @@ async def _serve(
         artifacts=artifacts,
         weights=weights,
         explain=dispatcher.explain,
+        estimate_end=dispatcher.estimate_end,
         data_dir=data_dir,
         local_token=announced.token,
         loopback=settings.loopback,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from corral.cluster.values import Cluster
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
+from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.values import Explanation
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
@@ -41,6 +42,8 @@ class Services:
     weights: Store
     explain: Callable[[int], Explanation | None]
     """Why a queued task waits, from the dispatcher; None when it does not know the task (or stands by)."""
+    estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]
+    """When the work that waits would be done, from the dispatcher; None when that is unknown."""
     data_dir: Path
     local_token: str
     """Grants local commands entry; written only to `server.json`."""

@@ -23,6 +23,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from corral.scheduling.estimating import WaitingWork, estimate_end
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import (
     DurationKey,
@@ -139,6 +140,11 @@ class Dispatcher:
         """Explain why a task of the backlog waits; None when it is not in the backlog."""
         picture = self._picture
         return self._judgement.explain(task, picture.ready.backlog, picture.table, picture.queues, datetime.now(UTC))
+
+    def estimate_end(self, waiting: Sequence[WaitingWork]) -> datetime | None:
+        """Estimate when this work would be done; None where nothing like it was measured, or while standing by."""
+        picture = self._picture
+        return estimate_end(waiting, picture.table, picture.queues, self._judgement.history.expected, datetime.now(UTC))
 
     @property
     def running(self) -> int:

@@ -61,6 +61,7 @@ def services(pool: Pool, tmp_path: Path) -> Services:
         artifacts=artifacts,
         weights=Store(tmp_path / "models"),
         explain=lambda _: None,
+        estimate_end=lambda _: None,
         data_dir=tmp_path,
         local_token="corral_local",
         loopback=True,

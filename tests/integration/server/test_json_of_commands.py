@@ -160,6 +160,7 @@ OF_THE_QUEUE = {
     "queues drain": Row(arguments=("queues", "drain", "small", "--yes"), path="/queues/small/drain"),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
     "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
+    "status": Row(arguments=("status",), method="GET", path="/status"),
     "reload": Row(arguments=("reload", "--dry-run"), path="/reload", body={"dry_run": True}),
     "gc": Row(arguments=("gc", "--dry-run"), path="/gc", body={"dry_run": True}),
     "forecast --replay": Row(
@@ -227,7 +228,8 @@ async def test_json_of_a_command_of_the_queue_is_the_answer_of_its_route(
 
     answered = await api.call(row.method, f"/corral/v1{row.path}", json=row.body)
     assert answered.status == 200, answered.body
-    assert printed == ({"items": [answered.json]} if command in MANY else answered.json)
+    answer = {"items": [answered.json]} if command in MANY else answered.json
+    assert steady(command, printed) == steady(command, answer)
 
 
 async def test_json_of_what_makes_something_new_has_the_fields_of_its_route(
@@ -303,6 +305,8 @@ def steady(command: str, answer: Any) -> Any:
     """Leave out what differs between two looks at one machine: free memory, and whether a server is announced."""
     if command == "checklist":
         return {**answer, "started_at": None}  # it begins whenever it is looked at, until an answer is kept
+    if command == "status":
+        return {**answer, "database_bytes": None, "disk": None}
     if command != "doctor":
         return answer
     return [

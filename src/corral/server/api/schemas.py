@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -333,16 +333,3 @@ class Ready(Answer):
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
     dispatcher: Literal["leading", "standby"]
-
-
-class Status(Answer):
-    """Who answers, and how much is open."""
-
-    name: str = Field(description="the cluster's name")
-    version: str
-    started_at: datetime
-    owner: str = Field(description="whom this request speaks for")
-    role: Role
-    leading: bool
-    data_dir: str
-    counts: Annotated[dict[str, dict[TaskState, int]], Field(description="open tasks by queue and state")]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from corral import __version__
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
+from corral.operations.status import Alarm, Disk, QueueStatus, SlotStatus, StatusAnswer, TaskOnSlot, describe
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready, Status
+from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
+from corral.server.observing import observe
 from corral.tasks.retention import collect
-from corral.tasks.store.reading import count_states
 
 router = make_router("server", route_class=StrictRoute)
 
 describe_requests(ReloadAsked)
-describe_answers(Edit, ReloadAnswer)
+describe_answers(Alarm, Disk, Edit, QueueStatus, ReloadAnswer, SlotStatus, StatusAnswer, TaskOnSlot)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -51,20 +51,16 @@ async def metrics(api: Here, caller: Viewer) -> Response:
     return Response(await api.metrics.scrape(api.services), headers={"Content-Type": _METRICS_TYPE})
 
 
-@router.get("/corral/v1/status", summary="Who answers", responses=declare_refusals())
-async def status(api: Here, caller: Viewer) -> Status:
-    """Say which server answers, for whom, and how much is open."""
+@router.get(
+    "/corral/v1/status",
+    summary="How the server is",
+    response_model=defer(StatusAnswer),
+    responses=declare_refusals(),
+)
+async def status(api: Here, caller: Viewer) -> Response:
+    """Describe this server, its queue and its slots, and what needs a person; and for whom the request speaks."""
     services = api.services
-    return Status(
-        name=services.cluster.name,
-        version=__version__,
-        started_at=services.started_at,
-        owner=caller.owner,
-        role=caller.role,
-        leading=services.board.leading,
-        data_dir=str(services.data_dir),
-        counts=await count_states(services.pool),
-    )
+    return answer(describe(await observe(services, caller), services.estimate_end))
 
 
 @router.post(

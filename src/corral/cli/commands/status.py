@@ -1,0 +1,143 @@
+"""`corral status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
+
+from corral.cli import terminal
+from corral.cli.listing import format_ago
+from corral.cli.options import AsJson, DataDir, Url, Verbose, make_example
+from corral.client.connection import call_server
+from corral.units import format_bytes
+from corral.work import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What there is room for; None is without a limit."""
+
+    alarms: int | None = None
+    queues: int | None = None
+    slots: int | None = None
+    alarm_width: int | None = None
+    """In characters, as those below."""
+    slot_width: int | None = None
+    task_width: int | None = None
+    progress_width: int | None = None
+
+
+EVERYTHING = Screen()
+ONE_SCREEN = Screen(alarms=4, queues=6, slots=12, alarm_width=155, slot_width=24, task_width=22, progress_width=14)
+"""Fits 40 lines of 80 columns."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status", epilog=make_example("corral status"))(status)
+
+
+def status(url: Url = None, data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Print how the server is, on one screen: the queue, the slots, and what needs you."""
+    answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/status"))
+    if as_json:
+        terminal.put_json(answer)
+        return
+    screen = ONE_SCREEN if terminal.count_columns() is not None and not verbose else EVERYTHING
+    terminal.put_fields([("server", _describe_server(answer)), ("queue", _describe_work(answer))])
+    _put_alarms(answer["alarms"], screen)
+    terminal.put("")
+    _put_queues(answer["queues"], screen)
+    terminal.put("")
+    _put_slots(answer["slots"], screen)
+
+
+def _describe_server(answer: Json) -> str:
+    up = format_ago(answer["started_at"]).removesuffix(" ago")
+    return ", ".join(
+        (
+            f"{answer['name']} {'leads' if answer['leading'] else 'stands by'}",
+            f"up {up}",
+            f"corral {answer['version']}",
+            f"database {format_bytes(answer['database_bytes'])}",
+            f"disk {format_bytes(answer['disk']['free'])} free",
+        )
+    )
+
+
+def _describe_work(answer: Json) -> str:
+    if not answer["waiting"] and not answer["running"]:
+        return "empty"
+    parts = [f"{answer['waiting']} waiting", f"{answer['running']} running"]
+    if answer["oldest_at"]:
+        parts.append(f"longest wait {format_ago(answer['oldest_at']).removesuffix(' ago')}")
+    end = format_ago(answer["expected_end"])
+    parts.append("end unknown" if not end else f"done {end} at the earliest" if end.startswith("in ") else "done soon")
+    return ", ".join(parts)
+
+
+def _put_alarms(alarms: Sequence[Json], screen: Screen) -> None:
+    for alarm in alarms[: screen.alarms]:
+        terminal.put_text(_cut(f"alarm   {alarm['what']}; {alarm['hint']}", screen.alarm_width))
+    if screen.alarms is not None and len(alarms) > screen.alarms:
+        terminal.put(f"... and {terminal.format_count(len(alarms) - screen.alarms, 'more alarm')}: -v")
+
+
+def _put_queues(queues: Sequence[Json], screen: Screen) -> None:
+    rows = [
+        (
+            queue["name"],
+            queue["gate"],
+            queue["waiting"],
+            queue["running"],
+            format_ago(queue["oldest_at"]).removesuffix(" ago"),
+        )
+        for queue in sorted(queues, key=lambda queue: -(queue["waiting"] + queue["running"]))
+    ]
+    columns = ("queue", "gate", "waiting", "running", "longest wait")
+    terminal.put_table(columns, rows, empty="no queues", most=screen.queues)
+
+
+def _put_slots(slots: Sequence[Json], screen: Screen) -> None:
+    rows = [
+        (
+            _cut(slot["id"], screen.slot_width),
+            _cut(_describe_slot(slot), screen.task_width),
+            _cut(_describe_progress(slot["task"]), screen.progress_width),
+            _find_end(slot),
+        )
+        for slot in slots
+    ]
+    columns = ("slot", "task", "progress", "ends")
+    terminal.put_table(columns, rows, empty="no slots", most=screen.slots, expendable=("ends",))
+
+
+def _describe_slot(slot: Json) -> str:
+    task = slot["task"]
+    if task is not None:
+        batch = f", batch {task['batch']}" if task["batch"] else ""
+        return f"{task['id']} {task['name'] or ''}{batch}"
+    if slot["problem"]:
+        return "does not work"
+    if slot["gate"] != "open":
+        return slot["gate"]
+    return f"idle, has {', '.join(slot['resident'])}" if slot["resident"] else "idle"
+
+
+def _describe_progress(task: Json) -> str:
+    if task is None:
+        return ""
+    if task["fraction"] is None:
+        return task["note"] or f"for {format_ago(task['started_at']).removesuffix(' ago')}"
+    return f"{task['fraction']:.0%} {task['note']}".strip()
+
+
+def _find_end(slot: Json) -> str:
+    end = format_ago(slot["task"] and slot["task"]["expected_end"])
+    return "late" if end.endswith(" ago") else end
+
+
+def _cut(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"

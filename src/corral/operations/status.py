@@ -1,0 +1,307 @@
+"""How a server is, on one screen: itself, its queue, its slots, and what needs a person."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from corral.scheduling.estimating import WaitingWork
+from corral.scheduling.values import Gate, RunningTask
+from corral.slots.values import PlaceView, SlotView, find_gate
+from corral.telemetry.doctor import DISK_SPENT, DISK_TIGHT
+from corral.units import Bytes, format_bytes
+from corral.work import SlotId
+
+QUEUED = "queued"
+_WAITING = frozenset({"waiting", QUEUED})
+"""States of tasks that have not started."""
+
+
+class OpenWork(Protocol):
+    """Open tasks of one kind in one state, as the queue counts them."""
+
+    @property
+    def queue(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def tasks(self) -> int: ...
+    @property
+    def slots(self) -> int:
+        """Slots that they take: a task on two GPUs counts twice."""
+        ...
+
+    @property
+    def since(self) -> datetime:
+        """When the first of them was queued, or was made where it is not queued yet."""
+        ...
+
+
+class NamedTask(Protocol):
+    """The name of a task, and its batch."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def batch(self) -> int | None: ...
+
+
+class Advance(Protocol):
+    """How far a task is."""
+
+    @property
+    def fraction(self) -> float | None: ...
+    @property
+    def note(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The file system of the data directory."""
+
+    free: Bytes
+    """Bytes that this user can still write."""
+    total: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """A queue, and how much is in it."""
+
+    name: str
+    gate: Gate
+    waiting: int
+    """Tasks that wait for a slot, another task or their time."""
+    running: int
+    oldest_at: datetime | None
+    """Since when the task that waits longest for a slot is queued; null where none waits for one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOnSlot:
+    """The task that a slot works on."""
+
+    id: int
+    name: str | None
+    """Null when it was collected meanwhile."""
+    batch: int | None
+    owner: str
+    model: str | None
+    started_at: datetime
+    expected_end: datetime | None
+    fraction: float | None
+    """Progress from 0 to 1; null where the engine cannot know."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotStatus:
+    """A slot, and the work on it."""
+
+    id: SlotId
+    engine: str
+    device_model: str
+    gate: Gate
+    problem: str | None
+    """Why the engine does not work; null when it does."""
+    resident: tuple[str, ...]
+    """Models in its memory."""
+    task: TaskOnSlot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """One thing that needs a person."""
+
+    code: str
+    """A stable word."""
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusAnswer:
+    """A server, its queue and its slots."""
+
+    name: str
+    """The cluster's name."""
+    version: str
+    started_at: datetime
+    owner: str
+    """Whom this request speaks for."""
+    role: str
+    leading: bool
+    """Whether this server's dispatcher acts; another one on the same database does where it is false."""
+    data_dir: str
+    database_bytes: Bytes
+    disk: Disk
+    counts: Mapping[str, Mapping[str, int]]
+    """Open tasks by queue and state."""
+    waiting: int
+    running: int
+    oldest_at: datetime | None
+    """As in a queue, over all of them."""
+    expected_end: datetime | None
+    """When everything would be done at the earliest, by what was measured; null when unknown, or with no open task."""
+    queues: tuple[QueueStatus, ...]
+    slots: tuple[SlotStatus, ...]
+    """Those that work first, then those with a problem."""
+    alarms: tuple[Alarm, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A running server as it was seen."""
+
+    name: str
+    version: str
+    started_at: datetime
+    owner: str
+    role: str
+    leading: bool
+    data_dir: Path
+    database_bytes: Bytes
+    disk: Disk
+    queues: Sequence[str]
+    """Those of the cluster file."""
+    queue_gates: Mapping[str, Gate]
+    slot_gates: Mapping[SlotId, Gate]
+    work: Sequence[OpenWork]
+    places: Sequence[PlaceView]
+    names: Mapping[int, NamedTask]
+    """Of the tasks that run, by their ids; as `progress`."""
+    progress: Mapping[int, Advance]
+
+
+def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]) -> StatusAnswer:
+    """Describe a server by what was seen of it."""
+    queues = tuple(_describe_queues(seen.queues, seen.queue_gates, seen.work))
+    slots = tuple(sorted(_describe_slots(seen.places, seen.slot_gates, seen.names, seen.progress), key=_order))
+    return StatusAnswer(
+        name=seen.name,
+        version=seen.version,
+        started_at=seen.started_at,
+        owner=seen.owner,
+        role=seen.role,
+        leading=seen.leading,
+        data_dir=str(seen.data_dir),
+        database_bytes=seen.database_bytes,
+        disk=seen.disk,
+        counts=_count_states(seen.work),
+        waiting=sum(queue.waiting for queue in queues),
+        running=sum(queue.running for queue in queues),
+        oldest_at=min((queue.oldest_at for queue in queues if queue.oldest_at), default=None),
+        expected_end=estimate_end(list_waiting(seen.work)),
+        queues=queues,
+        slots=slots,
+        alarms=tuple(judge(seen.disk, seen.data_dir, queues, slots)),
+    )
+
+
+def measure_disk(folder: Path) -> Disk:
+    """Measure the file system that holds a folder."""
+    usage = shutil.disk_usage(folder)
+    return Disk(free=Bytes(usage.free), total=Bytes(usage.total))
+
+
+def list_waiting(work: Iterable[OpenWork]) -> list[WaitingWork]:
+    """Return the work that has not started."""
+    return [
+        WaitingWork(queue=part.queue, engine=part.engine, model=part.model, count=part.slots)
+        for part in work
+        if part.state in _WAITING
+    ]
+
+
+def judge(disk: Disk, data_dir: Path, queues: Iterable[QueueStatus], slots: Iterable[SlotStatus]) -> Iterator[Alarm]:
+    """Find what needs a person; pure."""
+    if disk.free < DISK_TIGHT:
+        yield Alarm(
+            code="disk_full" if disk.free < DISK_SPENT else "disk_low",
+            what=f"{format_bytes(disk.free)} of {format_bytes(disk.total)} are free for {data_dir}",
+            hint="run `corral gc`, remove models that are not used, or move the data directory to a larger disk",
+        )
+    for queue in queues:
+        if queue.gate is not Gate.OPEN and queue.waiting:
+            yield Alarm(
+                code="queue_closed",
+                what=f"queue {queue.name} is {queue.gate}, tasks that wait in it: {queue.waiting}",
+                hint=f"run `corral queues resume {queue.name}` when they can start",
+            )
+    for slot in slots:
+        if slot.problem:
+            yield Alarm(code="slot_problem", what=f"{slot.id}: {slot.problem}", hint="run `corral doctor`")
+
+
+def _describe_queues(
+    names: Iterable[str], gates: Mapping[str, Gate], work: Sequence[OpenWork]
+) -> Iterator[QueueStatus]:
+    for name in sorted({*names, *(part.queue for part in work)}):
+        own = [part for part in work if part.queue == name]
+        yield QueueStatus(
+            name=name,
+            gate=gates.get(name, Gate.OPEN),
+            waiting=sum(part.tasks for part in own if part.state in _WAITING),
+            running=sum(part.tasks for part in own if part.state not in _WAITING),
+            oldest_at=min((part.since for part in own if part.state == QUEUED), default=None),
+        )
+
+
+def _count_states(work: Iterable[OpenWork]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for part in work:
+        states = counts.setdefault(part.queue, {})
+        states[part.state] = states.get(part.state, 0) + part.tasks
+    return counts
+
+
+def _describe_slots(
+    places: Iterable[PlaceView],
+    gates: Mapping[SlotId, Gate],
+    names: Mapping[int, NamedTask],
+    progress: Mapping[int, Advance],
+) -> Iterator[SlotStatus]:
+    for place in places:
+        running = place.facts.running
+        for slot in place.slots:
+            own = running if running is not None and running.engine == slot.spec.engine else None
+            yield SlotStatus(
+                id=slot.spec.id,
+                engine=slot.spec.engine,
+                device_model=place.device.model,
+                gate=_choose_gate(place, slot, gates),
+                problem=slot.problem,
+                resident=tuple(resident.model for resident in slot.resident),
+                task=None if own is None else _describe_task(own, names.get(own.task), progress.get(own.task)),
+            )
+
+
+def _choose_gate(place: PlaceView, slot: SlotView, gates: Mapping[SlotId, Gate]) -> Gate:
+    """Return what was observed where that closes the slot, else what people set."""
+    return slot.gate if place.facts.gate_reason else find_gate(slot.spec, gates)
+
+
+def _describe_task(running: RunningTask, name: NamedTask | None, progress: Advance | None) -> TaskOnSlot:
+    return TaskOnSlot(
+        id=running.task,
+        name=None if name is None else name.name,
+        batch=None if name is None else name.batch,
+        owner=running.owner,
+        model=running.model,
+        started_at=running.started_at,
+        expected_end=running.expected_end,
+        fraction=None if progress is None else progress.fraction,
+        note=progress.note if progress else "",
+    )
+
+
+def _order(slot: SlotStatus) -> tuple[bool, bool, str]:
+    return slot.task is None, slot.problem is None, slot.id

@@ -1,0 +1,60 @@
+"""When everything would be done follows measured durations and open slots, and is unknown where there are none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from corral.scheduling.estimating import WaitingWork, estimate_end
+from corral.scheduling.values import DurationKey, Gate, Queue, RunningTask
+from corral.work import SlotId
+from doubles.scheduling_values import NOW, a_place
+
+LLAMA = DurationKey("llama", "m", "RTX 4090")
+MEASURED = {LLAMA: 10.0}
+
+
+def work(count: int, **changes: str) -> WaitingWork:
+    return WaitingWork(**{"queue": "default", "engine": "llama", "model": "m", "count": count, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_tasks_are_shared_among_the_slots_that_can_run_them() -> None:
+    slots = [a_place("node/gpu0"), a_place("node/gpu1"), a_place("node/cpu0", engines=frozenset({"piper"}))]
+    assert estimate_end([work(5)], slots, {}, MEASURED, NOW) == after(30)
+
+
+def test_a_slow_slot_gets_no_more_than_it_ends_in_time() -> None:
+    slots = [a_place("node/gpu0"), a_place("node/gpu1", device_model="GTX 1060")]
+    measured = {**MEASURED, DurationKey("llama", "m", "GTX 1060"): 35.0}
+    assert estimate_end([work(4)], slots, {}, measured, NOW) == after(35)
+
+
+def test_running_tasks_come_first() -> None:
+    running = RunningTask(
+        task=1, owner="ada", queue="default", engine="llama", model="m", memory=None, started_at=NOW,
+        expected_end=after(7),
+    )  # fmt: skip
+    assert estimate_end([], [a_place(running=running)], {}, MEASURED, NOW) == after(7)
+    assert estimate_end([work(2)], [a_place(running=running)], {}, MEASURED, NOW) == after(27)
+
+
+def test_a_hundred_thousand_tasks_are_laid_out_in_portions() -> None:
+    slots = [a_place(f"node/gpu{index}") for index in range(4)]
+    end = estimate_end([work(100_000)], slots, {}, MEASURED, NOW)
+    assert end is not None
+    assert abs((end - NOW).total_seconds() - 250_000) <= 1_000
+
+
+def test_what_nothing_was_measured_for_has_an_unknown_end() -> None:
+    assert estimate_end([work(1)], [a_place()], {}, {}, NOW) is None
+    assert estimate_end([], [a_place()], {}, MEASURED, NOW) is None
+
+
+def test_work_that_no_open_slot_takes_has_an_unknown_end() -> None:
+    elsewhere = Queue(name="default", pool=frozenset({SlotId("other/gpu0")}))
+    assert estimate_end([work(1)], [a_place()], {"default": elsewhere}, MEASURED, NOW) is None
+    assert estimate_end([work(1)], [a_place()], {"default": Queue(name="default", paused=True)}, MEASURED, NOW) is None
+    assert estimate_end([work(1)], [a_place(gate=Gate.DRAINING)], {}, MEASURED, NOW) is None
