@@ -41,7 +41,7 @@ async def store_round(url: str, tasks: int, batch: int, at_once: int) -> Phases:
             TaskChange(task=task, event=Leased(attempt, (SlotId(f"node/cpu{slot}"),)), device_model="cpu")
             for slot, (task, attempt) in enumerate(leased)
         ]
-        await commit_round(pool, [*ended, *taken], [task for task, _ in leased], lease)
+        await commit_round(pool, [*ended, *taken], lease, epoch=None)
         running = leased
     ended_at = time.perf_counter()
     await until_ended(pool)

@@ -37,15 +37,17 @@ from corral.slots.values import Difference, Wanted
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
-from corral.tasks.leases import LeaseKeeper, hold_leadership
-from corral.tasks.lifecycle import Life, StopAttempt, TaskState
+from corral.tasks.leadership import Rhythm, hold_leadership
+from corral.tasks.leases import LeaseKeeper
+from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store import dispatching
+from corral.tasks.store.leading import LeadLostError
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
-from corral.tasks.store.transitions import Lease
+from corral.tasks.store.transitions import Lease, TaskChange
 from corral.work import FailureScope
 
 log = structlog.get_logger()
@@ -79,6 +81,7 @@ class Timings:
     """Wait between tries while the database does not answer."""
     stop_grace_s: float = 10.0
     """How long a cancelled engine can take to stop before it is killed."""
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 class Dispatcher:
@@ -133,6 +136,8 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._released = False
         self._deaf = False
+        self._epoch: int | None = None
+        """Guards what is written while this server leads."""
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
@@ -218,6 +223,8 @@ class Dispatcher:
             except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
                 log.warning("database_lost", error=str(error))
                 await asyncio.sleep(self._timings.retry_s)
+            except LeadLostError as error:
+                log.warning("lead_lost", error=str(error))
             except asyncpg.UniqueViolationError as error:
                 log.warning("slot_taken_elsewhere", error=str(error))
                 await asyncio.sleep(self._timings.retry_s)
@@ -227,15 +234,27 @@ class Dispatcher:
             finally:
                 leading.cancel()
                 stopping.cancel()
-                self._board.set_leading(leading=False)
+                self._step_down()
+
+    def _step_down(self) -> None:
+        """Lead no more: what only a leader decides is forgotten, since the next one decides anew; outcomes stay."""
+        self._epoch = None
+        self._picture.unwritten = [change for change in self._picture.unwritten if not _is_a_leaders(change)]
+        self._board.set_leading(leading=False)
 
     def _is_finished(self) -> bool:
         """Whether a stop was asked for and nothing is left to run or to write."""
         return self._stopping.is_set() and not (self._picture.attempts or self._inbox or self._picture.unwritten)
 
     async def _lead(self) -> None:
-        async with hold_leadership(self._url, self._reconciler.note_lines, self._note_lost_connection, self._stand_by):
-            if self._is_finished():
+        async with hold_leadership(
+            self._url,
+            self._reconciler.note_lines,
+            self._note_lost_connection,
+            self._stand_by,
+            self._timings.rhythm,
+        ) as self._epoch:
+            if self._epoch is None or self._is_finished():
                 return
             self._deaf = False
             await self._reconciler.load()
@@ -245,7 +264,7 @@ class Dispatcher:
             while not self._is_finished():
                 await self._round()
                 if self._deaf:
-                    raise DatabaseUnavailableError("the connection that listens was lost")
+                    raise DatabaseUnavailableError("the lead, or the connection that holds it, was lost")
                 await self._sleep()
 
     async def _stand_by(self) -> bool:
@@ -292,9 +311,7 @@ class Dispatcher:
         starts = (attempt.describe_start(now=self._monotonic()) for attempt in self._begun)
         changes = [*starts, *self._picture.unwritten, *(attempt.describe_lease() for attempt in assigned)]
         try:
-            done = await dispatching.commit_round(
-                self._pool, changes, [attempt.task.id for attempt in assigned], self._lease
-            )
+            done = await dispatching.commit_round(self._pool, changes, self._lease, epoch=self._epoch)
         except BaseException:
             self._picture.vacate(assigned)  # whether the leases are stored is unknown; the state is loaded anew
             raise
@@ -423,3 +440,8 @@ class Dispatcher:
 def _can_start(life: Life) -> bool:
     """Whether only a point in time, if anything, keeps a task from being assigned."""
     return life.state is TaskState.QUEUED or (life.state is TaskState.WAITING and life.open_needs == 0)
+
+
+def _is_a_leaders(change: TaskChange) -> bool:
+    """Whether only the leader decides this; the outcome of an attempt is written by the server that ran it."""
+    return isinstance(change.event, (AttemptLost, StartTimeReached))

@@ -1,17 +1,13 @@
-"""Keeps the leases of running attempts, and the lock of the one dispatcher that acts on a database.
+"""Keeps the leases of running attempts.
 
 A lease is renewed well before its deadline. An attempt whose lease is gone, or could not be renewed in time, is
 stopped: another can own its task by then.
-
-The lock lives with its connection: when the server dies, PostgreSQL frees it at once. The same connection listens for
-the story's notifications, so a leader that lost it knows that it is deaf and leads no more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -20,7 +16,7 @@ import structlog
 from corral.tasks.attempt import StopReason
 from corral.tasks.running import Attempt
 from corral.tasks.store import dispatching
-from corral.tasks.store.pool import CHANNEL, CONNECTION_LOST, Connection, Pool, connect
+from corral.tasks.store.pool import CONNECTION_LOST, Pool
 from corral.tasks.store.transitions import Lease
 
 log = structlog.get_logger()
@@ -71,30 +67,3 @@ class LeaseKeeper:
         oldest = self._monotonic() + self._heartbeat_s - self._lease.ttl.total_seconds()
         held = (self._attempts[id] for id in attempts if id in self._attempts)
         return frozenset(attempt.id for attempt in held if max(attempt.leased_at, self._renewed_at) > oldest)
-
-
-LOCK = 0x64697370  # "disp"
-POLL_S = 1.0
-"""How often a standby asks for the lock; its takeover takes this long at most."""
-
-
-@asynccontextmanager
-async def hold_leadership(
-    url: str, wake: Callable[[str], None], lost: Callable[[], None], stand_by: Callable[[], Awaitable[bool]]
-) -> AsyncGenerator[Connection, None]:
-    """Wait for the lock, hold it while the context lasts, and call `wake` with the kinds of lines that were appended.
-
-    `lost` is called when the connection breaks. `stand_by` is called now and then while another holds the lock; when it
-    returns False, the wait ends without the lock. Raises: DatabaseUnavailableError.
-    """
-    connection = await connect(url)
-    try:
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
-            if not await stand_by():
-                break
-            await asyncio.sleep(POLL_S)
-        connection.add_termination_listener(lambda *_: lost())
-        await connection.add_listener(CHANNEL, lambda *arguments: wake(arguments[-1]))
-        yield connection
-    finally:
-        connection.terminate()

@@ -11,8 +11,8 @@ import asyncpg
 from builders import a_submission, a_task
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Timings
-from corral.tasks.leases import LOCK
 from corral.tasks.lifecycle import CancelRequested, TaskState
+from corral.tasks.store.leading import LOCK
 from corral.tasks.store.submitting import submit
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.work import Produced, Reporter, Work

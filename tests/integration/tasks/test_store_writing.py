@@ -26,7 +26,7 @@ async def test_one_commit_ends_a_task_and_gives_its_slot_to_the_next(pool: Pool)
     old, new = uuid4(), uuid4()
     await apply(pool, [TaskChange(task=first, event=Leased(old, SLOT))], lease=HERE)
     changes = [TaskChange(task=first, event=Succeeded(old)), TaskChange(task=second, event=Leased(new, SLOT))]
-    done = await commit_round(pool, changes, [second], HERE)
+    done = await commit_round(pool, changes, HERE, epoch=None)
     assert done.details[second].name == "b"
     assert [tuple(row) for row in await pool.fetch("select slot, task_id from slot_leases")] == [(SLOT[0], second)]
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from corral.scheduling.values import DurationKey, Gate, Priority, QueuedTask, TaskClass
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store import story
+from corral.tasks.store.leading import require_lead
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.tasks.store.transitions import Applied, Lease, TaskChange, apply_in
 from corral.tasks.values import Sha256
@@ -141,12 +142,16 @@ def _read_ready(row: Row) -> Ready:
     return Ready(task=task, state=TaskState(row["state"]), delay_s=row["delay_s"])
 
 
-async def commit_round(pool: Pool, changes: Sequence[TaskChange], leased: Sequence[int], lease: Lease) -> Round:
+async def commit_round(pool: Pool, changes: Sequence[TaskChange], lease: Lease, *, epoch: int | None) -> Round:
     """Write outcomes and new leases in one transaction, and read what the new attempts need.
 
+    A leader names its `epoch`: nothing is written once another leads. Without one, only what a lease guards is written.
     Nothing else is locked while this runs, and the transaction is short: it is never retried here.
+    Raises: LeadLostError.
     """
     async with story.open_writing(pool) as writing:
+        if epoch is not None:
+            await require_lead(writing.connection, epoch)
         applied = await apply_in(writing, changes, lease=lease)
         made = await _read_outputs(writing.connection, applied.leased)
         return Round(applied, {row["id"]: _read_details(row, made) for row in applied.leased})

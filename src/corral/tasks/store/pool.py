@@ -21,6 +21,16 @@ Row = Mapping[str, Any]  # what a column holds is known by the query, not by the
 
 COMMAND_TIMEOUT_S = 30.0
 """No statement of ours comes near it; it bounds the wait for a server that stopped answering."""
+IDLE_IN_TRANSACTION_S = 10
+"""No transaction of ours pauses for that long: the server stands still, and others wait for what it has locked."""
+SESSION = {
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",
+}
+"""PostgreSQL's part: it ends a connection whose other end fell silent, within 25 s over TCP, and frees its locks."""
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -121,7 +131,11 @@ def _decode(data: bytes) -> object:
     return json.loads(data[1:])
 
 
+_SESSION = "; ".join(f"set {name} = '{value}'" for name, value in SESSION.items())
+
+
 async def _prepare(connection: Any) -> None:  # asyncpg's connection, before it is narrowed to `Connection`
+    await connection.execute(_SESSION)
     await connection.set_type_codec("jsonb", encoder=_encode, decoder=_decode, schema="pg_catalog", format="binary")
 
 
