@@ -1,8 +1,8 @@
 """Splits a YAML text into its documents, composes each on its own, and finds the fenced blocks of Markdown.
 
 A broken document does not hide the others: it is reported with the reason, and the rest is still read.
-Composed by libyaml: 1,000 manifests take under a second. Anchors are kept as they are; rules that follow them see each
-value as often as it is named, so a document is read up to `MOST_VALUES`, `LARGEST_DOCUMENT` and `DEEPEST` levels.
+Composed by libyaml: 1,000 manifests take under a second. Anchors are kept as they are (a file of aliases cannot grow),
+and merge keys up to `MOST_MERGED`; a document is read up to `LARGEST_DOCUMENT` and `DEEPEST` levels.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any, cast
 
 import yaml
 
-from corral.linting.tree import Tree
+from corral.linting.tree import MERGE, Tree
 from corral.linting.values import Place, Unread
 
 LARGEST_DOCUMENT = 4_000_000
 """Characters; the largest CRD bundles have documents of under a million."""
 DEEPEST = 200
 """Levels; libyaml composes recursively, and the deepest schemas of CRDs have some 60."""
-MOST_VALUES = 2_000_000
-"""Values with aliases expanded; a document of `LARGEST_DOCUMENT` without aliases has fewer. Twenty-five lines of merge
-keys are 33 million."""
+MOST_MERGED = 10_000
+"""Mappings that the merge keys of one mapping bring in, those of the mappings themselves included; twenty-five lines
+of merge keys are 33 million."""
 _SEPARATOR = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r]|$)", re.MULTILINE)
 _IN_A_LINE = re.compile(rf"(?:[-?:][ \t]+){{{DEEPEST // 4}}}")
 """Entries and keys that begin in one line; with those of the lines above they are a few thousand levels at most."""
@@ -77,37 +77,59 @@ def _compose(file: str, text: str, first_line: int, start: int | None) -> Docume
         return _report_error(file, text, first_line, error)
     except (ValueError, RecursionError) as error:
         return Unread(place=here, why=f"not YAML: {error}")
-    if "*" in text and _count_values(node) > MOST_VALUES:
-        return Unread(place=here, why=f"its aliases expand to more than {MOST_VALUES:,} values, or without end")
+    if "<<" in text and _merges_too_much(node):
+        return Unread(place=here, why=f"its merge keys bring in more than {MOST_MERGED:,} mappings, or without end")
     return Document(tree=Tree(node, file, first_line - 1, start), text=text, first_line=first_line, start=start)
 
 
-def _count_values(root: Any) -> int:  # a node of PyYAML, which is untyped
-    """Count the values below a node with aliases expanded; each node is looked at once, and a circle is too many."""
+def _merges_too_much(root: Any) -> bool:  # a node of PyYAML, which is untyped
+    """Whether a mapping merges more than `MOST_MERGED` others, or itself through others; looks at each node once."""
     counts: dict[int, int] = {}
     open_nodes: set[int] = set()
-    waiting = [root]
+    for mapping in _list_mappings(root):
+        waiting = [mapping]
+        while waiting:
+            node = waiting[-1]
+            merged = _list_merged(node)
+            if id(node) in counts:
+                waiting.pop()
+            elif id(node) in open_nodes:
+                waiting.pop()
+                open_nodes.discard(id(node))
+                counts[id(node)] = 1 + sum(counts[id(child)] for child in merged)
+                if counts[id(node)] > MOST_MERGED:
+                    return True
+            else:
+                open_nodes.add(id(node))
+                if any(id(child) in open_nodes for child in merged):
+                    return True
+                waiting += (child for child in merged if id(child) not in counts)
+    return False
+
+
+def _list_mappings(root: Any) -> list[Any]:  # as above
+    mappings: list[Any] = []
+    waiting, seen = [root], set[int]()
     while waiting:
-        node = waiting[-1]
-        children = _list_children(node)
-        if id(node) in counts:
-            waiting.pop()
-        elif id(node) in open_nodes:
-            waiting.pop()
-            open_nodes.discard(id(node))
-            counts[id(node)] = 1 + sum(counts.get(id(child), MOST_VALUES) for child in children)
+        node = waiting.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            mappings.append(node)
+            waiting += (child for pair in node.value for child in pair)
         else:
-            open_nodes.add(id(node))
-            if any(id(child) in open_nodes for child in children):
-                return MOST_VALUES + 1
-            waiting += (child for child in children if id(child) not in counts)
-    return counts[id(root)]
+            waiting += node.value
+    return mappings
 
 
-def _list_children(node: Any) -> list[Any]:  # as above
-    if isinstance(node, yaml.MappingNode):
-        return [child for pair in cast(Any, node).value for child in pair]
-    return list(cast(Any, node).value) if isinstance(node, yaml.SequenceNode) else []
+def _list_merged(mapping: Any) -> list[Any]:  # as above
+    """List the mappings that a mapping merges; one that merges itself is read as if it did not."""
+    if not isinstance(mapping, yaml.MappingNode):
+        return []
+    values = (value for key, value in cast(Any, mapping).value if key.tag == MERGE)
+    nodes = (node for value in values for node in (value.value if isinstance(value, yaml.SequenceNode) else [value]))
+    return [node for node in nodes if node is not mapping]
 
 
 def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:

@@ -16,7 +16,7 @@ import yaml
 
 from corral.linting.values import Edit, Place
 
-_MERGE = "tag:yaml.org,2002:merge"
+MERGE = "tag:yaml.org,2002:merge"
 _TAG = "tag:yaml.org,2002:"
 _MAP = "tag:yaml.org,2002:map"
 _SEQ = "tag:yaml.org,2002:seq"
@@ -194,7 +194,7 @@ class Tree:
             name = key.value
             if not _is_name(name):
                 continue
-            if name in names and key.tag != _MERGE:
+            if name in names and key.tag != MERGE:
                 yield name, self._locate(key)
             names.add(name)
 
@@ -238,7 +238,7 @@ class Tree:
                 names: set[str] = set()
                 for key, value in reversed(node.value):
                     name = key.value
-                    if key.tag == _MERGE or not _is_name(name) or name in names:
+                    if key.tag == MERGE or not _is_name(name) or name in names:
                         return None
                     names.add(name)
                     stack.append(((*path, name), value))
@@ -251,7 +251,7 @@ class Tree:
         if fields is None:
             fields = self._fields = {}
             for key, value in self._node.value if self.is_mapping else ():
-                if key.tag == _MERGE:
+                if key.tag == MERGE:
                     merged = {name: tree for mapping in self._list_merged(value) for name, tree in mapping.items}
                     fields = self._fields = {**merged, **fields}
                 elif _is_name(key.value):
