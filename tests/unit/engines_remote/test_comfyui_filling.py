@@ -81,6 +81,62 @@ def test_each_field_finds_its_place_through_the_sampler() -> None:
     assert value(prompt, "3.steps") == 30
 
 
+def test_size_batch_sampler_and_scheduler_find_their_place() -> None:
+    workflow = text_to_image()
+    workflow["3"]["inputs"]["scheduler"] = "normal"
+    prompt = filled(workflow=workflow, size="832x1216", batch=4, cfg=5.5, sampler="dpmpp_2m", scheduler="karras").prompt
+
+    assert (value(prompt, "5.width"), value(prompt, "5.height"), value(prompt, "5.batch_size")) == (832, 1216, 4)
+    assert (value(prompt, "3.cfg"), value(prompt, "3.sampler_name")) == (5.5, "dpmpp_2m")
+    assert value(prompt, "3.scheduler") == "karras"
+
+
+def test_fields_of_a_custom_sampler_go_to_the_nodes_that_it_is_made_of() -> None:
+    prompt = filled(workflow=flux(), size="640x512", batch=2, sampler="heun", scheduler="beta").prompt
+
+    assert (value(prompt, "10.width"), value(prompt, "10.batch_size")) == (640, 2)
+    assert (value(prompt, "9.sampler_name"), value(prompt, "8.scheduler")) == ("heun", "beta")
+
+
+def with_loras(*names: str) -> dict[str, Any]:
+    """LoRA loaders one after the other, between checkpoint and sampler."""
+    workflow = text_to_image()
+    before = "4"
+    for number, name in enumerate(names, 20):
+        inputs = {
+            "lora_name": name,
+            "strength_model": 1.0,
+            "strength_clip": 1.0,
+            "model": [before, 0],
+            "clip": ["4", 1],
+        }
+        workflow[str(number)] = {"class_type": "LoraLoader", "inputs": inputs}
+        before = str(number)
+    workflow["3"]["inputs"]["model"] = [before, 0]
+    return workflow
+
+
+def test_a_lora_and_its_strength_go_to_the_loader_on_the_way_of_the_model() -> None:
+    prompt = filled(workflow=with_loras("old.safetensors"), lora="new.safetensors", lora_strength=0.6).prompt
+
+    assert value(prompt, "20.lora_name") == "new.safetensors"
+    assert (value(prompt, "20.strength_model"), value(prompt, "20.strength_clip")) == (0.6, 0.6)
+
+
+def test_two_different_loras_are_ambiguous_and_none_is_no_place() -> None:
+    assert problems(workflow=with_loras("a", "b"), lora="c") == [("comfyui.ambiguous_place", "inputs.lora")]
+    assert problems(lora="c") == [("comfyui.no_place", "inputs.lora")]
+
+
+def test_a_size_given_twice_or_out_of_bounds_is_refused() -> None:
+    conflicts = check_inputs("comfyui", {"workflow": text_to_image(), "size": "4x512", "width": 640})
+
+    assert [problem.what for problem in conflicts] == [
+        "`size` is 4x512, and width or height is set too; keep one of the two",
+        "a side has 8 to 16384 pixels, and `size` is 4x512; write one such as 832x1216",
+    ]
+
+
 def test_what_the_task_does_not_name_stays_as_it_was() -> None:
     assert filled().prompt == text_to_image()
 
@@ -182,6 +238,16 @@ def test_a_random_seed_is_the_same_for_each_attempt_and_another_for_each_task() 
 
     assert seeds[0] == seeds[1] != seeds[2]
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_random_seed_can_be_written_in_the_workflow_and_in_set() -> None:
+    workflow = text_to_image()
+    workflow["3"]["inputs"]["seed"] = "random"
+    seed = value(filled(workflow=workflow, task=1).prompt, "3.seed")
+
+    assert isinstance(seed, int)
+    assert seed != value(filled(workflow=workflow, task=2).prompt, "3.seed")
+    assert isinstance(value(filled(set={"3.seed": "random"}).prompt, "3.seed"), int)
 
 
 def test_a_negative_seed_in_the_workflow_means_random() -> None:

@@ -23,6 +23,8 @@ LARGEST_SEED = 2**64 - 1
 """The bound of ComfyUI's own samplers."""
 MARK = "corral_again"
 """An input that no node declares; see `Filled.make_again`."""
+RANDOM = "random"
+"""Written in place of a seed: one of the task's own."""
 _SEED_INPUTS = ("seed", "noise_seed")
 _SEED_BITS = 32
 """Some custom nodes take no larger seed; 32 bits are enough to distinguish the tasks of a batch."""
@@ -90,7 +92,7 @@ def _fill_workflow(changes: Changes, task: int) -> tuple[dict[str, Node], list[P
         return workflow, problems
     seed = _derive_seed(changes.workflow, task)
     problems = _set_fields(workflow, changes.fields, seed) + _set_named(workflow, changes.settings)
-    _replace_negative_seeds(workflow, seed)
+    _replace_random_seeds(workflow, seed)
     return workflow, problems
 
 
@@ -107,7 +109,7 @@ def _set_fields(workflow: dict[str, Node], fields: Mapping[Field, Json], derived
         if value is None:
             continue
         if field == "seed":
-            value = derived if value == "random" else value
+            value = derived if value == RANDOM else value
             if not 0 <= value <= LARGEST_SEED:
                 problems.append(_report_bad_seed(value))
                 continue
@@ -135,12 +137,12 @@ def _set_named(workflow: dict[str, Node], settings: Mapping[str, Json]) -> list[
     return problems
 
 
-def _replace_negative_seeds(workflow: dict[str, Node], seed: int) -> None:
-    """Give nodes whose seed is negative the derived one: ComfyUI refuses -1, which front ends write for 'random'."""
+def _replace_random_seeds(workflow: dict[str, Node], seed: int) -> None:
+    """Give nodes whose seed is `random` or negative the derived one: front ends write -1, which ComfyUI refuses."""
     for node in workflow.values():
         for name in _SEED_INPUTS:
             value = node.inputs.get(name)
-            if isinstance(value, int) and value < 0:
+            if value == RANDOM or (isinstance(value, int) and value < 0):
                 node.inputs[name] = seed
 
 

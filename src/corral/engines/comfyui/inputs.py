@@ -15,12 +15,15 @@ from corral.work import Json
 MAX_TEXT = 100_000
 """Characters of one prompt; text encoders read a few hundred tokens."""
 
+SMALLEST_SIDE, LARGEST_SIDE = 8, 16384
+"""Pixels; ComfyUI's latents take 16 and more, its own nodes at most 16384 (`MAX_RESOLUTION`)."""
+
 
 class ComfyUiInputs(EngineInputs):
     """Inputs of `comfyui`: a workflow in API format, and what this task changes in it.
 
-    `prompt` to `steps` find their place in the workflow by the rules in `corral.engines.comfyui.placing`; `set` names
-    the place itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in `set`
+    `prompt` to `lora_strength` find their place by the rules in `corral.engines.comfyui.placing`; `set` names the place
+    itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in `set`
     stands for a file of the task, which is uploaded.
     """
 
@@ -40,9 +43,22 @@ class ComfyUiInputs(EngineInputs):
         description="A seed, or `random` for one derived from the task: each task another, each attempt the same. "
         "When absent the workflow's own stays, unless it is negative, which means `random` too.",
     )
-    width: int | None = Field(None, ge=8, le=16384, description="Width of the image in pixels.")
-    height: int | None = Field(None, ge=8, le=16384, description="Height of the image in pixels.")
+    width: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE, description="Width of the image in pixels.")
+    height: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE, description="Height of the image in pixels.")
+    size: str | None = Field(
+        None, pattern=r"^[0-9]{1,5}x[0-9]{1,5}$", description="Width and height in one: `832x1216`."
+    )
+    batch: int | None = Field(None, ge=1, le=4096, description="Images that one run makes.")
     steps: int | None = Field(None, ge=1, le=10000, description="Sampling steps.")
+    cfg: float | None = Field(None, ge=0, le=100, description="How closely the sampler keeps to the prompt.")
+    sampler: str | None = Field(None, min_length=1, max_length=200, description="The sampler: `euler`, `dpmpp_2m`.")
+    scheduler: str | None = Field(None, min_length=1, max_length=200, description="The scheduler: `karras`, `simple`.")
+    lora: str | None = Field(
+        None, min_length=1, max_length=1000, description="The file that the workflow's LoRA loader loads."
+    )
+    lora_strength: float | None = Field(
+        None, ge=-100, le=100, description="The strength of that LoRA, for the model and the text encoder."
+    )
     outputs: Literal["saved", "previews", "all"] = Field(
         "saved",
         description="Which files to keep: those that the workflow saves (its previews where it saves none), only the "
@@ -55,6 +71,8 @@ class ComfyUiInputs(EngineInputs):
     def list_changes(self) -> Changes:
         """Return the workflow, and what this task changes in it."""
         fields: dict[WorkflowField, Json] = {field: getattr(self, field) for field in get_args(WorkflowField)}
+        if self.size is not None:
+            fields["width"], fields["height"] = (int(part) for part in self.size.split("x"))
         return Changes(workflow=self.workflow, fields=fields, settings=self.settings)
 
     @classmethod
@@ -64,8 +82,17 @@ class ComfyUiInputs(EngineInputs):
             inputs = cls.model_validate(dict(given))
         except ValidationError:
             return
+        if inputs.size is not None:
+            yield from _find_size_conflicts(inputs.size, given)
         for problem in find_problems(inputs.list_changes()):
             yield f"{problem.what} ({problem.where}); {problem.hint}" if problem.hint else problem.what
+
+
+def _find_size_conflicts(size: str, given: Mapping[str, Any]) -> Iterable[str]:  # Any: as above
+    if "width" in given or "height" in given:
+        yield f"`size` is {size}, and width or height is set too; keep one of the two"
+    if not all(SMALLEST_SIDE <= int(side) <= LARGEST_SIDE for side in size.split("x")):
+        yield f"a side has {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, and `size` is {size}; write one such as 832x1216"
 
 
 class ComfyUiOptions(EngineOptions):

@@ -1,4 +1,4 @@
-"""Where in a workflow a prompt, a seed, a size or a number of steps goes.
+"""Where in a workflow a prompt, a seed, a size, a LoRA or a number of steps goes.
 
 The rules, in the order they are applied:
 
@@ -10,9 +10,13 @@ The rules, in the order they are applied:
    negative's (Flux workflows zero the prompt to get their negative).
 3. `seed`: `seed` or `noise_seed` of the sampler, or of the node that its `noise` comes from.
 4. `steps`: `steps` of the sampler, or of the node that its `sigmas` come from.
-5. `width` and `height`: those of the first node upstream of `latent_image` that has both.
-6. An input that is itself linked leads to the linked node's value (`value`, `string`, `text`, `int`, `float`, `seed`).
-7. Several places that hold the same value now (base and refiner with one seed) are set together. Several places that
+5. `width` and `height`: those of the first node upstream of `latent_image` that has both. `batch`: its `batch_size`.
+6. `cfg`: `cfg` of the sampler, or of its `guider`. `sampler`: `sampler_name` of the sampler, or of the node that its
+   `sampler` comes from. `scheduler`: as `steps`.
+7. `lora` and `lora_strength`: `lora_name`, and `strength_model` with `strength_clip`, of every LoRA loader upstream of
+   the sampler's `model`.
+8. An input that is itself linked leads to the linked node's value (`value`, `string`, `text`, `int`, `float`, `seed`).
+9. Several places that hold the same value now (base and refiner with one seed) are set together. Several places that
    differ are ambiguous, and none is an error as well: the task then names the place with `set`.
 """
 
@@ -25,11 +29,25 @@ from corral.engines.comfyui.workflow import Node, Place, Workflow
 from corral.errors import Problem
 from corral.work import Json
 
-Field = Literal["prompt", "negative", "seed", "steps", "width", "height"]
+Field = Literal[
+    "prompt",
+    "negative",
+    "seed",
+    "steps",
+    "width",
+    "height",
+    "batch",
+    "cfg",
+    "sampler",
+    "scheduler",
+    "lora",
+    "lora_strength",
+]
 
 _TEXT_INPUTS = ("text", "text_g", "text_l", "clip_l", "t5xxl", "prompt")
 _VALUE_INPUTS = ("value", "string", "text", "int", "float", "seed")
 _LATENT_INPUTS = ("latent_image", "samples", "latent")
+_MODEL_INPUTS = ("model", "guider")
 
 
 def place(workflow: Workflow, field: Field) -> tuple[tuple[Place, ...], Problem | None]:
@@ -70,7 +88,15 @@ def _list_input_names(field: Field) -> tuple[str, ...]:
             return _TEXT_INPUTS
         case "seed":
             return ("seed", "noise_seed")
-        case "steps" | "width" | "height":
+        case "batch":
+            return ("batch_size",)
+        case "sampler":
+            return ("sampler_name",)
+        case "lora":
+            return ("lora_name",)
+        case "lora_strength":
+            return ("strength_model", "strength_clip")
+        case "steps" | "width" | "height" | "cfg" | "scheduler":
             return (field,)
 
 
@@ -86,8 +112,16 @@ def _find_owners(workflow: Workflow, sampler: Node, field: Field) -> list[Node]:
             return [node for node in _find_text_nodes(workflow, sampler, "negative") if node.id not in shared]
         case "seed":
             return _find_first(workflow, sampler, ("noise",), lambda node: _has_any(node, ("seed", "noise_seed")))
-        case "steps":
-            return _find_first(workflow, sampler, ("sigmas",), lambda node: "steps" in node.inputs)
+        case "steps" | "scheduler":
+            return _find_first(workflow, sampler, ("sigmas",), lambda node: field in node.inputs)
+        case "cfg":
+            return _find_first(workflow, sampler, ("guider",), lambda node: "cfg" in node.inputs)
+        case "sampler":
+            return _find_first(workflow, sampler, ("sampler",), lambda node: "sampler_name" in node.inputs)
+        case "batch":
+            return _find_first(workflow, sampler, _LATENT_INPUTS, lambda node: "batch_size" in node.inputs)
+        case "lora" | "lora_strength":
+            return [node for node in _follow(workflow, sampler, _MODEL_INPUTS) if "lora_name" in node.inputs]
         case "width" | "height":
             return _find_first(
                 workflow, sampler, _LATENT_INPUTS, lambda node: {"width", "height"} <= node.inputs.keys()
@@ -107,6 +141,18 @@ def _find_text_nodes(workflow: Workflow, sampler: Node, role: Literal["positive"
 
 def _find_first(workflow: Workflow, start: Node, names: Sequence[str], wanted: Callable[[Node], bool]) -> list[Node]:
     return _walk(workflow, start, lambda _: names, wanted)
+
+
+def _follow(workflow: Workflow, start: Node, names: Sequence[str]) -> list[Node]:
+    """List every node upstream of `start` through inputs of these names."""
+    nodes: dict[str, Node] = {}
+
+    def note(node: Node) -> bool:
+        nodes[node.id] = node
+        return False
+
+    _find_first(workflow, start, names, note)
+    return list(nodes.values())
 
 
 def _walk(
