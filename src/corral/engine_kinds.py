@@ -102,6 +102,12 @@ class EngineKind(ServiceEngine):
     model_name: str | None = None
     """`module:function` that takes the task's model and inputs, and returns the name under which the engine itself
     knows the model; so that tasks and resident models can be compared. None leaves names as they are."""
+    text_input: str | None = None
+    """The input that a list of prompts fills, one for each task; None where it takes no text of one's own."""
+    seed_input: str | None = None
+    """The input that makes its work another each time: `seed`, or `options.seed`."""
+    object_inputs: tuple[str, ...] = ()
+    """Inputs that are objects of some size, and that a batch file names as JSON files."""
     files: FileRule = FileRule()
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()
@@ -137,6 +143,8 @@ LLAMA = EngineKind(
     served="corral.engines.llama.engine:build_llama",
     library="xllamacpp",
     inputs="corral.engines.llama.inputs:LlamaInputs",
+    text_input="prompt",
+    seed_input="seed",
     options="corral.engines.llama.inputs:LlamaOptions",
     needs_model=True,
     files=FileRule(maximum=None, summary="any number; `images` names those to look at"),
@@ -167,6 +175,8 @@ OLLAMA = EngineKind(
         image="ollama/ollama:0.12.6", port=11434, health_path="/", data_path="/root/.ollama", keeps_state=True
     ),
     inputs="corral.engines.ollama.inputs:OllamaInputs",
+    text_input="prompt",
+    seed_input="options.seed",
     options="corral.engines.ollama.inputs:OllamaOptions",
     model_name="corral.engines.ollama.names:find_model_name",
     needs_model=True,
@@ -197,6 +207,9 @@ COMFYUI = EngineKind(
     adapter="corral.engines.comfyui.engine:build_comfyui",
     program=EngineProgram(port=8188, health_path="/system_stats", data_path="/opt/ComfyUI/models", keeps_state=True),
     inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
+    text_input="prompt",
+    seed_input="seed",
+    object_inputs=("workflow",),
     options="corral.engines.comfyui.inputs:ComfyUiOptions",
     model_name="corral.engines.comfyui.workflow:find_model_name",
     files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),
@@ -245,6 +258,7 @@ PIPER = EngineKind(
     library="piper",
     program=EngineProgram(data_path="/models", caches_models=True),
     inputs="corral.engines.piper.inputs:PiperInputs",
+    text_input="text",
     options="corral.engines.piper.inputs:PiperOptions",
     needs_model=True,
     outputs=(OutputRule(name="speech.wav", media_type="audio/wav", summary="16-bit mono"),),

@@ -108,7 +108,8 @@ def test_cluster_and_batch_files_that_pages_show_load(page: Path, tmp_path: Path
             continue
         for name in re.findall(r"\./([\w./-]+)", text):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
+            example = REPOSITORY / "examples" / "portraits" / name
+            (tmp_path / name).write_bytes(example.read_bytes() if example.exists() else b"")
         read_batch(text, filename=where, folder=tmp_path)
 
 

@@ -191,10 +191,13 @@ def format_span(start: Json, end: Json) -> str:
     return format_duration(max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
 
 
-def put_batch_file(batch: BatchFile, *, as_json: bool) -> None:
+def put_batch_file(batch: BatchFile, *, key: str | None = None, as_json: bool) -> None:
     """Print what would be submitted; in JSON, what the HTTP API would get, with paths where uploads would be."""
     if as_json:
-        terminal.put_json(batch.request({path: str(path) for path in batch.local_files}))
+        from corral.client.batchfile.drawing import draw, make_key
+
+        request = batch.request({path: str(path) for path in batch.local_files})
+        terminal.put_json(draw(request, batch.wildcards, key or make_key()))
         return
     rows = [
         (task.name, task.engine, task.model, ", ".join(_list_references(task.body.get("files", {}))))

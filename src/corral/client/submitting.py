@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.client.api import Api
+from corral.client.batchfile.drawing import draw, make_key
 from corral.client.batchfile.reading import Read
 from corral.client.batchfile.values import BatchFile, digest_content
 from corral.client.remote_errors import RemoteInvalidError
@@ -39,7 +40,7 @@ async def upload_files(api: Api, batch: BatchFile) -> dict[Path, str]:
 async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], memory: Generations) -> Submitted:
     """Submit the batch, or find the unfinished one of the same content. Raises: BatchFileError, RemoteError."""
     request = read.batch.request(uploads)
-    digest = digest_content(request)
+    digest = digest_content(request, read.batch.wildcards)
     generation = memory.recall(digest)
     while True:
         answer = await submit(api, read, request, key=f"{digest}-{generation}")
@@ -53,10 +54,11 @@ async def submit_or_continue(api: Api, read: Read, uploads: Mapping[Path, str], 
 async def submit(api: Api, read: Read, request: Mapping[str, Json], *, key: str | None) -> Json:
     """Submit a batch; what the server refuses is shown at its place in the file.
 
-    Raises: BatchFileError, RemoteError.
+    Seeds and wildcards are drawn from the key, or anew where there is none. Raises: BatchFileError, RemoteError.
     """
+    drawn = draw(request, read.batch.wildcards, key or make_key())
     try:
-        return await api.post("/corral/v1/batches", dict(request), idempotency_key=key)
+        return await api.post("/corral/v1/batches", drawn, idempotency_key=key)
     except RemoteInvalidError as error:
         raise read.make_error(error.problems) from error
 

@@ -193,7 +193,7 @@ def test_any_content_is_a_batch_or_a_clear_error(tasks: object, defaults: object
 
 
 def test_the_digest_depends_on_content_and_not_on_the_order_of_keys() -> None:
-    one = digest_content({"name": "b", "tasks": [{"a": 1, "b": 2}]})
+    one = digest_content({"name": "b", "tasks": [{"a": 1, "b": 2}]}, {})
 
-    assert one == digest_content({"tasks": [{"b": 2, "a": 1}], "name": "b"})
-    assert one != digest_content({"name": "b", "tasks": [{"a": 1, "b": 3}]})
+    assert one == digest_content({"tasks": [{"b": 2, "a": 1}], "name": "b"}, {})
+    assert one != digest_content({"name": "b", "tasks": [{"a": 1, "b": 3}]}, {})

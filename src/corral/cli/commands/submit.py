@@ -47,7 +47,7 @@ def submit(
 
     read = open_batch_file(file)
     if dry_run:
-        put_batch_file(read.batch, as_json=as_json)
+        put_batch_file(read.batch, key=key, as_json=as_json)
         return
 
     async def use(api: Api) -> int:

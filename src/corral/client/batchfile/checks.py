@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from corral.client.batchfile.drawing import draw_inputs, list_wildcards
+from corral.client.batchfile.expanding import Expanded
 from corral.client.batchfile.shape import BatchShape, OutputShape, TaskShape
 from corral.cluster.document import Document, Path
 from corral.engine_kinds import ENGINES
@@ -13,19 +15,23 @@ from corral.errors import did_you_mean
 from corral.work import Json
 
 
-def check(shape: BatchShape, document: Document) -> None:
+def check(tasks: Sequence[Expanded], shape: BatchShape, document: Document) -> None:
     """Report every problem between the parts of a well-shaped file."""
-    first: dict[str, TaskShape] = {}
-    for task in shape.tasks:
-        first.setdefault(task.name, task)
-    engines = {name: engine_of(task, shape) for name, task in first.items()}
-    for index, task in enumerate(shape.tasks):
-        at: Path = ("tasks", index)
-        if first[task.name] is not task:
+    first: dict[str, Expanded] = {}
+    for expanded in tasks:
+        first.setdefault(expanded.task.name, expanded)
+    engines = {name: engine_of(expanded.task, shape) for name, expanded in first.items()}
+    described: set[int] = set()
+    for expanded in tasks:
+        task, at = expanded.task, expanded.at
+        if first[task.name] is not expanded:
             what = f"two tasks are called `{task.name[:60]}`"
             document.report("batchfile.duplicate_name", what, at=(*at, "name"), hint="rename one of them")
         _check_needs(task, engines, document, at)
-        _check_engine(task, shape, document, at)
+        if expanded.index not in described:
+            described.add(expanded.index)
+            _check_engine(expanded, shape, document)
+        _check_inputs(expanded, shape, document)
 
 
 def engine_of(task: TaskShape, shape: BatchShape) -> str | None:
@@ -69,15 +75,14 @@ def _list_outputs(engine: str | None) -> list[str]:
     return [] if any(name.startswith("<") for name in names) else names
 
 
-def _check_engine(task: TaskShape, shape: BatchShape, document: Document, at: Path) -> None:
+def _check_engine(expanded: Expanded, shape: BatchShape, document: Document) -> None:
+    task, at = expanded.task, expanded.at
     engine = engine_of(task, shape)
     if engine is None:
-        what = f"`{task.name[:60]}` names no engine"
+        name = shape.tasks[expanded.index].name
+        what = f"`{name[:60]}` names no engine"
         document.report("batchfile.missing_key", what, at=at, hint=f"add `engine`: one of {', '.join(ENGINES)}")
         return
-    for problem in check_inputs(engine, inputs_of(task, shape)):
-        place = (*at, *_parse_path(problem.where or ""))
-        document.report(problem.code, problem.what, at=place, hint=problem.hint)
     kind = ENGINES.get(engine)
     if kind is None:
         return
@@ -88,6 +93,27 @@ def _check_engine(task: TaskShape, shape: BatchShape, document: Document, at: Pa
     if count < kind.files.minimum or (kind.files.maximum is not None and count > kind.files.maximum):
         what = f"the engine {engine} takes {kind.files.summary}; here are {count}"
         document.report("batchfile.files", what, at=(*at, "files"), hint=f"give it {kind.files.summary}")
+
+
+def _check_inputs(expanded: Expanded, shape: BatchShape, document: Document) -> None:
+    """Check what the engine will get: with seeds and wildcards drawn, as any key draws them."""
+    engine = engine_of(expanded.task, shape)
+    if engine is None:
+        return
+    inputs = inputs_of(expanded.task, shape)
+    wildcards = dict.fromkeys(shape.wildcards, ("drawn",))
+    if wildcards:
+        for name, wildcard in list_wildcards(inputs):
+            if wildcard not in wildcards:
+                what = f"there is no wildcard `{wildcard[:60]}`"
+                place = expanded.locate(("inputs", name))
+                document.report("batchfile.wildcard", what, at=place, hint=did_you_mean(wildcard, wildcards))
+    kind = ENGINES.get(engine)
+    if kind is not None and any(isinstance(inputs.get(name), str) for name in kind.object_inputs):
+        return  # a file that could not be read, and is reported
+    for problem in check_inputs(engine, draw_inputs(inputs, wildcards, expanded.task.name)):
+        place = expanded.locate(tuple(_parse_path(problem.where or "")))
+        document.report(problem.code, problem.what, at=place, hint=problem.hint)
 
 
 def _parse_path(where: str) -> list[str | int]:

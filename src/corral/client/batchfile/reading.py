@@ -1,4 +1,4 @@
-"""A batch file, read in four steps: YAML, shape, checks between the tasks and of each engine's inputs, request body.
+"""A batch file, read in steps: YAML, shape, files that it takes in, one task for each that is meant, checks, request.
 
 The request body has the same parts as the file, with units written out and paths made absolute. YAML with positions,
 field types and wording come from the cluster file, so both are alike.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from corral.client.batchfile.checks import check
+from corral.client.batchfile.expanding import Expanded, expand
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
+from corral.client.batchfile.sources import Sources
 from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
 from corral.cluster.document import Document
@@ -53,7 +56,8 @@ class Read:
     def make_error(self, problems: tuple[Problem, ...]) -> BatchFileError:
         """Make the error for problems that the server found, with their places in the file where they have one."""
         for problem in problems:
-            self.document.report(problem.code, problem.what, at=_parse_place(problem.where), hint=problem.hint)
+            place = _parse_place(problem.where, self.batch.origins)
+            self.document.report(problem.code, problem.what, at=place, hint=problem.hint)
         return BatchFileError(self.document.sort_problems())
 
 
@@ -78,8 +82,10 @@ def read_batch(text: str, *, filename: str, folder: Path) -> Read:
     if isinstance(document.value, dict):
         shape = _validate_shape(document)
         if shape is not None:
-            check(shape, document)
-            batch = resolve(shape, folder=folder, document=document)
+            shape = Sources(folder, document).take_in(shape)
+            tasks = expand(shape, document)
+            check(tasks, shape, document)
+            batch = resolve(tasks, shape, folder=folder, document=document)
             if not document.problems:
                 return Read(batch, document)
     elif not document.problems:
@@ -137,26 +143,29 @@ def _to_batchfile_problem(problem: Problem) -> Problem:
     return dataclasses.replace(problem, code=problem.code.replace("cluster.", "batchfile.", 1))
 
 
-def _parse_place(where: str | None) -> Place:
+def _parse_place(where: str | None, origins: Sequence[int]) -> Place:
     """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
     match = _PART.fullmatch(where or "")
     if match is None:
         return ()
     rest: list[Any] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", match[2])]
     rest[:1] = [to_camel(name) for name in rest[:1]]
-    return ("defaults", *rest) if match[1] is None else ("tasks", int(match[1]), *rest)
+    if match[1] is None:
+        return ("defaults", *rest)
+    index = int(match[1])
+    return ("tasks", origins[index] if index < len(origins) else index, *rest)
 
 
-def resolve(shape: BatchShape, *, folder: Path, document: Document) -> BatchFile:
+def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path, document: Document) -> BatchFile:
     """Make the batch; report files of this machine that are not there."""
     body = request_of(shape, BatchFields)
     if shape.defaults is not None:
         body["defaults"] = _make_body(shape.defaults, folder, document, ("defaults",))
     body["tasks"] = [
-        {"name": task.name, **_make_body(task, folder, document, ("tasks", index))}
-        for index, task in enumerate(shape.tasks)
+        {"name": expanded.task.name, **_make_body(expanded.task, folder, document, expanded.at)} for expanded in tasks
     ]
-    return BatchFile(body)
+    wildcards = {name: tuple(map(str, lines)) for name, lines in shape.wildcards.items() if isinstance(lines, tuple)}
+    return BatchFile(body, wildcards, tuple(expanded.index for expanded in tasks))
 
 
 def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: Place) -> dict[str, Json]:

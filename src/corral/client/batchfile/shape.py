@@ -1,17 +1,19 @@
 """The shape of a batch file: which keys it has and what each holds, in the cluster file's style (camelCase keys).
 
-`inputs` are the engine's own words and are passed on as they are; they are checked against `corral.engines.inputs`.
+`inputs` are the engine's own words, and are checked against `corral.engines.inputs`. `expanding` makes several tasks of
+one, `drawing` replaces wildcards and random seeds, `sources` reads the files that are named in place of a value.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from corral.cluster.fields import Name, Text, show_value, wrong
 from corral.cluster.shape import Shape
 from corral.requests import BatchFields, TaskFields
+from corral.work import Json
 
 API_VERSION = "corral/v1"
 KIND = "Batch"
@@ -69,8 +71,13 @@ def _choose_form(value: object) -> object:
     raise wrong(f"not a file: {show_value(cast(object, value))}", hint)
 
 
+def is_path(text: str) -> bool:
+    """Whether text is written as a path of this machine."""
+    return text.startswith(("./", "../", "/", "~"))
+
+
 def _parse_short_form(text: str) -> Shape:
-    if text.startswith(("./", "../", "/", "~")):
+    if is_path(text):
         return PathShape(path=text)
     task, _, output = text.rpartition("/")
     if not task or not output:
@@ -94,6 +101,40 @@ FileRef = Annotated[
 ]
 
 
+def _read_entries(value: object) -> tuple[Json, ...] | PathShape:
+    """Read a list, or the path of a file with one entry on each line."""
+    if isinstance(value, str) and is_path(value):
+        return PathShape(path=value)
+    if not isinstance(value, list):
+        raise wrong(f"not a list: {show_value(value)}", "write `[...]`, or a path that starts with `./` or `/`")
+    if not value:
+        raise wrong("the list is empty", "write an entry, or remove the key")
+    return tuple(cast("list[Json]", value))  # YAML's own values
+
+
+def _read_lines(value: object) -> tuple[Json, ...] | PathShape:
+    """Read a list of texts, or the path of one."""
+    lines = _read_entries(value)
+    for line in lines if isinstance(lines, tuple) else ():
+        if not isinstance(line, str) or not line.strip():
+            raise wrong(f"not a line of text: {show_value(line)}", "write text, in quotes where it looks like a number")
+    return lines
+
+
+_LINES_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string"}]}
+Lines = Annotated[tuple[Json, ...] | PathShape, PlainValidator(_read_lines), WithJsonSchema(_LINES_SCHEMA)]
+Entries = Annotated[
+    tuple[Json, ...] | PathShape,
+    PlainValidator(_read_entries),
+    WithJsonSchema({"anyOf": [{"type": "array", "minItems": 1}, {"type": "string"}]}),
+]
+WildcardName = Annotated[
+    str, StringConstraints(pattern="^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$", max_length=60, strict=True)
+]
+MAX_TASKS = 10_000
+"""Of one batch; the server takes no more (`corral.tasks.submission`)."""
+
+
 class _EngineShape(Shape):
     engine: Text | None = Field(None, description="The engine that does the work: `llama`, `whisper`, `piper`, ...")
 
@@ -111,6 +152,16 @@ class TaskShape(DefaultsShape):
     """One task."""
 
     name: TaskName = Field(description="Unique in the batch; its outputs are named after it.")
+    prompts: Lines = Field(
+        (), description="A task for each of these prompts: a list, or a file with one on each line, `./prompts.txt`."
+    )
+    matrix: dict[Text, Entries] = Field(
+        default_factory=dict[str, Any],
+        description="A task for each combination of these values of inputs: `{steps: [20, 30], set.3.eta: [0, 1]}`.",
+    )
+    count: Annotated[int, Field(ge=1, le=MAX_TASKS, strict=True)] | None = Field(
+        None, description="That many of each, with a random seed of its own unless `inputs` has a seed."
+    )
 
 
 class BatchShape(BatchFields, Shape):
@@ -126,7 +177,12 @@ class BatchShape(BatchFields, Shape):
     defaults: DefaultsShape | None = Field(
         None, description="What tasks say when they do not say it themselves; `inputs` and `files` are joined by key."
     )
-    tasks: Annotated[tuple[TaskShape, ...], Field(min_length=1, max_length=10_000)] = Field(description="The tasks.")
+    wildcards: dict[WildcardName, Lines] = Field(
+        default_factory=dict[str, Any],
+        description="Lists, or files with an entry on each line; each `__name__` in a text of `inputs` becomes one of "
+        "its entries, drawn for each task.",
+    )
+    tasks: Annotated[tuple[TaskShape, ...], Field(min_length=1, max_length=MAX_TASKS)] = Field(description="The tasks.")
 
 
 def json_schema() -> dict[str, Any]:  # JSON

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from corral.client.batchfile.drawing import Wildcards
 from corral.requests import fill_in
 from corral.work import Json
 
@@ -27,7 +28,10 @@ class BatchFile:
     """A whole batch file."""
 
     body: Mapping[str, Json]
-    """What `POST /corral/v1/batches` takes, with `{"path": ...}` for each file of this machine."""
+    """What `POST /corral/v1/batches` takes, with `{"path": ...}` for each file of this machine, and nothing drawn."""
+    wildcards: Wildcards = field(default_factory=dict[str, "Sequence[str]"])
+    origins: tuple[int, ...] = ()
+    """For each task, which one of the file it is made from."""
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class BatchFile:
         )
 
     def request(self, uploads: Mapping[Path, str]) -> dict[str, Json]:
-        """Return what `POST /corral/v1/batches` takes; `uploads` has the SHA-256 of each file of this machine."""
+        """Return what `drawing.draw` takes; `uploads` has the SHA-256 of each file of this machine."""
         request: dict[str, Json] = {
             **self.body,
             "tasks": [_replace_paths(task, uploads) for task in self.body["tasks"]],
@@ -81,7 +85,8 @@ def _replace_paths(part: Mapping[str, Json], uploads: Mapping[Path, str]) -> dic
     return {**part, "files": files}
 
 
-def digest_content(request: Mapping[str, Json]) -> str:
+def digest_content(request: Mapping[str, Json], wildcards: Wildcards) -> str:
     """Return the SHA-256 of a batch's content; equal exactly when two batches ask for the same, files included."""
-    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    content = {**request, "wildcards": wildcards} if wildcards else request
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""Files whose content a batch file takes in: workflows, lists of prompts, lists of wildcards.
+
+They are read where the batch file is; a relative path starts at its folder, and each file is read once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
+from corral.cluster.document import Document
+from corral.cluster.document import Path as Place
+from corral.engine_kinds import ENGINES
+from corral.units import format_bytes
+from corral.work import Json
+
+ShapeT = TypeVar("ShapeT", bound=DefaultsShape)
+
+LARGEST_SOURCE = 4 * 2**20
+"""Bytes of one such file; inputs of a task have at most 1 MiB, and 10,000 prompts of 400 characters are 4 MB."""
+_UNREAD = ("unread",)
+"""The list that could not be read; its problem is reported, and the rest of the file is checked with this."""
+
+
+@dataclass(slots=True)
+class Sources:
+    """The files that one batch file takes in; what is wrong with them is reported in its document."""
+
+    folder: Path
+    document: Document
+    _texts: dict[Path, str | None] = field(default_factory=dict[Path, str | None])
+    _objects: dict[Path, dict[str, Json] | None] = field(default_factory=dict[Path, "dict[str, Json] | None"])
+
+    def take_in(self, shape: BatchShape) -> BatchShape:
+        """Return the batch with the content of every such file in the place of its path."""
+        wildcards = {name: self._list_lines(lines, ("wildcards", name)) for name, lines in shape.wildcards.items()}
+        tasks = tuple(self._fill_task(task, index, shape) for index, task in enumerate(shape.tasks))
+        defaults = shape.defaults and self._fill_inputs(shape.defaults, _list_names(shape), ("defaults",))
+        return _share_objects(shape.model_copy(update={"wildcards": wildcards, "tasks": tasks, "defaults": defaults}))
+
+    def _fill_task(self, task: TaskShape, index: int, shape: BatchShape) -> TaskShape:
+        at: Place = ("tasks", index)
+        engine = task.engine or (shape.defaults.engine if shape.defaults else None)
+        update: dict[str, object] = {}
+        if isinstance(task.prompts, PathShape):
+            update["prompts"] = self._list_lines(task.prompts, (*at, "prompts"))
+        if any(isinstance(values, PathShape) for values in task.matrix.values()):
+            update["matrix"] = {
+                name: self._list_lines(values, (*at, "matrix", name)) if isinstance(values, PathShape) else values
+                for name, values in task.matrix.items()
+            }
+        filled = self._fill_inputs(task, _list_objects(engine), at)
+        return filled.model_copy(update=update) if update else filled
+
+    def _fill_inputs(self, shape: ShapeT, names: tuple[str, ...], at: Place) -> ShapeT:
+        contents: dict[str, Json] = {}
+        for name in names:
+            path: Json = shape.inputs.get(name)
+            if isinstance(path, str):
+                content = self._read_object(path, (*at, "inputs", name))
+                contents |= {} if content is None else {name: content}
+        return shape.model_copy(update={"inputs": {**shape.inputs, **contents}}) if contents else shape
+
+    def _list_lines(self, lines: tuple[Json, ...] | PathShape, at: Place) -> tuple[Json, ...]:
+        """Return the lines of a list; in a file, empty lines and those that begin with `#` are left out."""
+        if not isinstance(lines, PathShape):
+            return lines
+        text = self._read_text(lines.path, at)
+        if text is None:
+            return _UNREAD
+        stripped = (line.strip() for line in text.splitlines())
+        listed = tuple(line for line in stripped if line and not line.startswith("#"))
+        if not listed:
+            self.document.report(
+                "batchfile.no_file", f"{lines.path} has no lines", at=at, hint="write one line for each"
+            )
+        return listed or _UNREAD
+
+    def _read_object(self, name: str, at: Place) -> dict[str, Json] | None:
+        path = self._locate(name)
+        if path not in self._objects:
+            self._objects[path] = self._parse_object(name, at)
+        return self._objects[path]
+
+    def _parse_object(self, name: str, at: Place) -> dict[str, Json] | None:
+        text = self._read_text(name, at)
+        if text is None:
+            return None
+        try:
+            content: Json = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            reason = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            self._report(f"{self._locate(name)}{place} is not JSON: {reason}", at, "export the workflow again")
+            return None
+        if not isinstance(content, dict):
+            self._report(f"{self._locate(name)} has no object", at, "export the workflow again")
+            return None
+        return content  # pyright: ignore[reportUnknownVariableType]  JSON, as typed
+
+    def _read_text(self, name: str, at: Place) -> str | None:
+        path = self._locate(name)
+        if path not in self._texts:
+            self._texts[path] = self._open(path, at)
+        return self._texts[path]
+
+    def _open(self, path: Path, at: Place) -> str | None:
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_SOURCE + 1)
+            if len(content) > LARGEST_SOURCE:
+                most = format_bytes(LARGEST_SOURCE)
+                self._report(f"{path} has more than {most}", at, "split it, or hand it over under `files`")
+                return None
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self._report(f"{path} is not UTF-8 text: {error.reason}", at, "save it as UTF-8")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._report(f"{path} cannot be read: {reason}", at, "check the path")
+        return None
+
+    def _report(self, what: str, at: Place, hint: str) -> None:
+        self.document.report("batchfile.no_file", what, at=at, hint=hint)
+
+    def _locate(self, name: str) -> Path:
+        path = Path(name).expanduser() if is_path(name) else Path(name)
+        return path if path.is_absolute() else self.folder / path
+
+
+def _list_names(shape: BatchShape) -> tuple[str, ...]:
+    """List the inputs that any engine of the batch takes as an object."""
+    engines = {task.engine for task in shape.tasks} | {shape.defaults.engine if shape.defaults else None}
+    return tuple(dict.fromkeys(name for engine in engines for name in _list_objects(engine)))
+
+
+def _list_objects(engine: str | None) -> tuple[str, ...]:
+    kind = ENGINES.get(engine or "")
+    return kind.object_inputs if kind else ()
+
+
+def _share_objects(shape: BatchShape) -> BatchShape:
+    """Move an object that every task names into the defaults, so that it is sent once and not for each task."""
+    defaults = shape.defaults or DefaultsShape.model_validate({})
+    first = shape.tasks[0].inputs
+    shared: dict[str, Json] = {
+        name: value
+        for name, value in first.items()
+        if name in _list_names(shape)
+        and isinstance(value, dict)
+        and name not in defaults.inputs
+        and all(task.inputs.get(name) is value for task in shape.tasks)
+    }
+    if not shared:
+        return shape
+    tasks = tuple(
+        task.model_copy(update={"inputs": {name: task.inputs[name] for name in task.inputs if name not in shared}})
+        for task in shape.tasks
+    )
+    defaults = defaults.model_copy(update={"inputs": {**defaults.inputs, **shared}})
+    return shape.model_copy(update={"tasks": tasks, "defaults": defaults})
