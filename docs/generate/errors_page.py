@@ -66,6 +66,7 @@ _PROBLEMS = {
     "comfyui.ambiguous_place": "A prompt, seed or size could go to several places of the workflow.",
     "comfyui.no_place": "The workflow has no place for a prompt, seed or size.",
     "comfyui.seed": "The seed is outside ComfyUI's bounds.",
+    "comfyui.too_large": "An input file is larger than the instance takes.",
     "comfyui.unknown_file": "The workflow names a file that the task does not have.",
     "comfyui.unknown_input": "`set` names a node input that the workflow does not have.",
     "comfyui.workflow_format": "The workflow is in the editor's format; export it in API format.",
