@@ -53,8 +53,10 @@ class ReloadAnswer:
     """Slots that go; those that wait for a task drain until then."""
     devices: tuple[Edit, ...]
     """Devices that are described otherwise."""
+    pending: tuple[Edit, ...]
+    """Slots and devices that wait for a task since an earlier reload; without differences where a slot goes."""
     settings: tuple[str, ...]
-    """Other differences that take effect: queues, limits, pools, retention."""
+    """Other differences that take effect: engines that are enabled, queues, limits, pools, retention."""
     at_next_start: tuple[str, ...]
     """Differences that take effect when the server is started again."""
     problems: tuple[Problem, ...]
@@ -121,6 +123,7 @@ def _make_answer(
             Edit(name=change.before.name, what=change.what, waits_for=difference.held.get(change.before.name))
             for change in difference.devices
         ),
+        pending=tuple(Edit(name=change.name, what=change.what, waits_for=change.hold) for change in difference.pending),
         settings=tuple(_list_settings(before, after)),
         at_next_start=tuple(
             describe_change(label, getattr(server.at_start, name), getattr(after, name))
@@ -134,6 +137,9 @@ def _make_answer(
 def _list_settings(before: Cluster, after: Cluster) -> Iterator[str]:
     if before.name != after.name:
         yield describe_change("name", before.name, after.name)
+    for name, engine in after.engines.items():  # also without a slot here, the server takes its tasks or refuses them
+        if before.engines[name].enabled != engine.enabled:
+            yield describe_change(f"engines.{name}.enabled", before.engines[name].enabled, engine.enabled)
     for queue in sorted(before.queues.keys() | after.queues.keys()):
         yield from _list_changes(f"queues.{queue}", before.queues.get(queue), after.queues.get(queue))
     yield from _list_changes("retention", before.retention, after.retention)

@@ -84,12 +84,17 @@ def _make_local_slot(
     device: LocalDevice, settings: EngineSettings, data_dir: Path, locate: Callable[[str], Path]
 ) -> SlotSpec:
     spec = device.spec
+    has_worker = ENGINES[settings.name].in_process is None  # what computes nothing has no threads that could change
     return SlotSpec(
         id=SlotId(f"{spec.name}/{settings.name}"),
         device=spec.name,
         place=spec.name,
         engine=settings.name,
-        settings={"gpu": spec.visible, "threads": device.threads, **_describe_options(settings)},
+        settings={
+            "gpu": spec.visible,
+            **({"threads": device.threads} if has_worker else {}),
+            **_describe_options(settings),
+        },
         make=partial(
             build,
             settings.name,

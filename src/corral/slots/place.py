@@ -8,7 +8,7 @@ its hold ends (`settle`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import structlog
 
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
-from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotSpec, SlotView
+from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
 from corral.work import Engine, SlotId
 
 log = structlog.get_logger()
@@ -101,6 +101,20 @@ class PlaceState:
     def is_changing(self) -> bool:
         """Whether a change waits for the end of its hold."""
         return self.device != self._wanted_device or self._states != self._wanted
+
+    def list_pending(self, wanted: Wanted) -> Iterator[PendingChange]:
+        """List how the place, while it is held, still differs from what is wanted of it."""
+        if not self._holds:
+            return
+        hold = str(self._holds[0])
+        present = Wanted(devices=(self.device,), slots=tuple(state.spec for state in self._states.values()))
+        difference = compare(present, wanted)
+        for change in difference.changed:
+            yield PendingChange(name=change.before.id, what=change.what, hold=hold)
+        for slot in difference.removed:
+            yield PendingChange(name=slot.id, what=(), hold=hold)
+        for edit in difference.devices:
+            yield PendingChange(name=edit.before.name, what=edit.what, hold=hold)
 
     @property
     def is_gone(self) -> bool:

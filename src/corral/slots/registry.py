@@ -55,7 +55,9 @@ class Registry:
         holding = {place.device.name: str(place.holds[0]) for place in self if place.holds}
         edited = {change.before.name for change in difference.devices}
         held |= {name: hold for name, hold in holding.items() if name in edited}
-        return replace(difference, held=held)
+        listed = {slot.id for slot in touched} | edited
+        pending = (change for place in self for change in place.list_pending(wanted))
+        return replace(difference, held=held, pending=tuple(change for change in pending if change.name not in listed))
 
     def apply(self, difference: Difference) -> None:
         """Make true what is wanted: at once, or for what is held when its last hold ends.

@@ -105,6 +105,18 @@ class DeviceChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingChange:
+    """A change that was applied before and waits for the end of a hold."""
+
+    name: SlotId
+    """The slot or device."""
+    what: tuple[str, ...]
+    """As in `SlotChange`; empty where the slot leaves."""
+    hold: str
+    """`task 12 of ada`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """What `Registry.apply` would do, in the order of the cluster file."""
 
@@ -115,6 +127,8 @@ class Difference:
     devices: tuple[DeviceChange, ...] = ()
     held: Mapping[SlotId, str] = field(default_factory=dict[SlotId, str])
     """Slots and devices that change or go when their hold ends, with the hold: `task 12 of ada`."""
+    pending: tuple[PendingChange, ...] = ()
+    """Changes that were applied before, are still wanted, and wait for the end of a hold."""
 
 
 def compare(before: Wanted, after: Wanted) -> Difference:
@@ -172,6 +186,8 @@ def describe_change(name: str, before: object, after: object) -> str:
 def _show(value: object) -> str:
     if value is None:
         return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()  # as the cluster file writes it
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType]
 
 

@@ -22,7 +22,7 @@ from doubles.serving import Serving, serving
 
 @dataclass
 class InEffect:
-    """Stands for the cluster file in effect: reading it again finds a slot that is new and one that drains."""
+    """Stands for the cluster file in effect: reading it again finds a slot that is new and two that drain."""
 
     cluster: Cluster
 
@@ -33,6 +33,7 @@ class InEffect:
             changed=(),
             removed=(Edit(name=SlotId("node/cpu0/sleep"), waits_for="task 1 of ada"),),
             devices=(),
+            pending=(Edit(name=SlotId("node/cpu2/sleep"), waits_for="task 2 of ada"),),
             settings=("queues.small.max_queued_per_owner: 2 -> 3",),
             at_next_start=(),
             problems=(),

@@ -123,6 +123,8 @@ async def test_removed_slot_goes_when_its_task_has_ended(client: PatientClient, 
 
     (edit,) = (await client.post("/corral/v1/reload", {}))["removed"]
     assert edit["waits_for"].startswith((f"task {first} of", f"task {second} of"))
+    shown = await client.post("/corral/v1/reload", {"dry_run": True})
+    assert (shown["removed"], shown["pending"]) == ([], [edit])
     assert [await ended(client, task) for task in (first, second)] == [("succeeded", 0)] * 2
     assert await slots(client, 1) != [edit["name"].rpartition("/")[0]]
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from corral.cluster import Cluster, load
-from corral.operations.reloading import LocalCluster, ReloadAsked, reload_cluster
-from corral.slots.values import Difference, Wanted
+from corral.operations.reloading import Edit, LocalCluster, ReloadAsked, reload_cluster
+from corral.slots.registry import Registry
+from corral.slots.values import Difference, Hold, HoldKind, Wanted
+from corral.work import SlotId
+from doubles.engines import ScriptedEngine
+from doubles.yard import make_slots
 
 
-def a_cluster(data_dir: str) -> Cluster:
+def a_cluster(data_dir: str, more: str = "") -> Cluster:
     return load(
-        f"apiVersion: corral/v1\nname: home\ndataDir: {data_dir}\nnodes: [{{name: pc}}]\n", filename="home.yaml"
+        f"apiVersion: corral/v1\nname: home\ndataDir: {data_dir}\nnodes: [{{name: pc}}]\n{more}", filename="home.yaml"
     )
 
 
 class Server:
-    """Follows whatever it is given, as a running server does with what needs no restart."""
+    """Follows whatever it is given, as a running server does with what needs no restart; its slots are real ones."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, wanted: Wanted = Wanted()) -> None:  # noqa: B008 (a frozen value)
         self.cluster = self.at_start = cluster
+        self.slots = Registry(wanted)
 
     def compare_slots(self, wanted: Wanted) -> Difference:
-        return Difference(wanted=wanted)
+        return self.slots.compare(wanted)
 
     def put_into_effect(self, local: LocalCluster) -> None:
+        self.slots.apply(self.slots.compare(local.wanted))
         self.cluster = local.cluster
 
 
@@ -39,3 +47,25 @@ async def test_file_that_is_back_as_it_was_differs_in_nothing() -> None:
         here = LocalCluster(cluster=a_cluster(folder), wanted=Wanted())
         answer = await reload_cluster(server, lambda here=here: here, ReloadAsked())
     assert answer.at_next_start == ()
+
+
+async def test_engine_that_is_turned_on_without_a_slot_is_among_the_differences() -> None:
+    server = Server(a_cluster("/a"))
+    edited = LocalCluster(cluster=a_cluster("/a", "engines: {command: {enabled: true}}\n"), wanted=Wanted())
+    answers = [await reload_cluster(server, lambda: edited, ReloadAsked()) for _ in range(2)]
+    assert [answer.settings for answer in answers] == [("engines.command.enabled: false -> true",), ()]
+
+
+async def test_drain_of_an_earlier_reload_is_reported_until_its_task_has_ended() -> None:
+    server = Server(a_cluster("/a"), make_slots(ScriptedEngine()))
+    hold = Hold(kind=HoldKind.TASK, owner="ada", label="task 12", since=datetime(2026, 7, 1, tzinfo=UTC))
+    (place,) = server.slots
+    place.hold(hold)
+    empty = LocalCluster(cluster=a_cluster("/a"), wanted=Wanted())
+    slot = Edit(name=SlotId("node/cpu0/sleep"), waits_for="task 12 of ada")
+    first = await reload_cluster(server, lambda: empty, ReloadAsked())
+    assert (first.removed, first.pending) == ((slot,), ())
+    dry_run = await reload_cluster(server, lambda: empty, ReloadAsked(dry_run=True))
+    assert (dry_run.removed, dry_run.pending) == ((), (slot,))
+    server.slots.release([place], hold)
+    assert (await reload_cluster(server, lambda: empty, ReloadAsked(dry_run=True))).pending == ()

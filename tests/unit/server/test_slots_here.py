@@ -12,7 +12,7 @@ from corral.errors import ProblemsError
 from corral.scheduling.values import Gate
 from corral.server.slots_here import find_this_node, localize, make_queues
 from corral.slots.registry import Registry
-from corral.slots.values import Wanted
+from corral.slots.values import Wanted, compare
 from corral.work import SlotId
 
 TWO_COMFYUIS = """
@@ -89,6 +89,27 @@ def test_gate_of_an_engine_on_a_device_is_that_of_its_instances_until_one_has_it
     registry.note_gates({SlotId(engine): Gate.PAUSED, SlotId(f"{engine}/right"): Gate.OPEN})
     gates = {slot.spec.id: slot.gate for place in registry.list_views() for slot in place.slots}
     assert (gates[SlotId(f"{engine}/left")], gates[SlotId(f"{engine}/right")]) == (Gate.PAUSED, Gate.OPEN)
+
+
+LOCAL = """
+apiVersion: corral/v1
+name: test
+nodes: [{{name: here, gpus: [], cpu: {{slots: {slots}}}}}]
+engines: {{sleep: {{enabled: true}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "engines"),
+    [(1023, 1024, {"sleep", "llama", "whisper", "piper"}), (1, 1024, {"sleep"})],
+    ids=["the same threads", "no threads of its own"],
+)
+def test_engine_is_kept_when_slots_of_the_processor_are_added_and_its_threads_stay(
+    tmp_path: Path, before: int, after: int, engines: set[str]
+) -> None:
+    was, becomes = (list_wanted(LOCAL.format(slots=slots), tmp_path) for slots in (before, after))
+    assert engines <= {slot.engine for slot in was.slots}
+    assert not engines & {edit.after.engine for edit in compare(was, becomes).changed}
 
 
 def test_wrong_options_of_engines_are_reported_all_at_once(tmp_path: Path) -> None:

@@ -123,6 +123,32 @@ def test_difference_names_what_holds_the_slots_that_change_or_go() -> None:
     assert len(difference.removed) == 2
 
 
+def test_what_waits_for_a_hold_since_an_earlier_change_is_listed_until_that_ends() -> None:
+    before = wanted(a_slot("llama"), a_slot("whisper"), devices=(a_device(memory=8),))
+    after = wanted(a_slot("llama", url="http://b"), devices=(a_device(memory=16),))
+    registry = Registry(before)
+    registry[GPU0].hold(TASK)
+    assert registry.compare(after).pending == ()
+    change(registry, after)
+    assert [(pending.name, pending.what, pending.hold) for pending in registry.compare(after).pending] == [
+        ("node/gpu0/llama", ("url: http://a -> http://b",), "task 12 of ada"),
+        ("node/gpu0/whisper", (), "task 12 of ada"),
+        ("node/gpu0", ("memory: 8 B -> 16 B",), "task 12 of ada"),
+    ]
+    assert registry.compare(before).pending == (), "what is wanted again as it is has nothing to wait for"
+    registry.release([registry[GPU0]], TASK)
+    assert registry.compare(after).pending == ()
+
+
+def test_what_waits_and_changes_once_more_is_listed_once() -> None:
+    registry = Registry(wanted(a_slot()))
+    registry[GPU0].hold(TASK)
+    change(registry, wanted(a_slot(url="http://b")))
+    difference = registry.compare(wanted(a_slot(url="http://c")))
+    assert [edit.what for edit in difference.changed] == [("url: http://b -> http://c",)]
+    assert difference.pending == ()
+
+
 def test_slot_under_a_new_name_stays_closed_while_a_hold_has_it_under_its_old_one() -> None:
     registry = Registry(wanted(a_slot("comfyui")))
     registry[GPU0].hold(TASK)

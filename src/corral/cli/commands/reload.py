@@ -27,6 +27,7 @@ def reload(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, d
         *(f"~ slot {_describe(edit)}" for edit in answer["changed"]),
         *(f"- slot {_describe(edit)}" for edit in answer["removed"]),
         *(f"~ device {_describe(edit)}" for edit in answer["devices"]),
+        *(f"* {_describe_pending(edit)}" for edit in answer["pending"]),
         *(f"~ {difference}" for difference in answer["settings"]),
         *(f"! {difference} (takes effect at the next start)" for difference in answer["at_next_start"]),
     ]
@@ -41,3 +42,8 @@ def reload(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, d
 def _describe(edit: Json) -> str:
     waits = f" (when {edit['waits_for']} has ended)" if edit["waits_for"] else ""
     return f"{edit['name']}{': ' if edit['what'] else ''}{'; '.join(edit['what'])}{waits}"
+
+
+def _describe_pending(edit: Json) -> str:
+    what = f": {'; '.join(edit['what'])}" if edit["what"] else " leaves"
+    return f"{edit['name']}{what} (since an earlier reload, when {edit['waits_for']} has ended)"
