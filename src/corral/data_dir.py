@@ -20,6 +20,8 @@ LOCK_FILE = "server.lock"
 PRESENCE_FILE = "server.json"
 SERVER_LOG = "server.log"
 MODELS_FOLDER = "models"
+RESTORING_FOLDER = "restoring"
+"""Is in a data directory as long as a backup is being restored into it."""
 DATA_DIR_VARIABLE = "CORRAL_DATA_DIR"
 LONGEST_DATA_DIR = 80
 """In bytes. PostgreSQL's socket is below it, and a socket's path has at most 107 bytes on Linux, 103 on macOS. With a
@@ -78,6 +80,12 @@ def prepare_data_dir(data_dir: Path) -> None:
             where=str(data_dir),
             hint="choose one with --data-dir",
         ) from error
+    if (data_dir / RESTORING_FOLDER).exists():
+        raise SettingsError(
+            "a restore into this data directory did not end",
+            where=str(data_dir),
+            hint="remove the directory, and restore the backup again",
+        )
 
 
 def models_dir(data_dir: Path) -> Path:

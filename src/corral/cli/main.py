@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from corral.cli import exits, terminal
 from corral.cli.commands import (
+    backup,
     batches,
     checklist,
     doctor,
@@ -34,6 +35,7 @@ from corral.cli.commands import (
     queues,
     reload,
     render,
+    restore,
     run,
     schema,
     slots,
@@ -74,6 +76,8 @@ for single in (
     loadtest,
     doctor,
     gc,
+    backup,
+    restore,
     reload,
     version,
 ):

@@ -25,6 +25,7 @@ PAGE = 500
 """The most that the server lists in one answer."""
 _CONNECT_S = 5.0
 _ANSWER_S = 90.0  # the longest the server can hold an answer back is 60 s (`wait`)
+_MAKING_S = 3600.0  # a dump of a database of many GiB
 _HEARTBEATS_S = 45.0  # three heartbeats of the event stream; after that the connection is dead
 _CHUNK = 256 * 1024
 
@@ -114,6 +115,16 @@ class Api:
             raise DamagedDownloadError(
                 f"the file has SHA-256 {digest.hexdigest()} instead of {sha256}", where=path, hint="run it again"
             )
+
+    @asynccontextmanager
+    async def open_file(self, path: str) -> AsyncGenerator[tuple[int | None, AsyncIterator[bytes]]]:
+        """Open a file that the server makes first; give its size in bytes, if that is known, and its content.
+
+        Raises: RemoteError.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_MAKING_S)
+        async with self._answer("GET", path, timeout=timeout) as answer:
+            yield answer.content_length, answer.content.iter_chunked(_CHUNK)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Read a file piece by piece. Raises: RemoteError."""

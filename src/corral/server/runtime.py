@@ -118,6 +118,8 @@ async def _serve(
         explain=dispatcher.explain,
         estimate_end=dispatcher.estimate_end,
         data_dir=data_dir,
+        cluster_file=settings.cluster_path,
+        database_url=url,
         local_token=announced.token,
         loopback=settings.loopback,
         started_at=datetime.now(UTC),

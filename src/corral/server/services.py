@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,9 @@ class Services:
     estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]
     """When the work that waits would be done, from the dispatcher; None when that is unknown."""
     data_dir: Path
+    cluster_file: Path
+    database_url: str = field(repr=False)
+    """It can hold a password."""
     local_token: str
     """Grants local commands entry; written only to `server.json`."""
     loopback: bool

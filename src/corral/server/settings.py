@@ -28,6 +28,11 @@ class ServerSettings:
     """A PostgreSQL URL; None takes that of the cluster file, and else the embedded server."""
 
     @property
+    def cluster_path(self) -> Path:
+        """The cluster file that the server follows."""
+        return self.cluster_file or self.data_dir / CLUSTER_FILE
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         if self.host == "localhost":
@@ -45,7 +50,7 @@ def read_cluster(settings: ServerSettings) -> Cluster:
     """
     from corral.hardware.catalogue import find_gpu
 
-    path = settings.cluster_file or settings.data_dir / CLUSTER_FILE
+    path = settings.cluster_path
     try:
         if settings.cluster_file is None and not path.exists():
             _write_default(path)

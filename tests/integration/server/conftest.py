@@ -41,7 +41,7 @@ class InEffect:
 
 
 @pytest.fixture
-def services(pool: Pool, tmp_path: Path) -> Services:
+def services(pool: Pool, database_url: str, tmp_path: Path) -> Services:
     """The parts of a server on loopback, with the `sleep` and `command` engines turned on."""
     artifacts = ArtifactStore(tmp_path / "artifacts")
     artifacts.prepare()
@@ -64,6 +64,8 @@ def services(pool: Pool, tmp_path: Path) -> Services:
         explain=lambda _: None,
         estimate_end=lambda _: None,
         data_dir=tmp_path,
+        cluster_file=tmp_path / "cluster.yaml",
+        database_url=database_url,
         local_token="corral_local",
         loopback=True,
         started_at=datetime.now(UTC),

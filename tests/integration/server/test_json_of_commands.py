@@ -178,6 +178,8 @@ OTHERWISE = {
     "batches retry": "is the answer of its route, which makes another batch each time",
     "tokens create": "is the answer of its route, which makes another secret each time",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",
+    "backup": "is the manifest in the archive that its route sends",
+    "restore": "works on an archive and a folder here, without a server",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
     "loadtest": "watches GPUs for a time; two tests never measure the same",
     "version": "is of the program that is called; that of a server is in `GET /status`",

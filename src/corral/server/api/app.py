@@ -20,6 +20,7 @@ from corral import __version__
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
+    backup,
     batches,
     engines,
     events,
@@ -83,7 +84,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    for part in (tasks, batches, events, files, slots, queues, engines, planning, machine, tokens, server):
+    for part in (tasks, batches, events, files, slots, queues, engines, planning, machine, tokens, backup, server):
         serve_routes(app, part.router)
     return app
 

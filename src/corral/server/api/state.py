@@ -36,6 +36,8 @@ class Api:
     heartbeat_s: float = HEARTBEAT_S
     large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The turn to read a large body: what it describes can take many times its bytes in memory."""
+    backups: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The turn to make a backup: each holds a dump of the database on the disk."""
 
 
 async def api_of(request: Request) -> Api:  # not for waiting: FastAPI gives plain functions to a thread
