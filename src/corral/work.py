@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, NewType, Protocol
+from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
 from uuid import UUID
 
 from corral.errors import CorralError, Kind
@@ -216,4 +216,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop for good and leave nothing running."""
+        ...
+
+
+@runtime_checkable
+class KeepsJobs(Protocol):
+    """An engine whose jobs outlive the server that sent them, because they run on another one."""
+
+    def abandon(self, attempt: UUID, task: int) -> None:
+        """End the job of a lost attempt as soon as its server answers: nothing waits for it any more."""
         ...

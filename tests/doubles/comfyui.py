@@ -160,6 +160,7 @@ class ComfyDouble(ComfyWorker):
             web.get(f"{prefix}/queue", self._get_queue),
             web.post(f"{prefix}/queue", self._post_queue),
             web.post(f"{prefix}/interrupt", self._post_interrupt),
+            web.get(f"{prefix}/history", self._list_history),
             web.get(f"{prefix}/history/{{id}}", self._get_history),
             web.post(f"{prefix}/history", self._post_history),
             web.get(f"{prefix}/features", self._get_features),
@@ -259,6 +260,9 @@ class ComfyDouble(ComfyWorker):
             self._interrupt = self._current is not None
         await self._notify()
         return web.Response()
+
+    async def _list_history(self, _: web.Request) -> web.Response:
+        return web.json_response(self.history)
 
     async def _get_history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
@@ -431,8 +435,9 @@ def _is_canonical(prompt_id: str) -> bool:
         return False
 
 
-async def _serve(port: int, seconds_per_image: float, *, jobs: bool) -> None:
+async def _serve(port: int, seconds_per_image: float, latency_s: float, *, jobs: bool) -> None:
     double = ComfyDouble(jobs=jobs, port=port, seconds_per_image=seconds_per_image)
+    double.faults.latency_s = latency_s
     async with double:
         sys.stdout.write(f"listening on {double.url}\n")
         sys.stdout.flush()
@@ -444,10 +449,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A ComfyUI double for tests.")
     parser.add_argument("--port", type=int, default=8188)
     parser.add_argument("--seconds-per-image", type=float, default=0.5)
+    parser.add_argument("--latency-s", type=float, default=0)
     parser.add_argument("--jobs", action="store_true", help="serve the jobs routes of newer versions")
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(options.port, options.seconds_per_image, jobs=options.jobs))
+        asyncio.run(_serve(options.port, options.seconds_per_image, options.latency_s, jobs=options.jobs))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
+from uuid import UUID
 
 import structlog
 
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, SlotId
+from corral.work import Engine, KeepsJobs, SlotId
 
 log = structlog.get_logger()
 
@@ -26,6 +27,8 @@ CHECK_EVERY_S = 30.0
 """How often an engine that works is checked again."""
 CLOSE_DEADLINE_S = 30.0
 """How long an engine can take to stop; checks of the others wait for it. A worker that hangs is killed after 2 s."""
+NOT_CHECKED = "not checked yet"
+"""The problem of an engine before its first check."""
 RECHECK_AFTER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between checks of an engine that does not work; the last one repeats."""
 
@@ -43,7 +46,7 @@ class SlotState:
 
     spec: SlotSpec
     engine: Engine
-    problem: str | None = "not checked yet"
+    problem: str | None = NOT_CHECKED
     failures: int = 0
     check_due: float = 0.0
     resident: tuple[ResidentModel, ...] = ()
@@ -199,6 +202,18 @@ class PlaceState:
         """Return what an engine has in memory, as far as is known."""
         state = self._states.get(engine)
         return () if state is None else state.resident
+
+    def is_unchecked(self, engine: str) -> bool:
+        """Whether an engine's first check is still to come, and nothing keeps it from being made."""
+        state = self._states.get(engine)
+        return state is not None and state.problem == NOT_CHECKED and not self._holds
+
+    def abandon(self, slot: SlotId, attempt: UUID, task: int) -> None:
+        """Let the engine of a slot end the job of a lost attempt, and check it soon."""
+        for state in self._states.values():
+            if state.spec.id == slot and isinstance(state.engine, KeepsJobs):
+                state.engine.abandon(attempt, task)
+                state.check_due = 0.0
 
     def to_place(self) -> Place:
         """Return the policy's view."""

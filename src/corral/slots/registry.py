@@ -40,6 +40,10 @@ class Registry:
         """Return a place; None when it is gone."""
         return self._places.get(place)
 
+    def find(self, slot: SlotId) -> PlaceState | None:
+        """Find the place of a slot, or the place that goes by this name; None when it is gone."""
+        return self._places.get(slot) or next((place for place in self if slot in place.names), None)
+
     # --- coming and going --------------------------------------------------------------------------------------------
 
     @property

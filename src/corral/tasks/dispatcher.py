@@ -39,7 +39,7 @@ from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.leadership import Rhythm, hold_leadership
 from corral.tasks.leases import LeaseKeeper
-from corral.tasks.lifecycle import AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
+from corral.tasks.lifecycle import TERMINAL, AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
 from corral.tasks.picture import Picture
 from corral.tasks.reconciling import Reconciler
 from corral.tasks.running import Attempt, Runner
@@ -300,6 +300,8 @@ class Dispatcher:
         self._picture.wake.clear()
         await self._reconciler.catch_up()
         await self._collect()
+        if any(isinstance(change.event, AttemptLost) for change in self._picture.unwritten):
+            await self._take_over(await self._commit([]), [])  # their tasks have the first choice of their slots
         assigned = [] if self._stopping.is_set() else await self._decide()
         if assigned or self._picture.unwritten or self._starts_due() <= self._monotonic():
             await self._take_over(await self._commit(assigned), assigned)
@@ -353,6 +355,9 @@ class Dispatcher:
         picture = self._picture
         assigned: list[Attempt] = []
         try:
+            while returned := picture.place_returning(AT_ONCE, now=self._monotonic()):
+                assigned += returned
+                await asyncio.sleep(0)
             while picture.ready.backlog and picture.table.free:
                 assignments = self._judgement.assign(
                     picture.ready.backlog,
@@ -393,6 +398,9 @@ class Dispatcher:
                 self._start(attempt, details)
             if number % AT_ONCE == 0:
                 await self._yield_before(assigned[number:])
+        for life in done.applied.lives.values():
+            if life.state in TERMINAL:
+                self._picture.jobs.settle(life.id, None)
         for task, effect in done.applied.effects:
             if isinstance(effect, StopAttempt):
                 self._picture.stop(task, StopReason.CANCELLED)
@@ -412,6 +420,7 @@ class Dispatcher:
         attempt.batch = details.batch
         attempt.started_at = self._monotonic()
         self._picture.add(attempt)
+        self._picture.jobs.settle(attempt.task.id, attempt.place)
         self._begun.append(attempt)
         if self._released:
             attempt.stop.set(StopReason.RELEASED)

@@ -64,7 +64,7 @@ class Life:
     """The token of the attempt that owns the task now."""
     slots: tuple[SlotId, ...] = ()
     lost: tuple[UUID, ...] = ()
-    """Tokens of lost attempts whose jobs can still run elsewhere, oldest first."""
+    """Tokens of attempts that were lost or cut off, whose jobs can still run elsewhere, oldest first."""
     cancel_requested: bool = False
 
 
@@ -117,6 +117,8 @@ class AttemptFailed:
     attempt: UUID
     scope: FailureScope
     jitter: float
+    cut_off: bool = False
+    """Whether it was stopped before its engine was done, so that its job can still run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +247,11 @@ def advance(life: Life, event: Event, *, now: datetime) -> tuple[Life, tuple[Eff
             return replace(life, state=TaskState.RUNNING), ()
         case Succeeded():
             return _end(life, TaskState.SUCCEEDED)
-        case AttemptFailed(_, scope, jitter):
-            return _attempt_failed(life, scope, jitter, now)
+        case AttemptFailed(attempt, scope, jitter, cut_off):
+            leaves_job = cut_off or scope is FailureScope.SLOT
+            return _attempt_failed(
+                replace(life, lost=(*life.lost, attempt)) if leaves_job else life, scope, jitter, now
+            )
         case AttemptLost(attempt):
             return _lost(replace(life, lost=(*life.lost, attempt)), None)
         case Released():

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from corral.scheduling.place_table import PlaceTable
-from corral.scheduling.values import Assignment, Queue, RunningTask
+from corral.scheduling.values import Assignment, Gate, Queue, QueuedTask, RunningTask
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
 from corral.tasks.attempt import StopReason
+from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt
 from corral.tasks.store.transitions import TaskChange
@@ -32,6 +33,8 @@ class Picture:
         self.table = PlaceTable(slots.list_places(), unknown_s=unknown_s)
         """The policy's view of every place; a decision reads it as it is."""
         self.ready = ReadyTasks()
+        self.jobs = LostJobs(slots)
+        self._unknown_s = unknown_s
         self.attempts: dict[UUID, Attempt] = {}
         self.unwritten: list[TaskChange] = []
         self.wake = asyncio.Event()
@@ -70,6 +73,39 @@ class Picture:
             and (pool is None or place.is_among(pool, task.engine))
             and not place.is_among(refused, task.engine)
             for place in self.table
+        )
+
+    def place_returning(self, most: int, *, now: float) -> list[Attempt]:
+        """Start tasks where their lost jobs can still run; one whose slot cannot take it now joins the backlog.
+
+        A slot that was not checked yet is waited for: after a start, the order of the checks must not move tasks.
+        After `most` starts, others can be left for the next call.
+        """
+        attempts: list[Attempt] = []
+        for task in list(self.ready.returning.values()):
+            place = self.slots.find(task.prefer_slot) if task.prefer_slot is not None else None
+            if place is not None and place.is_unchecked(task.engine):
+                continue
+            self.ready.join_backlog(task.id)
+            if place is not None and self._can_return(task, place):
+                assignment = Assignment(
+                    task=task.id, places=(place.id,), expected_s=self._unknown_s, because="its lost attempt ran here"
+                )
+                attempts.append(self.occupy(assignment, now=now))
+                if len(attempts) == most:
+                    break
+        return attempts
+
+    def _can_return(self, task: QueuedTask, state: PlaceState) -> bool:
+        queue, place = self.queues.get(task.queue), state.to_place()
+        return (
+            task.gpus == 1
+            and state.is_free
+            and task.engine in place.engines
+            and place.gate_for(task.engine) is Gate.OPEN
+            and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
+            and (queue is None or not queue.paused)
+            and (queue is None or queue.pool is None or place.is_among(queue.pool, task.engine))
         )
 
     def occupy(self, assignment: Assignment, *, now: float) -> Attempt:

@@ -17,27 +17,31 @@ from corral.tasks.store.dispatching import RANGE, DueRange, Ready
 class ReadyTasks:
     """The tasks that can start: those that can now (the backlog) and those that can later (timers).
 
+    A task that ran before goes first where its job can still run, so it is in `returning` before it is in the backlog.
+
     A timer runs on the monotonic clock from a delay that the database computed, so a clock that jumps moves nothing;
     when it ends, the task is read again, and the database decides anew. All instants are seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
         self.backlog = Backlog()
+        self.returning: dict[int, QueuedTask] = {}
         self._ranges: dict[int, DueRange] = {}
         self._timers: list[tuple[float, int]] = []
         self._timed: dict[int, float] = {}
 
     def __contains__(self, task: int) -> bool:
-        return task in self._timed or task in self.backlog
+        return task in self._timed or task in self.returning or task in self.backlog
 
     @property
     def ranges(self) -> Mapping[int, DueRange]:
-        """The number of tasks in the backlog, and the sum of their ids, by range of ids; without empty ranges."""
+        """The number of tasks that can start now, and the sum of their ids, by range of ids; without empty ranges."""
         return self._ranges
 
     def list_backlog(self, number: int) -> frozenset[int]:
-        """List the ids of one range that are in the backlog."""
-        return frozenset(task for task in range(number * RANGE, (number + 1) * RANGE) if task in self.backlog)
+        """List the ids of one range that can start now."""
+        ids = range(number * RANGE, (number + 1) * RANGE)
+        return frozenset(task for task in ids if task in self.backlog or task in self.returning)
 
     def sort_in(self, tasks: Iterable[Ready], *, now: float) -> list[int]:
         """Sort tasks in; return those whose start time has come and that must become queued first."""
@@ -49,13 +53,20 @@ class ReadyTasks:
                 started.append(ready.task.id)
             else:
                 self.drop(ready.task.id)
-                self.backlog.add(ready.task)
+                if ready.task.prefer_slot is None:
+                    self.backlog.add(ready.task)
+                else:
+                    self.returning[ready.task.id] = ready.task
                 self._count(ready.task.id, 1)
         return started
 
+    def join_backlog(self, task: int) -> None:
+        """Let a task that was to return wait like any other."""
+        self.backlog.add(self.returning.pop(task))
+
     def pop(self, task: int) -> QueuedTask | None:
-        """Take a task out of the backlog and return it; None when it is not there."""
-        queued = self.backlog.remove(task)
+        """Take a task that can start now and return it; None when it is not there."""
+        queued = self.returning.pop(task, None) or self.backlog.remove(task)
         if queued is not None:
             self._count(task, -1)
         return queued

@@ -91,6 +91,7 @@ class Reconciler:
         self._judgement.recall(await dispatching.read_durations(self._pool))
         await self._read_gates()
         await self._rescue()
+        await self._recall_jobs()
         await self.stop_cancelled()
         newest = 0
         while page := await dispatching.read_ready_tasks_after(self._pool, newest, PAGE):
@@ -137,6 +138,8 @@ class Reconciler:
         for event in events:
             if event.kind == "cancel_requested" and event.task is not None:
                 self._picture.ready.drop(event.task)
+                if not self._picture.runs(event.task):
+                    self._picture.jobs.settle(event.task, None)
                 self._picture.stop(event.task, StopReason.CANCELLED)
         if any(event.kind == "gate_changed" for event in events):
             await self._read_gates()
@@ -181,6 +184,13 @@ class Reconciler:
             ready.drop(task)
         await self.read([task for task in due if task not in ready and not self._picture.runs(task)])
 
+    async def _recall_jobs(self) -> None:
+        """Read which jobs of earlier attempts can still run, and end those whose task does without them."""
+        for job in await dispatching.list_lost_jobs(self._pool):
+            self._picture.jobs.note(job.task, job.attempt, job.slot)
+            if not job.is_wanted:
+                self._picture.jobs.settle(job.task, None)
+
     async def _rescue(self) -> None:
         """Requeue tasks whose attempt does not run: this data directory's at once, others' when they expire."""
         reported = {change.task for change in self._picture.unwritten}
@@ -195,6 +205,7 @@ class Reconciler:
             why = "the server that ran it has stopped" if mine else "its lease ran out"
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
             self._picture.unwritten.append(TaskChange(task=held.task, event=AttemptLost(held.lease), error=problem))
+            self._picture.jobs.note(held.task, held.lease, held.slots[0])
             log.warning("attempt_lost", task=held.task, attempt=str(held.lease), reason=why)
         self._picture.slots.note_elsewhere(elsewhere)
         self._picture.refresh()

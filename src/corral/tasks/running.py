@@ -93,7 +93,7 @@ class Attempt:
             scope = FailureScope.TASK
         return TaskChange(
             task=self.task.id,
-            event=AttemptFailed(self.id, scope, random.random()),
+            event=AttemptFailed(self.id, scope, random.random(), ended.failure.cut_off),
             error=ended.failure.problem,
             avoid_slot=self.slots[0] if ended.failure.avoid_slot else None,
             refused_slot=self.slots[0] if is_refusal else None,

@@ -285,10 +285,9 @@ async def test_a_prompt_left_on_an_instance_that_was_away_is_ended_when_it_is_ba
         await running
     comfy.faults.silent = False
 
-    with pytest.raises(InstanceStuckError):  # it has only just been asked to stop
-        await quick_to_give_up.check()
-    await comfy.until(lambda: comfy.running is None)
     await quick_to_give_up.check()
+
+    assert comfy.running is None
 
 
 async def test_an_instance_that_stops_answering_is_unavailable(

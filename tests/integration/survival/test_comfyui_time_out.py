@@ -37,6 +37,25 @@ async def test_time_out_ends_the_prompt_however_late_the_instance_answers(yard: 
         assert (comfy.running, comfy.pending, len(comfy.executed)) == (None, [], 1)
 
 
+async def test_slot_of_an_instance_whose_worker_died_is_closed_until_it_was_restarted(yard: Yard) -> None:
+    async with ComfyDouble() as comfy:
+        comfy.hold()
+        yard.start(ComfyUi(comfy.url, timings=QUICK))
+        specs = an_image("first", timeout_s=1), an_image("second", timeout_s=20)
+        first, second = (await submit(yard.pool, a_submission(*specs), queued_limits={})).tasks
+        await comfy.until(lambda: comfy.running is not None)
+        await comfy.kill_worker()
+        await yard.ended(first)
+
+        await yard.shown(lambda slots: "does not stop it" in slots[0].engine_problems.get("comfyui", ""))
+        assert len(comfy.submissions) == 1
+        await comfy.restart()
+        await comfy.proceed()
+        (ended,) = await yard.ended(second)
+
+        assert (ended.state, ended.losses) == (TaskState.SUCCEEDED, 0)
+
+
 async def test_slot_whose_instance_cannot_be_interrupted_takes_no_task_until_its_prompt_is_gone(yard: Yard) -> None:
     async with ComfyDouble() as comfy:
         comfy.hold()

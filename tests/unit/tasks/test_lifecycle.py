@@ -185,6 +185,23 @@ def test_cancelled_task_does_not_go_back_to_the_queue(event: Event) -> None:
     assert life.state is TaskState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    ("event", "lost"),
+    [
+        (AttemptLost(MINE), (MINE,)),
+        (AttemptFailed(MINE, FailureScope.SLOT, 0.0), (MINE,)),
+        (AttemptFailed(MINE, FailureScope.ATTEMPT, 0.0, cut_off=True), (MINE,)),
+        (AttemptFailed(MINE, FailureScope.ATTEMPT, 0.0), ()),
+        (AttemptFailed(MINE, FailureScope.HERE, 0.0), ()),
+        (Released(MINE), ()),
+    ],
+    ids=str,
+)
+def test_attempt_whose_job_can_still_run_is_kept(event: Event, lost: tuple[UUID, ...]) -> None:
+    life, _ = advance(a_life(TaskState.RUNNING), event, now=NOW)
+    assert life.lost == lost
+
+
 def test_task_that_a_slot_cannot_do_goes_on_at_once_and_spends_nothing() -> None:
     life, effects = advance(a_life(TaskState.RUNNING), AttemptFailed(MINE, FailureScope.HERE, 1.0), now=NOW)
     assert (life.state, life.ready_at, life.attempts, life.losses) == (TaskState.QUEUED, None, 0, 0)

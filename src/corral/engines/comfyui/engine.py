@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
+from uuid import UUID
 
 import structlog
 
@@ -54,7 +55,7 @@ class ComfyUi:
         self._client = ComfyClient(url, timings=self._timings, headers=headers, session=session)
         self._prompts = Prompts(self._client, self._timings)
         self._memory = Memory(self._client, self._prompts, self._timings)
-        self._leftovers = Leftovers(self._prompts, self._client.url)
+        self._leftovers = Leftovers(self._prompts, self._client.url, self._timings.settle_s)
         self._current: str | None = None
 
     @property
@@ -69,7 +70,10 @@ class ComfyUi:
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
         filled = fill(inputs.list_changes(), task=work.task, files=work.files)
-        adopted = await self._prompts.adopt(str(attempt) for attempt in (work.attempt, *work.earlier))
+        mine = [str(attempt) for attempt in (work.attempt, *work.earlier)]
+        self._leftovers.keep(mine)
+        await self._leftovers.stop_all()
+        adopted = await self._prompts.adopt(mine)
         prompt = await self._run_prompt(work, inputs, filled, report, adopted)
         self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
         try:
@@ -106,6 +110,10 @@ class ComfyUi:
         """End this adapter's own prompt there; the server itself is out of reach."""
         if self._current is not None:
             await self._prompts.cancel(self._current)
+
+    def abandon(self, attempt: UUID, task: int) -> None:
+        """End the prompt of a lost attempt when the instance is looked at next."""
+        self._leftovers.note(str(attempt), task=task)
 
     async def close(self) -> None:
         """End what runs and close every connection."""

@@ -8,6 +8,7 @@ instance would queue behind it: the engine's check fails as long as that lasts, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import structlog
 
@@ -18,11 +19,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Leftovers:
-    """The prompts that this adapter wants ended on one instance; `url` names the instance in messages."""
+    """The prompts that this adapter wants ended on one instance."""
 
-    def __init__(self, prompts: Prompts, url: str) -> None:
+    def __init__(self, prompts: Prompts, url: str, patience_s: float) -> None:
+        """`url` names the instance in messages; `patience_s` is how long a check waits for a prompt to end."""
         self._prompts = prompts
         self._url = url
+        self._patience_s = patience_s
         self._left: dict[str, int] = {}
         """The task of each prompt that is not gone yet."""
         self._endings: dict[str, asyncio.Task[None]] = {}
@@ -30,6 +33,17 @@ class Leftovers:
     def note(self, prompt_id: str, *, task: int) -> None:
         """Keep a prompt in mind that cannot be ended now; `require_none` does."""
         self._left[prompt_id] = task
+
+    def keep(self, prompt_ids: Iterable[str]) -> None:
+        """Leave prompts alone: an attempt takes them over."""
+        for prompt_id in prompt_ids:
+            self._left.pop(prompt_id, None)
+
+    async def stop_all(self) -> None:
+        """Ask the instance once to stop each of them, so that what is sent next does not wait for long."""
+        for prompt_id in list(self._left):
+            if await self._prompts.is_gone(prompt_id):
+                self._left.pop(prompt_id, None)
 
     async def end(self, prompt_id: str, *, task: int) -> None:
         """End a prompt, for at most `cancel_s`; it goes on when the caller is cancelled meanwhile."""
@@ -46,7 +60,7 @@ class Leftovers:
     async def require_none(self) -> None:
         """Look at each prompt that was left, and stop it again. Raises: InstanceStuckError while one is there."""
         for prompt_id, task in list(self._left.items()):
-            if prompt_id in self._endings or not await self._prompts.is_gone(prompt_id):
+            if prompt_id in self._endings or not await self._prompts.cancel(prompt_id, within_s=self._patience_s):
                 raise InstanceStuckError(
                     f"it still has the prompt {prompt_id} of task {task}, and does not stop it",
                     where=self._url,

@@ -163,8 +163,8 @@ class Prompts:
         groups = as_object(as_object(description).get("input")).values()
         return next((read_choices(as_list(as_object(group)[name])) for group in groups if name in as_object(group)), ())
 
-    async def cancel(self, prompt_id: str, *, may_arrive: bool = False) -> bool:
-        """End a prompt and return whether it is gone; never ends another client's.
+    async def cancel(self, prompt_id: str, *, may_arrive: bool = False, within_s: float | None = None) -> bool:
+        """End a prompt and return whether it is gone within that time (`cancel_s`); never ends another client's.
 
         A submission that was cut off can still arrive: with `may_arrive`, an unknown prompt is looked for a while.
         """
@@ -172,7 +172,7 @@ class Prompts:
         arrival = now() + (self._timings.settle_s if may_arrive else 0)
         pause = self._timings.retry_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._timings.cancel_s):
+            async with asyncio.timeout(self._timings.cancel_s if within_s is None else within_s):
                 while not await self.is_gone(prompt_id, arrived=now() >= arrival):
                     await asyncio.sleep(min(pause, self._timings.poll_s))
                     pause *= 2

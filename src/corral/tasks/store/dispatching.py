@@ -17,6 +17,8 @@ from corral.tasks.values import Sha256
 from corral.units import Bytes
 from corral.work import Json, SlotId
 
+LOST_JOB_HOURS = 24
+"""So long after the end of its task a lost attempt's job is looked for; an instance does not queue for longer."""
 HISTORY_DAYS = 30
 HISTORY_ROWS = 2000
 """Durations are learnt anew at each start from the newest successes; so many rows are read in some 10 ms."""
@@ -64,6 +66,17 @@ class Held:
     holder: UUID
     slots: tuple[SlotId, ...]
     expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LostJob:
+    """A lost attempt, and the slot on which its job can still run."""
+
+    task: int
+    attempt: UUID
+    slot: SlotId
+    is_wanted: bool
+    """Whether the task waits, and can still take it over."""
 
 
 _READY = """
@@ -214,6 +227,22 @@ async def list_held(pool: Queries) -> tuple[Held, ...]:
         Held(row["id"], row["lease"], row["lease_holder"], tuple(map(SlotId, row["slots"])), row["expired"])
         for row in rows
     )
+
+
+async def list_lost_jobs(pool: Queries) -> tuple[LostJob, ...]:
+    """Return the attempts whose jobs can still run elsewhere, of tasks that have not ended or ended not long ago."""
+    rows = await pool.fetch(
+        """
+        select t.id, (e.data ->> 'attempt')::uuid as attempt, e.data -> 'slots' ->> 0 as slot,
+          t.state in ('waiting', 'queued') as is_wanted
+        from tasks t join events e on e.task_id = t.id and e.kind = 'leased'
+        where t.lost <> '{}' and (e.data ->> 'attempt')::uuid = any(t.lost)
+          and (t.finished_at is null or t.finished_at > now() - make_interval(hours => $1))
+        order by t.id, e.id
+        """,
+        LOST_JOB_HOURS,
+    )
+    return tuple(LostJob(row["id"], row["attempt"], SlotId(row["slot"]), row["is_wanted"]) for row in rows)
 
 
 async def read_gates(pool: Queries) -> dict[tuple[str, str], Gate]:
