@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from corral.hardware.pools import Need
 from corral.planning.placement.demand import Demand
 from corral.planning.placement.values import Machine, Plan, PlannedGpu, Tier
 from corral.units import Bytes
+from doubles.chances import choose_some, draw_by_chance
 
 GIB = 2**30
 Taken = dict[tuple[str, int], list[tuple[bool, int]]]
@@ -136,51 +138,49 @@ def _seats(demand: Demand, machines: Sequence[Machine]) -> Iterator[tuple[Machin
 _MODELS = (("RTX 3070", 8), ("RTX 3060 12GB", 12), ("RTX 5070 Ti", 16), ("RTX 4090", 24), ("unknown", None))
 
 
-@st.composite
-def clusters(draw: st.DrawFn, *, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4) -> Cluster:
+def clusters(*, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4) -> st.SearchStrategy[Cluster]:
     """Draw clusters with whole, shared and several cards, pins, pods, volumes and main memory."""
-    nodes = [
-        a_node(
-            f"n{place}",
-            *draw(st.lists(st.sampled_from(_MODELS), max_size=most_cards)),
-            memory=draw(st.sampled_from((None, 6, 10, 34))),
-        )
-        for place in range(draw(st.integers(1, most_nodes)))
-    ]
-    names = [node.name for node in nodes]
-    disk = Storage(name="disk", kind=StorageKind.LOCAL, node=draw(st.sampled_from(names)))
-    services = [draw(_services(f"s{place}", names)) for place in range(draw(st.integers(1, most_services)))]
-    layout = draw(st.none() | _layouts(services, nodes))
-    return a_cluster(nodes, services, layout, [disk])
+
+    def make(chance: Random) -> Cluster:
+        nodes = [_node(chance, f"n{place}", most_cards) for place in range(chance.randint(1, most_nodes))]
+        names = [node.name for node in nodes]
+        disk = Storage(name="disk", kind=StorageKind.LOCAL, node=chance.choice(names))
+        services = [_service(chance, f"s{place}", names) for place in range(chance.randint(1, most_services))]
+        layout = chance.choice((None, _layout(chance, services, nodes)))
+        return a_cluster(nodes, services, layout, [disk])
+
+    return draw_by_chance(make)
 
 
-@st.composite
-def _services(draw: st.DrawFn, name: str, nodes: Sequence[str]) -> Service:
+def _node(chance: Random, name: str, most_cards: int) -> Node:
+    cards = chance.choices(_MODELS, k=chance.randint(0, most_cards))
+    return a_node(name, *cards, memory=chance.choice((None, 6, 10, 34)))
+
+
+def _service(chance: Random, name: str, nodes: Sequence[str]) -> Service:
     return Service(
         name=name,
-        replicas=draw(st.sampled_from((1, 1, 2, 3))),
-        gpus=draw(st.sampled_from((None, None, 0, 1, 1, 2))),
-        gpu_memory=gib(draw(st.sampled_from((None, 3, 5, 7.5, 11, 20)))),
-        memory_request=gib(draw(st.sampled_from((None, None, 2, 5)))),
-        node=draw(st.sampled_from((None, None, None, *nodes))),
-        storage=draw(st.sampled_from(((), (), (), ("disk",)))),
+        replicas=chance.choice((1, 1, 2, 3)),
+        gpus=chance.choice((None, None, 0, 1, 1, 2)),
+        gpu_memory=gib(chance.choice((None, 3, 5, 7.5, 11, 20))),
+        memory_request=gib(chance.choice((None, None, 2, 5))),
+        node=chance.choice((None, None, None, *nodes)),
+        storage=chance.choice(((), (), (), ("disk",))),
     )
 
 
-@st.composite
-def _layouts(draw: st.DrawFn, services: Sequence[Service], nodes: Sequence[Node]) -> dict[str, Placement]:
-    named = draw(st.lists(st.sampled_from([one.name for one in services]), unique=True))
-    return {name: draw(_placements(nodes)) for name in named}
+def _layout(chance: Random, services: Sequence[Service], nodes: Sequence[Node]) -> dict[str, Placement]:
+    named = choose_some(chance, [service.name for service in services])
+    return {name: _placement(chance, nodes) for name in named}
 
 
-@st.composite
-def _placements(draw: st.DrawFn, nodes: Sequence[Node]) -> Placement:
-    node = draw(st.sampled_from((None, *nodes)))
+def _placement(chance: Random, nodes: Sequence[Node]) -> Placement:
+    node = chance.choice((None, *nodes))
     indexes = [gpu.index for gpu in (node.gpus or ())] if node else []
-    gpus = tuple(sorted(draw(st.lists(st.sampled_from(indexes), unique=True)))) if indexes else ()
+    gpus = tuple(sorted(choose_some(chance, indexes)))
     return Placement(
         node=node.name if node else None,
         gpus=gpus or None,
-        replicas=draw(st.sampled_from((None, None, 1, 2))),
-        pod=draw(st.sampled_from((None, None, "together"))),
+        replicas=chance.choice((None, None, 1, 2)),
+        pod=chance.choice((None, None, "together")),
     )

@@ -29,8 +29,9 @@ services:
   - {name: comfyui, engines: [comfyui], node: box, gpus: 1, gpuMemory: 14Gi, replicas: 2}
 workloads:
   - {name: images, engine: comfyui, service: comfyui, minVram: 14Gi, duration: 30s, unit: image}
+night: 1h
 """
-"""A node whose two cards are the same, with a service that needs most of one."""
+"""A node whose two cards are the same, with a service that needs most of one; its night is short, as it is played."""
 
 
 @cache

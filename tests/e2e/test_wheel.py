@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,9 +56,25 @@ def home(wheel: Path) -> Iterator[Path]:
         _made(UV, "venv", "--quiet", "--python", sys.executable, env, folder=folder)
         locked = ("--constraint", REPOSITORY / "requirements" / "run.lock")
         _made(UV, "pip", "install", "--quiet", "--python", env / "bin" / "python", *locked, wheel, folder=folder)
+        _give_compiled_modules(env)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_compiled_modules(env: Path) -> None:
+    """Save each command the compiling of a thousand modules.
+
+    Python takes a compiled module only where the source is that of which it was made, to the byte and second, so that
+    these change nothing but the time: with one that is of another version it compiles as if it were not there.
+    """
+    here = Path(sysconfig.get_path("purelib"))
+    there = env / here.relative_to(sys.prefix)
+    for compiled in here.rglob(f"*.{sys.implementation.cache_tag}.pyc"):
+        target = there / compiled.relative_to(here)
+        if (target.parents[1] / f"{target.name.partition('.')[0]}.py").exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(compiled, target)
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,9 +155,14 @@ def is_found(model: GpuModel, text: str) -> bool:
     return found == model or (isinstance(found, tuple) and model in found)
 
 
+def longest_number(model: GpuModel) -> str:
+    return max(re.findall(r"\d+", model.name), key=len, default="")
+
+
 def test_every_name_of_the_catalogue_finds_its_model() -> None:
-    assert len(every_model()) == 2824
-    assert [model.name for model in every_model() if not is_found(model, model.name)] == []
+    models = sorted(every_model(), key=longest_number)  # models of a number share an index, and few indices are kept
+    assert len(models) == 2824
+    assert [model.name for model in models if not is_found(model, model.name)] == []
 
 
 @pytest.mark.parametrize("prefix", ["NVIDIA ", "NVIDIA GeForce ", "nvidia geforce "])

@@ -46,6 +46,7 @@ queues:
   - name: all
     pool: [a/gpu0, a/gpu1, a/gpu2, b] # every GPU
 """
+SMALL_FILES = (*(FILES[name] for name in FILES if name != "forty"), POOL)
 
 
 def change(text: str, *options: tuple[str, str]) -> Changed:
@@ -328,34 +329,49 @@ def test_without_a_change_the_text_is_the_same(name: str) -> None:
 MODELS = st.sampled_from(["RTX 5090", "RTX 4090", "RTX 5070 Ti", "RTX 3090 Ti"])
 
 
-@settings(max_examples=10)
-@given(st.data())
-def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(data: st.DataObject) -> None:
-    text = FILES[data.draw(st.sampled_from(sorted(FILES)))]
+def draw_changes(data: st.DataObject, text: str) -> list[tuple[str, str]]:
+    """Draw changes of up to four GPUs of a file, and one GPU more."""
     before = load(text, filename="before", find_gpu=find_gpu)
     gpus = [f"{node.name}/gpu{gpu.index}" for node in before.nodes for gpu in node.gpus or ()]
     nodes = [node.name for node in before.nodes if node.gpus is not None]
-    chosen = data.draw(st.lists(st.sampled_from(gpus), unique=True, max_size=4))
     options: list[tuple[str, str]] = []
-    for gpu in chosen:
+    for gpu in data.draw(st.lists(st.sampled_from(gpus), unique=True, max_size=4)):
         word = data.draw(st.sampled_from(["replace", "remove", "move"]))
         value = {"replace": MODELS, "move": st.sampled_from(nodes)}.get(word)
         options.append((word, gpu if value is None else f"{gpu}={data.draw(value)}"))
-    options += [("add", f"{data.draw(st.sampled_from(nodes))}={data.draw(MODELS)}")]
+    return [*options, ("add", f"{data.draw(st.sampled_from(nodes))}={data.draw(MODELS)}")]
 
+
+def assert_cards_are_as_asked(text: str, *options: tuple[str, str]) -> None:
+    changed = change(text, *options)
+    before = load(text, filename="before", find_gpu=find_gpu)
+    count = sum(len(node.gpus or ()) for node in before.nodes)
+    removed, added = (sum(word == verb for word, _ in options) for verb in ("remove", "add"))
+    assert sum(len(node.gpus or ()) for node in changed.cluster.nodes) == count - removed + added
+    comments = [line.partition("#")[2] for line in text.splitlines() if line.lstrip().startswith("#")]
+    assert [comment for comment in comments if comment not in changed.text] == []
+    assert change(text, *options) == changed
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_any_changes_give_a_file_that_loads_with_the_cards_that_were_asked_for(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from(SMALL_FILES))
     try:
-        changed = change(text, *options)
+        assert_cards_are_as_asked(text, *draw_changes(data, text))
     except ChangesError as error:
         codes = {problem.code for problem in error.problems}
         assert codes <= {"changes.dangling", "changes.conflict"}  # a queue without slots; a move to the same node
-        return
 
-    count = sum(len(node.gpus or ()) for node in before.nodes)
-    removed = sum(word == "remove" for word, _ in options)
-    assert sum(len(node.gpus or ()) for node in changed.cluster.nodes) == count - removed + 1
-    comments = [line.partition("#")[2] for line in text.splitlines() if line.lstrip().startswith("#")]
-    assert [one for one in comments if one not in changed.text] == []
-    assert change(text, *options) == changed
+
+def test_changes_of_every_kind_in_a_large_file_give_the_cards_that_were_asked_for() -> None:
+    assert_cards_are_as_asked(
+        FILES["forty"],
+        ("replace", "node-01/gpu0=RTX 5090"),
+        ("remove", "node-03/gpu0"),
+        ("move", "node-02/gpu0=node-03"),
+        ("add", "node-03=RTX 4090"),
+    )
 
 
 def test_changes_beside_one_that_cannot_be_read_are_checked_all_the_same() -> None:

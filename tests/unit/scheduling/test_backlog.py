@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.scheduling.backlog import Backlog
 from corral.scheduling.policy import decide
 from corral.scheduling.sorted_list import Sorted
 from corral.scheduling.values import PolicyBounds, Priority, TaskClass
+from doubles.chances import MANY, draw_by_chance
 from doubles.scheduling_strategies import snapshots
 from doubles.scheduling_values import NOW, a_queued, ago, gib
 
 
-@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
+@MANY
 @given(snapshots(most_tasks=6), st.lists(st.integers(0, 5), max_size=30))
 def test_a_decision_on_the_candidates_is_the_decision_on_everything(snapshot, copies):
     tasks = list(snapshot.tasks)
@@ -127,11 +129,15 @@ def test_any_history_leaves_what_was_added_and_not_removed(history):
     assert {task.id: task for task in backlog.select_candidates(NOW, PolicyBounds(), 99)} == expected
 
 
-@settings(max_examples=20)
-@given(st.sets(st.integers(0, 20_000), min_size=1200, max_size=2500), st.randoms(use_true_random=False))
-def test_items_come_in_order_whatever_was_added_and_removed(items, chance):
-    kept, order = Sorted[int](), sorted(items)
-    chance.shuffle(order)
+def shuffled_numbers(chance: Random) -> list[int]:
+    """More numbers than one block of a sorted list holds, each once."""
+    return chance.sample(range(20_000), chance.randint(1200, 2500))
+
+
+@MANY
+@given(draw_by_chance(shuffled_numbers))
+def test_items_come_in_order_whatever_was_added_and_removed(order):
+    kept = Sorted[int]()
     for item in order:
         kept.add(item)
     for item in order[::3]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 
 from corral.scheduling.explaining import NotQueuedError, explain
 from corral.scheduling.policy import decide
 from corral.scheduling.values import DurationKey, Gate, Queue, Rule
+from doubles.chances import MANY
 from doubles.scheduling_strategies import snapshots
 from doubles.scheduling_values import NOW, a_place, a_queued, a_resident, a_running, a_snapshot, ago, gib
 
@@ -20,7 +21,7 @@ def after(seconds: float):
     return NOW + timedelta(seconds=seconds)
 
 
-@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
+@MANY
 @given(snapshots())
 def test_every_task_has_an_explanation_that_agrees_with_the_decision(snapshot):
     decision = decide(snapshot)

@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.cluster.values import QueueOrder
 from corral.scheduling.policy import decide
 from corral.scheduling.values import Assignment, DurationKey, Gate, Place, Queue, QueuedTask, Snapshot, TaskClass
-from doubles.scheduling_strategies import snapshots
-
-ONE_GPU = st.just(1)
-# Shrinking a snapshot takes minutes; the universe is small enough to read as it is found.
-MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
+from doubles.chances import MANY
+from doubles.scheduling_strategies import ONE_GPU, snapshots
 
 
 def queue_of(snapshot: Snapshot, task: QueuedTask) -> Queue:

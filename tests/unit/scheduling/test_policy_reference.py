@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.scheduling.place_table import PlaceTable
 from corral.scheduling.policy import decide
 from corral.scheduling.values import Queue
+from doubles.chances import MANY
 from doubles.policy_before.policy import decide as decide_before
 from doubles.scheduling_strategies import busy_snapshots, snapshots
 from doubles.scheduling_values import a_place, a_queued, a_running, a_snapshot, placed
-
-# Shrinking a snapshot takes minutes; the universe is small enough to read as it is found.
-MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 
 
 @MANY

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from hypothesis import Phase, given, settings
+from hypothesis import given
 
 from corral.scheduling.simulator import simulate, summarise
 from corral.scheduling.simulator.values import Run, Span, Trace
 from corral.scheduling.values import Gate, Rule
+from doubles.chances import MANY
 from doubles.traces import traces
-
-MANY = settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 
 
 def by_place(run: Run) -> dict[str, list[Span]]:

@@ -10,6 +10,7 @@ from corral.planning.placement.ledger import Ledger
 from corral.planning.placement.planner import plan_layout
 from corral.planning.placement.search import search_by_count
 from corral.planning.placement.values import Tier, list_machines
+from doubles.chances import MANY
 from doubles.placements import best_counts, broken_rules, clusters, seats_of
 
 _MOST_UNITS = 6
@@ -22,7 +23,7 @@ def parts(cluster):
     return layout, machines, list_demands(cluster, layout, {}, machines)
 
 
-@settings(max_examples=150)
+@settings(MANY, max_examples=150)
 @given(clusters())
 def test_no_plan_gives_a_card_or_memory_twice_or_breaks_a_pin(cluster):
     layout, machines, demands = parts(cluster)
@@ -30,7 +31,7 @@ def test_no_plan_gives_a_card_or_memory_twice_or_breaks_a_pin(cluster):
     assert broken_rules(seats_of(plan_layout(cluster, layout, {}), demands), machines) == []
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(MANY, max_examples=120, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(clusters(most_nodes=2, most_cards=2))
 def test_a_small_cluster_gets_the_best_plan_there_is_and_the_proof_of_it(cluster):
     layout, machines, demands = parts(cluster)
@@ -43,7 +44,7 @@ def test_a_small_cluster_gets_the_best_plan_there_is_and_the_proof_of_it(cluster
     assert all(proof.gap == 0 for proof in found.proofs)
 
 
-@settings(max_examples=80)
+@settings(MANY, max_examples=80)
 @given(clusters(most_nodes=4, most_cards=4, most_services=8))
 def test_what_is_counted_for_a_large_cluster_breaks_no_rule_and_its_bound_holds(cluster):
     layout, machines, demands = parts(cluster)
@@ -66,7 +67,7 @@ def test_what_is_counted_for_a_large_cluster_breaks_no_rule_and_its_bound_holds(
     assert best * (1 - counted.gap) <= reached + 1e-6
 
 
-@settings(max_examples=100)
+@settings(MANY, max_examples=100)
 @given(clusters(most_nodes=4, most_cards=4, most_services=8))
 def test_everything_that_is_asked_for_is_placed_or_has_a_reason_on_every_gpu(cluster):
     layout, machines, demands = parts(cluster)
@@ -82,7 +83,7 @@ def test_everything_that_is_asked_for_is_placed_or_has_a_reason_on_every_gpu(clu
         assert all(refusal.reason and refusal.reason != "has room" for refusal in one.refusals)
 
 
-@settings(max_examples=50)
+@settings(MANY, max_examples=50)
 @given(clusters(most_nodes=4, most_cards=4, most_services=8))
 def test_the_same_cluster_has_the_same_plan(cluster):
     layout, _, _ = parts(cluster)
