@@ -42,32 +42,32 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
 """Pages that are generated as a whole, by their path below `docs/`."""
 
 
-def wanted(named: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
-    """Yield every page that is generated, in whole or in part, with the text that it should have."""
+def wanted(docs: Path, named: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every page of a folder that is generated, in whole or in part, with the text that it should have."""
     for name, render in PAGES.items():
         if not named or name in named:
-            yield DOCS / name, render()
-    for path in sorted(DOCS.rglob("*.md")):
-        name = path.relative_to(DOCS).as_posix()
+            yield docs / name, render()
+    for path in sorted(docs.rglob("*.md")):
+        name = path.relative_to(docs).as_posix()
         if name not in PAGES and (not named or name in named):
             yield path, regions.fill(path.read_text(encoding="utf-8"))
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check, and return the exit code."""
+def main(arguments: list[str], docs: Path = DOCS) -> int:
+    """Write or check the pages of a folder, and return the exit code. Raises: LookupError as `regions.fill`."""
     named = [argument for argument in arguments if argument != "--check"]
     if any(not name.endswith(".md") for name in named):
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    stale = [(path, before, after) for path, after in wanted(named) if (before := _present(path)) != after]
+    stale = [(path, before, after) for path, after in wanted(docs, named) if (before := _present(path)) != after]
     if "--check" not in arguments:
         for path, _, after in stale:
             path.parent.mkdir(exist_ok=True)
             path.write_text(after, encoding="utf-8")
-            sys.stderr.write(f"wrote {path.relative_to(DOCS.parent)}\n")
+            sys.stderr.write(f"wrote {path.relative_to(docs.parent)}\n")
         return 0
     for path, before, after in stale:
-        _show(path, before, after)
+        _show(path.relative_to(docs.parent).as_posix(), before, after)
     return 1 if stale else 0
 
 
@@ -78,8 +78,7 @@ def _present(path: Path) -> str:
 _DIFFERENCE_LINES = 20
 
 
-def _show(path: Path, before: str, after: str) -> None:
-    name = path.relative_to(DOCS.parent).as_posix()
+def _show(name: str, before: str, after: str) -> None:
     sys.stdout.write(f"{name} is stale; run `make docs`\n")
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, "generated", n=0, lineterm="")
     sys.stdout.writelines(f"  {line}\n" for line in list(lines)[:_DIFFERENCE_LINES])

@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -40,11 +41,6 @@ def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def generate(docs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(docs / "generate" / "all.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def in_sources(pattern: str) -> set[str]:
     return {found for text in SOURCES for found in re.findall(pattern, text, re.MULTILINE)}
 
@@ -66,8 +62,16 @@ def properties(schema: Any) -> Iterator[str]:  # Any: JSON Schema
 
 
 def test_every_generated_page_is_up_to_date() -> None:
-    checked = generate(DOCS, "--check")
+    command = [sys.executable, str(DOCS / "generate" / "all.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+@pytest.fixture
+def generate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The generator in this process, which has loaded most of it: arguments and a folder in, the exit code out."""
+    monkeypatch.syspath_prepend(DOCS / "generate")
+    return import_module("all").main
 
 
 @pytest.fixture
@@ -75,7 +79,9 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DOCS, tmp_path / "docs"))
 
 
-def test_stale_pages_are_named_by_a_check_that_changes_nothing_and_made_anew_by_a_run(copy: Path) -> None:
+def test_stale_pages_are_named_by_a_check_that_changes_nothing_and_made_anew_by_a_run(
+    copy: Path, generate: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, in_part = copy / "reference" / "metrics.md", copy / "concepts" / "tasks.md"
     good = {path: path.read_text(encoding="utf-8") for path in (whole, in_part)}
     stale = {whole: "old\n", in_part: good[in_part].replace("queued --> leased", "queued --> running")}
@@ -83,22 +89,22 @@ def test_stale_pages_are_named_by_a_check_that_changes_nothing_and_made_anew_by_
         path.write_text(text, encoding="utf-8")
 
     named = [path.relative_to(copy).as_posix() for path in stale]
-    checked = generate(copy, "--check", *named)
+    code = generate(["--check", *named], copy)
 
-    assert checked.returncode == 1
-    assert "docs/reference/metrics.md is stale" in checked.stdout
-    assert "docs/concepts/tasks.md is stale" in checked.stdout
+    shown = capsys.readouterr().out
+    assert code == 1
+    assert "docs/reference/metrics.md is stale" in shown
+    assert "docs/concepts/tasks.md is stale" in shown
     assert {path: path.read_text(encoding="utf-8") for path in stale} == stale
-    assert generate(copy, *named).returncode == 0
+    assert generate(named, copy) == 0
     assert {path: path.read_text(encoding="utf-8") for path in good} == good
 
 
-def test_a_part_that_nobody_generates_is_an_error(copy: Path) -> None:
+def test_a_part_that_nobody_generates_is_an_error(copy: Path, generate: Callable[..., int]) -> None:
     tasks = copy / "concepts" / "tasks.md"
     tasks.write_text("<!-- generated: nothing -->\n<!-- end -->\n", encoding="utf-8")
-    checked = generate(copy, "--check", "concepts/tasks.md")
-    assert checked.returncode == 1
-    assert "no region is called 'nothing'" in checked.stderr
+    with pytest.raises(LookupError, match="no region is called 'nothing'"):
+        generate(["--check", "concepts/tasks.md"], copy)
 
 
 def test_every_command_and_every_option_is_documented() -> None:
