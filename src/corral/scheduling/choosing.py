@@ -162,16 +162,15 @@ class _Ranking:
             heapify(heap)
 
     def follow(self) -> None:
-        """Rank anew what was touched since."""
+        """Rank anew what was touched since: once, however often, or a place would be its own second best."""
         touched = self._room.touched
-        while self._followed < len(touched):
-            name = touched[self._followed]
-            self._followed += 1
+        for name in dict.fromkeys(touched[self._followed :]):
             if name in self._free and name in self._room.free:
                 place = self._free[name]
                 if self._enter(place):
                     heap = self._heaps[place.device_model]
                     heappush(heap, heap.pop())
+        self._followed = len(touched)
 
     def first(self, but: Container[str]) -> tuple[str, _Ranked] | None:
         """The best place with its device model, those of some device models left aside."""

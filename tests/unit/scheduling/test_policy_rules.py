@@ -446,3 +446,10 @@ def test_a_slot_elsewhere_is_not_bound_by_a_reservation():
     places = a_place("a/gpu0"), a_place("a/gpu1", running=soon), a_place("b/gpu0")
     tasks = a_queued(1, gpus=2, queued_at=ago(99)), a_queued(2)
     assert placed(decide(a_snapshot(tasks, places))) == {2: ("b/gpu0",)}
+
+
+def test_the_last_of_three_slots_on_a_card_is_the_only_one_that_is_free_however_often_its_card_was_given_to():
+    places = [a_place(f"node/gpu0/{name}", device="node/gpu0") for name in "abc"]
+    tasks = [a_queued(1), a_queued(2, memory=gib(1)), a_queued(3)]
+    reasons = [assignment.because for assignment in decide(a_snapshot(tasks, places)).assignments]
+    assert reasons == ["first of alike slots", "first of alike slots", "only slot free"]
