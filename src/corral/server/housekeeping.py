@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 
 from corral.cluster.values import Retention
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.retention import collect
 from corral.tasks.store.pool import CONNECTION_LOST, Pool
@@ -20,9 +21,11 @@ FIRST_AFTER_S = 600.0
 
 
 EVERY_S = 6 * 3600.0
+AGAIN_AFTER_S = 900.0
+"""After a time that failed."""
 
 
-async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Callable[[], Retention]) -> None:
+async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Callable[[], Retention], alarms: Alarms) -> None:
     """Collect for ever, by the retention then in effect; `corral gc` does the same once."""
     wait = FIRST_AFTER_S
     while True:
@@ -31,6 +34,10 @@ async def keep_house(pool: Pool, artifacts: ArtifactStore, retention: Callable[[
         try:
             collected = await collect(pool, artifacts, retention())
         except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # a deadlock, a full disk: the next time can pass
-            log.warning("not_collected", error=str(error))
+            alarms.ring(
+                "retention", f"nothing was collected: {str(error) or type(error).__name__}", hint="run `corral gc`"
+            )
+            wait = AGAIN_AFTER_S
             continue
+        alarms.clear("retention")
         log.info("collected", tasks=collected.tasks, files=collected.files, bytes=collected.bytes)

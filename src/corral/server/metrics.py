@@ -1,8 +1,8 @@
 """The metrics for Prometheus. Values are read at the scrape, with two bounded queries; nothing runs in between.
 
 Ended tasks are counted from the change log, by the leading server alone, so that a sum over servers counts each once.
-Labels are bounded: queues and engines come from the cluster file, slots and devices from the machines, routes from the
-code.
+Labels are bounded: alarms have fixed names, queues and engines come from the cluster file, slots and devices from the
+machines, routes from the code.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Metrics:
         )
         self._leading = Gauge("corral_dispatcher_leading", "1 while this server's dispatcher acts.", registry=registry)
         self._database = Gauge("corral_database_up", "1 when PostgreSQL answered this scrape.", registry=registry)
+        self._alarms = Gauge("corral_alarm", "1 while this does not work.", ["alarm"], registry=registry)
         self._requests = Counter(
             "corral_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )
@@ -68,6 +69,9 @@ class Metrics:
             except CONNECTION_LOST:
                 self._database.set(0)
             self._leading.set(services.board.leading)
+            self._alarms.clear()
+            for alarm in services.alarms.raised:
+                self._alarms.labels(alarm.name).set(1)
             self._busy.clear()
             for place in services.board.places:
                 running = place.facts.running

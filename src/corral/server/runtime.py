@@ -36,11 +36,13 @@ from corral.server.services import Services
 from corral.server.settings import ServerSettings, read_cluster
 from corral.server.slots_here import localize
 from corral.slots.registry import Registry
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import open_pool
+from corral.tasks.supervision import supervise
 from corral.weights.store import Store
 
 log = structlog.get_logger()
@@ -65,8 +67,9 @@ async def serve(settings: ServerSettings, *, ready: Callable[[Presence], None] =
     with stop_quietly_while_starting(), presence.hold_data_dir(settings.data_dir):
         cluster = read_cluster(settings)
         sockets = [listen(settings)]
-        async with open_database(settings, cluster) as url:
-            await _serve(settings, cluster, url, sockets, ready)
+        alarms = Alarms()
+        async with open_database(settings, cluster, alarms) as url:
+            await _serve(settings, cluster, url, sockets, ready, alarms)
 
 
 async def _serve(
@@ -75,6 +78,7 @@ async def _serve(
     url: str,
     sockets: list[socket.socket],
     ready: Callable[[Presence], None],
+    alarms: Alarms,
 ) -> None:
     data_dir = settings.data_dir
     _clear_leftovers(data_dir)
@@ -101,6 +105,7 @@ async def _serve(
         artifacts=artifacts,
         scratch=data_dir / "scratch",
         board=board,
+        alarms=alarms,
     )
     in_effect = ClusterInEffect(cluster, dispatcher, read_anew)
     announced = Presence(
@@ -123,12 +128,16 @@ async def _serve(
         local_token=announced.token,
         loopback=settings.loopback,
         started_at=datetime.now(UTC),
+        alarms=alarms,
     )
     app = create_app(services)
     gc.collect()
     gc.freeze()  # modules live as long as the server: a full collection of them held the event loop for 30 ms
     housekeeping = asyncio.create_task(
-        keep_house(pool, artifacts, lambda: in_effect.cluster.retention), name="housekeeping"
+        supervise(
+            "housekeeping", lambda: keep_house(pool, artifacts, lambda: in_effect.cluster.retention, alarms), alarms
+        ),
+        name="housekeeping",
     )
     try:
         with reload_on_hangup(in_effect):

@@ -12,6 +12,7 @@ from corral.cluster.values import Cluster
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.values import Explanation
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.store.pool import Pool
@@ -53,6 +54,7 @@ class Services:
     loopback: bool
     """Whether the server listens on loopback alone, where no token is asked."""
     started_at: datetime
+    alarms: Alarms = field(default_factory=Alarms)
 
     @property
     def cluster(self) -> Cluster:

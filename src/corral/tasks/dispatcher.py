@@ -34,6 +34,7 @@ from corral.scheduling.values import (
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
@@ -48,12 +49,14 @@ from corral.tasks.store import dispatching
 from corral.tasks.store.leading import LeadLostError
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, Pool
 from corral.tasks.store.transitions import Lease, TaskChange
+from corral.tasks.supervision import supervise
 from corral.work import FailureScope
 
 log = structlog.get_logger()
 
 START_LAG_S = 0.05
 """A start is written with the next outcome or lease, or this much later: a commit of its own would delay the next."""
+_ROOM_HINT = "free space on the database's disk, or raise its `max_connections`; what ended here is written after"
 _SLOT_RESTS = frozenset({FailureScope.SLOT, FailureScope.WAIT})
 """Failures after which a slot takes nothing more until a check of its engine."""
 AT_ONCE = 32
@@ -98,6 +101,7 @@ class Dispatcher:
         artifacts: ArtifactStore,
         scratch: Path,
         board: Board,
+        alarms: Alarms | None = None,
         timings: Timings | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -111,6 +115,7 @@ class Dispatcher:
         self._lease = Lease(holder=holder, ttl=self._timings.lease_ttl)
         self._slots = slots
         self._board = board
+        self._alarms = alarms or Alarms()
         self._monotonic = monotonic
         self._judgement = Judgement(rules.bounds)
         self._picture = Picture(slots, rules.queues, unknown_s=rules.bounds.unknown_duration_s)
@@ -199,8 +204,8 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as beside:
                 helpers = [
-                    beside.create_task(self._keeper.run()),
-                    beside.create_task(self._slots.watch(self._note_change, self._monotonic)),
+                    beside.create_task(supervise("leases", self._keeper.run, self._alarms)),
+                    beside.create_task(supervise("slots", self._watch_slots, self._alarms)),
                 ]
                 async with self._tasks:
                     await self._lead_until_stopped()
@@ -208,6 +213,9 @@ class Dispatcher:
                     helper.cancel()
         finally:
             await self._slots.close()
+
+    async def _watch_slots(self) -> None:
+        await self._slots.watch(self._note_change, self._monotonic)
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
@@ -222,6 +230,9 @@ class Dispatcher:
                 await leading
             except (*CONNECTION_LOST, DatabaseUnavailableError) as error:
                 log.warning("database_lost", error=str(error))
+                await asyncio.sleep(self._timings.retry_s)
+            except asyncpg.InsufficientResourcesError as error:  # its disk, its memory or its connections
+                self._alarms.ring("database", f"PostgreSQL has no room left: {error}", hint=_ROOM_HINT)
                 await asyncio.sleep(self._timings.retry_s)
             except LeadLostError as error:
                 log.warning("lead_lost", error=str(error))
@@ -260,6 +271,7 @@ class Dispatcher:
             await self._reconciler.load()
             self._show()
             self._board.set_leading(leading=True)
+            self._alarms.clear("database")
             log.info("dispatcher_leads", slots=len(self._slots), queued=len(self._picture.ready.backlog))
             while not self._is_finished():
                 await self._round()

@@ -107,4 +107,5 @@ async def _beat(connection: Queries, epoch: int, lost: Callable[[], None], rhyth
                     break
     except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
         log.warning("leader_did_not_beat", epoch=epoch, error=str(error) or type(error).__name__)
-    lost()
+    finally:
+        lost()

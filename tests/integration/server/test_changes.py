@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
+import asyncpg
+
 from builders import a_submission, a_task
 from corral.server.api.changes import Changes, Subject
-from corral.tasks.store.pool import Pool
+from corral.tasks.alarms import Alarms
+from corral.tasks.store.pool import Connection, Pool, connect
 from corral.tasks.store.submitting import submit
 from corral.tasks.values import StoryEvent
 
@@ -89,3 +92,33 @@ async def test_waiting_for_ends_counts_only_what_concerns_it(pool: Pool) -> None
         await pool.execute(ended, 7)
         await submit(pool, a_submission(), queued_limits={})
         await waiting
+
+
+async def test_follower_that_finds_no_connection_free_tries_again_and_its_alarm_ends_when_it_follows(
+    pool: Pool, database_url: str, postgres_url: str
+) -> None:
+    alarms = Alarms()
+    changes = Changes(pool, alarms=alarms)
+    taken: list[Connection] = []
+    async with followed(changes):
+        await submit(pool, a_submission(), queued_limits={})
+        (first,) = await take(changes, 0, 1)
+        admin = await connect(database_url)
+        async with asyncio.timeout(30):
+            while not any("too many clients" in alarm.what for alarm in alarms.raised):
+                with suppress(asyncpg.TooManyConnectionsError):
+                    while True:
+                        taken.append(await connect(postgres_url))
+                await admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid()"
+                )
+        assert [alarm.name for alarm in alarms.raised] == ["story"]
+        for connection in (*taken, admin):
+            await connection.close()
+        async with asyncio.timeout(30):
+            while alarms.raised:  # noqa: ASYNC110 (an alarm that ends wakes none)
+                await asyncio.sleep(0.01)
+        await submit(pool, a_submission(), queued_limits={})
+        (second,) = await take(changes, first.id, 1)
+    assert second.id > first.id

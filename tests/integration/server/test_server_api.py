@@ -43,6 +43,23 @@ async def test_health_tells_who_dispatches(api: Serving, services: Services) -> 
     assert (await api.get("/health/ready")).json["dispatcher"] == "leading"
 
 
+async def test_alarm_is_in_health_doctor_and_metrics_until_it_ends(api: Serving, services: Services) -> None:
+    services.alarms.ring("story", "streams stand still", hint="look at the database")
+    (alarm,) = (await api.get("/health/ready")).json["alarms"]
+    assert (alarm["name"], alarm["what"]) == ("story", "streams stand still")
+    findings = (await api.get("/corral/v1/doctor")).json["items"]
+    assert {
+        "name": "story",
+        "state": "warning",
+        "what": "streams stand still",
+        "fix": "look at the database",
+    } in findings
+    assert (await samples(api))["corral_alarm", ("story",)] == 1
+    services.alarms.clear("story")
+    assert (await api.get("/health/ready")).json["alarms"] == []
+    assert ("corral_alarm", ("story",)) not in await samples(api)
+
+
 async def test_lost_database_is_unavailable_and_the_process_lives(services: Services, database_url: str) -> None:
     pool = await open_pool(database_url)
     async with serving(replace(services, pool=pool)) as api:

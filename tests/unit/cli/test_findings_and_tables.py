@@ -21,7 +21,7 @@ def test_a_slot_whose_engine_has_a_problem_is_a_warning_with_that_problem() -> N
         {"id": "n/gpu1/ollama", "device": "n/gpu1", "gate": "draining", "problem": None},
     ]
 
-    server, *devices = judge_server("http://x", "leading", slots)
+    server, *devices = judge_server("http://x", "leading", slots, [])
 
     assert (server.state, server.what) == (
         State.OK,
@@ -41,7 +41,7 @@ def test_model_that_is_not_on_the_gpu_of_its_slot_is_a_warning_with_what_to_do()
         {**slot, "id": "n/gpu0/other", "computes_on": "CUDA0 (RTX 4090), 31 of 31 layers", "caution": None},
     ]
 
-    _, *devices = judge_server("http://x", "leading", slots)
+    _, *devices = judge_server("http://x", "leading", slots, [])
 
     assert [(finding.state, finding.what) for finding in devices] == [
         (State.OK, "open, with llama (on the processor), other (on CUDA0 (RTX 4090), 31 of 31 layers)"),

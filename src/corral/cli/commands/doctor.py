@@ -87,4 +87,4 @@ async def _examine_server(server: Server) -> tuple[Finding, ...]:
             slots = (await api.get("/corral/v1/slots"))["items"]
         except CorralError as error:
             return (Finding(name="server", state=State.ERROR, what=error.what, fix=error.hint),)
-    return judge_server(server.url, ready["dispatcher"], slots)
+    return judge_server(server.url, ready["dispatcher"], slots, ready.get("alarms", ()))

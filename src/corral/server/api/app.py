@@ -39,6 +39,7 @@ from corral.server.api.streams import HEARTBEAT_S
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
+from corral.tasks.supervision import supervise
 from corral.units import Bytes
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     api = Api(
         services=services,
         intake=Intake(services.pool, limits=lambda: _queued_limits(services)),
-        changes=Changes(services.pool),
+        changes=Changes(services.pool, alarms=services.alarms),
         metrics=Metrics(),
         max_upload=max_upload,
         heartbeat_s=heartbeat_s,
@@ -63,7 +64,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        following = asyncio.create_task(api.changes.run(), name="story")
+        following = asyncio.create_task(supervise("story", api.changes.run, services.alarms), name="story")
         try:
             yield
         finally:

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
+import asyncpg
 import structlog
 
+from corral.tasks.alarms import Alarms
 from corral.tasks.lifecycle import TERMINAL
 from corral.tasks.store import story
 from corral.tasks.store.pool import CHANNEL, CONNECTION_LOST, Connection, Pool
@@ -29,6 +31,8 @@ _PAGE = 1000
 _POLL_S = 5.0
 _RECONNECT_S = (0.2, 5.0)
 """First and longest pause before the next try to listen."""
+
+_HINT = "it tries again by itself; `corral doctor` looks at the database"
 
 _log = structlog.get_logger()
 
@@ -61,9 +65,13 @@ EVERYTHING = Subject()
 class Changes:
     """The story as it grows; `run` belongs to one task, any task can use the rest."""
 
-    def __init__(self, pool: Pool, *, window: int = WINDOW, poll_s: float = _POLL_S) -> None:
+    def __init__(
+        self, pool: Pool, *, alarms: Alarms | None = None, window: int = WINDOW, poll_s: float = _POLL_S
+    ) -> None:
         self._pool = pool
+        self._alarms = alarms or Alarms()
         self._poll_s = poll_s
+        self._pause_s = _RECONNECT_S[0]
         self._window: deque[StoryEvent] = deque(maxlen=window)
         self._floor: int | None = None
         """Every line above this id, up to the newest one read, is in the window."""
@@ -83,16 +91,15 @@ class Changes:
 
     async def run(self) -> None:
         """Follow the story until cancelled, whatever happens to the database."""
-        pause = _RECONNECT_S[0]
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    pause = _RECONNECT_S[0]
                     await self._listen(connection)
-            except CONNECTION_LOST as error:
-                _log.warning("story_lost", error=str(error) or type(error).__name__, again_in_s=pause)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, _RECONNECT_S[1])
+            except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # too many connections, say: the next try can do
+                _log.warning("story_lost", error=str(error) or type(error).__name__, again_in_s=self._pause_s)
+                self._alarms.ring("story", f"streams stand still: {str(error) or type(error).__name__}", hint=_HINT)
+            await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.0))
+            self._pause_s = min(self._pause_s * 2, _RECONNECT_S[1])
 
     async def _listen(self, connection: Connection) -> None:
         connection.add_termination_listener(lambda *_: self._notified.set())
@@ -101,6 +108,8 @@ class Changes:
             while not connection.is_closed():
                 self._notified.clear()
                 await self._read(connection)
+                self._pause_s = _RECONNECT_S[0]
+                self._alarms.clear("story")
                 try:
                     await asyncio.wait_for(self._notified.wait(), self._poll_s)
                 except TimeoutError:

@@ -327,9 +327,20 @@ class Live(Answer):
     status: Literal["live"] = "live"
 
 
+class AlarmOut(Answer):
+    """Something on the server does not work now."""
+
+    name: str
+    what: str
+    hint: str | None
+    since: datetime
+
+
 class Ready(Answer):
     """The server can take work."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
     dispatcher: Literal["leading", "standby"]
+    alarms: list[AlarmOut]
+    """What does not work now, the oldest first."""

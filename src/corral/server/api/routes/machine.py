@@ -22,6 +22,7 @@ from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.telemetry.loadtest.running import LoadTestFigures
+from corral.wire import to_json
 
 router = make_router("machine", prefix="/corral/v1", route_class=StrictRoute)
 
@@ -74,6 +75,7 @@ async def examine_machine(request: Request, api: Here, caller: Admin) -> Respons
         str(request.base_url).rstrip("/"),
         "leading" if board.leading else "standby",
         slots.model_dump(mode="json")["items"],
+        [to_json(alarm) for alarm in services.alarms.raised],
     )
     return await compute(lambda: examine(services.data_dir, served))
 

@@ -10,7 +10,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import CollectedOut, ErrorOut, Live, Ready
+from corral.server.api.schemas import AlarmOut, CollectedOut, ErrorOut, Live, Ready
 from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.server.observing import observe
@@ -32,9 +32,14 @@ async def live() -> Live:
 
 @router.get("/health/ready", summary="Can the server take work", responses={503: {"model": ErrorOut}})
 async def ready(api: Here) -> Ready:
-    """Answer 200 when the database does, and whether this server's dispatcher acts; needs no token."""
-    await api.services.pool.fetchval("select 1")
-    return Ready(dispatcher="leading" if api.services.board.leading else "standby")
+    """Answer 200 when the database does, whether this server's dispatcher acts, and its alarms; needs no token."""
+    services = api.services
+    await services.pool.fetchval("select 1")
+    alarms = [
+        AlarmOut(name=alarm.name, what=alarm.what, hint=alarm.hint, since=alarm.since)
+        for alarm in services.alarms.raised
+    ]
+    return Ready(dispatcher="leading" if services.board.leading else "standby", alarms=alarms)
 
 
 @router.get(
