@@ -38,6 +38,7 @@ from corral.cli.commands import (
     restore,
     run,
     schema,
+    service,
     slots,
     status,
     submit,
@@ -82,7 +83,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, models, gpus, tokens):
+for group in (tasks, batches, slots, queues, models, gpus, tokens, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

@@ -32,6 +32,7 @@ from corral.server.housekeeping import keep_house
 from corral.server.listening import HttpServer, format_url, listen
 from corral.server.process import configure_logs, handle_signals, reload_on_hangup, stop_quietly_while_starting
 from corral.server.reloading import ClusterInEffect, make_rules
+from corral.server.service_manager import ServiceManager
 from corral.server.services import Services
 from corral.server.settings import ServerSettings, read_cluster
 from corral.server.slots_here import localize
@@ -81,6 +82,7 @@ async def _serve(
     alarms: Alarms,
 ) -> None:
     data_dir = settings.data_dir
+    manager = ServiceManager(os.environ)
     _clear_leftovers(data_dir)
     await migrate(url)
     pool = await open_pool(url)
@@ -139,22 +141,29 @@ async def _serve(
         ),
         name="housekeeping",
     )
+    watched = asyncio.create_task(manager.keep_alive(), name="watchdog")
     try:
         with reload_on_hangup(in_effect):
-            await _run(dispatcher, app, sockets, lambda: _announce(data_dir, announced, ready))
+            await _run(dispatcher, app, sockets, manager, lambda: _announce(data_dir, announced, manager, ready))
     finally:
+        watched.cancel()
         housekeeping.cancel()
         pool.terminate()
         dispatching_pool.terminate()
 
 
-def _announce(data_dir: Path, here: Presence, ready: Callable[[Presence], None]) -> None:
+def _announce(data_dir: Path, here: Presence, manager: ServiceManager, ready: Callable[[Presence], None]) -> None:
     presence.announce(data_dir, here)
+    manager.report_ready(here.url)
     ready(here)
 
 
 async def _run(
-    dispatcher: Dispatcher, app: FastAPI, sockets: list[socket.socket], listening: Callable[[], None]
+    dispatcher: Dispatcher,
+    app: FastAPI,
+    sockets: list[socket.socket],
+    manager: ServiceManager,
+    listening: Callable[[], None],
 ) -> None:
     http = HttpServer(make_server_config(app, raise_descriptor_limit()))
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -170,6 +179,7 @@ async def _run(
     finally:  # in order, too, when the program that started the server is not there any more to read that it is ready
         started.cancel()
         stopping.cancel()
+        manager.report_stopping()
         await _wind_down(dispatcher, dispatching, hurry)
         end_streams(app)
         http.should_exit = True
