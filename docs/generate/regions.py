@@ -40,6 +40,7 @@ _REGION = re.compile(r"(<!-- generated: ([a-zA-Z0-9-]+) -->\n).*?(<!-- end -->)"
 
 _RULES = {
     Rule.NO_ENGINE: "The engine runs on none of the slots of the queue. A person must fix it.",
+    Rule.MODEL_MISSING: "The engine runs, and no server that the task can be sent to has its model: pull it on one.",
     Rule.NO_FIT: "No slot has the memory, or no node has as many slots, even when idle.",
     Rule.QUEUE_PAUSED: "The queue is paused.",
     Rule.OWNER_LIMIT: "The owner runs as many tasks of the queue as the cluster file allows.",

@@ -11,8 +11,9 @@ May import: `corral.errors`, `corral.units`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
@@ -123,6 +124,73 @@ class Resident:
     of 31 layers`; None where the engine does not report it."""
     caution: str | None = None
     """Why that is not what the slot is for, and what to do; None where all is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in the memory of a server elsewhere."""
+
+    size: Bytes | None = None
+    """All of it."""
+    on_gpu: Bytes | None = None
+    """The part of it in the GPU's memory; the rest computes slowly."""
+    context: int | None = None
+    """Tokens of prompt and answer together."""
+    until: datetime | None = None
+    """When it is unloaded if nothing asks for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedModel:
+    """A model that a server elsewhere has."""
+
+    name: str
+    """As tasks name it, completed: `llama3.2:latest`."""
+    size: Bytes | None = None
+    digest: str | None = None
+    """Two names with one digest are one model."""
+    modified_at: datetime | None = None
+    parameters: str | None = None
+    """In the server's words: `3.2B`."""
+    quantization: str | None = None
+    """In the server's words: `Q4_K_M`."""
+    loaded: LoadedModel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullStep:
+    """One step of a pull."""
+
+    words: str
+    """In the server's words: `pulling dde5aa3fc5ff`."""
+    done: Bytes | None = None
+    """Of the present file; None where there is none."""
+    total: Bytes | None = None
+
+
+@runtime_checkable
+class ModelHost(Protocol):
+    """An engine whose models are kept by a server elsewhere: it has these models and no others."""
+
+    async def list_models(self) -> tuple[HostedModel, ...]:
+        """List the models of the server. Raises: EngineError."""
+        ...
+
+    async def pull_model(self, model: str, report: Callable[[PullStep], None]) -> None:
+        """Let the server fetch a model; cancelling stops it, the next one goes on. Raises: EngineError."""
+        ...
+
+    async def delete_model(self, model: str) -> None:
+        """Delete a model from the server. Raises: EngineError."""
+        ...
+
+    async def load_model(self, model: str, keep: float | str | None) -> None:
+        """Load a model; `keep` is how long it stays in seconds or as `30m`, negative for ever. Raises: EngineError."""
+        ...
+
+    async def unload_model(self, model: str) -> None:
+        """Unload a model, once the server has done what it does with it. Raises: EngineError."""
+        ...
 
 
 class FailureScope(StrEnum):

@@ -71,7 +71,7 @@ class Affinity:
         left, latest = self._find_limits(head, place)
         for task in line.look_behind_head(self._bounds.affinity_window, lambda task: self._expect_seconds(task, place)):
             if task.gpus > 1:
-                if place.id in self._room.eligible(task.queue, task.engine).members:
+                if place.id in self._room.eligible(task).members:
                     return None
             elif (
                 (task.engine, task.model) in models
@@ -99,7 +99,7 @@ class Affinity:
         """Whether a busy place with the head's model should be free in time."""
         if until < self._room.now:
             return False
-        able = self._room.eligible(head.queue, head.engine).members
+        able = self._room.eligible(head).members
         return any(
             place.id in able and place.gate_for(head.engine) is Gate.OPEN
             for place in self._room.find_working_with((head.engine, head.model), until)

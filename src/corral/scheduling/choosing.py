@@ -151,7 +151,7 @@ class _Ranking:
         self._room = room
         self._expectations = expectations
         self._allows = allows
-        self._free = room.eligible(task.queue, task.engine).free
+        self._free = room.eligible(task).free
         self._heaps: dict[str, list[_Ranked]] = {}
         self._ranks: dict[Hashable, tuple[bool, float, int, float]] = {}
         self._followed = len(room.touched)

@@ -26,7 +26,7 @@ from corral.scheduling.values import (
 from corral.units import format_bytes, format_duration
 from corral.work import SlotId
 
-_NO_START = frozenset({Rule.NO_ENGINE, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED})
+_NO_START = frozenset({Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED})
 """Rules that the end of other tasks does not lift; a person must."""
 
 
@@ -86,6 +86,8 @@ def _explain_place(place: Place, task: QueuedTask, outcome: Outcome) -> str:
         return f"not in the pool of queue {task.queue}"
     if task.engine not in place.engines:
         return place.engine_problems.get(task.engine, f"engine {task.engine} is not on this slot")
+    if not place.has_model(task.engine, task.model):
+        return f"does not have {task.model}"
     if not room.can_ever_hold(place, task):
         return f"needs {format_bytes(task.memory or 0)}, the device has {format_bytes(int(room.capacity(place)))}"
     if place.is_among(task.refused_slots, task.engine):
@@ -136,6 +138,8 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
     match rule:
         case Rule.NO_ENGINE:
             return _describe_no_engine(snapshot, task)
+        case Rule.MODEL_MISSING:
+            return _describe_missing_model(snapshot, task, outcome)
         case Rule.NO_FIT:
             return _describe_no_fit(task, outcome)
         case Rule.QUEUE_PAUSED:
@@ -166,9 +170,24 @@ def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
     return f"engine {task.engine} runs on none of the slots of queue {task.queue}{because}"
 
 
+def _describe_missing_model(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -> str:
+    """Name the slots that lack the model, and what would change that."""
+    lacking = [place.name_for(task.engine) for place in outcome.room.list_without_model(task)]
+    broken = sorted(
+        f"{place.name_for(task.engine)} has it: {place.engine_problems[task.engine]}"
+        for place in snapshot.places
+        if task.engine in place.engine_problems and task.model in place.models.get(task.engine, ())
+    )
+    if broken:
+        return f"{_list_some(lacking)} lacks {task.model}, and {_list_some(broken)}"
+    pull = f"corral models pull {task.model} --on {lacking[0]}"
+    where = "the one slot" if len(lacking) == 1 else f"any of the {len(lacking)} slots"
+    return f"{task.model} is not on {where} where {task.engine} runs; bring it there with `{pull}`"
+
+
 def _describe_no_fit(task: QueuedTask, outcome: Outcome) -> str:
     room = outcome.room
-    able = room.able(task.queue, task.engine)
+    able = room.able(task)
     if all(place.is_among(task.refused_slots, task.engine) for place in able):
         verb = "lacks" if len(able) == 1 else "lack"
         return f"{_count_slots(len(able))} with engine {task.engine} that can work now {verb} what it needs"

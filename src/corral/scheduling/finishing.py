@@ -146,7 +146,7 @@ class _Faster:
         task, room = self._task, self._room
         if (
             place.gate_for(task.engine) is Gate.OPEN
-            and place.id in room.eligible(task.queue, task.engine).members
+            and place.id in room.eligible(task).members
             and room.can_ever_hold(place, task)
             and not place.is_among(task.avoid_slots | task.refused_slots, task.engine)
         ):
@@ -159,7 +159,7 @@ class _Faster:
         looked_at = self._reach.get(kind, 0)
         if looked_at < 0:
             return True
-        members = self._room.eligible(task.queue, task.engine).members
+        members = self._room.eligible(task).members
         can_run = any(
             place.id in members and self._room.can_ever_hold(place, task) for place in self._places[looked_at:]
         )

@@ -7,6 +7,7 @@ the policy then builds a table of it, in time that grows with their number.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -59,7 +60,9 @@ class PlaceTable(Collection[Place]):
         """By what they work with and by device model: when they are expected to be free, soonest first."""
         self._places: dict[SlotId, Place] = {}
         self._running: dict[tuple[str, Owner], dict[int, int]] = {}
-        self._eligible: dict[tuple[Pool, str], Eligible] = {}
+        self._eligible: dict[tuple[Pool, str, str | None], Eligible] = {}
+        self.listing: Counter[str] = Counter()
+        """By engine: how many places have only some models."""
         for place in places:
             self.put(place)
 
@@ -104,19 +107,16 @@ class PlaceTable(Collection[Place]):
             for gone in known.keys() - {place.id for place in places}:
                 self.remove(gone)
 
-    def eligible(self, pool: Pool, engine: str) -> Eligible:
-        """The places of a pool (None: of all) where the engine runs."""
-        eligible = self._eligible.get((pool, engine))
+    def eligible(self, pool: Pool, engine: str, model: str | None = None) -> Eligible:
+        """The places of a pool (None: of all) where the engine runs and can use a model (None: whatever it is)."""
+        key = pool, engine, model if engine in self.listing else None
+        eligible = self._eligible.get(key)
         if eligible is None:
             if len(self._eligible) >= _MOST_POOLS:
                 self._eligible.clear()
-            members = {
-                place.id: place
-                for place in self._places.values()
-                if engine in place.engines and (pool is None or place.is_among(pool, engine))
-            }
+            members = {place.id: place for place in self._places.values() if _can_run(place, *key)}
             free = {name: place for name, place in members.items() if is_free(place) and engine not in place.closed}
-            eligible = self._eligible[pool, engine] = Eligible(members, free)
+            eligible = self._eligible[key] = Eligible(members, free)
         return eligible
 
     def count_running(self, queue: str, owner: Owner) -> int:
@@ -137,10 +137,11 @@ class PlaceTable(Collection[Place]):
         free = is_free(place)
         if free:
             self.free[place.id] = place
-        for (pool, engine), eligible in self._eligible.items():
-            if engine in place.engines and (pool is None or place.is_among(pool, engine)):
+        self.listing.update(place.models.keys())
+        for key, eligible in self._eligible.items():
+            if _can_run(place, *key):
                 eligible.members[place.id] = place
-                if free and engine not in place.closed:
+                if free and key[1] not in place.closed:
                     eligible.free[place.id] = place
             else:
                 eligible.members.pop(place.id, None)
@@ -154,6 +155,10 @@ class PlaceTable(Collection[Place]):
             device.capacity = _find_capacity(device.places.values())
         else:
             del self.devices[place.device]
+        for engine in place.models:
+            self.listing[engine] -= 1
+            if not self.listing[engine]:
+                del self.listing[engine]
         if place.running is not None:
             self._end(place, place.running)
         if self.free.pop(place.id, None) is not None:
@@ -179,6 +184,10 @@ class PlaceTable(Collection[Place]):
             del by_device_model[place.device_model]
         if not by_device_model:
             del self.busy[running.engine, running.model]
+
+
+def _can_run(place: Place, pool: Pool, engine: str, model: str | None) -> bool:
+    return engine in place.engines and (pool is None or place.is_among(pool, engine)) and place.has_model(engine, model)
 
 
 def is_free(place: Place) -> bool:

@@ -35,6 +35,9 @@ _Shape = tuple[object, ...]
 _demand: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "memory", "gpus")
 """The properties that decide whether a task could use a free place, whatever is loaded there."""
 
+_demand_with_model: Callable[[QueuedTask], _Shape] = attrgetter("queue", "engine", "model", "memory", "gpus")
+"""The same where an engine has not every model everywhere."""
+
 _shape: Callable[[QueuedTask], _Shape] = attrgetter(
     "queue", "engine", "model", "memory", "gpus", "avoid_slots", "refused_slots"
 )
@@ -154,16 +157,17 @@ class _Round:
     def _select_eligible(self) -> Sequence[QueuedTask]:
         """Leave out at once what no free place can run; tasks that need several GPUs stay, for they can reserve."""
         tasks = self._snapshot.tasks
-        one_of_each = dict(zip(map(_demand, tasks), tasks, strict=True))
+        demand_of = _demand_with_model if self._room.table.listing else _demand
+        one_of_each = dict(zip(map(demand_of, tasks), tasks, strict=True))
         without = {demand for demand, task in one_of_each.items() if not self._has_a_place(task)}
-        return [task for task in tasks if _demand(task) not in without] if without else tasks
+        return [task for task in tasks if demand_of(task) not in without] if without else tasks
 
     def _has_a_place(self, task: QueuedTask) -> bool:
         room = self._room
         if room.queue(task.queue).paused:
             return False
         if task.gpus > 1:
-            return bool(room.eligible(task.queue, task.engine).members)
+            return bool(room.eligible(task).members)
         return room.has_an_option(task)
 
     def _consider(self, task: QueuedTask) -> None:
@@ -291,19 +295,15 @@ def find_rule(task: QueuedTask, room: Room, passed: frozenset[int]) -> Rule:
 def list_usable_places(task: QueuedTask, room: Room) -> list[Place]:
     """Places that could run the task if they were open and idle."""
     avoided = room.find_avoided(task)
-    return [
-        place
-        for place in room.able(task.queue, task.engine)
-        if place.id not in avoided and room.can_ever_hold(place, task)
-    ]
+    return [place for place in room.able(task) if place.id not in avoided and room.can_ever_hold(place, task)]
 
 
 def find_impossible(task: QueuedTask, room: Room) -> Rule | None:
     """Find the rule that no passing of time lifts."""
     if room.queue(task.queue).paused:
         return Rule.QUEUE_PAUSED
-    if not room.able(task.queue, task.engine):
-        return Rule.NO_ENGINE
+    if not room.able(task):
+        return Rule.MODEL_MISSING if room.list_without_model(task) else Rule.NO_ENGINE
     if not has_node_with(list_usable_places(task, room), task.gpus):
         return Rule.NO_FIT
     return None

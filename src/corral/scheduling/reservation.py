@@ -75,7 +75,7 @@ class Reservations:
         avoided = self._room.find_avoided(task)
         able = [
             place
-            for place in self._room.able(task.queue, task.engine)
+            for place in self._room.able(task)
             if place.gate_for(task.engine) is Gate.OPEN and place.id not in self._places and place.id not in avoided
         ]
         for node, places in group_by_node(able).items():

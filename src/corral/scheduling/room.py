@@ -41,8 +41,8 @@ class Room:
         self._held: dict[str, int] = {}
         self._residents: dict[SlotId, list[ResidentModel]] = {}
         self._started: Counter[tuple[str, Owner]] = Counter()
-        self._eligible: dict[tuple[str, str], Eligible] = {}
-        self._able: dict[tuple[str, str], tuple[Place, ...]] = {}
+        self._eligible: dict[tuple[str, str, str | None], Eligible] = {}
+        self._able: dict[tuple[str, str, str | None], tuple[Place, ...]] = {}
         self._avoided: dict[tuple[object, ...], frozenset[SlotId]] = {}
         self._alike: dict[SlotId, Hashable] = {}
 
@@ -55,20 +55,29 @@ class Room:
         """The rules of a queue; default rules where the snapshot does not know it."""
         return self._queues.get(name) or self._queues.setdefault(name, Queue(name=name))
 
-    def eligible(self, queue: str, engine: str) -> Eligible:
-        """Places of the queue's pool where the engine runs, as they were before this decision."""
-        eligible = self._eligible.get((queue, engine))
+    def eligible(self, task: QueuedTask) -> Eligible:
+        """Places of the task's pool where its engine runs and has its model, as they were before this decision."""
+        key = self._key(task)
+        eligible = self._eligible.get(key)
         if eligible is None:
-            eligible = self._eligible[queue, engine] = self.table.eligible(self.queue(queue).pool, engine)
+            eligible = self._eligible[key] = self.table.eligible(self.queue(task.queue).pool, *key[1:])
         return eligible
 
-    def able(self, queue: str, engine: str) -> tuple[Place, ...]:
-        """Places of the queue's pool where the engine runs, busy or closed ones too, by id."""
-        able = self._able.get((queue, engine))
+    def able(self, task: QueuedTask) -> tuple[Place, ...]:
+        """Places of the task's pool where its engine runs and has its model, busy or closed ones too, by id."""
+        key = self._key(task)
+        able = self._able.get(key)
         if able is None:
-            able = tuple(sorted(self.eligible(queue, engine).members.values(), key=attrgetter("id")))
-            self._able[queue, engine] = able
+            able = self._able[key] = tuple(sorted(self.eligible(task).members.values(), key=attrgetter("id")))
         return able
+
+    def _key(self, task: QueuedTask) -> tuple[str, str, str | None]:
+        return task.queue, task.engine, task.model if task.engine in self.table.listing else None
+
+    def list_without_model(self, task: QueuedTask) -> list[Place]:
+        """Places of the task's pool where its engine runs and lacks its model, by id."""
+        members = self.table.eligible(self.queue(task.queue).pool, task.engine).members
+        return [place for _, place in sorted(members.items()) if not place.has_model(task.engine, task.model)]
 
     def is_limited(self, task: QueuedTask) -> bool:
         """Whether the owner runs as many tasks of the queue as it allows."""
@@ -100,12 +109,12 @@ class Room:
 
     def has_an_option(self, task: QueuedTask) -> bool:
         """Whether a free place fits the task, avoided ones included."""
-        free = self.eligible(task.queue, task.engine).free
+        free = self.eligible(task).free
         return any(name in self.free and self.can_hold(place, task) for name, place in free.items())
 
     def list_options(self, task: QueuedTask) -> list[Place]:
         """Free places that the task fits, by id; without those that it stays away from."""
-        free = self.eligible(task.queue, task.engine).free
+        free = self.eligible(task).free
         fitting = [place for name, place in sorted(free.items()) if name in self.free and self.can_hold(place, task)]
         avoided = self.find_avoided(task) if fitting else ()
         return [place for place in fitting if place.id not in avoided] if avoided else fitting
@@ -114,7 +123,7 @@ class Room:
         """Whether the place is among the task's options."""
         return (
             place.id in self.free
-            and place.id in self.eligible(task.queue, task.engine).free
+            and place.id in self.eligible(task).free
             and self.can_hold(place, task)
             and place.id not in self.find_avoided(task)
         )
@@ -123,10 +132,10 @@ class Room:
         """Places that the task stays away from: those that refused it; those that failed it, while others are open."""
         if not task.avoid_slots and not task.refused_slots:
             return frozenset()
-        key = (task.queue, task.engine, task.memory, task.gpus, task.avoid_slots, task.refused_slots)
+        key = (task.queue, task.engine, task.model, task.memory, task.gpus, task.avoid_slots, task.refused_slots)
         avoided = self._avoided.get(key)
         if avoided is None:
-            members = self.eligible(task.queue, task.engine).members.values()
+            members = self.eligible(task).members.values()
             refused = frozenset(place.id for place in members if place.is_among(task.refused_slots, task.engine))
             failed = frozenset(place.id for place in members if place.is_among(task.avoid_slots, task.engine))
             others = (
@@ -144,7 +153,7 @@ class Room:
         """Find the place that the task prefers; None when it is not free, or it prefers none."""
         if task.prefer_slot is None:
             return None
-        free = self.eligible(task.queue, task.engine).free
+        free = self.eligible(task).free
         return next((place for name, place in free.items() if name in self.free and is_preferred(place, task)), None)
 
     def ends_at(self, place: Place) -> datetime:

@@ -95,6 +95,8 @@ class Place:
     """The engines that can run here now."""
     engine_problems: Mapping[str, str] = field(default_factory=dict[str, str])
     """Engines that are configured here and cannot run now, with the reason."""
+    models: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """The only models that an engine can use here; an engine that is absent can use any."""
     resident: tuple[ResidentModel, ...] = ()
     running: RunningTask | None = None
     gate: Gate = Gate.OPEN
@@ -111,6 +113,10 @@ class Place:
     def gate_for(self, engine: str) -> Gate:
         """Return whether an engine's slot takes new tasks."""
         return self.closed.get(engine, Gate.OPEN) if self.gate is Gate.OPEN else self.gate
+
+    def has_model(self, engine: str, model: str | None) -> bool:
+        """Whether an engine can use a model here."""
+        return model is None or engine not in self.models or model in self.models[engine]
 
     def is_among(self, names: Container[SlotId], engine: str) -> bool:
         """Whether an engine's slot is among those named, by its own name or by that of the place."""
@@ -197,6 +203,8 @@ class Rule(StrEnum):
     """Why a task was left waiting; a stable word for programs."""
 
     NO_ENGINE = "no_engine"
+    MODEL_MISSING = "model_missing"
+    """The engine works, and no server that it can be sent to has the model."""
     NO_FIT = "no_fit"
     QUEUE_PAUSED = "queue_paused"
     OWNER_LIMIT = "owner_limit"

@@ -18,7 +18,7 @@ import structlog
 from corral.errors import CorralError, Kind
 from corral.scheduling.values import Gate, Place, ResidentModel, RunningTask
 from corral.slots.values import DeviceSpec, Hold, PendingChange, PlaceView, SlotSpec, SlotView, Wanted, compare
-from corral.work import Engine, KeepsJobs, SlotId
+from corral.work import Engine, KeepsJobs, ModelHost, SlotId
 
 log = structlog.get_logger()
 
@@ -50,6 +50,8 @@ class SlotState:
     failures: int = 0
     check_due: float = 0.0
     resident: tuple[ResidentModel, ...] = ()
+    models: frozenset[str] | None = None
+    """The only models that the engine can use; None where it can use any, or has not been asked."""
     computes_on: str | None = None
     caution: str | None = None
     gate: Gate = Gate.OPEN
@@ -227,6 +229,7 @@ class PlaceState:
             capacity=self.device.capacity,
             engines=frozenset(name for name, state in states if state.problem is None),
             engine_problems={name: state.problem for name, state in states if state.problem},
+            models={name: state.models for name, state in states if state.models is not None},
             resident=tuple(model for state in self._states.values() for model in state.resident),
             running=self.running,
             gate=gate,
@@ -308,8 +311,20 @@ class PlaceState:
         if state.problem is not None:
             log.info("engine_works", slot=state.spec.id)
         state.problem, state.failures, state.check_due = None, 0, now + CHECK_EVERY_S
+        await self.refresh_models(engine)
         await self.refresh([engine])
         return self.to_place() != before
+
+    async def refresh_models(self, engine: str) -> None:
+        """Ask an engine which models its server has, if it has one; without an answer, what was known stays."""
+        state = self._states.get(engine)
+        if state is None or not isinstance(state.engine, ModelHost):
+            return
+        try:
+            async with asyncio.timeout(CHECK_DEADLINE_S):
+                state.models = frozenset(model.name for model in await state.engine.list_models())
+        except Exception as error:  # noqa: BLE001 (as in `check`)
+            log.warning("models_unknown", slot=state.spec.id, error=str(error))
 
     async def refresh(self, engines: Iterable[str]) -> None:
         """Ask engines what they hold in memory; of one that does not answer, what was known stays."""

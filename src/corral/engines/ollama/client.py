@@ -103,15 +103,25 @@ class OllamaClient:
 
     async def ask(self, path: str, body: dict[str, Json], *, note: Callable[[str], None]) -> dict[str, Json]:
         """Post and get one whole answer; `note` gets a few words for what is waited for. Raises: EngineError."""
-        async with self._request(path, body, note) as response, aclosing(self._read_pieces(response)) as pieces:
+        async with (
+            self._request(path, body, note) as response,
+            aclosing(self._read_pieces(response, self._timings.stall_s)) as pieces,
+        ):
             return as_object(await read_json(pieces, where=self.url))
 
     @asynccontextmanager
     async def stream(
-        self, path: str, body: dict[str, Json], *, note: Callable[[str], None]
+        self, path: str, body: dict[str, Json], *, note: Callable[[str], None], stall_s: float | None
     ) -> AsyncGenerator[AsyncIterator[dict[str, Json]]]:
-        """Post and get an answer line by line; leaving the block closes the connection. Raises: EngineError."""
-        async with self._request(path, body, note) as response, aclosing(self._read_pieces(response)) as pieces:
+        """Post and get an answer line by line; leaving the block closes the connection.
+
+        `stall_s` bounds the silence between two pieces in seconds; None waits for as long as the server is alive.
+        Raises: EngineError.
+        """
+        async with (
+            self._request(path, body, note) as response,
+            aclosing(self._read_pieces(response, stall_s)) as pieces,
+        ):
             yield read_lines(pieces, where=self.url)
 
     async def delete(self, path: str, body: dict[str, Json]) -> None:
@@ -216,7 +226,7 @@ class OllamaClient:
             if (await asyncio.wait({waiting}, timeout=self._timings.retry_s))[0]:
                 return
 
-    async def _read_pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    async def _read_pieces(self, response: aiohttp.ClientResponse, stall_s: float | None) -> AsyncGenerator[bytes]:
         """Read what arrives; aiohttp ends no read of a stream whose chunks are malformed, it only closes."""
 
         def is_broken() -> bool:
@@ -225,10 +235,10 @@ class OllamaClient:
 
         while True:
             try:
-                async with asyncio.timeout(self._timings.stall_s):
+                async with asyncio.timeout(stall_s):
                     piece = await self._wait(response.content.readany(), is_broken=is_broken)
             except TimeoutError as error:
-                what = f"the answer stopped in its midst for {self._timings.stall_s:g}s"
+                what = f"the answer stopped in its midst for {stall_s:g}s"
                 raise GenerationFailedError(what, where=self.url, hint="look at the server's log") from error
             if not piece:
                 return

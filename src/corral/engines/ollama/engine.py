@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,18 @@ from corral.engines.ollama.errors import (
 from corral.engines.ollama.held import HeldModels
 from corral.engines.ollama.inputs import OllamaInputs, OllamaOptions
 from corral.engines.ollama.names import complete_name
+from corral.engines.ollama.options import write_keep_alive
 from corral.engines.ollama.protocol import PATHS, Answer, make_request_body, read_token_limit
+from corral.engines.ollama.pulling import pull
 from corral.errors import ProblemsError
 from corral.work import (
     EngineError,
     EngineUnavailableError,
+    HostedModel,
     Json,
     OutputFile,
     Produced,
+    PullStep,
     Reporter,
     Resident,
     Work,
@@ -117,15 +121,39 @@ class Ollama:
     async def release(self) -> None:
         """Unload every model, and wait until `/api/ps` no longer lists it."""
         for name in await self._held.list_loaded():
-            # An empty prompt with a keep_alive of 0 unloads, whatever the model is for.
-            await self._client.look("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._timings.release_s
-        while await self._held.list_loaded():
-            if now() >= deadline:
-                _log.warning("models_not_unloaded", url=self._client.url)
-                return
-            await asyncio.sleep(self._timings.retry_s)
+            await self._unload(name)
+        await self._wait_until_unloaded(lambda residents: not residents)
+
+    async def list_models(self) -> tuple[HostedModel, ...]:
+        """List what the server has, by name."""
+        return await self._held.list_hosted()
+
+    async def pull_model(self, model: str, report: Callable[[PullStep], None]) -> None:
+        """Let the server fetch a model; a pull that was stopped goes on where it was."""
+        await pull(self._client, model, report)
+
+    async def delete_model(self, model: str) -> None:
+        """Delete a model from the server's disk."""
+        await self._client.delete("/api/delete", {"model": model})
+
+    async def load_model(self, model: str, keep: float | str | None) -> None:
+        """Load a model with the context of this instance; without `keep` it stays as long as after a task."""
+        stays = write_keep_alive(self._options.keep_alive if keep is None else keep)
+        size = self._options.context_size
+        body: dict[str, Json] = {
+            "model": model,
+            "input": [],  # no texts: loads, whatever the model is for
+            "options": {} if size is None else {"num_ctx": size},
+            "keep_alive": stays,
+        }
+        asked = {name: value for name, value in body.items() if value is not None}
+        await self._client.ask(PATHS["embed"], asked, note=lambda _: None)
+
+    async def unload_model(self, model: str) -> None:
+        """Unload a model; one that is at work goes when it is done, which is waited for a while."""
+        await self._unload(model)
+        name = complete_name(model)
+        await self._wait_until_unloaded(lambda residents: all(resident.model != name for resident in residents))
 
     async def kill(self) -> None:
         """Drop the connection, which ends the request; the server itself is out of reach."""
@@ -135,9 +163,23 @@ class Ollama:
         """Drop every connection for good."""
         await self._client.close()
 
+    async def _unload(self, model: str) -> None:
+        # An empty prompt with a keep_alive of 0 unloads, whatever the model is for.
+        await self._client.look("/api/generate", {"model": model, "keep_alive": 0, "stream": False})
+
+    async def _wait_until_unloaded(self, is_done: Callable[[tuple[Resident, ...]], bool]) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._timings.release_s
+        while not is_done(await self._held.list_residents()):
+            if now() >= deadline:
+                _log.warning("models_not_unloaded", url=self._client.url)
+                return
+            await asyncio.sleep(self._timings.retry_s)
+
     async def _write(self, path: str, body: dict[str, Json], work: Work, report: Reporter) -> Produced:
         answer = Answer(where=self._client.url, limit=read_token_limit(as_object(body["options"])))
-        async with self._client.stream(path, body, note=partial(report.progress, None)) as lines:
+        note, stall_s = partial(report.progress, None), self._timings.stall_s
+        async with self._client.stream(path, body, note=note, stall_s=stall_s) as lines:
             async for line in lines:
                 piece = answer.take(line)
                 report.progress(answer.fraction, f"{answer.pieces} tokens")

@@ -46,6 +46,12 @@ class ModelMissingError(EngineError):
     scope: ClassVar[FailureScope] = FailureScope.WAIT
 
 
+class PullFailedError(EngineError):
+    """The server did not get the model."""
+
+    code = "ollama.pull_failed"
+
+
 class RequestRefusedError(TaskInvalidError):
     """The task's request cannot be fulfilled; carries every problem where there are several."""
 

@@ -7,14 +7,17 @@ uses is asked once for each digest.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.ollama.client import OllamaClient
 from corral.engines.ollama.names import complete_name
 from corral.units import Bytes
-from corral.work import EngineError, Json, Resident
+from corral.work import EngineError, HostedModel, Json, LoadedModel, Resident
 
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _MOST_ASKED = 16
 """Models whose weights file is asked for in one look: each takes the server some milliseconds."""
 
@@ -31,6 +34,16 @@ class Loaded:
     """Bytes of it in the GPU's memory."""
     facts: dict[str, Json]
 
+    def describe(self) -> LoadedModel:
+        """Return what people and programs see of it."""
+        context = as_number(self.facts.get("context_length"))
+        return LoadedModel(
+            size=None if self.size is None else Bytes(self.size),
+            on_gpu=None if self.on_gpu is None else Bytes(self.on_gpu),
+            context=None if context is None else int(context),
+            until=_read_time(self.facts, "expires_at"),
+        )
+
 
 class HeldModels:
     """The models of one server."""
@@ -43,6 +56,12 @@ class HeldModels:
     async def list_all(self) -> dict[str, dict[str, Json]]:
         """List every model on the server by its full name, as `/api/tags` describes it. Raises: EngineError."""
         return _by_name((await self._client.look("/api/tags")).get("models"))
+
+    async def list_hosted(self) -> tuple[HostedModel, ...]:
+        """List every model on the server, by name, and what is known of those that are loaded. Raises: EngineError."""
+        loaded = await self.list_loaded()
+        listed = await self.list_all()
+        return tuple(_describe(name, facts, loaded.get(name)) for name, facts in sorted(listed.items()))
 
     async def list_loaded(self) -> dict[str, Loaded]:
         """List what is loaded by the full name that was loaded first. Raises: EngineError."""
@@ -85,6 +104,33 @@ def _by_name(models: Json) -> dict[str, dict[str, Json]]:
     listed = [as_object(model) for model in as_list(models)]
     named = {as_text(model.get("name")) or as_text(model.get("model")): model for model in listed}
     return {complete_name(name): model for name, model in named.items() if name}
+
+
+def _describe(name: str, facts: dict[str, Json], loaded: Loaded | None) -> HostedModel:
+    details = as_object(facts.get("details"))
+    return HostedModel(
+        name=name,
+        size=_read_bytes(facts, "size"),
+        digest=as_text(facts.get("digest")) or None,
+        modified_at=_read_time(facts, "modified_at"),
+        parameters=as_text(details.get("parameter_size")) or None,
+        quantization=as_text(details.get("quantization_level")) or None,
+        loaded=None if loaded is None else loaded.describe(),
+    )
+
+
+def _read_bytes(facts: dict[str, Json], name: str) -> Bytes | None:
+    size = as_number(facts.get(name))
+    return None if size is None else Bytes(int(size))
+
+
+def _read_time(facts: dict[str, Json], name: str) -> datetime | None:
+    """Read an instant as Go writes it: nanoseconds, of which Python takes the first six digits, and a time zone."""
+    match = _TIME.fullmatch(as_text(facts.get(name)))
+    if match is None:
+        return None
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    return datetime.fromisoformat(f"{match[1]}{(match[2] or '')[:7]:0<7}{zone}" if match[2] else f"{match[1]}{zone}")
 
 
 def _read_loaded(name: str, facts: dict[str, Json]) -> Loaded:
