@@ -122,6 +122,8 @@ class EngineKind(ServiceEngine):
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
     adapter: str | None = None
     """`module:function` that takes the URL of an instance and its options, and returns a `corral.work.Engine`."""
+    hosts_models: bool = False
+    """Whether its adapter is a `corral.work.ModelHost`: servers elsewhere keep its models, and Corral manages them."""
     on_by_default: bool = True
     """Whether it can be used where the cluster file does not name it."""
     admin_only: bool = False
@@ -171,6 +173,7 @@ OLLAMA = EngineKind(
     medium=Medium.TEXT,
     swaps_models=True,
     adapter="corral.engines.ollama.engine:build_ollama",
+    hosts_models=True,
     program=EngineProgram(
         image="ollama/ollama:0.12.6", port=11434, health_path="/", data_path="/root/.ollama", keeps_state=True
     ),

@@ -179,6 +179,17 @@ async def test_an_empty_prompt_loads_and_keep_alive_0_unloads(server: Server) ->
     await unload(server)
 
 
+async def test_no_texts_to_embed_load_a_model_whatever_it_is_for(server: Server) -> None:
+    await unload(server)
+
+    body = {"model": server.model, "input": [], "options": {"num_ctx": 128}, "keep_alive": -1}
+    status, answer = await server.ask("/api/embed", body)
+
+    assert (status, answer["embeddings"]) == (200, [])
+    assert list(await server.list_loaded()) == [server.model]
+    await unload(server)
+
+
 async def test_a_copy_has_the_digest_and_is_loaded_under_the_name_that_was_loaded_first(
     server: Server, alias: str
 ) -> None:

@@ -271,7 +271,7 @@ class OllamaDouble:
             return refusal
         model = shorten_name(body["model"])
         if not body.get("messages" if chat else "prompt"):
-            unloads = body.get("keep_alive") == 0
+            unloads = _unloads(body)
             if not unloads:
                 self._load(model, body)
             elif not self.faults.keeps_models:
@@ -392,6 +392,8 @@ class OllamaDouble:
             return _fail(404, f'model "{body["model"]}" not found, try pulling it first')
         if model is None:
             return _fail(404, f"model '{body['model']}' not found")
+        if call != "embed" and _unloads(body):  # it needs no capability
+            return None
         if self.faults.busy:
             self.faults.busy -= 1
             return _fail(503, "server busy, please try again.  maximum pending requests exceeded")
@@ -414,6 +416,10 @@ def embedding(text: str) -> list[float]:
     """The double's embedding of a text, of length 1."""
     numbers = [byte / 255 for byte in hashlib.sha256(text.encode()).digest()[:4]]
     return [number / math.hypot(*numbers) for number in numbers]
+
+
+def _unloads(body: Json) -> bool:
+    return body.get("keep_alive") == 0 and not body.get("prompt") and not body.get("messages")
 
 
 def _fail(status: int, message: str) -> web.Response:

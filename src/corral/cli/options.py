@@ -52,6 +52,18 @@ ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A name of the catalogue, hf:owner/repo/file, a URL or a local path."),
 ]
+Instance = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="INSTANCE",
+        help="Do it on this Ollama server: its name in the cluster file, or its slot.",
+    ),
+]
+OneInstance = Annotated[
+    str,
+    typer.Option("--on", metavar="INSTANCE", help="The Ollama server: its name in the cluster file, or its slot."),
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="List at most so many.")]
 
 

@@ -1,4 +1,4 @@
-"""Models, pulled into the store: with a bar on a terminal, a line at each step elsewhere."""
+"""Models, pulled into the store or on servers elsewhere: with a bar on a terminal, a line at each step elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,35 @@ async def pull(store: Store, name: str) -> ListedModel:
 
 
 @contextmanager
+def show_steps(model: str) -> Generator[Callable[[str, int | None, int | None], None]]:
+    """Show the steps of a pull elsewhere: words, and bytes done and in all."""
+    if not sys.stderr.isatty():
+        last = ""
+
+        def note(words: str, done: int | None, total: int | None) -> None:
+            nonlocal last
+            if words != last:
+                terminal.note(f"{model}: {words}" + (f" ({format_bytes(total)})" if total else ""))
+            last = words
+
+        yield note
+        return
+    with _open_bar() as update:
+        yield lambda words, done, total: update(f"{model}: {words}", done or 0, total)
+
+
+@contextmanager
 def _show_progress() -> Generator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _Lines().show
         return
+    with _open_bar() as update:
+        yield lambda progress: update(f"{progress.stage.value} {progress.model}", progress.done, progress.total)
+
+
+@contextmanager
+def _open_bar() -> Generator[Callable[[str, int, int | None], None]]:
+    """Show one bar on the terminal: what is done, bytes of it, bytes in all."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
@@ -41,11 +66,7 @@ def _show_progress() -> Generator[Callable[[Progress], None]]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         row = bars.add_task("starting", total=None)
 
-        def show(progress: Progress) -> None:
-            words = f"{progress.stage.value} {progress.model}"
-            bars.update(row, description=words, completed=progress.done, total=progress.total)
-
-        yield show
+        yield lambda words, done, total: bars.update(row, description=words, completed=done, total=total)
 
 
 class _Lines:

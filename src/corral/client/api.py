@@ -141,6 +141,14 @@ class Api:
         ) as answer:
             yield _read_messages(answer.content)
 
+    @asynccontextmanager
+    async def open_steps(self, path: str, body: Json) -> AsyncGenerator[AsyncIterator[Event]]:
+        """Ask for a change whose steps are events; leaving the block stops it. Raises: RemoteError."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_HEARTBEATS_S)
+        headers = {"Accept": "text/event-stream"}
+        async with self._answer("POST", path, json=body, headers=headers, timeout=timeout) as answer:
+            yield _read_messages(answer.content)
+
     async def _request_json(self, method: str, path: str, **options: Json) -> Json:  # the options of aiohttp's request
         async with self._answer(method, path, **options) as answer:
             return await _read_body(answer)

@@ -182,6 +182,9 @@ OTHERWISE = {
     "restore": "works on an archive and a folder here, without a server",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
     "loadtest": "watches GPUs for a time; two tests never measure the same",
+    "models load": "asks an Ollama server; `test_hosted_models` compares it",
+    "models unload": "asks an Ollama server; `test_hosted_models` compares it",
+    "models rm": "of an Ollama server is compared in `test_hosted_models`; the store's has no route",
     "version": "is of the program that is called; that of a server is in `GET /status`",
 }
 """Commands whose `--json` cannot be compared with a second call, and why; the test below them compares what can be."""

@@ -1,11 +1,27 @@
-"""`corral models`: model files on this machine. These commands need no server."""
+"""`corral models`: model files on this machine, and, with `--on`, models on Ollama servers.
+
+Model files need no Corral server. An Ollama server is asked by the one that has it in its cluster file.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, DataDir, DryRun, ModelName, Yes, make_example, make_group
+from corral.cli.options import (
+    AsJson,
+    DataDir,
+    DryRun,
+    Instance,
+    ModelName,
+    OneInstance,
+    Url,
+    Yes,
+    make_example,
+    make_group,
+)
 from corral.data_dir import choose_data_dir, models_dir, prepare_data_dir
 
 if TYPE_CHECKING:
@@ -14,12 +30,25 @@ if TYPE_CHECKING:
     from corral.weights.store import Store
 
 NAME = "models"
-app = make_group("Fetch, find and remove model files on this machine.", example_command="corral models list")
+app = make_group(
+    "Manage model files on this machine, and models on Ollama servers.", example_command="corral models list"
+)
+EVERYWHERE = "all"
+"""In place of an instance: every one of them."""
+Keep = Annotated[
+    str | None,
+    typer.Option("--keep", metavar="TIME", help="Keep it for so long: 30m, or seconds; -1 is for ever."),
+]
 
 
 @app.command("list", epilog=make_example("corral models list"))
-def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the models on this machine, and those of the catalogue that can be fetched."""
+def list_(on: Instance = None, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the models on this machine and those that can be fetched, or (`--on all`) those of Ollama servers."""
+    if on is not None:
+        from corral.cli import hosting
+
+        hosting.list_models(None if on == EVERYWHERE else on, url=url, data_dir=data_dir, as_json=as_json)
+        return
     from corral.operations.models import list_models
     from corral.units import format_bytes
     from corral.wire import to_json
@@ -44,8 +73,23 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command("pull", epilog=make_example("corral models pull smollm2-135m-instruct"))
-def pull(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
-    """Fetch a model, verify it, and keep it."""
+def pull(
+    model: ModelName,
+    on: Instance = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fetch a model, verify it, and keep it: on this machine, or (`--on`) on an Ollama server."""
+    if on is not None:
+        from corral.cli import hosting
+
+        if dry_run:
+            terminal.note(f"would pull {model} on {on}")
+            return
+        hosting.pull_model(model, on, url=url, data_dir=data_dir, as_json=as_json)
+        return
     import asyncio
 
     from corral.cli.pulling import pull as bring
@@ -79,9 +123,71 @@ def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) ->
         terminal.put(str(stored.path))
 
 
+@app.command("load", epilog=make_example("corral models load llama3.2 --on ollama --keep 30m"))
+def load(
+    model: ModelName,
+    on: OneInstance,
+    keep: Keep = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Load a model on an Ollama server before tasks need it, and keep it there."""
+    from corral.cli import hosting
+
+    if dry_run:
+        terminal.note(f"would load {model} on {on}")
+        return
+    asked = {"model": model, "on": on, "keep": keep}
+    hosting.change_model("load", asked, url=url, data_dir=data_dir, as_json=as_json)
+
+
+@app.command("unload", epilog=make_example("corral models unload llama3.2 --on ollama"))
+def unload(
+    model: ModelName,
+    on: OneInstance,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Unload a model from the memory of an Ollama server; one that is at work goes when it is done."""
+    from corral.cli import hosting
+
+    if dry_run:
+        terminal.note(f"would unload {model} on {on}")
+        return
+    hosting.change_model("unload", {"model": model, "on": on}, url=url, data_dir=data_dir, as_json=as_json)
+
+
 @app.command("rm", epilog=make_example("corral models rm smollm2-135m-instruct --yes"))
-def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
-    """Remove a model from this machine; the target of a linked one stays."""
+def rm(
+    model: ModelName,
+    on: Instance = None,
+    yes: Yes = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Remove a model from this machine (the target of a linked one stays), or (`--on`) from an Ollama server."""
+    from corral.operations.hosted_models import DeletedModel
+    from corral.wire import to_json
+
+    if on is not None:
+        from corral.cli import hosting
+
+        if dry_run:
+            terminal.note(f"would remove {model} from {on}")
+            return
+        terminal.confirm(f"remove the model {model} from {on}?", agreed=yes)
+        answer = hosting.delete_model(model, on, url=url, data_dir=data_dir)
+        if as_json:
+            terminal.put_json(answer)
+        else:
+            terminal.put(f"{model}: removed from {answer['instance']}")
+        return
     import asyncio
 
     store = _store(data_dir)
@@ -90,7 +196,10 @@ def rm(model: ModelName, yes: Yes = False, data_dir: DataDir = None, dry_run: Dr
         return
     terminal.confirm(f"remove the model {model}?", agreed=yes)
     asyncio.run(store.remove(model))
-    terminal.put(f"{model}: removed")
+    if as_json:
+        terminal.put_json(to_json(DeletedModel(instance=None, model=model)))
+    else:
+        terminal.put(f"{model}: removed")
 
 
 def _store(data_dir: Path | None) -> Store:

@@ -25,6 +25,7 @@ from corral.server.api.routes import (
     engines,
     events,
     files,
+    hosted_models,
     machine,
     planning,
     queues,
@@ -85,7 +86,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     app.state.api = api
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
-    for part in (tasks, batches, events, files, slots, queues, engines, planning, machine, tokens, backup, server):
+    of_the_queue = (tasks, batches, events, files, slots, queues, engines)
+    for part in (*of_the_queue, planning, machine, hosted_models, tokens, backup, server):
         serve_routes(app, part.router)
     return app
 

@@ -1,0 +1,133 @@
+"""Models of servers elsewhere: what each instance has, and pulling, deleting, loading and unloading there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import Header, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from corral.errors import CorralError
+from corral.operations.hosted_models import (
+    DeletedModel,
+    HostedModelAsked,
+    HostedModels,
+    InstanceModel,
+    InstanceModels,
+    LoadAsked,
+    delete_hosted_model,
+    list_hosted_models,
+    load_hosted_model,
+    pull_hosted_model,
+    unload_hosted_model,
+)
+from corral.server.api.bodies import StrictRoute
+from corral.server.api.errors import answer as answer_error
+from corral.server.api.errors import declare_refusals, request_id_of
+from corral.server.api.fields import LongWord
+from corral.server.api.routing import make_router
+from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.api.streams import HEARTBEAT_S
+from corral.server.api.wired import answer, describe_answers, describe_requests
+from corral.wire import to_json
+from corral.work import HostedModel, LoadedModel, PullStep
+
+router = make_router("models", prefix="/corral/v1/models/hosted", route_class=StrictRoute)
+
+describe_requests(HostedModelAsked, LoadAsked)
+describe_answers(HostedModels, InstanceModels, InstanceModel, DeletedModel, HostedModel, LoadedModel)
+
+On = Annotated[LongWord | None, Query(description="an instance or its slot; left out: all instances")]
+Accept = Annotated[str, Header(alias="Accept", description="`text/event-stream` for progress")]
+_STREAM = "text/event-stream"
+
+
+@router.get("", summary="List models of instances", response_model=HostedModels, responses=declare_refusals(404))
+async def list_instance_models(api: Here, caller: Viewer, on: On = None) -> Response:
+    """List the models that each instance has, and which of them are in memory."""
+    return answer(await list_hosted_models(api.services.cluster, on))
+
+
+@router.post(
+    "/pull",
+    summary="Pull a model on an instance",
+    response_model=InstanceModel,
+    responses=declare_refusals(400, 404, 413, 503),
+)
+async def pull_instance_model(
+    asked: HostedModelAsked, request: Request, api: Here, caller: Admin, accept: Accept = "*/*"
+) -> Response:
+    """Let the instance fetch a model; the answer comes when it is there.
+
+    With `Accept: text/event-stream` the steps come as events `progress`, and the answer as `done` or `failed`.
+    A client that leaves such a stream stops the pull; the next one goes on where it was.
+    """
+    if _STREAM not in accept:
+        return answer(await pull_hosted_model(api.services.cluster, asked, lambda _: None))
+    return StreamingResponse(_stream_pull(asked, api, request_id_of(request)), media_type=_STREAM)
+
+
+@router.post(
+    "/delete",
+    summary="Delete a model from an instance",
+    response_model=DeletedModel,
+    responses=declare_refusals(400, 404, 413, 503),
+)
+async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
+    """Delete a model from the disk of the instance."""
+    return answer(await delete_hosted_model(api.services.cluster, asked))
+
+
+@router.post(
+    "/load",
+    summary="Load a model on an instance",
+    response_model=InstanceModel,
+    responses=declare_refusals(400, 404, 413, 503),
+)
+async def load_instance_model(asked: LoadAsked, api: Here, caller: Admin) -> Response:
+    """Load a model into the memory of the instance, and keep it there; the answer comes when it is loaded."""
+    return answer(await load_hosted_model(api.services.cluster, asked))
+
+
+@router.post(
+    "/unload",
+    summary="Unload a model from an instance",
+    response_model=InstanceModel,
+    responses=declare_refusals(400, 404, 413, 503),
+)
+async def unload_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
+    """Unload a model from the memory of the instance; one that is at work goes when it is done."""
+    return answer(await unload_hosted_model(api.services.cluster, asked))
+
+
+async def _stream_pull(asked: HostedModelAsked, api: Api, request_id: str) -> AsyncGenerator[str]:
+    steps: asyncio.Queue[PullStep | None] = asyncio.Queue()
+    pulling = asyncio.create_task(pull_hosted_model(api.services.cluster, asked, steps.put_nowait))
+    pulling.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await _next(steps)) is not None:
+            yield step
+        try:
+            yield _write_event("done", json.dumps(to_json(await pulling)))
+        except CorralError as error:
+            yield _write_event("failed", bytes(answer_error(error, request_id).body).decode())
+    finally:
+        pulling.cancel()
+        await asyncio.gather(pulling, return_exceptions=True)
+
+
+async def _next(steps: asyncio.Queue[PullStep | None]) -> str | None:
+    """Return the next message of the stream; None when there is no further step."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_S):
+            step = await steps.get()
+    except TimeoutError:
+        return ": heartbeat\n\n"
+    return None if step is None else _write_event("progress", json.dumps(to_json(step)))
+
+
+def _write_event(kind: str, data: str) -> str:
+    return f"event: {kind}\ndata: {data}\n\n"

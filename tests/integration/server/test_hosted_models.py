@@ -1,0 +1,177 @@
+"""Models on Ollama servers, managed by commands and by routes: both say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from corral.cli.main import run_command
+from corral.cluster.values import Cluster, EngineSettings, Instance
+from corral.engine_kinds import ENGINES
+from corral.engines.building import build_remote
+from corral.operations.reloading import ReloadAnswer, ReloadAsked
+from corral.server.services import Services
+from corral.work import ModelHost
+from doubles.ollama import OllamaDouble
+from doubles.ollama_models import SIZE
+from doubles.serving import Serving
+
+ROUTE = "/corral/v1/models/hosted"
+
+
+@dataclass(frozen=True)
+class InEffect:
+    """Stands for the followed cluster file; nothing here reads it again."""
+
+    cluster: Cluster
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def ollama() -> AsyncIterator[OllamaDouble]:
+    async with OllamaDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def services(services: Services, ollama: OllamaDouble) -> Services:
+    """A server whose cluster file names one Ollama server that answers, and one that does not."""
+    instances = (
+        Instance(name="near", url=ollama.url, node="node", gpu=0),
+        Instance(name="gone", url="http://127.0.0.1:1"),
+    )
+    engines = {**services.cluster.engines, "ollama": EngineSettings(name="ollama", instances=instances)}
+    return replace(services, in_effect=InEffect(replace(services.cluster, engines=engines)))
+
+
+async def run(api: Serving, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    await asyncio.to_thread(run_command, ["models", *arguments, "--url", api.url])
+    return capsys.readouterr().out
+
+
+async def printed(api: Serving, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(await run(api, capsys, *arguments, "--json"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ENGINES.values() if kind.adapter], ids=lambda kind: kind.name)
+def test_a_kind_says_whether_its_adapter_hosts_models(kind: Any) -> None:
+    engine = build_remote(kind.name, url="http://127.0.0.1:1", options={})
+
+    assert isinstance(engine, ModelHost) is kind.hosts_models
+
+
+async def test_models_of_every_instance_are_listed_and_one_that_is_gone_says_so(
+    api: Serving, ollama: OllamaDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ollama.loaded["smol:latest"] = 4096
+
+    answered = (await api.get(ROUTE)).json
+
+    near, gone = answered["items"]
+    assert (near["instance"], near["slot"]) == ("near", "node/gpu0/ollama")
+    assert {model["name"]: bool(model["loaded"]) for model in near["models"]} == {
+        "llava:7b": False,
+        "nomic-embed-text:latest": False,
+        "smol:latest": True,
+    }
+    assert (gone["models"], "/api/ps failed" in gone["problem"]) == ([], True)
+    assert await printed(api, capsys, "list", "--on", "all") == answered
+    assert await printed(api, capsys, "list", "--on", "node/gpu0/ollama") == {"items": [near]}
+    assert "smol:latest" in await run(api, capsys, "list", "--on", "near")
+
+
+async def test_an_instance_that_is_not_in_the_file_is_named_with_those_that_are(api: Serving) -> None:
+    refused = await api.get(f"{ROUTE}?on=naer")
+
+    assert refused.status == 404
+    assert refused.json["error"]["code"] == "instance.missing"
+    assert refused.json["error"]["hint"] == "did you mean `near`?"
+
+
+async def test_a_model_is_pulled_with_its_progress_and_then_is_there(
+    api: Serving, ollama: OllamaDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulled = await printed(api, capsys, "pull", "Phi3", "--on", "near")
+
+    assert (pulled["instance"], pulled["model"]["name"]) == ("near", "phi3:latest")
+    assert "phi3:latest" in ollama.models
+    assert (await api.post(f"{ROUTE}/pull", {"model": "phi3", "on": "near"})).json == pulled
+
+
+async def test_steps_of_a_pull_are_events(api: Serving) -> None:
+    answered = await api.post(f"{ROUTE}/pull", {"model": "phi3", "on": "near"}, headers={"Accept": "text/event-stream"})
+
+    events = [message.split("\n") for message in answered.body.decode().strip().split("\n\n")]
+    steps = [json.loads(data.removeprefix("data: ")) for kind, data in events if kind == "event: progress"]
+    assert steps[0] == {"words": "pulling manifest", "done": None, "total": None}
+    assert [step["done"] for step in steps if step["total"] == SIZE] == [0, SIZE // 2, SIZE]
+    assert events[-1][0] == "event: done"
+
+
+async def test_a_pull_that_fails_says_why_to_commands_and_programs(
+    api: Serving, ollama: OllamaDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ollama.faults.pull = "pull model manifest: file does not exist"
+
+    refused = await api.post(f"{ROUTE}/pull", {"model": "nothing", "on": "near"})
+    await asyncio.to_thread(run_command, ["models", "pull", "nothing", "--on", "near", "--url", api.url])
+
+    assert (refused.status, refused.json["error"]["code"]) == (503, "ollama.pull_failed")
+    assert "nothing was not pulled: pull model manifest: file does not exist" in capsys.readouterr().err
+
+
+async def test_a_client_that_leaves_stops_the_pull(api: Serving, ollama: OllamaDouble) -> None:
+    ollama.hold()
+    asked, accept = {"model": "phi3", "on": "near"}, {"Accept": "text/event-stream"}
+    async with api.session.post(api.url + f"{ROUTE}/pull", json=asked, headers=accept) as stream:
+        await stream.content.readline()
+        await ollama.until(lambda: ollama.writing == 1)
+
+    await ollama.until(lambda: ollama.writing == 0)
+    assert "phi3:latest" not in ollama.models
+
+
+async def test_a_model_is_loaded_kept_and_unloaded(
+    api: Serving, ollama: OllamaDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = await printed(api, capsys, "load", "nomic-embed-text", "--on", "near", "--keep", "-1")
+    assert loaded["model"]["loaded"]["context"] == 4096
+    assert ollama.bodies[-1]["keep_alive"] == -1
+    assert (await api.post(f"{ROUTE}/load", {"model": "nomic-embed-text", "on": "near"})).json == loaded
+
+    unloaded = await printed(api, capsys, "unload", "nomic-embed-text", "--on", "near")
+    assert (unloaded["model"]["name"], unloaded["model"]["loaded"]) == ("nomic-embed-text:latest", None)
+    assert ollama.loaded == {}
+    assert (await api.post(f"{ROUTE}/unload", {"model": "nomic-embed-text", "on": "near"})).json == unloaded
+
+
+async def test_a_model_is_deleted_and_deleting_it_again_is_refused(
+    api: Serving, ollama: OllamaDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deleted = await printed(api, capsys, "rm", "smol", "--on", "near", "--yes")
+    assert deleted == {"instance": "near", "model": "smol"}
+    assert "smol:latest" not in ollama.models
+
+    again = await api.post(f"{ROUTE}/delete", {"model": "smol", "on": "near"})
+    assert (again.status, again.json["error"]["code"]) == (404, "ollama.model_missing")
+    assert (await api.post(f"{ROUTE}/delete", {"model": "llava:7b", "on": "near"})).json == {
+        "instance": "near",
+        "model": "llava:7b",
+    }
+
+
+@pytest.mark.parametrize("verb", ["pull", "load", "unload"])
+async def test_a_dry_run_changes_nothing(
+    api: Serving, ollama: OllamaDouble, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run(api, capsys, verb, "smol", "--on", "near", "--dry-run")
+
+    assert ollama.bodies == []
+    assert not ollama.headers
