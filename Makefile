@@ -25,11 +25,17 @@ $(VENV)/.run: requirements/run.lock pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+# NVIDIA's libraries for Whisper, where there is an NVIDIA GPU: the driver lists its GPUs in this folder.
+NVIDIA_GPUS := /proc/driver/nvidia/gpus
+$(VENV)/.cuda: requirements/cuda.lock $(VENV)/.run
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/cuda.lock
+	@touch $@
+
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-run: $(VENV)/.run ## Set up and run the first batch: text, speech and transcriptions on this machine
+run: $(VENV)/.run $(if $(wildcard $(NVIDIA_GPUS)/*),$(VENV)/.cuda) ## Set up and run the first batch: text, speech and transcriptions on this machine
 	$(BIN)/corral run examples/first-batch.yaml
 
 # One process per core, each with its own database server, data directories and ports; a free one takes over waiting tests.
@@ -76,3 +82,4 @@ setup: $(VENV)/.dev ## Create the virtual environment with everything for develo
 lock: | $(UV) ## Resolve the dependencies anew into requirements/*.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --group dev --group benchmarks requirements/build.in pyproject.toml -o requirements/dev.lock $(LOCKFLAGS)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local -c requirements/dev.lock requirements/build.in pyproject.toml -o requirements/run.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra local --extra cuda -c requirements/dev.lock requirements/build.in pyproject.toml -o requirements/cuda.lock

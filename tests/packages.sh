@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sees that the Debian packages which tests need are here: a C compiler, for a small library that answers as NVIDIA's
-# driver does, and the programs that read rendered configuration. Root installs what is missing; anybody else is told the one command that does. Nothing is skipped.
+# driver does, the programs that read rendered configuration, and Mesa's Vulkan device. Root installs what is missing;
+# anybody else is told the one command that does. Nothing is skipped.
 set -eu
 
 missing=""
@@ -11,6 +12,8 @@ command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v nix-instantiate >/dev/null 2>&1 || missing="$missing nix-bin"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
+# A Vulkan device that is a program, for layers that tests put on a device.
+ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1 || missing="$missing mesa-vulkan-drivers"
 [ -z "$missing" ] && exit 0
 
 # Some of these packages start a server when they are installed. Nobody wants it here: policy-rc.d says no (Debian Policy

@@ -118,6 +118,9 @@ class EngineKind(ServiceEngine):
     `corral.work.Engine` in front of a server that Corral runs on this machine."""
     library: str | None = None
     """The Python package that its process needs, and the extra of Corral with the engine's name installs."""
+    examination: str | None = None
+    """`module:function` that takes `has_gpu` and returns a `corral.engines.machine_share.Examination`. None where the
+    engine is ready when its library is installed."""
     in_process: str | None = None
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
     adapter: str | None = None
@@ -144,6 +147,7 @@ LLAMA = EngineKind(
     swaps_models=True,
     served="corral.engines.llama.engine:build_llama",
     library="xllamacpp",
+    examination="corral.engines.llama.builds:examine_builds",
     inputs="corral.engines.llama.inputs:LlamaInputs",
     text_input="prompt",
     seed_input="seed",

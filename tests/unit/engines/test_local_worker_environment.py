@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from corral.engines.machine_share import make_worker_environment
+from corral.engines.machine_share import add_libraries, list_cuda_libraries, make_worker_environment
 
 
 def test_worker_sees_the_gpu_of_its_slot_and_no_other() -> None:
@@ -39,3 +41,15 @@ def test_worker_sees_no_secret_of_the_server(name: str) -> None:
 @pytest.mark.parametrize("name", ["PATH", "HOME", "LD_LIBRARY_PATH", "LANG", "XDG_CACHE_HOME", "KEYBOARD"])
 def test_worker_keeps_what_programs_need(name: str) -> None:
     assert make_worker_environment({name: "x"}, gpus=None, threads=1, mark="m")[name] == "x"
+
+
+def test_libraries_of_nvidias_wheels_are_found_after_those_of_the_user(tmp_path: Path) -> None:
+    for name in ("cudnn/lib", "cublas/lib", "cublas/include"):
+        (tmp_path / name).mkdir(parents=True)
+    folders = list_cuda_libraries([tmp_path])
+
+    assert folders == (tmp_path / "cublas/lib", tmp_path / "cudnn/lib")
+    assert add_libraries({"LD_LIBRARY_PATH": "/opt/mine"}, folders)["LD_LIBRARY_PATH"] == (
+        f"/opt/mine:{tmp_path}/cublas/lib:{tmp_path}/cudnn/lib"
+    )
+    assert "LD_LIBRARY_PATH" not in add_libraries({}, ())

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -23,6 +21,7 @@ import psutil
 from corral.engine_kinds import LLAMA
 from corral.engines.inputs import read_task_inputs
 from corral.engines.llama.attempt import compute
+from corral.engines.llama.builds import check_program, look_for_builds
 from corral.engines.llama.client import ConnectionLostError, LlamaClient
 from corral.engines.llama.inputs import LlamaInputs, LlamaOptions
 from corral.engines.llama.loading import LoadReport
@@ -71,11 +70,6 @@ class _Loaded:
     report: LoadReport
 
 
-def look_for_builds() -> Installed:
-    """Look for builds of llama.cpp on this machine."""
-    return Installed(find_program=shutil.which, has_builtin=find_spec(LLAMA.library or "") is not None)
-
-
 class Llama:
     """llama.cpp on one slot of this machine."""
 
@@ -122,7 +116,7 @@ class Llama:
         """Return when a build is there; after failed starts, only when it can be run."""
         program = choose_program(self._options, self._find_builds(), gpu=self._is_gpu)
         if self._failed_starts:
-            await _check_program(program)
+            await asyncio.to_thread(check_program, program)
 
     async def release(self) -> None:
         async with self._turn:
@@ -276,24 +270,6 @@ def _check_file(path: Path) -> None:
         raise TaskInvalidError(
             f"{path.name!r} is not a GGUF file", hint="pull the model again with `corral models pull`"
         )
-
-
-async def _check_program(program: Program) -> None:
-    """Raises: EngineUnavailableError when the program cannot be run."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *program.command,
-            "--version",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except OSError as error:
-        raise EngineUnavailableError(f"{program.name} cannot be run: {error.strerror}", hint=INSTALL) from error
-    printed, _ = await process.communicate()
-    if process.returncode != 0:
-        last = printed.decode(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
-        raise EngineUnavailableError(f"{program.name} cannot be run: {last[0]}", hint=INSTALL)
 
 
 def build_llama(share: MachineShare, options: LlamaOptions) -> Llama:

@@ -1,0 +1,74 @@
+"""The builds of llama.cpp on this machine: whether they run, and which devices they see."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from corral.engine_kinds import LLAMA
+from corral.engines.llama.inputs import LlamaOptions
+from corral.engines.llama.program import BUILTIN, INSTALL, Installed, Program, choose_program
+from corral.engines.machine_share import Examination
+from corral.work import EngineUnavailableError
+
+_ANSWER_S = 20.0
+"""For a program that opens every GPU; drivers that wake one up take seconds."""
+_DEVICE = re.compile(r"^\s+(\S+): (.+?) \(\d+ MiB, \d+ MiB free\)$", re.MULTILINE)
+
+
+def look_for_builds() -> Installed:
+    """Look for builds of llama.cpp on this machine."""
+    return Installed(find_program=shutil.which, has_builtin=find_spec(LLAMA.library or "") is not None)
+
+
+def check_program(program: Program) -> None:
+    """Return when the program can be run. Blocks. Raises: EngineUnavailableError."""
+    _ask(program, "--version", os.environ)
+
+
+def find_devices(program: Program, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the GPUs that a build sees: `CUDA0 (NVIDIA GeForce RTX 4090)`; blocks. Raises: EngineUnavailableError.
+
+    Vulkan devices that are programs are not among them, unless the environment names them.
+    """
+    if program == BUILTIN:
+        return ()  # the locked wheel is built for processors; other wheels of it show in the log of a load
+    return tuple(f"{name} ({words})" for name, words in _DEVICE.findall(_ask(program, "--list-devices", environment)))
+
+
+def examine_builds(*, has_gpu: bool) -> Examination:
+    """Say what llama tasks compute on here where the cluster file names no binary; blocks."""
+    try:
+        program = choose_program(LlamaOptions.model_validate({}), look_for_builds(), gpu=has_gpu)
+        devices = find_devices(program)
+    except EngineUnavailableError as error:
+        return Examination(what=error.what, fix=error.hint or INSTALL)
+    if devices:
+        return Examination(what=f"{program.name} sees {', '.join(devices)}")
+    if has_gpu:
+        return Examination(what=f"{program.name} sees no GPU, so its models are on the processor", fix=INSTALL)
+    return Examination(what=f"{program.name} computes on the processor")
+
+
+def _ask(program: Program, question: str, environment: Mapping[str, str]) -> str:
+    try:
+        answer = subprocess.run(
+            (*program.command, question),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineUnavailableError(f"{program.name} cannot be run: {error}", hint=INSTALL) from error
+    printed = answer.stdout.decode(errors="replace")
+    if answer.returncode != 0:
+        last = printed.strip().splitlines()[-1:] or ["it printed nothing"]
+        raise EngineUnavailableError(f"{program.name} cannot be run: {last[0]}", hint=INSTALL)
+    return printed
