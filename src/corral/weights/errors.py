@@ -47,6 +47,13 @@ class ChecksumError(SourceError):
     kind = Kind.CONFLICT
 
 
+class NotAModelError(SourceError):
+    """A source gave a file that is not what its name says, or a part of it."""
+
+    code = "models.not_a_model"
+    kind = Kind.INVALID
+
+
 class UnsafeArchiveError(SourceError):
     """An archive that tries to write outside the folder it is unpacked into."""
 

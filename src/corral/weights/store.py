@@ -28,6 +28,7 @@ from corral.weights.errors import (
     ModelDamagedError,
     ModelMissingError,
     ModelNameError,
+    NotAModelError,
     PullError,
     SourceError,
 )
@@ -41,6 +42,7 @@ from corral.weights.files import (
     read_manifest,
     write_manifest,
 )
+from corral.weights.headers.wholeness import find_gguf_damage
 from corral.weights.names import CLOSE, resolve, spell_path
 from corral.weights.values import Entry, Model, ModelFile, PathSource, Progress, Report, Source, Stage
 
@@ -161,7 +163,9 @@ class Store:
             _delete_wheels(incoming)
             fetch = Fetch(entry=entry, source=source, folder=incoming, connections=connections, report=report)
             try:
-                return await fetch.run(), source
+                files = await fetch.run()
+                await asyncio.to_thread(_refuse_damage, entry, incoming, files)
+                return files, source
             except SourceError as error:
                 problems.append(
                     Problem(code=error.code, what=error.what, where=error.where or str(source), hint=error.hint)
@@ -257,6 +261,17 @@ def _is_another(model: Model, entry: Entry) -> bool:
 def _make_damaged_error(model: Model, wrong: str) -> ModelDamagedError:
     hint = f"corral models rm {model.name} && corral models pull {model.name}"
     return ModelDamagedError(f"the model {model.name!r} is damaged: {wrong}", where=str(model.folder), hint=hint)
+
+
+def _refuse_damage(entry: Entry, incoming: Path, files: tuple[ModelFile, ...]) -> None:
+    """Raises: NotAModelError for a GGUF file that is none, or a part of one; a promised checksum is proof enough."""
+    proven = {file.name for file in entry.files if file.sha256 is not None}
+    for file in files:
+        if not file.name.lower().endswith(".gguf") or file.name in proven:
+            continue
+        if (damage := find_gguf_damage(incoming / file.name)) is not None:
+            (incoming / file.name).unlink()
+            raise NotAModelError(damage, hint="check the address in a browser: it must be the file itself")
 
 
 def _delete_wheels(incoming: Path) -> None:

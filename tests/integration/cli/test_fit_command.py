@@ -108,7 +108,7 @@ def test_33b_at_4_bits_takes_10_gib_on_each_of_two_cards(capsys: pytest.CaptureF
 
 
 def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_llm(tmp_path / "tiny.gguf", GEMMA2)
+    path = write_llm(tmp_path / "tiny.bin", GEMMA2)
 
     assert run_command(["fit", str(path), "--ctx", "8192", "--json"]) == 0
 
@@ -118,7 +118,7 @@ def test_a_file_is_read_and_its_origin_told(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_file_without_a_cluster_or_gpu_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_llm(tmp_path / "tiny.gguf", LLAMA)
+    path = write_llm(tmp_path / "tiny.bin", LLAMA)
 
     assert run_command(["fit", str(path), "--cache-type", "q4_0", "--parallel", "3", "-v"]) == 0
 

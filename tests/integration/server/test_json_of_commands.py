@@ -89,14 +89,14 @@ ROWS = {
     "lint --explain": Row(arguments=("lint", "--explain", "A02"), method="GET", path="/lint/rules/A02"),
     "models list": Row(arguments=("models", "list", "--data-dir", "{data}"), method="GET", path="/models"),
     "models pull": Row(
-        arguments=("models", "pull", "{data}/tiny.gguf", "--data-dir", "{data}"),
+        arguments=("models", "pull", "{data}/tiny.bin", "--data-dir", "{data}"),
         path="/models/pull",
-        body={"model": "{data}/tiny.gguf"},
+        body={"model": "{data}/tiny.bin"},
     ),
     "models path": Row(
-        arguments=("models", "path", "{data}/tiny.gguf", "--data-dir", "{data}"),
+        arguments=("models", "path", "{data}/tiny.bin", "--data-dir", "{data}"),
         method="GET",
-        path="/models/path?model={data}/tiny.gguf",
+        path="/models/path?model={data}/tiny.bin",
     ),
     "inventory": Row(arguments=("inventory", "--node", "desk"), method="GET", path="/inventory?node=desk"),
     "inventory --merge": Row(
@@ -287,8 +287,8 @@ async def test_a_load_test_is_refused_alike_where_no_gpu_can_be_watched(
 async def test_json_of_a_command_is_the_answer_of_its_route(
     api: Serving, services: Services, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (services.data_dir / "tiny.gguf").write_bytes(b"GGUF, as far as the store looks")
-    await Store(services.data_dir / "models").pull(str(services.data_dir / "tiny.gguf"))
+    (services.data_dir / "tiny.bin").write_bytes(b"GGUF, as far as the store looks")
+    await Store(services.data_dir / "models").pull(str(services.data_dir / "tiny.bin"))
     row = filled(ROWS[command], services.data_dir)
     answered = await api.call(row.method, f"/corral/v1{row.path}", json=row.body)
     assert answered.status == 200, answered.body

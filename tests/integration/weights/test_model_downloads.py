@@ -177,10 +177,10 @@ async def test_files_of_a_model_that_were_whole_are_not_fetched_again(tmp_path: 
 async def test_a_hugging_face_token_goes_to_its_host_alone(tmp_path: Path, server: FileServer) -> None:
     async with serving(FileServer(files={"/blob": CONTENT})) as storage:
         target = storage.url("/blob").replace("127.0.0.1", "localhost")
-        server.redirects["/some/repo/resolve/main/folder/tiny.gguf"] = (target, {"X-Linked-ETag": f'"{SHA256}"'})
+        server.redirects["/some/repo/resolve/main/folder/tiny.bin"] = (target, {"X-Linked-ETag": f'"{SHA256}"'})
         store = a_store(tmp_path, hugging_face=server.base, hugging_face_token="hf_secret")
 
-        model = await store.pull("hf:some/repo/folder/tiny.gguf")
+        model = await store.pull("hf:some/repo/folder/tiny.bin")
 
         assert server.seen[0].headers["Authorization"] == "Bearer hf_secret"
         assert "Authorization" not in storage.seen[0].headers
@@ -190,20 +190,20 @@ async def test_a_hugging_face_token_goes_to_its_host_alone(tmp_path: Path, serve
 async def test_a_redirect_to_another_scheme_is_refused_before_anything_is_asked_there(
     tmp_path: Path, server: FileServer
 ) -> None:
-    server.redirects["/some/repo/resolve/main/tiny.gguf"] = ("file:///etc/passwd", {})
+    server.redirects["/some/repo/resolve/main/tiny.bin"] = ("file:///etc/passwd", {})
 
     with pytest.raises(PullError, match="the redirect is to file"):
-        await a_store(tmp_path, hugging_face=server.base).pull("hf:some/repo/tiny.gguf")
+        await a_store(tmp_path, hugging_face=server.base).pull("hf:some/repo/tiny.bin")
 
 
 async def test_a_hugging_face_file_is_held_to_the_checksum_its_host_promises(
     tmp_path: Path, server: FileServer
 ) -> None:
     promise = {"X-Linked-ETag": f'"{"0" * 64}"'}
-    server.redirects["/some/repo/resolve/main/tiny.gguf"] = (server.url("/a"), promise)
+    server.redirects["/some/repo/resolve/main/tiny.bin"] = (server.url("/a"), promise)
 
     with pytest.raises(PullError, match="instead of 0000"):
-        await a_store(tmp_path, hugging_face=server.base).pull("hf:some/repo/tiny.gguf")
+        await a_store(tmp_path, hugging_face=server.base).pull("hf:some/repo/tiny.bin")
 
 
 async def test_a_gated_model_says_what_to_do_and_keeps_the_token_secret(tmp_path: Path, server: FileServer) -> None:
@@ -211,7 +211,7 @@ async def test_a_gated_model_says_what_to_do_and_keeps_the_token_secret(tmp_path
     store = a_store(tmp_path, hugging_face=server.base, hugging_face_token="hf_secret")
 
     with pytest.raises(PullError) as raised:
-        await store.pull("hf:some/repo/tiny.gguf")
+        await store.pull("hf:some/repo/tiny.bin")
 
     assert "HF_TOKEN" in (raised.value.hint or "")
     assert "hf_secret" not in str(raised.value)

@@ -24,6 +24,7 @@ from doubles.small_models import (
     leftovers,
     url,
 )
+from doubles.tiny_llms import LLAMA, write_llm
 
 
 async def test_a_pulled_model_is_found_by_name_and_alias_and_listed(tmp_path: Path, server: FileServer) -> None:
@@ -151,7 +152,7 @@ async def test_a_model_larger_than_the_disk_is_refused_before_the_first_byte(
 
 
 async def test_a_local_file_is_linked_and_survives_its_removal_from_the_store(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.gguf"
+    mine = tmp_path / "mine.bin"
     mine.write_bytes(CONTENT)
     store = a_store(tmp_path / "store")
 
@@ -165,7 +166,7 @@ async def test_a_local_file_is_linked_and_survives_its_removal_from_the_store(tm
 
 
 async def test_a_linked_model_can_be_removed_when_its_file_is_gone(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.gguf"
+    mine = tmp_path / "mine.bin"
     mine.write_bytes(CONTENT)
     store = a_store(tmp_path / "store")
     await store.pull(str(mine))
@@ -269,3 +270,24 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(tmp_path: Path)
         Store(tmp_path).path("smolm2")
 
     assert raised.value.hint == "did you mean `smollm2`?"
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [(0, "is not a GGUF file: it starts with b'<htm'"), (300, "end inside its header"), (-64, "is cut short: it has ")],
+)
+async def test_a_file_that_is_not_a_whole_gguf_file_is_refused_when_it_comes(
+    tmp_path: Path, kept: int, reason: str
+) -> None:
+    whole = write_llm(tmp_path / "whole.gguf", LLAMA).read_bytes()
+    part = tmp_path / "part.gguf"
+    part.write_bytes(whole[:kept] if kept else b"<html>not found</html>")
+    store = a_store(tmp_path / "store")
+
+    with pytest.raises(PullError) as raised:
+        await store.pull(str(part))
+
+    (problem,) = raised.value.problems
+    assert reason in problem.what
+    assert store.list() == ()
+    await store.pull(str(tmp_path / "whole.gguf"))

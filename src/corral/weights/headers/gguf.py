@@ -48,6 +48,8 @@ class GgufTensor:
     name: str
     type: str
     dimensions: tuple[int, ...]
+    offset: int
+    """Bytes from the start of the data to its weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class GgufHeader:
     lengths: Mapping[str, int]
     """How long each array is, the long ones included."""
     tensors: tuple[GgufTensor, ...]
+    size: int
+    """Bytes that it takes; the data starts at the next multiple of the alignment."""
 
 
 def read_gguf(data: bytes, *, where: str) -> GgufHeader:
@@ -88,9 +92,8 @@ class _Reader:
         tensors, entries = self._read_count("tensors"), self._read_count("metadata entries")
         for _ in range(entries):
             self._read_entry()
-        return GgufHeader(
-            metadata=self._metadata, lengths=self._lengths, tensors=tuple(self._read_tensor() for _ in range(tensors))
-        )
+        listed = tuple(self._read_tensor() for _ in range(tensors))
+        return GgufHeader(metadata=self._metadata, lengths=self._lengths, tensors=listed, size=self._at)
 
     def _read_entry(self) -> None:
         key = self._read_text(_LONGEST_NAME)
@@ -130,11 +133,11 @@ class _Reader:
             raise self._make_error(f"tensor {name!r} has {count} dimensions")
         dimensions = tuple(self._read_number("Q") for _ in range(count))
         kind = self._read_number("I")
-        self._read_number("Q")  # where its weights start
+        offset = self._read_number("Q")
         known = _TYPE_NAMES.get(kind)
         if known is None or known not in BLOCKS:
             raise self._make_error(f"tensor {name!r} has the type {kind}, which is not known")
-        return GgufTensor(name=name, type=known, dimensions=dimensions)
+        return GgufTensor(name=name, type=known, dimensions=dimensions, offset=offset)
 
     def _read_count(self, what: str) -> int:
         count = self._read_number("Q")
