@@ -100,14 +100,23 @@ async def test_piper_that_dies_fails_one_attempt(engine: Callable[..., Engine], 
     assert (await speak(piper, tmp_path, "Hello.")).exists()
 
 
-async def test_speaker_that_the_voice_does_not_have_is_no_crash_of_the_engine(
-    engine: Callable[..., Engine], tmp_path: Path
+async def test_speaker_that_the_voice_does_not_have_is_refused(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    with pytest.raises(TaskInvalidError, match=r"speaker 7 is asked for, and '.*' has 1, numbered from 0"):
+        await engine("piper").run(a_work("piper", tmp_path, model=PIPER, text=LINE, speaker=7), Remembering())
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [({"language": "de"}, "is for English alone, and the language is 'de'"), ({"task": "translate"}, "not translate")],
+)
+async def test_model_for_english_refuses_other_languages(
+    engine: Callable[..., Engine], tmp_path: Path, asked: dict[str, str], reason: str
 ) -> None:
-    piper = engine("piper")
+    audio = write_silence(tmp_path / "silence.wav", seconds=1)
+    work = a_work("whisper", tmp_path, model=WHISPER, files={"silence.wav": audio}, **asked)
 
-    await piper.run(a_work("piper", tmp_path, model=PIPER, text="Hello.", speaker=9), Remembering())
-
-    assert (await speak(piper, tmp_path, "Hello.")).exists()
+    with pytest.raises(TaskInvalidError, match=reason):
+        await engine("whisper").run(work, Remembering())
 
 
 async def test_file_without_audio_is_the_tasks_fault(engine: Callable[..., Engine], tmp_path: Path) -> None:

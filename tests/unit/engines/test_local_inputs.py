@@ -104,3 +104,8 @@ def test_registry_is_read_without_pydantic() -> None:
     probe = "import sys, corral.engines.inputs; sys.exit('pydantic' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_text_without_anything_to_say_is_refused_before_piper_sees_it() -> None:
+    assert "inputs.text" in facts("piper", text="_ ... _")
+    assert facts("piper", text="snake_case") == {}

@@ -11,7 +11,7 @@ class PiperInputs(EngineInputs):
     """Inputs of `piper`."""
 
     text: str = Field(
-        min_length=1, max_length=100_000, pattern=r"\w", description="What to say; line breaks count as spaces."
+        min_length=1, max_length=100_000, pattern=r"[^\W_]", description="The text to say; line breaks count as spaces."
     )
     speaker: int | None = Field(None, ge=0, le=10_000, description="Which speaker of a voice that has several.")
     length_scale: float | None = Field(

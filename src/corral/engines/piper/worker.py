@@ -10,6 +10,7 @@ Does not belong here: ending processes (`corral.processes.programs`).
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from corral.engines.worker.job import Answer, Job, Talk, WorkerSettings
 from corral.processes.programs import Programs
@@ -82,10 +83,29 @@ class Piper:
             self._program.close()
             self._program = None
             talk.report_residents({})
-        if not Path(f"{job.model_path}.json").is_file():
-            raise TaskInvalidError(f"the voice {job.model_path.name!r} has no '.json' file next to it")
+        check_speaker(read_voice(job.model_path), job.inputs["speaker"], voice=job.model)
         self._program = _Program(argv, self._programs)
         return self._program
+
+
+def read_voice(model: Path) -> Mapping[str, Any]:  # Any: JSON
+    """Return the description next to a voice. Raises: TaskInvalidError when there is none."""
+    path = Path(f"{model}.json")
+    try:
+        described: object = json.loads(path.read_bytes())
+    except OSError as error:
+        raise TaskInvalidError(f"the voice {model.name!r} has no '.json' file next to it") from error
+    except ValueError as error:
+        raise TaskInvalidError(f"{path.name!r} is not JSON") from error
+    return cast("Mapping[str, Any]", described) if isinstance(described, dict) else {}  # keys of JSON are text
+
+
+def check_speaker(described: Mapping[str, Any], speaker: int | None, *, voice: str) -> None:  # Any: as above
+    """Refuse a speaker that the voice does not have, which Piper ignores. Raises: TaskInvalidError."""
+    count = described.get("num_speakers")
+    if speaker is not None and isinstance(count, int) and speaker >= max(1, count):
+        what = f"speaker {speaker} is asked for, and {voice!r} has {count}, numbered from 0"
+        raise TaskInvalidError(what, hint="choose another speaker, or another voice")
 
 
 def make_arguments(model: Path, inputs: Mapping[str, Any], *, cuda: bool) -> tuple[str, ...]:  # Any: JSON

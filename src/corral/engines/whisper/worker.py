@@ -36,6 +36,7 @@ class Whisper:
     def run(self, job: Job, talk: Talk) -> Answer:
         """Transcribe one file. Raises: EngineError, Cancelled."""
         model = self._ensure_loaded(job, talk)
+        _check_language(model, job)
         talk.report_progress(None, "listening")
         decoded, facts = _begin(model, job)
         segments = _follow(decoded, facts.duration, talk)
@@ -97,6 +98,20 @@ def _load(path: Path, settings: WorkerSettings) -> WhisperModel:
         )
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"faster-whisper could not load {path.name!r}: {error}") from error
+
+
+def _check_language(model: WhisperModel, job: Job) -> None:
+    """Refuse what faster-whisper would change without a word: a model for English hears English alone.
+
+    Raises: TaskInvalidError.
+    """
+    if model.model.is_multilingual:
+        return
+    language, hint = job.inputs["language"], "use a model for all languages, without `.en` in its name"
+    if language not in (None, "en"):
+        raise TaskInvalidError(f"{job.model!r} is for English alone, and the language is {language!r}", hint=hint)
+    if job.inputs["task"] == "translate":
+        raise TaskInvalidError(f"{job.model!r} is for English alone and does not translate", hint=hint)
 
 
 def _begin(model: WhisperModel, job: Job) -> tuple[Iterable[_DecodedSegment], _Facts]:

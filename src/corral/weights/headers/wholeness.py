@@ -20,7 +20,7 @@ _ALIGNMENT = 32
 
 
 def find_gguf_damage(path: Path) -> str | None:
-    """Return why the file is not a whole GGUF file; None when it is, as far as its header tells. Blocks.
+    """Return why the file is not a whole GGUF file; None when it is, by its header. Blocks.
 
     A header that is not understood is let pass: llama.cpp can be newer than this reader.
     """
