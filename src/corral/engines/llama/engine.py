@@ -191,7 +191,8 @@ class Llama:
             await server.stop()
             if isinstance(error, EngineError):
                 raise
-            raise self._count_failure(lines.make_failure(program.name, loading.model.name, str(error))) from error
+            end = error.what if isinstance(error, CorralError) else str(error)
+            raise self._count_failure(lines.make_failure(program.name, loading.model.name, end)) from error
         finally:
             self._starting = None
         self._failed_starts = 0
