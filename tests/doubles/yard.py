@@ -36,6 +36,8 @@ class Yard:
         self.holder: UUID = uuid4()
         self._url = url
         self.folder = folder
+        self.slots = Registry()
+        """The slots of the dispatcher that was started last."""
         self._scratch = folder / "scratch"
         self._running: list[tuple[Dispatcher, asyncio.Task[None]]] = []
 
@@ -47,12 +49,13 @@ class Yard:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Dispatcher:
         """Start a dispatcher with one CPU slot per engine."""
+        self.slots = Registry(make_slots(*engines))
         known: Mapping[str, Queue] = {queue.name: queue for queue in (Queue(name="default"), *queues)}
         dispatcher = Dispatcher(
             url=self._url,
             pool=self.pool,
             holder=self.holder,
-            slots=Registry(make_slots(*engines)),
+            slots=self.slots,
             rules=DispatchRules(queues=known),
             artifacts=self.artifacts,
             scratch=self._scratch,

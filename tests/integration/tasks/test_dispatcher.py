@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from structlog.testing import capture_logs
+
 from builders import a_submission, a_task
 from corral.scheduling.values import Gate, Queue, Rule
-from corral.slots.values import DeviceSpec, Wanted
+from corral.slots.values import DeviceSpec, Hold, HoldKind, Wanted
 from corral.tasks.dispatcher import DispatchRules, Timings
 from corral.tasks.lifecycle import CancelRequested, Leased, TaskState
 from corral.tasks.reconciling import PAGE
@@ -306,6 +309,40 @@ async def test_task_ends_on_a_slot_that_leaves_and_the_next_goes_elsewhere(yard:
     (task,) = await yard.ended(ids[0])
     assert (task.state, task.attempts, task.losses) == (TaskState.SUCCEEDED, 0, 0)
     await yard.shown(lambda slots: {"llama"} in [slot.engines for slot in slots])
+
+
+async def test_slots_held_for_a_decision_that_failed_are_free_for_the_next(yard: Yard) -> None:
+    yard.start(ScriptedEngine(), ScriptedEngine(), timings=Timings(retry_s=0.01))
+    await yard.shown(lambda slots: yard.board.leading and all(slot.engines for slot in slots))
+    # The dispatcher does not know of this hold: its decision counts on both slots, and fails on the second.
+    hold = Hold(kind=HoldKind.PROGRAM, owner="eve", label="train.py", since=datetime.now(UTC))
+    yard.slots[SlotId("node/cpu1")].hold(hold)
+    with capture_logs() as logs:
+        ids = (await submit(yard.pool, a_submission(a_task("a"), a_task("b")), queued_limits={})).tasks
+        tasks = await yard.ended(*ids)
+    assert [line["event"] for line in logs].count("round_failed") == 1
+    assert [(task.state, task.slots) for task in tasks] == [(TaskState.SUCCEEDED, ("node/cpu0/sleep",))] * 2
+
+
+async def test_slot_that_failed_a_task_is_avoided_under_the_name_that_it_had(yard: Yard) -> None:
+    go_on = asyncio.Event()
+
+    async def vanish(work: Work, report: Reporter) -> Produced:
+        await go_on.wait()
+        raise EngineUnavailableError("connection refused")
+
+    failing, next_ = ScriptedEngine(vanish), ScriptedEngine()
+    next_.problem = "not there yet"
+    dispatcher = yard.start(failing)
+    (id,) = (await submit(yard.pool, a_submission(), queued_limits={})).tasks
+    await failing.started.wait()
+    device = DeviceSpec(name=SlotId("node/cpu0"), node="node", provider="node/cpu0", model="cpu")
+    renamed = replace(make_slot(device.name, next_), id=SlotId("node/cpu0/sleep/a"), instance="a")
+    dispatcher.change_slots(Wanted(devices=(device,), slots=(renamed,)))
+    go_on.set()
+    await yard.until(lambda task: task.losses == 1, id)
+    assert await yard.pool.fetchval("select avoid_slots from tasks") == ["node/cpu0/sleep"]
+    await yard.shown(lambda slots: slots[0].names == {"sleep": "node/cpu0/sleep/a"})
 
 
 async def test_task_is_on_the_slot_of_its_engine_and_the_database_keeps_the_device_for_it(yard: Yard) -> None:
