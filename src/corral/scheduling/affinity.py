@@ -69,14 +69,16 @@ class Affinity:
         if not line.is_wanted(models):
             return None
         left, latest = self._find_limits(head, place)
-        for task in line.look_behind_head(self._bounds.affinity_window, lambda task: self._expect_seconds(task, place)):
+        left_s = left.total_seconds()
+        expect_seconds = self._expectations.on(place.device_model)
+        for task in line.look_behind_head(self._bounds.affinity_window, expect_seconds):
             if task.gpus > 1:
                 if place.id in self._room.eligible(task).members:
                     return None
             elif (
                 (task.engine, task.model) in models
                 and task.queued_at <= latest
-                and timedelta(seconds=self._expect_seconds(task, place)) <= left
+                and expect_seconds(task) <= left_s
                 and not self._room.is_limited(task)
                 and self._choosing.can_have(task, place)
             ):
@@ -104,6 +106,3 @@ class Affinity:
             place.id in able and place.gate_for(head.engine) is Gate.OPEN
             for place in self._room.find_working_with((head.engine, head.model), until)
         )
-
-    def _expect_seconds(self, task: QueuedTask, place: Place) -> float:
-        return self._expectations.of(task, place.device_model)

@@ -73,7 +73,7 @@ def rate_place(place: Place, task: QueuedTask, room: Room, expectations: Expecta
 class Choosing:
     """Chooses places for the tasks of one decision."""
 
-    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Place, float], bool]) -> None:
+    def __init__(self, room: Room, expectations: Expectations, *, allows: Callable[[Place, QueuedTask], bool]) -> None:
         self._room = room
         self._expectations = expectations
         self._allows = allows
@@ -81,7 +81,7 @@ class Choosing:
 
     def can_have(self, task: QueuedTask, place: Place) -> bool:
         """Whether the place is free and fits the task, and no reservation keeps it."""
-        return self._room.is_option(place, task) and self._is_allowed(task, place)
+        return self._room.is_option(place, task) and self._allows(place, task)
 
     def pick(self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]) -> Pick:
         """Choose the best free place that is not too late for the task, with the reason in a few words.
@@ -95,9 +95,6 @@ class Choosing:
         if not best:
             return Pick(None, is_late=is_late)
         return Pick(self._room.free[best[0][4]], _explain_choice(best))
-
-    def _is_allowed(self, task: QueuedTask, place: Place) -> bool:
-        return self._allows(place, self._expectations.of(task, place.device_model))
 
     def _find_best_two(
         self, task: QueuedTask, is_too_late: Callable[[QueuedTask, Place], bool]
@@ -145,7 +142,7 @@ class _Ranking:
     """The free places for one demand, in a heap for each device model."""
 
     def __init__(
-        self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Place, float], bool]
+        self, task: QueuedTask, room: Room, expectations: Expectations, allows: Callable[[Place, QueuedTask], bool]
     ) -> None:
         self._task = task
         self._room = room
@@ -198,7 +195,7 @@ class _Ranking:
     def _enter(self, place: Place) -> bool:
         """Put a place at the end of its heap, if the task can have it."""
         task, room = self._task, self._room
-        if not room.can_hold(place, task) or not self._allows(place, self._expectations.of(task, place.device_model)):
+        if not room.can_hold(place, task) or not self._allows(place, task):
             return False
         alike = room.alike(place)
         rank = self._ranks.get(alike)

@@ -7,7 +7,7 @@ was never run on one device is expected to take what it took elsewhere. Memory i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -67,11 +67,12 @@ def _levels(key: DurationKey) -> tuple[DurationKey, DurationKey, DurationKey]:
 class Expectations:
     """The expected seconds of tasks in one decision; each key is looked up once."""
 
-    __slots__ = ("_bounds", "_durations", "_seconds")
+    __slots__ = ("_bounds", "_durations", "_on", "_seconds")
 
     def __init__(self, durations: Mapping[DurationKey, float], bounds: PolicyBounds) -> None:
         self._durations = durations
         self._bounds = bounds
+        self._on: dict[str, Callable[[QueuedTask], float]] = {}
         self._seconds: dict[tuple[str, str | None, str], float] = {}
 
     def of(self, task: QueuedTask, device_model: str) -> float:
@@ -81,6 +82,13 @@ class Expectations:
         if seconds is None:
             seconds = self._seconds[key] = expected_seconds(self._durations, DurationKey(*key), self._bounds)
         return seconds
+
+    def on(self, device_model: str) -> Callable[[QueuedTask], float]:
+        """Return `of` for one device model, the same function each time: for looks at many tasks."""
+        expect_seconds = self._on.get(device_model)
+        if expect_seconds is None:
+            expect_seconds = self._on[device_model] = lambda task: self.of(task, device_model)
+        return expect_seconds
 
     def measured(self, task: QueuedTask, device_model: str) -> float | None:
         """Seconds measured for exactly this engine, model and device model; None when there is no measurement."""

@@ -16,6 +16,7 @@ is O(tasks), each look O(log tasks).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heapreplace
@@ -128,25 +129,9 @@ class Rank:
                     self._wanting.setdefault((task.engine, task.model), []).append(task.id)
         return any(self._is_wanted(self._wanting.get(model, [])) for model in models)
 
-    def iterate_upcoming(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
-        """The next tasks in the order in which they would go, if each were charged what it is expected to take."""
-        heads: list[tuple[float, datetime, int, QueuedTask, Iterator[Entry]]] = []
-        for row in self.rows.values():
-            entries = iter(row)
-            for at, number, task in entries:
-                heads.append((self._account.tag(task.owner), at, number, task, entries))
-                break
-        heapify(heads)
-        for _ in range(count):
-            if not heads:
-                return
-            start, _, _, task, entries = heads[0]
-            yield task
-            for at, number, later in entries:
-                heapreplace(heads, (start + expected_s(task) * task.gpus, at, number, later, entries))
-                break
-            else:
-                heappop(heads)
+    def merge_upcoming(self, expected_s: Callable[[QueuedTask], float]) -> Upcoming:
+        """The tasks in the order in which they would go, if each were charged what it is expected to take."""
+        return Upcoming(self.rows, self._account, expected_s)
 
     def _collect_heads(self) -> list[Head]:
         heads: list[Head] = []
@@ -162,6 +147,49 @@ class Rank:
         while tasks and tasks[-1] in self._gone:
             tasks.pop()
         return bool(tasks)
+
+
+class Upcoming:
+    """The tasks of a rank in the order in which they would go, merged from its rows as far as they were looked at.
+
+    When the first one starts and is charged what was expected, the others stay in their order, for each row is that of
+    an owner: a decision looks at the same ones again and again. A fifo queue's row is of several owners.
+    """
+
+    def __init__(self, rows: Mapping[_Name, Row], account: Account, expected_s: Callable[[QueuedTask], float]) -> None:
+        self._expected_s = expected_s
+        self._is_by_owner = not any(by_age for by_age, _ in rows)
+        self._merged: deque[QueuedTask] = deque()
+        self._heads: list[tuple[float, datetime, int, QueuedTask, Iterator[Entry]]] = []
+        for row in rows.values():
+            entries = iter(row)
+            for at, number, task in entries:
+                self._heads.append((account.tag(task.owner), at, number, task, entries))
+                break
+        heapify(self._heads)
+
+    def __iter__(self) -> Iterator[QueuedTask]:
+        yield from self._merged
+        while self._heads:
+            start, _, _, task, entries = self._heads[0]
+            for at, number, later in entries:
+                heapreplace(self._heads, (start + self._charge(task), at, number, later, entries))
+                break
+            else:
+                heappop(self._heads)
+            self._merged.append(task)
+            yield task
+
+    def start(self, task: QueuedTask, slot_seconds: float) -> bool:
+        """Take out a task that starts and is charged so much, and return whether the others stay in their order."""
+        if not (self._is_by_owner and self._merged and self._merged[0] is task and self._charge(task) == slot_seconds):
+            return False
+        self._merged.popleft()
+        return True
+
+    def _charge(self, task: QueuedTask) -> float:
+        """Slot-seconds that the task is expected to take."""
+        return self._expected_s(task) * task.gpus
 
 
 class Line:
@@ -197,6 +225,8 @@ class Line:
         self._contested = False
         self._head: QueuedTask | None = None
         self._rank: Rank | None = None
+        self._upcoming: Upcoming | None = None
+        self._upcoming_of: tuple[Rank, Callable[[QueuedTask], float]] | None = None
 
     def _sort_in(self, tasks: Iterable[QueuedTask], fifo: set[str], promoted_before: datetime) -> None:
         kinds: dict[_Kind, list[Entry]] = {}
@@ -248,12 +278,15 @@ class Line:
         return self._head
 
     def remove(self, task: QueuedTask) -> None:
-        """Take a task out: it starts, or nothing free can run it."""
+        """Take a task out: nothing free can run it."""
         self._gone.add(task.id)
+        self._upcoming = None
 
     def start(self, task: QueuedTask, slot_seconds: float) -> None:
         """Take a task out because it starts in the head's turn, and charge it."""
         self._gone.add(task.id)
+        if self._upcoming is not None and not self._upcoming.start(task, slot_seconds):
+            self._upcoming = None
         self._account.charge(task.owner, slot_seconds)
         if self._contested:
             self._account.note_turn(slot_seconds if self._rank is self._promoted else -slot_seconds)
@@ -266,7 +299,12 @@ class Line:
 
     def look_behind_head(self, count: int, expected_s: Callable[[QueuedTask], float]) -> Iterator[QueuedTask]:
         """The head, then the tasks of its rank behind it, as many as `count`, in the order in which they would go."""
-        return iter(()) if self._rank is None else self._rank.iterate_upcoming(count + 1, expected_s)
+        if self._rank is None:
+            return iter(())
+        if self._upcoming is None or self._upcoming_of != (self._rank, expected_s):
+            self._upcoming_of = self._rank, expected_s
+            self._upcoming = self._rank.merge_upcoming(expected_s)
+        return islice(self._upcoming, count + 1)
 
     @staticmethod
     def _find_first_of(ranks: list[Rank]) -> tuple[QueuedTask, Rank] | None:

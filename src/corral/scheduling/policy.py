@@ -109,7 +109,7 @@ class _Round:
         self._snapshot = snapshot
         self._room = Room(snapshot)
         self._expectations = Expectations(snapshot.durations, snapshot.bounds)
-        self._reservations = Reservations(self._room)
+        self._reservations = Reservations(self._room, self._expectations)
         self._choosing = Choosing(self._room, self._expectations, allows=self._reservations.allows)
         self._account = Account(snapshot.fair)
         self._affinity = Affinity(
@@ -205,11 +205,7 @@ class _Round:
             self._blocked.add(shape)
 
     def _list_allowed(self, task: QueuedTask) -> list[Place]:
-        return [
-            place
-            for place in self._room.list_options(task)
-            if self._reservations.allows(place, self._expectations.of(task, place.device_model))
-        ]
+        return [place for place in self._room.list_options(task) if self._reservations.allows(place, task)]
 
     def _start(self, task: QueuedTask, places: list[Place], because: str) -> None:
         if not self._assignments:

@@ -34,9 +34,10 @@ class Reservation:
 class Reservations:
     """The reservations of one decision; made anew each time from the same facts."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, expectations: Expectations) -> None:
         self.held: dict[int, Reservation] = {}
         self._room = room
+        self._expectations = expectations
         self._places: dict[SlotId, Reservation] = {}
         self._devices: dict[str, datetime] = {}
 
@@ -55,12 +56,14 @@ class Reservations:
             self._room.touch(neighbour.id for neighbour in self._room.neighbours(place))
         return reservation
 
-    def allows(self, place: Place, expected_s: float) -> bool:
-        """Whether a task of this length can use the place: not reserved, or it ends before the reservation is ready."""
+    def allows(self, place: Place, task: QueuedTask) -> bool:
+        """Whether a task can use the place: it is not reserved, or the task ends before the reservation is ready."""
         if not self._places:
             return True
         ready_at = self.ready_at(place)
-        return ready_at is None or self._room.now + timedelta(seconds=expected_s) <= ready_at
+        if ready_at is None:
+            return True
+        return self._room.now + timedelta(seconds=self._expectations.of(task, place.device_model)) <= ready_at
 
     def ready_at(self, place: Place) -> datetime | None:
         """When the reservation that binds the place should be ready; None when none does."""
