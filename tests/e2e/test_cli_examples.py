@@ -57,6 +57,7 @@ def home() -> Iterator[Path]:
         for _ in range(3):
             submitted = run(folder, "submit", "small.yaml", "--wait")
             assert submitted.returncode == 0, submitted.stderr
+        assert run(folder, "backup", "corral-backup.tar").returncode == 0
         yield folder
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0

@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from corral.cli import exits, terminal
 from corral.cli.commands import (
+    audit,
     backup,
     batches,
     checklist,
@@ -83,7 +84,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, models, gpus, tokens, service):
+for group in (tasks, batches, slots, queues, models, gpus, tokens, audit, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

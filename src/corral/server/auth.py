@@ -42,6 +42,8 @@ class Caller:
 
     owner: str
     role: Role
+    origin: str | None = None
+    """The address that it came from; None when it is unknown."""
 
 
 class NotAuthenticatedError(CorralError):

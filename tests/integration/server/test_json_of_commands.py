@@ -159,6 +159,7 @@ OF_THE_QUEUE = {
     "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),
     "queues drain": Row(arguments=("queues", "drain", "small", "--yes"), path="/queues/small/drain"),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
+    "audit list": Row(arguments=("audit", "list", "--limit", "2"), method="GET", path="/audit?limit=2"),
     "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
     "status": Row(arguments=("status",), method="GET", path="/status"),
     "reload": Row(arguments=("reload", "--dry-run"), path="/reload", body={"dry_run": True}),

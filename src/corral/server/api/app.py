@@ -20,6 +20,7 @@ from corral import __version__
 from corral.server.api.changes import Changes
 from corral.server.api.errors import answer_bug, handle_errors
 from corral.server.api.routes import (
+    audit,
     backup,
     batches,
     engines,
@@ -87,7 +88,8 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
     handle_errors(app)
     app.add_middleware(RequestContext, metrics=api.metrics)
     of_the_queue = (tasks, batches, events, files, slots, queues, engines)
-    for part in (*of_the_queue, planning, machine, hosted_models, tokens, backup, server):
+    administration = (tokens, audit, backup, server)
+    for part in (*of_the_queue, planning, machine, hosted_models, *administration):
         serve_routes(app, part.router)
     return app
 

@@ -309,6 +309,25 @@ class TokenCreated(Answer):
     token: str
 
 
+class AuditEntryOut(Answer):
+    """One thing that a caller did."""
+
+    id: int
+    at: datetime
+    owner: str = Field(description="by whom: a token's name, or `local`")
+    origin: str | None = Field(description="the address of the client")
+    action: str = Field(description="a stable word")
+    subject: str = Field(description="to what: a token, a queue, slots, a task, a batch")
+    details: dict[str, JsonValue]
+
+
+class AuditPage(Answer):
+    """Entries of the audit log, newest first, and where the list goes on."""
+
+    items: list[AuditEntryOut]
+    next: str | None = Field(description="the cursor of the next page; null at the end")
+
+
 class CollectedOut(Answer):
     """The things that were removed, or would be."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
@@ -50,7 +50,7 @@ async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> C
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
-    caller = await authenticate_request(request, api)
+    caller = replace(await authenticate_request(request, api), origin=request.client.host if request.client else None)
     request.state.caller = caller
     return caller
 

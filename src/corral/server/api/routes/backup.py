@@ -11,11 +11,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from corral.errors import CorralError, Kind
+from corral.server.api.auditing import record
 from corral.server.api.errors import declare_refusals
 from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, Here
 from corral.tasks.backup.archive import count_bytes, write_archive
 from corral.tasks.backup.making import Prepared, Source, prepare_backup
+from corral.tasks.store.audit import Action
 
 router = make_router("server", prefix="/corral/v1/backup")
 
@@ -58,7 +60,9 @@ async def save(api: Here, caller: Admin) -> Response:
             cluster_file=services.cluster_file,
             folder=services.data_dir / "scratch",
         )
-        return _Archive(await stack.enter_async_context(prepare_backup(source)), stack)
+        prepared = await stack.enter_async_context(prepare_backup(source))
+        await record(api, caller, Action.BACKUP_TAKEN, services.cluster.name, tasks=prepared.manifest.tasks)
+        return _Archive(prepared, stack)
     except BaseException:
         await stack.aclose()
         raise

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from corral.server.api import answers
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.direct import SubmittingRoute
@@ -21,6 +22,7 @@ from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
 from corral.tasks.store import reading
+from corral.tasks.store.audit import Action
 from corral.tasks.store.reading import list_open_tasks
 from corral.tasks.store.retrying import prepare_batch_retry
 from corral.tasks.store.transitions import TaskChange, apply
@@ -75,6 +77,8 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     note = {"by": caller.owner}
     changes = [TaskChange(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
     await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
+    if changes:
+        await record(api, caller, Action.BATCH_CANCELLED, str(id), owner=batch.owner, tasks=len(changes))
     return answers.describe_batch(await reading.get_batch(pool, id))
 
 

@@ -8,12 +8,15 @@ from typing import ClassVar
 from corral.cluster.values import QueueSettings
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.scheduling.values import Gate
+from corral.server.api.auditing import record
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
 from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.auth import Caller
 from corral.tasks.lifecycle import TaskState
+from corral.tasks.store.audit import Action
 from corral.tasks.store.controls import Gated, find_gates, set_gate
 from corral.tasks.store.reading import count_states
 
@@ -36,19 +39,19 @@ async def list_queues(api: Here, caller: Viewer) -> Queues:
 @router.post("/{name}/pause", summary="Pause a queue", responses=declare_refusals(404))
 async def pause_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Start nothing from a queue until it is resumed; it still takes tasks."""
-    return await _set(api, name, Gate.PAUSED)
+    return await _set(api, caller, name, Gate.PAUSED)
 
 
 @router.post("/{name}/resume", summary="Resume a queue", responses=declare_refusals(404))
 async def resume_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Let a queue take and start tasks again."""
-    return await _set(api, name, Gate.OPEN)
+    return await _set(api, caller, name, Gate.OPEN)
 
 
 @router.post("/{name}/drain", summary="Drain a queue", responses=declare_refusals(404))
 async def drain_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     """Empty a queue: what is in it still runs, new tasks are refused until it is resumed."""
-    return await _set(api, name, Gate.DRAINING)
+    return await _set(api, caller, name, Gate.DRAINING)
 
 
 async def _describe_queues(api: Api) -> list[QueueOut]:
@@ -71,9 +74,10 @@ def _describe_queue(queue: QueueSettings, gated: Mapping[str, Gate], states: Map
     )
 
 
-async def _set(api: Api, name: str, gate: Gate) -> QueueOut:
+async def _set(api: Api, caller: Caller, name: str, gate: Gate) -> QueueOut:
     known = api.services.cluster.queues
     if name not in known:
         raise QueueMissingError(f"there is no queue {name!r}", hint=did_you_mean(name, known))
-    await set_gate(api.services.pool, Gated.QUEUE, name, gate)
+    if await set_gate(api.services.pool, Gated.QUEUE, name, gate):
+        await record(api, caller, Action.QUEUE_GATE_SET, name, gate=gate.value)
     return next(queue for queue in await _describe_queues(api) if queue.name == name)

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.operations.status import Alarm, Disk, QueueStatus, SlotStatus, StatusAnswer, TaskOnSlot, describe
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
@@ -15,6 +16,7 @@ from corral.server.api.state import Admin, Here, Viewer
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.server.observing import observe
 from corral.tasks.retention import collect
+from corral.tasks.store.audit import Action
 
 router = make_router("server", route_class=StrictRoute)
 
@@ -76,7 +78,10 @@ async def status(api: Here, caller: Viewer) -> Response:
 )
 async def reload_cluster_file(asked: ReloadAsked, api: Here, caller: Admin) -> Response:
     """Read the server's cluster file again: slots, queues and limits change without a restart, running tasks go on."""
-    return answer(await api.services.in_effect.reload(asked))
+    reloaded = await api.services.in_effect.reload(asked)
+    if not asked.dry_run:
+        await record(api, caller, Action.CLUSTER_RELOADED, api.services.cluster.name)
+    return answer(reloaded)
 
 
 @router.post(
@@ -86,6 +91,8 @@ async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> Coll
     """Delete ended tasks, uploads and files that are older than the cluster file keeps them."""
     services = api.services
     collected = await collect(services.pool, services.artifacts, services.cluster.retention, dry_run=asked.dry_run)
+    if not asked.dry_run:
+        await record(api, caller, Action.GARBAGE_COLLECTED, "", tasks=collected.tasks, files=collected.files)
     return CollectedOut(
         dry_run=asked.dry_run,
         tasks=collected.tasks,

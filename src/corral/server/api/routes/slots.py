@@ -8,13 +8,16 @@ from typing import ClassVar
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api import answers
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import SlotsAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import Slots
 from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.auth import Caller
 from corral.slots.values import PlaceView
+from corral.tasks.store.audit import Action
 from corral.tasks.store.controls import Gated, find_gates, set_gates
 from corral.work import SlotId
 
@@ -37,19 +40,19 @@ async def list_slots(api: Here, caller: Viewer) -> Slots:
 @router.post("/pause", summary="Pause slots", responses=declare_refusals(400, 404, 413))
 async def pause_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
     """Start nothing on slots or devices until they are resumed; what runs there goes on."""
-    return await _set_gates(api, asked.slots, Gate.PAUSED)
+    return await _set_gates(api, caller, asked.slots, Gate.PAUSED)
 
 
 @router.post("/resume", summary="Resume slots", responses=declare_refusals(400, 404, 413))
 async def resume_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
     """Let slots or devices take tasks again."""
-    return await _set_gates(api, asked.slots, Gate.OPEN)
+    return await _set_gates(api, caller, asked.slots, Gate.OPEN)
 
 
 @router.post("/drain", summary="Drain slots", responses=declare_refusals(400, 404, 413))
 async def drain_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
     """Empty slots or devices for maintenance: what runs there ends, nothing new starts until they are resumed."""
-    return await _set_gates(api, asked.slots, Gate.DRAINING)
+    return await _set_gates(api, caller, asked.slots, Gate.DRAINING)
 
 
 async def describe_slots(api: Api) -> Slots:
@@ -61,10 +64,11 @@ async def describe_slots(api: Api) -> Slots:
     )
 
 
-async def _set_gates(api: Api, names: Collection[str], gate: Gate) -> Slots:
+async def _set_gates(api: Api, caller: Caller, names: Collection[str], gate: Gate) -> Slots:
     covered = _list_covered(api.services.board.places)
     _check_known(names, covered)
-    await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate)
+    if await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate):
+        await record(api, caller, Action.SLOT_GATE_SET, ", ".join(sorted(names)), gate=gate.value)
     everything = await describe_slots(api)
     changed = {*names, *(member for name in names for member in covered[name])}
     items = [slot for slot in everything.items if slot.id in changed]

@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 
 from corral.server.api import answers
 from corral.server.api.answers import explain
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.direct import SubmittingRoute
@@ -24,6 +25,7 @@ from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
 from corral.tasks.store import reading, story
+from corral.tasks.store.audit import Action
 from corral.tasks.store.retrying import prepare_task_retry
 from corral.tasks.store.transitions import TaskChange, apply
 from corral.tasks.values import Task
@@ -130,6 +132,7 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
         applied = await apply(api.services.pool, [TaskChange(task=id, event=CancelRequested(), note=note)])
         for _, refusal in applied.refused:
             raise refusal
+        await record(api, caller, Action.TASK_CANCELLED, str(id), owner=task.owner)
     return await _show(api, id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
@@ -13,6 +14,7 @@ from corral.server.api.routing import make_router
 from corral.server.api.schemas import TokenCreated, TokenOut, Tokens
 from corral.server.api.state import Admin, Here
 from corral.server.auth import LOCAL_OWNER, Role
+from corral.tasks.store.audit import Action
 from corral.tasks.store.tokens import Token, create_token, list_tokens, revoke_token
 
 router = make_router("tokens", prefix="/corral/v1/tokens", route_class=StrictRoute)
@@ -33,6 +35,7 @@ async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     if asked.name == LOCAL_OWNER:
         raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
     token, secret = await create_token(api.services.pool, name=asked.name, role=asked.role.value)
+    await record(api, caller, Action.TOKEN_CREATED, token.name, role=token.role)
     return TokenCreated(name=token.name, role=asked.role, token=secret)
 
 
@@ -45,7 +48,9 @@ async def list_all(api: Here, caller: Admin) -> Tokens:
 @router.delete("/{name}", summary="Revoke a token", responses=declare_refusals(404), name="revoke_token")
 async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
     """Refuse a token from now on."""
-    return _describe_token(await revoke_token(api.services.pool, name))
+    token = await revoke_token(api.services.pool, name)
+    await record(api, caller, Action.TOKEN_REVOKED, token.name)
+    return _describe_token(token)
 
 
 def _describe_token(token: Token) -> TokenOut:
