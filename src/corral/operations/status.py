@@ -179,6 +179,8 @@ class Observed:
     names: Mapping[int, NamedTask]
     """Of the tasks that run, by their ids; as `progress`."""
     progress: Mapping[int, Advance]
+    alarms: Sequence[Alarm]
+    """Those that parts of the server raised."""
 
 
 def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], datetime | None]) -> StatusAnswer:
@@ -202,7 +204,7 @@ def describe(seen: Observed, estimate_end: Callable[[Sequence[WaitingWork]], dat
         expected_end=estimate_end(list_waiting(seen.work)),
         queues=queues,
         slots=slots,
-        alarms=tuple(judge(seen.disk, seen.data_dir, queues, slots)),
+        alarms=(*seen.alarms, *judge(seen.disk, seen.data_dir, queues, slots)),
     )
 
 

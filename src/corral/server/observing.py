@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from corral import __version__
-from corral.operations.status import Observed, measure_disk
+from corral.operations.status import Alarm, Observed, measure_disk
 from corral.scheduling.values import Gate
 from corral.server.auth import Caller
 from corral.server.services import Services
@@ -36,4 +36,8 @@ async def observe(services: Services, caller: Caller) -> Observed:
         places=places,
         names=await read_names(pool, running),
         progress=services.board.progress,
+        alarms=[
+            Alarm(code=alarm.name, what=alarm.what, hint=alarm.hint or "run `corral doctor`")
+            for alarm in services.alarms.raised
+        ],
     )

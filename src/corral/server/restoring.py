@@ -19,6 +19,7 @@ from corral.files import sync_folder
 from corral.server import presence
 from corral.server.database import open_database
 from corral.server.settings import CLUSTER_FILE, ServerSettings, read_cluster
+from corral.tasks.alarms import Alarms
 from corral.tasks.backup.archive import ARTIFACTS, Manifest
 from corral.tasks.backup.restoring import check_backup, restore_database, unpack_files
 
@@ -56,7 +57,7 @@ async def _restore(backup: Path, settings: ServerSettings, folder: Path) -> None
     (folder / ARTIFACTS).mkdir(exist_ok=True)
     for name in (ARTIFACTS, CLUSTER_FILE):
         (folder / name).rename(settings.data_dir / name)
-    async with open_database(settings, read_cluster(settings)) as url:
+    async with open_database(settings, read_cluster(settings), Alarms()) as url:
         await restore_database(url, folder)
     sync_folder(settings.data_dir)
     await asyncio.to_thread(shutil.rmtree, folder)

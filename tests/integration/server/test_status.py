@@ -95,6 +95,12 @@ async def test_a_paused_queue_with_tasks_and_an_engine_that_fails_are_alarms(api
     assert alarms[0]["what"] == "queue default is paused, tasks that wait in it: 1"
 
 
+async def test_what_parts_of_the_server_raised_is_an_alarm_too(api: Serving, services: Services) -> None:
+    services.alarms.ring("retention", "nothing was collected: disk full")
+    alarm = (await api.get("/corral/v1/status")).json["alarms"][0]
+    assert (alarm["code"], alarm["what"]) == ("retention", "nothing was collected: disk full")
+
+
 def test_a_disk_that_runs_full_is_an_alarm_before_it_is_full() -> None:
     def codes(free: int) -> list[str]:
         disk = Disk(free=Bytes(free), total=Bytes(100 * GIB))
