@@ -4,17 +4,19 @@ Stands for: a ComfyUI instance as `corral.engines.comfyui` uses it. It runs no m
 that a test sets, and an image is a small real PNG that follows from seed, prompt and size
 (`doubles.comfyui_nodes.picture`).
 
-Checked against: ComfyUI 0.3.64 (`jobs=False`) and 0.27.0 (`jobs=True`), by reading their `server.py`, `execution.py`,
-`main.py` and `comfy_execution/`; `contracts/test_comfyui_*.py` says what Corral relies on, and runs on a real
-instance as it does here. That is: routes with and without `/api`, bodies and status codes; ids verbatim in old
-versions, canonical lower-case UUIDs in new ones (with the jobs routes); no deduplication; `/history/{id}` empty for
-unknown and unfinished alike; `progress_state` says that a node runs before `executing` names it; results of the last
-prompt are cached, saved files included, whether these are still there or not; the end is announced before the history
-has it; a handler goes on when its client is gone; equal uploads keep their name, different ones are renamed; bodies
-over a limit that `/features` tells are answered with 413; a second socket of a client replaces the first; events go to
-the submitting client, interruptions to all; an Origin is answered with 403; cancelling what is unknown or ended is no
-error; an interrupt is seen between two nodes and between two steps; `/free` takes effect between two prompts; a
-restart loses queue, history and cache and keeps files; when the worker's thread dies, its prompt runs for ever.
+Checked by reading `server.py`, `execution.py`, `main.py` and `comfy_execution/`, not against a running instance: of
+versions around 0.38 for what stands for 0.27.0 (`jobs=True`), and of versions up to 0.8.1, with a description of the
+protocol, for what stands for 0.3.64 (`jobs=False`). `contracts/test_comfyui_*.py` says what Corral relies on, and
+runs on a real instance as it does here. That is: routes with and without `/api`, bodies and status codes; ids
+verbatim in old versions, canonical lower-case UUIDs in new ones (with the jobs routes); no deduplication;
+`/history/{id}` empty for unknown and unfinished alike; `progress_state` says that a node runs before `executing`
+names it; results of the last prompt are cached, saved files included, whether these are still there or not; the end
+is announced before the history has it; a handler goes on when its client is gone; equal uploads keep their name,
+different ones are renamed; bodies over a limit that `/features` tells are answered with 413; a second socket of a
+client replaces the first; events go to the submitting client, interruptions to all; an Origin is answered with 403;
+cancelling what is unknown or ended is no error; an interrupt is seen between two nodes and between two steps; `/free`
+takes effect between two prompts; a restart loses queue, history and cache and keeps files; when the worker's thread
+dies, its prompt runs for ever.
 
 Not checked: timing, nodes that expand, nodes that wait for others at the same time.
 

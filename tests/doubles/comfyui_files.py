@@ -1,9 +1,9 @@
 """How the ComfyUI double finds a file for `/view`, and how its jobs routes rewrite outputs; pure.
 
-Stands for `view_image` in ComfyUI's `server.py` and `normalize_outputs` in `comfy_execution/jobs.py`, read in 0.3.64
-and 0.27.0: folders in a file name are stripped, a name with `..` is refused whatever it means, the media type follows
-from the ending, and types that a browser would run are octet streams. In the jobs routes alone, a text that ends like
-a 3D model becomes a file, with its folders in the name.
+Stands for `view_image` in ComfyUI's `server.py` and `normalize_outputs` in `comfy_execution/jobs.py`, read in
+versions around 0.8 and 0.38: folders in a file name are stripped, a name with `..` is refused whatever it means, the
+media type follows from the ending, and types that a browser would run are octet streams. In the jobs routes alone, a
+text that ends like a 3D model becomes a file, with its folders in the name.
 """
 
 from __future__ import annotations

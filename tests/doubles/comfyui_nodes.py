@@ -2,7 +2,7 @@
 
 Stands for `validate_prompt` of ComfyUI and a handful of its nodes, of which those that need no model behave alike on a
 real instance (`contracts/test_comfyui_*.py`). Error types, their four keys, `node_errors` and the wording are
-those of `execution.py` in 0.3.64 (`modern=False`) and 0.27.0 (`modern=True`), read there.
+those of `execution.py`, read in versions up to 0.8.1 (`modern=False`) and around 0.38 (`modern=True`).
 """
 
 from __future__ import annotations
