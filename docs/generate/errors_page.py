@@ -64,6 +64,8 @@ _PROBLEMS = {
     "cluster.yaml": "The text is not YAML, or uses a part of YAML that is not read.",
     "comfyui.<...>": "ComfyUI refused the workflow; the rest of the code is the type of its own error.",
     "comfyui.ambiguous_place": "A prompt, seed or size could go to several places of the workflow.",
+    "comfyui.missing_model": "An instance does not have a model file that the workflow names.",
+    "comfyui.missing_node_type": "An instance does not have a node type of the workflow.",
     "comfyui.no_place": "The workflow has no place for a prompt, seed or size.",
     "comfyui.seed": "The seed is outside ComfyUI's bounds.",
     "comfyui.too_large": "An input file is larger than the instance takes.",

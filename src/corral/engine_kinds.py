@@ -108,6 +108,10 @@ class EngineKind(ServiceEngine):
     """The input that makes its work another each time: `seed`, or `options.seed`."""
     object_inputs: tuple[str, ...] = ()
     """Inputs that are objects of some size, and that a batch file names as JSON files."""
+    needs: str | None = None
+    """`module:function` that takes a task's inputs and returns the `corral.engines.surveying.Need`s of it."""
+    look: str | None = None
+    """`module:function` that takes an instance's URL and options, and reads what it has of these."""
     files: FileRule = FileRule()
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()
@@ -217,6 +221,8 @@ COMFYUI = EngineKind(
     text_input="prompt",
     seed_input="seed",
     object_inputs=("workflow",),
+    needs="corral.engines.comfyui.installed:list_needs",
+    look="corral.engines.comfyui.installed:look",
     options="corral.engines.comfyui.inputs:ComfyUiOptions",
     model_name="corral.engines.comfyui.workflow:find_model_name",
     files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),

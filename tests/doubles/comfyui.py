@@ -44,7 +44,7 @@ if __name__ == "__main__":  # as a program, the folder that tests import doubles
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from doubles import comfyui_files
-from doubles.comfyui_nodes import error, node_errors, object_info, refused_as_a_whole
+from doubles.comfyui_nodes import NODES, error, node_errors, object_info, refused_as_a_whole
 from doubles.comfyui_worker import ComfyWorker, Item
 
 Json = Any
@@ -170,6 +170,7 @@ class ComfyDouble(ComfyWorker):
             web.post(f"{prefix}/upload/image", self._post_upload),
             web.post(f"{prefix}/free", self._post_free),
             web.get(f"{prefix}/system_stats", self._get_stats),
+            web.get(f"{prefix}/object_info", self._get_all_object_info),
             web.get(f"{prefix}/object_info/{{name}}", self._get_object_info),
             web.get(f"{prefix}/ws", self._get_socket),
         ]
@@ -328,6 +329,10 @@ class ComfyDouble(ComfyWorker):
         device |= {"torch_vram_total": used + 2**20, "torch_vram_free": 2**20}
         system = {"os": "posix", "comfyui_version": "0.27.0" if self.jobs else "0.3.64", "argv": ["main.py"]}
         return web.json_response({"system": system, "devices": [device]})
+
+    async def _get_all_object_info(self, request: web.Request) -> web.Response:
+        described = (object_info(name, lacks=self.faults.lacks) for name in NODES)
+        return web.json_response({name: node for entry in described for name, node in entry.items()})
 
     async def _get_object_info(self, request: web.Request) -> web.Response:
         return web.json_response(object_info(request.match_info["name"], lacks=self.faults.lacks))

@@ -12,6 +12,7 @@ from corral.work import Json
 
 if TYPE_CHECKING:
     from corral.client.batchfile.values import BatchFile
+    from corral.client.fetching import Fetched
 
 
 def put_tasks(tasks: Sequence[Json], *, as_json: bool) -> None:
@@ -189,6 +190,22 @@ def format_span(start: Json, end: Json) -> str:
     if not isinstance(start, str) or not isinstance(end, str):
         return ""
     return format_duration(max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
+
+
+def put_fetched(folders: Sequence[Fetched], *, as_json: bool) -> None:
+    """Print where outputs were written."""
+    if as_json:
+        items = [
+            {"folder": str(fetched.folder), "files": fetched.files, "unfinished": fetched.unfinished}
+            for fetched in folders
+        ]
+        terminal.put_json({"items": items})
+        return
+    for fetched in folders:
+        terminal.put(f"{fetched.folder}/: {terminal.format_count(fetched.files, 'file')}")
+        if fetched.unfinished:
+            tasks = terminal.format_count(fetched.unfinished, "task")
+            terminal.note(f"{tasks} not ended yet; the same command fetches the rest later")
 
 
 def put_batch_file(batch: BatchFile, *, key: str | None = None, as_json: bool) -> None:

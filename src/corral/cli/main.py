@@ -23,6 +23,7 @@ from corral.cli.commands import (
     batches,
     checklist,
     doctor,
+    engines,
     fit,
     forecast,
     gc,
@@ -84,7 +85,7 @@ for single in (
     version,
 ):
     single.register(app)
-for group in (tasks, batches, slots, queues, models, gpus, tokens, audit, service):
+for group in (tasks, batches, slots, queues, engines, models, gpus, tokens, audit, service):
     app.add_typer(group.app, name=group.NAME)
 version.register_option(app)
 

@@ -65,6 +65,12 @@ OneInstance = Annotated[
     typer.Option("--on", metavar="INSTANCE", help="The Ollama server: its name in the cluster file, or its slot."),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="List at most so many.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Write the outputs to a folder in FOLDER, named after the batch."
+    ),
+]
 
 
 def make_example(command: str) -> str:

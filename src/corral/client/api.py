@@ -6,9 +6,10 @@ and problems, and a server that does not answer is `server.unreachable`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _ANSWER_S = 90.0  # the longest the server can hold an answer back is 60 s (`wai
 _MAKING_S = 3600.0  # a dump of a database of many GiB
 _HEARTBEATS_S = 45.0  # three heartbeats of the event stream; after that the connection is dead
 _CHUNK = 256 * 1024
+_PARTIAL = 206
 
 Query = Mapping[str, str | int] | list[tuple[str, str | int]]
 
@@ -101,16 +103,23 @@ class Api:
             return await self._request_json("POST", "/corral/v1/uploads", params={"name": path.name}, data=file)
 
     async def download(self, path: str, target: Path, *, sha256: str) -> None:
-        """Write a file to `target`, which must not exist yet; on return its content has that checksum.
+        """Write a file to `target`; what is there already is the start of it, and is not sent again.
+
+        On return its content has that checksum.
 
         Raises: RemoteError, DamagedDownloadError, OSError when the disk refuses.
         """
         digest = hashlib.sha256()
-        async with self._answer("GET", path) as answer:
-            with target.open("xb") as file:
-                async for chunk in answer.content.iter_chunked(_CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
+        size = await asyncio.to_thread(_feed, target, digest.update)
+        headers = {"Range": f"bytes={size}-", "If-Range": f'"{sha256}"'} if size else {}
+        if size == 0 or digest.hexdigest() != sha256:
+            async with self._answer("GET", path, headers=headers) as answer:
+                goes_on = answer.status == _PARTIAL
+                digest = digest if goes_on else hashlib.sha256()
+                with target.open("ab" if goes_on else "wb") as file:
+                    async for chunk in answer.content.iter_chunked(_CHUNK):
+                        digest.update(chunk)
+                        file.write(chunk)
         if digest.hexdigest() != sha256:
             raise DamagedDownloadError(
                 f"the file has SHA-256 {digest.hexdigest()} instead of {sha256}", where=path, hint="run it again"
@@ -166,6 +175,17 @@ class Api:
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise make_unreachable_error(self.url, reason) from error
+
+
+def _feed(path: Path, take: Callable[[bytes], None]) -> int:
+    """Hand on the content of a file, and return its bytes; 0 when there is no file."""
+    size = 0
+    if path.exists():
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                take(chunk)
+                size += len(chunk)
+    return size
 
 
 async def _read_body(answer: aiohttp.ClientResponse) -> Json:

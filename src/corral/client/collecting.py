@@ -2,6 +2,7 @@
 
 Every file is written under a temporary name, compared with its checksum, and renamed, so a file with a readable name
 is always whole. A file that is there already with the right content is kept; so a run that continues fetches the rest.
+The temporary name is made of the checksum, so that a download that broke off goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
-from uuid import uuid4
 
-from corral.client.api import Api
+from corral.client.api import Api, DamagedDownloadError
 from corral.client.manifest import MANIFEST, FileNames, Heading, make_manifest, read_names
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
@@ -107,13 +107,15 @@ class Collector:
     async def _fetch(self, task: TaskView, output: Output, target: Path) -> None:
         if await asyncio.to_thread(_has_content, target, output):
             return
-        part = self.folder / f".{uuid4().hex}.part"
+        part = self.folder / f".{output.sha256}.part"
+        path = f"/corral/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
+        await asyncio.to_thread(_drop_if_damaged, part, output)
         try:
-            path = f"/corral/v1/tasks/{task.id}/outputs/{quote(output.name, safe='')}"
             await self.api.download(path, part, sha256=output.sha256)
-            part.replace(target)
-        finally:
+        except DamagedDownloadError:
             part.unlink(missing_ok=True)
+            raise
+        part.replace(target)
 
     def _write_values(self, task: TaskView) -> None:
         """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
@@ -143,6 +145,12 @@ def _has_content(path: Path, output: Output) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
     except OSError:
         return False
+
+
+def _drop_if_damaged(part: Path, output: Output) -> None:
+    """Remove a part that has all the bytes that it can have, and not the content."""
+    if part.exists() and part.stat().st_size >= output.size and not _has_content(part, output):
+        part.unlink()
 
 
 def _dump(value: Json) -> str:

@@ -28,9 +28,10 @@ class Heading:
     """Which run a manifest is of."""
 
     name: str
-    batch: int
-    digest: str
-    """SHA-256 of what was asked for."""
+    batch: int | None
+    """None for a task that was fetched alone."""
+    digest: str | None
+    """SHA-256 of what was asked for; None where it was submitted elsewhere."""
 
 
 def make_manifest(heading: Heading, tasks: Sequence[TaskView], files: Mapping[int, Mapping[str, str]]) -> Json:
@@ -45,7 +46,7 @@ def make_manifest(heading: Heading, tasks: Sequence[TaskView], files: Mapping[in
     }
 
 
-def read_names(path: Path, batch: int) -> dict[tuple[int, str], str]:
+def read_names(path: Path, batch: int | None) -> dict[tuple[int, str], str]:
     """Return the file names that a manifest of this batch gave, by task and output; none when it is of another."""
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))

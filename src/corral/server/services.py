@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from corral.cluster.values import Cluster
+from corral.engines.surveying import Surveyor
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.scheduling.estimating import WaitingWork
 from corral.scheduling.values import Explanation
@@ -55,6 +56,8 @@ class Services:
     """Whether the server listens on loopback alone, where no token is asked."""
     started_at: datetime
     alarms: Alarms = field(default_factory=Alarms)
+    surveyor: Surveyor = field(default_factory=Surveyor)
+    """Remembers the models and parts of the instances of engines."""
 
     @property
     def cluster(self) -> Cluster:

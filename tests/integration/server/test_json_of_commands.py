@@ -25,6 +25,7 @@ from doubles.serving import Serving
 from doubles.slots_shown import a_place_view
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+PORTRAIT = EXAMPLES / "portraits" / "portrait.json"
 HYDRA = EXAMPLES / "hydra" / "cluster.yaml"
 BEFORE = EXAMPLES / "hydra" / "before.yaml"
 CHANGES = [
@@ -158,6 +159,11 @@ OF_THE_QUEUE = {
     "queues pause": Row(arguments=("queues", "pause", "small"), path="/queues/small/pause"),
     "queues resume": Row(arguments=("queues", "resume", "small"), path="/queues/small/resume"),
     "queues drain": Row(arguments=("queues", "drain", "small", "--yes"), path="/queues/small/drain"),
+    "engines check": Row(
+        arguments=("engines", "check", str(PORTRAIT)),
+        path="/engines/comfyui/check",
+        body={"inputs": {"workflow": json.loads(PORTRAIT.read_text())}},
+    ),
     "tokens list": Row(arguments=("tokens", "list"), method="GET", path="/tokens"),
     "audit list": Row(arguments=("audit", "list", "--limit", "2"), method="GET", path="/audit?limit=2"),
     "tokens revoke": Row(arguments=("tokens", "revoke", "ada", "--yes"), method="DELETE", path="/tokens/ada"),
@@ -176,6 +182,8 @@ MANY = {"tasks cancel", "tasks retry", "tasks wait"}
 OTHERWISE = {
     "tasks show": "joins the answers of two routes, the task and its story",
     "batches show": "joins the answers of two routes, the batch and its tasks",
+    "batches fetch": "sums up the files that it wrote into a folder here",
+    "tasks fetch": "sums up the files that it wrote into folders here",
     "batches retry": "is the answer of its route, which makes another batch each time",
     "tokens create": "is the answer of its route, which makes another secret each time",
     "submit": "is the answer of `POST /batches`, which makes another batch each time",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from corral.cli import terminal
-from corral.cli.options import AsJson, BatchId, DataDir, DryRun, Limit, Url, Yes, make_example, make_group
+from corral.cli.options import AsJson, BatchId, DataDir, DryRun, Limit, Out, Url, Yes, make_example, make_group
 from corral.client.connection import call_server
 
 if TYPE_CHECKING:
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "batches"
-app = make_group("List, show, cancel and retry batches.", example_command="corral batches list")
+Wait = Annotated[bool, typer.Option("--wait", help="Fetch outputs as tasks end, until all have ended.")]
+app = make_group("List, show, fetch, cancel and retry batches.", example_command="corral batches list")
 
 
 @app.command("list", epilog=make_example("corral batches list"))
@@ -44,6 +48,25 @@ def show(batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJ
     put_batches([shown], as_json=False)
     terminal.put("")
     put_tasks(tasks, as_json=False)
+
+
+@app.command("fetch", epilog=make_example("corral batches fetch 3"))
+def fetch(
+    batch: BatchId,
+    out: Out = Path("out"),
+    wait: Wait = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a batch's outputs into a folder of its name, with a manifest; what is there already is kept.
+
+    Every file is checked by its SHA-256. A download that broke off goes on where it was.
+    """
+    from corral.cli.listing import put_fetched
+    from corral.client.fetching import fetch_batch
+
+    put_fetched([call_server(url, data_dir, lambda api: fetch_batch(api, batch, out, wait=wait))], as_json=as_json)
 
 
 @app.command("cancel", epilog=make_example("corral batches cancel 3 --yes"))

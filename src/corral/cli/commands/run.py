@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Url, make_example
-
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Write the outputs to FOLDER/<batch name>/.")]
+from corral.cli.options import AsJson, BatchFile, ClusterFile, DataDir, DryRun, Out, Url, make_example
 
 
 def register(app: typer.Typer) -> None:

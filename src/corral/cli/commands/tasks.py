@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tasks"
-app = make_group("List, follow, explain, cancel and retry tasks.", example_command="corral tasks list --state running")
+app = make_group(
+    "List, follow, explain, fetch, cancel and retry tasks.", example_command="corral tasks list --state running"
+)
 
 States = Annotated[
     list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="List only tasks in this state (repeatable).")
@@ -30,6 +33,9 @@ OnSlot = Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="List
 WithLabels = Annotated[
     list[str] | None,
     typer.Option("--label", "-l", metavar="KEY=VALUE", help="List only tasks with this label (repeatable)."),
+]
+OutOfTasks = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FOLDER", help="Write the outputs to FOLDER/task-<number>/.")
 ]
 OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="List the oldest first. Default: the newest.")]
 
@@ -93,6 +99,20 @@ def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: As
     put_explanation(
         call_server(url, data_dir, lambda api: api.get(f"/corral/v1/tasks/{task}/explain")), as_json=as_json
     )
+
+
+@app.command("fetch", epilog=make_example("corral tasks fetch 17 18"))
+def fetch(
+    tasks: TaskIds, out: OutOfTasks = Path("out"), url: Url = None, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """Write the outputs of tasks into a folder for each (`task-17`), as `corral batches fetch` does."""
+    from corral.cli.listing import put_fetched
+    from corral.client.fetching import Fetched, fetch_task
+
+    async def use(api: Api) -> list[Fetched]:
+        return [await fetch_task(api, task, out) for task in tasks]
+
+    put_fetched(call_server(url, data_dir, use), as_json=as_json)
 
 
 @app.command("cancel", epilog=make_example("corral tasks cancel 17 18"))

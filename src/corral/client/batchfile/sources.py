@@ -6,14 +6,16 @@ They are read where the batch file is; a relative path starts at its folder, and
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
 from corral.cluster.document import Document
 from corral.cluster.document import Path as Place
 from corral.engine_kinds import ENGINES
+from corral.errors import CorralError, Kind
 from corral.units import format_bytes
 from corral.work import Json
 
@@ -23,6 +25,15 @@ LARGEST_SOURCE = 4 * 2**20
 """Bytes of one such file; inputs of a task have at most 1 MiB, and 10,000 prompts of 400 characters are 4 MB."""
 _UNREAD = ("unread",)
 """The list that could not be read; its problem is reported, and the rest of the file is checked with this."""
+_EXPORT = "save the workflow in ComfyUI with Workflow > Export (API)"
+ContentT = TypeVar("ContentT")
+
+
+class SourceError(CorralError):
+    """A file whose content is taken in cannot be used."""
+
+    code: ClassVar[str] = "batchfile.no_file"
+    kind: ClassVar[Kind] = Kind.INVALID
 
 
 @dataclass(slots=True)
@@ -82,53 +93,56 @@ class Sources:
     def _read_object(self, name: str, at: Place) -> dict[str, Json] | None:
         path = self._locate(name)
         if path not in self._objects:
-            self._objects[path] = self._parse_object(name, at)
+            self._objects[path] = self._report_failure(read_object, path, at)
         return self._objects[path]
-
-    def _parse_object(self, name: str, at: Place) -> dict[str, Json] | None:
-        text = self._read_text(name, at)
-        if text is None:
-            return None
-        try:
-            content: Json = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            reason = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nested too deep"
-            self._report(f"{self._locate(name)}{place} is not JSON: {reason}", at, "export the workflow again")
-            return None
-        if not isinstance(content, dict):
-            self._report(f"{self._locate(name)} has no object", at, "export the workflow again")
-            return None
-        return content  # pyright: ignore[reportUnknownVariableType]  JSON, as typed
 
     def _read_text(self, name: str, at: Place) -> str | None:
         path = self._locate(name)
         if path not in self._texts:
-            self._texts[path] = self._open(path, at)
+            self._texts[path] = self._report_failure(read_text, path, at)
         return self._texts[path]
 
-    def _open(self, path: Path, at: Place) -> str | None:
+    def _report_failure(self, read: Callable[[Path], ContentT], path: Path, at: Place) -> ContentT | None:
         try:
-            with path.open("rb") as file:
-                content = file.read(LARGEST_SOURCE + 1)
-            if len(content) > LARGEST_SOURCE:
-                most = format_bytes(LARGEST_SOURCE)
-                self._report(f"{path} has more than {most}", at, "split it, or hand it over under `files`")
-                return None
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            self._report(f"{path} is not UTF-8 text: {error.reason}", at, "save it as UTF-8")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._report(f"{path} cannot be read: {reason}", at, "check the path")
-        return None
-
-    def _report(self, what: str, at: Place, hint: str) -> None:
-        self.document.report("batchfile.no_file", what, at=at, hint=hint)
+            return read(path)
+        except SourceError as error:
+            self.document.report("batchfile.no_file", f"{error.where} {error.what}", at=at, hint=error.hint)
+            return None
 
     def _locate(self, name: str) -> Path:
         path = Path(name).expanduser() if is_path(name) else Path(name)
         return path if path.is_absolute() else self.folder / path
+
+
+def read_object(path: Path) -> dict[str, Json]:
+    """Read a JSON file that holds an object, such as a workflow. Raises: SourceError."""
+    try:
+        content: Json = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}:{error.colno}"
+        raise SourceError(f"is not JSON: {error.msg.lower()}", where=place, hint=_EXPORT) from error
+    except RecursionError as error:
+        raise SourceError("is nested too deep", where=str(path), hint=_EXPORT) from error
+    if not isinstance(content, dict):
+        raise SourceError("is JSON without an object", where=str(path), hint=_EXPORT)
+    return content  # pyright: ignore[reportUnknownVariableType]  JSON, as typed
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of bounded size. Raises: SourceError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_SOURCE + 1)
+        if len(content) > LARGEST_SOURCE:
+            most = format_bytes(LARGEST_SOURCE)
+            raise SourceError(f"has more than {most}", where=str(path), hint="split it, or hand it over under `files`")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"is not UTF-8 text: {error.reason}", where=str(path), hint="save it as UTF-8") from error
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(path), hint="check the path") from error
+    except ValueError as error:  # a NUL in the name
+        raise SourceError(f"cannot be read: {error}", where=repr(path), hint="check the path") from error
 
 
 def _list_names(shape: BatchShape) -> tuple[str, ...]:

@@ -86,6 +86,11 @@ def find_problems(changes: Changes) -> list[Problem]:
     return _fill_workflow(changes, task=0)[1]
 
 
+def fill_nodes(changes: Changes) -> dict[str, Node]:
+    """Return the nodes as far as the changes fit, to see what they name."""
+    return _fill_workflow(changes, task=0)[0]
+
+
 def _fill_workflow(changes: Changes, task: int) -> tuple[dict[str, Node], list[Problem]]:
     workflow, problems = read_workflow(changes.workflow)
     if problems:

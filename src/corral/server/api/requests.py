@@ -10,6 +10,7 @@ from corral.requests import BatchFields, Fields, Need, TaskFields, Word
 from corral.server.auth import Role
 from corral.tasks.submission import MAX_TASKS
 from corral.tasks.values import FileRef, OutputRef, UploadRef
+from corral.work import Json
 
 MAX_NEEDS = 1000
 MAX_FILES = 1000
@@ -63,6 +64,12 @@ class SlotsAsked(Asked):
     )
 
 
+class CheckAsked(Asked):
+    """A task that instances are compared with."""
+
+    inputs: dict[str, Json] = Field(description="the task's inputs, in the engine's words")
+
+
 class TokenAsked(Asked):
     """A token to make."""
 
@@ -79,7 +86,7 @@ class CollectAsked(Asked):
 KNOWN_NAMES = (
     *(
         str(field.validation_alias or field.alias or name)
-        for model in (BatchAsked, TaskAsked, TokenAsked, CollectAsked)
+        for model in (BatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked)
         for name, field in model.model_fields.items()
     ),
     *(field.name for ref in (UploadRef, OutputRef) for field in fields(ref)),

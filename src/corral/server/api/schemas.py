@@ -261,6 +261,21 @@ class Engines(Answer):
     items: list[EngineOut]
 
 
+class InstanceCheck(Answer):
+    """Parts and models that one instance lacks for a task."""
+
+    instance: str
+    url: str
+    missing: list[ProblemOut] = Field(description="what it lacks; `what` is a noun phrase")
+    away: ProblemOut | None = Field(description="why it could not be asked; null when it answered")
+
+
+class InstanceChecks(Answer):
+    """Every instance of an engine."""
+
+    items: list[InstanceCheck]
+
+
 class QueueLimits(Answer):
     """The limits of one owner in a queue; null is unlimited."""
 

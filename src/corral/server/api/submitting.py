@@ -11,6 +11,7 @@ from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.inputs import check_inputs, find_model_name
 from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, get_values, select
+from corral.server.api.instances import require_instances
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
 from corral.server.api.state import Api
 from corral.server.api.strict_json import LOOP_BYTES
@@ -45,6 +46,7 @@ async def accept(api: Api, caller: Caller, submission: Submission, *, size: int 
             submission = _prepare(submission, rules)
         else:
             submission = await asyncio.to_thread(_prepare, submission, rules)  # a batch of 10,000 takes some 300 ms
+        await require_instances(api.services, submission)
         return await api.intake.submit(submission)
     except SubmissionError as error:
         if submission.batch is None:

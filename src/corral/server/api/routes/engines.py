@@ -1,22 +1,63 @@
-"""Engines: the slots where each runs, and the inputs that it takes."""
+"""Engines: the slots where each runs, the inputs that it takes, and what its instances have."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from corral.engine_kinds import ENGINES, EngineKind
-from corral.engines.inputs import load_inputs
+from corral.engines.answers import strip_credentials
+from corral.engines.inputs import check_inputs, load_inputs
+from corral.engines.surveying import InstanceReport
+from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
+from corral.server.api.instances import survey
+from corral.server.api.requests import CheckAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import EngineOut, Engines
-from corral.server.api.state import Api, Here, Viewer
+from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut
+from corral.server.api.state import Api, Here, Submitter, Viewer
 from corral.server.api.submitting import is_enabled
 
-router = make_router("engines", prefix="/corral/v1")
+router = make_router("engines", prefix="/corral/v1", route_class=StrictRoute)
+
+
+class EngineMissingError(CorralError):
+    """There is no such engine."""
+
+    code: ClassVar[str] = "engine.missing"
+    kind: ClassVar[Kind] = Kind.MISSING
 
 
 @router.get("/engines", summary="List engines", responses=declare_refusals())
 async def list_engines(api: Here, caller: Viewer) -> Engines:
     """List every engine, the slots where it runs, and the JSON Schema of its inputs."""
     return Engines(items=[_describe_engine(kind, api) for kind in ENGINES.values()])
+
+
+@router.post("/engines/{name}/check", summary="Check instances", responses=declare_refusals(400, 404, 413, 422))
+async def check_instances(name: str, asked: CheckAsked, api: Here, caller: Submitter) -> InstanceChecks:
+    """Compare what a task needs (node types, model files) with what each instance of its engine has."""
+    kind = ENGINES.get(name)
+    if kind is None:
+        raise EngineMissingError(f"no engine is called {name!r}", hint=did_you_mean(name, ENGINES))
+    problems = check_inputs(name, asked.inputs)
+    if problems:
+        raise ProblemsError(problems)
+    reports = await survey(api.services, kind, asked.inputs)
+    return InstanceChecks(items=[_describe_report(report) for report in reports])
+
+
+def _describe_report(report: InstanceReport) -> InstanceCheck:
+    return InstanceCheck(
+        instance=report.instance.name,
+        url=strip_credentials(report.instance.url),
+        missing=[_describe_problem(problem) for problems in report.missing for problem in problems],
+        away=None if report.away is None else _describe_problem(report.away),
+    )
+
+
+def _describe_problem(problem: Problem) -> ProblemOut:
+    return ProblemOut(code=problem.code, what=problem.what, where=problem.where, hint=problem.hint)
 
 
 def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:

@@ -1,0 +1,60 @@
+"""`corral engines`: the programs that do the work, and what their instances have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli import exits, terminal
+from corral.cli.options import AsJson, DataDir, Url, make_example, make_group
+
+if TYPE_CHECKING:
+    from corral.work import Json
+
+NAME = "engines"
+app = make_group(
+    "Compare workflows with the instances that run them.", example_command="corral engines check portrait.json"
+)
+
+Workflow = Annotated[
+    Path, typer.Argument(metavar="WORKFLOW", help="A ComfyUI workflow, as its Export (API) writes it.")
+]
+
+
+@app.command("check", epilog=make_example("corral engines check portrait.json"))
+def check(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say which instance lacks which node types and model files of a workflow.
+
+    The exit code is 0 if an instance has everything, and 1 if none has.
+    """
+    from urllib.parse import quote
+
+    from corral.client.batchfile.sources import read_object
+    from corral.client.connection import call_server
+    from corral.engine_kinds import COMFYUI
+
+    inputs = {"workflow": read_object(workflow)}
+    path = f"/corral/v1/engines/{quote(COMFYUI.name)}/check"
+    answer = call_server(url, data_dir, lambda api: api.post(path, {"inputs": inputs}))
+    if as_json:
+        terminal.put_json(answer)
+    else:
+        _put_reports(answer["items"])
+    complete = any(not report["missing"] and report["away"] is None for report in answer["items"])
+    raise typer.Exit(0 if complete else exits.TASKS_FAILED)
+
+
+def _put_reports(reports: list[Json]) -> None:
+    if not reports:
+        terminal.note("the cluster file has no instance of ComfyUI; add one under `engines.comfyui.instances`")
+    for report in reports:
+        if report["away"] is not None:
+            terminal.put(f"{report['instance']}: away: {report['away']['what']}")
+        elif not report["missing"]:
+            terminal.put(f"{report['instance']}: has everything")
+        else:
+            terminal.put(f"{report['instance']}: lacks {len(report['missing'])}")
+        for problem in report["missing"]:
+            terminal.put_text(f"  {problem['what']}, {problem['where']}\n    {problem['hint']}")

@@ -1,0 +1,110 @@
+"""The node types and model files that a workflow needs, compared with those that an instance has.
+
+An instance describes every node type in `/object_info`, with the files that it can load; an input that is a list of
+files is one of its models folders. Types whose values ComfyUI checks by other means (images that were uploaded) are not
+looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from corral.engines.answers import as_list, as_object
+from corral.engines.comfyui.client import ComfyClient, Timings
+from corral.engines.comfyui.errors import find_close_matches
+from corral.engines.comfyui.filling import fill_nodes
+from corral.engines.comfyui.inputs import ComfyUiInputs
+from corral.engines.surveying import Need
+from corral.errors import Problem
+from corral.work import Json
+
+LOOK_S = 10.0
+"""One reading of `/object_info`; an instance with two thousand node types answers with some 5 MB in a second or two."""
+_MODEL_ENDINGS = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin", ".sft", ".onnx", ".pkl")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The node types of an instance; for each, by input, the model files that it can load there."""
+
+    types: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def find_missing(self, needs: Sequence[Need]) -> tuple[Problem, ...]:
+        """List what the instance lacks of it, in the order of the workflow, each once."""
+        problems = [problem for need in needs if (problem := self._judge(need)) is not None]
+        return tuple(dict.fromkeys(problems))
+
+    def _judge(self, need: Need) -> Problem | None:
+        inputs = self.types.get(need.type)
+        if inputs is None:
+            return Problem(
+                code="comfyui.missing_node_type",
+                what=f"the node type {need.type!r}",
+                where=need.where,
+                hint="install the custom node that brings it, or change the workflow",
+            )
+        files = inputs.get(need.input or "")
+        if need.file is None or files is None or need.file in files:
+            return None
+        near = find_close_matches(need.file, files)
+        alike = f"it has {' and '.join(repr(name) for name in near)}" if near else f"{need.input} has no such file"
+        return Problem(
+            code="comfyui.missing_model",
+            what=f"the model {need.file!r}",
+            where=need.where,
+            hint=f"put the file into its models folder ({alike}), or name one that is there",
+        )
+
+
+def list_needs(inputs: Mapping[str, Json]) -> tuple[Need, ...]:
+    """List what a task needs: every node type of its workflow, and every model file that it names."""
+    try:
+        asked = ComfyUiInputs.model_validate(dict(inputs))
+    except ValidationError:
+        return ()  # reported by the check of its inputs
+    needs: list[Need] = []
+    for node in fill_nodes(asked.list_changes()).values():
+        place = f"node {node.id} ({node.class_type})"
+        needs.append(Need(type=node.class_type, where=place))
+        for name, value in node.inputs.items():
+            if isinstance(value, str) and value.lower().endswith(_MODEL_ENDINGS):
+                needs.append(Need(type=node.class_type, input=name, file=value, where=f"{place} input {name!r}"))
+    return tuple(needs)
+
+
+def read_installed(answer: Json) -> Installed:
+    """Read `/object_info`."""
+    return Installed({name: _read_files(as_object(description)) for name, description in as_object(answer).items()})
+
+
+def _read_files(description: Mapping[str, Json]) -> dict[str, Sequence[str]]:
+    groups = as_object(description.get("input"))
+    inputs = {**as_object(groups.get("required")), **as_object(groups.get("optional"))}
+    lists = {name: _read_choices(as_list(config)) for name, config in inputs.items()}
+    return {name: files for name, files in lists.items() if files is not None}
+
+
+def _read_choices(config: Sequence[Json]) -> Sequence[str] | None:
+    """Return the files of an input that lists model files, also of an empty list; None for any other input."""
+    settings = as_object(config[1]) if len(config) > 1 else {}
+    listed = cast("Json", config[0]) if config and isinstance(config[0], list) else settings.get("options")
+    if not isinstance(listed, list) or any(key.endswith("_upload") for key in settings):
+        return None
+    choices = [choice for choice in as_list(cast("Json", listed)) if isinstance(choice, str)]
+    files = tuple(choice for choice in choices if choice.lower().endswith(_MODEL_ENDINGS))
+    return files if files or not choices else None
+
+
+async def look(url: str, options: Mapping[str, Any]) -> Installed:  # Any: JSON from the cluster file, not used here
+    """Ask an instance what it has. Raises: EngineUnavailableError."""
+    client = ComfyClient(url, timings=Timings())
+    try:
+        answer = await client.get("/object_info", within_s=LOOK_S)
+        return await asyncio.to_thread(read_installed, answer)
+    finally:
+        await client.close()

@@ -1,0 +1,112 @@
+"""Models and parts that instances of an engine have, compared with the needs of tasks; remembered for a while.
+
+A seam for engines whose instances have models and parts of their own: the engine lists the needs of a task, and reads
+what an instance has (`EngineKind.needs`, `EngineKind.look`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from corral.cluster.values import EngineSettings, Instance
+from corral.engine_kinds import EngineKind
+from corral.engines.inputs import load_reference
+from corral.errors import Problem
+from corral.work import EngineUnavailableError, Json
+
+REMEMBERED_S = 30.0
+"""How old what is known of an instance can be when a task is accepted; thousands of tasks a second are."""
+RECENT_S = 2.0
+"""How old it can be when a lack is reported: the model can have been installed just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A part that an instance must have, or a model file that a part of it loads."""
+
+    type: str
+    input: str | None = None
+    file: str | None = None
+    where: str
+    """The place in the task's inputs, for people."""
+
+
+class Inventory(Protocol):
+    """Models and parts of one instance."""
+
+    def find_missing(self, needs: Sequence[Need]) -> tuple[Problem, ...]:
+        """List what the instance lacks: `what` is a noun phrase, such as `the model 'x'`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReport:
+    """One instance, and its lacks for each list of needs."""
+
+    instance: Instance
+    missing: tuple[tuple[Problem, ...], ...] = ()
+    away: Problem | None = None
+    """Why it could not be asked; `missing` is empty then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    inventory: Inventory | None
+    away: Problem | None = None
+
+
+def list_needs(kind: EngineKind, inputs: Mapping[str, Json]) -> tuple[Need, ...]:
+    """List what a task of this engine needs; nothing where instances of the engine are all alike."""
+    if kind.needs is None:
+        return ()
+    return cast("Callable[[Mapping[str, Json]], tuple[Need, ...]]", load_reference(kind.needs))(
+        inputs
+    )  # the registry's
+
+
+class Surveyor:
+    """Remembers what each instance had when it was last asked; asks it once at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: dict[tuple[str, str], _Look] = {}
+        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def compare(
+        self, kind: EngineKind, settings: EngineSettings, needs: Sequence[Sequence[Need]], *, age_s: float
+    ) -> tuple[InstanceReport, ...]:
+        """Compare every instance with every list of needs; what is known can be `age_s` seconds old."""
+        if kind.look is None:
+            return ()
+        looks = await asyncio.gather(*(self._look(kind, settings, instance, age_s) for instance in settings.instances))
+        return tuple(
+            InstanceReport(instance=instance, away=look.away)
+            if look.inventory is None
+            else InstanceReport(
+                instance=instance, missing=tuple(look.inventory.find_missing(required) for required in needs)
+            )
+            for instance, look in zip(settings.instances, looks, strict=True)
+        )
+
+    async def _look(self, kind: EngineKind, settings: EngineSettings, instance: Instance, age_s: float) -> _Look:
+        key = (kind.name, instance.url)
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            known = self._looks.get(key)
+            if known is not None and self._clock() - known.at <= age_s:
+                return known
+            self._looks[key] = look = await self._ask(kind, settings, instance)
+            return look
+
+    async def _ask(self, kind: EngineKind, settings: EngineSettings, instance: Instance) -> _Look:
+        ask = cast(
+            "Callable[[str, Mapping[str, Any]], Coroutine[None, None, Inventory]]", load_reference(kind.look or "")
+        )  # the registry's own; Any: JSON
+        try:
+            return _Look(self._clock(), await ask(instance.url, settings.options))
+        except EngineUnavailableError as error:
+            return _Look(self._clock(), None, error.problems[0])

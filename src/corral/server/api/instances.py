@@ -1,0 +1,93 @@
+"""Instances that lack what tasks need: reported to those who ask, and a reason to refuse a submission.
+
+A submission is refused only when every instance of the engine answered, and each lacks something: an instance that is
+away can have what the others lack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from corral.cluster.values import EngineSettings
+from corral.engine_kinds import ENGINES, EngineKind
+from corral.engines.surveying import RECENT_S, REMEMBERED_S, InstanceReport, Need, list_needs
+from corral.errors import Problem
+from corral.server.services import Services
+from corral.tasks.submission import SubmissionError
+from corral.tasks.values import Submission
+from corral.work import Json
+
+Wanted = Mapping[tuple[Need, ...], Sequence[int]]
+"""Lists of needs, and the tasks of a submission that have them."""
+
+
+async def require_instances(services: Services, submission: Submission) -> None:
+    """Return when no task needs what no instance has. Raises: SubmissionError."""
+    problems: list[Problem] = []
+    for engine in {task.engine for task in submission.tasks}:
+        kind, settings = ENGINES[engine], services.cluster.engines.get(engine)
+        if kind.needs is not None and settings is not None and settings.instances:
+            problems += await _find_problems(services, kind, settings, submission)
+    if problems:
+        raise SubmissionError(problems)
+
+
+async def survey(services: Services, kind: EngineKind, inputs: Mapping[str, Json]) -> tuple[InstanceReport, ...]:
+    """Report what each instance of the engine lacks for a task with these inputs."""
+    settings = services.cluster.engines.get(kind.name) or EngineSettings(name=kind.name)
+    needs = await asyncio.to_thread(list_needs, kind, inputs)
+    return await services.surveyor.compare(kind, settings, [needs], age_s=RECENT_S)
+
+
+async def _find_problems(
+    services: Services, kind: EngineKind, settings: EngineSettings, submission: Submission
+) -> list[Problem]:
+    wanted = await asyncio.to_thread(_group_needs, kind, submission)
+    for age_s in (REMEMBERED_S, RECENT_S):
+        reports = await services.surveyor.compare(kind, settings, list(wanted), age_s=age_s)
+        lacking = [
+            (tasks, [(report.instance.name, report.missing[number]) for report in reports])
+            for number, tasks in enumerate(wanted.values())
+            if all(report.away is None and report.missing[number] for report in reports)
+        ]
+        if not lacking:
+            return []
+    return [problem for tasks, missing in lacking for problem in _describe(kind, tasks, missing, submission)]
+
+
+def _group_needs(kind: EngineKind, submission: Submission) -> Wanted:
+    groups: dict[tuple[Need, ...], list[int]] = {}
+    for index, task in enumerate(submission.tasks):
+        if task.engine == kind.name:
+            groups.setdefault(list_needs(kind, task.inputs), []).append(index)
+    return groups
+
+
+def _describe(
+    kind: EngineKind,
+    tasks: Sequence[int],
+    missing: Sequence[tuple[str, tuple[Problem, ...]]],
+    submission: Submission,
+) -> list[Problem]:
+    """Say what no instance has; where each lacks something else, say that of each."""
+    where = f"tasks[{tasks[0]}] ({submission.tasks[tasks[0]].name}).inputs"
+    more = f" ({len(tasks)} tasks need it)" if len(tasks) > 1 else ""
+    everywhere = [
+        problem
+        for problem in missing[0][1]
+        if all(any(problem.what == other.what for other in others) for _, others in missing)
+    ]
+    if everywhere:
+        return [
+            Problem(
+                code=problem.code,
+                what=f"no {kind.name} instance has {problem.what} of {problem.where}{more}",
+                where=where,
+                hint=problem.hint,
+            )
+            for problem in everywhere
+        ]
+    lacks = "; ".join(f"{name} lacks {', '.join(problem.what for problem in problems)}" for name, problems in missing)
+    what = f"no {kind.name} instance has all that a task needs{more}: {lacks}"
+    return [Problem(code=missing[0][1][0].code, what=what, where=where, hint="make one of them complete")]

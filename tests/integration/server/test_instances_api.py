@@ -1,0 +1,154 @@
+"""What instances lack: asked for with a workflow, and found when tasks are submitted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
+from corral.engines.surveying import Surveyor
+from corral.operations.reloading import ReloadAnswer, ReloadAsked
+from corral.server.services import Services
+from doubles.comfyui import ComfyDouble
+from doubles.comfyui_workflows import text_to_image
+from doubles.serving import Serving, serving
+
+MODEL = "sd_xl_base_1.0.safetensors"
+
+
+class Fixed:
+    """Stands for the cluster file in effect: one that never changes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    async def reload(self, asked: ReloadAsked) -> ReloadAnswer:
+        raise NotImplementedError
+
+
+class Clock:
+    """The surveyor's clock; a test moves it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def instances() -> AsyncIterator[list[ComfyDouble]]:
+    async with ComfyDouble() as first, ComfyDouble() as second:
+        yield [first, second]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def api(services: Services, instances: list[ComfyDouble], clock: Clock) -> AsyncIterator[Serving]:
+    """The API of a server with two instances of ComfyUI."""
+    names = ("left", "right")
+    comfyui = EngineSettings(
+        name="comfyui",
+        instances=tuple(Instance(name=name, url=at.url) for name, at in zip(names, instances, strict=True)),
+    )
+    cluster = Cluster(
+        name="test",
+        nodes=(Node(name="node"),),
+        engines={"comfyui": comfyui},
+        queues={"default": QueueSettings(name="default")},
+    )
+    async with serving(replace(services, in_effect=Fixed(cluster), surveyor=Surveyor(clock))) as api:
+        yield api
+
+
+def a_batch(count: int = 1) -> dict[str, Any]:
+    return {
+        "name": "b",
+        "defaults": {"engine": "comfyui", "inputs": {"workflow": text_to_image()}},
+        "tasks": [{"name": f"t-{number}"} for number in range(count)],
+    }
+
+
+async def test_check_says_what_each_instance_lacks(api: Serving, instances: list[ComfyDouble]) -> None:
+    instances[0].faults.lacks = frozenset({"KSampler", MODEL})
+    await instances[1].die()
+
+    answer = await api.post("/corral/v1/engines/comfyui/check", {"inputs": {"workflow": text_to_image()}})
+
+    assert answer.status == 200, answer.json
+    left, right = answer.json["items"]
+    assert [problem["what"] for problem in left["missing"]] == ["the node type 'KSampler'", f"the model {MODEL!r}"]
+    assert (left["instance"], left["away"]) == ("left", None)
+    assert (right["missing"], right["away"]["code"]) == ([], "comfyui.unreachable")
+
+
+async def test_what_no_instance_has_is_refused_at_submission_once_for_all_tasks(
+    api: Serving, instances: list[ComfyDouble]
+) -> None:
+    for instance in instances:
+        instance.faults.lacks = frozenset({MODEL})
+
+    answer = await api.post("/corral/v1/batches", a_batch(3))
+
+    assert answer.status == 422
+    (problem,) = answer.json["error"]["problems"]
+    assert problem["code"] == "comfyui.missing_model"
+    assert problem["where"] == "tasks[0] (t-0).inputs"
+    assert problem["what"] == (
+        f"no comfyui instance has the model {MODEL!r} of node 4 (CheckpointLoaderSimple) input 'ckpt_name'"
+        " (3 tasks need it)"
+    )
+
+
+async def test_tasks_are_accepted_when_one_instance_has_everything_or_is_away(
+    api: Serving, instances: list[ComfyDouble], clock: Clock
+) -> None:
+    instances[0].faults.lacks = frozenset({MODEL})
+    assert (await api.post("/corral/v1/batches", a_batch())).status == 201
+
+    await instances[1].die()
+    clock.now += 60
+    assert (await api.post("/corral/v1/batches", a_batch())).status == 201
+
+
+async def test_instances_that_lack_different_things_are_all_named(api: Serving, instances: list[ComfyDouble]) -> None:
+    instances[0].faults.lacks = frozenset({MODEL})
+    instances[1].faults.lacks = frozenset({"KSampler"})
+
+    (problem,) = (await api.post("/corral/v1/batches", a_batch())).json["error"]["problems"]
+
+    assert problem["what"] == (
+        "no comfyui instance has all that a task needs: "
+        f"left lacks the model {MODEL!r}; right lacks the node type 'KSampler'"
+    )
+
+
+async def test_a_model_that_was_just_installed_is_not_refused_from_memory(
+    api: Serving, instances: list[ComfyDouble], clock: Clock
+) -> None:
+    for instance in instances:
+        instance.faults.lacks = frozenset({MODEL})
+    assert (await api.post("/corral/v1/batches", a_batch())).status == 422
+    for instance in instances:
+        instance.faults.lacks = frozenset()
+    clock.now += 3
+
+    assert (await api.post("/corral/v1/batches", a_batch())).status == 201
+
+
+async def test_an_instance_is_not_asked_for_each_submission(api: Serving, instances: list[ComfyDouble]) -> None:
+    for _ in range(5):
+        assert (await api.post("/corral/v1/batches", a_batch())).status == 201
+
+    assert [instance.requests.count(("GET", "/object_info")) for instance in instances] == [1, 1]
+
+
+async def test_a_check_of_what_is_no_workflow_or_no_engine_is_refused(api: Serving) -> None:
+    assert (await api.post("/corral/v1/engines/comfyui/check", {"inputs": {}})).status == 422
+    assert (await api.post("/corral/v1/engines/comfy/check", {"inputs": {}})).status == 404

@@ -1,0 +1,59 @@
+"""What a workflow needs, compared with what an instance describes in `/object_info`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corral.engines.comfyui.installed import list_needs, read_installed
+from doubles.comfyui_nodes import NODES, object_info
+from doubles.comfyui_workflows import text_to_image
+
+MODEL = "sd_xl_base_1.0.safetensors"
+
+
+def described(*lacks: str) -> dict[str, Any]:
+    return {name: node for entry in (object_info(name, lacks=lacks) for name in NODES) for name, node in entry.items()}
+
+
+def missing(info: dict[str, Any], **inputs: Any) -> list[tuple[str, str, str | None]]:
+    needs = list_needs({"workflow": text_to_image(), **inputs})
+    return [(problem.code, problem.what, problem.where) for problem in read_installed(info).find_missing(needs)]
+
+
+def test_nothing_is_missing_where_the_instance_has_every_type_and_file() -> None:
+    assert missing(described()) == []
+
+
+def test_every_missing_type_and_model_is_named_with_its_node() -> None:
+    assert missing(described("KSampler", MODEL)) == [
+        ("comfyui.missing_node_type", "the node type 'KSampler'", "node 3 (KSampler)"),
+        ("comfyui.missing_model", f"the model {MODEL!r}", "node 4 (CheckpointLoaderSimple) input 'ckpt_name'"),
+    ]
+
+
+def test_a_file_that_the_task_sets_is_what_is_needed() -> None:
+    assert missing(described(), set={"4.ckpt_name": "other.safetensors"}) == [
+        ("comfyui.missing_model", "the model 'other.safetensors'", "node 4 (CheckpointLoaderSimple) input 'ckpt_name'")
+    ]
+
+
+def test_an_empty_folder_lacks_every_file_and_newer_lists_are_read() -> None:
+    info = described()
+    for config in ([[], {}], ["COMBO", {"options": []}], ["COMBO", {"options": ["sd.safetensors"]}]):
+        info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = config
+        assert [what for _, what, _ in missing(info)] == [f"the model {MODEL!r}"]
+
+
+def test_what_is_no_list_of_model_files_is_not_judged() -> None:
+    info = described()
+    for config in (["STRING", {}], [["a.png"], {"image_upload": True}], [["euler", "heun"], {}]):
+        info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = config
+        assert missing(info) == []
+
+
+def test_a_name_that_is_nearly_there_is_in_the_hint() -> None:
+    needs = list_needs({"workflow": text_to_image(), "set": {"4.ckpt_name": "sdxl/sd_xl_base_1.0.ckpt"}})
+    (problem,) = read_installed(described()).find_missing(needs)
+
+    assert problem.hint is not None
+    assert problem.hint.startswith(f"put the file into its models folder (it has {MODEL!r}")
