@@ -11,6 +11,7 @@ May import: `corral.errors`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from uuid import uuid4
 
 from corral.errors import CorralError, Kind
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors of a disk that takes nothing more: full, over a quota, read-only (which Linux makes of one that fails)."""
 _NEW_FILE_MODE = 0o666
 """Before the umask, as for every file that a program creates."""
 

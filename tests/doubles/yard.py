@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from corral.scheduling.values import Place, Queue
 from corral.slots.registry import Registry
 from corral.slots.values import DeviceSpec, SlotSpec, Wanted
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher, DispatchRules, Timings
@@ -31,6 +32,7 @@ class Yard:
     def __init__(self, url: str, pool: Pool, folder: Path) -> None:
         self.pool = pool
         self.board = Board()
+        self.alarms = Alarms()
         self.artifacts = ArtifactStore(folder / "artifacts")
         self.artifacts.prepare()
         self.holder: UUID = uuid4()
@@ -60,6 +62,7 @@ class Yard:
             artifacts=self.artifacts,
             scratch=self._scratch,
             board=self.board,
+            alarms=self.alarms,
             timings=timings,
             monotonic=monotonic,
         )

@@ -65,6 +65,8 @@ class PlaceState:
         self.device = device
         self.held_elsewhere: str | None = None
         """Who else holds the place according to the database: an attempt of a server that stopped or hangs."""
+        self.trouble: str | None = None
+        """Why this server starts nothing on any place now: its disk is full, say."""
         self.held_by_leaving: str | None = None
         """Who holds a place that leaves and takes the same GPU or server, under another name."""
         self._states: dict[str, SlotState] = {}
@@ -161,7 +163,8 @@ class PlaceState:
     def is_free(self) -> bool:
         """Whether a task can start here as far as gates and holds are concerned."""
         is_open = any(state.gate is Gate.OPEN for state in self._states.values())
-        return is_open and not self._holds and self.held_elsewhere is None and self.held_by_leaving is None
+        reasons = (self.trouble, self.held_elsewhere, self.held_by_leaving)
+        return is_open and not self._holds and not any(reasons)
 
     def list_drained(self) -> list[str]:
         """List the engines that take no more tasks, do not work, and still have models in memory."""
@@ -261,6 +264,8 @@ class PlaceState:
         )
 
     def _judge_gate(self) -> tuple[Gate, str]:
+        if self.trouble is not None:
+            return Gate.UNHEALTHY, self.trouble
         if self.held_elsewhere is not None:
             return Gate.UNHEALTHY, self.held_elsewhere
         if self.held_by_leaving is not None:

@@ -23,6 +23,7 @@ class Registry:
         self._places: dict[SlotId, PlaceState] = {}
         self._wanted = Wanted()
         self._gates: Mapping[SlotId, Gate] = {}
+        self._trouble: str | None = None
         self._retired: list[Engine] = []
         """Engines of places that are gone, still to be closed."""
         self.apply(self.compare(wanted))
@@ -86,6 +87,7 @@ class Registry:
             self._places[id] = place
             place.set_wanted(devices[slots[id][0].device] if id in slots else place.device, states.get(id, ()))
             place.set_gates(self._find_gate)
+            place.trouble = self._trouble
             self._drop_if_gone(place)
         self._wanted = wanted
         self._note_leaving()
@@ -138,6 +140,12 @@ class Registry:
             names = (place.id, *place.names)
             label = next((holders[name] for name in names if name in holders), None)
             place.held_elsewhere = label or on_device.get(place.device.name)
+
+    def note_trouble(self, trouble: str | None) -> None:
+        """Close every place of this server, for that reason; None opens them again."""
+        self._trouble = trouble
+        for place in self:
+            place.trouble = trouble
 
     # --- facts -------------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,19 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
 from corral.errors import CorralError, Kind
+from corral.files import NO_ROOM
 from corral.tasks.values import Sha256
 from corral.units import Bytes
 
+_TRIED = 1024 * 1024
+"""Bytes written to see whether the disk takes any."""
 _CHUNK = 1024 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}")
 SWEEP_GRACE_S = 3600.0
@@ -44,10 +48,11 @@ class ArtifactTooLargeError(CorralError):
 
 
 class DiskFullError(CorralError):
-    """The disk that holds the artifacts has no room left."""
+    """The disk on which attempts work and outputs are kept takes nothing more: full, over a quota, or read-only."""
 
     code: ClassVar[str] = "artifact.disk_full"
     kind: ClassVar[Kind] = Kind.NO_CAPACITY
+    remedy: ClassVar[str] = "free some space, or run `corral gc`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,27 @@ class ArtifactStore:
         self._root = root
         self._incoming = root / "incoming"
         self._fsync = fsync
+
+    @property
+    def root(self) -> Path:
+        """The folder of the store."""
+        return self._root
+
+    def try_writing(self) -> None:
+        """Write a file and remove it. Raises: DiskFullError, OSError."""
+        path = self._incoming / uuid4().hex
+        try:
+            with path.open("wb") as file:
+                file.write(bytes(_TRIED))
+                file.flush()
+                self._fsync(file.fileno())
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise translate_disk_error(error, path) from error
+            raise
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         """Create the folders and remove what an interrupted write left."""
@@ -154,8 +180,9 @@ class ArtifactStore:
 
 def translate_disk_error(error: OSError, path: Path) -> CorralError:
     """Translate an error of writing `path`: a disk that is full is a DiskFullError."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(
-            f"no space is left for {path.name}", where=str(path.parent), hint="free some space, or run `corral gc`"
-        )
+    if error.errno == errno.EROFS:
+        hint = "find out in the kernel's log (`dmesg`) why the disk is read-only, and mount it again"
+        return DiskFullError(f"the disk is read-only: {path.name} cannot be written", where=str(path.parent), hint=hint)
+    if error.errno in NO_ROOM:
+        return DiskFullError(f"no space is left for {path.name}", where=str(path.parent), hint=DiskFullError.remedy)
     return CorralError(f"cannot store {path.name}: {error.strerror}", where=str(path.parent))

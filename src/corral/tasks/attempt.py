@@ -19,6 +19,7 @@ from typing import cast
 import structlog
 
 from corral.errors import CorralError, Problem
+from corral.files import NO_ROOM
 from corral.tasks.artifacts import ArtifactStore, DiskFullError, translate_disk_error
 from corral.tasks.scratch import prepare
 from corral.tasks.values import StoredFile
@@ -163,7 +164,10 @@ def _describe_timeout(work: Work) -> Failure:
 
 def make_failure(error: CorralError) -> Failure:
     """Return what an error means for the next attempt."""
-    scope = error.scope if isinstance(error, EngineError) else FailureScope.ATTEMPT
+    if isinstance(error, EngineError):
+        scope = error.scope
+    else:  # a full disk is this server's trouble: the attempt is lost, not spent
+        scope = FailureScope.SLOT if isinstance(error, DiskFullError) else FailureScope.ATTEMPT
     problem = clean_problem(_join_problems(error))
     return Failure(problem=problem, scope=scope, avoid_slot=scope is FailureScope.SLOT)
 
@@ -188,12 +192,21 @@ def _fail(what: str, *, code: str) -> Ended:
 
 
 async def _fail_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
-    failure = make_failure(error)
+    failure = make_failure(_find_disk_error(error, work) or error)
     try:
         return Ended(files=await _keep(error.files, work, artifacts), failure=failure)
     except (CorralError, OSError) as second:
         log.warning("log_not_kept", task=work.task, error=str(second))
         return Ended(failure=failure)
+
+
+def _find_disk_error(error: EngineError, work: Work) -> DiskFullError | None:
+    """Return that the disk was full, where an engine's error came of it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+        translated = translate_disk_error(cause, Path(cause.filename) if cause.filename else work.scratch)
+        return translated if isinstance(translated, DiskFullError) else None
+    return None
 
 
 def _fail_on_disk(error: OSError, work: Work) -> Ended:

@@ -38,6 +38,7 @@ from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, StopReason
 from corral.tasks.board import Board
+from corral.tasks.disk import DiskWatch
 from corral.tasks.leadership import Rhythm, hold_leadership
 from corral.tasks.leases import LeaseKeeper
 from corral.tasks.lifecycle import TERMINAL, AttemptLost, Life, StartTimeReached, StopAttempt, TaskState
@@ -130,8 +131,9 @@ class Dispatcher:
         self._keeper = LeaseKeeper(
             pool, self._lease, self._picture.attempts, heartbeat_s=self._timings.heartbeat_s, monotonic=monotonic
         )
+        self._disk = DiskWatch(artifacts, self._alarms)
         self._runner = Runner(
-            slots, artifacts, ScratchFolders(scratch), board, self._timings.stop_grace_s, self._note_change
+            slots, artifacts, ScratchFolders(scratch), board, self._disk, self._timings.stop_grace_s, self._note_change
         )
         self._tasks = asyncio.TaskGroup()
         self._inbox: list[tuple[Attempt, Ended]] = []
@@ -206,6 +208,7 @@ class Dispatcher:
                 helpers = [
                     beside.create_task(supervise("leases", self._keeper.run, self._alarms)),
                     beside.create_task(supervise("slots", self._watch_slots, self._alarms)),
+                    beside.create_task(supervise("disk_watch", self._watch_disk, self._alarms)),
                 ]
                 async with self._tasks:
                     await self._lead_until_stopped()
@@ -216,6 +219,16 @@ class Dispatcher:
 
     async def _watch_slots(self) -> None:
         await self._slots.watch(self._note_change, self._monotonic)
+
+    async def _watch_disk(self) -> None:
+        await self._disk.watch(self._note_disk)
+
+    def _note_disk(self) -> None:
+        problem = self._disk.problem
+        self._slots.note_trouble(None if problem is None else problem.what)
+        self._picture.refresh()
+        self._show()
+        self._picture.wake.set()
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
@@ -440,6 +453,8 @@ class Dispatcher:
 
     async def _run_attempt(self, attempt: Attempt, details: dispatching.Details) -> None:
         ended = await self._runner.run(attempt, details)
+        if ended.failure is not None:
+            self._note_disk()
         if ended.values is not None and attempt.key not in self._measured_memory:
             await self._measure_memory(attempt)
         elif ended.was_cut_off:  # its slot is not free before the engine can do the next task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
 from corral.tasks.board import Board, Preview, Progress
+from corral.tasks.disk import DiskWatch
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded
 from corral.tasks.scratch import ScratchFolders
 from corral.tasks.store.dispatching import Details
@@ -110,6 +111,7 @@ class Runner:
     artifacts: ArtifactStore
     scratch: ScratchFolders
     board: Board
+    disk: DiskWatch
     stop_grace_s: float
     """How long a cancelled engine can take to stop before it is killed."""
     changed: Callable[[PlaceState], None]
@@ -132,10 +134,21 @@ class Runner:
         order = Order(work, _BoardReporter(attempt, self.board), attempt.stop, self.stop_grace_s)
         ended: Ended | None = None
         try:
-            ended = await run_attempt(engine, order, self.artifacts)
+            ended = await self._judge_failure(await run_attempt(engine, order, self.artifacts))
             return ended
         finally:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
+
+    async def _judge_failure(self, ended: Ended) -> Ended:
+        """Blame a full disk for the failure that it brought about, whatever the engine's program said of it."""
+        failure = ended.failure
+        if failure is None or failure.scope not in (FailureScope.ATTEMPT, FailureScope.SLOT):
+            return ended
+        full = await self.disk.try_writing()
+        if full is None or failure.problem.code == full.code:
+            return ended
+        problem = replace(full, what=f"{full.what}; the attempt ended with: {failure.problem.what}")
+        return replace(ended, failure=replace(failure, problem=problem, scope=FailureScope.SLOT))
 
     def _work(self, attempt: Attempt, details: Details) -> Work:
         devices = (place.device.visible for place in attempt.places)

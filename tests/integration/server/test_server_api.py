@@ -44,20 +44,22 @@ async def test_health_tells_who_dispatches(api: Serving, services: Services) -> 
 
 
 async def test_alarm_is_in_health_doctor_and_metrics_until_it_ends(api: Serving, services: Services) -> None:
-    services.alarms.ring("story", "streams stand still", hint="look at the database")
+    services.alarms.ring("retention", "nothing was collected", hint="look at the database")
     (alarm,) = (await api.get("/health/ready")).json["alarms"]
-    assert (alarm["name"], alarm["what"]) == ("story", "streams stand still")
+    assert (alarm["name"], alarm["what"]) == ("retention", "nothing was collected")
     findings = (await api.get("/corral/v1/doctor")).json["items"]
     assert {
-        "name": "story",
+        "name": "retention",
         "state": "warning",
-        "what": "streams stand still",
+        "what": "nothing was collected",
         "fix": "look at the database",
     } in findings
-    assert (await samples(api))["corral_alarm", ("story",)] == 1
-    services.alarms.clear("story")
+    assert (await samples(api))["corral_alarm", ("retention",)] == 1
+    status = (await api.get("/corral/v1/status")).json
+    assert "retention" in [alarm["code"] for alarm in status["alarms"]]
+    services.alarms.clear("retention")
     assert (await api.get("/health/ready")).json["alarms"] == []
-    assert ("corral_alarm", ("story",)) not in await samples(api)
+    assert ("corral_alarm", ("retention",)) not in await samples(api)
 
 
 async def test_lost_database_is_unavailable_and_the_process_lives(services: Services, database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The disk is full while an output is written: the attempt fails with a clear error, and the queue goes on.
+"""The disk is full while an output is written: the attempt is lost, not spent, and tasks wait until there is room.
 
 `/dev/full` stands for the full disk: every write to it fails with the kernel's own ENOSPC, for any user.
 """
@@ -11,10 +11,13 @@ from pathlib import Path
 
 from builders import a_submission, a_task
 from corral.engines.building import Device, build
+from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
+from corral.tasks.disk import DiskWatch
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.submitting import submit
-from corral.work import OutputFile, Produced, Reporter, Work
+from corral.units import Bytes
+from corral.work import EngineError, OutputFile, Produced, Reporter, Work
 from doubles.engines import ScriptedEngine
 from doubles.yard import Yard
 
@@ -43,36 +46,87 @@ async def write(work: Work, report: Reporter) -> Produced:
     return Produced(files=(OutputFile(name="image.png", path=path),))
 
 
-async def test_engine_that_finds_no_room_fails_its_attempt_and_says_what_to_do(yard: Yard) -> None:
+class Disk:
+    """An fsync that fails as that of a full disk while `full` is set."""
+
+    def __init__(self) -> None:
+        self.full = True
+
+    def __call__(self, descriptor: int) -> None:
+        if self.full:
+            fill_the_disk(descriptor)
+
+
+async def test_engine_that_finds_no_room_loses_its_attempt_and_spends_none(yard: Yard) -> None:
     engine = ScriptedEngine(write_to_a_full_disk)
     yard.start(engine)
     (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=1)), queued_limits={})).tasks
-    (task,) = await yard.ended(id)
-    assert (task.state, task.outputs) == (TaskState.FAILED, ())
+    (task,) = await yard.until(lambda task: task.losses > 0, id)
+    assert (task.state, task.attempts, task.outputs) == (TaskState.QUEUED, 0, ())
     assert task.error is not None
     assert task.error.code == "artifact.disk_full"
     assert "no space is left" in task.error.what
     assert task.error.hint == "free some space, or run `corral gc`"
 
 
-async def test_output_that_does_not_fit_into_the_store_is_not_recorded_and_the_queue_goes_on(yard: Yard) -> None:
-    roomy, full = yard.artifacts, ArtifactStore(yard.folder / "artifacts", fsync=fill_the_disk)
-    yard.artifacts = full
+async def test_tasks_wait_while_the_disk_is_full_and_all_succeed_once_it_has_room(yard: Yard) -> None:
+    disk = Disk()
+    yard.artifacts = ArtifactStore(yard.folder / "artifacts", fsync=disk)
     engine = ScriptedEngine(write)
     yard.start(engine)
-    first = (await submit(yard.pool, a_submission(a_task(max_attempts=1)), queued_limits={})).tasks
-    (failed,) = await yard.ended(*first)
-    assert (failed.state, failed.outputs) == (TaskState.FAILED, ())
-    assert failed.error is not None
-    assert failed.error.code == "artifact.disk_full"
-    assert await yard.pool.fetchval("select count(*) from outputs") == 0
+    tasks = [a_task(f"{number}", max_attempts=1) for number in range(10)]
+    ids = (await submit(yard.pool, a_submission(*tasks), queued_limits={})).tasks
+    await yard.shown(lambda places: all("no space is left" in place.gate_reason for place in places))
+    await yard.until_some(lambda task: task.losses > 0, 1, *ids)
+    assert [alarm.name for alarm in yard.alarms.raised] == ["disk"]
+    assert len(engine.runs) == 1, "the others wait: they would find no room either"
+    disk.full = False
+    done = await yard.ended(*ids)
+    assert {(task.state, task.attempts) for task in done} == {(TaskState.SUCCEEDED, 0)}
+    assert sum(task.losses for task in done) == 1
+    assert all(yard.artifacts.verify(task.outputs[0].sha256) for task in done)
+    assert yard.alarms.raised == ()
 
-    await yard.stop()
-    yard.artifacts = roomy
-    yard.start(engine)
-    (done,) = await yard.ended(*(await submit(yard.pool, a_submission(a_task("again")), queued_limits={})).tasks)
-    assert done.state is TaskState.SUCCEEDED
-    assert yard.artifacts.verify(done.outputs[0].sha256)
+
+async def test_failure_of_a_program_while_the_disk_is_full_is_the_disks(yard: Yard) -> None:
+    disk = Disk()
+    yard.artifacts = ArtifactStore(yard.folder / "artifacts", fsync=disk)
+
+    async def fail(work: Work, report: Reporter) -> Produced:
+        if disk.full:
+            raise EngineError("exit code 1")
+        return Produced()
+
+    yard.start(ScriptedEngine(fail))
+    (id,) = (await submit(yard.pool, a_submission(a_task(max_attempts=1)), queued_limits={})).tasks
+    (task,) = await yard.until(lambda task: task.losses > 0, id)
+    assert task.error is not None
+    assert (task.error.code, task.attempts) == ("artifact.disk_full", 0)
+    assert task.error.what.endswith("the attempt ended with: exit code 1")
+    disk.full = False
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED
+
+
+async def test_nothing_starts_below_the_reserve(tmp_path: Path) -> None:
+    store, alarms = ArtifactStore(tmp_path), Alarms()
+    store.prepare()
+    disk = DiskWatch(store, alarms, reserve=Bytes(2**60))
+    problem = await disk.try_writing()
+    assert problem is not None
+    assert problem.what.endswith("and nothing starts below 1048576.0 TiB")
+    assert [alarm.name for alarm in alarms.raised] == ["disk"]
+
+
+async def test_disk_that_became_read_only_is_one_that_takes_nothing(tmp_path: Path) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    store = ArtifactStore(tmp_path, fsync=refuse)
+    store.prepare()
+    problem = await DiskWatch(store, Alarms()).try_writing()
+    assert problem is not None
+    assert problem.what.startswith("the disk is read-only")
 
 
 async def test_program_that_finds_no_room_fails_with_its_own_words_and_the_next_one_runs(

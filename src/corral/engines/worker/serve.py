@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from corral.engines.messages import MAX_LINE_BYTES, Message, WireError, decode, encode
 from corral.engines.worker.job import Answer, Cancelled, Job, Talk, WorkerEngine, WorkerSettings
+from corral.files import NO_ROOM
 from corral.processes.kernel import adopt_orphans, be_killed_before_the_server, die_with_parent
 from corral.work import EngineError, EngineUnavailableError, FailureScope, OutputFile
 
@@ -113,6 +114,11 @@ class _Worker:
             return {"type": "cancelled", "attempt": job.attempt}
         except EngineError as error:
             return _make_failure(job.attempt, error)
+        except OSError as error:
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            is_full = error.errno in NO_ROOM  # the machine's trouble: another attempt can work, later or elsewhere
+            return _make_failure(job.attempt, EngineUnavailableError(text) if is_full else EngineError(text))
         except Exception as error:  # noqa: BLE001 - the boundary of an attempt: whatever a library raises ends it, not us
             traceback.print_exc()
             return _make_failure(job.attempt, EngineError(f"{type(error).__name__}: {error}"))
