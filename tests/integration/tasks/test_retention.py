@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -119,3 +120,22 @@ async def test_file_that_nothing_names_goes_after_its_grace(pool: Pool, artifact
     fresh = await stored(artifacts, b"about to be recorded", aged=False)
     assert (await collect(pool, artifacts, DAY)).files == 1
     assert artifacts.locate(fresh.sha256).is_file()
+
+
+async def test_collection_that_is_cut_off_keeps_what_it_has_deleted_and_the_next_one_goes_on(
+    pool: Pool, artifacts: ArtifactStore
+) -> None:
+    await submitted(pool, *(f"{number}" for number in range(2000)))  # a step holds no more
+    small = await submitted(pool, "last")
+    await pool.execute("update tasks set state = 'succeeded', started_at = now(), finished_at = now()")
+    now = datetime.now(UTC) + LATER
+    async with pool.acquire() as other, other.transaction():
+        await other.fetch("select from tasks where id = $1 for update", small[0])
+        collecting = asyncio.create_task(collect(pool, artifacts, DAY, now=now))
+        async with asyncio.timeout(30):
+            while await pool.fetchval("select count(*) from tasks") > 1:  # noqa: ASYNC110 (PostgreSQL tells nobody)
+                await asyncio.sleep(0.01)
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
+    assert await left(pool) == small
+    assert (await collect(pool, artifacts, DAY, now=now)).tasks == 1
