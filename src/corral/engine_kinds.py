@@ -128,7 +128,7 @@ class EngineKind(ServiceEngine):
     in_process: str | None = None
     """`module:Class` of a `corral.work.Engine` that computes nothing, and so needs no worker."""
     adapter: str | None = None
-    """`module:function` that takes the URL of an instance and its options, and returns a `corral.work.Engine`."""
+    """`module:function` that takes an instance's URL, options and credentials, and returns a `corral.work.Engine`."""
     hosts_models: bool = False
     """Whether its adapter is a `corral.work.ModelHost`: servers elsewhere keep its models, and Corral manages them."""
     on_by_default: bool = True

@@ -272,6 +272,14 @@ class InstanceShape(Shape):
     node: Name | None = Field(None, description="The node that it computes on.")
     gpu: Index | None = Field(None, description="The index of the GPU that it computes on; needs `node`.")
     memory: Size | None = Field(None, description="VRAM that it can use, where no GPU is named.")
+    token_from: EnvironmentName | None = Field(
+        None,
+        description="The name of the environment variable that holds the token for it (`Authorization: Bearer`). The "
+        "token itself is never in this file.",
+    )
+    headers_from: dict[Text, EnvironmentName] = Field(
+        default_factory=dict, description="Headers of every request to it: the variable that holds each one's value."
+    )
 
 
 class EngineShape(Shape):

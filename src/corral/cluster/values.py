@@ -91,6 +91,10 @@ class Instance:
     gpu: int | None = None
     """With `node`: the GPU it computes on. Without: the instance is a slot of its own."""
     memory: Bytes | None = None
+    token_from: str | None = None
+    """The environment variable that holds its token."""
+    headers_from: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers of every request to it, each with the environment variable that holds its value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

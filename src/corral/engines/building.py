@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from corral.engine_kinds import ENGINES
+from corral.engines.credentials import Credentials
 from corral.engines.inputs import load_options, load_reference, read_options
 from corral.engines.local.engine import Launch, LocalEngine, install_command
 from corral.engines.machine_share import Device, MachineShare
@@ -62,6 +63,7 @@ def build_remote(
     *,
     url: str,
     options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
+    credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
 ) -> Engine:
     """Return the adapter for one instance; it is not contacted before its first task.
 
@@ -70,5 +72,5 @@ def build_remote(
     adapter = ENGINES[name].adapter
     if adapter is None:
         raise KeyError(name)
-    make = cast("Callable[[str, Mapping[str, Any]], Engine]", load_reference(adapter))  # Any: as above
-    return make(url, options)
+    make = cast("Callable[[str, Mapping[str, Any], Credentials], Engine]", load_reference(adapter))  # Any: as above
+    return make(url, options, credentials)

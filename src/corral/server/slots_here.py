@@ -12,6 +12,7 @@ from pathlib import Path
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
+from corral.engines.credentials import Credentials
 from corral.engines.inputs import check_options
 from corral.errors import Problem, ProblemsError
 from corral.operations.reloading import LocalCluster
@@ -114,9 +115,21 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
         place=device.name,
         engine=settings.name,
         instance=instance.name,
-        settings={"url": instance.url, **_describe_options(settings)},
-        make=partial(build_remote, settings.name, url=instance.url, options=settings.options),
+        settings={"url": instance.url, **_describe_credentials(instance), **_describe_options(settings)},
+        make=partial(
+            build_remote,
+            settings.name,
+            url=instance.url,
+            options=settings.options,
+            credentials=Credentials(token_from=instance.token_from, headers_from=instance.headers_from),
+        ),
     )
+
+
+def _describe_credentials(instance: Instance) -> dict[str, object]:
+    """Name the variables that hold an instance's secrets; the secrets are not read here."""
+    headers: dict[str, object] = {f"headers.{name}": variable for name, variable in instance.headers_from.items()}
+    return headers if instance.token_from is None else {"token_from": instance.token_from, **headers}
 
 
 def _describe_options(settings: EngineSettings) -> dict[str, object]:

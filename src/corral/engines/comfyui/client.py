@@ -24,6 +24,7 @@ from corral.engines.comfyui.errors import (
     RequestRefusedError,
     shorten,
 )
+from corral.engines.credentials import Credentials
 from corral.errors import Problem
 from corral.units import format_bytes
 from corral.work import EngineError, Json
@@ -84,16 +85,21 @@ class ComfyClient:
         *,
         timings: Timings,
         headers: Mapping[str, str] | None = None,
+        credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
         session: SessionFactory = open_session,
     ) -> None:
         self._base = url.rstrip("/")
         self.url = strip_credentials(self._base)
         """Where the instance is, for messages."""
         self._timings = timings
-        self._headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
+        self._credentials = credentials
+        self._own_headers = {name: value for name, value in (headers or {}).items() if name.lower() != "origin"}
         self._open = session
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    def _make_headers(self) -> dict[str, str]:
+        return {**self._own_headers, **self._credentials.make_headers()}
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, within_s: float | None = None) -> Json:
         """Get JSON. Raises: InstanceUnreachableError, InstanceAnswerError."""
@@ -179,7 +185,7 @@ class ComfyClient:
                 socket = await session.ws_connect(
                     f"{self._base}/ws",
                     params={"clientId": client_id},
-                    headers=self._headers,
+                    headers=self._make_headers(),
                     heartbeat=self._timings.request_s,
                     max_msg_size=LARGEST_FRAME,
                 )
@@ -218,7 +224,7 @@ class ComfyClient:
                 self._get_session().request(
                     method,
                     f"{self._base}{path}",
-                    headers=self._headers,
+                    headers=self._make_headers(),
                     timeout=timeout,
                     allow_redirects=False,  # an instance does not choose where else Corral sends requests
                     **options,

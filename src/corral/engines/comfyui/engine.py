@@ -33,6 +33,7 @@ from corral.engines.comfyui.listener import Listener
 from corral.engines.comfyui.memory import Memory
 from corral.engines.comfyui.outputs import bring, choose, make_safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
+from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
 from corral.errors import ProblemsError
 from corral.work import EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
@@ -49,10 +50,13 @@ class ComfyUi:
         *,
         timings: Timings | None = None,
         headers: Mapping[str, str] | None = None,
+        credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
         session: SessionFactory = open_session,
     ) -> None:
         self._timings = timings or Timings()
-        self._client = ComfyClient(url, timings=self._timings, headers=headers, session=session)
+        self._client = ComfyClient(
+            url, timings=self._timings, headers=headers, credentials=credentials, session=session
+        )
         self._prompts = Prompts(self._client, self._timings)
         self._memory = Memory(self._client, self._prompts, self._timings)
         self._leftovers = Leftovers(self._prompts, self._client.url, self._timings.settle_s)
@@ -211,7 +215,11 @@ def _measure_execution(messages: Iterable[Json]) -> float | None:
     return None if start is None or end is None else round((end - start) / 1000, 3)
 
 
-def build_comfyui(url: str, options: Mapping[str, Any]) -> ComfyUi:  # Any: JSON from the cluster file, checked here
+def build_comfyui(
+    url: str,
+    options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
+    credentials: Credentials,
+) -> ComfyUi:
     """Return the adapter of one instance. Raises: ProblemsError when `options` are wrong."""
     settings = read_options(ComfyUiOptions, COMFYUI.name, options)
-    return ComfyUi(url, timings=Timings(reconnect_s=settings.reconnect_seconds))
+    return ComfyUi(url, credentials=credentials, timings=Timings(reconnect_s=settings.reconnect_seconds))

@@ -80,15 +80,15 @@ class OllamaClient:
         url: str,
         *,
         timings: Timings,
-        headers: Mapping[str, str] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
         session: SessionFactory = open_session,
     ) -> None:
-        """`headers` go with every request and are never shown."""
+        """`headers` makes those that go with every request; they are never shown, and never follow a redirect."""
         self._base = url.rstrip("/")
         self.url = strip_credentials(self._base)
         """Where the server is, for messages."""
         self._timings = timings
-        self._headers = dict(headers or {})
+        self._headers = headers
         self._open = session
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -185,7 +185,7 @@ class OllamaClient:
             method,
             f"{self._base}{path}",
             json=body,
-            headers=self._headers,
+            headers=self._headers(),
             timeout=timeout,
             allow_redirects=False,  # a server does not choose where else Corral sends requests
         )

@@ -17,6 +17,7 @@ import structlog
 
 from corral.engine_kinds import OLLAMA
 from corral.engines.answers import as_list, as_object, as_text
+from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
 from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
 from corral.engines.ollama.embedding import embed
@@ -61,12 +62,13 @@ class Ollama:
         url: str,
         *,
         options: OllamaOptions | None = None,
+        credentials: Credentials = Credentials(),  # noqa: B008 (a frozen value)
         timings: Timings | None = None,
         session: SessionFactory = open_session,
     ) -> None:
         self._options = options or OllamaOptions.model_validate({})
         self._timings = timings or Timings()
-        self._client = OllamaClient(url, timings=self._timings, session=session)
+        self._client = OllamaClient(url, timings=self._timings, headers=credentials.make_headers, session=session)
         self._held = HeldModels(self._client)
 
     @property
@@ -229,6 +231,10 @@ async def _write_output(scratch: Path, name: str, content: str, media_type: str)
     return OutputFile(name=name, path=path, media_type=media_type)
 
 
-def build_ollama(url: str, options: Mapping[str, Any]) -> Ollama:  # Any: JSON from the cluster file, checked here
+def build_ollama(
+    url: str,
+    options: Mapping[str, Any],  # Any: JSON from the cluster file, checked here
+    credentials: Credentials,
+) -> Ollama:
     """Return the adapter of one server. Raises: ProblemsError when `options` are wrong."""
-    return Ollama(url, options=read_options(OllamaOptions, OLLAMA.name, options))
+    return Ollama(url, options=read_options(OllamaOptions, OLLAMA.name, options), credentials=credentials)

@@ -104,7 +104,7 @@ def translate_refusal(status: int, message: str, *, model: str, where: str) -> E
         case 400 | 413:
             return RequestRefusedError(text, where=where)
         case 401 | 403:
-            hint = "let the server of Corral through: it sends no credentials"
+            hint = "set `tokenFrom` or `headersFrom` of this instance in the cluster file"
             return ServerAnswerError(f"the server refuses Corral with {status}: {text}", where=where, hint=hint)
         case 503 if not is_page(message):
             hint = "raise OLLAMA_MAX_QUEUE, or give the server less work from outside of Corral"

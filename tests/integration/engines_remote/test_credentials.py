@@ -1,0 +1,70 @@
+"""A token towards an instance: from the environment into the request, and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.cluster.values import Cluster, EngineSettings, Instance, Node
+from corral.engines.building import build_remote
+from corral.engines.credentials import Credentials, SecretMissingError
+from corral.operations.hosted_models import list_hosted_models
+from corral.work import EngineUnavailableError
+from doubles.comfyui import ComfyDouble
+from doubles.ollama import OllamaDouble
+
+SECRET = "s3cret-of-the-gpu-room"
+ENVIRONMENT = {"GPU_ROOM": SECRET, "TENANT": "aurora"}
+GIVEN = Credentials(token_from="GPU_ROOM", headers_from={"X-Tenant": "TENANT"}, environment=ENVIRONMENT)
+
+
+def test_a_secret_is_not_in_what_is_printed_of_its_instance() -> None:
+    assert SECRET not in repr(GIVEN)
+    assert GIVEN.make_headers() == {"Authorization": f"Bearer {SECRET}", "X-Tenant": "aurora"}
+
+
+@pytest.mark.parametrize("value", ["", "two\r\nlines"])
+def test_a_variable_without_a_secret_is_named_and_its_value_is_not(value: str) -> None:
+    credentials = Credentials(token_from="GPU_ROOM", environment={"GPU_ROOM": value})
+
+    with pytest.raises(SecretMissingError, match="the environment variable GPU_ROOM") as failure:
+        credentials.make_headers()
+
+    assert "lines" not in str(failure.value)
+
+
+async def test_an_ollama_server_behind_a_token_answers_only_with_it() -> None:
+    async with OllamaDouble() as ollama:
+        ollama.token = SECRET
+        allowed = build_remote("ollama", url=ollama.url, options={}, credentials=GIVEN)
+        refused = build_remote("ollama", url=ollama.url, options={})
+
+        await allowed.check()
+        with pytest.raises(EngineUnavailableError, match="refuses Corral with 401") as failure:
+            await refused.check()
+        await allowed.close()
+        await refused.close()
+
+    assert "tokenFrom" in (failure.value.hint or "")
+    assert ollama.headers[0]["X-Tenant"] == "aurora"
+
+
+async def test_a_comfyui_instance_is_not_asked_without_its_secret() -> None:
+    async with ComfyDouble() as comfy:
+        engine = build_remote("comfyui", url=comfy.url, options={}, credentials=GIVEN)
+        await engine.check()
+        await engine.close()
+        lacking = Credentials(token_from="GPU_ROOM", environment={})
+        engine = build_remote("comfyui", url=comfy.url, options={}, credentials=lacking)
+        with pytest.raises(SecretMissingError):
+            await engine.check()
+        await engine.close()
+
+
+async def test_a_missing_variable_is_the_instances_problem_and_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CORRAL_TEST_NO_SUCH", raising=False)
+    instance = Instance(name="near", url="http://127.0.0.1:1", token_from="CORRAL_TEST_NO_SUCH")
+    engines = {"ollama": EngineSettings(name="ollama", instances=(instance,))}
+
+    (near,) = (await list_hosted_models(Cluster(name="t", nodes=(Node(name="pc"),), engines=engines), None)).items
+
+    assert "the environment variable CORRAL_TEST_NO_SUCH is not set" in (near.problem or "")
