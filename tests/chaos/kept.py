@@ -83,10 +83,12 @@ async def keeping(*programs: Kept) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-def corral_up(data_dir: Path, cluster_file: Path, log: Path, *, env: Mapping[str, str] | None = None) -> Kept:
+def corral_up(
+    data_dir: Path, cluster_file: Path, log: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Kept:
     """The server, as a user starts it."""
     argv = [sys.executable, "-m", "corral", "up", "--data-dir", str(data_dir), "--cluster", str(cluster_file)]
-    return Kept("server", [*argv, "--port", "0"], log, env)
+    return Kept("server", [*argv, "--port", "0", *options], log, env)
 
 
 def comfyui(name: str, port: int, log: Path, *, seconds_per_image: float) -> Kept:

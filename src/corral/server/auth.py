@@ -65,7 +65,7 @@ async def authenticate(headers: Mapping[str, str], *, pool: Pool, local_token: s
     given = headers.get("authorization")
     if given is not None:
         return await _find_caller(given, pool, local_token)
-    refusal = "the server listens beyond loopback" if not loopback else explain_distrust(headers)
+    refusal = "this server trusts no address without one" if not loopback else explain_distrust(headers)
     if refusal is not None:
         raise NotAuthenticatedError(
             f"a token is needed: {refusal}",

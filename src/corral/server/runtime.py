@@ -128,7 +128,7 @@ async def _serve(
         cluster_file=settings.cluster_path,
         database_url=url,
         local_token=announced.token,
-        loopback=settings.loopback,
+        loopback=settings.trusts_loopback,
         started_at=datetime.now(UTC),
         alarms=alarms,
     )

@@ -53,7 +53,7 @@ class Services:
     local_token: str
     """Grants local commands entry; written only to `server.json`."""
     loopback: bool
-    """Whether the server listens on loopback alone, where no token is asked."""
+    """Whether requests without a token are trusted: the server listens on loopback alone, and asks for none there."""
     started_at: datetime
     alarms: Alarms = field(default_factory=Alarms)
     surveyor: Surveyor = field(default_factory=Surveyor)

@@ -24,6 +24,8 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
+    require_token: bool = False
+    """Whether a token is asked for on loopback, too."""
     database_url: str | None = None
     """A PostgreSQL URL; None takes that of the cluster file, and else the embedded server."""
 
@@ -41,6 +43,11 @@ class ServerSettings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def trusts_loopback(self) -> bool:
+        """Whether requests without a token are those of the local administrator."""
+        return self.loopback and not self.require_token
 
 
 def read_cluster(settings: ServerSettings) -> Cluster:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from chaos.client import PatientClient
 from chaos.kept import Kept, corral_up, keeping
 from chaos.verdict import judge_machine
+from corral.data_dir import find_server
 from doubles.local_engines import running_below
 
 CLUSTER = """\
@@ -141,3 +143,20 @@ async def test_server_that_is_stopped_while_it_starts_leaves_no_database_running
     assert process.returncode == 0, said.decode()
     databases = [found for found in psutil.process_iter(["cmdline"]) if str(data_dir) in str(found.info["cmdline"])]
     assert databases == []
+
+
+async def test_server_that_requires_tokens_asks_for_them_on_loopback_and_its_owner_needs_none(
+    short_folder: Path, cluster_file: Path, database_url: str
+) -> None:
+    data_dir = short_folder / "data"
+    env = {"CORRAL_DATABASE_URL": database_url}
+    server = corral_up(data_dir, cluster_file, short_folder / "server.log", "--require-token", env=env)
+    async with keeping(server), PatientClient(data_dir) as client:
+        await client.leading()
+        presence = find_server(data_dir)
+        assert presence is not None
+        async with aiohttp.ClientSession() as session, session.get(f"{presence.url}/corral/v1/tasks") as answer:
+            assert answer.status == 401
+            assert "this server trusts no address without one" in await answer.text()
+        assert (await client.get("/corral/v1/status"))["role"] == "admin"
+        await server.stop()

@@ -15,3 +15,9 @@ from corral.server.settings import ServerSettings
 )
 def test_only_loopback_addresses_need_no_token(host: str, loopback: bool) -> None:
     assert ServerSettings(data_dir=Path("/data"), host=host).loopback is loopback
+
+
+def test_a_token_can_be_asked_for_on_loopback_too() -> None:
+    assert ServerSettings(data_dir=Path("/data")).trusts_loopback
+    assert not ServerSettings(data_dir=Path("/data"), require_token=True).trusts_loopback
+    assert not ServerSettings(data_dir=Path("/data"), host="0.0.0.0").trusts_loopback

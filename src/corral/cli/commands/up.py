@@ -25,6 +25,9 @@ def up(
         int | None,
         typer.Option(metavar="PORT", min=0, max=65535, help="Listen on this port; 0 takes a free one. Default: 7433."),
     ] = None,
+    require_token: Annotated[
+        bool, typer.Option("--require-token", help="Ask for a token on loopback, too; its users share this machine.")
+    ] = False,
 ) -> None:
     """Run the server in the foreground, until Ctrl-C.
 
@@ -46,6 +49,7 @@ def up(
         cluster_file=cluster,
         host=host,
         port=DEFAULT_PORT if port is None else port,
+        require_token=require_token,
         database_url=os.environ.get("CORRAL_DATABASE_URL") or None,
     )
     asyncio.run(serve(settings, ready=announce))
