@@ -18,10 +18,12 @@ from typing import ClassVar
 
 import aiohttp
 
+from corral import __version__
 from corral.client.remote_errors import make_remote_error, make_unreachable_error
 from corral.errors import CorralError, Kind
 from corral.work import Json
 
+VERSION_HEADER = "X-Corral-Version"
 PAGE = 500
 """The most that the server lists in one answer."""
 _CONNECT_S = 5.0
@@ -53,8 +55,10 @@ class Event:
 class Api:
     """The HTTP API of one server."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, *, warn: Callable[[str], None] | None = None) -> None:
+        """`warn` is called once when the server's version differs from this program's by more than its patch."""
         self.url = url.rstrip("/")
+        self._warn = warn
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_ANSWER_S)
         self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
@@ -169,12 +173,28 @@ class Api:
         """Send a request and give its answer if it is a success; errors while it is read are translated too."""
         try:
             async with self._session.request(method, self.url + path, **options) as answer:
+                self._compare_version(answer.headers.get(VERSION_HEADER))
                 if answer.status >= 400:
                     raise make_remote_error(answer.status, await _read_body(answer), url=self.url + path)
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise make_unreachable_error(self.url, reason) from error
+
+    def _compare_version(self, theirs: str | None) -> None:
+        if self._warn is None or theirs is None:
+            return
+        difference = describe_difference(__version__, theirs)
+        if difference is not None:
+            self._warn(difference)
+            self._warn = None
+
+
+def describe_difference(ours: str, theirs: str) -> str | None:
+    """Describe how a server's version differs from this program's; None where major and minor are the same."""
+    if ours.split(".")[:2] == theirs.split(".")[:2]:
+        return None
+    return f"the server is Corral {theirs[:40]} and this command is {ours}: what they understand can differ"
 
 
 def _feed(path: Path, take: Callable[[bytes], None]) -> int:

@@ -6,6 +6,7 @@ A running server writes `server.json` into its data directory; a user who can re
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,14 @@ def call_server(url: str | None, data_dir: Path | None, use: Callable[[Api], Awa
     server = locate(url, data_dir)
 
     async def connect() -> Answer:
-        async with Api(server.url, server.token) as api:
+        async with Api(server.url, server.token, warn=_print_warning) as api:
             return await use(api)
 
     return asyncio.run(connect())
+
+
+def _print_warning(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
 
 
 def locate(url: str | None, data_dir: Path | None) -> Server:
