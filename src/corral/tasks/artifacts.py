@@ -40,6 +40,13 @@ class ArtifactMissingError(CorralError):
     kind: ClassVar[Kind] = Kind.MISSING
 
 
+class ArtifactDamagedError(CorralError):
+    """The file is not what was stored: it was changed on the disk, or the disk lost a part of it."""
+
+    code: ClassVar[str] = "artifact.damaged"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
 class ArtifactTooLargeError(CorralError):
     """An upload is larger than allowed."""
 
@@ -70,6 +77,8 @@ class ArtifactStore:
         self._root = root
         self._incoming = root / "incoming"
         self._fsync = fsync
+        self._checked: dict[Sha256, tuple[int, int, int]] = {}
+        """Files whose content was hashed: inode, size and change time (which `utime` cannot set) as they were then."""
 
     @property
     def root(self) -> Path:
@@ -144,6 +153,24 @@ class ArtifactStore:
             temporary.unlink(missing_ok=True)
         return Content(Sha256(digest.hexdigest()), Bytes(size))
 
+    def check(self, sha256: Sha256) -> Path:
+        """Return where the file is, once it is known to be what was stored: hashed at first, and after each change.
+
+        Raises: ArtifactDamagedError, ArtifactMissingError.
+        """
+        path = self.locate(sha256)
+        seen = _read_identity(path)
+        if self._checked.get(sha256) == seen:
+            return path
+        if not self.verify(sha256):
+            raise ArtifactDamagedError(
+                f"the artifact {sha256} was changed after it was stored: it has {seen[1]} bytes of other content",
+                where=str(path),
+                hint="remove that file, and retry the task that made it or upload it again",
+            )
+        self._checked[sha256] = seen
+        return path
+
     def verify(self, sha256: Sha256) -> bool:
         """Return whether the file's content still has its name."""
         with self.locate(sha256).open("rb") as file:
@@ -176,6 +203,11 @@ class ArtifactStore:
             self._fsync(folder)
         finally:
             os.close(folder)
+
+
+def _read_identity(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def translate_disk_error(error: OSError, path: Path) -> CorralError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 from corral.errors import CorralError, Problem
@@ -127,7 +129,7 @@ class Runner:
         if details.missing_files:
             return _fail_without_inputs(details)
         try:
-            work = self._work(attempt, details)
+            work = await self._make_work(attempt, details)
         except CorralError as error:
             return Ended(failure=make_failure(error))
         engine = attempt.place.engine(attempt.task.engine)
@@ -138,6 +140,9 @@ class Runner:
             return ended
         finally:
             await self.scratch.give_back(work.scratch, returned=ended is not None and ended.values is not None)
+
+    def _find_files(self, details: Details) -> dict[str, Path]:
+        return {name: self.artifacts.check(sha256) for name, sha256 in details.files.items()}
 
     async def _judge_failure(self, ended: Ended) -> Ended:
         """Blame a full disk for the failure that it brought about, whatever the engine's program said of it."""
@@ -150,7 +155,7 @@ class Runner:
         problem = replace(full, what=f"{full.what}; the attempt ended with: {failure.problem.what}")
         return replace(ended, failure=replace(failure, problem=problem, scope=FailureScope.SLOT))
 
-    def _work(self, attempt: Attempt, details: Details) -> Work:
+    async def _make_work(self, attempt: Attempt, details: Details) -> Work:
         devices = (place.device.visible for place in attempt.places)
         return Work(
             attempt=attempt.id,
@@ -159,7 +164,7 @@ class Runner:
             engine=attempt.task.engine,
             model=attempt.task.model,
             inputs=details.inputs,
-            files={name: self.artifacts.locate(sha256) for name, sha256 in details.files.items()},
+            files=await asyncio.to_thread(self._find_files, details),
             scratch=self.scratch.take(),
             timeout_s=details.timeout_s,
             slots=attempt.slots,

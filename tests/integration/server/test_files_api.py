@@ -109,3 +109,17 @@ async def test_output_and_artifact_that_do_not_exist_are_missing(api: Serving, o
         answer = await api.get(path)
         assert (answer.status, answer.json["error"]["code"]) == (404, code)
     assert (await api.get("/corral/v1/artifacts/..%2F..%2Fserver.json")).status in (404, 422)
+
+
+async def test_file_that_was_changed_on_the_disk_is_refused_and_not_taken_for_what_was_stored(
+    api: Serving, services: Services, output: str
+) -> None:
+    path = services.artifacts.locate(Sha256(SHA256))
+    assert (await api.get(output)).status == 200
+    path.chmod(0o644)
+    path.write_bytes(bytes(len(CONTENT)))
+    for address in (output, f"/corral/v1/artifacts/{SHA256}"):
+        answer = await api.get(address)
+        assert (answer.status, answer.json["error"]["code"]) == (409, "artifact.damaged")
+    path.write_bytes(CONTENT)
+    assert (await api.get(output)).body == CONTENT

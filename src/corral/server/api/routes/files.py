@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import re
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ async def upload_file(
     "/corral/v1/tasks/{id}/outputs/{name}",
     summary="Download an output",
     response_class=Response,
-    responses={**declare_refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
+    responses={**declare_refusals(404, 409, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
 )
 async def download_output(
     id: Id, name: Annotated[Word, Path(description="as the task lists it")], request: Request, api: Here, caller: Viewer
@@ -82,6 +83,7 @@ async def download_output(
     task = await reading.get_task(api.services.pool, id)
     for file in task.outputs:
         if file.name == name:
+            await asyncio.to_thread(api.services.artifacts.check, file.sha256)
             return download(api.services.artifacts, file, request.headers)
     made = ", ".join(file.name for file in task.outputs) or "none"
     raise OutputMissingError(f"task {id} ({task.state}) has no output {name!r}", hint=f"its outputs: {made}")
@@ -91,10 +93,11 @@ async def download_output(
     "/corral/v1/artifacts/{sha256}",
     summary="Download an artifact",
     response_class=Response,
-    responses={**declare_refusals(404, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
+    responses={**declare_refusals(404, 409, 416), 200: _FILE, 206: _PART, 304: {"description": "the client has it"}},
 )
 async def download_artifact(sha256: Digest, request: Request, api: Here, caller: Viewer) -> Response:
     """Download any stored file by its content's name, whole or a range of it."""
+    await asyncio.to_thread(api.services.artifacts.check, Sha256(sha256))
     file = StoredFile(name=sha256, sha256=Sha256(sha256), size=Bytes(0), media_type=_BINARY)
     return download(api.services.artifacts, file, request.headers)
 
