@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corral.cli.main import run_command
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.surveying import Surveyor
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
@@ -16,6 +19,7 @@ from doubles.comfyui import ComfyDouble
 from doubles.comfyui_workflows import text_to_image
 from doubles.serving import Serving, serving
 
+PORTRAIT = Path(__file__).parents[3] / "examples" / "portraits" / "portrait.json"
 MODEL = "sd_xl_base_1.0.safetensors"
 
 
@@ -152,3 +156,29 @@ async def test_an_instance_is_not_asked_for_each_submission(api: Serving, instan
 async def test_a_check_of_what_is_no_workflow_or_no_engine_is_refused(api: Serving) -> None:
     assert (await api.post("/corral/v1/engines/comfyui/check", {"inputs": {}})).status == 422
     assert (await api.post("/corral/v1/engines/comfy/check", {"inputs": {}})).status == 404
+
+
+async def check_by_command(api: Serving, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Return the exit code and the text of `corral engines check`."""
+    code = await asyncio.to_thread(run_command, ["engines", "check", str(PORTRAIT), "--url", api.url])
+    return code, capsys.readouterr().out
+
+
+async def test_the_command_names_the_instance_and_its_lacks_and_succeeds_when_one_is_complete(
+    api: Serving, instances: list[ComfyDouble], clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instances[0].faults.lacks = frozenset({MODEL})
+
+    code, text = await check_by_command(api, capsys)
+
+    assert code == 0
+    assert "left: lacks 1\n" in text
+    assert f"the model {MODEL!r}, node 4 (CheckpointLoaderSimple) input 'ckpt_name'" in " ".join(text.split())
+    assert "right: has everything\n" in text
+
+    await instances[1].die()
+    clock.now += 60
+    code, text = await check_by_command(api, capsys)
+
+    assert code == 1
+    assert "right: away: " in text
