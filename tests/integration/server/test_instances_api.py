@@ -146,6 +146,21 @@ async def test_a_model_that_was_just_installed_is_not_refused_from_memory(
     assert (await api.post("/corral/v1/batches", a_batch())).status == 201
 
 
+async def test_a_key_that_was_accepted_is_answered_again_when_the_model_is_gone(
+    api: Serving, instances: list[ComfyDouble], clock: Clock
+) -> None:
+    key = {"Idempotency-Key": "night"}
+    first = await api.post("/corral/v1/batches", a_batch(), headers=key)
+    for instance in instances:
+        instance.faults.lacks = frozenset({MODEL})
+    clock.now += 60
+    again = await api.post("/corral/v1/batches", a_batch(), headers=key)
+
+    assert (first.status, again.status) == (201, 200)
+    assert again.json["tasks"] == first.json["tasks"]
+    assert (await api.post("/corral/v1/batches", a_batch(), headers={"Idempotency-Key": "new"})).status == 422
+
+
 async def test_an_instance_is_not_asked_for_each_submission(api: Serving, instances: list[ComfyDouble]) -> None:
     for _ in range(5):
         assert (await api.post("/corral/v1/batches", a_batch())).status == 201

@@ -14,6 +14,7 @@ from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.surveying import RECENT_S, REMEMBERED_S, InstanceReport, Need, list_needs
 from corral.errors import Problem
 from corral.server.services import Services
+from corral.tasks.store.submitting import is_key_known
 from corral.tasks.submission import SubmissionError
 from corral.tasks.values import Submission
 from corral.work import Json
@@ -23,13 +24,13 @@ Wanted = Mapping[tuple[Need, ...], Sequence[int]]
 
 
 async def require_instances(services: Services, submission: Submission) -> None:
-    """Return when no task needs what no instance has. Raises: SubmissionError."""
+    """Return when no task needs what no instance has, or when its key was accepted before. Raises: SubmissionError."""
     problems: list[Problem] = []
     for engine in {task.engine for task in submission.tasks}:
         kind, settings = ENGINES[engine], services.cluster.engines.get(engine)
         if kind.needs is not None and settings is not None and settings.instances:
             problems += await _find_problems(services, kind, settings, submission)
-    if problems:
+    if problems and not (submission.idempotency_key and await is_key_known(services.pool, submission)):
         raise SubmissionError(problems)
 
 

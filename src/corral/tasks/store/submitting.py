@@ -137,6 +137,17 @@ def key_of(submission: Submission) -> tuple[str, str] | None:
     return None if submission.idempotency_key is None else (submission.owner, submission.idempotency_key)
 
 
+async def is_key_known(pool: Pool, submission: Submission) -> bool:
+    """Whether a submission's idempotency key was used before: then it is answered, and nothing is stored."""
+    async with pool.acquire() as connection:
+        known = await connection.fetchval(
+            "select true from idempotency_keys where owner = $1 and key = $2",
+            submission.owner,
+            submission.idempotency_key,
+        )
+    return known is not None
+
+
 async def _find_known_keys(
     connection: Connection, submissions: Sequence[Submission]
 ) -> dict[tuple[str, str] | None, Outcome]:
