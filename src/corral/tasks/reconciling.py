@@ -180,9 +180,11 @@ class Reconciler:
         """Compare one range of the backlog with the database, task by task."""
         due = await dispatching.list_due(self._pool, number)
         ready = self._picture.ready
-        for task in ready.list_backlog(number) - due:
+        known = ready.list_backlog(number)
+        for task in known - due:
             ready.drop(task)
-        await self.read([task for task in due if task not in ready and not self._picture.runs(task)])
+        # Those with a timer, too: when the machine slept, or the database's clock jumped, they are due before it ends.
+        await self.read([task for task in due - known if not self._picture.runs(task)])
 
     async def _recall_jobs(self) -> None:
         """Read which jobs of earlier attempts can still run, and end those whose task does without them."""

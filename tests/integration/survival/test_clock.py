@@ -64,6 +64,16 @@ async def test_start_time_that_a_jump_brought_about_is_noticed(yard: Yard) -> No
     assert task.state is TaskState.SUCCEEDED
 
 
+async def test_task_whose_timer_is_set_starts_at_the_next_poll_when_the_clock_jumped_ahead(yard: Yard) -> None:
+    yard.start(ScriptedEngine(), timings=WATCHFUL)
+    far = datetime.now(UTC) + HOUR
+    (id,) = (await submit(yard.pool, a_submission(a_task(not_before=far)), queued_limits={})).tasks
+    await yard.ended(*(await submit(yard.pool, a_submission(a_task("after")), queued_limits={})).tasks)
+    await yard.pool.execute("update tasks set not_before = now() where id = $1", id)
+    (task,) = await yard.ended(id)
+    assert task.state is TaskState.SUCCEEDED
+
+
 async def test_task_does_not_start_early_when_the_clock_jumped_back_under_its_timer(yard: Yard) -> None:
     yard.start(ScriptedEngine(), timings=WATCHFUL)
     soon = datetime.now(UTC) + timedelta(seconds=0.3)
