@@ -21,6 +21,8 @@ from corral.errors import CorralError, Kind
 from corral.files import write_whole
 
 HOLDER_FILE = "holder"
+MACHINE_ID = Path("/etc/machine-id")
+"""See machine-id(5)."""
 _TRIES = 5
 _BETWEEN_TRIES_S = 0.05
 
@@ -71,11 +73,26 @@ def holder_of(data_dir: Path) -> UUID:
     """Return the name under which servers of this data directory hold leases; it outlives each of them.
 
     A lease under this name that the present server does not know belongs to one that is dead: only one runs at a time.
+    A copy of the directory gets a name of its own, since both can run: the file keeps which folder it was made in.
     """
-    path = data_dir / HOLDER_FILE
+    path, folder = data_dir / HOLDER_FILE, _identify(data_dir)
     try:
-        return UUID(path.read_text().strip())
+        name, _, made_in = path.read_text().strip().partition("\n")
+        holder = UUID(name)
     except (OSError, ValueError):
-        made = uuid4()
-        write_whole(path, f"{made}\n")
-        return made
+        holder, made_in = uuid4(), ""
+    if made_in == folder:
+        return holder
+    if made_in:
+        holder = uuid4()
+    write_whole(path, f"{holder}\n{folder}\n")
+    return holder
+
+
+def _identify(data_dir: Path) -> str:
+    """Name a folder so that no copy of it, here or on another machine, has the same name; a rename changes nothing."""
+    try:
+        machine = MACHINE_ID.read_text().strip()
+    except OSError:
+        machine = "unknown"
+    return f"{machine} {data_dir.stat().st_ino}"
