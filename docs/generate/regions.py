@@ -28,11 +28,11 @@ from corral.server.api.streams import MAX_STREAMS
 from corral.server.api.strict_json import MAX_VALUES
 from corral.server.runtime import GRACE_S
 from corral.server.settings import DEFAULT_PORT
-from corral.tasks.attempt import MAX_VALUES_BYTES
+from corral.tasks.attempt_run import MAX_VALUES_BYTES
 from corral.tasks.dispatcher import Timings
 from corral.tasks.lifecycle import BACKOFF_BASE, BACKOFF_CAP, MAX_LOSSES, TERMINAL, TRANSITIONS, TaskState
 from corral.tasks.store.transitions import kind_of
-from corral.tasks.submission import MAX_BYTES, MAX_INPUTS_BYTES, MAX_TASKS, MAX_TOTAL_NEEDS
+from corral.tasks.submission_checks import MAX_BYTES, MAX_INPUTS_BYTES, MAX_TASKS, MAX_TOTAL_NEEDS
 from corral.units import format_bytes, format_duration
 from corral.weights.catalogue import CATALOGUE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.figures import shorten_names
+from corral.cli.figure_text import shorten_names
 from corral.figures import Origin
 from corral.hardware.fit.splitting import Way
 from corral.units import format_bytes

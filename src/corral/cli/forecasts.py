@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.figures import format_figure, shorten_names
+from corral.cli.figure_text import format_figure, shorten_names
 from corral.units import format_duration
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.figures import shorten_names
+from corral.cli.figure_text import shorten_names
 from corral.cli.powers import describe_supplies
 from corral.cli.tables import wrap_sentence
 from corral.figures import Origin

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from corral.cli import terminal
-from corral.cli.figures import format_figure, shorten_names
+from corral.cli.figure_text import format_figure, shorten_names
 from corral.figures import Origin
 from corral.hardware.power.values import Verdict
 from corral.units import format_list

@@ -16,7 +16,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from corral.client.api import Api, DamagedDownloadError
-from corral.client.manifest import MANIFEST, FileNames, Heading, make_manifest, read_names
+from corral.client.output_folder import MANIFEST, FileNames, Heading, make_manifest, read_names
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole

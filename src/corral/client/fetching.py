@@ -10,7 +10,7 @@ from pathlib import Path
 from corral.client.api import Api
 from corral.client.collecting import Collector
 from corral.client.following import Follower
-from corral.client.manifest import Heading, to_file_name
+from corral.client.output_folder import Heading, to_file_name
 from corral.client.progress import BatchProgress, TaskView, to_task_view
 
 

@@ -36,7 +36,7 @@ from corral.slots.registry import Registry
 from corral.slots.values import Difference, Wanted
 from corral.tasks.alarms import Alarms
 from corral.tasks.artifacts import ArtifactStore
-from corral.tasks.attempt import Ended, StopReason
+from corral.tasks.attempt_run import Ended, StopReason
 from corral.tasks.board import Board
 from corral.tasks.disk import DiskWatch
 from corral.tasks.leadership import Rhythm, hold_leadership

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from corral.tasks.attempt import StopReason
+from corral.tasks.attempt_run import StopReason
 from corral.tasks.running import Attempt
 from corral.tasks.store import dispatching
 from corral.tasks.store.pool import CONNECTION_LOST, Pool

@@ -16,7 +16,7 @@ from corral.scheduling.values import Assignment, Gate, Queue, QueuedTask, Runnin
 from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold, HoldKind
-from corral.tasks.attempt import StopReason
+from corral.tasks.attempt_run import StopReason
 from corral.tasks.lost_jobs import LostJobs
 from corral.tasks.ready_tasks import ReadyTasks
 from corral.tasks.running import Attempt

@@ -16,7 +16,7 @@ import structlog
 from corral.errors import Problem
 from corral.scheduling.judgement import Judgement
 from corral.scheduling.values import Gate
-from corral.tasks.attempt import StopReason
+from corral.tasks.attempt_run import StopReason
 from corral.tasks.lifecycle import AttemptLost, StartTimeReached
 from corral.tasks.picture import Picture
 from corral.tasks.ready_tasks import ReadyTasks

@@ -16,7 +16,7 @@ from corral.slots.place import PlaceState
 from corral.slots.registry import Registry
 from corral.slots.values import Hold
 from corral.tasks.artifacts import ArtifactStore
-from corral.tasks.attempt import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
+from corral.tasks.attempt_run import Ended, Failure, Order, StopReason, StopSignal, make_failure, run_attempt
 from corral.tasks.board import Board, Preview, Progress
 from corral.tasks.disk import DiskWatch
 from corral.tasks.lifecycle import AttemptFailed, Event, Leased, Released, Started, Stopped, Succeeded

@@ -17,7 +17,7 @@ from corral.client.api import Api
 from corral.client.batchfile.reading import Read, read_batch
 from corral.client.collecting import Collector, OutputsIncompleteError
 from corral.client.following import Follower
-from corral.client.manifest import Heading
+from corral.client.output_folder import Heading
 from corral.client.progress import BatchProgress, TaskView
 from corral.client.submitting import Generations, submit_or_continue
 from doubles.api import ApiDouble, api_double

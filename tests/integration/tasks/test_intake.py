@@ -13,7 +13,7 @@ from corral.tasks.store.controls import Gated, set_gate
 from corral.tasks.store.intake import Intake
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.reading import get_task
-from corral.tasks.submission import SubmissionError
+from corral.tasks.submission_checks import SubmissionError
 from corral.tasks.values import Accepted, Submission
 
 

@@ -16,7 +16,7 @@ from corral.tasks.store import story
 from corral.tasks.store.pool import Pool
 from corral.tasks.store.submitting import IdempotencyConflictError, OwnerLimitError, submit
 from corral.tasks.store.transitions import Lease, TaskChange, apply
-from corral.tasks.submission import SubmissionError
+from corral.tasks.submission_checks import SubmissionError
 from corral.work import FailureScope, SlotId
 
 HERE = Lease(holder=uuid4(), ttl=timedelta(seconds=60))

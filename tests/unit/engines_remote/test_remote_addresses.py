@@ -3,8 +3,8 @@
 import pytest
 
 from corral.engine_kinds import ENGINES
-from corral.engines.answers import strip_credentials
 from corral.engines.building import build_remote
+from corral.engines.narrowing import strip_credentials
 from corral.engines.ollama.names import complete_name
 from corral.errors import ProblemsError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.errors import Problem
-from corral.tasks.attempt import MOST_PROBLEMS, make_failure
+from corral.tasks.attempt_run import MOST_PROBLEMS, make_failure
 from corral.work import EngineError, FailureScope
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from builders import a_submission, a_task
 from corral.errors import Problem
-from corral.tasks.submission import (
+from corral.tasks.submission_checks import (
     MAX_INPUTS_BYTES,
     MAX_TOTAL_NEEDS,
     SubmissionError,

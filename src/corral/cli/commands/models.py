@@ -45,9 +45,9 @@ Keep = Annotated[
 def list_(on: Instance = None, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the models on this machine and those that can be fetched, or (`--on all`) those of Ollama servers."""
     if on is not None:
-        from corral.cli import hosting
+        from corral.cli import hosted_models
 
-        hosting.list_models(None if on == EVERYWHERE else on, url=url, data_dir=data_dir, as_json=as_json)
+        hosted_models.list_models(None if on == EVERYWHERE else on, url=url, data_dir=data_dir, as_json=as_json)
         return
     from corral.operations.models import list_models
     from corral.units import format_bytes
@@ -83,12 +83,12 @@ def pull(
 ) -> None:
     """Fetch a model, verify it, and keep it: on this machine, or (`--on`) on an Ollama server."""
     if on is not None:
-        from corral.cli import hosting
+        from corral.cli import hosted_models
 
         if dry_run:
             terminal.note(f"would pull {model} on {on}")
             return
-        hosting.pull_model(model, on, url=url, data_dir=data_dir, as_json=as_json)
+        hosted_models.pull_model(model, on, url=url, data_dir=data_dir, as_json=as_json)
         return
     import asyncio
 
@@ -134,13 +134,13 @@ def load(
     dry_run: DryRun = False,
 ) -> None:
     """Load a model on an Ollama server before tasks need it, and keep it there."""
-    from corral.cli import hosting
+    from corral.cli import hosted_models
 
     if dry_run:
         terminal.note(f"would load {model} on {on}")
         return
     asked = {"model": model, "on": on, "keep": keep}
-    hosting.change_model("load", asked, url=url, data_dir=data_dir, as_json=as_json)
+    hosted_models.change_model("load", asked, url=url, data_dir=data_dir, as_json=as_json)
 
 
 @app.command("unload", epilog=make_example("corral models unload llama3.2 --on ollama"))
@@ -153,12 +153,12 @@ def unload(
     dry_run: DryRun = False,
 ) -> None:
     """Unload a model from the memory of an Ollama server; one that is at work goes when it is done."""
-    from corral.cli import hosting
+    from corral.cli import hosted_models
 
     if dry_run:
         terminal.note(f"would unload {model} on {on}")
         return
-    hosting.change_model("unload", {"model": model, "on": on}, url=url, data_dir=data_dir, as_json=as_json)
+    hosted_models.change_model("unload", {"model": model, "on": on}, url=url, data_dir=data_dir, as_json=as_json)
 
 
 @app.command("rm", epilog=make_example("corral models rm smollm2-135m-instruct --yes"))
@@ -176,13 +176,13 @@ def rm(
     from corral.wire import to_json
 
     if on is not None:
-        from corral.cli import hosting
+        from corral.cli import hosted_models
 
         if dry_run:
             terminal.note(f"would remove {model} from {on}")
             return
         terminal.confirm(f"remove the model {model} from {on}?", agreed=yes)
-        answer = hosting.delete_model(model, on, url=url, data_dir=data_dir)
+        answer = hosted_models.delete_model(model, on, url=url, data_dir=data_dir)
         if as_json:
             terminal.put_json(answer)
         else:

@@ -20,7 +20,7 @@ from corral.client.batchfile.reading import Read, open_batch_file
 from corral.client.collecting import Collector
 from corral.client.connection import Server
 from corral.client.following import Follower
-from corral.client.manifest import Heading, to_file_name
+from corral.client.output_folder import Heading, to_file_name
 from corral.client.progress import ENDED, BatchProgress, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
 from corral.client.tally import summarise, summary_to_json

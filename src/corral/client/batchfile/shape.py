@@ -132,7 +132,7 @@ WildcardName = Annotated[
     str, StringConstraints(pattern="^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$", max_length=60, strict=True)
 ]
 MAX_TASKS = 10_000
-"""Of one batch; the server takes no more (`corral.tasks.submission`)."""
+"""Of one batch; the server takes no more (`corral.tasks.submission_checks`)."""
 
 
 class _EngineShape(Shape):

@@ -5,6 +5,6 @@ enough to find its prompts on an instance again, adopt them, and receive their e
 
 Belongs here: what ComfyUI accepts and answers, and what its answers mean to the queue.
 Does not belong here: which instance a task goes to, retries of a task.
-May import: `corral.engine_kinds`, `corral.engines.answers`, `corral.engines.inputs`, `corral.engines.schema`,
+May import: `corral.engine_kinds`, `corral.engines.narrowing`, `corral.engines.inputs`, `corral.engines.schema`,
 `corral.work`, `corral.units`, `corral.errors`.
 """

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import aiohttp
 
-from corral.engines.answers import as_number, as_object, as_text, strip_credentials
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
     InstanceAnswerError,
@@ -25,6 +24,7 @@ from corral.engines.comfyui.errors import (
     shorten,
 )
 from corral.engines.credentials import Credentials
+from corral.engines.narrowing import as_number, as_object, as_text, strip_credentials
 from corral.errors import Problem
 from corral.units import format_bytes
 from corral.work import EngineError, Json

@@ -15,7 +15,6 @@ from uuid import UUID
 import structlog
 
 from corral.engine_kinds import COMFYUI
-from corral.engines.answers import as_list, as_number, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, SessionFactory, Timings, open_session
 from corral.engines.comfyui.errors import (
     InstanceAnswerError,
@@ -35,6 +34,7 @@ from corral.engines.comfyui.outputs import bring, choose, make_safe_name
 from corral.engines.comfyui.prompts import LIVE, Prompt, Prompts, Stage
 from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.errors import ProblemsError
 from corral.work import EngineError, EngineUnavailableError, Json, Produced, Reporter, Resident, Work
 

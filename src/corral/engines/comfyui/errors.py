@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from corral.engines.answers import as_list, as_object, as_text
+from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Kind, Problem
 from corral.work import EngineError, EngineUnavailableError, Json, SlotLacksError, TaskInvalidError
 

@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from corral.engines.answers import as_object
 from corral.engines.comfyui.errors import WorkflowInvalidError
 from corral.engines.comfyui.placing import Field, place
 from corral.engines.comfyui.workflow import Node, Place, list_models, read_workflow, write_prompt
+from corral.engines.narrowing import as_object
 from corral.errors import Problem, did_you_mean
 from corral.work import Json
 

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from corral.engines.answers import as_list, as_object
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import find_close_matches
 from corral.engines.comfyui.filling import fill_nodes
 from corral.engines.comfyui.inputs import ComfyUiInputs
+from corral.engines.narrowing import as_list, as_object
 from corral.engines.surveying import Need
 from corral.errors import Problem
 from corral.work import Json

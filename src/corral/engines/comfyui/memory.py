@@ -11,9 +11,9 @@ import asyncio
 
 import structlog
 
-from corral.engines.answers import as_list, as_number, as_object
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.prompts import Prompts, Stage
+from corral.engines.narrowing import as_list, as_number, as_object
 from corral.units import Bytes
 from corral.work import EngineUnavailableError, Resident
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError, OutputMissingError, OutputUnwritableError
+from corral.engines.narrowing import as_list, as_object, as_text
 from corral.work import Json, OutputFile
 
 _ANY_TYPE = "application/octet-stream"

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import (
     AdapterClosedError,
@@ -27,6 +26,7 @@ from corral.engines.comfyui.errors import (
     read_choices,
     translate_refusal,
 )
+from corral.engines.narrowing import as_list, as_object, as_text
 from corral.work import EngineUnavailableError, Json
 
 _SUBMISSIONS = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from corral.engines.answers import as_list, as_object, as_text
+from corral.engines.narrowing import as_list, as_object, as_text
 from corral.errors import Problem
 from corral.work import Json
 

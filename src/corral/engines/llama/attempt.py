@@ -6,11 +6,11 @@ import asyncio
 import json
 from pathlib import Path
 
-from corral.engines.answers import as_list, as_object
 from corral.engines.llama.client import LlamaClient
 from corral.engines.llama.inputs import LlamaInputs
 from corral.engines.llama.reply import Reply
 from corral.engines.llama.requests import list_images, make_chat_request, make_data_url, make_embedding_request
+from corral.engines.narrowing import as_list, as_object
 from corral.work import EngineError, Json, OutputFile, Produced, Reporter, TaskInvalidError, Work
 
 _EMBED_TOGETHER = 32

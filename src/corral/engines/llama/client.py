@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from corral.engines.answers import as_list, as_object
 from corral.engines.llama.reply import make_refusal
+from corral.engines.narrowing import as_list, as_object
 from corral.work import EngineError, Json
 
 LARGEST_ANSWER = 512 * 2**20

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from corral.engines.answers import as_list, as_object
+from corral.engines.narrowing import as_list, as_object
 from corral.engines.schema import EngineInputs, EngineOptions
 
 MAX_TEXT = 2_000_000

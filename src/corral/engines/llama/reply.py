@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.work import EngineError, Json, Reporter, TaskInvalidError
 
 PREVIEW_INTERVAL_S = 0.1

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import aiohttp
 
-from corral.engines.answers import as_object, as_text, strip_credentials
+from corral.engines.narrowing import as_object, as_text, strip_credentials
 from corral.engines.ollama.errors import (
     AdapterClosedError,
     GenerationFailedError,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from corral.engines.answers import as_list, as_number
+from corral.engines.narrowing import as_list, as_number
 from corral.engines.ollama.client import OllamaClient
 from corral.engines.ollama.errors import OutputUnwritableError, ServerAnswerError
 from corral.engines.ollama.protocol import PATHS

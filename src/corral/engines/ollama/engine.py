@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 
 from corral.engine_kinds import OLLAMA
-from corral.engines.answers import as_list, as_object, as_text
 from corral.engines.credentials import Credentials
 from corral.engines.inputs import read_inputs, read_options
+from corral.engines.narrowing import as_list, as_object, as_text
 from corral.engines.ollama.client import OllamaClient, SessionFactory, Timings, open_session
 from corral.engines.ollama.embedding import embed
 from corral.engines.ollama.errors import (

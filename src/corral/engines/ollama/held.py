@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.ollama.client import OllamaClient
 from corral.engines.ollama.names import complete_name
 from corral.units import Bytes

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corral.engines.answers import as_list, as_number, as_object, as_text
+from corral.engines.narrowing import as_list, as_number, as_object, as_text
 from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, translate_failure
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.engines.ollama.options import write_keep_alive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from corral.engines.answers import as_number, as_text
+from corral.engines.narrowing import as_number, as_text
 from corral.engines.ollama.client import OllamaClient
 from corral.engines.ollama.errors import PullFailedError, shorten
 from corral.units import Bytes

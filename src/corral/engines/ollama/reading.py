@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from corral.engines.answers import as_object, as_text
+from corral.engines.narrowing import as_object, as_text
 from corral.engines.ollama.errors import ServerAnswerError, describe_page, is_page, shorten
 from corral.work import Json
 

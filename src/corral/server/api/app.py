@@ -36,7 +36,7 @@ from corral.server.api.routes import (
     tokens,
 )
 from corral.server.api.routing import serve_routes
-from corral.server.api.state import MAX_UPLOAD, Api
+from corral.server.api.state import MAX_UPLOAD, ApiState
 from corral.server.api.streams import HEARTBEAT_S
 from corral.server.metrics import Metrics
 from corral.server.services import Services
@@ -55,7 +55,7 @@ and the request id that `X-Request-Id` repeats. Loopback needs no token; other a
 
 def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     """Return the API over the parts of a running server; it follows the story while its lifespan lasts."""
-    api = Api(
+    api = ApiState(
         services=services,
         intake=Intake(services.pool, limits=lambda: _queued_limits(services)),
         changes=Changes(services.pool, alarms=services.alarms),
@@ -96,7 +96,7 @@ def create_app(services: Services, *, max_upload: Bytes = MAX_UPLOAD, heartbeat_
 
 def end_streams(app: FastAPI) -> None:
     """End every open stream and wait; to be called before the HTTP server waits for its connections to close."""
-    cast("Api", app.state.api).changes.stop()  # set above; Starlette's state is untyped
+    cast("ApiState", app.state.api).changes.stop()  # set above; Starlette's state is untyped
 
 
 def _queued_limits(services: Services) -> dict[str, int | None]:

@@ -15,7 +15,7 @@ from corral.engines.surveying import RECENT_S, REMEMBERED_S, InstanceReport, Nee
 from corral.errors import Problem
 from corral.server.services import Services
 from corral.tasks.store.submitting import is_key_known
-from corral.tasks.submission import SubmissionError
+from corral.tasks.submission_checks import SubmissionError
 from corral.tasks.values import Submission
 from corral.work import Json
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from corral.requests import BatchFields, Fields, Need, TaskFields, Word
 from corral.server.auth import Role
-from corral.tasks.submission import MAX_TASKS
+from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import FileRef, OutputRef, UploadRef
 from corral.work import Json
 

@@ -24,8 +24,8 @@ KEY_PATTERN = r"^[\x20-\x7e]+$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
-    """One API and what it holds for all of its requests."""
+class ApiState:
+    """The services, counters and locks that all requests of one API share."""
 
     services: Services
     intake: Intake
@@ -40,12 +40,12 @@ class Api:
     """The turn to make a backup: each holds a dump of the database on the disk."""
 
 
-async def api_of(request: Request) -> Api:  # not for waiting: FastAPI gives plain functions to a thread
+async def api_of(request: Request) -> ApiState:  # not for waiting: FastAPI gives plain functions to a thread
     """Return the API that serves the request."""
-    return cast("Api", request.app.state.api)  # set by `create_app`; Starlette's state is untyped
+    return cast("ApiState", request.app.state.api)  # set by `create_app`; Starlette's state is untyped
 
 
-async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> Caller:
+async def caller_of(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller:
     """Return whom the request speaks for; it is looked up once for each request. Raises: NotAuthenticatedError."""
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
@@ -55,7 +55,7 @@ async def caller_of(request: Request, api: Annotated[Api, Depends(api_of)]) -> C
     return caller
 
 
-async def authenticate_request(request: Request, api: Api) -> Caller:
+async def authenticate_request(request: Request, api: ApiState) -> Caller:
     """Return whom the request speaks for now. Raises: NotAuthenticatedError."""
     services = api.services
     return await authenticate(
@@ -77,7 +77,7 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     return caller
 
 
-Here = Annotated[Api, Depends(api_of)]
+Here = Annotated[ApiState, Depends(api_of)]
 Viewer = Annotated[Caller, Depends(_viewer)]
 """The caller, who can at least look."""
 Submitter = Annotated[Caller, Depends(_submitter)]

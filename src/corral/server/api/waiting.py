@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 from fastapi import Query
 
 from corral.server.api.changes import Subject
-from corral.server.api.state import Api
+from corral.server.api.state import ApiState
 from corral.tasks.store import story
 
 Timeout = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="seconds")]
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def wait_until_ended(
-    api: Api,
+    api: ApiState,
     read: Callable[[], Awaitable[T]],
     *,
     still_open: Callable[[T], int],

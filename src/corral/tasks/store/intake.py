@@ -13,7 +13,7 @@ import asyncpg
 
 from corral.tasks.store.pool import CONNECTION_LOST, Pool
 from corral.tasks.store.submitting import Limits, Outcome, key_of, store_group, submit
-from corral.tasks.submission import MAX_TASKS
+from corral.tasks.submission_checks import MAX_TASKS
 from corral.tasks.values import Accepted, Submission
 
 GROUPED_TASKS = 100

@@ -14,7 +14,7 @@ from corral.tasks.lifecycle import TaskState, first_state
 from corral.tasks.store import story
 from corral.tasks.store.columns import get_column_values, list_columns
 from corral.tasks.store.pool import Connection, Pool
-from corral.tasks.submission import SubmissionError, compute_digest, needs_of, order_tasks
+from corral.tasks.submission_checks import SubmissionError, compute_digest, needs_of, order_tasks
 from corral.tasks.values import Accepted, FileRef, OutputRef, Submission, Task, TaskSpec
 from corral.work import Json
 
@@ -47,7 +47,7 @@ Outcome = Accepted | CorralError
 
 
 async def submit(pool: Pool, submission: Submission, *, queued_limits: Limits) -> Accepted:
-    """Store one checked submission (`corral.tasks.submission.check`) and wake the dispatcher.
+    """Store one checked submission (`corral.tasks.submission_checks.check`) and wake the dispatcher.
 
     Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
     """

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from corral.server.api import answers
+from corral.server.api.accepting import accept, make_batch_submission
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
-from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, Id, Limit, find_next, id_of
 from corral.server.api.requests import BatchAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import BatchAccepted, BatchOut, BatchPage, NamedTask
-from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.submitting import accept, make_batch_submission
+from corral.server.api.state import ApiState, Here, IdempotencyKey, Submitter, Viewer
+from corral.server.api.submitting_route import SubmittingRoute
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import Caller, require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested
@@ -113,7 +113,7 @@ def _open_count(batch: Batch) -> int:
 
 
 async def _accept(
-    api: Api, caller: Caller, submission: Submission, response: Response, *, size: int | None = None
+    api: ApiState, caller: Caller, submission: Submission, response: Response, *, size: int | None = None
 ) -> BatchAccepted:
     accepted = await accept(api, caller, submission, size=size)
     if accepted.replayed:

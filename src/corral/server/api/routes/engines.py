@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 from corral.engine_kinds import ENGINES, EngineKind
-from corral.engines.answers import strip_credentials
 from corral.engines.inputs import check_inputs, load_inputs
+from corral.engines.narrowing import strip_credentials
 from corral.engines.surveying import InstanceReport
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
+from corral.server.api.accepting import is_enabled
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.instances import survey
 from corral.server.api.requests import CheckAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut
-from corral.server.api.state import Api, Here, Submitter, Viewer
-from corral.server.api.submitting import is_enabled
+from corral.server.api.state import ApiState, Here, Submitter, Viewer
 
 router = make_router("engines", prefix="/corral/v1", route_class=StrictRoute)
 
@@ -60,7 +60,7 @@ def _describe_problem(problem: Problem) -> ProblemOut:
     return ProblemOut(code=problem.code, what=problem.what, where=problem.where, hint=problem.hint)
 
 
-def _describe_engine(kind: EngineKind, api: Api) -> EngineOut:
+def _describe_engine(kind: EngineKind, api: ApiState) -> EngineOut:
     slots = [slot for place in api.services.board.places for slot in place.slots if slot.spec.engine == kind.name]
     return EngineOut(
         name=kind.name,

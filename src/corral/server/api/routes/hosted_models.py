@@ -29,7 +29,7 @@ from corral.server.api.errors import answer as answer_error
 from corral.server.api.errors import declare_refusals, request_id_of
 from corral.server.api.fields import LongWord
 from corral.server.api.routing import make_router
-from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.api.streams import HEARTBEAT_S
 from corral.server.api.wired import answer, describe_answers, describe_requests
 from corral.wire import to_json
@@ -103,7 +103,7 @@ async def unload_instance_model(asked: HostedModelAsked, api: Here, caller: Admi
     return answer(await unload_hosted_model(api.services.cluster, asked))
 
 
-async def _stream_pull(asked: HostedModelAsked, api: Api, request_id: str) -> AsyncGenerator[str]:
+async def _stream_pull(asked: HostedModelAsked, api: ApiState, request_id: str) -> AsyncGenerator[str]:
     steps: asyncio.Queue[PullStep | None] = asyncio.Queue()
     pulling = asyncio.create_task(pull_hosted_model(api.services.cluster, asked, steps.put_nowait))
     pulling.add_done_callback(lambda _: steps.put_nowait(None))

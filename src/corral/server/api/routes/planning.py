@@ -28,7 +28,7 @@ from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.routing import make_router
-from corral.server.api.state import Api, Here, Viewer
+from corral.server.api.state import ApiState, Here, Viewer
 from corral.server.api.wired import answer, compute, defer, describe_answers, describe_requests
 from corral.server.auth import Role, require
 from corral.tasks.lifecycle import TaskState
@@ -229,13 +229,13 @@ async def take_up(asked: ChecklistAsked, api: Here, caller: Viewer) -> Response:
     return await compute(lambda: answer_checklist(take_up_checklist(asked, data_dir)))
 
 
-def _make_reader(api: Api) -> FinishedTasks:
+def _make_reader(api: ApiState) -> FinishedTasks:
     """Return a reader of this queue for a use case that runs in a thread."""
     loop = asyncio.get_running_loop()
     return lambda since: asyncio.run_coroutine_threadsafe(_read_finished(api, since), loop).result()
 
 
-async def _read_finished(api: Api, since: datetime) -> list[Json]:
+async def _read_finished(api: ApiState, since: datetime) -> list[Json]:
     """Read the tasks that were submitted since then and have succeeded, the newest first."""
     tasks: list[Json] = []
     before: int | None = None

@@ -13,7 +13,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import QueueLimits, QueueOut, Queues
-from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.auth import Caller
 from corral.tasks.lifecycle import TaskState
 from corral.tasks.store.audit import Action
@@ -54,7 +54,7 @@ async def drain_queue(name: Word, api: Here, caller: Admin) -> QueueOut:
     return await _set(api, caller, name, Gate.DRAINING)
 
 
-async def _describe_queues(api: Api) -> list[QueueOut]:
+async def _describe_queues(api: ApiState) -> list[QueueOut]:
     pool = api.services.pool
     gated, counts = await find_gates(pool, Gated.QUEUE), await count_states(pool)
     return [
@@ -74,7 +74,7 @@ def _describe_queue(queue: QueueSettings, gated: Mapping[str, Gate], states: Map
     )
 
 
-async def _set(api: Api, caller: Caller, name: str, gate: Gate) -> QueueOut:
+async def _set(api: ApiState, caller: Caller, name: str, gate: Gate) -> QueueOut:
     known = api.services.cluster.queues
     if name not in known:
         raise QueueMissingError(f"there is no queue {name!r}", hint=did_you_mean(name, known))

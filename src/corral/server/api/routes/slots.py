@@ -14,7 +14,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import SlotsAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import Slots
-from corral.server.api.state import Admin, Api, Here, Viewer
+from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.auth import Caller
 from corral.slots.values import PlaceView
 from corral.tasks.store.audit import Action
@@ -55,7 +55,7 @@ async def drain_slots(asked: SlotsAsked, api: Here, caller: Admin) -> Slots:
     return await _set_gates(api, caller, asked.slots, Gate.DRAINING)
 
 
-async def describe_slots(api: Api) -> Slots:
+async def describe_slots(api: ApiState) -> Slots:
     """Describe every device and slot, with the gates of this moment."""
     services = api.services
     gates = await find_gates(services.pool, Gated.SLOT)
@@ -64,7 +64,7 @@ async def describe_slots(api: Api) -> Slots:
     )
 
 
-async def _set_gates(api: Api, caller: Caller, names: Collection[str], gate: Gate) -> Slots:
+async def _set_gates(api: ApiState, caller: Caller, names: Collection[str], gate: Gate) -> Slots:
     covered = _list_covered(api.services.board.places)
     _check_known(names, covered)
     if await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate):

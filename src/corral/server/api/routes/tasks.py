@@ -9,18 +9,18 @@ from fastapi import Query, Request, Response
 from pydantic import StringConstraints
 
 from corral.server.api import answers
+from corral.server.api.accepting import accept, make_task_submission
 from corral.server.api.answers import explain
 from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
-from corral.server.api.direct import SubmittingRoute
 from corral.server.api.errors import declare_refusals, declare_replays
 from corral.server.api.fields import Cursor, EventId, Id, Limit, Word, id_of
 from corral.server.api.requests import TaskAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import ExplanationOut, Story, TaskOut, TaskPage
-from corral.server.api.state import Api, Here, IdempotencyKey, Submitter, Viewer
-from corral.server.api.submitting import accept, make_task_submission
+from corral.server.api.state import ApiState, Here, IdempotencyKey, Submitter, Viewer
+from corral.server.api.submitting_route import SubmittingRoute
 from corral.server.api.waiting import Timeout, wait_until_ended
 from corral.server.auth import require_own
 from corral.tasks.lifecycle import TERMINAL, CancelRequested, TaskState
@@ -171,5 +171,5 @@ async def wait_for_task(id: Id, api: Here, caller: Viewer, timeout: Timeout = 30
     return answers.describe_task(task, api.services.board.progress)
 
 
-async def _show(api: Api, id: int) -> TaskOut:
+async def _show(api: ApiState, id: int) -> TaskOut:
     return answers.describe_task(await reading.get_task(api.services.pool, id), api.services.board.progress)

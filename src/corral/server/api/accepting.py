@@ -13,10 +13,10 @@ from corral.errors import Problem
 from corral.requests import BatchFields, TaskFields, fill_in, get_values, select
 from corral.server.api.instances import require_instances
 from corral.server.api.requests import BatchAsked, BatchTaskAsked, TaskAsked
-from corral.server.api.state import Api
+from corral.server.api.state import ApiState
 from corral.server.api.strict_json import LOOP_BYTES
 from corral.server.auth import Caller, Role, RoleError
-from corral.tasks.submission import SubmissionError, SubmissionRules, check, with_digest
+from corral.tasks.submission_checks import SubmissionError, SubmissionRules, check, with_digest
 from corral.tasks.values import Accepted, Submission, TaskSpec
 
 
@@ -32,7 +32,7 @@ def make_batch_submission(asked: BatchAsked, owner: str, idempotency_key: str | 
     return Submission(owner=owner, batch=select(asked, BatchFields), tasks=specs, idempotency_key=idempotency_key)
 
 
-async def accept(api: Api, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
+async def accept(api: ApiState, caller: Caller, submission: Submission, *, size: int | None = None) -> Accepted:
     """Check a submission and store it; `size` is that of the body it came in, where it came in one.
 
     Raises: RoleError, SubmissionError with every problem, and what `corral.tasks.store.submitting.submit` raises.
