@@ -164,7 +164,7 @@ LLAMA = EngineKind(
         OutputRule(name="embeddings.json", media_type="application/json", summary="one vector per text"),
     ),
     values=(
-        ValueRule(name="text", summary="what the model wrote"),
+        ValueRule(name="text", summary="what the model wrote; null where it is too long to keep twice"),
         ValueRule(name="finish_reason", summary="`stop`, `length` at `max_tokens`, or `tool_calls`"),
         ValueRule(name="prompt_tokens", summary="tokens of the prompt, chat template included"),
         ValueRule(name="completion_tokens", summary="tokens that the model wrote"),

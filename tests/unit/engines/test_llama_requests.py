@@ -169,3 +169,21 @@ def test_stream_that_stops_early_is_an_error() -> None:
 
     with pytest.raises(EngineError, match="without a reason"):
         reply.list_values()
+
+
+@pytest.mark.parametrize("letter", ["ж", "\N{GRINNING FACE}"])
+def test_answer_too_long_to_keep_with_the_task_is_in_its_file_only(letter: str) -> None:
+    reply = a_reply()
+
+    reply.take(piece(letter * 180_000, "stop"))
+
+    assert reply.list_values()["text"] is None
+    assert reply.text == letter * 180_000
+
+
+def test_long_answer_in_plain_letters_is_kept_with_the_task() -> None:
+    reply = a_reply()
+
+    reply.take(piece("a" * 180_000, "stop"))
+
+    assert reply.list_values()["text"] == "a" * 180_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
 from corral.work import EngineError, Json, Reporter, TaskInvalidError
 
 PREVIEW_INTERVAL_S = 0.1
@@ -57,7 +57,7 @@ class Reply:
             raise EngineError("llama.cpp ended its answer without a reason")
         speed = as_number(self._timings.get("predicted_per_second"))
         values: dict[str, Json] = {
-            "text": self.text,
+            "text": keep_short(self.text),
             "finish_reason": self._finish_reason,
             "prompt_tokens": self._usage.get("prompt_tokens"),
             "completion_tokens": self._usage.get("completion_tokens"),

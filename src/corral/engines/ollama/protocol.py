@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corral.engines.narrowing import as_list, as_number, as_object, as_text
+from corral.engines.narrowing import as_list, as_number, as_object, as_text, keep_short
 from corral.engines.ollama.errors import GenerationFailedError, RequestRefusedError, translate_failure
 from corral.engines.ollama.inputs import Call, OllamaInputs, OllamaMessage, OllamaOptions
 from corral.engines.ollama.options import write_keep_alive
@@ -28,9 +28,6 @@ PATHS: dict[Call, str] = {"chat": "/api/chat", "generate": "/api/generate", "emb
 
 LARGEST_IMAGE = 64 * 2**20
 """Bytes of one image; Ollama scales everything down to about a megapixel."""
-
-LONGEST_VALUE = 200_000
-"""Characters of text kept with the task itself; a longer one is in its file only."""
 
 _ONLY_GENERATE = ("prompt", "system", "suffix")
 _ONLY_EMBED = ("input", "dimensions")
@@ -136,9 +133,8 @@ class Answer:
             raise GenerationFailedError(
                 what, where=self.where, hint="look at the server's log: its runner might have died"
             )
-        text = "".join(self.text)
         values: dict[str, Json] = {
-            "text": text if len(text) <= LONGEST_VALUE else None,
+            "text": keep_short("".join(self.text)),
             "finish_reason": as_text(self.last.get("done_reason")) or "stop",
             "prompt_tokens": self.last.get("prompt_eval_count"),
             "completion_tokens": self.last.get("eval_count"),
