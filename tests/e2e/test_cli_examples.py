@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from typer.main import get_command
 from corral.cli.main import app
 from doubles.installed import CORRAL, a_home, run, start, the_models
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CLUSTER = """
 apiVersion: corral/v1
 name: test
@@ -40,8 +42,11 @@ EXPECTED = {
     "corral slots pause node/gpu0": NO_SUCH_THING,
     "corral slots resume node/gpu0": NO_SUCH_THING,
     "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
+    "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
+    "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
 }
-"""Examples that cannot work here: a server runs already, all tasks have succeeded, and the machine has no GPU."""
+"""Examples that cannot work here: a server runs already, all tasks have succeeded, and there is neither a GPU nor a
+server of Ollama."""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,7 @@ def home() -> Iterator[Path]:
     with a_home(models=asyncio.run(the_models())) as folder:
         (folder / "cluster.yaml").write_text(CLUSTER)
         (folder / "small.yaml").write_text(json.dumps(BATCH))
+        copy(EXAMPLES / "portraits" / "portrait.json", folder)
         server = start(folder, "up", "--cluster", "cluster.yaml", "--port", "0")
         assert server.stderr is not None
         while "listens on" not in (line := server.stderr.readline()):

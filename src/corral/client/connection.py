@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from corral.data_dir import PRESENCE_FILE, choose_data_dir, find_server
 from corral.errors import CorralError, Kind
+from corral.printable import make_printable_line
 
 if TYPE_CHECKING:
     from corral.client.api import Api
@@ -57,7 +58,7 @@ def call_server(url: str | None, data_dir: Path | None, use: Callable[[Api], Awa
 
 
 def _print_warning(text: str) -> None:
-    sys.stderr.write(f"warning: {text}\n")
+    sys.stderr.write(f"warning: {make_printable_line(text)}\n")
 
 
 def locate(url: str | None, data_dir: Path | None) -> Server:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.engines.building import build_remote
+from corral.engines.comfyui.client import ComfyClient, Timings
+from corral.engines.comfyui.errors import InstanceUnreachableError
 from corral.engines.credentials import Credentials, SecretMissingError
 from corral.operations.hosted_models import list_hosted_models
 from corral.work import EngineUnavailableError
@@ -68,3 +71,28 @@ async def test_a_missing_variable_is_the_instances_problem_and_not_the_servers(m
     (near,) = (await list_hosted_models(Cluster(name="t", nodes=(Node(name="pc"),), engines=engines), None)).items
 
     assert "the environment variable CORRAL_TEST_NO_SUCH is not set" in (near.problem or "")
+
+
+async def test_a_secret_does_not_follow_a_redirect_of_the_socket() -> None:
+    elsewhere: list[str] = []
+
+    async def send_on(request: web.Request) -> web.Response:
+        if request.path == "/ws":
+            raise web.HTTPFound(f"http://localhost:{request.url.port}/elsewhere")
+        elsewhere.append(request.path)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", send_on)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = ComfyClient(f"http://127.0.0.1:{runner.addresses[0][1]}", timings=Timings(), credentials=GIVEN)
+    try:
+        with pytest.raises(InstanceUnreachableError):
+            async with client.open_socket("id"):
+                pass
+    finally:
+        await client.close()
+        await runner.cleanup()
+    assert elsewhere == []

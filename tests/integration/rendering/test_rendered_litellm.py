@@ -25,6 +25,7 @@ from corral.rendering.programs import LITELLM
 from corral.rendering.targets import render_cluster
 from doubles.environments import installed
 from doubles.ollama import OllamaDouble
+from doubles.ollama_models import HeldModel
 
 LOCK = Path(__file__).with_name("litellm.lock")
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -108,8 +109,8 @@ async def proxy(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         first = await stack.enter_async_context(OllamaDouble())
         second = await stack.enter_async_context(OllamaDouble())
         provider = await stack.enter_async_context(ProviderDouble())
-        first.models = ["smol:latest", "llama3:8b", "nomic-embed-text:latest"]
-        second.models = ["smol:latest"]
+        first.models["llama3:8b"] = HeldModel(name="llama3:8b", weights="llama3")
+        second.models = {"smol:latest": first.models["smol:latest"]}
         config = tmp_path_factory.mktemp("litellm") / "config.yaml"
         addresses = {"http://ollama-a:11434": first.url, "http://ollama-b:11434": second.url}
         config.write_text(_rendered(addresses))

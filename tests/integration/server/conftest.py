@@ -45,6 +45,7 @@ def services(pool: Pool, database_url: str, tmp_path: Path) -> Services:
     """The parts of a server on loopback, with the `sleep` and `command` engines turned on."""
     artifacts = ArtifactStore(tmp_path / "artifacts")
     artifacts.prepare()
+    (tmp_path / "cluster.yaml").write_text("apiVersion: corral/v1\nname: test\nnodes: [{name: node}]\n")
     return Services(
         in_effect=InEffect(
             Cluster(

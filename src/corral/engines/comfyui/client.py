@@ -73,7 +73,14 @@ class Timings:
 
 def open_session() -> aiohttp.ClientSession:
     """Open a session without a deadline of its own; each request brings one."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+    redirects = aiohttp.TraceConfig()
+    redirects.on_request_redirect.append(_refuse_redirect)
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), trace_configs=[redirects])
+
+
+async def _refuse_redirect(_: aiohttp.ClientSession, __: object, ___: object) -> None:
+    """Keep an instance from choosing where else requests go, and the secrets in their headers; sockets follow too."""
+    raise aiohttp.ClientError("it sends requests on to another address")
 
 
 class ComfyClient:

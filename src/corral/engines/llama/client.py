@@ -16,6 +16,9 @@ from corral.work import EngineError, Json
 LARGEST_ANSWER = 512 * 2**20
 """Bytes; the vectors of one piece of `embed` stay far below."""
 _LARGEST_EVENT = 16 * 2**20
+_LARGEST_REFUSAL = 2**20
+_PARSED_AT_ONCE = 2**20
+"""Bytes that are parsed on the event loop; more of them would hold it for longer than other slots should wait."""
 _LOOK_S = 2.0
 _IDLE_LOOK_S = 0.05
 _DATA = b"data:"
@@ -49,7 +52,7 @@ class LlamaClient:
     async def ask(self, path: str, body: dict[str, Json]) -> dict[str, Json]:
         """Post, and get one whole answer. Raises: EngineError, ConnectionLostError."""
         async with self._post(path, body) as response:
-            return as_object(_parse(await response.content.read(LARGEST_ANSWER)))
+            return as_object(await _read_whole(response, LARGEST_ANSWER))
 
     async def look(self, path: str) -> Json:
         """Get what the server says of itself. Raises: ConnectionLostError when it does not."""
@@ -76,7 +79,7 @@ class LlamaClient:
         try:
             async with self._session.post(self._url + path, json=body) as response:
                 if response.status != 200:
-                    error = as_object(as_object(_parse(await response.content.read(2**20))).get("error"))
+                    error = as_object(as_object(await _read_whole(response, _LARGEST_REFUSAL)).get("error"))
                     raise make_refusal({"code": response.status, **error})
                 yield response
         except (aiohttp.ClientError, OSError) as error:
@@ -92,6 +95,17 @@ class LlamaClient:
                     yield as_object(_parse(data))
             if len(rest) > _LARGEST_EVENT:
                 raise EngineError(f"llama.cpp sent an event of more than {_LARGEST_EVENT} bytes")
+
+
+async def _read_whole(response: aiohttp.ClientResponse, bound: int) -> Json:
+    """Read one JSON value; `content.read` returns what has arrived, which of a large answer is a part."""
+    gathered = bytearray()
+    async for piece in response.content.iter_any():
+        gathered += piece
+        if len(gathered) > bound:
+            raise EngineError(f"llama.cpp's answer has more than {bound} bytes")
+    whole = bytes(gathered)
+    return _parse(whole) if len(whole) <= _PARSED_AT_ONCE else await asyncio.to_thread(_parse, whole)
 
 
 def _parse(text: bytes) -> Json:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from corral.errors import CorralError, Kind
 
@@ -43,7 +43,7 @@ async def fill_database(url: str, dump: Path) -> None:
 
 
 async def _run(program: str, url: str, arguments: Sequence[str]) -> None:
-    address, password = _take_password(url)
+    address, password = take_password(url)
     environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
     message = f"there is no {program} on this machine"
     for path in _find_programs(program):
@@ -80,10 +80,14 @@ def _find_programs(program: str) -> Iterator[Path]:
         yield Path(system)
 
 
-def _take_password(url: str) -> tuple[str, str | None]:
+def take_password(url: str) -> tuple[str, str | None]:
     """Return a database's URL without its password, and the password."""
     parts = urlsplit(url)
-    if parts.password is None:
+    fields = parse_qsl(parts.query, keep_blank_values=True)
+    password = dict(fields).get("password", None if parts.password is None else unquote(parts.password))
+    if password is None:
         return url, None
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}")), unquote(parts.password)
+    user, at, host = parts.netloc.rpartition("@")
+    query = urlencode([(name, value) for name, value in fields if name != "password"], quote_via=quote)
+    address = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+    return f"{address}?{query}" if query else address, password

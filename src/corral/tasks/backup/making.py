@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 from corral import __version__
+from corral.errors import CorralError, Kind
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore, translate_disk_error
 from corral.tasks.backup import archive
 from corral.tasks.backup.archive import Manifest, Member
@@ -61,17 +63,33 @@ class _Seen:
     """The files that are named, each once, with their sizes; None of an input whose upload was collected."""
 
 
+class ClusterFileGoneError(CorralError):
+    """The cluster file that the server follows cannot be read any more."""
+
+    code: ClassVar[str] = "backup.cluster_file_gone"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
 @asynccontextmanager
 async def prepare_backup(source: Source) -> AsyncGenerator[Prepared, None]:
     """Give a backup of this instant; its files are kept while the context lasts.
 
-    Raises: DatabaseUnavailableError, DiskFullError, DumpError.
+    Raises: ClusterFileGoneError, DatabaseUnavailableError, DiskFullError, DumpError.
     """
     folder = source.folder / f"backup-{uuid4().hex}"
     try:
         yield await _make_files(source, folder)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _copy_cluster_file(path: Path, copy: Path) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        what = f"the cluster file cannot be read: {error.strerror or error}"
+        raise ClusterFileGoneError(what, where=str(path), hint="put it back, then save again") from error
+    copy.write_bytes(content)
 
 
 async def _make_files(source: Source, folder: Path) -> Prepared:
@@ -87,13 +105,15 @@ async def _prepare(source: Source, folder: Path) -> Prepared:
     connection = await connect(source.url)
     try:
         await connection.execute("begin isolation level repeatable read read only")
+        # It waits in this transaction while files are linked, and for the dump: longer than others are allowed to.
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")
         snapshot: str = await connection.fetchval("select pg_export_snapshot()")
         seen = await _look(connection)
         files = await asyncio.to_thread(_link_files, source.artifacts, seen.files, folder)
         await dump_database(source.url, dump, snapshot=snapshot)
     finally:
         connection.terminate()
-    await asyncio.to_thread(shutil.copyfile, source.cluster_file, cluster)
+    await asyncio.to_thread(_copy_cluster_file, source.cluster_file, cluster)
     manifest = Manifest(
         format=archive.FORMAT,
         corral=__version__,
