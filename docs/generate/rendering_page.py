@@ -141,19 +141,19 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
 def _field(path: tuple[Any, ...]) -> str:
     """The path of a field with what the user chooses as `*`: `nodes[].gpus[].model`."""
     text = ""
-    for place, part in enumerate(path):
+    for index, part in enumerate(path):
         if isinstance(part, int):
             text += "[]"
-        elif _is_chosen(path, place):
+        elif _is_chosen(path, index):
             text += ".*"
         else:
             text += f".{part}"
     return text.removeprefix(".")
 
 
-def _is_chosen(path: tuple[Any, ...], place: int) -> bool:
+def _is_chosen(path: tuple[Any, ...], index: int) -> bool:
     """Return whether a key is the user's: below a mapping of names, such as `labels`, or `services` of a layout."""
-    return place > 0 and path[place - 1] in _FREE_MAPS
+    return index > 0 and path[index - 1] in _FREE_MAPS
 
 
 def _at(value: Any, path: tuple[Any, ...]) -> Any:

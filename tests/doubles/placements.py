@@ -33,7 +33,7 @@ def gib(size: float | None) -> Bytes | None:
 
 def a_node(name: str, *gpus: tuple[str, float | None], memory: float | None = None) -> Node:
     """Make a node whose cards have models and sizes in GiB."""
-    gpus = tuple(Gpu(index=place, model=model, memory=gib(size)) for place, (model, size) in enumerate(gpus))
+    gpus = tuple(Gpu(index=index, model=model, memory=gib(size)) for index, (model, size) in enumerate(gpus))
     return Node(name=name, gpus=gpus, memory=gib(memory))
 
 

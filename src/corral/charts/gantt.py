@@ -83,8 +83,8 @@ def draw_gantt(rows: Sequence[GanttRow], *, title: str, span_s: float) -> str:
     add(root, "text", title, x=_WIDTH / 2, y=22, text_anchor="middle", font_size="16")
     scale = (_WIDTH - _NAMES - 20) / max(span_s, 1e-9)
     _draw_axis(root, span_s, scale, _TOP + _ROW * len(rows))
-    for place, row in enumerate(rows):
-        _draw_row(root, row, _TOP + _ROW * place, span_s, scale)
+    for index, row in enumerate(rows):
+        _draw_row(root, row, _TOP + _ROW * index, span_s, scale)
     _draw_legend(root, rows, height - 8)
     return as_text(root)
 

@@ -34,10 +34,10 @@ def frame(root: Element, title: str, description: str) -> Element:
     root.set("role", "img")
     root.set("aria-label", f"{title}. {description}")
     parts = {"title": title, "desc": description, "style": _LOOK}
-    for place, (tag, text) in enumerate(parts.items()):
+    for index, (tag, text) in enumerate(parts.items()):
         part = Element(tag)
         part.text = text
-        root.insert(place, part)
+        root.insert(index, part)
     return root
 
 

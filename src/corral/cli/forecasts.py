@@ -33,7 +33,7 @@ def put_forecasts(forecasts: Forecasts, *, explain: bool) -> None:
     terminal.put_text(_answer(forecasts))
     terminal.put("")
     rows = list(_make_rows(forecasts))
-    names = [name for place, name in enumerate(_COLUMNS) if any(row[place] for row in rows)]
+    names = [name for index, name in enumerate(_COLUMNS) if any(row[index] for row in rows)]
     table = [[row[_COLUMNS.index(name)] for name in names] for row in rows]
     most = None if explain else _MOST_ROWS
     terminal.put_table(names, table, empty="", expendable=() if explain else _EXPENDABLE, most=most)
@@ -68,10 +68,10 @@ def _describe_night(plain: Forecast, changed: Forecast | None) -> str:
 
 
 def _make_rows(forecasts: Forecasts) -> Iterator[tuple[str, ...]]:
-    for place, forecast in enumerate(forecasts.plain):
+    for index, forecast in enumerate(forecasts.plain):
         yield _make_row(forecast, forecast.workload)
         if forecasts.changed:
-            yield _make_row(forecasts.changed[place], "- as asked")
+            yield _make_row(forecasts.changed[index], "- as asked")
 
 
 def _make_row(forecast: Forecast, name: str) -> tuple[str, ...]:

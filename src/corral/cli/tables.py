@@ -79,11 +79,11 @@ def wrap_sentence(start: str, text: str, indent: str, *, width: int | None = Non
     if width is None or len(start) + len(text) <= width:
         return [start + text]
     lines = _wrap(text, max(width - len(indent), _LEAST_TEXT))
-    return [f"{indent if place else start}{line}" for place, line in enumerate(lines)]
+    return [f"{indent if index else start}{line}" for index, line in enumerate(lines)]
 
 
 def _without(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
-    kept = [place for place, name in enumerate(rows[0]) if name not in names]
+    kept = [index for index, name in enumerate(rows[0]) if name not in names]
     return [[row[place] for place in kept] for row in rows]
 
 
@@ -135,8 +135,8 @@ def _fold(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 def _as_fields(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     names, *records = rows
-    for place, record in enumerate(records):
-        if place:
+    for index, record in enumerate(records):
+        if index:
             yield ""
         yield from align_fields(list(zip(names, record, strict=True)), width=width)
 

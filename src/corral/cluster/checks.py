@@ -120,8 +120,8 @@ def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[Path, 
     )
     gpus = [(("nodes", i, "gpus", j), gpu) for i, node in enumerate(nodes) for j, gpu in enumerate(node.gpus or ())]
     references.check_unique((((*at, "uuid"), gpu.uuid) for at, gpu in gpus), "a GPU", what="UUID")
-    for place, node in enumerate(nodes):
-        _check_indexes(node, ("nodes", place, "gpus"), references)
+    for index, node in enumerate(nodes):
+        _check_indexes(node, ("nodes", index, "gpus"), references)
     if find_gpu is None:
         return {}
     answers = {
@@ -194,8 +194,8 @@ def _check_engine(name: str, engine: EngineShape, at: Path, references: Referenc
     references.check_unique(
         (((*at, i, "url"), instance.url) for i, instance in enumerate(instances)), "an instance", what="url"
     )
-    for place, instance in enumerate(instances):
-        here = (*at, place)
+    for index, instance in enumerate(instances):
+        here = (*at, index)
         references.check_known(instance.node, references.nodes, "node", (*here, "node"))
         if instance.gpu is not None and instance.node is None and not references.is_written((*here, "node")):
             references.report_conflict("a GPU is named without its node", (*here, "gpu"), "add `node`")
@@ -262,10 +262,10 @@ def _check_volume(volume: StorageShape, at: Path, references: References) -> Non
 
 
 def _check_service(service: ServiceShape, at: Path, references: References) -> None:
-    for place, engine in enumerate(service.engines):
-        references.check_known(engine, SERVICE_ENGINES, "engine", (*at, "engines", place))
-    for place, called in enumerate(service.calls):
-        references.check_known(called, references.services, "service", (*at, "calls", place))
+    for index, engine in enumerate(service.engines):
+        references.check_known(engine, SERVICE_ENGINES, "engine", (*at, "engines", index))
+    for index, called in enumerate(service.calls):
+        references.check_known(called, references.services, "service", (*at, "calls", index))
     references.check_known(service.node, references.nodes, "node", (*at, "node"))
     _check_volumes(service.storage, service.node, (*at, "storage"), references)
     for volume in service.mounts:
@@ -292,9 +292,9 @@ def _check_env(env: Mapping[str, str], at: Path, references: References) -> None
 
 
 def _check_volumes(names: Iterable[str], node: str | None, at: Path, references: References) -> None:
-    for place, name in enumerate(names):
-        references.check_known(name, references.storage, "storage", (*at, place))
-        _check_reach(name, node, (*at, place), references)
+    for index, name in enumerate(names):
+        references.check_known(name, references.storage, "storage", (*at, index))
+        _check_reach(name, node, (*at, index), references)
 
 
 def _check_reach(name: str, node: str | None, at: Path, references: References) -> None:

@@ -16,7 +16,7 @@ from corral.linting.kustomizing import NAMES, Kustomizations, normalize_path, sp
 from corral.linting.manifests import Container, Manifest, Pod, read_manifests
 from corral.linting.nix import NixText, read_nix
 from corral.linting.tree import Path, Tree
-from corral.linting.values import STDIN, Place, Source, Unread
+from corral.linting.values import STDIN, Position, Source, Unread
 
 LARGEST_FILE = 16_000_000
 """Characters, some 10 seconds of work; larger files are reported and not read. CRD bundles have up to 5 million."""
@@ -44,10 +44,10 @@ class Text:
     is_block: bool = False
     """Whether it is a part of a page; the page is a text of its own."""
 
-    def locate(self, offset: int) -> Place:
+    def locate(self, offset: int) -> Position:
         """Return the place of a character of the text."""
         before = self.text.rfind("\n", 0, offset) + 1
-        return Place(self.file, self.line + self.text.count("\n", 0, offset), offset - before + 1)
+        return Position(self.file, self.line + self.text.count("\n", 0, offset), offset - before + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Corpus:
                 self.unread.append(part)
 
     def _note_unread(self, file: str, why: str) -> None:
-        self.unread.append(Unread(place=Place(file), why=why))
+        self.unread.append(Unread(place=Position(file), why=why))
 
     @cached_property
     def views(self) -> tuple[Corpus, ...]:
@@ -205,7 +205,7 @@ class Corpus:
         )
 
     @cached_property
-    def fragments(self) -> tuple[Document, ...]:
+    def other_documents(self) -> tuple[Document, ...]:
         """YAML that is not a manifest: parts of manifests in a text, Compose, LiteLLM and other files."""
         return tuple(
             document
@@ -320,7 +320,7 @@ class Corpus:
         return self._kustomizations.documents
 
     def find_under(self, *keys: str) -> Sequence[Spot]:
-        """Find every value under one of these keys, in manifests and fragments alike, in the order of the files; the
+        """Find every value under one of these keys, in manifests and other documents, in the order of the files; the
         keys of a schema are names of fields, and left out."""
         spots = [spot for key in keys for spot in self._find_under(key)]
         return spots if len(keys) == 1 else sorted(spots, key=lambda spot: spot.tree.place)

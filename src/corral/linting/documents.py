@@ -15,7 +15,7 @@ from typing import Any, cast
 import yaml
 
 from corral.linting.tree import MERGE, Tree
-from corral.linting.values import Place, Unread
+from corral.linting.values import Position, Unread
 
 LARGEST_DOCUMENT = 4_000_000
 """Characters; the largest CRD bundles have documents of under a million."""
@@ -65,7 +65,7 @@ def _split_documents(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _compose(file: str, text: str, first_line: int, start: int | None) -> Document | Unread:
-    here = Place(file, first_line)
+    here = Position(file, first_line)
     if len(text) > LARGEST_DOCUMENT:
         return Unread(place=here, why=f"a document of {len(text):,} characters; up to {LARGEST_DOCUMENT:,} are read")
     if _bound_nesting(text) > DEEPEST:
@@ -134,7 +134,7 @@ def _list_merged(mapping: Any) -> list[Any]:  # as above
 
 def _report_error(file: str, text: str, first_line: int, error: yaml.YAMLError) -> Unread:
     mark = getattr(error, "problem_mark", None)
-    place = Place(file, first_line + (mark.line if mark else 0), mark.column + 1 if mark else 1)
+    place = Position(file, first_line + (mark.line if mark else 0), mark.column + 1 if mark else 1)
     if _TEMPLATE.search(text):
         return Unread(place=place, why="a template; render it first (`helm template`, `kustomize build`) and lint that")
     return Unread(place=place, why=f"not YAML: {getattr(error, 'problem', None) or error}")

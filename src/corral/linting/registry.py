@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 
 from corral.linting.corpus import Corpus
-from corral.linting.values import Edit, Finding, Place, Rule, Severity
+from corral.linting.values import Edit, Finding, Position, Rule, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """A place that breaks a rule; the rule makes a finding of it."""
 
-    place: Place
+    place: Position
     what: str
     subject: object = ""
     edits: tuple[Edit, ...] = ()

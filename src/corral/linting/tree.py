@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-from corral.linting.values import Edit, Place
+from corral.linting.values import Edit, Position
 
 MERGE = "tag:yaml.org,2002:merge"
 _TAG = "tag:yaml.org,2002:"
@@ -41,7 +41,7 @@ class Tree:
         self._start = start
         self._fields: dict[str, Tree] | None = None
         self._entries: tuple[Tree, ...] | None = None
-        self._duplicates: tuple[tuple[str, Place], ...] | None = None
+        self._duplicates: tuple[tuple[str, Position], ...] | None = None
 
     def __bool__(self) -> bool:
         return self._node is not None
@@ -61,14 +61,14 @@ class Tree:
         return tree
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Position:
         """Where the value starts."""
         if self._node is None or self._node.start_mark is None:
-            return Place(self._file)
+            return Position(self._file)
         return self._locate(self._node)
 
     @property
-    def key(self) -> Place | None:
+    def key(self) -> Position | None:
         """Where the key is that leads to this value; None for a document and for an entry of a list."""
         return None if self._key is None else self._locate(self._key)
 
@@ -182,13 +182,13 @@ class Tree:
         return frozenset(self._read_fields())
 
     @property
-    def duplicates(self) -> tuple[tuple[str, Place], ...]:
+    def duplicates(self) -> tuple[tuple[str, Position], ...]:
         """Keys that occur earlier in this mapping, with the place of the later one."""
         if self._duplicates is None:
             self._duplicates = tuple(self._find_duplicates())
         return self._duplicates
 
-    def _find_duplicates(self) -> Iterator[tuple[str, Place]]:
+    def _find_duplicates(self) -> Iterator[tuple[str, Position]]:
         names: set[str] = set()
         for key, _ in self._node.value if self.is_mapping else ():
             name = key.value
@@ -264,8 +264,8 @@ class Tree:
         nodes = list(reversed(value.value)) if value.tag == _SEQ else [value]
         return [Tree(node, self._file, self._offset, self._start) for node in nodes if node is not self._node]
 
-    def _locate(self, node: Any) -> Place:
-        return Place(self._file, node.start_mark.line + 1 + self._offset, node.start_mark.column + 1)
+    def _locate(self, node: Any) -> Position:
+        return Position(self._file, node.start_mark.line + 1 + self._offset, node.start_mark.column + 1)
 
 
 def parse_count(text: str) -> int | None:

@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Position:
     """Where in a file; lines and columns count from 1."""
 
     file: str
@@ -65,7 +65,7 @@ class Finding:
     """One mistake at one place."""
 
     rule: Rule
-    place: Place
+    place: Position
     what: str
     """The fact with the values seen, lower case, no final period."""
     subject: str = ""
@@ -85,7 +85,7 @@ class Finding:
 class Unread:
     """A part of the input that could not be linted, and the reason."""
 
-    place: Place
+    place: Position
     why: str
 
 

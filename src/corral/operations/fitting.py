@@ -189,12 +189,12 @@ def is_file(model: str) -> bool:
 def resolve_names(names: Sequence[str]) -> Cards:
     """Resolve GPU names of the catalogue; all of them together are one split. Raises: UnclearCardsError."""
     problems, cards = list[Problem](), list[CandidateGpu]()
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         matching = list_matching(name)
         if len(matching) == 1:
             several = len(names) > 1
             cards.append(
-                _make_card(f"gpu{place} {matching[0].name}" if several else matching[0].name, matching[0], None)
+                _make_card(f"gpu{index} {matching[0].name}" if several else matching[0].name, matching[0], None)
             )
         else:
             problems.append(_report_unclear(name, matching))

@@ -157,7 +157,7 @@ def group_refusals(refusals: Sequence[Refusal]) -> list[tuple[str, str]]:
     """Put places with the same reason together: `(reason, "hydra-ai/gpu0, hydra-ai/gpu1")`."""
     places: dict[str, list[str]] = {}
     for refusal in refusals:
-        places.setdefault(refusal.reason, []).append(refusal.place)
+        places.setdefault(refusal.reason, []).append(refusal.gpu_or_node)
     return [(reason, ", ".join(there)) for reason, there in places.items()]
 
 
@@ -350,7 +350,7 @@ def _answer_unplaced(replica: Unplaced) -> UnplacedReplica:
         takes_turns=replica.takes_turns,
         turns=replica.turns,
         turns_with=replica.turns_with,
-        refusals=tuple(RefusedPlace(place=refusal.place, reason=refusal.reason) for refusal in replica.refusals),
+        refusals=tuple(RefusedPlace(place=refusal.gpu_or_node, reason=refusal.reason) for refusal in replica.refusals),
     )
 
 

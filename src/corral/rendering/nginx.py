@@ -114,8 +114,8 @@ def render_proxy(
         return render_proxy(installation, proxy, lambda target: _find_address(target, proxy), resolver=resolver)
     targets, notes = _list_targets(installation, proxy, reach)
     locations = "".join(
-        _render_location(place, name, address, is_looked_up=resolver is not None)
-        for place, (name, address) in enumerate(targets)
+        _render_location(index, name, address, is_looked_up=resolver is not None)
+        for index, (name, address) in enumerate(targets)
     )
     text = _CONFIGURATION.format(
         body=_LARGEST_BODY,
@@ -150,13 +150,13 @@ def _explain_absence(target: Deployed | None) -> str:
 
 
 def _explain_paths(targets: list[tuple[str, str]]) -> Iterator[str]:
-    for place, (name, _) in enumerate(targets):
-        yield f"/api/ goes to {name} as it is." if not place else f"/api/{name}/ goes to {name}, without this start."
+    for index, (name, _) in enumerate(targets):
+        yield f"/api/ goes to {name} as it is." if not index else f"/api/{name}/ goes to {name}, without this start."
 
 
-def _render_location(place: int, name: str, address: str, *, is_looked_up: bool) -> str:
+def _render_location(index: int, name: str, address: str, *, is_looked_up: bool) -> str:
     """The first service gets `/api/` with the path as it came; each further one `/api/<name>/`, which is removed."""
     start = f"/api/{name}/"
-    rewrite = "\n            rewrite ^/api/[^/]+(/.*)$ $1 break;" if place else ""
+    rewrite = "\n            rewrite ^/api/[^/]+(/.*)$ $1 break;" if index else ""
     target = f"set $target {address};\n            proxy_pass $target;" if is_looked_up else f"proxy_pass {address};"
-    return _LOCATION.format(path=start if place else "/api/", rewrite=rewrite, target=target)
+    return _LOCATION.format(path=start if index else "/api/", rewrite=rewrite, target=target)

@@ -51,7 +51,7 @@ async def test_a_batch_takes_as_long_as_was_forecast(yard: Yard) -> None:
     foreseen = summarise(trace, run)
     ends = sorted(span.until_s for span in run.spans)
     assert min(after - before for before, after in pairwise(ends)) > APART_S
-    specs = [a_task(f"t{place}", model=model, inputs={"seconds": s}) for place, (s, model) in enumerate(TASKS)]
+    specs = [a_task(f"t{index}", model=model, inputs={"seconds": s}) for index, (s, model) in enumerate(TASKS)]
     ids = (await submit(yard.pool, a_submission(*specs), queued_limits={})).tasks
 
     yard.start(*(LoadingEngine(LOAD_S) for _ in range(SLOTS)))

@@ -177,7 +177,7 @@ def test_workload_profiles_are_those_of_the_file() -> None:
 
 
 def test_cards_of_one_name_with_different_memory_are_no_homogeneous_pool() -> None:
-    cards = tuple(Gpu(index=place, model="RTX 3080", memory=Bytes(gib * 2**30)) for place, gib in enumerate((10, 12)))
+    cards = tuple(Gpu(index=index, model="RTX 3080", memory=Bytes(gib * 2**30)) for index, gib in enumerate((10, 12)))
 
     pool = make_pool(Node(name="n", gpus=cards))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from corral.linting.corpus import LARGEST_FILE
 from corral.linting.documents import DEEPEST, LARGEST_DOCUMENT, Document, read_blocks, read_documents
 from corral.linting.runner import lint
-from corral.linting.values import Place, Source, Unread
+from corral.linting.values import Position, Source, Unread
 
 BAD = "kind: Deployment\n  broken: [\n"
 GOOD = "topologyKey: nvidia.com/gpu\n"
@@ -53,7 +53,7 @@ def test_a_fence_that_is_never_closed_reaches_to_the_end() -> None:
 def test_a_key_that_stands_twice_is_kept_with_the_place_of_the_later_one() -> None:
     (document,) = read_documents("a.yaml", "a: 1\nb: 2\na: 3\n")
     assert isinstance(document, Document)
-    assert document.tree.duplicates == (("a", Place("a.yaml", 3, 1)),)
+    assert document.tree.duplicates == (("a", Position("a.yaml", 3, 1)),)
     assert document.tree["a"].number == 3
 
 

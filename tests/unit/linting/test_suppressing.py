@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corral.linting.runner import UnknownRuleError, apply_fixes, find_rule, lint
-from corral.linting.values import Edit, Finding, Place, Report, Source
+from corral.linting.values import Edit, Finding, Position, Report, Source
 
 BAD = "topologyKey: nvidia.com/gpu"
 
@@ -47,7 +47,7 @@ def test_a_rule_is_found_by_id_and_by_name_and_a_wrong_one_is_told() -> None:
 
 
 def finding(*edits: Edit) -> Finding:
-    return Finding(rule=find_rule("A01"), place=Place("a"), what="", edits=edits)
+    return Finding(rule=find_rule("A01"), place=Position("a"), what="", edits=edits)
 
 
 def test_edits_that_overlap_wait_and_a_finding_is_mended_whole_or_not_at_all() -> None:

@@ -182,7 +182,7 @@ def test_the_page_stands_alone_and_takes_any_name() -> None:
 
 
 def naps(*seconds: float, **changes: Any) -> list[Job]:  # changes are the fields of Job
-    return [Job(name=f"t{place}", engine="sleep", seconds=each, **changes) for place, each in enumerate(seconds)]
+    return [Job(name=f"t{index}", engine="sleep", seconds=each, **changes) for index, each in enumerate(seconds)]
 
 
 def test_a_batch_takes_as_long_as_its_slots_need() -> None:

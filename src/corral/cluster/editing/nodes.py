@@ -128,7 +128,7 @@ class _Merger:
 
     def _merge_disks(self) -> None:
         here = (*self._at, "disks")
-        places: dict[str, int] = {entry["name"]: place for place, entry in enumerate(self._editor.get(here) or ())}
+        places: dict[str, int] = {entry["name"]: index for index, entry in enumerate(self._editor.get(here) or ())}
         for disk in self._facts.disks:
             if disk.name not in places:
                 self._append_disk(make_disk_entry(disk))
@@ -289,7 +289,7 @@ _LIKE = (("gpu-class", "gpu-classes"), ("gpu-count", "gpu-class", "gpu-classes")
 
 def write_labels(editor: Editor, changes: Mapping[tuple[str, str], str | None]) -> None:
     """Set labels by node and key; None removes. A `gpu-classes` that gives way to `gpu-class` keeps its line."""
-    places = {node["name"]: place for place, node in enumerate(editor.get(("nodes",)))}
+    places = {node["name"]: index for index, node in enumerate(editor.get(("nodes",)))}
     by_node: dict[str, dict[str, str | None]] = {}
     for (node, key), value in changes.items():
         by_node.setdefault(node, {})[key] = value
@@ -299,8 +299,8 @@ def write_labels(editor: Editor, changes: Mapping[tuple[str, str], str | None]) 
 
 def write_removed_labels(editor: Editor, removals: Mapping[str, Sequence[str]]) -> None:
     """Set the labels that nodes must lose, by node; none takes the key out."""
-    for place, node in enumerate(editor.get(("nodes",))):
-        at = ("nodes", place, "removedLabels")
+    for index, node in enumerate(editor.get(("nodes",))):
+        at = ("nodes", index, "removedLabels")
         keys = removals.get(node["name"])
         if keys:
             editor.assign(at, list(keys), after="labels" if "labels" in node else None)

@@ -159,8 +159,8 @@ def _deal(layers: Sequence[_Layer], memories: Sequence[int]) -> list[list[_Layer
     total = sum(memories) or 1
     ends = [sum_so_far / total for sum_so_far in accumulate(memories)]
     shares: list[list[_Layer]] = [[] for _ in memories]
-    for place, layer in enumerate(layers):
-        shares[min(bisect_right(ends, place / len(layers)), len(memories) - 1)].append(layer)
+    for index, layer in enumerate(layers):
+        shares[min(bisect_right(ends, index / len(layers)), len(memories) - 1)].append(layer)
     return shares
 
 

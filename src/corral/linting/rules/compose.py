@@ -9,12 +9,12 @@ from corral.linting.corpus import Corpus
 from corral.linting.documents import Document
 from corral.linting.registry import Violation, checks
 from corral.linting.tree import Tree
-from corral.linting.values import Place
+from corral.linting.values import Position
 
 
 def _list_services(corpus: Corpus) -> Iterator[tuple[str, Tree]]:
     """Services of every Compose file among the documents."""
-    for document in corpus.fragments:
+    for document in corpus.other_documents:
         yield from _list_document_services(document)
 
 
@@ -33,7 +33,7 @@ def check_same_gpu(corpus: Corpus) -> Iterator[Violation]:
     nodes = corpus.cluster.nodes if corpus.cluster else ()
     if nodes and all(node.gpus is not None and len(node.gpus) < _SEVERAL for node in nodes):
         return
-    for document in corpus.fragments:
+    for document in corpus.other_documents:
         first: str | None = None
         for name, count in _list_counted_gpus(document):
             if first is not None and first != name:
@@ -62,7 +62,7 @@ def check_secrets(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(place=place, what=f"{name} is written out", subject=subject)
 
 
-def _list_settings(corpus: Corpus) -> Iterator[tuple[str, str, Place, object]]:
+def _list_settings(corpus: Corpus) -> Iterator[tuple[str, str, Position, object]]:
     for service_name, service in _list_services(corpus):
         environment = service["environment"]
         for name, tree in environment.items:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from corral.linting.corpus import Corpus
 from corral.linting.nix import Binding
 from corral.linting.registry import Violation, checks
-from corral.linting.values import Place
+from corral.linting.values import Position
 
 _FLAG = re.compile(r"--node-label[= ][\"']?(?P<key>[^\s\"'=]{1,320})=(?P<value>[^\s\"',]{0,320})")
 _PAIR = re.compile(r"(?<!\S)(?P<key>[^\s=]{1,320})=(?P<value>\S{0,320})")
@@ -33,7 +33,7 @@ class Label:
     """The list of flags of one node that it is in."""
     key: str
     value: str
-    place: Place
+    place: Position
 
 
 def list_labels(corpus: Corpus) -> Iterator[Label]:

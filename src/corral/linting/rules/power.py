@@ -11,7 +11,7 @@ from corral.linting.manifests import Pod
 from corral.linting.nix import Binding
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.gpu_selection import HOSTNAME
-from corral.linting.values import Place
+from corral.linting.values import Position
 from corral.units import UnitError, format_bytes, parse_bytes
 
 _LIMIT = re.compile(
@@ -24,7 +24,7 @@ _AT_START = re.compile(r"systemd|oneshot|ExecStart|@reboot|rc\.local|udev")
 _ONE_CARD = re.compile(r"(?:^|\s)(?:-i|--id)[= ]")
 
 
-def _list_limits(corpus: Corpus) -> Iterator[tuple[Text | None, Place, re.Match[str], object]]:
+def _list_limits(corpus: Corpus) -> Iterator[tuple[Text | None, Position, re.Match[str], object]]:
     """Every command that sets a limit: in texts, and in the commands of containers."""
     for text in corpus.texts:
         for match in _LIMIT.finditer(text.text) if text.language in _CODE else ():

@@ -140,9 +140,9 @@ def check_workers(corpus: Corpus) -> Iterator[Violation]:
 def _pair_words(container: Container) -> Iterator[tuple[Tree, str]]:
     """Each word with the one that follows it."""
     words = list(_list_words(container))
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         is_flag = (word.raw or "") == "--workers"
-        following = (words[place + 1].raw or "") if is_flag and place + 1 < len(words) else ""
+        following = (words[index + 1].raw or "") if is_flag and index + 1 < len(words) else ""
         yield word, following
 
 

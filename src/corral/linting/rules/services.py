@@ -11,7 +11,7 @@ from corral.linting.manifests import Manifest, Pod
 from corral.linting.registry import Violation, checks
 from corral.linting.rules.k3s import is_k3s
 from corral.linting.tree import Tree
-from corral.linting.values import Place, Severity
+from corral.linting.values import Position, Severity
 
 _STATEFUL_IMAGES = re.compile(r"comfyui", re.IGNORECASE)
 _OLLAMA = re.compile(r"(?:^|/)ollama(?:[:@]|$)", re.IGNORECASE)
@@ -216,7 +216,7 @@ def check_two_balancers(corpus: Corpus) -> Iterator[Violation]:
         yield Violation(place=place, what=f"K3s keeps its load balancer, and {pools[0]} is one of MetalLB")
 
 
-def _list_servers(corpus: Corpus) -> Iterator[Place]:
+def _list_servers(corpus: Corpus) -> Iterator[Position]:
     """Where a server of K3s is configured, in Nix."""
     for text, module in corpus.modules:
         enabled, role = module.find_last("services.k3s.enable"), module.find_last("services.k3s.role")

@@ -105,7 +105,7 @@ def _list_unknown(jobs: Sequence[Job], tables: _Tables, able: set[tuple[str, str
 
 
 def _list_arrivals(jobs: Sequence[Job], tables: _Tables) -> tuple[Arrival, ...]:
-    numbers = {job.name: place for place, job in enumerate(jobs, start=1)}
+    numbers = {job.name: index for index, job in enumerate(jobs, start=1)}
     return tuple(
         Arrival(
             id=numbers[job.name],
@@ -148,7 +148,7 @@ def _list_assumed(cluster: Cluster, jobs: Sequence[Job]) -> tuple[str, ...]:
 def _summarise(
     jobs: Sequence[Job], trace: Trace, run: Run, outcome: Outcome, assumed: tuple[str, ...]
 ) -> BatchForecast:
-    names = {place: job.name for place, job in enumerate(jobs, start=1)}
+    names = {index: job.name for index, job in enumerate(jobs, start=1)}
     source = f"simulated with the production policy: {len(jobs)} tasks on {len(trace.places)} slots"
     timed = bool(trace.loads)
     return BatchForecast(

@@ -48,16 +48,16 @@ def make_page(cluster: str, plain: Sequence[Forecast], changed: Sequence[Forecas
     parts = [f"<h1>{escape(title)}</h1>"]
     if chart := _draw_per_night(plain, changed):
         parts.append(f"<figure>{chart}</figure>")
-    for place, forecast in enumerate(plain):
+    for index, forecast in enumerate(plain):
         parts.append(_write_section(forecast, forecast.workload))
         if changed:
-            parts.append(_write_section(changed[place], f"{forecast.workload}: {asked}"))
+            parts.append(_write_section(changed[index], f"{forecast.workload}: {asked}"))
     head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
     return f"{head}<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
 
 
 def _draw_per_night(plain: Sequence[Forecast], changed: Sequence[Forecast]) -> str:
-    known = [(place, possible) for place, possible in enumerate(plain) if possible.per_night is not None][:_MOST_BARS]
+    known = [(index, possible) for index, possible in enumerate(plain) if possible.per_night is not None][:_MOST_BARS]
     if not known:
         return ""
     groups: dict[str, dict[str, float | None]] = {}
@@ -96,7 +96,7 @@ def draw_run(trace: Trace, run: Run, *, title: str, span_s: float) -> str:
 def make_rows(trace: Trace, run: Run, span_s: float) -> tuple[GanttRow, ...]:
     """Make a row for each slot, in the order of the trace."""
     models = {arrival.id: arrival.model or arrival.engine for arrival in trace.arrivals}
-    groups = {name: place for place, name in enumerate(sorted(set(models.values())))}
+    groups = {name: index for index, name in enumerate(sorted(set(models.values())))}
     bars: defaultdict[SlotId, list[GanttBar]] = defaultdict(list)
     for span in run.spans:
         name = models[span.task]

@@ -107,12 +107,12 @@ def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozens
         alike.setdefault((gpu.model, gpu.usable, own), []).append(gpu)
     gpu_groups = [
         GpuGroup(
-            number=first + place,
+            number=first + index,
             gpu=gpus[0],
             count=len(members) * len(gpus),
             indexes=None if detail is Detail.KIND else frozenset(gpu.index for gpu in gpus),
         )
-        for place, gpus in enumerate(alike.values())
+        for index, gpus in enumerate(alike.values())
     ]
     return NodeGroup(
         nodes=tuple(member.name for member in members), memory=members[0].memory, gpu_groups=tuple(gpu_groups)
@@ -123,9 +123,9 @@ def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...
     """Join asks that the program need not distinguish; those that can run anywhere need no program."""
     bound = [demand for demand in demands if not is_anywhere(ledger, demand)]
     sizes = sorted({gpu.usable for gpu in ledger.gpus.values() if gpu.usable is not None})
-    keys = {demand.place: _make_key(demand, sizes) for demand in bound}
-    ordered = sorted(bound, key=lambda demand: (keys[demand.place], demand.place))
-    grouped = [list(members) for _, members in groupby(ordered, key=lambda demand: keys[demand.place])]
+    keys = {demand.number: _make_key(demand, sizes) for demand in bound}
+    ordered = sorted(bound, key=lambda demand: (keys[demand.number], demand.number))
+    grouped = [list(members) for _, members in groupby(ordered, key=lambda demand: keys[demand.number])]
     return tuple(Sort(like=members[0], demands=tuple(members)) for members in grouped)
 
 

@@ -36,7 +36,7 @@ class Candidates:
         self._like = like
         self._allowed = allowed
         self._heaps: dict[_Models, list[_Entry]] = defaultdict(list)
-        order = {name: place for place, name in enumerate(ledger.machines)}
+        order = {name: index for index, name in enumerate(ledger.machines)}
         for node in nodes:
             if ledger.node_admits(like, node):
                 for models, points, indexes in self._list_choices(node):
@@ -53,7 +53,7 @@ class Candidates:
         return True
 
     def _choose_best(self, demand: Demand) -> Location | None:
-        had = self._ledger.models.get(demand.place)
+        had = self._ledger.models.get(demand.number)
         tops: list[tuple[int, bool, _Entry]] = []
         for models, heap in self._heaps.items():
             top = self._find_top(models, heap, demand)
@@ -74,7 +74,7 @@ class Candidates:
             entry = self._settle_top(models, heap)
             if entry is None:
                 break
-            crowd = self._ledger.on_node[demand.place, entry[2]] if demand.replicas > 1 else 0
+            crowd = self._ledger.on_node[demand.number, entry[2]] if demand.replicas > 1 else 0
             if crowd == 0:
                 top = (0, entry)
             else:
@@ -82,7 +82,7 @@ class Candidates:
         for entry in aside:
             heappush(heap, entry)
         if top is None and aside:
-            top = min((self._ledger.on_node[demand.place, entry[2]], entry) for entry in aside)
+            top = min((self._ledger.on_node[demand.number, entry[2]], entry) for entry in aside)
         return top
 
     def _settle_top(self, models: _Models, heap: list[_Entry]) -> _Entry | None:

@@ -56,11 +56,11 @@ def _warn_of_mixed(machine: Machine) -> Iterator[Caution]:
 
 def _count_limits(cluster: Cluster, demands: Sequence[Demand], ledger: Ledger) -> Counter[str]:
     limits = {
-        demand.place: sum(cluster.services[name].memory_limit or 0 for name in demand.services) for demand in demands
+        demand.number: sum(cluster.services[name].memory_limit or 0 for name in demand.services) for demand in demands
     }
     sums: Counter[str] = Counter()
-    for (place, node), replicas in ledger.on_node.items():
-        sums[node] += limits[place] * replicas
+    for (number, node), replicas in ledger.on_node.items():
+        sums[node] += limits[number] * replicas
     return sums
 
 
@@ -226,7 +226,7 @@ def _name_where(vram: Vram, gpu: PlannedGpu) -> str:
 
 def _list_gpus(demand: Demand, eligibility: Eligibility) -> Sequence[PlannedGpu]:
     """Return the GPUs it has, or those it could have."""
-    locations = [eligibility.ledger.locations.get((demand.place, replica)) for replica in range(demand.replicas)]
+    locations = [eligibility.ledger.locations.get((demand.number, replica)) for replica in range(demand.replicas)]
     mine = [
         eligibility.ledger.gpus[location[0], index]
         for location in locations

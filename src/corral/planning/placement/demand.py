@@ -29,8 +29,8 @@ class Bond:
 class Demand:
     """A service, or the services that share a pod, with identical replicas."""
 
-    place: int
-    """Its place in the order of the file; also what names it inside programs."""
+    number: int
+    """Its number in the order of the file; also what names it inside programs."""
     name: str
     services: tuple[str, ...]
     replicas: int
@@ -95,7 +95,7 @@ def list_demands(
         groups.setdefault(f"pod {pod}" if pod else f"service {service.name}", []).append(service)
     best = _BestGpu(machines)
     demands = (
-        _make_demand(place, cluster, layout, members, needs, best) for place, members in enumerate(groups.values())
+        _make_demand(number, cluster, layout, members, needs, best) for number, members in enumerate(groups.values())
     )
     return tuple(demand for demand in demands if demand.replicas)
 
@@ -126,7 +126,7 @@ def _find_placement(layout: Layout | None, service: Service) -> Placement:
 
 
 def _make_demand(
-    place: int, cluster: Cluster, layout: Layout | None, members: Sequence[Service], needs: Needs, best: _BestGpu
+    number: int, cluster: Cluster, layout: Layout | None, members: Sequence[Service], needs: Needs, best: _BestGpu
 ) -> Demand:
     placements = [_find_placement(layout, service) for service in members]
     pairs = list(zip(members, placements, strict=True))
@@ -137,7 +137,7 @@ def _make_demand(
     indexes = named[0].intersection(*named[1:]) if named else None
     vram = work_out_vram(members, needs, gpus=max(1, gpus), largest=best.usable(bonds, indexes)) if wants_gpu else None
     return Demand(
-        place=place,
+        number=number,
         name=placements[0].pod or members[0].name,
         services=tuple(service.name for service in members),
         replicas=max(_count_replicas(service, placement) for service, placement in pairs),

@@ -28,7 +28,7 @@ def fill(ledger: Ledger, demands: Sequence[Demand]) -> None:
                 (demand, replica)
                 for demand in alike
                 for replica in range(demand.replicas)
-                if demand.tier(replica) is tier and (demand.place, replica) not in ledger.locations
+                if demand.tier(replica) is tier and (demand.number, replica) not in ledger.locations
             ]
             if units:
                 place_all(ledger, units)
@@ -61,13 +61,13 @@ _Way = tuple[Location, tuple[Unit, ...]]
 
 def make_way(ledger: Ledger, demands: Sequence[Demand]) -> None:
     """Give places of later tiers to replicas of earlier ones that have none, and are worth more."""
-    easiest = sorted(demands, key=lambda demand: (demand.gpus, demand.needed, demand.place))
+    easiest = sorted(demands, key=lambda demand: (demand.gpus, demand.needed, demand.number))
     for tier in (Tier.FIRST, Tier.FURTHER):
         hopeless: set[object] = set()
         loose = _list_loose_gpus(ledger, tier)
         for unit in [(demand, replica) for demand in easiest for replica in range(demand.replicas)]:
             demand, replica = unit
-            waits = demand.tier(replica) is tier and (demand.place, replica) not in ledger.locations
+            waits = demand.tier(replica) is tier and (demand.number, replica) not in ledger.locations
             if waits and demand.gpus and demand.likeness not in hopeless and not _make_way_for(ledger, unit, loose):
                 hopeless.add(demand.likeness)
 
@@ -118,7 +118,7 @@ def _find_way(ledger: Ledger, demand: Demand, tier: Tier, node: str, gpus: Seque
     )[: demand.gpus]
     if len(costs) < demand.gpus:
         return None
-    leaving = {(unit[0].place, unit[1]): unit for _, _, units in costs for unit in units}
+    leaving = {(unit[0].number, unit[1]): unit for _, _, units in costs for unit in units}
     left = ledger.memory_left[node]
     if left is not None and left + sum(unit[0].memory for unit in leaving.values()) < demand.memory:
         return None
@@ -133,7 +133,7 @@ def _list_leaving(ledger: Ledger, demand: Demand, gpu: PlannedGpu, tier: Tier) -
         return tuple(tenants) if len(later) == len(tenants) else None
     left = ledger.left[gpu.node, gpu.index] or 0
     leaving: list[Unit] = []
-    for unit in sorted(later, key=lambda unit: (-unit[0].needed, unit[0].place, unit[1])):
+    for unit in sorted(later, key=lambda unit: (-unit[0].needed, unit[0].number, unit[1])):
         if left >= demand.needed:
             break
         leaving.append(unit)
@@ -149,7 +149,7 @@ def tidy(ledger: Ledger, demands: Sequence[Demand]) -> None:
     """Move each replica to the best place that is free for it; what is placed stays placed."""
     for _ in range(_PASSES):
         for unit in [(demand, replica) for demand in demands for replica in range(demand.replicas)]:
-            location = ledger.locations.get((unit[0].place, unit[1]))
+            location = ledger.locations.get((unit[0].number, unit[1]))
             if location is not None and location[0] is not None:
                 ledger.release(unit)
                 if not Candidates(ledger, unit[0], unit[0].nodes(ledger.machines)).take(unit):
@@ -160,7 +160,7 @@ def measure_preference(ledger: Ledger, demands: Sequence[Demand]) -> Preference:
     """Count how far a plan is from the wishes."""
     return Preference(
         crowded=sum(max(0, replicas - 1) for replicas in ledger.on_node.values()),
-        mixed=sum(max(0, len(ledger.models.get(demand.place, ())) - 1) for demand in demands),
+        mixed=sum(max(0, len(ledger.models.get(demand.number, ())) - 1) for demand in demands),
         left_over=sum(
             ledger.left[key] or 0 for key, tenants in ledger.tenants.items() if tenants and not tenants[0][0].is_open
         ),

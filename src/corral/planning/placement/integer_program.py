@@ -51,10 +51,10 @@ class ReplicaProgram:
         self._effort = COUNTED if detail is Detail.KIND else EXACT
         for number in range(len(sorts)):
             self._add_sort(number)
-        for place, group in enumerate(groups):
+        for index, group in enumerate(groups):
             for gpu_group in group.gpu_groups:
                 self._add_stock(gpu_group)
-            self._add_memory(place, group)
+            self._add_memory(index, group)
         if detail is Detail.KIND:
             self._add_named_nodes()
 
@@ -62,27 +62,27 @@ class ReplicaProgram:
         sort = self.sorts[number]
         units = sum(sort.count(tier) for tier in Tier)
         placed: Terms = {}
-        for place, group in enumerate(self.groups):
+        for index, group in enumerate(self.groups):
             if sort.like.gpus == 0:
-                placed |= self._add_without_cards(number, place, group, units)
+                placed |= self._add_without_cards(number, index, group, units)
             else:
-                placed |= self._add_on_group(number, place, group, units)
+                placed |= self._add_on_group(number, index, group, units)
         counted = {self.program.add_column(sort.count(tier)): tier for tier in Tier if sort.count(tier)}
         for column, tier in counted.items():
             self.tiers[tier][column] = 1.0
         self.program.fix_sum({**placed, **dict.fromkeys(counted, -1.0)}, 0)
 
-    def _add_without_cards(self, number: int, place: int, group: NodeGroup, units: int) -> Terms:
+    def _add_without_cards(self, number: int, index: int, group: NodeGroup, units: int) -> Terms:
         like = self.sorts[number].like
         nodes = like.nodes(group.nodes)
         most = units if not like.memory or group.memory is None else int(group.memory // like.memory)
         if not nodes or not most:
             return {}
         column = self.program.add_column(min(units, most * len(nodes)))
-        self.replicas[number, place] = column
+        self.replicas[number, index] = column
         return {column: 1.0}
 
-    def _add_on_group(self, number: int, place: int, group: NodeGroup, units: int) -> Terms:
+    def _add_on_group(self, number: int, index: int, group: NodeGroup, units: int) -> Terms:
         sort = self.sorts[number]
         gpu_groups = [gpu_group for gpu_group in group.gpu_groups if would_suit(sort, group, gpu_group)]
         nodes = len(sort.like.nodes(group.nodes))
@@ -97,7 +97,7 @@ class ReplicaProgram:
         if gpus == 1:
             return columns
         replicas = self.program.add_column(min(units, sum(per_node.values()) // gpus * nodes))
-        self.replicas[number, place] = replicas
+        self.replicas[number, index] = replicas
         self.program.fix_sum({**columns, replicas: -float(gpus)}, 0)
         return {replicas: 1.0}
 
@@ -117,23 +117,23 @@ class ReplicaProgram:
                 self.program.bound_above({**weights, shared: -capacity}, 0)
         self.program.bound_above(whole, gpu_group.count)
 
-    def _add_memory(self, place: int, group: NodeGroup) -> None:
+    def _add_memory(self, index: int, group: NodeGroup) -> None:
         if group.memory is None:
             return
-        terms = self.on_group(place, lambda sort: sort.like.memory / _MIB)
+        terms = self.on_group(index, lambda sort: sort.like.memory / _MIB)
         self.program.bound_above(terms, len(group.nodes) * group.memory / _MIB)
 
-    def on_group(self, place: int, weight: Callable[[Sort], float], numbers: Iterable[int] | None = None) -> Terms:
+    def on_group(self, index: int, weight: Callable[[Sort], float], numbers: Iterable[int] | None = None) -> Terms:
         """Weigh the replicas on a group: of all sorts, or of some."""
         terms: Terms = {}
         for number in range(len(self.sorts)) if numbers is None else numbers:
             sort = self.sorts[number]
             if not (weighed := weight(sort)):
                 continue
-            if (number, place) in self.replicas:
-                terms[self.replicas[number, place]] = weighed
+            if (number, index) in self.replicas:
+                terms[self.replicas[number, index]] = weighed
                 continue
-            for gpu_group in self.groups[place].gpu_groups:
+            for gpu_group in self.groups[index].gpu_groups:
                 if (number, gpu_group.number) in self.gpus:
                     terms[self.gpus[number, gpu_group.number]] = weighed
         return terms
@@ -144,13 +144,13 @@ class ReplicaProgram:
         for number, sort in enumerate(self.sorts):
             if sort.like.bonds:
                 tied.setdefault(sort.like.bonds[0].node, []).append(number)
-        places = {node: place for place, group in enumerate(self.groups) for node in group.nodes}
+        indexes = {node: index for index, group in enumerate(self.groups) for node in group.nodes}
         for node, numbers in tied.items():
-            if node in places:
-                self._add_named_node(places[node], numbers)
+            if node in indexes:
+                self._add_named_node(indexes[node], numbers)
 
-    def _add_named_node(self, place: int, numbers: Sequence[int]) -> None:
-        group = self.groups[place]
+    def _add_named_node(self, index: int, numbers: Sequence[int]) -> None:
+        group = self.groups[index]
         nodes = len(group.nodes)
         for gpu_group in group.gpu_groups:
             terms = {
@@ -160,7 +160,7 @@ class ReplicaProgram:
             }
             self.program.bound_above(terms, gpu_group.count / nodes)
         if group.memory is not None:
-            terms = self.on_group(place, lambda sort: sort.like.memory / _MIB, numbers)
+            terms = self.on_group(index, lambda sort: sort.like.memory / _MIB, numbers)
             self.program.bound_above(terms, group.memory / _MIB)
 
     def maximise_tier(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:

@@ -33,20 +33,20 @@ class Ledger:
         self.memory_left = {machine.name: machine.memory for machine in machines}
         self.tenants: dict[tuple[str, int], list[Unit]] = {}
         self.locations: dict[tuple[int, int], Location] = {}
-        """By the ask's place and the replica."""
+        """By the ask's number and the replica."""
         self.on_node: Counter[tuple[int, str]] = Counter()
         """Replicas of an ask on a node."""
         self.models: dict[int, set[str | None]] = {}
-        """Models of GPU that an ask has, by its place."""
+        """Models of GPU that an ask has, by its number."""
 
     def take(self, unit: Unit, location: Location) -> None:
         """Give a replica its place. Raises: NotFreeError."""
         demand, replica = unit
         node, indexes = location
-        if (demand.place, replica) in self.locations or len(set(indexes)) != demand.gpus:
+        if (demand.number, replica) in self.locations or len(set(indexes)) != demand.gpus:
             raise NotFreeError(f"{demand.name} #{replica + 1} cannot have {node} {indexes}")
         if node is None:
-            self.locations[demand.place, replica] = location
+            self.locations[demand.number, replica] = location
             return
         gpus = [self.gpus[node, index] for index in indexes]
         if not self.node_admits(demand, node) or not all(self.admits(demand, gpu) for gpu in gpus):
@@ -60,16 +60,16 @@ class Ledger:
             self.tenants.setdefault(key, []).append(unit)
             left = self.left[key]
             self.left[key] = None if left is None else left - demand.needed
-            self.models.setdefault(demand.place, set()).add(gpu.model)
+            self.models.setdefault(demand.number, set()).add(gpu.model)
         memory = self.memory_left[node]
         self.memory_left[node] = None if memory is None else memory - demand.memory
-        self.on_node[demand.place, node] += 1
-        self.locations[demand.place, replica] = (node, tuple(gpu.index for gpu in gpus))
+        self.on_node[demand.number, node] += 1
+        self.locations[demand.number, replica] = (node, tuple(gpu.index for gpu in gpus))
 
     def release(self, unit: Unit) -> None:
         """Take a replica's place back."""
         demand, replica = unit
-        node, indexes = self.locations.pop((demand.place, replica))
+        node, indexes = self.locations.pop((demand.number, replica))
         if node is None:
             return
         for index in indexes:
@@ -78,9 +78,9 @@ class Ledger:
             self.left[node, index] = None if left is None else left + demand.needed
         memory = self.memory_left[node]
         self.memory_left[node] = None if memory is None else memory + demand.memory
-        self.on_node[demand.place, node] -= 1
-        mine = [self.locations.get((demand.place, other), (None, ())) for other in range(demand.replicas)]
-        self.models[demand.place] = {
+        self.on_node[demand.number, node] -= 1
+        mine = [self.locations.get((demand.number, other), (None, ())) for other in range(demand.replicas)]
+        self.models[demand.number] = {
             self.gpus[where, index].model for where, indexes_there in mine if where for index in indexes_there
         }
 

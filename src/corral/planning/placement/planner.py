@@ -52,12 +52,12 @@ def _list_placed(eligibility: Eligibility, demands: Sequence[Demand]) -> list[Pl
         _make_placed(eligibility, demand, replica)
         for demand in demands
         for replica in range(demand.replicas)
-        if (demand.place, replica) in eligibility.ledger.locations
+        if (demand.number, replica) in eligibility.ledger.locations
     ]
 
 
 def _make_placed(eligibility: Eligibility, demand: Demand, replica: int) -> Placed:
-    node, indexes = location = eligibility.ledger.locations[demand.place, replica]
+    node, indexes = location = eligibility.ledger.locations[demand.number, replica]
     return Placed(
         demand=demand.name,
         services=demand.services,
@@ -76,7 +76,9 @@ def _list_unplaced(eligibility: Eligibility, demands: Sequence[Demand]) -> list[
     for demand in demands:
         refusals = Refusals(eligibility.ledger, demand)
         missing = [
-            replica for replica in range(demand.replicas) if (demand.place, replica) not in eligibility.ledger.locations
+            replica
+            for replica in range(demand.replicas)
+            if (demand.number, replica) not in eligibility.ledger.locations
         ]
         gpus, holders = eligibility.turns(demand) if missing else ((), ())
         unplaced += [

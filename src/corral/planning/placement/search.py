@@ -145,7 +145,7 @@ def count_asked(demands: Sequence[Demand], tier: Tier) -> int:
 def count_placed(demands: Sequence[Demand], ledger: Ledger, tier: Tier) -> int:
     """Count the replicas of a tier that have a place."""
     return sum(
-        demand.tier(replica) is tier and (demand.place, replica) in ledger.locations
+        demand.tier(replica) is tier and (demand.number, replica) in ledger.locations
         for demand in demands
         for replica in range(demand.replicas)
     )
@@ -157,10 +157,10 @@ def place_counted(counting: ReplicaProgram, values: Sequence[int], machines: Seq
     numbers = sorted(range(len(counting.sorts)), key=lambda number: _rank_hardness(counting.sorts[number]))
     for number in numbers:
         waiting = counting.sorts[number].units
-        for place, group in enumerate(counting.groups):
+        for index, group in enumerate(counting.groups):
             if counting.sorts[number].like.gpus == 1:
                 _place_on_gpu_groups(ledger, counting, values, number, group, waiting)
-            elif column := counting.replicas.get((number, place)):
+            elif column := counting.replicas.get((number, index)):
                 gpu_groups = [
                     gpu_group for gpu_group in group.gpu_groups if _read_value(counting, values, number, gpu_group)
                 ]
@@ -170,7 +170,7 @@ def place_counted(counting: ReplicaProgram, values: Sequence[int], machines: Seq
 
 def _rank_hardness(sort: Sort) -> tuple[object, ...]:
     like = sort.like
-    return (not like.bonds, like.indexes is None, -like.gpus, not like.whole, -like.needed, -like.memory, like.place)
+    return (not like.bonds, like.indexes is None, -like.gpus, not like.whole, -like.needed, -like.memory, like.number)
 
 
 def _place_on_gpu_groups(

@@ -76,7 +76,7 @@ class Refusal:
     reason: str
 
     @property
-    def place(self) -> str:
+    def gpu_or_node(self) -> str:
         """Return the GPU's name, or the node's."""
         return self.node if self.gpu is None else f"{self.node}/gpu{self.gpu}"
 

@@ -88,7 +88,7 @@ def _find_steps(editor: Editor, names: Sequence[str]) -> tuple[Name, ...]:
     for name in names:
         items: Any = editor.get(path)  # plain YAML
         if isinstance(items, list):
-            places = [place for place, item in enumerate(cast("list[Any]", items)) if item.get("name") == name]
+            places = [index for index, item in enumerate(cast("list[Any]", items)) if item.get("name") == name]
             path = (*path, places[0] if places else _LAST)
         else:
             path = (*path, name)

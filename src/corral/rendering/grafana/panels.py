@@ -136,8 +136,8 @@ def _build_variable(variable: Variable) -> builders.QueryVariable:
 
 def _build_panel(panel: Stat | Graph, abreast: int) -> stat.Panel | timeseries.Panel:
     built = _build_stat(panel) if isinstance(panel, Stat) else _build_graph(panel)
-    for place, query in enumerate(panel.queries):
-        built = built.with_target(_build_query(query, chr(ord("A") + place)))
+    for index, query in enumerate(panel.queries):
+        built = built.with_target(_build_query(query, chr(ord("A") + index)))
     return (
         built.title(panel.title).description(panel.explains).unit(panel.unit).datasource(SOURCE).span(_WIDTH // abreast)
     )

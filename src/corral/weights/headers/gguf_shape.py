@@ -110,11 +110,11 @@ def _make_blocks(facts: _Facts, tensors: Sequence[Tensor]) -> tuple[Block, ...]:
         Block(
             weights=weights,
             expert_weights=experts,
-            attention=_make_attention(facts, layer) if place < cached else None,
+            attention=_make_attention(facts, layer) if index < cached else None,
             state_numbers=_count_state(facts, layer),
-            is_cacheless=place >= cached or _is_recurrent(facts, layer) is True,
+            is_cacheless=index >= cached or _is_recurrent(facts, layer) is True,
         )
-        for place, (layer, (weights, experts)) in enumerate(sizes.items())
+        for index, (layer, (weights, experts)) in enumerate(sizes.items())
     )
 
 

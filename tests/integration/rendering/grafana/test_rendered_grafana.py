@@ -75,8 +75,8 @@ def test_promtool_reads_every_expression(name: str, tmp_path: Path) -> None:
     found = expressions(name)
     assert len(found) > 20
     records = [
-        {"record": f"panel:{place}", "expr": expression.replace("$node", ".*").replace("$engine", ".*")}
-        for place, expression in enumerate(found)
+        {"record": f"panel:{index}", "expr": expression.replace("$node", ".*").replace("$engine", ".*")}
+        for index, expression in enumerate(found)
     ]
     file = tmp_path / "panels.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))

@@ -27,7 +27,7 @@ def places(found):
 
 def reasons(found, name):
     one = next(each for each in found.unplaced if each.demand == name)
-    return {refusal.place: refusal.reason for refusal in one.refusals}
+    return {refusal.gpu_or_node: refusal.reason for refusal in one.refusals}
 
 
 def test_a_whole_gpu_is_shared_with_nobody():

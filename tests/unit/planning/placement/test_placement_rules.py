@@ -53,10 +53,10 @@ def test_what_is_counted_for_a_large_cluster_breaks_no_rule_and_its_bound_holds(
 
     counted = search_by_count(machines, demands, ledger)
 
-    by_place = {demand.place: demand for demand in demands}
+    by_number = {demand.number: demand for demand in demands}
     assert (
         broken_rules(
-            [(by_place[place], *location) for (place, _), location in counted.ledger.locations.items()], machines
+            [(by_number[number], *location) for (number, _), location in counted.ledger.locations.items()], machines
         )
         == []
     )
@@ -77,7 +77,7 @@ def test_everything_that_is_asked_for_is_placed_or_has_a_reason_on_every_gpu(clu
     assert len(found.placed) + len(found.unplaced) == sum(demand.replicas for demand in demands)
     for one in found.unplaced:
         wants = next(demand for demand in demands if demand.name == one.demand).gpus
-        places = {refusal.place for refusal in one.refusals}
+        places = {refusal.gpu_or_node for refusal in one.refusals}
         expected = {gpu.name for machine in machines for gpu in machine.gpus} if wants else set()
         assert expected <= places
         assert all(refusal.reason and refusal.reason != "has room" for refusal in one.refusals)

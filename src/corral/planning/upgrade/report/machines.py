@@ -41,8 +41,8 @@ def _write_tree(heading: str, node: NodeComparison, side: Side | None, words: st
     tgp = node.tgp.before if before else node.tgp.after
     gpus = side.gpus if side else ()
     lines = [heading, node.name if side else f"({node.name} is not there)"]
-    for place, gpu in enumerate(gpus):
-        branch = "└──" if place == len(gpus) - 1 else "├──"
+    for index, gpu in enumerate(gpus):
+        branch = "└──" if index == len(gpus) - 1 else "├──"
         architecture = f" {gpu.facts.architecture}" if gpu.facts and gpu.facts.architecture else ""
         lines.append(f"{branch} gpu{gpu.index} {describe_gpu(gpu)}{architecture}")
     if side is None:

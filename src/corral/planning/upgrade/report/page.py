@@ -88,19 +88,19 @@ def to_page(upgrade: Upgrade) -> str:
 def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str]]:
     """Give every heading an anchor, and list those of parts with their text."""
     parts: list[tuple[str, str]] = []
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.type == "heading_open":
-            anchor = f"s{place}"
+            anchor = f"s{index}"
             token.attrSet("id", anchor)
             if token.tag == "h2":
-                parts.append((anchor, tokens[place + 1].content))
+                parts.append((anchor, tokens[index + 1].content))
     return parts
 
 
 def _draw_boxes(tokens: Sequence[Token]) -> None:
     """Draw the boxes of things to do, which plain Markdown leaves as text."""
-    for place, token in enumerate(tokens):
-        inline = tokens[place + 2] if token.type == "list_item_open" and place + 2 < len(tokens) else None
+    for index, token in enumerate(tokens):
+        inline = tokens[index + 2] if token.type == "list_item_open" and index + 2 < len(tokens) else None
         if inline is None or inline.type != "inline" or not inline.children:
             continue
         for text, name, sign in _BOXES:
@@ -113,14 +113,14 @@ def _with_drawings(reader: MarkdownIt, tokens: Sequence[Token], figures: Sequenc
     """Render the tokens, each drawing under the heading that it belongs to."""
     html: list[str] = []
     start = 0
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.type != "heading_close":
             continue
-        here = [figure for figure in figures if tokens[place - 1].content.startswith(figure.heading)]
+        here = [figure for figure in figures if tokens[index - 1].content.startswith(figure.heading)]
         if here:
-            html.append(_render(reader, tokens[start : place + 1]))
+            html.append(_render(reader, tokens[start : index + 1]))
             html += [_figure(caution) for caution in here]
-            start = place + 1
+            start = index + 1
     html.append(_render(reader, tokens[start:]))
     return "".join(html)
 

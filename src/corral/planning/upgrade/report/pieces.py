@@ -51,7 +51,7 @@ def paragraph(text: str) -> list[str]:
 def escaped(text: str) -> str:
     """Keep text from becoming markup, outside code: no tag begins, no line ends."""
     parts = text.split("`")
-    return "`".join(part if place % 2 else part.translate(_OUTSIDE_CODE) for place, part in enumerate(parts))
+    return "`".join(part if index % 2 else part.translate(_OUTSIDE_CODE) for index, part in enumerate(parts))
 
 
 _OUTSIDE_CODE = str.maketrans({"<": "&lt;", "\n": " "})
