@@ -2,6 +2,7 @@
 
 Every file is written under a temporary name, compared with its checksum, and renamed, so a file with a readable name
 is always whole. A file that is there already with the right content is kept; so a run that continues fetches the rest.
+A file with other content is replaced if the manifest says that it is this batch's, and otherwise left as it is.
 The temporary name is made of the checksum, so that a download that broke off goes on where it was.
 """
 
@@ -10,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
 from corral.client.api import Api, DamagedDownloadError
-from corral.client.output_folder import MANIFEST, FileNames, Heading, make_manifest, read_names
+from corral.client.output_folder import MANIFEST, FileNames, Heading, choose_folder, make_manifest, read_names
 from corral.client.progress import BatchProgress, Output, TaskView
 from corral.errors import CorralError, Kind, Problem, ProblemsError
 from corral.files import write_whole
@@ -40,6 +44,17 @@ class OutputsIncompleteError(ProblemsError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
+def find_folder(out: Path, name: str, heading: Heading) -> Path:
+    """Return the folder of this name, or one with the batch's number where that is another's; see `choose_folder`.
+
+    Raises: OutputUnwritableError when a manifest that is there cannot be read.
+    """
+    try:
+        return choose_folder(out, name, heading)
+    except OSError as error:
+        raise _make_unwritable_error(out, error) from error
+
+
 @dataclass(slots=True)
 class Collector:
     """The folder of one batch; tasks are handed in with `add`, and `run` writes what they made."""
@@ -50,6 +65,8 @@ class Collector:
     batch_progress: BatchProgress
     _waiting: asyncio.Queue[TaskView] = field(default_factory=asyncio.Queue[TaskView])
     _names: FileNames = field(default_factory=FileNames)
+    _ours: set[str] = field(default_factory=set[str])
+    """Files in the folder that are of this batch, and can be replaced."""
     _written: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
     _problems: list[Problem] = field(default_factory=list[Problem])
     _manifest_at: float = 0.0
@@ -63,7 +80,8 @@ class Collector:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _make_unwritable_error(self.folder, error) from error
-        self._names = FileNames(read_names(self.folder / MANIFEST, self.heading.batch))
+        given = read_names(self.folder / MANIFEST, self.heading.batch)
+        self._names, self._ours = FileNames(given), set(given.values())
 
     def add(self, task: TaskView) -> None:
         """Hand in a task that ended; never blocks."""
@@ -93,16 +111,27 @@ class Collector:
         written = self._written.setdefault(task.id, {})
         for output in task.outputs:
             try:
-                await self._fetch(task, output, self.folder / names[output.name])
-                written[output.name] = names[output.name]
+                has_content = partial(_has_content, output=output)
+                name = await self._claim_name(task, output.name, names[output.name], has_content)
+                await self._fetch(task, output, self.folder / name)
+                written[output.name] = name
             except CorralError as error:
                 self._problems.append(_make_problem(error, task, output))
             except OSError as error:
                 self._problems.append(_make_problem(_make_unwritable_error(self.folder, error), task, output))
         if task.state == "succeeded" and not task.outputs and task.result:
-            self._write_values(task)
+            await self._write_values(task)
         if asyncio.get_running_loop().time() - self._manifest_at > _MANIFEST_EVERY_S:
             self._write_manifest()
+
+    async def _claim_name(self, task: TaskView, output: str, name: str, has_content: Callable[[Path], bool]) -> str:
+        """Return the first name for an output under which there is nothing, what is this batch's, or the content."""
+        while name not in self._ours and os.path.lexists(path := self.folder / name):
+            if await asyncio.to_thread(has_content, path):
+                break
+            name = self._names.rename_output(task.id, output)
+        self._ours.add(name)
+        return name
 
     async def _fetch(self, task: TaskView, output: Output, target: Path) -> None:
         if await asyncio.to_thread(_has_content, target, output):
@@ -117,12 +146,13 @@ class Collector:
             raise
         part.replace(target)
 
-    def _write_values(self, task: TaskView) -> None:
+    async def _write_values(self, task: TaskView) -> None:
         """Keep the small results of a task that made no file: its text as text, anything else as JSON."""
         text = task.result.get("text") if isinstance(task.result, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  JSON of the engine
         output, content = ("text.txt", f"{text}\n") if isinstance(text, str) else ("values.json", _dump(task.result))
         name = self._names.name_outputs(task.id, task.name, [output])[output]
         try:
+            name = await self._claim_name(task, output, name, partial(_has_bytes, content=content.encode()))
             write_whole(self.folder / name, content)
         except OSError as error:
             self._problems.append(_make_problem(_make_unwritable_error(self.folder, error), task, None))
@@ -143,6 +173,13 @@ def _has_content(path: Path, output: Output) -> bool:
             return False
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+    except OSError:
+        return False
+
+
+def _has_bytes(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
     except OSError:
         return False
 

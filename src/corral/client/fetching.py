@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.client.api import Api
-from corral.client.collecting import Collector
+from corral.client.collecting import Collector, find_folder
 from corral.client.following import Follower
-from corral.client.output_folder import Heading, to_file_name
+from corral.client.output_folder import Heading
 from corral.client.progress import BatchProgress, TaskView, to_task_view
 
 
@@ -35,13 +35,14 @@ class Fetched:
 async def fetch_batch(api: Api, batch: int, out: Path, *, wait: bool) -> Fetched:
     """Fetch a batch's outputs into a folder of its name; with `wait`, as its tasks end, until all have.
 
+    Where the folder is another batch's, the name gets the batch's number.
+
     Raises: RemoteError, ServerLostError, OutputsIncompleteError, OutputUnwritableError.
     """
     described = await api.get(f"/corral/v1/batches/{batch}")
     heading = Heading(name=described["name"], batch=batch, digest=None)
-    collector = Collector(
-        api=api, folder=out / to_file_name(heading.name), heading=heading, batch_progress=BatchProgress()
-    )
+    folder = find_folder(out, heading.name, heading)
+    collector = Collector(api=api, folder=folder, heading=heading, batch_progress=BatchProgress())
     if wait:
         return await _collect(collector, ())
     items = await api.read_list("/corral/v1/tasks", [("batch", batch), ("order", "oldest")])
@@ -52,7 +53,9 @@ async def fetch_task(api: Api, task: int, out: Path) -> Fetched:
     """Fetch a task's outputs into a folder of its number. Raises: as `fetch_batch`."""
     view = to_task_view(await api.get(f"/corral/v1/tasks/{task}"))
     heading = Heading(name=view.name, batch=None, digest=None)
-    collector = Collector(api=api, folder=out / f"task-{task}", heading=heading, batch_progress=BatchProgress())
+    collector = Collector(
+        api=api, folder=find_folder(out, f"task-{task}", heading), heading=heading, batch_progress=BatchProgress()
+    )
     return await _collect(collector, [view])
 
 

@@ -3,6 +3,9 @@
 File names are readable, unique in the folder, and never outside it. A task's only output of a kind is named after the
 task: `say-1.wav`. Where a task makes several of one kind, the output's own name is kept: `render.first.png`. A name
 that is taken already gets the task's number.
+
+A folder is of one batch. Where the manifest in it is of another, the folder's name gets the batch's number; a file that
+is there and is not of this batch is never replaced.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from corral.client.progress import TaskView
@@ -60,6 +64,26 @@ def read_names(path: Path, batch: int | None) -> dict[tuple[int, str], str]:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # absent, or not ours: names are then given anew
+
+
+def choose_folder(out: Path, name: str, heading: Heading) -> Path:
+    """Return the folder of this name, or the next one, with the batch's number, that has no manifest of another batch.
+
+    Raises: OSError when a manifest that is there cannot be read.
+    """
+    names = _generate_names(to_file_name(name), heading.batch, "")
+    folders = (out / folder for folder in names)
+    return next(folder for folder in folders if not _is_of_another(folder / MANIFEST, heading.batch))
+
+
+def _is_of_another(path: Path, batch: int | None) -> bool:
+    """Whether a file is there that is not the manifest of this batch."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["batch"] != batch
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True  # manifests are written whole: it is not ours
 
 
 def _is_plain(name: Json) -> bool:
@@ -120,6 +144,7 @@ class FileNames:
     def __init__(self, taken: Mapping[tuple[int, str], str] | None = None) -> None:
         """Start with the names that an earlier run gave, by task and output."""
         self._given = dict(taken or {})
+        self._candidates: dict[tuple[int, str], Iterator[str]] = {}
         self._used = {MANIFEST.casefold(), *(name.casefold() for name in self._given.values())}
 
     def name_outputs(self, task: int, name: str, outputs: Iterable[str]) -> dict[str, str]:
@@ -131,6 +156,13 @@ class FileNames:
             for output in outputs
         }
 
+    def rename_output(self, task: int, output: str) -> str:
+        """Return the next file name for an output that was named here: the one it had is not free in the folder."""
+        file = next(candidate for candidate in self._candidates[task, output] if candidate.casefold() not in self._used)
+        self._used.add(file.casefold())
+        self._given[task, output] = file
+        return file
+
     def _choose_name(self, task: int, name: str, output: str, *, alone: bool) -> str:
         given = self._given.get((task, output))
         if given is not None:
@@ -139,21 +171,18 @@ class FileNames:
         stem = to_file_name(name)
         if not alone or not extension:
             stem = f"{stem}.{to_file_name(output.removesuffix(extension))}"[:_LONGEST_STEM]
-        file = next(
-            candidate for candidate in _generate_names(stem, task, extension) if candidate.casefold() not in self._used
-        )
-        self._used.add(file.casefold())
-        self._given[task, output] = file
-        return file
+        self._candidates[task, output] = _generate_names(stem, task, extension)
+        return self.rename_output(task, output)
 
 
-def _generate_names(stem: str, task: int, extension: str) -> Iterable[str]:
+def _generate_names(stem: str, owner: int | None, extension: str) -> Iterator[str]:
+    """Yield names, the plainest first; `owner` is the number of the task or batch, None for none."""
     yield f"{stem}{extension}"
-    yield f"{stem}-{task}{extension}"
-    number = 2
-    while True:
-        yield f"{stem}-{task}-{number}{extension}"
-        number += 1
+    if owner is not None:
+        stem = f"{stem}-{owner}"
+        yield f"{stem}{extension}"
+    for number in count(2):
+        yield f"{stem}-{number}{extension}"
 
 
 def _find_extension(output: str) -> str:

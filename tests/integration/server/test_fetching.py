@@ -69,6 +69,44 @@ async def test_what_is_there_is_kept_and_the_rest_is_fetched_later(
     assert (tmp_path / "foxes" / "two.png").read_bytes() == CONTENT
 
 
+async def test_another_batch_of_the_same_name_gets_a_folder_of_its_own(
+    api: Serving, client: Api, services: Services, batch: tuple[int, list[int]], tmp_path: Path
+) -> None:
+    number, (first, _) = batch
+    await queue_life.succeed(services.pool, first, IMAGE)
+    await fetch_batch(client, number, tmp_path, wait=False)
+    before = {path: path.read_bytes() for path in (tmp_path / "foxes").iterdir()}
+    (tmp_path / "foxes" / "one.png").write_bytes(b"painted over")
+    before[tmp_path / "foxes" / "one.png"] = b"painted over"
+    task = {"name": "one", "engine": "sleep", "inputs": {"seconds": 0}}
+    other = (await api.post("/corral/v1/batches", {"name": "foxes", "tasks": [task]})).json
+    await queue_life.succeed(services.pool, other["tasks"][0]["id"], IMAGE)
+
+    fetched = [await fetch_batch(client, other["batch"]["id"], tmp_path, wait=False) for _ in range(2)]
+
+    assert {outputs.folder for outputs in fetched} == {tmp_path / f"foxes-{other['batch']['id']}"}
+    assert (fetched[0].folder / "one.png").read_bytes() == CONTENT
+    assert {path: path.read_bytes() for path in (tmp_path / "foxes").iterdir()} == before
+
+
+async def test_files_that_are_not_of_the_batch_are_left_as_they_are(
+    client: Api, services: Services, batch: tuple[int, list[int]], tmp_path: Path
+) -> None:
+    number, (first, second) = batch
+    for task in (first, second):
+        await queue_life.succeed(services.pool, task, IMAGE)
+    folder = tmp_path / "foxes"
+    folder.mkdir()
+    (folder / "one.png").write_bytes(b"mine")
+    (folder / "two.png").write_bytes(CONTENT)  # as a fetch leaves it that was killed before it wrote the manifest
+
+    for _ in range(2):
+        await fetch_batch(client, number, tmp_path, wait=False)
+
+    files = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    assert files == {"one.png": b"mine", f"one-{first}.png": CONTENT, "two.png": CONTENT}
+
+
 async def test_outputs_appear_as_tasks_end_while_it_waits(
     client: Api, services: Services, batch: tuple[int, list[int]], tmp_path: Path
 ) -> None:

@@ -61,7 +61,8 @@ def fetch(
 ) -> None:
     """Write a batch's outputs into a folder of its name, with a manifest; what is there already is kept.
 
-    Every file is checked by its SHA-256. A download that broke off goes on where it was.
+    Every file is checked by its SHA-256. A download that broke off goes on where it was. Where the folder is another
+    batch's, the name gets the batch's number.
     """
     from corral.cli.listing import put_fetched
     from corral.client.fetching import fetch_batch

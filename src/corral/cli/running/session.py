@@ -17,10 +17,10 @@ from corral.cli.running.view import choose_view, format_failures, format_summary
 from corral.cli.running.watching import Choice, Interrupts, Watch, ask_choice
 from corral.client.api import Api
 from corral.client.batchfile.reading import Read, open_batch_file
-from corral.client.collecting import Collector
+from corral.client.collecting import Collector, find_folder
 from corral.client.connection import Server
 from corral.client.following import Follower
-from corral.client.output_folder import Heading, to_file_name
+from corral.client.output_folder import Heading
 from corral.client.progress import ENDED, BatchProgress, TaskView
 from corral.client.submitting import Generations, Submitted, submit_or_continue, upload_files
 from corral.client.tally import summarise, summary_to_json
@@ -67,10 +67,12 @@ class Run:
         async with self._hold_server() as held, Api(held.server.url, held.server.token) as api:
             memory = Generations(self.data_dir if self.elsewhere is None else None)
             submitted = await submit_or_continue(api, read, await upload_files(api, read.batch), memory)
-            batch_progress = BatchProgress()
-            choice = await self._watch(api, read, submitted, batch_progress, held)
+            heading = Heading(name=read.batch.name, batch=submitted.batch, digest=submitted.digest)
+            folder = find_folder(self.out, heading.name, heading)
+            collector = Collector(api=api, folder=folder, heading=heading, batch_progress=BatchProgress())
+            choice = await self._watch(collector, read, submitted, held)
             held.leave = choice is Choice.LEAVE or (choice is not Choice.STOP and await _has_other_work(api))
-        return self._finish(batch_progress, choice, read)
+        return self._finish(collector, choice)
 
     @asynccontextmanager
     async def _hold_server(self) -> AsyncGenerator[_Held, None]:
@@ -96,16 +98,12 @@ class Run:
         started = await launching.start(self.data_dir, self.cluster_file)
         return _Held(started.server, started if started.process is not None else None)
 
-    async def _watch(
-        self, api: Api, read: Read, submitted: Submitted, batch_progress: BatchProgress, held: _Held
-    ) -> Choice | None:
-        batch = submitted.batch
+    async def _watch(self, collector: Collector, read: Read, submitted: Submitted, held: _Held) -> Choice | None:
+        api, batch, batch_progress = collector.api, submitted.batch, collector.batch_progress
         verb = "continuing" if submitted.continued else "submitted"
         terminal.note(
             f"{verb} batch {batch}, {read.batch.name}: {terminal.format_count(len(read.batch.tasks), 'task')}"
         )
-        heading = Heading(name=read.batch.name, batch=batch, digest=submitted.digest)
-        collector = Collector(api=api, folder=self._choose_folder(read), heading=heading, batch_progress=batch_progress)
         collector.open()
         interrupts, view = Interrupts(), choose_view()
         choices = _ELSEWHERE if held.started is None else _OURS
@@ -129,19 +127,16 @@ class Run:
         with interrupts.handle_signals():
             return await watch.run()
 
-    def _choose_folder(self, read: Read) -> Path:
-        return self.out / to_file_name(read.batch.name)
-
-    def _finish(self, batch_progress: BatchProgress, choice: Choice | None, read: Read) -> int:
+    def _finish(self, collector: Collector, choice: Choice | None) -> int:
         if choice in (Choice.LEAVE, Choice.STOP):
             terminal.note("running the same command again continues this batch")
             return exits.INTERRUPTED
-        summary = summarise(batch_progress.all)
+        summary = summarise(collector.batch_progress.all)
         if self.as_json:
-            terminal.put_json({**summary_to_json(summary), "folder": str(self._choose_folder(read))})
+            terminal.put_json({**summary_to_json(summary), "folder": str(collector.folder)})
         else:
             terminal.put("\n".join(format_summary(summary)))
-            terminal.put(f"outputs: {self._choose_folder(read)}/")
+            terminal.put(f"outputs: {collector.folder}/")
         for line in format_failures(summary):
             terminal.note(line)
         if choice is Choice.CANCEL:
