@@ -111,7 +111,7 @@ class EngineKind(ServiceEngine):
     needs: str | None = None
     """`module:function` that takes a task's inputs and returns the `corral.engines.surveying.Need`s of it."""
     look: str | None = None
-    """`module:function` that takes an instance's URL and options, and reads what it has of these."""
+    """`module:function` that takes an instance's URL, options and credentials, and reads what it has of these."""
     files: FileRule = FileRule()
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()

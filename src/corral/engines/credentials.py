@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from corral.cluster.values import Instance
 from corral.work import EngineUnavailableError
 
 
@@ -38,3 +39,8 @@ class Credentials:
             hint = f"set {variable} in the environment of the Corral server, and start it again"
             raise SecretMissingError(f"the environment variable {variable} {state}", hint=hint)
         return value
+
+
+def name_credentials(instance: Instance) -> Credentials:
+    """Return the credentials that an instance of the cluster file names; the secrets are not read here."""
+    return Credentials(token_from=instance.token_from, headers_from=instance.headers_from)

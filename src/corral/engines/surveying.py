@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from corral.cluster.values import EngineSettings, Instance
 from corral.engine_kinds import EngineKind
+from corral.engines.credentials import Credentials, name_credentials
 from corral.engines.inputs import load_reference
 from corral.errors import Problem
 from corral.work import EngineUnavailableError, Json
@@ -38,8 +39,11 @@ class Need:
 class Inventory(Protocol):
     """Models and parts of one instance."""
 
-    def find_missing(self, needs: Sequence[Need]) -> tuple[Problem, ...]:
-        """List what the instance lacks: `what` is a noun phrase, such as `the model 'x'`."""
+    def find_missing(self, needs: Sequence[Sequence[Need]]) -> tuple[tuple[Problem, ...], ...]:
+        """List what the instance lacks of each list: `what` is a noun phrase, such as `the model 'x'`.
+
+        It can take seconds for the tasks of a large batch: it runs in a thread.
+        """
         ...
 
 
@@ -84,14 +88,7 @@ class Surveyor:
         if kind.look is None:
             return ()
         looks = await asyncio.gather(*(self._look(kind, settings, instance, age_s) for instance in settings.instances))
-        return tuple(
-            InstanceReport(instance=instance, away=look.away)
-            if look.inventory is None
-            else InstanceReport(
-                instance=instance, missing=tuple(look.inventory.find_missing(required) for required in needs)
-            )
-            for instance, look in zip(settings.instances, looks, strict=True)
-        )
+        return await asyncio.to_thread(_report_all, settings.instances, looks, needs)
 
     async def _look(self, kind: EngineKind, settings: EngineSettings, instance: Instance, age_s: float) -> _Look:
         key = (kind.name, instance.url)
@@ -104,9 +101,21 @@ class Surveyor:
 
     async def _ask(self, kind: EngineKind, settings: EngineSettings, instance: Instance) -> _Look:
         ask = cast(
-            "Callable[[str, Mapping[str, Any]], Coroutine[None, None, Inventory]]", load_reference(kind.look or "")
+            "Callable[[str, Mapping[str, Any], Credentials], Coroutine[None, None, Inventory]]",
+            load_reference(kind.look or ""),
         )  # the registry's own; Any: JSON
         try:
-            return _Look(self._clock(), await ask(instance.url, settings.options))
+            return _Look(self._clock(), await ask(instance.url, settings.options, name_credentials(instance)))
         except EngineUnavailableError as error:
             return _Look(self._clock(), None, error.problems[0])
+
+
+def _report_all(
+    instances: Sequence[Instance], looks: Sequence[_Look], needs: Sequence[Sequence[Need]]
+) -> tuple[InstanceReport, ...]:
+    return tuple(
+        InstanceReport(instance=instance, away=look.away)
+        if look.inventory is None
+        else InstanceReport(instance=instance, missing=look.inventory.find_missing(needs))
+        for instance, look in zip(instances, looks, strict=True)
+    )

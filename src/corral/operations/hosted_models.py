@@ -15,7 +15,7 @@ from typing import ClassVar
 from corral.cluster.values import Cluster, Instance
 from corral.engine_kinds import ENGINES
 from corral.engines.building import build_remote
-from corral.engines.credentials import Credentials
+from corral.engines.credentials import name_credentials
 from corral.engines.inputs import find_model_name
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.work import Engine, EngineError, HostedModel, ModelHost, PullStep
@@ -145,7 +145,7 @@ def _list_places(cluster: Cluster) -> Iterator[_Place]:
                 settings.name,
                 url=instance.url,
                 options=settings.options,
-                credentials=Credentials(token_from=instance.token_from, headers_from=instance.headers_from),
+                credentials=name_credentials(instance),
             ),
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.engine_kinds import ENGINES
 from corral.engines.building import Device, build, build_remote
-from corral.engines.credentials import Credentials
+from corral.engines.credentials import name_credentials
 from corral.engines.inputs import check_options
 from corral.errors import Problem, ProblemsError
 from corral.operations.reloading import LocalCluster
@@ -121,7 +121,7 @@ def _make_instance_slot(device: DeviceSpec, settings: EngineSettings, instance: 
             settings.name,
             url=instance.url,
             options=settings.options,
-            credentials=Credentials(token_from=instance.token_from, headers_from=instance.headers_from),
+            credentials=name_credentials(instance),
         ),
     )
 

@@ -9,6 +9,7 @@ from corral.cluster.values import Cluster, EngineSettings, Instance, Node
 from corral.engines.building import build_remote
 from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import InstanceUnreachableError
+from corral.engines.comfyui.installed import look
 from corral.engines.credentials import Credentials, SecretMissingError
 from corral.operations.hosted_models import list_hosted_models
 from corral.work import EngineUnavailableError
@@ -61,6 +62,19 @@ async def test_a_comfyui_instance_is_not_asked_without_its_secret() -> None:
         with pytest.raises(SecretMissingError):
             await engine.check()
         await engine.close()
+
+
+async def test_a_comfyui_instance_behind_a_token_tells_what_it_has() -> None:
+    async def refuse_strangers(request: web.Request) -> None:
+        if request.headers.get("Authorization") != f"Bearer {SECRET}":
+            raise web.HTTPUnauthorized
+
+    async with ComfyDouble() as comfy:
+        comfy.before_answer = refuse_strangers
+
+        assert "KSampler" in (await look(comfy.url, {}, GIVEN)).types
+        with pytest.raises(EngineUnavailableError, match="401"):
+            await look(comfy.url, {}, Credentials())
 
 
 async def test_a_missing_variable_is_the_instances_problem_and_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:

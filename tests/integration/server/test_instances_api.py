@@ -14,6 +14,7 @@ from corral.cli.main import run_command
 from corral.cluster.values import Cluster, EngineSettings, Instance, Node, QueueSettings
 from corral.engines.surveying import Surveyor
 from corral.operations.reloading import ReloadAnswer, ReloadAsked
+from corral.server.api.strict_json import MAX_PROBLEMS
 from corral.server.services import Services
 from doubles.comfyui import ComfyDouble
 from doubles.comfyui_workflows import text_to_image
@@ -131,6 +132,19 @@ async def test_instances_that_lack_different_things_are_all_named(api: Serving, 
         "no comfyui instance has all that a task needs: "
         f"left lacks the model {MODEL!r}; right lacks the node type 'KSampler'"
     )
+
+
+async def test_a_batch_of_tasks_that_all_lack_something_else_gets_a_bounded_answer(api: Serving) -> None:
+    batch = a_batch(2 * MAX_PROBLEMS)
+    for number, task in enumerate(batch["tasks"]):
+        task["inputs"] = {"set": {"4.ckpt_name": f"none-{number}.safetensors"}}
+
+    answer = await api.post("/corral/v1/batches", batch)
+
+    assert answer.status == 422
+    problems = answer.json["error"]["problems"]
+    assert len(problems) == MAX_PROBLEMS
+    assert problems[-1]["where"] == f"tasks[{MAX_PROBLEMS - 1}] (t-{MAX_PROBLEMS - 1}).inputs"
 
 
 async def test_a_model_that_was_just_installed_is_not_refused_from_memory(

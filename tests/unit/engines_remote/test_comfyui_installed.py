@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.engines.comfyui.installed import list_needs, read_installed
+from corral.engines.comfyui.installed import MAX_SUGGESTIONS, list_needs, read_installed
 from doubles.comfyui_nodes import NODES, object_info
 from doubles.comfyui_workflows import text_to_image
 
@@ -17,7 +17,8 @@ def described(*lacks: str) -> dict[str, Any]:
 
 def missing(info: dict[str, Any], **inputs: Any) -> list[tuple[str, str, str | None]]:
     needs = list_needs({"workflow": text_to_image(), **inputs})
-    return [(problem.code, problem.what, problem.where) for problem in read_installed(info).find_missing(needs)]
+    (problems,) = read_installed(info).find_missing([needs])
+    return [(problem.code, problem.what, problem.where) for problem in problems]
 
 
 def test_nothing_is_missing_where_the_instance_has_every_type_and_file() -> None:
@@ -53,7 +54,34 @@ def test_what_is_no_list_of_model_files_is_not_judged() -> None:
 
 def test_a_name_that_is_nearly_there_is_in_the_hint() -> None:
     needs = list_needs({"workflow": text_to_image(), "set": {"4.ckpt_name": "sdxl/sd_xl_base_1.0.ckpt"}})
-    (problem,) = read_installed(described()).find_missing(needs)
+    ((problem,),) = read_installed(described()).find_missing([needs])
 
     assert problem.hint is not None
     assert problem.hint.startswith(f"put the file into its models folder (it has {MODEL!r}")
+
+
+def test_of_many_missing_files_all_are_named_and_the_first_have_names_that_look_alike() -> None:
+    info = described()
+    files = [f"portrait-{number}.safetensors" for number in range(20)]
+    info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [files, {}]
+    tasks = [
+        list_needs({"workflow": text_to_image(), "set": {"4.ckpt_name": f"portrait-{number}-new.safetensors"}})
+        for number in range(3 * MAX_SUGGESTIONS)
+    ]
+
+    missing_of_tasks = read_installed(info).find_missing(tasks)
+
+    assert [len(problems) for problems in missing_of_tasks] == [1] * len(tasks)
+    suggested = ["(it has 'portrait-" in (problem.hint or "") for (problem,) in missing_of_tasks]
+    assert suggested == [True] * MAX_SUGGESTIONS + [False] * 2 * MAX_SUGGESTIONS
+
+
+def test_a_file_that_many_tasks_miss_counts_once_among_those_with_suggestions() -> None:
+    first, last = (
+        list_needs({"workflow": text_to_image(), "set": {"4.ckpt_name": name}})
+        for name in ("none.ckpt", "sd_xl_base_1.0.ckpt")
+    )
+
+    missing_of_tasks = read_installed(described()).find_missing([first] * MAX_SUGGESTIONS + [last])
+
+    assert f"(it has {MODEL!r}" in (missing_of_tasks[-1][0].hint or "")

@@ -18,6 +18,7 @@ from corral.engines.comfyui.client import ComfyClient, Timings
 from corral.engines.comfyui.errors import find_close_matches
 from corral.engines.comfyui.filling import fill_nodes
 from corral.engines.comfyui.inputs import ComfyUiInputs
+from corral.engines.credentials import Credentials
 from corral.engines.narrowing import as_list, as_object
 from corral.engines.surveying import Need
 from corral.errors import Problem
@@ -25,21 +26,41 @@ from corral.work import Json
 
 LOOK_S = 10.0
 """One reading of `/object_info`; an instance with two thousand node types answers with some 5 MB in a second or two."""
+MAX_SUGGESTIONS = 100
+"""Missing files for which names that look alike are searched: 8 ms each among 500 files; an answer names as many."""
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin", ".sft", ".onnx", ".pkl")
+
+
+class _Suggestions:
+    """Files with names like those of missing ones; searched for the first `MAX_SUGGESTIONS` missing files only."""
+
+    def __init__(self) -> None:
+        self._near: dict[tuple[str, frozenset[str]], list[str]] = {}
+
+    def find(self, file: str, files: frozenset[str]) -> list[str]:
+        """Find names that look like the missing file's."""
+        key = (file, files)
+        if key not in self._near and len(self._near) < MAX_SUGGESTIONS:
+            self._near[key] = find_close_matches(file, sorted(files))
+        return self._near.get(key, [])
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
     """The node types of an instance; for each, by input, the model files that it can load there."""
 
-    types: Mapping[str, Mapping[str, Sequence[str]]]
+    types: Mapping[str, Mapping[str, frozenset[str]]]
 
-    def find_missing(self, needs: Sequence[Need]) -> tuple[Problem, ...]:
-        """List what the instance lacks of it, in the order of the workflow, each once."""
-        problems = [problem for need in needs if (problem := self._judge(need)) is not None]
+    def find_missing(self, needs: Sequence[Sequence[Need]]) -> tuple[tuple[Problem, ...], ...]:
+        """List what the instance lacks of each workflow, in the order of its nodes, each once."""
+        suggestions = _Suggestions()
+        return tuple(self._compare(required, suggestions) for required in needs)
+
+    def _compare(self, needs: Sequence[Need], suggestions: _Suggestions) -> tuple[Problem, ...]:
+        problems = [problem for need in needs if (problem := self._judge(need, suggestions)) is not None]
         return tuple(dict.fromkeys(problems))
 
-    def _judge(self, need: Need) -> Problem | None:
+    def _judge(self, need: Need, suggestions: _Suggestions) -> Problem | None:
         inputs = self.types.get(need.type)
         if inputs is None:
             return Problem(
@@ -51,7 +72,7 @@ class Installed:
         files = inputs.get(need.input or "")
         if need.file is None or files is None or need.file in files:
             return None
-        near = find_close_matches(need.file, files)
+        near = suggestions.find(need.file, files)
         alike = f"it has {' and '.join(repr(name) for name in near)}" if near else f"{need.input} has no such file"
         return Problem(
             code="comfyui.missing_model",
@@ -82,27 +103,31 @@ def read_installed(answer: Json) -> Installed:
     return Installed({name: _read_files(as_object(description)) for name, description in as_object(answer).items()})
 
 
-def _read_files(description: Mapping[str, Json]) -> dict[str, Sequence[str]]:
+def _read_files(description: Mapping[str, Json]) -> dict[str, frozenset[str]]:
     groups = as_object(description.get("input"))
     inputs = {**as_object(groups.get("required")), **as_object(groups.get("optional"))}
     lists = {name: _read_choices(as_list(config)) for name, config in inputs.items()}
     return {name: files for name, files in lists.items() if files is not None}
 
 
-def _read_choices(config: Sequence[Json]) -> Sequence[str] | None:
+def _read_choices(config: Sequence[Json]) -> frozenset[str] | None:
     """Return the files of an input that lists model files, also of an empty list; None for any other input."""
     settings = as_object(config[1]) if len(config) > 1 else {}
     listed = cast("Json", config[0]) if config and isinstance(config[0], list) else settings.get("options")
     if not isinstance(listed, list) or any(key.endswith("_upload") for key in settings):
         return None
     choices = [choice for choice in as_list(cast("Json", listed)) if isinstance(choice, str)]
-    files = tuple(choice for choice in choices if choice.lower().endswith(_MODEL_ENDINGS))
+    files = frozenset(choice for choice in choices if choice.lower().endswith(_MODEL_ENDINGS))
     return files if files or not choices else None
 
 
-async def look(url: str, options: Mapping[str, Any]) -> Installed:  # Any: JSON from the cluster file, not used here
+async def look(
+    url: str,
+    options: Mapping[str, Any],  # JSON from the cluster file, not used here
+    credentials: Credentials,
+) -> Installed:
     """Ask an instance what it has. Raises: EngineUnavailableError."""
-    client = ComfyClient(url, timings=Timings())
+    client = ComfyClient(url, timings=Timings(), credentials=credentials)
     try:
         answer = await client.get("/object_info", within_s=LOOK_S)
         return await asyncio.to_thread(read_installed, answer)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from corral.cluster.values import EngineSettings
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.engines.surveying import RECENT_S, REMEMBERED_S, InstanceReport, Need, list_needs
 from corral.errors import Problem
+from corral.server.api.strict_json import MAX_PROBLEMS
 from corral.server.services import Services
 from corral.tasks.store.submitting import is_key_known
 from corral.tasks.submission_checks import SubmissionError
@@ -47,14 +49,10 @@ async def _find_problems(
     wanted = await asyncio.to_thread(_group_needs, kind, submission)
     for age_s in (REMEMBERED_S, RECENT_S):
         reports = await services.surveyor.compare(kind, settings, list(wanted), age_s=age_s)
-        lacking = [
-            (tasks, [(report.instance.name, report.missing[number]) for report in reports])
-            for number, tasks in enumerate(wanted.values())
-            if all(report.away is None and report.missing[number] for report in reports)
-        ]
-        if not lacking:
+        problems = await asyncio.to_thread(_judge, kind, wanted, reports, submission)
+        if not problems:
             return []
-    return [problem for tasks, missing in lacking for problem in _describe(kind, tasks, missing, submission)]
+    return problems
 
 
 def _group_needs(kind: EngineKind, submission: Submission) -> Wanted:
@@ -63,6 +61,23 @@ def _group_needs(kind: EngineKind, submission: Submission) -> Wanted:
         if task.engine == kind.name:
             groups.setdefault(list_needs(kind, task.inputs), []).append(index)
     return groups
+
+
+def _judge(
+    kind: EngineKind, wanted: Wanted, reports: Sequence[InstanceReport], submission: Submission
+) -> list[Problem]:
+    """Describe what no instance has, as many problems as one answer holds; nothing where an instance is away."""
+    if any(report.away is not None for report in reports):
+        return []
+    problems = (
+        problem
+        for number, tasks in enumerate(wanted.values())
+        if all(report.missing[number] for report in reports)
+        for problem in _describe(
+            kind, tasks, [(report.instance.name, report.missing[number]) for report in reports], submission
+        )
+    )
+    return list(islice(problems, MAX_PROBLEMS))
 
 
 def _describe(
@@ -74,11 +89,8 @@ def _describe(
     """Say what no instance has; where each lacks something else, say that of each."""
     where = f"tasks[{tasks[0]}] ({submission.tasks[tasks[0]].name}).inputs"
     more = f" ({len(tasks)} tasks need it)" if len(tasks) > 1 else ""
-    everywhere = [
-        problem
-        for problem in missing[0][1]
-        if all(any(problem.what == other.what for other in others) for _, others in missing)
-    ]
+    lacking = [{problem.what for problem in problems} for _, problems in missing]
+    everywhere = [problem for problem in missing[0][1] if all(problem.what in whats for whats in lacking)]
     if everywhere:
         return [
             Problem(
