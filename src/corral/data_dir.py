@@ -3,6 +3,10 @@
 A running server holds `server.lock`, which the kernel frees whatever kills the server, and writes `server.json`
 with its address and a token; a user who can read that file can use the server. Servers and
 their clients both use this module, so that neither needs the other.
+
+Belongs here: where the folder is, names in it that several rooms use, finding the server that runs on it.
+Does not belong here: names and files of one room.
+May import: `corral.errors`.
 """
 
 from __future__ import annotations

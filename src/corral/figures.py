@@ -2,7 +2,7 @@
 
 Belongs here: the value and how it is printed.
 Does not belong here: any formula; those are next to what they are about.
-May import: `corral.units`, `corral.errors`.
+May import: nothing of Corral.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ here and a column in a migration; code that acts on it reads it where it acts.
 
 Belongs here: fields that the user sets, how each is written, checked and explained.
 Does not belong here: what the queue adds to a task (its state, its attempts), HTTP, SQL.
-May import: `corral.cluster` (for the values that both kinds of file have), `corral.work`, `corral.units`.
+May import: `corral.cluster` (for the values that both kinds of file have), `corral.work`, `corral.units`,
+`corral.errors`.
 """
 
 from __future__ import annotations

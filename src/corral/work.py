@@ -69,7 +69,7 @@ class Work:
     engine: str
     model: str | None = None
     inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    """The request of the user, in the words of the engine (checked by `Engine.check`)."""
+    """The request of the user, in the words of the engine (checked by `corral.engines.inputs.check_inputs`)."""
     files: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Input files by name: uploads, and outputs of the tasks that this one `needs`; read only."""
     scratch: Path

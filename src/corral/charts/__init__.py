@@ -2,7 +2,7 @@
 
 Belongs here: bars, lines, Gantt charts of plain numbers and names.
 Does not belong here: what the numbers mean; reading or writing anything.
-May import: `corral.work`, `corral.units`, `corral.errors`.
+May import: `corral.units`.
 """
 
 from corral.charts.gantt import GanttBar, GanttRow, Mark, draw_gantt

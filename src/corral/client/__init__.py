@@ -1,4 +1,4 @@
-"""The client of a Corral server: whatever a door (command line, console, MCP) needs to use the HTTP API of one.
+"""The client of a Corral server: whatever a door, such as the command line, needs to use its HTTP API.
 
 Belongs here: finding a server, calling it, batch files, submitting, following a batch, collecting its outputs.
 Does not belong here: printing, questions to a person, starting a server, how the server does the work.

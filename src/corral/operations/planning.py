@@ -72,7 +72,7 @@ def plan_layouts(asked: PlanAsked) -> Planned:
     plans = (plan_layout(file.cluster, layout, needs_of(file.cluster, layout)) for layout in layouts)
     return Planned(
         file=file,
-        plans=tuple(replace(layout, cautions=(*doubts, *layout.cautions)) for layout in plans),
+        plans=tuple(replace(plan, cautions=(*doubts, *plan.cautions)) for plan in plans),
         power=_work_out_power(file.cluster, models),
     )
 
@@ -134,7 +134,7 @@ def _choose_layouts(file: ClusterText, name: str | None) -> Sequence[Layout | No
 
 def require_places(planned: Planned) -> None:
     """Raises: NoPlacementError when something that was asked for has no place in one of the plans."""
-    problems = [_make_problem(planned.file.name, plan, layout) for plan in planned.plans for layout in plan.missing]
+    problems = [_make_problem(planned.file.name, plan, replica) for plan in planned.plans for replica in plan.missing]
     if problems:
         raise NoPlacementError(problems)
 

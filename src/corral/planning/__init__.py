@@ -3,6 +3,6 @@
 Belongs here: placement, comparison of two cluster files, the checklist of a migration, their reports.
 Does not belong here: reading files or machines, running anything, time, randomness.
 May import: `corral.rendering` (what is compared is what would be written), `corral.scheduling` (forecasts are made with
-the policy itself), `corral.hardware`, `corral.cluster`, `corral.charts`, `corral.figures`, `corral.units`,
-`corral.errors`.
+the policy itself), `corral.hardware`, `corral.cluster`, `corral.charts`, `corral.work`, `corral.figures`,
+`corral.engine_kinds`, `corral.units`, `corral.errors`.
 """

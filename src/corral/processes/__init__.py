@@ -6,5 +6,5 @@ after both, the next start finds by its mark.
 
 Belongs here: processes and the servers among them, their logs, when a server can be started again.
 Does not belong here: what a program does, which one is started, what is asked of it.
-May import: `corral.errors`, `corral.units`.
+May import: `corral.errors`.
 """

@@ -1,4 +1,4 @@
-"""Why one task waits, in full: the rule in a sentence (`sentences`), every slot, and when it can start (`forecast`)."""
+"""Why one task waits, in full: the rule in a sentence, every slot, and when it can start (`estimate_start`)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class EmbeddedDatabaseError(CorralError):
 
 
 class EmbeddedDatabase:
-    """One PostgreSQL server in one folder. Only one Corral uses the folder at a time; see `presence.only_server`."""
+    """One PostgreSQL server in one folder. Only one Corral uses the folder at a time; see `presence.hold_data_dir`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,6 +1,6 @@
 """`llama`: text from GGUF models through llama.cpp, in a worker process of its own per slot.
 
-Belongs here: its inputs and options (`inputs`), requests to llama.cpp and its streams (`chat`), the worker side
-(`worker`).
+Belongs here: its inputs and options (`inputs`), the programs of llama.cpp (`program`, `builtin`), requests to
+them (`requests`) and what they answer (`reply`).
 Does not belong here: the server's side of worker processes (`corral.engines.local`).
 """

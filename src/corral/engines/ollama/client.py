@@ -2,7 +2,7 @@
 
 A server is silent while it loads a model or reads a prompt, for as long as that takes: headers come with the first
 piece of the answer. So silence is not a failure. A server that is silent is asked for its version now and then, and is
-lost when it does not answer that either (`alive`).
+lost when it does not answer that either (`_prove_alive`).
 """
 
 from __future__ import annotations

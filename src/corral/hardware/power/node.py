@@ -54,8 +54,8 @@ def compute_power(
 ) -> NodePower:
     """Compute the power of a node at full load, and judge it.
 
-    `models` by the names that the cluster file has (`models_of`); `ranges` by the index of the GPU, where a driver was
-    asked which limits its GPU takes.
+    `models` by the names that the cluster file has (`find_models`); `ranges` by the index of the GPU, where a driver
+    was asked which limits its GPU takes.
     """
     gpus = tuple(_make_gpu(gpu, models.get(gpu.model or "")) for gpu in node.gpus or ())
     other = _read_file(node.other_power_w, f"psu.otherWatts of node {node.name}") or ASSUMED_OTHER

@@ -21,7 +21,7 @@ class Detail(StrEnum):
     """The things that are counted together."""
 
     GPU = "gpu"
-    """Nothing: each GPU is a stock. An answer is a plan."""
+    """Nothing: each GPU is a GPU group. An answer is a plan."""
     NODE = "node"
     """GPUs of a node that are alike. Only memory that several share on a GPU can go wrong."""
     KIND = "kind"
@@ -29,7 +29,7 @@ class Detail(StrEnum):
 
 
 EXACT_LIMIT = 4_000
-"""Asks times GPUs up to which a plan is searched GPU by GPU: that many columns are solved well within a second."""
+"""Demands times GPUs up to which a plan is searched GPU by GPU: that many columns are solved well within a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class GpuGroup:
     """Which GPUs of the node they are; None where it is for several nodes."""
 
     def has(self, gpu: PlannedGpu) -> bool:
-        """Return whether a GPU of one of the group's nodes is in the stock."""
+        """Return whether a GPU of one of the group's nodes is in the GPU group."""
         if self.indexes is not None:
             return gpu.index in self.indexes
         return (gpu.model, gpu.usable) == (self.gpu.model, self.gpu.usable)
@@ -120,7 +120,7 @@ def _make_group(members: Sequence[Machine], first: int, pinned: Sequence[frozens
 
 
 def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...]:
-    """Join asks that the program need not distinguish; those that can run anywhere need no program."""
+    """Join demands that the program need not distinguish; those that can run anywhere need no program."""
     bound = [demand for demand in demands if not is_anywhere(ledger, demand)]
     sizes = sorted({gpu.usable for gpu in ledger.gpus.values() if gpu.usable is not None})
     keys = {demand.number: _make_key(demand, sizes) for demand in bound}
@@ -130,7 +130,7 @@ def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...
 
 
 def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
-    """Distinguish asks by what the program sees: a whole GPU is as good as another that is also large enough."""
+    """Distinguish demands by what the program sees: a whole GPU is as good as another that is also large enough."""
     needed = demand.needed
     if demand.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)
@@ -139,7 +139,7 @@ def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
 
 
 def would_suit(sort: Sort, group: NodeGroup, gpu_group: GpuGroup) -> bool:
-    """Return whether a replica could have a GPU of the stock."""
+    """Return whether a replica could have a GPU of the GPU group."""
     nodes = sort.like.nodes(group.nodes)
     if not nodes or not suits_alike(sort.like, gpu_group):
         return False
@@ -147,7 +147,7 @@ def would_suit(sort: Sort, group: NodeGroup, gpu_group: GpuGroup) -> bool:
 
 
 def suits_alike(demand: Demand, gpu_group: GpuGroup) -> bool:
-    """Return whether a stock's GPUs are large enough, and of the indexes that are allowed where the stock has one."""
+    """Return whether a group's GPUs are large enough, and of the indexes that are allowed where it has any."""
     if (
         gpu_group.indexes is None and demand.indexes is not None
     ):  # alike GPUs have several indexes: only their size counts here

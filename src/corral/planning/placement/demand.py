@@ -17,7 +17,7 @@ from corral.planning.placement.vram import Needs, Vram, work_out_vram
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bond:
-    """What binds an ask to a node."""
+    """What binds a demand to a node."""
 
     node: str
     reason: str
@@ -59,9 +59,9 @@ class Demand:
 
     @property
     def likeness(self) -> tuple[object, ...]:
-        """Return what placement goes by: asks with the same have the same places. Sorted by it, hard cases are first.
+        """Return what placement goes by: demands with the same have the same places.
 
-        Bound ones are hardest, then those that want many GPUs, then large ones.
+        Sorted by it, hard cases are first: bound ones are hardest, then those that want many GPUs, then large ones.
         """
         nodes = tuple(sorted({bond.node for bond in self.bonds}))
         indexes = () if self.indexes is None else tuple(sorted(self.indexes))

@@ -16,7 +16,7 @@ from corral.planning.placement.values import Machine, PlannedGpu, Refusal
 
 
 class Eligibility:
-    """The GPUs within reach of asks, in a finished plan."""
+    """The GPUs within reach of demands, in a finished plan."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger

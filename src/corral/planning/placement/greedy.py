@@ -1,7 +1,7 @@
 """Plans in one pass: first fit with hard cases first, making way for earlier tiers, and tidying up.
 
-It is where the exact search starts from, and what completes a plan in the end. It never puts a replica where `Room`
-would refuse it.
+It is where the exact search starts from, and what completes a plan in the end. It never puts a replica where the
+`Ledger` would refuse it.
 """
 
 from __future__ import annotations

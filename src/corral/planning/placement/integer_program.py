@@ -1,7 +1,7 @@
 """The integer program of placement: how many replicas of each sort go to each group of equal GPUs.
 
-Columns: GPUs of a stock that a sort gets; for sorts that want several GPUs, replicas on a group (all GPUs of a
-replica are on one node); GPUs of a stock that are shared; first and further replicas that are placed.
+Columns: GPUs of a GPU group that a sort gets; for sorts that want several GPUs, replicas on a node group (all GPUs of
+a replica are on one node); GPUs of a GPU group that are shared; first and further replicas that are placed.
 Rows: GPUs and memory are not given twice. For memory shared on one GPU, the plain sum of needs is a weak bound
 (three needs of 9 GiB fill 27 of 32 GiB on two GPUs of 16, and yet only two fit), so rows by dual feasible functions
 are added: replace needs above 1 - d by 1 and those below d by 0, and no GPU holds more than 1 (Martello and
@@ -26,7 +26,7 @@ COUNTED = Effort(nodes=200, gap=0.005, step=0.99)
 _MIB = 2**20
 """Programs count memory in MiB: numbers near one another are solved more reliably."""
 _MOST_THRESHOLDS = 12
-"""Rows for each stock by the size of the smallest need that counts; more of them make the program slow, not tight."""
+"""Rows for each GPU group by the size of the smallest need that counts; more make the program slow, not tight."""
 _PARTS = (1, 2, 3, 4)
 """Parts that needs are rounded down to, in the rows that count needs above a half, a third, a quarter, a fifth."""
 
@@ -41,11 +41,11 @@ class ReplicaProgram:
         self.sorts = sorts = sort_out_alike(demands, ledger)
         self.program = Program()
         self.gpus: dict[tuple[int, int], int] = {}
-        """Columns by sort and stock: GPUs that the sort gets there."""
+        """Columns by sort and GPU group: GPUs that the sort gets there."""
         self.replicas: dict[tuple[int, int], int] = {}
-        """Columns by sort and group: replicas on a group, for sorts of several GPUs or none."""
+        """Columns by sort and node group: replicas on it, for sorts of several GPUs or none."""
         self.shared: dict[int, int] = {}
-        """Columns by stock: GPUs that are shared."""
+        """Columns by GPU group: GPUs that are shared."""
         self.tiers: dict[Tier, Terms] = {tier: {} for tier in Tier}
         """Columns that count the replicas that are placed."""
         self._effort = COUNTED if detail is Detail.KIND else EXACT
@@ -53,7 +53,7 @@ class ReplicaProgram:
             self._add_sort(number)
         for index, group in enumerate(groups):
             for gpu_group in group.gpu_groups:
-                self._add_stock(gpu_group)
+                self._add_gpu_group(gpu_group)
             self._add_memory(index, group)
         if detail is Detail.KIND:
             self._add_named_nodes()
@@ -101,7 +101,7 @@ class ReplicaProgram:
         self.program.fix_sum({**columns, replicas: -float(gpus)}, 0)
         return {replicas: 1.0}
 
-    def _add_stock(self, gpu_group: GpuGroup) -> None:
+    def _add_gpu_group(self, gpu_group: GpuGroup) -> None:
         mine = [number for number in range(len(self.sorts)) if (number, gpu_group.number) in self.gpus]
         whole: Terms = {self.gpus[index, gpu_group.number]: 1.0 for index in mine if self.sorts[index].like.whole}
         needs = {

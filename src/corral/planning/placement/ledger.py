@@ -33,11 +33,11 @@ class Ledger:
         self.memory_left = {machine.name: machine.memory for machine in machines}
         self.tenants: dict[tuple[str, int], list[Unit]] = {}
         self.locations: dict[tuple[int, int], Location] = {}
-        """By the ask's number and the replica."""
+        """By the demand's number and the replica."""
         self.on_node: Counter[tuple[int, str]] = Counter()
-        """Replicas of an ask on a node."""
+        """Replicas of a demand on a node."""
         self.models: dict[int, set[str | None]] = {}
-        """Models of GPU that an ask has, by its number."""
+        """Models of GPU that a demand has, by its number."""
 
     def take(self, unit: Unit, location: Location) -> None:
         """Give a replica its place. Raises: NotFreeError."""

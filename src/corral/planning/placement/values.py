@@ -121,7 +121,7 @@ class GpuTotal:
     planned: int | None
     """Bytes; None when the need of a replica on it is unknown."""
     tenants: tuple[str, ...]
-    """`comfyui #1` and so on: asks with their replica, counted from 1."""
+    """`comfyui #1` and so on: demands with their replica, counted from 1."""
     whole: bool
     """Whether one tenant has it alone."""
     open_ended: bool
@@ -217,5 +217,5 @@ def _make_machine(node: Node) -> Machine:
 
 
 def _make_gpu(node: str, gpu: Gpu) -> PlannedGpu:
-    ledger = None if gpu.memory is None else get_usable(gpu.memory)
-    return PlannedGpu(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=ledger)
+    usable = None if gpu.memory is None else get_usable(gpu.memory)
+    return PlannedGpu(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=usable)

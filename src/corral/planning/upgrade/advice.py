@@ -1,6 +1,6 @@
 """The advice about an upgrade: its reasons for and against, each with its remedy, and what follows from them.
 
-The rules are few and are in `_verdict`.
+The rules are few and are in `_decide`.
 """
 
 from __future__ import annotations
@@ -205,13 +205,13 @@ def _judge_speed(throughput: tuple[Throughput, ...]) -> Iterator[Reason]:
 
 
 def _judge_services(choices: tuple[ServiceChoice, ...]) -> Iterator[Reason]:
-    wider = [other.service for other in choices if other.freedom is Freedom.WIDER]
+    wider = [choice.service for choice in choices if choice.freedom is Freedom.WIDER]
     if wider:
         yield Reason(weight=Weight.GAIN, what=f"more GPUs that can run {list_names(wider)}")
-    gained = [other.service for other in choices if other.freedom is Freedom.GAINED and other.before is not None]
+    gained = [choice.service for choice in choices if choice.freedom is Freedom.GAINED and choice.before is not None]
     if gained:
         yield Reason(weight=Weight.GAIN, what=f"{list_names(gained)} could not run, and can now")
-    narrower = [other.service for other in choices if other.freedom is Freedom.NARROWER]
+    narrower = [choice.service for choice in choices if choice.freedom is Freedom.NARROWER]
     if narrower:
         yield Reason(
             weight=Weight.LOSS,

@@ -206,7 +206,7 @@ class Distribution:
     """One layout; None is the services as they stand."""
 
     layout: str | None
-    seats: tuple[ServiceLocations, ...]
+    locations: tuple[ServiceLocations, ...]
     lost: tuple[str, ...]
     """Services that had a place or a turn before, and have neither now."""
     gained: tuple[str, ...]
@@ -230,7 +230,7 @@ def _compare_plan(before: Plan | None, after: Plan) -> Distribution:
     names = [*new, *(name for name in old if name not in new)]
     return Distribution(
         layout=after.layout,
-        seats=tuple(
+        locations=tuple(
             ServiceLocations(service=name, before=old.get(name, "-"), after=new.get(name, "-")) for name in names
         ),
         lost=_list_newly_missing(after, before),

@@ -49,6 +49,9 @@ Outcome = Accepted | CorralError
 async def submit(pool: Pool, submission: Submission, *, queued_limits: Limits) -> Accepted:
     """Store one checked submission (`corral.tasks.submission_checks.check`) and wake the dispatcher.
 
+    The lines of its story wake it: `story.open_writing` ends and announces their kinds (`Pool.announce`), the leader
+    hears them (`corral.tasks.leadership`), and its reconciler notes what to read anew (`Reconciler.note_lines`).
+
     Raises: IdempotencyConflictError, OwnerLimitError, QueueDrainingError, SubmissionError.
     """
     (outcome,) = await store_group(pool, [submission], queued_limits)

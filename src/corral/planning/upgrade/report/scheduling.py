@@ -129,13 +129,13 @@ def _choice(choice: Choice | None) -> str:
 
 
 def _write_distribution(distribution: Distribution) -> list[str]:
-    if not distribution.seats:
+    if not distribution.locations:
         return []
     name = f"In the layout `{distribution.layout}`" if distribution.layout else "With every service running"
     return [
         *paragraph(f"{name}, each replica on GPUs of its own:"),
         *table(
-            ("Service", "Before", "After"), ((seat.service, seat.before, seat.after) for seat in distribution.seats)
+            ("Service", "Before", "After"), ((row.service, row.before, row.after) for row in distribution.locations)
         ),
         *bullets(
             [f"no longer warned of: {_warning(caution)}" for caution in distribution.settled]
