@@ -33,8 +33,10 @@ BATCH = {
 """Three of these make the numbers that examples use: tasks 17 and 18, batch 3."""
 NO_SUCH_THING = 3
 UNAVAILABLE = 6
+ERRORS_FOUND = 1
 CONFLICT = 4
 EXPECTED = {
+    "corral lint examples/faulty/compose.yaml": ERRORS_FOUND,
     "corral up --cluster examples/edge.yaml": CONFLICT,
     "corral tasks cancel 17 18": CONFLICT,
     "corral batches retry 3": CONFLICT,
@@ -45,8 +47,8 @@ EXPECTED = {
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
 }
-"""Examples that cannot work here: a server runs already, all tasks have succeeded, and there is neither a GPU nor a
-server of Ollama."""
+"""Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor a
+server of Ollama, and the file that is linted has mistakes on purpose."""
 
 
 @pytest.fixture(scope="module")

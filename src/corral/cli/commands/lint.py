@@ -56,7 +56,7 @@ As = Annotated[Format, typer.Option("--format", help="Print for people, programs
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("lint", epilog=make_example("corral lint examples/harvis"))(lint)
+    app.command("lint", epilog=make_example("corral lint examples/faulty/compose.yaml"))(lint)
 
 
 def lint(
