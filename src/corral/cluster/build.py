@@ -15,7 +15,7 @@ from typing import Any, cast, get_origin
 
 from corral.cluster import shape as shapes
 from corral.cluster import values
-from corral.cluster.document import Path
+from corral.cluster.document import YamlPath
 from corral.cluster.fields import FOREVER
 from corral.cluster.shape import Shape
 from corral.cluster.values import WRITTEN_AT, Cluster, GpuFacts, LayoutKind, QueueSettings
@@ -50,7 +50,7 @@ _DEFAULT_QUEUE = "default"
 _Fields = Mapping[str, Any]  # by name: values of every field's own type
 
 
-def build(shape: shapes.ClusterShape, gpu_models: Mapping[Path, GpuFacts]) -> Cluster:
+def build(shape: shapes.ClusterShape, gpu_models: Mapping[YamlPath, GpuFacts]) -> Cluster:
     """Make the cluster of a file without problems; `gpu_models` has the catalogue's answers by path."""
     return cast("Cluster", _Builder(gpu_models).make(shape, ()))
 
@@ -58,10 +58,10 @@ def build(shape: shapes.ClusterShape, gpu_models: Mapping[Path, GpuFacts]) -> Cl
 class _Builder:
     """Makes values of shapes, each with its path in the file."""
 
-    def __init__(self, gpu_models: Mapping[Path, GpuFacts]) -> None:
+    def __init__(self, gpu_models: Mapping[YamlPath, GpuFacts]) -> None:
         self.gpu_models = gpu_models
 
-    def make(self, shape: Shape, at: Path) -> Any:  # an instance of `KINDS[type(shape)]`
+    def make(self, shape: Shape, at: YamlPath) -> Any:  # an instance of `KINDS[type(shape)]`
         """Make the value of a shape."""
         kind = KINDS[type(shape)]
         own: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class _Builder:
             own.update(complete(self, shape, at))
         return kind(**own)
 
-    def _convert(self, written: Any, field: Field[Any], at: Path) -> Any:  # of the field's own type
+    def _convert(self, written: Any, field: Field[Any], at: YamlPath) -> Any:  # of the field's own type
         if written == FOREVER:
             return None
         if isinstance(written, timedelta) and field.name.endswith("_s"):
@@ -105,7 +105,7 @@ def read_place(shape: Shape, place: tuple[str, ...]) -> Any:  # of the field's o
 # --- what a file does not say literally -----------------------------------------------------------------------------
 
 
-def _complete_cluster(builder: _Builder, shape: shapes.ClusterShape, at: Path) -> _Fields:
+def _complete_cluster(builder: _Builder, shape: shapes.ClusterShape, at: YamlPath) -> _Fields:
     """Every engine has settings, and there is a default queue, also where the file names none."""
     unset = shapes.EngineShape.model_validate({})
     engines = {name: builder.make(shape.engines.get(name) or unset, ("engines", name)) for name in ENGINES}
@@ -114,24 +114,24 @@ def _complete_cluster(builder: _Builder, shape: shapes.ClusterShape, at: Path) -
     return {"engines": engines, "queues": queues}
 
 
-def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: Path) -> _Fields:
+def _complete_engine(builder: _Builder, shape: shapes.EngineShape, at: YamlPath) -> _Fields:
     name = str(at[-1])
     enabled = ENGINES[name].on_by_default if shape.enabled is None else shape.enabled
     return {"name": name, "enabled": enabled}
 
 
-def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: Path) -> _Fields:
+def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: YamlPath) -> _Fields:
     return {"name": at[-1], "kind": shape.kind or LayoutKind(at[-1])}
 
 
-def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: Path) -> _Fields:
+def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: YamlPath) -> _Fields:
     """The file's index and memory go before the GPU's place in the list and the catalogue's memory."""
     facts = builder.gpu_models.get(at)
     known: dict[str, Any] = {} if facts is None else {"model": facts.name, "memory": shape.memory or facts.memory}
     return {"index": at[-1] if shape.index is None else shape.index} | known
 
 
-def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: Path) -> _Fields:
+def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: YamlPath) -> _Fields:
     """One table of seconds by the catalogue's name of the GPU model, with `*` for every other."""
     durations = {model: builder.gpu_models.get((*at, "durations", model)) for model in shape.durations}
     seconds = {
@@ -142,7 +142,7 @@ def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: Path)
     return {"seconds": seconds}
 
 
-_COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, Path], _Fields]] = {  # each takes its own kind of shape
+_COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] = {  # each takes its own kind of shape
     shapes.ClusterShape: _complete_cluster,
     shapes.EngineShape: _complete_engine,
     shapes.GpuShape: _complete_gpu,

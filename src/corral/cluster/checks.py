@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from corral.cluster.document import Document, Path
+from corral.cluster.document import Document, YamlPath
 from corral.cluster.secrecy import is_secret
 from corral.cluster.shape import (
     ClusterShape,
@@ -40,7 +40,7 @@ class References:
         self.services: dict[str, ServiceShape] = {service.name: service for service in reversed(shape.services)}
         self._names = {thing: _list_names(document, section) for thing, section in _SECTIONS.items()}
 
-    def check_unique(self, entries: Iterable[tuple[Path, str | None]], thing: str, *, what: str = "name") -> None:
+    def check_unique(self, entries: Iterable[tuple[YamlPath, str | None]], thing: str, *, what: str = "name") -> None:
         """Check that no two entries have the same text; None is not compared."""
         seen: set[str] = set()
         for path, name in entries:
@@ -53,12 +53,12 @@ class References:
                 )
             seen.add(name or "")
 
-    def check_known(self, name: str | None, known: Iterable[str], thing: str, at: Path) -> None:
+    def check_known(self, name: str | None, known: Iterable[str], thing: str, at: YamlPath) -> None:
         """Check that a value names something that exists."""
         if hint := self._explain_unknown(name, known, thing):
             self.document.report("cluster.unknown_reference", f"there is no {thing} {name!r}", at=at, hint=hint)
 
-    def check_known_key(self, name: str, known: Iterable[str], thing: str, at: Path) -> None:
+    def check_known_key(self, name: str, known: Iterable[str], thing: str, at: YamlPath) -> None:
         """Check that a key names something that exists."""
         if hint := self._explain_unknown(name, known, thing):
             self.document.report_key("cluster.unknown_reference", f"there is no {thing} {name!r}", at=at, hint=hint)
@@ -74,15 +74,15 @@ class References:
             return None
         return did_you_mean(name, names)
 
-    def is_written(self, at: Path) -> bool:
+    def is_written(self, at: YamlPath) -> bool:
         """Whether the file has this key, even with a value that was left out for being wrong."""
         return at in self.document.keys
 
-    def report_conflict(self, what: str, at: Path, hint: str) -> None:
+    def report_conflict(self, what: str, at: YamlPath, hint: str) -> None:
         """Report things that cannot be true together."""
         self.document.report("cluster.conflict", what, at=at, hint=hint)
 
-    def check_gpu(self, node: str | None, index: int, at: Path) -> None:
+    def check_gpu(self, node: str | None, index: int, at: YamlPath) -> None:
         """Check that a node has a GPU of this index, where the file lists its GPUs."""
         gpus = self.nodes[node].gpus if node in self.nodes else None
         indexes = sorted({index_of(gpu, place) for place, gpu in enumerate(gpus or ())})
@@ -111,7 +111,7 @@ def index_of(gpu: GpuShape, place: int) -> int:
     return place if gpu.index is None else gpu.index
 
 
-def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[Path, GpuFacts]:
+def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[YamlPath, GpuFacts]:
     """Check all nodes; return the catalogue's answer for every GPU that names a model, by its path."""
     nodes = references.shape.nodes
     references.check_unique(((("nodes", i, "name"), node.name) for i, node in enumerate(nodes)), "a node")
@@ -132,7 +132,7 @@ def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[Path, 
     return {at: facts for at, facts in answers.items() if facts is not None}
 
 
-def _check_indexes(node: NodeShape, at: Path, references: References) -> None:
+def _check_indexes(node: NodeShape, at: YamlPath, references: References) -> None:
     seen: dict[int, int] = {}
     for place, gpu in enumerate(node.gpus or ()):
         index = index_of(gpu, place)
@@ -146,7 +146,7 @@ def _check_indexes(node: NodeShape, at: Path, references: References) -> None:
         seen.setdefault(index, place)
 
 
-def look_up(model: str, memory: int | None, at: Path, references: References, find_gpu: FindGpu) -> GpuFacts | None:
+def look_up(model: str, memory: int | None, at: YamlPath, references: References, find_gpu: FindGpu) -> GpuFacts | None:
     """Look a model up in the catalogue; an unknown name and one of several models are reported at `at`."""
     try:
         models = find_gpu(model, memory=memory)
@@ -182,7 +182,7 @@ def check_queues(references: References) -> None:
             _check_selector(selector, ("queues", index, "pool", place), references)
 
 
-def _check_engine(name: str, engine: EngineShape, at: Path, references: References) -> None:
+def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: References) -> None:
     if engine.instances and name in ENGINES and not ENGINES[name].remote:
         references.report_conflict(
             f"the engine {name!r} runs on this machine and has no instances",
@@ -203,7 +203,7 @@ def _check_engine(name: str, engine: EngineShape, at: Path, references: Referenc
             references.check_gpu(instance.node, instance.gpu, (*here, "gpu"))
 
 
-def _check_selector(selector: str, at: Path, references: References) -> None:
+def _check_selector(selector: str, at: YamlPath, references: References) -> None:
     node, slash, rest = selector.partition("/")
     device, _, slot = rest.partition("/")
     references.check_known(node, references.nodes, "node", at)
@@ -221,7 +221,7 @@ def _check_selector(selector: str, at: Path, references: References) -> None:
         _check_slot(slot, at, references)
 
 
-def _check_slot(slot: str, at: Path, references: References) -> None:
+def _check_slot(slot: str, at: YamlPath, references: References) -> None:
     """Check an engine, and the instance after it: `comfyui/left`."""
     engine, slash, instance = slot.partition("/")
     references.check_known(engine, ENGINES, "engine", at)
@@ -247,7 +247,7 @@ def check_services(references: References) -> None:
     _check_layouts(references)
 
 
-def _check_volume(volume: StorageShape, at: Path, references: References) -> None:
+def _check_volume(volume: StorageShape, at: YamlPath, references: References) -> None:
     references.check_known(volume.node, references.nodes, "node", (*at, "node"))
     if volume.kind is StorageKind.LOCAL and not references.is_written((*at, "node")):
         references.report_conflict("a local volume is on a node, and none is named", at, "add `node`")
@@ -261,7 +261,7 @@ def _check_volume(volume: StorageShape, at: Path, references: References) -> Non
         references.report_conflict("the volume has both a node and a server", (*at, "server"), "keep one of them")
 
 
-def _check_service(service: ServiceShape, at: Path, references: References) -> None:
+def _check_service(service: ServiceShape, at: YamlPath, references: References) -> None:
     for index, engine in enumerate(service.engines):
         references.check_known(engine, SERVICE_ENGINES, "engine", (*at, "engines", index))
     for index, called in enumerate(service.calls):
@@ -279,7 +279,7 @@ def _check_service(service: ServiceShape, at: Path, references: References) -> N
         references.report_conflict(what, (*at, "memory", "request"), "raise `limit` or lower `request`")
 
 
-def _check_env(env: Mapping[str, str], at: Path, references: References) -> None:
+def _check_env(env: Mapping[str, str], at: YamlPath, references: References) -> None:
     """Check that nothing secret is in the file: it would be in every manifest as well."""
     for name, value in env.items():
         if is_secret(name, value):
@@ -291,13 +291,13 @@ def _check_env(env: Mapping[str, str], at: Path, references: References) -> None
             )
 
 
-def _check_volumes(names: Iterable[str], node: str | None, at: Path, references: References) -> None:
+def _check_volumes(names: Iterable[str], node: str | None, at: YamlPath, references: References) -> None:
     for index, name in enumerate(names):
         references.check_known(name, references.storage, "storage", (*at, index))
         _check_reach(name, node, (*at, index), references)
 
 
-def _check_reach(name: str, node: str | None, at: Path, references: References) -> None:
+def _check_reach(name: str, node: str | None, at: YamlPath, references: References) -> None:
     """Check that a service on `node` can use a volume: a local one stays on the disk that it was made on."""
     volume = references.storage.get(name)
     if volume is None or volume.kind is not StorageKind.LOCAL or None in (node, volume.node) or volume.node == node:
@@ -312,7 +312,7 @@ def _check_reach(name: str, node: str | None, at: Path, references: References) 
 def _check_layouts(references: References) -> None:
     kinds = [kind.value for kind in LayoutKind]
     for name, layout in references.shape.layouts.items():
-        at: Path = ("layouts", name)
+        at: YamlPath = ("layouts", name)
         if layout.kind is None and name not in kinds and not references.is_written((*at, "kind")):
             references.document.report(
                 "cluster.missing_key",
@@ -326,7 +326,9 @@ def _check_layouts(references: References) -> None:
             _check_placement(references.services.get(service), placement, here, references)
 
 
-def _check_placement(service: ServiceShape | None, placement: PlacementShape, at: Path, references: References) -> None:
+def _check_placement(
+    service: ServiceShape | None, placement: PlacementShape, at: YamlPath, references: References
+) -> None:
     references.check_known(placement.node, references.nodes, "node", (*at, "node"))
     _check_env(placement.env, (*at, "env"), references)
     node = placement.node or (service.node if service else None)
@@ -341,15 +343,15 @@ def _check_placement(service: ServiceShape | None, placement: PlacementShape, at
         references.check_gpu(node, index, (*at, "gpus", place))
 
 
-def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[Path, GpuFacts]:
+def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[YamlPath, GpuFacts]:
     """Check all workloads; return the catalogue's answer for every GPU model that a duration names, by its path."""
     workloads = references.shape.workloads
     references.check_unique(
         ((("workloads", i, "name"), workload.name) for i, workload in enumerate(workloads)), "a workload"
     )
-    answers: dict[Path, GpuFacts] = {}
+    answers: dict[YamlPath, GpuFacts] = {}
     for index, workload in enumerate(workloads):
-        at: Path = ("workloads", index)
+        at: YamlPath = ("workloads", index)
         references.check_known(workload.engine, SERVICE_ENGINES, "engine", (*at, "engine"))
         references.check_known(workload.service, references.services, "service", (*at, "service"))
         references.check_known(workload.prefer_node, references.nodes, "node", (*at, "preferNode"))

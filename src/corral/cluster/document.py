@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from corral.errors import Problem, ProblemsError
 
-Path = tuple[str | int, ...]
+YamlPath = tuple[str | int, ...]
 """Keys and list indexes from the top of the file."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -29,24 +29,26 @@ class Document:
     filename: str
     value: Any = None  # plain YAML: dict, list, str, int, float, bool or None
     problems: list[tuple[Position, Problem]] = field(default_factory=list[tuple[Position, Problem]])
-    keys: dict[Path, Position] = field(default_factory=dict[Path, Position])
-    values: dict[Path, Position] = field(default_factory=dict[Path, Position])
+    keys: dict[YamlPath, Position] = field(default_factory=dict[YamlPath, Position])
+    values: dict[YamlPath, Position] = field(default_factory=dict[YamlPath, Position])
     stand_ins: set[str] = field(default_factory=set[str])
     """Texts that took the place of misshapen values; no problem is reported about them."""
-    unusable: set[Path] = field(default_factory=set[Path])
+    unusable: set[YamlPath] = field(default_factory=set[YamlPath])
     """Places of numbers that cannot be used; each has its problem, and what took the number's place is not checked."""
 
-    def report(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:
+    def report(self, code: str, what: str, *, at: YamlPath, hint: str | None = None) -> None:
         """Add a problem about the value at `at`."""
         if at in self.unusable:
             return
         self.report_at(code, what, position=self._find_position(self.values, at), at=at, hint=hint)
 
-    def report_key(self, code: str, what: str, *, at: Path, hint: str | None = None) -> None:
+    def report_key(self, code: str, what: str, *, at: YamlPath, hint: str | None = None) -> None:
         """Add a problem about the key that `at` ends with."""
         self.report_at(code, what, position=self._find_position(self.keys, at), at=at, hint=hint)
 
-    def report_at(self, code: str, what: str, *, position: Position, at: Path = (), hint: str | None = None) -> None:
+    def report_at(
+        self, code: str, what: str, *, position: Position, at: YamlPath = (), hint: str | None = None
+    ) -> None:
         """Add a problem at a position of the text."""
         where = f"{self.filename}:{position.line}:{position.column} {spell(at)}".rstrip()
         self.problems.append((position, Problem(code=code, what=what, where=where, hint=hint)))
@@ -56,7 +58,7 @@ class Document:
         ordered = sorted(self.problems, key=lambda problem: (problem[0].line, problem[0].column))
         return tuple(dict.fromkeys(problem for _, problem in ordered))
 
-    def _find_position(self, positions: dict[Path, Position], at: Path) -> Position:
+    def _find_position(self, positions: dict[YamlPath, Position], at: YamlPath) -> Position:
         """Find the position of a path; of its nearest known parent where the path itself is not in the file."""
         for length in range(len(at), -1, -1):
             position = positions.get(at[:length]) or self.values.get(at[:length])
@@ -76,7 +78,7 @@ def show_key(text: str) -> str:
     return repr(text[:60])[1:-1]
 
 
-def spell(path: Path) -> str:
+def spell(path: YamlPath) -> str:
     """Write a path as people do: `nodes[0].labels["hydra.io/vram-total"]`."""
     text = ""
     for part in path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from corral.cluster.document import Document, Path, show_key
+from corral.cluster.document import Document, YamlPath, show_key
 from corral.cluster.fields import kind_of, show_value
 from corral.cluster.shape import Shape, find_shape_at
 from corral.errors import closest, did_you_mean
@@ -35,7 +35,7 @@ def report(error: ErrorDetails, document: Document) -> None:
     """Add one of pydantic's errors to the document's problems."""
     location = error["loc"]
     is_key = bool(location) and location[-1] == "[key]"
-    path: Path = location[:-1] if is_key else location
+    path: YamlPath = location[:-1] if is_key else location
     context: Mapping[str, Any] = error.get("ctx", {})  # pydantic's own: its values are of any type
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -49,7 +49,7 @@ def report(error: ErrorDetails, document: Document) -> None:
         place("cluster.bad_value", what, at=path, hint=hint)
 
 
-def _report_unknown_key(path: Path, document: Document) -> None:
+def _report_unknown_key(path: YamlPath, document: Document) -> None:
     shape = find_shape_at(path[:-1])
     key = str(path[-1])
     hint = did_you_mean(key, list_keys(shape))
@@ -63,7 +63,7 @@ def list_keys(shape: type[Shape]) -> list[str]:
     return [info.alias or name for name, info in shape.model_fields.items()]
 
 
-def _report_missing_key(path: Path, document: Document) -> None:
+def _report_missing_key(path: YamlPath, document: Document) -> None:
     known = list_keys(find_shape_at(path[:-1]))
     written = [str(at[-1]) for at in document.keys if at[:-1] == path[:-1]]
     if any(closest(key, known) == path[-1] for key in written if key not in known):
@@ -71,7 +71,7 @@ def _report_missing_key(path: Path, document: Document) -> None:
     document.report("cluster.missing_key", f"`{path[-1]}` is missing", at=path[:-1], hint=_suggest_missing(path))
 
 
-def _suggest_missing(path: Path) -> str:
+def _suggest_missing(path: YamlPath) -> str:
     info = next(
         (info for name, info in find_shape_at(path[:-1]).model_fields.items() if path[-1] in (info.alias, name)), None
     )

@@ -21,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from corral.cluster.document import Document, Path, Position, locate, show_key
+from corral.cluster.document import Document, Position, YamlPath, locate, show_key
 
 LARGEST_TEXT = 1_000_000  # characters; the largest example has under 10,000
 DEEPEST = 24  # levels; the schema needs 6
@@ -175,7 +175,7 @@ class _Builder:
     def build(self, node: Node) -> None:
         self._document.value = self._build_value(node, ())
 
-    def _build_value(self, node: Node, at: Path) -> Any:  # plain YAML
+    def _build_value(self, node: Node, at: YamlPath) -> Any:  # plain YAML
         position = _get_position(node)
         self._document.values.setdefault(at, position)
         self._count += 1
@@ -189,7 +189,7 @@ class _Builder:
         assert isinstance(node, ScalarNode)
         return self._read_scalar(node, at)
 
-    def _build_mapping(self, node: MappingNode, at: Path) -> dict[str, Any]:  # plain YAML
+    def _build_mapping(self, node: MappingNode, at: YamlPath) -> dict[str, Any]:  # plain YAML
         result: dict[str, Any] = {}
         merged: list[Node] = []
         for key_node, value_node in node.value:
@@ -215,7 +215,7 @@ class _Builder:
             self._merge(other, result, at)
         return result
 
-    def _merge(self, node: Node, result: dict[str, Any], at: Path, depth: int = 0) -> None:
+    def _merge(self, node: Node, result: dict[str, Any], at: YamlPath, depth: int = 0) -> None:
         """Apply `<<: *other`: its entries, where the mapping does not have them itself."""
         for source in _merge_sources(node):
             self._count += 1
@@ -234,13 +234,13 @@ class _Builder:
                     self._document.keys[(*at, key)] = _get_position(key_node)
                     result[key] = self._build_value(value_node, (*at, key))
 
-    def _stop(self, at: Path) -> None:
+    def _stop(self, at: YamlPath) -> None:
         """Give up on a file whose aliases make it too large; reported once."""
         if not self._is_too_large:
             self._report("cluster.too_large", "its aliases expand without end or beyond what a file can hold", at)
         self._is_too_large = True
 
-    def _read_key(self, node: Node, at: Path) -> str | None:
+    def _read_key(self, node: Node, at: YamlPath) -> str | None:
         if isinstance(node, ScalarNode) and node.tag in _TEXT_TAGS:
             return str(node.value)
         shown = f"`{show_key(str(node.value))}`" if isinstance(node, ScalarNode) else "a list or a mapping"
@@ -253,7 +253,7 @@ class _Builder:
         )
         return None
 
-    def _read_scalar(self, node: ScalarNode, at: Path) -> str | int | float | bool | None:
+    def _read_scalar(self, node: ScalarNode, at: YamlPath) -> str | int | float | bool | None:
         text, tag = str(node.value), str(node.tag)
         if tag in _TEXT_TAGS:
             return text
@@ -268,7 +268,7 @@ class _Builder:
         )
         return text
 
-    def _read_number(self, text: str, at: Path, *, whole: bool) -> int | float | str:
+    def _read_number(self, text: str, at: YamlPath, *, whole: bool) -> int | float | str:
         plain = text.replace("_", "")
         try:
             number = _parse_whole(plain) if whole else _parse_float(plain)
@@ -282,7 +282,7 @@ class _Builder:
         self._document.unusable.add(at)
         return 0
 
-    def _report(self, code: str, what: str, at: Path, hint: str = "write it out without `*` and `<<`") -> None:
+    def _report(self, code: str, what: str, at: YamlPath, hint: str = "write it out without `*` and `<<`") -> None:
         self._document.report(code, what, at=at, hint=hint)
 
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from corral.cluster import explain
 from corral.cluster.build import build
 from corral.cluster.checks import References, check_nodes, check_queues, check_services, check_workloads
-from corral.cluster.document import ClusterFileError, Document, Path
+from corral.cluster.document import ClusterFileError, Document, YamlPath
 from corral.cluster.parsing import read
 from corral.cluster.shape import API_VERSION, ClusterShape, find_shape_at
 from corral.cluster.values import Cluster, FindGpu
@@ -80,7 +80,7 @@ def validate(document: Document) -> ClusterShape | None:
 
 
 def _leave_out(value: Any, error: ErrorDetails, stand_in: str) -> None:  # plain YAML
-    path: Path = tuple(part for part in error["loc"] if part != "[key]")
+    path: YamlPath = tuple(part for part in error["loc"] if part != "[key]")
     if path and isinstance(path[-1], int):
         path = _replace_entry(value, path, stand_in)
     parent = _get_at(value, path[:-1])
@@ -92,7 +92,7 @@ def _leave_out(value: Any, error: ErrorDetails, stand_in: str) -> None:  # plain
         parent.pop(path[-1], None)
 
 
-def _replace_entry(value: Any, path: Path, stand_in: str) -> Path:  # plain YAML
+def _replace_entry(value: Any, path: YamlPath, stand_in: str) -> YamlPath:  # plain YAML
     """Put a stand-in at a list's entry, so that no other changes its place; return what else must be left out."""
     entries: Any = _get_at(value, path[:-1])  # plain YAML
     entry: Any = _get_at(value, path)  # plain YAML
@@ -106,7 +106,7 @@ def _replace_entry(value: Any, path: Path, stand_in: str) -> Path:  # plain YAML
     return ()
 
 
-def _make_stand_in(path: Path, text: str) -> Any:  # plain YAML
+def _make_stand_in(path: YamlPath, text: str) -> Any:  # plain YAML
     name = str(path[-1])
     if name == "kind":
         return "nfs" if path[0] == "storage" else "loadBalancer"
@@ -115,7 +115,7 @@ def _make_stand_in(path: Path, text: str) -> Any:  # plain YAML
     return f"http://{text}" if name == "url" else _STAND_INS.get(name, text)
 
 
-def _get_at(value: Any, path: Path) -> Any:  # plain YAML
+def _get_at(value: Any, path: YamlPath) -> Any:  # plain YAML
     for part in path:
         try:
             value = value[part]

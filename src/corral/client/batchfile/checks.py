@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from corral.client.batchfile.drawing import draw_inputs, list_wildcards
 from corral.client.batchfile.expanding import Expanded
 from corral.client.batchfile.shape import BatchShape, OutputShape, TaskShape
-from corral.cluster.document import Document, Path
+from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.engines.inputs import check_inputs
 from corral.errors import did_you_mean
@@ -44,7 +44,7 @@ def inputs_of(task: TaskShape, shape: BatchShape) -> dict[str, Json]:
     return {**(shape.defaults.inputs if shape.defaults else {}), **task.inputs}
 
 
-def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: Document, at: Path) -> None:
+def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: Document, at: YamlPath) -> None:
     for place, need, output in _list_references(task, at):
         if isinstance(need, int):
             continue
@@ -60,7 +60,7 @@ def _check_needs(task: TaskShape, engines: Mapping[str, str | None], document: D
             document.report("batchfile.unknown_output", what, at=place, hint=did_you_mean(output, known))
 
 
-def _list_references(task: TaskShape, at: Path) -> Iterator[tuple[Path, str | int, str | None]]:
+def _list_references(task: TaskShape, at: YamlPath) -> Iterator[tuple[YamlPath, str | int, str | None]]:
     for number, need in enumerate(task.needs):
         yield (*at, "needs", number), need, None
     for name, file in task.files.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from corral.client.batchfile.drawing import RANDOM, has_seed
 from corral.client.batchfile.shape import MAX_TASKS, BatchShape, OutputShape, TaskShape
-from corral.cluster.document import Document, Path
+from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES, EngineKind
 from corral.work import Json
 
@@ -25,15 +25,15 @@ class Expanded:
     task: TaskShape
     index: int
     """Of the task in the file."""
-    varied: Mapping[str, Path]
+    varied: Mapping[str, YamlPath]
     """The inputs that come from `prompts` or `matrix`, and their places."""
 
     @property
-    def at(self) -> Path:
+    def at(self) -> YamlPath:
         """The place of the task in the file."""
         return ("tasks", self.index)
 
-    def locate(self, path: Path) -> Path:
+    def locate(self, path: YamlPath) -> YamlPath:
         """Find the place in the file of a field of this task: `("inputs", "steps")`."""
         if path[:1] == ("inputs",):
             for name in (".".join(map(str, path[1:3])), *map(str, path[1:2])):
@@ -84,7 +84,7 @@ def _expand_task(task: TaskShape, index: int, shape: BatchShape, document: Docum
         return
     engine = task.engine or (shape.defaults.engine if shape.defaults else None)
     kind = ENGINES.get(engine or "")
-    places: dict[str, Path] = {name: ("tasks", index, "matrix", name) for name in task.matrix}
+    places: dict[str, YamlPath] = {name: ("tasks", index, "matrix", name) for name in task.matrix}
     lists = {name: _values(values) for name, values in task.matrix.items()}
     if task.prompts:
         text = kind.text_input if kind else None
@@ -125,7 +125,7 @@ def _set_inputs(own: Mapping[str, Json], common: Mapping[str, Json], varied: Map
     return inputs
 
 
-def _name_needs(task: TaskShape, names: Mapping[str, tuple[str, ...]], document: Document, at: Path) -> TaskShape:
+def _name_needs(task: TaskShape, names: Mapping[str, tuple[str, ...]], document: Document, at: YamlPath) -> TaskShape:
     """Replace a need that stands for several tasks by all of them."""
     for name, file in task.files.items():
         if isinstance(file, OutputShape) and file.task in names:

@@ -22,8 +22,7 @@ from corral.client.batchfile.shape import BatchShape, DefaultsShape, OutputShape
 from corral.client.batchfile.sources import Sources
 from corral.client.batchfile.values import BatchFile
 from corral.cluster import explain
-from corral.cluster.document import Document
-from corral.cluster.document import Path as Place
+from corral.cluster.document import Document, YamlPath
 from corral.cluster.parsing import read
 from corral.cluster.shape import Shape
 from corral.errors import CorralError, Kind, Problem, ProblemsError, did_you_mean
@@ -56,7 +55,7 @@ class Read:
     def make_error(self, problems: tuple[Problem, ...]) -> BatchFileError:
         """Make the error for problems that the server found, with their places in the file where they have one."""
         for problem in problems:
-            place = _parse_place(problem.where, self.batch.origins)
+            place = _parse_path(problem.where, self.batch.origins)
             self.document.report(problem.code, problem.what, at=place, hint=problem.hint)
         return BatchFileError(self.document.sort_problems())
 
@@ -126,7 +125,7 @@ _FORMS = frozenset({"OutputShape", "PathShape", "UploadShape", "int", "constrain
 """Steps that pydantic adds to a path for the members of a union; they are not in the file."""
 
 
-def _shape_at(at: Place) -> type[Shape]:
+def _shape_at(at: YamlPath) -> type[Shape]:
     match at:
         case ("tasks", _):
             return TaskShape
@@ -143,7 +142,7 @@ def _to_batchfile_problem(problem: Problem) -> Problem:
     return dataclasses.replace(problem, code=problem.code.replace("cluster.", "batchfile.", 1))
 
 
-def _parse_place(where: str | None, origins: Sequence[int]) -> Place:
+def _parse_path(where: str | None, origins: Sequence[int]) -> YamlPath:
     """Find the path that the server wrote: `tasks[3] (say-1).inputs.text`, `defaults.max_attempts`."""
     match = _PART.fullmatch(where or "")
     if match is None:
@@ -168,7 +167,7 @@ def resolve(tasks: Sequence[Expanded], shape: BatchShape, *, folder: Path, docum
     return BatchFile(body, wildcards, tuple(expanded.index for expanded in tasks))
 
 
-def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: Place) -> dict[str, Json]:
+def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: YamlPath) -> dict[str, Json]:
     body = request_of(shape, TaskFields)
     if shape.engine is not None:
         body["engine"] = shape.engine
@@ -180,7 +179,7 @@ def _make_body(shape: DefaultsShape, folder: Path, document: Document, at: Place
     return body
 
 
-def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: Place) -> None:
+def _check_paths(files: dict[str, dict[str, Json]], document: Document, at: YamlPath) -> None:
     for name, file in files.items():
         if "path" in file and not Path(file["path"]).is_file():
             document.report(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
-from corral.cluster.document import Document
-from corral.cluster.document import Path as Place
+from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
 from corral.errors import CorralError, Kind
 from corral.units import format_bytes
@@ -53,7 +52,7 @@ class Sources:
         return _share_objects(shape.model_copy(update={"wildcards": wildcards, "tasks": tasks, "defaults": defaults}))
 
     def _fill_task(self, task: TaskShape, index: int, shape: BatchShape) -> TaskShape:
-        at: Place = ("tasks", index)
+        at: YamlPath = ("tasks", index)
         engine = task.engine or (shape.defaults.engine if shape.defaults else None)
         update: dict[str, object] = {}
         if isinstance(task.prompts, PathShape):
@@ -66,7 +65,7 @@ class Sources:
         filled = self._fill_inputs(task, _list_objects(engine), at)
         return filled.model_copy(update=update) if update else filled
 
-    def _fill_inputs(self, shape: ShapeT, names: tuple[str, ...], at: Place) -> ShapeT:
+    def _fill_inputs(self, shape: ShapeT, names: tuple[str, ...], at: YamlPath) -> ShapeT:
         contents: dict[str, Json] = {}
         for name in names:
             path: Json = shape.inputs.get(name)
@@ -75,7 +74,7 @@ class Sources:
                 contents |= {} if content is None else {name: content}
         return shape.model_copy(update={"inputs": {**shape.inputs, **contents}}) if contents else shape
 
-    def _list_lines(self, lines: tuple[Json, ...] | PathShape, at: Place) -> tuple[Json, ...]:
+    def _list_lines(self, lines: tuple[Json, ...] | PathShape, at: YamlPath) -> tuple[Json, ...]:
         """Return the lines of a list; in a file, empty lines and those that begin with `#` are left out."""
         if not isinstance(lines, PathShape):
             return lines
@@ -90,19 +89,19 @@ class Sources:
             )
         return listed or _UNREAD
 
-    def _read_object(self, name: str, at: Place) -> dict[str, Json] | None:
+    def _read_object(self, name: str, at: YamlPath) -> dict[str, Json] | None:
         path = self._locate(name)
         if path not in self._objects:
             self._objects[path] = self._report_failure(read_object, path, at)
         return self._objects[path]
 
-    def _read_text(self, name: str, at: Place) -> str | None:
+    def _read_text(self, name: str, at: YamlPath) -> str | None:
         path = self._locate(name)
         if path not in self._texts:
             self._texts[path] = self._report_failure(read_text, path, at)
         return self._texts[path]
 
-    def _report_failure(self, read: Callable[[Path], ContentT], path: Path, at: Place) -> ContentT | None:
+    def _report_failure(self, read: Callable[[Path], ContentT], path: Path, at: YamlPath) -> ContentT | None:
         try:
             return read(path)
         except SourceError as error:

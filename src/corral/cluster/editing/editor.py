@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from corral.cluster.document import ClusterFileError, Path, locate, spell
+from corral.cluster.document import ClusterFileError, YamlPath, locate, spell
 from corral.cluster.editing import splices
 from corral.cluster.editing.spelling import Plain
 from corral.cluster.editing.tree import NotFollowedError, Part, find, find_entry, parse
@@ -39,7 +39,7 @@ class Editor:
         self.values: Any = value
         """The values of the text as it is now: for reading; the methods below change them."""
 
-    def get(self, path: Path) -> Any:  # plain YAML
+    def get(self, path: YamlPath) -> Any:  # plain YAML
         """Return the value at a path; None when there is none."""
         value = self.values
         for step in path:
@@ -49,20 +49,20 @@ class Editor:
                 return None
         return value
 
-    def has(self, path: Path) -> bool:
+    def has(self, path: YamlPath) -> bool:
         """Whether the file has a value at a path, null included."""
         parent = self.get(path[:-1])
         if isinstance(parent, list):
             return path[-1] in range(len(parent))  # pyright: ignore[reportUnknownArgumentType]
         return isinstance(parent, dict) and path[-1] in parent
 
-    def list_paths(self, path: Path) -> list[Path]:
+    def list_paths(self, path: YamlPath) -> list[YamlPath]:
         """List the paths of the entries of the list or mapping at a path; none when there is none."""
         value = self.get(path) or ()
         keys: list[str] = list(value)
         return [(*path, step) for step in (keys if isinstance(value, dict) else range(len(keys)))]
 
-    def assign(self, path: Path, value: Plain, *, after: str | None = None) -> None:
+    def assign(self, path: YamlPath, value: Plain, *, after: str | None = None) -> None:
         """Make the value at `path` equal to `value` with few edits; a new key comes behind the key `after`, or last."""
         old = self.get(path)
         if self.has(path) and old == value and type(old) is type(value):
@@ -74,7 +74,7 @@ class Editor:
         else:
             self._set(path, value, after)
 
-    def append(self, path: Path, value: Plain) -> None:
+    def append(self, path: YamlPath, value: Plain) -> None:
         """Add an item to the list at `path`; the list is made when there is none."""
         items = self.get(path)
         if not items:
@@ -83,7 +83,7 @@ class Editor:
         self._edit(path, lambda parent: splices.append(self._text, parent, value))
         items.append(copy.deepcopy(value))
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: YamlPath) -> None:
         """Take a key or an item out, with the comments on its lines; what becomes empty is written `[]` or `{}`."""
         *above, step = path
         self._find_part(path)  # it must be written there itself, not in what an alias means
@@ -95,7 +95,7 @@ class Editor:
             self._edit(tuple(above), lambda holder: splices.remove(self._text, holder, find_entry(holder, step)))
         del self.get(path[:-1])[path[-1]]
 
-    def rename(self, path: Path, key: str) -> None:
+    def rename(self, path: YamlPath, key: str) -> None:
         """Give another name to the key that `path` ends with; it keeps its line and its comment."""
         parent = self.get(path[:-1])
         self._edit(path[:-1], lambda holder: splices.rename(self._text, find_entry(holder, path[-1]), key))
@@ -103,7 +103,7 @@ class Editor:
         parent.clear()
         parent.update(items)
 
-    def locate(self, path: Path) -> str:
+    def locate(self, path: YamlPath) -> str:
         """Return the place of a value as `file:line:column path`; of the nearest around it if it has none."""
         while path and not self.has(path):
             path = path[:-1]
@@ -121,13 +121,13 @@ class Editor:
             raise self._make_error((), "the edit would change other parts of the file as well")
         return self._text
 
-    def _assign_keys(self, path: Path, value: Mapping[str, Plain]) -> None:
+    def _assign_keys(self, path: YamlPath, value: Mapping[str, Plain]) -> None:
         for key in [key for key in self.get(path) if key not in value]:
             self.remove((*path, key))
         for key, inner in value.items():
             self.assign((*path, key), inner)
 
-    def _assign_items(self, path: Path, values: list[Plain]) -> None:
+    def _assign_items(self, path: YamlPath, values: list[Plain]) -> None:
         for index in reversed(range(len(values), len(self.get(path)))):
             self.remove((*path, index))
         for index, value in enumerate(values):
@@ -136,7 +136,7 @@ class Editor:
             else:
                 self.append(path, value)
 
-    def _set(self, path: Path, value: Plain, after: str | None) -> None:
+    def _set(self, path: YamlPath, value: Plain, after: str | None) -> None:
         step = path[-1]
         if self.has(path):
             self._edit(path[:-1], lambda parent: splices.replace(self._text, parent, find_entry(parent, step), value))
@@ -147,7 +147,7 @@ class Editor:
             self._edit(path[:-1], lambda parent: splices.insert_key(self._text, parent, str(step), value, after=after))
         self.get(path[:-1])[step] = copy.deepcopy(value)
 
-    def _edit(self, path: Path, splice: Callable[[Part], str]) -> None:
+    def _edit(self, path: YamlPath, splice: Callable[[Part], str]) -> None:
         """Apply a splice to the part at a path."""
         part = self._find_part(path)
         try:
@@ -155,7 +155,7 @@ class Editor:
         except NotFollowedError as error:
             raise self._make_error(path, str(error)) from error
 
-    def _find_part(self, path: Path) -> Part:
+    def _find_part(self, path: YamlPath) -> Part:
         try:
             return find(self._parse_root(), path)[-1]
         except NotFollowedError as error:
@@ -166,7 +166,7 @@ class Editor:
             self._tree = parse(self._text)
         return self._tree
 
-    def _make_error(self, path: Path, what: str) -> UneditableError:
+    def _make_error(self, path: YamlPath, what: str) -> UneditableError:
         return UneditableError(
             f"this file cannot be edited here: {what}",
             where=f"{self._filename} {spell(path)}".rstrip(),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corral.cluster.document import Path
+from corral.cluster.document import YamlPath
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.spelling import round_size
 from corral.cluster.values import FindGpu
@@ -71,7 +71,7 @@ def _make_node(facts: MachineFacts, name: str) -> dict[str, Any]:  # plain YAML
 class _Merger:
     """Merges one node."""
 
-    def __init__(self, editor: Editor, at: Path, facts: MachineFacts) -> None:
+    def __init__(self, editor: Editor, at: YamlPath, facts: MachineFacts) -> None:
         self.notes: list[str] = []
         self._editor = editor
         self._at = at
@@ -93,7 +93,7 @@ class _Merger:
         if stated is not None and stated not in {self._facts.name, *self._facts.addresses}:
             self.notes.append(f"the address stays {stated}; this machine has {', '.join(self._facts.addresses)}")
 
-    def _merge_words(self, path: Path) -> None:
+    def _merge_words(self, path: YamlPath) -> None:
         """Update a text, unless the file has the same in fewer or more words (`pop-os` for `pop`)."""
         seen = self._get_seen(path)
         stated = self._editor.get((*self._at, *path))
@@ -133,7 +133,7 @@ class _Merger:
             if disk.name not in places:
                 self._append_disk(make_disk_entry(disk))
                 continue
-            path: Path = ("disks", places[disk.name])
+            path: YamlPath = ("disks", places[disk.name])
             stated = self._editor.get((*self._at, *path))
             if disk.size is not None and not _is_near(_read_bytes(stated.get("size")), disk.size, _SAME_SIZE):
                 self._assign((*path, "size"), make_disk_entry(disk)["size"], stated.get("size"), f"size of {disk.name}")
@@ -159,14 +159,14 @@ class _Merger:
         else:
             self.notes += merge_gpus(self._editor, here, gpus, find_gpu)
 
-    def _get_seen(self, path: Path) -> Any:  # plain YAML
+    def _get_seen(self, path: YamlPath) -> Any:  # plain YAML
         first, *others = path
         value: Any = self._seen.get(str(first))
         for step in others:
             value = None if value is None else value.get(step)
         return value
 
-    def _assign(self, path: Path, value: Any, stated: Any, name: str) -> None:  # plain YAML
+    def _assign(self, path: YamlPath, value: Any, stated: Any, name: str) -> None:  # plain YAML
         after = self._find_key_before(str(path[0])) if len(path) == 1 else None
         self._editor.assign((*self._at, *path), value, after=after)
         if stated is not None:
@@ -198,7 +198,7 @@ def _read_bytes(value: Any) -> int | None:  # plain YAML
         return None
 
 
-def merge_gpus(editor: Editor, at: Path, gpus: tuple[InstalledGpu, ...], find_gpu: FindGpu) -> list[str]:
+def merge_gpus(editor: Editor, at: YamlPath, gpus: tuple[InstalledGpu, ...], find_gpu: FindGpu) -> list[str]:
     """Update the list of GPUs at a path; return what the user should know."""
     entries: list[dict[str, Any]] = [dict(entry) for entry in editor.get(at)]  # plain YAML
     matched = _match_gpus(entries, gpus)
@@ -232,7 +232,7 @@ def _match_gpus(entries: list[dict[str, Any]], gpus: tuple[InstalledGpu, ...]) -
 
 def _update_gpu(
     editor: Editor,
-    at: Path,
+    at: YamlPath,
     entry: dict[str, Any],  # plain YAML
     gpu: InstalledGpu,
     find_gpu: FindGpu,
@@ -308,7 +308,7 @@ def write_removed_labels(editor: Editor, removals: Mapping[str, Sequence[str]]) 
             editor.remove(at)
 
 
-def _write_labels(editor: Editor, at: Path, changes: dict[str, str | None]) -> None:
+def _write_labels(editor: Editor, at: YamlPath, changes: dict[str, str | None]) -> None:
     _rename_class(editor, at, changes)
     for key, value in changes.items():
         if value is not None:
@@ -318,7 +318,7 @@ def _write_labels(editor: Editor, at: Path, changes: dict[str, str | None]) -> N
             editor.remove((*at, key))
 
 
-def _rename_class(editor: Editor, at: Path, changes: Mapping[str, str | None]) -> None:
+def _rename_class(editor: Editor, at: YamlPath, changes: Mapping[str, str | None]) -> None:
     for old, value in changes.items():
         prefix, slash, name = old.partition("/")
         new = prefix + slash + {"gpu-class": "gpu-classes", "gpu-classes": "gpu-class"}.get(name, "")

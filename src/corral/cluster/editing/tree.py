@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from corral.cluster.document import Path, Position, locate
+from corral.cluster.document import Position, YamlPath, locate
 from corral.cluster.parsing import TooLargeError, list_events
 
 _BETWEEN = re.compile(r"(?:[\s\ufeff]+|#[^\r\n\x85\u2028\u2029]*)*")
@@ -79,7 +79,7 @@ def parse(text: str) -> Part:
     raise NotFollowedError("the text is empty")
 
 
-def find(root: Part, path: Path) -> tuple[Part, ...]:
+def find(root: Part, path: YamlPath) -> tuple[Part, ...]:
     """Follow a path; return the parts on it, the top first. Raises: NotFollowedError when it leads through an alias."""
     parts = [root]
     for step in path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from corral.cluster.document import Document, Path
+from corral.cluster.document import Document, YamlPath
 from corral.cluster.parsing import read
 from corral.errors import Problem, did_you_mean
 from corral.planning.changes.values import (
@@ -242,7 +242,7 @@ def _make_changes(document: Document) -> Iterator[tuple[Change, ...] | Problem]:
 
 
 def _make_entry(
-    document: Document, word: str, asked: Any, at: Path
+    document: Document, word: str, asked: Any, at: YamlPath
 ) -> Iterator[tuple[Change, ...] | Problem]:  # plain YAML
     where = _find_place(document, at)
     targets = _read_mapping(asked)
@@ -259,7 +259,7 @@ def _read_mapping(value: Any) -> Mapping[str, Any]:  # plain YAML
     return mapping if isinstance(value, dict) else {}
 
 
-def _find_place(document: Document, at: Path) -> str:
+def _find_place(document: Document, at: YamlPath) -> str:
     position = document.keys.get(at) or document.values.get(at)
     return f"{document.filename}:{position.line}:{position.column}" if position else document.filename
 

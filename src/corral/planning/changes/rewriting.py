@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from corral.cluster.document import Path, spell
+from corral.cluster.document import YamlPath, spell
 from corral.cluster.editing import spelling
 from corral.cluster.editing.editor import Editor
 from corral.cluster.values import Cluster, Gpu
@@ -16,7 +16,7 @@ from corral.planning.changes.checking import Wanted
 from corral.planning.changes.values import AddNode, GpuAddress
 
 _OF_THE_OLD_CARD = ("memory", "uuid", "powerLimit")
-Told = list[tuple[str, Path]]
+Told = list[tuple[str, YamlPath]]
 """Changes that were not asked for but follow: a fact, and where."""
 
 
@@ -25,7 +25,7 @@ def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrang
     notes: Told = []
     for node in wanted.nodes.values():
         editor.append(("nodes",), _make_new_node(node))
-    at: dict[str, Path] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.get(("nodes",)))}
+    at: dict[str, YamlPath] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.get(("nodes",)))}
     entries = _find_entries(editor, before, at)
     gpus = {GpuAddress(node=node.name, index=gpu.index): gpu for node in before.nodes for gpu in node.gpus or ()}
     for name, arranged in arrangement.items():
@@ -46,7 +46,7 @@ def _make_new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
     return entry
 
 
-def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Mapping[GpuAddress, tuple[int, Any]]:
+def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, YamlPath]) -> Mapping[GpuAddress, tuple[int, Any]]:
     """Find the place and the plain values of every GPU before anything is written."""
     return {
         GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.get((*at[node.name], "gpus", place))))
@@ -58,9 +58,9 @@ def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, Path]) -> Ma
 class _Node:
     """Writes the GPUs of one node."""
 
-    def __init__(self, editor: Editor, at: Path, notes: Told) -> None:
+    def __init__(self, editor: Editor, at: YamlPath, notes: Told) -> None:
         self._editor = editor
-        self._at: Path = (*at, "gpus")
+        self._at: YamlPath = (*at, "gpus")
         self._notes = notes
 
     def write(
@@ -86,7 +86,7 @@ class _Node:
             self._write_number(place, gpu)
             self._write_limit(place, gpu, wanted)
 
-    def _replace(self, at: Path, gpu: ArrangedGpu, old: Gpu) -> None:
+    def _replace(self, at: YamlPath, gpu: ArrangedGpu, old: Gpu) -> None:
         self._editor.assign((*at, "model"), gpu.model)
         for key in _OF_THE_OLD_CARD:
             if not self._editor.has((*at, key)):
@@ -151,7 +151,7 @@ class _Follower:
         self._gone = gone
         self._asked = asked
 
-    def rewrite_pool(self, at: Path) -> None:
+    def rewrite_pool(self, at: YamlPath) -> None:
         """Rewrite the pool of a queue."""
         here = (*at, "pool")
         selectors: list[Any] = self._editor.get(here) or []
@@ -169,7 +169,7 @@ class _Follower:
             new = self._gone[address]
             self._rewrite((*here, place), None if new is None else str(new), f"{address}")
 
-    def rewrite_placement(self, at: Path, service: str) -> None:
+    def rewrite_placement(self, at: YamlPath, service: str) -> None:
         """Rewrite the GPUs that a layout gives to a service; without any left, its GPUs are left open."""
         here = (*at, "gpus")
         node = self._editor.get((*at, "node")) or self._find_node(service)
@@ -183,7 +183,7 @@ class _Follower:
         for place, address in reversed(gone):
             self._rewrite((*here, place), self._find_new_index(address), str(address))
 
-    def rewrite_instance(self, at: Path) -> None:
+    def rewrite_instance(self, at: YamlPath) -> None:
         """Rewrite the GPU that a running server is bound to."""
         node, index = self._editor.get((*at, "node")), self._editor.get((*at, "gpu"))
         address = GpuAddress(node=node, index=index) if isinstance(node, str) and isinstance(index, int) else None
@@ -199,7 +199,7 @@ class _Follower:
         else:
             self._rewrite((*at, "gpu"), new, str(address))
 
-    def _rewrite(self, at: Path, value: str | int | None, old: str) -> None:
+    def _rewrite(self, at: YamlPath, value: str | int | None, old: str) -> None:
         if value is None:
             self._editor.remove(at)
             self.changes.append((f"{old} is not there any more and was taken out", at[:-1]))
