@@ -85,7 +85,7 @@ class References:
     def check_gpu(self, node: str | None, index: int, at: YamlPath) -> None:
         """Check that a node has a GPU of this index, where the file lists its GPUs."""
         gpus = self.nodes[node].gpus if node in self.nodes else None
-        indexes = sorted({index_of(gpu, place) for place, gpu in enumerate(gpus or ())})
+        indexes = sorted({index_of(gpu, number) for number, gpu in enumerate(gpus or ())})
         if gpus is None or index in indexes:
             return
         listed = ", ".join(map(str, indexes)) or "none"
@@ -106,9 +106,9 @@ def _list_names(document: Document, section: str) -> set[str] | None:
     return {str(mapping.get("name")) for mapping in mappings}
 
 
-def index_of(gpu: GpuShape, place: int) -> int:
-    """Return the index of a GPU: what the file says, else its place in the list."""
-    return place if gpu.index is None else gpu.index
+def index_of(gpu: GpuShape, number: int) -> int:
+    """Return the index of a GPU: what the file says, else its number in the list."""
+    return number if gpu.index is None else gpu.index
 
 
 def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[YamlPath, GpuFacts]:
@@ -134,16 +134,16 @@ def check_nodes(references: References, find_gpu: FindGpu | None) -> dict[YamlPa
 
 def _check_indexes(node: NodeShape, at: YamlPath, references: References) -> None:
     seen: dict[int, int] = {}
-    for place, gpu in enumerate(node.gpus or ()):
-        index = index_of(gpu, place)
+    for number, gpu in enumerate(node.gpus or ()):
+        index = index_of(gpu, number)
         if index in seen:
             references.document.report(
                 "cluster.duplicate_name",
                 f"GPU {index} of node {node.name!r} is also entry {seen[index]} of this list",
-                at=(*at, place, "index"),
+                at=(*at, number, "index"),
                 hint="give each GPU its own `index`",
             )
-        seen.setdefault(index, place)
+        seen.setdefault(index, number)
 
 
 def look_up(model: str, memory: int | None, at: YamlPath, references: References, find_gpu: FindGpu) -> GpuFacts | None:
@@ -178,8 +178,8 @@ def check_queues(references: References) -> None:
             _check_engine(name, engine, ("engines", name, "instances"), references)
     references.check_unique(((("queues", i, "name"), queue.name) for i, queue in enumerate(shape.queues)), "a queue")
     for index, queue in enumerate(shape.queues):
-        for place, selector in enumerate(queue.pool or ()):
-            _check_selector(selector, ("queues", index, "pool", place), references)
+        for number, selector in enumerate(queue.pool or ()):
+            _check_selector(selector, ("queues", index, "pool", number), references)
 
 
 def _check_engine(name: str, engine: EngineShape, at: YamlPath, references: References) -> None:
@@ -339,8 +339,8 @@ def _check_placement(
             _check_reach(name, node, (*at, "node"), references)
     if placement.gpus and node is None and not references.is_written((*at, "node")):
         references.report_conflict("GPUs are named without their node", (*at, "gpus"), "add `node`")
-    for place, index in enumerate(placement.gpus or ()):
-        references.check_gpu(node, index, (*at, "gpus", place))
+    for number, index in enumerate(placement.gpus or ()):
+        references.check_gpu(node, index, (*at, "gpus", number))
 
 
 def check_workloads(references: References, find_gpu: FindGpu | None) -> dict[YamlPath, GpuFacts]:

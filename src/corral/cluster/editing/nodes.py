@@ -203,13 +203,13 @@ def merge_gpus(editor: Editor, at: YamlPath, gpus: tuple[InstalledGpu, ...], fin
     entries: list[dict[str, Any]] = [dict(entry) for entry in editor.get(at)]  # plain YAML
     matched = _match_gpus(entries, gpus)
     notes: list[str] = []
-    for place, entry in enumerate(entries):
-        gpu = matched.get(place)
+    for number, entry in enumerate(entries):
+        gpu = matched.get(number)
         if gpu is None:
-            index = entry.get("index", place)
+            index = entry.get("index", number)
             notes.append(f"GPU {index} ({entry.get('model', 'no model')}) was not found; it stays in the file")
         else:
-            notes += _update_gpu(editor, (*at, place), entry, gpu, find_gpu)
+            notes += _update_gpu(editor, (*at, number), entry, gpu, find_gpu)
     taken = {gpu.index for gpu in matched.values()}
     for gpu in gpus:
         if gpu.index not in taken:
@@ -220,13 +220,13 @@ def merge_gpus(editor: Editor, at: YamlPath, gpus: tuple[InstalledGpu, ...], fin
 
 def _match_gpus(entries: list[dict[str, Any]], gpus: tuple[InstalledGpu, ...]) -> dict[int, InstalledGpu]:  # plain YAML
     by_uuid = {gpu.uuid: gpu for gpu in gpus if gpu.uuid is not None}
-    matched = {place: by_uuid[entry["uuid"]] for place, entry in enumerate(entries) if entry.get("uuid") in by_uuid}
+    matched = {number: by_uuid[entry["uuid"]] for number, entry in enumerate(entries) if entry.get("uuid") in by_uuid}
     taken = {gpu.index for gpu in matched.values()}
     by_index = {gpu.index: gpu for gpu in gpus if gpu.index not in taken}
-    for place, entry in enumerate(entries):
-        index = entry.get("index", place)
-        if place not in matched and index in by_index:
-            matched[place] = by_index.pop(index)
+    for number, entry in enumerate(entries):
+        index = entry.get("index", number)
+        if number not in matched and index in by_index:
+            matched[number] = by_index.pop(index)
     return matched
 
 
@@ -249,9 +249,9 @@ def _update_gpu(
         editor.assign((*at, "uuid"), gpu.uuid, after="index" if "index" in entry else "model")
     if gpu.model is None and gpu.memory is not None and not {"model", "memory"} & entry.keys():
         editor.assign((*at, "memory"), round_size(gpu.memory))
-    *_, place = at
-    if entry.get("index", place) != gpu.index:
-        notes.append(f"GPU {entry.get('index', place)} is {name} now; queues and layouts can still name the old index")
+    *_, number = at
+    if entry.get("index", number) != gpu.index:
+        notes.append(f"GPU {entry.get('index', number)} is {name} now; queues and layouts can still name the old index")
         editor.assign((*at, "index"), gpu.index, after="model")
     if "powerLimit" in entry:
         return notes + _note_limit(int(str(entry["powerLimit"]).rstrip(" W")), gpu)

@@ -94,7 +94,7 @@ def _number_staying(before: list[int], staying: list[int]) -> dict[int, int]:
     """Number the GPUs that stay: without a gap if there was none before, else as they are."""
     if sorted(before) != list(range(len(before))):
         return {index: index for index in staying}
-    return {index: place for place, index in enumerate(sorted(staying))}
+    return {index: number for number, index in enumerate(sorted(staying))}
 
 
 def _keep(address: GpuAddress, index: int, wanted: Wanted) -> ArrangedGpu:

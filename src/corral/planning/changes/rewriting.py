@@ -25,7 +25,7 @@ def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrang
     notes: Told = []
     for node in wanted.nodes.values():
         editor.append(("nodes",), _make_new_node(node))
-    at: dict[str, YamlPath] = {node["name"]: ("nodes", place) for place, node in enumerate(editor.get(("nodes",)))}
+    at: dict[str, YamlPath] = {node["name"]: ("nodes", number) for number, node in enumerate(editor.get(("nodes",)))}
     entries = _find_entries(editor, before, at)
     gpus = {GpuAddress(node=node.name, index=gpu.index): gpu for node in before.nodes for gpu in node.gpus or ()}
     for name, arranged in arrangement.items():
@@ -49,9 +49,9 @@ def _make_new_node(node: AddNode) -> Mapping[str, Any]:  # plain YAML
 def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, YamlPath]) -> Mapping[GpuAddress, tuple[int, Any]]:
     """Find the place and the plain values of every GPU before anything is written."""
     return {
-        GpuAddress(node=node.name, index=gpu.index): (place, dict(editor.get((*at[node.name], "gpus", place))))
+        GpuAddress(node=node.name, index=gpu.index): (number, dict(editor.get((*at[node.name], "gpus", number))))
         for node in before.nodes
-        for place, gpu in enumerate(node.gpus or ())
+        for number, gpu in enumerate(node.gpus or ())
     }
 
 
@@ -80,11 +80,11 @@ class _Node:
                 moved: Mapping[str, Any] = entries[gpu.origin][1] if gpu.origin is not None else {}
                 self._append(gpu, moved, is_numbered=is_numbered)
         staying = {entries[gpu.origin][0] for gpu in arranged if gpu.origin and gpu.fate in (Fate.KEPT, Fate.REPLACED)}
-        for place in reversed([place for place in range(had) if place not in staying]):
-            self._editor.remove((*self._at, place))
-        for place, gpu in enumerate(arranged):
-            self._write_number(place, gpu)
-            self._write_limit(place, gpu, wanted)
+        for number in reversed([number for number in range(had) if number not in staying]):
+            self._editor.remove((*self._at, number))
+        for number, gpu in enumerate(arranged):
+            self._write_index(number, gpu)
+            self._write_limit(number, gpu, wanted)
 
     def _replace(self, at: YamlPath, gpu: ArrangedGpu, old: Gpu) -> None:
         self._editor.assign((*at, "model"), gpu.model)
@@ -103,24 +103,24 @@ class _Node:
         if "model" in entry:
             entry = {"model": entry["model"], **entry}
         self._editor.append(self._at, entry)
-        place = len(self._editor.get(self._at)) - 1
+        number = len(self._editor.get(self._at)) - 1
         what = f"the GPU is taken to be GPU {gpu.at.index} of its node; once it is in, `corral inventory` finds out"
-        self._notes.append((what, (*self._at, place)))
+        self._notes.append((what, (*self._at, number)))
 
-    def _write_number(self, place: int, gpu: ArrangedGpu) -> None:
-        """Write the index of a GPU where its entry states another, or where its place would say another."""
-        at = (*self._at, place)
+    def _write_index(self, number: int, gpu: ArrangedGpu) -> None:
+        """Write the index of a GPU where its entry states another, or where its number would say another."""
+        at = (*self._at, number)
         stated = self._editor.get((*at, "index"))
-        if (place if stated is None else stated) != gpu.at.index:
+        if (number if stated is None else stated) != gpu.at.index:
             self._editor.assign((*at, "index"), gpu.at.index, after="model")
         if gpu.fate is Fate.KEPT and gpu.origin != gpu.at:
             self._notes.append((f"{gpu.origin} becomes {gpu.at}: the driver numbers GPUs without gaps", at))
 
-    def _write_limit(self, place: int, gpu: ArrangedGpu, wanted: Wanted) -> None:
+    def _write_limit(self, number: int, gpu: ArrangedGpu, wanted: Wanted) -> None:
         own = wanted.limits.get((gpu.called.node, gpu.called.index))
         limit = own or wanted.limits.get((gpu.at.node, None))
         if limit is not None:
-            self._editor.assign((*self._at, place, "powerLimit"), limit.watts)
+            self._editor.assign((*self._at, number, "powerLimit"), limit.watts)
 
 
 _SELECTOR = re.compile(r"([^/]+)/gpu(\d{1,3})", re.ASCII)
@@ -155,7 +155,7 @@ class _Follower:
         """Rewrite the pool of a queue."""
         here = (*at, "pool")
         selectors: list[Any] = self._editor.get(here) or []
-        gone = [(place, address) for place, address in _find_selected(selectors) if address in self._gone]
+        gone = [(number, address) for number, address in _find_selected(selectors) if address in self._gone]
         left = len(selectors) - sum(self._gone[address] is None for _, address in gone)
         if gone and not left:
             lost = gone[0][1]
@@ -165,23 +165,23 @@ class _Follower:
                 f"give `{spell(here)}` another slot in the cluster file first, or remove the queue",
             )
             return
-        for place, address in reversed(gone):
+        for number, address in reversed(gone):
             new = self._gone[address]
-            self._rewrite((*here, place), None if new is None else str(new), f"{address}")
+            self._rewrite((*here, number), None if new is None else str(new), f"{address}")
 
     def rewrite_placement(self, at: YamlPath, service: str) -> None:
         """Rewrite the GPUs that a layout gives to a service; without any left, its GPUs are left open."""
         here = (*at, "gpus")
         node = self._editor.get((*at, "node")) or self._find_node(service)
         indexes: list[Any] = self._editor.get(here) or []
-        gone = [(place, address) for place, address in _list_addresses(node, indexes) if address in self._gone]
+        gone = [(number, address) for number, address in _list_addresses(node, indexes) if address in self._gone]
         if gone and len(gone) == len(indexes) and all(self._find_new_index(address) is None for _, address in gone):
             self._editor.remove(here)
             what = f"{gone[0][1]} is not there any more: which GPUs {service!r} gets in this layout is left open"
             self.changes.append((what, at))
             return
-        for place, address in reversed(gone):
-            self._rewrite((*here, place), self._find_new_index(address), str(address))
+        for number, address in reversed(gone):
+            self._rewrite((*here, number), self._find_new_index(address), str(address))
 
     def rewrite_instance(self, at: YamlPath) -> None:
         """Rewrite the GPU that a running server is bound to."""
@@ -226,11 +226,11 @@ class _Follower:
 
 
 def _find_selected(selectors: list[str]) -> Iterator[tuple[int, GpuAddress]]:
-    for place, selector in enumerate(selectors):
+    for number, selector in enumerate(selectors):
         if match := _SELECTOR.fullmatch(selector):
-            yield place, GpuAddress(node=match[1], index=int(match[2]))
+            yield number, GpuAddress(node=match[1], index=int(match[2]))
 
 
 def _list_addresses(node: Any, indexes: list[Any]) -> Iterator[tuple[int, GpuAddress]]:  # plain YAML
-    for place, index in enumerate(indexes if isinstance(node, str) else ()):
-        yield place, GpuAddress(node=node, index=index)
+    for number, index in enumerate(indexes if isinstance(node, str) else ()):
+        yield number, GpuAddress(node=node, index=index)
