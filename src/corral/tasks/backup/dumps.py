@@ -19,6 +19,8 @@ from corral.errors import CorralError, Kind
 _INSTALLED = "pginstall*/bin"
 """In the library of the embedded server, which brings several versions of PostgreSQL. The oldest that knows the server
 is used: what it writes can be read by it and by newer ones."""
+DEADLINE_S = 3600.0
+"""Most seconds of one dump, or of filling a database with one: generous, for a lock or a lost connection to end it."""
 _OTHER_VERSION = ("server version mismatch", "unsupported version")
 """What PostgreSQL's programs print when another version of them is needed."""
 
@@ -30,16 +32,28 @@ class DumpError(CorralError):
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
-async def dump_database(url: str, target: Path, *, snapshot: str | None = None) -> None:
+async def dump_database(url: str, target: Path, *, snapshot: str | None = None, deadline_s: float = DEADLINE_S) -> None:
     """Write the database, as a snapshot sees it if there is one, into a new file. Raises: DumpError."""
     arguments = ["--format=custom", "--no-owner", "--no-privileges", f"--file={target}"]
-    await _run("pg_dump", url, [*arguments, *([f"--snapshot={snapshot}"] if snapshot else [])])
+    arguments += [f"--snapshot={snapshot}"] if snapshot else []
+    await _run_within(deadline_s, "pg_dump", url, arguments)
 
 
 async def fill_database(url: str, dump: Path) -> None:
     """Put a dump into an empty database, whole or not at all. Raises: DumpError."""
     arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
-    await _run("pg_restore", url, [*arguments, str(dump)])
+    await _run_within(DEADLINE_S, "pg_restore", url, [*arguments, str(dump)])
+
+
+async def _run_within(deadline_s: float, program: str, url: str, arguments: Sequence[str]) -> None:
+    try:
+        async with asyncio.timeout(deadline_s):
+            await _run(program, url, arguments)
+    except TimeoutError as error:
+        raise DumpError(
+            f"{program} did not end within {deadline_s:g} s",
+            hint="look in `pg_stat_activity` for the lock that it waits for, and at the way to the database",
+        ) from error
 
 
 async def _run(program: str, url: str, arguments: Sequence[str]) -> None:
