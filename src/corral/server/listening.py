@@ -26,7 +26,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.listening = asyncio.Event()
+        self._listening = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -34,7 +34,16 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.listening.set()
+        self._listening.set()
+
+    async def wait_for_start(self, serving: asyncio.Task[None]) -> bool:
+        """Return whether requests are accepted: True once they are, False when `serving` ended before."""
+        listening = asyncio.create_task(self._listening.wait())
+        try:
+            await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+        return self._listening.is_set() and not serving.done()
 
 
 def listen(settings: ServerSettings) -> socket.socket:

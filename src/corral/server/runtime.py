@@ -171,13 +171,11 @@ async def _run(
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
     serving = asyncio.create_task(http.serve(sockets=sockets), name="http")
     stopping = asyncio.create_task(stop.wait())
-    started = asyncio.create_task(http.listening.wait())
     try:
-        await asyncio.wait({started, serving}, return_when=asyncio.FIRST_COMPLETED)
-        listening()
+        if await http.wait_for_start(serving):
+            listening()
         await asyncio.wait({dispatching, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:  # in order, too, when the program that started the server is not there any more to read that it is ready
-        started.cancel()
         stopping.cancel()
         manager.report_stopping()
         await _wind_down(dispatcher, dispatching, hurry)
