@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -22,7 +24,9 @@ from corral.files import write_whole
 
 HOLDER_FILE = "holder"
 MACHINE_ID = Path("/etc/machine-id")
-"""See machine-id(5)."""
+"""See machine-id(5): 32 hexadecimal digits; empty or `uninitialized` where none was set, as in many images."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""See random(4): drawn anew at each start of the machine."""
 _TRIES = 5
 _BETWEEN_TRIES_S = 0.05
 
@@ -75,7 +79,7 @@ def holder_of(data_dir: Path) -> UUID:
     A lease under this name that the present server does not know belongs to one that is dead: only one runs at a time.
     A copy of the directory gets a name of its own, since both can run: the file keeps which folder it was made in.
     """
-    path, folder = data_dir / HOLDER_FILE, _identify(data_dir)
+    path, folder = data_dir / HOLDER_FILE, identify(data_dir)
     try:
         name, _, made_in = path.read_text().strip().partition("\n")
         holder = UUID(name)
@@ -89,10 +93,25 @@ def holder_of(data_dir: Path) -> UUID:
     return holder
 
 
-def _identify(data_dir: Path) -> str:
-    """Name a folder so that no copy of it, here or on another machine, has the same name; a rename changes nothing."""
+def identify(data_dir: Path, machine_id: Path = MACHINE_ID, boot_id: Path = BOOT_ID) -> str:
+    """Name a folder so that no copy of its files, here or on another machine, has the name; renames change nothing.
+
+    The machine, the file system and the inode: each alone can be the same elsewhere (the root of a mount has the same
+    inode everywhere). A machine without a name of its own is named by its present start, so the folder's name changes
+    when it starts anew. That is the safe side: a new holder waits until the leases of the old one run out, whereas a
+    holder that two servers have takes back what the other one runs.
+
+    A clone of a whole disk, block by block, with the machine's name on it, has the name of the original: delete
+    `holder` in it before a server starts on it.
+    """
+    machine = _read_line(machine_id)
+    if not re.fullmatch("[0-9a-f]{32}", machine):
+        machine = f"started-{_read_line(boot_id) or uuid4()}"
+    return f"{machine} {os.statvfs(data_dir).f_fsid:x} {data_dir.stat().st_ino}"
+
+
+def _read_line(path: Path) -> str:
     try:
-        machine = MACHINE_ID.read_text().strip()
+        return path.read_text().strip()
     except OSError:
-        machine = "unknown"
-    return f"{machine} {data_dir.stat().st_ino}"
+        return ""
