@@ -64,6 +64,13 @@ NOT_RUN = {
 """Commands of the first page that no test runs as they stand there, each with the reason; they are parsed as well."""
 
 
+README_WORKS_ALONE = {
+    "corral plan examples/hydra/cluster.yaml": "layout pool: all 9 replicas have their place",
+    "corral lint examples/faulty/compose.yaml": "4 errors, 0 warnings",
+}
+"""Commands of the README that need neither models nor a server, and how their answers begin."""
+
+
 def fences(path: Path, *languages: str) -> list[str]:
     text = path.read_text(encoding="utf-8")
     return [body for language, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if language in languages]
@@ -168,6 +175,14 @@ def test_make_verbs_that_pages_show_exist(page: Path) -> None:
     verbs = set(re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M))
     used = {line.split()[1] for line in shown_commands(page) if line.startswith("make ")}
     assert used - verbs == set()
+
+
+@pytest.mark.parametrize("line", README_WORKS_ALONE)
+def test_commands_of_the_readme_that_need_no_server_say_what_it_promises(line: str) -> None:
+    assert line in shown_commands(REPOSITORY / "README.md")
+    command = [str(Path(sys.executable).parent / "corral"), *shlex.split(line)[1:]]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith(README_WORKS_ALONE[line]), ended.stderr
 
 
 def test_each_command_of_the_first_page_is_run_or_has_a_reason_not_to_be() -> None:
