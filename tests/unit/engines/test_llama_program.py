@@ -78,7 +78,8 @@ def value_of(name: str, listed: tuple[str, ...]) -> str:
 def test_all_layers_go_to_the_gpu_unless_fewer_are_wanted_and_none_on_a_processor() -> None:
     assert int(value_of("--n-gpu-layers", arguments())) > 500
     assert value_of("--n-gpu-layers", arguments(gpuLayers=7)) == "7"
-    assert value_of("--n-gpu-layers", arguments(gpu=False, gpuLayers=7)) == "0"
+    on_processor = arguments(gpu=False, gpuLayers=7)
+    assert (value_of("--n-gpu-layers", on_processor), value_of("--device", on_processor)) == ("0", "none")
 
 
 def test_server_listens_on_this_machine_alone_at_its_port() -> None:

@@ -39,6 +39,7 @@ def _read_arguments() -> argparse.Namespace:
     for name in ("--batch-size", "--ubatch-size"):
         parser.add_argument(name, type=int)
     parser.add_argument("--lora", action="append", default=[])
+    parser.add_argument("--device", choices=["none"])  # this build has no other
     parser.add_argument("--embeddings", action="store_true")
     parser.add_argument("--no-warmup", action="store_true")
     parser.add_argument("--version", action="version", version=f"xllamacpp {_library.__version__}")

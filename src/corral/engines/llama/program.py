@@ -96,6 +96,7 @@ def list_arguments(loading: Loading, options: LlamaOptions, *, gpu: bool, thread
         "--ctx-size": options.context_size,
         "--parallel": 1,
         "--n-gpu-layers": layers if gpu else 0,
+        **({} if gpu else {"--device": "none"}),  # without it, a build for GPUs keeps buffers on one all the same
         "--threads": threads,
         "--threads-batch": threads,
     }
