@@ -25,11 +25,11 @@ def open_cluster(path: Path) -> ClusterText:
 
 def forty_mixed_nodes() -> str:
     """Write a file of 40 nodes with 0 to 4 cards of up to two models each, volumes, services and a layout."""
-    nodes = "\n".join(_node(place) for place in range(40))
+    nodes = "\n".join(_node(index) for index in range(40))
     services = "\n".join(
-        f"  - {{name: ollama-{place}, engines: [ollama], gpus: 1, gpuMemory: {8 + place % 3 * 4}Gi, "
+        f"  - {{name: ollama-{index}, engines: [ollama], gpus: 1, gpuMemory: {8 + index % 3 * 4}Gi, "
         f"models: ['llama3:8b']}}"
-        for place in range(20)
+        for index in range(20)
     )
     return f"""\
 apiVersion: corral/v1
@@ -55,8 +55,8 @@ queues:
 """
 
 
-def _node(place: int) -> str:
-    cards = [CARDS[(place + card * (place % 2)) % len(CARDS)] for card in range(place % 5)]
+def _node(index: int) -> str:
+    cards = [CARDS[(index + card * (index % 2)) % len(CARDS)] for card in range(index % 5)]
     gpus = ", ".join(f"{{model: {card}}}" for card in cards)
-    machine = f"address: 10.0.0.{place + 1}, memory: {32 + place % 4 * 32}Gi, psu: {{watts: {650 + place % 5 * 250}}}"
-    return f"  - {{name: node-{place:02d}, {machine}, gpus: [{gpus}]}}"
+    machine = f"address: 10.0.0.{index + 1}, memory: {32 + index % 4 * 32}Gi, psu: {{watts: {650 + index % 5 * 250}}}"
+    return f"  - {{name: node-{index:02d}, {machine}, gpus: [{gpus}]}}"

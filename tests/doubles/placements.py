@@ -142,10 +142,10 @@ def clusters(*, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4
     """Draw clusters with whole, shared and several cards, pins, pods, volumes and main memory."""
 
     def make(chance: Random) -> Cluster:
-        nodes = [_node(chance, f"n{place}", most_cards) for place in range(chance.randint(1, most_nodes))]
+        nodes = [_node(chance, f"n{index}", most_cards) for index in range(chance.randint(1, most_nodes))]
         names = [node.name for node in nodes]
         disk = Storage(name="disk", kind=StorageKind.LOCAL, node=chance.choice(names))
-        services = [_service(chance, f"s{place}", names) for place in range(chance.randint(1, most_services))]
+        services = [_service(chance, f"s{index}", names) for index in range(chance.randint(1, most_services))]
         layout = chance.choice((None, _layout(chance, services, nodes)))
         return a_cluster(nodes, services, layout, [disk])
 

@@ -143,10 +143,10 @@ def _describe(bar: GanttBar, count: int) -> str:
 
 def _draw_axis(root: Element, span_s: float, scale: float, bottom: float) -> None:
     step = next((step for step in _STEPS_S if span_s / step <= _MOST_TICKS), None) or _count_whole_days(span_s)
-    for place in range(int(span_s // step) + 1):
-        x = _NAMES + place * step * scale
+    for index in range(int(span_s // step) + 1):
+        x = _NAMES + index * step * scale
         add(root, "line", x1=x, x2=x, y1=_TOP - 6, y2=bottom, stroke="var(--faint)", stroke_width="0.5")
-        add(root, "text", _format_clock(place * step, span_s), x=x, y=_TOP - 12, text_anchor="middle", font_size="11")
+        add(root, "text", _format_clock(index * step, span_s), x=x, y=_TOP - 12, text_anchor="middle", font_size="11")
 
 
 def _count_whole_days(span_s: float) -> int:

@@ -228,7 +228,7 @@ def _shorten_reason(verdict: Verdict) -> str:
     if not verdict.fits or len(verdict.gpus) <= _MOST_LISTED:
         return verdict.reason
     reasons = verdict.reason.split("; ")
-    fullest = max(range(len(reasons)), key=lambda place: verdict.needs[place])
+    fullest = max(range(len(reasons)), key=lambda index: verdict.needs[index])
     return f"at most {reasons[fullest]}"
 
 

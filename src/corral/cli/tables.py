@@ -84,7 +84,7 @@ def wrap_sentence(start: str, text: str, indent: str, *, width: int | None = Non
 
 def _without(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
     kept = [index for index, name in enumerate(rows[0]) if name not in names]
-    return [[row[place] for place in kept] for row in rows]
+    return [[row[index] for index in kept] for row in rows]
 
 
 def _fits(rows: Sequence[Sequence[str]], width: int) -> bool:
@@ -96,7 +96,7 @@ def _can_fold(rows: Sequence[Sequence[str]], width: int) -> bool:
 
 
 def _measure(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
 
 
 def _sum_widths(widths: Sequence[int]) -> int:
@@ -117,7 +117,7 @@ def _narrow(rows: Sequence[Sequence[str]], widths: Sequence[int], width: int) ->
     narrower = list(widths)
     while _sum_widths(narrower) > width:
         narrower[
-            max((place for place in range(len(narrower)) if narrower[place] > least[place]), key=narrower.__getitem__)
+            max((index for index in range(len(narrower)) if narrower[index] > least[index]), key=narrower.__getitem__)
         ] -= 1
     return narrower
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from corral.engines.llama.client import LlamaClient
 
-VECTORS = [[0.125 * place for place in range(4096)] for _ in range(32)]
+VECTORS = [[0.125 * index for index in range(4096)] for _ in range(32)]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ async def test_owner_limit_refuses_the_whole_submission(pool: Pool) -> None:
 
 
 async def test_owner_limit_holds_for_submissions_at_the_same_time(pool: Pool) -> None:
-    submissions = [a_submission(*(a_task(f"{number}-{place}") for place in range(60))) for number in range(4)]
+    submissions = [a_submission(*(a_task(f"{number}-{index}") for index in range(60))) for number in range(4)]
     outcomes = await asyncio.gather(
         *(submit(pool, submission, queued_limits={"default": 100}) for submission in submissions),
         return_exceptions=True,
@@ -102,7 +102,7 @@ async def test_database_refuses_two_tasks_on_one_slot(pool: Pool) -> None:
 
 async def test_each_task_of_a_net_fails_once_and_names_a_need_that_failed(pool: Pool) -> None:
     """Three rows of four tasks, each of which needs all of the row before; one of them has succeeded already."""
-    rows = [[f"{row}-{place}" for place in range(4)] for row in range(3)]
+    rows = [[f"{row}-{index}" for index in range(4)] for row in range(3)]
     tasks = [a_task(name, needs=tuple(rows[row - 1]) if row else ()) for row in range(3) for name in rows[row]]
     ids = (await submit(pool, a_submission(*tasks), queued_limits={})).tasks
     applied = await apply(pool, [TaskChange(task=id, event=CancelRequested()) for id in ids[:2]])

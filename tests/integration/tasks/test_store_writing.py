@@ -42,7 +42,7 @@ async def test_different_ends_in_one_commit_keep_to_their_own_tasks(pool: Pool) 
     names = ("done", "spent", "lost", "cancelled")
     tasks = (await submit(pool, a_submission(*map(a_task, names)), queued_limits={})).tasks
     tokens = [uuid4() for _ in tasks]
-    slots = [(SlotId(f"node/cpu{place}"),) for place in range(len(tasks))]
+    slots = [(SlotId(f"node/cpu{index}"),) for index in range(len(tasks))]
     leased = [TaskChange(task=t, event=Leased(a, s)) for t, a, s in zip(tasks, tokens, slots, strict=True)]
     await apply(pool, leased, lease=HERE)
     error = Problem(code="x", what="broke")

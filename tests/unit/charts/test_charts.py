@@ -93,14 +93,14 @@ def test_what_lies_outside_the_span_is_cut_off() -> None:
 
 
 def test_a_night_of_short_tasks_stays_a_small_file() -> None:
-    night = tuple(GanttBar(from_s=30 * place, until_s=30 * place + 30, label=f"task {place}") for place in range(960))
+    night = tuple(GanttBar(from_s=30 * index, until_s=30 * index + 30, label=f"task {index}") for index in range(960))
     svg = draw_gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800)
     assert len(rects(svg)) == 1
     assert "960 x work" in svg
 
 
 def test_bars_of_other_models_are_not_joined() -> None:
-    night = tuple(GanttBar(from_s=30 * place, until_s=30 * place + 30, group=place // 480) for place in range(960))
+    night = tuple(GanttBar(from_s=30 * index, until_s=30 * index + 30, group=index // 480) for index in range(960))
     assert len(rects(draw_gantt((GanttRow(name="slot", bars=night),), title="t", span_s=28_800))) == 2
 
 

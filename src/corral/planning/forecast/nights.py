@@ -173,16 +173,16 @@ def _trace(
     used = {slot.id for slot in workload_slots.slots}
     arrivals = tuple(
         Arrival(
-            id=place + 1,
+            id=index + 1,
             at_s=0,
             owner=OWNER,
             engine=workload.engine,
-            model=models[place // scenario.swap_every % len(models)],
+            model=models[index // scenario.swap_every % len(models)],
             queue=workload_slots.queue.name,
             memory=workload.min_vram,
-            seconds=_spread(table, scenario.spread, place),
+            seconds=_spread(table, scenario.spread, index),
         )
-        for place in range(wanted)
+        for index in range(wanted)
     )
     load_s = _load_s(workload, scenario) or 0.0
     loads = tuple(
@@ -199,18 +199,18 @@ def _trace(
     return trace, window_s
 
 
-def _spread(table: Mapping[str, float], share: float, place: int) -> Mapping[str, float]:
-    """The durations of one task of a night: the usual ones, or as much above or below as its place says."""
+def _spread(table: Mapping[str, float], share: float, index: int) -> Mapping[str, float]:
+    """The durations of one task of a night: the usual ones, or as much above or below as its index says."""
     if not share:
         return table
-    factor = 1 + share * (2 * ((place + 1) * _GOLDEN % 1) - 1)
+    factor = 1 + share * (2 * ((index + 1) * _GOLDEN % 1) - 1)
     return {model: seconds * factor for model, seconds in table.items()}
 
 
 def _list_models(workload: Workload, scenario: Scenario) -> list[str]:
     """The models that tasks use in turn; a model is named even where the file names none, so that it stays loaded."""
     first = workload.model or workload.name
-    return [first, *(f"{first} ({place})" for place in range(2, scenario.models + 1))]
+    return [first, *(f"{first} ({index})" for index in range(2, scenario.models + 1))]
 
 
 def _count_finished(nights: Iterable[tuple[Trace, Run]], window_s: float) -> int:

@@ -88,13 +88,13 @@ class Candidates:
     def _settle_top(self, models: _Models, heap: list[_Entry]) -> _Entry | None:
         """Bring a heap's top up to date with what has been taken, and return it."""
         while heap:
-            points, place, node, indexes = heap[0]
+            points, order, node, indexes = heap[0]
             now = next((choice for choice in self._list_choices(node) if choice[0] == models), None)
             if now is not None and now[1:] == (points, indexes):
                 return heap[0]
             heappop(heap)
             if now is not None:
-                heappush(heap, (now[1], place, node, now[2]))
+                heappush(heap, (now[1], order, node, now[2]))
         return None
 
     def _list_choices(self, node: str) -> Iterator[tuple[_Models, int, tuple[int, ...]]]:
