@@ -20,7 +20,7 @@ from corral.server import presence
 from corral.server.database import open_database
 from corral.server.settings import CLUSTER_FILE, ServerSettings, read_cluster
 from corral.tasks.alarms import Alarms
-from corral.tasks.backup.archive import ARTIFACTS, Manifest
+from corral.tasks.backup.archive import ARTIFACTS, Manifest, unpack
 from corral.tasks.backup.restoring import check_backup, restore_database, unpack_files
 
 
@@ -29,6 +29,16 @@ class DataDirInUseError(CorralError):
 
     code: ClassVar[str] = "backup.data_dir_in_use"
     kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+def check_restore(backup: Path, settings: ServerSettings) -> Manifest:
+    """Check a whole backup, and that it can be restored into this directory; write nothing, and ask no database.
+
+    Raises: BackupDamagedError, BackupNewerError, DatabaseNewerError, DataDirInUseError, OSError.
+    """
+    check_backup(backup)
+    _refuse_files(settings.data_dir)
+    return unpack(backup, None)
 
 
 async def restore_backup(backup: Path, settings: ServerSettings) -> Manifest:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from corral.errors import CorralError
+from corral.server.restoring import DataDirInUseError, check_restore
+from corral.server.settings import ServerSettings
 from corral.tasks.backup.archive import (
     ARTIFACTS,
     CLUSTER_FILE,
@@ -22,6 +26,7 @@ from corral.tasks.backup.archive import (
     unpack,
     write_archive,
 )
+from corral.tasks.migrations import DatabaseNewerError
 from corral.units import Bytes
 
 CONTENTS = (b"", b"x", b"y" * 512, b"z" * 1_500_000)
@@ -33,7 +38,7 @@ def a_member(folder: Path, name: str, content: bytes) -> Member:
     return Member(name=name, path=path, size=Bytes(len(content)))
 
 
-def an_archive(folder: Path, *, format: int = FORMAT) -> tuple[Path, Manifest]:
+def an_archive(folder: Path, *, format: int = FORMAT, schema: str = "0001") -> tuple[Path, Manifest]:
     """Write an archive of a dump, a cluster file and four artifacts."""
     files = {f"{ARTIFACTS}/{hashlib.sha256(content).hexdigest()}": content for content in CONTENTS}
     members = [
@@ -42,7 +47,7 @@ def an_archive(folder: Path, *, format: int = FORMAT) -> tuple[Path, Manifest]:
     manifest = Manifest(
         format=format,
         corral="0.1.0",
-        schema="0001",
+        schema=schema,
         name="desk",
         at="2026-01-01T00:00:00+00:00",
         tasks=3,
@@ -110,3 +115,43 @@ def test_an_archive_writes_nothing_outside_its_folder(tmp_path: Path, name: str)
     path.write_bytes(b"".join(write_archive(manifest, [member])))
     with pytest.raises(BackupDamagedError, match="a backup has no file"):
         unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize("first", ["manifest", "member"])
+def test_a_member_that_is_no_plain_file_is_refused(tmp_path: Path, kind: bytes, first: str) -> None:
+    path, _ = an_archive(tmp_path)
+    other = tarfile.TarInfo("backup.json" if first == "manifest" else CLUSTER_FILE)
+    other.type, other.linkname = kind, "/etc/passwd"
+    saved = path.read_bytes()
+    after = 0 if first == "manifest" else saved.index(CLUSTER_FILE.encode())
+    path.write_bytes(saved[:after] + other.tobuf(tarfile.GNU_FORMAT) + saved[after:])
+
+    with pytest.raises(BackupDamagedError, match=r"not a plain file|is not backup\.json"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_check_refuses_a_file_that_no_backup_has_and_one_that_is_in_it_twice(tmp_path: Path) -> None:
+    path, manifest = an_archive(tmp_path)
+    once = a_member(tmp_path, CLUSTER_FILE, b"c")
+    for members, words in (((a_member(tmp_path, "other.txt", b"o"),), "no file"), ((once, once), "twice")):
+        path.write_bytes(b"".join(write_archive(manifest, members)))
+        with pytest.raises(BackupDamagedError, match=words):
+            unpack(path, None)
+
+
+def test_the_check_before_a_restore_refuses_what_the_restore_refuses(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").touch()
+    problems: list[tuple[str, Path, type[CorralError]]] = [
+        ("9999", tmp_path / "new", DatabaseNewerError),
+        ("0001", full, DataDirInUseError),
+    ]
+    for schema, data_dir, error in problems:
+        path, _ = an_archive(tmp_path, schema=schema)
+        with pytest.raises(error):
+            check_restore(path, ServerSettings(data_dir=data_dir))
+    path, manifest = an_archive(tmp_path)
+    assert check_restore(path, ServerSettings(data_dir=tmp_path / "new")) == manifest
+    assert not (tmp_path / "new").exists()

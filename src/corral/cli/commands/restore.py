@@ -32,16 +32,12 @@ def restore(
     from dataclasses import asdict
 
     from corral.data_dir import choose_data_dir
-    from corral.server.restoring import restore_backup
+    from corral.server.restoring import check_restore, restore_backup
     from corral.server.settings import ServerSettings
-    from corral.tasks.backup.archive import unpack
 
     folder = choose_data_dir(data_dir)
-    if dry_run:
-        manifest = unpack(file, None)
-    else:
-        settings = ServerSettings(data_dir=folder, database_url=os.environ.get("CORRAL_DATABASE_URL") or None)
-        manifest = asyncio.run(restore_backup(file, settings))
+    settings = ServerSettings(data_dir=folder, database_url=os.environ.get("CORRAL_DATABASE_URL") or None)
+    manifest = check_restore(file, settings) if dry_run else asyncio.run(restore_backup(file, settings))
     if as_json:
         terminal.put_json(asdict(manifest))
         return
@@ -50,7 +46,7 @@ def restore(
         f"({manifest.open_tasks} open), {terminal.format_count(manifest.artifacts, 'file')}, Corral {manifest.corral}"
     )
     if dry_run:
-        terminal.note(f"the backup is whole; nothing was written to {folder}")
+        terminal.note(f"the backup is whole and can be restored into {folder}; nothing was written there")
     else:
         terminal.put_text(
             f"next: corral up --data-dir {folder} (stop the server that was saved first: both would do the open tasks)"

@@ -119,16 +119,20 @@ def unpack(path: Path, folder: Path | None) -> Manifest:
     OSError.
     """
     artifacts, total = 0, 0
+    names: set[str] = set()
     seen: dict[str, str] = {}
     with _open(path) as archive:
         manifest = _read_manifest(archive, path)
         try:
             while (member := archive.next()) is not None:
-                source = archive.extractfile(member)
+                source = archive.extractfile(member) if member.isreg() else None
                 if source is None:
-                    raise BackupDamagedError(f"{member.name!r} is not a file", where=str(path))
-                target = None if folder is None else _choose_target(folder, member.name)
-                digest = _copy(source, target)
+                    raise BackupDamagedError(f"{member.name[:80]!r} is not a plain file", where=str(path), hint=_HINT)
+                target = _choose_target(folder or Path(), member.name)
+                if member.name in names:
+                    raise BackupDamagedError(f"{member.name!r} is in it twice", where=str(path), hint=_HINT)
+                names.add(member.name)
+                digest = _copy(source, None if folder is None else target)
                 if member.name.startswith(f"{ARTIFACTS}/"):
                     _compare(member.name, digest, member.name.rpartition("/")[2], path)
                     artifacts, total = artifacts + 1, total + member.size
@@ -159,7 +163,8 @@ def _open(path: Path) -> tarfile.TarFile:
 def _read_manifest(archive: tarfile.TarFile, path: Path) -> Manifest:
     try:
         member = archive.next()
-        source = archive.extractfile(member) if member is not None and member.name == MANIFEST else None
+        named = member is not None and member.name == MANIFEST and member.isreg()
+        source = archive.extractfile(member) if member is not None and named else None
         if source is None:
             raise BackupDamagedError(f"the first file in it is not {MANIFEST}", where=str(path), hint=_HINT)
         fields = json.loads(source.read(_MOST_MANIFEST))
