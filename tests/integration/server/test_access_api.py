@@ -31,6 +31,22 @@ async def public(services: Services) -> AsyncIterator[Serving]:
         yield api
 
 
+async def test_without_a_token_health_names_alarms_and_says_nothing_of_their_causes(
+    public: Serving, services: Services
+) -> None:
+    _, viewer = await create_token(services.pool, name="ada", role="viewer")
+    services.alarms.ring("retention", "PostgresError: no table x", hint="look at the database")
+
+    for stranger in ({}, bearer("wrong")):
+        answer = await public.get("/health/ready", **stranger)
+        (alarm,) = answer.json["alarms"]
+        assert (answer.status, alarm["name"], alarm["what"], alarm["hint"]) == (200, "retention", None, None)
+        assert alarm["since"]
+
+    (alarm,) = (await public.get("/health/ready", **bearer(viewer))).json["alarms"]
+    assert (alarm["what"], alarm["hint"]) == ("PostgresError: no table x", "look at the database")
+
+
 async def test_loopback_is_the_local_administrator(api: Serving) -> None:
     status = (await api.get("/corral/v1/status")).json
     assert (status["owner"], status["role"]) == ("local", "admin")

@@ -365,9 +365,10 @@ class AlarmOut(Answer):
     """Something on the server does not work now."""
 
     name: str
-    what: str
-    hint: str | None
     since: datetime
+    what: str | None = None
+    """Null, as is `hint`, in an answer to a request without a token."""
+    hint: str | None = None
 
 
 class Ready(Answer):

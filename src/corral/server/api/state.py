@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Request
 
 from corral.server.api.changes import Changes
 from corral.server.api.streams import HEARTBEAT_S, OpenStreams
-from corral.server.auth import Caller, Role, authenticate, require
+from corral.server.auth import Caller, NotAuthenticatedError, Role, authenticate, require
 from corral.server.metrics import Metrics
 from corral.server.services import Services
 from corral.tasks.store.intake import Intake
@@ -77,7 +77,16 @@ async def _admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     return caller
 
 
+async def _visitor(request: Request, api: Annotated[ApiState, Depends(api_of)]) -> Caller | None:
+    try:
+        return await caller_of(request, api)
+    except NotAuthenticatedError:
+        return None
+
+
 Here = Annotated[ApiState, Depends(api_of)]
+Visitor = Annotated[Caller | None, Depends(_visitor)]
+"""The caller; None without a usable token."""
 Viewer = Annotated[Caller, Depends(_viewer)]
 """The caller, who can at least look."""
 Submitter = Annotated[Caller, Depends(_submitter)]

@@ -12,7 +12,7 @@ from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import AlarmOut, CollectedOut, ErrorOut, Live, Ready
-from corral.server.api.state import Admin, Here, Viewer
+from corral.server.api.state import Admin, Here, Viewer, Visitor
 from corral.server.api.wired import answer, defer, describe_answers, describe_requests
 from corral.server.observing import observe
 from corral.tasks.retention import collect
@@ -33,12 +33,17 @@ async def live() -> Live:
 
 
 @router.get("/health/ready", summary="Can the server take work", responses={503: {"model": ErrorOut}})
-async def ready(api: Here) -> Ready:
-    """Answer 200 when the database does, whether this server's dispatcher acts, and its alarms; needs no token."""
+async def ready(api: Here, visitor: Visitor) -> Ready:
+    """Answer 200 when the database does, whether this server's dispatcher acts, and its alarms; needs no token.
+
+    Without one, alarms have only their names and times: their texts can hold names of tables, paths and addresses.
+    """
     services = api.services
     await services.pool.fetchval("select 1")
     alarms = [
-        AlarmOut(name=alarm.name, what=alarm.what, hint=alarm.hint, since=alarm.since)
+        AlarmOut(name=alarm.name, since=alarm.since, what=alarm.what, hint=alarm.hint)
+        if visitor is not None
+        else AlarmOut(name=alarm.name, since=alarm.since)
         for alarm in services.alarms.raised
     ]
     return Ready(dispatcher="leading" if services.board.leading else "standby", alarms=alarms)
