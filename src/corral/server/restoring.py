@@ -1,7 +1,8 @@
 """Restores a backup into an empty data directory, with the database that a server of it would have.
 
 `restoring/` is in the directory for as long as it takes; a server refuses to start on it. When anything fails, the
-directory is empty again.
+directory is empty again. A database of your own is filled in one transaction, towards the end; what fails after that
+leaves it filled, and the error says so.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import ClassVar
 
-from corral.data_dir import RESTORING_FOLDER, prepare_data_dir
+from corral.data_dir import LOCK_FILE, RESTORING_FOLDER, prepare_data_dir
 from corral.errors import CorralError, Kind
 from corral.files import sync_folder
 from corral.server import presence
@@ -21,13 +23,20 @@ from corral.server.database import open_database
 from corral.server.settings import CLUSTER_FILE, ServerSettings, read_cluster
 from corral.tasks.alarms import Alarms
 from corral.tasks.backup.archive import ARTIFACTS, Manifest, unpack
-from corral.tasks.backup.restoring import check_backup, restore_database, unpack_files
+from corral.tasks.backup.restoring import check_backup, end_leases, fill_empty_database, unpack_files
 
 
 class DataDirInUseError(CorralError):
     """The data directory to restore into is not empty."""
 
     code: ClassVar[str] = "backup.data_dir_in_use"
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class DatabaseFilledError(CorralError):
+    """A restore failed when it had filled a database outside the data directory."""
+
+    code: ClassVar[str] = "backup.database_filled"
     kind: ClassVar[Kind] = Kind.CONFLICT
 
 
@@ -44,8 +53,9 @@ def check_restore(backup: Path, settings: ServerSettings) -> Manifest:
 async def restore_backup(backup: Path, settings: ServerSettings) -> Manifest:
     """Restore a backup, whole or not at all, and return what it contains.
 
-    Raises: AlreadyRunningError, BackupDamagedError, BackupNewerError, DatabaseInUseError, DatabaseNewerError,
-    DataDirInUseError, DumpError, EmbeddedDatabaseError, OSError, SettingsError.
+    Raises: AlreadyRunningError, BackupDamagedError, BackupNewerError, DatabaseFilledError, DatabaseInUseError,
+    DatabaseNewerError, DatabaseUnavailableError, DataDirInUseError, DumpError, EmbeddedDatabaseError, OSError,
+    SettingsError.
     """
     manifest = check_backup(backup)
     data_dir = settings.data_dir
@@ -53,6 +63,7 @@ async def restore_backup(backup: Path, settings: ServerSettings) -> Manifest:
     _refuse_files(data_dir)
     prepare_data_dir(data_dir)
     with presence.hold_data_dir(data_dir):
+        _refuse_files(data_dir)  # again: another restore can have ended since
         try:
             await _restore(backup, settings, data_dir / RESTORING_FOLDER)
         except BaseException:
@@ -67,15 +78,32 @@ async def _restore(backup: Path, settings: ServerSettings, folder: Path) -> None
     (folder / ARTIFACTS).mkdir(exist_ok=True)
     for name in (ARTIFACTS, CLUSTER_FILE):
         (folder / name).rename(settings.data_dir / name)
-    async with open_database(settings, read_cluster(settings), Alarms()) as url:
-        await restore_database(url, folder)
-    sync_folder(settings.data_dir)
-    await asyncio.to_thread(shutil.rmtree, folder)
+    cluster = read_cluster(settings)
+    outside = settings.database_url is not None or cluster.database_url_env is not None
+    async with open_database(settings, cluster, Alarms()) as url:
+        await fill_empty_database(url, folder)
+        with _report_filled() if outside else nullcontext():
+            await end_leases(url)
+            sync_folder(settings.data_dir)
+            await asyncio.to_thread(shutil.rmtree, folder)
+
+
+@contextmanager
+def _report_filled() -> Generator[None, None, None]:
+    """Say that the database is filled when something fails, or is cancelled, from here on: nothing else would."""
+    try:
+        yield
+    except BaseException as error:
+        reason = error.what if isinstance(error, CorralError) else str(error) or type(error).__name__
+        raise DatabaseFilledError(
+            f"the restore broke off when it had filled the database: {reason}",
+            hint="drop the database, create it anew, and restore again",
+        ) from error
 
 
 def _refuse_files(data_dir: Path) -> None:
     with suppress(FileNotFoundError):
-        names = sorted(path.name for path in data_dir.iterdir())
+        names = sorted(path.name for path in data_dir.iterdir() if path.name != LOCK_FILE)
         if names:
             raise DataDirInUseError(
                 f"the data directory is not empty: it has {', '.join(names[:5])}",

@@ -14,6 +14,10 @@ from corral.tasks.backup.dumps import fill_database
 from corral.tasks.migrations import KNOWN, DatabaseNewerError
 from corral.tasks.store.pool import connect
 
+_END_LEASES = """
+update tasks set lease_until = now() - interval '1 s' where id in (select task_id from slot_leases)
+"""
+
 
 class DatabaseInUseError(CorralError):
     """The database to restore into has tables."""
@@ -46,18 +50,29 @@ def _unpack(path: Path, folder: Path) -> None:
     os.sync()
 
 
-async def restore_database(url: str, folder: Path) -> None:
-    """Fill an empty database with the dump that was unpacked there, and end the leases of the attempts in it.
+async def fill_empty_database(url: str, folder: Path) -> None:
+    """Fill an empty database with the dump that was unpacked there, whole or not at all.
 
-    They belong to the server of which this is a copy. As the copy has a name of its own, its server finds them run out
-    and queues their tasks again, once. Raises: DatabaseInUseError, DatabaseUnavailableError, DumpError.
+    Raises: DatabaseInUseError, DatabaseUnavailableError, DumpError.
     """
     connection = await connect(url)
     try:
         if await connection.fetchval("select to_regclass('alembic_version')") is not None:
             what = "the database has Corral's tables already"
             raise DatabaseInUseError(what, hint="name an empty database, or none for the embedded one")
-        await fill_database(url, folder / archive.DUMP)
-        await connection.execute("update tasks set lease_until = now() - interval '1 s' where lease is not null")
+    finally:
+        connection.terminate()
+    await fill_database(url, folder / archive.DUMP)
+
+
+async def end_leases(url: str) -> None:
+    """End the leases of the attempts in a database that was filled, however long the database takes.
+
+    They belong to the server of which this is a copy. As the copy has a name of its own, its server finds them run out
+    and queues their tasks again, once. Raises: DatabaseUnavailableError, PostgresError.
+    """
+    connection = await connect(url, command_timeout_s=None)
+    try:
+        await connection.execute(_END_LEASES)
     finally:
         connection.terminate()

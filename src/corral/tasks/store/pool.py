@@ -160,10 +160,13 @@ async def open_pool(url: str, *, size: int = 8) -> Pool:
     return Pool(cast("Connections", pool))  # asyncpg's own types are partly unknown to a strict checker
 
 
-async def connect(url: str) -> Connection:
-    """Open one connection outside the pool, for a lock or for LISTEN. Raises: DatabaseUnavailableError."""
+async def connect(url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> Connection:
+    """Open one connection outside the pool: for a lock, for LISTEN, or for one long statement (None: no timeout).
+
+    Raises: DatabaseUnavailableError.
+    """
     try:
-        connection = cast("Connection", await asyncpg.connect(url, timeout=10, command_timeout=COMMAND_TIMEOUT_S))
+        connection = cast("Connection", await asyncpg.connect(url, timeout=10, command_timeout=command_timeout_s))
         await _prepare(connection)  # cast: see open_pool
     except CONNECTION_LOST as error:
         raise _unavailable(error) from error
