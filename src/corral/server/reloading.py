@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from corral.cluster import Cluster
 from corral.errors import CorralError
 from corral.operations.reloading import LocalCluster, ReloadAnswer, ReloadAsked, reload_cluster
+from corral.server.auth import LOCAL_OWNER
 from corral.server.slots_here import make_policy_bounds, make_queues
 from corral.slots.values import Difference, Wanted
 from corral.tasks.dispatcher import Dispatcher, DispatchRules
+from corral.tasks.store.audit import Act, Action
+from corral.tasks.store.pool import CONNECTION_LOST
 
 log = structlog.get_logger()
 
@@ -25,11 +28,18 @@ def make_rules(local: LocalCluster) -> DispatchRules:
 class ClusterInEffect:
     """The cluster file in effect, and how another one takes its place; one at a time."""
 
-    def __init__(self, cluster: Cluster, dispatcher: Dispatcher, read: Callable[[], LocalCluster]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        dispatcher: Dispatcher,
+        read: Callable[[], LocalCluster],
+        record: Callable[[Act], Awaitable[None]],
+    ) -> None:
         self.cluster = cluster
         self.at_start = cluster
         self._dispatcher = dispatcher
         self._read = read
+        self._record = record
         self._turn = asyncio.Lock()
 
     def compare_slots(self, wanted: Wanted) -> Difference:
@@ -52,12 +62,16 @@ class ClusterInEffect:
         return answer
 
     async def reload_on_signal(self) -> None:
-        """Read the cluster file again, and log what is wrong with it."""
+        """Read the cluster file again, and log what is wrong with it; the audit log has who can send signals."""
         try:
             await self.reload(ReloadAsked())
+            act = Act(owner=LOCAL_OWNER, origin=None, action=Action.CLUSTER_RELOADED, subject=self.cluster.name)
+            await self._record(act)
         except CorralError as error:
             for problem in error.problems:
                 log.error("cluster_file_not_reloaded", what=problem.what, where=problem.where, hint=problem.hint)
+        except CONNECTION_LOST as error:
+            log.error("reload_not_in_audit_log", what=str(error) or type(error).__name__)
 
 
 def _log(answer: ReloadAnswer) -> None:

@@ -15,6 +15,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -42,6 +43,7 @@ from corral.tasks.artifacts import ArtifactStore
 from corral.tasks.board import Board
 from corral.tasks.dispatcher import Dispatcher
 from corral.tasks.migrations import migrate
+from corral.tasks.store.audit import append_act
 from corral.tasks.store.pool import open_pool
 from corral.tasks.supervision import supervise
 from corral.weights.store import Store
@@ -109,7 +111,7 @@ async def _serve(
         board=board,
         alarms=alarms,
     )
-    in_effect = ClusterInEffect(cluster, dispatcher, read_anew)
+    in_effect = ClusterInEffect(cluster, dispatcher, read_anew, partial(append_act, pool))
     announced = Presence(
         pid=os.getpid(),
         url=format_url(settings, sockets[0]),

@@ -175,3 +175,17 @@ async def test_a_dry_run_changes_nothing(
 
     assert ollama.bodies == []
     assert not ollama.headers
+
+
+async def test_what_is_done_to_models_of_instances_is_in_the_audit_log(api: Serving) -> None:
+    stream = {"headers": {"Accept": "text/event-stream"}}
+    await api.post(f"{ROUTE}/pull", {"model": "phi3", "on": "near"})
+    await api.post(f"{ROUTE}/pull", {"model": "phi4", "on": "near"}, **stream)
+    for act in ("load", "unload", "delete", "delete"):
+        await api.post(f"{ROUTE}/{act}", {"model": "phi3", "on": "near"})
+
+    entries = reversed((await api.get("/corral/v1/audit")).json["items"])
+
+    acts = [(entry["owner"], entry["action"], entry["subject"], entry["details"]["instance"]) for entry in entries]
+    kinds = ("pulled", "phi3"), ("pulled", "phi4"), ("loaded", "phi3"), ("unloaded", "phi3"), ("deleted", "phi3")
+    assert acts == [("local", f"model_{kind}", model, "near") for kind, model in kinds]

@@ -166,6 +166,10 @@ async def test_hangup_signal_reads_the_file_again(client: PatientClient, server:
     file.write(slots=2)
     os.kill(server.pid, signal.SIGHUP)
     await slots(client, 2)
+    async with asyncio.timeout(10):
+        while not (entries := (await client.get("/corral/v1/audit"))["items"]):  # noqa: ASYNC110 (it is another process)
+            await asyncio.sleep(0.05)
+    assert [(entry["owner"], entry["action"]) for entry in entries] == [("local", "cluster_reloaded")]
     assert server.starts == 1
 
 

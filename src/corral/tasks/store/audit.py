@@ -30,6 +30,10 @@ class Action(StrEnum):
     GARBAGE_COLLECTED = "garbage_collected"
     CLUSTER_RELOADED = "cluster_reloaded"
     BACKUP_TAKEN = "backup_taken"
+    MODEL_PULLED = "model_pulled"
+    MODEL_DELETED = "model_deleted"
+    MODEL_LOADED = "model_loaded"
+    MODEL_UNLOADED = "model_unloaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,7 @@ class Act:
     """The address of the client; None when it is unknown."""
     action: Action
     subject: str
-    """To what: a token, a queue, slots, a task, a batch."""
+    """To what: a token, a queue, slots, a task, a batch, a model."""
     details: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
 from fastapi import Header, Query, Request
@@ -24,6 +24,7 @@ from corral.operations.hosted_models import (
     pull_hosted_model,
     unload_hosted_model,
 )
+from corral.server.api.auditing import record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import answer as answer_error
 from corral.server.api.errors import declare_refusals, request_id_of
@@ -32,6 +33,8 @@ from corral.server.api.routing import make_router
 from corral.server.api.state import Admin, ApiState, Here, Viewer
 from corral.server.api.streams import HEARTBEAT_S
 from corral.server.api.wired import answer, describe_answers, describe_requests
+from corral.server.auth import Caller
+from corral.tasks.store.audit import Action
 from corral.wire import to_json
 from corral.work import HostedModel, LoadedModel, PullStep
 
@@ -66,8 +69,8 @@ async def pull_instance_model(
     A client that leaves such a stream stops the pull; the next one goes on where it was.
     """
     if _STREAM not in accept:
-        return answer(await pull_hosted_model(api.services.cluster, asked, lambda _: None))
-    return StreamingResponse(_stream_pull(asked, api, request_id_of(request)), media_type=_STREAM)
+        return answer(await _pull(asked, api, caller, lambda _: None))
+    return StreamingResponse(_stream_pull(asked, api, caller, request_id_of(request)), media_type=_STREAM)
 
 
 @router.post(
@@ -78,7 +81,9 @@ async def pull_instance_model(
 )
 async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
     """Delete a model from the disk of the instance."""
-    return answer(await delete_hosted_model(api.services.cluster, asked))
+    deleted = await delete_hosted_model(api.services.cluster, asked)
+    await record(api, caller, Action.MODEL_DELETED, asked.model, instance=deleted.instance)
+    return answer(deleted)
 
 
 @router.post(
@@ -89,7 +94,9 @@ async def delete_instance_model(asked: HostedModelAsked, api: Here, caller: Admi
 )
 async def load_instance_model(asked: LoadAsked, api: Here, caller: Admin) -> Response:
     """Load a model into the memory of the instance, and keep it there; the answer comes when it is loaded."""
-    return answer(await load_hosted_model(api.services.cluster, asked))
+    loaded = await load_hosted_model(api.services.cluster, asked)
+    await record(api, caller, Action.MODEL_LOADED, asked.model, instance=loaded.instance)
+    return answer(loaded)
 
 
 @router.post(
@@ -100,12 +107,22 @@ async def load_instance_model(asked: LoadAsked, api: Here, caller: Admin) -> Res
 )
 async def unload_instance_model(asked: HostedModelAsked, api: Here, caller: Admin) -> Response:
     """Unload a model from the memory of the instance; one that is at work goes when it is done."""
-    return answer(await unload_hosted_model(api.services.cluster, asked))
+    unloaded = await unload_hosted_model(api.services.cluster, asked)
+    await record(api, caller, Action.MODEL_UNLOADED, asked.model, instance=unloaded.instance)
+    return answer(unloaded)
 
 
-async def _stream_pull(asked: HostedModelAsked, api: ApiState, request_id: str) -> AsyncGenerator[str]:
+async def _pull(
+    asked: HostedModelAsked, api: ApiState, caller: Caller, on_step: Callable[[PullStep], None]
+) -> InstanceModel:
+    pulled = await pull_hosted_model(api.services.cluster, asked, on_step)
+    await record(api, caller, Action.MODEL_PULLED, asked.model, instance=pulled.instance)
+    return pulled
+
+
+async def _stream_pull(asked: HostedModelAsked, api: ApiState, caller: Caller, request_id: str) -> AsyncGenerator[str]:
     steps: asyncio.Queue[PullStep | None] = asyncio.Queue()
-    pulling = asyncio.create_task(pull_hosted_model(api.services.cluster, asked, steps.put_nowait))
+    pulling = asyncio.create_task(_pull(asked, api, caller, steps.put_nowait))
     pulling.add_done_callback(lambda _: steps.put_nowait(None))
     try:
         while (step := await _next(steps)) is not None:
