@@ -36,7 +36,6 @@ class Room:
         """How often each of them was touched."""
         self._queues = dict(snapshot.queues)
         self._ends: dict[SlotId, datetime] = {}
-        self._works: dict[SlotId, Work] = {}
         self._taken_for: defaultdict[Work, list[Place]] = defaultdict(list)
         self._held: dict[str, int] = {}
         self._residents: dict[SlotId, list[ResidentModel]] = {}
@@ -160,20 +159,10 @@ class Room:
         """When a busy place is expected to be free; now for a free one and for one that is late."""
         return max(self.now, self._end_of(place))
 
-    def is_overdue(self, place: Place) -> bool:
-        """Whether a busy place's task takes longer than was expected; nothing is known of its end then."""
-        return self._end_of(place) < self.now
-
     def _end_of(self, place: Place) -> datetime:
         if place.running is not None:
             return self.table.ends_at(place.running)
         return self._ends.get(place.id, self.now)
-
-    def works_with(self, place: Place) -> Work | None:
-        """Engine and model of what a busy place does, or was just given; None for a free one."""
-        if place.running is not None:
-            return place.running.engine, place.running.model
-        return self._works.get(place.id)
 
     def find_working_with(self, work: Work, until: datetime) -> Iterator[Place]:
         """Places that work with a model and should be free by then, those given away in this decision last."""
@@ -222,7 +211,6 @@ class Room:
             device = self.table.devices[place.device]
             self._held[place.device] = self._held.get(place.device, device.held) + load
             self._ends[place.id] = self.now + timedelta(seconds=expected_s)
-            self._works[place.id] = task.engine, task.model
             self._taken_for[task.engine, task.model].append(place)
             if device.capacity < inf and len(device.places) > 1:
                 self.touch(device.places)
@@ -280,7 +268,7 @@ class Room:
         return [
             (name, resident)
             for name, neighbour in places.items()
-            if name != place.id and is_idle(neighbour) and name not in self._works
+            if name != place.id and is_idle(neighbour) and name not in self._ends
             for resident in self._residents_of(neighbour)
         ]
 
