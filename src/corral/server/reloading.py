@@ -65,11 +65,13 @@ class ClusterInEffect:
         """Read the cluster file again, and log what is wrong with it; the audit log has who can send signals."""
         try:
             await self.reload(ReloadAsked())
-            act = Act(owner=LOCAL_OWNER, origin=None, action=Action.CLUSTER_RELOADED, subject=self.cluster.name)
-            await self._record(act)
         except CorralError as error:
             for problem in error.problems:
                 log.error("cluster_file_not_reloaded", what=problem.what, where=problem.where, hint=problem.hint)
+            return
+        act = Act(owner=LOCAL_OWNER, origin=None, action=Action.CLUSTER_RELOADED, subject=self.cluster.name)
+        try:
+            await self._record(act)
         except CONNECTION_LOST as error:
             log.error("reload_not_in_audit_log", what=str(error) or type(error).__name__)
 
