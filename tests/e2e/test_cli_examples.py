@@ -46,9 +46,10 @@ EXPECTED = {
     "corral slots drain node/gpu0/llama --yes": NO_SUCH_THING,
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
+    "corral engines check portrait.json": ERRORS_FOUND,
 }
-"""Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor a
-server of Ollama, and the file that is linted has mistakes on purpose."""
+"""Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
+an instance of Ollama or ComfyUI, and the file that is linted has mistakes on purpose."""
 
 
 @pytest.fixture(scope="module")

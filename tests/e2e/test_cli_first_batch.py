@@ -81,6 +81,7 @@ def test_an_interrupted_run_stops_its_server_and_the_next_one_continues_the_batc
     assert f"continuing batch {batch[1]}, first-batch: 12 tasks" in second.stderr
 
 
+@pytest.mark.alone  # the first batch must not end while the question is answered
 def test_ctrl_c_on_a_terminal_asks_and_cancelling_ends_the_batch_and_the_server(home: Path) -> None:
     with a_terminal(home, "run", "examples/first-batch.yaml") as terminal:
         terminal.until("succeeded, 2 running")
