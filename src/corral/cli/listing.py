@@ -112,10 +112,12 @@ def put_explanation(answer: Json, *, as_json: bool) -> None:
     if as_json:
         terminal.put_json(answer)
         return
-    terminal.put_text(f"task {answer['task']} is {answer['state']}: {answer.get('summary') or 'nothing more is known'}")
+    terminal.put_text(f"task {answer['task']}: {answer.get('summary') or 'nothing more is known'}")
+    state, rule = answer["state"], answer.get("rule")
     terminal.put_fields(
         [
-            ("rule", answer.get("rule")),
+            ("state", state),
+            ("rule", None if rule == state else rule),
             ("since", format_ago(answer.get("since"))),
             ("can start", format_ago(answer.get("may_start_at"))),
         ]

@@ -24,7 +24,7 @@ async def an_app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCalla
     raise NotImplementedError
 
 
-async def test_a_server_that_accepts_requests_wait_for_start(listener: socket.socket) -> None:
+async def test_a_server_that_accepts_requests_has_started(listener: socket.socket) -> None:
     http = HttpServer(uvicorn.Config(an_app, lifespan="off", log_config=None))
     serving = asyncio.create_task(http.serve([listener]))
 
@@ -34,7 +34,7 @@ async def test_a_server_that_accepts_requests_wait_for_start(listener: socket.so
     await serving
 
 
-async def test_a_server_that_fails_before_it_listens_is_not_listening(listener: socket.socket) -> None:
+async def test_a_server_that_fails_before_it_listens_has_not_started(listener: socket.socket) -> None:
     http = HttpServer(uvicorn.Config(an_app, lifespan="off", log_config=None))
     listener.close()
     serving = asyncio.create_task(http.serve([listener]))

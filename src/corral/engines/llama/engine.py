@@ -82,7 +82,8 @@ class Llama:
         self._turn = asyncio.Lock()
         self._starting: Server | None = None
         self._loaded: _Loaded | None = None
-        self._resident: tuple[Resident, ...] = ()
+        self._model = ""
+        """The name of the loaded model in the last task; a model can have several."""
         self._failed_starts = 0
         self._closed = False
 
@@ -110,7 +111,8 @@ class Llama:
                 raise await self._explain_loss(loaded, error) from error
 
     async def resident(self) -> tuple[Resident, ...]:
-        return self._resident if self._loaded is not None and self._loaded.server.running else ()
+        loaded = self._loaded
+        return (self._describe_resident(loaded),) if loaded is not None and loaded.server.running else ()
 
     async def check(self) -> None:
         """Return when a build is there; after failed starts, only when it can be run."""
@@ -162,16 +164,16 @@ class Llama:
             await self._unload()  # frees the memory before the next model takes it
             report.progress(None, f"loading {work.model}")
             loaded = self._loaded = await self._load(loading, work, report)
-        self._resident = (self._describe_resident(loaded, work.model or ""),)  # it can have another name in each task
+        self._model = work.model or ""
         return loaded
 
-    def _describe_resident(self, loaded: _Loaded, model: str) -> Resident:
+    def _describe_resident(self, loaded: _Loaded) -> Resident:
+        """Describe the model by what has been printed until now: a server can be ready before its lines are read."""
+        load = loaded.report
         caution = None
-        if self._is_gpu and self._options.gpu_layers != 0 and not loaded.report.devices:
+        if self._is_gpu and self._options.gpu_layers != 0 and load.computes_on is not None and not load.devices:
             caution = f"{loaded.program.name} has no layer on the GPU: {INSTALL}"
-        return Resident(
-            model=model, memory=loaded.report.memory, computes_on=loaded.report.computes_on, caution=caution
-        )
+        return Resident(model=self._model, memory=load.memory, computes_on=load.computes_on, caution=caution)
 
     async def _load(self, loading: Loading, work: Work, report: Reporter) -> _Loaded:
         """Start a server with the model. Raises: EngineError."""
@@ -254,7 +256,6 @@ class Llama:
 
     async def _unload(self) -> None:
         loaded, self._loaded = self._loaded, None
-        self._resident = ()
         if loaded is not None:
             await loaded.server.stop()
             await loaded.client.close()

@@ -65,8 +65,10 @@ class LoadReport:
         return tuple(f"{name} ({self._devices[name]})" for name in used)
 
     @property
-    def computes_on(self) -> str:
-        """Where the model is, for people."""
+    def computes_on(self) -> str | None:
+        """Where the model is, for people; None as long as no part of it is reported anywhere."""
+        if not self._model_mib:
+            return None
         if not self.devices:
             return "the processor"
         layers = "" if self._layers is None else f", {self._layers[0]} of {self._layers[1]} layers"
