@@ -38,16 +38,17 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 run: $(VENV)/.run $(if $(wildcard $(NVIDIA_GPUS)/*),$(VENV)/.cuda) ## Set up and run the first batch: text, speech and transcriptions on this machine
 	$(BIN)/corral run examples/first-batch.yaml
 
-# One process per core, each with its own database server, data directories and ports; a free one takes over waiting tests.
-PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+# Each process has its own database server, data directories and ports; a free one takes over waiting tests. `auto` is
+# two per core (tests/conftest.py), for tests that wait for servers; `logical` is one, for pure code.
+PARALLEL := --maxprocesses 8 --dist worksteal
 
 test: setup ## Set up and run every test
 	@sh tests/packages.sh
-	$(BIN)/pytest $(PARALLEL) -m "not alone"
+	$(BIN)/pytest -n auto $(PARALLEL) -m "not alone"
 	$(BIN)/pytest -m alone
 
 test-fast: setup ## Run the tests of pure code, in under a minute
-	$(BIN)/pytest $(PARALLEL) tests/unit
+	$(BIN)/pytest -n logical $(PARALLEL) tests/unit
 
 lint: setup ## Check style
 	$(BIN)/ruff check .
