@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import typer
+from typer import Context
 from typer.exceptions import TyperException
 from typer.main import get_command
 
@@ -50,11 +51,13 @@ from corral.cli.commands import (
     upgrade,
     version,
 )
+from corral.cli.help_page import CommandsByPurpose
 from corral.cli.options import ROOT, make_example
 from corral.errors import CorralError, Kind
 
 app = typer.Typer(
     name=ROOT,
+    cls=CommandsByPurpose,
     help="Run AI work on the GPUs you own: one file, one durable queue, every GPU busy.",
     epilog=make_example("corral run examples/first-batch.yaml"),
     no_args_is_help=True,
@@ -127,9 +130,11 @@ def run_command(arguments: Sequence[str]) -> int:
         terminal.report(error, as_json=as_json)
         return exits.CODES[error.kind]
     except TyperException as error:
-        if not error.message:  # `no_args_is_help` has printed the help
+        context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():  # a group without one of its commands
+            terminal.put(error.message)
             return exits.CODES[Kind.INVALID]
-        usage = UsageError(_to_fact(error.format_message()), hint=_help_of(arguments))
+        usage = UsageError(_to_fact(error.format_message()), hint=_help_with(context))
         terminal.report(usage, as_json=as_json)
         return exits.CODES[usage.kind]
     except (KeyboardInterrupt, typer.Abort):
@@ -181,12 +186,9 @@ def _to_fact(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _help_of(arguments: Sequence[str]) -> str:
-    words: list[str] = []
-    for argument in arguments:
-        if argument.startswith("-") or len(words) == 2:
-            break
-        words.append(argument)
-    command = get_command(app)
-    known = [word for word in words[:1] if word in getattr(command, "commands", {})]
-    return f"run `{' '.join([ROOT, *known, '--help'])}`"
+def _help_with(context: Context | None) -> str:
+    """Say where the help of the command is that was not understood, with an example of it."""
+    if context is None:
+        return f"run `{ROOT} --help`"
+    example = (context.command.epilog or "").removeprefix(make_example(""))
+    return f"run `{context.command_path} --help`" + (f"; for example `{example}`" if example else "")

@@ -37,7 +37,7 @@ ClusterFile = Annotated[
 ]
 ClusterArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[CLUSTER]", help="The cluster file. Default: `cluster.yaml` in this folder."),
+    typer.Argument(metavar="CLUSTER", help="The cluster file. Default: `cluster.yaml` in this folder."),
 ]
 BatchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A batch file; `corral schema --batch` describes it.")]
 TaskId = Annotated[int, typer.Argument(metavar="TASK", help="The task's number.", min=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 from corral.cli import exits
+from corral.cli.help_page import COMMANDS_BY_PURPOSE
 from corral.cli.main import app, run_command
 from corral.cli.running.watching import Choice, read_choice
 from corral.errors import Kind
@@ -47,6 +49,43 @@ def test_every_example_is_understood(path: tuple[str, ...], command: Any) -> Non
     context = target.make_context("corral", words[1 + len(parts) :])
 
     assert context.params is not None
+
+
+@pytest.mark.parametrize(("path", "command"), ALL[1:], ids=[" ".join(path) for path, _ in ALL[1:]])
+def test_a_command_is_described_in_one_line_of_80_columns(path: tuple[str, ...], command: Any) -> None:
+    longest = max(len(other[-1]) for other, _ in ALL[1:] if other[:-1] == path[:-1])
+
+    assert not command.get_short_help_str(80 - longest - 6).endswith("...")
+
+
+def test_every_command_is_under_one_title_of_the_help() -> None:
+    titled = [name for names in COMMANDS_BY_PURPOSE.values() for name in names]
+
+    assert sorted(titled) == sorted(name for (name,) in (path for path, _ in ALL if len(path) == 1))
+
+
+REQUIRING = [path for path, command in ALL if any(parameter.required for parameter in command.params)]
+
+
+@pytest.mark.parametrize("path", REQUIRING, ids=" ".join)
+def test_a_missing_argument_is_named_with_the_help_and_an_example(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(list(path)) == exits.CODES[Kind.INVALID]
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.match(r"error\[cli\.usage\]: missing (argument|option) '\S+", captured.err)
+    assert f"run `corral {' '.join(path)} --help`; for example `corral {' '.join(path)} " in captured.err
+
+
+@pytest.mark.parametrize("path", [(), ("tasks",)])
+def test_a_group_without_a_command_prints_its_help(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(list(path)) == exits.CODES[Kind.INVALID]
+
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"Usage: {' '.join(['corral', *path])}")
+    assert captured.err == ""
 
 
 def test_every_kind_of_error_has_an_exit_code_of_its_own() -> None:

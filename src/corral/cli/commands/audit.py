@@ -13,7 +13,10 @@ app = make_group("List who did what to the server, when, from where.", example_c
 
 @app.command("list", epilog=make_example("corral audit list"))
 def list_(limit: Limit = 50, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List acts, newest first: tokens, gates, cancels, reloads, collections and backups."""
+    """List acts, newest first, with who did them and from where.
+
+    Acts on tokens, gates, tasks, reloads, collections and backups are listed.
+    """
     page = call_server(url, data_dir, lambda api: api.read_page("/corral/v1/audit", [], limit=limit))
     if as_json:
         terminal.put_json(page)

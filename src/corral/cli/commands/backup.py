@@ -30,9 +30,10 @@ def backup(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save the queue of a running server: its database, the files that it names, and the cluster file.
+    """Save the queue of a running server in one file.
 
-    Tasks go on meanwhile. The file appears under its name when it is whole and was checked. Models are not in it.
+    It holds the database, the files that it names, and the cluster file. Tasks go on meanwhile. The file appears
+    under its name when it is whole and was checked. Models are not in it.
     """
     from dataclasses import asdict
 

@@ -59,10 +59,11 @@ def fetch(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a batch's outputs into a folder of its name, with a manifest; what is there already is kept.
+    """Write a batch's outputs into a folder, with a manifest.
 
-    Every file is checked by its SHA-256. A download that broke off goes on where it was. Where the folder is another
-    batch's, the name gets the batch's number.
+    The folder has the batch's name, and what is there already is kept. Every file is checked by its SHA-256. A
+    download that broke off goes on where it was. Where the folder is another batch's, the name gets the batch's
+    number.
     """
     from corral.cli.listing import put_fetched
     from corral.client.fetching import fetch_batch
@@ -108,7 +109,7 @@ def cancel(
 def retry(
     batch: BatchId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Submit the failed and cancelled tasks of a batch again, as a new batch."""
+    """Submit a batch's failed and cancelled tasks as a new batch."""
 
     async def use(api: Api) -> Json:
         if dry_run:

@@ -93,7 +93,10 @@ def checklist(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the steps of an upgrade, and walk through them with `--run`, which can stop and continue at any moment."""
+    """List the steps of an upgrade, or walk through them.
+
+    With `--run` it walks through them, and can stop and continue at any moment.
+    """
     from corral.cli.checklist import ChecklistRequest, run_checklist
     from corral.operations.checklist.answering import ChecklistAsked
 

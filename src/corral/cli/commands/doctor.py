@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Check this machine: GPUs, drivers, engines, database, memory, disk. Each finding has its fix."""
+    """Check this machine; each finding has its fix.
+
+    It checks GPUs, drivers, engines, database, memory and disk.
+    """
     from corral.operations.doctor import examine
     from corral.telemetry.doctor import State
     from corral.wire import to_json

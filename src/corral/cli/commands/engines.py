@@ -25,7 +25,9 @@ Workflow = Annotated[
 
 @app.command("check", epilog=make_example("corral engines check portrait.json"))
 def check(workflow: Workflow, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say which instance lacks which node types and model files of a workflow.
+    """List what a workflow needs that an instance lacks.
+
+    Node types and model files are looked up on each instance.
 
     The exit code is 0 if an instance has everything, and 1 if none has.
     """

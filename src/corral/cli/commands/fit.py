@@ -67,10 +67,11 @@ def fit(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print whether a model fits, on which GPUs, in which quantization, and how fast it can be at most.
+    """Print whether a model fits, on which GPUs, and how fast.
 
-    Sizes of a file are read from its header; of one on Hugging Face, only the header is fetched. A name without a file
-    is estimated, and the output says so. The exit code is 5 when GPUs were named and none holds the model.
+    The answer names quantizations and the highest possible speed. Sizes of a file are read from its header; of one
+    on Hugging Face, only the header is fetched. A name without a file is estimated, and the output says so. The
+    exit code is 5 when GPUs were named and none holds the model.
     """
     import asyncio
 

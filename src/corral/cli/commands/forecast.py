@@ -94,11 +94,12 @@ def forecast(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast each workload's output in an hour and in a night, by playing the night with the production policy.
+    """Forecast each workload's output in an hour and in a night.
 
-    Each workload is played by itself, on the slots that its service has in the plan. Times in --fail count from the
-    start of the night. With --models, --spread, --slow or --fail, a second row shows the night with that. Durations are
-    those of the cluster file; with --measured, those of the queue's finished tasks where there are any.
+    The night is played with the production policy. Each workload is played by itself, on the slots that its service
+    has in the plan. Times in --fail count from the start of the night. With --models, --spread, --slow or --fail, a
+    second row shows the night with that. Durations are those of the cluster file; with --measured, those of the
+    queue's finished tasks where there are any.
 
     --batch forecasts how long a batch takes. --replay with --against asks what the tasks of last night would have
     taken on another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.

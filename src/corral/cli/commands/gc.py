@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 def gc(
     yes: Yes = False, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Remove finished tasks and files that are older than the cluster file keeps them."""
+    """Remove finished tasks and files past the time they are kept.
+
+    The cluster file sets that time.
+    """
     if not dry_run:
         terminal.confirm("remove what is older than the retention of the cluster file?", agreed=yes)
     answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/gc", {"dry_run": dry_run}))

@@ -29,7 +29,7 @@ _MOST_SHOWN = 30
 
 @app.command("find", epilog=make_example("corral gpus find RTX 3060"))
 def find(words: Words, as_json: AsJson = False) -> None:
-    """List the models that a name can mean, and the differences between them."""
+    """List the GPU models that a name can mean, and how they differ."""
     from corral.operations.gpu_models import find_models
     from corral.wire import to_json
 
@@ -42,7 +42,9 @@ def find(words: Words, as_json: AsJson = False) -> None:
 
 @app.command("show", epilog=make_example("corral gpus show RTX 5070 Ti"))
 def show(words: Words, as_json: AsJson = False) -> None:
-    """Show the catalogue's facts about one model; a missing fact is `unknown`.
+    """Show what the catalogue knows about a GPU model.
+
+    A missing fact is `unknown`.
 
     A name of several models lists them with what differs, and the exit code is 2.
     """

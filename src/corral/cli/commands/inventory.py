@@ -38,7 +38,10 @@ def inventory(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read this machine's GPUs, processor, memory, drives and power supply; print a cluster file, or merge into one."""
+    """Print this machine as a cluster file, or merge it into one.
+
+    Its GPUs, processor, memory, drives and power supply are read.
+    """
     from corral.operations.inventory import answer_inventory, collect_facts, put_name
     from corral.telemetry.inventory import take_inventory
     from corral.wire import to_json

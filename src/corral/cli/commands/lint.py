@@ -71,11 +71,11 @@ def lint(
     rules: Rules = False,
     verbose: Verbose = False,
 ) -> None:
-    """Lint manifests, Nix, Compose and LiteLLM files, and such blocks in Markdown.
+    """Lint manifests, Compose, Nix and LiteLLM files.
 
-    Exit code: 1 when there are errors, 8 when there are only warnings, 0 otherwise. Files that cannot be read are
-    named, and change nothing. A comment accepts a finding on its line or the next: `# corral: ignore A02 because the
-    node has a spare GPU`.
+    Such blocks in Markdown pages are linted too. Exit code: 1 when there are errors, 8 when there are only
+    warnings, 0 otherwise. Files that cannot be read are named, and change nothing. A comment accepts a finding on
+    its line or the next: `# corral: ignore A02 because the node has a spare GPU`.
     """
     chosen = Format.JSON if as_json else format
     if explain is not None:

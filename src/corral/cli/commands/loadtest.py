@@ -45,7 +45,10 @@ def loadtest(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch GPUs under load, and judge temperature, power, clocks and throttling against their limits."""
+    """Watch GPUs under load, and judge them against their limits.
+
+    It judges temperature, power, clocks and throttling.
+    """
     from corral.cli.load_testing import check_request, put_load_test, run_shown, write_report
     from corral.telemetry.loadtest.running import INTERRUPTED, LoadTestRequest
     from corral.telemetry.loadtest.verdict import Outcome

@@ -43,7 +43,7 @@ Keep = Annotated[
 
 @app.command("list", epilog=make_example("corral models list"))
 def list_(on: Instance = None, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the models on this machine and those that can be fetched, or (`--on all`) those of Ollama servers."""
+    """List models: here, to fetch, or (`--on all`) on Ollama servers."""
     if on is not None:
         from corral.cli import hosted_models
 
@@ -81,7 +81,7 @@ def pull(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Fetch a model, verify it, and keep it: on this machine, or (`--on`) on an Ollama server."""
+    """Fetch and verify a model, here or (`--on`) on an Ollama server."""
     if on is not None:
         from corral.cli import hosted_models
 
@@ -112,7 +112,7 @@ def pull(
 
 @app.command("path", epilog=make_example("corral models path smollm2-135m-instruct"))
 def path(model: ModelName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Print the path of a model: the file or folder that an engine opens."""
+    """Print the file or folder of a model that an engine opens."""
     from corral.operations.models import find_path
     from corral.wire import to_json
 
@@ -133,7 +133,7 @@ def load(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Load a model on an Ollama server before tasks need it, and keep it there."""
+    """Load a model on an Ollama server, and keep it loaded."""
     from corral.cli import hosted_models
 
     if dry_run:
@@ -152,7 +152,10 @@ def unload(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Unload a model from the memory of an Ollama server; one that is at work goes when it is done."""
+    """Unload a model from the memory of an Ollama server.
+
+    One that is at work goes when it is done.
+    """
     from corral.cli import hosted_models
 
     if dry_run:
@@ -171,7 +174,10 @@ def rm(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Remove a model from this machine (the target of a linked one stays), or (`--on`) from an Ollama server."""
+    """Remove a model, here or (`--on`) from an Ollama server.
+
+    The target of a linked file stays.
+    """
     from corral.operations.hosted_models import DeletedModel
     from corral.wire import to_json
 

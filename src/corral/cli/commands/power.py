@@ -30,11 +30,11 @@ def power(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print each node's power draw at full load, whether its power supply carries it, its heat, and a night's cost.
+    """Print each node's power draw, heat and cost of a night.
 
-    All of it comes from the cluster file and the catalogue; `--explain` says which number from where. `>=` marks a sum
-    that lacks a GPU of unknown power, `~` one that rests on an assumption; `->` leads to what the file's power limits
-    make of it.
+    It says whether the power supply carries the full load. All of it comes from the cluster file and the catalogue;
+    `--explain` says which number from where. `>=` marks a sum that lacks a GPU of unknown power, `~` one that rests
+    on an assumption; `->` leads to what the file's power limits make of it.
     """
     from corral.cli.powers import put_power, put_power_sources
     from corral.operations.cluster_file import read_cluster_file

@@ -41,7 +41,10 @@ def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) ->
 def pause(
     queue: QueueName, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Start no task of a queue; running ones go on, and new ones are accepted."""
+    """Start no task of a queue; new ones are still accepted.
+
+    Running ones go on.
+    """
     _change_gate(queue, "pause", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)
 
 

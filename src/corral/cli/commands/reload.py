@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 
 
 def reload(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
-    """Put the edited cluster file into effect without a restart; running tasks go on."""
+    """Put the edited cluster file into effect without a restart.
+
+    Running tasks go on.
+    """
     answer = call_server(url, data_dir, lambda api: api.post("/corral/v1/reload", {"dry_run": dry_run}))
     if as_json:
         terminal.put_json(answer)

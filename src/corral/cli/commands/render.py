@@ -51,7 +51,7 @@ def render(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the configuration of a cluster: Kubernetes and the programs around it.
+    """Write the configuration: Kubernetes and the programs around it.
 
     Without --out, a terminal gets a list of folders, and a program every file. In the folder, only files that this
     command wrote are replaced or removed. With --diff the exit code is 1 when something differs.

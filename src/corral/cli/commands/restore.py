@@ -23,9 +23,10 @@ def restore(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Restore a backup into an empty data directory, here or on another machine; `corral up` then goes on with it.
+    """Restore a backup into an empty data directory.
 
-    Tasks that ran are queued again. CORRAL_DATABASE_URL names an empty database; without it, the embedded one is used.
+    It can be on another machine; `corral up` then goes on with it. Tasks that ran are queued again.
+    CORRAL_DATABASE_URL names an empty database; without it, the embedded one is used.
     """
     import asyncio
     import os

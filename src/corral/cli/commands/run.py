@@ -23,10 +23,11 @@ def run(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Run a batch and watch it: fetch models, start a server if none runs, write the outputs, sum up.
+    """Run a batch and watch it until it ends.
 
-    A batch of the same content that has not finished is continued; one that has finished is run anew. Ctrl-C asks what
-    to do with running work. The exit code is 0 only if every task succeeded, and 1 if one did not.
+    Models are fetched, a server is started if none runs, outputs are written. A batch of the same content that has
+    not finished is continued; one that has finished is run anew. Ctrl-C asks what to do with running work. The exit
+    code is 0 only if every task succeeded, and 1 if one did not.
     """
     import asyncio
 

@@ -36,7 +36,10 @@ def install(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Write a unit of systemd and start it: the server then runs until `corral service uninstall`."""
+    """Write a unit of systemd and start it.
+
+    The server then runs until `corral service uninstall`.
+    """
     from corral.cli.launching import choose_server_data_dir
     from corral.operations import service
 
@@ -67,7 +70,7 @@ def install(
 
 @app.command("uninstall", epilog=make_example("corral service uninstall --dry-run"))
 def uninstall(system: System = False, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Stop the service and remove its unit; the data directory stays as it is."""
+    """Stop the service and remove its unit; the data stays."""
     from corral.operations import service
 
     path, steps = _find_unit(system=system), service.list_uninstall_steps(system=system)

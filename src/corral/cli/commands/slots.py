@@ -19,7 +19,7 @@ app = make_group("List devices and their slots, and pause, resume or drain them.
 
 @app.command("list", epilog=make_example("corral slots list"))
 def list_(url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List devices with their memory, and their slots with their models and what holds them."""
+    """List devices, their slots, models, and what holds them."""
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/slots"))
     if as_json:
         terminal.put_json(answer)
@@ -52,7 +52,10 @@ def drain(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Empty slots: give them no new tasks, and unload their models once they are free. A device means all its slots."""
+    """Empty slots: no new tasks, and models unloaded when free.
+
+    A device means all its slots.
+    """
     if not dry_run:
         terminal.confirm(f"drain {', '.join(slots)}?", agreed=yes)
     _change_gates(slots, "drain", url=url, data_dir=data_dir, as_json=as_json, dry_run=dry_run)

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(url: Url = None, data_dir: DataDir = None, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Print how the server is, on one screen: the queue, the slots, and what needs you."""
+    """Print the queue, the slots and what needs you, on one screen."""
     answer = call_server(url, data_dir, lambda api: api.get("/corral/v1/status"))
     if as_json:
         terminal.put_json(answer)

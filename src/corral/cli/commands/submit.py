@@ -37,7 +37,7 @@ def submit(
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Submit a batch to a running server, which accepts all of it or nothing."""
+    """Submit a batch to a running server: all of it or nothing."""
     from corral.cli.listing import put_batch_file
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server

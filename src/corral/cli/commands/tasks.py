@@ -84,7 +84,10 @@ def show(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJso
 
 @app.command("watch", epilog=make_example("corral tasks watch 17"))
 def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
-    """Follow one task until it ends; the exit code is 0 if it succeeded."""
+    """Follow a task until it ends.
+
+    The exit code is 0 if it succeeded.
+    """
     from corral.cli.exits import exit_code
     from corral.cli.following import follow_task
 
@@ -93,7 +96,10 @@ def watch(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
 
 @app.command("explain", epilog=make_example("corral tasks explain 17"))
 def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Explain why a task waits: the rule, the slots, since when, and when it can start."""
+    """Explain why a task waits, and when it can start.
+
+    It names the rule, the slots, and since when.
+    """
     from corral.cli.listing import put_explanation
 
     put_explanation(
@@ -105,7 +111,10 @@ def explain(task: TaskId, url: Url = None, data_dir: DataDir = None, as_json: As
 def fetch(
     tasks: TaskIds, out: OutOfTasks = Path("out"), url: Url = None, data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
-    """Write the outputs of tasks into a folder for each (`task-17`), as `corral batches fetch` does."""
+    """Write the outputs of tasks, each into a folder (`task-17`).
+
+    Files are checked and resumed as `corral batches fetch` does.
+    """
     from corral.cli.listing import put_fetched
     from corral.client.fetching import Fetched, fetch_task
 
@@ -119,7 +128,7 @@ def fetch(
 def cancel(
     tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Cancel tasks: waiting ones at once, running ones through their engine."""
+    """Cancel tasks: waiting ones at once, others through the engine."""
     from corral.cli.listing import put_change
 
     async def use(api: Api) -> list[Json]:
@@ -135,7 +144,7 @@ def cancel(
 def retry(
     tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False, dry_run: DryRun = False
 ) -> None:
-    """Submit tasks that have ended again, as new tasks that are linked to the old ones."""
+    """Submit ended tasks again, as new tasks linked to the old ones."""
     from corral.cli.listing import put_change
 
     async def use(api: Api) -> list[Json]:
@@ -158,7 +167,10 @@ def logs(task: TaskId, url: Url = None, data_dir: DataDir = None) -> None:
 
 @app.command("wait", epilog=make_example("corral tasks wait 17 18"))
 def wait(tasks: TaskIds, url: Url = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Wait until all these tasks have ended; the exit code is 0 if all succeeded."""
+    """Wait until all these tasks have ended.
+
+    The exit code is 0 if all succeeded.
+    """
     from corral.cli.exits import exit_code
     from corral.cli.listing import put_tasks
     from corral.client.following import wait_for_task

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from corral.work import Json
 
 NAME = "tokens"
-app = make_group(
-    "Create, list and revoke tokens for people and programs on other machines.", example_command="corral tokens list"
-)
+app = make_group("Create, list and revoke tokens for other machines.", example_command="corral tokens list")
 
 TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name, which owns its tasks.")]
 RoleOption = Annotated[

@@ -103,10 +103,10 @@ def upgrade(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Report the gain, the cost and the steps of a change of hardware, and whether to do it. Nothing is changed.
+    """Report gain, cost and steps of a change of hardware.
 
-    The answer is one page; `-v` prints the whole report as Markdown, and `--out` writes it to files. A file that exists
-    is only overwritten with `--yes`.
+    Nothing is changed. The answer is one page; `-v` prints the whole report as Markdown, and `--out` writes it to
+    files. A file that exists is only overwritten with `--yes`.
     """
     from corral.operations import upgrading
     from corral.planning.upgrade.report import make_front_page, to_markdown
