@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 from corral.cluster.values import EngineSettings, Instance
 from corral.engine_kinds import EngineKind
@@ -58,6 +58,28 @@ class InstanceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whom a look asked, and how: with other credentials or options the answer can be another one."""
+
+    engine: str
+    url: str
+    token_from: str | None
+    headers_from: frozenset[tuple[str, str]]
+    options: frozenset[tuple[str, str | int | float | bool]]
+
+    @classmethod
+    def of(cls, kind: EngineKind, settings: EngineSettings, instance: Instance) -> Self:
+        """Return how an instance of the cluster file is asked."""
+        return cls(
+            engine=kind.name,
+            url=instance.url,
+            token_from=instance.token_from,
+            headers_from=frozenset(instance.headers_from.items()),
+            options=frozenset(settings.options.items()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Look:
     at: float
     inventory: Inventory | None
@@ -78,8 +100,8 @@ class Surveyor:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._looks: dict[tuple[str, str], _Look] = {}
-        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+        self._looks: dict[_Asked, _Look] = {}
+        self._turns: dict[_Asked, asyncio.Lock] = {}
 
     async def compare(
         self, kind: EngineKind, settings: EngineSettings, needs: Sequence[Sequence[Need]], *, age_s: float
@@ -87,17 +109,25 @@ class Surveyor:
         """Compare every instance with every list of needs; what is known can be `age_s` seconds old."""
         if kind.look is None:
             return ()
+        self._forget_others(kind, settings)
         looks = await asyncio.gather(*(self._look(kind, settings, instance, age_s) for instance in settings.instances))
         return await asyncio.to_thread(_report_all, settings.instances, looks, needs)
 
     async def _look(self, kind: EngineKind, settings: EngineSettings, instance: Instance, age_s: float) -> _Look:
-        key = (kind.name, instance.url)
-        async with self._turns.setdefault(key, asyncio.Lock()):
-            known = self._looks.get(key)
+        asked = _Asked.of(kind, settings, instance)
+        async with self._turns.setdefault(asked, asyncio.Lock()):
+            known = self._looks.get(asked)
             if known is not None and self._clock() - known.at <= age_s:
                 return known
-            self._looks[key] = look = await self._ask(kind, settings, instance)
+            self._looks[asked] = look = await self._ask(kind, settings, instance)
             return look
+
+    def _forget_others(self, kind: EngineKind, settings: EngineSettings) -> None:
+        """Forget what was asked otherwise: the cluster file was read again since."""
+        current = {_Asked.of(kind, settings, instance) for instance in settings.instances}
+        for asked in [asked for asked in self._turns if asked.engine == kind.name and asked not in current]:
+            del self._turns[asked]
+            self._looks.pop(asked, None)
 
     async def _ask(self, kind: EngineKind, settings: EngineSettings, instance: Instance) -> _Look:
         ask = cast(

@@ -30,3 +30,15 @@ async def test_each_instance_is_asked_with_its_own_credentials() -> None:
     reports = await Surveyor().compare(KIND, EngineSettings(name="comfyui", instances=instances), NEEDS, age_s=0)
 
     assert tuple(report.missing[0][0].where for report in reports) == variables
+
+
+async def test_an_instance_is_asked_again_when_its_credentials_change() -> None:
+    surveyor = Surveyor()
+    asked = Instance(name="left", url="http://left", token_from="OLD_TOKEN")
+
+    answers = [
+        await surveyor.compare(KIND, EngineSettings(name="comfyui", instances=(instance,)), NEEDS, age_s=3600)
+        for instance in (asked, replace(asked, token_from="NEW_TOKEN"), replace(asked, headers_from={"X-Key": "KEY"}))
+    ]
+
+    assert [report.missing[0][0].where for (report,) in answers] == ["OLD_TOKEN", "NEW_TOKEN", "OLD_TOKEN"]

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.server.api.strict_json import MAX_DEPTH, MAX_PROBLEMS, MalformedJsonError, UnusableJsonError, parse
+from corral.server.api.strict_json import (
+    MAX_DEPTH,
+    MAX_PROBLEMS,
+    MAX_VALUES,
+    MalformedJsonError,
+    TooManyValuesError,
+    UnusableJsonError,
+    has_more_values,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,21 @@ def test_nesting_is_bounded_before_anything_recurses_into_it() -> None:
         parse(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1," * MAX_VALUES + b"1]",
+        b"[" + b'"",' * MAX_VALUES + b'""]',
+        b"[" + b'{"a":1},' * (MAX_VALUES // 3 + 1) + b"1]",
+        b'"' * (2 * MAX_VALUES) + b"," * (MAX_VALUES + 1),
+    ],
+    ids=["numbers", "strings", "mappings", "strings that nothing separates"],
+)
+def test_a_body_of_too_many_values_is_refused_whatever_they_are(body: bytes) -> None:
+    with pytest.raises(TooManyValuesError):
+        parse(body)
+
+
 _TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,
@@ -53,3 +77,22 @@ _VALUES = st.recursive(
 @given(_VALUES)
 def test_everything_that_can_be_stored_is_read_as_it_is(value: object) -> None:
     assert parse(json.dumps(value).encode()) == value
+
+
+def _count(value: object) -> tuple[int, int]:
+    """Count values and keys, and the lists and mappings among them that are empty."""
+    if not isinstance(value, dict | list):
+        return 1, 0
+    members = list(value.values()) if isinstance(value, dict) else value
+    counts = [_count(member) for member in members]
+    keys = len(value) if isinstance(value, dict) else 0
+    return 1 + keys + sum(count for count, _ in counts), (not members) + sum(empty for _, empty in counts)
+
+
+@given(_VALUES)
+def test_values_and_keys_are_counted_as_there_are(value: object) -> None:
+    body = json.dumps(value).encode()
+    count, empty = _count(value)
+
+    assert not has_more_values(body, count + empty)
+    assert count == 1 or has_more_values(body, count - 2)
