@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -21,6 +19,7 @@ from hypothesis import settings
 from corral.server.database import EmbeddedDatabase
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import Pool, open_pool
+from doubles.short_folders import lend_short_folder
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # commands that tests start keep their output back, as they do for users
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # and do not compile every module anew
@@ -44,9 +43,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server whose durability is off (tests kill processes, not the machine), with a migrated template."""
-    with tempfile.TemporaryDirectory(prefix="corral-pg-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # run by root, the server is another user's
-        database = EmbeddedDatabase(Path(folder) / "pg")
+    with lend_short_folder("corral-pg") as folder:
+        database = EmbeddedDatabase(folder / "pg")
         url = _with_database(asyncio.run(database.start()), "postgres")
         asyncio.run(_make_template(url))
         yield url

@@ -52,8 +52,7 @@ class Presence:
 def default_data_dir() -> Path:
     """Return `$CORRAL_DATA_DIR`, else the user's data folder; for root, `/var/lib/corral`.
 
-    The embedded PostgreSQL runs as a user of its own when root starts it, and makes the folders above its data readable
-    to that user: root's home is not the place for it.
+    The embedded PostgreSQL runs as a user of its own when root starts it, who cannot enter root's home.
     """
     if chosen := os.environ.get(DATA_DIR_VARIABLE):
         return Path(chosen).expanduser().absolute()
@@ -69,7 +68,11 @@ def choose_data_dir(given: Path | None) -> Path:
 
 
 def prepare_data_dir(data_dir: Path) -> None:
-    """Create the data directory, readable by its owner only. Raises: SettingsError."""
+    """Create the data directory, readable by its owner only. Raises: SettingsError.
+
+    Root's can be entered by its group, with which the embedded PostgreSQL runs as another user. A folder that has
+    something in it, or another owner, keeps its mode.
+    """
     if len(os.fsencode(data_dir)) > LONGEST_DATA_DIR:
         raise SettingsError(
             f"the path of the data directory has {len(os.fsencode(data_dir))} bytes, more than {LONGEST_DATA_DIR}",
@@ -78,6 +81,9 @@ def prepare_data_dir(data_dir: Path) -> None:
         )
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.geteuid() == data_dir.stat().st_uid == 0 and not any(data_dir.iterdir()):
+            os.chown(data_dir, -1, os.getegid())
+            data_dir.chmod(0o710)
     except OSError as error:
         raise SettingsError(
             f"cannot create the data directory: {error.strerror}",

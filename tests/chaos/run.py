@@ -12,7 +12,6 @@ import random
 import shutil
 import statistics
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does w
 from chaos.killer import WEIGHTS
 from chaos.report import Report
 from chaos.storm import Size, storm
+from doubles.short_folders import make_short_folder
 
 FIRST_KILLS = 6
 OUTAGE_S = 30.0
@@ -44,7 +44,7 @@ def main() -> int:
         first_kills=FIRST_KILLS,
         outage_s=OUTAGE_S,
     )
-    folder = Path(tempfile.mkdtemp(prefix="storm-", dir="/tmp"))
+    folder = make_short_folder("storm")
     say(f"data and logs: {folder}")
     report = asyncio.run(storm(folder, seed=seed, size=size, say=say))
     for line in table(report):

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does w
 from corral.server.database import EmbeddedDatabase
 from corral.tasks.migrations import migrate
 from corral.tasks.store.pool import open_pool
+from doubles.short_folders import lend_short_folder
 from doubles.story_load import follow_story, write_story
 
 
@@ -37,9 +37,8 @@ def say(line: str) -> None:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix="corral-story-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # run by root, the server is another user's
-        database = EmbeddedDatabase(Path(folder) / "pg")
+    with lend_short_folder("corral-story") as folder:
+        database = EmbeddedDatabase(folder / "pg")
         url = await database.start()
         try:
             await migrate(url)

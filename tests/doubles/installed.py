@@ -8,13 +8,13 @@ import pty
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from corral.weights.catalogue import CATALOGUE
 from corral.weights.store import Store
+from doubles.short_folders import lend_short_folder
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "first-batch.yaml"
@@ -24,16 +24,13 @@ CORRAL = Path(sys.executable).parent / "corral"
 @contextmanager
 def a_home(*, models: Path | None = None) -> Iterator[Path]:
     """A short folder with the examples and a data directory `data`; `models` are linked into it."""
-    folder = Path(tempfile.mkdtemp(prefix="corral-e2e-", dir="/tmp"))  # short: a socket's path lies below it
-    try:
+    with lend_short_folder("corral-e2e") as folder:
         (folder / "examples").symlink_to(REPOSITORY / "examples")
         (folder / "data" / "models").mkdir(parents=True)
         for model in models.iterdir() if models else ():
             if not model.name.startswith("."):
                 shutil.copytree(model, folder / "data" / "models" / model.name, copy_function=os.link)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def the_models() -> Path:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from corral.cli.commands.lint import WARNINGS_FOUND
 from corral.linting.registry import read_rules
 from doubles.installed import REPOSITORY
+from doubles.short_folders import lend_short_folder
 
 UV = Path(sys.executable).parent / "uv"
 CLUSTER = """\
@@ -50,16 +50,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def home(wheel: Path) -> Iterator[Path]:
     """A folder outside the checkout with an environment `env` that holds the wheel and what is locked for it."""
-    folder = Path(tempfile.mkdtemp(prefix="corral-wheel-", dir="/tmp"))  # short: a socket's path is below it
-    try:
+    with lend_short_folder("corral-wheel") as folder:
         env = folder / "env"
         _made(UV, "venv", "--quiet", "--python", sys.executable, env, folder=folder)
         locked = ("--constraint", REPOSITORY / "requirements" / "run.lock")
         _made(UV, "pip", "install", "--quiet", "--python", env / "bin" / "python", *locked, wheel, folder=folder)
         _give_compiled_modules(env)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _give_compiled_modules(env: Path) -> None:

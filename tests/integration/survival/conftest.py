@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from corral.tasks.store.pool import Pool
+from doubles.short_folders import lend_short_folder
 from doubles.yard import Yard
 
 
@@ -23,5 +23,5 @@ async def yard(database_url: str, pool: Pool, tmp_path: Path) -> AsyncIterator[Y
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """A folder whose path is short enough for PostgreSQL's socket."""
-    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
-        yield Path(folder)
+    with lend_short_folder() as folder:
+        yield folder

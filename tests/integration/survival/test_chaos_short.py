@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from chaos.storm import Size, storm
+from doubles.short_folders import lend_short_folder
 
 SEED = 20
 """Any seed must pass; this one draws every kind of kill."""
@@ -18,9 +17,8 @@ SEED = 20
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder whose path is short enough for PostgreSQL's socket."""
-    folder = Path(tempfile.mkdtemp(prefix="storm-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder)
+    with lend_short_folder("storm") as folder:
+        yield folder
 
 
 async def test_every_task_ends_once_while_everything_is_killed(folder: Path) -> None:

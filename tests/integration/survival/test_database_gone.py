@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from corral.tasks.store.pool import open_pool
 from corral.tasks.store.submitting import submit
 from corral.work import Produced, Reporter, Work
 from doubles.engines import ScriptedEngine
+from doubles.short_folders import lend_short_folder
 from doubles.yard import Yard
 
 AN_HOUR = 3600.0
@@ -62,8 +62,8 @@ class Outage:
 @pytest.fixture(scope="module")
 def outage() -> Iterator[Outage]:
     """One database for all tests here; each leaves it running, with tasks that have ended."""
-    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
-        outage = Outage(Path(folder) / "postgres")
+    with lend_short_folder() as folder:
+        outage = Outage(folder / "postgres")
         asyncio.run(migrate(asyncio.run(outage.begin())))
         yield outage
         asyncio.run(outage.end())

