@@ -19,7 +19,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "src" / "corral"
 VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split())
-PRONOUNS = frozenset({"one", "each", "it", "this", "that", "these", "those", "them", "such", "found", "told"})
+PRONOUNS = frozenset(
+    {"one", "each", "it", "this", "that", "these", "those", "them", "such", "found", "told", "mine", "theirs"}
+)
 
 TOP = "(top)"
 # Conversions and conditions are named so in Python's own library: `as_posix`, `to_bytes`, `from_iterable`.

@@ -59,8 +59,8 @@ def require_folder(report: Path | None) -> None:
 
 def run_shown(wish: LoadTestRequest, data_dir: Path) -> LoadTest:
     """Run a test and show how it goes. Raises: NoGpusError, NoSuchGpuError."""
-    with _show_progress(wish.seconds) as tell:
-        return run_load_test(wish, data_dir, report=tell)
+    with _show_progress(wish.seconds) as report:
+        return run_load_test(wish, data_dir, report=report)
 
 
 def put_load_test(test: LoadTest, *, as_json: bool) -> None:

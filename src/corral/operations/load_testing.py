@@ -45,14 +45,14 @@ def read_duration(text: str) -> float:
 
 
 def watch_gpus(
-    asked: LoadTestAsked, data_dir: Path, *, stopped: Callable[[], bool], tell: Callable[[Sample], None]
+    asked: LoadTestAsked, data_dir: Path, *, stopped: Callable[[], bool], report: Callable[[Sample], None]
 ) -> LoadTest:
     """Watch GPUs until the time is over or `stopped` says so; blocks so long.
 
     Raises: LoadTestAskedError, NoGpusError, NoSuchGpuError.
     """
     wish = LoadTestRequest(seconds=read_duration(asked.duration), gpus=asked.gpus)
-    return run_load_test(wish, data_dir, report=tell, ticks=_stop_early(stopped, count_seconds(wish.seconds)))
+    return run_load_test(wish, data_dir, report=report, ticks=_stop_early(stopped, count_seconds(wish.seconds)))
 
 
 def answer_load_test(test: LoadTest) -> LoadTestFigures:

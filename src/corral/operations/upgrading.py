@@ -247,7 +247,7 @@ def _compare(before: ClusterText, after: ClusterText, changed: Changed | None, a
         every_file=asked.files,
         rendered_before=written[0],
         rendered_after=written[1],
-        places=changed.gpus if changed else None,
+        moves=changed.moves if changed else None,
         notes=changed.notes if changed else (),
     )
     upgrade = compare(before.cluster, after.cluster, adapted.cluster, findings)

@@ -63,14 +63,14 @@ def explain(snapshot: Snapshot, task_id: int) -> Explanation:
     )
 
 
-def _explain_start(snapshot: Snapshot, task: QueuedTask, mine: Assignment) -> Explanation:
-    where = ", ".join(place.name_for(task.engine) for place in snapshot.places if place.id in mine.places)
+def _explain_start(snapshot: Snapshot, task: QueuedTask, assignment: Assignment) -> Explanation:
+    where = ", ".join(place.name_for(task.engine) for place in snapshot.places if place.id in assignment.places)
     return Explanation(
         task=task.id,
         rule=Rule.STARTING,
-        summary=f"it starts now on {where} ({mine.because})",
+        summary=f"it starts now on {where} ({assignment.because})",
         slots={
-            place.name_for(task.engine): "given to it now" if place.id in mine.places else f"{where} was chosen"
+            place.name_for(task.engine): "given to it now" if place.id in assignment.places else f"{where} was chosen"
             for place in snapshot.places
         },
         since=task.queued_at,

@@ -227,29 +227,29 @@ class Room:
         are lost; the task's own model goes last of all. `still_needed` bytes of the device are left for other places.
         """
         left = self.left(place) - still_needed
-        mine = self._residents_of(place)
-        load = load_of(task, mine)
+        own = self._residents_of(place)
+        load = load_of(task, own)
         if left == inf or task.memory is None:
             return (), load
         others = self._list_yielded(place)
         if not others and load <= left:
             return (), load
-        return self._lose_until_it_fits(place, task, list(mine), others, left)
+        return self._lose_until_it_fits(place, task, list(own), others, left)
 
     def _lose_until_it_fits(
-        self, place: Place, task: QueuedTask, mine: list[ResidentModel], others: list[Eviction], left: float
+        self, place: Place, task: QueuedTask, own: list[ResidentModel], others: list[Eviction], left: float
     ) -> tuple[tuple[Eviction, ...], int]:
         """Take away from the place's residents and its neighbours' until the task fits next to what is left."""
         evicted: list[Eviction] = []
-        for loser, resident in _sort_by_loss(place, task, mine, others):
-            if load_of(task, mine) + sum(other.memory or 0 for _, other in others) <= left:
+        for loser, resident in _sort_by_loss(place, task, own, others):
+            if load_of(task, own) + sum(other.memory or 0 for _, other in others) <= left:
                 break
             evicted.append((loser, resident))
             if loser == place.id:
-                mine.remove(resident)
+                own.remove(resident)
             else:
                 others.remove((loser, resident))
-        return tuple(evicted), load_of(task, mine)
+        return tuple(evicted), load_of(task, own)
 
     def _residents_of(self, place: Place) -> Sequence[ResidentModel]:
         """The models that an idle place could still give up."""
@@ -313,10 +313,10 @@ def has_node_with(places: Iterable[Place], count: int) -> bool:
 
 
 def _sort_by_loss(
-    place: Place, task: QueuedTask, mine: Iterable[ResidentModel], others: Iterable[Eviction]
+    place: Place, task: QueuedTask, own: Iterable[ResidentModel], others: Iterable[Eviction]
 ) -> list[Eviction]:
     return sorted(
-        (loss for loss in (*((place.id, resident) for resident in mine), *others) if loss[1].memory),
+        (loss for loss in (*((place.id, resident) for resident in own), *others) if loss[1].memory),
         key=lambda loss: (
             is_model_of(loss[1], task) and loss[0] == place.id,
             loss[0] != place.id,

@@ -45,20 +45,21 @@ class LeaseKeeper:
         """Renew for ever."""
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            mine = list(self._attempts)
-            kept = await self._renew(mine)
-            for id in mine:
+            attempts = list(self._attempts)
+            kept = await self._renew(attempts)
+            for id in attempts:
                 if id not in kept and (attempt := self._attempts.get(id)):
                     attempt.stop.set(StopReason.LOST)
 
-    async def _renew(self, mine: Sequence[UUID]) -> frozenset[UUID]:
+    async def _renew(self, attempts: Sequence[UUID]) -> frozenset[UUID]:
         asked_at = self._monotonic()
         try:
             async with asyncio.timeout(self._heartbeat_s):  # a database that hangs is a database that is gone
-                kept = await dispatching.renew_leases(self._pool, mine, self._lease.ttl) if mine else frozenset[UUID]()
+                ttl = self._lease.ttl
+                kept = await dispatching.renew_leases(self._pool, attempts, ttl) if attempts else frozenset[UUID]()
         except (*CONNECTION_LOST, asyncpg.PostgresError) as error:  # whatever it is, the next heartbeat tries again
             log.warning("leases_not_renewed", error=str(error))
-            return self._list_unexpired(mine)
+            return self._list_unexpired(attempts)
         self._renewed_at = asked_at
         return kept
 

@@ -200,11 +200,11 @@ class Reconciler:
         for held in await dispatching.list_held(self._pool):
             if held.lease in self._picture.attempts or held.task in reported:
                 continue
-            mine = held.holder == self._holder
-            if not mine and not held.expired:
+            is_ours = held.holder == self._holder
+            if not is_ours and not held.expired:
                 elsewhere.update(dict.fromkeys(held.slots, f"task {held.task} holds it for another server"))
                 continue
-            why = "the server that ran it has stopped" if mine else "its lease ran out"
+            why = "the server that ran it has stopped" if is_ours else "its lease ran out"
             problem = Problem(code="attempt.lost", what=f"attempt {held.lease} was lost: {why}")
             self._picture.unwritten.append(TaskChange(task=held.task, event=AttemptLost(held.lease), error=problem))
             self._picture.jobs.note(held.task, held.lease, held.slots[0])

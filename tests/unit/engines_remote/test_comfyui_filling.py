@@ -124,8 +124,8 @@ def test_a_lora_and_its_strength_go_to_the_loader_on_the_way_of_the_model() -> N
 
 
 def test_two_different_loras_are_ambiguous_and_none_is_no_place() -> None:
-    assert problems(workflow=with_loras("a", "b"), lora="c") == [("comfyui.ambiguous_place", "inputs.lora")]
-    assert problems(lora="c") == [("comfyui.no_place", "inputs.lora")]
+    assert problems(workflow=with_loras("a", "b"), lora="c") == [("comfyui.ambiguous_input", "inputs.lora")]
+    assert problems(lora="c") == [("comfyui.no_input", "inputs.lora")]
 
 
 def test_a_size_given_twice_or_out_of_bounds_is_refused() -> None:
@@ -184,8 +184,8 @@ def test_a_negative_made_from_the_prompt_is_never_overwritten() -> None:
     workflow = text_to_image()
     workflow["7"] = {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}}
 
-    assert problems(workflow=workflow, negative="n") == [("comfyui.no_place", "inputs.negative")]
-    assert problems(workflow=flux(), negative="n") == [("comfyui.no_place", "inputs.negative")]
+    assert problems(workflow=workflow, negative="n") == [("comfyui.no_input", "inputs.negative")]
+    assert problems(workflow=flux(), negative="n") == [("comfyui.no_input", "inputs.negative")]
 
 
 def test_a_text_that_comes_from_another_node_is_set_there() -> None:
@@ -283,7 +283,7 @@ def test_a_workflow_that_goes_in_circles_does_not_stop_the_search() -> None:
     workflow = text_to_image()
     workflow["6"] = {"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["6", 0]}}
 
-    assert problems(workflow=workflow, prompt="p") == [("comfyui.no_place", "inputs.prompt")]
+    assert problems(workflow=workflow, prompt="p") == [("comfyui.no_input", "inputs.prompt")]
 
 
 def test_what_does_not_fit_is_told_when_the_task_is_submitted() -> None:

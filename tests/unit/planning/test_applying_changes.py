@@ -180,8 +180,8 @@ def test_cards_behind_one_that_leaves_move_up_and_everything_follows_them() -> N
     assert "pool: [a/gpu0, a/gpu1, b] # every GPU" in changed.text
     assert "comfyui: {gpus: [0, 1]}" in changed.text
     assert changed.cluster.engines["comfyui"].instances[0].gpu == 1
-    assert changed.gpus[GpuAddress(node="a", index=1)] is None
-    assert changed.gpus[GpuAddress(node="a", index=2)] == GpuAddress(node="a", index=1)
+    assert changed.moves[GpuAddress(node="a", index=1)] is None
+    assert changed.moves[GpuAddress(node="a", index=2)] == GpuAddress(node="a", index=1)
 
 
 def test_indexes_that_had_gaps_are_the_users_and_stay() -> None:
@@ -243,7 +243,7 @@ def test_cards_can_move_into_a_node_that_is_new() -> None:
 
     assert node(changed, "c") == [(0, "RTX 4090", None), (1, "RTX 4090", 300)]
     assert node(changed, "b") == []
-    assert changed.gpus[GpuAddress(node="b", index=3)] == GpuAddress(node="c", index=0)
+    assert changed.moves[GpuAddress(node="b", index=3)] == GpuAddress(node="c", index=0)
 
 
 def test_every_problem_is_told_at_once_with_the_place_where_it_was_asked_for() -> None:

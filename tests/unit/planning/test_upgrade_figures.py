@@ -164,7 +164,7 @@ def test_cards_behind_one_that_goes_are_the_same_cards() -> None:
 
     upgrade = upgrade_of(text, ("remove", "box/gpu0"))
 
-    assert [(change.kind, change.place) for change in upgrade.hardware.changes] == [
+    assert [(change.kind, change.gpu) for change in upgrade.hardware.changes] == [
         (GpuChangeKind.RENUMBERED, "box/gpu0"),
         (GpuChangeKind.REMOVED, "box/gpu0"),
     ]

@@ -74,10 +74,10 @@ class ComfyUi:
         except ProblemsError as error:
             raise WorkflowInvalidError(error.problems) from error
         filled = fill(inputs.list_changes(), task=work.task, files=work.files)
-        mine = [str(attempt) for attempt in (work.attempt, *work.earlier)]
-        self._leftovers.keep(mine)
+        attempts = [str(attempt) for attempt in (work.attempt, *work.earlier)]
+        self._leftovers.keep(attempts)
         await self._leftovers.stop_all()
-        adopted = await self._prompts.adopt(mine)
+        adopted = await self._prompts.adopt(attempts)
         prompt = await self._run_prompt(work, inputs, filled, report, adopted)
         self._memory.remember(work.model or next(iter(filled.models), None), prompt.id)
         try:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from corral.engines.comfyui.errors import WorkflowInvalidError
-from corral.engines.comfyui.placing import Field, place
-from corral.engines.comfyui.workflow import Node, Place, list_models, read_workflow, write_prompt
+from corral.engines.comfyui.node_inputs import Field, find_inputs
+from corral.engines.comfyui.workflow import Node, NodeInput, list_models, read_workflow, write_prompt
 from corral.engines.narrowing import as_object
 from corral.errors import Problem, did_you_mean
 from corral.work import Json
@@ -36,9 +36,9 @@ class Changes:
 
     workflow: Mapping[str, Json]
     fields: Mapping[Field, Json]
-    """Values whose place follows from the workflow's samplers; a seed can be `random`. None leaves a field alone."""
+    """Values whose inputs follow from the workflow's samplers; a seed can be `random`. None leaves a field alone."""
     settings: Mapping[str, Json]
-    """Values whose place is named: `6.text`."""
+    """Values whose input is named: `6.text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Filled:
     """A workflow ready to submit, but for the names that uploaded files get."""
 
     prompt: dict[str, Json]
-    uploads: Mapping[Place, str]
-    """Where the name of an uploaded file belongs: place to the file's name in the task."""
+    uploads: Mapping[NodeInput, str]
+    """Where the name of an uploaded file belongs: input to the file's name in the task."""
     models: tuple[str, ...]
     """The model files that loader nodes name."""
 
@@ -118,9 +118,9 @@ def _set_fields(workflow: dict[str, Node], fields: Mapping[Field, Json], derived
             if not 0 <= value <= LARGEST_SEED:
                 problems.append(_report_bad_seed(value))
                 continue
-        places, problem = place(workflow, field)
+        targets, problem = find_inputs(workflow, field)
         problems += [problem] if problem else []
-        for target in places:
+        for target in targets:
             workflow[target.node].inputs[target.input] = value
     return problems
 
@@ -151,16 +151,16 @@ def _replace_random_seeds(workflow: dict[str, Node], seed: int) -> None:
                 node.inputs[name] = seed
 
 
-def _find_file_references(workflow: Mapping[str, Node]) -> dict[Place, str]:
+def _find_file_references(workflow: Mapping[str, Node]) -> dict[NodeInput, str]:
     return {
-        Place(node=node.id, input=name): reference["file"]
+        NodeInput(node=node.id, input=name): reference["file"]
         for node in workflow.values()
         for name, value in node.inputs.items()
         if (reference := as_object(value)).keys() == {"file"} and isinstance(reference["file"], str)
     }
 
 
-def _find_unknown_files(uploads: Mapping[Place, str], files: Collection[str]) -> list[Problem]:
+def _find_unknown_files(uploads: Mapping[NodeInput, str], files: Collection[str]) -> list[Problem]:
     return [
         Problem(
             code="comfyui.unknown_file",

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from corral.engines.comfyui.filling import Changes, find_problems
-from corral.engines.comfyui.placing import Field as WorkflowField
+from corral.engines.comfyui.node_inputs import Field as WorkflowField
 from corral.engines.schema import EngineInputs, EngineOptions
 from corral.work import Json
 
@@ -22,9 +22,9 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 16384
 class ComfyUiInputs(EngineInputs):
     """Inputs of `comfyui`: a workflow in API format, and what this task changes in it.
 
-    `prompt` to `lora_strength` find their place by the rules in `corral.engines.comfyui.placing`; `set` names the place
-    itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in `set`
-    stands for a file of the task, which is uploaded.
+    `prompt` to `lora_strength` find their inputs by the rules in `corral.engines.comfyui.node_inputs`; `set` names
+    the input itself, is applied last and wins. A value `{"file": "portrait.png"}` anywhere in the workflow or in
+    `set` stands for a file of the task, which is uploaded.
     """
 
     workflow: dict[str, Any] = Field(

@@ -1,6 +1,7 @@
 """A workflow in API format: node id to class and inputs, where an input is a value or a link `[node id, output]`.
 
-Belongs here: reading and checking that shape. What fills it is in `filling`, where things go in it is in `placing`.
+Belongs here: reading and checking that shape. What fills it is in `filling`, which of its inputs a field
+means is in `node_inputs`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _MODEL_INPUTS = ("ckpt_name", "unet_name", "diffusion_model", "model_name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class NodeInput:
     """One input of one node; written `6.text`."""
 
     node: str

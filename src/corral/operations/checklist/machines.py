@@ -81,10 +81,10 @@ class Machines:
     def _address(self, node: str) -> str | None:
         """Find how a node is reached. Raises: UnlookedError when it is plainly another machine, without an address."""
         address = self._addresses.get(node)
-        mine = self._hostname.partition(".")[0]
-        if address is None and mine != node and mine in self._addresses:
+        here = self._hostname.partition(".")[0]
+        if address is None and here != node and here in self._addresses:
             raise UnlookedError(
-                f"this machine is {mine}, and {node} has no address in the cluster file",
+                f"this machine is {here}, and {node} has no address in the cluster file",
                 hint=f"run the checklist on {node}, or give it an `address`",
             )
         return address

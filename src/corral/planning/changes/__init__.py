@@ -7,13 +7,14 @@ May import: the same as `corral.planning`.
 
 from corral.planning.changes.applying import apply_changes, find_problems
 from corral.planning.changes.parsing import parse_file, parse_options
-from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, Note
+from corral.planning.changes.values import Change, Changed, ChangesError, GpuAddress, GpuMoves, Note
 
 __all__ = [
     "Change",
     "Changed",
     "ChangesError",
     "GpuAddress",
+    "GpuMoves",
     "Note",
     "apply_changes",
     "find_problems",

@@ -12,7 +12,7 @@ from corral.cluster.editing.nodes import write_labels, write_removed_labels
 from corral.cluster.editing.tree import list_comments
 from corral.cluster.values import FindGpu
 from corral.errors import Problem
-from corral.planning.changes.arrangement import arrange, map_places
+from corral.planning.changes.arrangement import arrange, map_moves
 from corral.planning.changes.checking import Checker, LimitRanges
 from corral.planning.changes.rewriting import follow, rewrite
 from corral.planning.changes.values import Change, Changed, ChangesError, LimitPower, Note
@@ -43,9 +43,9 @@ def apply_changes(
         raise ChangesError(checker.problems)
     editor = Editor(text, filename=filename)
     arrangement = arrange(before, wanted)
-    gpus = map_places(before, arrangement)
+    moves = map_moves(before, arrangement)
     written = rewrite(editor, before, wanted, arrangement)
-    more, problems = follow(editor, gpus, wanted.where)
+    more, problems = follow(editor, moves, wanted.where)
     if problems:
         raise ChangesError(problems)
     without_labels = editor.finish()
@@ -63,7 +63,7 @@ def apply_changes(
         before=before,
         notes=(*notes, *find_stale_comments(new, before, after, filename=filename)),
         labels=labels,
-        gpus=gpus,
+        moves=moves,
     )
 
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from corral.cluster.values import Cluster, Node
 from corral.planning.changes.checking import Wanted
-from corral.planning.changes.values import GpuAddress
+from corral.planning.changes.values import GpuAddress, GpuMoves
 
 
 class Fate(Enum):
@@ -51,8 +51,8 @@ def arrange(cluster: Cluster, wanted: Wanted) -> Arrangement:
     return {name: _list_gpus(node, wanted) for name, node in before.items()}
 
 
-def map_places(cluster: Cluster, arrangement: Arrangement) -> Mapping[GpuAddress, GpuAddress | None]:
-    """Map every place of a GPU before to its place after; None when the GPU is gone."""
+def map_moves(cluster: Cluster, arrangement: Arrangement) -> GpuMoves:
+    """Map every GPU before to its address afterwards; None when it is gone."""
     after = {
         arranged.origin: arranged.at
         for gpus in arrangement.values()

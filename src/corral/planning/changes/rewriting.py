@@ -13,16 +13,16 @@ from corral.cluster.values import Cluster, Gpu
 from corral.errors import Problem
 from corral.planning.changes.arrangement import ArrangedGpu, Arrangement, Fate
 from corral.planning.changes.checking import Wanted
-from corral.planning.changes.values import AddNode, GpuAddress
+from corral.planning.changes.values import AddNode, GpuAddress, GpuMoves
 
 _OF_THE_OLD_CARD = ("memory", "uuid", "powerLimit")
-Told = list[tuple[str, YamlPath]]
+Consequences = list[tuple[str, YamlPath]]
 """Changes that were not asked for but follow: a fact, and where."""
 
 
-def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrangement) -> Told:
+def rewrite(editor: Editor, before: Cluster, wanted: Wanted, arrangement: Arrangement) -> Consequences:
     """Write new nodes, GPUs, power limits, power supplies and memory; return what else was changed for them."""
-    notes: Told = []
+    notes: Consequences = []
     for node in wanted.nodes.values():
         editor.append(("nodes",), _make_new_node(node))
     at: dict[str, YamlPath] = {node["name"]: ("nodes", number) for number, node in enumerate(editor.get(("nodes",)))}
@@ -58,7 +58,7 @@ def _find_entries(editor: Editor, before: Cluster, at: Mapping[str, YamlPath]) -
 class _Node:
     """Writes the GPUs of one node."""
 
-    def __init__(self, editor: Editor, at: YamlPath, notes: Told) -> None:
+    def __init__(self, editor: Editor, at: YamlPath, notes: Consequences) -> None:
         self._editor = editor
         self._at: YamlPath = (*at, "gpus")
         self._notes = notes
@@ -124,12 +124,11 @@ class _Node:
 
 
 _SELECTOR = re.compile(r"([^/]+)/gpu(\d{1,3})", re.ASCII)
-Places = Mapping[GpuAddress, GpuAddress | None]
 
 
-def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> tuple[Told, list[Problem]]:
+def follow(editor: Editor, moves: GpuMoves, asked: Mapping[GpuAddress, str]) -> tuple[Consequences, list[Problem]]:
     """Rewrite every reference; `asked` says where a GPU's change was asked for, for the problems."""
-    follower = _Follower(editor, {old: new for old, new in places.items() if old != new}, asked)
+    follower = _Follower(editor, {old: new for old, new in moves.items() if old != new}, asked)
     for at in editor.list_paths(("queues",)):
         follower.rewrite_pool(at)
     for layout in editor.list_paths(("layouts",)):
@@ -144,8 +143,8 @@ def follow(editor: Editor, places: Places, asked: Mapping[GpuAddress, str]) -> t
 class _Follower:
     """Goes through the references of one file."""
 
-    def __init__(self, editor: Editor, gone: Places, asked: Mapping[GpuAddress, str]) -> None:
-        self.changes: Told = []
+    def __init__(self, editor: Editor, gone: GpuMoves, asked: Mapping[GpuAddress, str]) -> None:
+        self.changes: Consequences = []
         self.problems: list[Problem] = []
         self._editor = editor
         self._gone = gone

@@ -35,6 +35,10 @@ class GpuAddress:
         return f"{self.node}/gpu{self.index}"
 
 
+GpuMoves = Mapping[GpuAddress, GpuAddress | None]
+"""For every GPU before: the address afterwards of it, or of the one that replaced it; None when it is gone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """The fields that all changes have."""
@@ -133,5 +137,4 @@ class Changed:
     notes: tuple[Note, ...] = ()
     labels: tuple[LabelChange, ...] = ()
     """Node labels that follow from the new GPUs."""
-    gpus: Mapping[GpuAddress, GpuAddress | None] = field(default_factory=dict["GpuAddress", "GpuAddress | None"])
-    """For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""
+    moves: GpuMoves = field(default_factory=dict["GpuAddress", "GpuAddress | None"])

@@ -227,13 +227,13 @@ def _name_where(vram: Vram, gpu: PlannedGpu) -> str:
 def _list_gpus(demand: Demand, eligibility: Eligibility) -> Sequence[PlannedGpu]:
     """Return the GPUs it has, or those it could have."""
     locations = [eligibility.ledger.locations.get((demand.number, replica)) for replica in range(demand.replicas)]
-    mine = [
+    gpus = [
         eligibility.ledger.gpus[location[0], index]
         for location in locations
         if location and location[0]
         for index in location[1]
     ]
-    return mine or eligibility.allowed(demand)
+    return gpus or eligibility.allowed(demand)
 
 
 def _check_counts(demand: Demand, eligibility: Eligibility) -> Iterator[Caution]:

@@ -102,11 +102,11 @@ class ReplicaProgram:
         return {replicas: 1.0}
 
     def _add_gpu_group(self, gpu_group: GpuGroup) -> None:
-        mine = [number for number in range(len(self.sorts)) if (number, gpu_group.number) in self.gpus]
-        whole: Terms = {self.gpus[index, gpu_group.number]: 1.0 for index in mine if self.sorts[index].like.whole}
+        placeable = [number for number in range(len(self.sorts)) if (number, gpu_group.number) in self.gpus]
+        whole: Terms = {self.gpus[index, gpu_group.number]: 1.0 for index in placeable if self.sorts[index].like.whole}
         needs = {
             self.gpus[index, gpu_group.number]: self.sorts[index].like.needed
-            for index in mine
+            for index in placeable
             if not self.sorts[index].like.whole
         }
         if needs and gpu_group.gpu.usable:

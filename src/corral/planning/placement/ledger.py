@@ -79,9 +79,9 @@ class Ledger:
         memory = self.memory_left[node]
         self.memory_left[node] = None if memory is None else memory + demand.memory
         self.on_node[demand.number, node] -= 1
-        mine = [self.locations.get((demand.number, other), (None, ())) for other in range(demand.replicas)]
+        locations = [self.locations.get((demand.number, other), (None, ())) for other in range(demand.replicas)]
         self.models[demand.number] = {
-            self.gpus[where, index].model for where, indexes_there in mine if where for index in indexes_there
+            self.gpus[where, index].model for where, indexes_there in locations if where for index in indexes_there
         }
 
     def node_admits(self, demand: Demand, node: str) -> bool:

@@ -86,8 +86,8 @@ def _list_models(service: Service, needs: Needs, gpus: int) -> list[ModelNeed]:
 
 
 def _is_known(service: Service, models: Sequence[ModelNeed]) -> bool:
-    mine = [model for model in models if model.service == service.name]
-    return bool(mine) and all(index.bytes is not None for index in mine)
+    needs = [need for need in models if need.service == service.name]
+    return bool(needs) and all(need.bytes is not None for need in needs)
 
 
 def _can_all_swap(members: Sequence[Service], declared: Mapping[str, int]) -> bool:

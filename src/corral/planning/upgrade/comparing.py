@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.cluster.values import Cluster
-from corral.planning.changes.values import Note
+from corral.planning.changes import GpuMoves, Note
 from corral.planning.checklist import Checklist, Outlook, make_checklist
 from corral.planning.labels import label_cluster
 from corral.planning.placement.values import Plan
@@ -35,7 +35,7 @@ from corral.planning.upgrade.file_changes import (
     find_unchanged,
     make_records,
 )
-from corral.planning.upgrade.hardware import Hardware, Places, compare_hardware
+from corral.planning.upgrade.hardware import Hardware, compare_hardware
 from corral.planning.upgrade.power import PowerComparison, compare_power
 from corral.planning.upgrade.throughput import Throughput
 from corral.planning.upgrade.uniformity import Complexity, Uniformity, compare_complexity, compare_uniformity
@@ -60,7 +60,7 @@ class Findings:
     rendered_before: Configuration = UNKNOWN_CONFIGURATION
     rendered_after: Configuration = UNKNOWN_CONFIGURATION
     """With the proposals."""
-    places: Places | None = None
+    moves: GpuMoves | None = None
     """Where each GPU goes; None when only the two files are known."""
     notes: tuple[Note, ...] = ()
     """Changes of the cluster file other than the GPUs, and what to look at."""
@@ -139,7 +139,7 @@ def compare(before: Cluster, after: Cluster, adapted: Cluster, findings: Finding
 
 def _gather_evidence(before: Cluster, after: Cluster, adapted: Cluster, findings: Findings) -> Evidence:
     """The reasons of the recommendation."""
-    hardware = compare_hardware(before, after, findings.places)
+    hardware = compare_hardware(before, after, findings.moves)
     choices = compare_choices(before, adapted)
     return Evidence(
         hardware=hardware,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,16 +11,13 @@ from corral.figures import Figure, computed
 from corral.hardware.catalogue import GpuModel, resolve_gpu
 from corral.hardware.pools import UNKNOWN_CLASS, GpuPool, make_pool
 from corral.hardware.power.values import NVIDIA
-from corral.planning.changes import GpuAddress
+from corral.planning.changes import GpuAddress, GpuMoves
 from corral.planning.upgrade.differences import ABSENT, UNKNOWN, Difference, format_amount
 from corral.units import Bytes
 
-Places = Mapping[GpuAddress, GpuAddress | None]
-"""For every place of a GPU before: the place of that GPU, or of the one that replaced it; None when it is gone."""
-
 
 class GpuChangeKind(StrEnum):
-    """What happens to a GPU's place."""
+    """What happens to a GPU of a node."""
 
     REPLACED = "replaced"
     ADDED = "added"
@@ -35,11 +32,11 @@ class GpuChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuChange:
-    """One place whose GPU, or whose GPU's power limit, changes."""
+    """A GPU that is replaced, comes, goes or moves, or whose power limit changes."""
 
     kind: GpuChangeKind
-    place: str
-    """Where the GPU is afterwards; where it was when it is gone."""
+    gpu: str
+    """The name of the GPU afterwards (`hydra-compute/gpu1`); its name before when it is gone."""
     before: NodeGpu | None
     after: NodeGpu | None
 
@@ -105,12 +102,12 @@ class Hardware:
         return tuple(node for node in self.nodes if node.gpus_change)
 
 
-def compare_hardware(before: Cluster, after: Cluster, places: Places | None = None) -> Hardware:
+def compare_hardware(before: Cluster, after: Cluster, moves: GpuMoves | None = None) -> Hardware:
     """Set the machines side by side, node by node and GPU by GPU.
 
-    Without `places` a GPU is taken to be the one with its index afterwards.
+    Without `moves` a GPU is taken to be the one with its index afterwards.
     """
-    changes = _list_changes(before, after, _map_same(before, after) if places is None else places)
+    changes = _list_changes(before, after, _map_same(before, after) if moves is None else moves)
     touched = {gpu.node for change in changes for gpu in (change.before, change.after) if gpu}
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
@@ -128,7 +125,7 @@ def compare_hardware(before: Cluster, after: Cluster, places: Places | None = No
     )
 
 
-def _map_same(before: Cluster, after: Cluster) -> Places:
+def _map_same(before: Cluster, after: Cluster) -> GpuMoves:
     there = {(gpu.node, gpu.index) for gpu in list_all_gpus(after)}
     return {
         GpuAddress(node=gpu.node, index=gpu.index): (
@@ -175,19 +172,19 @@ def _make_side(node: Node | None) -> Side | None:
     )
 
 
-def _list_changes(before: Cluster, after: Cluster, places: Places) -> tuple[GpuChange, ...]:
+def _list_changes(before: Cluster, after: Cluster, moves: GpuMoves) -> tuple[GpuChange, ...]:
     """List what happens to each GPU, in the order of the file afterwards; those that are gone stand last."""
     new = {gpu.name: gpu for gpu in list_all_gpus(after)}
     came_from: dict[str, NodeGpu] = {}
     gone: list[GpuChange] = []
     for gpu in list_all_gpus(before):
-        place = places.get(GpuAddress(node=gpu.node, index=gpu.index))
-        if place is None or str(place) not in new:
-            gone.append(GpuChange(kind=GpuChangeKind.REMOVED, place=gpu.name, before=gpu, after=None))
+        address = moves.get(GpuAddress(node=gpu.node, index=gpu.index))
+        if address is None or str(address) not in new:
+            gone.append(GpuChange(kind=GpuChangeKind.REMOVED, gpu=gpu.name, before=gpu, after=None))
         else:
-            came_from[str(place)] = gpu
+            came_from[str(address)] = gpu
     stay = [
-        GpuChange(kind=kind, place=name, before=came_from.get(name), after=gpu)
+        GpuChange(kind=kind, gpu=name, before=came_from.get(name), after=gpu)
         for name, gpu in new.items()
         if (kind := _find_kind(came_from.get(name), gpu))
     ]
@@ -245,7 +242,7 @@ def _is_mixed(side: Side | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeGpu:
-    """One GPU at its place; None where neither the file nor the catalogue says."""
+    """One GPU with its address; None where neither the file nor the catalogue says."""
 
     node: str
     index: int
@@ -256,7 +253,7 @@ class NodeGpu:
 
     @property
     def name(self) -> str:
-        """Its place, as selectors spell it: `hydra-compute/gpu1`."""
+        """Its address, as selectors spell it: `hydra-compute/gpu1`."""
         return f"{self.node}/gpu{self.index}"
 
     @property

@@ -112,5 +112,5 @@ def _format_slowed(verdict: GpuVerdict) -> str:
 
 
 def _list_points(test: LoadTest, gpu: int, value: Callable[[Sample], float | None]) -> list[tuple[float, float]]:
-    mine = (sample for sample in test.samples if sample.gpu == gpu)
-    return [(sample.at_s, float(number)) for sample in mine if (number := value(sample)) is not None]
+    samples = (sample for sample in test.samples if sample.gpu == gpu)
+    return [(sample.at_s, float(number)) for sample in samples if (number := value(sample)) is not None]

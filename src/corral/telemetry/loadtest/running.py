@@ -75,7 +75,7 @@ class LoadTest(LoadTestFigures):
 def run_load_test(
     request: LoadTestRequest, data_dir: Path, *, report: Callable[[Sample], None], ticks: Iterator[float] | None = None
 ) -> LoadTest:
-    """Test the GPUs of this machine; `tell` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
+    """Test the GPUs of this machine; `report` gets each sample as it comes. A Ctrl-C ends the test, not its verdict.
 
     Raises: NoGpusError, NoSuchGpuError.
     """

@@ -108,15 +108,15 @@ def describe_change(change: GpuChange) -> str:
     if change.kind is GpuChangeKind.LIMITED:
         limits = [gpu.power_limit_w if gpu else None for gpu in (change.before, change.after)]
         old, new = ("no power limit" if limit is None else f"{limit} W" for limit in limits)
-        return f"{change.place}: {old} → {new}"
+        return f"{change.gpu}: {old} → {new}"
     if change.before is not None and change.kind in (GpuChangeKind.MOVED, GpuChangeKind.RENUMBERED):
-        return f"{change.place}: was {change.before.name}, {describe_gpu(change.before)}"
+        return f"{change.gpu}: was {change.before.name}, {describe_gpu(change.before)}"
     if change.before is None and change.after is not None:
-        return f"{change.place}: new, {describe_gpu(change.after)}"
+        return f"{change.gpu}: new, {describe_gpu(change.after)}"
     if change.after is None and change.before is not None:
-        return f"{change.place}: gone, {describe_gpu(change.before)}"
+        return f"{change.gpu}: gone, {describe_gpu(change.before)}"
     before, after = (describe_gpu(gpu) if gpu else "" for gpu in (change.before, change.after))
-    return f"{change.place}: {before} → {after}"
+    return f"{change.gpu}: {before} → {after}"
 
 
 def describe_gpu(gpu: NodeGpu) -> str:

@@ -42,7 +42,7 @@ def _is_other_card(change: GpuChange) -> bool:
 def _metrics(change: GpuChange) -> str:
     before, after = (gpu.title if gpu else "" for gpu in (change.before, change.after))
     return (
-        f"Metrics go on for {change.place} under another model and UUID: a panel or alert that filters by {before} "
+        f"Metrics go on for {change.gpu} under another model and UUID: a panel or alert that filters by {before} "
         f"shows nothing, one that filters by index mixes it with {after}."
     )
 

@@ -108,7 +108,7 @@ def _hardware(upgrade: Upgrade) -> Record:
         "changes": [
             {
                 "kind": change.kind.value,
-                "gpu": change.place,
+                "gpu": change.gpu,
                 "before": _card(change.before),
                 "after": _card(change.after),
             }

@@ -125,7 +125,7 @@ async def test_gpus(asked: LoadTestAsked, request: Request, api: Here, caller: A
         raise LoadTestRunsError("a load test runs on this machine", hint="wait for its end")
     over = threading.Event()
     testing = asyncio.create_task(
-        asyncio.to_thread(watch_gpus, asked, api.services.data_dir, stopped=over.is_set, tell=lambda _: None)
+        asyncio.to_thread(watch_gpus, asked, api.services.data_dir, stopped=over.is_set, report=lambda _: None)
     )
     testing.add_done_callback(lambda _: _load_test.release())
     try:

@@ -16,8 +16,8 @@ The rules, in the order they are applied:
 7. `lora` and `lora_strength`: `lora_name`, and `strength_model` with `strength_clip`, of every LoRA loader upstream of
    the sampler's `model`.
 8. An input that is itself linked leads to the linked node's value (`value`, `string`, `text`, `int`, `float`, `seed`).
-9. Several places that hold the same value now (base and refiner with one seed) are set together. Several places that
-   differ are ambiguous, and none is an error as well: the task then names the place with `set`.
+9. Several inputs that hold the same value now (base and refiner with one seed) are set together. Several inputs that
+   differ are ambiguous, and none is an error as well: the task then names the input with `set`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from corral.engines.comfyui.workflow import Node, Place, Workflow
+from corral.engines.comfyui.workflow import Node, NodeInput, Workflow
 from corral.errors import Problem
 from corral.work import Json
 
@@ -50,23 +50,23 @@ _LATENT_INPUTS = ("latent_image", "samples", "latent")
 _MODEL_INPUTS = ("model", "guider")
 
 
-def place(workflow: Workflow, field: Field) -> tuple[tuple[Place, ...], Problem | None]:
-    """Find every place that `field` is set at, or the problem why there is no such place or no single one."""
+def find_inputs(workflow: Workflow, field: Field) -> tuple[tuple[NodeInput, ...], Problem | None]:
+    """Find every input that `field` sets, or the problem why there is none, or which of several is unclear."""
     groups = list(dict.fromkeys(_list_groups(workflow, field)))
     if not groups:
-        return (), _report_no_place(field)
+        return (), _report_no_input(field)
     states = {_state(workflow, group) for group in groups}
     if len(states) > 1:
-        return (), _report_ambiguity(workflow, field, [place for group in groups for place in group])
-    return tuple(dict.fromkeys(place for group in groups for place in group)), None
+        return (), _report_ambiguity(workflow, field, [node_input for group in groups for node_input in group])
+    return tuple(dict.fromkeys(node_input for group in groups for node_input in group)), None
 
 
-def _list_groups(workflow: Workflow, field: Field) -> Iterator[tuple[Place, ...]]:
-    """Yield, per sampler, the places that belong together (the two texts of one SDXL node)."""
+def _list_groups(workflow: Workflow, field: Field) -> Iterator[tuple[NodeInput, ...]]:
+    """Yield, per sampler, the inputs that belong together (the two texts of one SDXL node)."""
     for sampler in _find_samplers(workflow):
         for node in _find_owners(workflow, sampler, field):
             literals = [_find_literal(workflow, node, name) for name in _list_input_names(field) if name in node.inputs]
-            group = tuple(place for place in literals if place is not None)
+            group = tuple(node_input for node_input in literals if node_input is not None)
             if group:
                 yield group
 
@@ -173,7 +173,7 @@ def _walk(
     return list(nodes.values())
 
 
-def _find_literal(workflow: Workflow, node: Node, name: str) -> Place | None:
+def _find_literal(workflow: Workflow, node: Node, name: str) -> NodeInput | None:
     """Follow a linked input to the value it comes from; None where no node upstream holds one."""
     seen: set[str] = set()
     while (target := node.link(name)) is not None:
@@ -184,38 +184,38 @@ def _find_literal(workflow: Workflow, node: Node, name: str) -> Place | None:
         name = next((value for value in _VALUE_INPUTS if value in node.inputs), "")
         if not name:
             return None
-    return Place(node=node.id, input=name)
+    return NodeInput(node=node.id, input=name)
 
 
 def _has_any(node: Node, names: Sequence[str]) -> bool:
     return any(name in node.inputs for name in names)
 
 
-def _state(workflow: Workflow, group: Sequence[Place]) -> tuple[str, ...]:
-    return tuple(repr(_read_value(workflow, place)) for place in group)
+def _state(workflow: Workflow, group: Sequence[NodeInput]) -> tuple[str, ...]:
+    return tuple(repr(_read_value(workflow, node_input)) for node_input in group)
 
 
-def _read_value(workflow: Workflow, place: Place) -> Json:
-    return workflow[place.node].inputs[place.input]
+def _read_value(workflow: Workflow, node_input: NodeInput) -> Json:
+    return workflow[node_input.node].inputs[node_input.input]
 
 
-def _report_no_place(field: Field) -> Problem:
+def _report_no_input(field: Field) -> Problem:
     return Problem(
-        code="comfyui.no_place",
-        what=f"the workflow has no place for {field!r} that follows from its samplers",
+        code="comfyui.no_input",
+        what=f"the workflow has no input for {field!r} that follows from its samplers",
         where=f"inputs.{field}",
         hint='name the node input instead: set: {"<node id>.<input>": ...}',
     )
 
 
-def _report_ambiguity(workflow: Workflow, field: Field, places: Sequence[Place]) -> Problem:
+def _report_ambiguity(workflow: Workflow, field: Field, inputs: Sequence[NodeInput]) -> Problem:
     listed = ", ".join(
-        f"{place} ({workflow[place.node].class_type}, now {str(_read_value(workflow, place))[:40]!r})"
-        for place in dict.fromkeys(places)
+        f"{node_input} ({workflow[node_input.node].class_type}, now {str(_read_value(workflow, node_input))[:40]!r})"
+        for node_input in dict.fromkeys(inputs)
     )
     return Problem(
-        code="comfyui.ambiguous_place",
-        what=f"{field!r} could go to several places of the workflow: {listed}",
+        code="comfyui.ambiguous_input",
+        what=f"{field!r} could go to several inputs of the workflow: {listed}",
         where=f"inputs.{field}",
-        hint=f'name the one you mean: set: {{"{places[0]}": ...}}',
+        hint=f'name the one you mean: set: {{"{inputs[0]}": ...}}',
     )
