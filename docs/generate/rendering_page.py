@@ -54,9 +54,9 @@ def render_page() -> str:
     files_by_field = _files_by_field()
     for target in TARGETS:
         rows = [
-            (code(field), ", ".join(code(file) for file in mine))
+            (code(field), ", ".join(code(file) for file in changed))
             for field, files in files_by_field.items()
-            if (mine := sorted(file for file in files if file.startswith(f"{target.name}/")))
+            if (changed := sorted(file for file in files if file.startswith(f"{target.name}/")))
         ]
         sections += [
             f"## {target.name}",

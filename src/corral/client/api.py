@@ -181,20 +181,20 @@ class Api:
             reason = str(error) or type(error).__name__
             raise make_unreachable_error(self.url, reason) from error
 
-    def _compare_version(self, theirs: str | None) -> None:
-        if self._warn is None or theirs is None:
+    def _compare_version(self, version: str | None) -> None:
+        if self._warn is None or version is None:
             return
-        difference = describe_difference(__version__, theirs)
+        difference = describe_difference(__version__, version)
         if difference is not None:
             self._warn(difference)
             self._warn = None
 
 
-def describe_difference(ours: str, theirs: str) -> str | None:
+def describe_difference(own: str, server: str) -> str | None:
     """Describe how a server's version differs from this program's; None where major and minor are the same."""
-    if ours.split(".")[:2] == theirs.split(".")[:2]:
+    if own.split(".")[:2] == server.split(".")[:2]:
         return None
-    return f"the server is Corral {theirs[:40]} and this command is {ours}: what they understand can differ"
+    return f"the server is Corral {server[:40]} and this command is {own}: what they understand can differ"
 
 
 def _feed(path: Path, take: Callable[[bytes], None]) -> int:
