@@ -36,6 +36,8 @@ class EngineProgram:
     """The port on which it listens by default, according to its own documentation."""
     health_path: str | None = None
     """The path that answers 200 once it can serve; None where only its port is checked."""
+    identity: tuple[str, str] | None = None
+    """A path whose JSON answer has this key: a server that answers so on the port is of this engine."""
     data_path: str = "/data"
     """Where it keeps what must last."""
     keeps_state: bool = False
@@ -183,7 +185,12 @@ OLLAMA = EngineKind(
     adapter="corral.engines.ollama.engine:build_ollama",
     hosts_models=True,
     program=EngineProgram(
-        image="ollama/ollama:0.12.6", port=11434, health_path="/", data_path="/root/.ollama", keeps_state=True
+        image="ollama/ollama:0.12.6",
+        port=11434,
+        health_path="/",
+        identity=("/api/version", "version"),
+        data_path="/root/.ollama",
+        keeps_state=True,
     ),
     inputs="corral.engines.ollama.inputs:OllamaInputs",
     text_input="prompt",
@@ -216,7 +223,13 @@ COMFYUI = EngineKind(
     medium=Medium.IMAGES,
     swaps_models=True,
     adapter="corral.engines.comfyui.engine:build_comfyui",
-    program=EngineProgram(port=8188, health_path="/system_stats", data_path="/opt/ComfyUI/models", keeps_state=True),
+    program=EngineProgram(
+        port=8188,
+        health_path="/system_stats",
+        identity=("/system_stats", "system"),
+        data_path="/opt/ComfyUI/models",
+        keeps_state=True,
+    ),
     inputs="corral.engines.comfyui.inputs:ComfyUiInputs",
     text_input="prompt",
     seed_input="seed",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMANDS_BY_PURPOSE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Run work": ("up", "run", "submit", "status", "tasks", "batches", "queues", "slots"),
-        "Plan": ("inventory", "fit", "plan", "power", "forecast", "upgrade", "loadtest", "gpus", "schema"),
+        "Plan": ("init", "inventory", "fit", "plan", "power", "forecast", "upgrade", "loadtest", "gpus", "schema"),
         "Deploy": ("render", "lint", "checklist", "doctor", "service"),
         "Manage": ("models", "engines", "tokens", "audit", "reload", "backup", "restore", "gc", "version"),
     }

@@ -104,10 +104,15 @@ def confirm(question: str, *, agreed: bool) -> None:
         return
     if not is_attended():
         raise UnconfirmedError(f"{question} there is no terminal to ask on", hint="add `--yes` if that is meant")
-    sys.stderr.write(f"{make_printable(question)} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N]").lower() not in ("y", "yes"):
         raise UnconfirmedError("the answer was no; nothing was changed")
+
+
+def ask(question: str) -> str:
+    """Ask for a line and return it without the spaces around it; empty at the end of the input."""
+    sys.stderr.write(f"{make_printable(question)} ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
 
 
 def format_count(count: int, noun: str) -> str:

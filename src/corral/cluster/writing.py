@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from corral.cluster.editing import spelling
-from corral.cluster.values import Disk
+from corral.cluster.values import Disk, Electricity
 from corral.units import Bytes
 
 _DASH, _KEYS, _ITEMS = 2, 4, 6
@@ -135,6 +135,14 @@ class MachineFacts:
     gpus_unknown_because: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundServer:
+    """A server of an engine that answers on the machine."""
+
+    engine: str
+    url: str
+
+
 _FILE = """\
 # Describes the machines, GPUs, engines and queues of one Corral. `corral schema` prints every key.
 apiVersion: corral/v1
@@ -142,12 +150,12 @@ name: {name}
 
 nodes:
 {nodes}
-
+{electricity}
 engines:
   llama: {{}}
   whisper: {{}}
   piper: {{}}
-  command: {{enabled: false}} # true lets administrators run any program as a task
+{instances}  command: {{enabled: false}} # true lets administrators run any program as a task
 
 queues:
   - name: default
@@ -158,12 +166,37 @@ queues:
 def write_default_file(name: str, node_name: str) -> str:
     """Write the file that `corral up` uses without one; names are fitted to those that the file accepts."""
     node = f"  - name: {_quote(fit_name(node_name))} # this machine: its GPUs are found when Corral starts"
-    return _FILE.format(name=_quote(fit_name(name)), nodes=node)
+    return _FILE.format(name=_quote(fit_name(name)), nodes=node, electricity="", instances="")
 
 
-def write_file(name: str, section: str) -> str:
-    """Write a file with one node, whose section is written already (`corral.cluster.writing`)."""
-    return _FILE.format(name=_quote(fit_name(name)), nodes=section)
+def write_file(
+    facts: MachineFacts, *, servers: Sequence[FoundServer] = (), electricity: Electricity | None = None
+) -> str:
+    """Write a file with one node, the servers that were found on it, and the price of power where it is known."""
+    engines = sorted({server.engine for server in servers})
+    return _FILE.format(
+        name=_quote(fit_name(facts.name)),
+        nodes=write_section(facts),
+        electricity="" if electricity is None else f"\n{_write_electricity(electricity)}\n",
+        instances="".join(f"{line}\n" for engine in engines for line in _write_instances(engine, servers, facts)),
+    )
+
+
+def _write_electricity(electricity: Electricity) -> str:
+    price = {"pricePerKwh": electricity.price_per_kwh, "currency": electricity.currency}
+    return "\n".join(spelling.write_pair("electricity", price, 0))
+
+
+def _write_instances(engine: str, servers: Sequence[FoundServer], facts: MachineFacts) -> Iterator[str]:
+    """Write the servers of an engine; which of several GPUs a server computes on is unknown."""
+    usable = [gpu.index for gpu in facts.gpus or () if not gpu.is_lost]
+    place: dict[str, Any] = {"node": facts.name} | ({"gpu": usable[0]} if len(usable) == 1 else {})
+    comment = " # `gpu: INDEX` names the GPU that it computes on" if len(usable) > 1 else ""
+    yield f"{' ' * _DASH}{engine}:"
+    yield f"{' ' * (_DASH + _DASH)}instances:"
+    for number, server in enumerate((server for server in servers if server.engine == engine), start=1):
+        name = engine if number == 1 else f"{engine}-{number}"
+        yield f"{' ' * _ITEMS}- {spelling.write_flow({'name': name, 'url': server.url, **place})}{comment}"
 
 
 def fit_name(name: str) -> str:

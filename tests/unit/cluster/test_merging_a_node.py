@@ -10,7 +10,7 @@ from corral.cluster import load
 from corral.cluster.editing.editor import Editor
 from corral.cluster.editing.nodes import Merged, find_nodes_like, merge_node
 from corral.cluster.values import Cluster, Disk
-from corral.cluster.writing import InstalledGpu, MachineFacts, write_file, write_section
+from corral.cluster.writing import InstalledGpu, MachineFacts, write_file
 from corral.hardware.catalogue import find_gpu
 from corral.units import Bytes
 
@@ -61,7 +61,7 @@ def merge(facts: MachineFacts, text: str = FILE, node: str = "box") -> tuple[Mer
 
 
 def test_a_section_is_written_that_loads_as_it_was_found() -> None:
-    cluster = load(write_file("box", write_section(TWINS)), filename="new", find_gpu=find_gpu)
+    cluster = load(write_file(TWINS), filename="new", find_gpu=find_gpu)
 
     (node,) = cluster.nodes
     assert (node.name, node.address, node.os, node.psu_w) == ("box", None, "pop", 1000)
@@ -74,17 +74,17 @@ def test_a_section_is_written_that_loads_as_it_was_found() -> None:
 
 def test_a_card_that_the_catalogue_does_not_know_is_written_with_its_memory_and_a_comment() -> None:
     card = InstalledGpu(index=0, uuid=ONE, driver_name="NVIDIA Nonesuch\n9000", memory=Bytes(48 * GIB))
-    text = write_section(replace(TWINS, gpus=(card,)))
+    text = write_file(replace(TWINS, gpus=(card,)))
 
     assert f"- {{index: 0, memory: 48Gi, uuid: {ONE}}} # is `NVIDIA Nonesuch?9000`" in text
-    assert load(write_file("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus
+    assert load(text, filename="new", find_gpu=find_gpu).nodes[0].gpus
 
 
 def test_gpus_that_could_not_be_asked_for_are_left_open_and_not_called_none() -> None:
-    text = write_section(replace(TWINS, gpus=None, gpus_unknown_because="the driver is not loaded"))
+    text = write_file(replace(TWINS, gpus=None, gpus_unknown_because="the driver is not loaded"))
 
     assert "# left open: gpus, since the driver is not loaded" in text
-    assert load(write_file("box", text), filename="new", find_gpu=find_gpu).nodes[0].gpus is None
+    assert load(text, filename="new", find_gpu=find_gpu).nodes[0].gpus is None
 
 
 def test_a_merge_updates_what_the_machine_knows_and_keeps_what_it_cannot_know() -> None:

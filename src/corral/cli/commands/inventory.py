@@ -62,8 +62,7 @@ def inventory(
 def _print(facts: MachineFacts, *, is_section: bool) -> None:
     from corral.cluster.writing import write_file, write_section
 
-    text = write_section(facts)
-    terminal.put(text if is_section else write_file(facts.name, text).rstrip("\n"))
+    terminal.put(write_section(facts) if is_section else write_file(facts).rstrip("\n"))
 
 
 def _note_unknowns(reading: Inventory, facts: MachineFacts) -> None:

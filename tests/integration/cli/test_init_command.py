@@ -1,0 +1,121 @@
+"""`corral init`: a file that the other commands accept, from what is on the machine; nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from corral.cli.commands.init import read_price, read_watts
+from corral.cluster import load
+from corral.cluster.values import Electricity
+from corral.cluster.writing import FoundServer, InstalledGpu, MachineFacts
+from corral.hardware.catalogue import find_gpu
+from corral.operations.first_file import find_servers, list_usual_addresses, write_first_file
+from doubles.comfyui import ComfyDouble
+from doubles.installed import CORRAL, a_terminal
+from doubles.nvml_library import build_library, machine
+from doubles.ollama import OllamaDouble
+
+CONFLICT = 4
+CARD = InstalledGpu(index=0, model="RTX 5070 Ti")
+SERVERS = (
+    FoundServer(engine="ollama", url="http://127.0.0.1:11434"),
+    FoundServer(engine="comfyui", url="http://127.0.0.1:8188"),
+)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A machine with two equal cards."""
+    return {**os.environ, **machine(build_library(tmp_path_factory.mktemp("nvml")), "twins")}
+
+
+def run(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(CORRAL), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_plan_and_power_accept_the_file_that_is_written(tmp_path: Path, environment: dict[str, str]) -> None:
+    written = run(tmp_path, environment, "init")
+
+    assert written.returncode == 0, written.stderr
+    assert "found  GPU 1: RTX 5070 Ti" in written.stderr
+    assert written.stdout == "wrote  cluster.yaml\nnext   corral up --cluster cluster.yaml\n"
+    for command in ("plan", "power"):
+        assert run(tmp_path, environment, command).returncode == 0
+
+
+def test_a_file_that_is_there_is_kept(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "cluster.yaml").write_text("by hand", encoding="utf-8")
+
+    refused = run(tmp_path, environment, "init", "--yes")
+
+    assert refused.returncode == CONFLICT
+    assert "corral inventory --merge cluster.yaml" in refused.stderr
+    assert (tmp_path / "cluster.yaml").read_text(encoding="utf-8") == "by hand"
+
+
+def test_at_a_terminal_it_asks_for_what_the_machine_does_not_report(tmp_path: Path) -> None:
+    with a_terminal(tmp_path, "init") as terminal:
+        terminal.until("power supply in watts")
+        terminal.type("much\n")
+        terminal.until("1 to 100000, such as `850`")
+        terminal.type("850 W\n")
+        terminal.until("price of a kilowatt hour")
+        terminal.type("0,31 chf\n")
+        terminal.until("wrote  cluster.yaml")
+
+    cluster = load((tmp_path / "cluster.yaml").read_text(encoding="utf-8"), filename="new", find_gpu=find_gpu)
+    assert cluster.nodes[0].psu_w == 850
+    assert cluster.electricity == Electricity(price_per_kwh=0.31, currency="CHF")
+
+
+async def test_servers_are_found_where_they_answer_as_what_they_are() -> None:
+    async with OllamaDouble() as ollama, ComfyDouble() as comfy:
+        right = await find_servers({"ollama": ollama.url, "comfyui": comfy.url})
+        swapped = await find_servers({"ollama": comfy.url, "comfyui": ollama.url})
+        ollama_url = ollama.url
+    gone = await find_servers({"ollama": ollama_url})
+
+    assert [server.engine for server in right] == ["ollama", "comfyui"]
+    assert swapped == gone == ()
+
+
+def test_usual_addresses_are_on_loopback_and_of_engines_that_are_reached_by_url() -> None:
+    assert list_usual_addresses() == {"ollama": "http://127.0.0.1:11434", "comfyui": "http://127.0.0.1:8188"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gpu"),
+    [((CARD,), 0), ((CARD, InstalledGpu(index=1, model="RTX 5070 Ti")), None), ((), None), (None, None)],
+)
+def test_a_server_is_on_the_only_gpu_and_on_an_open_one_of_several(
+    gpus: tuple[InstalledGpu, ...] | None, gpu: int | None
+) -> None:
+    facts = MachineFacts(name="desk", gpus=gpus, psu_w=850)
+
+    text = write_first_file(facts, SERVERS, Electricity(price_per_kwh=0.3), name="new.yaml")
+
+    engines = load(text, filename="new.yaml", find_gpu=find_gpu).engines
+    instances = [instance for engine in ("comfyui", "ollama") for instance in engines[engine].instances]
+    assert [(instance.name, instance.node, instance.gpu) for instance in instances] == [
+        ("comfyui", "desk", gpu),
+        ("ollama", "desk", gpu),
+    ]
+
+
+@pytest.mark.parametrize("answer", ["", "W", "-5", "0", "200000", "8.5"])
+def test_watts_that_no_supply_has_are_asked_for_again(answer: str) -> None:
+    with pytest.raises(ValueError):
+        read_watts(answer)
+
+
+@pytest.mark.parametrize("answer", ["free", "-1", "nan", "inf", "0.3 4", "0.3 eu r", "1000"])
+def test_prices_that_are_none_are_asked_for_again(answer: str) -> None:
+    with pytest.raises(ValueError):
+        read_price(answer)
