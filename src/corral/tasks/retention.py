@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from corral.cluster.values import Retention
 from corral.tasks.artifacts import ArtifactMissingError, ArtifactStore
+from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Connection, Pool, Queries, Row
 from corral.tasks.values import Sha256
 
@@ -37,11 +38,18 @@ class Collected:
 
 
 async def collect(
-    pool: Pool, artifacts: ArtifactStore, retention: Retention, *, now: datetime | None = None, dry_run: bool = False
+    pool: Pool,
+    artifacts: ArtifactStore,
+    retention: Retention,
+    *,
+    now: datetime | None = None,
+    dry_run: bool = False,
+    act: Act | None = None,
 ) -> Collected:
     """Delete what `retention` does not keep at `now`, or with `dry_run` only count what that would be.
 
-    Files of a dry run are those that nothing would name any more; older leftovers of crashes come on top.
+    Files of a dry run are those that nothing would name any more; older leftovers of crashes come on top. `act` goes
+    into the audit log with the first step.
     """
     instant = now or datetime.now(UTC)
     tasks_before = _compute_cutoff(instant, retention.tasks)
@@ -49,7 +57,8 @@ async def collect(
     async with pool.acquire() as connection:
         if dry_run:
             return await _try_deletion(connection, artifacts, tasks_before, files_before)
-        removed = await _delete(connection, tasks_before, files_before)
+        steps = _Steps(connection, act)
+        removed = await _delete(steps, tasks_before, files_before)
         kept = await _list_named_files(connection)
     files, freed = await asyncio.to_thread(artifacts.sweep, kept)
     return replace(removed, files=files, bytes=freed)
@@ -67,7 +76,7 @@ async def _try_deletion(
     removed, left = Collected(), named
     with suppress(_RolledBackError):
         async with connection.transaction():
-            removed = await _delete(connection, tasks_before, files_before)
+            removed = await _delete(_Steps(connection), tasks_before, files_before)
             left = await _list_named_files(connection)
             raise _RolledBackError
     sizes = await asyncio.to_thread(_measure_sizes, artifacts, named - left)
@@ -82,10 +91,28 @@ def _measure_sizes(artifacts: ArtifactStore, names: Iterable[Sha256]) -> list[in
     return sizes
 
 
-async def _delete(connection: Connection, tasks_before: datetime, files_before: datetime) -> Collected:
-    tasks, batches, outputs = await _delete_tasks(connection, tasks_before)
-    outputs += await _delete_outputs(connection, files_before)
-    uploads = await _delete_uploads(connection, files_before)
+@dataclass(slots=True)
+class _Steps:
+    """The transactions of one collection."""
+
+    connection: Connection
+    act: Act | None = None
+    """Written with the first step: once something is deleted, the audit log says who asked."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Connection]:
+        """Open the next one."""
+        async with self.connection.transaction():
+            yield self.connection
+            if self.act is not None:
+                await append_act(self.connection, self.act)
+        self.act = None
+
+
+async def _delete(steps: _Steps, tasks_before: datetime, files_before: datetime) -> Collected:
+    tasks, batches, outputs = await _delete_tasks(steps, tasks_before)
+    outputs += await _delete_outputs(steps, files_before)
+    uploads = await _delete_uploads(steps, files_before)
     return Collected(tasks=tasks, batches=batches, outputs=outputs, uploads=uploads)
 
 
@@ -112,14 +139,14 @@ class _Chosen:
     batches: tuple[int, ...] = ()
 
 
-async def _delete_tasks(connection: Connection, before: datetime) -> tuple[int, int, int]:
+async def _delete_tasks(steps: _Steps, before: datetime) -> tuple[int, int, int]:
     """Return how many tasks, batches and outputs went; what a step has deleted stays so when the next one is cut off.
 
     Each step begins after the last one's ids: rows that are deleted and not yet vacuumed are not read again.
     """
     totals = (0, 0, 0)
-    async for chosen in _choose(connection, before):
-        async with connection.transaction():
+    async for chosen in _choose(steps.connection, before):
+        async with steps.open() as connection:
             step = await _delete_chosen(connection, before, chosen)
         totals = (totals[0] + step[0], totals[1] + step[1], totals[2] + step[2])
     return totals
@@ -196,9 +223,9 @@ outputs o using tasks t where t.id = o.task_id and t.finished_at < $1 and not {_
 """
 
 
-async def _delete_outputs(connection: Connection, before: datetime) -> int:
+async def _delete_outputs(steps: _Steps, before: datetime) -> int:
     """Forget outputs that are kept for a shorter time than their tasks."""
-    async with connection.transaction():
+    async with steps.open() as connection:
         await connection.execute(
             "select from tasks t where t.finished_at < $1 and exists (select from outputs o where o.task_id = t.id)"
             " order by t.id for update",
@@ -212,8 +239,8 @@ created_at < $1 and not exists (select from task_uploads u where u.sha256 = uplo
 """
 
 
-async def _delete_uploads(connection: Connection, before: datetime) -> int:
-    async with connection.transaction():
+async def _delete_uploads(steps: _Steps, before: datetime) -> int:
+    async with steps.open() as connection:
         await connection.execute(f"select from uploads where {_PAST_UPLOADS} order by sha256, owner for update", before)
         return _count(await connection.execute(f"delete from uploads where {_PAST_UPLOADS}", before))
 

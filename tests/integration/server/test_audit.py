@@ -77,3 +77,43 @@ async def test_entries_are_neither_changed_nor_removed_before_their_time(api: Se
     assert len(await list_acts(api)) == 2
     await api.post("/corral/v1/queues/small/resume")
     assert [subject for _, _, subject in await list_acts(api)] == ["small", "small"], "what is past its time is gone"
+
+
+FAIL_AT_COMMIT = """
+create function fail() returns trigger language plpgsql as $$ begin raise exception 'the power went out'; end $$;
+create constraint trigger fail after insert on audit deferrable initially deferred for each row execute function fail()
+"""
+"""What ends a transaction when everything in it is done; where act and entry are two, the act is there already."""
+
+
+async def test_an_act_and_its_entry_are_both_there_or_neither(api: Serving, services: Services) -> None:
+    pool = services.pool
+    task = (await api.post("/corral/v1/tasks", SLEEP)).json["id"]
+    batch = (await api.post("/corral/v1/batches", {"name": "b", "tasks": [SLEEP]})).json["batch"]["id"]
+    await api.post("/corral/v1/tokens", {"name": "ada", "role": "viewer"})
+    old = (await api.post("/corral/v1/tasks", SLEEP)).json["id"]
+    await api.post(f"/corral/v1/tasks/{old}/cancel")
+    await pool.execute("update tasks set finished_at = now() - interval '60 days' where id = $1", old)
+    before = await _look(api)
+    await pool.execute(FAIL_AT_COMMIT)
+
+    acts = [
+        api.post("/corral/v1/tokens", {"name": "bob", "role": "viewer"}),
+        api.call("DELETE", "/corral/v1/tokens/ada"),
+        api.post("/corral/v1/queues/small/pause"),
+        api.post(f"/corral/v1/tasks/{task}/cancel"),
+        api.post(f"/corral/v1/batches/{batch}/cancel"),
+        api.post("/corral/v1/gc", {"dry_run": False}),
+    ]
+    statuses = [(await act).status for act in acts]
+
+    assert statuses == [500] * len(acts)
+    assert await _look(api) == before
+
+
+async def _look(api: Serving) -> list[object]:
+    """Read everything that acts change, and the log."""
+    tasks = (await api.get("/corral/v1/tasks")).json["items"]
+    tokens = (await api.get("/corral/v1/tokens")).json["items"]
+    queues = (await api.get("/corral/v1/queues")).json["items"]
+    return [tasks, tokens, queues, await list_acts(api)]

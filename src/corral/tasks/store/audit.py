@@ -2,6 +2,9 @@
 
 Entries are only appended; the database refuses to change one. Those that are older than 400 days are removed with the
 next entry: their retention is not that of tasks.
+
+The entry of an act on the database is written in the act's own transaction: whatever is killed, both are there or
+neither is. What is done elsewhere (a model on an instance, a reload, a backup) is entered once it is done.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ from corral.tasks.store.pool import Queries
 from corral.work import Json
 
 MAX_PAGE = 500
-_REMOVE_PAST = "delete from audit where at < now() - interval '400 days'"
+_REMOVE_PAST = """
+delete from audit where id in (
+  select id from audit where at < now() - interval '400 days' limit 1000
+  for update skip locked  -- another transaction that removes them can last
+)
+"""
 
 
 class Action(StrEnum):
@@ -58,9 +66,12 @@ class AuditEntry(Act):
     at: datetime
 
 
-async def append_act(pool: Queries, act: Act) -> None:
-    """Append an entry, and remove those that are past their time."""
-    await pool.execute(
+async def append_act(connection: Queries, act: Act) -> None:
+    """Append an entry, in the transaction of the connection if it has one, and remove those that are past their time.
+
+    `story.append` comes after it.
+    """
+    await connection.execute(
         "insert into audit (owner, origin, action, subject, details) values ($1, $2, $3, $4, $5)",
         act.owner,
         act.origin,
@@ -68,7 +79,7 @@ async def append_act(pool: Queries, act: Act) -> None:
         act.subject,
         dict(act.details),
     )
-    await pool.execute(_REMOVE_PAST)
+    await connection.execute(_REMOVE_PAST)
 
 
 async def list_audit(pool: Queries, *, before: int | None = None, limit: int = 50) -> tuple[AuditEntry, ...]:

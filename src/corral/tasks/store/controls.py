@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from corral.scheduling.values import Gate
 from corral.tasks.store import story
+from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries
 from corral.tasks.values import StoredFile
 
@@ -28,15 +29,18 @@ async def find_gates(pool: Queries, kind: Gated) -> Mapping[str, Gate]:
     return {row["name"]: Gate(row["gate"]) for row in rows}
 
 
-async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate) -> bool:
+async def set_gate(pool: Pool, kind: Gated, name: str, gate: Gate, *, act: Act | None = None) -> bool:
     """Set a gate and return whether that changed it; people cannot set `unhealthy`."""
-    return await set_gates(pool, kind, {name: ()}, gate)
+    return await set_gates(pool, kind, {name: ()}, gate, act=act)
 
 
-async def set_gates(pool: Pool, kind: Gated, names: Mapping[str, Collection[str]], gate: Gate) -> bool:
+async def set_gates(
+    pool: Pool, kind: Gated, names: Mapping[str, Collection[str]], gate: Gate, *, act: Act | None = None
+) -> bool:
     """Set gates in one transaction and return whether that changed any.
 
-    Under each name are those that take its gate over and lose their own: under a device, all names of its slots.
+    Under each name are those that take its gate over and lose their own: under a device, all names of its slots. `act`
+    goes into the audit log where something changed.
     """
     if gate is Gate.UNHEALTHY:
         raise ValueError("only observation makes a slot unhealthy")
@@ -58,6 +62,8 @@ async def set_gates(pool: Pool, kind: Gated, names: Mapping[str, Collection[str]
         changed = [row["name"] for row in set_]
         if freed and not changed:
             changed = sorted(names)
+        if act is not None and changed:
+            await append_act(writing.connection, act)
         data = [{"kind": kind.value, "name": name, "gate": gate.value} for name in changed]
         await story.append(writing, [story.Entry(kind="gate_changed", data=entry) for entry in data])
         return bool(changed)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
+from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Pool, Queries, Row
 
 PREFIX = "corral_"
@@ -50,28 +51,31 @@ def make_secret() -> str:
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 
-async def create_token(pool: Pool, *, name: str, role: str) -> tuple[Token, str]:
+async def create_token(pool: Pool, *, name: str, role: str, act: Act | None = None) -> tuple[Token, str]:
     """Store a new token and return it with its secret, which is not kept. A revoked token's name is free again.
 
-    Raises: TokenExistsError.
+    `act` goes into the audit log, as that of `revoke_token`. Raises: TokenExistsError.
     """
     secret = make_secret()
-    row = await pool.fetchrow(
-        """
-        insert into tokens (name, role, hash) values ($1, $2, $3)
-        on conflict (name) do update
-          set role = excluded.role, hash = excluded.hash, created_at = now(), last_used_at = null, revoked_at = null
-          where tokens.revoked_at is not null
-        returning *
-        """,
-        name,
-        role,
-        _hash(secret),
-    )
-    if row is None:
-        raise TokenExistsError(
-            f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            """
+            insert into tokens (name, role, hash) values ($1, $2, $3)
+            on conflict (name) do update
+              set role = excluded.role, hash = excluded.hash, created_at = now(), last_used_at = null, revoked_at = null
+              where tokens.revoked_at is not null
+            returning *
+            """,
+            name,
+            role,
+            _hash(secret),
         )
+        if row is None:
+            raise TokenExistsError(
+                f"a token {name!r} exists", hint=f"choose another name, or run `corral tokens revoke {name}`"
+            )
+        if act is not None:
+            await append_act(connection, act)
     return _read_token(row), secret
 
 
@@ -80,13 +84,17 @@ async def list_tokens(pool: Queries) -> tuple[Token, ...]:
     return tuple(_read_token(row) for row in await pool.fetch("select * from tokens order by name limit 10000"))
 
 
-async def revoke_token(pool: Pool, name: str) -> Token:
+async def revoke_token(pool: Pool, name: str, *, act: Act | None = None) -> Token:
     """Refuse the token from now on; revoking it again changes nothing. Raises: TokenMissingError."""
-    row = await pool.fetchrow(
-        "update tokens set revoked_at = coalesce(revoked_at, now()) where name = $1 returning *", name
-    )
-    if row is None:
-        raise TokenMissingError(f"there is no token {name!r}", hint="`corral tokens list` shows those that there are")
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            "update tokens set revoked_at = coalesce(revoked_at, now()) where name = $1 returning *", name
+        )
+        if row is None:
+            hint = "`corral tokens list` shows those that there are"
+            raise TokenMissingError(f"there is no token {name!r}", hint=hint)
+        if act is not None:
+            await append_act(connection, act)
     return _read_token(row)
 
 

@@ -30,6 +30,7 @@ from corral.tasks.lifecycle import (
     advance,
 )
 from corral.tasks.store import story
+from corral.tasks.store.audit import Act, append_act
 from corral.tasks.store.pool import Connection, Pool, Row
 from corral.tasks.store.writing import Lease, TaskRow, format_problem, write
 from corral.tasks.values import StoredFile
@@ -75,22 +76,26 @@ class Applied:
     )
 
 
-async def apply(pool: Pool, changes: Sequence[TaskChange], *, lease: Lease | None = None) -> Applied:
-    """Apply the changes in order and return what became of them.
+async def apply(
+    pool: Pool, changes: Sequence[TaskChange], *, lease: Lease | None = None, act: Act | None = None
+) -> Applied:
+    """Apply the changes in order and return what became of them; `act` goes into the audit log where one was applied.
 
     A deadlock with another writer is resolved by PostgreSQL ending one of the two; that one tries again.
     """
     for retries_left in (2, 1, 0):
         try:
             async with story.open_writing(pool) as writing:
-                return await apply_in(writing, changes, lease=lease)
+                return await apply_in(writing, changes, lease=lease, act=act)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             if not retries_left:
                 raise
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def apply_in(writing: story.Writing, changes: Sequence[TaskChange], *, lease: Lease | None = None) -> Applied:
+async def apply_in(
+    writing: story.Writing, changes: Sequence[TaskChange], *, lease: Lease | None = None, act: Act | None = None
+) -> Applied:
     """Do what `apply` does inside the caller's transaction; the story is appended last."""
     connection = writing.connection
     applied = Applied()
@@ -112,6 +117,8 @@ async def apply_in(writing: story.Writing, changes: Sequence[TaskChange], *, lea
     await asyncio.sleep(0)
     changed = [row for row in rows.values() if row.life != row.before]
     applied.leased = await write(connection, changed, lease)
+    if act is not None and entries:
+        await append_act(connection, act)
     await story.append(writing, entries)
     applied.lives = {row.life.id: row.life for row in changed}
     return applied

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_batch_submission
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals, declare_replays
@@ -76,9 +76,8 @@ async def cancel_batch(id: Id, api: Here, caller: Submitter) -> BatchOut:
     require_own(caller, batch.owner)
     note = {"by": caller.owner}
     changes = [TaskChange(task=task, event=CancelRequested(), note=note) for task in await list_open_tasks(pool, id)]
-    await apply(pool, changes)  # a task that has ended meanwhile refuses, and that is what was wanted
-    if changes:
-        await record(api, caller, Action.BATCH_CANCELLED, str(id), owner=batch.owner, tasks=len(changes))
+    act = describe_act(caller, Action.BATCH_CANCELLED, str(id), owner=batch.owner, tasks=len(changes))
+    await apply(pool, changes, act=act)  # a task that has ended meanwhile refuses, and that is what was wanted
     return answers.describe_batch(await reading.get_batch(pool, id))
 
 

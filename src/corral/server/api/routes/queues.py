@@ -8,7 +8,7 @@ from typing import ClassVar
 from corral.cluster.values import QueueSettings
 from corral.errors import CorralError, Kind, did_you_mean
 from corral.scheduling.values import Gate
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
 from corral.server.api.routing import make_router
@@ -78,6 +78,6 @@ async def _set(api: ApiState, caller: Caller, name: str, gate: Gate) -> QueueOut
     known = api.services.cluster.queues
     if name not in known:
         raise QueueMissingError(f"there is no queue {name!r}", hint=did_you_mean(name, known))
-    if await set_gate(api.services.pool, Gated.QUEUE, name, gate):
-        await record(api, caller, Action.QUEUE_GATE_SET, name, gate=gate.value)
+    act = describe_act(caller, Action.QUEUE_GATE_SET, name, gate=gate.value)
+    await set_gate(api.services.pool, Gated.QUEUE, name, gate, act=act)
     return next(queue for queue in await _describe_queues(api) if queue.name == name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from starlette.responses import Response
 
 from corral.operations.reloading import Edit, ReloadAnswer, ReloadAsked
 from corral.operations.status import Alarm, Disk, QueueStatus, SlotStatus, StatusAnswer, TaskOnSlot, describe
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act, record
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import CollectAsked
@@ -95,9 +97,9 @@ async def reload_cluster_file(asked: ReloadAsked, api: Here, caller: Admin) -> R
 async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> CollectedOut:
     """Delete ended tasks, uploads and files that are older than the cluster file keeps them."""
     services = api.services
-    collected = await collect(services.pool, services.artifacts, services.cluster.retention, dry_run=asked.dry_run)
-    if not asked.dry_run:
-        await record(api, caller, Action.GARBAGE_COLLECTED, "", tasks=collected.tasks, files=collected.files)
+    kept = services.cluster.retention
+    act = describe_act(caller, Action.GARBAGE_COLLECTED, "", tasks=_days(kept.tasks), artifacts=_days(kept.artifacts))
+    collected = await collect(services.pool, services.artifacts, kept, dry_run=asked.dry_run, act=act)
     return CollectedOut(
         dry_run=asked.dry_run,
         tasks=collected.tasks,
@@ -107,3 +109,8 @@ async def collect_garbage(asked: CollectAsked, api: Here, caller: Admin) -> Coll
         files=collected.files,
         bytes=collected.bytes,
     )
+
+
+def _days(age: timedelta | None) -> float | None:
+    """Return the days that something is kept; None for ever."""
+    return None if age is None else age / timedelta(days=1)

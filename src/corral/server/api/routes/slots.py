@@ -8,7 +8,7 @@ from typing import ClassVar
 from corral.errors import Kind, Problem, ProblemsError, did_you_mean
 from corral.scheduling.values import Gate
 from corral.server.api import answers
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.requests import SlotsAsked
@@ -67,8 +67,8 @@ async def describe_slots(api: ApiState) -> Slots:
 async def _set_gates(api: ApiState, caller: Caller, names: Collection[str], gate: Gate) -> Slots:
     covered = _list_covered(api.services.board.places)
     _check_known(names, covered)
-    if await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate):
-        await record(api, caller, Action.SLOT_GATE_SET, ", ".join(sorted(names)), gate=gate.value)
+    act = describe_act(caller, Action.SLOT_GATE_SET, ", ".join(sorted(names)), gate=gate.value)
+    await set_gates(api.services.pool, Gated.SLOT, {name: covered[name] for name in names}, gate, act=act)
     everything = await describe_slots(api)
     changed = {*names, *(member for name in names for member in covered[name])}
     items = [slot for slot in everything.items if slot.id in changed]

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 from corral.server.api import answers
 from corral.server.api.accepting import accept, make_task_submission
 from corral.server.api.answers import explain
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.changes import Subject
 from corral.server.api.errors import declare_refusals, declare_replays
@@ -129,10 +129,11 @@ async def cancel_task(id: Id, api: Here, caller: Submitter) -> TaskOut:
     require_own(caller, task.owner)
     if not (task.state is TaskState.CANCELLED or task.cancel_requested):
         note = {"by": caller.owner}
-        applied = await apply(api.services.pool, [TaskChange(task=id, event=CancelRequested(), note=note)])
+        change = TaskChange(task=id, event=CancelRequested(), note=note)
+        act = describe_act(caller, Action.TASK_CANCELLED, str(id), owner=task.owner)
+        applied = await apply(api.services.pool, [change], act=act)
         for _, refusal in applied.refused:
             raise refusal
-        await record(api, caller, Action.TASK_CANCELLED, str(id), owner=task.owner)
     return await _show(api, id)
 
 

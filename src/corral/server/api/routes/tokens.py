@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from corral.errors import CorralError, Kind
-from corral.server.api.auditing import record
+from corral.server.api.auditing import describe_act
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.fields import Word
@@ -34,8 +34,8 @@ async def create(asked: TokenAsked, api: Here, caller: Admin) -> TokenCreated:
     """Make a token. Its secret is in this answer and nowhere else."""
     if asked.name == LOCAL_OWNER:
         raise ReservedNameError(f"{LOCAL_OWNER!r} owns what is submitted without a token", hint="choose another name")
-    token, secret = await create_token(api.services.pool, name=asked.name, role=asked.role.value)
-    await record(api, caller, Action.TOKEN_CREATED, token.name, role=token.role)
+    act = describe_act(caller, Action.TOKEN_CREATED, asked.name, role=asked.role.value)
+    token, secret = await create_token(api.services.pool, name=asked.name, role=asked.role.value, act=act)
     return TokenCreated(name=token.name, role=asked.role, token=secret)
 
 
@@ -48,8 +48,7 @@ async def list_all(api: Here, caller: Admin) -> Tokens:
 @router.delete("/{name}", summary="Revoke a token", responses=declare_refusals(404), name="revoke_token")
 async def revoke(name: Word, api: Here, caller: Admin) -> TokenOut:
     """Refuse a token from now on."""
-    token = await revoke_token(api.services.pool, name)
-    await record(api, caller, Action.TOKEN_REVOKED, token.name)
+    token = await revoke_token(api.services.pool, name, act=describe_act(caller, Action.TOKEN_REVOKED, name))
     return _describe_token(token)
 
 
