@@ -71,6 +71,7 @@ def broken_rules(locations: Sequence[Place], machines: Sequence[Machine]) -> lis
     taken: Taken = {}
     memory: dict[str, int] = {}
     wrong: list[str] = []
+    gpus_here = {(gpu.node, gpu.index): gpu for machine in machines for gpu in machine.gpus}
     for demand, node, gpus in locations:
         if len(set(gpus)) != demand.gpus:
             wrong.append(f"{demand.name} has {gpus}")
@@ -82,10 +83,10 @@ def broken_rules(locations: Sequence[Place], machines: Sequence[Machine]) -> lis
             wrong.append(f"{demand.name} has GPUs that it may not have")
         memory[node] = memory.get(node, 0) + demand.memory
         for index in gpus:
+            memory[node] += demand.needed if gpus_here[node, index].is_unified else 0
             taken.setdefault((node, index), []).append((demand.whole, demand.needed))
     wrong += [f"{name}: main memory" for name in memory if not _holds_memory(machines, name, memory[name])]
-    gpus = {(gpu.node, gpu.index): gpu for machine in machines for gpu in machine.gpus}
-    return wrong + [f"{key}: {tenants}" for key, tenants in taken.items() if not holds(gpus[key], tenants)]
+    return wrong + [f"{key}: {tenants}" for key, tenants in taken.items() if not holds(gpus_here[key], tenants)]
 
 
 def _holds_memory(machines: Sequence[Machine], name: str, used: int) -> bool:
@@ -120,7 +121,8 @@ def _counts(
         after = {key: list(tenants) for key, tenants in taken.items()}
         for gpu in gpus:
             after.setdefault((gpu.node, gpu.index), []).append((demand.whole, demand.needed))
-        used = {**memory, machine.name: memory.get(machine.name, 0) + demand.memory}
+        on_gpus = sum(demand.needed for gpu in gpus if gpu.is_unified)
+        used = {**memory, machine.name: memory.get(machine.name, 0) + demand.memory + on_gpus}
         if machine.memory is not None and used[machine.name] > machine.memory:
             continue
         if all(holds(gpu, after[gpu.node, gpu.index]) for gpu in gpus):
@@ -138,6 +140,9 @@ def _seats(demand: Demand, machines: Sequence[Machine]) -> Iterator[tuple[Machin
 _MODELS = (("RTX 3070", 8), ("RTX 3060 12GB", 12), ("RTX 5070 Ti", 16), ("RTX 4090", 24), ("unknown", None))
 
 
+_UNIFIED_SHARE = 0.25
+
+
 def clusters(*, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4) -> st.SearchStrategy[Cluster]:
     """Draw clusters with whole, shared and several cards, pins, pods, volumes and main memory."""
 
@@ -153,8 +158,11 @@ def clusters(*, most_nodes: int = 3, most_cards: int = 3, most_services: int = 4
 
 
 def _node(chance: Random, name: str, most_cards: int) -> Node:
-    cards = chance.choices(_MODELS, k=chance.randint(0, most_cards))
-    return a_node(name, *cards, memory=chance.choice((None, 6, 10, 34)))
+    memory = chance.choice((None, 6, 10, 34))
+    if most_cards and chance.random() < _UNIFIED_SHARE:
+        gpu = Gpu(index=0, model="a processor with graphics", memory=gib(memory), is_unified=True)
+        return Node(name=name, gpus=(gpu,), memory=gib(memory))
+    return a_node(name, *chance.choices(_MODELS, k=chance.randint(0, most_cards)), memory=memory)
 
 
 def _service(chance: Random, name: str, nodes: Sequence[str]) -> Service:

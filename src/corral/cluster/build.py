@@ -9,7 +9,7 @@ is one line in the shape and one in the value. Only what a file does not say lit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from datetime import timedelta
 from typing import Any, cast, get_origin
 
@@ -43,7 +43,7 @@ KINDS: Mapping[type[Shape], type] = {
 }
 """The kind of value that each shape becomes; other shapes only group fields of the shape around them."""
 
-COMPUTED = frozenset({"EngineSettings.name", "Layout.name", "Workload.seconds"})
+COMPUTED = frozenset({"EngineSettings.name", "Gpu.is_unified", "Layout.name", "Workload.seconds"})
 """Fields without a key of their own: they are made in `_COMPLETING`."""
 
 _DEFAULT_QUEUE = "default"
@@ -127,8 +127,26 @@ def _complete_layout(builder: _Builder, shape: shapes.LayoutShape, at: YamlPath)
 def _complete_gpu(builder: _Builder, shape: shapes.GpuShape, at: YamlPath) -> _Fields:
     """The file's index and memory go before the GPU's place in the list and the catalogue's memory."""
     facts = builder.gpu_models.get(at)
-    known: dict[str, Any] = {} if facts is None else {"model": facts.name, "memory": shape.memory or facts.memory}
+    known: dict[str, Any] = {}
+    if facts is not None:
+        memory = shape.memory or facts.memory or None
+        known = {"model": facts.name, "memory": memory, "is_unified": facts.is_unified}
     return {"index": at[-1] if shape.index is None else shape.index} | known
+
+
+def _complete_node(builder: _Builder, shape: shapes.NodeShape, at: YamlPath) -> _Fields:
+    """A GPU without memory of its own has a share of its machine's."""
+    if shape.gpus is None:
+        return {}
+    gpus: list[values.Gpu] = []
+    for number, written in enumerate(shape.gpus):
+        path = (*at, "gpus", number)
+        gpu: values.Gpu = builder.make(written, path)
+        facts = builder.gpu_models.get(path)
+        if gpu.memory is None and facts is not None:
+            gpu = replace(gpu, memory=facts.find_memory(shape.memory))
+        gpus.append(gpu)
+    return {"gpus": tuple(gpus)}
 
 
 def _complete_workload(builder: _Builder, shape: shapes.WorkloadShape, at: YamlPath) -> _Fields:
@@ -147,5 +165,6 @@ _COMPLETING: Mapping[type[Shape], Callable[[_Builder, Any, YamlPath], _Fields]] 
     shapes.EngineShape: _complete_engine,
     shapes.GpuShape: _complete_gpu,
     shapes.LayoutShape: _complete_layout,
+    shapes.NodeShape: _complete_node,
     shapes.WorkloadShape: _complete_workload,
 }

@@ -34,6 +34,8 @@ class Gpu:
     uuid: str | None = None
     memory: Bytes | None = None
     """The file's, else the catalogue's; None when neither has it."""
+    is_unified: bool = False
+    """Whether its memory is the machine's, as in a Jetson, a Mac or a processor with graphics."""
     power_limit_w: int | None = field(default=None, metadata=written_at("power_limit"))
 
 
@@ -383,6 +385,9 @@ class GpuFacts(Protocol):
     def name(self) -> str: ...
     @property
     def memory(self) -> Bytes: ...
+    @property
+    def is_unified(self) -> bool: ...
+    def find_memory(self, machine: int | None) -> Bytes | None: ...
 
 
 class FindGpu(Protocol):

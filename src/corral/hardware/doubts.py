@@ -62,7 +62,7 @@ def _doubt_gpu(name: str, gpu: Gpu, model: GpuModel) -> Iterator[Doubt]:
             where=f"{name} memory",
             what=f"the file gives the GPU {format_bytes(gpu.memory)} of VRAM; the catalogue's {model.name} has"
             f" {format_bytes(model.memory)} ({model.source})",
-            hint="leave `memory` out, unless the GPU was rebuilt or gives a part of it away",
+            hint="the file's size counts; correct it unless the GPU was rebuilt or gives a part of its memory away",
         )
     limit = doubt_limit(gpu.power_limit_w, model.tdp_w) if gpu.power_limit_w and model.tdp_w else None
     if limit is not None:

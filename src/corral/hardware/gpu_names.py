@@ -9,22 +9,38 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from corral.hardware.unlisted import NAMES
+
 _SPELLINGS = (
     (re.compile(r"\blaptop( gpu)?\b"), "mobile"),
     (re.compile(r"\bwith max q design\b"), "max q"),
     (re.compile(r"\bgraphics\b|\bworkstation edition\b|\bedition\b|\bgeneration\b|\bhbm\d\w?\b|\(r\)|\(tm\)"), " "),
     (re.compile(r"\b(\d{1,3}(?:\.\d+)?)\s*(?:gib|gb|gi|g)\b"), r"\g<1>gb"),
-    (re.compile(r"\bti ?s\b"), "ti super"),  # `4070 TiS`
+    (re.compile(r"(?<=\d)\s*ti ?s\b"), " ti super"),  # `4070 TiS`, `4070TiS`
     (re.compile(r"\b([2-5]0\d0)s\b"), r"\1 super"),  # `4080S`; only GeForce RTX has such numbers
 )
 _MAKER = re.compile(r"^(nvidia|amd|ati|intel)\s+")
-_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct)\s+(?=\S)")
+_COMPUTER = re.compile(r"^(mac ?mini|mac ?studio|mac ?pro|macbook ?(?:air|pro)|imac)\s+(?=m\d)")
+_FAMILY = re.compile(r"^(geforce|radeon|quadro|tesla|instinct|apple|jetson|firepro|data center gpu)\s+(?=\S)")
 _PREFIX = re.compile(r"^(rtx|gtx|rx|arc)\s+(?=\S)")
+_PROFESSIONAL = re.compile(r"^(ai )?pro\s+(?=[a-z]\d)")
+"""`Radeon Pro W7900` and `Arc Pro B60` are called W7900 and B60; `RTX PRO 6000` never just 6000."""
 _MEMORY_SIZE = re.compile(r"\s*\b(\d+(?:\.\d+)?)gb\b")
 _ON_THE_BUS = re.compile(r"\[([^\[\]]+)\](?:\s*\(rev \w+\))?\s*$")
 _SEPARATORS = re.compile(r"[\s_\-()\[\]]+")
 _CLASS_PREFIX = re.compile(r"^((geforce|radeon|tesla|instinct)\s+)*((rtx|gtx)\s+)?(?=\S)")
 _GIB = 2**30
+QUALIFIERS = frozenset({"ti", "super", "d", "xt", "xtx", "gre", "x2", "mobile", "max", "q", "le", "se", "ultra", "pro"})
+"""Words that make another model of a name: an RTX 3080 with 20 GB is not an RTX 3080 Ti with 20 GB."""
+BOARD_MAKERS = frozenset(
+    {"acer", "asrock", "asus", "biostar", "colorful", "dell", "evga", "founders", "gainward", "galax", "gigabyte"}
+    | {"gunnir", "hp", "inno3d", "kfa2", "lenovo", "leadtek", "manli", "maxsun", "msi", "palit", "pny", "powercolor"}
+    | {"sapphire", "sparkle", "xfx", "yeston", "zotac"}
+)
+"""Makers of boards, whose series (`SUPRIM X`, `Nitro+`) is not part of a model's name; NVIDIA's are `Founders`."""
+
+
+_GPU_OF_COMPUTER = {re.sub(r"[^a-z0-9]", "", name): re.sub(r" (?=GB$)", "", gpu).lower() for name, gpu in NAMES.items()}
 
 
 def list_spellings(name: str) -> tuple[str, ...]:
@@ -36,6 +52,13 @@ def list_spellings(name: str) -> tuple[str, ...]:
         if shorter != names[-1]:
             names.append(shorter)
     return tuple(names)
+
+
+def remove_professional(name: str) -> str | None:
+    """Shorten `Radeon Pro W7900` to `w7900`; None for a name of no professional family of AMD or Intel."""
+    shortest = list_spellings(name)[-1]
+    shorter = _PROFESSIONAL.sub("", shortest)
+    return None if shorter == shortest else shorter
 
 
 def list_alternatives(name: str) -> tuple[str, ...]:
@@ -73,4 +96,6 @@ def _spell(name: str) -> str:
     text = _SEPARATORS.sub(" ", name.lower()).strip()
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
-    return _MAKER.sub("", " ".join(text.split()))
+    text = _COMPUTER.sub("apple ", _MAKER.sub("", " ".join(text.split())))
+    computer = _GPU_OF_COMPUTER.get(compact(remove_size(text)))
+    return text if computer is None else " ".join((computer, *(f"{size}gb" for size in _MEMORY_SIZE.findall(text))))

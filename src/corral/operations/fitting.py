@@ -293,7 +293,7 @@ def _make_card(name: str, model: GpuModel | None, memory: Bytes | None) -> Candi
     return CandidateGpu(
         name=name,
         model=model.name if model else None,
-        memory=memory or (model.memory if model else None),
+        memory=memory or (model.memory if model else None) or None,
         bandwidth_gb_s=model.bandwidth_gb_s if model else None,
         bus=model.bus if model else None,
     )

@@ -370,7 +370,7 @@ def test_ten_mistakes_are_all_told_at_once() -> None:
         hint: did you mean `dataDir`?
         error[cluster.unknown_reference]: no GPU model is called 'RTX 5070 Tie'
           at: cluster.yaml:7:17 nodes[0].gpus[0].model
-        hint: did you mean `RTX 5070 Ti` or `RTX 4070 Ti` or `RTX 3070 Ti`?
+        hint: did you mean `RTX 5070 Ti` or `RTX 5070` or `RTX 5070 Ti Mobile`?
         error[cluster.duplicate_name]: GPU 0 of node 'hydra-compute' is also entry 0 of this list
           at: cluster.yaml:8:37 nodes[0].gpus[1].index
         hint: give each GPU its own `index`

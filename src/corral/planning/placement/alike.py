@@ -123,14 +123,18 @@ def sort_out_alike(demands: Sequence[Demand], ledger: Ledger) -> tuple[Sort, ...
     """Join demands that the program need not distinguish; those that can run anywhere need no program."""
     bound = [demand for demand in demands if not is_anywhere(ledger, demand)]
     sizes = sorted({gpu.usable for gpu in ledger.gpus.values() if gpu.usable is not None})
-    keys = {demand.number: _make_key(demand, sizes) for demand in bound}
+    is_plain = not any(gpu.is_unified for gpu in ledger.gpus.values())
+    keys = {demand.number: _make_key(demand, sizes if is_plain else ()) for demand in bound}
     ordered = sorted(bound, key=lambda demand: (keys[demand.number], demand.number))
     grouped = [list(members) for _, members in groupby(ordered, key=lambda demand: keys[demand.number])]
     return tuple(Sort(like=members[0], demands=tuple(members)) for members in grouped)
 
 
 def _make_key(demand: Demand, sizes: Sequence[int]) -> tuple[object, ...]:
-    """Distinguish demands by what the program sees: a whole GPU is as good as another that is also large enough."""
+    """Distinguish demands by what the program sees: a whole GPU is as good as another that is also large enough.
+
+    `sizes` are empty where a GPU has its memory from the machine's, which every byte of a need is taken from.
+    """
     needed = demand.needed
     if demand.whole and needed:
         needed = next((size for size in sizes if size >= needed), needed)

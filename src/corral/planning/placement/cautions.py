@@ -78,6 +78,9 @@ def _check_limits(machine: Machine, limits: int) -> Iterator[Caution]:
     )
 
 
+_UNIFIED_HINT = "give the node's `memory`, which the GPU shares, or its part of that as the GPU's `memory`"
+
+
 def _warn_of_unknown_gpus(machine: Machine) -> Iterator[Caution]:
     if not machine.described:
         yield Caution(
@@ -92,7 +95,9 @@ def _warn_of_unknown_gpus(machine: Machine) -> Iterator[Caution]:
                 pitfall="",
                 where=gpu.name,
                 what="the VRAM of the GPU is unknown, so nothing is checked against it",
-                hint="name its `model`, or give its `memory`; `corral inventory` reads both",
+                hint=_UNIFIED_HINT
+                if gpu.is_unified
+                else "name its `model`, or give its `memory`; `corral inventory` reads both",
             )
 
 
@@ -157,14 +162,16 @@ def find_cautions_of_demand(demand: Demand, eligibility: Eligibility) -> Iterato
 
 def _warn_of_unknown_needs(demand: Demand) -> Iterator[Caution]:
     assert demand.vram is not None
-    if demand.vram.figure is None:
+    if demand.vram.figure is None and all(model.bytes is None for model in demand.vram.models):
         yield Caution(
             pitfall="",
             where=demand.name,
             what="what it needs in VRAM is unknown, so it has its GPU alone and nothing is checked",
             hint="give its `gpuMemory`, or its `models`",
         )
-    elif unknown := [model.model for model in demand.vram.models if model.bytes is None and demand.vram.is_open]:
+        return
+    unknown = [model.model for model in demand.vram.models if model.bytes is None and demand.vram.is_open]
+    if unknown:
         yield Caution(
             pitfall="",
             where=demand.name,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from corral.cluster.values import Cluster, Layout, Placement, Service, StorageKind
-from corral.planning.placement.values import Machine, Tier
+from corral.planning.placement.values import Machine, PlannedGpu, Tier
 from corral.planning.placement.vram import Needs, Vram, work_out_vram
 
 
@@ -51,6 +51,10 @@ class Demand:
     def needed(self) -> int:
         """Return the bytes that each of its GPUs must have; 0 when unknown."""
         return self.vram.needed if self.vram else 0
+
+    def count_memory(self, gpus: Iterable[PlannedGpu]) -> int:
+        """Count the bytes of main memory that a replica takes with these GPUs: some have their memory from there."""
+        return self.memory + sum(self.needed for gpu in gpus if gpu.is_unified)
 
     @property
     def is_open(self) -> bool:

@@ -120,9 +120,11 @@ def _find_way(ledger: Ledger, demand: Demand, tier: Tier, node: str, gpus: Seque
         return None
     leaving = {(unit[0].number, unit[1]): unit for _, _, units in costs for unit in units}
     left = ledger.memory_left[node]
-    if left is not None and left + sum(unit[0].memory for unit in leaving.values()) < demand.memory:
+    location = (node, tuple(sorted(index for _, index, _ in costs)))
+    freed = sum(ledger.count_memory(unit[0], ledger.locations[unit[0].number, unit[1]]) for unit in leaving.values())
+    if left is not None and left + freed < ledger.count_memory(demand, location):
         return None
-    return (node, tuple(sorted(index for _, index, _ in costs))), tuple(leaving.values())
+    return location, tuple(leaving.values())
 
 
 def _list_leaving(ledger: Ledger, demand: Demand, gpu: PlannedGpu, tier: Tier) -> tuple[Unit, ...] | None:

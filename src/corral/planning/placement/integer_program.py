@@ -17,7 +17,7 @@ from corral.planning.placement.alike import Detail, GpuGroup, NodeGroup, Sort, g
 from corral.planning.placement.demand import Demand
 from corral.planning.placement.ledger import Ledger
 from corral.planning.placement.solver import Answer, Effort, Program
-from corral.planning.placement.values import Machine, Tier
+from corral.planning.placement.values import Machine, PlannedGpu, Tier
 
 EXACT = Effort(nodes=5_000, gap=0.0, step=0.99)
 """Programs of small clusters are solved to the end; the limit is for the odd one that would take minutes."""
@@ -120,21 +120,22 @@ class ReplicaProgram:
     def _add_memory(self, index: int, group: NodeGroup) -> None:
         if group.memory is None:
             return
-        terms = self.on_group(index, lambda sort: sort.like.memory / _MIB)
+        terms = self.on_group(index, _weigh_memory)
         self.program.bound_above(terms, len(group.nodes) * group.memory / _MIB)
 
-    def on_group(self, index: int, weight: Callable[[Sort], float], numbers: Iterable[int] | None = None) -> Terms:
-        """Weigh the replicas on a group: of all sorts, or of some."""
+    def on_group(
+        self, index: int, weight: Callable[[Sort, PlannedGpu | None], float], numbers: Iterable[int] | None = None
+    ) -> Terms:
+        """Weigh the replicas on a group: of all sorts, or of some; those with one GPU by what it is."""
         terms: Terms = {}
         for number in range(len(self.sorts)) if numbers is None else numbers:
             sort = self.sorts[number]
-            if not (weighed := weight(sort)):
-                continue
             if (number, index) in self.replicas:
-                terms[self.replicas[number, index]] = weighed
+                if weighed := weight(sort, None):
+                    terms[self.replicas[number, index]] = weighed
                 continue
             for gpu_group in self.groups[index].gpu_groups:
-                if (number, gpu_group.number) in self.gpus:
+                if (number, gpu_group.number) in self.gpus and (weighed := weight(sort, gpu_group.gpu)):
                     terms[self.gpus[number, gpu_group.number]] = weighed
         return terms
 
@@ -160,7 +161,7 @@ class ReplicaProgram:
             }
             self.program.bound_above(terms, gpu_group.count / nodes)
         if group.memory is not None:
-            terms = self.on_group(index, lambda sort: sort.like.memory / _MIB, numbers)
+            terms = self.on_group(index, _weigh_memory, numbers)
             self.program.bound_above(terms, group.memory / _MIB)
 
     def maximise_tier(self, tier: Tier, reached: Mapping[Tier, int]) -> Answer:
@@ -172,6 +173,14 @@ class ReplicaProgram:
         """Place what is worth the most together."""
         costs = {column: float(worth[tier]) for tier in Tier for column in self.tiers[tier]}
         return self.program.maximise(costs, self._effort)
+
+
+def _weigh_memory(sort: Sort, gpu: PlannedGpu | None) -> float:
+    """Weigh the main memory of a replica, in MiB, with that of a GPU that has none of its own.
+
+    No machine has several GPUs without memory of their own, so replicas of several GPUs take none of it for them.
+    """
+    return sort.like.count_memory(() if gpu is None else (gpu,)) / _MIB
 
 
 def _count_part(sort: Sort, gpu_group: GpuGroup) -> float:

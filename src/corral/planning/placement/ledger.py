@@ -49,7 +49,7 @@ class Ledger:
             self.locations[demand.number, replica] = location
             return
         gpus = [self.gpus[node, index] for index in indexes]
-        if not self.node_admits(demand, node) or not all(self.admits(demand, gpu) for gpu in gpus):
+        if not self.node_admits(demand, node, gpus) or not all(self.admits(demand, gpu) for gpu in gpus):
             raise NotFreeError(f"{demand.name} #{replica + 1} cannot have {node} {indexes}")
         self._take(unit, node, gpus)
 
@@ -62,7 +62,7 @@ class Ledger:
             self.left[key] = None if left is None else left - demand.needed
             self.models.setdefault(demand.number, set()).add(gpu.model)
         memory = self.memory_left[node]
-        self.memory_left[node] = None if memory is None else memory - demand.memory
+        self.memory_left[node] = None if memory is None else memory - demand.count_memory(gpus)
         self.on_node[demand.number, node] += 1
         self.locations[demand.number, replica] = (node, tuple(gpu.index for gpu in gpus))
 
@@ -77,21 +77,26 @@ class Ledger:
             left = self.left[node, index]
             self.left[node, index] = None if left is None else left + demand.needed
         memory = self.memory_left[node]
-        self.memory_left[node] = None if memory is None else memory + demand.memory
+        self.memory_left[node] = None if memory is None else memory + self.count_memory(demand, (node, indexes))
         self.on_node[demand.number, node] -= 1
         locations = [self.locations.get((demand.number, other), (None, ())) for other in range(demand.replicas)]
         self.models[demand.number] = {
             self.gpus[where, index].model for where, indexes_there in locations if where for index in indexes_there
         }
 
-    def node_admits(self, demand: Demand, node: str) -> bool:
-        """Return whether a replica can be on a node, and its main memory suffices."""
+    def count_memory(self, demand: Demand, location: Location) -> int:
+        """Count the bytes of main memory that a replica takes at a place."""
+        node, indexes = location
+        return demand.memory if node is None else demand.count_memory(self.gpus[node, index] for index in indexes)
+
+    def node_admits(self, demand: Demand, node: str, gpus: Sequence[PlannedGpu] = ()) -> bool:
+        """Return whether a replica can be on a node with these GPUs, and its main memory suffices."""
         left = self.memory_left[node]
-        return (left is None or demand.memory <= left) and demand.may_run_on(node)
+        return (left is None or demand.count_memory(gpus) <= left) and demand.may_run_on(node)
 
     def admits(self, demand: Demand, gpu: PlannedGpu) -> bool:
         """Return whether a GPU can be one of a replica's, whatever other GPUs it gets."""
-        if not suits(demand, gpu):
+        if not suits(demand, gpu) or (gpu.is_unified and not self.node_admits(demand, gpu.node, (gpu,))):
             return False
         tenants = self.tenants.get((gpu.node, gpu.index))
         if not tenants:
@@ -122,6 +127,9 @@ class Ledger:
         left = self.left[gpu.node, gpu.index]
         if tenants and left is not None and demand.needed > left:
             return f"needs {format_bytes(demand.needed)}, {format_bytes(left)} left next to {names}"
+        if gpu.is_unified and not self.node_admits(demand, gpu.node, (gpu,)):
+            wanted, rest = demand.count_memory((gpu,)), self.memory_left[gpu.node] or 0
+            return f"needs {format_bytes(wanted)} of the memory that GPU and machine share, {format_bytes(rest)} left"
         return None
 
 

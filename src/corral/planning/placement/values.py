@@ -39,6 +39,8 @@ class PlannedGpu:
     """Its whole VRAM; None is unknown."""
     usable: int | None
     """Bytes that services can plan with: what the driver keeps is taken off."""
+    is_unified: bool = False
+    """Whether its memory is the node's main memory: what is planned on it is taken from that."""
 
     @property
     def name(self) -> str:
@@ -208,14 +210,19 @@ def list_machines(cluster: Cluster) -> tuple[Machine, ...]:
 
 
 def _make_machine(node: Node) -> Machine:
+    memory = None if node.memory is None else max(0, node.memory - NODE_RESERVE)
     return Machine(
         name=node.name,
-        gpus=tuple(sorted((_make_gpu(node.name, gpu) for gpu in node.gpus or ()), key=lambda gpu: gpu.index)),
+        gpus=tuple(sorted((_make_gpu(node.name, gpu, memory) for gpu in node.gpus or ()), key=lambda gpu: gpu.index)),
         described=node.gpus is not None,
-        memory=None if node.memory is None else max(0, node.memory - NODE_RESERVE),
+        memory=memory,
     )
 
 
-def _make_gpu(node: str, gpu: Gpu) -> PlannedGpu:
+def _make_gpu(node: str, gpu: Gpu, memory: int | None) -> PlannedGpu:
     usable = None if gpu.memory is None else get_usable(gpu.memory)
-    return PlannedGpu(node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=usable)
+    if usable is not None and memory is not None and gpu.is_unified:
+        usable = min(usable, memory)
+    return PlannedGpu(
+        node=node, index=gpu.index, model=gpu.model, memory=gpu.memory, usable=usable, is_unified=gpu.is_unified
+    )
