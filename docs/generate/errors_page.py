@@ -27,7 +27,7 @@ _PROBLEMS = {
     "attempt.input_missing": "A file that the attempt needs is no longer there.",
     "attempt.io_error": "The attempt's folder or files could not be made.",
     "attempt.lost": "The server or slot of the attempt died, or its lease ran out.",
-    "attempt.timeout": "The engine did not finish within the task's time.",
+    "attempt.timeout": "The work, or storing its outputs, was not done within the task's time.",
     "batchfile.<...>": "The batch file's YAML or shape is wrong; the rest is as in the cluster file (`cluster.*`).",
     "batchfile.duplicate_name": "Two tasks of the batch have one name.",
     "batchfile.files": "The engine takes more or fewer files.",

@@ -116,20 +116,25 @@ class ArtifactStore:
             )
         return path
 
-    def adopt(self, source: Path) -> Content:
+    def adopt(self, source: Path, *, go_on: Callable[[], None] = lambda: None) -> Content:
         """Take a finished file into the store by renaming it; `source` is on the same file system and is gone after.
 
+        `go_on` is called before each MiB and before the rename; what it raises leaves the file where it is.
         Raises: DiskFullError.
         """
+        digest, size = hashlib.sha256(), 0
         try:
             with source.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                size = file.seek(0, os.SEEK_END)
+                while chunk := file.read(_CHUNK):
+                    go_on()
+                    digest.update(chunk)
+                    size += len(chunk)
                 self._fsync(file.fileno())
-            self._move(source, Sha256(digest))
+            go_on()
+            self._move(source, Sha256(digest.hexdigest()))
         except OSError as error:
             raise translate_disk_error(error, source) from error
-        return Content(Sha256(digest), Bytes(size))
+        return Content(Sha256(digest.hexdigest()), Bytes(size))
 
     async def receive(self, chunks: AsyncIterator[bytes], *, limit: Bytes) -> Content:
         """Write a stream of at most `limit` bytes into the store. Raises: ArtifactTooLargeError, DiskFullError."""

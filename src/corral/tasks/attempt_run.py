@@ -1,7 +1,8 @@
 """Runs one attempt: its folder, its input files, its engine under a deadline, its outputs into the store.
 
 Whatever the engine does (fail, hang, ignore a cancel, write outside its folder), the attempt ends with one `Ended`
-value. This is the attempt's boundary: no exception of an engine goes further.
+value. This is the attempt's boundary: no exception of an engine goes further. The deadline and a stop count until the
+last output is stored; files that were stored before one are recorded nowhere, and `ArtifactStore.sweep` removes them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import math
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -103,16 +105,17 @@ class Order:
 async def run_attempt(engine: Engine, order: Order, artifacts: ArtifactStore) -> Ended:
     """Run the work to its end, its deadline or a stop, and return how it ended; never raises an engine's error."""
     work = order.work
+    deadline = asyncio.get_running_loop().time() + work.timeout_s
     try:
         prepare(work.scratch)
         produced = await _run_engine(engine, order)
         if isinstance(produced, Ended):
             return produced
         _check_size(produced)
-        files = await _keep(produced.files, work, artifacts)
-        return Ended(files=files, values=clean_json(produced.values))
+        files = await _keep(produced.files, order, artifacts, deadline)
+        return files if isinstance(files, Ended) else Ended(files=files, values=clean_json(produced.values))
     except EngineError as error:
-        return await _fail_in_engine(error, work, artifacts)
+        return await _fail_in_engine(error, order, artifacts, deadline)
     except OSError as error:
         return _fail_on_disk(error, work)
     except CorralError as error:
@@ -191,13 +194,16 @@ def _fail(what: str, *, code: str) -> Ended:
     return Ended(failure=Failure(problem=problem, scope=FailureScope.ATTEMPT))
 
 
-async def _fail_in_engine(error: EngineError, work: Work, artifacts: ArtifactStore) -> Ended:
-    failure = make_failure(_find_disk_error(error, work) or error)
+async def _fail_in_engine(error: EngineError, order: Order, artifacts: ArtifactStore, deadline: float) -> Ended:
+    failure = make_failure(_find_disk_error(error, order.work) or error)
     try:
-        return Ended(files=await _keep(error.files, work, artifacts), failure=failure)
+        files = await _keep(error.files, order, artifacts, deadline)
     except (CorralError, OSError) as second:
-        log.warning("log_not_kept", task=work.task, error=str(second))
+        log.warning("log_not_kept", task=order.work.task, error=str(second))
         return Ended(failure=failure)
+    if isinstance(files, Ended):
+        return files if files.stopped is not None else Ended(failure=failure)
+    return Ended(files=files, failure=failure)
 
 
 def _find_disk_error(error: EngineError, work: Work) -> DiskFullError | None:
@@ -216,20 +222,65 @@ def _fail_on_disk(error: OSError, work: Work) -> Ended:
     return _fail(f"the attempt could not make its folder or files: {error}", code="attempt.io_error")
 
 
-async def _keep(files: tuple[OutputFile, ...], work: Work, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
-    return await asyncio.to_thread(_store, files, work.scratch.resolve(), artifacts) if files else ()
+async def _keep(
+    files: tuple[OutputFile, ...], order: Order, artifacts: ArtifactStore, deadline: float
+) -> tuple[StoredFile, ...] | Ended:
+    """Store the files; where a stop or the deadline comes first, return how the attempt ends."""
+    if not files:
+        return ()
+    work, stop, cut_off = order.work, order.stop, threading.Event()
+    storing = asyncio.create_task(asyncio.to_thread(_store, files, work.scratch.resolve(), artifacts, cut_off))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+        await asyncio.wait({storing, stopping}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        cut_off.set()
+        await asyncio.wait({storing})  # it ends within a MiB: until then it has files of the folder in its hands
+        try:
+            return storing.result()
+        except _CutOffError as error:
+            return Ended(stopped=stop.reason) if stop.reason else Ended(failure=_describe_late(work, files, error))
+    finally:
+        cut_off.set()  # this coroutine itself was cancelled
+        stopping.cancel()
 
 
-def _store(files: tuple[OutputFile, ...], root: Path, artifacts: ArtifactStore) -> tuple[StoredFile, ...]:
+class _CutOffError(Exception):
+    """Storing was cut off after `stored` files."""
+
+    def __init__(self, stored: int) -> None:
+        self.stored = stored
+
+
+def _store(
+    files: tuple[OutputFile, ...], root: Path, artifacts: ArtifactStore, cut_off: threading.Event
+) -> tuple[StoredFile, ...]:
+    """Raises: _CutOffError soon after `cut_off` is set."""
     names: set[str] = set()
     kept: list[StoredFile] = []
+
+    def go_on() -> None:
+        if cut_off.is_set():
+            raise _CutOffError(len(kept))
+
     for file in files:
+        go_on()
         _check_output(file, root, names)
-        content = artifacts.adopt(file.path)
+        content = artifacts.adopt(file.path, go_on=go_on)
         names.add(file.name)
         media_type = clean_text(file.media_type)
         kept.append(StoredFile(name=file.name, sha256=content.sha256, size=content.size, media_type=media_type))
     return tuple(kept)
+
+
+def _describe_late(work: Work, files: Sequence[OutputFile], error: _CutOffError) -> Failure:
+    problem = Problem(
+        code="attempt.timeout",
+        what=f"engine {work.engine} finished, but only {error.stored} of its {len(files)} outputs were stored within "
+        f"{work.timeout_s:g} s",
+        hint="raise the task's `timeout`, or make fewer outputs, such as one archive",
+    )
+    return Failure(problem=problem, scope=FailureScope.ATTEMPT)
 
 
 def _check_output(file: OutputFile, root: Path, names: set[str]) -> None:
