@@ -8,7 +8,7 @@ May import: `corral.errors`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import ClassVar, NewType
 
@@ -98,3 +98,10 @@ def format_duration(seconds: float) -> str:
 def format_list(words: Sequence[str]) -> str:
     """Print words for people: `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def list_some(words: Iterable[str], *, most: int = 3, separator: str = ", ") -> str:
+    """Print the first words for people, and how many more there are: `a, b, c and 4 more`."""
+    listed = list(words)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return separator.join(listed[:most]) + more

@@ -40,7 +40,9 @@ class Inventory(Protocol):
     """Models and parts of one instance."""
 
     def find_missing(self, needs: Sequence[Sequence[Need]]) -> tuple[tuple[Problem, ...], ...]:
-        """List what the instance lacks of each list: `what` is a noun phrase, such as `the model 'x'`.
+        """List what the instance lacks of each list, as far as an answer needs it: `what` is a noun phrase.
+
+        An empty list says that nothing is lacking.
 
         It can take seconds for the tasks of a large batch: it runs in a thread.
         """

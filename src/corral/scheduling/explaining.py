@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ from corral.scheduling.values import (
     Rule,
     Snapshot,
 )
-from corral.units import format_bytes, format_duration
+from corral.units import format_bytes, format_duration, list_some
 from corral.work import SlotId
 
 _NO_START = frozenset({Rule.NO_ENGINE, Rule.MODEL_MISSING, Rule.NO_FIT, Rule.QUEUE_PAUSED, Rule.SLOTS_CLOSED})
@@ -166,7 +165,7 @@ def describe_rule(rule: Rule, snapshot: Snapshot, task: QueuedTask, outcome: Out
 
 def _describe_no_engine(snapshot: Snapshot, task: QueuedTask) -> str:
     problems = [place.engine_problems[task.engine] for place in snapshot.places if task.engine in place.engine_problems]
-    because = f" ({'; '.join(sorted(set(problems)))})" if problems else ""
+    because = f" ({list_some(sorted(set(problems)), separator='; ')})" if problems else ""
     return f"engine {task.engine} runs on none of the slots of queue {task.queue}{because}"
 
 
@@ -179,7 +178,7 @@ def _describe_missing_model(snapshot: Snapshot, task: QueuedTask, outcome: Outco
         if task.engine in place.engine_problems and task.model in place.models.get(task.engine, ())
     )
     if broken:
-        return f"{_list_some(lacking)} lacks {task.model}, and {_list_some(broken)}"
+        return f"{list_some(lacking)} lacks {task.model}, and {list_some(broken)}"
     pull = f"corral models pull {task.model} --on {lacking[0]}"
     where = "the one slot" if len(lacking) == 1 else f"any of the {len(lacking)} slots"
     return f"{task.model} is not on {where} where {task.engine} runs; bring it there with `{pull}`"
@@ -209,7 +208,7 @@ def _describe_owner_limit(task: QueuedTask, outcome: Outcome) -> str:
 def _describe_closed(task: QueuedTask, places: list[Place]) -> str:
     shut = [place for place in places if place.gate_for(task.engine) is not Gate.OPEN]
     verb = "takes" if len(shut) == 1 else "take"
-    gates = _list_some(_describe_gate(place, task.engine) for place in shut)
+    gates = list_some(_describe_gate(place, task.engine) for place in shut)
     return f"{_count_slots(len(shut))} that could run it {verb} no new tasks ({gates})"
 
 
@@ -240,7 +239,7 @@ def _describe_gathering(task: QueuedTask, outcome: Outcome) -> str:
     if held is None:
         return f"it needs {task.gpus} slots of one node at once, and fewer are free"
     left = format_duration((held.ready_at - outcome.room.now).total_seconds())
-    slots = _list_some(outcome.room.table[place].name_for(task.engine) for place in held.places)
+    slots = list_some(outcome.room.table[place].name_for(task.engine) for place in held.places)
     return f"it needs {task.gpus} slots at once; {slots} are kept for it and expected to be free in {left}"
 
 
@@ -253,13 +252,6 @@ def _describe_affinity(snapshot: Snapshot, task: QueuedTask, outcome: Outcome) -
 
 def _count_slots(number: int) -> str:
     return f"the {number} slots" if number != 1 else "the one slot"
-
-
-def _list_some(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
-    every = list(names)
-    shown = ", ".join(every[:3])
-    return shown if len(every) <= 3 else f"{shown} and {len(every) - 3} more"
 
 
 def estimate_start(snapshot: Snapshot, task: QueuedTask) -> datetime | None:

@@ -134,6 +134,28 @@ async def test_instances_that_lack_different_things_are_all_named(api: Serving, 
     )
 
 
+async def test_an_answer_does_not_grow_with_what_instances_lack(api: Serving, instances: list[ComfyDouble]) -> None:
+    own = {f"Own{number}": {"class_type": f"Own{number}", "inputs": {}} for number in range(MAX_PROBLEMS + 50)}
+    workflow = text_to_image() | own
+    instances[1].faults.lacks = frozenset({"KSampler"})
+
+    left, right = (await api.post("/corral/v1/engines/comfyui/check", {"inputs": {"workflow": workflow}})).json["items"]
+
+    assert (len(left["missing"]), left["left_out"]) == (MAX_PROBLEMS, 50)
+    assert (len(right["missing"]), right["left_out"]) == (MAX_PROBLEMS, 51)
+
+
+async def test_a_problem_names_the_first_lacks_of_the_first_instances(
+    api: Serving, instances: list[ComfyDouble]
+) -> None:
+    instances[0].faults.lacks = frozenset({"KSampler", "VAEDecode", "SaveImage", "EmptyLatentImage"})
+    instances[1].faults.lacks = frozenset({MODEL})
+
+    (problem,) = (await api.post("/corral/v1/batches", a_batch())).json["error"]["problems"]
+
+    assert " and 1 more; right lacks" in problem["what"]
+
+
 async def test_a_batch_of_tasks_that_all_lack_something_else_gets_a_bounded_answer(api: Serving) -> None:
     batch = a_batch(2 * MAX_PROBLEMS)
     for number, task in enumerate(batch["tasks"]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.engines.comfyui.installed import MAX_SUGGESTIONS, list_needs, read_installed
+from corral.engines.comfyui.installed import MAX_LACKS, MAX_SUGGESTIONS, Installed, list_needs, read_installed
+from corral.engines.surveying import Need
 from doubles.comfyui_nodes import NODES, object_info
 from doubles.comfyui_workflows import text_to_image
 
@@ -85,3 +86,12 @@ def test_a_file_that_many_tasks_miss_counts_once_among_those_with_suggestions() 
     missing_of_tasks = read_installed(described()).find_missing([first] * MAX_SUGGESTIONS + [last])
 
     assert f"(it has {MODEL!r}" in (missing_of_tasks[-1][0].hint or "")
+
+
+def test_what_is_listed_of_an_instance_is_bounded_and_no_workflow_seems_complete() -> None:
+    def name_types(task: int) -> list[Need]:
+        return [Need(type=f"Own{number}", where=f"node {task}-{number}") for number in range(MAX_LACKS - 10)]
+
+    missing_of_tasks = Installed({}).find_missing([name_types(task) for task in range(4)])
+
+    assert [len(problems) for problems in missing_of_tasks] == [MAX_LACKS - 10, 10, 1, 1]

@@ -57,6 +57,8 @@ def _put_reports(reports: list[Json]) -> None:
         elif not report["missing"]:
             terminal.put(f"{report['instance']}: has everything")
         else:
-            terminal.put(f"{report['instance']}: lacks {len(report['missing'])}")
+            terminal.put(f"{report['instance']}: lacks {len(report['missing']) + report['left_out']}")
         for problem in report["missing"]:
             terminal.put_text(f"  {problem['what']}, {problem['where']}\n    {problem['hint']}")
+        if report["left_out"]:
+            terminal.put(f"  ... and {report['left_out']} more")

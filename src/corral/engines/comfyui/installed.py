@@ -28,6 +28,9 @@ LOOK_S = 10.0
 """One reading of `/object_info`; an instance with two thousand node types answers with some 5 MB in a second or two."""
 MAX_SUGGESTIONS = 100
 """Missing files for which names that look alike are searched: 8 ms each among 500 files; an answer names as many."""
+MAX_LACKS = 10_000
+"""Lacks that one comparison lists; of each further workflow, it lists one. A body of 31 MiB can name half
+a million missing files, for each instance anew."""
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin", ".sft", ".onnx", ".pkl")
 
 
@@ -52,13 +55,23 @@ class Installed:
     types: Mapping[str, Mapping[str, frozenset[str]]]
 
     def find_missing(self, needs: Sequence[Sequence[Need]]) -> tuple[tuple[Problem, ...], ...]:
-        """List what the instance lacks of each workflow, in the order of its nodes, each once."""
+        """List what the instance lacks of each workflow, in the order of its nodes, each once; `MAX_LACKS` in all."""
         suggestions = _Suggestions()
-        return tuple(self._compare(required, suggestions) for required in needs)
+        lacks: list[tuple[Problem, ...]] = []
+        room = MAX_LACKS
+        for required in needs:
+            lacks.append(self._compare(required, suggestions, max(1, room)))
+            room -= len(lacks[-1])
+        return tuple(lacks)
 
-    def _compare(self, needs: Sequence[Need], suggestions: _Suggestions) -> tuple[Problem, ...]:
-        problems = [problem for need in needs if (problem := self._judge(need, suggestions)) is not None]
-        return tuple(dict.fromkeys(problems))
+    def _compare(self, needs: Sequence[Need], suggestions: _Suggestions, most: int) -> tuple[Problem, ...]:
+        problems: dict[Problem, None] = {}
+        for need in needs:
+            if (problem := self._judge(need, suggestions)) is not None:
+                problems[problem] = None
+                if len(problems) == most:
+                    break
+        return tuple(problems)
 
     def _judge(self, need: Need, suggestions: _Suggestions) -> Problem | None:
         inputs = self.types.get(need.type)

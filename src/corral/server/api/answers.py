@@ -31,6 +31,7 @@ from corral.slots.values import DeviceSpec, Hold, PlaceView, SlotView, find_gate
 from corral.tasks.board import Progress
 from corral.tasks.lifecycle import TERMINAL, TaskState
 from corral.tasks.values import Batch, StoryEvent, Task
+from corral.units import list_some
 from corral.work import SlotId
 
 
@@ -199,11 +200,8 @@ def explain(task: Task, needs: Iterable[Task], policy: Explanation | None, *, no
 def _explain_waiting(task: Task, needs: Iterable[Task]) -> ExplanationOut:
     open_needs = [need for need in needs if need.state not in TERMINAL]
     if open_needs:
-        listed = ", ".join(f"{need.id} ({need.name}) is {need.state}" for need in open_needs[:10])
-        more = f" and {len(open_needs) - 10} more" if len(open_needs) > 10 else ""
-        return _make_explanation(
-            task, "needs", f"it waits for {len(open_needs)} tasks: {listed}{more}", task.created_at
-        )
+        listed = list_some((f"{need.id} ({need.name}) is {need.state}" for need in open_needs), most=10)
+        return _make_explanation(task, "needs", f"it waits for {len(open_needs)} tasks: {listed}", task.created_at)
     if task.not_before is not None:
         summary = f"it waits for its start time, {task.not_before.isoformat()}"
         return _make_explanation(task, "start_time", summary, task.created_at, may_start_at=task.not_before)

@@ -19,6 +19,7 @@ from corral.server.services import Services
 from corral.tasks.store.submitting import is_key_known
 from corral.tasks.submission_checks import SubmissionError
 from corral.tasks.values import Submission
+from corral.units import list_some
 from corral.work import Json
 
 Wanted = Mapping[tuple[Need, ...], Sequence[int]]
@@ -101,6 +102,9 @@ def _describe(
             )
             for problem in everywhere
         ]
-    lacks = "; ".join(f"{name} lacks {', '.join(problem.what for problem in problems)}" for name, problems in missing)
+    lacks = list_some(
+        (f"{name} lacks {list_some(problem.what for problem in problems)}" for name, problems in missing),
+        separator="; ",
+    )
     what = f"no {kind.name} instance has all that a task needs{more}: {lacks}"
     return [Problem(code=missing[0][1][0].code, what=what, where=where, hint="make one of them complete")]

@@ -266,7 +266,8 @@ class InstanceCheck(Answer):
 
     instance: str
     url: str
-    missing: list[ProblemOut] = Field(description="what it lacks; `what` is a noun phrase")
+    missing: list[ProblemOut] = Field(description="the first 100 things that it lacks; `what` is a noun phrase")
+    left_out: int = Field(description="how many more it lacks, counted up to 10,000")
     away: ProblemOut | None = Field(description="why it could not be asked; null when it answered")
 
 

@@ -17,6 +17,7 @@ from corral.server.api.requests import CheckAsked
 from corral.server.api.routing import make_router
 from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut
 from corral.server.api.state import ApiState, Here, Submitter, Viewer
+from corral.server.api.strict_json import MAX_PROBLEMS
 
 router = make_router("engines", prefix="/corral/v1", route_class=StrictRoute)
 
@@ -48,10 +49,12 @@ async def check_instances(name: str, asked: CheckAsked, api: Here, caller: Submi
 
 
 def _describe_report(report: InstanceReport) -> InstanceCheck:
+    lacks = [problem for problems in report.missing for problem in problems]
     return InstanceCheck(
         instance=report.instance.name,
         url=strip_credentials(report.instance.url),
-        missing=[_describe_problem(problem) for problems in report.missing for problem in problems],
+        missing=[_describe_problem(problem) for problem in lacks[:MAX_PROBLEMS]],
+        left_out=len(lacks[MAX_PROBLEMS:]),
         away=None if report.away is None else _describe_problem(report.away),
     )
 
