@@ -32,8 +32,8 @@ def rendered(*only: str, **parts: Any) -> Mapping[str, str]:
 
 
 def told(**parts: Any) -> tuple[str, ...]:
-    """The notes on such a cluster file."""
-    text = cluster_text(**parts)
+    """The notes on such a cluster file with Kubernetes."""
+    text = cluster_text(**{"kubernetes": {}, **parts})
     cluster = load(text, filename="cluster.yaml", find_gpu=find_gpu)
     return render_cluster(cluster, source="cluster.yaml", text=text).notes
 

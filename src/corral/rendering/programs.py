@@ -83,6 +83,12 @@ def image_of(service: Service) -> str | None:
     return service.image or program_of(service).image
 
 
+def list_image_notes(services: Mapping[str, Service]) -> list[str]:
+    """Name the services (by name) that no target deploys, because the file names no image for them; in one sentence."""
+    names = [name for name, service in services.items() if image_of(service) is None]
+    return [f"Not deployed, because the file names no image: {', '.join(names)}."] if names else []
+
+
 def mount_paths(service: Service, volumes: Sequence[str]) -> Mapping[str, str]:
     """The folders of a service's volumes: as the file says, else the first at its program's own place."""
     usual = program_of(service).data_path

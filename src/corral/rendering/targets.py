@@ -9,7 +9,7 @@ from typing import ClassVar
 from corral.cluster.values import Cluster
 from corral.errors import CorralError, Kind
 from corral.rendering.alloy import render_alloy
-from corral.rendering.compose.projects import render_projects
+from corral.rendering.compose.projects import list_left_out, render_projects
 from corral.rendering.grafana import render_grafana
 from corral.rendering.installation import Installation, resolve_installations
 from corral.rendering.k3s import render_configurations
@@ -38,6 +38,8 @@ class Target:
     """Files that the layouts share; it is given all layouts that are written."""
     notes: Callable[[Installation], list[str]] | None = None
     """The parts of a layout that are left out or done by hand, a sentence each."""
+    needs_kubernetes: bool = False
+    """Whether it is only written for a file that has `kubernetes:`, unless it is named."""
 
 
 TARGETS: tuple[Target, ...] = (
@@ -47,17 +49,33 @@ TARGETS: tuple[Target, ...] = (
         per_layout=render_overlay,
         for_all=render_base,
         notes=list_notes,
+        needs_kubernetes=True,
     ),
-    Target(name="kueue", summary="queues, quotas and priorities for Jobs", per_layout=render_queues),
+    Target(
+        name="kueue",
+        summary="queues, quotas and priorities for Jobs",
+        per_layout=render_queues,
+        needs_kubernetes=True,
+    ),
     Target(name="nixos", summary="a module for each node that runs NixOS", for_all=render_modules),
-    Target(name="k3s", summary="K3s' configuration file for nodes of other systems", for_all=render_configurations),
+    Target(
+        name="k3s",
+        summary="K3s' configuration file for nodes of other systems",
+        for_all=render_configurations,
+        needs_kubernetes=True,
+    ),
     Target(name="systemd", summary="the server without Kubernetes, and power limits of GPUs", for_all=render_units),
     Target(name="prometheus", summary="scrape jobs, recording rules, alerts", for_all=render_prometheus),
     Target(name="grafana", summary="dashboards, and the files that provision them", for_all=render_grafana),
     Target(name="alloy", summary="logs of pods and machines, shipped to Loki", for_all=render_alloy),
     Target(name="litellm", summary="routes of language models, for LiteLLM", per_layout=render_litellm),
     Target(name="nginx", summary="the page and the services behind it, for nginx", per_layout=render_nginx),
-    Target(name="compose", summary="a Compose file for each machine, without Kubernetes", per_layout=render_projects),
+    Target(
+        name="compose",
+        summary="a Compose file for each machine, without Kubernetes",
+        per_layout=render_projects,
+        notes=list_left_out,
+    ),
 )
 
 
@@ -81,13 +99,14 @@ class Rendering:
 def render_cluster(
     cluster: Cluster, *, source: str, text: str, layouts: Collection[str] = (), only: Collection[str] = ()
 ) -> Rendering:
-    """Render everything, or only some targets, for some layouts (all of the file unless named).
+    """Render what the file describes, or only some targets, for some layouts (all of the file unless named).
 
     `source` and `text` are the cluster file's name and content; both are in the headers of files.
 
     Raises: UnknownTargetError, UnknownLayoutError, ContradictionError.
     """
-    targets = _choose_targets(only)
+    usual = [target for target in TARGETS if cluster.kubernetes is not None or not target.needs_kubernetes]
+    targets = _choose_targets(only) if only else usual
     installations = resolve_installations(cluster, source=source, text=text, layouts=layouts)
     files: dict[str, str] = {}
     for target in targets:
@@ -96,7 +115,7 @@ def render_cluster(
         if target.per_layout is not None:
             for installation in installations:
                 files.update(target.per_layout(installation))
-    return Rendering(files=dict(sorted(files.items())), notes=_list_notes(installations, targets))
+    return Rendering(files=dict(sorted(files.items())), notes=_list_notes(installations, [*usual, *targets]))
 
 
 def _list_notes(installations: Iterable[Installation], targets: Iterable[Target]) -> tuple[str, ...]:
@@ -117,4 +136,4 @@ def _choose_targets(only: Collection[str]) -> list[Target]:
     for name in only:
         if name not in known:
             raise UnknownTargetError(f"there is no target {name!r}", hint=f"choose of: {', '.join(known)}")
-    return [target for target in TARGETS if not only or target.name in only]
+    return [target for target in TARGETS if target.name in only]

@@ -32,7 +32,7 @@ KEPT = ("hydra", "harvis")
 
 def rendered(name: str) -> dict[str, str]:
     if name == "forty":
-        text = forty_mixed_nodes()
+        text = forty_mixed_nodes() + "kubernetes: {}\n"
         return render_cluster(read_cluster(text, name="cluster.yaml").cluster, source="cluster.yaml", text=text).files
     opened = open_cluster(ROOT / EXAMPLES[name])
     return render_cluster(opened.cluster, source=EXAMPLES[name], text=opened.text).files

@@ -49,8 +49,10 @@ class Machines:
     """The units of a layout, and notes on them."""
 
     units: list[Unit] = field(default_factory=list[Unit])
+    without_image: list[str] = field(default_factory=list[str])
+    """Services for which the cluster file names no image, in words."""
     left_out: list[str] = field(default_factory=list[str])
-    """Services without a unit, each with the reason."""
+    """Other services without a unit, each with the reason."""
     chosen: dict[str, str] = field(default_factory=dict[str, str])
     """The reason for the machine of a unit, by its name, if the cluster file leaves the machine open."""
 
@@ -128,7 +130,7 @@ def _list_demands(installation: Installation, machines: Machines) -> Iterator[_D
     pods: dict[str, list[Deployed]] = {}
     for deployed in installation.deployed:
         if image_of(deployed.service) is None:
-            machines.left_out.append(f"{deployed.name}: the file names no image.")
+            machines.without_image.append(f"{deployed.name}: the file names no image.")
         else:
             key = f"pod {deployed.pod}" if deployed.pod else f"service {deployed.service.name}"
             pods.setdefault(key, []).append(deployed)

@@ -20,6 +20,7 @@ from corral.rendering.container_settings import is_job
 from corral.rendering.documents import Json, write_document
 from corral.rendering.installation import Deployed, Installation
 from corral.rendering.model_pull import make_model_pull
+from corral.rendering.programs import list_image_notes
 
 _DNS = "127.0.0.11"
 """Docker's name server in every network of Compose (Docker documentation, networking, DNS services)."""
@@ -62,6 +63,12 @@ def render_projects(installation: Installation) -> Mapping[str, str]:
                 for name, text in member.configuration.files.items()
             }
     return files
+
+
+def list_left_out(installation: Installation) -> list[str]:
+    """List the services of a layout that no Compose file has, with the reasons."""
+    unplaced = [f"Not in the Compose files: {text}" for text in assign_machines(installation).left_out]
+    return [*list_image_notes({deployed.name: deployed.service for deployed in installation.deployed}), *unplaced]
 
 
 def _list_members(installation: Installation, network: Network, units: Sequence[Unit]) -> list[_Member]:
@@ -119,7 +126,7 @@ def _build_services(installation: Installation, network: Network, member: _Membe
 
 
 def _list_notes(machines: Machines, units: Sequence[Unit], start: str) -> list[str]:
-    notes = [f"Left out: {text}" for text in machines.left_out]
+    notes = [f"Left out: {text}" for text in (*machines.without_image, *machines.left_out)]
     for unit in units:
         reason = machines.chosen.get(unit.host)
         if reason is not None:

@@ -15,13 +15,12 @@ from corral.rendering.installation import Deployed, Installation
 from corral.rendering.kubernetes import gpus, networking, volumes
 from corral.rendering.kubernetes.config_maps import list_variables
 from corral.rendering.model_pull import explain_misfit
-from corral.rendering.programs import image_of, list_worker_notes
+from corral.rendering.programs import image_of, list_image_notes, list_worker_notes
 
 
 def list_notes(installation: Installation) -> list[str]:
     """The notes on a layout, a sentence each, in the order of the cluster file."""
-    without_image = [deployed.name for deployed in installation.deployed if image_of(deployed.service) is None]
-    notes = [f"Not deployed, because the file names no image: {', '.join(without_image)}."] if without_image else []
+    notes = list_image_notes({deployed.name: deployed.service for deployed in installation.deployed})
     for deployed in installation.deployed:
         if image_of(deployed.service) is not None:
             notes += [
