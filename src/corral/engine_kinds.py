@@ -114,6 +114,8 @@ class EngineKind(ServiceEngine):
     """`module:function` that takes a task's inputs and returns the `corral.engines.surveying.Need`s of it."""
     look: str | None = None
     """`module:function` that takes an instance's URL, options and credentials, and reads what it has of these."""
+    editor: str | None = None
+    """`module:Class` of a `corral.engines.converting.Editor`, where people draw what its tasks run."""
     files: FileRule = FileRule()
     outputs: tuple[OutputRule, ...] = ()
     values: tuple[ValueRule, ...] = ()
@@ -236,6 +238,7 @@ COMFYUI = EngineKind(
     object_inputs=("workflow",),
     needs="corral.engines.comfyui.installed:list_needs",
     look="corral.engines.comfyui.installed:look",
+    editor="corral.engines.comfyui.editor.asking:ComfyEditor",
     options="corral.engines.comfyui.inputs:ComfyUiOptions",
     model_name="corral.engines.comfyui.workflow:find_model_name",
     files=FileRule(maximum=None, summary='any number; the workflow names them as `{"file": "<name>"}`'),

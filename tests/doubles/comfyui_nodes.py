@@ -21,7 +21,7 @@ SAMPLERS = ["euler", "dpmpp_2m"]
 MANY_LORAS = [f"style_{number:03}.safetensors" for number in range(40)]
 """More than twenty: ComfyUI then leaves the list out of its refusal."""
 
-_SEED = ["INT", {"min": 0, "max": 2**64 - 1}]
+_SEED = ["INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}]
 _SIZE = ["INT", {"min": 16, "max": 16384}]
 _SIDE = ["INT", {"min": 1, "max": 16384}]
 _BATCH = ["INT", {"min": 1, "max": 4096}]
@@ -106,7 +106,15 @@ def object_info(class_type: str, *, lacks: Collection[str] = frozenset()) -> dic
     if node is None or class_type in lacks:
         return {}
     inputs = {name: _without(description, lacks) for name, description in node["in"].items()}
-    return {class_type: {"input": {"required": inputs}, "output": node["out"], "output_node": "saves" in node}}
+    return {
+        class_type: {
+            "input": {"required": inputs},
+            "input_order": {"required": list(inputs)},
+            "output": node["out"],
+            "display_name": class_type,
+            "output_node": "saves" in node,
+        }
+    }
 
 
 def _without(description: list[Json], lacks: Collection[str]) -> list[Json]:

@@ -47,6 +47,7 @@ EXPECTED = {
     "corral models load llama3.2 --on ollama --keep 30m": NO_SUCH_THING,
     "corral models unload llama3.2 --on ollama": NO_SUCH_THING,
     "corral engines check portrait.json": ERRORS_FOUND,
+    "corral engines convert drawn.json --out portrait.json": NO_SUCH_THING,
 }
 """Examples that do not end with 0 here: a server runs already, all tasks have succeeded, there is neither a GPU nor
 an instance of Ollama or ComfyUI, and the file that is linted has mistakes on purpose."""
@@ -57,7 +58,8 @@ def home() -> Iterator[Path]:
     with a_home(models=asyncio.run(the_models())) as folder:
         (folder / "cluster.yaml").write_text(CLUSTER)
         (folder / "small.yaml").write_text(json.dumps(BATCH))
-        copy(EXAMPLES / "portraits" / "portrait.json", folder)
+        for name in ("portrait.json", "drawn.json"):
+            copy(EXAMPLES / "portraits" / name, folder)
         server = start(folder, "up", "--cluster", "cluster.yaml", "--port", "0")
         assert server.stderr is not None
         while "listens on" not in (line := server.stderr.readline()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from corral.operations.reloading import ReloadAnswer, ReloadAsked
 from corral.server.api.strict_json import MAX_PROBLEMS
 from corral.server.services import Services
 from doubles.comfyui import ComfyDouble
+from doubles.comfyui_editor import plain_text_to_image
 from doubles.comfyui_workflows import text_to_image
 from doubles.serving import Serving, serving
 
@@ -233,3 +235,95 @@ async def test_the_command_names_the_instance_and_its_lacks_and_succeeds_when_on
 
     assert code == 1
     assert "right: away: " in text
+
+
+# --- workflows of the editor ----------------------------------------------------------------------------------------
+
+
+async def test_a_workflow_of_the_editor_is_converted_with_the_first_instance_that_can(
+    api: Serving, instances: list[ComfyDouble]
+) -> None:
+    instances[0].faults.lacks = frozenset({"KSampler"})
+
+    answer = await api.post("/corral/v1/engines/comfyui/convert", {"workflow": plain_text_to_image()})
+
+    assert answer.status == 200, answer.json
+    assert answer.json["instance"] == "right"
+    nodes = answer.json["workflow"]
+    assert {node: content["inputs"] for node, content in nodes.items()} == {
+        node: content["inputs"] for node, content in text_to_image().items()
+    } | {"9": {"images": ["8", 0], "filename_prefix": "fox"}}
+
+
+async def test_what_keeps_a_workflow_from_being_converted_is_named_for_the_nearest_instance(
+    api: Serving, instances: list[ComfyDouble]
+) -> None:
+    path = "/corral/v1/engines/comfyui/convert"
+    instances[0].faults.lacks = frozenset({"KSampler"})
+    await instances[1].die()
+
+    def codes(answer: Any) -> list[tuple[str, str]]:
+        return [(problem["code"], problem["where"]) for problem in answer.json["error"]["problems"]]
+
+    nearest = await api.post(path, {"workflow": plain_text_to_image()})
+    assert (nearest.status, codes(nearest)) == (422, [("comfyui.missing_node_type", "node 3 (KSampler)")])
+
+    named = await api.post(path, {"workflow": plain_text_to_image(), "instance": "right"})
+    assert (named.status, codes(named)) == (422, [("comfyui.unreachable", instances[1].url)])
+
+    unknown = await api.post(path, {"workflow": plain_text_to_image(), "instance": "rigt"})
+    assert (unknown.status, unknown.json["error"]["hint"]) == (404, "did you mean `right`?")
+
+    converted = await api.post(path, {"workflow": text_to_image()})
+    assert codes(converted) == [("comfyui.workflow_format", "workflow")]
+
+    other = await api.post("/corral/v1/engines/ollama/convert", {"workflow": plain_text_to_image()})
+    assert other.status == 404
+
+
+async def test_the_command_writes_the_converted_workflow(
+    api: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn, out = tmp_path / "drawn.json", tmp_path / "portrait.json"
+    workflow = plain_text_to_image()
+    workflow["nodes"][1]["widgets_values"] = ["a {red|grey} fox"]
+    drawn.write_text(json.dumps(workflow))
+
+    arguments = ["engines", "convert", str(drawn), "--out", str(out), "--url", api.url]
+    code = await asyncio.to_thread(run_command, arguments)
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (0, f"wrote {out}: 7 nodes, as left has them\n")
+    assert "note: node 6 (CLIPTextEncode) input 'text': '{red|grey}' is left as it is" in printed.err
+    assert json.loads(out.read_text())["6"]["inputs"] == {"text": "a {red|grey} fox", "clip": ["4", 1]}
+
+    await asyncio.to_thread(run_command, ["engines", "convert", str(drawn), "--json", "--url", api.url])
+    answer = await api.post("/corral/v1/engines/comfyui/convert", {"workflow": workflow})
+    assert json.loads(capsys.readouterr().out) == answer.json
+
+
+async def test_a_batch_file_can_name_a_workflow_of_the_editor(
+    api: Serving, instances: list[ComfyDouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "drawn.json").write_text(json.dumps(plain_text_to_image()))
+    batch = tmp_path / "batch.yaml"
+    batch.write_text(
+        "apiVersion: corral/v1\nkind: Batch\nname: drawn\n"
+        "tasks:\n  - {name: fox, engine: comfyui, inputs: {workflow: ./drawn.json, prompt: a hen, seed: 3}}\n"
+        "  - {name: hen, engine: comfyui, inputs: {workflow: ./drawn.json}}\n"
+    )
+    arguments = ["submit", str(batch), "--json", "--url", api.url]
+
+    assert await asyncio.to_thread(run_command, arguments) == 0
+    accepted = json.loads(capsys.readouterr().out)
+    task = (await api.get(f"/corral/v1/tasks/{accepted['tasks'][0]['id']}")).json
+    assert task["inputs"]["workflow"]["3"]["inputs"]["sampler_name"] == "euler"
+    assert task["inputs"]["prompt"] == "a hen"
+
+    for instance in instances:
+        instance.faults.lacks = frozenset({"KSampler"})
+    assert await asyncio.to_thread(run_command, arguments) == 2
+    problem = json.loads(capsys.readouterr().err)["error"]["problems"]
+    assert [(entry["code"], entry["where"]) for entry in problem] == [
+        ("comfyui.missing_node_type", f"{batch}:5:53 tasks[0].inputs.workflow")
+    ]

@@ -190,6 +190,7 @@ OTHERWISE = {
     "backup": "is the manifest in the archive that its route sends",
     "restore": "works on an archive and a folder here, without a server",
     "run": "sums up the files that it wrote into a folder here, which no server knows",
+    "engines convert": "asks an instance of ComfyUI; `test_instances_api` compares it",
     "loadtest": "watches GPUs for a time; two tests never measure the same",
     "models load": "asks an Ollama server; `test_hosted_models` compares it",
     "models unload": "asks an Ollama server; `test_hosted_models` compares it",

@@ -62,3 +62,42 @@ def _put_reports(reports: list[Json]) -> None:
             terminal.put_text(f"  {problem['what']}, {problem['where']}\n    {problem['hint']}")
         if report["left_out"]:
             terminal.put(f"  ... and {report['left_out']} more")
+
+
+@app.command("convert", epilog=make_example("corral engines convert drawn.json --out portrait.json"))
+def convert(
+    workflow: Annotated[Path, typer.Argument(metavar="WORKFLOW", help="A workflow as ComfyUI's editor saves it.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the workflow to this file.")
+    ] = None,
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="NAME", help="Ask this instance what its nodes take.")
+    ] = None,
+    url: Url = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a workflow of ComfyUI's editor to API format, which tasks take.
+
+    The node types are those of an instance of the cluster file. Batch files that name such a workflow have it converted
+    when they are submitted.
+    """
+    import json
+
+    from corral.client.batchfile.sources import read_object
+    from corral.client.connection import call_server
+    from corral.client.converting import format_note, request_conversion
+    from corral.engine_kinds import COMFYUI
+    from corral.files import write_whole
+
+    drawn = read_object(workflow)
+    answer = call_server(url, data_dir, lambda api: request_conversion(api, COMFYUI.name, drawn, instance=instance))
+    if out is not None:
+        write_whole(out, json.dumps(answer["workflow"], indent=2, ensure_ascii=False) + "\n")
+    if as_json or out is None:
+        terminal.put_json(answer if as_json else answer["workflow"])
+    else:
+        count = terminal.format_count(len(answer["workflow"]), "node")
+        terminal.put(f"wrote {out}: {count}, as {answer['instance']} has them")
+    for note in answer["notes"]:
+        terminal.note(format_note(note))

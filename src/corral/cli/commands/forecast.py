@@ -14,6 +14,7 @@ from corral.cli import terminal
 from corral.cli.options import AsJson, ClusterArgument, DataDir, Url, make_example
 
 if TYPE_CHECKING:
+    from corral.client.converting import Convert
     from corral.operations.forecast_requests import ForecastAsked
     from corral.operations.forecasting import Forecasts
     from corral.work import Json
@@ -104,6 +105,7 @@ def forecast(
     --batch forecasts how long a batch takes. --replay with --against asks what the tasks of last night would have
     taken on another cluster: as it was, simulated on the slots that it had, and simulated on the other file's.
     """
+    from corral.client.converting import make_converter
     from corral.operations.cluster_file import FileText, read_cluster_file
     from corral.operations.forecast_requests import ForecastAsked, require_no_others
     from corral.operations.forecasting import play_workloads
@@ -125,7 +127,8 @@ def forecast(
     replaying = {"--replay": replay is not None, "--against": against is not None}
     if batch is not None:
         require_no_others("--batch", {**of_workloads, **replaying})
-        return _forecast_batch(cluster, batch, gantt, as_json=as_json)
+        convert = make_converter(url, data_dir, terminal.note)
+        return _forecast_batch(cluster, batch, gantt, convert, as_json=as_json)
     if any(replaying.values()):
         require_no_others("--replay", {**of_workloads, "--gantt": gantt is not None})
         return _replay(cluster, replay, against, url, data_dir, as_json=as_json)
@@ -152,14 +155,14 @@ def _read_finished(since: datetime, url: str | None, data_dir: Path | None) -> S
     return call_server(url, data_dir, lambda api: read_succeeded(api, since))
 
 
-def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, *, as_json: bool) -> None:
+def _forecast_batch(cluster: Path | None, batch: Path, gantt: Path | None, convert: Convert, *, as_json: bool) -> None:
     from corral.cli.forecasts import put_batch
     from corral.client.batchfile.reading import open_batch_file
     from corral.operations.cluster_file import read_cluster_file
     from corral.operations.forecast_requests import BatchForecastAsked
     from corral.operations.forecasting import play_batch, write_batch
 
-    read = open_batch_file(batch).batch
+    read = open_batch_file(batch, convert).batch
     tasks = tuple(task.body for task in read.tasks)
     forecast_of_batch = play_batch(BatchForecastAsked(cluster=read_cluster_file(cluster), tasks=tasks))
     if gantt is not None:

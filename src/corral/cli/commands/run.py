@@ -31,14 +31,17 @@ def run(
     """
     import asyncio
 
+    from corral.cli import terminal
     from corral.cli.launching import choose_server_data_dir
     from corral.cli.listing import put_batch_file
     from corral.cli.running.session import Run
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import locate
+    from corral.client.converting import make_converter
 
     if dry_run:
-        put_batch_file(open_batch_file(file).batch, as_json=as_json)
+        read = open_batch_file(file, make_converter(url, data_dir, terminal.note))
+        put_batch_file(read.batch, as_json=as_json)
         return
     job = Run(
         file=file,

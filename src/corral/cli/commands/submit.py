@@ -41,11 +41,12 @@ def submit(
     from corral.cli.listing import put_batch_file
     from corral.client.batchfile.reading import open_batch_file
     from corral.client.connection import call_server
+    from corral.client.converting import make_converter
     from corral.client.following import wait_for_batch
     from corral.client.submitting import submit as send
     from corral.client.submitting import upload_files
 
-    read = open_batch_file(file)
+    read = open_batch_file(file, make_converter(url, data_dir, terminal.note))
     if dry_run:
         put_batch_file(read.batch, key=key, as_json=as_json)
         return

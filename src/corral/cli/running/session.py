@@ -6,6 +6,7 @@ it is stopped too, since the queue loses nothing by that. A server that ran alre
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from corral.client.api import Api
 from corral.client.batchfile.reading import Read, open_batch_file
 from corral.client.collecting import Collector, find_folder
 from corral.client.connection import Server
+from corral.client.converting import make_converter
 from corral.client.following import Follower
 from corral.client.output_folder import Heading
 from corral.client.progress import ENDED, BatchProgress, TaskView
@@ -60,7 +62,9 @@ class Run:
 
     async def execute(self) -> int:
         """Run the batch and return the exit code. Raises: CorralError."""
-        read = open_batch_file(self.file)
+        url = None if self.elsewhere is None else self.elsewhere.url
+        convert = make_converter(url, self.data_dir, terminal.note)
+        read = await asyncio.to_thread(open_batch_file, self.file, convert)  # a conversion calls the server
         if self.elsewhere is None:
             prepare_data_dir(self.data_dir)
             await ensure_models(read, Store(models_dir(self.data_dir)))

@@ -21,6 +21,7 @@ from corral.client.batchfile.expanding import Expanded, expand
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, OutputShape, PathShape, TaskShape, UploadShape
 from corral.client.batchfile.sources import Sources
 from corral.client.batchfile.values import BatchFile
+from corral.client.converting import Convert
 from corral.cluster import explain
 from corral.cluster.document import Document, YamlPath
 from corral.cluster.parsing import read
@@ -60,8 +61,11 @@ class Read:
         return BatchFileError(self.document.sort_problems())
 
 
-def open_batch_file(path: Path) -> Read:
-    """Read the batch file at a path. Raises: BatchFileMissingError, BatchFileError."""
+def open_batch_file(path: Path, convert: Convert | None = None) -> Read:
+    """Read the batch file at a path; `convert` takes workflows as an editor saves them.
+
+    Raises: BatchFileMissingError, BatchFileError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -72,16 +76,16 @@ def open_batch_file(path: Path) -> Read:
         raise BatchFileMissingError(
             f"the batch file cannot be read: {error.strerror}", where=str(path), hint="check the path"
         ) from error
-    return read_batch(text, filename=str(path), folder=path.parent)
+    return read_batch(text, filename=str(path), folder=path.parent, convert=convert)
 
 
-def read_batch(text: str, *, filename: str, folder: Path) -> Read:
+def read_batch(text: str, *, filename: str, folder: Path, convert: Convert | None = None) -> Read:
     """Read the text of a batch file; relative paths in it start at `folder`. Raises: BatchFileError."""
     document = read(text, filename=filename)
     if isinstance(document.value, dict):
         shape = _validate_shape(document)
         if shape is not None:
-            shape = Sources(folder, document).take_in(shape)
+            shape = Sources(folder, document, convert).take_in(shape)
             tasks = expand(shape, document)
             check(tasks, shape, document)
             batch = resolve(tasks, shape, folder=folder, document=document)

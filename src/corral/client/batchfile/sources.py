@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from corral.client.batchfile.shape import BatchShape, DefaultsShape, PathShape, TaskShape, is_path
+from corral.client.converting import Convert
 from corral.cluster.document import Document, YamlPath
 from corral.engine_kinds import ENGINES
+from corral.engines.converting import is_of_editor
 from corral.errors import CorralError, Kind
 from corral.units import format_bytes
 from corral.work import Json
@@ -41,14 +43,18 @@ class Sources:
 
     folder: Path
     document: Document
+    convert: Convert | None = None
+    """Converts workflows as an engine's editor saves them; None leaves them as they are."""
     _texts: dict[Path, str | None] = field(default_factory=dict[Path, str | None])
     _objects: dict[Path, dict[str, Json] | None] = field(default_factory=dict[Path, "dict[str, Json] | None"])
+    _converted: dict[int, dict[str, Json] | str] = field(default_factory=dict[int, "dict[str, Json] | str"])
+    """By the identity of what was converted, which the shape holds: a file that tasks share is converted once."""
 
     def take_in(self, shape: BatchShape) -> BatchShape:
         """Return the batch with the content of every such file in the place of its path."""
         wildcards = {name: self._list_lines(lines, ("wildcards", name)) for name, lines in shape.wildcards.items()}
         tasks = tuple(self._fill_task(task, index, shape) for index, task in enumerate(shape.tasks))
-        defaults = shape.defaults and self._fill_inputs(shape.defaults, _list_names(shape), ("defaults",))
+        defaults = shape.defaults and self._fill_inputs(shape.defaults, _list_engines(shape), ("defaults",))
         return _share_objects(shape.model_copy(update={"wildcards": wildcards, "tasks": tasks, "defaults": defaults}))
 
     def _fill_task(self, task: TaskShape, index: int, shape: BatchShape) -> TaskShape:
@@ -62,17 +68,33 @@ class Sources:
                 name: self._list_lines(values, (*at, "matrix", name)) if isinstance(values, PathShape) else values
                 for name, values in task.matrix.items()
             }
-        filled = self._fill_inputs(task, _list_objects(engine), at)
+        filled = self._fill_inputs(task, () if engine is None else (engine,), at)
         return filled.model_copy(update=update) if update else filled
 
-    def _fill_inputs(self, shape: ShapeT, names: tuple[str, ...], at: YamlPath) -> ShapeT:
+    def _fill_inputs(self, shape: ShapeT, engines: tuple[str, ...], at: YamlPath) -> ShapeT:
         contents: dict[str, Json] = {}
-        for name in names:
-            path: Json = shape.inputs.get(name)
-            if isinstance(path, str):
-                content = self._read_object(path, (*at, "inputs", name))
-                contents |= {} if content is None else {name: content}
+        for engine in engines:
+            for name in _list_objects(engine):
+                given: Json = contents.get(name, shape.inputs.get(name))
+                place = (*at, "inputs", name)
+                content = self._read_object(given, place) if isinstance(given, str) else given
+                if isinstance(content, dict):
+                    contents[name] = self._convert_object(engine, content, place)  # pyright: ignore[reportUnknownArgumentType]  JSON, as typed
         return shape.model_copy(update={"inputs": {**shape.inputs, **contents}}) if contents else shape
+
+    def _convert_object(self, engine: str, content: dict[str, Json], at: YamlPath) -> dict[str, Json] | str:
+        """Convert what an editor saved; text in its place says that its problems are reported."""
+        if self.convert is None or not is_of_editor(ENGINES[engine], content):
+            return content
+        if id(content) not in self._converted:
+            try:
+                self._converted[id(content)] = self.convert(engine, content)
+            except CorralError as error:
+                for problem in error.problems:
+                    place = f" ({problem.where})" if problem.where else ""
+                    self.document.report(problem.code, f"{problem.what}{place}", at=at, hint=problem.hint)
+                self._converted[id(content)] = _UNREAD[0]
+        return self._converted[id(content)]
 
     def _list_lines(self, lines: tuple[Json, ...] | PathShape, at: YamlPath) -> tuple[Json, ...]:
         """Return the lines of a list; in a file, empty lines and those that begin with `#` are left out."""
@@ -144,14 +166,15 @@ def read_text(path: Path) -> str:
         raise SourceError(f"cannot be read: {error}", where=repr(path), hint="check the path") from error
 
 
-def _list_names(shape: BatchShape) -> tuple[str, ...]:
-    """List the inputs that any engine of the batch takes as an object."""
-    engines = {task.engine for task in shape.tasks} | {shape.defaults.engine if shape.defaults else None}
-    return tuple(dict.fromkeys(name for engine in engines for name in _list_objects(engine)))
+def _list_engines(shape: BatchShape) -> tuple[str, ...]:
+    """List the engines of the batch."""
+    named = [*(task.engine for task in shape.tasks), shape.defaults.engine if shape.defaults else None]
+    return tuple(dict.fromkeys(engine for engine in named if engine is not None))
 
 
-def _list_objects(engine: str | None) -> tuple[str, ...]:
-    kind = ENGINES.get(engine or "")
+def _list_objects(engine: str) -> tuple[str, ...]:
+    """List the inputs that an engine takes as an object."""
+    kind = ENGINES.get(engine)
     return kind.object_inputs if kind else ()
 
 
@@ -159,10 +182,11 @@ def _share_objects(shape: BatchShape) -> BatchShape:
     """Move an object that every task names into the defaults, so that it is sent once and not for each task."""
     defaults = shape.defaults or DefaultsShape.model_validate({})
     first = shape.tasks[0].inputs
+    names = {name for engine in _list_engines(shape) for name in _list_objects(engine)}
     shared: dict[str, Json] = {
         name: value
         for name, value in first.items()
-        if name in _list_names(shape)
+        if name in names
         and isinstance(value, dict)
         and name not in defaults.inputs
         and all(task.inputs.get(name) is value for task in shape.tasks)

@@ -52,9 +52,14 @@ def find_linked_node(value: Json) -> str | None:
     return parts[0]
 
 
+def is_editor_workflow(raw: Mapping[str, Json]) -> bool:
+    """Whether a workflow is as ComfyUI's editor saves it; in API format, the keys are ids of nodes."""
+    return isinstance(raw.get("nodes"), list)
+
+
 def read_workflow(raw: Mapping[str, Json]) -> tuple[dict[str, Node], list[Problem]]:
     """Read a workflow into nodes of its own (the given one is not changed), with every problem of its shape."""
-    if isinstance(raw.get("nodes"), list):
+    if is_editor_workflow(raw):
         return {}, [_report_editor_format()]
     if not raw:
         return {}, [_make_problem("the workflow has no nodes", "inputs.workflow")]
@@ -105,9 +110,9 @@ def _find_dangling_links(nodes: Workflow) -> Iterator[Problem]:
 def _report_editor_format() -> Problem:
     return Problem(
         code="comfyui.workflow_format",
-        what="the workflow is in the editor's format, which only ComfyUI's own pages can run",
+        what="the workflow is in the editor's format, and an instance has to be asked what its nodes take",
         where="inputs.workflow",
-        hint="open it in ComfyUI and save it with Workflow > Export (API)",
+        hint="convert it with `corral engines convert`, or save it in ComfyUI with Workflow > Export (API)",
     )
 
 

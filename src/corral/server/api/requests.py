@@ -70,6 +70,13 @@ class CheckAsked(Asked):
     inputs: dict[str, Json] = Field(description="the task's inputs, in the engine's words")
 
 
+class ConvertAsked(Asked):
+    """A workflow to convert."""
+
+    workflow: dict[str, Json] = Field(description="the workflow as the engine's editor saves it")
+    instance: Word | None = Field(default=None, description="the instance to ask; the first that can when left out")
+
+
 class TokenAsked(Asked):
     """A token to make."""
 
@@ -86,7 +93,7 @@ class CollectAsked(Asked):
 KNOWN_NAMES = (
     *(
         str(field.validation_alias or field.alias or name)
-        for model in (BatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked)
+        for model in (BatchAsked, TaskAsked, TokenAsked, CollectAsked, CheckAsked, ConvertAsked)
         for name, field in model.model_fields.items()
     ),
     *(field.name for ref in (UploadRef, OutputRef) for field in fields(ref)),

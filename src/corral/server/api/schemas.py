@@ -277,6 +277,14 @@ class InstanceChecks(Answer):
     items: list[InstanceCheck]
 
 
+class WorkflowOut(Answer):
+    """A converted workflow."""
+
+    instance: str = Field(description="the instance that was asked what its nodes take")
+    workflow: dict[str, JsonValue] = Field(description="as tasks take it")
+    notes: list[ProblemOut] = Field(description="what the editor's page would have resolved, left as it is")
+
+
 class QueueLimits(Answer):
     """The limits of one owner in a queue; null is unlimited."""
 

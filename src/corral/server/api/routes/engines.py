@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from corral.engine_kinds import ENGINES, EngineKind
+from corral.engines.converting import convert_workflow
 from corral.engines.inputs import check_inputs, load_inputs
 from corral.engines.narrowing import strip_credentials
 from corral.engines.surveying import InstanceReport
@@ -13,9 +14,9 @@ from corral.server.api.accepting import is_enabled
 from corral.server.api.bodies import StrictRoute
 from corral.server.api.errors import declare_refusals
 from corral.server.api.instances import survey
-from corral.server.api.requests import CheckAsked
+from corral.server.api.requests import CheckAsked, ConvertAsked
 from corral.server.api.routing import make_router
-from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut
+from corral.server.api.schemas import EngineOut, Engines, InstanceCheck, InstanceChecks, ProblemOut, WorkflowOut
 from corral.server.api.state import ApiState, Here, Submitter, Viewer
 from corral.server.api.strict_json import MAX_PROBLEMS
 
@@ -38,14 +39,29 @@ async def list_engines(api: Here, caller: Viewer) -> Engines:
 @router.post("/engines/{name}/check", summary="Check instances", responses=declare_refusals(400, 404, 413, 422))
 async def check_instances(name: str, asked: CheckAsked, api: Here, caller: Submitter) -> InstanceChecks:
     """Compare what a task needs (node types, model files) with what each instance of its engine has."""
-    kind = ENGINES.get(name)
-    if kind is None:
-        raise EngineMissingError(f"no engine is called {name!r}", hint=did_you_mean(name, ENGINES))
+    kind = _find_kind(name)
     problems = check_inputs(name, asked.inputs)
     if problems:
         raise ProblemsError(problems)
     reports = await survey(api.services, kind, asked.inputs)
     return InstanceChecks(items=[_describe_report(report) for report in reports])
+
+
+@router.post("/engines/{name}/convert", summary="Convert a workflow", responses=declare_refusals(400, 404, 413, 422))
+async def convert(name: str, asked: ConvertAsked, api: Here, caller: Submitter) -> WorkflowOut:
+    """Convert a workflow of the engine's editor to what tasks take, with an instance's node types."""
+    kind = _find_kind(name)
+    settings = api.services.cluster.engines.get(name)
+    answer = await convert_workflow(kind, settings, asked.workflow, instance=asked.instance)
+    notes = [_describe_problem(note) for note in answer.converted.notes]
+    return WorkflowOut(instance=answer.instance, workflow=answer.converted.workflow, notes=notes)
+
+
+def _find_kind(name: str) -> EngineKind:
+    kind = ENGINES.get(name)
+    if kind is None:
+        raise EngineMissingError(f"no engine is called {name!r}", hint=did_you_mean(name, ENGINES))
+    return kind
 
 
 def _describe_report(report: InstanceReport) -> InstanceCheck:
